@@ -1,0 +1,21 @@
+//! **downhill**: a hand-rolled wgpu compute engine for diffusion models seen as what they are: *denoising is projection,
+//! sampling is iterating it*.
+//!
+//! The rooms, from the ground up; each uses only rooms below it (see `docs/ARCHITECTURE.md`):
+//! [`error`], [`tensor`], [`noise`] - then [`gpu`], [`checkpoint`], [`report`] - [`kernels`] - [`graph`] - [`nets`] -
+//! [`denoise`] - [`sample`] - [`cli`].
+
+pub mod checkpoint;
+pub mod cli;
+pub mod denoise;
+pub mod error;
+pub mod gpu;
+pub mod graph;
+pub mod kernels;
+pub mod nets;
+pub mod noise;
+pub mod report;
+pub mod sample;
+pub mod tensor;
+
+pub use error::{Error, Result};

@@ -1,1 +1,5 @@
-fn main(){}
+//! The `downhill` program: everything lives in the library.
+
+fn main() -> std::process::ExitCode {
+    downhill::cli::main()
+}

@@ -1,0 +1,1 @@
+//! Denoisers: given x = x0 + sigma eps and sigma, answer eps.

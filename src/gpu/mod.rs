@@ -1,0 +1,1 @@
+//! The only room that knows wgpu: adapter, device, memory, pipelines, submission.

@@ -1,0 +1,3 @@
+//! Graphs: the operations of a network with every shape known; then fused, planned and run.
+
+pub mod op;

@@ -1,0 +1,1 @@
+//! Kernels: for each, its shader's parameters, its shape check and its CPU twin.

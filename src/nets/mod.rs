@@ -1,0 +1,1 @@
+//! Networks: from a diffusers configuration to a graph.

@@ -1,0 +1,1 @@
+//! Reproducible noise, made on the host.

@@ -1,0 +1,1 @@
+//! Sampling: schedules, and the loop that iterates a denoiser.

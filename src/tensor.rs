@@ -1,0 +1,177 @@
+//! Host tensors: row-major float32 with an explicit shape, and the layout the engine uses on the device.
+//!
+//! Files and the command line speak NCHW. Inside the engine every tensor is NHWC with the channels padded to whole
+//! *texels* of four floats, the padding always zero: one vec4 load is four channels of one pixel.
+
+/// Floats in a texel, the unit of every device tensor.
+pub const TEXEL: usize = 4;
+
+/// A dense row-major float32 tensor on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Extents, outermost first; the product is `data.len()`.
+    pub shape: Vec<usize>,
+    /// The values, row-major.
+    pub data: Vec<f32>,
+}
+
+impl Tensor {
+    /// A tensor over `data`.
+    ///
+    /// # Panics
+    /// When the number of values is not the product of `shape`: a bug of the caller, never of the input.
+    #[must_use]
+    pub fn new(shape: impl Into<Vec<usize>>, data: Vec<f32>) -> Self {
+        let shape = shape.into();
+        assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?} does not hold {} values", data.len());
+        Self { shape, data }
+    }
+
+    /// A tensor of zeros.
+    #[must_use]
+    pub fn zeros(shape: impl Into<Vec<usize>>) -> Self {
+        let shape = shape.into();
+        let len = shape.iter().product();
+        Self { shape, data: vec![0.0; len] }
+    }
+
+    /// Values in one item of the outermost dimension.
+    #[must_use]
+    pub fn stride(&self) -> usize {
+        self.shape[1..].iter().product()
+    }
+
+    /// Item `index` of the outermost dimension.
+    #[must_use]
+    pub fn item(&self, index: usize) -> &[f32] {
+        let stride = self.stride();
+        &self.data[index * stride..(index + 1) * stride]
+    }
+
+    /// Items `range` of the outermost dimension, copied.
+    #[must_use]
+    pub fn slice(&self, range: std::ops::Range<usize>) -> Self {
+        let stride = self.stride();
+        let mut shape = self.shape.clone();
+        shape[0] = range.len();
+        Self::new(shape, self.data[range.start * stride..range.end * stride].to_vec())
+    }
+
+    /// True when no value is NaN or infinite.
+    #[must_use]
+    pub fn is_finite(&self) -> bool {
+        self.data.iter().all(|v| v.is_finite())
+    }
+}
+
+/// The shape of a tensor inside the engine: batch, height, width, channels. Tokens are `w` of a map with `h` = 1; a
+/// vector an image is a map of 1 x 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// Images in the batch.
+    pub n: usize,
+    /// Rows of pixels.
+    pub h: usize,
+    /// Columns of pixels, or tokens.
+    pub w: usize,
+    /// Channels, unpadded.
+    pub c: usize,
+}
+
+impl Shape {
+    /// (n, h, w, c)
+    #[must_use]
+    pub const fn new(n: usize, h: usize, w: usize, c: usize) -> Self {
+        Self { n, h, w, c }
+    }
+
+    /// A vector of `c` channels for each of `n` images.
+    #[must_use]
+    pub const fn vector(n: usize, c: usize) -> Self {
+        Self::new(n, 1, 1, c)
+    }
+
+    /// Pixels of one image.
+    #[must_use]
+    pub const fn pixels(self) -> usize {
+        self.h * self.w
+    }
+
+    /// Pixels of the whole batch: the rows of the tensor seen as a matrix.
+    #[must_use]
+    pub const fn rows(self) -> usize {
+        self.n * self.h * self.w
+    }
+
+    /// Texels of one pixel: channels over four, rounded up.
+    #[must_use]
+    pub const fn c4(self) -> usize {
+        self.c.div_ceil(TEXEL)
+    }
+
+    /// Texels of the whole tensor.
+    #[must_use]
+    pub const fn texels(self) -> usize {
+        self.rows() * self.c4()
+    }
+
+    /// Bytes of the whole tensor on the device.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        (self.texels() * TEXEL * size_of::<f32>()) as u64
+    }
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}x{}x{}x{}", self.n, self.h, self.w, self.c)
+    }
+}
+
+/// Packs an NCHW tensor into the device layout: NHWC, channels padded with zeros to whole texels.
+#[must_use]
+pub fn pack_nchw(values: &[f32], shape: Shape) -> Vec<f32> {
+    let (pixels, padded) = (shape.pixels(), shape.c4() * TEXEL);
+    let mut packed = vec![0.0; shape.n * pixels * padded];
+    for n in 0..shape.n {
+        for c in 0..shape.c {
+            let plane = &values[(n * shape.c + c) * pixels..][..pixels];
+            for (pixel, value) in plane.iter().enumerate() {
+                packed[(n * pixels + pixel) * padded + c] = *value;
+            }
+        }
+    }
+    packed
+}
+
+/// The inverse of [`pack_nchw`]: drops the padding and answers NCHW.
+#[must_use]
+pub fn unpack_nchw(packed: &[f32], shape: Shape) -> Vec<f32> {
+    let (pixels, padded) = (shape.pixels(), shape.c4() * TEXEL);
+    let mut values = vec![0.0; shape.n * shape.c * pixels];
+    for n in 0..shape.n {
+        for c in 0..shape.c {
+            let plane = &mut values[(n * shape.c + c) * pixels..][..pixels];
+            for (pixel, value) in plane.iter_mut().enumerate() {
+                *value = packed[(n * pixels + pixel) * padded + c];
+            }
+        }
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing_round_trips_and_pads_with_zeros() {
+        let shape = Shape::new(2, 3, 2, 5);
+        let values: Vec<f32> = (1..=60u8).map(f32::from).collect();
+        let packed = pack_nchw(&values, shape);
+        assert_eq!(packed.len(), shape.texels() * TEXEL);
+        assert_eq!(packed.iter().filter(|v| **v == 0.0).count(), 2 * 6 * 3);
+        assert_eq!(packed[1], values[6], "the second channel follows the first");
+        assert_eq!(unpack_nchw(&packed, shape), values);
+    }
+}
