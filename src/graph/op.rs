@@ -3,6 +3,7 @@
 //! Values are NHWC maps ([`Shape`]); tokens are a map of height 1, vectors a map of 1 x 1. A graph is built in order, so
 //! a node only reads nodes before it. [`super::fuse`] rewrites it, [`super::plan`] turns it into dispatches.
 
+pub use crate::kernels::Activation;
 use crate::tensor::Shape;
 
 /// A node of the graph, and the value it makes.
@@ -70,19 +71,6 @@ impl Heads {
     pub const fn padded_dim(self) -> usize {
         self.dim.div_ceil(crate::tensor::TEXEL) * crate::tensor::TEXEL
     }
-}
-
-/// A pointwise nonlinearity, by the names of diffusers' `act_fn`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Activation {
-    /// x * sigmoid(x) (`silu`, `swish`)
-    Silu,
-    /// x * tanh(softplus(x))
-    Mish,
-    /// x * Phi(x), the exact form with erf
-    Gelu,
-    /// max(x, 0)
-    Relu,
 }
 
 /// What follows a product before it is stored: `y = (act(acc + bias + per_image) + residual) * scale`.

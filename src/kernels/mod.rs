@@ -1,1 +1,96 @@
-//! Kernels: for each, its shader's parameters, its shape check and its CPU twin.
+//! Kernels: one file each, beside the shaders of the same name. A file holds the kernel's parameters, its shape check and
+//! grid, the choice of its variant, and its CPU twin: the same computation on the host, on the same parameters and layouts.
+//!
+//! A kernel here is data: [`Dispatch`] names a shader variant, its parameters and its grid; which tensors it reads is
+//! the plan's business, and what a device is, nobody's here.
+
+pub mod activation;
+pub mod conv2d;
+pub mod engine;
+pub mod epilogue;
+pub mod matmul;
+pub mod shader;
+
+pub use activation::Activation;
+pub use engine::{Engine, FamilyName};
+pub use shader::{Access, Kernel, Memory, Shader, Twin};
+
+use crate::tensor::TEXEL;
+
+/// Which family of kernels an adapter is served by, found by measurement (see `docs/lab-notes.md`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// For GPUs: workgroup memory and register tiles over storage buffers.
+    Tile,
+    /// For software adapters: no barrier, subgroups of `width` invocations, operands in storage textures.
+    Lanes {
+        /// Invocations of a subgroup; a workgroup is one subgroup.
+        width: u32,
+    },
+}
+
+impl Family {
+    /// Where this family's tensors live.
+    #[must_use]
+    pub const fn memory(self) -> Memory {
+        match self {
+            Self::Tile => Memory::Buffer,
+            Self::Lanes { .. } => Memory::Texture,
+        }
+    }
+
+    /// Output texels in a block of packed weights, for `columns` output texels in all.
+    #[must_use]
+    pub const fn block(self, columns: usize) -> usize {
+        match self {
+            Self::Tile => columns,
+            Self::Lanes { width } => width as usize,
+        }
+    }
+
+    /// A variant of a kernel that exists once for both families.
+    #[must_use]
+    pub fn shader(self, kernel: &'static Kernel, constants: Vec<(&'static str, u32)>) -> Shader {
+        Shader { kernel, memory: self.memory(), constants }
+    }
+}
+
+/// One dispatch of one kernel, without its operands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dispatch {
+    /// The variant to run.
+    pub shader: Shader,
+    /// The words of the kernel's `Params`.
+    pub params: Vec<u32>,
+    /// Workgroups along x, y, z.
+    pub grid: [u32; 3],
+}
+
+/// Invocations of a workgroup of the kernels that work texel by texel.
+pub const FLAT_WORKGROUP: u32 = 64;
+
+/// Workgroups along x of a flat grid: what does not fit continues along y.
+const FLAT_ROW: u32 = 32768;
+
+/// The grid of a kernel with one invocation a texel, in workgroups of [`FLAT_WORKGROUP`]; the shader finds its index as
+/// `id.y * 32768 * 64 + id.x`.
+#[must_use]
+pub fn flat_grid(invocations: usize) -> [u32; 3] {
+    let groups = invocations.div_ceil(FLAT_WORKGROUP as usize) as u32;
+    [groups.min(FLAT_ROW), groups.div_ceil(FLAT_ROW), 1]
+}
+
+/// The words of a parameter block.
+fn words<P: bytemuck::NoUninit>(params: &P) -> Vec<u32> {
+    bytemuck::cast_slice(std::slice::from_ref(params)).to_vec()
+}
+
+/// A parameter block from its words.
+fn params<P: bytemuck::AnyBitPattern>(words: &[u32]) -> P {
+    *bytemuck::from_bytes(bytemuck::cast_slice(words))
+}
+
+/// Component `lane` of texel `index`.
+fn component(texels: &[f32], index: usize, lane: usize) -> f32 {
+    texels[index * TEXEL + lane]
+}

@@ -1,0 +1,114 @@
+// Two-dimensional convolution for software adapters: a subgroup is one SIMD vector, nothing needs a barrier.
+//
+//   y[n, oy, ox, :] = finish(sum over ky, kx, c of x[n, oy * STRIDE + ky - top, ox * STRIDE + kx - left, c] * w[ky, kx, c, :])
+//
+// x        NHWC texels, (image, y, x, channel texel)
+// weights  blocks of LANES output texels: [block][ky][channel texel][kx][channel of the texel][lane]
+// y        NHWC texels
+// grid     (output blocks, tiles of TH x TW pixels, images); a workgroup is one subgroup of LANES
+// assumes  zeros in the padding channels of x and of the weights
+//
+// A lane owns one output texel (four channels) of each pixel of the tile. Input is read one texel a lane, LANES texels of
+// channels at once, and handed round by shuffles, so a weight loaded once serves the whole tile and an input texel
+// serves all lanes. Pixel-outer order: all products of a pixel go into its one accumulator before the next pixel.
+//
+// Rungs, 3x3 at 128 channels 32x32: storage buffers, a lane a texel 1.4 GFLOP/s; texture operands 13; shuffles, tap-outer
+// 28; pixel-outer 34-56 (`downhill bench conv`; docs/lab-notes.md).
+//#read x
+//#read weights
+//#include epilogue
+//#write y
+
+struct Params {
+    in_h: u32,
+    in_w: u32,
+    in_c4: u32,
+    out_h: u32,
+    out_w: u32,
+    out_c4: u32,
+    kernel_h: u32,
+    pad_top: u32,
+    pad_left: u32,
+    tiles_x: u32,
+    flags: u32,
+    activation: u32,
+    scale: f32,
+}
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let in_h = call.params.in_h;
+    let in_w = call.params.in_w;
+    let in_c4 = call.params.in_c4;
+    let kernel_h = call.params.kernel_h;
+    let out_y = group.y / call.params.tiles_x * TH;
+    let out_x = group.y % call.params.tiles_x * TW;
+    let image = group.z;
+
+    // Columns of the input that the tile touches: index of their first texel in a row, and whether they exist.
+    let left = i32(out_x * STRIDE) - i32(call.params.pad_left);
+    //#repeat j TW * STRIDE - STRIDE + KX
+    let inside$j = u32(left + $j) < in_w;
+    let column$j = min(u32(max(left + $j, 0)), in_w - 1u) * in_c4;
+    //#end
+
+    //#repeat p TH * TW
+    var acc$p = vec4<f32>();
+    //#end
+
+    var w = group.x * kernel_h * in_c4 * KX * 4u * LANES + lane;
+    for (var ky = 0u; ky < kernel_h; ky++) {
+        let top = i32(out_y * STRIDE + ky) - i32(call.params.pad_top);
+        //#repeat r TH
+        let in_y$r = top + $(r * STRIDE);
+        let row_inside$r = u32(in_y$r) < in_h;
+        let row$r = (image * in_h + min(u32(max(in_y$r, 0)), in_h - 1u)) * in_w * in_c4;
+        //#end
+        for (var first = 0u; first < in_c4; first += LANES) {
+            let c = min(first + lane, in_c4 - 1u);
+            //#repeat r TH
+            //#repeat j TW * STRIDE - STRIDE + KX
+            let a${r}_$j = select(vec4<f32>(), load_x(row$r + column$j + c), row_inside$r && inside$j);
+            //#end
+            //#end
+            let count = min(LANES, in_c4 - first);
+            for (var s = 0u; s < count; s++) {
+                //#repeat k KX * 4
+                let w$k = load_weights(w + $(k)u * LANES);
+                //#end
+                w += KX * 4u * LANES;
+                //#repeat r TH
+                //#repeat j TW * STRIDE - STRIDE + KX
+                let b${r}_$j = subgroupShuffle(a${r}_$j, s);
+                //#end
+                //#repeat q TW
+                //#repeat kx KX
+                acc$(r * TW + q) += b${r}_$(q * STRIDE + kx).x * w$(kx * 4);
+                acc$(r * TW + q) += b${r}_$(q * STRIDE + kx).y * w$(kx * 4 + 1);
+                acc$(r * TW + q) += b${r}_$(q * STRIDE + kx).z * w$(kx * 4 + 2);
+                acc$(r * TW + q) += b${r}_$(q * STRIDE + kx).w * w$(kx * 4 + 3);
+                //#end
+                //#end
+                //#end
+            }
+        }
+    }
+
+    let out_h = call.params.out_h;
+    let out_w = call.params.out_w;
+    let out_c4 = call.params.out_c4;
+    let texel = group.x * LANES + lane;
+    if texel < out_c4 {
+        //#repeat r TH
+        //#repeat q TW
+        if out_y + $(r)u < out_h && out_x + $(q)u < out_w {
+            let index = ((image * out_h + out_y + $(r)u) * out_w + out_x + $(q)u) * out_c4 + texel;
+            store_y(index, finish(acc$(r * TW + q), image, texel, out_c4, index));
+        }
+        //#end
+        //#end
+    }
+}

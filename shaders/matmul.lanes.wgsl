@@ -1,0 +1,116 @@
+// Batched matrix product for software adapters: y[i, j] = finish(alpha * sum over k of a[i, k] * b[k, j]).
+//
+// a        rows of texels along k
+// b        B_ROWS = 0: for each k a row of texels along j, cut into blocks of LANES texels (packed weights, one block
+//          after the other, or a plain matrix: the strides say which); B_ROWS = 1: b is given as its transpose, for each j
+//          a row of texels along k, and is turned around in registers
+// y        rows of texels along j
+// grid     (blocks of LANES texels along j, tiles of 16 rows, batch); a workgroup is one subgroup of LANES
+// batch    z = image * heads + head; each operand has a stride for both
+// assumes  zeros in the padding of a along k
+//
+// A lane owns one texel of columns in 16 rows. See conv2d.lanes.wgsl for the scheme and the rungs: 768^3 on storage
+// buffers 1.4 GFLOP/s, textures 13, shuffles 28.
+//#read a
+//#read b
+//#include epilogue
+//#write y
+
+struct Params {
+    rows: u32,
+    k: u32,               // along k: rows of b
+    columns: u32,         // along j: for B_ROWS, rows of the transposed b
+    heads: u32,
+    rows_per_image: u32,  // for the epilogue's per-image vector
+    a_row: u32,           // strides in texels
+    a_image: u32,
+    a_head: u32,
+    b_row: u32,           // from one k (B_ROWS: one j) to the next
+    b_block: u32,         // from one block of LANES columns to the next
+    b_image: u32,
+    b_head: u32,
+    y_row: u32,
+    y_image: u32,
+    y_head: u32,
+    alpha: f32,
+    flags: u32,
+    activation: u32,
+    scale: f32,
+}
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let rows = call.params.rows;
+    let k4 = (call.params.k + 3u) / 4u;
+    let image = group.z / call.params.heads;
+    let head = group.z % call.params.heads;
+    let column = group.x * LANES + lane;
+    let columns4 = (call.params.columns + 3u) / 4u;
+    let first_row = group.y * ROWS;
+    let a_base = image * call.params.a_image + head * call.params.a_head;
+    let b_base = image * call.params.b_image + head * call.params.b_head;
+    let b_row = call.params.b_row;
+
+    //#repeat p ROWS
+    let row$p = a_base + min(first_row + $(p)u, rows - 1u) * call.params.a_row;
+    var acc$p = vec4<f32>();
+    //#end
+    //#if B_ROWS
+    let last_column = call.params.columns - 1u;
+    //#repeat j 4
+    let b$j = b_base + min(column * 4u + $(j)u, last_column) * b_row;
+    //#end
+    //#else
+    let b = b_base + group.x * call.params.b_block + min(lane, columns4 - 1u - group.x * LANES);
+    let last_k = call.params.k - 1u;
+    //#end
+
+    for (var first = 0u; first < k4; first += LANES) {
+        let inside = first + lane < k4;
+        let c = min(first + lane, k4 - 1u);
+        //#repeat p ROWS
+        let a$p = select(vec4<f32>(), load_a(row$p + c), inside);
+        //#end
+        let count = min(LANES, k4 - first);
+        for (var s = 0u; s < count; s++) {
+            //#if B_ROWS
+            //#repeat j 4
+            let t$j = load_b(b$j + first + s);
+            //#end
+            let w0 = vec4<f32>(t0.x, t1.x, t2.x, t3.x);
+            let w1 = vec4<f32>(t0.y, t1.y, t2.y, t3.y);
+            let w2 = vec4<f32>(t0.z, t1.z, t2.z, t3.z);
+            let w3 = vec4<f32>(t0.w, t1.w, t2.w, t3.w);
+            //#else
+            let k = (first + s) * 4u;
+            //#repeat j 4
+            let w$j = load_b(b + min(k + $(j)u, last_k) * b_row);
+            //#end
+            //#end
+            //#repeat p ROWS
+            let v$p = subgroupShuffle(a$p, s);
+            acc$p += v$p.x * w0;
+            acc$p += v$p.y * w1;
+            acc$p += v$p.z * w2;
+            acc$p += v$p.w * w3;
+            //#end
+        }
+    }
+
+    if column < columns4 {
+        // The columns beyond the last are padding and must be zero.
+        let live = vec4<u32>(column * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(call.params.columns);
+        let y_base = image * call.params.y_image + head * call.params.y_head;
+        //#repeat p ROWS
+        if first_row + $(p)u < rows {
+            let index = y_base + (first_row + $(p)u) * call.params.y_row + column;
+            let sum = select(vec4<f32>(), call.params.alpha * acc$p, live);
+            let of_image = (first_row + $(p)u) / call.params.rows_per_image;
+            store_y(index, finish(sum, of_image, column, columns4, index));
+        }
+        //#end
+    }
+}

@@ -1,0 +1,109 @@
+// Batched matrix product for GPUs: y[i, j] = finish(alpha * sum over k of a[i, k] * b[k, j]).
+//
+// Operands, batch and parameters as in matmul.lanes.wgsl (packed weights are one block of all columns).
+// grid     (blocks of 16 texels along j, tiles of 64 rows, batch); 256 invocations, each 4 rows of one texel
+// assumes  zeros in the padding of a along k
+//
+// Rungs: this is the first, a 64 x 64 tile in workgroup memory, 16 k at a time, 4 x 4 values an invocation.
+//#read a
+//#read b
+//#include epilogue
+//#write y
+
+struct Params {
+    rows: u32,
+    k: u32,
+    columns: u32,
+    heads: u32,
+    rows_per_image: u32,
+    a_row: u32,
+    a_image: u32,
+    a_head: u32,
+    b_row: u32,
+    b_block: u32,
+    b_image: u32,
+    b_head: u32,
+    y_row: u32,
+    y_image: u32,
+    y_head: u32,
+    alpha: f32,
+    flags: u32,
+    activation: u32,
+    scale: f32,
+}
+
+var<workgroup> a_tile: array<vec4<f32>, 256>;  // [row][texel of k]
+var<workgroup> b_tile: array<vec4<f32>, 256>;  // [k][texel of columns]
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let rows = call.params.rows;
+    let k4 = (call.params.k + 3u) / 4u;
+    let columns4 = (call.params.columns + 3u) / 4u;
+    let image = group.z / call.params.heads;
+    let head = group.z % call.params.heads;
+    let a_base = image * call.params.a_image + head * call.params.a_head;
+    let b_base = image * call.params.b_image + head * call.params.b_head;
+    let column = group.x * 16u + local % 16u;
+    let row = group.y * 64u + local / 16u * 4u;
+
+    // What this invocation fetches of a: one texel of one row.
+    let fetch_row = a_base + min(group.y * 64u + local / 4u, rows - 1u) * call.params.a_row;
+
+    //#repeat r 4
+    var acc$r = vec4<f32>();
+    //#end
+    for (var first = 0u; first < k4; first += 4u) {
+        let c = first + local % 4u;
+        a_tile[local] = select(vec4<f32>(), load_a(fetch_row + min(c, k4 - 1u)), c < k4);
+        //#if B_ROWS
+        // Each of 64 invocations turns four rows of the transposed b around.
+        if local < 64u {
+            let block = local % 16u;
+            let t = first + local / 16u;
+            //#repeat j 4
+            let t$j = load_b(b_base + min((group.x * 16u + block) * 4u + $(j)u, call.params.columns - 1u) * call.params.b_row
+                + min(t, k4 - 1u));
+            //#end
+            let at = local / 16u * 64u + block;
+            b_tile[at] = vec4<f32>(t0.x, t1.x, t2.x, t3.x);
+            b_tile[at + 16u] = vec4<f32>(t0.y, t1.y, t2.y, t3.y);
+            b_tile[at + 32u] = vec4<f32>(t0.z, t1.z, t2.z, t3.z);
+            b_tile[at + 48u] = vec4<f32>(t0.w, t1.w, t2.w, t3.w);
+        }
+        //#else
+        let fetch_k = min(first * 4u + local / 16u, call.params.k - 1u);
+        b_tile[local] = load_b(b_base + fetch_k * call.params.b_row + min(column, columns4 - 1u));
+        //#end
+        workgroupBarrier();
+        let at = local / 16u * 16u;
+        //#repeat t 4
+        //#repeat r 4
+        let a${t}_$r = a_tile[at + $(r * 4 + t)u];
+        //#end
+        //#repeat j 4
+        let b${t}_$j = b_tile[$(t * 64 + j * 16)u + local % 16u];
+        //#end
+        //#repeat r 4
+        acc$r += a${t}_$r.x * b${t}_0;
+        acc$r += a${t}_$r.y * b${t}_1;
+        acc$r += a${t}_$r.z * b${t}_2;
+        acc$r += a${t}_$r.w * b${t}_3;
+        //#end
+        //#end
+        workgroupBarrier();
+    }
+
+    if column < columns4 {
+        // The columns beyond the last are padding and must be zero.
+        let live = vec4<u32>(column * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(call.params.columns);
+        let y_base = image * call.params.y_image + head * call.params.y_head;
+        //#repeat r 4
+        if row + $(r)u < rows {
+            let index = y_base + (row + $(r)u) * call.params.y_row + column;
+            let sum = select(vec4<f32>(), call.params.alpha * acc$r, live);
+            store_y(index, finish(sum, (row + $(r)u) / call.params.rows_per_image, column, columns4, index));
+        }
+        //#end
+    }
+}

@@ -1,0 +1,35 @@
+// Pointwise nonlinearities, chosen by number (`activation_code` in activation.rs): 0 none, 1 SiLU, 2 Mish, 3 GELU (erf), 4 ReLU.
+
+fn sigmoid4(v: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(1.0) / (vec4<f32>(1.0) + exp(-v));
+}
+
+// erf by its Maclaurin series near zero, by Abramowitz and Stegun 7.1.28 (error 3e-7) beyond.
+fn erf4(v: vec4<f32>) -> vec4<f32> {
+    let a = abs(v);
+    let s = v * v;
+    let near = v * (1.1283791671 + s * (-0.3761263890 + s * (0.1128379167 + s * (-0.0268661706
+        + s * (0.0052239776 + s * (-0.0008548327 + s * 0.0001205533))))));
+    let p = 1.0 + a * (0.0705230784 + a * (0.0422820123 + a * (0.0092705272
+        + a * (0.0001520143 + a * (0.0002765672 + a * 0.0000430638)))));
+    let p2 = p * p;
+    let p4 = p2 * p2;
+    let p8 = p4 * p4;
+    let far = sign(v) * (1.0 - 1.0 / (p8 * p8));
+    return select(far, near, a < vec4<f32>(0.75));
+}
+
+fn activate(code: u32, v: vec4<f32>) -> vec4<f32> {
+    switch code {
+        case 1u: { return v * sigmoid4(v); }
+        case 2u: {
+            // tanh(softplus(v)) = n / (n + 2) with n = e^v (e^v + 2)
+            let e = exp(min(v, vec4<f32>(20.0)));
+            let n = e * (e + 2.0);
+            return v * (n / (n + 2.0));
+        }
+        case 3u: { return 0.5 * v * (1.0 + erf4(v * 0.70710678118)); }
+        case 4u: { return max(v, vec4<f32>(0.0)); }
+        default: { return v; }
+    }
+}

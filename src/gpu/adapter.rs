@@ -1,0 +1,175 @@
+//! Which adapters there are, and which one is meant.
+
+use crate::error::{Error, Result};
+
+/// What sort of adapter it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A card of its own.
+    Discrete,
+    /// Part of the processor.
+    Integrated,
+    /// Handed through to a virtual machine, or unknown.
+    Other,
+    /// A software rasteriser such as lavapipe or WARP.
+    Software,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Discrete => "discrete GPU",
+            Self::Integrated => "integrated GPU",
+            Self::Other => "other",
+            Self::Software => "software",
+        })
+    }
+}
+
+/// An adapter as people see it, with the limits that matter here.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// Its place in the list, for `--adapter INDEX`.
+    pub index: usize,
+    /// As the driver names it.
+    pub name: String,
+    /// `vulkan`, `metal`, `dx12` ...
+    pub backend: String,
+    /// What sort it is.
+    pub kind: Kind,
+    /// Driver and its version.
+    pub driver: String,
+    /// Bytes of the largest storage buffer binding.
+    pub max_binding_bytes: u64,
+    /// Bytes of the largest buffer.
+    pub max_buffer_bytes: u64,
+    /// Side of the largest texture in texels.
+    pub max_texture_side: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    /// Smallest and largest subgroup, where subgroups are offered.
+    pub subgroup: Option<(u32, u32)>,
+    /// Whether shaders may use 16-bit floats.
+    pub f16: bool,
+}
+
+/// Which adapter the user wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// The best there is: discrete before integrated before software.
+    #[default]
+    Best,
+    /// The one at this place in the list of `downhill devices`.
+    Index(usize),
+    /// A software adapter.
+    Cpu,
+    /// The first whose name holds this text, in any case.
+    Name(String),
+}
+
+impl Choice {
+    /// From the text of `--adapter`: an index, `cpu`, or part of a name.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        match text.parse() {
+            Ok(index) => Self::Index(index),
+            Err(_) if text.eq_ignore_ascii_case("cpu") => Self::Cpu,
+            Err(_) => Self::Name(text.to_owned()),
+        }
+    }
+}
+
+const NO_ADAPTER_HINT: &str = "install a Vulkan driver, or the software adapter: `apt-get install mesa-vulkan-drivers libvulkan1` \
+     on Debian and Ubuntu (`sh scripts/with-adapter.sh COMMAND` does it for you)";
+
+/// All adapters of this machine, best first.
+pub struct Adapters {
+    pub(super) list: Vec<wgpu::Adapter>,
+}
+
+impl Adapters {
+    /// Looks for adapters on Vulkan, Metal and DX12, or on what `WGPU_BACKEND` names. No surface is ever asked for.
+    #[must_use]
+    pub fn find() -> Self {
+        let native = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+        let backends = wgpu::Backends::from_env().unwrap_or(native);
+        let descriptor = wgpu::InstanceDescriptor {
+            backends,
+            flags: wgpu::InstanceFlags::empty().with_env(),
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        };
+        let instance = wgpu::Instance::new(descriptor);
+        let mut list = pollster::block_on(instance.enumerate_adapters(backends));
+        list.sort_by_key(|adapter| match kind(adapter.get_info().device_type) {
+            Kind::Discrete => 0,
+            Kind::Integrated => 1,
+            Kind::Other => 2,
+            Kind::Software => 3,
+        });
+        Self { list }
+    }
+
+    /// What `downhill devices` shows.
+    #[must_use]
+    pub fn describe(&self) -> Vec<Described> {
+        self.list.iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect()
+    }
+
+    /// The adapter that `choice` means.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] when there is none, or none that fits.
+    pub(super) fn choose(&self, choice: &Choice) -> Result<(usize, &wgpu::Adapter)> {
+        let found = self.list.iter().enumerate().find(|(index, adapter)| match choice {
+            Choice::Best => true,
+            Choice::Index(wanted) => index == wanted,
+            Choice::Cpu => adapter.get_info().device_type == wgpu::DeviceType::Cpu,
+            Choice::Name(part) => adapter.get_info().name.to_lowercase().contains(&part.to_lowercase()),
+        });
+        found.ok_or_else(|| {
+            if self.list.is_empty() {
+                return Error::NoAdapter { what: "no usable adapter".into(), hint: NO_ADAPTER_HINT.into() };
+            }
+            let wanted = match choice {
+                Choice::Best => String::new(),
+                Choice::Index(index) => format!(" with index {index}"),
+                Choice::Cpu => " in software".into(),
+                Choice::Name(part) => format!(" whose name holds `{part}`"),
+            };
+            let names: Vec<_> = self.list.iter().map(|adapter| format!("`{}`", adapter.get_info().name)).collect();
+            let hint = match choice {
+                Choice::Cpu => NO_ADAPTER_HINT.to_owned(),
+                _ => format!("there is {}; see `downhill devices`", names.join(", ")),
+            };
+            Error::NoAdapter { what: format!("no adapter{wanted}"), hint }
+        })
+    }
+}
+
+fn kind(device_type: wgpu::DeviceType) -> Kind {
+    match device_type {
+        wgpu::DeviceType::DiscreteGpu => Kind::Discrete,
+        wgpu::DeviceType::IntegratedGpu => Kind::Integrated,
+        wgpu::DeviceType::Cpu => Kind::Software,
+        wgpu::DeviceType::VirtualGpu | wgpu::DeviceType::Other => Kind::Other,
+    }
+}
+
+pub(super) fn describe(index: usize, adapter: &wgpu::Adapter) -> Described {
+    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    Described {
+        index,
+        name: info.name,
+        backend: info.backend.to_string(),
+        kind: kind(info.device_type),
+        driver: [info.driver, info.driver_info].join(" ").trim().to_owned(),
+        max_binding_bytes: limits.max_storage_buffer_binding_size,
+        max_buffer_bytes: limits.max_buffer_size,
+        max_texture_side: limits.max_texture_dimension_2d,
+        workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        subgroup: features
+            .contains(wgpu::Features::SUBGROUP)
+            .then_some((info.subgroup_min_size, info.subgroup_max_size)),
+        f16: features.contains(wgpu::Features::SHADER_F16),
+    }
+}

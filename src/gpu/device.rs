@@ -1,0 +1,146 @@
+//! The device: opened with all its adapter grants, and watched for errors.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::adapter::{Adapters, Choice, Described, describe};
+use crate::error::{Error, Result};
+
+/// How a device is opened.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Which adapter.
+    pub adapter: Choice,
+    /// Compile shaders with bounds checks and bounded loops, as untrusted code would be.
+    pub checked: bool,
+}
+
+/// An open device with its queue, and what is known of its adapter.
+pub struct Gpu {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) checked: bool,
+    /// The adapter it belongs to.
+    pub adapter: Described,
+    first_error: Arc<Mutex<Option<String>>>,
+    allocated: Arc<AtomicU64>,
+    peak: Arc<AtomicU64>,
+}
+
+impl Gpu {
+    /// Opens the adapter that `options` choose, with every limit it grants.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] when there is none that fits; [`Error::Device`] when it cannot be opened.
+    pub fn open(options: &Options) -> Result<Self> {
+        let adapters = Adapters::find();
+        let (index, adapter) = adapters.choose(&options.adapter)?;
+        let wanted = wgpu::Features::SUBGROUP;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("downhill"),
+            required_features: adapter.features() & wanted,
+            required_limits: adapter.limits(),
+            ..wgpu::DeviceDescriptor::default()
+        };
+        let (device, queue) =
+            pollster::block_on(adapter.request_device(&descriptor)).map_err(|error| Error::Device {
+                what: format!("`{}` cannot be opened: {error}", adapter.get_info().name),
+                hint: Some("choose another adapter with `--adapter`; see `downhill devices`".into()),
+            })?;
+        let first_error = Arc::new(Mutex::new(None));
+        keep_first_error(&device, &first_error);
+        Ok(Self {
+            device,
+            queue,
+            checked: options.checked,
+            adapter: describe(index, adapter),
+            first_error,
+            allocated: Arc::default(),
+            peak: Arc::default(),
+        })
+    }
+
+    /// Bytes of device memory held by storages now, and at most since the device was opened.
+    #[must_use]
+    pub fn memory_bytes(&self) -> (u64, u64) {
+        (self.allocated.load(Ordering::Relaxed), self.peak.load(Ordering::Relaxed))
+    }
+
+    /// Waits until everything submitted is done.
+    ///
+    /// # Errors
+    /// [`Error::Device`] with the first thing that went wrong on the device.
+    pub fn wait(&self) -> Result<()> {
+        self.poll(wgpu::PollType::wait_indefinitely())
+    }
+
+    /// Waits as `poll_type` says, and reports the first error the device has met.
+    pub(super) fn poll(&self, poll_type: wgpu::PollType) -> Result<()> {
+        let polled = self.device.poll(poll_type);
+        self.check()?;
+        polled.map(|_| ()).map_err(|error| Error::Device { what: error.to_string(), hint: None })
+    }
+
+    /// The first error the device has met, if any.
+    pub(super) fn check(&self) -> Result<()> {
+        let first = self.first_error.lock().unwrap_or_else(PoisonError::into_inner);
+        match first.as_ref() {
+            None => Ok(()),
+            Some(what) => Err(Error::Device {
+                what: what.clone(),
+                hint: Some("lower `--batch`, or choose another adapter with `--adapter`".into()),
+            }),
+        }
+    }
+
+    /// Runs `create` and turns what the device says of it into an error: out of memory for `tensor` of `bytes`, or else.
+    pub(super) fn scoped<T>(&self, tensor: &str, bytes: u64, create: impl FnOnce() -> T) -> Result<T> {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let made = create();
+        let [validation, internal] = [validation, internal].map(|scope| pollster::block_on(scope.pop()));
+        if pollster::block_on(memory.pop()).is_some() {
+            let hint = "lower `--batch` or the image size, or choose an adapter with more memory".into();
+            return Err(Error::OutOfMemory { tensor: tensor.to_owned(), bytes, hint });
+        }
+        match validation.or(internal) {
+            Some(error) => Err(Error::Device { what: format!("{tensor}: {error}"), hint: None }),
+            None => Ok(made),
+        }
+    }
+
+    /// A token that counts `bytes` as held until it is dropped.
+    pub(super) fn hold(&self, bytes: u64) -> Held {
+        let now = self.allocated.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.peak.fetch_max(now, Ordering::Relaxed);
+        Held { bytes, allocated: Arc::clone(&self.allocated) }
+    }
+}
+
+/// Device memory in use; gives itself back when dropped.
+pub(super) struct Held {
+    bytes: u64,
+    allocated: Arc<AtomicU64>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.allocated.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Keeps the first error the device reports outside any scope, or the reason it was lost; later ones only follow from it.
+fn keep_first_error(device: &wgpu::Device, first: &Arc<Mutex<Option<String>>>) {
+    let keep = |slot: &Mutex<Option<String>>, what: String| {
+        slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);
+    };
+    let uncaptured = Arc::clone(first);
+    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| keep(&uncaptured, error.to_string())));
+    let lost = Arc::clone(first);
+    device.set_device_lost_callback(move |reason, message| {
+        if reason != wgpu::DeviceLostReason::Destroyed {
+            keep(&lost, format!("the device was lost: {message}"));
+        }
+    });
+}

@@ -1,0 +1,280 @@
+//! Device memory: arrays of texels in storage buffers or storage textures, with bounded uploads.
+
+use super::device::{Gpu, Held};
+use crate::error::{Error, Result};
+use crate::tensor::TEXEL;
+
+/// Bytes of a texel.
+const TEXEL_BYTES: u64 = (TEXEL * size_of::<f32>()) as u64;
+
+/// Bytes handed to the queue before it is made to catch up, so that staging memory stays small.
+const UPLOAD_BATCH_BYTES: usize = 64 << 20;
+
+/// What an array of texels is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StorageKind {
+    /// A storage buffer.
+    Buffer,
+    /// An `rgba32float` texture whose rows hold `width` texels, one row after the other.
+    Texture {
+        /// Texels in a row.
+        width: u32,
+    },
+}
+
+/// Texels that an array of `texels` really takes: whole rows of a texture.
+#[must_use]
+pub fn row_texels(kind: StorageKind, texels: usize) -> usize {
+    match kind {
+        StorageKind::Buffer => texels,
+        StorageKind::Texture { width } => texels.next_multiple_of(width as usize),
+    }
+}
+
+enum Backing {
+    Buffer(wgpu::Buffer),
+    Texture { texture: wgpu::Texture, view: wgpu::TextureView, width: u32 },
+}
+
+/// An array of texels on the device.
+pub struct Storage {
+    backing: Backing,
+    texels: usize,
+    _held: Held,
+}
+
+/// A range of texels in a storage.
+#[derive(Clone, Copy)]
+pub struct Region<'a> {
+    /// The storage.
+    pub storage: &'a Storage,
+    /// The first texel.
+    pub first: usize,
+    /// How many.
+    pub texels: usize,
+}
+
+impl Storage {
+    /// Texels it holds.
+    #[must_use]
+    pub fn texels(&self) -> usize {
+        self.texels
+    }
+
+    pub(super) fn resource(&self) -> wgpu::BindingResource<'_> {
+        match &self.backing {
+            Backing::Buffer(buffer) => buffer.as_entire_binding(),
+            Backing::Texture { view, .. } => wgpu::BindingResource::TextureView(view),
+        }
+    }
+}
+
+impl Gpu {
+    /// The most texels that one storage of this kind can hold, and the name of the limit.
+    #[must_use]
+    pub fn max_texels(&self, kind: StorageKind) -> (usize, &'static str) {
+        let limits = self.device.limits();
+        match kind {
+            StorageKind::Buffer => {
+                let bytes = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+                ((bytes / TEXEL_BYTES) as usize, "largest storage binding")
+            }
+            StorageKind::Texture { width } => {
+                (width as usize * limits.max_texture_dimension_2d as usize, "largest texture")
+            }
+        }
+    }
+
+    /// Makes an array of `texels`; `tensor` names it in messages.
+    ///
+    /// # Errors
+    /// [`Error::OverLimit`] or [`Error::OutOfMemory`].
+    pub fn allocate(&self, kind: StorageKind, texels: usize, tensor: &str) -> Result<Storage> {
+        let texels = row_texels(kind, texels.max(1));
+        let bytes = texels as u64 * TEXEL_BYTES;
+        let (limit, limit_name) = self.max_texels(kind);
+        if texels > limit {
+            let hint = "lower `--batch` or the image size, or choose another adapter".into();
+            let limit = limit as u64 * TEXEL_BYTES;
+            return Err(Error::OverLimit { tensor: tensor.to_owned(), bytes, limit_name, limit, hint });
+        }
+        let backing = self.scoped(tensor, bytes, || match kind {
+            StorageKind::Buffer => Backing::Buffer(self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(tensor),
+                size: bytes,
+                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })),
+            StorageKind::Texture { width } => {
+                let texture = self.device.create_texture(&wgpu::TextureDescriptor {
+                    label: Some(tensor),
+                    size: extent(width, (texels / width as usize) as u32),
+                    mip_level_count: 1,
+                    sample_count: 1,
+                    dimension: wgpu::TextureDimension::D2,
+                    format: wgpu::TextureFormat::Rgba32Float,
+                    usage: wgpu::TextureUsages::STORAGE_BINDING
+                        | wgpu::TextureUsages::COPY_SRC
+                        | wgpu::TextureUsages::COPY_DST,
+                    view_formats: &[],
+                });
+                let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
+                Backing::Texture { texture, view, width }
+            }
+        })?;
+        Ok(Storage { backing, texels, _held: self.hold(bytes) })
+    }
+
+    /// Copies `values` (whole texels) to `storage` from texel `first` on, in bounded batches.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device fails.
+    pub fn upload(&self, storage: &Storage, first: usize, values: &[f32]) -> Result<()> {
+        let mut at = first;
+        for batch in values.chunks(UPLOAD_BATCH_BYTES / size_of::<f32>()) {
+            self.upload_batch(storage, at, batch);
+            at += batch.len() / TEXEL;
+            if batch.len() * size_of::<f32>() == UPLOAD_BATCH_BYTES {
+                self.queue.submit([]);
+                self.wait()?;
+            }
+        }
+        self.check()
+    }
+
+    fn upload_batch(&self, storage: &Storage, first: usize, values: &[f32]) {
+        let Backing::Texture { texture, width, .. } = &storage.backing else {
+            if let Backing::Buffer(buffer) = &storage.backing {
+                self.queue.write_buffer(buffer, first as u64 * TEXEL_BYTES, bytemuck::cast_slice(values));
+            }
+            return;
+        };
+        // A range of a texture is the end of a row, whole rows, and the beginning of a row.
+        let width = *width as usize;
+        let (mut at, mut rest) = (first, values);
+        while !rest.is_empty() {
+            let (x, y) = (at % width, at / width);
+            let texels = rest.len() / TEXEL;
+            let (columns, rows) =
+                if x == 0 && texels >= width { (width, texels / width) } else { (texels.min(width - x), 1) };
+            let (now, later) = rest.split_at(columns * rows * TEXEL);
+            self.queue.write_texture(
+                wgpu::TexelCopyTextureInfo {
+                    texture,
+                    mip_level: 0,
+                    origin: wgpu::Origin3d { x: x as u32, y: y as u32, z: 0 },
+                    aspect: wgpu::TextureAspect::All,
+                },
+                bytemuck::cast_slice(now),
+                wgpu::TexelCopyBufferLayout {
+                    offset: 0,
+                    bytes_per_row: Some((columns as u64 * TEXEL_BYTES) as u32),
+                    rows_per_image: None,
+                },
+                extent(columns as u32, rows as u32),
+            );
+            at += columns * rows;
+            rest = later;
+        }
+    }
+
+    /// Reads regions back, each as its texels' floats; waits for everything submitted before.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] for the staging buffer, [`Error::Device`] when the device fails.
+    pub fn download(&self, regions: &[Region<'_>]) -> Result<Vec<Vec<f32>>> {
+        let spans: Vec<Span> = regions.iter().map(Span::of).collect();
+        let bytes = spans.iter().map(|span| span.bytes).sum::<u64>().max(TEXEL_BYTES);
+        let staging = self.scoped("read-back", bytes, || {
+            self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("read-back"),
+                size: bytes,
+                usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+                mapped_at_creation: false,
+            })
+        })?;
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut offset = 0;
+        for (region, span) in regions.iter().zip(&spans) {
+            span.copy(&mut encoder, region, &staging, offset);
+            offset += span.bytes;
+        }
+        self.queue.submit([encoder.finish()]);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        staging.map_async(wgpu::MapMode::Read, .., move |mapped| {
+            let _ = sender.send(mapped);
+        });
+        self.wait()?;
+        let failed = |what: String| Error::Device { what: format!("read-back: {what}"), hint: None };
+        let mapped = receiver.recv().map_err(|error| failed(error.to_string()))?;
+        mapped.map_err(|error| failed(error.to_string()))?;
+        let view = staging.get_mapped_range(..).map_err(|error| failed(error.to_string()))?;
+        let mut offset = 0;
+        Ok(regions
+            .iter()
+            .zip(&spans)
+            .map(|(region, span)| {
+                let start = (offset + span.skip) as usize;
+                offset += span.bytes;
+                bytemuck::pod_collect_to_vec(&view[start..start + region.texels * TEXEL_BYTES as usize])
+            })
+            .collect())
+    }
+}
+
+/// What has to be copied to get at a region: of a texture, whole rows.
+struct Span {
+    first_row: u32,
+    rows: u32,
+    bytes: u64,
+    skip: u64,
+}
+
+impl Span {
+    fn of(region: &Region<'_>) -> Self {
+        match &region.storage.backing {
+            Backing::Buffer(_) => Self { first_row: 0, rows: 0, bytes: region.texels as u64 * TEXEL_BYTES, skip: 0 },
+            Backing::Texture { width, .. } => {
+                let width = *width as usize;
+                let first_row = region.first / width;
+                let rows = (region.first + region.texels).div_ceil(width) - first_row;
+                Self {
+                    first_row: first_row as u32,
+                    rows: rows as u32,
+                    bytes: (rows * width) as u64 * TEXEL_BYTES,
+                    skip: (region.first - first_row * width) as u64 * TEXEL_BYTES,
+                }
+            }
+        }
+    }
+
+    fn copy(&self, encoder: &mut wgpu::CommandEncoder, region: &Region<'_>, staging: &wgpu::Buffer, offset: u64) {
+        match &region.storage.backing {
+            Backing::Buffer(buffer) => {
+                let first = region.first as u64 * TEXEL_BYTES;
+                encoder.copy_buffer_to_buffer(buffer, first, staging, offset, self.bytes);
+            }
+            Backing::Texture { texture, width, .. } => encoder.copy_texture_to_buffer(
+                wgpu::TexelCopyTextureInfo {
+                    texture,
+                    mip_level: 0,
+                    origin: wgpu::Origin3d { x: 0, y: self.first_row, z: 0 },
+                    aspect: wgpu::TextureAspect::All,
+                },
+                wgpu::TexelCopyBufferInfo {
+                    buffer: staging,
+                    layout: wgpu::TexelCopyBufferLayout {
+                        offset,
+                        bytes_per_row: Some(*width * TEXEL_BYTES as u32),
+                        rows_per_image: None,
+                    },
+                },
+                extent(*width, self.rows),
+            ),
+        }
+    }
+}
+
+fn extent(width: u32, height: u32) -> wgpu::Extent3d {
+    wgpu::Extent3d { width, height, depth_or_array_layers: 1 }
+}

@@ -1,0 +1,165 @@
+//! Recorded commands: prepared once, submitted at each call.
+
+use std::time::{Duration, Instant};
+
+use super::device::Gpu;
+use super::memory::Storage;
+use super::pipeline::Pipeline;
+use crate::error::{Error, Result};
+
+/// Submissions that may be on their way at once.
+const IN_FLIGHT: usize = 2;
+
+/// Estimated work of one submission, in floating-point operations: far below what a slow device does in the two seconds
+/// that Windows grants.
+const SUBMISSION_FLOPS: u64 = 100_000_000_000;
+
+/// One dispatch with everything it binds.
+pub struct Call<'a> {
+    /// What runs.
+    pub pipeline: &'a Pipeline,
+    /// The uniform block: the words the shader reads as its parameters.
+    pub words: Vec<u32>,
+    /// Bindings 1, 2, ...
+    pub operands: Vec<&'a Storage>,
+    /// Workgroups along x, y, z.
+    pub grid: [u32; 3],
+    /// Estimated floating-point operations.
+    pub flops: u64,
+    /// For messages.
+    pub label: &'a str,
+}
+
+struct Step {
+    pipeline: wgpu::ComputePipeline,
+    group: wgpu::BindGroup,
+    grid: [u32; 3],
+    flops: u64,
+}
+
+/// Dispatches ready to be submitted again and again.
+pub struct Recording {
+    steps: Vec<Step>,
+}
+
+impl Gpu {
+    /// Prepares dispatches: one uniform buffer for all their parameters, one bind group each.
+    ///
+    /// # Errors
+    /// [`Error::OverLimit`] for a grid larger than the device grants; [`Error::Device`] when a binding is refused.
+    pub fn record(&self, calls: &[Call<'_>]) -> Result<Recording> {
+        let limits = self.device.limits();
+        let alignment = limits.min_uniform_buffer_offset_alignment as usize;
+        let mut blocks: Vec<u8> = Vec::new();
+        let mut ranges = Vec::with_capacity(calls.len());
+        for call in calls {
+            let largest = call.grid.into_iter().max().unwrap_or(0);
+            if largest > limits.max_compute_workgroups_per_dimension {
+                return Err(Error::OverLimit {
+                    tensor: call.label.to_owned(),
+                    bytes: u64::from(largest),
+                    limit_name: "number of workgroups along a dimension",
+                    limit: u64::from(limits.max_compute_workgroups_per_dimension),
+                    hint: "lower `--batch` or the image size".into(),
+                });
+            }
+            let first = blocks.len();
+            blocks.extend_from_slice(bytemuck::cast_slice(&call.words));
+            // A uniform block is a whole number of vec4.
+            blocks.resize(blocks.len().next_multiple_of(16), 0);
+            ranges.push((first, blocks.len() - first));
+            blocks.resize(blocks.len().next_multiple_of(alignment), 0);
+        }
+        let uniforms = self.scoped("parameters", blocks.len() as u64, || {
+            self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("parameters"),
+                size: blocks.len().max(16) as u64,
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        })?;
+        self.queue.write_buffer(&uniforms, 0, &blocks);
+        let steps = calls
+            .iter()
+            .zip(ranges)
+            .map(|(call, (first, size))| {
+                let block = wgpu::BufferBinding {
+                    buffer: &uniforms,
+                    offset: first as u64,
+                    size: std::num::NonZero::new(size as u64),
+                };
+                let entries: Vec<_> = std::iter::once(wgpu::BindingResource::Buffer(block))
+                    .chain(call.operands.iter().map(|storage| storage.resource()))
+                    .enumerate()
+                    .map(|(binding, resource)| wgpu::BindGroupEntry { binding: binding as u32, resource })
+                    .collect();
+                let group = self.scoped(call.label, 0, || {
+                    self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                        label: Some(call.label),
+                        layout: &call.pipeline.layout,
+                        entries: &entries,
+                    })
+                })?;
+                Ok(Step { pipeline: call.pipeline.compiled.clone(), group, grid: call.grid, flops: call.flops })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Recording { steps })
+    }
+
+    /// Submits a recording; returns when all but the last few submissions are done.
+    ///
+    /// # Errors
+    /// [`Error::Device`] with the first thing that went wrong.
+    pub fn submit(&self, recording: &Recording) -> Result<()> {
+        let mut in_flight = std::collections::VecDeque::new();
+        let mut rest = recording.steps.as_slice();
+        while !rest.is_empty() {
+            let mut flops = 0;
+            let many = rest.iter().take_while(|step| {
+                let fits = flops == 0 || flops + step.flops <= SUBMISSION_FLOPS;
+                flops += step.flops;
+                fits
+            });
+            let (now, later) = rest.split_at(many.count());
+            in_flight.push_back(self.submit_steps(now));
+            if in_flight.len() > IN_FLIGHT {
+                let oldest = in_flight.pop_front();
+                self.poll(wgpu::PollType::Wait { submission_index: oldest, timeout: None })?;
+            }
+            rest = later;
+        }
+        self.check()
+    }
+
+    /// Runs a recording one dispatch at a time and measures each by the wall clock, submission included.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn profile(&self, recording: &Recording) -> Result<Vec<Duration>> {
+        self.wait()?;
+        recording
+            .steps
+            .iter()
+            .map(|step| {
+                let begin = Instant::now();
+                self.submit_steps(std::slice::from_ref(step));
+                self.wait()?;
+                Ok(begin.elapsed())
+            })
+            .collect()
+    }
+
+    fn submit_steps(&self, steps: &[Step]) -> wgpu::SubmissionIndex {
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for step in steps {
+                pass.set_pipeline(&step.pipeline);
+                pass.set_bind_group(0, &step.group, &[]);
+                let [x, y, z] = step.grid;
+                pass.dispatch_workgroups(x, y, z);
+            }
+        }
+        self.queue.submit([encoder.finish()])
+    }
+}

@@ -1,0 +1,42 @@
+//! Pointwise nonlinearities; the twin of `shaders/shared/activation.wgsl`.
+
+/// A pointwise nonlinearity, by the names of diffusers' `act_fn`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// x * sigmoid(x) (`silu`, `swish`)
+    Silu,
+    /// x * tanh(softplus(x))
+    Mish,
+    /// x * Phi(x), the exact form with erf
+    Gelu,
+    /// max(x, 0)
+    Relu,
+}
+
+/// The number by which the shaders know an activation.
+#[must_use]
+pub const fn activation_code(activation: Option<Activation>) -> u32 {
+    match activation {
+        None => 0,
+        Some(Activation::Silu) => 1,
+        Some(Activation::Mish) => 2,
+        Some(Activation::Gelu) => 3,
+        Some(Activation::Relu) => 4,
+    }
+}
+
+/// The twin of `activate`.
+pub(super) fn activate(code: u32, v: f32) -> f32 {
+    match code {
+        1 => v / (1.0 + (-v).exp()),
+        2 => {
+            // tanh(softplus(v)) = n / (n + 2) with n = e^v (e^v + 2)
+            let e = v.min(20.0).exp();
+            let n = e * (e + 2.0);
+            v * (n / (n + 2.0))
+        }
+        3 => 0.5 * v * (1.0 + libm::erff(v * std::f32::consts::FRAC_1_SQRT_2)),
+        4 => v.max(0.0),
+        _ => v,
+    }
+}

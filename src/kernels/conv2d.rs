@@ -1,0 +1,197 @@
+//! Two-dimensional convolution over NHWC maps, zero padding, any kernel, stride 1 or 2.
+
+use super::epilogue::{EpilogueParams, EpilogueSpec};
+use super::{Dispatch, Family, Kernel, Shader, params, words};
+use crate::tensor::{Shape, TEXEL};
+
+/// A convolution, shapes known. Reads x, weights (see [`pack`]), bias, per_image, residual; writes y.
+#[derive(Clone, Copy, Debug)]
+pub struct Conv2d {
+    /// The map read.
+    pub x: Shape,
+    /// The map written.
+    pub y: Shape,
+    /// Height and width of the kernel.
+    pub kernel: (usize, usize),
+    /// Pixels from one output to the next, both ways.
+    pub stride: usize,
+    /// Rows of zeros above and columns to the left; below and to the right as many as the output's shape asks for.
+    pub pad: (usize, usize),
+    /// What follows.
+    pub epilogue: EpilogueSpec,
+}
+
+/// The parameters of `conv2d.lanes.wgsl` and `conv2d.tile.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    in_h: u32,
+    in_w: u32,
+    in_c4: u32,
+    out_h: u32,
+    out_w: u32,
+    out_c4: u32,
+    kernel_h: u32,
+    pad_top: u32,
+    pad_left: u32,
+    tiles_x: u32,
+    epilogue: EpilogueParams,
+}
+
+/// The twin's parameters: those of the shader and the variant's constants, which the shader has from its text.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct TwinParams {
+    shader: Params,
+    images: u32,
+    kernel_w: u32,
+    stride: u32,
+    block: u32,
+}
+
+static LANES: Kernel = Kernel { name: "conv2d.lanes", template: include_str!("../../shaders/conv2d.lanes.wgsl"), twin };
+static TILE: Kernel = Kernel { name: "conv2d.tile", template: include_str!("../../shaders/conv2d.tile.wgsl"), twin };
+
+/// Rows and columns of pixels in a tile of the lanes family.
+fn lanes_tile(y: Shape) -> (usize, usize) {
+    // The tile that wastes the fewest pixels; wide tiles share more input columns between taps.
+    let waste = |&(th, tw): &(usize, usize)| y.h.next_multiple_of(th) * y.w.next_multiple_of(tw);
+    [(2, 8), (4, 4), (1, 16)].into_iter().min_by_key(waste).unwrap_or((2, 8))
+}
+
+impl Conv2d {
+    /// The dispatch of this convolution.
+    #[must_use]
+    pub fn dispatch(&self, family: Family) -> Dispatch {
+        let constants = vec![("KX", self.kernel.1 as u32), ("STRIDE", self.stride as u32)];
+        let (shader, grid, tiles_x) = match family {
+            Family::Lanes { width } => {
+                let (th, tw) = lanes_tile(self.y);
+                let tiles = (self.y.h.div_ceil(th), self.y.w.div_ceil(tw));
+                let constants = [constants, vec![("LANES", width), ("TH", th as u32), ("TW", tw as u32)]].concat();
+                let blocks = self.y.c4().div_ceil(width as usize);
+                let grid = [blocks, tiles.0 * tiles.1, self.y.n];
+                (family.shader(&LANES, constants), grid, tiles.1)
+            }
+            Family::Tile => {
+                let grid = [self.y.c4().div_ceil(16), self.y.rows().div_ceil(64), 1];
+                (family.shader(&TILE, constants), grid, 1)
+            }
+        };
+        let shader_params = Params {
+            in_h: self.x.h as u32,
+            in_w: self.x.w as u32,
+            in_c4: self.x.c4() as u32,
+            out_h: self.y.h as u32,
+            out_w: self.y.w as u32,
+            out_c4: self.y.c4() as u32,
+            kernel_h: self.kernel.0 as u32,
+            pad_top: self.pad.0 as u32,
+            pad_left: self.pad.1 as u32,
+            tiles_x: tiles_x as u32,
+            epilogue: self.epilogue.params(),
+        };
+        let params = TwinParams {
+            shader: shader_params,
+            images: self.y.n as u32,
+            kernel_w: self.kernel.1 as u32,
+            stride: self.stride as u32,
+            block: family.block(self.y.c4()) as u32,
+        };
+        Dispatch { shader, params: words(&params), grid: grid.map(|extent| extent as u32) }
+    }
+
+    /// Multiplications and additions.
+    #[must_use]
+    pub fn flops(&self) -> u64 {
+        2 * (self.y.rows() * self.y.c * self.kernel.0 * self.kernel.1 * self.x.c) as u64
+    }
+
+    /// Every shader variant that [`Self::dispatch`] can choose, for validation.
+    #[must_use]
+    pub fn variants(family: Family) -> Vec<Shader> {
+        let sizes = [(8, 8), (4, 4), (1, 16)];
+        let mut all: Vec<Shader> = Vec::new();
+        for (kernel, stride) in [(3, 1), (3, 2), (1, 1), (1, 2)] {
+            for (h, w) in sizes {
+                let y = Shape::new(1, h, w, 8);
+                let conv =
+                    Self { x: y, y, kernel: (kernel, kernel), stride, pad: (0, 0), epilogue: EpilogueSpec::default() };
+                let shader = conv.dispatch(family).shader;
+                if !all.contains(&shader) {
+                    all.push(shader);
+                }
+            }
+        }
+        all
+    }
+}
+
+/// Texels of packed weights.
+#[must_use]
+pub fn packed_texels(out: usize, input: usize, kernel: (usize, usize), family: Family) -> usize {
+    let columns = out.div_ceil(TEXEL);
+    let block = family.block(columns);
+    columns.div_ceil(block) * block * kernel.0 * kernel.1 * input.div_ceil(TEXEL) * TEXEL
+}
+
+/// Packs a kernel in PyTorch's order (out, in, height, width) for [`Conv2d`] and, as 1 x 1, for the matrix product:
+/// `[block][ky][input texel][kx][channel of the texel][output texel of the block][4 outputs]`, padding zero.
+#[must_use]
+pub fn pack(weight: &[f32], out: usize, input: usize, kernel: (usize, usize), family: Family) -> Vec<f32> {
+    let (height, width) = kernel;
+    let block = family.block(out.div_ceil(TEXEL));
+    let mut packed = vec![0.0; packed_texels(out, input, kernel, family) * TEXEL];
+    for o in 0..out {
+        for i in 0..input {
+            for ky in 0..height {
+                for kx in 0..width {
+                    let index = packed_index(o, i, (ky, kx), (height, width), input.div_ceil(TEXEL), block);
+                    packed[index] = weight[((o * input + i) * height + ky) * width + kx];
+                }
+            }
+        }
+    }
+    packed
+}
+
+/// Where the weight from input channel `i` to output channel `o` at (ky, kx) lies in a packed kernel.
+fn packed_index(o: usize, i: usize, at: (usize, usize), kernel: (usize, usize), in_c4: usize, block: usize) -> usize {
+    let (texel, component) = (o / TEXEL, o % TEXEL);
+    let line = ((texel / block * kernel.0 + at.0) * in_c4 + i / TEXEL) * kernel.1 + at.1;
+    ((line * TEXEL + i % TEXEL) * block + texel % block) * TEXEL + component
+}
+
+fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    let TwinParams { shader: p, images, kernel_w, stride, block } = params(words);
+    let [x, weights, bias, per_image, residual] = reads else { return };
+    let [in_h, in_w, in_c4] = [p.in_h, p.in_w, p.in_c4].map(|extent| extent as usize);
+    let [out_h, out_w, out_c4] = [p.out_h, p.out_w, p.out_c4].map(|extent| extent as usize);
+    let kernel = (p.kernel_h as usize, kernel_w as usize);
+    let (channels, block) = (out_c4 * TEXEL, block as usize);
+    let mut acc = vec![0.0; channels];
+    for pixel in 0..images as usize * out_h * out_w {
+        let (image, oy, ox) = (pixel / (out_h * out_w), pixel / out_w % out_h, pixel % out_w);
+        acc.fill(0.0);
+        for (ky, kx) in (0..kernel.0).flat_map(|ky| (0..kernel.1).map(move |kx| (ky, kx))) {
+            let iy = (oy * stride as usize + ky).wrapping_sub(p.pad_top as usize);
+            let ix = (ox * stride as usize + kx).wrapping_sub(p.pad_left as usize);
+            if iy >= in_h || ix >= in_w {
+                continue;
+            }
+            let input = &x[((image * in_h + iy) * in_w + ix) * in_c4 * TEXEL..][..in_c4 * TEXEL];
+            for (i, value) in input.iter().enumerate() {
+                for (first, sums) in acc.chunks_mut(block * TEXEL).enumerate() {
+                    let row = packed_index(first * block * TEXEL, i, (ky, kx), kernel, in_c4, block);
+                    for (sum, weight) in sums.iter_mut().zip(&weights[row..]) {
+                        *sum += value * weight;
+                    }
+                }
+            }
+        }
+        for (column, sum) in acc.iter().enumerate() {
+            let index = pixel * channels + column;
+            write[index] = p.epilogue.finish([bias, per_image, residual], *sum, image, column, channels, index);
+        }
+    }
+}

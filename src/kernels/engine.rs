@@ -1,0 +1,130 @@
+//! The engine: a device with the family of kernels that serves it, and the pipelines compiled so far.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::shader::{Access, BASE_WORDS, Memory, Shader, TEXTURE_WIDTH};
+use super::{Dispatch, Family};
+use crate::error::Result;
+use crate::gpu::{Binding, Call, Gpu, Kind, Options, Pipeline, PipelineSource, Region, StorageKind};
+use crate::tensor::TEXEL;
+
+/// A device ready to run kernels.
+pub struct Engine {
+    /// The device.
+    pub gpu: Gpu,
+    /// The kernels that serve it.
+    pub family: Family,
+    pipelines: Mutex<HashMap<Shader, Pipeline>>,
+}
+
+impl Engine {
+    /// Opens the device that `options` choose, with the family that fits it: `lanes` on a software adapter whose subgroup
+    /// is one vector, `tile` elsewhere. `family` overrides the choice (`lanes` still needs subgroups of one size).
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub fn open(options: &Options, family: Option<FamilyName>) -> Result<Self> {
+        let gpu = Gpu::open(options)?;
+        let lanes = match gpu.adapter.subgroup {
+            Some((least, most)) if least == most => Some(Family::Lanes { width: least }),
+            _ => None,
+        };
+        let wanted = family.unwrap_or(match gpu.adapter.kind {
+            Kind::Software => FamilyName::Lanes,
+            _ => FamilyName::Tile,
+        });
+        let family = match wanted {
+            FamilyName::Lanes => lanes.unwrap_or(Family::Tile),
+            FamilyName::Tile => Family::Tile,
+        };
+        Ok(Self { gpu, family, pipelines: Mutex::default() })
+    }
+
+    /// What the tensors of this engine are made of.
+    #[must_use]
+    pub fn storage_kind(&self) -> StorageKind {
+        match self.family.memory() {
+            Memory::Buffer => StorageKind::Buffer,
+            Memory::Texture => StorageKind::Texture { width: TEXTURE_WIDTH as u32 },
+        }
+    }
+
+    /// The pipelines of `shaders`, in their order; those not compiled before are, in parallel.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] when a shader is refused.
+    pub fn pipelines(&self, shaders: &[&Shader]) -> Result<Vec<Pipeline>> {
+        let mut known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut missing: Vec<&Shader> = Vec::new();
+        for &shader in shaders {
+            if !known.contains_key(shader) && !missing.contains(&shader) {
+                missing.push(shader);
+            }
+        }
+        let sources: Vec<_> = missing.iter().map(|shader| pipeline_source(shader)).collect();
+        for (shader, pipeline) in missing.into_iter().zip(self.gpu.compile_all(&sources)?) {
+            known.insert(shader.clone(), pipeline);
+        }
+        Ok(shaders.iter().filter_map(|shader| known.get(*shader).cloned()).collect())
+    }
+
+    /// Runs one dispatch on arrays of whole texels and answers what it wrote, `texels` long. The array written begins as `before`, where
+    /// given. For checks: each call uploads, compiles where needed, and reads back.
+    ///
+    /// # Errors
+    /// Whatever the device reports.
+    pub fn run_once(&self, dispatch: &Dispatch, reads: &[&[f32]], texels: usize) -> Result<Vec<f32>> {
+        let kind = self.storage_kind();
+        let storages = reads
+            .iter()
+            .map(|values| {
+                let storage = self.gpu.allocate(kind, values.len() / TEXEL, "operand")?;
+                self.gpu.upload(&storage, 0, values)?;
+                Ok(storage)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let result = self.gpu.allocate(kind, texels, "result")?;
+        let pipeline = self.pipelines(&[&dispatch.shader])?.remove(0);
+        let recording = self.gpu.record(&[Call {
+            pipeline: &pipeline,
+            words: call_words(&[0; BASE_WORDS], &dispatch.params),
+            operands: storages.iter().chain([&result]).collect(),
+            grid: dispatch.grid,
+            flops: 0,
+            label: dispatch.shader.kernel.name,
+        }])?;
+        self.gpu.submit(&recording)?;
+        Ok(self.gpu.download(&[Region { storage: &result, first: 0, texels }])?.remove(0))
+    }
+}
+
+/// A family as the user names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FamilyName {
+    /// See [`Family::Tile`].
+    Tile,
+    /// See [`Family::Lanes`].
+    Lanes,
+}
+
+/// The uniform block of a call: where each operand begins, then the kernel's parameters.
+#[must_use]
+pub fn call_words(bases: &[u32; BASE_WORDS], params: &[u32]) -> Vec<u32> {
+    bases.iter().chain(params).copied().collect()
+}
+
+/// What the gpu room needs to compile a shader.
+fn pipeline_source(shader: &Shader) -> PipelineSource {
+    let bindings = shader
+        .operands()
+        .into_iter()
+        .map(|(access, _)| match (shader.memory, access) {
+            (Memory::Buffer, Access::Read) => Binding::ReadBuffer,
+            (Memory::Buffer, Access::Write) => Binding::WriteBuffer,
+            (Memory::Texture, Access::Read) => Binding::ReadTexture,
+            (Memory::Texture, Access::Write) => Binding::WriteTexture,
+        })
+        .collect();
+    PipelineSource { label: shader.to_string(), wgsl: shader.wgsl(), bindings }
+}

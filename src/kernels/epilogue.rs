@@ -1,0 +1,77 @@
+//! What follows a product before it is stored; the twin of `shaders/shared/epilogue.wgsl`.
+
+use super::activation::{Activation, activate, activation_code};
+
+/// `y = (act(acc + bias + per_image) + residual) * scale`, as the shaders read it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct EpilogueParams {
+    flags: u32,
+    activation: u32,
+    scale: f32,
+}
+
+const BIAS: u32 = 1;
+const PER_IMAGE: u32 = 2;
+const RESIDUAL: u32 = 4;
+
+/// Which terms an epilogue has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EpilogueSpec {
+    /// A vector over the output channels is added.
+    pub bias: bool,
+    /// A vector for each image is added.
+    pub per_image: bool,
+    /// Applied to the sum so far.
+    pub activation: Option<Activation>,
+    /// A map of the output's shape is added.
+    pub residual: bool,
+    /// Multiplies the result.
+    pub scale: f32,
+}
+
+impl Default for EpilogueSpec {
+    fn default() -> Self {
+        Self { bias: false, per_image: false, activation: None, residual: false, scale: 1.0 }
+    }
+}
+
+impl EpilogueSpec {
+    /// The words of the shader's `Epilogue`.
+    #[must_use]
+    pub fn params(self) -> EpilogueParams {
+        let flag = |set: bool, bit: u32| if set { bit } else { 0 };
+        EpilogueParams {
+            flags: flag(self.bias, BIAS) | flag(self.per_image, PER_IMAGE) | flag(self.residual, RESIDUAL),
+            activation: activation_code(self.activation),
+            scale: self.scale,
+        }
+    }
+}
+
+impl EpilogueParams {
+    /// The twin of `finish`: `column` is the output channel, `index` that of the value stored, `channels` the padded
+    /// number of output channels.
+    pub(super) fn finish(
+        self,
+        [bias, per_image, residual]: [&[f32]; 3],
+        acc: f32,
+        image: usize,
+        column: usize,
+        channels: usize,
+        index: usize,
+    ) -> f32 {
+        let mut v = acc;
+        if self.flags & BIAS != 0 {
+            v += bias[column];
+        }
+        if self.flags & PER_IMAGE != 0 {
+            v += per_image[image * channels + column];
+        }
+        v = activate(self.activation, v);
+        if self.flags & RESIDUAL != 0 {
+            v += residual[index];
+        }
+        v * self.scale
+    }
+}

@@ -1,0 +1,203 @@
+//! Batched matrix product over rows of texels: projections, 1 x 1 convolutions, attention scores, covariances.
+
+use super::epilogue::{EpilogueParams, EpilogueSpec};
+use super::{Dispatch, Family, Kernel, Shader, component, params, words};
+use crate::tensor::TEXEL;
+
+/// How the second operand lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Packed weights of a 1 x 1 kernel (see [`super::conv2d::pack`]).
+    Packed,
+    /// For each k a row of texels along the columns.
+    Rows,
+    /// For each column a row of texels along k: the operand is given as its transpose.
+    Transposed,
+}
+
+/// Strides of an operand, in texels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Strides {
+    /// From one row to the next.
+    pub row: usize,
+    /// From one image to the next.
+    pub image: usize,
+    /// From one head to the next.
+    pub head: usize,
+}
+
+/// `y[i, j] = finish(alpha * sum over k of a[i, k] b[k, j])` for each image and head, shapes known. Reads a, b, bias,
+/// per_image, residual; writes y.
+#[derive(Clone, Copy, Debug)]
+pub struct MatMul {
+    /// Rows of a and y.
+    pub rows: usize,
+    /// Columns of a, rows of b.
+    pub k: usize,
+    /// Columns of b and y.
+    pub columns: usize,
+    /// Images and heads of the batch.
+    pub batch: (usize, usize),
+    /// How b lies in memory.
+    pub layout: Layout,
+    /// Where a's rows are.
+    pub a: Strides,
+    /// Where b's rows are; `row` is ignored for packed weights.
+    pub b: Strides,
+    /// Where y's rows are.
+    pub y: Strides,
+    /// Multiplies the product.
+    pub alpha: f32,
+    /// Rows that share a vector of the epilogue's `per_image`.
+    pub rows_per_image: usize,
+    /// What follows.
+    pub epilogue: EpilogueSpec,
+}
+
+/// The parameters of `matmul.lanes.wgsl` and `matmul.tile.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    rows: u32,
+    k: u32,
+    columns: u32,
+    heads: u32,
+    rows_per_image: u32,
+    a_row: u32,
+    a_image: u32,
+    a_head: u32,
+    b_row: u32,
+    b_block: u32,
+    b_image: u32,
+    b_head: u32,
+    y_row: u32,
+    y_image: u32,
+    y_head: u32,
+    alpha: f32,
+    epilogue: EpilogueParams,
+}
+
+/// The twin's parameters: those of the shader and what the shader has from its grid and constants.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct TwinParams {
+    shader: Params,
+    images: u32,
+    transposed: u32,
+    block: u32,
+}
+
+static LANES: Kernel = Kernel { name: "matmul.lanes", template: include_str!("../../shaders/matmul.lanes.wgsl"), twin };
+static TILE: Kernel = Kernel { name: "matmul.tile", template: include_str!("../../shaders/matmul.tile.wgsl"), twin };
+
+/// Rows of a tile of the lanes family.
+const LANES_ROWS: u32 = 16;
+
+impl MatMul {
+    /// A product of two plain matrices: `rows` x `k` by `k` x `columns`, one after the other for each of `images`.
+    #[must_use]
+    pub fn plain(images: usize, rows: usize, k: usize, columns: usize) -> Self {
+        let (k4, columns4) = (k.div_ceil(TEXEL), columns.div_ceil(TEXEL));
+        Self {
+            rows,
+            k,
+            columns,
+            batch: (images, 1),
+            layout: Layout::Rows,
+            a: Strides { row: k4, image: rows * k4, head: 0 },
+            b: Strides { row: columns4, image: k * columns4, head: 0 },
+            y: Strides { row: columns4, image: rows * columns4, head: 0 },
+            alpha: 1.0,
+            rows_per_image: rows,
+            epilogue: EpilogueSpec::default(),
+        }
+    }
+
+    /// The dispatch of this product.
+    #[must_use]
+    pub fn dispatch(&self, family: Family) -> Dispatch {
+        let columns4 = self.columns.div_ceil(TEXEL);
+        let block = family.block(columns4);
+        let (b_row, b_block) = match self.layout {
+            Layout::Packed => (block, self.k.div_ceil(TEXEL) * TEXEL * block),
+            Layout::Rows | Layout::Transposed => (self.b.row, block),
+        };
+        let transposed = u32::from(self.layout == Layout::Transposed);
+        let (shader, tile) = match family {
+            Family::Lanes { width } => {
+                let constants = vec![("LANES", width), ("ROWS", LANES_ROWS), ("B_ROWS", transposed)];
+                (family.shader(&LANES, constants), (LANES_ROWS as usize, width as usize))
+            }
+            Family::Tile => (family.shader(&TILE, vec![("B_ROWS", transposed)]), (64, 16)),
+        };
+        let (images, heads) = self.batch;
+        let shader_params = Params {
+            rows: self.rows as u32,
+            // Packed weights hold zeros for the padding of k.
+            k: if self.layout == Layout::Packed { self.k.next_multiple_of(TEXEL) } else { self.k } as u32,
+            columns: self.columns as u32,
+            heads: heads as u32,
+            rows_per_image: self.rows_per_image as u32,
+            a_row: self.a.row as u32,
+            a_image: self.a.image as u32,
+            a_head: self.a.head as u32,
+            b_row: b_row as u32,
+            b_block: b_block as u32,
+            b_image: self.b.image as u32,
+            b_head: self.b.head as u32,
+            y_row: self.y.row as u32,
+            y_image: self.y.image as u32,
+            y_head: self.y.head as u32,
+            alpha: self.alpha,
+            epilogue: self.epilogue.params(),
+        };
+        let params = TwinParams { shader: shader_params, images: images as u32, transposed, block: block as u32 };
+        let grid = [columns4.div_ceil(tile.1), self.rows.div_ceil(tile.0), images * heads];
+        Dispatch { shader, params: words(&params), grid: grid.map(|extent| extent as u32) }
+    }
+
+    /// Multiplications and additions.
+    #[must_use]
+    pub fn flops(&self) -> u64 {
+        2 * (self.batch.0 * self.batch.1 * self.rows * self.k * self.columns) as u64
+    }
+
+    /// Every shader variant that [`Self::dispatch`] can choose, for validation.
+    #[must_use]
+    pub fn variants(family: Family) -> Vec<Shader> {
+        [Layout::Rows, Layout::Transposed]
+            .map(|layout| Self { layout, ..Self::plain(1, 8, 8, 8) }.dispatch(family).shader)
+            .to_vec()
+    }
+}
+
+fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    let TwinParams { shader: p, images, transposed, block } = params(words);
+    let [a, b, bias, per_image, residual] = reads else { return };
+    let [rows, k, columns, heads] = [p.rows, p.k, p.columns, p.heads].map(|extent| extent as usize);
+    let (padded, block) = (columns.next_multiple_of(TEXEL), block as usize);
+    let at = |strides: [u32; 2], image: usize, head: usize| image * strides[0] as usize + head * strides[1] as usize;
+    for (image, head) in (0..images as usize).flat_map(|image| (0..heads).map(move |head| (image, head))) {
+        let (a_base, b_base) = (at([p.a_image, p.a_head], image, head), at([p.b_image, p.b_head], image, head));
+        let y_base = at([p.y_image, p.y_head], image, head);
+        let b_at = |kk: usize, j: usize| {
+            if transposed != 0 {
+                component(b, b_base + j * p.b_row as usize + kk / TEXEL, kk % TEXEL)
+            } else {
+                let texel = j / TEXEL;
+                let start = b_base + texel / block * p.b_block as usize + texel % block;
+                component(b, start + kk * p.b_row as usize, j % TEXEL)
+            }
+        };
+        for i in 0..rows {
+            let a_row = &a[(a_base + i * p.a_row as usize) * TEXEL..];
+            for j in 0..padded {
+                let sum = if j < columns { (0..k).map(|kk| a_row[kk] * b_at(kk, j)).sum::<f32>() } else { 0.0 };
+                let index = (y_base + i * p.y_row as usize) * TEXEL + j;
+                let of_image = i / p.rows_per_image as usize;
+                let terms = [*bias, *per_image, *residual];
+                write[index] = p.epilogue.finish(terms, p.alpha * sum, of_image, j, padded, index);
+            }
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! From a template in `shaders/` to the WGSL of one variant.
+//!
+//! A template is plain WGSL with a few directives, each on a line of its own:
+//!
+//! | directive | meaning |
+//! |---|---|
+//! | `//#read x`, `//#write y` | an operand: an array of texels behind `load_x(i)` or `store_y(i, v)` |
+//! | `//#include activation` | the text of `shaders/shared/activation.wgsl` |
+//! | `//#repeat p COUNT` ... `//#end` | the lines between, COUNT times; `$p` or `${p}` is the index, `$(p * 4 + 1)` computes |
+//! | `//#if NAME` ... `//#else` ... `//#end` | the lines between where the constant NAME is not zero |
+//!
+//! The template defines `struct Params`; it reads them as `call.params`. Where an operand lives, in a storage buffer or
+//! in an `rgba32float` storage texture (fast on software adapters, see `docs/lab-notes.md`), is none of its business.
+
+use crate::tensor::TEXEL;
+
+/// Where the tensors of a plan live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Memory {
+    /// Storage buffers of `vec4<f32>`: right for GPUs.
+    Buffer,
+    /// `rgba32float` storage textures, a tensor laid out row after row of [`TEXTURE_WIDTH`] texels: right for software adapters.
+    Texture,
+}
+
+/// Texels in a row of a texture that holds a tensor; a power of two, so an index splits by shift and mask.
+pub const TEXTURE_WIDTH: usize = 4096;
+
+/// Words before a kernel's own parameters: the first texel of each operand.
+pub const BASE_WORDS: usize = 8;
+
+/// The CPU twin of a kernel: parameters, what it reads, what it writes. Same name, same parameters, same result.
+pub type Twin = fn(params: &[u32], reads: &[&[f32]], write: &mut [f32]);
+
+/// A kernel: a template and its CPU twin.
+#[derive(Debug)]
+pub struct Kernel {
+    /// The name of the template, without directory and suffix.
+    pub name: &'static str,
+    /// The template's text.
+    pub template: &'static str,
+    /// The same computation on the host.
+    pub twin: Twin,
+}
+
+/// One variant of a kernel: what a pipeline is made from.
+#[derive(Clone, Debug)]
+pub struct Shader {
+    /// The kernel.
+    pub kernel: &'static Kernel,
+    /// Where its operands live.
+    pub memory: Memory,
+    /// The constants that make this variant, in the order of their declaration.
+    pub constants: Vec<(&'static str, u32)>,
+}
+
+impl PartialEq for Shader {
+    fn eq(&self, other: &Self) -> bool {
+        self.kernel.name == other.kernel.name && self.memory == other.memory && self.constants == other.constants
+    }
+}
+
+impl Eq for Shader {}
+
+impl std::hash::Hash for Shader {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.kernel.name, self.memory, &self.constants).hash(state);
+    }
+}
+
+impl std::fmt::Display for Shader {
+    /// `conv2d.lanes<KX=3,STRIDE=1>`
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.kernel.name)?;
+        let constants: Vec<_> = self.constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        if constants.is_empty() { Ok(()) } else { write!(f, "<{}>", constants.join(",")) }
+    }
+}
+
+/// How a shader uses an operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Only read.
+    Read,
+    /// Only written.
+    Write,
+}
+
+impl Shader {
+    /// The operands in binding order (binding 0 holds the parameters, operand i is binding i + 1).
+    #[must_use]
+    pub fn operands(&self) -> Vec<(Access, &'static str)> {
+        operands(self.kernel.template)
+    }
+
+    /// The WGSL of this variant.
+    ///
+    /// # Panics
+    /// On a malformed template: templates are compiled in, and a test composes every variant of every one.
+    #[must_use]
+    pub fn wgsl(&self) -> String {
+        let mut text = String::new();
+        for (name, value) in &self.constants {
+            text.push_str(&format!("const {name}: u32 = {value}u;\n"));
+        }
+        text.push_str(&format!(
+            "struct Call {{ bases: array<vec4<u32>, {}>, params: Params }}\n\
+             @group(0) @binding(0) var<uniform> call: Call;\n",
+            BASE_WORDS / TEXEL
+        ));
+        for (index, (access, name)) in self.operands().into_iter().enumerate() {
+            text.push_str(&self.declare(index, access, name));
+        }
+        let scope: Vec<_> =
+            self.constants.iter().map(|(name, value)| ((*name).to_owned(), i64::from(*value))).collect();
+        let lines: Vec<_> = include_shared(self.kernel.template);
+        expand(&lines, &scope, &mut text);
+        text
+    }
+
+    /// The binding of one operand and its accessor.
+    fn declare(&self, index: usize, access: Access, name: &str) -> String {
+        let binding = index + 1;
+        let base = format!("call.bases[{}][{}]", index / TEXEL, index % TEXEL);
+        let mode = if access == Access::Read { "read" } else { "write" };
+        let (declaration, place) = match self.memory {
+            Memory::Buffer if access == Access::Read => (format!("var<storage, read> {name}: array<vec4<f32>>;"), ""),
+            Memory::Buffer => (format!("var<storage, read_write> {name}: array<vec4<f32>>;"), ""),
+            Memory::Texture => (
+                format!("var {name}: texture_storage_2d<rgba32float, {mode}>;"),
+                "vec2<u32>(j & TEXTURE_MASK, j >> TEXTURE_SHIFT)",
+            ),
+        };
+        let place = place
+            .replace("TEXTURE_MASK", &format!("{}u", TEXTURE_WIDTH - 1))
+            .replace("TEXTURE_SHIFT", &format!("{}u", TEXTURE_WIDTH.trailing_zeros()));
+        let body = match (self.memory, access) {
+            (Memory::Buffer, Access::Read) => format!("return {name}[j];"),
+            (Memory::Buffer, Access::Write) => format!("{name}[j] = v;"),
+            (Memory::Texture, Access::Read) => format!("return textureLoad({name}, {place});"),
+            (Memory::Texture, Access::Write) => format!("textureStore({name}, {place}, v);"),
+        };
+        let signature = match access {
+            Access::Read => format!("fn load_{name}(i: u32) -> vec4<f32>"),
+            Access::Write => format!("fn store_{name}(i: u32, v: vec4<f32>)"),
+        };
+        format!("@group(0) @binding({binding}) {declaration}\n{signature} {{ let j = i + {base}; {body} }}\n")
+    }
+}
+
+/// The operands a template declares.
+fn operands(template: &'static str) -> Vec<(Access, &'static str)> {
+    include_shared(template)
+        .into_iter()
+        .filter_map(|line| {
+            let (access, name) = line.trim().strip_prefix("//#")?.split_once(' ')?;
+            match access {
+                "read" => Some((Access::Read, name.trim())),
+                "write" => Some((Access::Write, name.trim())),
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+/// The template's lines with the shared pieces in place.
+fn include_shared(template: &'static str) -> Vec<&'static str> {
+    template
+        .lines()
+        .flat_map(|line| match line.trim().strip_prefix("//#include ") {
+            Some(name) => include_shared(shared(name.trim())),
+            None => vec![line],
+        })
+        .collect()
+}
+
+/// A piece that several templates share.
+fn shared(name: &str) -> &'static str {
+    match name {
+        "activation" => include_str!("../../shaders/shared/activation.wgsl"),
+        "epilogue" => include_str!("../../shaders/shared/epilogue.wgsl"),
+        _ => panic!("no shared shader `{name}`"),
+    }
+}
+
+/// Writes `lines` to `text` with directives carried out and `$` expressions replaced.
+fn expand(lines: &[&str], scope: &[(String, i64)], text: &mut String) {
+    let mut at = 0;
+    while at < lines.len() {
+        let line = lines[at];
+        at += 1;
+        let Some(directive) = line.trim().strip_prefix("//#") else {
+            text.push_str(&substitute(line, scope));
+            text.push('\n');
+            continue;
+        };
+        let words: Vec<_> = directive.split_whitespace().collect();
+        match words[..] {
+            ["read" | "write", _] => {}
+            ["repeat", variable, ref count @ ..] => {
+                let (body, rest) = block(&lines[at..]);
+                for index in 0..evaluate(&count.concat(), scope) {
+                    let mut inner = scope.to_vec();
+                    inner.push((variable.to_owned(), index));
+                    expand(body, &inner, text);
+                }
+                at = lines.len() - rest;
+            }
+            ["if", ref condition @ ..] => {
+                let (body, rest) = block(&lines[at..]);
+                let (then, otherwise) = split_else(body);
+                expand(if evaluate(&condition.concat(), scope) != 0 { then } else { otherwise }, scope, text);
+                at = lines.len() - rest;
+            }
+            _ => panic!("unknown directive `{line}`"),
+        }
+    }
+}
+
+/// The lines up to the `//#end` that closes the block begun just before, and how many lines remain after it.
+fn block<'a, 'b>(lines: &'a [&'b str]) -> (&'a [&'b str], usize) {
+    let mut depth = 1;
+    for (index, line) in lines.iter().enumerate() {
+        match line.trim() {
+            opening if opening.starts_with("//#repeat ") || opening.starts_with("//#if ") => depth += 1,
+            "//#end" => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return (&lines[..index], lines.len() - index - 1);
+        }
+    }
+    panic!("a `//#repeat` or `//#if` without its `//#end`")
+}
+
+/// The two halves of an `//#if` block.
+fn split_else<'a, 'b>(body: &'a [&'b str]) -> (&'a [&'b str], &'a [&'b str]) {
+    let mut depth = 0;
+    for (index, line) in body.iter().enumerate() {
+        match line.trim() {
+            opening if opening.starts_with("//#repeat ") || opening.starts_with("//#if ") => depth += 1,
+            "//#end" => depth -= 1,
+            "//#else" if depth == 0 => return (&body[..index], &body[index + 1..]),
+            _ => {}
+        }
+    }
+    (body, &[])
+}
+
+/// Replaces `$name` and `$(expression)` in a line.
+fn substitute(line: &str, scope: &[(String, i64)]) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let (expression, after) = if let Some(inner) = rest.strip_prefix('(') {
+            inner.split_once(')').unwrap_or_else(|| panic!("unclosed `$(` in `{line}`"))
+        } else if let Some(inner) = rest.strip_prefix('{') {
+            inner.split_once('}').unwrap_or_else(|| panic!("unclosed `${{` in `{line}`"))
+        } else {
+            rest.split_at(rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len()))
+        };
+        out.push_str(&evaluate(expression, scope).to_string());
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Integer arithmetic over `+ - * /` and names; `*` and `/` bind tighter, evaluated left to right, no parentheses.
+fn evaluate(expression: &str, scope: &[(String, i64)]) -> i64 {
+    let atom = |word: &str| -> i64 {
+        let word = word.trim();
+        word.parse().unwrap_or_else(|_| {
+            let found = scope.iter().rev().find(|(name, _)| name == word);
+            found.unwrap_or_else(|| panic!("unknown name `{word}` in `{expression}`")).1
+        })
+    };
+    let product = |term: &str| -> i64 {
+        let mut value: Option<i64> = None;
+        let mut operator = '*';
+        for piece in term.split_inclusive(['*', '/']) {
+            let (word, next) = match piece.chars().last() {
+                Some(last @ ('*' | '/')) => (&piece[..piece.len() - 1], last),
+                _ => (piece, '*'),
+            };
+            value = Some(match (value, operator) {
+                (None, _) => atom(word),
+                (Some(left), '/') => left / atom(word),
+                (Some(left), _) => left * atom(word),
+            });
+            operator = next;
+        }
+        value.unwrap_or_else(|| panic!("empty expression `{expression}`"))
+    };
+    let mut value = 0;
+    let mut sign = 1;
+    for piece in expression.split_inclusive(['+', '-']) {
+        let (term, next) = match piece.chars().last() {
+            Some('+') => (&piece[..piece.len() - 1], 1),
+            Some('-') => (&piece[..piece.len() - 1], -1),
+            _ => (piece, 1),
+        };
+        value += sign * product(term);
+        sign = next;
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(template: &str, scope: &[(&str, i64)]) -> String {
+        let scope: Vec<_> = scope.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        let lines: Vec<_> = template.lines().collect();
+        let mut text = String::new();
+        expand(&lines, &scope, &mut text);
+        text
+    }
+
+    #[test]
+    fn repeats_nest_and_compute() {
+        let text = run("//#repeat p N\n//#repeat q 2\na$p = b$(p * 2 + q - 1);\n//#end\n//#end\nend", &[("N", 2)]);
+        assert_eq!(text, "a0 = b-1;\na0 = b0;\na1 = b1;\na1 = b2;\nend\n");
+    }
+
+    #[test]
+    fn conditions_choose_a_branch() {
+        let template = "//#if FLAG\n//#if OTHER\nboth\n//#else\none\n//#end\n//#else\nnone\n//#end";
+        assert_eq!(run(template, &[("FLAG", 1), ("OTHER", 1)]), "both\n");
+        assert_eq!(run(template, &[("FLAG", 1), ("OTHER", 0)]), "one\n");
+        assert_eq!(run(template, &[("FLAG", 0), ("OTHER", 1)]), "none\n");
+    }
+}

@@ -1,0 +1,40 @@
+//! What several test files share.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::sync::LazyLock;
+
+use downhill::gpu::Options;
+use downhill::kernels::{Engine, FamilyName};
+
+/// Engines of both families on the adapter the tests run on; tests take what they need.
+pub fn engines() -> &'static [Engine] {
+    static ENGINES: LazyLock<Vec<Engine>> = LazyLock::new(|| {
+        [FamilyName::Lanes, FamilyName::Tile]
+            .map(|family| match Engine::open(&Options::default(), Some(family)) {
+                Ok(engine) => engine,
+                Err(error) => panic!("{error}; run the tests with `sh scripts/with-adapter.sh cargo test`"),
+            })
+            .into()
+    });
+    &ENGINES
+}
+
+/// Numbers between -1 and 1 that look random and are the same everywhere.
+pub fn numbers(seed: u32, len: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+    (0..len)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let mixed = (state ^ (state >> 15)).wrapping_mul(0x2c1b_3c6d);
+            ((mixed >> 8) as f32 / (1 << 24) as f32) * 2.0 - 1.0
+        })
+        .collect()
+}
+
+/// max |a - b| / max |b|
+pub fn distance(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let largest = b.iter().fold(0.0f32, |most, v| most.max(v.abs())).max(f32::MIN_POSITIVE);
+    let apart = a.iter().zip(b).map(|(a, b)| if a.is_nan() || b.is_nan() { f32::INFINITY } else { (a - b).abs() });
+    apart.fold(0.0, f32::max) / largest
+}
