@@ -1,1 +1,21 @@
 //! Model files: safetensors, diffusers folders, the hub cache, key mapping, the embedded model.
+//!
+//! [`Model::open`] turns what the user typed into a [`ConfigFile`] for the network, one for the scheduler where there
+//! is one, and [`Weights`] under diffusers' own names. Weights are never read as a whole: the headers are checked when
+//! a file is opened, and one tensor at a time is read and converted to float32 when it is asked for.
+
+mod component;
+mod config;
+mod convert;
+mod folder;
+mod header;
+mod hub;
+mod keys;
+mod nearest;
+mod source;
+mod weights;
+
+pub use config::ConfigFile;
+pub use folder::Model;
+pub use safetensors::Dtype;
+pub use weights::Weights;

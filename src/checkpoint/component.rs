@@ -1,0 +1,106 @@
+//! One component of a diffusers folder: which of its files hold the weights.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::config::ConfigFile;
+use super::weights::Weights;
+use crate::error::{Error, Result};
+
+/// What diffusers calls the weights of every network.
+const STEM: &str = "diffusion_pytorch_model";
+/// Variants taken when the plain weights are missing, in this order.
+const VARIANTS: [&str; 2] = ["fp16", "bf16"];
+/// Suffixes of Python pickles, which cannot be read without running them.
+const PICKLE_SUFFIXES: [&str; 5] = ["bin", "ckpt", "pt", "pth", "pkl"];
+
+/// Opens the weights in `folder`: plain or sharded, or a variant of them.
+pub(super) fn open_weights(folder: &Path) -> Result<Weights> {
+    for (file, index) in candidates() {
+        let (file, index) = (folder.join(file), folder.join(index));
+        if file.is_file() {
+            return Weights::open(&file);
+        }
+        if index.is_file() {
+            return open_sharded(&index);
+        }
+    }
+    Err(no_weights(folder))
+}
+
+/// File names of the weights and of the index of their shards, best first.
+fn candidates() -> impl Iterator<Item = (String, String)> {
+    let plain = (format!("{STEM}.safetensors"), format!("{STEM}.safetensors.index.json"));
+    let variants = VARIANTS
+        .into_iter()
+        .map(|variant| (format!("{STEM}.{variant}.safetensors"), format!("{STEM}.safetensors.index.{variant}.json")));
+    std::iter::once(plain).chain(variants)
+}
+
+/// True for a file that by its suffix is a Python pickle.
+pub(super) fn is_pickle(file: &Path) -> bool {
+    file.extension().is_some_and(|suffix| PICKLE_SUFFIXES.iter().any(|pickle| suffix.eq_ignore_ascii_case(pickle)))
+}
+
+/// The error for weights that come only as a Python pickle.
+pub(super) fn pickle_error(file: &Path) -> Error {
+    Error::bad_file_hint(
+        file,
+        "a Python pickle, which is not read here",
+        "convert it to safetensors: load it with diffusers and call `save_pretrained(..., safe_serialization=True)`",
+    )
+}
+
+/// Opens the shards that an index names, and checks that each tensor lies where the index says.
+fn open_sharded(index: &Path) -> Result<Weights> {
+    let placed = weight_map(index)?;
+    let folder = index.parent().unwrap_or(Path::new(""));
+    let names: BTreeSet<&str> = placed.iter().map(|(_, shard)| shard.as_str()).collect();
+    let shards: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
+    if let Some((shard, name)) = shards.iter().zip(&names).find(|(shard, _)| !shard.is_file()) {
+        return Err(Error::bad_file(
+            shard,
+            format!("this shard is not there; `{}` places tensors in `{name}`", index.display()),
+        ));
+    }
+    let weights = Weights::open_shards(index, &shards)?;
+    let stored: HashSet<(&str, &Path)> = weights.places().collect();
+    for (key, shard) in &placed {
+        if !stored.contains(&(key.as_str(), folder.join(shard).as_path())) {
+            return Err(Error::bad_file(index, format!("places tensor `{key}` in `{shard}`, which does not hold it")));
+        }
+    }
+    Ok(weights)
+}
+
+/// The tensors of an index and the file names of their shards.
+fn weight_map(index: &Path) -> Result<Vec<(String, String)>> {
+    let config = ConfigFile::read(index)?;
+    let Some(Value::Object(map)) = config.values.get("weight_map") else {
+        return Err(config.wrong_value("weight_map", "an object that places each tensor in a file"));
+    };
+    map.iter()
+        .map(|(key, shard)| match shard.as_str() {
+            // A plain file name: an index must not lead out of its folder.
+            Some(name) if Path::new(name).file_name() == Some(name.as_ref()) => Ok((key.clone(), name.to_owned())),
+            _ => Err(Error::bad_file(index, format!("`weight_map` places tensor `{key}` in {shard}, no file name"))),
+        })
+        .collect()
+}
+
+/// Why a folder without the files looked for is of no use, told from what it does hold.
+fn no_weights(folder: &Path) -> Error {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    if let Some(pickle) = files.iter().find(|file| is_pickle(file)) {
+        return pickle_error(pickle);
+    }
+    let wanted = format!("no weights: neither `{STEM}.safetensors` nor `{STEM}.safetensors.index.json`");
+    match files.iter().find(|file| file.extension().is_some_and(|suffix| suffix == "safetensors")) {
+        Some(other) => Error::bad_file_hint(folder, wanted, format!("to use `{0}`, give that file", other.display())),
+        None => Error::bad_file(folder, wanted),
+    }
+}

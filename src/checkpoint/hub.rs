@@ -1,0 +1,240 @@
+//! The local cache of the Hugging Face hub, read offline.
+//!
+//! `models--{org}--{name}/refs/{revision}` holds a commit, `snapshots/{commit}/` the files (links into `blobs/`). The
+//! cache lies where `huggingface_hub` puts it: `HF_HUB_CACHE`, its old name `HUGGINGFACE_HUB_CACHE`, `HF_HOME/hub`,
+//! `XDG_CACHE_HOME/huggingface/hub`, `~/.cache/huggingface/hub`, the first that is set.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// A lookup of environment variables: the process environment, or a test's own.
+pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+const DEFAULT_REVISION: &str = "main";
+
+/// A model on the hub: `org/name`, at a branch, tag or commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HubId {
+    organisation: String,
+    name: String,
+    revision: Option<String>,
+}
+
+impl HubId {
+    /// Reads `org/name[@revision]`; `None` for anything of another shape, paths with a file suffix included.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (repository, revision) = match text.split_once('@') {
+            Some((repository, revision)) => (repository, Some(revision)),
+            None => (text, None),
+        };
+        let (organisation, name) = repository.split_once('/')?;
+        let is_file = Path::new(name).extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("safetensors"));
+        let shaped = is_name(organisation)
+            && is_name(name)
+            && !is_file
+            && revision.is_none_or(|revision| revision.split('/').all(is_name));
+        shaped.then(|| Self {
+            organisation: organisation.to_owned(),
+            name: name.to_owned(),
+            revision: revision.map(str::to_owned),
+        })
+    }
+}
+
+impl std::fmt::Display for HubId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.organisation, self.name)?;
+        self.revision.as_ref().map_or(Ok(()), |revision| write!(f, "@{revision}"))
+    }
+}
+
+/// Letters, digits, `-`, `_` and `.`, not beginning with `.` or `-`: what the hub allows, and never `..`.
+fn is_name(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+/// The folder of the snapshot of `id`.
+///
+/// Without a revision, `refs/main` decides, or the only snapshot there is. With one, `refs/{revision}` decides, or a
+/// snapshot of that name.
+///
+/// # Errors
+/// [`Error::BadFile`] (exit code 4) naming the folder looked in and the files needed.
+pub(super) fn snapshot(id: &HubId, environment: Environment) -> Result<PathBuf> {
+    let cache = cache_folder(environment).ok_or_else(|| {
+        Error::usage(
+            format!("the local hub cache that may hold `{id}` cannot be found: no home folder is known"),
+            "set HF_HUB_CACHE to the folder of the cache",
+        )
+    })?;
+    let repository = cache.join(format!("models--{}--{}", id.organisation, id.name));
+    if !repository.is_dir() {
+        return Err(miss(id, &repository, format!("`{id}` is neither a path here nor in the local hub cache")));
+    }
+    let revision = id.revision.as_deref().unwrap_or(DEFAULT_REVISION);
+    let snapshots = repository.join("snapshots");
+    if let Ok(commit) = std::fs::read_to_string(repository.join("refs").join(revision)) {
+        let commit = commit.trim();
+        let folder = snapshots.join(commit);
+        if is_name(commit) && folder.is_dir() {
+            return Ok(folder);
+        }
+        return Err(miss(id, &folder, format!("`{id}` points to this snapshot, which the local hub cache lacks")));
+    }
+    if id.revision.is_some() {
+        let folder = snapshots.join(revision);
+        return if folder.is_dir() {
+            Ok(folder)
+        } else {
+            Err(miss(id, &folder, format!("the local hub cache has no revision `{revision}` of this model")))
+        };
+    }
+    let mut folders = sub_folders(&snapshots);
+    match (folders.pop(), folders.len()) {
+        (Some(only), 0) => Ok(only),
+        (None, _) => Err(miss(id, &snapshots, format!("the local hub cache holds no snapshot of `{id}`"))),
+        (Some(_), others) => Err(Error::bad_file_hint(
+            &snapshots,
+            format!("{} snapshots of `{id}`, and no `refs/{DEFAULT_REVISION}` to choose by", others + 1),
+            format!("choose one: `{id}@COMMIT`"),
+        )),
+    }
+}
+
+fn miss(id: &HubId, looked_in: &Path, what: String) -> Error {
+    let revision = id.revision.as_ref().map_or_else(String::new, |revision| format!(" --revision {revision}"));
+    Error::bad_file_hint(
+        looked_in,
+        what,
+        format!(
+            "nothing is downloaded here: fetch it with `hf download {}/{}{revision}`, or put its config.json, \
+             scheduler_config.json and diffusion_pytorch_model.safetensors into a folder and give that",
+            id.organisation, id.name
+        ),
+    )
+}
+
+/// Where the cache lies; `None` when nothing says so.
+fn cache_folder(environment: Environment) -> Option<PathBuf> {
+    let folder = |name: &str| environment(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    folder("HF_HUB_CACHE")
+        .or_else(|| folder("HUGGINGFACE_HUB_CACHE"))
+        .or_else(|| Some(folder("HF_HOME")?.join("hub")))
+        .or_else(|| Some(folder("XDG_CACHE_HOME")?.join("huggingface").join("hub")))
+        .or_else(|| {
+            let home = folder("HOME").or_else(|| folder("USERPROFILE"))?;
+            Some(home.join(".cache").join("huggingface").join("hub"))
+        })
+}
+
+fn sub_folders(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> HubId {
+        HubId::parse(text).unwrap()
+    }
+
+    /// A cache with one model at the given snapshots and refs.
+    fn cache(snapshots: &[&str], refs: &[(&str, &str)]) -> tempfile::TempDir {
+        let cache = tempfile::tempdir().unwrap();
+        let repository = cache.path().join("models--google--ddpm-cat");
+        std::fs::create_dir_all(repository.join("snapshots")).unwrap();
+        for commit in snapshots {
+            std::fs::create_dir(repository.join("snapshots").join(commit)).unwrap();
+        }
+        for (name, commit) in refs {
+            let file = repository.join("refs").join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, format!("{commit}\n")).unwrap();
+        }
+        cache
+    }
+
+    fn look_up(cache: &tempfile::TempDir, text: &str) -> Result<String> {
+        let folder = snapshot(&id(text), &|name| (name == "HF_HUB_CACHE").then(|| cache.path().into()))?;
+        assert!(folder.is_dir());
+        Ok(folder.strip_prefix(cache.path()).unwrap().to_string_lossy().replace('\\', "/"))
+    }
+
+    #[test]
+    fn ids_are_told_from_paths() {
+        assert_eq!(id("google/ddpm-cifar10-32").to_string(), "google/ddpm-cifar10-32");
+        assert_eq!(id("a/b@refs/pr/1").revision.as_deref(), Some("refs/pr/1"));
+        for path in ["plain", "a/b/c", "./a", "../a", "/a/b", "a/", "/a", "a/b.safetensors", "a/b@", "a/b@../c", "~/a"]
+        {
+            assert_eq!(HubId::parse(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn refs_lead_to_the_snapshot() {
+        let cache = cache(&["c0ffee", "beef"], &[("main", "beef"), ("fp16", "c0ffee"), ("refs/pr/1", "c0ffee")]);
+        let snapshots = "models--google--ddpm-cat/snapshots";
+        assert_eq!(look_up(&cache, "google/ddpm-cat").unwrap(), format!("{snapshots}/beef"));
+        assert_eq!(look_up(&cache, "google/ddpm-cat@fp16").unwrap(), format!("{snapshots}/c0ffee"));
+        assert_eq!(look_up(&cache, "google/ddpm-cat@refs/pr/1").unwrap(), format!("{snapshots}/c0ffee"));
+        assert_eq!(look_up(&cache, "google/ddpm-cat@c0ffee").unwrap(), format!("{snapshots}/c0ffee"));
+    }
+
+    #[test]
+    fn without_refs_a_single_snapshot_is_taken_and_two_are_not() {
+        let single = cache(&["beef"], &[]);
+        assert_eq!(look_up(&single, "google/ddpm-cat").unwrap(), "models--google--ddpm-cat/snapshots/beef");
+        let error = look_up(&cache(&["beef", "c0ffee"], &[]), "google/ddpm-cat").unwrap_err();
+        assert!(error.to_string().contains("2 snapshots of `google/ddpm-cat`"), "{error}");
+        assert_eq!(error.hint().as_deref(), Some("choose one: `google/ddpm-cat@COMMIT`"));
+    }
+
+    #[test]
+    fn a_miss_names_the_folder_and_the_files() {
+        let dangling = cache(&[], &[("main", "gone")]);
+        let empty = cache(&[], &[]);
+        for (cache, text, folder) in [
+            (&empty, "google/other", "models--google--other"),
+            (&empty, "google/ddpm-cat", "snapshots"),
+            (&empty, "google/ddpm-cat@v2", "v2"),
+            (&dangling, "google/ddpm-cat", "gone"),
+        ] {
+            let error = look_up(cache, text).unwrap_err();
+            assert_eq!(error.exit_code(), 4);
+            let Error::BadFile { file, hint: Some(hint), .. } = error else { panic!("{text}") };
+            assert!(file.starts_with(cache.path()) && file.ends_with(folder), "{}", file.display());
+            assert!(hint.contains("config.json") && hint.contains("diffusion_pytorch_model.safetensors"), "{hint}");
+        }
+    }
+
+    #[test]
+    fn a_ref_cannot_lead_out_of_the_cache() {
+        let error = look_up(&cache(&["beef"], &[("main", "../../..")]), "google/ddpm-cat").unwrap_err();
+        assert!(error.to_string().contains("points to this snapshot"), "{error}");
+    }
+
+    #[test]
+    fn the_environment_decides_in_the_documented_order() {
+        let mut set = vec![
+            ("HF_HUB_CACHE", "/hub", "/hub"),
+            ("HUGGINGFACE_HUB_CACHE", "/old", "/old"),
+            ("HF_HOME", "/hf", "/hf/hub"),
+            ("XDG_CACHE_HOME", "/xdg", "/xdg/huggingface/hub"),
+            ("HOME", "/home/me", "/home/me/.cache/huggingface/hub"),
+            ("USERPROFILE", "/users/me", "/users/me/.cache/huggingface/hub"),
+        ];
+        while !set.is_empty() {
+            let environment = |name: &str| set.iter().find(|(key, ..)| *key == name).map(|(_, value, _)| value.into());
+            assert_eq!(cache_folder(&environment), Some(PathBuf::from(set[0].2)));
+            set.remove(0);
+        }
+        assert_eq!(cache_folder(&|_| None), None);
+        let empty_is_unset = |name: &str| Some(if name == "HF_HOME" { "/hf".into() } else { OsString::new() });
+        assert_eq!(cache_folder(&empty_is_unset), Some(PathBuf::from("/hf/hub")));
+    }
+}

@@ -1,0 +1,86 @@
+//! Where weights lie: in a file read piece by piece, or in memory.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Bytes that can be read at any offset.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// An open file and its length.
+    File(File, u64),
+    /// A whole safetensors file in memory.
+    Bytes(Cow<'static, [u8]>),
+}
+
+impl Source {
+    /// Opens `file`, which a model folder or an index promised: its absence is the model's fault, not the user's.
+    pub(super) fn open(file: &Path) -> Result<Self> {
+        let open = || {
+            let handle = File::open(file)?;
+            let length = handle.metadata()?.len();
+            Ok(Self::File(handle, length))
+        };
+        open().map_err(|source| model_file_error(file, source))
+    }
+
+    /// Bytes in all.
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Self::File(_, length) => *length,
+            Self::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// `count` bytes from `offset` on; `file` is the name that an error carries.
+    pub(super) fn read(&self, file: &Path, offset: u64, count: usize) -> Result<Cow<'_, [u8]>> {
+        match self {
+            Self::File(handle, _) => {
+                let mut bytes = vec![0; count];
+                read_exact_at(handle, &mut bytes, offset).map_err(|source| model_file_error(file, source))?;
+                Ok(Cow::Owned(bytes))
+            }
+            Self::Bytes(bytes) => bytes
+                .get(offset as usize..)
+                .and_then(|rest| rest.get(..count))
+                .map(Cow::Borrowed)
+                .ok_or_else(|| Error::bad_file(file, format!("ends before byte {}", offset + count as u64))),
+        }
+    }
+}
+
+/// Reads the whole of a model's file (a configuration, an index).
+pub(super) fn read_model_file(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).map_err(|source| model_file_error(file, source))
+}
+
+/// An input/output error on a file that belongs to a model: always exit code 4, also when the file is not there.
+fn model_file_error(file: &Path, source: std::io::Error) -> Error {
+    match source.kind() {
+        std::io::ErrorKind::NotFound => Error::bad_file(file, "the model needs this file, and it is not there"),
+        _ => Error::Io { file: file.to_path_buf(), source },
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, bytes, offset) {
+            Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                bytes = &mut bytes[count..];
+                offset += count as u64;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

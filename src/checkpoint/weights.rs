@@ -1,0 +1,327 @@
+//! The tensors of a model, under diffusers' names, read one at a time.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+
+use super::convert::{SUPPORTED_DTYPES, to_f32};
+use super::header::{self, Stored};
+use super::keys::Renaming;
+use super::nearest::nearest;
+use super::source::Source;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// The weights of one network: one safetensors file, several shards, or memory.
+///
+/// Opening reads and checks the headers only; [`Weights::fetch`] reads one tensor from the file and converts it to
+/// float32, so that no more than one tensor at a time is held here. Names are those of today's diffusers, whatever the
+/// file calls them (see `keys.rs`).
+#[derive(Debug)]
+pub struct Weights {
+    /// What was opened: the file, or the index of the shards. Messages about the whole name it.
+    path: PathBuf,
+    files: Vec<WeightFile>,
+    entries: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug)]
+struct WeightFile {
+    path: PathBuf,
+    source: Source,
+}
+
+#[derive(Debug)]
+struct Entry {
+    file: usize,
+    stored: Stored,
+}
+
+impl Weights {
+    /// Opens one safetensors file.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] (exit code 4) naming the file, and the tensor where one is at fault, when the file is not
+    /// there, truncated, or its header lies.
+    pub fn open(file: &Path) -> Result<Self> {
+        Self::open_shards(file, &[file.to_path_buf()])
+    }
+
+    /// Opens several safetensors files as one set of weights; `path` is what messages about the whole name.
+    pub(super) fn open_shards(path: &Path, shards: &[PathBuf]) -> Result<Self> {
+        let mut files = Vec::with_capacity(shards.len());
+        for shard in shards {
+            files.push(WeightFile { path: shard.clone(), source: Source::open(shard)? });
+        }
+        Self::assemble(path, files)
+    }
+
+    /// A whole safetensors file that lies in memory; `name` stands for its path in messages.
+    ///
+    /// # Errors
+    /// As [`Weights::open`].
+    pub fn from_bytes(name: impl Into<PathBuf>, bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self> {
+        let path = name.into();
+        let file = WeightFile { path: path.clone(), source: Source::Bytes(bytes.into()) };
+        Self::assemble(&path, vec![file])
+    }
+
+    /// Float32 weights made by a program, for tests and benchmarks; names are taken as they are, and of two tensors
+    /// with one name the later one counts.
+    #[must_use]
+    pub fn from_tensors(tensors: Vec<(String, Tensor)>) -> Self {
+        let path = PathBuf::from("(generated weights)");
+        let mut bytes = Vec::new();
+        let mut entries = BTreeMap::new();
+        for (name, tensor) in tensors {
+            let start = bytes.len();
+            bytes.extend(tensor.data.iter().flat_map(|value| value.to_le_bytes()));
+            let stored = Stored {
+                name: name.clone(),
+                dtype: Dtype::F32,
+                shape: tensor.shape,
+                offset: start as u64,
+                bytes: bytes.len() - start,
+            };
+            entries.insert(name, Entry { file: 0, stored });
+        }
+        let files = vec![WeightFile { path: path.clone(), source: Source::Bytes(bytes.into()) }];
+        Self { path, files, entries }
+    }
+
+    fn assemble(path: &Path, files: Vec<WeightFile>) -> Result<Self> {
+        let mut stored = Vec::new();
+        for (index, file) in files.iter().enumerate() {
+            for tensor in header::read(&file.path, &file.source)? {
+                stored.push(Entry { file: index, stored: tensor });
+            }
+        }
+        let renaming = Renaming::detect(stored.iter().map(|entry| entry.stored.name.as_str()));
+        let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+        for entry in stored {
+            let name = renaming.name(&entry.stored.name);
+            if let Some(first) = entries.get(&name) {
+                return Err(Error::bad_file(
+                    path,
+                    format!("tensors `{}` and `{}` are both `{name}`", first.stored.name, entry.stored.name),
+                ));
+            }
+            entries.insert(name, entry);
+        }
+        Ok(Self { path: path.to_path_buf(), files, entries })
+    }
+
+    /// The names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// The shape of tensor `key` as it is stored.
+    #[must_use]
+    pub fn shape(&self, key: &str) -> Option<&[usize]> {
+        self.entries.get(key).map(|entry| entry.stored.shape.as_slice())
+    }
+
+    /// The dtype of tensor `key` as it is stored.
+    #[must_use]
+    pub fn dtype(&self, key: &str) -> Option<Dtype> {
+        self.entries.get(key).map(|entry| entry.stored.dtype)
+    }
+
+    /// What was opened: a safetensors file, the index of shards, or a name in parentheses for weights in memory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Each tensor's name as it is stored, and the file that holds it.
+    pub(super) fn places(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.entries.values().map(|entry| (entry.stored.name.as_str(), self.files[entry.file].path.as_path()))
+    }
+
+    /// Numbers in all tensors together.
+    #[must_use]
+    pub fn parameters(&self) -> u64 {
+        self.entries.values().map(|entry| entry.stored.shape.iter().product::<usize>() as u64).sum()
+    }
+
+    /// Bytes of all tensors together as they are stored.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.entries.values().map(|entry| entry.stored.bytes as u64).sum()
+    }
+
+    /// Reads tensor `key` as float32 in `expected_shape`, row-major.
+    ///
+    /// A 1x1 convolution (C, D, 1, 1) and a linear layer (C, D) are the same numbers: either is accepted for the other,
+    /// and the tensor comes in the shape that was asked for.
+    ///
+    /// # Errors
+    /// All with exit code 4: [`Error::MissingKey`] with the nearest key, [`Error::WrongShape`], and [`Error::BadFile`]
+    /// for a dtype other than F16, BF16, F32 and F64 or for values that are not finite as float32.
+    pub fn fetch(&self, key: &str, expected_shape: &[usize]) -> Result<Tensor> {
+        let Some(entry) = self.entries.get(key) else {
+            return Err(Error::MissingKey {
+                file: self.path.clone(),
+                key: key.to_owned(),
+                nearest: nearest(key, self.names()),
+            });
+        };
+        let WeightFile { path, source } = &self.files[entry.file];
+        let stored = &entry.stored;
+        if !same_matrix(&stored.shape, expected_shape) {
+            return Err(Error::WrongShape {
+                file: path.clone(),
+                key: label(key, stored),
+                found: stored.shape.clone(),
+                expected: expected_shape.to_vec(),
+            });
+        }
+        let bytes = source.read(path, stored.offset, stored.bytes)?;
+        let Some(values) = to_f32(stored.dtype, &bytes) else {
+            return Err(Error::bad_file_hint(
+                path,
+                format!("tensor `{}` is of dtype {}, which weights cannot have", label(key, stored), stored.dtype),
+                format!("supported: {SUPPORTED_DTYPES}"),
+            ));
+        };
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            return Err(Error::bad_file_hint(
+                path,
+                format!("tensor `{}` holds {} at element {index}", label(key, stored), values[index]),
+                "weights must be finite as float32; the training that made them diverged, or the file is damaged",
+            ));
+        }
+        Ok(Tensor::new(expected_shape, values))
+    }
+
+    /// Checks that the network has used every tensor there is; `used` are the keys it has fetched.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedKey`] (exit code 4) for the first tensor that has no place, with the nearest of `used`.
+    pub fn check_complete(&self, used: &[String]) -> Result<()> {
+        let places: HashSet<&str> = used.iter().map(String::as_str).collect();
+        match self.entries.iter().find(|(name, _)| !places.contains(name.as_str())) {
+            None => Ok(()),
+            Some((name, entry)) => Err(Error::UnexpectedKey {
+                file: self.files[entry.file].path.clone(),
+                key: label(name, &entry.stored),
+                nearest: nearest(name, used.iter().map(String::as_str)),
+            }),
+        }
+    }
+}
+
+/// The name of a tensor in a message: both names where the file has another one.
+fn label(name: &str, stored: &Stored) -> String {
+    if name == stored.name { name.to_owned() } else { format!("{name}, stored as {}", stored.name) }
+}
+
+/// Equal shapes, or a matrix and a 1x1 convolution of the same extents.
+fn same_matrix(found: &[usize], expected: &[usize]) -> bool {
+    match (found, expected) {
+        ([a, b, 1, 1], [c, d]) | ([a, b], [c, d, 1, 1]) => (a, b) == (c, d),
+        _ => found == expected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Weights {
+        Weights::from_tensors(vec![
+            ("conv_in.weight".into(), Tensor::new([2, 1, 1, 1], vec![1.0, -2.0])),
+            ("conv_in.bias".into(), Tensor::new([2], vec![0.5, 0.25])),
+        ])
+    }
+
+    /// A safetensors file of float16 tensors, all ones but for what the test changes.
+    fn file(tensors: &[(&str, &[usize], u16)]) -> Vec<u8> {
+        let mut header = serde_json::Map::new();
+        let mut data = Vec::new();
+        for (name, shape, half) in tensors {
+            let start = data.len();
+            for _ in 0..shape.iter().product() {
+                data.extend(half.to_le_bytes());
+            }
+            header.insert(
+                (*name).to_owned(),
+                serde_json::json!({"dtype": "F16", "shape": shape, "data_offsets": [start, data.len()]}),
+            );
+        }
+        let json = serde_json::Value::Object(header).to_string();
+        [&(json.len() as u64).to_le_bytes()[..], json.as_bytes(), &data].concat()
+    }
+
+    const ONE: u16 = 0x3c00;
+    const INFINITY: u16 = 0x7c00;
+
+    #[test]
+    fn generated_weights_come_back_as_they_were() {
+        let weights = sample();
+        assert_eq!(weights.names().collect::<Vec<_>>(), ["conv_in.bias", "conv_in.weight"]);
+        assert_eq!(weights.shape("conv_in.weight"), Some(&[2, 1, 1, 1][..]));
+        assert_eq!(weights.dtype("conv_in.bias"), Some(Dtype::F32));
+        assert_eq!((weights.parameters(), weights.bytes()), (4, 16));
+        assert_eq!(weights.fetch("conv_in.bias", &[2]).unwrap().data, [0.5, 0.25]);
+        assert_eq!(weights.fetch("conv_in.weight", &[2, 1]).unwrap(), Tensor::new([2, 1], vec![1.0, -2.0]));
+    }
+
+    #[test]
+    fn a_matrix_and_a_1x1_convolution_are_the_same() {
+        assert!(same_matrix(&[3, 5, 1, 1], &[3, 5]));
+        assert!(same_matrix(&[3, 5], &[3, 5, 1, 1]));
+        assert!(!same_matrix(&[3, 5, 1, 1], &[5, 3]));
+        assert!(!same_matrix(&[3, 5, 3, 3], &[3, 5]));
+        assert!(!same_matrix(&[15], &[3, 5]));
+    }
+
+    #[test]
+    fn missing_and_unexpected_keys_name_the_nearest() {
+        let weights = sample();
+        let error = weights.fetch("conv_in.wieght", &[2]).unwrap_err();
+        assert!(matches!(&error, Error::MissingKey { nearest: Some(key), .. } if key == "conv_in.weight"), "{error:?}");
+        let error = weights.check_complete(&["conv_in.weight".into(), "conv_in.bais".into()]).unwrap_err();
+        let Error::UnexpectedKey { key, nearest, .. } = &error else { panic!("{error:?}") };
+        assert_eq!((key.as_str(), nearest.as_deref()), ("conv_in.bias", Some("conv_in.bais")));
+        weights.check_complete(&["conv_in.weight".into(), "conv_in.bias".into(), "other".into()]).unwrap();
+    }
+
+    #[test]
+    fn a_wrong_shape_gives_both_shapes() {
+        let error = sample().fetch("conv_in.bias", &[3]).unwrap_err();
+        assert_eq!(error.to_string(), "(generated weights): `conv_in.bias` has shape [2], expected [3]");
+    }
+
+    #[test]
+    fn old_names_are_presented_as_new_ones_and_messages_give_both() {
+        let bytes = file(&[("mid_block.attentions.0.query.weight", &[2, 2, 1, 1], ONE)]);
+        let weights = Weights::from_bytes("old.safetensors", bytes).unwrap();
+        let key = "mid_block.attentions.0.to_q.weight";
+        assert_eq!(weights.names().collect::<Vec<_>>(), [key]);
+        assert_eq!(weights.fetch(key, &[2, 2]).unwrap(), Tensor::new([2, 2], vec![1.0; 4]));
+        let message = weights.fetch(key, &[4, 4]).unwrap_err().to_string();
+        assert!(
+            message.contains(key) && message.contains("stored as mid_block.attentions.0.query.weight"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn two_spellings_of_one_tensor_are_refused() {
+        let bytes = file(&[("a.attentions.0.query.bias", &[1], ONE), ("a.attentions.0.to_q.bias", &[1], ONE)]);
+        let message = Weights::from_bytes("x", bytes).unwrap_err().to_string();
+        assert!(message.contains("`a.attentions.0.query.bias` and `a.attentions.0.to_q.bias`"), "{message}");
+    }
+
+    #[test]
+    fn values_that_are_not_finite_are_a_fault_of_the_file() {
+        let bytes = file(&[("conv_in.bias", &[3], INFINITY)]);
+        let error = Weights::from_bytes("x.safetensors", bytes).unwrap().fetch("conv_in.bias", &[3]).unwrap_err();
+        assert_eq!(error.to_string(), "x.safetensors: tensor `conv_in.bias` holds inf at element 0");
+        assert_eq!(error.exit_code(), 4);
+    }
+}
