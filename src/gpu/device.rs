@@ -25,6 +25,8 @@ pub struct Gpu {
     first_error: Arc<Mutex<Option<String>>>,
     allocated: Arc<AtomicU64>,
     peak: Arc<AtomicU64>,
+    /// Bytes handed to the queue since it was last made to catch up.
+    pub(super) staged: AtomicU64,
 }
 
 impl Gpu {
@@ -57,6 +59,7 @@ impl Gpu {
             first_error,
             allocated: Arc::default(),
             peak: Arc::default(),
+            staged: AtomicU64::new(0),
         })
     }
 

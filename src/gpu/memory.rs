@@ -1,5 +1,7 @@
 //! Device memory: arrays of texels in storage buffers or storage textures, with bounded uploads.
 
+use std::sync::atomic::Ordering;
+
 use super::device::{Gpu, Held};
 use crate::error::{Error, Result};
 use crate::tensor::TEXEL;
@@ -134,7 +136,9 @@ impl Gpu {
         for batch in values.chunks(UPLOAD_BATCH_BYTES / size_of::<f32>()) {
             self.upload_batch(storage, at, batch);
             at += batch.len() / TEXEL;
-            if batch.len() * size_of::<f32>() == UPLOAD_BATCH_BYTES {
+            let bytes = size_of_val(batch) as u64;
+            if self.staged.fetch_add(bytes, Ordering::Relaxed) + bytes >= UPLOAD_BATCH_BYTES as u64 {
+                self.staged.store(0, Ordering::Relaxed);
                 self.queue.submit([]);
                 self.wait()?;
             }

@@ -6,6 +6,7 @@ mod adapter;
 mod device;
 mod memory;
 mod pipeline;
+mod quiet;
 mod recording;
 
 pub use adapter::{Adapters, Choice, Described, Kind};

@@ -131,6 +131,15 @@ impl Gpu {
         self.check()
     }
 
+    /// Submits some dispatches of a recording, by their places.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn submit_range(&self, recording: &Recording, range: std::ops::Range<usize>) -> Result<()> {
+        self.submit_steps(&recording.steps[range]);
+        self.check()
+    }
+
     /// Runs a recording one dispatch at a time and measures each by the wall clock, submission included.
     ///
     /// # Errors

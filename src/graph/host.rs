@@ -1,0 +1,48 @@
+//! The plan run on the host by the CPU twins: slow, exact in its own right, and the same data as on the device.
+
+use super::lower::{BufferId, Operand};
+use super::plan::Plan;
+use super::weights::{Fetch, packed};
+use crate::error::Result;
+use crate::graph::op::Graph;
+use crate::tensor::{TEXEL, Tensor, pack_nchw, unpack_nchw};
+
+/// Runs a plan of `graph` by the twins; slots begin filled with `fill`. Inputs and outputs are NCHW, by name.
+///
+/// # Errors
+/// Whatever `fetch` answers.
+pub fn run(plan: &Plan, graph: &Graph, fetch: &Fetch<'_>, inputs: &[(&str, &Tensor)], fill: f32) -> Result<Vec<Tensor>> {
+    let mut slots: Vec<Vec<f32>> = plan.slots.iter().map(|texels| vec![fill; texels * TEXEL]).collect();
+    let mut weights = graph.weights.iter().map(|w| packed(w, plan.family, fetch)).collect::<Result<Vec<_>>>()?;
+    weights.extend(plan.tables.iter().cloned());
+    for port in &plan.inputs {
+        if let Some((_, tensor)) = inputs.iter().find(|(name, _)| *name == port.name) {
+            let values = pack_nchw(&tensor.data, port.shape);
+            slots[plan.slot_of[port.buffer.0]][..values.len()].copy_from_slice(&values);
+        }
+    }
+    for step in &plan.steps {
+        let slot = plan.slot_of[step.write.0];
+        let length = plan.buffers[step.write.0].texels * TEXEL;
+        let mut written = std::mem::take(&mut slots[slot]);
+        let reads: Vec<&[f32]> = step
+            .reads
+            .iter()
+            .map(|read| match read {
+                Operand::Buffer(BufferId(id), first) => &slots[plan.slot_of[*id]][first * TEXEL..],
+                Operand::Weight(id) => weights[id.0].as_slice(),
+            })
+            .collect();
+        (step.dispatch.shader.kernel.twin)(&step.dispatch.params, &reads, &mut written[..length]);
+        slots[slot] = written;
+    }
+    Ok(plan
+        .outputs
+        .iter()
+        .map(|port| {
+            let values = &slots[plan.slot_of[port.buffer.0]][..port.shape.texels() * TEXEL];
+            let shape = port.shape;
+            Tensor::new([shape.n, shape.c, shape.h, shape.w], unpack_nchw(values, shape))
+        })
+        .collect())
+}

@@ -1,0 +1,287 @@
+//! Lowering: each operation of the graph as dispatches of kernels on buffers that do not share memory yet.
+
+use super::op::{Epilogue, Graph, HeadSide, Heads, Node, Op, Value, WeightForm, WeightId};
+use crate::kernels::combine::Combine;
+use crate::kernels::concat::Concat;
+use crate::kernels::conv2d::Conv2d;
+use crate::kernels::elementwise::{Activate, Add};
+use crate::kernels::epilogue::EpilogueSpec;
+use crate::kernels::group_norm::{GroupNormFold, Moments, ScaleShift};
+use crate::kernels::matmul::{Layout, MatMul, Strides};
+use crate::kernels::resample::{AveragePool, UpsampleNearest};
+use crate::kernels::softmax::Softmax;
+use crate::kernels::timestep_embedding::TimestepEmbedding;
+use crate::kernels::{Dispatch, Family, timestep_embedding};
+use crate::tensor::{Shape, TEXEL};
+
+/// A buffer of the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub usize);
+
+/// A buffer before it has a place in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Buffer {
+    /// Texels it holds.
+    pub texels: usize,
+    /// Who writes it.
+    pub label: String,
+}
+
+/// What a dispatch binds at one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operand {
+    /// A buffer, from this texel on.
+    Buffer(BufferId, usize),
+    /// A weight.
+    Weight(WeightId),
+}
+
+/// One dispatch of the plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The module it belongs to.
+    pub label: String,
+    /// What runs.
+    pub dispatch: Dispatch,
+    /// What it reads, in the shader's order.
+    pub reads: Vec<Operand>,
+    /// What it writes.
+    pub write: BufferId,
+    /// Floating-point operations, where they are worth counting.
+    pub flops: u64,
+}
+
+/// A graph as dispatches.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lowered {
+    /// Every buffer; those of the graph's values come first, in their order.
+    pub buffers: Vec<Buffer>,
+    /// The dispatches, in order.
+    pub steps: Vec<Step>,
+    /// Weights made by lowering itself (tables); they continue the graph's.
+    pub tables: Vec<Vec<f32>>,
+}
+
+/// The padded extents (out, in) of a kernel on the device.
+#[must_use]
+pub fn padded_kernel(out: usize, input: usize, heads: Option<Heads>) -> (usize, usize) {
+    match heads {
+        Some(heads) if heads.side == HeadSide::Out => (heads.count * heads.padded_dim(), input),
+        Some(heads) => (out, heads.count * heads.padded_dim()),
+        None => (out, input),
+    }
+}
+
+/// Lowers a graph for a family of kernels.
+#[must_use]
+pub fn lower(graph: &Graph, family: Family) -> Lowered {
+    let buffers = graph.nodes.iter().map(|node| Buffer { texels: node.shape.texels(), label: node.label.clone() });
+    let mut lowering =
+        Lowering { graph, family, lowered: Lowered { buffers: buffers.collect(), ..Lowered::default() } };
+    for (at, node) in graph.nodes.iter().enumerate() {
+        lowering.node(Value(at), node);
+    }
+    lowering.lowered
+}
+
+struct Lowering<'a> {
+    graph: &'a Graph,
+    family: Family,
+    lowered: Lowered,
+}
+
+/// The whole buffer of a value.
+fn whole(value: Value) -> Operand {
+    Operand::Buffer(BufferId(value.0), 0)
+}
+
+impl Lowering<'_> {
+    fn step(&mut self, label: &str, dispatch: Dispatch, reads: Vec<Operand>, write: BufferId, flops: u64) {
+        self.lowered.steps.push(Step { label: label.to_owned(), dispatch, reads, write, flops });
+    }
+
+    fn scratch(&mut self, texels: usize, label: &str) -> BufferId {
+        self.lowered.buffers.push(Buffer { texels, label: label.to_owned() });
+        BufferId(self.lowered.buffers.len() - 1)
+    }
+
+    fn node(&mut self, value: Value, node: &Node) {
+        let (family, label, write) = (self.family, node.label.as_str(), BufferId(value.0));
+        let shape_of = |value: Value| self.graph.shape(value);
+        match &node.op {
+            Op::Input { .. } => {}
+            Op::Conv { x, weight, stride, pad, epilogue } => {
+                self.conv(node, *x, *weight, *stride, *pad, epilogue, write);
+            }
+            Op::GroupNorm { .. } => self.group_norm(node, write),
+            Op::Activation { x, activation } => {
+                let activate = Activate { texels: node.shape.texels(), activation: *activation };
+                self.step(label, activate.dispatch(family), vec![whole(*x)], write, 0);
+            }
+            Op::Add { a, b, scale } => {
+                let per_image = shape_of(*b).pixels() == 1 && node.shape.pixels() > 1;
+                let add = Add { shape: node.shape, per_image, scale: *scale };
+                self.step(label, add.dispatch(family), vec![whole(*a), whole(*b)], write, 0);
+            }
+            Op::Concat { parts } => self.concat(parts, label, write),
+            Op::UpsampleNearest { x } => {
+                let upsample = UpsampleNearest { x: shape_of(*x) };
+                self.step(label, upsample.dispatch(family), vec![whole(*x)], write, 0);
+            }
+            Op::AveragePool { x } => {
+                let pool = AveragePool { x: shape_of(*x) };
+                self.step(label, pool.dispatch(family), vec![whole(*x)], write, 0);
+            }
+            Op::Attention { q, k, v, heads, head_dim, scale } => {
+                self.attention(label, [*q, *k, *v], *heads, *head_dim, *scale, write);
+            }
+            Op::TimestepEmbedding { x, frequencies, dim, flip } => {
+                let embedding = TimestepEmbedding { images: node.shape.n, dim: *dim, flip: *flip };
+                let table = WeightId(self.graph.weights.len() + self.lowered.tables.len());
+                self.lowered.tables.push(timestep_embedding::table(frequencies));
+                let reads = vec![whole(*x), Operand::Weight(table)];
+                self.step(label, embedding.dispatch(family), reads, write, 0);
+            }
+            Op::Combine { coefficients, terms, clip, offset } => {
+                let combine = Combine { shape: node.shape, terms: terms.len(), clip: *clip, offset: *offset };
+                let mut reads = vec![whole(*coefficients)];
+                reads.extend((0..4).map(|term| whole(*terms.get(term).unwrap_or(&terms[0]))));
+                self.step(label, combine.dispatch(family), reads, write, 0);
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of Op::Conv, spread out")]
+    fn conv(
+        &mut self,
+        node: &Node,
+        x: Value,
+        weight: WeightId,
+        stride: usize,
+        pad: (usize, usize),
+        epilogue: &Epilogue,
+        write: BufferId,
+    ) {
+        let WeightForm::Kernel { height, width, .. } = self.graph.weights[weight.0].form else { return };
+        let spec = EpilogueSpec {
+            bias: epilogue.bias.is_some(),
+            per_image: epilogue.per_image.is_some(),
+            activation: epilogue.activation,
+            residual: epilogue.residual.is_some(),
+            scale: epilogue.scale,
+        };
+        // A term that is not there is bound to the weights and never read.
+        let unused = Operand::Weight(weight);
+        let reads = vec![
+            whole(x),
+            Operand::Weight(weight),
+            epilogue.bias.map_or(unused, Operand::Weight),
+            epilogue.per_image.map_or(unused, whole),
+            epilogue.residual.map_or(unused, whole),
+        ];
+        let (from, to) = (self.graph.shape(x), node.shape);
+        let (dispatch, flops) = if (height, width, stride) == (1, 1, 1) {
+            let product = MatMul {
+                layout: Layout::Packed,
+                rows_per_image: to.pixels(),
+                epilogue: spec,
+                ..MatMul::plain(1, to.rows(), from.c, to.c)
+            };
+            (product.dispatch(self.family), product.flops())
+        } else {
+            let conv = Conv2d { x: from, y: to, kernel: (height, width), stride, pad, epilogue: spec };
+            (conv.dispatch(self.family), conv.flops())
+        };
+        self.step(&node.label, dispatch, reads, write, flops);
+    }
+
+    fn group_norm(&mut self, node: &Node, write: BufferId) {
+        let Op::GroupNorm { x, weight, bias, groups, eps, modulation, activation } = &node.op else { return };
+        let (shape, family, label) = (node.shape, self.family, node.label.as_str());
+        let moments = Moments { x: shape, chunk: Moments::chunk_pixels(shape) };
+        let measured = self.scratch(shape.n * moments.chunks() * shape.c4() * 2, label);
+        self.step(label, moments.dispatch(family), vec![whole(*x)], measured, 0);
+
+        let fold = GroupNormFold {
+            images: shape.n,
+            channels: shape.c,
+            groups: *groups,
+            eps: *eps,
+            pixels: shape.pixels(),
+            chunk: moments.chunk,
+            modulation: modulation.is_some(),
+        };
+        let factors = self.scratch(shape.n * shape.c4() * 2, label);
+        let vectors = [Operand::Weight(*weight), Operand::Weight(*bias)];
+        let reads = [Operand::Buffer(measured, 0), vectors[0], vectors[1], modulation.map_or(vectors[0], whole)];
+        self.step(label, fold.dispatch(family), reads.to_vec(), factors, 0);
+
+        let apply = ScaleShift { x: shape, activation: *activation };
+        self.step(label, apply.dispatch(family), vec![whole(*x), Operand::Buffer(factors, 0)], write, 0);
+    }
+
+    fn concat(&mut self, parts: &[Value], label: &str, write: BufferId) {
+        let Some((first, rest)) = parts.split_first() else { return };
+        let (mut joined, mut shape) = (BufferId(first.0), self.graph.shape(*first));
+        for (at, part) in rest.iter().enumerate() {
+            let concat = Concat { a: shape, b: self.graph.shape(*part) };
+            shape = Shape { c: shape.c + concat.b.c, ..shape };
+            let into = if at + 1 == rest.len() { write } else { self.scratch(shape.texels(), label) };
+            let reads = vec![Operand::Buffer(joined, 0), whole(*part)];
+            self.step(label, concat.dispatch(self.family), reads, into, 0);
+            joined = into;
+        }
+    }
+
+    /// scores = scale * q k^T, softmax over the keys, times v; for each image and head.
+    fn attention(
+        &mut self,
+        label: &str,
+        [q, k, v]: [(Value, usize); 3],
+        heads: usize,
+        head_dim: usize,
+        scale: f32,
+        write: BufferId,
+    ) {
+        let head_texels = head_dim.div_ceil(TEXEL);
+        let (queries, keys) = (self.graph.shape(q.0), self.graph.shape(k.0));
+        let (rows, columns) = (queries.pixels(), keys.pixels());
+        let columns4 = columns.div_ceil(TEXEL);
+        let strides = |(value, _): (Value, usize)| {
+            let shape = self.graph.shape(value);
+            Strides { row: shape.c4(), image: shape.pixels() * shape.c4(), head: head_texels }
+        };
+        let scores_strides = Strides { row: columns4, image: heads * rows * columns4, head: rows * columns4 };
+        let batch = (queries.n, heads);
+        let products = [
+            MatMul {
+                batch,
+                layout: Layout::Transposed,
+                a: strides(q),
+                b: strides(k),
+                y: scores_strides,
+                alpha: scale,
+                ..MatMul::plain(1, rows, head_texels * TEXEL, columns)
+            },
+            MatMul {
+                batch,
+                a: scores_strides,
+                b: strides(v),
+                y: Strides { row: heads * head_texels, image: rows * heads * head_texels, head: head_texels },
+                ..MatMul::plain(1, rows, columns, head_texels * TEXEL)
+            },
+        ];
+        let at = |(value, channel): (Value, usize)| Operand::Buffer(BufferId(value.0), channel / TEXEL);
+        let texels = queries.n * heads * rows * columns4;
+        let scores = self.scratch(texels, label);
+        let reads = vec![at(q), at(k), at(k), at(k), at(k)];
+        self.step(label, products[0].dispatch(self.family), reads, scores, products[0].flops());
+
+        let softmax = Softmax { rows: queries.n * heads * rows, columns };
+        let shares = self.scratch(texels, label);
+        self.step(label, softmax.dispatch(self.family), vec![Operand::Buffer(scores, 0)], shares, 0);
+
+        let reads = vec![Operand::Buffer(shares, 0), at(v), at(v), at(v), at(v)];
+        self.step(label, products[1].dispatch(self.family), reads, write, products[1].flops());
+    }
+}

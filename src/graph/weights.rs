@@ -1,0 +1,79 @@
+//! Weights on their way to the device: fetched one at a time, padded for attention heads, packed for the kernels.
+
+use super::lower::padded_kernel;
+use super::op::{HeadSide, Heads, Weight, WeightForm, WeightSource};
+use crate::error::Result;
+use crate::kernels::{Family, conv2d};
+use crate::tensor::{TEXEL, Tensor};
+
+/// Answers the tensor of a checkpoint key, in float32, with the shape that is asked for.
+pub type Fetch<'a> = dyn Fn(&str, &[usize]) -> Result<Tensor> + 'a;
+
+/// The numbers of a weight in the layout the kernels read.
+///
+/// # Errors
+/// Whatever `fetch` answers.
+pub fn packed(weight: &Weight, family: Family, fetch: &Fetch<'_>) -> Result<Vec<f32>> {
+    let values = stacked(weight, fetch)?;
+    Ok(match weight.form {
+        WeightForm::Kernel { out, input, height, width, heads } => {
+            let values = pad_heads(values, out, input * height * width, heads, HeadSide::Out);
+            let (padded_out, padded_in) = padded_kernel(out, input, heads);
+            let values = match heads {
+                // Heads on the input side: each output's (in, height, width) is a matrix of `in` rows.
+                Some(heads) if heads.side == HeadSide::In => values
+                    .chunks(input * height * width)
+                    .flat_map(|one| pad_rows(one, height * width, heads))
+                    .collect(),
+                _ => values,
+            };
+            conv2d::pack(&values, padded_out, padded_in, (height, width), family)
+        }
+        WeightForm::Vector { len, heads } => {
+            let mut values = pad_heads(values, len, 1, heads, HeadSide::Out);
+            values.resize(values.len().next_multiple_of(TEXEL), 0.0);
+            values
+        }
+    })
+}
+
+/// The parts of a weight, one after the other along the output dimension.
+fn stacked(weight: &Weight, fetch: &Fetch<'_>) -> Result<Vec<f32>> {
+    match &weight.source {
+        WeightSource::Constant(values) => Ok(values.clone()),
+        WeightSource::Checkpoint(keys) => {
+            let mut values = Vec::new();
+            for key in keys {
+                values.extend(fetch(key, &part_shape(weight.form, keys.len()))?.data);
+            }
+            Ok(values)
+        }
+    }
+}
+
+/// The shape of one of `parts` equal parts, as the checkpoint holds it.
+pub fn part_shape(form: WeightForm, parts: usize) -> Vec<usize> {
+    match form {
+        WeightForm::Kernel { out, input, height: 1, width: 1, .. } => vec![out / parts, input],
+        WeightForm::Kernel { out, input, height, width, .. } => vec![out / parts, input, height, width],
+        WeightForm::Vector { len, .. } => vec![len / parts],
+    }
+}
+
+fn pad_heads(values: Vec<f32>, rows: usize, row: usize, heads: Option<Heads>, side: HeadSide) -> Vec<f32> {
+    match heads {
+        Some(heads) if heads.side == side => pad_rows(&values[..rows * row], row, heads),
+        _ => values,
+    }
+}
+
+/// After each head's rows of `row` values, rows of zeros up to the padded head.
+fn pad_rows(values: &[f32], row: usize, heads: Heads) -> Vec<f32> {
+    values
+        .chunks(heads.dim * row)
+        .flat_map(|head| {
+            let padding = (heads.padded_dim() - heads.dim) * row;
+            head.iter().copied().chain(std::iter::repeat_n(0.0, padding))
+        })
+        .collect()
+}
