@@ -14,6 +14,7 @@ pub mod graph;
 pub mod kernels;
 pub mod nets;
 pub mod noise;
+pub mod paths;
 pub mod report;
 pub mod sample;
 pub mod tensor;

@@ -9,6 +9,7 @@ pub mod conv2d;
 pub mod engine;
 pub mod epilogue;
 pub mod matmul;
+pub mod selftest;
 pub mod shader;
 
 pub use activation::Activation;

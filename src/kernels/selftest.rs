@@ -1,0 +1,189 @@
+//! The start-up self-test: whether a device computes what it is told. Run once for each adapter and driver; the answer
+//! is kept in a cache file.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::matmul::MatMul;
+use super::{Dispatch, Engine, Family, Kernel, Shader, params, words};
+use crate::error::{Error, Result};
+use crate::gpu::Region;
+use crate::paths::cache_dir;
+use crate::tensor::TEXEL;
+
+/// The longest loop that any kernel runs in one invocation.
+pub const LONGEST_LOOP: u32 = 30_000;
+
+/// What was found of one ability.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Finding {
+    /// As it should be.
+    Trusted,
+    /// Not as it should be, but enough for the kernels; what it means.
+    Limited(String),
+    /// Not enough; what was seen.
+    Failed(String),
+}
+
+/// One probed ability.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was probed.
+    pub name: String,
+    /// What was found.
+    pub finding: Finding,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Count {
+    count: u32,
+}
+
+static BARRIER: Kernel = Kernel {
+    name: "probe_barrier",
+    template: include_str!("../../shaders/probe_barrier.wgsl"),
+    twin: |words, reads, write| {
+        let Count { count } = params(words);
+        for (group, sums) in write.chunks_mut(TEXEL).enumerate().take(count as usize) {
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                *sum = reads[0][group * 64 * TEXEL..][..64 * TEXEL].iter().skip(lane).step_by(TEXEL).sum();
+            }
+        }
+    },
+};
+
+static LOOP: Kernel = Kernel {
+    name: "probe_loop",
+    template: include_str!("../../shaders/probe_loop.wgsl"),
+    twin: |words, reads, write| {
+        let Count { count } = params(words);
+        for (lane, sum) in write.iter_mut().enumerate().take(TEXEL) {
+            *sum = (0..count as usize).map(|i| reads[0][i % 2 * TEXEL + lane]).sum();
+        }
+    },
+};
+
+/// The shaders of the self-test, for validation.
+#[must_use]
+pub fn variants(family: Family) -> Vec<Shader> {
+    [&BARRIER, &LOOP].map(|kernel| family.shader(kernel, Vec::new())).to_vec()
+}
+
+/// Probes the engine's device: read-back, a small matrix product, barriers, a long loop.
+///
+/// # Errors
+/// When the device fails altogether; an ability that is found wanting is a [`Finding`].
+pub fn run(engine: &Engine) -> Result<Vec<Check>> {
+    let check = |name: &str, finding| Check { name: name.to_owned(), finding };
+    Ok(vec![
+        check("read-back", read_back(engine)?),
+        check("matrix product", matrix_product(engine)?),
+        check("workgroup barrier", barrier(engine)?),
+        check("long loop", long_loop(engine)?),
+    ])
+}
+
+/// The self-test of this adapter, driver and version, from the cache where it is there, otherwise run and kept.
+///
+/// # Errors
+/// As [`run`]; [`Error::Device`] when an ability failed.
+pub fn ensure(engine: &Engine) -> Result<()> {
+    let cached = cache_file(engine).filter(|file| file.exists());
+    let known: Option<Vec<Check>> = cached.and_then(|file| serde_json::from_slice(&std::fs::read(file).ok()?).ok());
+    let checks = match known {
+        Some(checks) => checks,
+        None => {
+            let checks = run(engine)?;
+            keep(engine, &checks);
+            checks
+        }
+    };
+    match checks.iter().find_map(|check| match &check.finding {
+        Finding::Failed(what) => Some(format!("{}: {what}", check.name)),
+        _ => None,
+    }) {
+        None => Ok(()),
+        Some(what) => Err(Error::Device {
+            what: format!("`{}` fails the self-test: {what}", engine.gpu.adapter.name),
+            hint: Some("choose another adapter with `--adapter`; see `downhill devices` and `downhill selftest`".into()),
+        }),
+    }
+}
+
+/// Where the findings for this adapter, driver, family and version of the program are kept.
+fn cache_file(engine: &Engine) -> Option<PathBuf> {
+    let adapter = &engine.gpu.adapter;
+    let key = format!(
+        "{} {} {} {:?} {}",
+        adapter.name,
+        adapter.backend,
+        adapter.driver,
+        engine.family,
+        env!("CARGO_PKG_VERSION")
+    );
+    let plain: String = key.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    Some(cache_dir()?.join("selftest").join(plain + ".json"))
+}
+
+/// Keeps the findings; a cache that cannot be written is no reason to stop.
+fn keep(engine: &Engine, checks: &[Check]) {
+    let Some(file) = cache_file(engine) else { return };
+    let Ok(text) = serde_json::to_vec_pretty(checks) else { return };
+    let _ = crate::report::write_atomically(&file, |writer| std::io::Write::write_all(writer, &text));
+}
+
+fn read_back(engine: &Engine) -> Result<Finding> {
+    let values: Vec<f32> = (0..5000 * TEXEL).map(|i| i as f32).collect();
+    let storage = engine.gpu.allocate(engine.storage_kind(), 9000, "self-test")?;
+    engine.gpu.upload(&storage, 3001, &values)?;
+    let got = engine.gpu.download(&[Region { storage: &storage, first: 3001, texels: 5000 }])?;
+    Ok(trusted_if(got[0] == values, || "what was written is not what is read".into()))
+}
+
+fn matrix_product(engine: &Engine) -> Result<Finding> {
+    let product = MatMul::plain(1, 37, 53, 70);
+    let numbers = |len: usize| -> Vec<f32> { (0..len).map(|i| (i * i % 17) as f32 - 8.0).collect() };
+    // Both operands carry their padding as zeros.
+    let mut a = numbers(37 * 56);
+    a.chunks_mut(56).for_each(|row| row[53..].fill(0.0));
+    let mut b = numbers(53 * 72);
+    b.chunks_mut(72).for_each(|row| row[70..].fill(0.0));
+    compare(engine, &product.dispatch(engine.family), &[&a, &b, &b, &b, &b], 37 * 18)
+}
+
+fn barrier(engine: &Engine) -> Result<Finding> {
+    let groups = 50;
+    let values: Vec<f32> = (0..groups * 64 * TEXEL).map(|i| (i % 23) as f32).collect();
+    let shader = engine.family.shader(&BARRIER, Vec::new());
+    let dispatch = Dispatch { shader, params: words(&Count { count: groups as u32 }), grid: [groups as u32, 1, 1] };
+    compare(engine, &dispatch, &[&values], groups)
+}
+
+fn long_loop(engine: &Engine) -> Result<Finding> {
+    let count = 100_000;
+    let shader = engine.family.shader(&LOOP, Vec::new());
+    let dispatch = Dispatch { shader, params: words(&Count { count }), grid: [1, 1, 1] };
+    let ran = engine.run_once(&dispatch, &[&[1.0; 2 * TEXEL]], 1)?[0];
+    Ok(if ran == count as f32 {
+        Finding::Trusted
+    } else if ran >= LONGEST_LOOP as f32 {
+        Finding::Limited(format!("a loop of {count} stops after {ran}; the kernels stay below {LONGEST_LOOP}"))
+    } else {
+        Finding::Failed(format!("a loop of {count} stops after {ran}"))
+    })
+}
+
+/// Small integers are exact in every order of summation, so device and twin must agree bit for bit.
+fn compare(engine: &Engine, dispatch: &Dispatch, reads: &[&[f32]], texels: usize) -> Result<Finding> {
+    let device = engine.run_once(dispatch, reads, texels)?;
+    let mut host = vec![0.0; texels * TEXEL];
+    (dispatch.shader.kernel.twin)(&dispatch.params, reads, &mut host);
+    let wrong = device.iter().zip(&host).filter(|(a, b)| a != b).count();
+    Ok(trusted_if(wrong == 0, || format!("{wrong} of {} values are wrong", host.len())))
+}
+
+fn trusted_if(holds: bool, otherwise: impl FnOnce() -> String) -> Finding {
+    if holds { Finding::Trusted } else { Finding::Failed(otherwise()) }
+}
