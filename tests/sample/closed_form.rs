@@ -21,7 +21,7 @@ fn plain(gamma: f64, noise: Noise) -> Method {
     Method { gamma, noise, clip: None }
 }
 
-/// papers.md A6: the gain of DDIM is the product of (lambda + sigma_t sigma_(t-1)) / (lambda + sigma_t^2).
+/// The gain of DDIM is the product of `(lambda + sigma_t sigma_(t-1)) / (lambda + sigma_t^2)`.
 #[test]
 fn ddim_gain_is_the_product_of_its_steps() {
     for schedule in ["paper", "ddim", "leading", "trailing", "edm", "karras", "loglinear"] {
@@ -35,7 +35,7 @@ fn ddim_gain_is_the_product_of_its_steps() {
     }
 }
 
-/// papers.md B2: on a pure Gaussian, gamma = 2 goes too far and DDIM not far enough.
+/// On a pure Gaussian, gamma = 2 goes too far and DDIM not far enough.
 #[test]
 fn amplitude_gains_of_gradient_estimation() {
     let mut sigmas: Vec<f64> =

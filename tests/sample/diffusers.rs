@@ -1,7 +1,7 @@
 //! diffusers' own weight-free check (its `tests/schedulers`): the model answers `sample * t / (t + 1)`, the start is
 //! `arange(768) / 768` reshaped (3, 8, 8, 4) and permuted to (4, 3, 8, 8).
 //!
-//! Each figure is sum |z| and sum z_i (i + 1) / 768 of the final sample, from diffusers 0.42.1 with torch 2.15.0 on a CPU.
+//! Each figure is sum |z| and sum `z_i (i + 1)` / 768 of the final sample, from diffusers 0.42.1 with torch 2.15.0 on a CPU.
 //! Where noise is added, step k adds `((7 i + 13 k) % 11 - 5) / 5` at place i in place of the random draw.
 
 use std::path::Path;
@@ -56,7 +56,7 @@ fn noise(step: usize) -> Tensor {
     Tensor::new([4, 3, 8, 8], data)
 }
 
-/// (sum |z|, sum z_i (i + 1) / 768, steps whose noise was drawn)
+/// (sum |z|, sum `z_i (i + 1)` / 768, steps whose noise was drawn)
 fn figures(asked: Value, config: Value) -> (f64, f64, Vec<usize>) {
     let file = Path::new("scheduler_config.json");
     let config = SchedulerConfig::read(config.as_object().unwrap(), file).unwrap();
