@@ -1,1 +1,27 @@
 //! Denoisers: given x = x0 + sigma eps and sigma, answer eps.
+//!
+//! This is the papers' notation (the variance-exploding scale), and the only one that samplers and studies speak. A
+//! network trained in the variance-preserving scale z = sqrt(alpha bar) x is wrapped once, with the table of
+//! [`diffusion`] between its timesteps and sigma.
+
+pub mod diffusion;
+
+use crate::{Result, tensor::Tensor};
+
+/// Something that estimates the noise in an image.
+///
+/// Seen as geometry, sigma eps(x, sigma) estimates the gradient of half the squared distance to the data, and
+/// x - sigma eps(x, sigma) the projection of x on it (Permenter and Yuan, ICML 2024).
+pub trait Denoiser {
+    /// (channels, height, width) of one image.
+    fn image_shape(&self) -> [usize; 3];
+
+    /// The noise eps in x = x0 + sigma eps.
+    ///
+    /// `x` is (n, c, h, w) in the variance-exploding scale, `sigma` one noise level an image (n values, each above 0);
+    /// the answer has the shape of `x`.
+    ///
+    /// # Errors
+    /// Whatever the device below reports. A non-finite answer is not an error here: the sampler checks each step.
+    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor>;
+}

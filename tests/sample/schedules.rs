@@ -1,0 +1,185 @@
+//! Lists of levels: those of the paper's code, of diffusers, and the errors for those that cannot be.
+
+use downhill::Error;
+use downhill::denoise::diffusion::{BetaConfig, BetaSchedule, NoiseTable};
+use downhill::sample::schedule::{Kind, Level, Scale, Schedule, Shape, Successor};
+use downhill::sample::scheduler_config::SchedulerConfig;
+use serde_json::json;
+
+use super::{resolve, settings};
+
+const SHAPE: Shape = Shape {
+    steps: 10,
+    sigma_max: None,
+    sigma_min: None,
+    steps_offset: 0,
+    set_alpha_to_one: true,
+    successor: Successor::NextThenFinal,
+};
+
+fn timesteps(schedule: &Schedule) -> Vec<f64> {
+    schedule.levels().iter().map(|level| level.timestep.unwrap()).collect()
+}
+
+fn made(kind: Kind, shape: &Shape) -> Schedule {
+    Schedule::new(kind, shape, &NoiseTable::default()).unwrap()
+}
+
+#[test]
+fn the_papers_schedule() {
+    for (steps, expected) in [
+        (5, vec![853, 652, 380, 116, 22, 0]),
+        (10, vec![853, 765, 665, 549, 415, 270, 148, 73, 33, 14, 0]),
+        (20, vec![853, 810, 765, 717, 665, 610, 551, 486, 417, 345, 273, 206, 151, 107, 74, 51, 34, 22, 14, 9, 0]),
+    ] {
+        let schedule = resolve(json!({"sampler": "ge", "steps": steps})).unwrap().0;
+        assert_eq!(timesteps(&schedule), expected.into_iter().map(f64::from).collect::<Vec<_>>());
+        assert_eq!(schedule.scale(), Scale::VariancePreserving);
+        assert!((schedule.end().sigma - 0.0100).abs() < 1e-5, "it ends at sigma(0), not at 0");
+    }
+}
+
+#[test]
+fn the_papers_baselines() {
+    let shape = SHAPE;
+    assert_eq!(timesteps(&made(Kind::Ddim, &shape)), [999., 899., 799., 699., 599., 499., 399., 299., 199., 99., 0.]);
+    let offset = Shape { sigma_max: Some(40.0), ..shape };
+    assert_eq!(timesteps(&made(Kind::Ddim, &offset)), [853., 767., 682., 597., 511., 426., 341., 255., 170., 85., 0.]);
+    assert_eq!(timesteps(&made(Kind::Edm, &shape)), [930., 868., 794., 705., 591., 441., 252., 93., 22., 2., 0.]);
+    let fifty = made(Kind::Edm, &Shape { steps: 50, ..shape });
+    assert_eq!(fifty.steps().len(), 47, "what snaps to timestep 0 again is not visited again");
+}
+
+/// `GEScheduler` of the paper's repository on Stable Diffusion's levels: 8.35 down to sigma(T / N).
+#[test]
+fn the_papers_schedule_on_latent_levels() {
+    let betas = BetaConfig {
+        beta_start: 0.000_85,
+        beta_end: 0.012,
+        beta_schedule: BetaSchedule::ScaledLinear,
+        ..BetaConfig::default()
+    };
+    let config = SchedulerConfig { betas, ..SchedulerConfig::default() };
+    let table = config.noise_table("scheduler_config.json".as_ref()).unwrap();
+    let shape = Shape { sigma_max: Some(8.35), sigma_min: Some(table.sigma(100.0)), ..SHAPE };
+    let schedule = Schedule::new(Kind::Paper, &shape, &table).unwrap();
+    assert_eq!(timesteps(&schedule), [901., 830., 751., 663., 566., 461., 353., 252., 166., 100., 0.]);
+    let own = Schedule::new(Kind::Paper, &SHAPE, &table).unwrap();
+    assert_eq!(own.start().timestep, Some(999.0), "40 is beyond these levels: the default gives way");
+}
+
+/// Sums over all N from 1 to 1000 of `(timesteps * arange(1, N + 1)).sum() % 1000003`, from diffusers 0.42.1
+/// (`DDIMScheduler(timestep_spacing=...).set_timesteps(N)`, the first N of them: numpy.arange gives it one too many at
+/// times).
+#[test]
+fn spacings_are_those_of_diffusers_for_every_number_of_steps() {
+    for (kind, expected) in [(Kind::Leading, 487_301_301), (Kind::Trailing, 483_935_050), (Kind::Linspace, 472_233_788)]
+    {
+        let checksum = |steps| {
+            let schedule = made(kind, &Shape { steps, ..SHAPE });
+            assert_eq!(schedule.steps().len(), steps);
+            let timesteps = schedule.steps().iter().map(|step| step.from.timestep.unwrap() as u64);
+            timesteps.zip(1..).map(|(t, place)| t * place).sum::<u64>() % 1_000_003
+        };
+        assert_eq!((1..=1000).map(checksum).sum::<u64>(), expected, "{kind:?}");
+    }
+}
+
+#[test]
+fn spacings_end_where_the_scheduler_says() {
+    let offset = SchedulerConfig { steps_offset: 1, set_alpha_to_one: false, ..SchedulerConfig::default() };
+    let table = NoiseTable::default();
+    let leading = |sampler: &str, config: &SchedulerConfig| {
+        settings(json!({"sampler": sampler, "schedule": "leading", "steps": 5})).resolve(config, &table).unwrap().0
+    };
+    let schedule = leading("ddim", &offset);
+    let called: Vec<f64> = schedule.steps().iter().map(|step| step.from.timestep.unwrap()).collect();
+    assert_eq!(called, [801., 601., 401., 201., 1.]);
+    assert_eq!(schedule.end(), Level { sigma: table.sigma_min(), timestep: Some(0.0) });
+    assert_eq!(leading("ddim", &SchedulerConfig::default()).end(), Level::CLEAN);
+    assert_eq!(leading("ddpm", &offset).end(), Level::CLEAN, "DDPMScheduler has no other end");
+    assert_eq!(leading("ge", &offset).end().timestep, Some(0.0));
+}
+
+/// `DDIMScheduler` steps to t - T // N, whatever its list says.
+#[test]
+fn ddim_strides_where_the_list_does_not() {
+    let steps = |sampler: &str| {
+        let asked = json!({"sampler": sampler, "schedule": "trailing", "steps": 7});
+        resolve(asked).unwrap().0.steps()[..2].to_vec()
+    };
+    let ends = |sampler: &str| steps(sampler).iter().map(|s| (s.from.timestep, s.to.timestep)).collect::<Vec<_>>();
+    assert_eq!(ends("ddim"), [(Some(999.0), Some(857.0)), (Some(856.0), Some(714.0))]);
+    assert_eq!(ends("ddpm"), [(Some(999.0), Some(856.0)), (Some(856.0), Some(713.0))]);
+}
+
+#[test]
+fn grids_of_sigma() {
+    let sigmas = |json| {
+        let schedule = resolve(json).unwrap().0;
+        assert_eq!(schedule.scale(), Scale::VarianceExploding);
+        schedule.levels().iter().map(|level| level.sigma).collect::<Vec<_>>()
+    };
+    let karras = sigmas(json!({"schedule": "karras", "steps": 3, "sigma_max": 128.0, "sigma_min": 1.0}));
+    let middle = 1.5f64.powi(7);
+    assert!((karras[0] - 128.0).abs() < 1e-9 && (karras[1] - middle).abs() < 1e-9 && (karras[2] - 1.0).abs() < 1e-12);
+    assert_eq!((karras.len(), karras[3]), (4, 0.0));
+    let even = sigmas(json!({"schedule": "loglinear", "steps": 4, "sigma_max": 81.0, "sigma_min": 1.0}));
+    assert_eq!(even.len(), 5);
+    assert!(even.windows(2).all(|pair| (pair[0] / pair[1] - 3.0).abs() < 1e-9));
+    assert_eq!(sigmas(json!({"sigmas": [3.0, 1.5, 0.0]})), [3.0, 1.5, 0.0]);
+}
+
+#[test]
+fn explicit_timesteps() {
+    let table = NoiseTable::default();
+    let schedule = resolve(json!({"timesteps": [900.0, 10.5, 0.0], "steps": 2})).unwrap().0;
+    assert_eq!(timesteps(&schedule), [900.0, 10.5, 0.0]);
+    assert_eq!(schedule.start().sigma, table.sigmas()[900]);
+    let before_zero = json!({"timesteps": [900, 0, -1]});
+    assert_eq!(resolve(before_zero.clone()).unwrap().0.end(), Level::CLEAN);
+    let first = SchedulerConfig { set_alpha_to_one: false, ..SchedulerConfig::default() };
+    let schedule = settings(before_zero).resolve(&first, &table).unwrap().0;
+    assert_eq!(schedule.end().timestep, Some(0.0));
+}
+
+#[test]
+fn what_cannot_be_is_a_usage_error() {
+    for (asked, message) in [
+        (json!({"steps": 0}), "a schedule of 0 steps on a model of 1000 timesteps"),
+        (json!({"steps": 1001}), "a schedule of 1001 steps"),
+        (json!({"sigma_max": 200.0}), "`--sigma-max` of 200 is outside"),
+        (json!({"sigma_max": 0.001}), "`--sigma-max` of 0.001 is outside"),
+        (json!({"sigma_max": 1.0, "sigma_min": 2.0}), "a range of sigma from 1 to 2"),
+        (json!({"schedule": "karras", "sigma_max": -1.0}), "`--sigma-max` of -1 is not a noise level"),
+        (json!({"schedule": "leading", "sigma_max": 9.0}), "`--sigma-max` has no meaning for the schedule `leading`"),
+        (json!({"schedule": "ddim", "sigma_min": 1.0}), "`--sigma-min` has no meaning for the schedule `ddim`"),
+        (json!({"timesteps": [5]}), "`--timesteps` holds 1 values"),
+        (json!({"timesteps": [5, 5]}), "`--timesteps`: 5 follows 5"),
+        (json!({"timesteps": [5, 7, 0]}), "`--timesteps`: 7 follows 5"),
+        (json!({"timesteps": [1000, 0]}), "`--timesteps`: 1000 is not a timestep"),
+        (json!({"timesteps": [9, -2]}), "`--timesteps`: -2 is not a timestep"),
+        (json!({"timesteps": [9, -0.5]}), "`--timesteps`: -0.5 is not a timestep"),
+        (json!({"sigmas": [1.0, 2.0]}), "`--sigmas`: 2 follows 1"),
+        (json!({"sigmas": [1.0, 0.0, -1.0]}), "`--sigmas`: -1 is negative"),
+        (json!({"sigmas": [1.0, 0.0], "timesteps": [5, 0]}), "both `--timesteps` and `--sigmas`"),
+        (json!({"sigmas": [1.0, 0.0], "schedule": "paper"}), "`--schedule` contradicts `--sigmas`"),
+        (json!({"timesteps": [5, 0], "steps": 2}), "`--steps` contradicts `--timesteps`"),
+        (json!({"timesteps": [5, 0], "sigma_max": 2.0}), "`--sigma-max` contradicts `--timesteps`"),
+        (json!({"sampler": "ddim", "gamma": 2.0}), "`--gamma` has no meaning for the sampler `ddim`"),
+        (json!({"sampler": "ddpm", "eta": 1.0}), "`--eta` has no meaning for the sampler `ddpm`"),
+        (json!({"eta": 1.0}), "`--eta` has no meaning for the sampler `ge`"),
+        (json!({"mu": 1.0}), "`--mu` of 1 is out of range"),
+        (json!({"sampler": "ddim", "eta": 1.5}), "`--eta` of 1.5 is out of range"),
+    ] {
+        let error = resolve(asked.clone()).unwrap_err();
+        assert!(matches!(error, Error::Usage { .. }) && error.hint().is_some(), "{asked}: {error:?}");
+        assert!(error.to_string().starts_with(message), "{asked}: {error}");
+    }
+    let finite = Schedule::from_sigmas(&[f64::NAN, 1.0]).unwrap_err();
+    assert_eq!(finite.to_string(), "`--sigmas` holds a value that is not a number");
+    let beyond = SchedulerConfig { steps_offset: 1, ..SchedulerConfig::default() };
+    let asked = settings(json!({"sampler": "ddpm", "steps": 1000}));
+    let error = asked.resolve(&beyond, &NoiseTable::default()).unwrap_err();
+    assert!(error.to_string().contains("`steps_offset` of 1"), "{error}");
+}

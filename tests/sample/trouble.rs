@@ -1,0 +1,106 @@
+//! Clipping, watching, and what goes wrong in the loop.
+
+use downhill::Error;
+use downhill::sample::samplers::{Clip, Method, Noise, sample};
+use downhill::sample::schedule::Schedule;
+use downhill::tensor::Tensor;
+use serde_json::json;
+
+use super::{Pointwise, resolve, run_quietly};
+
+const SHAPE: [usize; 3] = [1, 1, 2];
+
+fn start(values: [f32; 2]) -> Tensor {
+    Tensor::new([1, 1, 1, 2], values.to_vec())
+}
+
+/// One step by hand from sigma 2 to 1 with eps = 1: x0 is x - 2, clipped to 1.
+#[test]
+fn clipping_derives_eps_anew_or_not() {
+    let schedule = Schedule::from_sigmas(&[2.0, 1.0]).unwrap();
+    for (rederive_eps, expected) in [(false, [1.0 + 1.0, 0.5 + 1.0]), (true, [1.0 + (5.0 - 1.0) / 2.0, 0.5 + 1.0])] {
+        let method = Method { gamma: 1.0, noise: Noise::Mu(0.0), clip: Some(Clip { range: 1.0, rederive_eps }) };
+        let mut watch = |progress: &downhill::sample::samplers::Progress| {
+            assert_eq!(progress.x0.data, [1.0, 0.5]);
+            assert_eq!(progress.eps.data, [1.0, 1.0], "the denoiser's own answer is shown");
+            Ok(())
+        };
+        let mut one = Pointwise(SHAPE, |_, _| 1.0);
+        let no_noise = &mut |_| unreachable!();
+        let end = sample(&mut one, &schedule, &method, start([5.0, 2.5]), no_noise, &mut watch).unwrap();
+        assert_eq!(end.data, expected);
+    }
+}
+
+/// Gradient estimation averages the eps of clipped predictions (`GEScheduler`), and keeps the new one, not the average.
+#[test]
+fn gradient_estimation_averages_what_was_clipped() {
+    let schedule = Schedule::from_sigmas(&[4.0, 2.0, 1.0, 0.5]).unwrap();
+    let method = Method { gamma: 2.0, noise: Noise::Mu(0.0), clip: Some(Clip { range: 1.0, rederive_eps: true }) };
+    let model = |x: f64, sigma: f64| 0.3 * x / sigma;
+    let (mut x, mut last) = (10.0f64, None);
+    for pair in [4.0, 2.0, 1.0, 0.5].windows(2) {
+        let x0 = (x - pair[0] * model(x, pair[0])).clamp(-1.0, 1.0);
+        let eps = (x - x0) / pair[0];
+        let average = last.map_or(eps, |last| 2.0 * eps - last);
+        x += (pair[1] - pair[0]) * average;
+        last = Some(eps);
+    }
+    let end = run_quietly(&mut Pointwise(SHAPE, model), &schedule, &method, start([10.0, -10.0])).unwrap();
+    assert!((f64::from(end.data[0]) - x).abs() < 1e-5 && (f64::from(end.data[1]) + x).abs() < 1e-5);
+}
+
+#[test]
+fn every_step_is_watched() {
+    let (schedule, method) = resolve(json!({"steps": 5})).unwrap();
+    let mut seen = Vec::new();
+    let mut watch = |progress: &downhill::sample::samplers::Progress| {
+        seen.push((progress.index, progress.step));
+        Ok(())
+    };
+    let mut zero = Pointwise(SHAPE, |_, _| 0.0);
+    sample(&mut zero, &schedule, &method, start([0.1, 0.2]), &mut |_| unreachable!(), &mut watch).unwrap();
+    let expected: Vec<_> = schedule.steps().iter().copied().enumerate().collect();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn non_finite_values_stop_the_run_and_name_the_step() {
+    let (schedule, method) = resolve(json!({"timesteps": [900, 549, 0], "clip": false})).unwrap();
+    let cut = schedule.steps()[1].from.sigma;
+    let mut broken = Pointwise(SHAPE, |x, sigma| if sigma > cut { x / sigma } else { f64::NAN });
+    let error = run_quietly(&mut broken, &schedule, &method, start([1.0, 2.0])).unwrap_err();
+    assert_eq!(error.exit_code(), 7);
+    assert_eq!(
+        error.to_string(),
+        "non-finite values in the denoiser's answer in step 2 of 2 (timestep 549, sigma 4.5412)"
+    );
+    let mut huge = Pointwise(SHAPE, |_, _| 3e38);
+    let error = run_quietly(&mut huge, &schedule, &method, start([1.0, 2.0])).unwrap_err();
+    assert!(error.to_string().starts_with("non-finite values in the state in step 1 of 2"), "{error}");
+}
+
+#[test]
+fn a_start_state_of_another_shape_is_refused() {
+    let (schedule, method) = resolve(json!({})).unwrap();
+    for shape in [vec![1, 1, 2, 1], vec![1, 2], vec![2, 1, 1, 1]] {
+        let mut zero = Pointwise(SHAPE, |_, _| 0.0);
+        let error = run_quietly(&mut zero, &schedule, &method, Tensor::zeros(shape)).unwrap_err();
+        assert!(matches!(error, Error::Usage { .. }));
+    }
+}
+
+/// The state starts as z = noise, whatever the scale, and is shown as z only on timesteps.
+#[test]
+fn start_states_and_scales() {
+    let noise = start([1.0, -0.5]);
+    let (timesteps, _) = resolve(json!({"timesteps": [765, 0]})).unwrap();
+    let x = timesteps.start_state(&noise);
+    assert!((f64::from(x.data[0]) - (1.0 + timesteps.start().sigma.powi(2)).sqrt()).abs() < 1e-5);
+    let z = timesteps.shown(&x, timesteps.start());
+    assert!(z.data.iter().zip(&noise.data).all(|(z, noise)| (z - noise).abs() < 1e-6));
+    let (sigmas, _) = resolve(json!({"sigmas": [3.0, 0.0]})).unwrap();
+    let x = sigmas.start_state(&noise);
+    assert!((x.data[0] - 10f32.sqrt()).abs() < 1e-6);
+    assert_eq!(sigmas.shown(&x, sigmas.start()), x);
+}
