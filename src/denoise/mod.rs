@@ -5,6 +5,7 @@
 //! [`diffusion`] between its timesteps and sigma.
 
 pub mod diffusion;
+pub mod network;
 
 use crate::{Result, tensor::Tensor};
 

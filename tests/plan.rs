@@ -1,0 +1,57 @@
+//! The three ways to run a plan agree bit for bit: slots shared by liveness, a slot for every buffer, and slots that
+//! begin full of NaN; on the device and, among themselves, by the CPU twins.
+
+mod common;
+
+use std::path::Path;
+
+use common::{distance, engines, numbers};
+use downhill::checkpoint::Model;
+use downhill::denoise::network::open_net;
+use downhill::graph::{Aliasing, Plan, Program, host};
+use downhill::tensor::Tensor;
+
+fn cases() -> Vec<(Model, [usize; 4])> {
+    let golden = |name: &str| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/unet").join(name);
+        Model::open(folder.to_str()).expect("golden")
+    };
+    vec![
+        (golden("scale-shift"), [2, 0, 12, 20]),
+        (golden("head-dim-remainder"), [1, 0, 16, 8]),
+        (golden("resnet-blocks"), [3, 0, 8, 8]),
+    ]
+}
+
+#[test]
+fn aliased_unaliased_and_nan_filled_runs_agree_bit_for_bit() {
+    for (model, [n, _, h, w]) in cases() {
+        let net = open_net(&model).expect("network");
+        let graph = net.graph(n, h, w).expect("graph");
+        let x = Tensor::new([n, net.config().in_channels, h, w], numbers(1, n * net.config().in_channels * h * w));
+        let fetch = |key: &str, shape: &[usize]| model.weights.fetch(key, shape);
+        let feeds = net.feeds(&x, &vec![321.0; n], None, &fetch).expect("feeds");
+        let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        for engine in engines() {
+            let shared = Program::new(engine, &graph, &fetch, Aliasing::ByLiveness).expect("program");
+            let apart = Program::new(engine, &graph, &fetch, Aliasing::None).expect("program");
+            assert!(shared.plan.arena_bytes() < apart.plan.arena_bytes(), "sharing must save something");
+            assert!(shared.plan.arena_bytes() >= shared.plan.lower_bound_bytes());
+            let first = shared.run(&inputs).expect("run");
+            assert!(first[0].is_finite());
+            assert_eq!(first, apart.run(&inputs).expect("run"), "{}: slots are shared wrongly", model.name);
+            for program in [&shared, &apart] {
+                program.fill_slots(f32::NAN).expect("fill");
+                assert_eq!(first, program.run(&inputs).expect("run"), "{}: something unwritten is read", model.name);
+            }
+            assert_eq!(first, shared.run(&inputs).expect("run"), "{}: a second run differs", model.name);
+
+            let on_host = |plan: &Plan, fill: f32| host::run(plan, &graph, &fetch, &inputs, fill).expect("host");
+            let twins = on_host(&shared.plan, 0.0);
+            assert_eq!(twins, on_host(&shared.plan, f32::NAN), "{}", model.name);
+            assert_eq!(twins, on_host(&apart.plan, f32::NAN), "{}", model.name);
+            let difference = distance(&first[0].data, &twins[0].data);
+            assert!(difference < 2e-5, "{}: device and twins are {difference:e} apart", model.name);
+        }
+    }
+}

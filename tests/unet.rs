@@ -1,0 +1,75 @@
+//! Whole networks on the device against diffusers in float64 (`tests/golden/unet`, made by `tools/make_goldens.py`).
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{distance, engines};
+use downhill::checkpoint::Model;
+use downhill::denoise::diffusion::{NoiseTable, PredictionType};
+use downhill::denoise::network::Network;
+use downhill::kernels::Engine;
+use downhill::nets::unet2d::ClassLabels;
+use downhill::report::npy;
+use downhill::tensor::Tensor;
+
+/// max|a-b| / max|b| against float64 that a network may be away.
+const TOLERANCE: f32 = 5e-5;
+
+fn goldens() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/unet");
+    let mut cases: Vec<_> = std::fs::read_dir(folder).expect("goldens").map(|entry| entry.expect("entry").path()).collect();
+    cases.sort();
+    assert!(cases.len() >= 6, "too few goldens");
+    cases
+}
+
+/// The network of a golden folder called on its input, `batch` images at a time.
+fn call(engine: &Engine, folder: &Path, batch: usize) -> Tensor {
+    let x = npy::read(&folder.join("x.npy")).expect("x.npy");
+    let timesteps = npy::read_f64(&folder.join("t.npy")).expect("t.npy").data;
+    let model = Model::open(folder.to_str()).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let size = (x.shape[2], x.shape[3]);
+    let network = Network::new(engine, model, NoiseTable::default(), PredictionType::Epsilon, batch, size)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let labels = folder.join("labels.npy");
+    let labels = labels.exists().then(|| (npy::read(&labels).expect("labels"), npy::read_f64(&labels).expect("labels")));
+    let labels = labels.as_ref().map(|(rows, numbers)| match rows.shape.len() {
+        2 => ClassLabels::Rows(rows),
+        _ => ClassLabels::Numbers(&numbers.data),
+    });
+    network.call(&x, &timesteps, labels).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+}
+
+fn agree(engine: &Engine, folder: &Path, batch: usize) -> f32 {
+    let output = call(engine, folder, batch);
+    let expected = npy::read(&folder.join("eps.npy")).expect("eps.npy");
+    assert_eq!(output.shape, expected.shape, "{}", folder.display());
+    let apart = distance(&output.data, &expected.data);
+    assert!(apart < TOLERANCE, "{}, {:?}: {apart:e} from diffusers", folder.display(), engine.family);
+    apart
+}
+
+#[test]
+fn networks_agree_with_diffusers_on_the_lanes_family() {
+    for folder in goldens() {
+        let apart = agree(&engines()[0], &folder, 2);
+        println!("{apart:.1e} {}", folder.display());
+    }
+}
+
+#[test]
+fn networks_agree_with_diffusers_on_the_tile_family() {
+    for folder in goldens() {
+        agree(&engines()[1], &folder, 3);
+    }
+}
+
+#[test]
+fn an_image_has_the_same_bits_in_any_batch() {
+    for folder in goldens().into_iter().step_by(4) {
+        for engine in engines() {
+            assert_eq!(call(engine, &folder, 1), call(engine, &folder, 4), "{}", folder.display());
+        }
+    }
+}
