@@ -1,28 +1,14 @@
-//! Every shader against its CPU twin, over awkward shapes, in both families.
+//! Convolution and matrix product: shader against CPU twin over awkward shapes, in both families; twin against the
+//! definition.
 
 mod common;
 
-use common::{distance, engines, numbers};
+use common::{check, distance, engines, map, numbers};
+use downhill::kernels::Activation;
 use downhill::kernels::conv2d::{Conv2d, pack, packed_texels};
 use downhill::kernels::epilogue::EpilogueSpec;
 use downhill::kernels::matmul::{Layout, MatMul, Strides};
-use downhill::kernels::{Activation, Dispatch, Engine};
 use downhill::tensor::{Shape, TEXEL, pack_nchw};
-
-/// Runs a dispatch on the device and through its twin, and compares what they wrote.
-fn check(engine: &Engine, dispatch: &Dispatch, reads: &[&[f32]], texels: usize, what: &str) -> Vec<f32> {
-    let device = engine.run_once(dispatch, reads, texels).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let mut host = vec![0.0; texels * TEXEL];
-    (dispatch.shader.kernel.twin)(&dispatch.params, reads, &mut host);
-    let apart = distance(&device, &host);
-    assert!(apart < 1e-5, "{what}, {}: {apart:e} apart", dispatch.shader);
-    host
-}
-
-/// A map of this shape in the device layout.
-fn map(seed: u32, shape: Shape) -> Vec<f32> {
-    pack_nchw(&numbers(seed, shape.n * shape.c * shape.pixels()), shape)
-}
 
 #[test]
 fn conv2d_agrees_with_its_twin() {

@@ -18,7 +18,8 @@ const TOLERANCE: f32 = 5e-5;
 
 fn goldens() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/unet");
-    let mut cases: Vec<_> = std::fs::read_dir(folder).expect("goldens").map(|entry| entry.expect("entry").path()).collect();
+    let mut cases: Vec<_> =
+        std::fs::read_dir(folder).expect("goldens").map(|entry| entry.expect("entry").path()).collect();
     cases.sort();
     assert!(cases.len() >= 6, "too few goldens");
     cases
@@ -33,7 +34,8 @@ fn call(engine: &Engine, folder: &Path, batch: usize) -> Tensor {
     let network = Network::new(engine, model, NoiseTable::default(), PredictionType::Epsilon, batch, size)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let labels = folder.join("labels.npy");
-    let labels = labels.exists().then(|| (npy::read(&labels).expect("labels"), npy::read_f64(&labels).expect("labels")));
+    let labels =
+        labels.exists().then(|| (npy::read(&labels).expect("labels"), npy::read_f64(&labels).expect("labels")));
     let labels = labels.as_ref().map(|(rows, numbers)| match rows.shape.len() {
         2 => ClassLabels::Rows(rows),
         _ => ClassLabels::Numbers(&numbers.data),

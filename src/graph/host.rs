@@ -11,7 +11,13 @@ use crate::tensor::{TEXEL, Tensor, pack_nchw, unpack_nchw};
 ///
 /// # Errors
 /// Whatever `fetch` answers.
-pub fn run(plan: &Plan, graph: &Graph, fetch: &Fetch<'_>, inputs: &[(&str, &Tensor)], fill: f32) -> Result<Vec<Tensor>> {
+pub fn run(
+    plan: &Plan,
+    graph: &Graph,
+    fetch: &Fetch<'_>,
+    inputs: &[(&str, &Tensor)],
+    fill: f32,
+) -> Result<Vec<Tensor>> {
     let mut slots: Vec<Vec<f32>> = plan.slots.iter().map(|texels| vec![fill; texels * TEXEL]).collect();
     let mut weights = graph.weights.iter().map(|w| packed(w, plan.family, fetch)).collect::<Result<Vec<_>>>()?;
     weights.extend(plan.tables.iter().cloned());

@@ -157,7 +157,8 @@ impl<'e> Program<'e> {
             let written = self.engine.gpu.download(&[self.region(self.plan.slot_of[step.write.0], texels)])?;
             if written[0].iter().any(|value| !value.is_finite()) {
                 let place = format!("`{}` (step {at}, {})", step.label, step.dispatch.shader);
-                let hint = "this is the first step that writes a non-finite value; look at its weights and inputs".into();
+                let hint =
+                    "this is the first step that writes a non-finite value; look at its weights and inputs".into();
                 return Err(Error::NonFinite { place, hint });
             }
         }

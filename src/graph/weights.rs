@@ -21,10 +21,9 @@ pub fn packed(weight: &Weight, family: Family, fetch: &Fetch<'_>) -> Result<Vec<
             let (padded_out, padded_in) = padded_kernel(out, input, heads);
             let values = match heads {
                 // Heads on the input side: each output's (in, height, width) is a matrix of `in` rows.
-                Some(heads) if heads.side == HeadSide::In => values
-                    .chunks(input * height * width)
-                    .flat_map(|one| pad_rows(one, height * width, heads))
-                    .collect(),
+                Some(heads) if heads.side == HeadSide::In => {
+                    values.chunks(input * height * width).flat_map(|one| pad_rows(one, height * width, heads)).collect()
+                }
                 _ => values,
             };
             conv2d::pack(&values, padded_out, padded_in, (height, width), family)

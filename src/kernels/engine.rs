@@ -69,8 +69,8 @@ impl Engine {
         Ok(shaders.iter().filter_map(|shader| known.get(*shader).cloned()).collect())
     }
 
-    /// Runs one dispatch on arrays of whole texels and answers what it wrote, `texels` long. The array written begins as `before`, where
-    /// given. For checks: each call uploads, compiles where needed, and reads back.
+    /// Runs one dispatch on arrays of whole texels and answers what it wrote, `texels` long; a texel it leaves out is NaN.
+    /// For checks: each call uploads, compiles where needed, and reads back.
     ///
     /// # Errors
     /// Whatever the device reports.
@@ -85,6 +85,7 @@ impl Engine {
             })
             .collect::<Result<Vec<_>>>()?;
         let result = self.gpu.allocate(kind, texels, "result")?;
+        self.gpu.upload(&result, 0, &vec![f32::NAN; texels * TEXEL])?;
         let pipeline = self.pipelines(&[&dispatch.shader])?.remove(0);
         let recording = self.gpu.record(&[Call {
             pipeline: &pipeline,

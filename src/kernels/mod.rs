@@ -5,12 +5,19 @@
 //! the plan's business, and what a device is, nobody's here.
 
 pub mod activation;
+pub mod combine;
+pub mod concat;
 pub mod conv2d;
+pub mod elementwise;
 pub mod engine;
 pub mod epilogue;
+pub mod group_norm;
 pub mod matmul;
+pub mod resample;
 pub mod selftest;
 pub mod shader;
+pub mod softmax;
+pub mod timestep_embedding;
 
 pub use activation::Activation;
 pub use engine::{Engine, FamilyName};
@@ -79,6 +86,29 @@ const FLAT_ROW: u32 = 32768;
 pub fn flat_grid(invocations: usize) -> [u32; 3] {
     let groups = invocations.div_ceil(FLAT_WORKGROUP as usize) as u32;
     [groups.min(FLAT_ROW), groups.div_ceil(FLAT_ROW), 1]
+}
+
+/// Every shader variant that any dispatch of this family can choose, for validation.
+#[must_use]
+pub fn all_variants(family: Family) -> Vec<Shader> {
+    [
+        conv2d::Conv2d::variants,
+        matmul::MatMul::variants,
+        group_norm::Moments::variants,
+        group_norm::GroupNormFold::variants,
+        group_norm::ScaleShift::variants,
+        softmax::Softmax::variants,
+        elementwise::Activate::variants,
+        elementwise::Add::variants,
+        concat::Concat::variants,
+        resample::UpsampleNearest::variants,
+        resample::AveragePool::variants,
+        timestep_embedding::TimestepEmbedding::variants,
+        combine::Combine::variants,
+    ]
+    .into_iter()
+    .flat_map(|variants: fn(Family) -> Vec<Shader>| variants(family))
+    .collect()
 }
 
 /// The words of a parameter block.

@@ -107,7 +107,9 @@ pub fn ensure(engine: &Engine) -> Result<()> {
         None => Ok(()),
         Some(what) => Err(Error::Device {
             what: format!("`{}` fails the self-test: {what}", engine.gpu.adapter.name),
-            hint: Some("choose another adapter with `--adapter`; see `downhill devices` and `downhill selftest`".into()),
+            hint: Some(
+                "choose another adapter with `--adapter`; see `downhill devices` and `downhill selftest`".into(),
+            ),
         }),
     }
 }

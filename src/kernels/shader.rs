@@ -178,6 +178,8 @@ fn include_shared(template: &'static str) -> Vec<&'static str> {
 fn shared(name: &str) -> &'static str {
     match name {
         "activation" => include_str!("../../shaders/shared/activation.wgsl"),
+        "flat" => include_str!("../../shaders/shared/flat.wgsl"),
+        "window" => include_str!("../../shaders/shared/window.wgsl"),
         "epilogue" => include_str!("../../shaders/shared/epilogue.wgsl"),
         _ => panic!("no shared shader `{name}`"),
     }

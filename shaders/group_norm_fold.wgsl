@@ -1,0 +1,114 @@
+// Second stage of group normalisation: folds statistics, weight, bias and modulation into one multiply-add a channel.
+//
+//   x * a + b = (weight * (x - mean) / sqrt(variance + eps) + bias) * (1 + m[..c]) + m[c..]
+//
+// moments     as written by moments.wgsl
+// weight      a vector of c channels
+// bias        a vector of c channels
+// modulation  for each image a vector of 2 c channels, m; not read unless the parameter says so
+// factors     for each image c4 texels of multipliers a, then c4 texels of offsets b; zero in the padding channels
+// grid        flat, one invocation a channel texel of an image
+//
+// An invocation combines the statistics of every group its four channels belong to, at most (texels of those groups) *
+// (chunks) iterations: under 20,000 for any map of at least 32 channels that a device can hold.
+//
+// Rungs: this is the first.
+//#read moments
+//#read weight
+//#read bias
+//#read modulation
+//#include flat
+//#include window
+//#write factors
+
+struct Params {
+    images: u32,
+    channels: u32,
+    group_channels: u32,
+    pixels: u32,
+    chunk: u32,
+    chunks: u32,
+    modulation: u32,
+    eps: f32,
+}
+
+struct Statistics {
+    mean: f32,
+    inverse_deviation: f32,
+}
+
+// Mean and 1 / sqrt(variance + eps) of a group, by the parallel formula of Chan, Golub and LeVeque: each component of
+// a texel gathers its own count, mean and M2 over chunks and texels, and the four are combined at the end. Means are
+// relative to that of the group's first channel and chunk, so they are small where the data is far from zero.
+fn statistics(image: u32, group: u32) -> Statistics {
+    let c4 = (call.params.channels + 3u) / 4u;
+    let chunks = call.params.chunks;
+    let first = group * call.params.group_channels;
+    let end = first + call.params.group_channels;
+    let base = image * chunks * c4;
+    let nearby = load_moments((base + first / 4u) * 2u)[first % 4u];
+
+    var count = vec4<f32>();
+    var mean = vec4<f32>();
+    var m2 = vec4<f32>();
+    for (var texel = first / 4u; texel * 4u < end; texel++) {
+        let channel = vec4<u32>(texel * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+        let mine = (channel >= vec4<u32>(first)) & (channel < vec4<u32>(end));
+        for (var k = 0u; k < chunks; k++) {
+            let at = (base + k * c4 + texel) * 2u;
+            let more = min(call.params.chunk, call.params.pixels - k * call.params.chunk);
+            let n = select(vec4<f32>(), vec4<f32>(f32(more)), mine);
+            let share = n / max(count + n, vec4<f32>(1.0));
+            let delta = load_moments(at) - nearby - mean;
+            m2 += select(vec4<f32>(), load_moments(at + 1u), mine) + delta * delta * (count * share);
+            mean += delta * share;
+            count += n;
+        }
+    }
+
+    let ones = vec4<f32>(1.0);
+    let values = dot(count, ones);
+    let all = dot(count, mean) / values;
+    let apart = mean - all;
+    let variance = (dot(m2, ones) + dot(count, apart * apart)) / values;
+    return Statistics(nearby + all, 1.0 / sqrt(variance + call.params.eps));
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    let index = flat_index(id);
+    let channels = call.params.channels;
+    let c4 = (channels + 3u) / 4u;
+    if index >= call.params.images * c4 { return; }
+    let image = index / c4;
+    let c = index % c4;
+    let channel = vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+    let group = min(channel, vec4<u32>(channels - 1u)) / call.params.group_channels;
+
+    var mean = vec4<f32>();
+    var inverse_deviation = vec4<f32>();
+    for (var g = group.x; g <= group.w; g++) {
+        let of_group = statistics(image, g);
+        let mine = group == vec4<u32>(g);
+        mean = select(mean, vec4<f32>(of_group.mean), mine);
+        inverse_deviation = select(inverse_deviation, vec4<f32>(of_group.inverse_deviation), mine);
+    }
+
+    var a = load_weight(c) * inverse_deviation;
+    var b = load_bias(c) - mean * a;
+    if call.params.modulation != 0u {
+        // The second half begins at channel c of the vector, wherever in a texel that is.
+        let length4 = (2u * channels + 3u) / 4u;
+        let vector = image * length4;
+        let second = (channels + c * 4u) / 4u;
+        let scale = 1.0 + load_modulation(vector + c);
+        let low = load_modulation(vector + second);
+        let high = load_modulation(vector + min(second + 1u, length4 - 1u));
+        a *= scale;
+        b = b * scale + window(low, high, channels % 4u);
+    }
+    let live = channel < vec4<u32>(channels);
+    let out = image * 2u * c4 + c;
+    store_factors(out, select(vec4<f32>(), a, live));
+    store_factors(out + c4, select(vec4<f32>(), b, live));
+}

@@ -1,0 +1,103 @@
+//! Operations on each value by itself: a nonlinearity, a sum.
+
+use super::activation::{Activation, activate, activation_code};
+use super::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
+use crate::tensor::{Shape, TEXEL};
+
+/// `y = act(x)`. Reads x; writes y.
+#[derive(Clone, Copy, Debug)]
+pub struct Activate {
+    /// Texels of x and y.
+    pub texels: usize,
+    /// The nonlinearity.
+    pub activation: Activation,
+}
+
+/// `y = (a + b) * scale`. Reads a, b; writes y.
+#[derive(Clone, Copy, Debug)]
+pub struct Add {
+    /// The shape of a and y.
+    pub shape: Shape,
+    /// Whether b is a vector over the channels for each image, and not a map of a's shape.
+    pub per_image: bool,
+    /// Multiplies the sum.
+    pub scale: f32,
+}
+
+/// The parameters of `activate.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct ActivateParams {
+    texels: u32,
+    activation: u32,
+}
+
+/// The parameters of `add.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct AddParams {
+    texels: u32,
+    image_texels: u32,
+    c4: u32,
+    per_image: u32,
+    scale: f32,
+}
+
+static ACTIVATE: Kernel =
+    Kernel { name: "activate", template: include_str!("../../shaders/activate.wgsl"), twin: activate_twin };
+static ADD: Kernel = Kernel { name: "add", template: include_str!("../../shaders/add.wgsl"), twin: add_twin };
+
+impl Activate {
+    /// The dispatch of this nonlinearity.
+    #[must_use]
+    pub fn dispatch(&self, family: Family) -> Dispatch {
+        let params = ActivateParams { texels: self.texels as u32, activation: activation_code(Some(self.activation)) };
+        Dispatch { shader: family.shader(&ACTIVATE, vec![]), params: words(&params), grid: flat_grid(self.texels) }
+    }
+
+    /// Every shader variant that [`Self::dispatch`] can choose, for validation.
+    #[must_use]
+    pub fn variants(family: Family) -> Vec<Shader> {
+        vec![family.shader(&ACTIVATE, vec![])]
+    }
+}
+
+impl Add {
+    /// The dispatch of this sum.
+    #[must_use]
+    pub fn dispatch(&self, family: Family) -> Dispatch {
+        let texels = self.shape.texels();
+        let params = AddParams {
+            texels: texels as u32,
+            image_texels: (self.shape.pixels() * self.shape.c4()) as u32,
+            c4: self.shape.c4() as u32,
+            per_image: u32::from(self.per_image),
+            scale: self.scale,
+        };
+        Dispatch { shader: family.shader(&ADD, vec![]), params: words(&params), grid: flat_grid(texels) }
+    }
+
+    /// Every shader variant that [`Self::dispatch`] can choose, for validation.
+    #[must_use]
+    pub fn variants(family: Family) -> Vec<Shader> {
+        vec![family.shader(&ADD, vec![])]
+    }
+}
+
+fn activate_twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    let p: ActivateParams = params(words);
+    let [x] = reads else { return };
+    for (y, x) in write.iter_mut().zip(*x).take(p.texels as usize * TEXEL) {
+        *y = activate(p.activation, *x);
+    }
+}
+
+fn add_twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    let p: AddParams = params(words);
+    let [a, b] = reads else { return };
+    let (padded, image_values) = (p.c4 as usize * TEXEL, p.image_texels as usize * TEXEL);
+    for index in 0..p.texels as usize * TEXEL {
+        let of_b = if p.per_image != 0 { index / image_values * padded + index % padded } else { index };
+        write[index] = (a[index] + b[of_b]) * p.scale;
+    }
+}

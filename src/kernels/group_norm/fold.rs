@@ -1,0 +1,121 @@
+//! Second stage of group normalisation: statistics, weight, bias and modulation become one multiply-add a channel.
+
+use crate::kernels::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
+use crate::tensor::TEXEL;
+
+/// Folds the moments of chunks into factors. Reads moments (see [`super::Moments`]), weight, bias, modulation; writes for
+/// each image the texels of c multipliers a, then the texels of c offsets b, so that
+/// `x * a + b = (weight * (x - mean) / sqrt(variance + eps) + bias) * (1 + m[..c]) + m[c..]`, the variance biased; without
+/// modulation the last two steps fall away.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupNormFold {
+    /// Images of the batch.
+    pub images: usize,
+    /// Channels, unpadded.
+    pub channels: usize,
+    /// Groups that the channels fall into, a divisor of their number.
+    pub groups: usize,
+    /// Added to the variance.
+    pub eps: f32,
+    /// Pixels of an image.
+    pub pixels: usize,
+    /// Pixels of a chunk, as the moments were taken.
+    pub chunk: usize,
+    /// Whether there is a vector m of twice the channels for each image.
+    pub modulation: bool,
+}
+
+/// The parameters of `group_norm_fold.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    images: u32,
+    channels: u32,
+    group_channels: u32,
+    pixels: u32,
+    chunk: u32,
+    chunks: u32,
+    modulation: u32,
+    eps: f32,
+}
+
+static KERNEL: Kernel =
+    Kernel { name: "group_norm_fold", template: include_str!("../../../shaders/group_norm_fold.wgsl"), twin };
+
+impl GroupNormFold {
+    /// The dispatch of this stage.
+    #[must_use]
+    pub fn dispatch(&self, family: Family) -> Dispatch {
+        let params = Params {
+            images: self.images as u32,
+            channels: self.channels as u32,
+            group_channels: (self.channels / self.groups) as u32,
+            pixels: self.pixels as u32,
+            chunk: self.chunk as u32,
+            chunks: self.pixels.div_ceil(self.chunk) as u32,
+            modulation: u32::from(self.modulation),
+            eps: self.eps,
+        };
+        let grid = flat_grid(self.images * self.channels.div_ceil(TEXEL));
+        Dispatch { shader: family.shader(&KERNEL, vec![]), params: words(&params), grid }
+    }
+
+    /// Every shader variant that [`Self::dispatch`] can choose, for validation.
+    #[must_use]
+    pub fn variants(family: Family) -> Vec<Shader> {
+        vec![family.shader(&KERNEL, vec![])]
+    }
+}
+
+/// The twin of `statistics`: mean and 1 / sqrt(variance + eps) of a group.
+fn statistics(p: Params, moments: &[f32], image: usize, group: usize) -> (f32, f32) {
+    let (c4, chunks) = ((p.channels as usize).div_ceil(TEXEL), p.chunks as usize);
+    let first = group * p.group_channels as usize;
+    let end = first + p.group_channels as usize;
+    let moment = |chunk: usize, channel: usize, which: usize| {
+        moments[(((image * chunks + chunk) * c4 + channel / TEXEL) * 2 + which) * TEXEL + channel % TEXEL]
+    };
+    let nearby = moment(0, first, 0);
+    let (mut counts, mut means, mut m2s) = ([0.0f32; TEXEL], [0.0f32; TEXEL], [0.0f32; TEXEL]);
+    for channel in first..end {
+        let (count, mean, m2) = (&mut counts[channel % TEXEL], &mut means[channel % TEXEL], &mut m2s[channel % TEXEL]);
+        for k in 0..chunks {
+            let n = p.chunk.min(p.pixels - k as u32 * p.chunk) as f32;
+            let share = n / (*count + n).max(1.0);
+            let delta = moment(k, channel, 0) - nearby - *mean;
+            *m2 += moment(k, channel, 1) + delta * delta * (*count * share);
+            *mean += delta * share;
+            *count += n;
+        }
+    }
+    let values: f32 = counts.iter().sum();
+    let all = counts.iter().zip(means).map(|(count, mean)| count * mean).sum::<f32>() / values;
+    let between: f32 = counts.iter().zip(means).map(|(count, mean)| count * (mean - all) * (mean - all)).sum();
+    let variance = (m2s.iter().sum::<f32>() + between) / values;
+    (nearby + all, 1.0 / (variance + p.eps).sqrt())
+}
+
+fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    let p: Params = params(words);
+    let [moments, weight, bias, modulation] = reads else { return };
+    let channels = p.channels as usize;
+    let padded = channels.next_multiple_of(TEXEL);
+    for image in 0..p.images as usize {
+        let (multipliers, offsets) = write[image * 2 * padded..][..2 * padded].split_at_mut(padded);
+        multipliers.fill(0.0);
+        offsets.fill(0.0);
+        for channel in 0..channels {
+            let (mean, inverse_deviation) = statistics(p, moments, image, channel / p.group_channels as usize);
+            let mut a = weight[channel] * inverse_deviation;
+            let mut b = bias[channel] - mean * a;
+            if p.modulation != 0 {
+                let vector = &modulation[image * (2 * channels).next_multiple_of(TEXEL)..];
+                let scale = 1.0 + vector[channel];
+                a *= scale;
+                b = b * scale + vector[channels + channel];
+            }
+            multipliers[channel] = a;
+            offsets[channel] = b;
+        }
+    }
+}

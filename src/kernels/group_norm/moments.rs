@@ -1,0 +1,116 @@
+//! First stage of group normalisation: mean and sum of squared deviations (M2) of each channel over chunks of pixels.
+
+use crate::kernels::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
+use crate::tensor::{Shape, TEXEL};
+
+/// Moments of the chunks of a map. Reads x; writes two texels, mean and M2 of four channels, for each image, chunk and
+/// channel texel, at `((image * chunks + chunk) * c4 + channel texel) * 2`.
+#[derive(Clone, Copy, Debug)]
+pub struct Moments {
+    /// The map read.
+    pub x: Shape,
+    /// Pixels of a chunk; the last chunk of an image may be shorter.
+    pub chunk: usize,
+}
+
+/// The parameters of `moments.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    pixels: u32,
+    c4: u32,
+    chunk: u32,
+    chunks: u32,
+    invocations: u32,
+}
+
+static KERNEL: Kernel = Kernel { name: "moments", template: include_str!("../../../shaders/moments.wgsl"), twin };
+
+/// Invocations an image that keep a GPU busy.
+const INVOCATIONS: usize = 4096;
+
+/// Fewest and most pixels of a chunk: a chunk must outweigh the two texels it leaves, and a loop must end soon.
+const CHUNK_PIXELS: (usize, usize) = (16, 4096);
+
+impl Moments {
+    /// Pixels of a chunk that suit maps of this height, width and channels. The batch has no say, so that an image's
+    /// statistics are the same bits in any batch.
+    #[must_use]
+    pub fn chunk_pixels(x: Shape) -> usize {
+        (x.pixels() * x.c4()).div_ceil(INVOCATIONS).clamp(CHUNK_PIXELS.0, CHUNK_PIXELS.1)
+    }
+
+    /// Chunks of an image.
+    #[must_use]
+    pub fn chunks(&self) -> usize {
+        self.x.pixels().div_ceil(self.chunk)
+    }
+
+    /// The dispatch of this stage.
+    #[must_use]
+    pub fn dispatch(&self, family: Family) -> Dispatch {
+        let invocations = self.x.n * self.chunks() * self.x.c4();
+        let params = Params {
+            pixels: self.x.pixels() as u32,
+            c4: self.x.c4() as u32,
+            chunk: self.chunk as u32,
+            chunks: self.chunks() as u32,
+            invocations: invocations as u32,
+        };
+        Dispatch { shader: family.shader(&KERNEL, vec![]), params: words(&params), grid: flat_grid(invocations) }
+    }
+
+    /// Every shader variant that [`Self::dispatch`] can choose, for validation.
+    #[must_use]
+    pub fn variants(family: Family) -> Vec<Shader> {
+        vec![family.shader(&KERNEL, vec![])]
+    }
+}
+
+fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    let p: Params = params(words);
+    let [x] = reads else { return };
+    let [pixels, c4, chunk, chunks] = [p.pixels, p.c4, p.chunk, p.chunks].map(|extent| extent as usize);
+    for index in 0..p.invocations as usize {
+        let (line, c) = (index / c4, index % c4);
+        let first = line % chunks * chunk;
+        let count = chunk.min(pixels - first);
+        let at = (line / chunks * pixels + first) * c4 + c;
+        for i in 0..TEXEL {
+            let value = |pixel: usize| x[(at + pixel * c4) * TEXEL + i];
+            let shift = value(0);
+            let (mut sum, mut squares) = (0.0, 0.0);
+            for pixel in 1..count {
+                let deviation = value(pixel) - shift;
+                sum += deviation;
+                squares += deviation * deviation;
+            }
+            let mean = sum / count as f32;
+            write[index * 2 * TEXEL + i] = shift + mean;
+            write[(index * 2 + 1) * TEXEL + i] = (squares - sum * mean).max(0.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_do_not_depend_on_the_batch() {
+        for (h, w, c) in [(1, 1, 1), (7, 5, 3), (32, 32, 128), (256, 256, 128), (1024, 1024, 512)] {
+            let chunk = Moments::chunk_pixels(Shape::new(1, h, w, c));
+            assert!((16..=4096).contains(&chunk));
+            assert_eq!(chunk, Moments::chunk_pixels(Shape::new(9, h, w, c)));
+        }
+    }
+
+    #[test]
+    fn large_maps_have_enough_invocations() {
+        for (h, w, c) in [(64, 64, 128), (256, 256, 128), (512, 512, 64), (64, 64, 512)] {
+            let x = Shape::new(1, h, w, c);
+            let moments = Moments { x, chunk: Moments::chunk_pixels(x) };
+            assert!((4096..=8192).contains(&(moments.chunks() * x.c4())), "{x}: {} chunks", moments.chunks());
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Twice or half the resolution.
+
+use super::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
+use crate::tensor::{Shape, TEXEL};
+
+/// Each pixel becomes 2 x 2. Reads x; writes a map of twice the rows and columns.
+#[derive(Clone, Copy, Debug)]
+pub struct UpsampleNearest {
+    /// The map read.
+    pub x: Shape,
+}
+
+/// The mean of 2 x 2 pixels, stride 2. Reads x; writes a map of half the rows and columns, rounded down.
+#[derive(Clone, Copy, Debug)]
+pub struct AveragePool {
+    /// The map read.
+    pub x: Shape,
+}
+
+/// The parameters of `upsample_nearest.wgsl` and `average_pool.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    texels: u32,
+    in_h: u32,
+    in_w: u32,
+    c4: u32,
+}
+
+static UPSAMPLE_NEAREST: Kernel = Kernel {
+    name: "upsample_nearest",
+    template: include_str!("../../shaders/upsample_nearest.wgsl"),
+    twin: upsample_nearest_twin,
+};
+static AVERAGE_POOL: Kernel =
+    Kernel { name: "average_pool", template: include_str!("../../shaders/average_pool.wgsl"), twin: average_pool_twin };
+
+/// The dispatch of either kernel, from x to y.
+fn resample(kernel: &'static Kernel, x: Shape, y: Shape, family: Family) -> Dispatch {
+    let params = Params { texels: y.texels() as u32, in_h: x.h as u32, in_w: x.w as u32, c4: x.c4() as u32 };
+    Dispatch { shader: family.shader(kernel, vec![]), params: words(&params), grid: flat_grid(y.texels()) }
+}
+
+impl UpsampleNearest {
+    /// The dispatch of this upsampling.
+    #[must_use]
+    pub fn dispatch(&self, family: Family) -> Dispatch {
+        let y = Shape { h: 2 * self.x.h, w: 2 * self.x.w, ..self.x };
+        resample(&UPSAMPLE_NEAREST, self.x, y, family)
+    }
+
+    /// Every shader variant that [`Self::dispatch`] can choose, for validation.
+    #[must_use]
+    pub fn variants(family: Family) -> Vec<Shader> {
+        vec![family.shader(&UPSAMPLE_NEAREST, vec![])]
+    }
+}
+
+impl AveragePool {
+    /// The dispatch of this pooling.
+    #[must_use]
+    pub fn dispatch(&self, family: Family) -> Dispatch {
+        let y = Shape { h: self.x.h / 2, w: self.x.w / 2, ..self.x };
+        resample(&AVERAGE_POOL, self.x, y, family)
+    }
+
+    /// Every shader variant that [`Self::dispatch`] can choose, for validation.
+    #[must_use]
+    pub fn variants(family: Family) -> Vec<Shader> {
+        vec![family.shader(&AVERAGE_POOL, vec![])]
+    }
+}
+
+fn upsample_nearest_twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    let p: Params = params(words);
+    let [x] = reads else { return };
+    let [in_h, in_w] = [p.in_h, p.in_w].map(|extent| extent as usize);
+    let padded = p.c4 as usize * TEXEL;
+    for (pixel, y) in write.chunks_mut(padded).take((p.texels / p.c4) as usize).enumerate() {
+        let (image, row, column) = (pixel / (4 * in_h * in_w), pixel / (2 * in_w) % (2 * in_h), pixel % (2 * in_w));
+        y.copy_from_slice(&x[((image * in_h + row / 2) * in_w + column / 2) * padded..][..padded]);
+    }
+}
+
+fn average_pool_twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    let p: Params = params(words);
+    let [x] = reads else { return };
+    let [in_h, in_w] = [p.in_h, p.in_w].map(|extent| extent as usize);
+    let (out_h, out_w) = (in_h / 2, in_w / 2);
+    let padded = p.c4 as usize * TEXEL;
+    for (pixel, y) in write.chunks_mut(padded).take((p.texels / p.c4) as usize).enumerate() {
+        let (image, row, column) = (pixel / (out_h * out_w), pixel / out_w % out_h, pixel % out_w);
+        let at = ((image * in_h + 2 * row) * in_w + 2 * column) * padded;
+        let below = at + in_w * padded;
+        for (c, y) in y.iter_mut().enumerate() {
+            *y = 0.25 * ((x[at + c] + x[at + padded + c]) + (x[below + c] + x[below + padded + c]));
+        }
+    }
+}

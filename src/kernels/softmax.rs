@@ -1,0 +1,55 @@
+//! Softmax over the rows of a matrix.
+
+use super::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
+use crate::tensor::TEXEL;
+
+/// Softmax over the columns of each row. Reads x, rows of whole texels whose padding may hold anything; writes y, laid out
+/// alike, zero in the padding.
+#[derive(Clone, Copy, Debug)]
+pub struct Softmax {
+    /// Rows, of all images and heads together.
+    pub rows: usize,
+    /// Columns, unpadded; fewer than 40,000.
+    pub columns: usize,
+}
+
+/// The parameters of `softmax.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    rows: u32,
+    columns: u32,
+}
+
+static KERNEL: Kernel = Kernel { name: "softmax", template: include_str!("../../shaders/softmax.wgsl"), twin };
+
+impl Softmax {
+    /// The dispatch of this softmax.
+    #[must_use]
+    pub fn dispatch(&self, family: Family) -> Dispatch {
+        let params = Params { rows: self.rows as u32, columns: self.columns as u32 };
+        Dispatch { shader: family.shader(&KERNEL, vec![]), params: words(&params), grid: flat_grid(self.rows) }
+    }
+
+    /// Every shader variant that [`Self::dispatch`] can choose, for validation.
+    #[must_use]
+    pub fn variants(family: Family) -> Vec<Shader> {
+        vec![family.shader(&KERNEL, vec![])]
+    }
+}
+
+fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    let p: Params = params(words);
+    let [x] = reads else { return };
+    let columns = p.columns as usize;
+    let padded = columns.next_multiple_of(TEXEL);
+    for (from, to) in x.chunks(padded).zip(write.chunks_mut(padded)).take(p.rows as usize) {
+        let from = &from[..columns];
+        let most = from.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f32 = from.iter().map(|v| (v - most).exp()).sum();
+        to.fill(0.0);
+        for (to, v) in to.iter_mut().zip(from) {
+            *to = (v - most).exp() / sum;
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Every variant of every shader, on paper: naga validates it and writes it as SPIR-V, MSL and HLSL, so that devices which
+//! are not at hand are checked too.
+
+use std::collections::BTreeSet;
+
+use downhill::kernels::shader::BASE_WORDS;
+use downhill::kernels::{Family, Shader, all_variants};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, Statement};
+
+/// The smallest workgroup memory that WebGPU lets a device have.
+const WORKGROUP_BYTES: u32 = 16384;
+
+fn families() -> [Family; 5] {
+    [
+        Family::Tile,
+        Family::Lanes { width: 4 },
+        Family::Lanes { width: 8 },
+        Family::Lanes { width: 16 },
+        Family::Lanes { width: 32 },
+    ]
+}
+
+/// Every variant with its family and its validated module.
+fn modules() -> impl Iterator<Item = (Family, Shader, Module, ModuleInfo)> {
+    families().into_iter().flat_map(|family| {
+        all_variants(family).into_iter().map(move |shader| {
+            let text = shader.wgsl();
+            let module = naga::front::wgsl::parse_str(&text)
+                .unwrap_or_else(|error| panic!("{shader}: {}", error.emit_to_string(&text)));
+            let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
+                .validate(&module)
+                .unwrap_or_else(|error| panic!("{shader}: {}", error.emit_to_string(&text)));
+            (family, shader, module, info)
+        })
+    })
+}
+
+#[test]
+fn every_variant_is_written_for_vulkan_metal_and_direct3d() {
+    for (_, shader, module, info) in modules() {
+        let spirv = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
+        let words = naga::back::spv::write_vec(&module, &info, &spirv, None)
+            .unwrap_or_else(|error| panic!("{shader} as SPIR-V: {error}"));
+        assert_eq!(words.first(), Some(&0x0723_0203), "{shader}: not the magic number of SPIR-V");
+
+        let metal =
+            naga::back::msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
+        let (text, _) = naga::back::msl::write_string(&module, &info, &metal, &Default::default())
+            .unwrap_or_else(|error| panic!("{shader} as MSL: {error}"));
+        assert!(text.contains("kernel void main_"), "{shader}: no kernel in the MSL");
+
+        let direct3d = naga::back::hlsl::Options {
+            shader_model: naga::back::hlsl::ShaderModel::V6_0,
+            fake_missing_bindings: true,
+            ..Default::default()
+        };
+        let (mut text, pipeline) = (String::new(), naga::back::hlsl::PipelineOptions::default());
+        naga::back::hlsl::Writer::new(&mut text, &direct3d, &pipeline)
+            .write(&module, &info, None)
+            .unwrap_or_else(|error| panic!("{shader} as HLSL: {error}"));
+        assert!(text.contains("[numthreads("), "{shader}: no kernel in the HLSL");
+    }
+}
+
+#[test]
+fn operands_are_reached_through_their_accessors_only() {
+    for (_, shader, module, _) in modules() {
+        let operands = shader.operands();
+        assert!(operands.len() <= BASE_WORDS, "{shader}: {} operands", operands.len());
+        let is_operand = |space: AddressSpace| matches!(space, AddressSpace::Storage { .. } | AddressSpace::Handle);
+        let declared = module.global_variables.iter().filter(|(_, variable)| is_operand(variable.space)).count();
+        assert_eq!(declared, operands.len(), "{shader}: a storage that is not an operand");
+
+        let entries = module.entry_points.iter().map(|entry| (entry.name.as_str(), &entry.function));
+        let functions = module.functions.iter().map(|(_, function)| (function.name.as_deref().unwrap_or(""), function));
+        for (name, function) in entries.chain(functions) {
+            for (_, expression) in function.expressions.iter() {
+                let naga::Expression::GlobalVariable(handle) = expression else { continue };
+                let variable = &module.global_variables[*handle];
+                let operand = variable.name.as_deref().unwrap_or("");
+                let accessor = name == format!("load_{operand}") || name == format!("store_{operand}");
+                assert!(!is_operand(variable.space) || accessor, "{shader}: `{name}` touches `{operand}`");
+            }
+        }
+    }
+}
+
+#[test]
+fn workgroup_memory_fits_every_device() {
+    for (family, shader, module, _) in modules() {
+        let bytes: u32 = module
+            .global_variables
+            .iter()
+            .filter(|(_, variable)| variable.space == AddressSpace::WorkGroup)
+            .map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx()))
+            .sum();
+        assert!(bytes <= WORKGROUP_BYTES, "{shader}: {bytes} bytes of workgroup memory");
+        if matches!(family, Family::Lanes { .. }) {
+            // Software adapters turn a kernel with a barrier into coroutines that spill everything.
+            let text = shader.wgsl();
+            assert!(bytes == 0 && !text.contains("Barrier("), "{shader}: a barrier or workgroup memory");
+        }
+    }
+}
+
+#[test]
+fn invocations_of_a_workgroup_are_granted_everywhere() {
+    for (_, shader, module, _) in modules() {
+        assert_eq!(module.entry_points.len(), 1, "{shader}");
+        let size: u32 = module.entry_points[0].workgroup_size.iter().product();
+        assert!((1..=256).contains(&size), "{shader}: {size} invocations");
+        assert!(writes_something(&module), "{shader}: stores nothing");
+    }
+}
+
+/// Whether an accessor stores to an operand.
+fn writes_something(module: &Module) -> bool {
+    module.functions.iter().any(|(_, function)| {
+        let name = function.name.as_deref().unwrap_or("");
+        let stores =
+            |statement: &Statement| matches!(statement, Statement::Store { .. } | Statement::ImageStore { .. });
+        name.starts_with("store_") && function.body.iter().any(stores)
+    })
+}
+
+#[test]
+fn variants_are_distinct_and_leave_no_template_out() {
+    let mut used = BTreeSet::new();
+    for family in families() {
+        let variants = all_variants(family);
+        for (index, shader) in variants.iter().enumerate() {
+            assert!(!variants[..index].contains(shader), "{shader} stands twice");
+            used.insert(format!("{}.wgsl", shader.kernel.name));
+        }
+    }
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{folder}: {error}"));
+    let templates: BTreeSet<_> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".wgsl"))
+        .collect();
+    assert_eq!(used, templates);
+}
