@@ -97,7 +97,6 @@ impl Plan {
                 _ => None,
             })
             .collect();
-        let slot_of = slot_of.into_iter().collect();
         Self {
             family,
             buffers,
@@ -221,13 +220,10 @@ fn share_slots(buffers: &[Buffer], lives: &[Life]) -> (Vec<usize>, Vec<usize>) {
     for at in order {
         let free = |(_, tenants): &(usize, Vec<Life>)| !tenants.iter().any(|tenant| tenant.meets(lives[at]));
         let best = slots.iter().enumerate().filter(|(_, slot)| free(slot)).min_by_key(|(_, (texels, _))| *texels);
-        let slot = best.map_or_else(
-            || {
-                slots.push((buffers[at].texels, Vec::new()));
-                slots.len() - 1
-            },
-            |(slot, _)| slot,
-        );
+        let slot = best.map_or(slots.len(), |(slot, _)| slot);
+        if slot == slots.len() {
+            slots.push((buffers[at].texels, Vec::new()));
+        }
         slots[slot].1.push(lives[at]);
         slot_of[at] = slot;
     }
