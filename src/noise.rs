@@ -1,1 +1,0 @@
-//! Reproducible noise, made on the host.

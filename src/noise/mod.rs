@@ -1,0 +1,167 @@
+//! Reproducible noise, made on the host.
+//!
+//! Two generators serve a sampling run through one interface, [`Noise`]:
+//!
+//! * [`philox`], the default: counter-based and keyed by (seed, image, step), so that image i of seed s is the same
+//!   image in any batch, shard or device, whatever else is drawn;
+//! * [`torch`], for reproducing published runs: the stream of `torch.Generator("cpu")`, drawn for the whole run at
+//!   once as `torch.randn((total, ...))` draws it, of which a batch takes its images.
+//!
+//! Step 0 is the initial noise; step k >= 1 is the noise added by the k-th stochastic update of the run.
+
+pub mod philox;
+pub mod torch;
+
+use crate::error::{Error, Result};
+
+/// Which generator a run draws from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Generator {
+    /// Philox4x32-10 keyed by seed, image and step.
+    #[default]
+    Philox,
+    /// torch's CPU generator.
+    Torch,
+}
+
+impl std::str::FromStr for Generator {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "philox" => Ok(Self::Philox),
+            "torch" => Ok(Self::Torch),
+            _ => Err(Error::usage(format!("no generator is called `{name}`"), "use `philox` or `torch`")),
+        }
+    }
+}
+
+impl std::fmt::Display for Generator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Philox => "philox",
+            Self::Torch => "torch",
+        })
+    }
+}
+
+/// The noise of one sampling run of `total` images with `len` values each.
+#[derive(Clone, Debug)]
+pub enum Noise {
+    /// Every image on its own.
+    Philox {
+        seed: u64,
+        /// Values of one image.
+        len: usize,
+    },
+    /// The whole run's tensor, drawn step by step.
+    Torch {
+        /// The stream, standing before the draw of step `next`.
+        stream: torch::Stream,
+        seed: u64,
+        /// Images of the whole run, also of those that other batches and shards make.
+        total: usize,
+        /// Values of one image.
+        len: usize,
+        /// The step whose draw comes next in the stream.
+        next: u32,
+    },
+}
+
+impl Noise {
+    /// The noise of a run of `total` images (over all its batches and shards) with `len` values each.
+    ///
+    /// [`Generator::Torch`] gives other noise for another `total` or `len`, as torch does; [`Generator::Philox`] gives
+    /// image i the same noise in a run of any size.
+    #[must_use]
+    pub fn new(generator: Generator, seed: u64, total: usize, len: usize) -> Self {
+        match generator {
+            Generator::Philox => Self::Philox { seed, len },
+            Generator::Torch => Self::Torch { stream: torch::Stream::new(seed), seed, total, len, next: 0 },
+        }
+    }
+
+    /// The initial noise of `images` (indices in the whole run, in any order), one after the other: float32 standard
+    /// normals of shape (images, len).
+    ///
+    /// # Panics
+    /// As [`Noise::step`].
+    pub fn initial(&mut self, images: &[usize]) -> Vec<f32> {
+        self.step(0, images)
+    }
+
+    /// The noise of step `step` for `images`, of shape (images, len). Step 0 is the initial noise.
+    ///
+    /// Steps may be asked for in any order and any number of times; in ascending order torch's stream is drawn only
+    /// once a batch, a step that lies behind replays it from the seed.
+    ///
+    /// # Panics
+    /// When an index is not below the total that a torch run was made for: a bug of the caller, never of the input.
+    pub fn step(&mut self, step: u32, images: &[usize]) -> Vec<f32> {
+        match self {
+            Self::Philox { seed, len } => {
+                images.iter().flat_map(|image| philox::normals(*seed, *image as u64, step, *len)).collect()
+            }
+            Self::Torch { stream, seed, total, len, next } => {
+                if step < *next {
+                    *stream = torch::Stream::new(*seed);
+                    *next = 0;
+                }
+                while *next < step {
+                    stream.skip(*total * *len);
+                    *next += 1;
+                }
+                *next += 1;
+                stream.images(*total, *len, images)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOTAL: usize = 7;
+    const LEN: usize = 9;
+
+    #[test]
+    fn an_image_is_the_same_in_any_batch_and_order() {
+        for generator in [Generator::Philox, Generator::Torch] {
+            let mut whole = Noise::new(generator, 11, TOTAL, LEN);
+            let all: Vec<usize> = (0..TOTAL).collect();
+            let run: Vec<Vec<f32>> = (0..4).map(|step| whole.step(step, &all)).collect();
+            for batch in [vec![0, 1, 2], vec![3, 4, 5, 6], vec![1, 3, 5], vec![6, 0], vec![4], vec![2, 2], vec![]] {
+                let mut shard = Noise::new(generator, 11, TOTAL, LEN);
+                // Out of order and twice: resuming a run asks in any order.
+                for step in [0u32, 1, 3, 3, 2, 0] {
+                    let expected: Vec<f32> = batch
+                        .iter()
+                        .flat_map(|image| run[step as usize][image * LEN..(image + 1) * LEN].to_vec())
+                        .collect();
+                    assert_eq!(shard.step(step, &batch), expected, "{generator}, step {step}, images {batch:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn steps_images_and_seeds_differ() {
+        for generator in [Generator::Philox, Generator::Torch] {
+            let mut noise = Noise::new(generator, 1, 2, 64);
+            let first = noise.initial(&[0, 1]);
+            assert_ne!(first[..64], first[64..], "two images of one step");
+            assert_ne!(first, noise.step(1, &[0, 1]), "two steps");
+            assert_ne!(first, Noise::new(generator, 2, 2, 64).initial(&[0, 1]), "two seeds");
+        }
+    }
+
+    #[test]
+    fn names_round_trip_and_unknown_ones_are_usage_errors() {
+        for generator in [Generator::Philox, Generator::Torch] {
+            assert_eq!(generator.to_string().parse::<Generator>().unwrap(), generator);
+        }
+        assert_eq!("cuda".parse::<Generator>().unwrap_err().exit_code(), 2);
+    }
+}

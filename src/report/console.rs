@@ -1,0 +1,148 @@
+//! What is said to the person at the terminal. Data goes to files and standard output, talk to standard error.
+
+use std::io::{self, IsTerminal, Write};
+
+use crate::error::{Error, Result};
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Errors only.
+    Quiet,
+    /// Errors, warnings, notes and the progress bar.
+    #[default]
+    Normal,
+    /// Details too.
+    Verbose,
+}
+
+/// The voice of the program: `error:`, `hint:`, `warning:` and plain notes on standard error, coloured on a terminal
+/// unless `NO_COLOR` is set. What cannot be said, for want of anyone listening, is dropped.
+#[derive(Clone, Copy, Debug)]
+pub struct Console {
+    /// How much is said.
+    pub verbosity: Verbosity,
+    colour: bool,
+}
+
+/// ANSI codes of the labels: bold, with red, yellow and cyan.
+const RED: &str = "\x1b[1;31m";
+const YELLOW: &str = "\x1b[1;33m";
+const CYAN: &str = "\x1b[1;36m";
+const PLAIN: &str = "\x1b[0m";
+
+impl Console {
+    /// A console on standard error.
+    #[must_use]
+    pub fn new(verbosity: Verbosity) -> Self {
+        let no_colour = std::env::var_os("NO_COLOR");
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let plain = dumb || no_colour.is_some_and(|value| !value.is_empty());
+        Self { verbosity, colour: io::stderr().is_terminal() && !plain }
+    }
+
+    /// Says what went wrong, and what to do about it; also when quiet.
+    pub fn error(self, error: &Error) {
+        say(&self.error_text(error));
+    }
+
+    /// Says what may not be as expected.
+    pub fn warning(self, text: &str) {
+        if self.verbosity >= Verbosity::Normal {
+            say(&self.labelled("warning", YELLOW, text));
+        }
+    }
+
+    /// Says something that most people want to know.
+    pub fn note(self, text: &str) {
+        if self.verbosity >= Verbosity::Normal {
+            say(text);
+        }
+    }
+
+    /// Says something that few people want to know.
+    pub fn detail(self, text: &str) {
+        if self.verbosity >= Verbosity::Verbose {
+            say(text);
+        }
+    }
+
+    fn error_text(self, error: &Error) -> String {
+        let mut text = self.labelled("error", RED, &error.to_string());
+        if let Some(hint) = error.hint() {
+            text.push('\n');
+            text.push_str(&self.labelled("hint", CYAN, &hint));
+        }
+        text
+    }
+
+    fn labelled(self, label: &str, colour: &str, text: &str) -> String {
+        if self.colour { format!("{colour}{label}:{PLAIN} {text}") } else { format!("{label}: {text}") }
+    }
+}
+
+fn say(text: &str) {
+    // Standard error closed or gone: there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Prints to standard output as it is, without a line end of its own. A reader who left early (`| head`) is no error.
+///
+/// # Errors
+/// [`Error::Io`] on `stdout` for anything else, such as a full disk.
+pub fn print_stdout(text: &str) -> Result<()> {
+    print_to(io::stdout().lock(), text)
+}
+
+fn print_to(mut writer: impl Write, text: &str) -> Result<()> {
+    match writer.write_all(text.as_bytes()).and_then(|()| writer.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::Io { file: "stdout".into(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Failing(io::ErrorKind);
+
+    impl Write for Failing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn errors_come_with_their_hint_and_colour_only_where_wanted() {
+        let error = Error::usage("no such sampler `x`", "use `ge`");
+        let mut console = Console { verbosity: Verbosity::Quiet, colour: false };
+        assert_eq!(console.error_text(&error), "error: no such sampler `x`\nhint: use `ge`");
+        assert_eq!(console.error_text(&Error::bad_file("a.npy", "is empty")), "error: a.npy: is empty");
+        console.colour = true;
+        let expected = "\x1b[1;31merror:\x1b[0m no such sampler `x`\n\x1b[1;36mhint:\x1b[0m use `ge`";
+        assert_eq!(console.error_text(&error), expected);
+    }
+
+    #[test]
+    fn a_broken_pipe_is_quiet_and_a_full_disk_is_not() {
+        assert!(print_to(Failing(io::ErrorKind::BrokenPipe), "text").is_ok());
+        let error = print_to(Failing(io::ErrorKind::StorageFull), "text").unwrap_err();
+        assert!(error.to_string().starts_with("stdout: "), "{error}");
+        let mut written = Vec::new();
+        print_to(&mut written, "text\n").unwrap();
+        assert_eq!(written, b"text\n");
+    }
+
+    #[test]
+    fn verbosity_is_ordered() {
+        assert!(Verbosity::Quiet < Verbosity::Normal && Verbosity::Normal < Verbosity::Verbose);
+        assert_eq!(Verbosity::default(), Verbosity::Normal);
+    }
+}

@@ -1,0 +1,183 @@
+//! Writing files so that a reader never sees half of one.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Writes `path` through `write`, creating its folders: the bytes go to a temporary file in the same folder, which is
+/// renamed to `path` when all are there. When anything fails, nothing is left behind and an older file stays as it was.
+///
+/// A symbolic link is followed; a device or a pipe (`/dev/stdout`) is written to directly.
+///
+/// # Errors
+/// [`Error::Usage`] when `path` is a folder or lies inside a file, [`Error::Io`] when writing fails.
+pub fn write_atomically(
+    path: impl AsRef<Path>,
+    write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
+) -> Result<()> {
+    let path = path.as_ref();
+    refuse_impossible(path)?;
+    if is_special(path) {
+        let mut device = File::options().write(true).open(path).map_err(|error| failed(path, error))?;
+        return fill(&mut device, write).map_err(|error| failed(path, error));
+    }
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let folder = folder_of(&target);
+    fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+    let mut temporary = temporary_in(folder).map_err(|error| failed(path, error))?;
+    fill(temporary.as_file_mut(), write).map_err(|error| failed(path, error))?;
+    temporary.persist(&target).map_err(|error| failed(path, error.error))?;
+    Ok(())
+}
+
+/// Finds out whether [`write_atomically`] could write `path`, before hours are spent on what goes into it. Leaves
+/// nothing behind: of folders that do not exist yet, the nearest one that does is tried.
+///
+/// # Errors
+/// Those of [`write_atomically`].
+pub fn check_writable(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    refuse_impossible(path)?;
+    if is_special(path) {
+        return Ok(());
+    }
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let folder = nearest_existing(folder_of(&target));
+    temporary_in(folder).map(drop).map_err(|error| failed(path, error))
+}
+
+/// A path that names a folder, or that goes through a file, can never be written.
+fn refuse_impossible(path: &Path) -> Result<()> {
+    if path.is_dir() || path.file_name().is_none() {
+        let example = path.join("out.png");
+        let hint = format!("name a file, such as `{}`", example.display());
+        return Err(Error::usage(format!("`{}` is a folder, not a file", path.display()), hint));
+    }
+    let folder = nearest_existing(folder_of(path));
+    if !folder.is_dir() {
+        let what = format!("`{}` is a file, so `{}` cannot be written", folder.display(), path.display());
+        return Err(Error::usage(what, "choose another folder"));
+    }
+    Ok(())
+}
+
+/// True for what exists but cannot be replaced by a renamed file: a device, a pipe.
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+fn nearest_existing(folder: &Path) -> &Path {
+    folder.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."))
+}
+
+/// A temporary file with the permissions of an ordinary new file (the crate's own default is private).
+fn temporary_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new().prefix(".downhill-").suffix(".part").make_in(folder, |path| File::create_new(path))
+}
+
+fn fill(file: &mut File, write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>) -> io::Result<()> {
+    let mut writer = BufWriter::new(file);
+    write(&mut writer)?;
+    writer.flush()
+}
+
+/// The error of writing `path`: never "does not exist", which is said of inputs.
+fn failed(path: &Path, source: io::Error) -> Error {
+    Error::Io { file: path.to_path_buf(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn folders_are_created_and_files_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/x.txt");
+        check_writable(&path).unwrap();
+        assert!(entries(folder.path()).is_empty(), "checking leaves nothing behind");
+        for text in ["one", "two"] {
+            write_atomically(&path, |writer| writer.write_all(text.as_bytes())).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        check_writable(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two", "checking changes nothing");
+        assert_eq!(entries(path.parent().unwrap()), ["x.txt"]);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_older_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.txt");
+        fs::write(&path, "old").unwrap();
+        let error = write_atomically(&path, |writer| {
+            writer.write_all(&vec![b'n'; 1 << 20])?;
+            Err(io::Error::other("the cable was pulled"))
+        })
+        .unwrap_err();
+        assert_eq!(error.to_string(), format!("{}: the cable was pulled", path.display()));
+        assert_eq!(error.exit_code(), 4);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(entries(folder.path()), ["x.txt"]);
+    }
+
+    #[test]
+    fn folders_and_paths_through_files_are_usage_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        for path in [folder.path().to_path_buf(), folder.path().join("file/x.png"), folder.path().join("file/y/x.png")]
+        {
+            for error in [check_writable(&path).unwrap_err(), write_atomically(&path, |_| Ok(())).unwrap_err()] {
+                assert_eq!(error.exit_code(), 2, "{error}");
+                assert!(error.hint().is_some());
+            }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_unwritable_place_is_found_out_early_and_named_plainly() {
+        // The kernel's own folder refuses new files to everyone, the superuser included.
+        let path = Path::new("/proc/x.png");
+        let error = check_writable(path).unwrap_err();
+        assert!(matches!(&error, Error::Io { file, .. } if file == path), "{error}");
+        assert!(!error.to_string().contains(".part"), "{error}");
+        assert!(write_atomically(path, |_| Ok(())).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn devices_are_written_to_and_links_followed() {
+        use std::os::unix::fs::{FileTypeExt, MetadataExt};
+        write_atomically("/dev/null", |writer| writer.write_all(b"gone")).unwrap();
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device(), "the device is still one");
+
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        fs::write(&target, "old").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        write_atomically(&link, |writer| writer.write_all(b"new")).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&target).unwrap(), "new");
+
+        let plain = folder.path().join("plain");
+        File::create(&plain).unwrap();
+        assert_eq!(fs::metadata(&target).unwrap().mode(), fs::metadata(&plain).unwrap().mode(), "ordinary permissions");
+    }
+}

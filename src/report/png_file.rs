@@ -1,0 +1,166 @@
+//! PNG files with the run's settings inside, as text chunks.
+
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+use std::path::Path;
+
+use super::{Image, write_atomically};
+use crate::error::{Error, Result};
+
+/// Writes `image` with `metadata` as (keyword, text) pairs: `tEXt` chunks, or `iTXt` where the text is not ASCII. The same
+/// arguments give the same bytes.
+///
+/// # Errors
+/// Those of [`write_atomically`]; [`Error::Io`] too for a keyword that PNG does not allow (1 to 79 Latin-1 characters)
+/// or an image without pixels.
+pub fn write_png(path: impl AsRef<Path>, image: &Image, metadata: &[(String, String)]) -> Result<()> {
+    write_atomically(path, |writer| encode(writer, image, metadata))
+}
+
+fn encode(writer: impl Write, image: &Image, metadata: &[(String, String)]) -> io::Result<()> {
+    let extent = |extent: usize| u32::try_from(extent).map_err(|_| io::Error::other("the image is too large for PNG"));
+    let mut encoder = png::Encoder::new(writer, extent(image.width)?, extent(image.height)?);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_color(match image.channels {
+        1 => png::ColorType::Grayscale,
+        4 => png::ColorType::Rgba,
+        _ => png::ColorType::Rgb,
+    });
+    for (keyword, text) in metadata {
+        if text.is_ascii() {
+            encoder.add_text_chunk(keyword.clone(), text.clone())?;
+        } else {
+            encoder.add_itxt_chunk(keyword.clone(), text.clone())?;
+        }
+    }
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&image.pixels)?;
+    writer.finish()?;
+    Ok(())
+}
+
+/// The text chunks of a PNG as (keyword, text): plain ones first, then those with UTF-8 text, each in the file's order.
+///
+/// # Errors
+/// [`Error::FileNotFound`], [`Error::Io`], or [`Error::BadFile`] for what is not a complete PNG.
+pub fn read_metadata(path: impl AsRef<Path>) -> Result<Vec<(String, String)>> {
+    let path = path.as_ref();
+    let file = File::open(path).map_err(|error| Error::io(path, error))?;
+    texts(file).map_err(|error| match error {
+        png::DecodingError::IoError(error) if error.kind() != io::ErrorKind::UnexpectedEof => Error::io(path, error),
+        error => Error::bad_file(path, format!("not a complete PNG file ({error})")),
+    })
+}
+
+fn texts(file: File) -> std::result::Result<Vec<(String, String)>, png::DecodingError> {
+    let reader = decode(file)?;
+    let info = reader.info();
+    let mut pairs = Vec::new();
+    for chunk in &info.uncompressed_latin1_text {
+        pairs.push((chunk.keyword.clone(), chunk.text.clone()));
+    }
+    // A megabyte of text is the limit that the crate sets on what a compressed chunk may grow to.
+    for chunk in &info.compressed_latin1_text {
+        let mut chunk = chunk.clone();
+        chunk.decompress_text()?;
+        pairs.push((chunk.keyword.clone(), chunk.get_text()?));
+    }
+    for chunk in &info.utf8_text {
+        let mut chunk = chunk.clone();
+        chunk.decompress_text()?;
+        pairs.push((chunk.keyword.clone(), chunk.get_text()?));
+    }
+    Ok(pairs)
+}
+
+/// True when `path` is a PNG that decodes to its end.
+#[must_use]
+pub fn is_complete(path: impl AsRef<Path>) -> bool {
+    File::open(path).is_ok_and(|file| decode(file).is_ok())
+}
+
+/// Decodes to the end of the file, row by row.
+fn decode(file: File) -> std::result::Result<png::Reader<BufReader<File>>, png::DecodingError> {
+    let mut reader = png::Decoder::new(BufReader::new(file)).read_info()?;
+    while reader.next_row()?.is_some() {}
+    reader.finish()?;
+    Ok(reader)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(channels: usize) -> Image {
+        Image { height: 5, width: 7, channels, pixels: (0..35 * channels).map(|at| at as u8).collect() }
+    }
+
+    fn pair(keyword: &str, text: &str) -> (String, String) {
+        (keyword.to_string(), text.to_string())
+    }
+
+    #[test]
+    fn pixels_come_back_from_another_decoder() {
+        let folder = tempfile::tempdir().unwrap();
+        for channels in [1, 3, 4] {
+            let path = folder.path().join(format!("{channels}.png"));
+            write_png(&path, &image(channels), &[]).unwrap();
+            let read = image::open(&path).unwrap();
+            assert_eq!((read.width(), read.height()), (7, 5));
+            assert_eq!(usize::from(read.color().channel_count()), channels);
+            assert_eq!(read.as_bytes(), image(channels).pixels);
+        }
+    }
+
+    #[test]
+    fn metadata_round_trips() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.png");
+        let metadata = [
+            pair("seed", "18446744073709551615"),
+            pair("empty", ""),
+            pair("lines", "a=1\nb = \"two\""),
+            pair("prompt", "Größe: 数字 \u{1f58b}"),
+            pair("software", "x".repeat(10_000).as_str()),
+        ];
+        write_png(&path, &image(3), &metadata).unwrap();
+        let mut read = read_metadata(&path).unwrap();
+        assert_eq!(read.last(), Some(&metadata[3]), "UTF-8 text comes last");
+        read.sort();
+        let mut expected = metadata.to_vec();
+        expected.sort();
+        assert_eq!(read, expected);
+
+        let bytes = std::fs::read(&path).unwrap();
+        write_png(&path, &image(3), &metadata).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "the same image is the same file");
+    }
+
+    #[test]
+    fn keywords_that_png_refuses_are_errors_and_leave_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        for keyword in ["", "k".repeat(80).as_str(), "ключ"] {
+            let error = write_png(folder.path().join("x.png"), &image(1), &[pair(keyword, "v")]).unwrap_err();
+            assert!(matches!(error, Error::Io { .. }), "{error}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn only_whole_files_count_as_complete() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.png");
+        write_png(&path, &image(3), &[pair("seed", "1")]).unwrap();
+        assert!(is_complete(&path));
+        let bytes = std::fs::read(&path).unwrap();
+        let cut = folder.path().join("cut.png");
+        for length in 0..bytes.len() - 4 {
+            std::fs::write(&cut, &bytes[..length]).unwrap();
+            assert!(!is_complete(&cut), "{length} of {} bytes", bytes.len());
+            assert_eq!(read_metadata(&cut).unwrap_err().exit_code(), 4, "{length} bytes");
+        }
+        assert!(!is_complete(folder.path().join("none.png")));
+        assert_eq!(read_metadata(folder.path().join("none.png")).unwrap_err().exit_code(), 2);
+        assert!(!is_complete(folder.path()));
+    }
+}
