@@ -28,7 +28,7 @@ fn goldens() -> Vec<PathBuf> {
 /// The network of a golden folder called on its input, `batch` images at a time.
 fn call(engine: &Engine, folder: &Path, batch: usize) -> Tensor {
     let x = npy::read(&folder.join("x.npy")).expect("x.npy");
-    let timesteps = npy::read_f64(&folder.join("t.npy")).expect("t.npy").data;
+    let timesteps = npy::read_f64(&folder.join("t.npy")).expect("t.npy");
     let model = Model::open(folder.to_str()).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let size = (x.shape[2], x.shape[3]);
     let network = Network::new(engine, model, NoiseTable::default(), PredictionType::Epsilon, batch, size)
@@ -38,7 +38,7 @@ fn call(engine: &Engine, folder: &Path, batch: usize) -> Tensor {
         labels.exists().then(|| (npy::read(&labels).expect("labels"), npy::read_f64(&labels).expect("labels")));
     let labels = labels.as_ref().map(|(rows, numbers)| match rows.shape.len() {
         2 => ClassLabels::Rows(rows),
-        _ => ClassLabels::Numbers(&numbers.data),
+        _ => ClassLabels::Numbers(numbers),
     });
     network.call(&x, &timesteps, labels).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
 }

@@ -2,7 +2,8 @@
 
 use super::lower::{BufferId, Operand};
 use super::plan::Plan;
-use super::weights::{Fetch, packed};
+use super::WeightAccess;
+use super::weights::packed;
 use crate::error::Result;
 use crate::graph::op::Graph;
 use crate::tensor::{TEXEL, Tensor, pack_nchw, unpack_nchw};
@@ -14,7 +15,7 @@ use crate::tensor::{TEXEL, Tensor, pack_nchw, unpack_nchw};
 pub fn run(
     plan: &Plan,
     graph: &Graph,
-    fetch: &Fetch<'_>,
+    fetch: &WeightAccess,
     inputs: &[(&str, &Tensor)],
     fill: f32,
 ) -> Result<Vec<Tensor>> {

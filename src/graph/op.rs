@@ -37,7 +37,7 @@ pub enum WeightSource {
 /// The logical shape of a weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightForm {
-    /// A kernel in PyTorch's order (out, in, height, width); a matrix is a kernel of 1 x 1 and may be stored (out, in).
+    /// A kernel in `PyTorch`'s order (out, in, height, width); a matrix is a kernel of 1 x 1 and may be stored (out, in).
     /// `heads` pads the outputs (`HeadSide::Out`) or the inputs (`HeadSide::In`) of each attention head with zeros to
     /// whole texels, so that a head always begins on a texel.
     Kernel { out: usize, input: usize, height: usize, width: usize, heads: Option<Heads> },

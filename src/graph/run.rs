@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::lower::Operand;
 use super::op::Graph;
 use super::plan::{Aliasing, Plan};
-use super::weights::{Fetch, packed};
+use super::WeightAccess;
+use super::weights::packed;
 use crate::error::{Error, Result};
 use crate::gpu::{Call, Recording, Region, Storage};
 use crate::kernels::Engine;
@@ -41,7 +42,7 @@ impl<'e> Program<'e> {
     ///
     /// # Errors
     /// Whatever `fetch` says of a weight; [`Error::OverLimit`], [`Error::OutOfMemory`] or [`Error::Device`] of the device.
-    pub fn new(engine: &'e Engine, graph: &Graph, fetch: &Fetch<'_>, aliasing: Aliasing) -> Result<Self> {
+    pub fn new(engine: &'e Engine, graph: &Graph, fetch: &WeightAccess, aliasing: Aliasing) -> Result<Self> {
         let (max_texels, _) = engine.gpu.max_texels(engine.storage_kind());
         let plan = Plan::new(graph, engine.family, aliasing, max_texels);
         let shaders: Vec<_> = plan.steps.iter().map(|step| &step.dispatch.shader).collect();
@@ -179,7 +180,7 @@ fn allocate_slots(engine: &Engine, plan: &Plan) -> Result<Vec<Storage>> {
         .collect()
 }
 
-fn upload_weights(engine: &Engine, plan: &Plan, graph: &Graph, fetch: &Fetch<'_>) -> Result<Vec<Storage>> {
+fn upload_weights(engine: &Engine, plan: &Plan, graph: &Graph, fetch: &WeightAccess) -> Result<Vec<Storage>> {
     let storages = plan
         .weight_chunks
         .iter()

@@ -1,19 +1,17 @@
 //! Weights on their way to the device: fetched one at a time, padded for attention heads, packed for the kernels.
 
+use super::WeightAccess;
 use super::lower::padded_kernel;
 use super::op::{HeadSide, Heads, Weight, WeightForm, WeightSource};
 use crate::error::Result;
 use crate::kernels::{Family, conv2d};
-use crate::tensor::{TEXEL, Tensor};
-
-/// Answers the tensor of a checkpoint key, in float32, with the shape that is asked for.
-pub type Fetch<'a> = dyn Fn(&str, &[usize]) -> Result<Tensor> + 'a;
+use crate::tensor::TEXEL;
 
 /// The numbers of a weight in the layout the kernels read.
 ///
 /// # Errors
 /// Whatever `fetch` answers.
-pub fn packed(weight: &Weight, family: Family, fetch: &Fetch<'_>) -> Result<Vec<f32>> {
+pub fn packed(weight: &Weight, family: Family, fetch: &WeightAccess) -> Result<Vec<f32>> {
     let values = stacked(weight, fetch)?;
     Ok(match weight.form {
         WeightForm::Kernel { out, input, height, width, heads } => {
@@ -37,7 +35,7 @@ pub fn packed(weight: &Weight, family: Family, fetch: &Fetch<'_>) -> Result<Vec<
 }
 
 /// The parts of a weight, one after the other along the output dimension.
-fn stacked(weight: &Weight, fetch: &Fetch<'_>) -> Result<Vec<f32>> {
+fn stacked(weight: &Weight, fetch: &WeightAccess) -> Result<Vec<f32>> {
     match &weight.source {
         WeightSource::Constant(values) => Ok(values.clone()),
         WeightSource::Checkpoint(keys) => {
@@ -51,9 +49,8 @@ fn stacked(weight: &Weight, fetch: &Fetch<'_>) -> Result<Vec<f32>> {
 }
 
 /// The shape of one of `parts` equal parts, as the checkpoint holds it.
-pub fn part_shape(form: WeightForm, parts: usize) -> Vec<usize> {
+fn part_shape(form: WeightForm, parts: usize) -> Vec<usize> {
     match form {
-        WeightForm::Kernel { out, input, height: 1, width: 1, .. } => vec![out / parts, input],
         WeightForm::Kernel { out, input, height, width, .. } => vec![out / parts, input, height, width],
         WeightForm::Vector { len, .. } => vec![len / parts],
     }

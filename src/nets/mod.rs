@@ -1,1 +1,9 @@
 //! Networks: from a diffusers configuration to a graph.
+//!
+//! [`fields`] reads a configuration, [`builder`] makes layers, [`blocks`] makes the blocks that networks share, and each
+//! network has a room of its own.
+
+pub mod blocks;
+pub mod builder;
+pub mod fields;
+pub mod unet2d;

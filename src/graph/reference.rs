@@ -1,0 +1,395 @@
+//! The meaning of a graph, in float64 on the host: every operation as its definition reads, one after the other.
+//!
+//! Slow, and only for tests: the oracle that fused graphs, plans, kernels and their twins are held against.
+
+use std::f64::consts::{FRAC_1_SQRT_2, TAU};
+
+use super::WeightAccess;
+use super::op::{Activation, Epilogue, Graph, HeadSide, Heads, Node, Op, Value, WeightForm, WeightId, WeightSource};
+use crate::error::{Error, Result};
+use crate::tensor::{Shape, Tensor};
+
+/// A map in float64: NHWC, channels not padded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    /// Its extents.
+    pub shape: Shape,
+    /// The values, row-major.
+    pub data: Vec<f64>,
+}
+
+impl Array {
+    /// A map of zeros.
+    #[must_use]
+    pub fn zeros(shape: Shape) -> Self {
+        Self { shape, data: vec![0.0; shape.rows() * shape.c] }
+    }
+
+    /// The values as (n, c, h, w).
+    #[must_use]
+    pub fn to_nchw(&self) -> Vec<f64> {
+        let Shape { n, c, .. } = self.shape;
+        let pixels = self.shape.pixels();
+        let mut values = Vec::with_capacity(self.data.len());
+        for image in 0..n {
+            for channel in 0..c {
+                values.extend((0..pixels).map(|pixel| self.data[(image * pixels + pixel) * c + channel]));
+            }
+        }
+        values
+    }
+
+    /// A map from a tensor (n, c, h, w) of this shape.
+    fn from_nchw(tensor: &Tensor, shape: Shape) -> Self {
+        let pixels = shape.pixels();
+        let mut array = Self::zeros(shape);
+        for (row, texel) in array.data.chunks_mut(shape.c).enumerate() {
+            let (image, pixel) = (row / pixels, row % pixels);
+            for (channel, value) in texel.iter_mut().enumerate() {
+                *value = f64::from(tensor.data[(image * shape.c + channel) * pixels + pixel]);
+            }
+        }
+        array
+    }
+
+    /// The channels of a pixel, counted over the whole batch.
+    fn row(&self, row: usize) -> &[f64] {
+        &self.data[row * self.shape.c..][..self.shape.c]
+    }
+
+    /// The channels of the pixel at (image, y, x), or `None` outside of the map.
+    fn pixel(&self, image: usize, y: Option<usize>, x: Option<usize>) -> Option<&[f64]> {
+        let (y, x) = (y.filter(|y| *y < self.shape.h)?, x.filter(|x| *x < self.shape.w)?);
+        Some(self.row((image * self.shape.h + y) * self.shape.w + x))
+    }
+}
+
+/// Evaluates `graph` on `inputs`, each (n, c, h, w), and answers its outputs by name.
+///
+/// # Errors
+/// [`Error::Usage`] for an input that is missing or of another shape; whatever `weights` answers.
+pub fn evaluate(graph: &Graph, inputs: &[(String, Tensor)], weights: &WeightAccess) -> Result<Vec<(String, Array)>> {
+    let mut evaluation = Evaluation { graph, inputs, weights, values: Vec::with_capacity(graph.nodes.len()) };
+    for node in &graph.nodes {
+        let value = evaluation.node(node)?;
+        debug_assert_eq!(value.data.len(), node.shape.rows() * node.shape.c, "{}", node.label);
+        evaluation.values.push(value);
+    }
+    let output = |(name, value): &(String, Value)| (name.clone(), evaluation.values[value.0].clone());
+    Ok(graph.outputs.iter().map(output).collect())
+}
+
+/// A graph under evaluation, with the values of the nodes so far.
+struct Evaluation<'a> {
+    graph: &'a Graph,
+    inputs: &'a [(String, Tensor)],
+    weights: &'a WeightAccess<'a>,
+    values: Vec<Array>,
+}
+
+impl Evaluation<'_> {
+    fn value(&self, value: Value) -> &Array {
+        &self.values[value.0]
+    }
+
+    fn node(&self, node: &Node) -> Result<Array> {
+        let shape = node.shape;
+        Ok(match &node.op {
+            Op::Input { name } => self.input(name, shape)?,
+            Op::Conv { x, weight, stride, pad, epilogue } => {
+                let product = convolve(self.value(*x), &self.kernel(*weight)?, *stride, *pad, shape);
+                self.epilogue(product, epilogue)?
+            }
+            Op::GroupNorm { x, weight, bias, groups, eps, modulation, activation } => {
+                let affine = (self.vector(*weight)?, self.vector(*bias)?);
+                let mut y = group_norm(self.value(*x), &affine, *groups, f64::from(*eps));
+                if let Some(modulation) = modulation {
+                    modulate(&mut y, self.value(*modulation));
+                }
+                apply(y, *activation)
+            }
+            Op::Activation { x, activation } => apply(self.value(*x).clone(), Some(*activation)),
+            Op::Add { a, b, scale } => {
+                let mut sum = self.value(*a).clone();
+                add(&mut sum, self.value(*b));
+                scaled(sum, *scale)
+            }
+            Op::Concat { parts } => self.concat(parts, shape),
+            Op::UpsampleNearest { x } => from_pixels(shape, |image, y, column| {
+                self.value(*x).pixel(image, Some(y / 2), Some(column / 2)).unwrap_or(&[]).to_vec()
+            }),
+            Op::AveragePool { x } => average_pool(self.value(*x), shape),
+            Op::Attention { q, k, v, heads, head_dim, scale } => {
+                let operands = [*q, *k, *v].map(|(value, first)| (self.value(value), first));
+                attention(operands, (*heads, *head_dim), f64::from(*scale), shape)
+            }
+            Op::TimestepEmbedding { x, frequencies, dim, flip } => {
+                timestep_embedding(self.value(*x), frequencies, *dim, *flip)
+            }
+            Op::Combine { coefficients, terms, clip, offset } => {
+                self.combine(*coefficients, terms, clip.map(f64::from), f64::from(*offset), shape)
+            }
+        })
+    }
+
+    fn input(&self, name: &str, shape: Shape) -> Result<Array> {
+        let Some((_, tensor)) = self.inputs.iter().find(|(input, _)| input == name) else {
+            return Err(Error::usage(format!("input `{name}` is missing"), "feed every input of the graph"));
+        };
+        let expected = [shape.n, shape.c, shape.h, shape.w];
+        if tensor.shape != expected {
+            let what = format!("input `{name}` has shape {:?}, expected {expected:?}", tensor.shape);
+            return Err(Error::usage(what, "feed the shape that the graph was built for"));
+        }
+        Ok(Array::from_nchw(tensor, shape))
+    }
+
+    fn concat(&self, parts: &[Value], shape: Shape) -> Array {
+        let mut joined = Array { shape, data: Vec::with_capacity(shape.rows() * shape.c) };
+        for row in 0..shape.rows() {
+            for part in parts {
+                joined.data.extend_from_slice(self.value(*part).row(row));
+            }
+        }
+        joined
+    }
+
+    fn combine(&self, coefficients: Value, terms: &[Value], clip: Option<f64>, offset: f64, shape: Shape) -> Array {
+        let mut sum = Array { shape, data: vec![offset; shape.rows() * shape.c] };
+        let image_len = shape.pixels() * shape.c;
+        for (term, value) in terms.iter().enumerate() {
+            let limit = clip.filter(|_| term == 0).unwrap_or(f64::INFINITY);
+            for (index, (sum, x)) in sum.data.iter_mut().zip(&self.value(*value).data).enumerate() {
+                *sum += self.value(coefficients).row(index / image_len)[term] * x.clamp(-limit, limit);
+            }
+        }
+        sum
+    }
+
+    fn epilogue(&self, mut y: Array, epilogue: &Epilogue) -> Result<Array> {
+        if let Some(bias) = epilogue.bias {
+            let bias = self.vector(bias)?;
+            for row in y.data.chunks_mut(bias.len()) {
+                row.iter_mut().zip(&bias).for_each(|(y, bias)| *y += bias);
+            }
+        }
+        if let Some(per_image) = epilogue.per_image {
+            add(&mut y, self.value(per_image));
+        }
+        let mut y = apply(y, epilogue.activation);
+        if let Some(residual) = epilogue.residual {
+            add(&mut y, self.value(residual));
+        }
+        Ok(scaled(y, epilogue.scale))
+    }
+
+    /// A kernel as the convolution reads it.
+    fn kernel(&self, id: WeightId) -> Result<Kernel> {
+        let weight = &self.graph.weights[id.0];
+        let WeightForm::Kernel { out, input, height, width, heads } = weight.form else {
+            return Err(not_of_form(&weight.name, "kernel"));
+        };
+        let values = self.numbers(&weight.source, &[out, input, height, width])?;
+        let out_places = head_places(out, heads.filter(|heads| heads.side == HeadSide::Out));
+        let in_places = head_places(input, heads.filter(|heads| heads.side == HeadSide::In));
+        let mut kernel = Kernel { out: out_places.1, input: in_places.1, height, width, data: Vec::new() };
+        kernel.data = vec![0.0; kernel.out * kernel.input * height * width];
+        for (index, value) in values.into_iter().enumerate() {
+            let (channels, tap) = (index / (height * width), index % (height * width));
+            let (to, from) = (out_places.0[channels / input], in_places.0[channels % input]);
+            kernel.data[(tap * kernel.input + from) * kernel.out + to] = value;
+        }
+        Ok(kernel)
+    }
+
+    /// A vector over the channels of a map, heads padded.
+    fn vector(&self, id: WeightId) -> Result<Vec<f64>> {
+        let weight = &self.graph.weights[id.0];
+        let WeightForm::Vector { len, heads } = weight.form else {
+            return Err(not_of_form(&weight.name, "vector"));
+        };
+        let (places, padded) = head_places(len, heads);
+        let mut vector = vec![0.0; padded];
+        for (place, value) in places.into_iter().zip(self.numbers(&weight.source, &[len])?) {
+            vector[place] = value;
+        }
+        Ok(vector)
+    }
+
+    /// The numbers of a weight, its parts stacked along the first dimension of `shape`.
+    fn numbers(&self, source: &WeightSource, shape: &[usize]) -> Result<Vec<f64>> {
+        let keys = match source {
+            WeightSource::Constant(values) => return Ok(values.iter().copied().map(f64::from).collect()),
+            WeightSource::Checkpoint(keys) => keys,
+        };
+        let mut part = shape.to_vec();
+        part[0] /= keys.len();
+        let mut numbers = Vec::with_capacity(shape.iter().product());
+        for key in keys {
+            let tensor = (self.weights)(key, &part)?;
+            if tensor.data.len() != part.iter().product::<usize>() {
+                let (key, found, expected) = (key.clone(), tensor.shape, part);
+                return Err(Error::WrongShape { file: "weights".into(), key, found, expected });
+            }
+            numbers.extend(tensor.data.into_iter().map(f64::from));
+        }
+        Ok(numbers)
+    }
+}
+
+/// A kernel as (height, width, in, out), heads padded.
+struct Kernel {
+    out: usize,
+    input: usize,
+    height: usize,
+    width: usize,
+    data: Vec<f64>,
+}
+
+fn not_of_form(name: &str, form: &str) -> Error {
+    Error::bad_file("graph", format!("weight `{name}` is read as a {form} and is none"))
+}
+
+/// Where each channel lies once heads are padded, and how many channels that makes.
+fn head_places(len: usize, heads: Option<Heads>) -> (Vec<usize>, usize) {
+    match heads {
+        None => ((0..len).collect(), len),
+        Some(heads) => {
+            let place = |channel| channel / heads.dim * heads.padded_dim() + channel % heads.dim;
+            ((0..len).map(place).collect(), heads.count * heads.padded_dim())
+        }
+    }
+}
+
+/// A map from the channels of each of its pixels (image, y, x).
+fn from_pixels(shape: Shape, mut pixel: impl FnMut(usize, usize, usize) -> Vec<f64>) -> Array {
+    let mut array = Array { shape, data: Vec::with_capacity(shape.rows() * shape.c) };
+    for row in 0..shape.rows() {
+        let (image, place) = (row / shape.pixels(), row % shape.pixels());
+        array.data.extend(pixel(image, place / shape.w, place % shape.w));
+    }
+    array
+}
+
+fn convolve(x: &Array, kernel: &Kernel, stride: usize, (top, left): (usize, usize), shape: Shape) -> Array {
+    from_pixels(shape, |image, row, column| {
+        let mut sums = vec![0.0; kernel.out];
+        for tap in 0..kernel.height * kernel.width {
+            let y = (row * stride + tap / kernel.width).checked_sub(top);
+            let place = (column * stride + tap % kernel.width).checked_sub(left);
+            let Some(pixel) = x.pixel(image, y, place) else { continue };
+            let rows = kernel.data[tap * kernel.input * kernel.out..].chunks(kernel.out);
+            for (value, weights) in pixel.iter().zip(rows) {
+                sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += value * weight);
+            }
+        }
+        sums
+    })
+}
+
+fn group_norm(x: &Array, (weight, bias): &(Vec<f64>, Vec<f64>), groups: usize, eps: f64) -> Array {
+    let channels = x.shape.c;
+    let mut y = x.clone();
+    for image in y.data.chunks_mut(x.shape.pixels() * channels) {
+        for group in 0..groups {
+            let range = group * (channels / groups)..(group + 1) * (channels / groups);
+            let members = || image.chunks(channels).flat_map(|pixel| &pixel[range.clone()]);
+            let count = members().count() as f64;
+            let mean = members().sum::<f64>() / count;
+            let variance = members().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+            let scale = (variance + eps).sqrt().recip();
+            for pixel in image.chunks_mut(channels) {
+                for channel in range.clone() {
+                    pixel[channel] = (pixel[channel] - mean) * scale * weight[channel] + bias[channel];
+                }
+            }
+        }
+    }
+    y
+}
+
+/// `x * (1 + m[..c]) + m[c..]` with the vector m of each image.
+fn modulate(x: &mut Array, modulation: &Array) {
+    let (channels, pixels) = (x.shape.c, x.shape.pixels());
+    for (row, pixel) in x.data.chunks_mut(channels).enumerate() {
+        let (scale, shift) = modulation.row(row / pixels).split_at(channels);
+        for ((value, scale), shift) in pixel.iter_mut().zip(scale).zip(shift) {
+            *value = *value * (1.0 + scale) + shift;
+        }
+    }
+}
+
+/// Adds a map of the same shape, or a vector an image.
+fn add(x: &mut Array, other: &Array) {
+    let pixels = x.shape.rows() / other.shape.rows();
+    for (row, pixel) in x.data.chunks_mut(x.shape.c).enumerate() {
+        pixel.iter_mut().zip(other.row(row / pixels)).for_each(|(value, other)| *value += other);
+    }
+}
+
+fn scaled(mut x: Array, scale: f32) -> Array {
+    x.data.iter_mut().for_each(|value| *value *= f64::from(scale));
+    x
+}
+
+fn apply(mut x: Array, activation: Option<Activation>) -> Array {
+    if let Some(activation) = activation {
+        x.data.iter_mut().for_each(|value| *value = activate(activation, *value));
+    }
+    x
+}
+
+fn activate(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Mish => x * (x.max(0.0) + (-x.abs()).exp().ln_1p()).tanh(),
+        Activation::Gelu => x * 0.5 * libm::erfc(-x * FRAC_1_SQRT_2),
+        Activation::Relu => x.max(0.0),
+    }
+}
+
+fn average_pool(x: &Array, shape: Shape) -> Array {
+    from_pixels(shape, |image, y, column| {
+        let mut mean = vec![0.0; shape.c];
+        for (dy, dx) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let pixel = x.pixel(image, Some(2 * y + dy), Some(2 * column + dx)).unwrap_or(&[]);
+            mean.iter_mut().zip(pixel).for_each(|(mean, value)| *mean += value / 4.0);
+        }
+        mean
+    })
+}
+
+fn attention([q, k, v]: [(&Array, usize); 3], (heads, dim): (usize, usize), scale: f64, shape: Shape) -> Array {
+    let padded = Heads { count: heads, dim, side: HeadSide::Out }.padded_dim();
+    let mut answer = Array::zeros(shape);
+    let (queries, keys) = (q.0.shape.pixels(), k.0.shape.pixels());
+    for row in 0..shape.rows() {
+        let image = row / queries;
+        for head in 0..heads {
+            let of = |(map, first): (&Array, usize), row| map.row(row)[first + head * padded..][..dim].to_vec();
+            let query = of(q, row);
+            let score = |key| scale * query.iter().zip(of(k, image * keys + key)).map(|(a, b)| a * b).sum::<f64>();
+            let scores: Vec<f64> = (0..keys).map(score).collect();
+            let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let total: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
+            let result = &mut answer.data[row * shape.c + head * padded..][..dim];
+            for (key, score) in scores.iter().enumerate() {
+                let share = (score - largest).exp() / total;
+                result.iter_mut().zip(of(v, image * keys + key)).for_each(|(sum, value)| *sum += share * value);
+            }
+        }
+    }
+    answer
+}
+
+fn timestep_embedding(x: &Array, frequencies: &[f64], dim: usize, flip: bool) -> Array {
+    from_pixels(Shape::vector(x.shape.n, dim), |image, _, _| {
+        let t: f64 = x.row(image).iter().sum();
+        let angles: Vec<f64> = frequencies.iter().map(|turns| TAU * (t * turns)).collect();
+        let sines = angles.iter().map(|angle| angle.sin());
+        let cosines = angles.iter().map(|angle| angle.cos());
+        let mut row: Vec<f64> = if flip { cosines.chain(sines).collect() } else { sines.chain(cosines).collect() };
+        row.resize(dim, 0.0);
+        row
+    })
+}

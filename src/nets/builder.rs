@@ -1,0 +1,187 @@
+//! Layers: nodes of a [`Graph`] together with the checkpoint tensors they read. A layer is stated once, and the graph
+//! and the list of checkpoint keys both follow from it.
+
+use crate::graph::op::{Activation, Epilogue, Graph, HeadSide, Heads, Op, Value, Weight, WeightForm, WeightSource};
+use crate::tensor::Shape;
+
+/// A checkpoint key and the shape its tensor has there.
+pub type Key = (String, Vec<usize>);
+
+/// A graph in the making.
+#[derive(Debug, Default)]
+pub struct Builder {
+    /// The nodes and weights so far.
+    pub graph: Graph,
+    /// The checkpoint tensors behind the weights, in the order of the graph.
+    pub keys: Vec<Key>,
+}
+
+/// A convolution with zeros around its input.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// Height and width of the kernel.
+    pub side: usize,
+    pub stride: usize,
+    /// Rows of zeros above and columns of zeros left of the input.
+    pub pad_before: usize,
+    /// Rows of zeros below and columns of zeros right of the input.
+    pub pad_after: usize,
+}
+
+impl Window {
+    /// 3 x 3 that keeps the resolution.
+    pub const THREE: Self = Self { side: 3, stride: 1, pad_before: 1, pad_after: 1 };
+    /// 1 x 1: a matrix product over pixels.
+    pub const ONE: Self = Self { side: 1, stride: 1, pad_before: 0, pad_after: 0 };
+
+    /// Rows of output for this many rows of input.
+    #[must_use]
+    pub const fn output(self, input: usize) -> usize {
+        (input + self.pad_before + self.pad_after - self.side) / self.stride + 1
+    }
+}
+
+impl Builder {
+    /// An input of the graph, fed at each call.
+    pub fn input(&mut self, name: &str, shape: Shape) -> Value {
+        self.graph.push(Op::Input { name: name.to_owned() }, shape, name)
+    }
+
+    /// `Conv2d` at `path`: weight (out, in, side, side) and bias.
+    pub fn conv(&mut self, path: &str, x: Value, out: usize, window: Window) -> Value {
+        let shape = self.graph.shape(x);
+        let Window { side, stride, pad_before, .. } = window;
+        let weight = self.weight(
+            vec![(format!("{path}.weight"), vec![out, shape.c, side, side])],
+            WeightForm::Kernel { out, input: shape.c, height: side, width: side, heads: None },
+        );
+        let bias = self.vector(vec![format!("{path}.bias")], out, None);
+        let op = Op::Conv {
+            x,
+            weight,
+            stride,
+            pad: (pad_before, pad_before),
+            epilogue: Epilogue { bias: Some(bias), ..Epilogue::default() },
+        };
+        let shape = Shape::new(shape.n, window.output(shape.h), window.output(shape.w), out);
+        self.graph.push(op, shape, path)
+    }
+
+    /// `Linear` at `path`: weight (out, in) and bias, applied to the channels of every pixel.
+    pub fn linear(&mut self, path: &str, x: Value, out: usize) -> Value {
+        let input = self.graph.shape(x).c;
+        self.matrix(path, vec![path.to_owned()], x, (out, input), None)
+    }
+
+    /// `Linear`s at `paths` (each over the same channels of x), one after the other, with room for attention heads:
+    /// their `heads.count` heads together are padded to whole texels each.
+    pub fn linear_to_heads(&mut self, label: &str, paths: Vec<String>, x: Value, heads: Heads) -> Value {
+        let input = self.graph.shape(x).c;
+        self.matrix(label, paths, x, (heads.count * heads.dim, input), Some(Heads { side: HeadSide::Out, ..heads }))
+    }
+
+    /// `Linear` at `path` that reads attention heads padded to whole texels.
+    pub fn linear_from_heads(&mut self, path: &str, x: Value, heads: Heads, out: usize) -> Value {
+        let heads = Heads { side: HeadSide::In, ..heads };
+        self.matrix(path, vec![path.to_owned()], x, (out, heads.count * heads.dim), Some(heads))
+    }
+
+    /// `GroupNorm` at `path`; `modulation` is the (scale, shift) vector of each image.
+    pub fn group_norm(
+        &mut self,
+        path: &str,
+        x: Value,
+        (groups, eps): (usize, f64),
+        modulation: Option<Value>,
+    ) -> Value {
+        let shape = self.graph.shape(x);
+        let weight = self.vector(vec![format!("{path}.weight")], shape.c, None);
+        let bias = self.vector(vec![format!("{path}.bias")], shape.c, None);
+        let op = Op::GroupNorm { x, weight, bias, groups, eps: eps as f32, modulation, activation: None };
+        self.graph.push(op, shape, path)
+    }
+
+    /// A nonlinearity.
+    pub fn activation(&mut self, label: &str, x: Value, activation: Activation) -> Value {
+        let shape = self.graph.shape(x);
+        self.graph.push(Op::Activation { x, activation }, shape, label)
+    }
+
+    /// `(a + b) * scale`.
+    pub fn add(&mut self, label: &str, a: Value, b: Value, scale: f64) -> Value {
+        let shape = self.graph.shape(a);
+        self.graph.push(Op::Add { a, b, scale: scale as f32 }, shape, label)
+    }
+
+    /// The channels of `a`, then those of `b`.
+    pub fn concat(&mut self, label: &str, a: Value, b: Value) -> Value {
+        let mut shape = self.graph.shape(a);
+        shape.c += self.graph.shape(b).c;
+        self.graph.push(Op::Concat { parts: vec![a, b] }, shape, label)
+    }
+
+    /// Doubles the resolution with nearest neighbours.
+    pub fn upsample_nearest(&mut self, label: &str, x: Value) -> Value {
+        let Shape { n, h, w, c } = self.graph.shape(x);
+        self.graph.push(Op::UpsampleNearest { x }, Shape::new(n, 2 * h, 2 * w, c), label)
+    }
+
+    /// Halves the resolution with means of 2 x 2.
+    pub fn average_pool(&mut self, label: &str, x: Value) -> Value {
+        let Shape { n, h, w, c } = self.graph.shape(x);
+        self.graph.push(Op::AveragePool { x }, Shape::new(n, h / 2, w / 2, c), label)
+    }
+
+    /// The parts of a value's attention: `heads` per query, key and value, all in the one map `qkv`.
+    pub fn self_attention(&mut self, label: &str, qkv: Value, heads: Heads) -> Value {
+        let Shape { n, h, w, .. } = self.graph.shape(qkv);
+        let channels = heads.count * heads.padded_dim();
+        let op = Op::Attention {
+            q: (qkv, 0),
+            k: (qkv, channels),
+            v: (qkv, 2 * channels),
+            heads: heads.count,
+            head_dim: heads.dim,
+            scale: (heads.dim as f64).sqrt().recip() as f32,
+        };
+        self.graph.push(op, Shape::new(n, h, w, channels), label)
+    }
+
+    /// A 1 x 1 kernel (out, in) stacked from the `Linear`s at `paths`.
+    fn matrix(
+        &mut self,
+        label: &str,
+        paths: Vec<String>,
+        x: Value,
+        (out, input): (usize, usize),
+        heads: Option<Heads>,
+    ) -> Value {
+        let part = out / paths.len();
+        let keys = paths.iter().map(|path| (format!("{path}.weight"), vec![part, input])).collect();
+        let weight = self.weight(keys, WeightForm::Kernel { out, input, height: 1, width: 1, heads });
+        let out_heads = heads.filter(|heads| heads.side == HeadSide::Out);
+        let bias = self.vector(paths.iter().map(|path| format!("{path}.bias")).collect(), out, out_heads);
+        let op = Op::Conv {
+            x,
+            weight,
+            stride: 1,
+            pad: (0, 0),
+            epilogue: Epilogue { bias: Some(bias), ..Epilogue::default() },
+        };
+        let Shape { n, h, w, .. } = self.graph.shape(x);
+        let channels = out_heads.map_or(out, |heads| heads.count * heads.padded_dim());
+        self.graph.push(op, Shape::new(n, h, w, channels), label)
+    }
+
+    fn vector(&mut self, keys: Vec<String>, len: usize, heads: Option<Heads>) -> crate::graph::op::WeightId {
+        let part = len / keys.len();
+        let keys = keys.into_iter().map(|key| (key, vec![part])).collect();
+        self.weight(keys, WeightForm::Vector { len, heads })
+    }
+
+    fn weight(&mut self, keys: Vec<Key>, form: WeightForm) -> crate::graph::op::WeightId {
+        let names: Vec<String> = keys.iter().map(|(name, _)| name.clone()).collect();
+        self.keys.extend(keys);
+        self.graph.weight(Weight { name: names[0].clone(), source: WeightSource::Checkpoint(names), form })
+    }
+}

@@ -1,0 +1,137 @@
+//! Reading a diffusers configuration: every field is looked at, and every complaint names the file and the field.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+
+/// The fields of one configuration. It remembers which were asked for, so that [`Fields::finish`] can name the others.
+pub struct Fields<'a> {
+    map: &'a Map<String, Value>,
+    file: PathBuf,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields in `map`, read from `file` (for messages).
+    pub fn new(map: &'a Map<String, Value>, file: &Path) -> Self {
+        Self { map, file: file.to_path_buf(), known: Vec::new() }
+    }
+
+    /// The value of `field`, or `default` where it is absent.
+    ///
+    /// # Errors
+    /// When the value is of another type.
+    pub fn get<T: DeserializeOwned>(&mut self, field: &'static str, default: T) -> Result<T> {
+        self.known.push(field);
+        let Some(value) = self.map.get(field) else { return Ok(default) };
+        T::deserialize(value).map_err(|error| self.bad(format!("`{field}` is {value}: {error}")))
+    }
+
+    /// A count from 1 to `limit`; the limit keeps sums and products of a hostile file within range.
+    ///
+    /// # Errors
+    /// When the value is not an integer or out of range.
+    pub fn count(&mut self, field: &'static str, default: usize, limit: usize) -> Result<usize> {
+        let count = self.get(field, default)?;
+        self.check_count(field, count, limit)
+    }
+
+    /// As [`Fields::count`], where null stands for "none given".
+    ///
+    /// # Errors
+    /// When the value is neither null nor an integer in range.
+    pub fn optional_count(
+        &mut self,
+        field: &'static str,
+        default: Option<usize>,
+        limit: usize,
+    ) -> Result<Option<usize>> {
+        let count = self.get(field, default)?;
+        count.map(|count| self.check_count(field, count, limit)).transpose()
+    }
+
+    /// A list of counts, each from 1 to `limit`.
+    ///
+    /// # Errors
+    /// When the value is not a list of integers in range.
+    pub fn counts(&mut self, field: &'static str, default: &[usize], limit: usize) -> Result<Vec<usize>> {
+        let counts = self.get(field, default.to_vec())?;
+        counts.into_iter().map(|count| self.check_count(field, count, limit)).collect()
+    }
+
+    /// One of `choices`, by its spelling in the file (null is spelt `null`); `default` is a spelling too.
+    ///
+    /// # Errors
+    /// When the value is not among them: [`Error::UnsupportedField`] that lists them.
+    pub fn choice<T: Copy>(
+        &mut self,
+        field: &'static str,
+        default: &'static str,
+        choices: &[(&'static str, T)],
+    ) -> Result<T> {
+        let spelling: Option<String> = self.get(field, Some(default.to_owned()).filter(|name| name != "null"))?;
+        self.pick(field, spelling.as_deref(), choices)
+    }
+
+    /// A list of `choices`, as [`Fields::choice`].
+    ///
+    /// # Errors
+    /// When a value is not among them.
+    pub fn choices<T: Copy>(
+        &mut self,
+        field: &'static str,
+        default: &[&str],
+        choices: &[(&'static str, T)],
+    ) -> Result<Vec<T>> {
+        let spellings: Vec<String> = self.get(field, default.iter().map(ToString::to_string).collect())?;
+        spellings.iter().map(|spelling| self.pick(field, Some(spelling), choices)).collect()
+    }
+
+    /// Checks that the file has no field besides those asked for; names that begin with `_` are notes of the writer.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedField`] for the first other field.
+    pub fn finish(&self) -> Result<()> {
+        let known = |name: &str| name.starts_with('_') || self.known.contains(&name);
+        match self.map.iter().find(|(name, _)| !known(name)) {
+            None => Ok(()),
+            Some((name, value)) => Err(self.unsupported(name, &value.to_string(), self.known.join(", "))),
+        }
+    }
+
+    /// A complaint about the content of the file.
+    pub fn bad(&self, what: impl Into<String>) -> Error {
+        Error::bad_file(&self.file, what)
+    }
+
+    /// A complaint about a value that is well formed but has no implementation here.
+    pub fn unsupported(&self, field: &str, value: &str, supported: impl Into<String>) -> Error {
+        Error::UnsupportedField {
+            file: self.file.clone(),
+            field: field.to_owned(),
+            value: value.to_owned(),
+            supported: supported.into(),
+        }
+    }
+
+    fn check_count(&self, field: &str, count: usize, limit: usize) -> Result<usize> {
+        match count {
+            0 => Err(self.bad(format!("`{field}` is 0, at least 1 is needed"))),
+            count if count > limit => Err(self.bad(format!("`{field}` is {count}, at most {limit} is allowed"))),
+            count => Ok(count),
+        }
+    }
+
+    fn pick<T: Copy>(&self, field: &str, spelling: Option<&str>, choices: &[(&'static str, T)]) -> Result<T> {
+        let name = spelling.unwrap_or("null");
+        if let Some((_, choice)) = choices.iter().find(|(choice, _)| *choice == name) {
+            return Ok(*choice);
+        }
+        let supported: Vec<_> = choices.iter().map(|(choice, _)| *choice).collect();
+        let value = spelling.map_or_else(|| "null".to_owned(), |name| format!("\"{name}\""));
+        Err(self.unsupported(field, &value, supported.join(", ")))
+    }
+}

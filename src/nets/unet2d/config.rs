@@ -1,0 +1,367 @@
+//! The configuration of diffusers' `UNet2DModel` (`models/unets/unet_2d.py`, 0.42), with its defaults.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::error::Result;
+use crate::graph::op::Activation;
+use crate::nets::fields::Fields;
+
+/// Bounds that no real network comes near; they keep every size derived from a file within range.
+const MOST_CHANNELS: usize = 1 << 16;
+const MOST_LAYERS: usize = 256;
+const MOST_LEVELS: usize = 12;
+const MOST_ROWS: usize = 1 << 24;
+const MOST_PIXELS: usize = 1 << 16;
+
+/// What the timestep becomes before the two linear layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeEmbedding {
+    /// Sines and cosines of t at geometric frequencies.
+    Positional,
+    /// Sines and cosines of log t at the frequencies in `time_proj.weight`; the output is divided by t.
+    Fourier,
+    /// A row of `time_proj.weight`.
+    Learned,
+}
+
+/// How the time embedding enters a residual block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeScaleShift {
+    /// Added before the second normalisation.
+    Default,
+    /// Scales and shifts the output of the second normalisation.
+    ScaleShift,
+}
+
+/// What a level of the network is made of, down or up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockType {
+    /// `DownBlock2D`, `UpBlock2D`: residual blocks, resampled with a convolution.
+    Plain,
+    /// `AttnDownBlock2D`, `AttnUpBlock2D`: attention after each residual block, resampled as `downsample_type` says.
+    Attention,
+    /// `ResnetDownsampleBlock2D`, `ResnetUpsampleBlock2D`: residual blocks, resampled within one of them.
+    Resnet,
+}
+
+/// How an attention block changes the resolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resample {
+    /// A convolution of stride 2; nearest neighbours and a convolution.
+    Conv,
+    /// A residual block with a mean of 2 x 2, or nearest neighbours, inside.
+    Resnet,
+}
+
+/// How class labels become a vector that is added to the time embedding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClassEmbedding {
+    /// A row of `class_embedding.weight`, which has this many.
+    Table(usize),
+    /// The label goes the way of a timestep, with linear layers of its own.
+    Timestep,
+    /// The caller gives the vector.
+    Identity,
+}
+
+/// Every field of a `UNet2DModel` that matters at inference (`dropout` is read and has no effect).
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "the fields are diffusers' own")]
+pub struct Config {
+    /// Height and width the network was trained for, where the file says so.
+    pub sample_size: Option<(usize, usize)>,
+    pub in_channels: usize,
+    pub out_channels: usize,
+    /// Feed 2x - 1 instead of x.
+    pub center_input_sample: bool,
+    pub time_embedding_type: TimeEmbedding,
+    /// Channels of the time embedding; four times the first of `block_out_channels` where the file says nothing.
+    pub time_embedding_dim: usize,
+    /// Subtracted from the number of frequencies in their exponent.
+    pub freq_shift: f64,
+    /// Cosines before sines.
+    pub flip_sin_to_cos: bool,
+    pub down_block_types: Vec<BlockType>,
+    /// `mid_block_type` is not null.
+    pub mid_block: bool,
+    pub up_block_types: Vec<BlockType>,
+    /// Channels of each level, highest resolution first.
+    pub block_out_channels: Vec<usize>,
+    /// Residual blocks of a level on the way down; one more on the way up.
+    pub layers_per_block: usize,
+    /// The middle block's residual sums are divided by it.
+    pub mid_block_scale_factor: f64,
+    /// 0 pads one row below and one column right, 1 pads all sides.
+    pub downsample_padding: usize,
+    pub downsample_type: Resample,
+    pub upsample_type: Resample,
+    /// The nonlinearity of the residual blocks.
+    pub act_fn: Activation,
+    /// Channels of an attention head; `None` is one head over all channels.
+    pub attention_head_dim: Option<usize>,
+    pub norm_num_groups: usize,
+    /// Groups of the middle attention's normalisation; `None` there means `norm_num_groups`, or with
+    /// [`TimeScaleShift::ScaleShift`] no normalisation.
+    pub attn_norm_num_groups: Option<usize>,
+    pub norm_eps: f64,
+    pub resnet_time_scale_shift: TimeScaleShift,
+    /// The middle block has an attention.
+    pub add_attention: bool,
+    pub class_embedding: Option<ClassEmbedding>,
+    /// Rows of a learned time embedding.
+    pub num_train_timesteps: Option<usize>,
+}
+
+/// `sample_size`, one number for squares.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SampleSize {
+    Square(usize),
+    Sides([usize; 2]),
+}
+
+impl Config {
+    /// Reads the fields in `map`, which came from `file`.
+    ///
+    /// # Errors
+    /// [`crate::Error::UnsupportedField`] for a field or a value without an implementation, [`crate::Error::BadFile`]
+    /// for wrong types, values out of range and fields that contradict each other.
+    pub fn from_map(map: &Map<String, Value>, file: &Path) -> Result<Self> {
+        let mut fields = Fields::new(map, file);
+        let block_out_channels = fields.counts("block_out_channels", &[224, 448, 672, 896], MOST_CHANNELS)?;
+        let Some(first) = block_out_channels.first().copied() else {
+            return Err(fields.bad("`block_out_channels` is empty"));
+        };
+        fields.get("dropout", 0.0f64)?;
+        let config = Self {
+            sample_size: sample_size(&mut fields)?,
+            in_channels: fields.count("in_channels", 3, MOST_CHANNELS)?,
+            out_channels: fields.count("out_channels", 3, MOST_CHANNELS)?,
+            center_input_sample: fields.get("center_input_sample", false)?,
+            time_embedding_type: fields.choice("time_embedding_type", "positional", &TIME_EMBEDDINGS)?,
+            time_embedding_dim: time_embedding_dim(&mut fields, 4 * first)?,
+            freq_shift: fields.get("freq_shift", 0.0)?,
+            flip_sin_to_cos: fields.get("flip_sin_to_cos", true)?,
+            down_block_types: fields.choices("down_block_types", &DEFAULT_DOWN, &DOWN_BLOCKS)?,
+            mid_block: fields.choice(
+                "mid_block_type",
+                "UNetMidBlock2D",
+                &[("UNetMidBlock2D", true), ("null", false)],
+            )?,
+            up_block_types: fields.choices("up_block_types", &DEFAULT_UP, &UP_BLOCKS)?,
+            block_out_channels,
+            layers_per_block: fields.count("layers_per_block", 2, MOST_LAYERS)?,
+            mid_block_scale_factor: fields.get("mid_block_scale_factor", 1.0)?,
+            downsample_padding: downsample_padding(&mut fields)?,
+            downsample_type: fields.choice("downsample_type", "conv", &RESAMPLES)?,
+            upsample_type: fields.choice("upsample_type", "conv", &RESAMPLES)?,
+            act_fn: fields.choice("act_fn", "silu", &ACTIVATIONS)?,
+            attention_head_dim: fields.optional_count("attention_head_dim", Some(8), MOST_CHANNELS)?,
+            norm_num_groups: fields.count("norm_num_groups", 32, MOST_CHANNELS)?,
+            attn_norm_num_groups: fields.optional_count("attn_norm_num_groups", None, MOST_CHANNELS)?,
+            norm_eps: fields.get("norm_eps", 1e-5)?,
+            resnet_time_scale_shift: fields.choice("resnet_time_scale_shift", "default", &TIME_SCALE_SHIFTS)?,
+            add_attention: fields.get("add_attention", true)?,
+            class_embedding: class_embedding(&mut fields)?,
+            num_train_timesteps: fields.optional_count("num_train_timesteps", None, MOST_ROWS)?,
+        };
+        fields.finish()?;
+        config.check(&fields)?;
+        Ok(config)
+    }
+
+    /// Times the resolution is halved, and doubled again.
+    #[must_use]
+    pub fn halvings(&self) -> usize {
+        self.block_out_channels.len() - 1
+    }
+
+    /// Height and width of an input must be multiples of this.
+    #[must_use]
+    pub fn size_multiple(&self) -> usize {
+        1 << self.halvings()
+    }
+
+    /// Channels of the projected timestep, before the linear layers.
+    #[must_use]
+    pub fn time_projection_dim(&self) -> usize {
+        match self.time_embedding_type {
+            TimeEmbedding::Fourier => 2 * self.block_out_channels[0],
+            TimeEmbedding::Positional | TimeEmbedding::Learned => self.block_out_channels[0],
+        }
+    }
+
+    /// Groups of the normalisation before the middle attention, where there is one.
+    #[must_use]
+    pub fn mid_attention_groups(&self) -> Option<usize> {
+        let default = match self.resnet_time_scale_shift {
+            TimeScaleShift::Default => Some(self.norm_num_groups),
+            TimeScaleShift::ScaleShift => None,
+        };
+        self.attn_norm_num_groups.or(default)
+    }
+
+    fn check(&self, fields: &Fields) -> Result<()> {
+        self.check_lists(fields)?;
+        self.check_channels(fields)?;
+        if self.mid_block_scale_factor == 0.0 {
+            return Err(fields.bad("`mid_block_scale_factor` is 0, and sums are divided by it"));
+        }
+        if self.norm_eps < 0.0 {
+            return Err(fields.bad(format!("`norm_eps` is {}, it must not be negative", self.norm_eps)));
+        }
+        let half = self.block_out_channels[0] / 2;
+        if self.time_embedding_type == TimeEmbedding::Positional && half as f64 <= self.freq_shift {
+            return Err(fields.bad(format!(
+                "`freq_shift` is {}, it must be less than half of the first of `block_out_channels`, {half}",
+                self.freq_shift
+            )));
+        }
+        if self.time_embedding_type == TimeEmbedding::Learned && self.num_train_timesteps.is_none() {
+            return Err(fields.bad("`time_embedding_type` is \"learned\" but `num_train_timesteps` is not given"));
+        }
+        Ok(())
+    }
+
+    fn check_lists(&self, fields: &Fields) -> Result<()> {
+        let levels = self.block_out_channels.len();
+        if levels > MOST_LEVELS {
+            return Err(
+                fields.bad(format!("`block_out_channels` has {levels} entries, at most {MOST_LEVELS} are allowed"))
+            );
+        }
+        let lists = [("down_block_types", &self.down_block_types), ("up_block_types", &self.up_block_types)];
+        for (name, list) in lists {
+            if list.len() != levels {
+                return Err(fields.bad(format!(
+                    "`{name}` has {} entries but `block_out_channels` has {levels}: they must be as many",
+                    list.len()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_channels(&self, fields: &Fields) -> Result<()> {
+        let divides = |name: &str, groups: usize, channels: usize| match channels % groups {
+            0 => Ok(()),
+            _ => Err(fields.bad(format!(
+                "`block_out_channels` has {channels}, which `{name}` {groups} does not divide into equal groups"
+            ))),
+        };
+        for channels in &self.block_out_channels {
+            divides("norm_num_groups", self.norm_num_groups, *channels)?;
+        }
+        let deepest = self.block_out_channels[self.halvings()];
+        if let (true, Some(groups)) = (self.has_mid_attention(), self.attn_norm_num_groups) {
+            divides("attn_norm_num_groups", groups, deepest)?;
+        }
+        match self.attention_head_dim {
+            Some(dim) => match self.attention_channels().find(|channels| *channels < dim) {
+                Some(channels) => Err(fields.bad(format!(
+                    "`attention_head_dim` is {dim}, more than the {channels} channels an attention has by `block_out_channels`"
+                ))),
+                None => Ok(()),
+            },
+            None => Ok(()),
+        }
+    }
+
+    /// The middle block exists and has an attention.
+    #[must_use]
+    pub fn has_mid_attention(&self) -> bool {
+        self.mid_block && self.add_attention
+    }
+
+    /// Channels of every level with an attention.
+    fn attention_channels(&self) -> impl Iterator<Item = usize> + '_ {
+        let levels = self.block_out_channels.iter();
+        let down = levels.clone().zip(&self.down_block_types);
+        let up = levels.zip(self.up_block_types.iter().rev());
+        let of_levels =
+            down.chain(up).filter(|(_, kind)| **kind == BlockType::Attention).map(|(channels, _)| *channels);
+        let of_middle = self.block_out_channels.last().copied().filter(|_| self.has_mid_attention());
+        of_levels.chain(of_middle)
+    }
+}
+
+const DEFAULT_DOWN: [&str; 4] = ["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"];
+const DEFAULT_UP: [&str; 4] = ["AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"];
+
+/// The prefix `UNetRes` is of early releases; diffusers drops it.
+const DOWN_BLOCKS: [(&str, BlockType); 6] = [
+    ("DownBlock2D", BlockType::Plain),
+    ("AttnDownBlock2D", BlockType::Attention),
+    ("ResnetDownsampleBlock2D", BlockType::Resnet),
+    ("UNetResDownBlock2D", BlockType::Plain),
+    ("UNetResAttnDownBlock2D", BlockType::Attention),
+    ("UNetResResnetDownsampleBlock2D", BlockType::Resnet),
+];
+const UP_BLOCKS: [(&str, BlockType); 6] = [
+    ("UpBlock2D", BlockType::Plain),
+    ("AttnUpBlock2D", BlockType::Attention),
+    ("ResnetUpsampleBlock2D", BlockType::Resnet),
+    ("UNetResUpBlock2D", BlockType::Plain),
+    ("UNetResAttnUpBlock2D", BlockType::Attention),
+    ("UNetResResnetUpsampleBlock2D", BlockType::Resnet),
+];
+const TIME_EMBEDDINGS: [(&str, TimeEmbedding); 3] = [
+    ("positional", TimeEmbedding::Positional),
+    ("fourier", TimeEmbedding::Fourier),
+    ("learned", TimeEmbedding::Learned),
+];
+const TIME_SCALE_SHIFTS: [(&str, TimeScaleShift); 2] =
+    [("default", TimeScaleShift::Default), ("scale_shift", TimeScaleShift::ScaleShift)];
+/// Null is `conv` in the blocks that look at these fields.
+const RESAMPLES: [(&str, Resample); 3] =
+    [("conv", Resample::Conv), ("resnet", Resample::Resnet), ("null", Resample::Conv)];
+const ACTIVATIONS: [(&str, Activation); 5] = [
+    ("silu", Activation::Silu),
+    ("swish", Activation::Silu),
+    ("mish", Activation::Mish),
+    ("gelu", Activation::Gelu),
+    ("relu", Activation::Relu),
+];
+
+fn sample_size(fields: &mut Fields) -> Result<Option<(usize, usize)>> {
+    let sides = match fields.get("sample_size", None::<SampleSize>)? {
+        None => return Ok(None),
+        Some(SampleSize::Square(side)) => (side, side),
+        Some(SampleSize::Sides([height, width])) => (height, width),
+    };
+    match sides {
+        (1..=MOST_PIXELS, 1..=MOST_PIXELS) => Ok(Some(sides)),
+        (height, width) => {
+            Err(fields.bad(format!("`sample_size` is {height} x {width}, sides of 1 to {MOST_PIXELS} are allowed")))
+        }
+    }
+}
+
+/// Null and 0 both mean the default, as in Python's `or`.
+fn time_embedding_dim(fields: &mut Fields, default: usize) -> Result<usize> {
+    match fields.get("time_embedding_dim", None::<usize>)? {
+        None | Some(0) => Ok(default),
+        Some(dim) if dim > MOST_CHANNELS => {
+            Err(fields.bad(format!("`time_embedding_dim` is {dim}, at most {MOST_CHANNELS} is allowed")))
+        }
+        Some(dim) => Ok(dim),
+    }
+}
+
+fn downsample_padding(fields: &mut Fields) -> Result<usize> {
+    match fields.get("downsample_padding", 1)? {
+        padding @ (0 | 1) => Ok(padding),
+        padding => Err(fields.unsupported("downsample_padding", &padding.to_string(), "0, 1")),
+    }
+}
+
+fn class_embedding(fields: &mut Fields) -> Result<Option<ClassEmbedding>> {
+    let kinds =
+        [("null", None), ("timestep", Some(ClassEmbedding::Timestep)), ("identity", Some(ClassEmbedding::Identity))];
+    let kind = fields.choice("class_embed_type", "null", &kinds)?;
+    let rows = fields.optional_count("num_class_embeds", None, MOST_ROWS)?;
+    Ok(kind.or(rows.map(ClassEmbedding::Table)))
+}

@@ -1,0 +1,311 @@
+//! diffusers' `UNet2DModel` (`models/unets/unet_2d.py`, `unet_2d_blocks.py`) as a graph.
+//!
+//! Written in primitive operations, one for one with the modules there; [`crate::graph`] fuses them.
+
+mod config;
+mod feeds;
+#[cfg(test)]
+mod tests;
+
+pub use config::{BlockType, ClassEmbedding, Config, Resample, TimeEmbedding, TimeScaleShift};
+pub use feeds::{ClassLabels, split_in_three};
+
+use crate::error::{Error, Result};
+use crate::graph::op::{Activation, Graph, Op, Value};
+use crate::nets::blocks::{
+    Attention, Resize, Resnet, Style, downsample_conv, positional_embedding, timestep_mlp, upsample_conv,
+};
+use crate::nets::builder::{Builder, Key, Window};
+use crate::tensor::Shape;
+
+/// Names of the graph's inputs and of its output.
+pub mod names {
+    /// The images, (n, h, w, `in_channels`).
+    pub const X: &str = "x";
+    /// Timesteps in three parts, (n, 1, 1, 3): a positional time embedding.
+    pub const TIMESTEP: &str = "timestep";
+    /// Projected timesteps, (n, 1, 1, c): a learned or Fourier time embedding.
+    pub const TIME_ROWS: &str = "time_rows";
+    /// Class labels in three parts: `class_embed_type` timestep over a positional embedding.
+    pub const CLASS_TIMESTEP: &str = "class_timestep";
+    /// Class vectors, (n, 1, 1, c): every other class embedding.
+    pub const CLASS_ROWS: &str = "class_rows";
+    /// The 2 of 2x - 1, (n, 1, 1, 1): `center_input_sample`.
+    pub const CENTER_COEFFICIENTS: &str = "center_coefficients";
+    /// 1 / t, (n, 1, 1, 1): a Fourier time embedding.
+    pub const OUTPUT_COEFFICIENTS: &str = "output_coefficients";
+    /// What the network answers, (n, h, w, `out_channels`).
+    pub const SAMPLE: &str = "sample";
+}
+
+/// A `UNet2DModel`: its configuration, and what follows from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UNet2d {
+    config: Config,
+}
+
+impl UNet2d {
+    /// The network of a configuration.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self { config }
+    }
+
+    /// The configuration it was made from.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What the network computes for `batch` images of this size; inputs and output are named in [`names`].
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a size that cannot be halved often enough, or an empty batch.
+    pub fn graph(&self, batch: usize, height: usize, width: usize) -> Result<Graph> {
+        self.check_size(batch, height, width)?;
+        Ok(self.build(batch, height, width).graph)
+    }
+
+    /// Every tensor a checkpoint of this network holds, with its shape there.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Key> {
+        let side = self.config.size_multiple();
+        let mut keys = self.build(1, side, side).keys;
+        keys.extend(self.time_table());
+        keys.extend(self.class_table());
+        keys
+    }
+
+    /// Numbers in a checkpoint of this network.
+    #[must_use]
+    pub fn parameters(&self) -> u64 {
+        self.keys().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+    }
+
+    /// The tensor behind the input [`names::TIME_ROWS`]: a table, or the frequencies of a Fourier embedding.
+    fn time_table(&self) -> Option<Key> {
+        let channels = self.config.block_out_channels[0];
+        let shape = match self.config.time_embedding_type {
+            TimeEmbedding::Positional => return None,
+            TimeEmbedding::Fourier => vec![channels],
+            TimeEmbedding::Learned => vec![self.config.num_train_timesteps?, channels],
+        };
+        Some(("time_proj.weight".to_owned(), shape))
+    }
+
+    /// The table behind the input [`names::CLASS_ROWS`].
+    fn class_table(&self) -> Option<Key> {
+        match self.config.class_embedding {
+            Some(ClassEmbedding::Table(rows)) => {
+                Some(("class_embedding.weight".to_owned(), vec![rows, self.config.time_embedding_dim]))
+            }
+            Some(ClassEmbedding::Timestep | ClassEmbedding::Identity) | None => None,
+        }
+    }
+
+    /// The graph for a checked size.
+    fn build(&self, batch: usize, height: usize, width: usize) -> Builder {
+        let config = &self.config;
+        let mut b = Builder::default();
+        let x = self.input(&mut b, Shape::new(batch, height, width, config.in_channels));
+        let embedding = self.embedding(&mut b, batch);
+        let mut body = Body::new(config, b, embedding);
+
+        let first = body.b.conv("conv_in", x, config.block_out_channels[0], Window::THREE);
+        let (deepest, skips) = body.down(first);
+        let middle = if config.mid_block { body.middle(deepest) } else { deepest };
+        let hidden = body.up(middle, skips);
+
+        let Body { mut b, style, .. } = body;
+        let hidden = b.group_norm("conv_norm_out", hidden, (style.groups, style.eps), None);
+        let hidden = b.activation("conv_act", hidden, Activation::Silu);
+        let hidden = b.conv("conv_out", hidden, config.out_channels, Window::THREE);
+        let sample = self.output(&mut b, hidden);
+        b.graph.outputs.push((names::SAMPLE.to_owned(), sample));
+        b
+    }
+
+    fn check_size(&self, batch: usize, height: usize, width: usize) -> Result<()> {
+        let multiple = self.config.size_multiple();
+        let fits = |side: usize| side > 0 && side.is_multiple_of(multiple);
+        if batch == 0 {
+            return Err(Error::usage("a batch of no images", "give at least one image"));
+        }
+        if !fits(height) || !fits(width) {
+            return Err(Error::usage(
+                format!("images of {height} x {width} do not fit this network"),
+                format!("height and width must be multiples of {multiple}"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn input(&self, b: &mut Builder, shape: Shape) -> Value {
+        let x = b.input(names::X, shape);
+        if !self.config.center_input_sample {
+            return x;
+        }
+        let coefficients = b.input(names::CENTER_COEFFICIENTS, Shape::vector(shape.n, 1));
+        b.graph.push(Op::Combine { coefficients, terms: vec![x], clip: None, offset: -1.0 }, shape, "center")
+    }
+
+    fn output(&self, b: &mut Builder, hidden: Value) -> Value {
+        if self.config.time_embedding_type != TimeEmbedding::Fourier {
+            return hidden;
+        }
+        let shape = b.graph.shape(hidden);
+        let coefficients = b.input(names::OUTPUT_COEFFICIENTS, Shape::vector(shape.n, 1));
+        let op = Op::Combine { coefficients, terms: vec![hidden], clip: None, offset: 0.0 };
+        b.graph.push(op, shape, "divide_by_timestep")
+    }
+
+    /// The time embedding, class embedding included.
+    fn embedding(&self, b: &mut Builder, batch: usize) -> Value {
+        let dim = self.config.time_embedding_dim;
+        let projected = self.projection(b, batch, "time_proj", (names::TIMESTEP, names::TIME_ROWS));
+        let time = timestep_mlp(b, "time_embedding", projected, dim);
+        let class = match self.config.class_embedding {
+            None => return time,
+            Some(ClassEmbedding::Timestep) => {
+                let names = (names::CLASS_TIMESTEP, names::CLASS_ROWS);
+                let projected = self.projection(b, batch, "class_proj", names);
+                timestep_mlp(b, "class_embedding", projected, dim)
+            }
+            Some(ClassEmbedding::Table(_) | ClassEmbedding::Identity) => {
+                b.input(names::CLASS_ROWS, Shape::vector(batch, dim))
+            }
+        };
+        b.add("class_sum", time, class, 1.0)
+    }
+
+    /// A timestep, or a label treated as one, as the vector before the linear layers. Only the positional projection is
+    /// free of checkpoint tensors and made in the graph; the others are rows made by [`UNet2d::feeds`].
+    fn projection(&self, b: &mut Builder, batch: usize, label: &str, (parts, rows): (&str, &str)) -> Value {
+        let config = &self.config;
+        let dim = config.time_projection_dim();
+        match config.time_embedding_type {
+            TimeEmbedding::Positional => {
+                let timestep = b.input(parts, Shape::vector(batch, 3));
+                positional_embedding(b, label, timestep, dim, config.freq_shift, config.flip_sin_to_cos)
+            }
+            TimeEmbedding::Fourier | TimeEmbedding::Learned => b.input(rows, Shape::vector(batch, dim)),
+        }
+    }
+}
+
+/// The levels of a network in the making.
+struct Body<'a> {
+    config: &'a Config,
+    style: Style,
+    b: Builder,
+    /// The time embedding after its nonlinearity, which is the same for every residual block.
+    time: Value,
+}
+
+impl<'a> Body<'a> {
+    fn new(config: &'a Config, mut b: Builder, embedding: Value) -> Self {
+        let style = Style {
+            activation: config.act_fn,
+            groups: config.norm_num_groups,
+            eps: config.norm_eps,
+            scale_shift: config.resnet_time_scale_shift == TimeScaleShift::ScaleShift,
+        };
+        let time = b.activation("time_embedding.nonlinearity", embedding, config.act_fn);
+        Self { config, style, b, time }
+    }
+
+    /// The way down; answers the deepest map and every map that the way up reads again, last first to be read.
+    fn down(&mut self, first: Value) -> (Value, Vec<Value>) {
+        let config = self.config;
+        let mut x = first;
+        let mut skips = vec![first];
+        let levels = config.block_out_channels.iter().zip(&config.down_block_types);
+        for (level, (channels, kind)) in levels.enumerate() {
+            let path = format!("down_blocks.{level}");
+            for layer in 0..config.layers_per_block {
+                x = self.layer(&path, layer, *kind, x, *channels);
+                skips.push(x);
+            }
+            if level < config.halvings() {
+                x = self.halve(&format!("{path}.downsamplers.0"), *kind, x, *channels);
+                skips.push(x);
+            }
+        }
+        (x, skips)
+    }
+
+    fn middle(&mut self, x: Value) -> Value {
+        let config = self.config;
+        let channels = self.b.graph.shape(x).c;
+        let scale = config.mid_block_scale_factor;
+        let mut x = self.resnet("mid_block.resnets.0", x, channels, scale, Resize::Keep);
+        if config.add_attention {
+            let attention = Attention {
+                path: "mid_block.attentions.0",
+                norm: config.mid_attention_groups().map(|groups| (groups, config.norm_eps)),
+                head_dim: config.attention_head_dim.unwrap_or(channels),
+                rescale_output_factor: scale,
+            };
+            x = attention.build(&mut self.b, x);
+        }
+        self.resnet("mid_block.resnets.1", x, channels, scale, Resize::Keep)
+    }
+
+    fn up(&mut self, mut x: Value, mut skips: Vec<Value>) -> Value {
+        let config = self.config;
+        let levels = config.block_out_channels.iter().rev().zip(&config.up_block_types);
+        for (level, (channels, kind)) in levels.enumerate() {
+            let path = format!("up_blocks.{level}");
+            // One layer more than on the way down: the last skip of a level is the map that the level began with.
+            let first_skip = skips.len() - (config.layers_per_block + 1);
+            for (layer, skip) in skips.split_off(first_skip).into_iter().rev().enumerate() {
+                let joined = self.b.concat(&format!("{path}.concat.{layer}"), x, skip);
+                x = self.layer(&path, layer, *kind, joined, *channels);
+            }
+            if level < config.halvings() {
+                x = self.double(&format!("{path}.upsamplers.0"), *kind, x, *channels);
+            }
+        }
+        x
+    }
+
+    /// A residual block, and an attention after it where the level has them.
+    fn layer(&mut self, path: &str, layer: usize, kind: BlockType, x: Value, channels: usize) -> Value {
+        let x = self.resnet(&format!("{path}.resnets.{layer}"), x, channels, 1.0, Resize::Keep);
+        if kind != BlockType::Attention {
+            return x;
+        }
+        let attention = Attention {
+            path: &format!("{path}.attentions.{layer}"),
+            norm: Some((self.style.groups, self.style.eps)),
+            head_dim: self.config.attention_head_dim.unwrap_or(channels),
+            rescale_output_factor: 1.0,
+        };
+        attention.build(&mut self.b, x)
+    }
+
+    fn halve(&mut self, path: &str, kind: BlockType, x: Value, channels: usize) -> Value {
+        match (kind, self.config.downsample_type) {
+            (BlockType::Plain, _) | (BlockType::Attention, Resample::Conv) => {
+                downsample_conv(&mut self.b, path, x, self.config.downsample_padding)
+            }
+            (BlockType::Resnet, _) | (BlockType::Attention, Resample::Resnet) => {
+                self.resnet(path, x, channels, 1.0, Resize::Halve)
+            }
+        }
+    }
+
+    fn double(&mut self, path: &str, kind: BlockType, x: Value, channels: usize) -> Value {
+        match (kind, self.config.upsample_type) {
+            (BlockType::Plain, _) | (BlockType::Attention, Resample::Conv) => upsample_conv(&mut self.b, path, x),
+            (BlockType::Resnet, _) | (BlockType::Attention, Resample::Resnet) => {
+                self.resnet(path, x, channels, 1.0, Resize::Double)
+            }
+        }
+    }
+
+    fn resnet(&mut self, path: &str, x: Value, out: usize, output_scale_factor: f64, resize: Resize) -> Value {
+        let Self { style, b, time, .. } = self;
+        Resnet { style, path, out, output_scale_factor, resize }.build(b, x, *time)
+    }
+}

@@ -1,0 +1,159 @@
+//! The float64 evaluation of a graph against values worked out by hand, for what the networks' goldens do not reach.
+
+use downhill::graph::op::{Activation, Epilogue, Graph, Op, Value, Weight, WeightForm, WeightSource};
+use downhill::graph::reference;
+use downhill::tensor::{Shape, Tensor};
+
+fn input(graph: &mut Graph, name: &str, shape: Shape) -> Value {
+    graph.push(Op::Input { name: name.into() }, shape, name)
+}
+
+fn constant(graph: &mut Graph, form: WeightForm, values: &[f32]) -> downhill::graph::op::WeightId {
+    graph.weight(Weight { name: "constant".into(), source: WeightSource::Constant(values.to_vec()), form })
+}
+
+/// The output of the last node, as (n, c, h, w).
+fn evaluate(mut graph: Graph, inputs: &[(&str, [usize; 4], &[f32])]) -> Vec<f64> {
+    graph.outputs.push(("y".into(), Value(graph.nodes.len() - 1)));
+    let inputs: Vec<_> =
+        inputs.iter().map(|(name, shape, data)| ((*name).to_owned(), Tensor::new(*shape, data.to_vec()))).collect();
+    let outputs = reference::evaluate(&graph, &inputs, &|key, _| panic!("`{key}` was asked for")).unwrap();
+    outputs[0].1.to_nchw()
+}
+
+fn assert_close(found: &[f64], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
+    }
+}
+
+#[test]
+fn an_epilogue_activates_before_the_residual_and_scales_last() {
+    let mut graph = Graph::default();
+    let x = input(&mut graph, "x", Shape::new(2, 1, 1, 2));
+    let vector = input(&mut graph, "vector", Shape::vector(2, 1));
+    let residual = input(&mut graph, "residual", Shape::new(2, 1, 1, 1));
+    let weight =
+        constant(&mut graph, WeightForm::Kernel { out: 1, input: 2, height: 1, width: 1, heads: None }, &[1.0, -2.0]);
+    let bias = constant(&mut graph, WeightForm::Vector { len: 1, heads: None }, &[0.5]);
+    let epilogue = Epilogue {
+        bias: Some(bias),
+        per_image: Some(vector),
+        activation: Some(Activation::Relu),
+        residual: Some(residual),
+        scale: 0.5,
+    };
+    graph.push(Op::Conv { x, weight, stride: 1, pad: (0, 0), epilogue }, Shape::new(2, 1, 1, 1), "y");
+    let found = evaluate(
+        graph,
+        &[
+            ("x", [2, 2, 1, 1], &[3.0, 1.0, 1.0, 3.0]),
+            ("vector", [2, 1, 1, 1], &[10.0, 1.0]),
+            ("residual", [2, 1, 1, 1], &[-4.0, -4.0]),
+        ],
+    );
+    // 3 - 2 + 0.5 + 10 = 11.5 stays, 1 - 6 + 0.5 + 1 = -3.5 becomes 0.
+    assert_close(&found, &[(11.5 - 4.0) / 2.0, -2.0]);
+}
+
+#[test]
+fn a_combination_clips_its_first_term_and_has_coefficients_an_image() {
+    let mut graph = Graph::default();
+    let coefficients = input(&mut graph, "coefficients", Shape::vector(2, 2));
+    let terms = vec![input(&mut graph, "a", Shape::new(2, 1, 2, 1)), input(&mut graph, "b", Shape::new(2, 1, 2, 1))];
+    let op = Op::Combine { coefficients, terms, clip: Some(1.0), offset: 0.25 };
+    graph.push(op, Shape::new(2, 1, 2, 1), "y");
+    let found = evaluate(
+        graph,
+        &[
+            ("coefficients", [2, 2, 1, 1], &[2.0, 1.0, 3.0, -1.0]),
+            ("a", [2, 1, 1, 2], &[5.0, -0.5, -5.0, 0.5]),
+            ("b", [2, 1, 1, 2], &[10.0, 20.0, 30.0, 40.0]),
+        ],
+    );
+    assert_close(&found, &[2.0 + 10.25, -1.0 + 20.25, -3.0 - 29.75, 1.5 - 39.75]);
+}
+
+#[test]
+fn a_normalisation_is_modulated_and_then_activated() {
+    let mut graph = Graph::default();
+    let x = input(&mut graph, "x", Shape::new(1, 1, 2, 2));
+    let modulation = input(&mut graph, "modulation", Shape::vector(1, 4));
+    let weight = constant(&mut graph, WeightForm::Vector { len: 2, heads: None }, &[1.0, 2.0]);
+    let bias = constant(&mut graph, WeightForm::Vector { len: 2, heads: None }, &[0.0, 1.0]);
+    let op = Op::GroupNorm {
+        x,
+        weight,
+        bias,
+        groups: 2,
+        eps: 0.0,
+        modulation: Some(modulation),
+        activation: Some(Activation::Relu),
+    };
+    graph.push(op, Shape::new(1, 1, 2, 2), "y");
+    let found = evaluate(
+        graph,
+        &[("x", [1, 2, 1, 2], &[4.0, 8.0, -3.0, 5.0]), ("modulation", [1, 4, 1, 1], &[1.0, -0.5, 0.5, 3.0])],
+    );
+    // Normalised to -1 and 1; channel 0: * 2 + 0.5; channel 1: (2 x + 1) / 2 + 3.
+    assert_close(&found, &[0.0, 2.5, 2.5, 4.5]);
+}
+
+#[test]
+fn a_mean_of_two_by_two_drops_the_last_odd_row_and_column() {
+    let mut graph = Graph::default();
+    let x = input(&mut graph, "x", Shape::new(1, 3, 3, 1));
+    graph.push(Op::AveragePool { x }, Shape::new(1, 1, 1, 1), "y");
+    let found = evaluate(graph, &[("x", [1, 1, 3, 3], &[1.0, 2.0, 90.0, 3.0, 6.0, 90.0, 90.0, 90.0, 90.0])]);
+    assert_close(&found, &[3.0]);
+}
+
+#[test]
+fn attention_reads_queries_and_keys_of_other_lengths_from_their_channels() {
+    let mut graph = Graph::default();
+    let query = input(&mut graph, "query", Shape::new(1, 1, 1, 4));
+    let context = input(&mut graph, "context", Shape::new(1, 1, 2, 8));
+    let op = Op::Attention { q: (query, 0), k: (context, 0), v: (context, 4), heads: 1, head_dim: 1, scale: 0.5 };
+    graph.push(op, Shape::new(1, 1, 1, 4), "y");
+    let ln_3 = 3f32.ln();
+    let mut keys_and_values = [0.0; 16];
+    // Channel 0 holds the keys, channel 4 the values of the two tokens.
+    keys_and_values[0..2].copy_from_slice(&[0.0, 2.0]);
+    keys_and_values[8..10].copy_from_slice(&[10.0, 20.0]);
+    let found = evaluate(
+        graph,
+        &[("query", [1, 4, 1, 1], &[ln_3, 7.0, 7.0, 7.0]), ("context", [1, 8, 1, 2], &keys_and_values)],
+    );
+    let odds = f64::from(ln_3).exp();
+    assert_close(&found, &[(10.0 + 20.0 * odds) / (1.0 + odds), 0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn activations_have_their_textbook_values() {
+    let cases = [
+        (Activation::Silu, 0.731_058_578_630_004_9),
+        (Activation::Mish, 0.865_098_388_267_310_4),
+        (Activation::Gelu, 0.841_344_746_068_542_9),
+        (Activation::Relu, 1.0),
+    ];
+    for (activation, at_one) in cases {
+        let mut graph = Graph::default();
+        let x = input(&mut graph, "x", Shape::vector(1, 4));
+        graph.push(Op::Activation { x, activation }, Shape::vector(1, 4), "y");
+        let found = evaluate(graph, &[("x", [1, 4, 1, 1], &[1.0, 0.0, 1000.0, -1000.0])]);
+        assert_close(&found, &[at_one, 0.0, 1000.0, 0.0]);
+    }
+}
+
+#[test]
+fn an_input_that_is_missing_or_misshapen_is_named() {
+    let mut graph = Graph::default();
+    input(&mut graph, "x", Shape::new(1, 2, 3, 4));
+    let weights = |_: &str, _: &[usize]| Ok(Tensor::zeros([1]));
+    let missing = reference::evaluate(&graph, &[], &weights).unwrap_err();
+    assert_eq!(missing.to_string(), "input `x` is missing");
+    let misshapen = [("x".to_owned(), Tensor::zeros([1, 2, 3, 4]))];
+    let error = reference::evaluate(&graph, &misshapen, &weights).unwrap_err();
+    assert_eq!(error.to_string(), "input `x` has shape [1, 2, 3, 4], expected [1, 4, 2, 3]");
+}
