@@ -30,7 +30,7 @@ pub struct Network<'e> {
 pub fn open_net(model: &Model) -> Result<UNet2d> {
     model.config.expect_class(&["UNet2DModel"])?;
     let net = UNet2d::new(Config::from_map(&model.config.values, &model.config.path)?);
-    let keys: Vec<String> = net.keys()?.into_iter().map(|(key, _)| key).collect();
+    let keys: Vec<String> = net.keys().into_iter().map(|(key, _)| key).collect();
     model.weights.check_complete(&keys)?;
     Ok(net)
 }

@@ -1,8 +1,8 @@
 //! The plan run on the host by the CPU twins: slow, exact in its own right, and the same data as on the device.
 
+use super::WeightAccess;
 use super::lower::{BufferId, Operand};
 use super::plan::Plan;
-use super::WeightAccess;
 use super::weights::packed;
 use crate::error::Result;
 use crate::graph::op::Graph;

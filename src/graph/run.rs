@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::WeightAccess;
 use super::lower::Operand;
 use super::op::Graph;
 use super::plan::{Aliasing, Plan};
-use super::WeightAccess;
 use super::weights::packed;
 use crate::error::{Error, Result};
 use crate::gpu::{Call, Recording, Region, Storage};

@@ -138,7 +138,7 @@ pub fn positional_frequencies(dim: usize, freq_shift: f64) -> Vec<f64> {
 }
 
 /// Sines and cosines of timesteps, by [`Op::TimestepEmbedding`]; `timestep` is (n, 1, 1, 3), see
-/// [`super::unet2d::split_in_three`].
+/// [`crate::kernels::timestep_embedding::split_in_three`].
 pub fn positional_embedding(
     b: &mut Builder,
     label: &str,

@@ -5,6 +5,7 @@ use std::f64::consts::TAU;
 use super::{ClassEmbedding, TimeEmbedding, UNet2d, names};
 use crate::error::{Error, Result};
 use crate::graph::WeightAccess;
+use crate::kernels::timestep_embedding::split_in_three;
 use crate::tensor::Tensor;
 
 /// The labels of a batch.
@@ -124,17 +125,6 @@ impl UNet2d {
 
 /// Far beyond any schedule; the three parts of a number below it are ordinary float32 numbers.
 const LARGEST_NUMBER: f64 = 1e30;
-
-/// Splits a timestep in three float32 parts whose sum is t to 46 bits: the first two hold at most 12 significant bits,
-/// so that their products with 12-bit numbers are exact in float32.
-#[must_use]
-pub fn split_in_three(t: f64) -> [f32; 3] {
-    // Clears all but the first 11 of the 52 stored bits; with the implied one that makes 12.
-    let head = |value: f64| f64::from_bits(value.to_bits() & !((1 << 41) - 1));
-    let first = head(t);
-    let second = head(t - first);
-    [first as f32, second as f32, (t - first - second) as f32]
-}
 
 /// One vector an image, as (n, c, 1, 1).
 fn vectors(batch: usize, data: Vec<f32>) -> Tensor {

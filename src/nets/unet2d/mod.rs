@@ -8,7 +8,7 @@ mod feeds;
 mod tests;
 
 pub use config::{BlockType, ClassEmbedding, Config, Resample, TimeEmbedding, TimeScaleShift};
-pub use feeds::{ClassLabels, split_in_three};
+pub use feeds::ClassLabels;
 
 use crate::error::{Error, Result};
 use crate::graph::op::{Activation, Graph, Op, Value};

@@ -3,6 +3,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::kernels::timestep_embedding::split_in_three;
 use crate::tensor::Tensor;
 
 /// A small network of two levels, with these fields changed.
