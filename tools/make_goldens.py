@@ -35,7 +35,7 @@ def parse_arguments():
 if __name__ == "__main__":
     arguments = parse_arguments()
     logging.set_verbosity_error()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # these networks are too small to share
     full_size = {name: getattr(arguments, name) for name in unets.PUBLISHED if getattr(arguments, name)}
     for name, folder in full_size.items():
         unets.write_published(name, folder)
