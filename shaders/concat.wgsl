@@ -40,11 +40,12 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     //#else
     var v = load_a(pixel * a_c4 + min(c, a_c4 - 1u));
     if c + 1u >= a_c4 {
-        // Channel 4 c of y is channel 4 (c + 1) - a_c of b, less 4: at the seam the lower texel of b does not exist.
+        // Channel 4 c of y is channel 4 (c + 1) - a_c of b, less 4. At the seam the lower texel of b does not exist, and
+        // what stands for it falls on channels of a; the upper one may not exist either, and is padding of y.
         let above = c * 4u + 4u - a_c;
         let high = above / 4u;
         let last = call.params.b_c4 - 1u;
-        let low_texel = select(vec4<f32>(), load_b(b + max(high, 1u) - 1u), high > 0u);
+        let low_texel = load_b(b + max(high, 1u) - 1u);
         let high_texel = select(vec4<f32>(), load_b(b + min(high, last)), high <= last);
         let from_b = window(low_texel, high_texel, above % 4u);
         v = select(from_b, v, vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(a_c));

@@ -46,8 +46,9 @@ fn every_variant_is_written_for_vulkan_metal_and_direct3d() {
 
         let metal =
             naga::back::msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
-        let (text, _) = naga::back::msl::write_string(&module, &info, &metal, &Default::default())
-            .unwrap_or_else(|error| panic!("{shader} as MSL: {error}"));
+        let (text, _) =
+            naga::back::msl::write_string(&module, &info, &metal, &naga::back::msl::PipelineOptions::default())
+                .unwrap_or_else(|error| panic!("{shader} as MSL: {error}"));
         assert!(text.contains("kernel void main_"), "{shader}: no kernel in the MSL");
 
         let direct3d = naga::back::hlsl::Options {
@@ -137,8 +138,9 @@ fn variants_are_distinct_and_leave_no_template_out() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
     let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{folder}: {error}"));
     let templates: BTreeSet<_> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".wgsl"))
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wgsl"))
+        .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
         .collect();
     assert_eq!(used, templates);
 }

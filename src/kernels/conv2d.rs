@@ -4,7 +4,7 @@ use super::epilogue::{EpilogueParams, EpilogueSpec};
 use super::{Dispatch, Family, Kernel, Shader, params, words};
 use crate::tensor::{Shape, TEXEL};
 
-/// A convolution, shapes known. Reads x, weights (see [`pack`]), bias, per_image, residual; writes y.
+/// A convolution, shapes known. Reads x, weights (see [`pack`]), bias, `per_image`, residual; writes y.
 #[derive(Clone, Copy, Debug)]
 pub struct Conv2d {
     /// The map read.
@@ -135,7 +135,7 @@ pub fn packed_texels(out: usize, input: usize, kernel: (usize, usize), family: F
     columns.div_ceil(block) * block * kernel.0 * kernel.1 * input.div_ceil(TEXEL) * TEXEL
 }
 
-/// Packs a kernel in PyTorch's order (out, in, height, width) for [`Conv2d`] and, as 1 x 1, for the matrix product:
+/// Packs a kernel in `PyTorch`'s order (out, in, height, width) for [`Conv2d`] and, as 1 x 1, for the matrix product:
 /// `[block][ky][input texel][kx][channel of the texel][output texel of the block][4 outputs]`, padding zero.
 #[must_use]
 pub fn pack(weight: &[f32], out: usize, input: usize, kernel: (usize, usize), family: Family) -> Vec<f32> {

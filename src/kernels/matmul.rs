@@ -27,7 +27,7 @@ pub struct Strides {
 }
 
 /// `y[i, j] = finish(alpha * sum over k of a[i, k] b[k, j])` for each image and head, shapes known. Reads a, b, bias,
-/// per_image, residual; writes y.
+/// `per_image`, residual; writes y.
 #[derive(Clone, Copy, Debug)]
 pub struct MatMul {
     /// Rows of a and y.

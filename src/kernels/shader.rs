@@ -12,6 +12,8 @@
 //! The template defines `struct Params`; it reads them as `call.params`. Where an operand lives, in a storage buffer or
 //! in an `rgba32float` storage texture (fast on software adapters, see `docs/lab-notes.md`), is none of its business.
 
+use std::fmt::Write;
+
 use crate::tensor::TEXEL;
 
 /// Where the tensors of a plan live.
@@ -101,13 +103,14 @@ impl Shader {
     pub fn wgsl(&self) -> String {
         let mut text = String::new();
         for (name, value) in &self.constants {
-            text.push_str(&format!("const {name}: u32 = {value}u;\n"));
+            let _ = writeln!(text, "const {name}: u32 = {value}u;");
         }
-        text.push_str(&format!(
+        let _ = writeln!(
+            text,
             "struct Call {{ bases: array<vec4<u32>, {}>, params: Params }}\n\
-             @group(0) @binding(0) var<uniform> call: Call;\n",
+             @group(0) @binding(0) var<uniform> call: Call;",
             BASE_WORDS / TEXEL
-        ));
+        );
         for (index, (access, name)) in self.operands().into_iter().enumerate() {
             text.push_str(&self.declare(index, access, name));
         }

@@ -91,7 +91,7 @@ fn sin_of_product(t: [f32; 3], f: [f32; 3], ahead: i32) -> f32 {
     let s = r * r;
     let magnitude = match (quarters as i32 + ahead) & 3 {
         0 | 2 => {
-            let series = [std::f32::consts::TAU, -41.341_702, 81.605_25, -76.705_86, 42.058_693];
+            let series = [std::f32::consts::TAU, -41.341_7, 81.605_25, -76.705_86, 42.058_693];
             r * series.into_iter().rev().fold(0.0, |sum, term| sum * s + term)
         }
         _ => {

@@ -1,0 +1,244 @@
+//! Group normalisation and softmax: shader against CPU twin over awkward shapes, in both families; twin against the
+//! definition in float64.
+
+mod common;
+
+use common::{
+    assert_padding_is_zero, check, check_within, distance, distance_to_definition, engines, map, numbers, run_device,
+};
+use downhill::kernels::group_norm::{GroupNormFold, Moments, ScaleShift};
+use downhill::kernels::softmax::Softmax;
+use downhill::kernels::{Activation, Dispatch, Engine};
+use downhill::tensor::{Shape, TEXEL, pack_nchw, unpack_nchw};
+
+/// A group normalisation with its operands as NCHW data.
+struct Case {
+    x: Shape,
+    values: Vec<f32>,
+    groups: usize,
+    chunk: usize,
+    eps: f32,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    modulation: Option<Vec<f32>>,
+    activation: Option<Activation>,
+}
+
+impl Case {
+    fn new(x: Shape, groups: usize) -> Self {
+        Self {
+            x,
+            values: numbers(1, x.n * x.c * x.pixels()),
+            groups,
+            chunk: Moments::chunk_pixels(x),
+            eps: 1e-5,
+            weight: numbers(2, x.c),
+            bias: numbers(3, x.c),
+            modulation: None,
+            activation: None,
+        }
+    }
+
+    fn moments(&self) -> Moments {
+        Moments { x: self.x, chunk: self.chunk }
+    }
+
+    fn fold(&self) -> GroupNormFold {
+        GroupNormFold {
+            images: self.x.n,
+            channels: self.x.c,
+            groups: self.groups,
+            eps: self.eps,
+            pixels: self.x.pixels(),
+            chunk: self.chunk,
+            modulation: self.modulation.is_some(),
+        }
+    }
+
+    fn scale_shift(&self) -> ScaleShift {
+        ScaleShift { x: self.x, activation: self.activation }
+    }
+
+    /// Runs the three stages through `run`, which is given a dispatch, its operands and the texels it writes.
+    fn run(&self, engine: &Engine, mut run: impl FnMut(&Dispatch, &[&[f32]], usize) -> Vec<f32>) -> Vec<f32> {
+        let (x, c4) = (pack_nchw(&self.values, self.x), self.x.c4());
+        let vector = |values: &[f32]| pack_nchw(values, Shape::vector(1, self.x.c));
+        let modulation = match &self.modulation {
+            Some(values) => pack_nchw(values, Shape::vector(self.x.n, 2 * self.x.c)),
+            None => vec![f32::NAN; TEXEL],
+        };
+        let moments_texels = self.x.n * self.moments().chunks() * c4 * 2;
+        let moments = run(&self.moments().dispatch(engine.family), &[&x], moments_texels);
+        let reads: [&[f32]; 4] = [&moments, &vector(&self.weight), &vector(&self.bias), &modulation];
+        let factors = run(&self.fold().dispatch(engine.family), &reads, self.x.n * c4 * 2);
+        run(&self.scale_shift().dispatch(engine.family), &[&x, &factors], self.x.texels())
+    }
+
+    /// The definition, NCHW, before the activation.
+    fn definition(&self) -> Vec<f64> {
+        let (pixels, per_group) = (self.x.pixels(), self.x.c / self.groups);
+        let values: Vec<f64> = self.values.iter().map(|v| f64::from(*v)).collect();
+        let mut y = Vec::new();
+        for (group, members) in values.chunks(per_group * pixels).enumerate() {
+            let mean = members.iter().sum::<f64>() / members.len() as f64;
+            let variance = members.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / members.len() as f64;
+            for (index, v) in members.iter().enumerate() {
+                let channel = group % self.groups * per_group + index / pixels;
+                let normal = (v - mean) / (variance + f64::from(self.eps)).sqrt();
+                let affine = f64::from(self.weight[channel]) * normal + f64::from(self.bias[channel]);
+                y.push(match &self.modulation {
+                    None => affine,
+                    Some(m) => {
+                        let m = &m[group / self.groups * 2 * self.x.c..];
+                        affine * (1.0 + f64::from(m[channel])) + f64::from(m[self.x.c + channel])
+                    }
+                });
+            }
+        }
+        y
+    }
+}
+
+/// Shapes and numbers of groups: single values, groups of 1, 2, 3 and 12 channels, one group, several chunks.
+fn shapes() -> [(Shape, usize); 9] {
+    [
+        (Shape::new(1, 1, 1, 1), 1),
+        (Shape::new(2, 1, 1, 6), 3),
+        (Shape::new(2, 7, 5, 6), 2),
+        (Shape::new(1, 5, 13, 3), 1),
+        (Shape::new(2, 3, 3, 7), 7),
+        (Shape::new(3, 8, 8, 32), 8),
+        (Shape::new(1, 40, 41, 10), 5),
+        (Shape::new(2, 33, 31, 36), 3),
+        (Shape::new(1, 16, 16, 130), 13),
+    ]
+}
+
+#[test]
+fn group_norm_agrees_with_its_twin_and_the_definition() {
+    for engine in engines() {
+        for (x, groups) in shapes() {
+            for (modulated, chunk) in [(false, None), (true, Some(7))] {
+                let mut case = Case::new(x, groups);
+                case.chunk = chunk.unwrap_or(case.chunk);
+                case.modulation = modulated.then(|| numbers(4, x.n * 2 * x.c));
+                let what = format!("{x} in {groups} groups, chunks of {}", case.chunk);
+                let y = case.run(engine, |dispatch, reads, texels| check(engine, dispatch, reads, texels, &what));
+                assert_padding_is_zero(&y, x.c, &what);
+                let apart = distance_to_definition(&unpack_nchw(&y, x), &case.definition());
+                // A group of one value has no deviation: x * a and b are |x| / sqrt(eps), and all but cancel.
+                let tolerance = if x.pixels() * x.c == groups { 3e-4 } else { 2e-6 };
+                assert!(apart < tolerance, "{what}: {apart:e} from the definition");
+            }
+        }
+    }
+}
+
+#[test]
+fn group_norm_applies_its_activation() {
+    let mut case = Case::new(Shape::new(2, 5, 7, 6), 2);
+    let plain = case.definition();
+    case.activation = Some(Activation::Silu);
+    let expected: Vec<f64> = plain.iter().map(|v| v / (1.0 + (-v).exp())).collect();
+    for engine in engines() {
+        let y = case.run(engine, |dispatch, reads, texels| check(engine, dispatch, reads, texels, "silu"));
+        assert_padding_is_zero(&y, case.x.c, "silu");
+        assert!(distance_to_definition(&unpack_nchw(&y, case.x), &expected) < 2e-6);
+    }
+}
+
+#[test]
+fn group_norm_survives_a_mean_of_a_thousand_deviations() {
+    // Sums of squares in float32 would have no digit of the variance left.
+    for (x, groups) in [(Shape::new(2, 33, 31, 36), 3), (Shape::new(1, 17, 19, 6), 6), (Shape::new(1, 64, 64, 6), 2)] {
+        let mut case = Case::new(x, groups);
+        let pixels = x.pixels();
+        // Each channel far from zero, and channels of a group a little apart.
+        for (index, v) in case.values.iter_mut().enumerate() {
+            *v = 1000.0 + (index / pixels % 5) as f32 * 0.25 + *v * 1.7;
+        }
+        let expected = case.definition();
+        for engine in engines() {
+            let what = format!("{x} far from zero");
+            let mut factors = Vec::new();
+            let y = case.run(engine, |dispatch, reads, texels| {
+                let wrote = check_within(engine, dispatch, reads, texels, &what, 1e-4);
+                factors =
+                    if dispatch.shader.kernel.name == "group_norm_fold" { wrote.clone() } else { factors.clone() };
+                wrote
+            });
+            // x * a and b are a thousand times their sum, so its last three digits are lost; not those of a.
+            let apart = distance_to_definition(&unpack_nchw(&y, x), &expected);
+            assert!(apart < 3e-4, "{what}: {apart:e} from the definition");
+            let slopes: Vec<f64> = (0..x.c)
+                .map(|channel| {
+                    let plane = channel * pixels;
+                    let (first, last) = (plane, plane + pixels - 1);
+                    let rise = expected[last] - expected[first];
+                    rise / (f64::from(case.values[last]) - f64::from(case.values[first]))
+                })
+                .collect();
+            let apart = distance_to_definition(&factors[..x.c], &slopes);
+            assert!(apart < 2e-6, "{what}: multipliers {apart:e} from the definition");
+        }
+    }
+}
+
+#[test]
+fn group_norm_of_an_image_is_the_same_bits_in_any_batch() {
+    for engine in engines() {
+        for (x, groups) in [(Shape::new(3, 33, 31, 36), 3), (Shape::new(4, 7, 5, 6), 2)] {
+            let batch = Case::new(x, groups);
+            let together = batch.run(engine, |dispatch, reads, texels| run_device(engine, dispatch, reads, texels));
+            let (image_values, image_length) = (x.c * x.pixels(), x.texels() / x.n * TEXEL);
+            for image in 0..x.n {
+                let one = Shape { n: 1, ..x };
+                let values = batch.values[image * image_values..][..image_values].to_vec();
+                let alone = Case { values, ..Case::new(one, groups) };
+                let y = alone.run(engine, |dispatch, reads, texels| run_device(engine, dispatch, reads, texels));
+                let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+                let expected = &together[image * image_length..][..image_length];
+                assert_eq!(bits(&y), bits(expected), "{x}: image {image}");
+            }
+        }
+    }
+}
+
+#[test]
+fn constant_channels_become_their_bias() {
+    let mut case = Case::new(Shape::new(1, 9, 8, 5), 5);
+    case.values.fill(-3.7);
+    for engine in engines() {
+        let y = case.run(engine, |dispatch, reads, texels| check(engine, dispatch, reads, texels, "constant"));
+        for pixel in y.chunks(2 * TEXEL) {
+            assert!(distance(&pixel[..5], &case.bias) < 1e-4, "{pixel:?} is not {:?}", case.bias);
+        }
+    }
+}
+
+#[test]
+fn softmax_agrees_with_its_twin_and_the_definition() {
+    for engine in engines() {
+        for (rows, columns) in [(1, 1), (1, 2), (3, 5), (65, 7), (130, 33), (2, 1027), (67, 64)] {
+            for (scale, shift) in [(1.0, 0.0), (40.0, 0.0), (3.0, -1e4)] {
+                let what = format!("{rows} x {columns}, {scale} {shift:+}");
+                let mut x = map(1, Shape::new(1, 1, rows, columns));
+                for row in x.chunks_mut(columns.next_multiple_of(TEXEL)) {
+                    row[..columns].iter_mut().for_each(|v| *v = *v * scale + shift);
+                    row[columns..].fill(1e5);
+                }
+                let texels = x.len() / TEXEL;
+                let y = check(engine, &Softmax { rows, columns }.dispatch(engine.family), &[&x], texels, &what);
+                assert_padding_is_zero(&y, columns, &what);
+                let padded = columns.next_multiple_of(TEXEL);
+                for (x, y) in x.chunks(padded).zip(y.chunks(padded)) {
+                    let most = x[..columns].iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                    let powers: Vec<_> = x[..columns].iter().map(|v| f64::from(v - most).exp()).collect();
+                    let sum: f64 = powers.iter().sum();
+                    let expected: Vec<_> = powers.iter().map(|power| power / sum).collect();
+                    assert!(distance_to_definition(&y[..columns], &expected) < 3e-6, "{what}: {y:?}");
+                }
+            }
+        }
+    }
+}
