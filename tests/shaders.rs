@@ -97,7 +97,8 @@ fn workgroup_memory_fits_every_device() {
             .map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx()))
             .sum();
         assert!(bytes <= WORKGROUP_BYTES, "{shader}: {bytes} bytes of workgroup memory");
-        if matches!(family, Family::Lanes { .. }) {
+        // The probes of the self-test look for what the others avoid.
+        if matches!(family, Family::Lanes { .. }) && !shader.kernel.name.starts_with("probe_") {
             // Software adapters turn a kernel with a barrier into coroutines that spill everything.
             let text = shader.wgsl();
             assert!(bytes == 0 && !text.contains("Barrier("), "{shader}: a barrier or workgroup memory");

@@ -105,6 +105,7 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         resample::AveragePool::variants,
         timestep_embedding::TimestepEmbedding::variants,
         combine::Combine::variants,
+        selftest::variants,
     ]
     .into_iter()
     .flat_map(|variants: fn(Family) -> Vec<Shader>| variants(family))
