@@ -1,0 +1,90 @@
+"""Run diffusers networks and schedulers in float64, with every internal cast to float32 removed.
+
+Used by `tools/make_goldens.py`; has no command of its own.
+"""
+
+import math
+
+import diffusers.models.embeddings as embeddings
+import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor
+from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+def timestep_embedding(timesteps, embedding_dim, flip_sin_to_cos=False, downscale_freq_shift=1, scale=1, max_period=10000):
+    """diffusers' `get_timestep_embedding` in float64; the original computes in float32 whatever it is given."""
+    half = embedding_dim // 2
+    exponent = -math.log(max_period) * torch.arange(half, dtype=torch.float64) / (half - downscale_freq_shift)
+    angles = scale * timesteps[:, None].double() * exponent.exp()[None, :]
+    parts = [angles.cos(), angles.sin()] if flip_sin_to_cos else [angles.sin(), angles.cos()]
+    return torch.nn.functional.pad(torch.cat(parts, dim=-1), (0, embedding_dim % 2))
+
+
+class OnlyFloat64(TorchDispatchMode):
+    """Fails when any operation inside it makes a tensor of a smaller floating type."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
+                assert tensor.dtype == torch.float64, f"{function} made {tensor.dtype}"
+        return result
+
+
+def to_float64(network):
+    """The network in float64. The eager attention processor is used, without its float32 softmax."""
+    network = network.double().eval()
+    for module in network.modules():
+        if isinstance(module, Attention):
+            module.set_processor(AttnProcessor())
+            module.upcast_softmax = False
+    return network
+
+
+@torch.no_grad()
+def predict(network, x, timesteps, labels=None):
+    """Output in float64 of a network made by `to_float64`."""
+    original = embeddings.get_timestep_embedding
+    embeddings.get_timestep_embedding = timestep_embedding
+    try:
+        with OnlyFloat64():
+            return network(x.double(), timesteps, labels).sample
+    finally:
+        embeddings.get_timestep_embedding = original
+
+
+def float64_alphas_cumprod(config):
+    """The cumulative product of 1 - beta in float64 for a diffusers scheduler config."""
+    steps, start, end = config["num_train_timesteps"], config["beta_start"], config["beta_end"]
+    schedule = config["beta_schedule"]
+    if schedule == "linear":
+        betas = torch.linspace(start, end, steps, dtype=torch.float64)
+    elif schedule == "scaled_linear":
+        betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
+    elif schedule == "squaredcos_cap_v2":
+        bar = torch.cos((torch.arange(steps + 1, dtype=torch.float64) / steps + 0.008) / 1.008 * math.pi / 2) ** 2
+        betas = (1 - bar[1:] / bar[:-1]).clamp(max=0.999)
+    else:
+        raise ValueError(schedule)
+    if config.get("rescale_betas_zero_snr"):
+        betas = rescale_zero_terminal_snr(betas)
+    return torch.cumprod(1 - betas, dim=0)
+
+
+def scheduler_in_float64(scheduler):
+    """Replace the float32 tables of a scheduler, before `set_timesteps`."""
+    alpha_bar = float64_alphas_cumprod(scheduler.config)
+    scheduler.alphas_cumprod = alpha_bar
+    scheduler.alphas = torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
+    scheduler.betas = 1 - scheduler.alphas
+    if hasattr(scheduler, "one"):
+        scheduler.one = torch.tensor(1.0, dtype=torch.float64)
+    if hasattr(scheduler, "final_alpha_cumprod"):
+        to_one = scheduler.config.set_alpha_to_one
+        scheduler.final_alpha_cumprod = torch.tensor(1.0, dtype=torch.float64) if to_one else alpha_bar[0]
+    if hasattr(scheduler, "lambda_t"):
+        scheduler.alpha_t = alpha_bar.sqrt()
+        scheduler.sigma_t = (1 - alpha_bar).sqrt()
+        scheduler.lambda_t = scheduler.alpha_t.log() - scheduler.sigma_t.log()
+    return scheduler

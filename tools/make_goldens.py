@@ -1,0 +1,44 @@
+"""Make the reference data under `tests/golden` with diffusers and torch.
+
+    python tools/make_goldens.py                     # all that is committed, into tests/golden
+    python tools/make_goldens.py --only unet         # one part: unet, trajectory, tables
+    python tools/make_goldens.py --cifar10 DIR       # a full-size network, not committed; also --celeba64, --celebahq
+
+Every part is seeded; versions are pinned in `tools/requirements.txt`. What the files mean is told in
+`tests/golden/README.md`.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from diffusers.utils import logging
+
+from goldens import tables, trajectories, unets
+
+GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
+PARTS = {
+    "unet": lambda: unets.write_all(GOLDEN / "unet"),
+    "trajectory": lambda: trajectories.write_all(GOLDEN),
+    "tables": lambda: tables.write_all(GOLDEN),
+}
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=PARTS, help="make one part")
+    for name in unets.PUBLISHED:
+        parser.add_argument(f"--{name}", metavar="DIR", help=f"write the topology of {name} there, and nothing else")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    arguments = parse_arguments()
+    logging.set_verbosity_error()
+    torch.set_num_threads(1)  # these networks are too small to share
+    full_size = {name: getattr(arguments, name) for name in unets.PUBLISHED if getattr(arguments, name)}
+    for name, folder in full_size.items():
+        unets.write_published(name, folder)
+    for part, make in PARTS.items():
+        if not full_size and arguments.only in (None, part):
+            make()
