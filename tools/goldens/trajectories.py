@@ -1,0 +1,270 @@
+"""Sampling paths of one small network under many schedulers, from one stored noise.
+
+Used by `tools/make_goldens.py`; has no command of its own. Each entry of the tables below becomes a folder
+`tests/golden/trajectory/NAME`; `init_noise.npy` and `step_noise.npy` beside them serve all of them. DDIM, DDPM, PNDM
+and gradient estimation run in float64 throughout; the samplers that diffusers keeps in sigma space cast to float32
+inside, so their paths carry float32 rounding.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DEISMultistepScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    LMSDiscreteScheduler,
+    PNDMScheduler,
+    UNet2DModel,
+    UniPCMultistepScheduler,
+)
+from diffusers.schedulers import scheduling_ddpm, scheduling_euler_ancestral_discrete
+
+from . import exact
+
+NETWORK = "cifar-like"
+IMAGES = 2
+STEPS = 10
+SD_BETAS = dict(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+
+# name: (scheduler fields, steps, eta)
+DDIM = {
+    "ddim-leading-clip": (dict(), STEPS, 0.0),
+    "ddim-leading": (dict(clip_sample=False), STEPS, 0.0),
+    "ddim-offset-alpha-first": (dict(clip_sample=False, steps_offset=1, set_alpha_to_one=False), STEPS, 0.0),
+    "ddim-offset-clip-range": (dict(steps_offset=1, clip_sample_range=2.0), STEPS, 0.0),
+    "ddim-trailing-alpha-first": (
+        dict(clip_sample=False, timestep_spacing="trailing", set_alpha_to_one=False), STEPS, 0.0),
+    "ddim-trailing-clip": (dict(timestep_spacing="trailing"), STEPS, 0.0),
+    "ddim-linspace": (dict(clip_sample=False, timestep_spacing="linspace"), STEPS, 0.0),
+    "ddim-leading-7": (dict(), 7, 0.0),
+    "ddim-trailing-7": (dict(clip_sample=False, timestep_spacing="trailing"), 7, 0.0),
+    "ddim-scaled-linear": (dict(clip_sample=False, timestep_spacing="trailing", **SD_BETAS), STEPS, 0.0),
+    "ddim-cosine": (dict(beta_schedule="squaredcos_cap_v2"), STEPS, 0.0),
+    "ddim-thresholding": (dict(thresholding=True, sample_max_value=3.0), STEPS, 0.0),
+    "ddim-v-prediction": (dict(prediction_type="v_prediction"), STEPS, 0.0),
+    "ddim-v-zero-snr": (
+        dict(prediction_type="v_prediction", timestep_spacing="trailing", rescale_betas_zero_snr=True,
+             clip_sample=False), STEPS, 0.0),
+    "ddim-sample-prediction": (dict(prediction_type="sample", clip_sample=False), STEPS, 0.0),
+    "ddim-eta-half": (dict(), STEPS, 0.5),
+    "ddim-eta-one-trailing": (dict(clip_sample=False, timestep_spacing="trailing"), STEPS, 1.0),
+}
+DDPM = {
+    "ddpm-fixed-small": (dict(), STEPS),
+    "ddpm-fixed-large": (dict(variance_type="fixed_large"), STEPS),
+    "ddpm-fixed-large-trailing": (
+        dict(variance_type="fixed_large", clip_sample=False, timestep_spacing="trailing"), STEPS),
+    "ddpm-fixed-large-7": (dict(variance_type="fixed_large", timestep_spacing="trailing"), 7),
+    "ddpm-fixed-small-offset": (dict(steps_offset=1), STEPS),
+    "ddpm-v-prediction": (dict(prediction_type="v_prediction"), STEPS),
+    "ddpm-sample-prediction": (dict(prediction_type="sample", clip_sample=False), STEPS),
+}
+# The paper's timesteps for sigma_max = 40, the last being where the state ends.
+PAPER = {
+    5: [853, 652, 380, 116, 22, 0],
+    10: [853, 765, 665, 549, 415, 270, 148, 73, 33, 14, 0],
+}
+# name: (timesteps, gamma, prediction type)
+GRADIENT_ESTIMATION = {
+    "ge-paper-5": (PAPER[5], 2.0, "epsilon"),
+    "ge-paper-10": (PAPER[10], 2.0, "epsilon"),
+    "ge-paper-10-gamma-1.6": (PAPER[10], 1.6, "epsilon"),
+    "ge-paper-10-gamma-1": (PAPER[10], 1.0, "epsilon"),
+    "ge-paper-10-v-prediction": (PAPER[10], 2.0, "v_prediction"),
+    "ge-paper-10-sample-prediction": (PAPER[10], 2.0, "sample"),
+}
+LINEAR = dict(beta_start=0.0001, beta_end=0.02, beta_schedule="linear")
+# name: (scheduler class, fields)
+OTHERS = {
+    "pndm": (PNDMScheduler, dict(skip_prk_steps=True, **LINEAR)),
+    "pndm-prk": (PNDMScheduler, dict(skip_prk_steps=False, **LINEAR)),
+    "pndm-sd": (PNDMScheduler, dict(skip_prk_steps=True, steps_offset=1, set_alpha_to_one=False, **SD_BETAS)),
+    "euler": (EulerDiscreteScheduler, LINEAR),
+    "euler-trailing": (EulerDiscreteScheduler, dict(timestep_spacing="trailing", **LINEAR)),
+    "euler-karras": (EulerDiscreteScheduler, dict(use_karras_sigmas=True, **LINEAR)),
+    "euler-ancestral": (EulerAncestralDiscreteScheduler, LINEAR),
+    "heun": (HeunDiscreteScheduler, LINEAR),
+    "lms": (LMSDiscreteScheduler, LINEAR),
+    "dpmpp-2m": (DPMSolverMultistepScheduler, LINEAR),
+    "dpmpp-2m-karras": (DPMSolverMultistepScheduler, dict(use_karras_sigmas=True, **LINEAR)),
+    "unipc": (UniPCMultistepScheduler, LINEAR),
+    "deis": (DEISMultistepScheduler, LINEAR),
+}
+
+
+class Network:
+    """The small network in float64, counting its calls."""
+
+    def __init__(self, folder):
+        self.model = exact.to_float64(UNet2DModel.from_pretrained(folder))
+        self.calls = []
+
+    def __call__(self, z, t):
+        self.calls.append(float(t))
+        timesteps = torch.as_tensor(t).repeat(len(z))
+        return exact.predict(self.model, z, timesteps.double() if timesteps.is_floating_point() else timesteps)
+
+
+def standard_normals(shape, seed):
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
+
+
+def feed_noise(module, noise):
+    """Let `module.randn_tensor` hand out `noise` in order, one draw a step; returns the undo function."""
+    original, draws = module.randn_tensor, iter(noise)
+    module.randn_tensor = lambda *_, **__: next(draws).double()
+    return lambda: setattr(module, "randn_tensor", original)
+
+
+def ddim_path(network, noise, scheduler, eta, draws):
+    z, path = noise.double(), []
+    for i, t in enumerate(scheduler.timesteps):
+        drawn = draws[i].double() if eta > 0 else None
+        z = scheduler.step(network(z, t), int(t), z, eta=eta, variance_noise=drawn).prev_sample
+        path.append(z)
+    return path
+
+
+def ddpm_path(network, noise, scheduler, draws):
+    z, path = noise.double(), []
+    undo = feed_noise(scheduling_ddpm, draws)
+    for t in scheduler.timesteps:
+        z = scheduler.step(network(z, t), int(t), z).prev_sample
+        path.append(z)
+    undo()
+    return path
+
+
+def eps_from(prediction_type, output, z, alpha_bar):
+    """The noise prediction behind a network output at signal level `alpha_bar`."""
+    if prediction_type == "v_prediction":
+        return alpha_bar.sqrt() * output + (1 - alpha_bar).sqrt() * z
+    if prediction_type == "sample":
+        return (z - alpha_bar.sqrt() * output) / (1 - alpha_bar).sqrt()
+    return output
+
+
+def gradient_estimation_path(network, noise, timesteps, gamma, prediction_type, alpha_bar):
+    """Permenter and Yuan, algorithm 2, in x = z / sqrt(alpha_bar); the path holds z."""
+    sigma = ((1 - alpha_bar) / alpha_bar).sqrt()
+    x, previous, path = noise.double() / alpha_bar[timesteps[0]].sqrt(), None, []
+    for t, t_next in zip(timesteps, timesteps[1:]):
+        z = x * alpha_bar[t].sqrt()
+        eps = eps_from(prediction_type, network(z, t), z, alpha_bar[t])
+        average = eps if previous is None else gamma * eps + (1 - gamma) * previous
+        x, previous = x + (sigma[t_next] - sigma[t]) * average, eps
+        path.append(x * alpha_bar[t_next].sqrt())
+    return path
+
+
+def other_path(network, noise, scheduler, draws):
+    """The loop of a diffusers pipeline. The state is in the scheduler's own scale."""
+    state, path = noise.double() * float(scheduler.init_noise_sigma), []
+    undo = feed_noise(scheduling_euler_ancestral_discrete, draws)
+    for t in scheduler.timesteps:
+        scaled = scheduler.scale_model_input(state, t)
+        state = scheduler.step(network(scaled, t), t, state).prev_sample.double()
+        path.append(state)
+    undo()
+    return path
+
+
+class Writer:
+    def __init__(self, golden):
+        self.root = Path(golden) / "trajectory"
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.root.mkdir(parents=True)
+        self.network = Network(Path(golden) / "unet" / NETWORK)
+        size = self.network.model.config.sample_size
+        self.shape = (IMAGES, self.network.model.config.in_channels, size, size)
+        self.noise = standard_normals(self.shape, seed=1)
+        self.draws = standard_normals((STEPS, *self.shape), seed=2)
+        np.save(self.root / "init_noise.npy", self.noise.numpy())
+        np.save(self.root / "step_noise.npy", self.draws.numpy())
+
+    def write(self, name, settings, path, scheduler):
+        folder = self.root / name
+        folder.mkdir()
+        scheduler.save_pretrained(folder)
+        settings = {"network": f"unet/{NETWORK}", **settings, "network_calls": self.network.calls}
+        (folder / "timesteps.json").write_text(json.dumps(settings, indent=1) + "\n")
+        stacked = torch.stack(path).numpy()
+        np.save(folder / "path.npy", stacked.astype(np.float32))
+        np.save(folder / "final.npy", stacked[-1])
+        inside = float((np.abs(stacked[-1]) < 0.999).mean())
+        print(f"{name:32} {len(self.network.calls):3} calls, final std {stacked[-1].std():8.4f}, "
+              f"path max {np.abs(stacked).max():9.3f}, |final| < 1: {inside:.2f}")
+        assert np.isfinite(stacked).all()
+        self.network.calls = []
+
+
+def levels(scheduler, ends, final):
+    """Start and end of each step, as timestep and as signal level."""
+    starts = scheduler.timesteps.tolist()
+    return {
+        "timesteps": starts,
+        "end_timesteps": ends,
+        "alpha_bar": [float(scheduler.alphas_cumprod[t]) for t in starts],
+        "end_alpha_bar": [float(scheduler.alphas_cumprod[t] if t >= 0 else final) for t in ends],
+    }
+
+
+def write_ddim(writer):
+    for name, (fields, steps, eta) in DDIM.items():
+        scheduler = exact.scheduler_in_float64(DDIMScheduler(**fields))
+        scheduler.set_timesteps(steps)
+        # diffusers steps by T // steps whatever the spacing: an end below zero means `final_alpha_cumprod`.
+        ends = [t - 1000 // steps for t in scheduler.timesteps.tolist()]
+        settings = {"sampler": "ddim", "steps": steps, "eta": eta,
+                    **levels(scheduler, ends, scheduler.final_alpha_cumprod)}
+        path = ddim_path(writer.network, writer.noise, scheduler, eta, writer.draws)
+        writer.write(name, settings, path, scheduler)
+
+
+def write_ddpm(writer):
+    for name, (fields, steps) in DDPM.items():
+        scheduler = exact.scheduler_in_float64(DDPMScheduler(**fields))
+        scheduler.set_timesteps(steps)
+        ends = [int(scheduler.previous_timestep(t)) for t in scheduler.timesteps]
+        settings = {"sampler": "ddpm", "steps": steps, **levels(scheduler, ends, scheduler.one)}
+        writer.write(name, settings, ddpm_path(writer.network, writer.noise, scheduler, writer.draws), scheduler)
+
+
+def write_gradient_estimation(writer):
+    for name, (timesteps, gamma, prediction_type) in GRADIENT_ESTIMATION.items():
+        scheduler = DDPMScheduler(prediction_type=prediction_type, clip_sample=False)
+        alpha_bar = exact.float64_alphas_cumprod(scheduler.config)
+        path = gradient_estimation_path(writer.network, writer.noise, timesteps, gamma, prediction_type, alpha_bar)
+        settings = {"sampler": "ge", "gamma": gamma, "steps": len(timesteps) - 1, "timesteps": timesteps[:-1],
+                    "end_timesteps": timesteps[1:], "alpha_bar": alpha_bar[timesteps[:-1]].tolist(),
+                    "end_alpha_bar": alpha_bar[timesteps[1:]].tolist()}
+        writer.write(name, settings, path, scheduler)
+
+
+def write_others(writer):
+    for name, (kind, fields) in OTHERS.items():
+        scheduler = exact.scheduler_in_float64(kind(**fields))
+        scheduler.set_timesteps(STEPS)
+        settings = {"sampler": name, "steps": STEPS, "timesteps": scheduler.timesteps.tolist(),
+                    "init_noise_sigma": float(scheduler.init_noise_sigma)}
+        if getattr(scheduler, "sigmas", None) is not None:
+            settings["sigmas"] = scheduler.sigmas.tolist()
+        # One image is enough here: the loops are those of the cases above.
+        path = other_path(writer.network, writer.noise[:1], scheduler, writer.draws[:, :1])
+        writer.write(name, settings, path, scheduler)
+
+
+def write_all(golden):
+    writer = Writer(golden)
+    write_ddim(writer)
+    write_ddpm(writer)
+    write_gradient_estimation(writer)
+    write_others(writer)
