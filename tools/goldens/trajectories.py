@@ -1,8 +1,9 @@
 """Sampling paths of one small network under many schedulers, from one stored noise.
 
 Used by `tools/make_goldens.py`; has no command of its own. Each entry of the tables below becomes a folder
-`tests/golden/trajectory/NAME`. DDIM, DDPM, PNDM and gradient estimation run in float64 throughout; the samplers that
-diffusers keeps in sigma space cast to float32 inside, so their paths carry float32 rounding.
+`tests/golden/trajectory/NAME`; `init_noise.npy` and `step_noise.npy` beside them serve all of them. DDIM, DDPM, PNDM
+and gradient estimation run in float64 throughout; the samplers that diffusers keeps in sigma space cast to float32
+inside, so their paths carry float32 rounding.
 """
 
 import json
@@ -108,17 +109,16 @@ class Network:
 
     def __call__(self, z, t):
         self.calls.append(float(t))
-        return exact.predict(self.model, z, torch.as_tensor(t).repeat(len(z)))
+        timesteps = torch.as_tensor(t).repeat(len(z))
+        return exact.predict(self.model, z, timesteps.double() if timesteps.is_floating_point() else timesteps)
 
 
-def step_noise(shape, steps, seed):
-    """One float32 standard normal a step; also what diffusers is made to draw."""
-    draws = np.random.default_rng(seed).standard_normal((steps, *shape)).astype(np.float32)
-    return torch.from_numpy(draws)
+def standard_normals(shape, seed):
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
 
 
 def feed_noise(module, noise):
-    """Let `module.randn_tensor` hand out `noise` in order; returns the undo function."""
+    """Let `module.randn_tensor` hand out `noise` in order, one draw a step; returns the undo function."""
     original, draws = module.randn_tensor, iter(noise)
     module.randn_tensor = lambda *_, **__: next(draws).double()
     return lambda: setattr(module, "randn_tensor", original)
@@ -185,21 +185,20 @@ class Writer:
         self.network = Network(Path(golden) / "unet" / NETWORK)
         size = self.network.model.config.sample_size
         self.shape = (IMAGES, self.network.model.config.in_channels, size, size)
-        self.noise = step_noise(self.shape, 1, seed=1)[0]
+        self.noise = standard_normals(self.shape, seed=1)
+        self.draws = standard_normals((STEPS, *self.shape), seed=2)
         np.save(self.root / "init_noise.npy", self.noise.numpy())
+        np.save(self.root / "step_noise.npy", self.draws.numpy())
 
-    def write(self, name, settings, path, scheduler=None, draws=None):
+    def write(self, name, settings, path, scheduler):
         folder = self.root / name
         folder.mkdir()
-        if scheduler is not None:
-            scheduler.save_pretrained(folder)
+        scheduler.save_pretrained(folder)
         settings = {"network": f"unet/{NETWORK}", **settings, "network_calls": self.network.calls}
         (folder / "timesteps.json").write_text(json.dumps(settings, indent=1) + "\n")
         stacked = torch.stack(path).numpy()
         np.save(folder / "path.npy", stacked.astype(np.float32))
         np.save(folder / "final.npy", stacked[-1])
-        if draws is not None:
-            np.save(folder / "step_noise.npy", draws.numpy())
         inside = float((np.abs(stacked[-1]) < 0.999).mean())
         print(f"{name:32} {len(self.network.calls):3} calls, final std {stacked[-1].std():8.4f}, "
               f"path max {np.abs(stacked).max():9.3f}, |final| < 1: {inside:.2f}")
@@ -219,25 +218,24 @@ def levels(scheduler, ends, final):
 
 
 def write_ddim(writer):
-    for seed, (name, (fields, steps, eta)) in enumerate(DDIM.items()):
+    for name, (fields, steps, eta) in DDIM.items():
         scheduler = exact.scheduler_in_float64(DDIMScheduler(**fields))
         scheduler.set_timesteps(steps)
-        draws = step_noise(writer.shape, steps, 100 + seed) if eta > 0 else None
         # diffusers steps by T // steps whatever the spacing: an end below zero means `final_alpha_cumprod`.
         ends = [t - 1000 // steps for t in scheduler.timesteps.tolist()]
         settings = {"sampler": "ddim", "steps": steps, "eta": eta,
                     **levels(scheduler, ends, scheduler.final_alpha_cumprod)}
-        writer.write(name, settings, ddim_path(writer.network, writer.noise, scheduler, eta, draws), scheduler, draws)
+        path = ddim_path(writer.network, writer.noise, scheduler, eta, writer.draws)
+        writer.write(name, settings, path, scheduler)
 
 
 def write_ddpm(writer):
-    for seed, (name, (fields, steps)) in enumerate(DDPM.items()):
+    for name, (fields, steps) in DDPM.items():
         scheduler = exact.scheduler_in_float64(DDPMScheduler(**fields))
         scheduler.set_timesteps(steps)
-        draws = step_noise(writer.shape, steps, 200 + seed)
         ends = [int(scheduler.previous_timestep(t)) for t in scheduler.timesteps]
         settings = {"sampler": "ddpm", "steps": steps, **levels(scheduler, ends, scheduler.one)}
-        writer.write(name, settings, ddpm_path(writer.network, writer.noise, scheduler, draws), scheduler, draws)
+        writer.write(name, settings, ddpm_path(writer.network, writer.noise, scheduler, writer.draws), scheduler)
 
 
 def write_gradient_estimation(writer):
@@ -252,16 +250,16 @@ def write_gradient_estimation(writer):
 
 
 def write_others(writer):
-    for seed, (name, (kind, fields)) in enumerate(OTHERS.items()):
+    for name, (kind, fields) in OTHERS.items():
         scheduler = exact.scheduler_in_float64(kind(**fields))
         scheduler.set_timesteps(STEPS)
-        draws = step_noise(writer.shape, STEPS, 300 + seed) if "ancestral" in name else None
         settings = {"sampler": name, "steps": STEPS, "timesteps": scheduler.timesteps.tolist(),
                     "init_noise_sigma": float(scheduler.init_noise_sigma)}
         if getattr(scheduler, "sigmas", None) is not None:
             settings["sigmas"] = scheduler.sigmas.tolist()
-        path = other_path(writer.network, writer.noise, scheduler, iter(draws) if draws is not None else [])
-        writer.write(name, settings, path, scheduler, draws)
+        # One image is enough here: the loops are those of the cases above.
+        path = other_path(writer.network, writer.noise[:1], scheduler, writer.draws[:, :1])
+        writer.write(name, settings, path, scheduler)
 
 
 def write_all(golden):
