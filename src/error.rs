@@ -121,7 +121,10 @@ impl Error {
             Self::MissingKey { nearest, .. } | Self::UnexpectedKey { nearest, .. } => {
                 nearest.as_ref().map(|key| format!("the nearest key is `{key}`"))
             }
-            Self::FileNotFound { .. } | Self::WrongShape { .. } | Self::Io { .. } => None,
+            Self::WrongShape { .. } => {
+                Some("the configuration and the weights are of different networks; take both from one model".to_owned())
+            }
+            Self::FileNotFound { .. } | Self::Io { .. } => None,
         }
     }
 }

@@ -60,9 +60,10 @@ fn open_sharded(index: &Path) -> Result<Weights> {
     let names: BTreeSet<&str> = placed.iter().map(|(_, shard)| shard.as_str()).collect();
     let shards: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
     if let Some((shard, name)) = shards.iter().zip(&names).find(|(shard, _)| !shard.is_file()) {
-        return Err(Error::bad_file(
+        return Err(Error::bad_file_hint(
             shard,
             format!("this shard is not there; `{}` places tensors in `{name}`", index.display()),
+            "download or copy the missing file",
         ));
     }
     let weights = Weights::open_shards(index, &shards)?;
@@ -101,6 +102,6 @@ fn no_weights(folder: &Path) -> Error {
     let wanted = format!("no weights: neither `{STEM}.safetensors` nor `{STEM}.safetensors.index.json`");
     match files.iter().find(|file| file.extension().is_some_and(|suffix| suffix == "safetensors")) {
         Some(other) => Error::bad_file_hint(folder, wanted, format!("to use `{0}`, give that file", other.display())),
-        None => Error::bad_file(folder, wanted),
+        None => Error::bad_file_hint(folder, wanted, "download or copy the weights beside the configuration"),
     }
 }

@@ -37,7 +37,11 @@ impl ConfigFile {
         let path = path.into();
         match serde_json::from_slice(&quote_infinities(json)) {
             Ok(values) => Ok(Self { path, values }),
-            Err(error) => Err(Error::bad_file(path, format!("not a JSON object: {error}"))),
+            Err(error) => Err(Error::bad_file_hint(
+                path,
+                format!("not a JSON object: {error}"),
+                "the file is damaged or incomplete; download or save it again",
+            )),
         }
     }
 

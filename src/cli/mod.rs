@@ -1,6 +1,114 @@
 //! The command line: one file a subcommand; parse, call, print.
+//!
+//! Data goes to files and standard output, talk to standard error. What was typed (`Args`) becomes what it means
+//! (`Job`) in one place a subcommand, before any device is touched. Exit codes are those of [`crate::Error::exit_code`];
+//! what clap itself refuses is a usage error (2).
+
+mod args;
+mod completions;
+mod denoise;
+mod device;
+mod devices;
+mod info;
+mod model;
+mod sample;
+mod selftest;
+mod table;
+mod timing;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Result;
+use crate::report::Console;
+use args::Global;
+
+/// Exit code of what cannot be understood.
+const USAGE: u8 = 2;
+
+const EXAMPLES: &str = "\
+Examples:
+  downhill sample                                  16 handwritten digits to samples.png
+  downhill sample google/ddpm-cifar10-32 -n 64     a model from the local hub cache
+  downhill denoise DIR -i x.npy -t 500 -o eps.npy  one call of a network
+  downhill info DIR                                what a model is, and what it needs
+  downhill devices                                 the adapters of this machine
+
+`downhill COMMAND --help` shows more, `downhill COMMAND -h` less.
+
+Exit codes: 0 done, 2 usage, 3 no adapter, 4 a bad file, 5 out of memory, 6 the device failed, 7 non-finite values.";
+
+/// Denoising is projection, sampling is iterating it: diffusion models on any GPU, or none
+#[derive(Debug, Parser)]
+#[command(name = "downhill", version, after_long_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Sample(Box<sample::Args>),
+    Denoise(denoise::Args),
+    Devices(devices::Args),
+    Info(info::Args),
+    Selftest(selftest::Args),
+    Completions(completions::Args),
+}
 
 /// Runs the program; the answer is the process exit code.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refusal) => {
+            // Help and version come here too. Nobody reads any more: nothing to do about it.
+            let _ = refusal.print();
+            return ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(USAGE));
+        }
+    };
+    let console = Console::new(cli.global.verbosity());
+    match run(cli.command, &cli.global, console) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console.error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Runs a subcommand, with those of the global flags that mean something to it.
+fn run(command: Command, global: &Global, console: Console) -> Result<()> {
+    let (name, meant): (_, &[&str]) = match &command {
+        Command::Sample(_) => ("sample", &["adapter", "json", "checked", "family"]),
+        Command::Denoise(_) => ("denoise", &["adapter", "json", "checked", "family"]),
+        Command::Selftest(_) => ("selftest", &["adapter", "json", "checked", "family"]),
+        Command::Info(_) => ("info", &["adapter", "json", "family"]),
+        Command::Devices(_) => ("devices", &["adapter", "json"]),
+        Command::Completions(_) => ("completions", &[]),
+    };
+    global.expect_only(name, meant)?;
+    if let Some(file) = &global.json {
+        crate::report::check_writable(file)?;
+    }
+    match command {
+        Command::Sample(args) => sample::run(*args, global, console),
+        Command::Denoise(args) => denoise::run(args, global, console),
+        Command::Devices(args) => devices::run(&args, global),
+        Command::Info(args) => info::run(&args, global),
+        Command::Selftest(args) => selftest::run(&args, global, console),
+        Command::Completions(args) => completions::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn flags_do_not_contradict_each_other() {
+        super::Cli::command().debug_assert();
+    }
 }

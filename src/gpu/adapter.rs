@@ -116,6 +116,14 @@ impl Adapters {
         self.list.iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect()
     }
 
+    /// What is known of the adapter that `choice` means, without opening it.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] when there is none, or none that fits.
+    pub fn find_described(&self, choice: &Choice) -> Result<Described> {
+        self.choose(choice).map(|(index, adapter)| describe(index, adapter))
+    }
+
     /// The adapter that `choice` means.
     ///
     /// # Errors

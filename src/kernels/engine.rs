@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::shader::{Access, BASE_WORDS, Memory, Shader, TEXTURE_WIDTH};
 use super::{Dispatch, Family};
 use crate::error::Result;
-use crate::gpu::{Binding, Call, Gpu, Kind, Options, Pipeline, PipelineSource, Region, StorageKind};
+use crate::gpu::{Binding, Call, Described, Gpu, Kind, Options, Pipeline, PipelineSource, Region, StorageKind};
 use crate::tensor::TEXEL;
 
 /// A device ready to run kernels.
@@ -19,35 +19,20 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the device that `options` choose, with the family that fits it: `lanes` on a software adapter whose subgroup
-    /// is one vector, `tile` elsewhere. `family` overrides the choice (`lanes` still needs subgroups of one size).
+    /// Opens the device that `options` choose, with the family that fits it or `family` ([`Family::for_adapter`]).
     ///
     /// # Errors
     /// As [`Gpu::open`].
     pub fn open(options: &Options, family: Option<FamilyName>) -> Result<Self> {
         let gpu = Gpu::open(options)?;
-        let lanes = match gpu.adapter.subgroup {
-            Some((least, most)) if least == most => Some(Family::Lanes { width: least }),
-            _ => None,
-        };
-        let wanted = family.unwrap_or(match gpu.adapter.kind {
-            Kind::Software => FamilyName::Lanes,
-            _ => FamilyName::Tile,
-        });
-        let family = match wanted {
-            FamilyName::Lanes => lanes.unwrap_or(Family::Tile),
-            FamilyName::Tile => Family::Tile,
-        };
+        let family = Family::for_adapter(&gpu.adapter, family);
         Ok(Self { gpu, family, pipelines: Mutex::default() })
     }
 
     /// What the tensors of this engine are made of.
     #[must_use]
     pub fn storage_kind(&self) -> StorageKind {
-        match self.family.memory() {
-            Memory::Buffer => StorageKind::Buffer,
-            Memory::Texture => StorageKind::Texture { width: TEXTURE_WIDTH as u32 },
-        }
+        self.family.storage_kind()
     }
 
     /// The pipelines of `shaders`, in their order; those not compiled before are, in parallel.
@@ -97,6 +82,28 @@ impl Engine {
         }])?;
         self.gpu.submit(&recording)?;
         Ok(self.gpu.download(&[Region { storage: &result, first: 0, texels }])?.remove(0))
+    }
+}
+
+impl Family {
+    /// The family that fits an adapter: `lanes` on a software adapter whose subgroups have one size, `tile` elsewhere.
+    /// `wanted` overrides the choice (`lanes` still needs subgroups of one size).
+    #[must_use]
+    pub fn for_adapter(adapter: &Described, wanted: Option<FamilyName>) -> Self {
+        let by_kind = if adapter.kind == Kind::Software { FamilyName::Lanes } else { FamilyName::Tile };
+        match (wanted.unwrap_or(by_kind), adapter.subgroup) {
+            (FamilyName::Lanes, Some((least, most))) if least == most => Self::Lanes { width: least },
+            _ => Self::Tile,
+        }
+    }
+
+    /// What the tensors of this family are made of.
+    #[must_use]
+    pub fn storage_kind(self) -> StorageKind {
+        match self.memory() {
+            Memory::Buffer => StorageKind::Buffer,
+            Memory::Texture => StorageKind::Texture { width: TEXTURE_WIDTH as u32 },
+        }
     }
 }
 

@@ -129,8 +129,8 @@ fn cache_file(engine: &Engine) -> Option<PathBuf> {
     Some(cache_dir()?.join("selftest").join(plain + ".json"))
 }
 
-/// Keeps the findings; a cache that cannot be written is no reason to stop.
-fn keep(engine: &Engine, checks: &[Check]) {
+/// Keeps the findings for [`ensure`]; a cache that cannot be written is no reason to stop.
+pub fn keep(engine: &Engine, checks: &[Check]) {
     let Some(file) = cache_file(engine) else { return };
     let Ok(text) = serde_json::to_vec_pretty(checks) else { return };
     let _ = crate::report::write_atomically(&file, |writer| std::io::Write::write_all(writer, &text));

@@ -104,7 +104,7 @@ impl<'a> Fields<'a> {
 
     /// A complaint about the content of the file.
     pub fn bad(&self, what: impl Into<String>) -> Error {
-        Error::bad_file(&self.file, what)
+        Error::bad_file_hint(&self.file, what, "restore the file as diffusers' `save_pretrained` wrote it")
     }
 
     /// A complaint about a value that is well formed but has no implementation here.

@@ -100,11 +100,17 @@ impl Settings {
         }
     }
 
-    fn made_schedule(&self, config: &SchedulerConfig, table: &NoiseTable) -> Result<Schedule> {
-        let kind = self.schedule.unwrap_or(match self.sampler {
+    /// The kind of schedule where no levels are listed: the one asked for, `paper` for gradient estimation, otherwise
+    /// the model's timestep spacing.
+    #[must_use]
+    pub fn kind(&self, config: &SchedulerConfig) -> Kind {
+        self.schedule.unwrap_or(match self.sampler {
             Sampler::Ge => Kind::Paper,
             Sampler::Ddim | Sampler::Ddpm => config.timestep_spacing.into(),
-        });
+        })
+    }
+
+    fn made_schedule(&self, config: &SchedulerConfig, table: &NoiseTable) -> Result<Schedule> {
         let shape = Shape {
             steps: self.steps.unwrap_or(self.sampler.default_steps(table)),
             sigma_max: self.sigma_max,
@@ -117,7 +123,7 @@ impl Settings {
                 Sampler::Ddpm => Successor::NextThenClean,
             },
         };
-        Schedule::new(kind, &shape, table)
+        Schedule::new(self.kind(config), &shape, table)
     }
 
     fn method(&self, config: &SchedulerConfig) -> Result<Method> {

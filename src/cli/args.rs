@@ -1,0 +1,194 @@
+//! What subcommands share: the flags that stand everywhere, and how values are read.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use crate::error::{Error, Result};
+use crate::gpu::{Choice, Options};
+use crate::kernels::FamilyName;
+use crate::report::Verbosity;
+
+/// Longest side of an image that can be asked for: beyond any device, and costs counted in products stay within range.
+const LONGEST_SIDE: usize = 1 << 13;
+
+/// The flags that stand everywhere, before or after the subcommand.
+#[derive(Debug, clap::Args)]
+pub struct Global {
+    /// Adapter: an index of `downhill devices`, part of a name, or `cpu` [env: `WGPU_ADAPTER_NAME`, `WGPU_BACKEND`]
+    #[arg(long, global = true, value_name = "ADAPTER", help_heading = EVERYWHERE)]
+    pub adapter: Option<String>,
+
+    /// Write a report of the run: adapter, driver, seed, settings, timings, bytes
+    #[arg(long, global = true, value_name = "FILE", help_heading = EVERYWHERE)]
+    pub json: Option<PathBuf>,
+
+    /// Say more
+    #[arg(short, long, global = true, conflicts_with = "quiet", help_heading = EVERYWHERE)]
+    pub verbose: bool,
+
+    /// Say nothing but errors
+    #[arg(short, long, global = true, help_heading = EVERYWHERE)]
+    pub quiet: bool,
+
+    /// Compile shaders with bounds checks and bounded loops, as untrusted code would be
+    #[arg(long, global = true, hide_short_help = true, help_heading = EVERYWHERE)]
+    pub checked: bool,
+
+    /// Family of kernels, instead of the one that fits the adapter: `tile` for GPUs, `lanes` for software adapters
+    #[arg(long, global = true, value_enum, value_name = "FAMILY", hide_short_help = true, help_heading = EVERYWHERE)]
+    pub family: Option<FamilyFlag>,
+}
+
+const EVERYWHERE: &str = "Everywhere";
+
+/// The values of `--family`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FamilyFlag {
+    /// Workgroup memory and register tiles
+    Tile,
+    /// Subgroups as vectors, operands in textures
+    Lanes,
+}
+
+impl From<FamilyFlag> for FamilyName {
+    fn from(flag: FamilyFlag) -> Self {
+        match flag {
+            FamilyFlag::Tile => Self::Tile,
+            FamilyFlag::Lanes => Self::Lanes,
+        }
+    }
+}
+
+impl Global {
+    /// How much is said.
+    pub fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        }
+    }
+
+    /// A usage error for a flag that stands everywhere but means nothing to `command`; `meant` are those that do.
+    pub fn expect_only(&self, command: &str, meant: &[&str]) -> Result<()> {
+        let given = [
+            ("adapter", self.adapter.is_some()),
+            ("json", self.json.is_some()),
+            ("checked", self.checked),
+            ("family", self.family.is_some()),
+        ];
+        match given.iter().find(|(flag, is_given)| *is_given && !meant.contains(flag)) {
+            None => Ok(()),
+            Some((flag, _)) => Err(Error::usage(
+                format!("`--{flag}` has no meaning for `downhill {command}`"),
+                format!("leave out `--{flag}`"),
+            )),
+        }
+    }
+
+    /// The adapter that the flag asks for, or else the environment.
+    pub fn choice(&self) -> Choice {
+        let from_environment = || std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty());
+        self.adapter.clone().or_else(from_environment).map_or(Choice::Best, |text| Choice::parse(&text))
+    }
+
+    /// How the device is to be opened.
+    pub fn options(&self) -> Options {
+        Options { adapter: self.choice(), checked: self.checked }
+    }
+}
+
+/// Numbers with commas between them: `999,500,0`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NumberList(pub Vec<f64>);
+
+impl std::str::FromStr for NumberList {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let number = |part: &str| part.trim().parse().map_err(|_| format!("`{part}` is not a number"));
+        text.split(',').map(number).collect::<std::result::Result<_, _>>().map(Self)
+    }
+}
+
+/// Height and width of an image: `64x96`, or `64` for a square.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Rows of pixels.
+    pub height: usize,
+    /// Columns of pixels.
+    pub width: usize,
+}
+
+impl std::str::FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let (height, width) = text.split_once(['x', 'X']).unwrap_or((text, text));
+        let side = |text: &str| match text.parse() {
+            Ok(side) if (1..=LONGEST_SIDE).contains(&side) => Ok(side),
+            _ => Err(format!("expected HEIGHTxWIDTH, each from 1 to {LONGEST_SIDE}")),
+        };
+        Ok(Self { height: side(height)?, width: side(width)? })
+    }
+}
+
+/// One of several runs that share the images among them: images `index`, `index + of`, ...
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Which one, from 0.
+    pub index: usize,
+    /// How many there are.
+    pub of: usize,
+}
+
+impl std::str::FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let parts = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
+        match parts {
+            Some((index, of)) if index < of => Ok(Self { index, of }),
+            _ => Err("expected I/N with I from 0 to N - 1".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_sizes_and_shards_are_read() {
+        assert_eq!("999, 1.5,-1".parse(), Ok(NumberList(vec![999.0, 1.5, -1.0])));
+        assert_eq!("64x96".parse(), Ok(Size { height: 64, width: 96 }));
+        assert_eq!("28".parse(), Ok(Size { height: 28, width: 28 }));
+        assert_eq!("1/3".parse(), Ok(Shard { index: 1, of: 3 }));
+    }
+
+    #[test]
+    fn what_is_none_of_them_is_refused() {
+        for text in ["", "1,", "1,,2", "one"] {
+            assert!(text.parse::<NumberList>().is_err(), "{text}");
+        }
+        for text in ["", "0", "0x4", "4x", "4x4x4", "-4x4", "8193", "99999999999999999999"] {
+            assert!(text.parse::<Size>().is_err(), "{text}");
+        }
+        for text in ["", "1", "1/1", "3/2", "0/0", "-1/2", "1/2/3"] {
+            assert!(text.parse::<Shard>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_flag_beats_the_default() {
+        let mut global =
+            Global { adapter: None, json: None, verbose: false, quiet: false, checked: false, family: None };
+        assert_eq!(global.verbosity(), Verbosity::Normal);
+        global.adapter = Some("cpu".to_owned());
+        assert_eq!(global.choice(), Choice::Cpu);
+        global.expect_only("devices", &["adapter"]).unwrap();
+        let error = global.expect_only("completions", &[]).unwrap_err();
+        assert_eq!(error.to_string(), "`--adapter` has no meaning for `downhill completions`");
+    }
+}

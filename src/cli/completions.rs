@@ -1,0 +1,29 @@
+//! `downhill completions`: a script that teaches a shell the program's flags.
+
+use clap::CommandFactory;
+use clap_complete::{Shell, generate};
+
+use crate::error::Result;
+use crate::report::print_stdout;
+
+const EXAMPLES: &str = "\
+Examples:
+  downhill completions bash > ~/.local/share/bash-completion/completions/downhill
+  downhill completions zsh > \"${fpath[1]}/_downhill\"
+  downhill completions fish > ~/.config/fish/completions/downhill.fish";
+
+/// Print completions for a shell
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Args {
+    /// Which shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+/// Prints the script to standard output.
+pub fn run(args: &Args) -> Result<()> {
+    let mut script = Vec::new();
+    generate(args.shell, &mut super::Cli::command(), "downhill", &mut script);
+    print_stdout(&String::from_utf8_lossy(&script))
+}

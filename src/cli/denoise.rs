@@ -1,0 +1,211 @@
+//! `downhill denoise`: one raw call of a network.
+
+use std::path::{Path, PathBuf};
+
+use clap::builder::RangedU64ValueParser;
+use serde_json::json;
+
+use super::args::{Global, Size};
+use super::device::{self, adapter_json, family_text};
+use super::model::{Footprint, Opened, read_images};
+use super::timing::Stopwatch;
+use crate::checkpoint::Model;
+use crate::denoise::Denoiser;
+use crate::denoise::network::Network;
+use crate::error::{Error, Result};
+use crate::kernels::selftest;
+use crate::nets::unet2d::ClassLabels;
+use crate::report::{Console, Report, check_writable, npy};
+use crate::tensor::Tensor;
+
+const EXAMPLES: &str = "\
+Examples:
+  downhill denoise DIR --input x.npy --timesteps 500 --output eps.npy
+  downhill denoise DIR --input x.npy --timesteps t.npy --class-labels y.npy --output eps.npy
+  downhill denoise --input x.npy --sigma 0.5 --output eps.npy
+
+With `--timesteps` the input is in the network's own scale, and the output is what it answers.
+With `--sigma` the input is x = x0 + sigma eps, and the output is eps, whatever it predicts.";
+
+/// Call a network once
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES, group = clap::ArgGroup::new("level").required(true).args(["timesteps", "sigma"]))]
+pub struct Args {
+    /// A diffusers folder, a `.safetensors` beside its `config.json`, or a hub id in the local cache; nothing: digits
+    model: Option<String>,
+
+    /// The images (N,C,H,W)
+    #[arg(short, long, value_name = "FILE.npy")]
+    input: PathBuf,
+
+    /// A timestep for all images, whole or not, or a file of one for each
+    #[arg(short, long, value_name = "T|FILE.npy", allow_negative_numbers = true)]
+    timesteps: Option<String>,
+
+    /// A noise level for all images, above 0
+    #[arg(long, allow_negative_numbers = true, conflicts_with = "class_labels")]
+    sigma: Option<f64>,
+
+    /// A label for each image (N), or a vector for each (N,D), where the network takes them
+    #[arg(long, value_name = "FILE.npy")]
+    class_labels: Option<PathBuf>,
+
+    /// Where the answer goes: float32 (N,C,H,W)
+    #[arg(short, long, value_name = "FILE.npy")]
+    output: PathBuf,
+
+    /// Images at a network call; any batch gives the same answer [default: 16, or what fits in 1 GiB]
+    #[arg(short, long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
+    batch: Option<usize>,
+}
+
+/// What is asked of the network.
+enum Question {
+    /// Its raw answer at a timestep for each image.
+    Raw { timesteps: Vec<f64>, labels: Option<Labels> },
+    /// eps at a noise level for each image.
+    Eps { sigma: Vec<f64> },
+}
+
+enum Labels {
+    Numbers(Vec<f64>),
+    Rows(Tensor),
+}
+
+impl Labels {
+    fn as_class_labels(&self) -> ClassLabels<'_> {
+        match self {
+            Self::Numbers(numbers) => ClassLabels::Numbers(numbers),
+            Self::Rows(rows) => ClassLabels::Rows(rows),
+        }
+    }
+}
+
+/// A call, ready for a device.
+struct Job {
+    opened: Opened,
+    x: Tensor,
+    size: Size,
+    question: Question,
+    batch: Option<usize>,
+    output: PathBuf,
+}
+
+/// Runs `downhill denoise`.
+pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
+    let mut report = Report::new("denoise");
+    let (job, model) = understand(args)?;
+    let answer = compute(&job, model, global, console, &mut report)?;
+    if !answer.is_finite() {
+        return Err(Error::NonFinite {
+            place: "the network's answer".to_owned(),
+            hint: "nothing is written; the values of the input or the weights make it overflow".to_owned(),
+        });
+    }
+    npy::write(&job.output, &answer)?;
+    console.note(&format!("wrote {}", job.output.display()));
+    global.json.as_ref().map_or(Ok(()), |file| report.write(file))
+}
+
+/// Everything that can be refused without a device is refused here.
+fn understand(args: Args) -> Result<(Job, Model)> {
+    check_writable(&args.output)?;
+    let (opened, model) = Opened::open(args.model.as_deref())?;
+    let x = read_images(&args.input, opened.net.config().in_channels)?;
+    let size = opened.size(Some(Size { height: x.shape[2], width: x.shape[3] }))?;
+    let images = x.shape[0];
+    let question = match (&args.timesteps, args.sigma) {
+        (Some(timesteps), _) => {
+            let labels = args.class_labels.as_deref().map(|file| read_labels(file, images)).transpose()?;
+            let timesteps = read_timesteps(timesteps, images)?;
+            if labels.is_none() && opened.net.config().class_embedding.is_some() {
+                let what = format!("`{}` needs a class label for each image", opened.name);
+                return Err(Error::usage(what, "give `--class-labels FILE.npy`"));
+            }
+            // The host's part of a call finds everything that does not fit the network.
+            let classes = labels.as_ref().map(Labels::as_class_labels);
+            opened.net.feeds(&x, &timesteps, classes, &|key, shape| model.weights.fetch(key, shape))?;
+            Question::Raw { timesteps, labels }
+        }
+        (None, sigma) => {
+            opened.expect_denoiser()?;
+            opened.expect_unconditional()?;
+            Question::Eps { sigma: vec![checked_sigma(sigma.unwrap_or_default())?; images] }
+        }
+    };
+    Ok((Job { opened, x, size, question, batch: args.batch, output: args.output }, model))
+}
+
+fn compute(job: &Job, model: Model, global: &Global, console: Console, report: &mut Report) -> Result<Tensor> {
+    let mut clock = Stopwatch::start();
+    let engine = device::open(global, console)?;
+    clock.lap("adapter");
+    selftest::ensure(&engine)?;
+    clock.lap("self-test");
+    let Opened { scheduler, table, .. } = &job.opened;
+    let batch = job.opened.batch(job.batch, job.x.shape[0], job.size, &engine)?;
+    let footprint = Footprint::of(&job.opened.plan(batch, job.size, engine.family)?);
+    let size = (job.size.height, job.size.width);
+    let mut network = Network::new(&engine, model, table.clone(), scheduler.prediction_type, batch, size)?;
+    clock.lap("network");
+    let answer = match &job.question {
+        Question::Raw { timesteps, labels } => {
+            network.call(&job.x, timesteps, labels.as_ref().map(Labels::as_class_labels))?
+        }
+        Question::Eps { sigma } => network.eps(&job.x, sigma)?,
+    };
+    clock.lap("call");
+    let (kind, levels) = match &job.question {
+        Question::Raw { timesteps, .. } => ("timesteps", timesteps),
+        Question::Eps { sigma } => ("sigma", sigma),
+    };
+    report
+        .set("model", job.opened.json.clone())
+        .set("adapter", adapter_json(&engine.gpu.adapter))
+        .set("family", family_text(engine.family))
+        .set("shape", json!(job.x.shape))
+        .set(kind, json!(levels))
+        .set("batch", batch)
+        .set("memory", footprint.json(Some(engine.gpu.memory_bytes().1)))
+        .set("timings", json!({ "phases": clock.json() }))
+        .set("outputs", json!([job.output.display().to_string()]));
+    Ok(answer)
+}
+
+/// One number for all images, or a file with one for each.
+fn read_timesteps(text: &str, images: usize) -> Result<Vec<f64>> {
+    if let Ok(timestep) = text.parse::<f64>() {
+        return Ok(vec![timestep; images]);
+    }
+    let file = Path::new(text);
+    let numbers = npy::read_f64(file)?;
+    match numbers.as_slice() {
+        [one] => Ok(vec![*one; images]),
+        numbers if numbers.len() == images => Ok(numbers.to_vec()),
+        numbers => Err(Error::bad_file_hint(
+            file,
+            format!("holds {} timesteps for {images} images", numbers.len()),
+            "give one timestep for each image, or one for all",
+        )),
+    }
+}
+
+fn read_labels(file: &Path, images: usize) -> Result<Labels> {
+    let rows = npy::read(file)?;
+    match rows.shape.as_slice() {
+        [found] if *found == images => Ok(Labels::Numbers(npy::read_f64(file)?)),
+        [found, _] if *found == images => Ok(Labels::Rows(rows)),
+        shape => Err(Error::bad_file_hint(
+            file,
+            format!("the array has shape {shape:?} for {images} images"),
+            format!("give one label for each image: [{images}], or a vector for each: [{images}, D]"),
+        )),
+    }
+}
+
+fn checked_sigma(sigma: f64) -> Result<f64> {
+    if sigma.is_finite() && sigma > 0.0 {
+        return Ok(sigma);
+    }
+    Err(Error::usage(format!("`--sigma` of {sigma} is not a noise level"), "sigma is a number above 0"))
+}

@@ -1,0 +1,69 @@
+//! Opening the device, the same way for every subcommand.
+
+use serde_json::{Value, json};
+
+use super::args::Global;
+use crate::error::{Error, Result};
+use crate::gpu::{Described, Kind};
+use crate::kernels::{Engine, Family, FamilyName};
+use crate::report::Console;
+
+/// Opens the device that the flags choose, and says so when it computes in software.
+///
+/// # Errors
+/// As [`Engine::open`]; a usage error when `--family` asks for kernels that the adapter cannot run.
+pub fn open(global: &Global, console: Console) -> Result<Engine> {
+    let wanted = global.family.map(FamilyName::from);
+    let engine = Engine::open(&global.options(), wanted)?;
+    let adapter = &engine.gpu.adapter;
+    expect_family(adapter, engine.family, wanted)?;
+    if adapter.kind == Kind::Software {
+        console.note(&format!("note: computing in software on \"{}\"", adapter.name));
+    }
+    console.detail(&format!(
+        "adapter {}: {}, {} on {}, driver {}; {}",
+        adapter.index,
+        adapter.name,
+        adapter.kind,
+        adapter.backend,
+        adapter.driver,
+        family_text(engine.family)
+    ));
+    Ok(engine)
+}
+
+/// A usage error when the kernels asked for are not those that the adapter can run.
+pub fn expect_family(adapter: &Described, family: Family, wanted: Option<FamilyName>) -> Result<()> {
+    match (wanted, family) {
+        (Some(FamilyName::Lanes), Family::Tile) => Err(Error::usage(
+            format!("`--family lanes` needs subgroups of one size, which `{}` has not", adapter.name),
+            "leave out `--family`",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The kernels in words.
+pub fn family_text(family: Family) -> String {
+    match family {
+        Family::Tile => "tile kernels".to_owned(),
+        Family::Lanes { width } => format!("lanes kernels, {width} wide"),
+    }
+}
+
+/// An adapter for a report.
+pub fn adapter_json(adapter: &Described) -> Value {
+    json!({
+        "index": adapter.index,
+        "name": adapter.name,
+        "backend": adapter.backend,
+        "type": adapter.kind.to_string(),
+        "driver": adapter.driver,
+        "max_binding_bytes": adapter.max_binding_bytes,
+        "max_buffer_bytes": adapter.max_buffer_bytes,
+        "max_texture_side": adapter.max_texture_side,
+        "workgroup_bytes": adapter.workgroup_bytes,
+        "subgroup": adapter.subgroup.map(|(least, most)| [least, most]),
+        "f16": adapter.f16,
+    })
+}

@@ -1,0 +1,59 @@
+//! `downhill devices`: every adapter of this machine.
+
+use super::args::Global;
+use super::device::adapter_json;
+use super::table::aligned;
+use crate::error::Result;
+use crate::gpu::{Adapters, Choice, Described};
+use crate::report::{Report, print_stdout};
+use indicatif::BinaryBytes;
+
+const EXAMPLES: &str = "\
+Examples:
+  downhill devices                  all of them, best first
+  downhill devices --adapter cpu    the one that `--adapter cpu` means
+  WGPU_BACKEND=vulkan downhill devices";
+
+/// List the adapters of this machine, with the limits that matter
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Args {}
+
+/// Prints the table, and writes the report that is asked for.
+pub fn run(_: &Args, global: &Global) -> Result<()> {
+    let adapters = Adapters::find();
+    let mut described = adapters.describe();
+    // Where there is none, the error says how to get one.
+    let best = adapters.find_described(&global.adapter.as_deref().map_or(Choice::Best, Choice::parse))?;
+    if global.adapter.is_some() {
+        described = vec![best];
+    }
+    if let Some(file) = &global.json {
+        let mut report = Report::new("devices");
+        report.set("adapters", described.iter().map(adapter_json).collect::<Vec<_>>());
+        report.write(file)?;
+    }
+    print_stdout(&table(&described))
+}
+
+const HEADINGS: [&str; 9] =
+    ["index", "name", "backend", "type", "driver", "binding", "texture", "workgroup", "subgroup"];
+
+fn table(adapters: &[Described]) -> String {
+    let rows = adapters.iter().map(|adapter| {
+        [
+            adapter.index.to_string(),
+            adapter.name.clone(),
+            adapter.backend.clone(),
+            adapter.kind.to_string(),
+            adapter.driver.clone(),
+            BinaryBytes(adapter.max_binding_bytes).to_string(),
+            format!("{0} x {0}", adapter.max_texture_side),
+            BinaryBytes(u64::from(adapter.workgroup_bytes)).to_string(),
+            adapter.subgroup.map_or("none".to_owned(), |(least, most)| {
+                if least == most { least.to_string() } else { format!("{least} to {most}") }
+            }),
+        ]
+    });
+    aligned(&std::iter::once(HEADINGS.map(str::to_owned)).chain(rows).collect::<Vec<_>>())
+}

@@ -1,0 +1,231 @@
+//! `downhill info`: what a model is and what it needs, how an image was made, what an array holds.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use clap::builder::RangedU64ValueParser;
+use indicatif::{BinaryBytes, HumanCount};
+use serde_json::{Value, json};
+
+use super::args::{Global, Size};
+use super::device::{expect_family, family_text};
+use super::model::{Footprint, Opened};
+use super::table::Lines;
+use crate::checkpoint::Model;
+use crate::denoise::diffusion::PredictionType;
+use crate::error::{Error, Result};
+use crate::gpu::Adapters;
+use crate::kernels::{Family, FamilyName};
+use crate::report::{Report, npy, png_file, print_stdout};
+
+const EXAMPLES: &str = "\
+Examples:
+  downhill info                     the embedded model
+  downhill info DIR --batch 16      what a call of 16 images needs
+  downhill info DIR --plan          every dispatch of a call
+  downhill info samples.png         how an image was made
+  downhill info x.npy               shape and range of an array";
+
+/// Describe a model, an image or an array
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Args {
+    /// A model as `downhill sample` takes it, a `.png` or an `.npy`; nothing: the embedded model
+    #[arg(value_name = "PATH|MODEL")]
+    subject: Option<String>,
+
+    /// Images at a network call [default: 1]
+    #[arg(short, long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
+    batch: Option<usize>,
+
+    /// Height and width of the images [default: what the model was trained on]
+    #[arg(long, value_name = "HxW")]
+    size: Option<Size>,
+
+    /// Print the plan of a call: where each dispatch writes, what it runs, what it reads
+    #[arg(long)]
+    plan: bool,
+}
+
+/// What was found: lines to print, and the same for a report.
+struct Found {
+    text: String,
+    sections: Vec<(&'static str, Value)>,
+}
+
+/// Runs `downhill info`.
+pub fn run(args: &Args, global: &Global) -> Result<()> {
+    let found = match (args.subject.as_deref(), kind_of(args.subject.as_deref())) {
+        (Some(file), Subject::Image) => {
+            refuse_model_flags(args, global, "an image")?;
+            image(Path::new(file))?
+        }
+        (Some(file), Subject::Array) => {
+            refuse_model_flags(args, global, "an array")?;
+            array(Path::new(file))?
+        }
+        (spec, _) => model(spec, args, global)?,
+    };
+    print_stdout(&found.text)?;
+    let Some(file) = &global.json else { return Ok(()) };
+    let mut report = Report::new("info");
+    for (section, value) in found.sections {
+        report.set(section, value);
+    }
+    report.write(file)
+}
+
+enum Subject {
+    Image,
+    Array,
+    Model,
+}
+
+fn kind_of(subject: Option<&str>) -> Subject {
+    let suffix = subject.and_then(|text| Path::new(text).extension()).map(OsStr::to_ascii_lowercase);
+    match suffix.as_ref().and_then(|suffix| suffix.to_str()) {
+        Some("png") => Subject::Image,
+        Some("npy") => Subject::Array,
+        _ => Subject::Model,
+    }
+}
+
+fn refuse_model_flags(args: &Args, global: &Global, subject: &str) -> Result<()> {
+    let given = [
+        ("batch", args.batch.is_some()),
+        ("size", args.size.is_some()),
+        ("plan", args.plan),
+        ("adapter", global.adapter.is_some()),
+        ("family", global.family.is_some()),
+    ];
+    match given.iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((flag, _)) => {
+            Err(Error::usage(format!("`--{flag}` has no meaning for {subject}"), format!("leave out `--{flag}`")))
+        }
+    }
+}
+
+fn image(file: &Path) -> Result<Found> {
+    let metadata = png_file::read_metadata(file)?;
+    let mut lines = Lines::default();
+    for (keyword, text) in &metadata {
+        lines.add(keyword, text);
+    }
+    if metadata.is_empty() {
+        lines.add("metadata", "none");
+    }
+    let pairs: serde_json::Map<_, _> = metadata.into_iter().map(|(keyword, text)| (keyword, text.into())).collect();
+    Ok(Found { text: lines.to_string(), sections: vec![("metadata", pairs.into())] })
+}
+
+fn array(file: &Path) -> Result<Found> {
+    let tensor = npy::read(file)?;
+    let finite = || tensor.data.iter().copied().filter(|value| value.is_finite());
+    let count = finite().count();
+    let (least, most) = (finite().fold(f32::INFINITY, f32::min), finite().fold(f32::NEG_INFINITY, f32::max));
+    let mean = finite().map(f64::from).sum::<f64>() / count as f64;
+    let variance = finite().map(|value| (f64::from(value) - mean).powi(2)).sum::<f64>() / count as f64;
+    let others = tensor.data.len() - count;
+    let mut lines = Lines::default();
+    lines.add("shape", format!("{:?}", tensor.shape));
+    if count > 0 {
+        lines.add("range", format!("{least} to {most}"));
+        lines.add("mean", format!("{mean:.6}, standard deviation {:.6}", variance.sqrt()));
+    }
+    if others > 0 {
+        lines.add("not finite", format!("{} of {}", HumanCount(others as u64), HumanCount(tensor.data.len() as u64)));
+    }
+    let summary = json!({
+        "shape": tensor.shape, "least": least, "most": most, "mean": mean,
+        "standard_deviation": variance.sqrt(), "not_finite": others,
+    });
+    Ok(Found { text: lines.to_string(), sections: vec![("array", summary)] })
+}
+
+fn model(spec: Option<&str>, args: &Args, global: &Global) -> Result<Found> {
+    let (opened, files) = Opened::open(spec)?;
+    let size = opened.size(args.size)?;
+    let batch = args.batch.unwrap_or(1);
+    let family = family(global)?;
+    let plan = opened.plan(batch, size, family)?;
+    let footprint = Footprint::of(&plan);
+    let flops = opened.net.graph(batch, size.height, size.width)?.flops();
+
+    let mut lines = Lines::default();
+    describe_network(&mut lines, &opened, &files);
+    lines.add("one call", format!("{batch} x {} x {}, {}", size.height, size.width, family_text(family)));
+    lines.add("  operations", format!("{:.3} GFLOP in {} dispatches", flops as f64 / 1e9, plan.steps.len()));
+    lines.add("  weights", BinaryBytes(footprint.weights));
+    let least = BinaryBytes(footprint.lower_bound);
+    lines.add("  values", format!("{}, at least {least}", BinaryBytes(footprint.arena)));
+    let over_least = footprint.over_least(footprint.allocated);
+    let peak = BinaryBytes(footprint.allocated);
+    lines.add("  peak", format!("{peak}, {over_least:.3} x (weights + least values)"));
+    let mut text = lines.to_string();
+    if args.plan {
+        text = format!("{text}\n{plan}");
+    }
+    let call = json!({
+        "batch": batch, "height": size.height, "width": size.width, "family": family_text(family),
+        "gflop": flops as f64 / 1e9, "dispatches": plan.steps.len(), "memory": footprint.json(None),
+    });
+    let config = Value::Object(files.config.values);
+    let scheduler = files.scheduler.map(|file| Value::Object(file.values));
+    let sections = vec![("model", opened.json), ("config", config), ("scheduler", scheduler.into()), ("call", call)];
+    Ok(Found { text: lines.to_string(), sections })
+}
+
+/// The kernels of the adapter that would compute: the one asked for, or the best there is, or those for GPUs where there
+/// is none.
+fn family(global: &Global) -> Result<Family> {
+    let wanted = global.family.map(FamilyName::from);
+    let choice = global.choice();
+    match (Adapters::find().find_described(&choice), wanted, &global.adapter) {
+        (Ok(adapter), _, _) => {
+            let family = Family::for_adapter(&adapter, wanted);
+            expect_family(&adapter, family, wanted)?;
+            Ok(family)
+        }
+        (Err(error), _, Some(_)) => Err(error),
+        (Err(_), Some(FamilyName::Lanes), None) => Ok(Family::Lanes { width: USUAL_SUBGROUP }),
+        (Err(_), _, None) => Ok(Family::Tile),
+    }
+}
+
+/// Invocations of a subgroup of lavapipe on a processor with 256-bit vectors.
+const USUAL_SUBGROUP: u32 = 8;
+
+fn describe_network(lines: &mut Lines, opened: &Opened, files: &Model) {
+    let config = opened.net.config();
+    let weights = &files.weights;
+    let mut dtypes: Vec<String> =
+        weights.names().filter_map(|name| weights.dtype(name)).map(|dtype| dtype.to_string()).collect();
+    dtypes.sort();
+    dtypes.dedup();
+    let counts = |values: &[usize]| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    lines.add("model", &opened.name);
+    lines.add("class", files.config.class_name().unwrap_or_default());
+    let trained = config.sample_size.map_or("any size".to_owned(), |(height, width)| format!("{height} x {width}"));
+    let multiple = config.size_multiple();
+    lines.add("images", format!("{} channels, {trained}; sides are multiples of {multiple}", config.in_channels));
+    let answer = match opened.scheduler.prediction_type {
+        PredictionType::Epsilon => "the noise eps",
+        PredictionType::Sample => "the image x0",
+        PredictionType::VPrediction => "the velocity v",
+    };
+    lines.add("answer", format!("{} channels, {answer}", config.out_channels));
+    lines.add(
+        "levels",
+        format!("{} channels, {} layers each", counts(&config.block_out_channels), config.layers_per_block),
+    );
+    if let Some(class) = &config.class_embedding {
+        lines.add("classes", format!("{class:?}"));
+    }
+    let stored = BinaryBytes(weights.bytes());
+    lines.add("parameters", format!("{} in {}, {stored}", HumanCount(weights.parameters()), dtypes.join(" and ")));
+    let scheduler = opened.scheduler.class_name.as_deref().unwrap_or("none, diffusers' defaults");
+    lines.add("scheduler", scheduler);
+    let (least, most) = (opened.table.sigma_min(), opened.table.sigma_max());
+    lines.add("noise", format!("{} timesteps, sigma {least:.4} to {most:.4}", opened.table.timesteps()));
+}

@@ -1,0 +1,225 @@
+//! The model of a run: opened and checked as far as can be without a device.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::args::Size;
+use crate::checkpoint::Model;
+use crate::denoise::diffusion::NoiseTable;
+use crate::denoise::network::open_net;
+use crate::error::{Error, Result};
+use crate::gpu::row_texels;
+use crate::graph::{Aliasing, Plan};
+use crate::kernels::{Engine, Family};
+use crate::nets::unet2d::UNet2d;
+use crate::report::npy;
+use crate::sample::scheduler_config::SchedulerConfig;
+use crate::tensor::{TEXEL, Tensor};
+
+/// Images of a call where nothing is asked for.
+const USUAL_BATCH: usize = 16;
+/// Device memory for the values of a call where no batch is asked for.
+const USUAL_ARENA_BYTES: u64 = 1 << 30;
+
+/// What is known of a model whose configuration, weights' header and scheduler have been read.
+pub struct Opened {
+    /// What the user calls it.
+    pub name: String,
+    /// Its `config.json`, for messages.
+    config: PathBuf,
+    /// For reports.
+    pub json: Value,
+    /// Its network.
+    pub net: UNet2d,
+    /// What its scheduler says, or diffusers' defaults.
+    pub scheduler: SchedulerConfig,
+    /// The noise levels it was trained with.
+    pub table: NoiseTable,
+}
+
+impl Opened {
+    /// Opens what the command line calls MODEL; its files are what goes to the device.
+    ///
+    /// # Errors
+    /// Those of [`Model::open`], [`open_net`] and [`SchedulerConfig::read`].
+    pub fn open(spec: Option<&str>) -> Result<(Self, Model)> {
+        let model = Model::open(spec).map_err(|error| match error {
+            Error::FileNotFound { .. } => Error::usage(
+                error.to_string(),
+                "MODEL is a diffusers folder, a `.safetensors` beside its `config.json`, or a hub id `org/name`",
+            ),
+            other => other,
+        })?;
+        let net = open_net(&model)?;
+        let (scheduler, table) = match &model.scheduler {
+            None => (SchedulerConfig::default(), NoiseTable::default()),
+            Some(file) => {
+                let scheduler = SchedulerConfig::read(&file.values, &file.path)?;
+                let table = scheduler.noise_table(&file.path)?;
+                (scheduler, table)
+            }
+        };
+        let opened = Self {
+            name: model.name.clone(),
+            config: model.config.path.clone(),
+            json: model_json(&model),
+            net,
+            scheduler,
+            table,
+        };
+        Ok((opened, model))
+    }
+
+    /// A network that answers another number of channels than it reads is no denoiser.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] naming both numbers.
+    pub fn expect_denoiser(&self) -> Result<()> {
+        let config = self.net.config();
+        if config.in_channels == config.out_channels {
+            return Ok(());
+        }
+        Err(Error::bad_file_hint(
+            &self.config,
+            format!("`in_channels` is {} and `out_channels` {}", config.in_channels, config.out_channels),
+            "only a network that answers as many channels as it reads is a denoiser; \
+             `downhill denoise --timesteps` calls any network",
+        ))
+    }
+
+    /// A network that needs class labels cannot be asked without.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`].
+    pub fn expect_unconditional(&self) -> Result<()> {
+        if self.net.config().class_embedding.is_none() {
+            return Ok(());
+        }
+        Err(Error::bad_file_hint(
+            &self.config,
+            "the network needs a class label for each image, which cannot be given here",
+            "`downhill denoise --timesteps T --class-labels FILE.npy` calls such a network",
+        ))
+    }
+
+    /// Height and width of the images: those asked for, or the ones the network was trained on.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a size that the network cannot take, and where nobody names one.
+    pub fn size(&self, asked: Option<Size>) -> Result<Size> {
+        let trained = self.net.config().sample_size.map(|(height, width)| Size { height, width });
+        let size = asked.or(trained).ok_or_else(|| {
+            let what = format!("`{}` does not say how large its images are", self.name);
+            Error::usage(what, "give `--size HEIGHTxWIDTH`")
+        })?;
+        self.net.graph(1, size.height, size.width)?;
+        Ok(size)
+    }
+
+    /// Images at a call: `asked`, or as many as fit into a modest amount of memory and each value into a storage of the
+    /// device; never more than there are `images`.
+    ///
+    /// # Errors
+    /// Those of [`UNet2d::graph`].
+    pub fn batch(&self, asked: Option<usize>, images: usize, size: Size, engine: &Engine) -> Result<usize> {
+        let batch = if let Some(batch) = asked {
+            batch
+        } else {
+            let one = self.plan(1, size, engine.family)?;
+            let (most_texels, _) = engine.gpu.max_texels(engine.storage_kind());
+            let largest = one.slots.iter().max().map_or(1, |texels| (*texels).max(1));
+            let by_arena = (USUAL_ARENA_BYTES / one.arena_bytes().max(1)) as usize;
+            USUAL_BATCH.min(by_arena).min(most_texels / largest)
+        };
+        Ok(batch.clamp(1, images.max(1)))
+    }
+
+    /// The plan of a call.
+    ///
+    /// # Errors
+    /// Those of [`UNet2d::graph`].
+    pub fn plan(&self, batch: usize, size: Size, family: Family) -> Result<Plan> {
+        let graph = self.net.graph(batch, size.height, size.width)?;
+        Ok(Plan::new(&graph, family, Aliasing::ByLiveness, usize::MAX))
+    }
+}
+
+/// Device memory that a plan takes, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// Packed weights.
+    pub weights: u64,
+    /// Values between the steps.
+    pub arena: u64,
+    /// The least that any plan of the same steps takes for them.
+    pub lower_bound: u64,
+    /// All that is allocated: whole rows of textures, where the values lie in textures.
+    pub allocated: u64,
+}
+
+impl Footprint {
+    /// What `plan` takes.
+    pub fn of(plan: &Plan) -> Self {
+        let kind = plan.family.storage_kind();
+        let texels: usize =
+            plan.slots.iter().chain(&plan.weight_chunks).map(|texels| row_texels(kind, (*texels).max(1))).sum();
+        Self {
+            weights: plan.weight_bytes(),
+            arena: plan.arena_bytes(),
+            lower_bound: plan.lower_bound_bytes(),
+            allocated: (texels * TEXEL * size_of::<f32>()) as u64,
+        }
+    }
+
+    /// `bytes` over the weights and the least for values.
+    pub fn over_least(&self, bytes: u64) -> f64 {
+        bytes as f64 / (self.weights + self.lower_bound).max(1) as f64
+    }
+
+    /// For a report; `peak` is what the device held at most, where there was one.
+    pub fn json(&self, peak: Option<u64>) -> Value {
+        json!({
+            "weights_bytes": self.weights,
+            "arena_bytes": self.arena,
+            "arena_lower_bound_bytes": self.lower_bound,
+            "planned_bytes": self.allocated,
+            "peak_bytes": peak,
+            "peak_over_lower_bound": self.over_least(peak.unwrap_or(self.allocated)),
+        })
+    }
+}
+
+/// A model for a report.
+fn model_json(model: &Model) -> Value {
+    let Model { name, config, scheduler, weights } = model;
+    json!({
+        "name": name,
+        "class": config.class_name().ok(),
+        "config": config.path.display().to_string(),
+        "weights": weights.path().display().to_string(),
+        "parameters": weights.parameters(),
+        "stored_bytes": weights.bytes(),
+        "scheduler": scheduler.as_ref().map(|file| file.path.display().to_string()),
+    })
+}
+
+/// Finite images of shape (N, `channels`, H, W) from a file, one at least.
+///
+/// # Errors
+/// Those of [`npy::read`]; [`Error::BadFile`] for another shape, [`Error::NonFinite`].
+pub fn read_images(file: &Path, channels: usize) -> Result<Tensor> {
+    let tensor = npy::read(file)?;
+    if tensor.shape.len() != 4 || tensor.shape[1] != channels || tensor.data.is_empty() {
+        return Err(Error::bad_file_hint(
+            file,
+            format!("the array has shape {:?}, expected [N, {channels}, H, W]", tensor.shape),
+            format!("the network takes images of {channels} channels: (images, channels, height, width)"),
+        ));
+    }
+    if !tensor.is_finite() {
+        let hint = "every value must be a finite number".to_owned();
+        return Err(Error::NonFinite { place: file.display().to_string(), hint });
+    }
+    Ok(tensor)
+}

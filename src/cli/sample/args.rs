@@ -1,0 +1,164 @@
+//! What can be typed after `downhill sample`.
+
+use std::path::PathBuf;
+
+use clap::builder::RangedU64ValueParser;
+
+use crate::cli::args::{NumberList, Shard, Size};
+use crate::noise::Generator;
+use crate::sample::schedule::Kind;
+use crate::sample::settings::{Sampler, Settings};
+
+/// More images than any run makes, so that lists of them stay small.
+const MOST_IMAGES: u64 = 1_000_000;
+
+const EXAMPLES: &str = "\
+Examples:
+  downhill sample                                   16 handwritten digits to samples.png
+  downhill sample -n 64 -s 7 -o digits/%05d.png     one file an image
+  downhill sample google/ddpm-cifar10-32 --sampler ddim --steps 50
+  downhill sample DIR -n 50000 -o DIR.npz --shard 0/4   a quarter of the images: 0, 4, 8, ...
+  downhill sample DIR --init-noise z.npy --timesteps 999,749,499,249,0 --save-samples out.npy
+  downhill sample DIR --sigmas 40,10,2.5,0.6,0.1 --init x.npy --save-path path.npy
+
+Image i of seed s is the same image in any batch, count and shard.";
+
+const SCHEDULE: &str = "Schedule";
+const START: &str = "Start";
+const OUTPUT: &str = "Output";
+
+/// Sample images from a model
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
+pub struct Args {
+    /// A diffusers folder, a `.safetensors` beside its `config.json`, or a hub id in the local cache; nothing: digits
+    pub model: Option<String>,
+
+    /// How many images [default: 16, or those of the start file]
+    #[arg(short = 'n', long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
+    pub count: Option<usize>,
+
+    /// Images at a network call; any batch gives the same images [default: 16, or what fits in 1 GiB]
+    #[arg(short, long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
+    pub batch: Option<usize>,
+
+    /// Height and width of the images [default: what the model was trained on]
+    #[arg(long, value_name = "HxW", conflicts_with_all = ["init_noise", "init"])]
+    pub size: Option<Size>,
+
+    /// The sampler
+    #[arg(long, value_enum, default_value_t = Sampler::Ge, help_heading = SCHEDULE)]
+    pub sampler: Sampler,
+
+    /// Weight of the newest estimate in `ge` [default: 2]
+    #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
+    pub gamma: Option<f64>,
+
+    /// Share of noise in `ge`, from 0 to below 1 [default: 0]
+    #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
+    pub mu: Option<f64>,
+
+    /// Share of noise in `ddim`, 0 to 1 [default: 0]
+    #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
+    pub eta: Option<f64>,
+
+    /// Network calls [default: 10 for `ge`, 50 for `ddim`, 1000 for `ddpm`]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = SCHEDULE)]
+    pub steps: Option<usize>,
+
+    /// Where the noise levels lie [default: `paper` for `ge`, otherwise what the model's scheduler says]
+    #[arg(long, value_enum, value_name = "KIND", help_heading = SCHEDULE)]
+    pub schedule: Option<Kind>,
+
+    /// First sigma of a schedule that has a range
+    #[arg(long, value_name = "SIGMA", allow_negative_numbers = true, help_heading = SCHEDULE)]
+    pub sigma_max: Option<f64>,
+
+    /// Last sigma of a schedule that has a range
+    #[arg(long, value_name = "SIGMA", allow_negative_numbers = true, help_heading = SCHEDULE)]
+    pub sigma_min: Option<f64>,
+
+    /// N + 1 falling timesteps for N steps instead of a schedule; the last is where the state ends
+    #[arg(long, value_name = "A,...,Z", allow_hyphen_values = true, help_heading = SCHEDULE)]
+    pub timesteps: Option<NumberList>,
+
+    /// N + 1 falling sigmas for N steps instead of a schedule, in the scale x = x0 + sigma eps
+    #[arg(long, value_name = "A,...,Z", allow_hyphen_values = true, help_heading = SCHEDULE)]
+    pub sigmas: Option<NumberList>,
+
+    /// Clip each prediction of x0 [default: what the model's scheduler says]
+    #[arg(long, conflicts_with = "no_clip", help_heading = SCHEDULE)]
+    pub clip: bool,
+
+    /// Do not clip
+    #[arg(long, help_heading = SCHEDULE)]
+    pub no_clip: bool,
+
+    /// Seed of all noise [default: 0]
+    #[arg(short, long, allow_negative_numbers = true, help_heading = START)]
+    pub seed: Option<u64>,
+
+    /// Generator of all noise: `philox`, or `torch` for `torch.Generator("cpu")` [default: philox]
+    #[arg(long, value_name = "GENERATOR", help_heading = START)]
+    pub rng: Option<Generator>,
+
+    /// Standard normals (N,C,H,W) in place of the seeded start noise
+    #[arg(long, value_name = "FILE.npy", conflicts_with = "init", help_heading = START)]
+    pub init_noise: Option<PathBuf>,
+
+    /// Start state x (N,C,H,W) at the first sigma, in the scale x = x0 + sigma eps
+    #[arg(long, value_name = "FILE.npy", help_heading = START)]
+    pub init: Option<PathBuf>,
+
+    /// `x.png` for one grid, `dir/%05d.png` for one file an image, `x.npz` for one uint8 array [default: samples.png]
+    #[arg(short, long, value_name = "PATH", help_heading = OUTPUT)]
+    pub output: Option<String>,
+
+    /// Write the final samples as float32 (N,C,H,W) in the model's own scale, neither clipped nor quantised
+    #[arg(long, value_name = "FILE.npy", help_heading = OUTPUT)]
+    pub save_samples: Option<PathBuf>,
+
+    /// Write the prediction of x0 at each step, a grid a step
+    #[arg(long, value_name = "DIR", help_heading = OUTPUT)]
+    pub save_steps: Option<PathBuf>,
+
+    /// Write the state after each step as float32 (steps,N,C,H,W): z for timesteps, x for grids of sigma
+    #[arg(long, value_name = "FILE.npy", help_heading = OUTPUT)]
+    pub save_path: Option<PathBuf>,
+
+    /// Make only images I, I+N, I+2N, ...
+    #[arg(long, value_name = "I/N", help_heading = OUTPUT)]
+    pub shard: Option<Shard>,
+
+    /// Pass over images whose files are there and whole (with `-o dir/%05d.png`)
+    #[arg(long, help_heading = OUTPUT)]
+    pub resume: bool,
+
+    /// When a value is not finite, name the first operation of the network that wrote one
+    #[arg(long, hide_short_help = true, help_heading = OUTPUT)]
+    pub trace_nonfinite: bool,
+
+    /// Print what the parts of the run took
+    #[arg(long, hide_short_help = true, help_heading = OUTPUT)]
+    pub timings: bool,
+}
+
+impl Args {
+    /// What is asked of the sampler.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            sampler: self.sampler,
+            schedule: self.schedule,
+            steps: self.steps,
+            gamma: self.gamma,
+            mu: self.mu,
+            eta: self.eta,
+            clip: (self.clip || self.no_clip).then_some(self.clip),
+            sigma_max: self.sigma_max,
+            sigma_min: self.sigma_min,
+            timesteps: self.timesteps.clone().map(|list| list.0),
+            sigmas: self.sigmas.clone().map(|list| list.0),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! `downhill sample`: images from noise.
+//!
+//! [`args`] is what was typed, [`job`] what it means for a model and whether it can be done, [`run`] does it on a device,
+//! [`results`] writes what comes out with [`metadata`].
+
+mod args;
+mod job;
+mod metadata;
+mod results;
+mod run;
+
+pub use args::Args;
+pub use run::run;

@@ -1,0 +1,247 @@
+//! The run on a device.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::args::Args;
+use super::job::{Job, Start};
+use super::metadata;
+use super::results::Results;
+use crate::checkpoint::Model;
+use crate::cli::args::Global;
+use crate::cli::device::{self, adapter_json, family_text};
+use crate::cli::model::{Footprint, Opened};
+use crate::cli::table::Lines;
+use crate::cli::timing::Stopwatch;
+use crate::denoise::Denoiser;
+use crate::denoise::network::Network;
+use crate::error::{Error, Result};
+use crate::kernels::selftest;
+use crate::noise::Noise;
+use crate::report::{Console, Progress, Report, png_file, print_stdout};
+use crate::sample::samplers::{Clip, sample};
+use crate::tensor::Tensor;
+
+/// Runs `downhill sample`.
+pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
+    let mut report = Report::new("sample");
+    let (mut job, model) = Job::new(args, console)?;
+    describe_job(&mut report, &job);
+    for (index, level) in job.schedule.levels().iter().enumerate() {
+        console.detail(&format!("level {index}: {level}"));
+    }
+    if job.resume {
+        pass_over_complete(&mut job, console);
+    }
+    if job.images.is_empty() {
+        console.note("nothing to do: every image is there");
+        report.set("outputs", json!([]));
+    } else {
+        let timed = compute(&job, model, global, console, &mut report)?;
+        if job.timings {
+            print_stdout(&timed)?;
+        }
+    }
+    global.json.as_ref().map_or(Ok(()), |file| report.write(file))
+}
+
+/// Makes the images and answers what it took, in lines.
+fn compute(job: &Job, model: Model, global: &Global, console: Console, report: &mut Report) -> Result<String> {
+    let mut clock = Stopwatch::start();
+    let engine = device::open(global, console)?;
+    clock.lap("adapter");
+    selftest::ensure(&engine)?;
+    clock.lap("self-test");
+    let Opened { scheduler, table, .. } = &job.opened;
+    let batch = job.opened.batch(job.batch, job.images.len(), job.size, &engine)?;
+    let plan = job.opened.plan(batch, job.size, engine.family)?;
+    let footprint = Footprint::of(&plan);
+    // Compiled here, they are there when the network asks for them.
+    engine.pipelines(&plan.steps.iter().map(|step| &step.dispatch.shader).collect::<Vec<_>>())?;
+    clock.lap("pipelines");
+    let size = (job.size.height, job.size.width);
+    let network = Network::new(&engine, model, table.clone(), scheduler.prediction_type, batch, size)?;
+    clock.lap("weights");
+
+    let mut traced = Traced { network, traces: job.trace_nonfinite };
+    let mut results = Results::new(job);
+    let seconds = batches(job, &mut traced, batch, &mut results, console)?;
+    clock.lap("sampling");
+    let outputs = results.finish(console)?;
+    clock.lap("writing");
+
+    let peak = engine.gpu.memory_bytes().1;
+    let timings = timings_json(&clock, &seconds);
+    let text = timings_text(&clock, &seconds);
+    report
+        .set("adapter", adapter_json(&engine.gpu.adapter))
+        .set("family", family_text(engine.family))
+        .set("batch", batch)
+        .set("memory", footprint.json(Some(peak)))
+        .set("timings", timings)
+        .set("outputs", outputs);
+    Ok(text)
+}
+
+/// Samples all images, a batch at a time; answers the seconds of each step.
+fn batches(
+    job: &Job,
+    denoiser: &mut dyn Denoiser,
+    batch: usize,
+    results: &mut Results,
+    console: Console,
+) -> Result<Vec<f64>> {
+    let image = job.image_shape();
+    let mut noise = Noise::new(job.generator, job.seed, job.count, image.iter().product());
+    let calls = job.images.len().div_ceil(batch) * job.schedule.steps().len();
+    let bar = Progress::new("sampling", calls as u64, console.verbosity);
+    let mut seconds = Vec::with_capacity(calls);
+    for indices in job.images.chunks(batch) {
+        let shape = [indices.len(), image[0], image[1], image[2]];
+        let x = start_states(job, indices, &mut noise);
+        let mut steps = results.begin_batch();
+        let mut updates = 0;
+        let mut since = Instant::now();
+        let x = sample(
+            denoiser,
+            &job.schedule,
+            &job.method,
+            x,
+            &mut |_| {
+                updates += 1;
+                Ok(Tensor::new(shape, noise.step(updates, indices)))
+            },
+            &mut |progress| {
+                steps.watch(job, progress)?;
+                seconds.push(since.elapsed().as_secs_f64());
+                since = Instant::now();
+                bar.advance(1);
+                Ok(())
+            },
+        )
+        .map_err(|error| with_trace_hint(error, job))?;
+        let scale = job.schedule.end().alpha_bar().sqrt();
+        let z = Tensor::new(shape, x.data.iter().map(|value| (f64::from(*value) * scale) as f32).collect::<Vec<_>>());
+        results.end_batch(indices, &z, steps)?;
+    }
+    Ok(seconds)
+}
+
+/// The states x that images `indices` start from, at the schedule's first level.
+fn start_states(job: &Job, indices: &[usize], noise: &mut Noise) -> Tensor {
+    let rows =
+        |tensor: &Tensor| -> Vec<f32> { indices.iter().flat_map(|&index| tensor.item(index).to_vec()).collect() };
+    let [channels, height, width] = job.image_shape();
+    let shape = [indices.len(), channels, height, width];
+    match &job.start {
+        Start::Seeded => job.schedule.start_state(&Tensor::new(shape, noise.initial(indices))),
+        Start::Noise(_, tensor) => job.schedule.start_state(&Tensor::new(shape, rows(tensor))),
+        Start::State(_, tensor) => Tensor::new(shape, rows(tensor)),
+    }
+}
+
+/// A network that, asked to, looks for the operation at fault when its answer is not finite.
+struct Traced<'e> {
+    network: Network<'e>,
+    traces: bool,
+}
+
+impl Denoiser for Traced<'_> {
+    fn image_shape(&self) -> [usize; 3] {
+        self.network.image_shape()
+    }
+
+    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
+        let answer = self.network.eps(x, sigma)?;
+        if self.traces && !answer.is_finite() {
+            self.network.trace_nonfinite_eps(x, sigma)?;
+        }
+        Ok(answer)
+    }
+}
+
+fn with_trace_hint(error: Error, job: &Job) -> Error {
+    match error {
+        Error::NonFinite { place, hint } if !job.trace_nonfinite => {
+            Error::NonFinite { place, hint: format!("{hint}; `--trace-nonfinite` names the first operation at fault") }
+        }
+        other => other,
+    }
+}
+
+/// Drops the images whose files are there, and says when they were made otherwise.
+fn pass_over_complete(job: &mut Job, console: Console) {
+    let Some(pattern) = job.pattern().cloned() else { return };
+    let shared = metadata::of_run(job);
+    let all = job.images.len();
+    let mut others = Vec::new();
+    job.images.retain(|index| {
+        let is_complete = pattern.is_complete(*index);
+        if is_complete {
+            let found = png_file::read_metadata(pattern.path(*index)).unwrap_or_default();
+            let mut expected = metadata::of_image(&shared, *index);
+            expected.retain(|pair| !found.contains(pair));
+            if !expected.is_empty() {
+                others.push(pattern.path(*index));
+            }
+        }
+        !is_complete
+    });
+    if let Some(one) = others.first() {
+        let count = others.len();
+        console.warning(&format!("{count} of the images that are kept were made otherwise, such as {}", one.display()));
+    }
+    if job.images.len() < all {
+        console.note(&format!("{} of {all} images are there already", all - job.images.len()));
+    }
+}
+
+fn describe_job(report: &mut Report, job: &Job) {
+    let levels: Vec<Value> =
+        job.schedule.levels().iter().map(|level| json!({ "timestep": level.timestep, "sigma": level.sigma })).collect();
+    let clip =
+        job.method.clip.map(|Clip { range, rederive_eps }| json!({ "range": range, "rederive_eps": rederive_eps }));
+    report
+        .set("model", job.opened.json.clone())
+        .set("seed", job.seed)
+        .set("rng", job.generator.to_string())
+        .set("count", job.count)
+        .set("shard", job.shard.map(|shard| format!("{}/{}", shard.index, shard.of)))
+        .set("size", json!([job.size.height, job.size.width]))
+        .set("asked", json!(job.settings))
+        .set("method", json!({ "gamma": job.method.gamma, "noise": format!("{:?}", job.method.noise), "clip": clip }))
+        .set(
+            "schedule",
+            json!({
+                "name": metadata::schedule_name(job),
+                "steps": job.schedule.steps().len(),
+                "scale": job.schedule.scale(),
+                "levels": levels,
+            }),
+        );
+}
+
+/// Seconds of the first step, and the median of the others.
+fn first_and_steady(seconds: &[f64]) -> (Option<f64>, Option<f64>) {
+    let mut others = seconds.get(1..).unwrap_or_default().to_vec();
+    others.sort_by(f64::total_cmp);
+    (seconds.first().copied(), others.get(others.len() / 2).copied())
+}
+
+fn timings_json(clock: &Stopwatch, seconds: &[f64]) -> Value {
+    let (first, steady) = first_and_steady(seconds);
+    json!({ "phases": clock.json(), "first_step": first, "steady_step": steady, "steps": seconds })
+}
+
+fn timings_text(clock: &Stopwatch, seconds: &[f64]) -> String {
+    let (first, steady) = first_and_steady(seconds);
+    let steps = [("first step", first), ("steady step", steady)];
+    let mut lines = Lines::default();
+    for (name, seconds) in clock.phases().iter().map(|(name, seconds)| (*name, Some(*seconds))).chain(steps) {
+        if let Some(seconds) = seconds {
+            lines.add(name, format!("{seconds:9.3} s"));
+        }
+    }
+    lines.to_string()
+}

@@ -1,0 +1,174 @@
+//! `downhill sample`: which images come out.
+
+use downhill::noise::{Generator, Noise};
+use downhill::tensor::Tensor;
+
+use crate::{Folder, distance, downhill, quietly};
+
+/// The timesteps of the embedded model's `paper` schedule of 3 steps.
+const TIMESTEPS: &str = "853,415,33,0";
+
+/// The seeded start noise of `count` digits.
+fn noise(generator: Generator, seed: u64, count: usize) -> Tensor {
+    let mut noise = Noise::new(generator, seed, count, 28 * 28);
+    Tensor::new([count, 1, 28, 28], noise.initial(&(0..count).collect::<Vec<_>>()))
+}
+
+#[test]
+fn a_grid_is_the_same_file_for_any_batch() {
+    let folder = Folder::new();
+    let files: Vec<Vec<u8>> = ["1", "2", "5", "16"]
+        .map(|batch| {
+            quietly(&["sample", "-n", "5", "--steps", "3", "-b", batch, "-o", &folder.at("x.png")]);
+            folder.bytes("x.png")
+        })
+        .into();
+    assert!(files.iter().all(|file| *file == files[0]));
+    let image = image::load_from_memory(&files[0]).expect("a PNG");
+    assert_eq!((image.width(), image.height()), (3 * 28 + 2 * 2, 2 * 28 + 2));
+    quietly(&["sample", "-n", "5", "--steps", "3", "-s", "1", "-o", &folder.at("x.png")]);
+    assert_ne!(folder.bytes("x.png"), files[0], "another seed is another image");
+}
+
+#[test]
+fn an_image_is_the_same_file_in_any_count_and_shard() {
+    // Noise at every step, so that its order matters.
+    let sample = ["sample", "--sampler", "ddpm", "--steps", "3"];
+    let (whole, union) = (Folder::new(), Folder::new());
+    quietly(&[&sample[..], &["-n", "5", "-b", "2", "-o", &whole.at("%03d.png")]].concat());
+    assert_eq!(whole.names(), ["000.png", "001.png", "002.png", "003.png", "004.png"]);
+    for shard in ["0/3", "1/3", "2/3"] {
+        quietly(&[&sample[..], &["-n", "5", "--shard", shard, "-o", &union.at("%03d.png")]].concat());
+    }
+    let smaller = Folder::new();
+    quietly(&[&sample[..], &["-n", "2", "-o", &smaller.at("%03d.png")]].concat());
+    for (at, name) in whole.names().iter().enumerate() {
+        assert_eq!(whole.bytes(name), union.bytes(name), "{name} of a shard");
+        if at < 2 {
+            assert_eq!(whole.bytes(name), smaller.bytes(name), "{name} of a smaller run");
+        }
+    }
+    assert_ne!(whole.bytes("000.png"), whole.bytes("001.png"));
+    downhill(&["sample", "-n", "2", "--shard", "2/3", "-o", &union.at("more-%d.png")])
+        .expect("nothing to do: every image is there\n");
+}
+
+#[test]
+fn torch_noise_is_the_same_in_any_batch_and_shard() {
+    let folder = Folder::new();
+    let sample = ["sample", "--sampler", "ddpm", "--steps", "2", "-n", "3", "--rng", "torch"];
+    let images = folder.at("x.png");
+    let save = |name: &str, more: &[&str]| {
+        quietly(&[&sample[..], &["-o", &images, "--save-samples", &folder.at(name)], more].concat());
+        folder.array(name)
+    };
+    let whole = save("whole.npy", &["-b", "2"]);
+    assert_eq!(save("shard.npy", &["--shard", "1/2"]).data, whole.item(1));
+}
+
+#[test]
+fn given_noise_at_explicit_timesteps_is_the_seeded_run() {
+    let folder = Folder::new();
+    let (image, seeded, given) = (folder.at("x.png"), folder.at("seeded.npy"), folder.at("given.npy"));
+    quietly(&["sample", "-n", "3", "-s", "9", "--steps", "3", "-o", &image, "--save-samples", &seeded]);
+    let seeded = folder.array("seeded.npy");
+    assert_eq!(seeded.shape, [3, 1, 28, 28]);
+
+    let noise = noise(Generator::Philox, 9, 3);
+    let file = folder.write("noise.npy", &noise);
+    let explicit = ["sample", "--timesteps", TIMESTEPS, "-o", &image, "--save-samples", &given];
+    downhill(&[&explicit[..], &["--init-noise", &file, "-q"]].concat()).expect("");
+    assert_eq!(folder.array("given.npy"), seeded, "to the bit");
+    let warned = downhill(&[&explicit[..], &["--init-noise", &file, "-n", "2", "--seed", "4"]].concat());
+    assert!(warned.stderr.starts_with("warning: `--seed` changes nothing here"), "{}", warned.stderr);
+    assert_eq!(folder.array("given.npy"), seeded.slice(0..2), "the first of them");
+
+    // The same start as x in the other scale, on the grid of the same sigmas.
+    let table = downhill::denoise::diffusion::NoiseTable::default();
+    let sigmas: Vec<f64> = TIMESTEPS.split(',').map(|t| table.sigma(t.parse().expect("a number"))).collect();
+    let scale = (1.0 + sigmas[0] * sigmas[0]).sqrt();
+    let x = noise.data.iter().map(|value| (f64::from(*value) * scale) as f32).collect::<Vec<_>>();
+    let file = folder.write("x.npy", &Tensor::new(noise.shape, x));
+    let list = sigmas.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let path = folder.at("path.npy");
+    let run = ["sample", "--sigmas", &list, "--init", &file, "--save-path", &path, "-o", &image];
+    quietly(&[&run[..], &["--save-samples", &given]].concat());
+    assert!(distance(&folder.array("given.npy"), &seeded) < 1e-5);
+    let path = folder.array("path.npy");
+    assert_eq!(path.shape, [3, 3, 1, 28, 28]);
+    let last = Tensor::new(seeded.shape.clone(), path.item(2).to_vec());
+    let scale = (1.0 + sigmas[3] * sigmas[3]).sqrt() as f32;
+    let x = Tensor::new(seeded.shape.clone(), seeded.data.iter().map(|z| z * scale).collect::<Vec<_>>());
+    assert!(distance(&last, &x) < 1e-5, "the states of a grid of sigmas are x");
+}
+
+#[test]
+fn states_and_predictions_are_saved_at_every_step() {
+    let folder = Folder::new();
+    let (image, z, path, steps) = (folder.at("x.png"), folder.at("z.npy"), folder.at("path.npy"), folder.at("steps"));
+    let report = folder.at("report.json");
+    let run = ["sample", "-n", "3", "-b", "2", "--steps", "2", "-o", &image, "--save-samples", &z];
+    let run = downhill(&[&run[..], &["--save-path", &path, "--save-steps", &steps, "--json", &report]].concat());
+    run.expect(&format!("wrote {image}\nwrote {z}\nwrote {path}\nwrote {steps}\n"));
+    let (z, path) = (folder.array("z.npy"), folder.array("path.npy"));
+    assert_eq!(path.shape, [2, 3, 1, 28, 28]);
+    assert_eq!(path.item(1), z.data, "the states of a schedule of timesteps are z");
+    let grids = ["steps/step-001.png", "steps/step-002.png"].map(|name| folder.bytes(name));
+    assert_ne!(grids[0], grids[1]);
+
+    let report = folder.json("report.json");
+    assert_eq!(report["seed"], 0);
+    assert_eq!(report["schedule"]["levels"].as_array().map(Vec::len), Some(3));
+    assert_eq!(report["timings"]["steps"].as_array().map(Vec::len), Some(4), "two batches of two steps");
+    assert_eq!(report["outputs"][0], image);
+    assert!(report["adapter"]["driver"].is_string());
+    let memory = &report["memory"];
+    assert_eq!(memory["peak_bytes"], memory["planned_bytes"], "the plan knows what the device holds");
+    assert!(memory["peak_over_lower_bound"].as_f64().expect("a number") < 1.3);
+}
+
+#[test]
+fn timings_are_data() {
+    let folder = Folder::new();
+    let run = downhill(&["sample", "-n", "1", "--steps", "2", "-q", "--timings", "-o", &folder.at("x.png")]);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    for part in ["adapter", "self-test", "pipelines", "weights", "sampling", "first step", "steady step"] {
+        let line = run.stdout.lines().find(|line| line.starts_with(part)).expect(part);
+        assert!(line.ends_with(" s"), "{line}");
+    }
+}
+
+#[test]
+fn what_diverges_leaves_no_file() {
+    let folder = Folder::new();
+    let (image, z) = (folder.at("x.png"), folder.at("z.npy"));
+    let outputs = ["-n", "1", "-o", &image, "--save-samples", &z];
+    let run = downhill(&[&["sample", "--gamma", "1e300", "--no-clip"][..], &outputs].concat());
+    run.expect_error(7, "error: non-finite values in the state in step 2 of 10 (timestep ");
+    run.expect_error(7, "\nhint: ").expect_error(7, "`--trace-nonfinite`");
+    assert!(folder.names().is_empty());
+}
+
+#[test]
+fn the_operation_at_fault_is_named() {
+    let folder = Folder::new();
+    let start = folder.write("x.npy", &Tensor::new([1, 1, 28, 28], vec![f32::MAX; 28 * 28]));
+    let run = ["sample", "--sigmas", "0.1,0.05", "--init", &start, "-o", &folder.at("x.png")];
+    downhill(&run).expect_error(7, "non-finite values in the denoiser's answer in step 1 of 1 (sigma 0.1000)");
+    downhill(&[&run[..], &["--trace-nonfinite"]].concat()).expect_error(7, "non-finite values in `conv_in` (step ");
+    assert_eq!(folder.names(), ["x.npy"]);
+}
+
+#[test]
+fn both_families_and_checked_shaders_agree() {
+    let folder = Folder::new();
+    let image = folder.at("x.png");
+    let save = |name: &str, more: &[&str]| {
+        let run = ["sample", "-n", "2", "--steps", "2", "-o", &image, "--save-samples", &folder.at(name)];
+        quietly(&[&run[..], more].concat());
+        folder.array(name)
+    };
+    let usual = save("usual.npy", &[]);
+    assert_eq!(save("checked.npy", &["--checked"]), usual);
+    assert!(distance(&save("tile.npy", &["--family", "tile"]), &usual) < 1e-3);
+}

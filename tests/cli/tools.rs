@@ -1,0 +1,122 @@
+//! `devices`, `info`, `selftest`, `completions`.
+
+use std::process::Stdio;
+
+use downhill::tensor::Tensor;
+
+use crate::{Folder, Run, command, downhill};
+
+#[track_caller]
+fn printed(arguments: &[&str]) -> String {
+    let Run { code, stdout, stderr } = downhill(arguments);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    stdout
+}
+
+#[test]
+fn devices_are_a_table_and_a_report_of_the_same() {
+    let folder = Folder::new();
+    let table = printed(&["devices", "--json", &folder.at("devices.json")]);
+    let report = folder.json("devices.json");
+    let adapters = report["adapters"].as_array().expect("a list");
+    assert!(table.starts_with("index  name "));
+    assert_eq!(table.lines().count(), adapters.len() + 1);
+    for (line, adapter) in table.lines().skip(1).zip(adapters) {
+        for field in ["name", "backend", "type", "driver"] {
+            assert!(line.contains(adapter[field].as_str().expect("text")), "{field}: {line}");
+        }
+    }
+    let first = printed(&["devices", "--adapter", "0"]);
+    assert_eq!(first.lines().count(), 2);
+}
+
+#[test]
+fn a_model_is_described() {
+    let text = printed(&["info", "tests/bad/sound", "--family", "tile"]);
+    insta::assert_snapshot!("info_model", text);
+    let plan = printed(&["info", "tests/bad/sound", "--family", "tile", "--batch", "3", "--size", "8x16", "--plan"]);
+    assert!(plan.contains("3 x 8 x 16, tile kernels"), "{plan}");
+    assert!(plan.contains(" -> sample 3x8x16x1\n"), "{plan}");
+    assert_eq!(printed(&["info"]).lines().next(), Some("model         digits"));
+}
+
+#[test]
+fn the_report_of_a_model_bounds_its_memory() {
+    let folder = Folder::new();
+    for family in [&[][..], &["--family", "tile"]] {
+        printed(&[&["info", "--json", &folder.at("info.json")], family].concat());
+        let report = folder.json("info.json");
+        assert_eq!(report["model"]["name"], "digits");
+        assert_eq!(report["config"]["sample_size"], 28);
+        let memory = &report["call"]["memory"];
+        let least = memory["weights_bytes"].as_f64().unwrap() + memory["arena_lower_bound_bytes"].as_f64().unwrap();
+        let ratio = memory["planned_bytes"].as_f64().unwrap() / least;
+        assert!((ratio - memory["peak_over_lower_bound"].as_f64().unwrap()).abs() < 1e-9);
+        assert!((1.0..1.3).contains(&ratio), "{ratio}");
+    }
+}
+
+#[test]
+fn an_array_is_described() {
+    let folder = Folder::new();
+    let file = folder.write("x.npy", &Tensor::new([1, 2, 2], vec![-1.0, 3.0, f32::NAN, 1.0]));
+    let text = printed(&["info", &file]);
+    let expected = "shape       [1, 2, 2]\n\
+                    range       -1 to 3\n\
+                    mean        1.000000, standard deviation 1.632993\n\
+                    not finite  1 of 4\n";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn a_selftest_says_what_is_trusted_and_is_kept() {
+    let folder = Folder::new();
+    let output = command(&["selftest"]).env("DOWNHILL_CACHE_DIR", folder.path("cache")).output();
+    let run = Run::of(output.expect("the program starts"));
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    let names: Vec<&str> = run.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names[..2], ["adapter", "kernels"]);
+    for check in ["read-back", "matrix product", "workgroup barrier", "long loop"] {
+        let line = run.stdout.lines().find(|line| line.starts_with(check)).expect(check);
+        assert!(line.contains(" trusted") || line.contains(" limited: "), "{line}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path("cache/selftest")).expect("a cache").count(), 1);
+}
+
+#[test]
+fn a_cached_failure_stops_the_program_and_a_selftest_clears_it() {
+    let folder = Folder::new();
+    let run = |arguments: &[&str]| {
+        let output = command(arguments).env("DOWNHILL_CACHE_DIR", folder.path("cache")).output();
+        Run::of(output.expect("the program starts"))
+    };
+    let selftest = || assert_eq!(run(&["selftest"]).code, 0);
+    selftest();
+    let entry = std::fs::read_dir(folder.path("cache/selftest")).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(&entry, r#"[{"name": "barrier", "finding": {"Failed": "3 values are wrong"}}]"#).unwrap();
+    let image = folder.at("x.png");
+    let sample = ["sample", "tests/bad/sound", "-n", "1", "--steps", "1", "-o", &image];
+    run(&sample).expect_error(6, "fails the self-test: barrier: 3 values are wrong");
+    selftest();
+    assert_eq!(run(&sample).code, 0);
+}
+
+#[test]
+fn completions_know_the_subcommands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = printed(&["completions", shell]);
+        for word in ["sample", "denoise", "selftest", "save-samples"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+}
+
+#[test]
+fn a_reader_who_leaves_early_is_no_error() {
+    for arguments in [&["info", "--plan"][..], &["completions", "zsh"], &["devices"], &["--help"]] {
+        let mut child = command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        drop(child.stdout.take());
+        let run = Run::of(child.wait_with_output().expect("it ends"));
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{arguments:?}");
+    }
+}
