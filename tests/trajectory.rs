@@ -40,10 +40,16 @@ fn follow(folder: &Path) -> Result<(f32, f32), Error> {
     let noise = npy::read(&golden("trajectory/init_noise.npy"))?;
     let step_noise = npy::read(&golden("trajectory/step_noise.npy"))?;
     let model = Model::open(golden("unet/cifar-like").to_str())?;
-    let mut network =
-        Network::new(&engines()[0], model, table, config.prediction_type, noise.shape[0], (noise.shape[2], noise.shape[3]))?;
+    let mut network = Network::new(
+        &engines()[0],
+        model,
+        table,
+        config.prediction_type,
+        noise.shape[0],
+        (noise.shape[2], noise.shape[3]),
+    )?;
 
-    let expected = npy::read(&folder.join("path.npy"))?;
+    let expected = npy::read(folder.join("path.npy"))?;
     let mut furthest = 0.0f32;
     let end = sample(
         &mut network,
@@ -57,7 +63,7 @@ fn follow(folder: &Path) -> Result<(f32, f32), Error> {
             Ok(())
         },
     )?;
-    let last = npy::read(&folder.join("final.npy"))?;
+    let last = npy::read(folder.join("final.npy"))?;
     Ok((furthest, distance(&schedule.shown(&end, schedule.end()).data, &last.data)))
 }
 
