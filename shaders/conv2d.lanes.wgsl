@@ -37,9 +37,10 @@ struct Params {
 
 @compute @workgroup_size(LANES)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
+    let group = workgroup + call.origin.xyz;
     let in_h = call.params.in_h;
     let in_w = call.params.in_w;
     let in_c4 = call.params.in_c4;

@@ -40,9 +40,10 @@ struct Params {
 
 @compute @workgroup_size(LANES)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
+    let group = workgroup + call.origin.xyz;
     let rows = call.params.rows;
     let k4 = (call.params.k + 3u) / 4u;
     let image = group.z / call.params.heads;

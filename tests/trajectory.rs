@@ -37,8 +37,8 @@ fn follow(folder: &Path) -> Result<(f32, f32), Error> {
     let table = config.noise_table(folder)?;
     let (schedule, method) = settings(&case).resolve(&config, &table)?;
 
-    let noise = npy::read(&golden("trajectory/init_noise.npy"))?;
-    let step_noise = npy::read(&golden("trajectory/step_noise.npy"))?;
+    let noise = npy::read(golden("trajectory/init_noise.npy"))?;
+    let step_noise = npy::read(golden("trajectory/step_noise.npy"))?;
     let model = Model::open(golden("unet/cifar-like").to_str())?;
     let mut network = Network::new(
         &engines()[0],
