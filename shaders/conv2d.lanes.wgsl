@@ -37,9 +37,10 @@ struct Params {
 
 @compute @workgroup_size(LANES)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
+    let group = workgroup + call.origin.xyz;
     let in_h = call.params.in_h;
     let in_w = call.params.in_w;
     let in_c4 = call.params.in_c4;
@@ -101,14 +102,18 @@ fn main(
     let out_w = call.params.out_w;
     let out_c4 = call.params.out_c4;
     let texel = group.x * LANES + lane;
-    if texel < out_c4 {
-        //#repeat r TH
-        //#repeat q TW
-        if out_y + $(r)u < out_h && out_x + $(q)u < out_w {
-            let index = ((image * out_h + out_y + $(r)u) * out_w + out_x + $(q)u) * out_c4 + texel;
-            store_y(index, finish(acc$(r * TW + q), image, texel, out_c4, index));
+    // A loop, so that the epilogue stands here once and not TH * TW times.
+    var sums = array<vec4<f32>, TH * TW>(
+        //#repeat p TH * TW
+        acc$p,
+        //#end
+    );
+    for (var p = 0u; p < TH * TW; p++) {
+        let y = out_y + p / TW;
+        let x = out_x + p % TW;
+        if y < out_h && x < out_w && texel < out_c4 {
+            let index = ((image * out_h + y) * out_w + x) * out_c4 + texel;
+            store_y(index, finish(sums[p], image, texel, out_c4, index));
         }
-        //#end
-        //#end
     }
 }

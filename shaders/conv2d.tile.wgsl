@@ -31,7 +31,8 @@ var<workgroup> a_tile: array<vec4<f32>, 256>;  // [pixel][channel texel]
 var<workgroup> b_tile: array<vec4<f32>, 256>;  // [channel][output texel]
 
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let group = workgroup + call.origin.xyz;
     let in_h = call.params.in_h;
     let in_w = call.params.in_w;
     let in_c4 = call.params.in_c4;

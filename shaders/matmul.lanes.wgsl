@@ -40,9 +40,10 @@ struct Params {
 
 @compute @workgroup_size(LANES)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
+    let group = workgroup + call.origin.xyz;
     let rows = call.params.rows;
     let k4 = (call.params.k + 3u) / 4u;
     let image = group.z / call.params.heads;
@@ -100,17 +101,21 @@ fn main(
         }
     }
 
-    if column < columns4 {
-        // The columns beyond the last are padding and must be zero.
-        let live = vec4<u32>(column * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(call.params.columns);
-        let y_base = image * call.params.y_image + head * call.params.y_head;
+    // The columns beyond the last are padding and must be zero.
+    let live = vec4<u32>(column * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(call.params.columns);
+    let y_base = image * call.params.y_image + head * call.params.y_head;
+    // A loop, so that the epilogue stands here once and not ROWS times.
+    var sums = array<vec4<f32>, ROWS>(
         //#repeat p ROWS
-        if first_row + $(p)u < rows {
-            let index = y_base + (first_row + $(p)u) * call.params.y_row + column;
-            let sum = select(vec4<f32>(), call.params.alpha * acc$p, live);
-            let of_image = (first_row + $(p)u) / call.params.rows_per_image;
-            store_y(index, finish(sum, of_image, column, columns4, index));
-        }
+        acc$p,
         //#end
+    );
+    for (var p = 0u; p < ROWS; p++) {
+        let row = first_row + p;
+        if row < rows && column < columns4 {
+            let index = y_base + row * call.params.y_row + column;
+            let sum = select(vec4<f32>(), call.params.alpha * sums[p], live);
+            store_y(index, finish(sum, row / call.params.rows_per_image, column, columns4, index));
+        }
     }
 }

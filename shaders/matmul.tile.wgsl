@@ -36,7 +36,8 @@ var<workgroup> a_tile: array<vec4<f32>, 256>;  // [row][texel of k]
 var<workgroup> b_tile: array<vec4<f32>, 256>;  // [k][texel of columns]
 
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let group = workgroup + call.origin.xyz;
     let rows = call.params.rows;
     let k4 = (call.params.k + 3u) / 4u;
     let columns4 = (call.params.columns + 3u) / 4u;

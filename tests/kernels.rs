@@ -4,10 +4,13 @@
 mod common;
 
 use common::{check, distance, engines, map, numbers};
-use downhill::kernels::Activation;
+use downhill::gpu::{Call, Region};
 use downhill::kernels::conv2d::{Conv2d, pack, packed_texels};
+use downhill::kernels::engine::call_words;
 use downhill::kernels::epilogue::EpilogueSpec;
 use downhill::kernels::matmul::{Layout, MatMul, Strides};
+use downhill::kernels::shader::MAX_OPERANDS;
+use downhill::kernels::{Activation, Dispatch, Engine};
 use downhill::tensor::{Shape, TEXEL, pack_nchw};
 
 #[test]
@@ -157,4 +160,47 @@ fn matmul_finds_heads_by_their_strides() {
         let reads: [&[f32]; 5] = [&qkv, &qkv, &qkv, &qkv, &qkv];
         check(engine, &product.dispatch(engine.family), &reads, images * heads * tokens * 2, "heads");
     }
+}
+
+#[test]
+fn a_dispatch_in_parts_writes_what_it_writes_at_once() {
+    let y = Shape::new(2, 20, 20, 68);
+    let conv = Conv2d { x: y, y, kernel: (3, 3), stride: 1, pad: (1, 1), epilogue: EpilogueSpec::default() };
+    let product = MatMul { layout: Layout::Packed, ..MatMul::plain(1, 300, 40, 300) };
+    for engine in engines() {
+        let weights = numbers(2, 1 << 17);
+        for (dispatch, texels) in
+            [(conv.dispatch(engine.family), y.texels()), (product.dispatch(engine.family), 300 * 75)]
+        {
+            assert!(dispatch.shader.kernel.splits());
+            let input = map(1, y);
+            let whole = engine.run_once(&dispatch, &[&input, &weights, &weights, &weights, &weights], texels).unwrap();
+            assert_eq!(in_parts(engine, &dispatch, &input, &weights, texels), whole, "{}", dispatch.shader);
+        }
+    }
+}
+
+/// Runs a dispatch as one call for each workgroup along x and y.
+fn in_parts(engine: &Engine, dispatch: &Dispatch, input: &[f32], weights: &[f32], texels: usize) -> Vec<f32> {
+    let storage = |values: &[f32]| {
+        let storage = engine.gpu.allocate(engine.storage_kind(), values.len() / TEXEL, "operand").unwrap();
+        engine.gpu.upload(&storage, 0, values).unwrap();
+        storage
+    };
+    let (input, weights, result) = (storage(input), storage(weights), storage(&vec![f32::NAN; texels * TEXEL]));
+    let pipeline = engine.pipelines(&[&dispatch.shader]).unwrap().remove(0);
+    let [wide, high, deep] = dispatch.grid;
+    let calls: Vec<_> = (0..wide)
+        .flat_map(|x| (0..high).map(move |y| [x, y, 0]))
+        .map(|origin| Call {
+            pipeline: &pipeline,
+            words: call_words([0; MAX_OPERANDS], origin, &dispatch.params),
+            operands: vec![&input, &weights, &weights, &weights, &weights, &result],
+            grid: [1, 1, deep],
+            flops: 0,
+            label: "part",
+        })
+        .collect();
+    engine.gpu.submit(&engine.gpu.record(&calls).unwrap()).unwrap();
+    engine.gpu.download(&[Region { storage: &result, first: 0, texels }]).unwrap().remove(0)
 }

@@ -8,7 +8,9 @@ use std::path::Path;
 use common::{distance, engines, numbers};
 use downhill::checkpoint::Model;
 use downhill::denoise::network::open_net;
+use downhill::gpu::Options;
 use downhill::graph::{Aliasing, Plan, Program, host};
+use downhill::kernels::{Engine, Family, FamilyName};
 use downhill::tensor::Tensor;
 
 fn cases() -> Vec<(Model, [usize; 4])> {
@@ -53,5 +55,47 @@ fn aliased_unaliased_and_nan_filled_runs_agree_bit_for_bit() {
             let difference = distance(&first[0].data, &twins[0].data);
             assert!(difference < 2e-5, "{}: device and twins are {difference:e} apart", model.name);
         }
+    }
+}
+
+#[test]
+fn a_plan_prints_as_what_it_does() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/unet/one-level");
+    let model = Model::open(folder.to_str()).expect("golden");
+    let graph = open_net(&model).expect("network").graph(1, 5, 7).expect("graph");
+    for (name, family) in [("lanes", Family::Lanes { width: 8 }), ("tile", Family::Tile)] {
+        insta::assert_snapshot!(name, Plan::new(&graph, family, Aliasing::ByLiveness, 1 << 26).to_string());
+    }
+}
+
+#[test]
+fn fusion_leaves_no_activation_or_sum_of_a_product_alone() {
+    let model = Model::open(None).expect("embedded model");
+    let graph = open_net(&model).expect("network").graph(4, 28, 28).expect("graph");
+    let plan = Plan::new(&graph, Family::Lanes { width: 8 }, Aliasing::ByLiveness, 1 << 26);
+    let alone: Vec<_> = plan
+        .steps
+        .iter()
+        .filter(|step| ["activate", "add"].contains(&step.dispatch.shader.kernel.name))
+        .map(|step| step.label.as_str())
+        .collect();
+    // The time embedding's own activation is read by every block, so it rides on the layer before it.
+    assert_eq!(alone, Vec::<&str>::new());
+}
+
+#[test]
+fn a_checked_device_computes_the_same_bits() {
+    let (model, [n, _, h, w]) = cases().swap_remove(0);
+    let net = open_net(&model).expect("network");
+    let graph = net.graph(n, h, w).expect("graph");
+    let x = Tensor::new([n, net.config().in_channels, h, w], numbers(1, n * net.config().in_channels * h * w));
+    let fetch = |key: &str, shape: &[usize]| model.weights.fetch(key, shape);
+    let feeds = net.feeds(&x, &vec![321.0; n], None, &fetch).expect("feeds");
+    let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    for (trusted, name) in engines().iter().zip([FamilyName::Lanes, FamilyName::Tile]) {
+        let options = Options { checked: true, ..Options::default() };
+        let checked = Engine::open(&options, Some(name)).expect("device");
+        let run = |engine| Program::new(engine, &graph, &fetch, Aliasing::ByLiveness)?.run(&inputs);
+        assert_eq!(run(trusted).expect("trusted"), run(&checked).expect("checked"));
     }
 }

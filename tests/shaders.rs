@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use downhill::kernels::shader::BASE_WORDS;
+use downhill::kernels::shader::MAX_OPERANDS;
 use downhill::kernels::{Family, Shader, all_variants};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, Statement};
@@ -68,7 +68,7 @@ fn every_variant_is_written_for_vulkan_metal_and_direct3d() {
 fn operands_are_reached_through_their_accessors_only() {
     for (_, shader, module, _) in modules() {
         let operands = shader.operands();
-        assert!(operands.len() <= BASE_WORDS, "{shader}: {} operands", operands.len());
+        assert!(operands.len() <= MAX_OPERANDS, "{shader}: {} operands", operands.len());
         let is_operand = |space: AddressSpace| matches!(space, AddressSpace::Storage { .. } | AddressSpace::Handle);
         let declared = module.global_variables.iter().filter(|(_, variable)| is_operand(variable.space)).count();
         assert_eq!(declared, operands.len(), "{shader}: a storage that is not an operand");

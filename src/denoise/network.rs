@@ -170,7 +170,9 @@ impl<'e> Network<'e> {
         let stride = z.stride();
         for (values, sigma) in z.data.chunks_mut(stride).zip(sigma) {
             let scale = alpha_bar_of(*sigma).sqrt();
-            values.iter_mut().for_each(|value| *value = (f64::from(*value) * scale) as f32);
+            for value in values {
+                *value = (f64::from(*value) * scale) as f32;
+            }
         }
         (z, sigma.iter().map(|sigma| self.table.timestep(*sigma)).collect())
     }

@@ -25,11 +25,20 @@ pub enum StorageKind {
 }
 
 /// Texels that an array of `texels` really takes: whole rows of a texture.
+///
+/// The number of rows is never a power of two: lavapipe compiles a shader anew for each combination of bound textures
+/// whose sides are, or are not, powers of two, and a network would meet dozens of combinations.
 #[must_use]
 pub fn row_texels(kind: StorageKind, texels: usize) -> usize {
     match kind {
         StorageKind::Buffer => texels,
-        StorageKind::Texture { width } => texels.next_multiple_of(width as usize),
+        StorageKind::Texture { width } => {
+            let mut rows = texels.div_ceil(width as usize);
+            while rows.is_power_of_two() {
+                rows += 1;
+            }
+            rows * width as usize
+        }
     }
 }
 

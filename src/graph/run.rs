@@ -1,9 +1,10 @@
 //! The plan run on a device: memory allocated, weights uploaded and commands recorded once, then called again and again.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::WeightAccess;
-use super::lower::Operand;
+use super::lower::{Operand, Step};
 use super::op::Graph;
 use super::plan::{Aliasing, Plan};
 use super::weights::packed;
@@ -11,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::gpu::{Call, Recording, Region, Storage};
 use crate::kernels::Engine;
 use crate::kernels::engine::call_words;
-use crate::kernels::shader::BASE_WORDS;
-use crate::tensor::{TEXEL, Tensor, pack_nchw, unpack_nchw};
+use crate::kernels::shader::MAX_OPERANDS;
+use crate::tensor::{Shape, TEXEL, Tensor, pack_nchw, unpack_nchw};
 
 /// A graph ready to be called.
 pub struct Program<'e> {
@@ -22,6 +23,8 @@ pub struct Program<'e> {
     slots: Vec<Storage>,
     _weights: Vec<Storage>,
     recording: Recording,
+    /// The recorded calls of each step of the plan.
+    call_ranges: Vec<Range<usize>>,
 }
 
 /// What one step of a plan took.
@@ -45,38 +48,38 @@ impl<'e> Program<'e> {
     pub fn new(engine: &'e Engine, graph: &Graph, fetch: &WeightAccess, aliasing: Aliasing) -> Result<Self> {
         let (max_texels, _) = engine.gpu.max_texels(engine.storage_kind());
         let plan = Plan::new(graph, engine.family, aliasing, max_texels);
+        check_limits(engine, &plan)?;
         let shaders: Vec<_> = plan.steps.iter().map(|step| &step.dispatch.shader).collect();
         let pipelines = engine.pipelines(&shaders)?;
         let slots = allocate_slots(engine, &plan)?;
         let weights = upload_weights(engine, &plan, graph, fetch)?;
-        let calls: Vec<_> = plan
-            .steps
-            .iter()
-            .zip(&pipelines)
-            .map(|(step, pipeline)| {
-                let mut bases = [0; BASE_WORDS];
-                let mut operands = Vec::with_capacity(step.reads.len() + 1);
-                for (base, read) in bases.iter_mut().zip(&step.reads) {
-                    let (storage, first) = match read {
-                        Operand::Buffer(buffer, first) => (&slots[plan.slot_of[buffer.0]], *first),
-                        Operand::Weight(id) => (&weights[plan.weights[id.0].chunk], plan.weights[id.0].first),
-                    };
-                    *base = first as u32;
-                    operands.push(storage);
-                }
-                operands.push(&slots[plan.slot_of[step.write.0]]);
-                Call {
-                    pipeline,
-                    words: call_words(&bases, &step.dispatch.params),
-                    operands,
-                    grid: step.dispatch.grid,
-                    flops: step.flops,
-                    label: &step.label,
-                }
-            })
-            .collect();
+        let mut calls = Vec::with_capacity(plan.steps.len());
+        let mut call_ranges = Vec::with_capacity(plan.steps.len());
+        for (step, pipeline) in plan.steps.iter().zip(&pipelines) {
+            let mut bases = [0; MAX_OPERANDS];
+            let mut operands = Vec::with_capacity(step.reads.len() + 1);
+            for (base, read) in bases.iter_mut().zip(&step.reads) {
+                let (storage, first) = match read {
+                    Operand::Buffer(buffer, first) => (&slots[plan.slot_of[buffer.0]], *first),
+                    Operand::Weight(id) => (&weights[plan.weights[id.0].chunk], plan.weights[id.0].first),
+                };
+                *base = first as u32;
+                operands.push(storage);
+            }
+            operands.push(&slots[plan.slot_of[step.write.0]]);
+            let parts = split_grid(step);
+            call_ranges.push(calls.len()..calls.len() + parts.len());
+            calls.extend(parts.iter().map(|(origin, grid)| Call {
+                pipeline,
+                words: call_words(bases, *origin, &step.dispatch.params),
+                operands: operands.clone(),
+                grid: *grid,
+                flops: step.flops / parts.len() as u64,
+                label: &step.label,
+            }));
+        }
         let recording = engine.gpu.record(&calls)?;
-        Ok(Self { engine, plan, slots, _weights: weights, recording })
+        Ok(Self { engine, plan, slots, _weights: weights, recording, call_ranges })
     }
 
     /// Runs the graph on NCHW inputs, given by name; answers its outputs in their order, NCHW.
@@ -137,10 +140,10 @@ impl<'e> Program<'e> {
     pub fn profile(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<StepTime>> {
         self.feed(inputs)?;
         let times = self.engine.gpu.profile(&self.recording)?;
-        let named = self.plan.steps.iter().zip(times).map(|(step, time)| StepTime {
+        let named = self.plan.steps.iter().zip(&self.call_ranges).map(|(step, range)| StepTime {
             label: step.label.clone(),
             shader: step.dispatch.shader.to_string(),
-            time,
+            time: times[range.clone()].iter().sum(),
             flops: step.flops,
         });
         Ok(named.collect())
@@ -153,7 +156,7 @@ impl<'e> Program<'e> {
     pub fn trace_nonfinite(&self, inputs: &[(&str, &Tensor)]) -> Result<()> {
         self.feed(inputs)?;
         for (at, step) in self.plan.steps.iter().enumerate() {
-            self.engine.gpu.submit_range(&self.recording, at..at + 1)?;
+            self.engine.gpu.submit_range(&self.recording, self.call_ranges[at].clone())?;
             let texels = self.plan.buffers[step.write.0].texels;
             let written = self.engine.gpu.download(&[self.region(self.plan.slot_of[step.write.0], texels)])?;
             if written[0].iter().any(|value| !value.is_finite()) {
@@ -164,6 +167,48 @@ impl<'e> Program<'e> {
             }
         }
         Ok(())
+    }
+}
+
+/// Floating-point operations of one dispatch: a fifth of a second on a device that does a tenth of a teraflop a second.
+/// Windows resets a device after two seconds.
+const DISPATCH_FLOPS: u64 = 20_000_000_000;
+
+/// The parts (first workgroup, workgroups) of a step's grid, cut along its longest dimension where the step is too long
+/// for one dispatch.
+fn split_grid(step: &Step) -> Vec<([u32; 3], [u32; 3])> {
+    let grid = step.dispatch.grid;
+    let axis = (0..3).max_by_key(|axis| grid[*axis]).unwrap_or(0);
+    let wanted = step.flops.div_ceil(DISPATCH_FLOPS).clamp(1, u64::from(grid[axis].max(1))) as u32;
+    if wanted == 1 || !step.dispatch.shader.kernel.splits() {
+        return vec![([0; 3], grid)];
+    }
+    let share = grid[axis] / wanted;
+    (0..grid[axis])
+        .step_by(share as usize)
+        .map(|first| {
+            let (mut origin, mut part) = ([0; 3], grid);
+            origin[axis] = first;
+            part[axis] = share.min(grid[axis] - first);
+            (origin, part)
+        })
+        .collect()
+}
+
+/// Refuses a plan with a slot or a weight that no storage of the device can hold, before anything is allocated.
+fn check_limits(engine: &Engine, plan: &Plan) -> Result<()> {
+    let (limit, limit_name) = engine.gpu.max_texels(engine.storage_kind());
+    let buffers = plan.buffers.iter().map(|buffer| (buffer.texels, buffer.label.as_str()));
+    let chunks = plan.weight_chunks.iter().map(|texels| (*texels, "weights"));
+    match buffers.chain(chunks).find(|(texels, _)| *texels > limit) {
+        None => Ok(()),
+        Some((texels, label)) => Err(Error::OverLimit {
+            tensor: label.to_owned(),
+            bytes: Shape::vector(1, texels * TEXEL).bytes(),
+            limit_name,
+            limit: Shape::vector(1, limit * TEXEL).bytes(),
+            hint: "lower `--batch` or the image size, or choose another adapter".into(),
+        }),
     }
 }
 
@@ -193,4 +238,34 @@ fn upload_weights(engine: &Engine, plan: &Plan, graph: &Graph, fetch: &WeightAcc
         engine.gpu.upload(&storages[place.chunk], place.first, table)?;
     }
     Ok(storages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::lower::BufferId;
+    use crate::kernels::Family;
+    use crate::kernels::matmul::MatMul;
+
+    #[test]
+    fn a_long_step_is_cut_into_parts_that_cover_its_grid() {
+        let product = MatMul::plain(3, 4096, 4096, 4096);
+        for family in [Family::Tile, Family::Lanes { width: 8 }] {
+            let dispatch = product.dispatch(family);
+            let grid = dispatch.grid;
+            let step =
+                Step { label: String::new(), dispatch, reads: vec![], write: BufferId(0), flops: product.flops() };
+            let parts = split_grid(&step);
+            assert!(parts.len() as u64 >= product.flops().div_ceil(DISPATCH_FLOPS));
+            let axis = (0..3).max_by_key(|axis| grid[*axis]).unwrap();
+            let mut next = 0;
+            for (origin, part) in parts {
+                assert_eq!(origin[axis], next);
+                next += part[axis];
+            }
+            assert_eq!(next, grid[axis]);
+            let short = Step { flops: 1, ..step };
+            assert_eq!(split_grid(&short), [([0; 3], grid)]);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::shader::{Access, BASE_WORDS, Memory, Shader, TEXTURE_WIDTH};
+use super::shader::{Access, MAX_OPERANDS, Memory, Shader, TEXTURE_WIDTH};
 use super::{Dispatch, Family};
 use crate::error::Result;
 use crate::gpu::{Binding, Call, Described, Gpu, Kind, Options, Pipeline, PipelineSource, Region, StorageKind};
@@ -74,7 +74,7 @@ impl Engine {
         let pipeline = self.pipelines(&[&dispatch.shader])?.remove(0);
         let recording = self.gpu.record(&[Call {
             pipeline: &pipeline,
-            words: call_words(&[0; BASE_WORDS], &dispatch.params),
+            words: call_words([0; MAX_OPERANDS], [0; 3], &dispatch.params),
             operands: storages.iter().chain([&result]).collect(),
             grid: dispatch.grid,
             flops: 0,
@@ -116,10 +116,10 @@ pub enum FamilyName {
     Lanes,
 }
 
-/// The uniform block of a call: where each operand begins, then the kernel's parameters.
+/// The uniform block of a call: where each operand begins, the first workgroup of a split grid, the kernel's parameters.
 #[must_use]
-pub fn call_words(bases: &[u32; BASE_WORDS], params: &[u32]) -> Vec<u32> {
-    bases.iter().chain(params).copied().collect()
+pub fn call_words(bases: [u32; MAX_OPERANDS], [x, y, z]: [u32; 3], params: &[u32]) -> Vec<u32> {
+    bases.into_iter().chain([x, y, z, 0]).chain(params.iter().copied()).collect()
 }
 
 /// What the gpu room needs to compile a shader.

@@ -92,13 +92,12 @@ pub fn run(engine: &Engine) -> Result<Vec<Check>> {
 pub fn ensure(engine: &Engine) -> Result<()> {
     let cached = cache_file(engine).filter(|file| file.exists());
     let known: Option<Vec<Check>> = cached.and_then(|file| serde_json::from_slice(&std::fs::read(file).ok()?).ok());
-    let checks = match known {
-        Some(checks) => checks,
-        None => {
-            let checks = run(engine)?;
-            keep(engine, &checks);
-            checks
-        }
+    let checks = if let Some(checks) = known {
+        checks
+    } else {
+        let checks = run(engine)?;
+        keep(engine, &checks);
+        checks
     };
     match checks.iter().find_map(|check| match &check.finding {
         Finding::Failed(what) => Some(format!("{}: {what}", check.name)),

@@ -9,7 +9,8 @@
 //! | `//#repeat p COUNT` ... `//#end` | the lines between, COUNT times; `$p` or `${p}` is the index, `$(p * 4 + 1)` computes |
 //! | `//#if NAME` ... `//#else` ... `//#end` | the lines between where the constant NAME is not zero |
 //!
-//! The template defines `struct Params`; it reads them as `call.params`. Where an operand lives, in a storage buffer or
+//! The template defines `struct Params`; it reads them as `call.params`. A kernel whose dispatches may be split adds
+//! `call.origin` to its workgroup's place ([`Kernel::splits`]). Where an operand lives, in a storage buffer or
 //! in an `rgba32float` storage texture (fast on software adapters, see `docs/lab-notes.md`), is none of its business.
 
 use std::fmt::Write;
@@ -28,8 +29,8 @@ pub enum Memory {
 /// Texels in a row of a texture that holds a tensor; a power of two, so an index splits by shift and mask.
 pub const TEXTURE_WIDTH: usize = 4096;
 
-/// Words before a kernel's own parameters: the first texel of each operand.
-pub const BASE_WORDS: usize = 8;
+/// Operands a kernel may have; their first texels are the first words of a call.
+pub const MAX_OPERANDS: usize = 8;
 
 /// The CPU twin of a kernel: parameters, what it reads, what it writes. Same name, same parameters, same result.
 pub type Twin = fn(params: &[u32], reads: &[&[f32]], write: &mut [f32]);
@@ -43,6 +44,14 @@ pub struct Kernel {
     pub template: &'static str,
     /// The same computation on the host.
     pub twin: Twin,
+}
+
+impl Kernel {
+    /// Whether a dispatch may be cut in several, each with a part of the grid: the kernel adds `call.origin`.
+    #[must_use]
+    pub fn splits(&self) -> bool {
+        self.template.contains("call.origin")
+    }
 }
 
 /// One variant of a kernel: what a pipeline is made from.
@@ -107,9 +116,9 @@ impl Shader {
         }
         let _ = writeln!(
             text,
-            "struct Call {{ bases: array<vec4<u32>, {}>, params: Params }}\n\
+            "struct Call {{ bases: array<vec4<u32>, {}>, origin: vec4<u32>, params: Params }}\n\
              @group(0) @binding(0) var<uniform> call: Call;",
-            BASE_WORDS / TEXEL
+            MAX_OPERANDS / TEXEL
         );
         for (index, (access, name)) in self.operands().into_iter().enumerate() {
             text.push_str(&self.declare(index, access, name));

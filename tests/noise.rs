@@ -1,0 +1,38 @@
+//! Torch's generator against `torch.randn` (`tests/golden/randn`, made by `tools/make_goldens.py`).
+
+use std::path::Path;
+
+use downhill::noise::torch::Stream;
+use downhill::report::npy;
+
+/// Torch computes logarithm and cosine with vector polynomials of its own; the last bits differ.
+const TOLERANCE: f32 = 1e-6;
+
+fn golden(name: &str) -> Vec<f32> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/randn").join(name);
+    npy::read(file).unwrap().data
+}
+
+fn assert_close(found: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (index, (a, b)) in found.iter().zip(expected).enumerate() {
+        assert!((a - b).abs() <= TOLERANCE, "{what}: value {index} is {a}, torch has {b}");
+    }
+}
+
+#[test]
+fn draws_are_those_of_torch() {
+    for seed in [0, 1, (1u64 << 40) + 3] {
+        for len in [5, 15, 16, 17, 100, 784] {
+            let name = format!("randn_seed{seed}_n{len}.npy");
+            assert_close(&Stream::new(seed).randn(len), &golden(&name), &name);
+        }
+    }
+}
+
+#[test]
+fn draws_in_a_row_are_those_of_torch() {
+    let mut stream = Stream::new(0);
+    let drawn: Vec<f32> = [5, 17, 3, 16].into_iter().flat_map(|len| stream.randn(len)).collect();
+    assert_close(&drawn, &golden("randn_seed0_draws_5_17_3_16.npy"), "four draws");
+}
