@@ -173,7 +173,7 @@ fn model(spec: Option<&str>, args: &Args, global: &Global) -> Result<Found> {
     let config = Value::Object(files.config.values);
     let scheduler = files.scheduler.map(|file| Value::Object(file.values));
     let sections = vec![("model", opened.json), ("config", config), ("scheduler", scheduler.into()), ("call", call)];
-    Ok(Found { text: lines.to_string(), sections })
+    Ok(Found { text, sections })
 }
 
 /// The kernels of the adapter that would compute: the one asked for, or the best there is, or those for GPUs where there

@@ -124,7 +124,6 @@ fn states_and_predictions_are_saved_at_every_step() {
     assert!(report["adapter"]["driver"].is_string());
     let memory = &report["memory"];
     assert_eq!(memory["peak_bytes"], memory["planned_bytes"], "the plan knows what the device holds");
-    assert!(memory["peak_over_lower_bound"].as_f64().expect("a number") < 1.3);
 }
 
 #[test]

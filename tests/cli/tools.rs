@@ -33,7 +33,13 @@ fn devices_are_a_table_and_a_report_of_the_same() {
 #[test]
 fn a_model_is_described() {
     let text = printed(&["info", "tests/bad/sound", "--family", "tile"]);
-    insta::assert_snapshot!("info_model", text);
+    let (network, call) = text.split_once("one call ").expect("both parts");
+    insta::assert_snapshot!("info_model", network);
+    // What a call takes changes with the kernels.
+    for line in ["1 x 8 x 8, tile kernels\n", " GFLOP in ", "  weights ", "  values ", " x (weights + least values)\n"]
+    {
+        assert!(call.contains(line), "{line}: {call}");
+    }
     let plan = printed(&["info", "tests/bad/sound", "--family", "tile", "--batch", "3", "--size", "8x16", "--plan"]);
     assert!(plan.contains("3 x 8 x 16, tile kernels"), "{plan}");
     assert!(plan.contains(" -> sample 3x8x16x1\n"), "{plan}");
@@ -44,7 +50,7 @@ fn a_model_is_described() {
 fn the_report_of_a_model_bounds_its_memory() {
     let folder = Folder::new();
     for family in [&[][..], &["--family", "tile"]] {
-        printed(&[&["info", "--json", &folder.at("info.json")], family].concat());
+        printed(&[&["info", "--batch", "16", "--json", &folder.at("info.json")], family].concat());
         let report = folder.json("info.json");
         assert_eq!(report["model"]["name"], "digits");
         assert_eq!(report["config"]["sample_size"], 28);
