@@ -36,6 +36,7 @@ struct Params {
     flags: u32,
     activation: u32,
     scale: f32,
+    per_image_row: u32,
 }
 
 @compute @workgroup_size(LANES)
@@ -115,7 +116,7 @@ fn main(
         if row < rows && column < columns4 {
             let index = y_base + row * call.params.y_row + column;
             let sum = select(vec4<f32>(), call.params.alpha * sums[p], live);
-            store_y(index, finish(sum, row / call.params.rows_per_image, column, columns4, index));
+            store_y(index, finish(sum, row / call.params.rows_per_image, column, index));
         }
     }
 }

@@ -211,7 +211,7 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
                 let index = (y_base + i * p.y_row as usize) * TEXEL + j;
                 let of_image = i / p.rows_per_image as usize;
                 let terms = [*bias, *per_image, *residual];
-                write[index] = p.epilogue.finish(terms, p.alpha * sum, of_image, j, padded, index);
+                write[index] = p.epilogue.finish(terms, p.alpha * sum, of_image, j, index);
             }
         }
     }
