@@ -210,12 +210,16 @@ impl Op {
             Self::Input { .. } => {}
             Self::Conv { x, epilogue, .. } => {
                 visit(x);
-                epilogue.per_image.iter_mut().for_each(|(value, _)| visit(value));
+                if let Some((value, _)) = &mut epilogue.per_image {
+                    visit(value);
+                }
                 epilogue.residual.iter_mut().for_each(&mut visit);
             }
             Self::GroupNorm { x, modulation, .. } => {
                 visit(x);
-                modulation.iter_mut().for_each(|(value, _)| visit(value));
+                if let Some((value, _)) = modulation {
+                    visit(value);
+                }
             }
             Self::Activation { x, .. }
             | Self::UpsampleNearest { x }

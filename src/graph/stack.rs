@@ -1,5 +1,5 @@
 //! Stacking: layers that project one vector an image, each for another block, become one product whose parts the blocks
-//! read. A U-Net projects its time embedding once for every ResNet block; alone, each is a dispatch for a single row.
+//! read. A U-Net projects its time embedding once for every residual block; alone, each is a dispatch for a single row.
 
 use std::collections::BTreeMap;
 
