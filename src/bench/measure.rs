@@ -25,11 +25,15 @@ pub fn clock(work: impl FnOnce() -> Result<()>) -> Result<f64> {
     Ok(begin.elapsed().as_secs_f64())
 }
 
+/// Calls of a sample, where one takes `once` seconds.
+pub fn calls_of_sample(once: f64) -> usize {
+    (SAMPLE_SECONDS / once.max(f64::MIN_POSITIVE)).ceil().clamp(1.0, MOST_CALLS) as usize
+}
+
 /// Times `calls`, which runs a call so many times: `repeats` samples of at least [`SAMPLE_SECONDS`] each. It has been
 /// warmed up before.
 pub fn steady(repeats: usize, mut calls: impl FnMut(usize) -> Result<()>) -> Result<Timing> {
-    let once = clock(|| calls(1))?;
-    let count = (SAMPLE_SECONDS / once.max(f64::MIN_POSITIVE)).ceil().clamp(1.0, MOST_CALLS) as usize;
+    let count = calls_of_sample(clock(|| calls(1))?);
     let samples =
         (0..repeats.max(1)).map(|_| Ok(clock(|| calls(count))? / count as f64)).collect::<Result<Vec<_>>>()?;
     Ok(Timing::new(samples, count))

@@ -135,9 +135,9 @@ impl Row {
 /// What the device does at best, as far as it was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Roofs {
-    /// GFLOP/s of the faster chain.
+    /// GFLOP/s of the faster chain, by its least sample.
     pub arithmetic: Option<f64>,
-    /// GB/s of the faster copy, read and written together.
+    /// GB/s of the faster copy, read and written together, by its least sample.
     pub memory: Option<f64>,
 }
 

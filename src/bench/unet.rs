@@ -1,11 +1,12 @@
 //! Calls of whole networks: the embedded one, and two published topologies with generated weights.
 
 use std::fmt::{self, Display, Formatter};
+use std::time::{Duration, Instant};
 
-use super::measure::{check, clock, compile, steady};
-use super::problem::{Expected, Work, numbers, plan_shaders};
-use super::report::{Call, Roofs, Row};
-use super::statistics::quantile;
+use super::measure::{calls_of_sample, check, clock, compile};
+use super::problem::{Expected, Job, Work, numbers, plan_shaders};
+use super::report::{Call, Check, Roofs, Row};
+use super::statistics::{Timing, quantile};
 use crate::checkpoint::{ConfigFile, Model, Weights};
 use crate::denoise::network::open_net;
 use crate::error::Result;
@@ -114,8 +115,13 @@ impl Opened {
         Program::new(engine, &graph, &|key, shape| self.weights.fetch(key, shape), Aliasing::ByLiveness)
     }
 
+    fn calls<'e>(&self, engine: &'e Engine, batch: usize) -> Result<Calls<'e>> {
+        let program = self.program(engine, batch, self.size)?;
+        Ok(Calls { program, feeds: self.feeds(batch, self.size)? })
+    }
+
     /// One image of the smallest size on the device and by the twins: the same layers, in a time that one can wait for.
-    fn check(&self, engine: &Engine) -> Result<super::report::Check> {
+    fn check(&self, engine: &Engine) -> Result<Check> {
         let side = self.net.config().size_multiple();
         let feeds = self.feeds(1, (side, side))?;
         let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
@@ -147,7 +153,44 @@ fn generated(config: &str) -> Result<(UNet2d, Weights)> {
     Ok((net, weights))
 }
 
-/// The row of a network's call: checked, then called for the first time, then timed; every call is fed and read back.
+/// A network's call on a device, ready to be made: every call is fed and read back.
+pub struct Calls<'e> {
+    program: Program<'e>,
+    feeds: Vec<(String, Tensor)>,
+}
+
+impl<'e> Calls<'e> {
+    /// Makes a network ready.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn new(engine: &'e Engine, net: Net) -> Result<Self> {
+        Opened::new(net.topology)?.calls(engine, net.batch)
+    }
+
+    fn inputs(&self) -> Vec<(&str, &Tensor)> {
+        self.feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect()
+    }
+
+    /// Seconds that the kernels of a call take by the device's clock; `None` where it has none.
+    fn kernel_seconds(&self) -> Result<Option<f64>> {
+        self.program.feed(&self.inputs())?;
+        let times = self.program.dispatch_times()?;
+        Ok(times.map(|times| times.iter().map(Duration::as_secs_f64).sum()))
+    }
+}
+
+impl Job for Calls<'_> {
+    fn repeat(&self, times: usize) -> Result<()> {
+        (0..times).try_for_each(|_| self.program.run(&self.inputs()).map(drop))
+    }
+
+    fn answer(&self) -> Result<Vec<f32>> {
+        Ok(self.program.read()?.remove(0).data)
+    }
+}
+
+/// The row of a network's call: called for the first time, checked, then timed.
 ///
 /// # Errors
 /// What the device says, and those of [`check`].
@@ -158,39 +201,33 @@ pub fn measure_call(engine: &Engine, row: Row, net: Net, roofs: &Roofs, repeats:
     let shaders = plan_shaders(&graph, engine);
     row.kernels = shaders.iter().map(ToString::to_string).collect();
     let pipelines = compile(engine, &shaders)?;
+    let begin = Instant::now();
+    let calls = opened.calls(engine, net.batch)?;
+    let prepare_seconds = begin.elapsed().as_secs_f64();
+    // A driver may put the compilation off until a shader runs.
+    let first_seconds = clock(|| calls.repeat(1))?;
     row.check = Some(opened.check(engine)?);
 
-    let feeds = opened.feeds(net.batch, opened.size)?;
-    let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    let begin = std::time::Instant::now();
-    let program = opened.program(engine, net.batch, opened.size)?;
-    let prepare_seconds = begin.elapsed().as_secs_f64();
-    let call = || program.run(&inputs).map(drop);
-    let first_seconds = clock(call)?;
-    let timing = steady(repeats, |times| (0..times).try_for_each(|_| call()))?;
-    let kernel_seconds = kernel_seconds(&program, &inputs, repeats)?;
-    row.compile_seconds = Some(pipelines);
+    let count = calls_of_sample(clock(|| calls.repeat(1))?);
+    let (mut samples, mut kernels) = (Vec::with_capacity(repeats), Vec::with_capacity(repeats));
+    for _ in 0..repeats {
+        samples.push(clock(|| calls.repeat(count))? / count as f64);
+        // In turns, so that whatever else the machine does falls on both.
+        kernels.extend(calls.kernel_seconds()?);
+    }
+    let timing = Timing::new(samples, count);
+    kernels.sort_by(f64::total_cmp);
+    let kernel_seconds = (!kernels.is_empty()).then(|| quantile(&kernels, 0.5));
+    row.compile_seconds = Some(pipelines + (first_seconds - timing.median).max(0.0));
     row.call = Some(Call {
         parameters: opened.net.parameters(),
         prepare_seconds,
         first_seconds,
-        dispatches: program.dispatches(),
+        dispatches: calls.program.dispatches(),
         kernel_seconds,
         gap: kernel_seconds.map(|seconds| 1.0 - seconds / timing.median),
     });
     Ok(row.timed(timing, Work::Flops(graph.flops()), roofs))
-}
-
-/// The time that the kernels of a call take by the device's clock, the median of `repeats` calls.
-fn kernel_seconds(program: &Program, inputs: &[(&str, &Tensor)], repeats: usize) -> Result<Option<f64>> {
-    let mut sums = Vec::with_capacity(repeats);
-    for _ in 0..repeats {
-        program.feed(inputs)?;
-        let Some(times) = program.dispatch_times()? else { return Ok(None) };
-        sums.push(times.iter().map(std::time::Duration::as_secs_f64).sum());
-    }
-    sums.sort_by(f64::total_cmp);
-    Ok(Some(quantile(&sums, 0.5)))
 }
 
 #[cfg(test)]

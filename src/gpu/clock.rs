@@ -58,7 +58,7 @@ impl Gpu {
         encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
         encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, bytes);
         self.queue.submit([encoder.finish()]);
-        let instants: Vec<u64> = self.mapped(&staging, |view| bytemuck::pod_collect_to_vec(view))?;
+        let instants: Vec<u64> = self.mapped(&staging, bytemuck::pod_collect_to_vec)?;
         let tick = f64::from(self.queue.get_timestamp_period()) * 1e-9;
         let span = |pair: &[u64]| Duration::from_secs_f64(pair[1].saturating_sub(pair[0]) as f64 * tick);
         Ok(instants.chunks_exact(2).map(span).collect())

@@ -30,7 +30,7 @@ in the same run. Times are medians of the samples; the spread is the distance be
 over the median. A sample is one submission of as many calls as last 0.05 s.
 
 Sizes: matmul MxKxN or one number; conv and norm CxHxW or NxCxHxW; attention TOKENSxCHANNELS or
-TOKENSxCHANNELSxHEAD_DIM; copy MiB.";
+TOKENSxCHANNELSxHEAD_DIM; copy MiB, rounded up to whole rows where tensors live in textures.";
 
 /// Measure the kernels on an adapter, under the roofs of that adapter
 #[derive(Debug, clap::Args)]
@@ -65,7 +65,7 @@ enum Work {
     Matmul,
     /// 3x3 convolutions
     Conv,
-    /// Group normalisations with SiLU
+    /// Group normalisations with an activation
     Norm,
     /// Self-attention
     Attention,
