@@ -25,9 +25,9 @@ Examples:
   downhill bench unet -r 9 --compare base.json
 
 Each case is held against its CPU twin before it is timed; one that is wrong has a row that says so,
-and exit code 6 at the end. What the adapter does not grant is a row with the reason. Roofs are measured
-in the same run. Times are medians of the samples; the spread is the distance between the quartiles
-over the median. A sample is one submission of as many calls as last 0.05 s.
+and exit code 6 at the end. What the adapter does not grant is a row with the reason. The roofs are
+measured in the same run. Times are medians of the samples; the spread is the distance between the
+quartiles over the median. A sample is one submission of as many calls as last 0.05 s.
 
 Sizes: matmul MxKxN or one number; conv and norm CxHxW or NxCxHxW; attention TOKENSxCHANNELS or
 TOKENSxCHANNELSxHEAD_DIM; copy MiB, rounded up to whole rows where tensors live in textures.";
