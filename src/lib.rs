@@ -3,8 +3,9 @@
 //!
 //! The rooms, from the ground up; each uses only rooms below it (see `docs/ARCHITECTURE.md`):
 //! [`error`], [`tensor`], [`noise`] - then [`gpu`], [`checkpoint`], [`report`] - [`kernels`] - [`graph`] - [`nets`] -
-//! [`denoise`] - [`sample`] - [`cli`].
+//! [`denoise`] - [`sample`] - [`bench`] - [`cli`].
 
+pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod denoise;

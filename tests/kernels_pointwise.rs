@@ -6,12 +6,16 @@ mod common;
 use std::f64::consts::TAU;
 
 use common::{assert_padding_is_zero, check, check_within, distance_to_definition, engines, map, numbers, run_device};
+use downhill::gpu::{Call, Region};
 use downhill::kernels::combine::Combine;
 use downhill::kernels::concat::Concat;
 use downhill::kernels::elementwise::{Activate, Add};
+use downhill::kernels::engine::call_words;
+use downhill::kernels::probes::{Chain, Copy};
 use downhill::kernels::resample::{AveragePool, UpsampleNearest};
+use downhill::kernels::shader::MAX_OPERANDS;
 use downhill::kernels::timestep_embedding::{TimestepEmbedding, split_in_three, table};
-use downhill::kernels::{Activation, Engine};
+use downhill::kernels::{Activation, Dispatch, Engine};
 use downhill::tensor::{Shape, TEXEL, pack_nchw, unpack_nchw};
 
 const ACTIVATIONS: [Activation; 4] = [Activation::Silu, Activation::Mish, Activation::Gelu, Activation::Relu];
@@ -267,5 +271,60 @@ fn combine_with_a_clip_does_not_hide_what_is_not_a_number() {
         assert!(y[0].is_nan(), "{y:?}");
         assert_eq!(y[TEXEL + 1], 0.5, "infinity is beyond the clip like any large value");
         assert_padding_is_zero(&y, shape.c, "clip");
+    }
+}
+
+#[test]
+fn probes_agree_with_their_twins() {
+    for engine in engines() {
+        for texels in [1, 65, 1000] {
+            let x = numbers(3, texels * TEXEL);
+            check_within(engine, &Copy { texels }.dispatch(engine.family), &[&x], texels, "copy", 0.0);
+            for (fused, rounds) in [(false, 1), (true, 3)] {
+                let chain = Chain { texels, rounds, fused };
+                let sums = check(engine, &chain.dispatch(engine.family), &[&[0.9, 0.1, 0.0, 0.0]], texels, "chain");
+                // Every chain tends to a / (1 - m) = 1.
+                assert!(sums.iter().all(|sum| (sum - 10.0).abs() < 10.0 * 640.0 * 0.9f32.powi(32 * rounds as i32)));
+            }
+        }
+    }
+}
+
+#[test]
+fn repeated_submissions_and_the_devices_clock_leave_the_answer_alone() {
+    // y = x + y read back as x: each run counts one more.
+    for engine in engines() {
+        let storage = |values: &[f32]| {
+            let storage = engine.gpu.allocate(engine.storage_kind(), values.len() / TEXEL, "x").unwrap();
+            engine.gpu.upload(&storage, 0, values).unwrap();
+            storage
+        };
+        let (one, x, y) = (storage(&[1.0; 40]), storage(&[0.0; 40]), storage(&[0.0; 40]));
+        let add = Add { shape: Shape::new(1, 1, 10, 4), per_image: false, scale: 1.0 }.dispatch(engine.family);
+        let copy = Copy { texels: 10 }.dispatch(engine.family);
+        let pipelines = engine.pipelines(&[&add.shader, &copy.shader]).unwrap();
+        let call = |at: usize, dispatch: &Dispatch, operands| Call {
+            pipeline: &pipelines[at],
+            words: call_words([0; MAX_OPERANDS], [0; 3], &dispatch.params),
+            operands,
+            grid: dispatch.grid,
+            flops: 0,
+            label: "count",
+        };
+        let calls = [call(0, &add, vec![&x, &one, &y]), call(1, &copy, vec![&y, &x])];
+        let recording = engine.gpu.record(&calls).unwrap();
+        engine.gpu.submit_repeated(&recording, 300).unwrap();
+        if let Some(times) = engine.gpu.dispatch_times(&recording).unwrap() {
+            assert_eq!(times.len(), recording.dispatches());
+            assert!(times.iter().all(|time| time.as_secs_f64() < 10.0));
+        } else {
+            engine.gpu.submit(&recording).unwrap();
+        }
+        engine.gpu.submit_repeated(&recording, 0).unwrap();
+        let read = |storage| engine.gpu.download(&[Region { storage, first: 0, texels: 10 }]).unwrap().remove(0);
+        assert_eq!(read(&x), [301.0; 40]);
+        let other = storage(&[0.0; 40]);
+        engine.gpu.copy(&x, &other, 2).unwrap();
+        assert_eq!(read(&other), [301.0; 40]);
     }
 }

@@ -5,6 +5,7 @@
 //! what clap itself refuses is a usage error (2).
 
 mod args;
+mod bench;
 mod completions;
 mod denoise;
 mod device;
@@ -56,6 +57,7 @@ enum Command {
     Devices(devices::Args),
     Info(info::Args),
     Selftest(selftest::Args),
+    Bench(bench::Args),
     Completions(completions::Args),
 }
 
@@ -85,6 +87,7 @@ fn run(command: Command, global: &Global, console: Console) -> Result<()> {
         Command::Sample(_) => ("sample", &["adapter", "json", "checked", "family"]),
         Command::Denoise(_) => ("denoise", &["adapter", "json", "checked", "family"]),
         Command::Selftest(_) => ("selftest", &["adapter", "json", "checked", "family"]),
+        Command::Bench(_) => ("bench", &["adapter", "json", "checked", "family"]),
         Command::Info(_) => ("info", &["adapter", "json", "family"]),
         Command::Devices(_) => ("devices", &["adapter", "json"]),
         Command::Completions(_) => ("completions", &[]),
@@ -99,6 +102,7 @@ fn run(command: Command, global: &Global, console: Console) -> Result<()> {
         Command::Devices(args) => devices::run(&args, global),
         Command::Info(args) => info::run(&args, global),
         Command::Selftest(args) => selftest::run(&args, global, console),
+        Command::Bench(args) => bench::run(&args, global, console),
         Command::Completions(args) => completions::run(&args),
     }
 }

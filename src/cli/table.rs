@@ -2,11 +2,20 @@
 
 /// Rows with their columns at the same place.
 pub fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
+    let trimmed = |line: &str| line.trim_end().to_owned() + "\n";
+    aligned_cells(rows, "  ").lines().map(trimmed).collect()
+}
+
+/// As [`aligned`], with something of one's own between the columns, and the last column filled up too.
+pub fn aligned_cells<R: AsRef<[String]>>(rows: &[R], between: &str) -> String {
+    let columns = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
+    let length = |row: &R, column: usize| row.as_ref().get(column).map_or(0, |cell| cell.chars().count());
     let widths: Vec<usize> =
-        (0..N).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
-    let line = |row: &[String; N]| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        cells.join("  ").trim_end().to_owned() + "\n"
+        (0..columns).map(|column| rows.iter().map(|row| length(row, column)).max().unwrap_or(0)).collect();
+    let line = |row: &R| {
+        let cells: Vec<String> =
+            row.as_ref().iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        cells.join(between) + "\n"
     };
     rows.iter().map(line).collect()
 }

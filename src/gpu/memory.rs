@@ -191,6 +191,25 @@ impl Gpu {
         }
     }
 
+    /// Copies all of `from` to `to`, of the same kind and size, `times` over by the encoder alone; returns when submitted.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device fails.
+    pub fn copy(&self, from: &Storage, to: &Storage, times: usize) -> Result<()> {
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        for _ in 0..times {
+            match (&from.backing, &to.backing) {
+                (Backing::Buffer(from), Backing::Buffer(to)) => encoder.copy_buffer_to_buffer(from, 0, to, 0, None),
+                (Backing::Texture { texture: from, .. }, Backing::Texture { texture: to, .. }) => {
+                    encoder.copy_texture_to_texture(from.as_image_copy(), to.as_image_copy(), from.size());
+                }
+                _ => return Err(Error::Device { what: "a copy between two kinds of storage".into(), hint: None }),
+            }
+        }
+        self.queue.submit([encoder.finish()]);
+        self.check()
+    }
+
     /// Reads regions back, each as its texels' floats; waits for everything submitted before.
     ///
     /// # Errors
@@ -213,6 +232,25 @@ impl Gpu {
             offset += span.bytes;
         }
         self.queue.submit([encoder.finish()]);
+        self.mapped(&staging, |view| {
+            let mut offset = 0;
+            regions
+                .iter()
+                .zip(&spans)
+                .map(|(region, span)| {
+                    let start = (offset + span.skip) as usize;
+                    offset += span.bytes;
+                    bytemuck::pod_collect_to_vec(&view[start..start + region.texels * TEXEL_BYTES as usize])
+                })
+                .collect()
+        })
+    }
+
+    /// Waits for the device and looks at a buffer that the host may read.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub(super) fn mapped<T>(&self, staging: &wgpu::Buffer, look: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let (sender, receiver) = std::sync::mpsc::channel();
         staging.map_async(wgpu::MapMode::Read, .., move |mapped| {
             let _ = sender.send(mapped);
@@ -222,16 +260,7 @@ impl Gpu {
         let mapped = receiver.recv().map_err(|error| failed(error.to_string()))?;
         mapped.map_err(|error| failed(error.to_string()))?;
         let view = staging.get_mapped_range(..).map_err(|error| failed(error.to_string()))?;
-        let mut offset = 0;
-        Ok(regions
-            .iter()
-            .zip(&spans)
-            .map(|(region, span)| {
-                let start = (offset + span.skip) as usize;
-                offset += span.bytes;
-                bytemuck::pod_collect_to_vec(&view[start..start + region.texels * TEXEL_BYTES as usize])
-            })
-            .collect())
+        Ok(look(&view))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Above it, a tensor is a range of texels in a [`Storage`], a computation a list of [`Call`]s.
 
 mod adapter;
+mod clock;
 mod device;
 mod memory;
 mod pipeline;
@@ -14,3 +15,15 @@ pub use device::{Gpu, Options};
 pub use memory::{Region, Storage, StorageKind, row_texels};
 pub use pipeline::{Binding, Pipeline, PipelineSource};
 pub use recording::{Call, Recording};
+
+/// The release of wgpu that this program is built with.
+pub const WGPU_VERSION: &str = "30.0.1";
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_release_of_wgpu_is_the_locked_one() {
+        let locked = format!("name = \"wgpu\"\nversion = \"{}\"\n", super::WGPU_VERSION);
+        assert!(include_str!("../../Cargo.lock").contains(&locked));
+    }
+}

@@ -30,16 +30,34 @@ pub struct Call<'a> {
     pub label: &'a str,
 }
 
-struct Step {
+pub(super) struct Step {
     pipeline: wgpu::ComputePipeline,
     group: wgpu::BindGroup,
     grid: [u32; 3],
     flops: u64,
 }
 
+impl Step {
+    /// Adds the dispatch to a pass.
+    pub(super) fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        let [x, y, z] = self.grid;
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
 /// Dispatches ready to be submitted again and again.
 pub struct Recording {
-    steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
+}
+
+impl Recording {
+    /// Dispatches of one submission.
+    #[must_use]
+    pub fn dispatches(&self) -> usize {
+        self.steps.len()
+    }
 }
 
 impl Gpu {
@@ -111,8 +129,17 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`] with the first thing that went wrong.
     pub fn submit(&self, recording: &Recording) -> Result<()> {
+        self.submit_repeated(recording, 1)
+    }
+
+    /// Submits a recording `times` over, one after the other in as few submissions as may be; returns as [`Gpu::submit`].
+    ///
+    /// # Errors
+    /// As [`Gpu::submit`].
+    pub fn submit_repeated(&self, recording: &Recording, times: usize) -> Result<()> {
         let mut in_flight = std::collections::VecDeque::new();
-        let mut rest = recording.steps.as_slice();
+        let steps: Vec<&Step> = (0..times).flat_map(|_| &recording.steps).collect();
+        let mut rest = steps.as_slice();
         while !rest.is_empty() {
             let mut flops = 0;
             let many = rest.iter().take_while(|step| {
@@ -121,7 +148,7 @@ impl Gpu {
                 fits
             });
             let (now, later) = rest.split_at(many.count());
-            in_flight.push_back(self.submit_steps(now));
+            in_flight.push_back(self.submit_steps(now.iter().copied()));
             if in_flight.len() > IN_FLIGHT {
                 let oldest = in_flight.pop_front();
                 self.poll(wgpu::PollType::Wait { submission_index: oldest, timeout: None })?;
@@ -136,7 +163,7 @@ impl Gpu {
     /// # Errors
     /// As [`Self::submit`].
     pub fn submit_range(&self, recording: &Recording, range: std::ops::Range<usize>) -> Result<()> {
-        self.submit_steps(&recording.steps[range]);
+        self.submit_steps(recording.steps[range].iter());
         self.check()
     }
 
@@ -151,23 +178,18 @@ impl Gpu {
             .iter()
             .map(|step| {
                 let begin = Instant::now();
-                self.submit_steps(std::slice::from_ref(step));
+                self.submit_steps(std::iter::once(step));
                 self.wait()?;
                 Ok(begin.elapsed())
             })
             .collect()
     }
 
-    fn submit_steps(&self, steps: &[Step]) -> wgpu::SubmissionIndex {
+    fn submit_steps<'s>(&self, steps: impl Iterator<Item = &'s Step>) -> wgpu::SubmissionIndex {
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for step in steps {
-                pass.set_pipeline(&step.pipeline);
-                pass.set_bind_group(0, &step.group, &[]);
-                let [x, y, z] = step.grid;
-                pass.dispatch_workgroups(x, y, z);
-            }
+            steps.for_each(|step| step.encode(&mut pass));
         }
         self.queue.submit([encoder.finish()])
     }

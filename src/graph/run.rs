@@ -4,15 +4,15 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::WeightAccess;
-use super::lower::{Operand, Step};
+use super::lower::Operand;
 use super::op::Graph;
 use super::plan::{Aliasing, Plan};
 use super::weights::packed;
 use crate::error::{Error, Result};
 use crate::gpu::{Call, Recording, Region, Storage};
-use crate::kernels::Engine;
 use crate::kernels::engine::call_words;
 use crate::kernels::shader::MAX_OPERANDS;
+use crate::kernels::{Dispatch, Engine};
 use crate::tensor::{Shape, TEXEL, Tensor, pack_nchw, unpack_nchw};
 
 /// A graph ready to be called.
@@ -67,7 +67,7 @@ impl<'e> Program<'e> {
                 operands.push(storage);
             }
             operands.push(&slots[plan.slot_of[step.write.0]]);
-            let parts = split_grid(step);
+            let parts = split_grid(&step.dispatch, step.flops);
             call_ranges.push(calls.len()..calls.len() + parts.len());
             calls.extend(parts.iter().map(|(origin, grid)| Call {
                 pipeline,
@@ -92,6 +92,14 @@ impl<'e> Program<'e> {
     pub fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
         self.feed(inputs)?;
         self.engine.gpu.submit(&self.recording)?;
+        self.read()
+    }
+
+    /// Reads back the outputs of the last run in their order, NCHW.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device fails.
+    pub fn read(&self) -> Result<Vec<Tensor>> {
         let regions: Vec<_> = self
             .plan
             .outputs
@@ -111,7 +119,39 @@ impl<'e> Program<'e> {
             .collect())
     }
 
-    fn feed(&self, inputs: &[(&str, &Tensor)]) -> Result<()> {
+    /// Runs the graph `times` over on whatever its inputs hold, and waits: for measurement, where feeding and reading
+    /// back do not count. Only a plan without [`Aliasing::ByLiveness`] keeps its inputs from one time to the next.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device fails.
+    pub fn repeat(&self, times: usize) -> Result<()> {
+        self.engine.gpu.submit_repeated(&self.recording, times)?;
+        self.engine.gpu.wait()
+    }
+
+    /// Runs once on whatever the inputs hold, and answers what each dispatch takes by the device's own clock; `None` where
+    /// it has none.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device fails.
+    pub fn dispatch_times(&self) -> Result<Option<Vec<Duration>>> {
+        self.engine.gpu.dispatch_times(&self.recording)
+    }
+
+    /// Dispatches of a run; a long step takes several.
+    #[must_use]
+    pub fn dispatches(&self) -> usize {
+        self.recording.dispatches()
+    }
+
+    /// Uploads NCHW inputs, given by name.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device fails.
+    ///
+    /// # Panics
+    /// As [`Program::run`].
+    pub fn feed(&self, inputs: &[(&str, &Tensor)]) -> Result<()> {
         for port in &self.plan.inputs {
             let found = inputs.iter().find(|(name, _)| *name == port.name);
             let (_, tensor) = found.unwrap_or_else(|| panic!("input `{}` is not fed", port.name));
@@ -174,13 +214,13 @@ impl<'e> Program<'e> {
 /// Windows resets a device after two seconds.
 const DISPATCH_FLOPS: u64 = 20_000_000_000;
 
-/// The parts (first workgroup, workgroups) of a step's grid, cut along its longest dimension where the step is too long
-/// for one dispatch.
-fn split_grid(step: &Step) -> Vec<([u32; 3], [u32; 3])> {
-    let grid = step.dispatch.grid;
+/// The parts (first workgroup, workgroups) of a dispatch's grid, cut along its longest dimension where its `flops` are too
+/// many for one dispatch.
+pub(crate) fn split_grid(dispatch: &Dispatch, flops: u64) -> Vec<([u32; 3], [u32; 3])> {
+    let grid = dispatch.grid;
     let axis = (0..3).max_by_key(|axis| grid[*axis]).unwrap_or(0);
-    let wanted = step.flops.div_ceil(DISPATCH_FLOPS).clamp(1, u64::from(grid[axis].max(1))) as u32;
-    if wanted == 1 || !step.dispatch.shader.kernel.splits() {
+    let wanted = flops.div_ceil(DISPATCH_FLOPS).clamp(1, u64::from(grid[axis].max(1))) as u32;
+    if wanted == 1 || !dispatch.shader.kernel.splits() {
         return vec![([0; 3], grid)];
     }
     let share = grid[axis] / wanted;
@@ -243,7 +283,6 @@ fn upload_weights(engine: &Engine, plan: &Plan, fetch: &WeightAccess) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::lower::BufferId;
     use crate::kernels::Family;
     use crate::kernels::matmul::MatMul;
 
@@ -253,9 +292,7 @@ mod tests {
         for family in [Family::Tile, Family::Lanes { width: 8 }] {
             let dispatch = product.dispatch(family);
             let grid = dispatch.grid;
-            let step =
-                Step { label: String::new(), dispatch, reads: vec![], write: BufferId(0), flops: product.flops() };
-            let parts = split_grid(&step);
+            let parts = split_grid(&dispatch, product.flops());
             assert!(parts.len() as u64 >= product.flops().div_ceil(DISPATCH_FLOPS));
             let axis = (0..3).max_by_key(|axis| grid[*axis]).unwrap();
             let mut next = 0;
@@ -264,8 +301,7 @@ mod tests {
                 next += part[axis];
             }
             assert_eq!(next, grid[axis]);
-            let short = Step { flops: 1, ..step };
-            assert_eq!(split_grid(&short), [([0; 3], grid)]);
+            assert_eq!(split_grid(&dispatch, 1), [([0; 3], grid)]);
         }
     }
 }

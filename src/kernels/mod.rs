@@ -13,6 +13,7 @@ pub mod engine;
 pub mod epilogue;
 pub mod group_norm;
 pub mod matmul;
+pub mod probes;
 pub mod resample;
 pub mod selftest;
 pub mod shader;
@@ -106,6 +107,8 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         timestep_embedding::TimestepEmbedding::variants,
         combine::Combine::variants,
         selftest::variants,
+        probes::Chain::variants,
+        probes::Copy::variants,
     ]
     .into_iter()
     .flat_map(|variants: fn(Family) -> Vec<Shader>| variants(family))

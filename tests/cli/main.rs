@@ -1,6 +1,7 @@
 //! The program from outside: what it prints, what it writes, how it exits.
 
 mod bad;
+mod bench;
 mod denoise;
 mod help;
 mod sample;

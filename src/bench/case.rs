@@ -1,0 +1,288 @@
+//! The cases of a benchmark: what is measured when nothing is said, and what is asked for by size.
+
+use std::fmt::{self, Display, Formatter};
+use std::str::FromStr;
+
+use super::maps::{EncoderCopy, attention, kernel_copy, norm};
+use super::problem::Problem;
+use super::products::{conv, with_data, with_weights};
+use super::sizes::{AttentionSize, CopySize, MapSize, ProductSize};
+use super::unet::Net;
+use crate::error::{Error, Result};
+use crate::gpu::row_texels;
+use crate::kernels::Engine;
+use crate::tensor::TEXEL;
+
+/// A kind of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suite {
+    /// Matrix products.
+    Matmul,
+    /// 3 x 3 convolutions.
+    Conv,
+    /// Group normalisations.
+    Norm,
+    /// Self-attention.
+    Attention,
+    /// Copies.
+    Copy,
+    /// Calls of whole networks.
+    Unet,
+}
+
+impl Suite {
+    /// All of them, in the order of their tables.
+    pub const ALL: [Self; 6] = [Self::Matmul, Self::Conv, Self::Norm, Self::Attention, Self::Copy, Self::Unet];
+
+    /// As it is typed.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Matmul => "matmul",
+            Self::Conv => "conv",
+            Self::Norm => "norm",
+            Self::Attention => "attention",
+            Self::Copy => "copy",
+            Self::Unet => "unet",
+        }
+    }
+}
+
+/// The second operand of a matrix product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Second {
+    /// Weights, packed for the kernel beforehand.
+    Weights,
+    /// Data, as it comes.
+    Data,
+}
+
+/// Who copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copier {
+    /// A kernel.
+    Kernel,
+    /// The command encoder.
+    Encoder,
+}
+
+/// One thing to be measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Case {
+    /// Kernels on data.
+    Kernels(Operation),
+    /// A call of a network.
+    Call(Net),
+}
+
+/// What kernels are measured at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Operation {
+    /// A matrix product.
+    Product(ProductSize, Second),
+    /// A 3 x 3 convolution.
+    Conv(MapSize),
+    /// A group normalisation with `SiLU`.
+    Norm(MapSize),
+    /// A self-attention.
+    Attention(AttentionSize),
+    /// A copy.
+    Copy(CopySize, Copier),
+}
+
+impl Case {
+    /// What `suite` measures when no sizes are given.
+    #[must_use]
+    pub fn usual(suite: Suite) -> Vec<Self> {
+        let product = |rows, k, columns| ProductSize { rows, k, columns };
+        let map = |images, channels, side| MapSize { images, channels, height: side, width: side };
+        let maps = [map(1, 128, 32), map(1, 256, 16), map(1, 512, 8), map(1, 64, 64)];
+        let attention = |tokens, channels, head_dim| AttentionSize { tokens, channels, head_dim };
+        match suite {
+            Suite::Matmul => {
+                let sizes = [product(768, 768, 768), product(1024, 1024, 1024), product(256, 256, 768)];
+                sizes.into_iter().flat_map(both_seconds).collect()
+            }
+            Suite::Conv => {
+                let sizes = maps.into_iter().chain([map(8, 256, 16), map(8, 512, 8)]);
+                sizes.map(|size| Self::Kernels(Operation::Conv(size))).collect()
+            }
+            Suite::Norm => {
+                let sizes = maps.into_iter().chain([map(8, 128, 32)]);
+                sizes.map(|size| Self::Kernels(Operation::Norm(size))).collect()
+            }
+            Suite::Attention => {
+                let sizes = [attention(256, 256, 256), attention(64, 512, 512), attention(1024, 256, 32)];
+                sizes.into_iter().map(|size| Self::Kernels(Operation::Attention(size))).collect()
+            }
+            Suite::Copy => {
+                let sizes = [1.0, 16.0, 64.0].map(|mebibytes| CopySize { mebibytes });
+                sizes.into_iter().flat_map(both_copiers).collect()
+            }
+            Suite::Unet => Net::USUAL.into_iter().map(Self::Call).collect(),
+        }
+    }
+
+    /// The cases of `suite` at `sizes`, with commas between them.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming what is no size.
+    pub fn of_sizes(suite: Suite, sizes: &str) -> Result<Vec<Self>> {
+        fn each<S: FromStr<Err = String>>(sizes: &str, cases: impl Fn(S) -> Vec<Case>) -> Result<Vec<Case>> {
+            let refused = |what| Error::usage(format!("`--sizes` {what}"), "sizes stand with commas between them");
+            let parsed: Vec<S> =
+                sizes.split(',').map(|size| size.trim().parse().map_err(refused)).collect::<Result<_>>()?;
+            Ok(parsed.into_iter().flat_map(cases).collect())
+        }
+        match suite {
+            Suite::Matmul => each(sizes, both_seconds),
+            Suite::Conv => each(sizes, |size| vec![Self::Kernels(Operation::Conv(size))]),
+            Suite::Norm => each(sizes, |size| vec![Self::Kernels(Operation::Norm(size))]),
+            Suite::Attention => each(sizes, |size| vec![Self::Kernels(Operation::Attention(size))]),
+            Suite::Copy => each(sizes, both_copiers),
+            Suite::Unet => Err(Error::usage(
+                "`--sizes` has no meaning for networks",
+                "leave out `--sizes`, or name one of `matmul`, `conv`, `norm`, `attention`, `copy`",
+            )),
+        }
+    }
+
+    /// The kind of work it is.
+    #[must_use]
+    pub fn suite(&self) -> Suite {
+        match self {
+            Self::Kernels(Operation::Product(..)) => Suite::Matmul,
+            Self::Kernels(Operation::Conv(_)) => Suite::Conv,
+            Self::Kernels(Operation::Norm(_)) => Suite::Norm,
+            Self::Kernels(Operation::Attention(_)) => Suite::Attention,
+            Self::Kernels(Operation::Copy(..)) => Suite::Copy,
+            Self::Call(_) => Suite::Unet,
+        }
+    }
+}
+
+impl Operation {
+    /// Texels of the largest array on the device, so that what fits nowhere is not made on the host either.
+    fn largest_texels(&self) -> usize {
+        let texels = |channels: usize| channels.div_ceil(TEXEL);
+        match *self {
+            Self::Product(ProductSize { rows, k, columns }, _) => {
+                let matrices = [rows * texels(k), k * texels(columns), rows * texels(columns)];
+                matrices.into_iter().fold(0, usize::max)
+            }
+            Self::Conv(MapSize { images, channels, height, width }) => {
+                (images * height * width * texels(channels)).max(9 * channels * texels(channels))
+            }
+            Self::Norm(MapSize { images, channels, height, width }) => images * height * width * texels(channels),
+            Self::Attention(AttentionSize { tokens, channels, head_dim }) => {
+                (tokens * 3 * texels(channels)).max(channels / head_dim * tokens * texels(tokens))
+            }
+            Self::Copy(size, _) => copy_texels(size),
+        }
+    }
+
+    /// The work on the host, ready for an engine.
+    ///
+    /// # Errors
+    /// [`Error::OverLimit`] when an array is larger than the device grants.
+    pub fn problem(&self, engine: &Engine) -> Result<Box<dyn Problem>> {
+        let (kind, family) = (engine.storage_kind(), engine.family);
+        let (limit, limit_name) = engine.gpu.max_texels(kind);
+        if self.largest_texels() > limit {
+            let bytes = |texels: usize| (texels * TEXEL * size_of::<f32>()) as u64;
+            return Err(Error::OverLimit {
+                tensor: self.to_string(),
+                bytes: bytes(self.largest_texels()),
+                limit_name,
+                limit: bytes(limit),
+                hint: "give a smaller `--sizes`".into(),
+            });
+        }
+        Ok(match *self {
+            Self::Product(size, Second::Weights) => Box::new(with_weights(size)),
+            Self::Product(size, Second::Data) => Box::new(with_data(size, family)),
+            Self::Conv(size) => Box::new(conv(size)),
+            Self::Norm(size) => Box::new(norm(size)),
+            Self::Attention(size) => Box::new(attention(size)),
+            // The encoder copies whole rows of a texture: let the kernel do the same.
+            Self::Copy(size, Copier::Kernel) => Box::new(kernel_copy(row_texels(kind, copy_texels(size)), family)),
+            Self::Copy(size, Copier::Encoder) => Box::new(EncoderCopy { texels: row_texels(kind, copy_texels(size)) }),
+        })
+    }
+}
+
+fn both_seconds(size: ProductSize) -> Vec<Case> {
+    [Second::Weights, Second::Data].map(|second| Case::Kernels(Operation::Product(size, second))).to_vec()
+}
+
+fn both_copiers(size: CopySize) -> Vec<Case> {
+    [Copier::Kernel, Copier::Encoder].map(|copier| Case::Kernels(Operation::Copy(size, copier))).to_vec()
+}
+
+fn copy_texels(size: CopySize) -> usize {
+    ((size.mebibytes * f64::from(1 << 20)) as usize / (TEXEL * size_of::<f32>())).max(1)
+}
+
+impl Display for Case {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernels(operation) => operation.fmt(f),
+            Self::Call(net) => net.fmt(f),
+        }
+    }
+}
+
+impl Display for Operation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Product(size, Second::Weights) => write!(f, "{size} weights"),
+            Self::Product(size, Second::Data) => write!(f, "{size} data"),
+            Self::Conv(size) => write!(f, "{size} 3x3"),
+            Self::Norm(size) => size.fmt(f),
+            Self::Attention(size) => size.fmt(f),
+            Self::Copy(size, Copier::Kernel) => write!(f, "{size} by a kernel"),
+            Self::Copy(size, Copier::Encoder) => write!(f, "{size} by the encoder"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_become_cases() {
+        let names =
+            |suite, sizes| Case::of_sizes(suite, sizes).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(names(Suite::Matmul, "8"), ["8x8x8 weights", "8x8x8 data"]);
+        assert_eq!(names(Suite::Conv, "8x4x4, 2x8x4x4"), ["1x8x4x4 3x3", "2x8x4x4 3x3"]);
+        assert_eq!(names(Suite::Copy, "1"), ["1 MiB by a kernel", "1 MiB by the encoder"]);
+        let refused = Case::of_sizes(Suite::Conv, "8x4x4,8").unwrap_err();
+        assert_eq!((refused.exit_code(), refused.to_string().contains("`8`")), (2, true));
+        assert_eq!(Case::of_sizes(Suite::Unet, "1").unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn usual_cases_have_names_of_their_own() {
+        for suite in Suite::ALL {
+            let cases = Case::usual(suite);
+            assert!(cases.len() > 2);
+            for (at, case) in cases.iter().enumerate() {
+                assert_eq!(case.suite(), suite);
+                assert!(cases[..at].iter().all(|other| other.to_string() != case.to_string()), "{case}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_array_is_found() {
+        let texels = |suite, sizes| match Case::of_sizes(suite, sizes).unwrap()[0] {
+            Case::Kernels(operation) => operation.largest_texels(),
+            Case::Call(_) => unreachable!("networks have no sizes"),
+        };
+        assert_eq!(texels(Suite::Matmul, "2x100x8"), 200);
+        assert_eq!(texels(Suite::Conv, "512x8x8"), 9 * 512 * 128);
+        assert_eq!(texels(Suite::Attention, "1024x256x32"), 8 * 1024 * 256);
+        assert_eq!(texels(Suite::Copy, "1"), 65_536);
+    }
+}

@@ -1,0 +1,123 @@
+//! A case from its check to its figures.
+
+use std::time::Instant;
+
+use super::problem::{Expected, Problem};
+use super::report::{Check, Roofs, Row};
+use super::statistics::Timing;
+use crate::error::{Error, Result};
+use crate::kernels::{Engine, Shader};
+
+/// How far device and twin may be apart, max |a - b| / max |b|: a third of the budget of a whole network.
+pub const TOLERANCE: f64 = 1e-4;
+
+/// Seconds that a sample lasts at least: calls are repeated within a submission until they do, so that the submission
+/// itself does not count.
+const SAMPLE_SECONDS: f64 = 0.05;
+
+/// Most calls of a sample.
+const MOST_CALLS: f64 = 2000.0;
+
+/// Seconds of `work`.
+pub fn clock(work: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let begin = Instant::now();
+    work()?;
+    Ok(begin.elapsed().as_secs_f64())
+}
+
+/// Calls of a sample, where one takes `once` seconds.
+pub fn calls_of_sample(once: f64) -> usize {
+    (SAMPLE_SECONDS / once.max(f64::MIN_POSITIVE)).ceil().clamp(1.0, MOST_CALLS) as usize
+}
+
+/// Times `calls`, which runs a call so many times: `repeats` samples of at least [`SAMPLE_SECONDS`] each. It has been
+/// warmed up before.
+pub fn steady(repeats: usize, mut calls: impl FnMut(usize) -> Result<()>) -> Result<Timing> {
+    let count = calls_of_sample(clock(|| calls(1))?);
+    let samples =
+        (0..repeats.max(1)).map(|_| Ok(clock(|| calls(count))? / count as f64)).collect::<Result<Vec<_>>>()?;
+    Ok(Timing::new(samples, count))
+}
+
+/// Compiles what is not compiled yet; answers the seconds.
+pub fn compile(engine: &Engine, shaders: &[Shader]) -> Result<f64> {
+    clock(|| engine.pipelines(&shaders.iter().collect::<Vec<_>>()).map(drop))
+}
+
+/// Holds a part of an answer against what it must be.
+///
+/// # Errors
+/// [`Error::Device`] when they are further apart than [`TOLERANCE`], or are no numbers.
+pub fn check(answer: &[f32], expected: &Expected) -> Result<Check> {
+    let Expected { places, values, part } = expected;
+    let largest = values.iter().fold(0.0f64, |most, value| most.max(f64::from(value.abs())));
+    let mut apart = 0.0f64;
+    for (place, value) in places.iter().zip(values) {
+        let found = answer.get(*place).copied().unwrap_or(f32::NAN);
+        let distance = f64::from((found - value).abs());
+        apart = if distance.is_finite() { apart.max(distance) } else { f64::INFINITY };
+    }
+    let error = apart / largest.max(f64::from(f32::MIN_POSITIVE));
+    if error <= TOLERANCE {
+        return Ok(Check { error, part: part.clone() });
+    }
+    Err(Error::Device {
+        what: format!("it is {error:.1e} from its CPU twin, over {TOLERANCE:.0e} ({part})"),
+        hint: Some("see `downhill selftest`; choose another adapter with `--adapter`".into()),
+    })
+}
+
+/// A problem's row: compiled, run, checked, then timed.
+///
+/// # Errors
+/// Those of the problem and of the device, and of [`check`].
+pub fn measure(engine: &Engine, row: Row, problem: &dyn Problem, roofs: &Roofs, repeats: usize) -> Result<Row> {
+    let mut row = row;
+    let shaders = problem.shaders(engine);
+    row.kernels = shaders.iter().map(ToString::to_string).collect();
+    let pipelines = compile(engine, &shaders)?;
+    let job = problem.prepare(engine)?;
+    // A driver may put the compilation off until a shader runs.
+    let first = clock(|| job.repeat(1))?;
+    row.check = Some(check(&job.answer()?, &problem.expected(engine.family)?)?);
+    let timing = steady(repeats, |times| job.repeat(times))?;
+    row.compile_seconds = Some(pipelines + (first - timing.median).max(0.0));
+    Ok(row.timed(timing, problem.work(), roofs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expected(values: &[f32]) -> Expected {
+        Expected { places: vec![2, 0], values: values.to_vec(), part: "two of three".to_owned() }
+    }
+
+    #[test]
+    fn a_wrong_answer_is_no_measurement() {
+        let answer = [1.0, f32::NAN, -2.0];
+        let sound = check(&answer, &expected(&[-2.0, 1.0])).unwrap();
+        assert_eq!((sound.error, sound.part.as_str()), (0.0, "two of three"));
+        let near = check(&answer, &expected(&[-2.0, 1.000_1])).unwrap();
+        assert!((4e-5..6e-5).contains(&near.error));
+        for values in [[-2.0, 1.001], [f32::NAN, 1.0], [-2.0, f32::INFINITY]] {
+            let error = check(&answer, &expected(&values)).unwrap_err();
+            assert!(error.to_string().contains("two of three"), "{error}");
+        }
+        let missing = Expected { places: vec![3], values: vec![0.0], part: String::new() };
+        check(&answer, &missing).unwrap_err();
+    }
+
+    #[test]
+    fn short_calls_are_repeated_within_a_sample() {
+        let mut asked = Vec::new();
+        let timing = steady(3, |times| {
+            asked.push(times);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(asked[0], 1);
+        assert_eq!(asked[1..], [timing.calls; 3]);
+        assert!(timing.calls > 1 && timing.samples.len() == 3);
+    }
+}

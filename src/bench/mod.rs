@@ -1,0 +1,64 @@
+//! Benchmarks: each case is right before it is timed, and stands under the roofs measured in the same run.
+//!
+//! [`case::Case`] says what is measured, [`problem::Problem`] what that is on the host, [`measure`] checks it against the
+//! CPU twins and times it, [`report::Findings`] is what came of it.
+//!
+//! Kernels are measured as the networks run them: a case is a graph, planned and lowered like any other, wherever there
+//! is an operation for it. A sample is one submission of as many calls as last a twentieth of a second.
+
+pub mod case;
+mod maps;
+pub mod measure;
+pub mod problem;
+mod products;
+pub mod report;
+pub mod roofs;
+pub mod sizes;
+pub mod statistics;
+pub mod unet;
+
+use std::time::SystemTime;
+
+use crate::error::Result;
+use crate::gpu::WGPU_VERSION;
+use crate::kernels::{Engine, Family};
+use case::Case;
+use report::{Findings, Roofs, Row};
+
+/// Measures the roofs, then `cases`, with `repeats` samples each; `done` is told of each row.
+#[must_use]
+pub fn run(engine: &Engine, cases: &[Case], repeats: usize, mut done: impl FnMut()) -> Findings {
+    let (mut rows, roofs) = roofs::measure_roofs(engine, repeats, &mut done);
+    for case in cases {
+        let row = Row::new(case.suite().name(), case);
+        rows.push(one(engine, row.clone(), case, &roofs, repeats).unwrap_or_else(|error| row.ended(&error)));
+        done();
+    }
+    let adapter = &engine.gpu.adapter;
+    Findings {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        wgpu: WGPU_VERSION.to_owned(),
+        date: today(),
+        adapter: format!("{} ({} on {})", adapter.name, adapter.kind, adapter.backend),
+        driver: adapter.driver.clone(),
+        family: match engine.family {
+            Family::Tile => "tile".to_owned(),
+            Family::Lanes { width } => format!("lanes, {width} wide"),
+        },
+        repeats,
+        roofs,
+        rows,
+    }
+}
+
+fn one(engine: &Engine, row: Row, case: &Case, roofs: &Roofs, repeats: usize) -> Result<Row> {
+    match case {
+        Case::Call(net) => unet::measure_call(engine, row, *net, roofs, repeats),
+        Case::Kernels(operation) => measure::measure(engine, row, operation.problem(engine)?.as_ref(), roofs, repeats),
+    }
+}
+
+/// The day in UTC, as `2026-11-22`.
+fn today() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string().chars().take(10).collect()
+}

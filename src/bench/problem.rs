@@ -1,0 +1,280 @@
+//! A piece of work to be measured: how it runs on a device, and what of it the host computes to check it.
+
+use crate::error::Result;
+use crate::gpu::{Call, Recording, Region, Storage};
+use crate::graph::op::{Graph, WeightSource};
+use crate::graph::run::split_grid;
+use crate::graph::{Aliasing, Plan, Program, host};
+use crate::kernels::engine::call_words;
+use crate::kernels::shader::MAX_OPERANDS;
+use crate::kernels::{Dispatch, Engine, Family, Shader};
+use crate::noise::philox;
+use crate::tensor::{TEXEL, Tensor};
+
+/// Floating-point operations that the host may spend on a check: about a second of a CPU twin.
+pub const CHECK_FLOPS: u64 = 300_000_000;
+
+/// What a call amounts to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Floating-point operations, held against the arithmetic of the device.
+    Flops(u64),
+    /// Bytes that have to be read and written at the least, held against its memory.
+    Bytes(u64),
+    /// Neither: a latency.
+    Nothing,
+}
+
+/// What some places of an answer must hold.
+pub struct Expected {
+    /// Indices into the answer.
+    pub places: Vec<usize>,
+    /// What the CPU twin has there.
+    pub values: Vec<f32>,
+    /// Which part of the answer it is, in words.
+    pub part: String,
+}
+
+/// Work ready to be run on a device.
+pub trait Job {
+    /// Runs it `times` over, and waits.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`].
+    fn repeat(&self, times: usize) -> Result<()>;
+
+    /// What the last run wrote.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`].
+    fn answer(&self) -> Result<Vec<f32>>;
+}
+
+/// Work, on the host so far.
+pub trait Problem {
+    /// What a call amounts to.
+    fn work(&self) -> Work;
+
+    /// The shaders it runs, each once.
+    fn shaders(&self, engine: &Engine) -> Vec<Shader>;
+
+    /// Makes it ready on a device.
+    ///
+    /// # Errors
+    /// What the device says: [`crate::Error::OverLimit`], [`crate::Error::OutOfMemory`], [`crate::Error::Device`].
+    fn prepare<'e>(&self, engine: &'e Engine) -> Result<Box<dyn Job + 'e>>;
+
+    /// A part of the answer by the CPU twins, as large as [`CHECK_FLOPS`] allow.
+    ///
+    /// # Errors
+    /// None that a sound problem meets.
+    fn expected(&self, family: Family) -> Result<Expected>;
+}
+
+/// `count` of `total` things, evenly spread, the first and the last among them.
+pub fn spread(count: usize, total: usize) -> Vec<usize> {
+    let count = count.clamp(1, total.max(1));
+    (0..count).map(|at| if count == 1 { 0 } else { at * (total - 1) / (count - 1) }).collect()
+}
+
+/// How many things of `flops` each the host may compute, one at least.
+pub fn affordable(flops: u64, total: usize) -> usize {
+    ((CHECK_FLOPS / flops.max(1)) as usize).clamp(1, total.max(1))
+}
+
+/// Numbers that look like standard normals: few different ones, again and again, for a draw of millions takes a while.
+pub fn numbers(seed: u64, len: usize) -> Vec<f32> {
+    /// A prime: no row of a matrix is like the next.
+    const DIFFERENT: usize = 65_537;
+    let pool = philox::normals(seed, 0, 0, len.min(DIFFERENT));
+    pool.iter().copied().cycle().take(len).collect()
+}
+
+/// A graph of one output without checkpoint weights, and a smaller one that computes a part of the same answer.
+pub struct GraphProblem {
+    /// The work.
+    pub graph: Graph,
+    /// Its inputs, NCHW.
+    pub inputs: Vec<(String, Tensor)>,
+    /// What a call amounts to.
+    pub work: Work,
+    /// The part to check.
+    pub part: GraphPart,
+}
+
+/// A graph whose output is a part of another's.
+pub struct GraphPart {
+    /// The graph.
+    pub graph: Graph,
+    /// Its inputs, NCHW.
+    pub inputs: Vec<(String, Tensor)>,
+    /// Where each value of its output stands in the output of the other.
+    pub places: Vec<usize>,
+    /// Which part it is, in words.
+    pub name: String,
+}
+
+fn by_name(inputs: &[(String, Tensor)]) -> Vec<(&str, &Tensor)> {
+    inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect()
+}
+
+/// All weights of these graphs are constants: there is no checkpoint.
+fn no_checkpoint(key: &str, _: &[usize]) -> Result<Tensor> {
+    Err(crate::Error::Device { what: format!("`{key}` has no checkpoint to come from"), hint: None })
+}
+
+impl Problem for GraphProblem {
+    fn work(&self) -> Work {
+        self.work
+    }
+
+    fn shaders(&self, engine: &Engine) -> Vec<Shader> {
+        plan_shaders(&self.graph, engine)
+    }
+
+    fn prepare<'e>(&self, engine: &'e Engine) -> Result<Box<dyn Job + 'e>> {
+        debug_assert!(self.graph.weights.iter().all(|weight| matches!(weight.source, WeightSource::Constant(_))));
+        let program = Program::new(engine, &self.graph, &no_checkpoint, Aliasing::None)?;
+        program.feed(&by_name(&self.inputs))?;
+        Ok(Box::new(program))
+    }
+
+    fn expected(&self, family: Family) -> Result<Expected> {
+        let GraphPart { graph, inputs, places, name } = &self.part;
+        let plan = Plan::new(graph, family, Aliasing::None, usize::MAX);
+        let values = host::run(&plan, graph, &no_checkpoint, &by_name(inputs), 0.0)?.remove(0).data;
+        Ok(Expected { places: places.clone(), values, part: name.clone() })
+    }
+}
+
+impl Job for Program<'_> {
+    fn repeat(&self, times: usize) -> Result<()> {
+        Program::repeat(self, times)
+    }
+
+    fn answer(&self) -> Result<Vec<f32>> {
+        Ok(self.read()?.remove(0).data)
+    }
+}
+
+/// The shaders that a graph's plan runs, each once.
+pub fn plan_shaders(graph: &Graph, engine: &Engine) -> Vec<Shader> {
+    let (max_texels, _) = engine.gpu.max_texels(engine.storage_kind());
+    let mut shaders: Vec<Shader> = Vec::new();
+    for step in Plan::new(graph, engine.family, Aliasing::None, max_texels).steps {
+        if !shaders.contains(&step.dispatch.shader) {
+            shaders.push(step.dispatch.shader);
+        }
+    }
+    shaders
+}
+
+/// One dispatch on arrays of whole texels.
+pub struct KernelProblem {
+    /// What runs.
+    pub dispatch: Dispatch,
+    /// What it reads; a number of its operands says which array each is.
+    pub data: Vec<Vec<f32>>,
+    /// The array of each operand that is read.
+    pub reads: Vec<usize>,
+    /// Texels it writes.
+    pub texels: usize,
+    /// What a call amounts to.
+    pub work: Work,
+    /// The part to check.
+    pub part: KernelPart,
+}
+
+/// A dispatch that writes a part of what another writes.
+pub struct KernelPart {
+    /// What the twin runs.
+    pub dispatch: Dispatch,
+    /// What it reads in place of the first array of the whole, where that differs.
+    pub first: Option<Vec<f32>>,
+    /// Where each value it writes stands in what the other writes.
+    pub places: Vec<usize>,
+    /// Which part it is, in words.
+    pub name: String,
+}
+
+struct KernelJob<'e> {
+    engine: &'e Engine,
+    _operands: Vec<Storage>,
+    result: Storage,
+    texels: usize,
+    recording: Recording,
+}
+
+impl Problem for KernelProblem {
+    fn work(&self) -> Work {
+        self.work
+    }
+
+    fn shaders(&self, _: &Engine) -> Vec<Shader> {
+        vec![self.dispatch.shader.clone()]
+    }
+
+    fn prepare<'e>(&self, engine: &'e Engine) -> Result<Box<dyn Job + 'e>> {
+        let gpu = &engine.gpu;
+        let allocate = |texels: usize, name: &str| gpu.allocate(engine.storage_kind(), texels, name);
+        let mut operands = Vec::with_capacity(self.data.len());
+        for values in &self.data {
+            let storage = allocate(values.len() / TEXEL, "operand")?;
+            gpu.upload(&storage, 0, values)?;
+            operands.push(storage);
+        }
+        let result = allocate(self.texels, "result")?;
+        let pipelines = engine.pipelines(&[&self.dispatch.shader])?;
+        let flops = if let Work::Flops(flops) = self.work { flops } else { 0 };
+        let parts = split_grid(&self.dispatch, flops);
+        let calls: Vec<_> = parts
+            .iter()
+            .map(|(origin, grid)| Call {
+                pipeline: &pipelines[0],
+                words: call_words([0; MAX_OPERANDS], *origin, &self.dispatch.params),
+                operands: self.reads.iter().map(|read| &operands[*read]).chain([&result]).collect(),
+                grid: *grid,
+                flops: flops / parts.len() as u64,
+                label: self.dispatch.shader.kernel.name,
+            })
+            .collect();
+        let recording = gpu.record(&calls)?;
+        Ok(Box::new(KernelJob { engine, _operands: operands, result, texels: self.texels, recording }))
+    }
+
+    fn expected(&self, _: Family) -> Result<Expected> {
+        let KernelPart { dispatch, first, places, name } = &self.part;
+        let array = |read: usize| first.as_ref().filter(|_| read == 0).unwrap_or(&self.data[read]).as_slice();
+        let reads: Vec<&[f32]> = self.reads.iter().map(|read| array(*read)).collect();
+        let mut values = vec![f32::NAN; places.len()];
+        (dispatch.shader.kernel.twin)(&dispatch.params, &reads, &mut values);
+        Ok(Expected { places: places.clone(), values, part: name.clone() })
+    }
+}
+
+impl Job for KernelJob<'_> {
+    fn repeat(&self, times: usize) -> Result<()> {
+        self.engine.gpu.submit_repeated(&self.recording, times)?;
+        self.engine.gpu.wait()
+    }
+
+    fn answer(&self) -> Result<Vec<f32>> {
+        Ok(self.engine.gpu.download(&[Region { storage: &self.result, first: 0, texels: self.texels }])?.remove(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_has_both_ends_and_nothing_twice() {
+        assert_eq!(spread(3, 9), [0, 4, 8]);
+        assert_eq!(spread(1, 9), [0]);
+        assert_eq!(spread(9, 3), [0, 1, 2]);
+        assert_eq!(spread(0, 1), [0]);
+        assert_eq!(affordable(CHECK_FLOPS / 3, 100), 3);
+        assert_eq!(affordable(CHECK_FLOPS * 2, 100), 1);
+        assert_eq!(affordable(0, 7), 7);
+    }
+}

@@ -1,0 +1,136 @@
+//! What a handful of noisy samples say.
+
+use serde::{Deserialize, Serialize};
+
+/// Fewer samples than this have no spread worth the name.
+const FEWEST_FOR_SPREAD: usize = 3;
+
+/// The time of one call, from several samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Seconds of a call in each sample, as they came.
+    pub samples: Vec<f64>,
+    /// Calls of a sample, one after the other in one submission.
+    pub calls: usize,
+    /// The middle sample, in seconds.
+    pub median: f64,
+    /// The least sample, in seconds.
+    pub least: f64,
+    /// The distance between the quartiles over the median; `None` for fewer than three samples.
+    pub spread: Option<f64>,
+}
+
+impl Timing {
+    /// The timing that `samples` (seconds of a call, one at least) amount to.
+    #[must_use]
+    pub fn new(samples: Vec<f64>, calls: usize) -> Self {
+        let mut sorted = samples.clone();
+        sorted.sort_by(f64::total_cmp);
+        let median = quantile(&sorted, 0.5);
+        let spread = (sorted.len() >= FEWEST_FOR_SPREAD)
+            .then(|| (quantile(&sorted, 0.75) - quantile(&sorted, 0.25)) / median.max(f64::MIN_POSITIVE));
+        Self { median, least: quantile(&sorted, 0.0), samples, calls, spread }
+    }
+}
+
+/// The value below which the share `at` of sorted values lies, between neighbours in proportion; 0 of none.
+#[must_use]
+pub fn quantile(sorted: &[f64], at: f64) -> f64 {
+    let place = at * sorted.len().saturating_sub(1) as f64;
+    let (below, above) = (place.floor() as usize, place.ceil() as usize);
+    match (sorted.get(below), sorted.get(above)) {
+        (Some(low), Some(high)) => low + (high - low) * place.fract(),
+        _ => 0.0,
+    }
+}
+
+/// How a measurement stands to an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Beyond what both spreads allow.
+    Faster,
+    /// Beyond what both spreads allow.
+    Slower,
+    /// Within the spreads.
+    Same,
+    /// One of the two has too few samples to say.
+    Unsure,
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Faster => "faster",
+            Self::Slower => "slower",
+            Self::Same => "same",
+            Self::Unsure => "unsure",
+        })
+    }
+}
+
+/// A measurement beside an earlier one of the same work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The earlier median, in seconds.
+    pub base: f64,
+    /// The earlier median over this one: 2 is twice as fast.
+    pub speedup: f64,
+    /// Whether that is more than noise.
+    pub verdict: Verdict,
+}
+
+impl Comparison {
+    /// `now` against `base`.
+    #[must_use]
+    pub fn new(now: &Timing, base: &Timing) -> Self {
+        let speedup = base.median / now.median.max(f64::MIN_POSITIVE);
+        let verdict = match (now.spread, base.spread) {
+            (Some(spread), Some(base_spread)) => {
+                let noise = 1.0 + spread + base_spread;
+                if speedup > noise {
+                    Verdict::Faster
+                } else if speedup * noise < 1.0 {
+                    Verdict::Slower
+                } else {
+                    Verdict::Same
+                }
+            }
+            _ => Verdict::Unsure,
+        };
+        Self { base: base.median, speedup, verdict }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_and_the_quartiles_lie_between_samples() {
+        let timing = Timing::new(vec![4.0, 1.0, 3.0, 2.0], 5);
+        assert_eq!((timing.median, timing.least, timing.calls), (2.5, 1.0, 5));
+        assert_eq!(timing.spread, Some((3.25 - 1.75) / 2.5));
+        assert_eq!(timing.samples, [4.0, 1.0, 3.0, 2.0], "samples stay as they came");
+        let odd = Timing::new(vec![9.0, 1.0, 2.0], 1);
+        assert_eq!((odd.median, odd.spread), (2.0, Some(2.0)));
+    }
+
+    #[test]
+    fn one_sample_has_no_spread() {
+        let one = Timing::new(vec![2.0], 1);
+        assert_eq!((one.median, one.least, one.spread), (2.0, 2.0, None));
+        assert_eq!(Comparison::new(&one, &Timing::new(vec![9.0], 1)).verdict, Verdict::Unsure);
+        assert_eq!(quantile(&[], 0.5), 0.0);
+    }
+
+    #[test]
+    fn a_ratio_counts_only_beyond_both_spreads() {
+        let around = |centre: f64| Timing::new([0.9, 0.95, 1.0, 1.05, 1.1].map(|v| v * centre).to_vec(), 1);
+        let verdict = |now: f64, base: f64| Comparison::new(&around(now), &around(base)).verdict;
+        assert_eq!(verdict(1.0, 1.15), Verdict::Same);
+        assert_eq!(verdict(1.0, 1.25), Verdict::Faster);
+        assert_eq!(verdict(1.25, 1.0), Verdict::Slower);
+        assert_eq!(Comparison::new(&around(1.0), &around(2.0)).speedup, 2.0);
+    }
+}

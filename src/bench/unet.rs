@@ -1,0 +1,263 @@
+//! Calls of whole networks: the embedded one, and two published topologies with generated weights.
+
+use std::fmt::{self, Display, Formatter};
+use std::time::{Duration, Instant};
+
+use super::measure::{calls_of_sample, check, clock, compile};
+use super::problem::{Expected, Job, Work, numbers, plan_shaders};
+use super::report::{Call, Check, Roofs, Row};
+use super::statistics::{Timing, quantile};
+use crate::checkpoint::{ConfigFile, Model, Weights};
+use crate::denoise::network::open_net;
+use crate::error::Result;
+use crate::graph::{Aliasing, Plan, Program, host};
+use crate::kernels::Engine;
+use crate::nets::unet2d::{Config, UNet2d};
+use crate::tensor::Tensor;
+
+/// A network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topology {
+    /// The embedded handwritten digits.
+    Digits,
+    /// `google/ddpm-cifar10-32`.
+    Cifar10,
+    /// The network of DDIM for `CelebA` at 64 x 64 (ermongroup/ddim, `configs/celeba.yml`).
+    Celeba,
+}
+
+/// A call of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Net {
+    /// Which network.
+    pub topology: Topology,
+    /// Images of the call.
+    pub batch: usize,
+}
+
+/// What both published topologies share.
+const CIFAR10: &str = r#"{
+    "_class_name": "UNet2DModel", "sample_size": 32, "in_channels": 3, "out_channels": 3, "layers_per_block": 2,
+    "block_out_channels": [128, 256, 256, 256],
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
+    "attention_head_dim": null, "norm_eps": 1e-6, "norm_num_groups": 32, "downsample_padding": 0,
+    "flip_sin_to_cos": false, "freq_shift": 1
+}"#;
+const CELEBA: &str = r#"{
+    "_class_name": "UNet2DModel", "sample_size": 64, "in_channels": 3, "out_channels": 3, "layers_per_block": 2,
+    "block_out_channels": [128, 256, 256, 256, 512],
+    "down_block_types": ["DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"],
+    "attention_head_dim": null, "norm_eps": 1e-6, "norm_num_groups": 32, "downsample_padding": 0,
+    "flip_sin_to_cos": false, "freq_shift": 1
+}"#;
+
+/// A timestep in the middle of the thousand.
+const TIMESTEP: f64 = 500.0;
+/// Seeds of images and of the first weight.
+const IMAGES: u64 = 6;
+const FIRST_WEIGHT: u64 = 100;
+
+impl Net {
+    /// What is measured when nothing is said.
+    pub const USUAL: [Self; 5] = [
+        Self { topology: Topology::Digits, batch: 1 },
+        Self { topology: Topology::Digits, batch: 16 },
+        Self { topology: Topology::Cifar10, batch: 1 },
+        Self { topology: Topology::Cifar10, batch: 8 },
+        Self { topology: Topology::Celeba, batch: 1 },
+    ];
+}
+
+impl Display for Net {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let name = match self.topology {
+            Topology::Digits => "digits",
+            Topology::Cifar10 => "cifar10-32",
+            Topology::Celeba => "celeba-64",
+        };
+        write!(f, "{name}, batch {}", self.batch)
+    }
+}
+
+/// A network with its weights.
+struct Opened {
+    net: UNet2d,
+    weights: Weights,
+    size: (usize, usize),
+}
+
+impl Opened {
+    fn new(topology: Topology) -> Result<Self> {
+        let (net, weights) = match topology {
+            Topology::Digits => {
+                let model = Model::embedded()?;
+                (open_net(&model)?, model.weights)
+            }
+            Topology::Cifar10 => generated(CIFAR10)?,
+            Topology::Celeba => generated(CELEBA)?,
+        };
+        let side = net.config().size_multiple();
+        let size = net.config().sample_size.unwrap_or((side, side));
+        Ok(Self { net, weights, size })
+    }
+
+    /// What a call is fed, NCHW.
+    fn feeds(&self, batch: usize, (height, width): (usize, usize)) -> Result<Vec<(String, Tensor)>> {
+        let channels = self.net.config().in_channels;
+        let x = Tensor::new([batch, channels, height, width], numbers(IMAGES, batch * channels * height * width));
+        self.net.feeds(&x, &vec![TIMESTEP; batch], None, &|key, shape| self.weights.fetch(key, shape))
+    }
+
+    fn program<'e>(&self, engine: &'e Engine, batch: usize, (height, width): (usize, usize)) -> Result<Program<'e>> {
+        let graph = self.net.graph(batch, height, width)?;
+        Program::new(engine, &graph, &|key, shape| self.weights.fetch(key, shape), Aliasing::ByLiveness)
+    }
+
+    fn calls<'e>(&self, engine: &'e Engine, batch: usize) -> Result<Calls<'e>> {
+        let program = self.program(engine, batch, self.size)?;
+        Ok(Calls { program, feeds: self.feeds(batch, self.size)? })
+    }
+
+    /// One image of the smallest size on the device and by the twins: the same layers, in a time that one can wait for.
+    fn check(&self, engine: &Engine) -> Result<Check> {
+        let side = self.net.config().size_multiple();
+        let feeds = self.feeds(1, (side, side))?;
+        let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        let answer = self.program(engine, 1, (side, side))?.run(&inputs)?.remove(0);
+        let graph = self.net.graph(1, side, side)?;
+        let plan = Plan::new(&graph, engine.family, Aliasing::ByLiveness, usize::MAX);
+        let fetch = |key: &str, shape: &[usize]| self.weights.fetch(key, shape);
+        let values = host::run(&plan, &graph, &fetch, &inputs, 0.0)?.remove(0).data;
+        let part = format!("an image of {side} x {side}");
+        check(&answer.data, &Expected { places: (0..values.len()).collect(), values, part })
+    }
+}
+
+/// The network of a configuration, with weights that keep every layer's values near one.
+fn generated(config: &str) -> Result<(UNet2d, Weights)> {
+    let file = ConfigFile::parse("(benchmark)/config.json", config.as_bytes())?;
+    let net = UNet2d::new(Config::from_map(&file.values, &file.path)?);
+    let tensors = net.keys().into_iter().enumerate().map(|(at, (key, shape))| {
+        let inputs: usize = shape[1..].iter().product();
+        let (centre, scale) = match shape.len() {
+            // The multipliers of a normalisation stay near one, every offset near zero.
+            1 => (if key.ends_with("weight") { 1.0 } else { 0.0 }, 0.1),
+            _ => (0.0, (inputs as f32).sqrt().recip()),
+        };
+        let values = numbers(FIRST_WEIGHT + at as u64, shape.iter().product());
+        (key, Tensor::new(shape, values.iter().map(|value| centre + scale * value).collect::<Vec<_>>()))
+    });
+    let weights = Weights::from_tensors(tensors.collect());
+    Ok((net, weights))
+}
+
+/// A network's call on a device, ready to be made: every call is fed and read back.
+pub struct Calls<'e> {
+    program: Program<'e>,
+    feeds: Vec<(String, Tensor)>,
+}
+
+impl<'e> Calls<'e> {
+    /// Makes a network ready.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn new(engine: &'e Engine, net: Net) -> Result<Self> {
+        Opened::new(net.topology)?.calls(engine, net.batch)
+    }
+
+    fn inputs(&self) -> Vec<(&str, &Tensor)> {
+        self.feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect()
+    }
+
+    /// Seconds that the kernels of a call take by the device's clock; `None` where it has none.
+    fn kernel_seconds(&self) -> Result<Option<f64>> {
+        self.program.feed(&self.inputs())?;
+        let times = self.program.dispatch_times()?;
+        Ok(times.map(|times| times.iter().map(Duration::as_secs_f64).sum()))
+    }
+}
+
+impl Job for Calls<'_> {
+    fn repeat(&self, times: usize) -> Result<()> {
+        (0..times).try_for_each(|_| self.program.run(&self.inputs()).map(drop))
+    }
+
+    fn answer(&self) -> Result<Vec<f32>> {
+        Ok(self.program.read()?.remove(0).data)
+    }
+}
+
+/// The row of a network's call: called for the first time, checked, then timed.
+///
+/// # Errors
+/// What the device says, and those of [`check`].
+pub fn measure_call(engine: &Engine, row: Row, net: Net, roofs: &Roofs, repeats: usize) -> Result<Row> {
+    let mut row = row;
+    let opened = Opened::new(net.topology)?;
+    let graph = opened.net.graph(net.batch, opened.size.0, opened.size.1)?;
+    let shaders = plan_shaders(&graph, engine);
+    row.kernels = shaders.iter().map(ToString::to_string).collect();
+    let pipelines = compile(engine, &shaders)?;
+    let begin = Instant::now();
+    let calls = opened.calls(engine, net.batch)?;
+    let prepare_seconds = begin.elapsed().as_secs_f64();
+    // A driver may put the compilation off until a shader runs.
+    let first_seconds = clock(|| calls.repeat(1))?;
+    row.check = Some(opened.check(engine)?);
+
+    let count = calls_of_sample(clock(|| calls.repeat(1))?);
+    let (mut samples, mut kernels) = (Vec::with_capacity(repeats), Vec::with_capacity(repeats));
+    for _ in 0..repeats {
+        samples.push(clock(|| calls.repeat(count))? / count as f64);
+        // In turns, so that whatever else the machine does falls on both.
+        kernels.extend(calls.kernel_seconds()?);
+    }
+    let timing = Timing::new(samples, count);
+    kernels.sort_by(f64::total_cmp);
+    let kernel_seconds = (!kernels.is_empty()).then(|| quantile(&kernels, 0.5));
+    row.compile_seconds = Some(pipelines + (first_seconds - timing.median).max(0.0));
+    row.call = Some(Call {
+        parameters: opened.net.parameters(),
+        prepare_seconds,
+        first_seconds,
+        dispatches: calls.program.dispatches(),
+        kernel_seconds,
+        gap: kernel_seconds.map(|seconds| 1.0 - seconds / timing.median),
+    });
+    Ok(row.timed(timing, Work::Flops(graph.flops()), roofs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_topologies_have_as_many_parameters_as_the_published_networks() {
+        let parameters = |config: &str| {
+            let file = ConfigFile::parse("config.json", config.as_bytes()).unwrap();
+            UNet2d::new(Config::from_map(&file.values, &file.path).unwrap()).parameters()
+        };
+        assert_eq!(parameters(CIFAR10), 35_746_307);
+        assert_eq!(parameters(CELEBA), 78_700_803);
+    }
+
+    #[test]
+    fn generated_weights_fit_their_network_and_keep_values_moderate() {
+        let small = CIFAR10.replace("[128, 256, 256, 256]", "[32, 32, 64, 64]");
+        let (net, weights) = generated(&small).unwrap();
+        let keys: Vec<String> = net.keys().into_iter().map(|(key, _)| key).collect();
+        weights.check_complete(&keys).unwrap();
+        let opened = Opened { net, weights, size: (8, 8) };
+        let graph = opened.net.graph(1, 8, 8).unwrap();
+        let plan = Plan::new(&graph, crate::kernels::Family::Tile, Aliasing::ByLiveness, usize::MAX);
+        let feeds = opened.feeds(1, opened.size).unwrap();
+        let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        let fetch = |key: &str, shape: &[usize]| opened.weights.fetch(key, shape);
+        let answer = host::run(&plan, &graph, &fetch, &inputs, 0.0).unwrap().remove(0);
+        let largest = answer.data.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+        assert!((0.1..100.0).contains(&largest), "{largest}");
+    }
+}

@@ -1,0 +1,198 @@
+//! `downhill bench`: how fast the kernels are on an adapter, and how near to what it can do.
+
+mod print;
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use clap::builder::RangedU64ValueParser;
+
+use super::args::Global;
+use super::device::{self, adapter_json, family_text};
+use crate::bench::case::{Case, Suite};
+use crate::bench::report::{Findings, Status};
+use crate::bench::roofs;
+use crate::error::{Error, Result};
+use crate::kernels::selftest;
+use crate::report::{Console, Progress, Report, print_stdout};
+
+const EXAMPLES: &str = "\
+Examples:
+  downhill bench                                      everything, as tables
+  downhill bench matmul --sizes 768,256x512x64
+  downhill bench conv --sizes 128x32x32,8x256x16x16   CxHxW, NxCxHxW
+  downhill bench unet -r 9 -o json > base.json
+  downhill bench unet -r 9 --compare base.json
+
+Each case is held against its CPU twin before it is timed; one that is wrong has a row that says so,
+and exit code 6 at the end. What the adapter does not grant is a row with the reason. The roofs are
+measured in the same run. Times are medians of the samples; the spread is the distance between the
+quartiles over the median. A sample is one submission of as many calls as last 0.05 s.
+
+Sizes: matmul MxKxN or one number; conv and norm CxHxW or NxCxHxW; attention TOKENSxCHANNELS or
+TOKENSxCHANNELSxHEAD_DIM; copy MiB, rounded up to whole rows where tensors live in textures.";
+
+/// Measure the kernels on an adapter, under the roofs of that adapter
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Args {
+    /// What is measured
+    #[arg(value_enum, default_value = "all")]
+    work: Work,
+
+    /// How the figures are printed
+    #[arg(short = 'o', long, value_enum, value_name = "FORMAT", default_value = "md")]
+    format: Format,
+
+    /// Sizes in place of the usual ones, with commas between them; each kind of work has its own form
+    #[arg(long, value_name = "SIZES", allow_hyphen_values = true)]
+    sizes: Option<String>,
+
+    /// Samples a case
+    #[arg(short, long, value_name = "N", default_value = "7", allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
+    repeats: usize,
+
+    /// Set every row beside that of an earlier run, saved with `-o json`
+    #[arg(long, value_name = "FILE.json")]
+    compare: Option<PathBuf>,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Work {
+    /// Matrix products, with packed weights and with data
+    Matmul,
+    /// 3x3 convolutions
+    Conv,
+    /// Group normalisations with an activation
+    Norm,
+    /// Self-attention
+    Attention,
+    /// Copies, by a kernel and by the encoder
+    Copy,
+    /// Whole calls: the embedded network, and cifar10-32 and celeba-64 with generated weights
+    Unet,
+    /// All of these
+    All,
+}
+
+/// How the figures are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Tables in Markdown
+    Md,
+    /// One line a case
+    Csv,
+    /// Everything, samples included; what `--compare` reads
+    Json,
+}
+
+impl Work {
+    fn cases(self, sizes: Option<&str>) -> Result<Vec<Case>> {
+        let suite = match self {
+            Self::Matmul => Suite::Matmul,
+            Self::Conv => Suite::Conv,
+            Self::Norm => Suite::Norm,
+            Self::Attention => Suite::Attention,
+            Self::Copy => Suite::Copy,
+            Self::Unet => Suite::Unet,
+            Self::All if sizes.is_some() => {
+                return Err(Error::usage(
+                    "`--sizes` needs to know what they are sizes of",
+                    "name one of `matmul`, `conv`, `norm`, `attention`, `copy` before it",
+                ));
+            }
+            Self::All => return Ok(Suite::ALL.into_iter().flat_map(Case::usual).collect()),
+        };
+        sizes.map_or_else(|| Ok(Case::usual(suite)), |sizes| Case::of_sizes(suite, sizes))
+    }
+}
+
+/// Runs `downhill bench`.
+pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
+    let cases = args.work.cases(args.sizes.as_deref())?;
+    let base = args.compare.as_deref().map(read_base).transpose()?;
+    let mut report = Report::new("bench");
+    let engine = device::open(global, console)?;
+    selftest::ensure(&engine)?;
+    let progress = Progress::new("bench", (cases.len() + roofs::COUNT) as u64, console.verbosity);
+    let mut findings = crate::bench::run(&engine, &cases, args.repeats, || progress.advance(1));
+    drop(progress);
+    if let Some(base) = &base {
+        for difference in findings.differences(base) {
+            console.warning(&format!("not the same {difference}; ratios compare two things at once"));
+        }
+        findings.compare(base);
+    }
+    print_stdout(&match args.format {
+        Format::Md => print::markdown(&findings),
+        Format::Csv => print::csv(&findings),
+        Format::Json => print::json(&findings),
+    })?;
+    if let Some(file) = &global.json {
+        let json = serde_json::to_value(&findings).unwrap_or_default();
+        report
+            .set("adapter", adapter_json(&engine.gpu.adapter))
+            .set("family", family_text(engine.family))
+            .set("findings", json);
+        report.write(file)?;
+    }
+    verdict(&findings, console)
+}
+
+/// An error when a case failed, with each said by name.
+fn verdict(findings: &Findings, console: Console) -> Result<()> {
+    let failed = findings.failures().count();
+    if failed == 0 {
+        return Ok(());
+    }
+    for row in findings.failures() {
+        console.warning(&format!("{} {}: {}", row.suite, row.case, row.reason.as_deref().unwrap_or_default()));
+    }
+    let ran = findings.rows.iter().filter(|row| row.status != Status::Unsupported).count();
+    Err(Error::Device {
+        what: format!("{failed} of {ran} cases failed"),
+        hint: Some("see `downhill selftest`; choose another adapter with `--adapter`".into()),
+    })
+}
+
+/// An earlier run.
+fn read_base(file: &Path) -> Result<Findings> {
+    let text = std::fs::read(file).map_err(|error| Error::io(file, error))?;
+    serde_json::from_slice(&text).map_err(|error| {
+        Error::bad_file_hint(file, format!("no saved benchmark: {error}"), "save one with `downhill bench -o json`")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::report::Row;
+
+    #[test]
+    fn sizes_need_one_kind_of_work() {
+        assert_eq!(Work::Copy.cases(Some("1,2")).unwrap().len(), 4);
+        assert_eq!(Work::All.cases(None).unwrap().len(), Suite::ALL.into_iter().flat_map(Case::usual).count());
+        for work in [Work::All, Work::Unet] {
+            assert_eq!(work.cases(Some("8")).unwrap_err().exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn a_failed_case_is_an_error_and_an_unsupported_one_is_not() {
+        let mut findings: Findings = serde_json::from_value(serde_json::json!({
+            "version": "", "wgpu": "", "date": "", "adapter": "", "driver": "", "family": "", "repeats": 1,
+            "roofs": { "arithmetic": null, "memory": null }, "rows": [],
+        }))
+        .unwrap();
+        let console = Console::new(crate::report::Verbosity::Quiet);
+        let over = Error::OutOfMemory { tensor: "x".into(), bytes: 1, hint: String::new() };
+        findings.rows.push(Row::new("conv", "a").ended(&over));
+        verdict(&findings, console).unwrap();
+        let wrong = Error::Device { what: "wrong".into(), hint: None };
+        findings.rows.push(Row::new("conv", "b").ended(&wrong));
+        let error = verdict(&findings, console).unwrap_err();
+        assert_eq!((error.exit_code(), error.to_string().contains("1 of 1 cases failed")), (6, true));
+    }
+}

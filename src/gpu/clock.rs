@@ -1,0 +1,66 @@
+//! The device's own clock: what each dispatch of a recording takes, without the way there and back.
+
+use std::time::Duration;
+
+use super::device::Gpu;
+use super::recording::{Recording, Step};
+use crate::error::Result;
+
+/// Dispatches of one submission: a query set holds 4096 instants, two for each.
+const DISPATCHES: usize = (wgpu::QUERY_SET_MAX_QUERIES / 2) as usize;
+
+impl Gpu {
+    /// Runs a recording once and answers the time of each dispatch by the device's clock; `None` where it has none.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`] or [`crate::Error::Device`].
+    pub fn dispatch_times(&self, recording: &Recording) -> Result<Option<Vec<Duration>>> {
+        if !self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return Ok(None);
+        }
+        let mut times = Vec::with_capacity(recording.steps.len());
+        for steps in recording.steps.chunks(DISPATCHES) {
+            times.extend(self.timed(steps)?);
+        }
+        Ok(Some(times))
+    }
+
+    /// One submission with a pass for each dispatch, an instant before and one after it.
+    fn timed(&self, steps: &[Step]) -> Result<Vec<Duration>> {
+        let count = 2 * steps.len() as u32;
+        let bytes = u64::from(count * wgpu::QUERY_SIZE);
+        let buffer = |usage| {
+            let descriptor =
+                wgpu::BufferDescriptor { label: Some("instants"), size: bytes, usage, mapped_at_creation: false };
+            self.device.create_buffer(&descriptor)
+        };
+        let (queries, resolved, staging) = self.scoped("instants", bytes, || {
+            let queries = self.device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("instants"),
+                ty: wgpu::QueryType::Timestamp,
+                count,
+            });
+            let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
+            (queries, resolved, buffer(wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ))
+        })?;
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        for (at, step) in steps.iter().enumerate() {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                    query_set: &queries,
+                    beginning_of_pass_write_index: Some(2 * at as u32),
+                    end_of_pass_write_index: Some(2 * at as u32 + 1),
+                }),
+            });
+            step.encode(&mut pass);
+        }
+        encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
+        encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, bytes);
+        self.queue.submit([encoder.finish()]);
+        let instants: Vec<u64> = self.mapped(&staging, bytemuck::pod_collect_to_vec)?;
+        let tick = f64::from(self.queue.get_timestamp_period()) * 1e-9;
+        let span = |pair: &[u64]| Duration::from_secs_f64(pair[1].saturating_sub(pair[0]) as f64 * tick);
+        Ok(instants.chunks_exact(2).map(span).collect())
+    }
+}

@@ -1,0 +1,110 @@
+//! `bench`: what it prints, what it compares, how it ends.
+
+use serde_json::Value;
+
+use crate::{Folder, Run, downhill};
+
+/// A run of one small suite, which also measures the roofs.
+fn printed(arguments: &[&str]) -> String {
+    let Run { code, stdout, stderr } = downhill(&[&["bench"], arguments, &["-r", "1"]].concat());
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    stdout
+}
+
+fn text<'a>(row: &'a Value, field: &str) -> &'a str {
+    row[field].as_str().unwrap_or_default()
+}
+
+#[test]
+fn json_holds_every_case_checked_and_timed() {
+    let folder = Folder::new();
+    let found: Value =
+        serde_json::from_str(&printed(&["copy", "-o", "json", "--sizes", "0.01,1", "--json", &folder.at("run.json")]))
+            .expect("JSON");
+    for field in ["version", "wgpu", "date", "adapter", "driver", "family"] {
+        assert!(!text(&found, field).is_empty(), "{field}");
+    }
+    let rows = found["rows"].as_array().expect("rows");
+    let named: Vec<_> = rows.iter().map(|row| (text(row, "suite"), text(row, "case"))).collect();
+    assert_eq!(named.iter().filter(|(suite, _)| *suite == "roof").count(), 6);
+    assert_eq!(
+        named[6..],
+        [
+            ("copy", "0.01 MiB by a kernel"),
+            ("copy", "0.01 MiB by the encoder"),
+            ("copy", "1 MiB by a kernel"),
+            ("copy", "1 MiB by the encoder")
+        ]
+    );
+    for row in rows {
+        assert_eq!(text(row, "status"), "measured", "{row}");
+        assert!(row["timing"]["median"].as_f64().unwrap() > 0.0, "{row}");
+        assert_eq!(row["timing"]["samples"].as_array().unwrap().len(), 1);
+    }
+    for row in &rows[6..] {
+        assert_eq!(row["check"]["error"], 0.0, "a copy is exact: {row}");
+        let rate = &row["rate"];
+        let of_roof = rate["value"].as_f64().unwrap() / found["roofs"]["memory"].as_f64().unwrap();
+        assert!((rate["of_roof"].as_f64().unwrap() - of_roof).abs() < 1e-9, "{row}");
+    }
+    assert_eq!(folder.json("run.json")["findings"], found);
+}
+
+#[test]
+fn kernels_of_both_families_are_right_before_they_are_timed() {
+    let suites = [("matmul", "20x7x33"), ("conv", "2x12x5x6"), ("norm", "3x12x5x6"), ("attention", "10x16x8")];
+    for family in ["lanes", "tile"] {
+        for (suite, sizes) in suites {
+            let csv = printed(&[suite, "--sizes", sizes, "-o", "csv", "--family", family]);
+            let mut lines = csv.lines();
+            let headings: Vec<_> = lines.next().expect("headings").split(',').collect();
+            let column = |name: &str| headings.iter().position(|heading| *heading == name).expect(name);
+            let rows: Vec<Vec<&str>> =
+                lines.filter(|line| line.starts_with(suite)).map(|line| line.split(',').collect()).collect();
+            assert_eq!(rows.len(), if suite == "matmul" { 2 } else { 1 }, "{csv}");
+            for row in rows {
+                assert_eq!(row[column("status")], "measured");
+                let error: f64 = row[column("error")].parse().expect("a number");
+                assert!((0.0..1e-5).contains(&error), "{family} {suite}: {error}");
+                assert!(row[column("median_s")].parse::<f64>().expect("a number") > 0.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_is_set_beside_a_saved_one() {
+    let folder = Folder::new();
+    let mut saved: Value = serde_json::from_str(&printed(&["copy", "--sizes", "0.01", "-o", "json"])).expect("JSON");
+    for row in saved["rows"].as_array_mut().expect("rows") {
+        row["timing"]["median"] = 1000.into();
+    }
+    let base = folder.at("base.json");
+    std::fs::write(&base, saved.to_string()).unwrap();
+    let tables = printed(&["copy", "--sizes", "0.01,0.02", "--compare", &base]);
+    let line =
+        |case: &str| tables.lines().find(|line| line.contains(case)).unwrap_or_else(|| panic!("{case}: {tables}"));
+    assert!(tables.starts_with("- adapter: "));
+    let last = |case: &str| line(case).split('|').map(str::trim).rfind(|cell| !cell.is_empty()).unwrap_or_default();
+    assert!(line("| case").contains(" of roof "), "{tables}");
+    assert_eq!(last("| case"), "against base");
+    assert!(last("0.01 MiB by a kernel").ends_with("x unsure"), "{tables}");
+    assert_eq!(last("0.02 MiB by a kernel"), "-", "only what both have is compared: {tables}");
+
+    saved["driver"] = "another".into();
+    std::fs::write(&base, saved.to_string()).unwrap();
+    let run = downhill(&["bench", "copy", "--sizes", "0.01", "-r", "1", "--compare", &base]);
+    assert_eq!(run.code, 0);
+    assert!(run.stderr.contains("warning: not the same driver: `another` then"), "{}", run.stderr);
+    for (content, code) in [("{}", 4), ("[", 4)] {
+        std::fs::write(&base, content).unwrap();
+        downhill(&["bench", "copy", "--compare", &base]).expect_error(code, "no saved benchmark");
+    }
+}
+
+#[test]
+fn what_the_device_does_not_grant_is_a_row_with_the_reason() {
+    let tables = printed(&["matmul", "--sizes", "65536"]);
+    let reasons = tables.lines().filter(|line| line.contains(": unsupported, `65536x65536x65536"));
+    assert_eq!(reasons.filter(|line| line.contains("over the device's largest")).count(), 2, "{tables}");
+}
