@@ -82,14 +82,14 @@ pub fn conv(size: MapSize) -> GraphProblem {
     let shape = Shape::new(images, height, width, channels);
     let x = Tensor::new([images, channels, height, width], numbers(LEFT, images * channels * height * width));
     let kernel = weights(9 * channels * channels, 9 * channels);
-    let part = conv_part(&x, &kernel);
+    let part = conv_part(size, &x, &kernel);
     let graph = conv_graph(shape, shape, 3, 1, kernel);
     GraphProblem { work: Work::Flops(graph.flops()), graph, inputs: vec![("x".to_owned(), x)], part }
 }
 
 /// Windows of the output all over the map, as a batch of small images with their surroundings.
-fn conv_part(x: &Tensor, kernel: &[f32]) -> GraphPart {
-    let [images, channels, height, width] = x.shape[..] else { unreachable!("a map has four extents") };
+fn conv_part(size: MapSize, x: &Tensor, kernel: &[f32]) -> GraphPart {
+    let MapSize { images, channels, height, width } = size;
     let (rows, columns) = (height.min(2), width.min(4));
     let (tall, wide) = (height.div_ceil(rows), width.div_ceil(columns));
     let total = images * tall * wide;
