@@ -90,12 +90,14 @@ struct TwinParams {
 static LANES: Kernel = Kernel { name: "matmul.lanes", template: include_str!("../../shaders/matmul.lanes.wgsl"), twin };
 static TILE: Kernel = Kernel { name: "matmul.tile", template: include_str!("../../shaders/matmul.tile.wgsl"), twin };
 
-/// Rows of a tile of the lanes family: many share a weight, unless there are few. The rows of a tile do not see each other,
-/// so the choice may depend on the batch.
-fn lanes_rows(rows: usize) -> u32 {
+/// Rows of a tile of the lanes family: many share a weight, unless there are few, or the product is so small that
+/// compiling the longer kernel costs more than it saves. The rows of a tile do not see each other, so the choice may
+/// depend on the batch.
+fn lanes_rows(rows: usize, weights: usize) -> u32 {
     match rows {
         0..=4 => 4,
         5..=16 => 16,
+        _ if weights < 1 << 16 => 16,
         _ => 32,
     }
 }
@@ -132,7 +134,7 @@ impl MatMul {
         let transposed = u32::from(self.layout == Layout::Transposed);
         let (shader, tile) = match family {
             Family::Lanes { width } => {
-                let rows = lanes_rows(self.rows);
+                let rows = lanes_rows(self.rows, self.k * self.columns);
                 let constants = vec![("LANES", width), ("ROWS", rows), ("B_ROWS", transposed)];
                 (family.shader(&LANES, constants), (rows as usize, width as usize))
             }
@@ -176,7 +178,7 @@ impl MatMul {
         let mut all: Vec<Shader> = Vec::new();
         for layout in [Layout::Rows, Layout::Transposed] {
             for rows in [4, 16, 32] {
-                let shader = Self { layout, ..Self::plain(1, rows, 8, 8) }.dispatch(family).shader;
+                let shader = Self { layout, ..Self::plain(1, rows, 256, 256) }.dispatch(family).shader;
                 if !all.contains(&shader) {
                     all.push(shader);
                 }
