@@ -33,6 +33,7 @@ struct Params {
     flags: u32,
     activation: u32,
     scale: f32,
+    per_image_row: u32,
 }
 
 @compute @workgroup_size(LANES)
@@ -113,7 +114,7 @@ fn main(
         let x = out_x + p % TW;
         if y < out_h && x < out_w && texel < out_c4 {
             let index = ((image * out_h + y) * out_w + x) * out_c4 + texel;
-            store_y(index, finish(sums[p], image, texel, out_c4, index));
+            store_y(index, finish(sums[p], image, texel, index));
         }
     }
 }

@@ -24,6 +24,7 @@ struct Params {
     flags: u32,
     activation: u32,
     scale: f32,
+    per_image_row: u32,
     images: u32,
 }
 
@@ -89,7 +90,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         //#repeat r 4
         if row + $(r)u < rows {
             let index = (row + $(r)u) * out_c4 + column;
-            store_y(index, finish(acc$r, (row + $(r)u) / pixels, column, out_c4, index));
+            store_y(index, finish(acc$r, (row + $(r)u) / pixels, column, index));
         }
         //#end
     }

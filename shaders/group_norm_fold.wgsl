@@ -5,7 +5,8 @@
 // moments     as written by moments.wgsl
 // weight      a vector of c channels
 // bias        a vector of c channels
-// modulation  for each image a vector of 2 c channels, m; not read unless the parameter says so
+// modulation  for each image a vector of 2 c channels, m; the parameter holds the texels from one image's to the next, 0
+//             where there is none
 // factors     for each image c4 texels of multipliers a, then c4 texels of offsets b; zero in the padding channels
 // grid        flat, one invocation a channel texel of an image
 //
@@ -99,7 +100,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if call.params.modulation != 0u {
         // The second half begins at channel c of the vector, wherever in a texel that is.
         let length4 = (2u * channels + 3u) / 4u;
-        let vector = image * length4;
+        let vector = image * call.params.modulation;
         let second = (channels + c * 4u) / 4u;
         let scale = 1.0 + load_modulation(vector + c);
         let low = load_modulation(vector + second);

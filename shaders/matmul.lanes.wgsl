@@ -5,12 +5,12 @@
 //          after the other, or a plain matrix: the strides say which); B_ROWS = 1: b is given as its transpose, for each j
 //          a row of texels along k, and is turned around in registers
 // y        rows of texels along j
-// grid     (blocks of LANES texels along j, tiles of 16 rows, batch); a workgroup is one subgroup of LANES
+// grid     (blocks of LANES texels along j, tiles of ROWS rows, batch); a workgroup is one subgroup of LANES
 // batch    z = image * heads + head; each operand has a stride for both
 // assumes  zeros in the padding of a along k
 //
-// A lane owns one texel of columns in 16 rows. See conv2d.lanes.wgsl for the scheme and the rungs: 768^3 on storage
-// buffers 1.4 GFLOP/s, textures 13, shuffles 28.
+// A lane owns one texel of columns in ROWS rows. See conv2d.lanes.wgsl for the scheme and the rungs: 768^3 on storage
+// buffers 1.4 GFLOP/s, textures 13, shuffles 28 to 50 with 16 rows, 55 with 32 (a weight serves more rows).
 //#read a
 //#read b
 //#include epilogue
@@ -36,6 +36,7 @@ struct Params {
     flags: u32,
     activation: u32,
     scale: f32,
+    per_image_row: u32,
 }
 
 @compute @workgroup_size(LANES)
@@ -115,7 +116,7 @@ fn main(
         if row < rows && column < columns4 {
             let index = y_base + row * call.params.y_row + column;
             let sum = select(vec4<f32>(), call.params.alpha * sums[p], live);
-            store_y(index, finish(sum, row / call.params.rows_per_image, column, columns4, index));
+            store_y(index, finish(sum, row / call.params.rows_per_image, column, index));
         }
     }
 }

@@ -30,6 +30,7 @@ struct Params {
     flags: u32,
     activation: u32,
     scale: f32,
+    per_image_row: u32,
 }
 
 var<workgroup> a_tile: array<vec4<f32>, 256>;  // [row][texel of k]
@@ -103,7 +104,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         if row + $(r)u < rows {
             let index = y_base + (row + $(r)u) * call.params.y_row + column;
             let sum = select(vec4<f32>(), call.params.alpha * acc$r, live);
-            store_y(index, finish(sum, (row + $(r)u) / call.params.rows_per_image, column, columns4, index));
+            store_y(index, finish(sum, (row + $(r)u) / call.params.rows_per_image, column, index));
         }
         //#end
     }

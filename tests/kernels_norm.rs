@@ -51,7 +51,7 @@ impl Case {
             eps: self.eps,
             pixels: self.x.pixels(),
             chunk: self.chunk,
-            modulation: self.modulation.is_some(),
+            modulation: self.modulation.as_ref().map(|_| (2 * self.x.c).div_ceil(TEXEL)),
         }
     }
 

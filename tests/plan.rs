@@ -48,7 +48,7 @@ fn aliased_unaliased_and_nan_filled_runs_agree_bit_for_bit() {
             }
             assert_eq!(first, shared.run(&inputs).expect("run"), "{}: a second run differs", model.name);
 
-            let on_host = |plan: &Plan, fill: f32| host::run(plan, &graph, &fetch, &inputs, fill).expect("host");
+            let on_host = |plan: &Plan, fill: f32| host::run(plan, &fetch, &inputs, fill).expect("host");
             let twins = on_host(&shared.plan, 0.0);
             assert_eq!(twins, on_host(&shared.plan, f32::NAN), "{}", model.name);
             assert_eq!(twins, on_host(&apart.plan, f32::NAN), "{}", model.name);
@@ -81,6 +81,16 @@ fn fusion_leaves_no_activation_or_sum_of_a_product_alone() {
         .collect();
     // The time embedding's own activation is read by every block, so it rides on the layer before it.
     assert_eq!(alone, Vec::<&str>::new());
+}
+
+#[test]
+fn projections_of_the_time_embedding_are_one_product() {
+    let model = Model::open(None).expect("embedded model");
+    let graph = open_net(&model).expect("network").graph(4, 28, 28).expect("graph");
+    let plan = Plan::new(&graph, Family::Tile, Aliasing::ByLiveness, 1 << 26);
+    let projections: Vec<_> = plan.steps.iter().filter(|step| step.label.contains("time_emb_proj")).collect();
+    let [stacked] = projections[..] else { panic!("{} projections", projections.len()) };
+    assert!(stacked.label.ends_with("and 10 more"), "{}", stacked.label);
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn an_epilogue_activates_before_the_residual_and_scales_last() {
     let bias = constant(&mut graph, WeightForm::Vector { len: 1, heads: None }, &[0.5]);
     let epilogue = Epilogue {
         bias: Some(bias),
-        per_image: Some(vector),
+        per_image: Some((vector, 0)),
         activation: Some(Activation::Relu),
         residual: Some(residual),
         scale: 0.5,
@@ -88,7 +88,7 @@ fn a_normalisation_is_modulated_and_then_activated() {
         bias,
         groups: 2,
         eps: 0.0,
-        modulation: Some(modulation),
+        modulation: Some((modulation, 0)),
         activation: Some(Activation::Relu),
     };
     graph.push(op, Shape::new(1, 1, 2, 2), "y");

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use downhill::checkpoint::Model;
 use downhill::denoise::network::open_net;
+use downhill::graph::fuse::fuse;
+use downhill::graph::op::Graph;
 use downhill::graph::reference;
 use downhill::nets::unet2d::{ClassEmbedding, ClassLabels};
 use downhill::report::npy;
@@ -48,7 +50,8 @@ fn relative_error(found: &[f64], expected: &[f64], images: usize) -> f64 {
     found.chunks(len).zip(expected.chunks(len)).map(image_error).fold(0.0, f64::max)
 }
 
-fn evaluate(folder: &Path) -> f64 {
+/// How far the graph of a golden is from diffusers, as it is built or as it is fused.
+fn evaluate(folder: &Path, rewrite: fn(&Graph) -> Graph) -> f64 {
     let model = Model::open(folder.to_str()).unwrap();
     let network = open_net(&model).unwrap();
     let fetch = |key: &str, shape: &[usize]| model.weights.fetch(key, shape);
@@ -66,7 +69,7 @@ fn evaluate(folder: &Path) -> f64 {
             Some(ClassLabels::Numbers(&numbers))
         }
     };
-    let graph = network.graph(x.shape[0], x.shape[2], x.shape[3]).unwrap();
+    let graph = rewrite(&network.graph(x.shape[0], x.shape[2], x.shape[3]).unwrap());
     let feeds = network.feeds(&x, &timesteps, labels, &fetch).unwrap();
     let outputs = reference::evaluate(&graph, &feeds, &fetch).unwrap();
     let [(output, sample)] = &outputs[..] else { panic!("{} outputs", outputs.len()) };
@@ -80,10 +83,12 @@ fn outputs_are_those_of_diffusers_in_float64() {
     let mut errors = Vec::new();
     for folder in golden_folders() {
         let tolerance = if EXACT.contains(&name(&folder)) { EXACT_TOLERANCE } else { TOLERANCE };
-        let error = evaluate(&folder);
-        println!("{}: {error:.1e}", name(&folder));
-        if error.is_nan() || error > tolerance {
-            errors.push(format!("{}: {error:e}", name(&folder)));
+        for (form, rewrite) in [("built", Graph::clone as fn(&Graph) -> Graph), ("fused", fuse)] {
+            let error = evaluate(&folder, rewrite);
+            println!("{} {form}: {error:.1e}", name(&folder));
+            if error.is_nan() || error > tolerance {
+                errors.push(format!("{} {form}: {error:e}", name(&folder)));
+            }
         }
     }
     assert!(errors.is_empty(), "{errors:#?}");

@@ -90,6 +90,11 @@ def save_checkpoint(out, network, log):
         copy.deepcopy(network).half().save_pretrained(folder, safe_serialization=True)
         (folder / "diffusion_pytorch_model.safetensors").chmod(0o644)
         train_scheduler().save_pretrained(folder)
+        # Where the training began is nobody's business afterwards.
+        config_file = folder / "config.json"
+        config = json.loads(config_file.read_text())
+        config.pop("_name_or_path", None)
+        config_file.write_text(json.dumps(config, indent=2) + "\n")
         (folder / "train_log.json").write_text(json.dumps(log, indent=1) + "\n")
 
     write_atomically(out, write)

@@ -2,17 +2,18 @@
 // An operand whose flag is not set is bound to something else and never read. Padding channels stay zero: each term
 // is zero there, and every activation keeps zero.
 //
-// The last three parameters of the kernel are: flags (1 bias, 2 per_image, 4 residual), activation, scale.
+// The last three parameters of the kernel are: flags (1 bias, 2 per_image, 4 residual), activation, scale, per_image_row
+// (texels from one image's vector to the next).
 //#read bias
 //#read per_image
 //#read residual
 
 //#include activation
 
-fn finish(acc: vec4<f32>, image: u32, column: u32, columns: u32, index: u32) -> vec4<f32> {
+fn finish(acc: vec4<f32>, image: u32, column: u32, index: u32) -> vec4<f32> {
     var v = acc;
     if (call.params.flags & 1u) != 0u { v += load_bias(column); }
-    if (call.params.flags & 2u) != 0u { v += load_per_image(image * columns + column); }
+    if (call.params.flags & 2u) != 0u { v += load_per_image(image * call.params.per_image_row + column); }
     if call.params.activation != 0u { v = activate(call.params.activation, v); }
     if (call.params.flags & 4u) != 0u { v += load_residual(index); }
     return v * call.params.scale;

@@ -142,7 +142,7 @@ impl Problem for GraphProblem {
     fn expected(&self, family: Family) -> Result<Expected> {
         let GraphPart { graph, inputs, places, name } = &self.part;
         let plan = Plan::new(graph, family, Aliasing::None, usize::MAX);
-        let values = host::run(&plan, graph, &no_checkpoint, &by_name(inputs), 0.0)?.remove(0).data;
+        let values = host::run(&plan, &no_checkpoint, &by_name(inputs), 0.0)?.remove(0).data;
         Ok(Expected { places: places.clone(), values, part: name.clone() })
     }
 }

@@ -134,7 +134,7 @@ mod tests {
         let plan = Plan::new(&problem.graph, family, Aliasing::None, usize::MAX);
         let inputs: Vec<_> = problem.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let fetch = |_: &str, _: &[usize]| unreachable!("all weights are constants");
-        host::run(&plan, &problem.graph, &fetch, &inputs, 0.0).unwrap().remove(0).data
+        host::run(&plan, &fetch, &inputs, 0.0).unwrap().remove(0).data
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl Opened {
         let graph = self.net.graph(1, side, side)?;
         let plan = Plan::new(&graph, engine.family, Aliasing::ByLiveness, usize::MAX);
         let fetch = |key: &str, shape: &[usize]| self.weights.fetch(key, shape);
-        let values = host::run(&plan, &graph, &fetch, &inputs, 0.0)?.remove(0).data;
+        let values = host::run(&plan, &fetch, &inputs, 0.0)?.remove(0).data;
         let part = format!("an image of {side} x {side}");
         check(&answer.data, &Expected { places: (0..values.len()).collect(), values, part })
     }
@@ -256,7 +256,7 @@ mod tests {
         let feeds = opened.feeds(1, opened.size).unwrap();
         let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let fetch = |key: &str, shape: &[usize]| opened.weights.fetch(key, shape);
-        let answer = host::run(&plan, &graph, &fetch, &inputs, 0.0).unwrap().remove(0);
+        let answer = host::run(&plan, &fetch, &inputs, 0.0).unwrap().remove(0);
         let largest = answer.data.iter().fold(0.0f32, |most, value| most.max(value.abs()));
         assert!((0.1..100.0).contains(&largest), "{largest}");
     }

@@ -92,7 +92,7 @@ impl Adapters {
     #[must_use]
     pub fn find() -> Self {
         let native = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
-        let backends = wgpu::Backends::from_env().unwrap_or(native);
+        let backends = backend_variable().map_or(native, |names| wgpu::Backends::from_comma_list(&names));
         let descriptor = wgpu::InstanceDescriptor {
             backends,
             flags: wgpu::InstanceFlags::empty().with_env(),
@@ -137,7 +137,7 @@ impl Adapters {
         });
         found.ok_or_else(|| {
             if self.list.is_empty() {
-                return Error::NoAdapter { what: "no usable adapter".into(), hint: NO_ADAPTER_HINT.into() };
+                return none_at_all();
             }
             let wanted = match choice {
                 Choice::Best => String::new(),
@@ -152,6 +152,22 @@ impl Adapters {
             };
             Error::NoAdapter { what: format!("no adapter{wanted}"), hint }
         })
+    }
+}
+
+/// `WGPU_BACKEND`, where it is set to something.
+fn backend_variable() -> Option<String> {
+    std::env::var("WGPU_BACKEND").ok().filter(|names| !names.trim().is_empty())
+}
+
+/// The error where no adapter is found: a driver lacks, or the environment asks for a backend that has none.
+fn none_at_all() -> Error {
+    match backend_variable() {
+        None => Error::NoAdapter { what: "no usable adapter".into(), hint: NO_ADAPTER_HINT.into() },
+        Some(names) => Error::NoAdapter {
+            what: format!("no usable adapter with `WGPU_BACKEND={names}`"),
+            hint: format!("unset `WGPU_BACKEND` (it takes vulkan, metal, dx12), or {NO_ADAPTER_HINT}"),
+        },
     }
 }
 

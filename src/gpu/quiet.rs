@@ -2,10 +2,11 @@
 //! adapters are listed and complains on stderr, although no surface is ever asked for.
 
 /// Runs `work` with stderr closed where only a missing display would be complained about: on Linux, when
-/// `XDG_RUNTIME_DIR` is not set. A program's stderr should hold its own words.
+/// `XDG_RUNTIME_DIR` does not name a folder by a full path. A program's stderr should hold its own words.
 #[cfg(target_os = "linux")]
 pub(super) fn without_driver_chatter<T>(work: impl FnOnce() -> T) -> T {
-    if std::env::var_os("XDG_RUNTIME_DIR").is_some() {
+    let names_a_folder = |folder| std::path::Path::new(&folder).is_absolute();
+    if std::env::var_os("XDG_RUNTIME_DIR").is_some_and(names_a_folder) {
         return work();
     }
     let silenced = silence();

@@ -7,9 +7,13 @@
 //! | convolution, then `(+ map) * scale` | the epilogue's `residual` and `scale` |
 //! | group normalisation, then activation | its `activation` |
 //!
+//! Afterwards, layers that read one vector and are added to maps (the time embedding's projections in every block) become
+//! one product ([`super::stack`]).
+//!
 //! A fused operation stands where the last of its parts stood, so everything it reads is still computed before it.
 
-use super::op::{Graph, Node, Op, Value};
+use super::op::{Graph, Node, Op, Value, WeightId};
+use super::stack::stack_projections;
 
 /// The graph with every pattern of the table above replaced, and what nobody reads any more left out.
 #[must_use]
@@ -21,7 +25,7 @@ pub fn fuse(graph: &Graph) -> Graph {
             nodes[at].op = op;
         }
     }
-    drop_unread(&Graph { nodes, ..graph.clone() })
+    drop_unread(&stack_projections(&drop_unread(&Graph { nodes, ..graph.clone() })))
 }
 
 /// How often each value is read, by nodes and as an output.
@@ -62,7 +66,7 @@ fn fused(nodes: &[Node], at: usize, uses: &[usize]) -> Option<Op> {
                 if !free || *scale != 1.0 || !only_here(*a) {
                     return None;
                 }
-                epilogue.per_image = Some(*b);
+                epilogue.per_image = Some((*b, 0));
                 return Some(op);
             }
             // Of two convolutions the later one takes the other's result.
@@ -83,7 +87,7 @@ fn fused(nodes: &[Node], at: usize, uses: &[usize]) -> Option<Op> {
     }
 }
 
-/// The graph without the nodes that no output depends on; inputs stay, so that callers need not know.
+/// The graph without the nodes and weights that no output depends on; inputs stay, so that callers need not know.
 fn drop_unread(graph: &Graph) -> Graph {
     let mut needed: Vec<bool> = graph.nodes.iter().map(|node| matches!(node.op, Op::Input { .. })).collect();
     for (_, value) in &graph.outputs {
@@ -97,10 +101,15 @@ fn drop_unread(graph: &Graph) -> Graph {
         }
     }
     let mut moved = vec![Value(0); graph.nodes.len()];
-    let mut kept = Graph { weights: graph.weights.clone(), ..Graph::default() };
+    let mut kept = Graph::default();
+    let mut moved_weights: Vec<Option<WeightId>> = vec![None; graph.weights.len()];
     for (at, node) in graph.nodes.iter().enumerate().filter(|(at, _)| needed[*at]) {
         let mut node = node.clone();
         node.op.for_each_read(|value| *value = moved[value.0]);
+        node.op.for_each_weight(|id| {
+            let known = &mut moved_weights[id.0];
+            *id = *known.get_or_insert_with(|| kept.weight(graph.weights[id.0].clone()));
+        });
         moved[at] = kept.push(node.op, node.shape, node.label);
     }
     kept.outputs = graph.outputs.iter().map(|(name, value)| (name.clone(), moved[value.0])).collect();

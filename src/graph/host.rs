@@ -5,22 +5,15 @@ use super::lower::{BufferId, Operand};
 use super::plan::Plan;
 use super::weights::packed;
 use crate::error::Result;
-use crate::graph::op::Graph;
 use crate::tensor::{TEXEL, Tensor, pack_nchw, unpack_nchw};
 
-/// Runs a plan of `graph` by the twins; slots begin filled with `fill`. Inputs and outputs are NCHW, by name.
+/// Runs a plan by the twins; slots begin filled with `fill`. Inputs and outputs are NCHW, by name.
 ///
 /// # Errors
 /// Whatever `fetch` answers.
-pub fn run(
-    plan: &Plan,
-    graph: &Graph,
-    fetch: &WeightAccess,
-    inputs: &[(&str, &Tensor)],
-    fill: f32,
-) -> Result<Vec<Tensor>> {
+pub fn run(plan: &Plan, fetch: &WeightAccess, inputs: &[(&str, &Tensor)], fill: f32) -> Result<Vec<Tensor>> {
     let mut slots: Vec<Vec<f32>> = plan.slots.iter().map(|texels| vec![fill; texels * TEXEL]).collect();
-    let mut weights = graph.weights.iter().map(|w| packed(w, plan.family, fetch)).collect::<Result<Vec<_>>>()?;
+    let mut weights = plan.weights.iter().map(|w| packed(w, plan.family, fetch)).collect::<Result<Vec<_>>>()?;
     weights.extend(plan.tables.iter().cloned());
     for port in &plan.inputs {
         if let Some((_, tensor)) = inputs.iter().find(|(name, _)| *name == port.name) {

@@ -95,6 +95,11 @@ fn whole(value: Value) -> Operand {
     Operand::Buffer(BufferId(value.0), 0)
 }
 
+/// A value from a channel on, which begins a texel.
+fn part((value, channel): (Value, usize)) -> Operand {
+    Operand::Buffer(BufferId(value.0), channel / TEXEL)
+}
+
 impl Lowering<'_> {
     fn step(&mut self, label: &str, dispatch: Dispatch, reads: Vec<Operand>, write: BufferId, flops: u64) {
         self.lowered.steps.push(Step { label: label.to_owned(), dispatch, reads, write, flops });
@@ -165,7 +170,7 @@ impl Lowering<'_> {
         let WeightForm::Kernel { height, width, .. } = self.graph.weights[weight.0].form else { return };
         let spec = EpilogueSpec {
             bias: epilogue.bias.is_some(),
-            per_image: epilogue.per_image.is_some(),
+            per_image: epilogue.per_image.map(|(value, _)| self.graph.shape(value).c4()),
             activation: epilogue.activation,
             residual: epilogue.residual.is_some(),
             scale: epilogue.scale,
@@ -176,7 +181,7 @@ impl Lowering<'_> {
             whole(x),
             Operand::Weight(weight),
             epilogue.bias.map_or(unused, Operand::Weight),
-            epilogue.per_image.map_or(unused, whole),
+            epilogue.per_image.map_or(unused, part),
             epilogue.residual.map_or(unused, whole),
         ];
         let (from, to) = (self.graph.shape(x), node.shape);
@@ -209,11 +214,11 @@ impl Lowering<'_> {
             eps: *eps,
             pixels: shape.pixels(),
             chunk: moments.chunk,
-            modulation: modulation.is_some(),
+            modulation: modulation.map(|(value, _)| self.graph.shape(value).c4()),
         };
         let factors = self.scratch(shape.n * shape.c4() * 2, label);
         let vectors = [Operand::Weight(*weight), Operand::Weight(*bias)];
-        let reads = [Operand::Buffer(measured, 0), vectors[0], vectors[1], modulation.map_or(vectors[0], whole)];
+        let reads = [Operand::Buffer(measured, 0), vectors[0], vectors[1], modulation.map_or(vectors[0], part)];
         self.step(label, fold.dispatch(family), reads.to_vec(), factors, 0);
 
         let apply = ScaleShift { x: shape, activation: *activation };
@@ -271,17 +276,16 @@ impl Lowering<'_> {
                 ..MatMul::plain(1, rows, columns, head_texels * TEXEL)
             },
         ];
-        let at = |(value, channel): (Value, usize)| Operand::Buffer(BufferId(value.0), channel / TEXEL);
         let texels = queries.n * heads * rows * columns4;
         let scores = self.scratch(texels, label);
-        let reads = vec![at(q), at(k), at(k), at(k), at(k)];
+        let reads = vec![part(q), part(k), part(k), part(k), part(k)];
         self.step(label, products[0].dispatch(self.family), reads, scores, products[0].flops());
 
         let softmax = Softmax { rows: queries.n * heads * rows, columns };
         let shares = self.scratch(texels, label);
         self.step(label, softmax.dispatch(self.family), vec![Operand::Buffer(scores, 0)], shares, 0);
 
-        let reads = vec![Operand::Buffer(shares, 0), at(v), at(v), at(v), at(v)];
+        let reads = vec![Operand::Buffer(shares, 0), part(v), part(v), part(v), part(v)];
         self.step(label, products[1].dispatch(self.family), reads, write, products[1].flops());
     }
 }

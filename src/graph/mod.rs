@@ -10,6 +10,7 @@ pub mod op;
 pub mod plan;
 pub mod reference;
 pub mod run;
+pub mod stack;
 pub mod weights;
 
 pub use plan::{Aliasing, Plan};

@@ -32,6 +32,8 @@ pub enum WeightSource {
     Checkpoint(Vec<String>),
     /// Numbers known when the graph is built, row-major in the form's own shape.
     Constant(Vec<f32>),
+    /// Other weights without attention heads, stacked along the output dimension: one product for several layers.
+    Stack(Vec<Weight>),
 }
 
 /// The logical shape of a weight.
@@ -78,8 +80,8 @@ impl Heads {
 pub struct Epilogue {
     /// A vector over the output channels.
     pub bias: Option<WeightId>,
-    /// A vector over the channels for each image (the time embedding).
-    pub per_image: Option<Value>,
+    /// A vector over the channels for each image (the time embedding): (value, first channel).
+    pub per_image: Option<(Value, usize)>,
     /// Applied to the sum so far.
     pub activation: Option<Activation>,
     /// A map of the output's shape, added after the activation.
@@ -103,14 +105,15 @@ pub enum Op {
     /// right padding follow from the output's shape, zeros everywhere.
     Conv { x: Value, weight: WeightId, stride: usize, pad: (usize, usize), epilogue: Epilogue },
     /// Group normalisation over (h, w, c / groups), biased variance, then `weight * x + bias`, then, where given,
-    /// `* (1 + m[..c]) + m[c..]` with the modulation vector m of each image (`scale_shift` time embedding), then the activation.
+    /// `* (1 + m[..c]) + m[c..]` with the modulation vector m of each image (`scale_shift` time embedding; value, first channel),
+    /// then the activation.
     GroupNorm {
         x: Value,
         weight: WeightId,
         bias: WeightId,
         groups: usize,
         eps: f32,
-        modulation: Option<Value>,
+        modulation: Option<(Value, usize)>,
         activation: Option<Activation>,
     },
     /// A nonlinearity on its own.
@@ -186,18 +189,37 @@ impl Op {
         reads
     }
 
+    /// Visits every weight this operation reads, to look at or to replace it.
+    pub fn for_each_weight(&mut self, mut visit: impl FnMut(&mut WeightId)) {
+        match self {
+            Self::Conv { weight, epilogue, .. } => {
+                visit(weight);
+                epilogue.bias.iter_mut().for_each(visit);
+            }
+            Self::GroupNorm { weight, bias, .. } => {
+                visit(weight);
+                visit(bias);
+            }
+            _ => {}
+        }
+    }
+
     /// Visits every value this operation reads, to look at or to replace it.
     pub fn for_each_read(&mut self, mut visit: impl FnMut(&mut Value)) {
         match self {
             Self::Input { .. } => {}
             Self::Conv { x, epilogue, .. } => {
                 visit(x);
-                epilogue.per_image.iter_mut().for_each(&mut visit);
+                if let Some((value, _)) = &mut epilogue.per_image {
+                    visit(value);
+                }
                 epilogue.residual.iter_mut().for_each(&mut visit);
             }
             Self::GroupNorm { x, modulation, .. } => {
                 visit(x);
-                modulation.iter_mut().for_each(&mut visit);
+                if let Some((value, _)) = modulation {
+                    visit(value);
+                }
             }
             Self::Activation { x, .. }
             | Self::UpsampleNearest { x }

@@ -3,7 +3,7 @@
 
 use super::fuse::fuse;
 use super::lower::{Buffer, BufferId, Lowered, Operand, Step, lower, padded_kernel};
-use super::op::{Graph, Op, WeightForm, WeightId};
+use super::op::{Graph, Op, Weight, WeightForm, WeightId};
 use crate::kernels::{Family, conv2d};
 use crate::tensor::{Shape, TEXEL};
 
@@ -50,8 +50,10 @@ pub struct Plan {
     pub slot_of: Vec<usize>,
     /// Texels of each slot.
     pub slots: Vec<usize>,
-    /// The place of each weight, the graph's first, then the tables.
-    pub weights: Vec<Place>,
+    /// What the steps read besides buffers.
+    pub weights: Vec<Weight>,
+    /// The place of each weight, then of each table.
+    pub places: Vec<Place>,
     /// Texels of each storage of weights.
     pub weight_chunks: Vec<usize>,
     /// Numbers that lowering made.
@@ -83,7 +85,7 @@ impl Plan {
             Aliasing::None => ((0..buffers.len()).collect(), buffers.iter().map(|buffer| buffer.texels).collect()),
         };
         let sizes = graph.weights.iter().map(|weight| packed_texels(weight.form, family));
-        let (weights, weight_chunks) = place_weights(sizes.chain(tables.iter().map(|t| t.len() / TEXEL)), max_texels);
+        let (places, weight_chunks) = place_weights(sizes.chain(tables.iter().map(|t| t.len() / TEXEL)), max_texels);
         let lower_bound_texels = (0..steps.len())
             .map(|at| buffers.iter().zip(&lives).filter(|(_, life)| life.contains(at)).map(|(b, _)| b.texels).sum())
             .max()
@@ -102,7 +104,8 @@ impl Plan {
             buffers,
             slot_of,
             slots,
-            weights,
+            weights: graph.weights,
+            places,
             weight_chunks,
             tables,
             steps,

@@ -52,6 +52,12 @@ impl Array {
         array
     }
 
+    /// Channels `first..first + count` of every pixel.
+    fn channels(&self, first: usize, count: usize) -> Self {
+        let data = self.data.chunks(self.shape.c).flat_map(|pixel| pixel[first..first + count].iter().copied());
+        Self { shape: Shape { c: count, ..self.shape }, data: data.collect() }
+    }
+
     /// The channels of a pixel, counted over the whole batch.
     fn row(&self, row: usize) -> &[f64] {
         &self.data[row * self.shape.c..][..self.shape.c]
@@ -103,8 +109,8 @@ impl Evaluation<'_> {
             Op::GroupNorm { x, weight, bias, groups, eps, modulation, activation } => {
                 let affine = (self.vector(*weight)?, self.vector(*bias)?);
                 let mut y = group_norm(self.value(*x), &affine, *groups, f64::from(*eps));
-                if let Some(modulation) = modulation {
-                    modulate(&mut y, self.value(*modulation));
+                if let Some((modulation, first)) = modulation {
+                    modulate(&mut y, &self.value(*modulation).channels(*first, 2 * shape.c));
                 }
                 apply(y, *activation)
             }
@@ -173,8 +179,9 @@ impl Evaluation<'_> {
                 row.iter_mut().zip(&bias).for_each(|(y, bias)| *y += bias);
             }
         }
-        if let Some(per_image) = epilogue.per_image {
-            add(&mut y, self.value(per_image));
+        if let Some((per_image, first)) = epilogue.per_image {
+            let vector = self.value(per_image).channels(first, y.shape.c);
+            add(&mut y, &vector);
         }
         let mut y = apply(y, epilogue.activation);
         if let Some(residual) = epilogue.residual {
@@ -220,6 +227,10 @@ impl Evaluation<'_> {
     fn numbers(&self, source: &WeightSource, shape: &[usize]) -> Result<Vec<f64>> {
         let keys = match source {
             WeightSource::Constant(values) => return Ok(values.iter().copied().map(f64::from).collect()),
+            WeightSource::Stack(weights) => {
+                let parts = weights.iter().map(|weight| self.numbers(&weight.source, &stored_shape(weight.form)));
+                return Ok(parts.collect::<Result<Vec<_>>>()?.concat());
+            }
             WeightSource::Checkpoint(keys) => keys,
         };
         let mut part = shape.to_vec();
@@ -306,6 +317,14 @@ fn group_norm(x: &Array, (weight, bias): &(Vec<f64>, Vec<f64>), groups: usize, e
         }
     }
     y
+}
+
+/// The shape of a weight as a checkpoint holds it.
+fn stored_shape(form: WeightForm) -> Vec<usize> {
+    match form {
+        WeightForm::Kernel { out, input, height, width, .. } => vec![out, input, height, width],
+        WeightForm::Vector { len, .. } => vec![len],
+    }
 }
 
 /// `x * (1 + m[..c]) + m[c..]` with the vector m of each image.

@@ -52,7 +52,7 @@ impl<'e> Program<'e> {
         let shaders: Vec<_> = plan.steps.iter().map(|step| &step.dispatch.shader).collect();
         let pipelines = engine.pipelines(&shaders)?;
         let slots = allocate_slots(engine, &plan)?;
-        let weights = upload_weights(engine, &plan, graph, fetch)?;
+        let weights = upload_weights(engine, &plan, fetch)?;
         let mut calls = Vec::with_capacity(plan.steps.len());
         let mut call_ranges = Vec::with_capacity(plan.steps.len());
         for (step, pipeline) in plan.steps.iter().zip(&pipelines) {
@@ -61,7 +61,7 @@ impl<'e> Program<'e> {
             for (base, read) in bases.iter_mut().zip(&step.reads) {
                 let (storage, first) = match read {
                     Operand::Buffer(buffer, first) => (&slots[plan.slot_of[buffer.0]], *first),
-                    Operand::Weight(id) => (&weights[plan.weights[id.0].chunk], plan.weights[id.0].first),
+                    Operand::Weight(id) => (&weights[plan.places[id.0].chunk], plan.places[id.0].first),
                 };
                 *base = first as u32;
                 operands.push(storage);
@@ -265,16 +265,16 @@ fn allocate_slots(engine: &Engine, plan: &Plan) -> Result<Vec<Storage>> {
         .collect()
 }
 
-fn upload_weights(engine: &Engine, plan: &Plan, graph: &Graph, fetch: &WeightAccess) -> Result<Vec<Storage>> {
+fn upload_weights(engine: &Engine, plan: &Plan, fetch: &WeightAccess) -> Result<Vec<Storage>> {
     let storages = plan
         .weight_chunks
         .iter()
         .map(|texels| engine.gpu.allocate(engine.storage_kind(), *texels, "weights"))
         .collect::<Result<Vec<_>>>()?;
-    for (weight, place) in graph.weights.iter().zip(&plan.weights) {
+    for (weight, place) in plan.weights.iter().zip(&plan.places) {
         engine.gpu.upload(&storages[place.chunk], place.first, &packed(weight, plan.family, fetch)?)?;
     }
-    for (table, place) in plan.tables.iter().zip(&plan.weights[graph.weights.len()..]) {
+    for (table, place) in plan.tables.iter().zip(&plan.places[plan.weights.len()..]) {
         engine.gpu.upload(&storages[place.chunk], place.first, table)?;
     }
     Ok(storages)

@@ -38,6 +38,9 @@ pub fn packed(weight: &Weight, family: Family, fetch: &WeightAccess) -> Result<V
 fn stacked(weight: &Weight, fetch: &WeightAccess) -> Result<Vec<f32>> {
     match &weight.source {
         WeightSource::Constant(values) => Ok(values.clone()),
+        WeightSource::Stack(weights) => {
+            weights.iter().map(|weight| stacked(weight, fetch)).collect::<Result<Vec<_>>>().map(|parts| parts.concat())
+        }
         WeightSource::Checkpoint(keys) => {
             let mut values = Vec::new();
             for key in keys {

@@ -191,7 +191,7 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
         }
         for (column, sum) in acc.iter().enumerate() {
             let index = pixel * channels + column;
-            write[index] = p.epilogue.finish([bias, per_image, residual], *sum, image, column, channels, index);
+            write[index] = p.epilogue.finish([bias, per_image, residual], *sum, image, column, index);
         }
     }
 }

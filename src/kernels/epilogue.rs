@@ -1,5 +1,7 @@
 //! What follows a product before it is stored; the twin of `shaders/shared/epilogue.wgsl`.
 
+use crate::tensor::TEXEL;
+
 use super::activation::{Activation, activate, activation_code};
 
 /// `y = (act(acc + bias + per_image) + residual) * scale`, as the shaders read it.
@@ -9,6 +11,7 @@ pub struct EpilogueParams {
     flags: u32,
     activation: u32,
     scale: f32,
+    per_image_row: u32,
 }
 
 const BIAS: u32 = 1;
@@ -20,8 +23,8 @@ const RESIDUAL: u32 = 4;
 pub struct EpilogueSpec {
     /// A vector over the output channels is added.
     pub bias: bool,
-    /// A vector for each image is added.
-    pub per_image: bool,
+    /// A vector for each image is added: texels from one image's to the next.
+    pub per_image: Option<usize>,
     /// Applied to the sum so far.
     pub activation: Option<Activation>,
     /// A map of the output's shape is added.
@@ -32,7 +35,7 @@ pub struct EpilogueSpec {
 
 impl Default for EpilogueSpec {
     fn default() -> Self {
-        Self { bias: false, per_image: false, activation: None, residual: false, scale: 1.0 }
+        Self { bias: false, per_image: None, activation: None, residual: false, scale: 1.0 }
     }
 }
 
@@ -42,23 +45,22 @@ impl EpilogueSpec {
     pub fn params(self) -> EpilogueParams {
         let flag = |set: bool, bit: u32| if set { bit } else { 0 };
         EpilogueParams {
-            flags: flag(self.bias, BIAS) | flag(self.per_image, PER_IMAGE) | flag(self.residual, RESIDUAL),
+            flags: flag(self.bias, BIAS) | flag(self.per_image.is_some(), PER_IMAGE) | flag(self.residual, RESIDUAL),
             activation: activation_code(self.activation),
             scale: self.scale,
+            per_image_row: self.per_image.unwrap_or(0) as u32,
         }
     }
 }
 
 impl EpilogueParams {
-    /// The twin of `finish`: `column` is the output channel, `index` that of the value stored, `channels` the padded
-    /// number of output channels.
+    /// The twin of `finish`: `column` is the output channel, `index` that of the value stored.
     pub(super) fn finish(
         self,
         [bias, per_image, residual]: [&[f32]; 3],
         acc: f32,
         image: usize,
         column: usize,
-        channels: usize,
         index: usize,
     ) -> f32 {
         let mut v = acc;
@@ -66,7 +68,7 @@ impl EpilogueParams {
             v += bias[column];
         }
         if self.flags & PER_IMAGE != 0 {
-            v += per_image[image * channels + column];
+            v += per_image[image * self.per_image_row as usize * TEXEL + column];
         }
         v = activate(self.activation, v);
         if self.flags & RESIDUAL != 0 {

@@ -90,8 +90,15 @@ struct TwinParams {
 static LANES: Kernel = Kernel { name: "matmul.lanes", template: include_str!("../../shaders/matmul.lanes.wgsl"), twin };
 static TILE: Kernel = Kernel { name: "matmul.tile", template: include_str!("../../shaders/matmul.tile.wgsl"), twin };
 
-/// Rows of a tile of the lanes family.
-const LANES_ROWS: u32 = 16;
+/// Rows of a tile of the lanes family: many share a weight, unless there are few. The rows of a tile do not see each other,
+/// so the choice may depend on the batch.
+fn lanes_rows(rows: usize) -> u32 {
+    match rows {
+        0..=4 => 4,
+        5..=16 => 16,
+        _ => 32,
+    }
+}
 
 impl MatMul {
     /// A product of two plain matrices: `rows` x `k` by `k` x `columns`, one after the other for each of `images`.
@@ -125,8 +132,9 @@ impl MatMul {
         let transposed = u32::from(self.layout == Layout::Transposed);
         let (shader, tile) = match family {
             Family::Lanes { width } => {
-                let constants = vec![("LANES", width), ("ROWS", LANES_ROWS), ("B_ROWS", transposed)];
-                (family.shader(&LANES, constants), (LANES_ROWS as usize, width as usize))
+                let rows = lanes_rows(self.rows);
+                let constants = vec![("LANES", width), ("ROWS", rows), ("B_ROWS", transposed)];
+                (family.shader(&LANES, constants), (rows as usize, width as usize))
             }
             Family::Tile => (family.shader(&TILE, vec![("B_ROWS", transposed)]), (64, 16)),
         };
@@ -165,9 +173,16 @@ impl MatMul {
     /// Every shader variant that [`Self::dispatch`] can choose, for validation.
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
-        [Layout::Rows, Layout::Transposed]
-            .map(|layout| Self { layout, ..Self::plain(1, 8, 8, 8) }.dispatch(family).shader)
-            .to_vec()
+        let mut all: Vec<Shader> = Vec::new();
+        for layout in [Layout::Rows, Layout::Transposed] {
+            for rows in [4, 16, 32] {
+                let shader = Self { layout, ..Self::plain(1, rows, 8, 8) }.dispatch(family).shader;
+                if !all.contains(&shader) {
+                    all.push(shader);
+                }
+            }
+        }
+        all
     }
 }
 
@@ -196,7 +211,7 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
                 let index = (y_base + i * p.y_row as usize) * TEXEL + j;
                 let of_image = i / p.rows_per_image as usize;
                 let terms = [*bias, *per_image, *residual];
-                write[index] = p.epilogue.finish(terms, p.alpha * sum, of_image, j, padded, index);
+                write[index] = p.epilogue.finish(terms, p.alpha * sum, of_image, j, index);
             }
         }
     }

@@ -97,7 +97,15 @@ impl Builder {
         let shape = self.graph.shape(x);
         let weight = self.vector(vec![format!("{path}.weight")], shape.c, None);
         let bias = self.vector(vec![format!("{path}.bias")], shape.c, None);
-        let op = Op::GroupNorm { x, weight, bias, groups, eps: eps as f32, modulation, activation: None };
+        let op = Op::GroupNorm {
+            x,
+            weight,
+            bias,
+            groups,
+            eps: eps as f32,
+            modulation: modulation.map(|vector| (vector, 0)),
+            activation: None,
+        };
         self.graph.push(op, shape, path)
     }
 

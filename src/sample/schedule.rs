@@ -38,7 +38,10 @@ impl std::fmt::Display for Level {
         if let Some(timestep) = self.timestep {
             write!(f, "timestep {timestep}, ")?;
         }
-        write!(f, "sigma {:.4}", self.sigma)
+        match self.sigma {
+            sigma if sigma >= 1e6 => write!(f, "sigma {sigma:.4e}"),
+            sigma => write!(f, "sigma {sigma:.4}"),
+        }
     }
 }
 
@@ -158,13 +161,15 @@ impl Schedule {
         }
     }
 
-    /// An explicit list of timesteps: N + 1 falling values for N steps, the last is where the state ends. A last value
-    /// of -1 is the level that diffusers takes before timestep 0: clean if `set_alpha_to_one`, else timestep 0 again.
+    /// An explicit list of timesteps: N + 1 values for N steps, none above the one before, the last is where the state
+    /// ends. A last value of -1 is the level that diffusers takes before timestep 0: clean if `set_alpha_to_one`, else
+    /// timestep 0 again. A value may be repeated, as diffusers ends on `0, 0` and snapped grids do near 0: that step calls
+    /// the network, too.
     ///
     /// # Errors
-    /// [`Error::Usage`] when there are fewer than two, they do not fall, or one is not a timestep of the model.
+    /// [`Error::Usage`] when there are fewer than two, one rises, or one is not a timestep of the model.
     pub fn from_timesteps(timesteps: &[f64], set_alpha_to_one: bool, table: &NoiseTable) -> Result<Self> {
-        falling(timesteps, "timesteps")?;
+        never_rising(timesteps, "timesteps")?;
         let (top, end) = (table.last_timestep(), timesteps.len() - 1);
         let known = |(index, t): (usize, &f64)| (0.0..=top).contains(t) || (index == end && *t == -1.0);
         if let Some(t) = timesteps.iter().enumerate().find(|entry| !known(*entry)).map(|(_, t)| t) {
@@ -177,14 +182,19 @@ impl Schedule {
         Ok(Self::joined(timesteps.iter().map(level).collect(), Scale::VariancePreserving))
     }
 
-    /// An explicit grid of sigmas in the variance-exploding scale: N + 1 falling values, only the last may be 0.
+    /// An explicit grid of sigmas in the variance-exploding scale: N + 1 values, none above the one before, only the last
+    /// may be 0.
     ///
     /// # Errors
-    /// [`Error::Usage`] when there are fewer than two, they do not fall, or one is negative.
+    /// [`Error::Usage`] when there are fewer than two, one rises, one is negative, or one before the last is 0.
     pub fn from_sigmas(sigmas: &[f64]) -> Result<Self> {
-        falling(sigmas, "sigmas")?;
+        never_rising(sigmas, "sigmas")?;
         if let Some(sigma) = sigmas.iter().find(|sigma| **sigma < 0.0) {
             let what = format!("`--sigmas`: {sigma} is negative");
+            return Err(Error::usage(what, "sigma is a noise level; the last may be 0"));
+        }
+        if sigmas[..sigmas.len() - 1].contains(&0.0) {
+            let what = "`--sigmas`: 0 stands before the last value, and no network is called without noise";
             return Err(Error::usage(what, "sigma is a noise level; the last may be 0"));
         }
         let levels = sigmas.iter().map(|sigma| Level::at_sigma(*sigma)).collect();
@@ -303,14 +313,14 @@ fn scaled(tensor: &Tensor, factor: f64) -> Tensor {
     Tensor::new(tensor.shape.clone(), data)
 }
 
-/// A usage error unless `values` are two or more finite numbers, each below the one before.
-fn falling(values: &[f64], flag: &str) -> Result<()> {
+/// A usage error unless `values` are two or more finite numbers, none above the one before.
+fn never_rising(values: &[f64], flag: &str) -> Result<()> {
     let hint = "N steps take N + 1 falling values, the last is where the state ends";
     if values.len() < 2 {
         return Err(Error::usage(format!("`--{flag}` holds {} values", values.len()), hint));
     }
     let finite = values.iter().all(|value| value.is_finite());
-    match values.windows(2).find(|pair| pair[1] >= pair[0]) {
+    match values.windows(2).find(|pair| pair[1] > pair[0]) {
         None if finite => Ok(()),
         None => Err(Error::usage(format!("`--{flag}` holds a value that is not a number"), hint)),
         Some(pair) => Err(Error::usage(format!("`--{flag}`: {} follows {}", pair[1], pair[0]), hint)),

@@ -171,3 +171,12 @@ fn both_families_and_checked_shaders_agree() {
     assert_eq!(save("checked.npy", &["--checked"]), usual);
     assert!(distance(&save("tile.npy", &["--family", "tile"]), &usual) < 1e-3);
 }
+
+#[test]
+fn a_model_without_a_scheduler_is_said_to_be_sampled_by_defaults() {
+    let folder = Folder::new();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/unet/one-level");
+    let run = downhill(&["sample", model, "-n", "1", "--steps", "1", "-o", &folder.at("x.png")]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("note: no `scheduler_config.json`"), "{}", run.stderr);
+}

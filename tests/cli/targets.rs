@@ -73,7 +73,8 @@ fn samples_that_are_no_images_are_saved_as_arrays_only() {
         downhill(&[&["sample", &model, "-n", "1"][..], more].concat()).expect_error(2, error);
     }
     let run = downhill(&["sample", &model, "-n", "1", "--steps", "1", "--size", "8x4", "--save-samples", &z]);
-    run.expect(&format!("wrote {z}\n"));
+    let note = "note: no `scheduler_config.json` beside the model: sampling with diffusers' defaults";
+    run.expect(&format!("{note}\nwrote {z}\n"));
     assert_eq!(folder.array("z.npy").shape, [1, 2, 8, 4]);
     downhill(&["sample", &model, "--save-samples", &z])
         .expect_error(2, "does not say how large its images are\nhint: give `--size HEIGHTxWIDTH`");

@@ -95,7 +95,33 @@ fn a_machine_without_an_adapter_says_how_to_get_one() {
     for arguments in [&["sample"][..], &["devices"], &["selftest"]] {
         let output = command(arguments).env("WGPU_BACKEND", "none").output().expect("the program starts");
         let run = crate::Run::of(output);
-        run.expect_error(3, "error: no usable adapter\nhint: ").expect_error(3, "mesa-vulkan-drivers");
+        run.expect_error(3, "error: no usable adapter with `WGPU_BACKEND=none`\nhint: unset `WGPU_BACKEND`")
+            .expect_error(3, "mesa-vulkan-drivers");
+        let without_driver = command(arguments).env_remove("WGPU_BACKEND").env("VK_DRIVER_FILES", "no-driver").output();
+        let run = crate::Run::of(without_driver.expect("the program starts"));
+        if cfg!(target_os = "linux") {
+            run.expect_error(3, "error: no usable adapter\nhint: install").expect_error(3, "mesa-vulkan-drivers");
+        }
+    }
+}
+
+#[test]
+fn an_empty_backend_variable_is_none() {
+    let empty = command(&["devices"]).env("WGPU_BACKEND", "").output().expect("the program starts");
+    assert_eq!(crate::Run::of(empty).code, 0);
+}
+
+/// Drivers look for a display and complain where this folder is not one; standard error holds our own words alone.
+#[test]
+fn drivers_are_not_heard_without_a_runtime_folder() {
+    for folder in [None, Some(""), Some("relative"), Some("/no-such-folder")] {
+        let mut devices = command(&["devices"]);
+        match folder {
+            None => devices.env_remove("XDG_RUNTIME_DIR"),
+            Some(folder) => devices.env("XDG_RUNTIME_DIR", folder),
+        };
+        let run = crate::Run::of(devices.output().expect("the program starts"));
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{folder:?}");
     }
 }
 

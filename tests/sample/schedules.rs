@@ -2,11 +2,13 @@
 
 use downhill::Error;
 use downhill::denoise::diffusion::{BetaConfig, BetaSchedule, NoiseTable};
+use downhill::sample::samplers::Method;
 use downhill::sample::schedule::{Kind, Level, Scale, Schedule, Shape, Successor};
 use downhill::sample::scheduler_config::SchedulerConfig;
+use downhill::tensor::Tensor;
 use serde_json::json;
 
-use super::{resolve, settings};
+use super::{Pointwise, resolve, run_quietly, settings};
 
 const SHAPE: Shape = Shape {
     steps: 10,
@@ -143,6 +145,36 @@ fn explicit_timesteps() {
     assert_eq!(schedule.end().timestep, Some(0.0));
 }
 
+/// diffusers' DDIM without `set_alpha_to_one` steps from timestep 0 to the level of timestep 0: `0,0` in a list.
+#[test]
+fn a_repeated_timestep_is_a_step_of_its_own() {
+    let table = NoiseTable::default();
+    let config = SchedulerConfig { set_alpha_to_one: false, ..SchedulerConfig::default() };
+    let walk = |asked| settings(asked).resolve(&config, &table).unwrap();
+    let (spaced, method) = walk(json!({"sampler": "ddim", "steps": 4}));
+    let (listed, same_method) = walk(json!({"sampler": "ddim", "timesteps": [750, 500, 250, 0, 0]}));
+    assert_eq!((&listed, same_method), (&spaced, method));
+    let (level, _) = walk(json!({"timesteps": [5, 5]}));
+    assert_eq!(level.steps().len(), 1);
+    let mut calls = 0;
+    let mut constant = Pointwise([1, 1, 1], |_, _| {
+        calls += 1;
+        0.5
+    });
+    let x = Tensor::new([1, 1, 1, 1], vec![3.0]);
+    let unclipped = Method { clip: None, ..method };
+    let end = run_quietly(&mut constant, &level, &unclipped, x.clone()).unwrap();
+    assert!((end.data[0] - x.data[0]).abs() < 1e-6);
+    assert_eq!(calls, 1);
+}
+
+#[test]
+fn a_huge_sigma_is_told_in_few_digits() {
+    let schedule = Schedule::from_sigmas(&[1e300, 12.0]).unwrap();
+    assert_eq!(schedule.start().to_string(), "sigma 1.0000e300");
+    assert_eq!(schedule.end().to_string(), "sigma 12.0000");
+}
+
 #[test]
 fn what_cannot_be_is_a_usage_error() {
     for (asked, message) in [
@@ -155,13 +187,15 @@ fn what_cannot_be_is_a_usage_error() {
         (json!({"schedule": "leading", "sigma_max": 9.0}), "`--sigma-max` has no meaning for the schedule `leading`"),
         (json!({"schedule": "ddim", "sigma_min": 1.0}), "`--sigma-min` has no meaning for the schedule `ddim`"),
         (json!({"timesteps": [5]}), "`--timesteps` holds 1 values"),
-        (json!({"timesteps": [5, 5]}), "`--timesteps`: 5 follows 5"),
+        (json!({"timesteps": [5, 5, 7]}), "`--timesteps`: 7 follows 5"),
+        (json!({"timesteps": [0, -1, -1]}), "`--timesteps`: -1 is not a timestep"),
         (json!({"timesteps": [5, 7, 0]}), "`--timesteps`: 7 follows 5"),
         (json!({"timesteps": [1000, 0]}), "`--timesteps`: 1000 is not a timestep"),
         (json!({"timesteps": [9, -2]}), "`--timesteps`: -2 is not a timestep"),
         (json!({"timesteps": [9, -0.5]}), "`--timesteps`: -0.5 is not a timestep"),
         (json!({"sigmas": [1.0, 2.0]}), "`--sigmas`: 2 follows 1"),
         (json!({"sigmas": [1.0, 0.0, -1.0]}), "`--sigmas`: -1 is negative"),
+        (json!({"sigmas": [1.0, 0.0, 0.0]}), "`--sigmas`: 0 stands before the last value"),
         (json!({"sigmas": [1.0, 0.0], "timesteps": [5, 0]}), "both `--timesteps` and `--sigmas`"),
         (json!({"sigmas": [1.0, 0.0], "schedule": "paper"}), "`--schedule` contradicts `--sigmas`"),
         (json!({"timesteps": [5, 0], "steps": 2}), "`--steps` contradicts `--timesteps`"),

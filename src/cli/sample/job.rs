@@ -78,6 +78,9 @@ impl Job {
         let output = Output::parse(args.output.as_deref().unwrap_or(USUAL_OUTPUT))?;
         check_resume(&args, &output)?;
         let (opened, model) = Opened::open(args.model.as_deref())?;
+        if model.scheduler.is_none() {
+            console.note("note: no `scheduler_config.json` beside the model: sampling with diffusers' defaults");
+        }
         opened.expect_denoiser()?;
         opened.expect_unconditional()?;
         let (schedule, method) = settings.resolve(&opened.scheduler, &opened.table)?;

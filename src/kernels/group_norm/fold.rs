@@ -21,8 +21,8 @@ pub struct GroupNormFold {
     pub pixels: usize,
     /// Pixels of a chunk, as the moments were taken.
     pub chunk: usize,
-    /// Whether there is a vector m of twice the channels for each image.
-    pub modulation: bool,
+    /// Where there is a vector m of twice the channels for each image: texels from one image's to the next.
+    pub modulation: Option<usize>,
 }
 
 /// The parameters of `group_norm_fold.wgsl`.
@@ -53,7 +53,7 @@ impl GroupNormFold {
             pixels: self.pixels as u32,
             chunk: self.chunk as u32,
             chunks: self.pixels.div_ceil(self.chunk) as u32,
-            modulation: u32::from(self.modulation),
+            modulation: self.modulation.unwrap_or(0) as u32,
             eps: self.eps,
         };
         let grid = flat_grid(self.images * self.channels.div_ceil(TEXEL));
@@ -109,7 +109,7 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
             let mut a = weight[channel] * inverse_deviation;
             let mut b = bias[channel] - mean * a;
             if p.modulation != 0 {
-                let vector = &modulation[image * (2 * channels).next_multiple_of(TEXEL)..];
+                let vector = &modulation[image * p.modulation as usize * TEXEL..];
                 let scale = 1.0 + vector[channel];
                 a *= scale;
                 b = b * scale + vector[channels + channel];
