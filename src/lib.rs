@@ -3,7 +3,7 @@
 //!
 //! The rooms, from the ground up; each uses only rooms below it (see `docs/ARCHITECTURE.md`):
 //! [`error`], [`tensor`], [`noise`] - then [`gpu`], [`checkpoint`], [`report`] - [`kernels`] - [`graph`] - [`nets`] -
-//! [`denoise`] - [`sample`] - [`bench`] - [`cli`].
+//! [`denoise`] - [`sample`] - [`mod@bench`] - [`cli`].
 
 pub mod bench;
 pub mod checkpoint;

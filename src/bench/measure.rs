@@ -30,7 +30,7 @@ pub fn calls_of_sample(once: f64) -> usize {
     (SAMPLE_SECONDS / once.max(f64::MIN_POSITIVE)).ceil().clamp(1.0, MOST_CALLS) as usize
 }
 
-/// Times `calls`, which runs a call so many times: `repeats` samples of at least [`SAMPLE_SECONDS`] each. It has been
+/// Times `calls`, which runs a call so many times: `repeats` samples of at least `SAMPLE_SECONDS` each. It has been
 /// warmed up before.
 pub fn steady(repeats: usize, mut calls: impl FnMut(usize) -> Result<()>) -> Result<Timing> {
     let count = calls_of_sample(clock(|| calls(1))?);
