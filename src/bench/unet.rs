@@ -172,12 +172,23 @@ impl<'e> Calls<'e> {
         self.feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect()
     }
 
-    /// Seconds that the kernels of a call take by the device's clock; `None` where it has none.
-    fn kernel_seconds(&self) -> Result<Option<f64>> {
+    /// Makes a call under the device's clock; `None` where it has none.
+    fn clocked(&self) -> Result<Option<Clocked>> {
+        let begin = Instant::now();
         self.program.feed(&self.inputs())?;
-        let times = self.program.dispatch_times()?;
-        Ok(times.map(|times| times.iter().map(Duration::as_secs_f64).sum()))
+        let Some(times) = self.program.dispatch_times()? else { return Ok(None) };
+        self.program.read()?;
+        let kernels = times.iter().map(Duration::as_secs_f64).sum();
+        Ok(Some(Clocked { kernels, gap: 1.0 - kernels / begin.elapsed().as_secs_f64() }))
     }
+}
+
+/// What the device's clock says of one call.
+struct Clocked {
+    /// Seconds of its kernels.
+    kernels: f64,
+    /// The share of the call, from its inputs to its answer, in which no kernel runs.
+    gap: f64,
 }
 
 impl Job for Calls<'_> {
@@ -209,23 +220,26 @@ pub fn measure_call(engine: &Engine, row: Row, net: Net, roofs: &Roofs, repeats:
     row.check = Some(opened.check(engine)?);
 
     let count = calls_of_sample(clock(|| calls.repeat(1))?);
-    let (mut samples, mut kernels) = (Vec::with_capacity(repeats), Vec::with_capacity(repeats));
+    let (mut samples, mut clocked) = (Vec::with_capacity(repeats), Vec::with_capacity(repeats));
     for _ in 0..repeats {
         samples.push(clock(|| calls.repeat(count))? / count as f64);
         // In turns, so that whatever else the machine does falls on both.
-        kernels.extend(calls.kernel_seconds()?);
+        clocked.extend(calls.clocked()?);
     }
     let timing = Timing::new(samples, count);
-    kernels.sort_by(f64::total_cmp);
-    let kernel_seconds = (!kernels.is_empty()).then(|| quantile(&kernels, 0.5));
+    let median_of = |what: fn(&Clocked) -> f64| {
+        let mut values: Vec<f64> = clocked.iter().map(what).collect();
+        values.sort_by(f64::total_cmp);
+        (!values.is_empty()).then(|| quantile(&values, 0.5))
+    };
     row.compile_seconds = Some(pipelines + (first_seconds - timing.median).max(0.0));
     row.call = Some(Call {
         parameters: opened.net.parameters(),
         prepare_seconds,
         first_seconds,
         dispatches: calls.program.dispatches(),
-        kernel_seconds,
-        gap: kernel_seconds.map(|seconds| 1.0 - seconds / timing.median),
+        kernel_seconds: median_of(|call| call.kernels),
+        gap: median_of(|call| call.gap),
     });
     Ok(row.timed(timing, Work::Flops(graph.flops()), roofs))
 }
