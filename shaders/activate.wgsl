@@ -12,12 +12,11 @@
 
 struct Params {
     texels: u32,
-    activation: u32,
 }
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let index = flat_index(id);
     if index >= call.params.texels { return; }
-    store_y(index, activate(call.params.activation, load_x(index)));
+    store_y(index, activate(ACTIVATION, load_x(index)));
 }

@@ -22,7 +22,6 @@ struct Params {
     pad_left: u32,
     tiles_x: u32,
     flags: u32,
-    activation: u32,
     scale: f32,
     per_image_row: u32,
     images: u32,

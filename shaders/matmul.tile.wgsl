@@ -28,7 +28,6 @@ struct Params {
     y_head: u32,
     alpha: f32,
     flags: u32,
-    activation: u32,
     scale: f32,
     per_image_row: u32,
 }

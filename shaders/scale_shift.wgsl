@@ -17,7 +17,6 @@ struct Params {
     texels: u32,
     image_texels: u32,
     c4: u32,
-    activation: u32,
 }
 
 @compute @workgroup_size(64)
@@ -27,5 +26,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let c4 = call.params.c4;
     let at = index / call.params.image_texels * 2u * c4 + index % c4;
     let v = load_x(index) * load_factors(at) + load_factors(at + c4);
-    store_y(index, activate(call.params.activation, v));
+    store_y(index, activate(ACTIVATION, v));
 }

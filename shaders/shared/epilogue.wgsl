@@ -2,8 +2,9 @@
 // An operand whose flag is not set is bound to something else and never read. Padding channels stay zero: each term
 // is zero there, and every activation keeps zero.
 //
-// The last three parameters of the kernel are: flags (1 bias, 2 per_image, 4 residual), activation, scale, per_image_row
-// (texels from one image's vector to the next).
+// Constants: TERMS, whether there is any term or scale; ACTIVATION. On software adapters a branch not taken costs as much as one
+// that is. The last parameters of the kernel are: flags (1 bias, 2 per_image, 4 residual), scale, per_image_row (texels from
+// one image's vector to the next).
 //#read bias
 //#read per_image
 //#read residual
@@ -12,9 +13,12 @@
 
 fn finish(acc: vec4<f32>, image: u32, column: u32, index: u32) -> vec4<f32> {
     var v = acc;
+    //#if TERMS
     if (call.params.flags & 1u) != 0u { v += load_bias(column); }
     if (call.params.flags & 2u) != 0u { v += load_per_image(image * call.params.per_image_row + column); }
-    if call.params.activation != 0u { v = activate(call.params.activation, v); }
+    v = activate(ACTIVATION, v);
     if (call.params.flags & 4u) != 0u { v += load_residual(index); }
-    return v * call.params.scale;
+    v *= call.params.scale;
+    //#end
+    return v;
 }

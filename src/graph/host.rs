@@ -13,7 +13,12 @@ use crate::tensor::{TEXEL, Tensor, pack_nchw, unpack_nchw};
 /// Whatever `fetch` answers.
 pub fn run(plan: &Plan, fetch: &WeightAccess, inputs: &[(&str, &Tensor)], fill: f32) -> Result<Vec<Tensor>> {
     let mut slots: Vec<Vec<f32>> = plan.slots.iter().map(|texels| vec![fill; texels * TEXEL]).collect();
-    let mut weights = plan.weights.iter().map(|w| packed(w, plan.family, fetch)).collect::<Result<Vec<_>>>()?;
+    let mut weights = plan
+        .weights
+        .iter()
+        .zip(&plan.algorithms)
+        .map(|(w, algorithm)| packed(w, *algorithm, plan.family, fetch))
+        .collect::<Result<Vec<_>>>()?;
     weights.extend(plan.tables.iter().cloned());
     for port in &plan.inputs {
         if let Some((_, tensor)) = inputs.iter().find(|(name, _)| *name == port.name) {

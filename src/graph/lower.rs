@@ -1,6 +1,9 @@
 //! Lowering: each operation of the graph as dispatches of kernels on buffers that do not share memory yet.
 
-use super::op::{Epilogue, Graph, HeadSide, Heads, Node, Op, Value, WeightForm, WeightId};
+use std::collections::BTreeMap;
+
+use super::choose::Algorithm;
+use super::op::{Activation, Epilogue, Graph, HeadSide, Heads, Node, Op, Value, WeightForm, WeightId};
 use crate::kernels::combine::Combine;
 use crate::kernels::concat::Concat;
 use crate::kernels::conv2d::Conv2d;
@@ -11,6 +14,7 @@ use crate::kernels::matmul::{Layout, MatMul, Strides};
 use crate::kernels::resample::{AveragePool, UpsampleNearest};
 use crate::kernels::softmax::Softmax;
 use crate::kernels::timestep_embedding::TimestepEmbedding;
+use crate::kernels::winograd::{self, Normalised, Tile, WinogradInput, WinogradOutput};
 use crate::kernels::{Dispatch, Family, timestep_embedding};
 use crate::tensor::{Shape, TEXEL};
 
@@ -72,22 +76,50 @@ pub fn padded_kernel(out: usize, input: usize, heads: Option<Heads>) -> (usize, 
     }
 }
 
-/// Lowers a graph for a family of kernels.
+/// Lowers a graph for a family of kernels, with the algorithm of each weight.
 #[must_use]
-pub fn lower(graph: &Graph, family: Family) -> Lowered {
+pub fn lower(graph: &Graph, family: Family, algorithms: &[Algorithm]) -> Lowered {
     let buffers = graph.nodes.iter().map(|node| Buffer { texels: node.shape.texels(), label: node.label.clone() });
-    let mut lowering =
-        Lowering { graph, family, lowered: Lowered { buffers: buffers.collect(), ..Lowered::default() } };
+    let mut lowering = Lowering {
+        graph,
+        family,
+        algorithms,
+        folded: BTreeMap::new(),
+        lowered: Lowered { buffers: buffers.collect(), ..Lowered::default() },
+    };
     for (at, node) in graph.nodes.iter().enumerate() {
         lowering.node(Value(at), node);
     }
     lowering.lowered
 }
 
+/// Texels of a transformed map, at most (unless one image has more): 16 MiB.
+const TRANSFORMED_TEXELS: usize = 1 << 20;
+
+/// A convolution by Winograd's algorithm.
+struct Winograd {
+    tile: Tile,
+    x: Value,
+    to: Shape,
+    pad: (usize, usize),
+    epilogue: EpilogueSpec,
+}
+
 struct Lowering<'a> {
     graph: &'a Graph,
     family: Family,
+    algorithms: &'a [Algorithm],
+    /// Normalisations that their reader applies.
+    folded: BTreeMap<Value, Folded>,
     lowered: Lowered,
+}
+
+/// A normalisation that exists only as what its reader does to the map it reads.
+#[derive(Clone, Copy)]
+struct Folded {
+    x: Value,
+    factors: BufferId,
+    activation: Option<Activation>,
 }
 
 /// The whole buffer of a value.
@@ -118,7 +150,7 @@ impl Lowering<'_> {
             Op::Conv { x, weight, stride, pad, epilogue } => {
                 self.conv(node, *x, *weight, *stride, *pad, epilogue, write);
             }
-            Op::GroupNorm { .. } => self.group_norm(node, write),
+            Op::GroupNorm { .. } => self.group_norm(node, value),
             Op::Activation { x, activation } => {
                 let activate = Activate { texels: node.shape.texels(), activation: *activation };
                 self.step(label, activate.dispatch(family), vec![whole(*x)], write, 0);
@@ -185,6 +217,10 @@ impl Lowering<'_> {
             epilogue.residual.map_or(unused, whole),
         ];
         let (from, to) = (self.graph.shape(x), node.shape);
+        if let Algorithm::Winograd(tile) = self.algorithms[weight.0] {
+            self.winograd(&node.label, Winograd { tile, x, to, pad, epilogue: spec }, &reads[1..], write);
+            return;
+        }
         let (dispatch, flops) = if (height, width, stride) == (1, 1, 1) {
             let product = MatMul {
                 layout: Layout::Packed,
@@ -200,7 +236,46 @@ impl Lowering<'_> {
         self.step(&node.label, dispatch, reads, write, flops);
     }
 
-    fn group_norm(&mut self, node: &Node, write: BufferId) {
+    /// Three dispatches for as many images at a time as keep the transformed map small.
+    fn winograd(&mut self, label: &str, conv: Winograd, operands: &[Operand], write: BufferId) {
+        let Winograd { tile, x, to, pad, epilogue } = conv;
+        let (from, family) = (self.graph.shape(x), self.family);
+        let folded = self.folded.get(&x).copied();
+        let normalised = folded.map(|folded| Normalised { activation: folded.activation });
+        let source = whole(folded.map_or(x, |folded| folded.x));
+        let factors = folded.map_or(source, |folded| Operand::Buffer(folded.factors, 0));
+        let image_texels = tile.positions() * tile.image_tiles(to) * from.c4().max(to.c4());
+        let share = (TRANSFORMED_TEXELS / image_texels).clamp(1, to.n);
+        for first in (0..to.n).step_by(share) {
+            let images = first..(first + share).min(to.n);
+            let input = WinogradInput { tile, x: from, y: to, pad, images: images.clone(), normalised };
+            let transformed = self.scratch(input.texels(), label);
+            self.step(label, input.dispatch(family), vec![source, factors], transformed, 0);
+
+            let output = WinogradOutput { tile, y: to, images: images.clone(), epilogue };
+            let products = winograd::products(tile, images.len(), from, to, family);
+            let multiplied = self.scratch(output.texels(), label);
+            let weights = operands[0];
+            let reads = vec![Operand::Buffer(transformed, 0), weights, weights, weights, weights];
+            self.step(label, products.dispatch(family), reads, multiplied, products.flops());
+
+            let reads = [&[Operand::Buffer(multiplied, 0)], &operands[1..]].concat();
+            self.step(label, output.dispatch(family), reads, write, 0);
+        }
+    }
+
+    /// The only reader of a value, where it has just one that can normalise as it reads.
+    fn reader_normalises(&self, value: Value) -> bool {
+        let readers = || self.graph.nodes.iter().filter(|node| node.op.reads().contains(&value));
+        let winograd = |node: &Node| {
+            matches!(&node.op, Op::Conv { x, weight, epilogue, .. }
+            if *x == value && epilogue.residual != Some(value) && self.algorithms[weight.0] != Algorithm::Direct)
+        };
+        readers().count() == 1 && readers().all(winograd) && self.graph.outputs.iter().all(|(_, out)| *out != value)
+    }
+
+    fn group_norm(&mut self, node: &Node, value: Value) {
+        let write = BufferId(value.0);
         let Op::GroupNorm { x, weight, bias, groups, eps, modulation, activation } = &node.op else { return };
         let (shape, family, label) = (node.shape, self.family, node.label.as_str());
         let moments = Moments { x: shape, chunk: Moments::chunk_pixels(shape) };
@@ -221,6 +296,10 @@ impl Lowering<'_> {
         let reads = [Operand::Buffer(measured, 0), vectors[0], vectors[1], modulation.map_or(vectors[0], part)];
         self.step(label, fold.dispatch(family), reads.to_vec(), factors, 0);
 
+        if self.reader_normalises(value) {
+            self.folded.insert(value, Folded { x: *x, factors, activation: *activation });
+            return;
+        }
         let apply = ScaleShift { x: shape, activation: *activation };
         self.step(label, apply.dispatch(family), vec![whole(*x), Operand::Buffer(factors, 0)], write, 0);
     }

@@ -2,6 +2,7 @@
 //!
 //! [`op::Graph`] -> [`fuse`] -> [`lower`] -> [`plan::Plan`] -> [`run::Program`] on a device, or [`host`] by the CPU twins.
 
+pub mod choose;
 pub mod cost;
 pub mod fuse;
 pub mod host;

@@ -1,10 +1,11 @@
 //! The plan: dispatches on numbered slots. It is data: it knows no device, prints as text, and runs on a device
 //! ([`super::run`]) or on the host by the CPU twins ([`super::host`]).
 
+use super::choose::{Algorithm, algorithms};
 use super::fuse::fuse;
 use super::lower::{Buffer, BufferId, Lowered, Operand, Step, lower, padded_kernel};
 use super::op::{Graph, Op, Weight, WeightForm, WeightId};
-use crate::kernels::{Family, conv2d};
+use crate::kernels::{Family, conv2d, winograd};
 use crate::tensor::{Shape, TEXEL};
 
 /// How buffers share memory.
@@ -52,6 +53,8 @@ pub struct Plan {
     pub slots: Vec<usize>,
     /// What the steps read besides buffers.
     pub weights: Vec<Weight>,
+    /// The algorithm that each weight is packed for.
+    pub algorithms: Vec<Algorithm>,
     /// The place of each weight, then of each table.
     pub places: Vec<Place>,
     /// Texels of each storage of weights.
@@ -73,7 +76,8 @@ impl Plan {
     #[must_use]
     pub fn new(graph: &Graph, family: Family, aliasing: Aliasing, max_texels: usize) -> Self {
         let graph = fuse(graph);
-        let Lowered { buffers, steps, tables } = lower(&graph, family);
+        let algorithms = algorithms(&graph, rule);
+        let Lowered { buffers, steps, tables } = lower(&graph, family, &algorithms);
         let outputs: Vec<Port> = graph
             .outputs
             .iter()
@@ -84,7 +88,11 @@ impl Plan {
             Aliasing::ByLiveness => share_slots(&buffers, &lives),
             Aliasing::None => ((0..buffers.len()).collect(), buffers.iter().map(|buffer| buffer.texels).collect()),
         };
-        let sizes = graph.weights.iter().map(|weight| packed_texels(weight.form, family));
+        let sizes = graph
+            .weights
+            .iter()
+            .zip(&algorithms)
+            .map(|(weight, algorithm)| packed_texels(weight.form, *algorithm, family));
         let (places, weight_chunks) = place_weights(sizes.chain(tables.iter().map(|t| t.len() / TEXEL)), max_texels);
         let lower_bound_texels = (0..steps.len())
             .map(|at| buffers.iter().zip(&lives).filter(|(_, life)| life.contains(at)).map(|(b, _)| b.texels).sum())
@@ -105,6 +113,7 @@ impl Plan {
             slot_of,
             slots,
             weights: graph.weights,
+            algorithms,
             places,
             weight_chunks,
             tables,
@@ -145,8 +154,11 @@ fn bytes(texels: usize) -> u64 {
 }
 
 /// Texels of a weight in the layout the kernels read.
-fn packed_texels(form: WeightForm, family: Family) -> usize {
+fn packed_texels(form: WeightForm, algorithm: Algorithm, family: Family) -> usize {
     match form {
+        WeightForm::Kernel { out, input, .. } if let Algorithm::Winograd(tile) = algorithm => {
+            winograd::packed_texels(out, input, tile, family)
+        }
         WeightForm::Kernel { out, input, height, width, heads } => {
             let (out, input) = padded_kernel(out, input, heads);
             conv2d::packed_texels(out, input, (height, width), family)
@@ -263,5 +275,18 @@ impl std::fmt::Display for Plan {
             writeln!(f, "s{} -> {} {}", self.slot_of[port.buffer.0], port.name, port.shape)?;
         }
         Ok(())
+    }
+}
+
+fn rule(layer: super::choose::Layer) -> Algorithm {
+    let v = |k: &str, d: usize| std::env::var(k).ok().and_then(|v| v.parse().ok()).unwrap_or(d);
+    let least = layer.input.min(layer.out);
+    let px = layer.size.0 * layer.size.1;
+    if least >= v("W4C", 9999) && px >= v("W4P", 1) {
+        Algorithm::Winograd(winograd::Tile::Four)
+    } else if least >= v("W2C", 9999) && px >= v("W2P", 1) {
+        Algorithm::Winograd(winograd::Tile::Two)
+    } else {
+        Algorithm::Direct
     }
 }

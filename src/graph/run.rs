@@ -271,8 +271,8 @@ fn upload_weights(engine: &Engine, plan: &Plan, fetch: &WeightAccess) -> Result<
         .iter()
         .map(|texels| engine.gpu.allocate(engine.storage_kind(), *texels, "weights"))
         .collect::<Result<Vec<_>>>()?;
-    for (weight, place) in plan.weights.iter().zip(&plan.places) {
-        engine.gpu.upload(&storages[place.chunk], place.first, &packed(weight, plan.family, fetch)?)?;
+    for ((weight, algorithm), place) in plan.weights.iter().zip(&plan.algorithms).zip(&plan.places) {
+        engine.gpu.upload(&storages[place.chunk], place.first, &packed(weight, *algorithm, plan.family, fetch)?)?;
     }
     for (table, place) in plan.tables.iter().zip(&plan.places[plan.weights.len()..]) {
         engine.gpu.upload(&storages[place.chunk], place.first, table)?;

@@ -1,19 +1,23 @@
 //! Weights on their way to the device: fetched one at a time, padded for attention heads, packed for the kernels.
 
 use super::WeightAccess;
+use super::choose::Algorithm;
 use super::lower::padded_kernel;
 use super::op::{HeadSide, Heads, Weight, WeightForm, WeightSource};
 use crate::error::Result;
-use crate::kernels::{Family, conv2d};
+use crate::kernels::{Family, conv2d, winograd};
 use crate::tensor::TEXEL;
 
 /// The numbers of a weight in the layout the kernels read.
 ///
 /// # Errors
 /// Whatever `fetch` answers.
-pub fn packed(weight: &Weight, family: Family, fetch: &WeightAccess) -> Result<Vec<f32>> {
+pub fn packed(weight: &Weight, algorithm: Algorithm, family: Family, fetch: &WeightAccess) -> Result<Vec<f32>> {
     let values = stacked(weight, fetch)?;
     Ok(match weight.form {
+        WeightForm::Kernel { out, input, .. } if let Algorithm::Winograd(tile) = algorithm => {
+            winograd::pack(&values, out, input, tile, family)
+        }
         WeightForm::Kernel { out, input, height, width, heads } => {
             let values = pad_heads(values, out, input * height * width, heads, HeadSide::Out);
             let (padded_out, padded_in) = padded_kernel(out, input, heads);

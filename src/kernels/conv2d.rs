@@ -63,7 +63,8 @@ impl Conv2d {
     /// The dispatch of this convolution.
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Dispatch {
-        let constants = vec![("KX", self.kernel.1 as u32), ("STRIDE", self.stride as u32)];
+        let shape = [("KX", self.kernel.1 as u32), ("STRIDE", self.stride as u32)];
+        let constants = [shape, self.epilogue.constants()].concat();
         let (shader, grid, tiles_x) = match family {
             Family::Lanes { width } => {
                 let (th, tw) = lanes_tile(self.y);
@@ -115,11 +116,12 @@ impl Conv2d {
         for (kernel, stride) in [(3, 1), (3, 2), (1, 1), (1, 2)] {
             for (h, w) in sizes {
                 let y = Shape::new(1, h, w, 8);
-                let conv =
-                    Self { x: y, y, kernel: (kernel, kernel), stride, pad: (0, 0), epilogue: EpilogueSpec::default() };
-                let shader = conv.dispatch(family).shader;
-                if !all.contains(&shader) {
-                    all.push(shader);
+                for epilogue in EpilogueSpec::kinds() {
+                    let conv = Self { x: y, y, kernel: (kernel, kernel), stride, pad: (0, 0), epilogue };
+                    let shader = conv.dispatch(family).shader;
+                    if !all.contains(&shader) {
+                        all.push(shader);
+                    }
                 }
             }
         }

@@ -24,7 +24,7 @@ pub struct Add {
     pub scale: f32,
 }
 
-/// The parameters of `activate.wgsl`.
+/// The parameters of `activate.wgsl`, and the activation, which the shader has as a constant.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 struct ActivateParams {
@@ -52,13 +52,16 @@ impl Activate {
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Dispatch {
         let params = ActivateParams { texels: self.texels as u32, activation: activation_code(Some(self.activation)) };
-        Dispatch { shader: family.shader(&ACTIVATE, vec![]), params: words(&params), grid: flat_grid(self.texels) }
+        let shader = family.shader(&ACTIVATE, vec![("ACTIVATION", params.activation)]);
+        Dispatch { shader, params: words(&params), grid: flat_grid(self.texels) }
     }
 
     /// Every shader variant that [`Self::dispatch`] can choose, for validation.
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
-        vec![family.shader(&ACTIVATE, vec![])]
+        [Activation::Silu, Activation::Mish, Activation::Gelu, Activation::Relu]
+            .map(|activation| Self { texels: 1, activation }.dispatch(family).shader)
+            .to_vec()
     }
 }
 

@@ -9,9 +9,10 @@ use super::activation::{Activation, activate, activation_code};
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct EpilogueParams {
     flags: u32,
-    activation: u32,
     scale: f32,
     per_image_row: u32,
+    /// For the twin: the shader has it as a constant.
+    activation: u32,
 }
 
 const BIAS: u32 = 1;
@@ -40,6 +41,19 @@ impl Default for EpilogueSpec {
 }
 
 impl EpilogueSpec {
+    /// One epilogue for each kind of shader: nothing, terms, terms and an activation.
+    #[must_use]
+    pub(super) fn kinds() -> [Self; 3] {
+        let terms = Self { bias: true, ..Self::default() };
+        [Self::default(), terms, Self { activation: Some(Activation::Silu), ..terms }]
+    }
+
+    /// The constants of the shaders that finish with this epilogue.
+    #[must_use]
+    pub fn constants(self) -> [(&'static str, u32); 2] {
+        [("TERMS", u32::from(self != Self::default())), ("ACTIVATION", activation_code(self.activation))]
+    }
+
     /// The words of the shader's `Epilogue`.
     #[must_use]
     pub fn params(self) -> EpilogueParams {

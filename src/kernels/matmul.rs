@@ -132,13 +132,14 @@ impl MatMul {
             Layout::Rows | Layout::Transposed => (self.b.row, block),
         };
         let transposed = u32::from(self.layout == Layout::Transposed);
+        let constants = [&[("B_ROWS", transposed)], self.epilogue.constants().as_slice()].concat();
         let (shader, tile) = match family {
             Family::Lanes { width } => {
                 let rows = lanes_rows(self.rows, self.k * self.columns);
-                let constants = vec![("LANES", width), ("ROWS", rows), ("B_ROWS", transposed)];
-                (family.shader(&LANES, constants), (rows as usize, width as usize))
+                let tile = [("LANES", width), ("ROWS", rows)];
+                (family.shader(&LANES, [tile.as_slice(), &constants].concat()), (rows as usize, width as usize))
             }
-            Family::Tile => (family.shader(&TILE, vec![("B_ROWS", transposed)]), (64, 16)),
+            Family::Tile => (family.shader(&TILE, constants), (64, 16)),
         };
         let (images, heads) = self.batch;
         let shader_params = Params {
@@ -177,8 +178,10 @@ impl MatMul {
     pub fn variants(family: Family) -> Vec<Shader> {
         let mut all: Vec<Shader> = Vec::new();
         for layout in [Layout::Rows, Layout::Transposed] {
-            for rows in [4, 16, 32] {
-                let shader = Self { layout, ..Self::plain(1, rows, 256, 256) }.dispatch(family).shader;
+            for (rows, epilogue) in
+                [4, 16, 32].into_iter().flat_map(|rows| EpilogueSpec::kinds().map(|kind| (rows, kind)))
+            {
+                let shader = Self { layout, epilogue, ..Self::plain(1, rows, 256, 256) }.dispatch(family).shader;
                 if !all.contains(&shader) {
                     all.push(shader);
                 }

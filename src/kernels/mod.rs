@@ -19,6 +19,7 @@ pub mod selftest;
 pub mod shader;
 pub mod softmax;
 pub mod timestep_embedding;
+pub mod winograd;
 
 pub use activation::Activation;
 pub use engine::{Engine, FamilyName};
@@ -95,6 +96,8 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
     [
         conv2d::Conv2d::variants,
         matmul::MatMul::variants,
+        winograd::WinogradInput::variants,
+        winograd::WinogradOutput::variants,
         group_norm::Moments::variants,
         group_norm::GroupNormFold::variants,
         group_norm::ScaleShift::variants,

@@ -192,6 +192,7 @@ fn shared(name: &str) -> &'static str {
         "activation" => include_str!("../../shaders/shared/activation.wgsl"),
         "flat" => include_str!("../../shaders/shared/flat.wgsl"),
         "window" => include_str!("../../shaders/shared/window.wgsl"),
+        "winograd" => include_str!("../../shaders/shared/winograd.wgsl"),
         "epilogue" => include_str!("../../shaders/shared/epilogue.wgsl"),
         _ => panic!("no shared shader `{name}`"),
     }

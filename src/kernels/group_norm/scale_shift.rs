@@ -13,7 +13,7 @@ pub struct ScaleShift {
     pub activation: Option<Activation>,
 }
 
-/// The parameters of `scale_shift.wgsl`.
+/// The parameters of `scale_shift.wgsl`, and the activation, which the shader has as a constant.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
@@ -36,13 +36,15 @@ impl ScaleShift {
             c4: self.x.c4() as u32,
             activation: activation_code(self.activation),
         };
-        Dispatch { shader: family.shader(&KERNEL, vec![]), params: words(&params), grid: flat_grid(self.x.texels()) }
+        let shader = family.shader(&KERNEL, vec![("ACTIVATION", params.activation)]);
+        Dispatch { shader, params: words(&params), grid: flat_grid(self.x.texels()) }
     }
 
     /// Every shader variant that [`Self::dispatch`] can choose, for validation.
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
-        vec![family.shader(&KERNEL, vec![])]
+        let x = Shape::new(1, 1, 1, 4);
+        [None, Some(Activation::Silu)].map(|activation| Self { x, activation }.dispatch(family).shader).to_vec()
     }
 }
 

@@ -1,0 +1,81 @@
+// Winograd's convolution, first stage: each tile of the map becomes B^T d B, one number for each of SIDE x SIDE products.
+//
+//   tiles[position][image, tile][channel] = (B^T d B)[position],  d the SIDE x SIDE pixels that OUT x OUT outputs depend on
+//
+// x        NHWC texels
+// factors  NORM: a multiplier and an offset for each channel of an image, as written by group_norm_fold.wgsl
+// tiles    rows of texels along the channels, a row a tile, SIDE * SIDE matrices one after the other
+// grid     flat, one invocation a channel texel of a tile
+// assumes  zeros in the padding channels of x and of the factors
+//
+// NORM: what is transformed is act(x * a + b), so that a normalised map need not exist. Beyond the border it is zero.
+//
+// Rungs: this is the first.
+//#read x
+//#read factors
+//#include flat
+//#include activation
+//#include winograd
+//#write tiles
+
+struct Params {
+    in_h: u32,
+    in_w: u32,
+    c4: u32,
+    pad_top: u32,
+    pad_left: u32,
+    tiles_x: u32,
+    image_tiles: u32,
+    first_image: u32,
+    rows: u32,    // tiles of the images from there on
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    let index = flat_index(id);
+    let c4 = call.params.c4;
+    let rows = call.params.rows;
+    if index >= rows * c4 { return; }
+    let in_h = call.params.in_h;
+    let in_w = call.params.in_w;
+    let c = index % c4;
+    let image = call.params.first_image + index / c4 / call.params.image_tiles;
+    let tile = index / c4 % call.params.image_tiles;
+    let top = i32(tile / call.params.tiles_x * OUT) - i32(call.params.pad_top);
+    let left = i32(tile % call.params.tiles_x * OUT) - i32(call.params.pad_left);
+    //#if NORM
+    let a = load_factors(image * 2u * c4 + c);
+    let b = load_factors(image * 2u * c4 + c4 + c);
+    //#end
+
+    //#repeat i SIDE
+    let row_inside$i = u32(top + $i) < in_h;
+    let row$i = (image * in_h + min(u32(max(top + $i, 0)), in_h - 1u)) * in_w * c4 + c;
+    //#end
+    //#repeat j SIDE
+    let inside$j = u32(left + $j) < in_w;
+    let column$j = min(u32(max(left + $j, 0)), in_w - 1u) * c4;
+    //#repeat i SIDE
+    //#if NORM
+    let d${i}_$j = select(vec4<f32>(), activate(ACTIVATION, load_x(row$i + column$j) * a + b), row_inside$i && inside$j);
+    //#else
+    let d${i}_$j = select(vec4<f32>(), load_x(row$i + column$j), row_inside$i && inside$j);
+    //#end
+    //#end
+    let t$j = transform_input(array<vec4<f32>, SIDE>(
+        //#repeat i SIDE
+        d${i}_$j,
+        //#end
+    ));
+    //#end
+    //#repeat i SIDE
+    let v$i = transform_input(array<vec4<f32>, SIDE>(
+        //#repeat j SIDE
+        t$j[$i],
+        //#end
+    ));
+    //#repeat j SIDE
+    store_tiles($(i * SIDE + j)u * rows * c4 + index, v$i[$j]);
+    //#end
+    //#end
+}

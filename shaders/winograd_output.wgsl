@@ -1,0 +1,71 @@
+// Winograd's convolution, last stage: the products of a tile become its outputs, finish(A^T m A).
+//
+// products as written by the matrix product: a row a tile, SIDE * SIDE matrices one after the other
+// y        NHWC texels
+// grid     flat, one invocation an output texel of a tile
+//
+// Rungs: this is the first.
+//#read products
+//#include flat
+//#include epilogue
+//#include winograd
+//#write y
+
+struct Params {
+    out_h: u32,
+    out_w: u32,
+    c4: u32,
+    tiles_x: u32,
+    image_tiles: u32,
+    first_image: u32,
+    rows: u32,    // tiles of the images from there on
+    flags: u32,
+    scale: f32,
+    per_image_row: u32,
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    let index = flat_index(id);
+    let c4 = call.params.c4;
+    let rows = call.params.rows;
+    if index >= rows * c4 { return; }
+    let out_h = call.params.out_h;
+    let out_w = call.params.out_w;
+    let c = index % c4;
+    let image = call.params.first_image + index / c4 / call.params.image_tiles;
+    let tile = index / c4 % call.params.image_tiles;
+    let top = tile / call.params.tiles_x * OUT;
+    let left = tile % call.params.tiles_x * OUT;
+
+    //#repeat j SIDE
+    let t$j = transform_output(array<vec4<f32>, SIDE>(
+        //#repeat i SIDE
+        load_products($(i * SIDE + j)u * rows * c4 + index),
+        //#end
+    ));
+    //#end
+    //#repeat i OUT
+    let y$i = transform_output(array<vec4<f32>, SIDE>(
+        //#repeat j SIDE
+        t$j[$i],
+        //#end
+    ));
+    //#end
+    // A loop, so that the epilogue stands here once and not OUT * OUT times.
+    var outputs = array<vec4<f32>, OUT * OUT>(
+        //#repeat i OUT
+        //#repeat j OUT
+        y$i[$j],
+        //#end
+        //#end
+    );
+    for (var p = 0u; p < OUT * OUT; p++) {
+        let y = top + p / OUT;
+        let x = left + p % OUT;
+        if y < out_h && x < out_w {
+            let at = ((image * out_h + y) * out_w + x) * c4 + c;
+            store_y(at, finish(outputs[p], image, c, at));
+        }
+    }
+}

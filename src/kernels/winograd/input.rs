@@ -1,0 +1,141 @@
+//! First stage of Winograd's convolution: tiles of the map, transformed.
+
+use std::ops::Range;
+
+use super::{Tile, both_ways};
+use crate::kernels::activation::{Activation, activate, activation_code};
+use crate::kernels::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
+use crate::tensor::{Shape, TEXEL};
+
+/// What is done to a map as it is read: `act(x * a + b)` with the factors of [`crate::kernels::group_norm::GroupNormFold`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Normalised {
+    /// Applied to the result.
+    pub activation: Option<Activation>,
+}
+
+/// Transforms the tiles of a map. Reads x, factors; writes for each position of a tile a matrix with a row of channels
+/// a tile.
+#[derive(Clone, Debug)]
+pub struct WinogradInput {
+    /// The tile.
+    pub tile: Tile,
+    /// The map read.
+    pub x: Shape,
+    /// The map that the convolution writes.
+    pub y: Shape,
+    /// Rows of zeros above and columns to the left.
+    pub pad: (usize, usize),
+    /// The images whose tiles these are.
+    pub images: Range<usize>,
+    /// What is done to the map first.
+    pub normalised: Option<Normalised>,
+}
+
+/// The parameters of `winograd_input.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    in_h: u32,
+    in_w: u32,
+    c4: u32,
+    pad_top: u32,
+    pad_left: u32,
+    tiles_x: u32,
+    image_tiles: u32,
+    first_image: u32,
+    rows: u32,
+}
+
+/// The twin's parameters: those of the shader and the variant's constants.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct TwinParams {
+    shader: Params,
+    outputs: u32,
+    normalise: u32,
+    activation: u32,
+}
+
+static KERNEL: Kernel =
+    Kernel { name: "winograd_input", template: include_str!("../../../shaders/winograd_input.wgsl"), twin };
+
+impl WinogradInput {
+    /// Texels written.
+    #[must_use]
+    pub fn texels(&self) -> usize {
+        self.tile.positions() * self.images.len() * self.tile.image_tiles(self.y) * self.x.c4()
+    }
+
+    /// The dispatch of this stage.
+    #[must_use]
+    pub fn dispatch(&self, family: Family) -> Dispatch {
+        let (tall, wide) = self.tile.grid(self.y);
+        let rows = self.images.len() * tall * wide;
+        let shader_params = Params {
+            in_h: self.x.h as u32,
+            in_w: self.x.w as u32,
+            c4: self.x.c4() as u32,
+            pad_top: self.pad.0 as u32,
+            pad_left: self.pad.1 as u32,
+            tiles_x: wide as u32,
+            image_tiles: (tall * wide) as u32,
+            first_image: self.images.start as u32,
+            rows: rows as u32,
+        };
+        let params = TwinParams {
+            shader: shader_params,
+            outputs: self.tile.outputs() as u32,
+            normalise: u32::from(self.normalised.is_some()),
+            activation: activation_code(self.normalised.and_then(|normalised| normalised.activation)),
+        };
+        let constants = [self.tile.constants(), vec![("NORM", params.normalise), ("ACTIVATION", params.activation)]];
+        let shader = family.shader(&KERNEL, constants.concat());
+        Dispatch { shader, params: words(&params), grid: flat_grid(rows * self.x.c4()) }
+    }
+
+    /// Every shader variant that [`Self::dispatch`] can choose but for the activation, for validation.
+    #[must_use]
+    pub fn variants(family: Family) -> Vec<Shader> {
+        let x = Shape::new(1, 4, 4, 4);
+        let normalisations = [None, Some(None), Some(Some(Activation::Silu))];
+        let of = |tile: Tile, normalised: Option<Option<Activation>>| {
+            let normalised = normalised.map(|activation| Normalised { activation });
+            Self { tile, x, y: x, pad: (1, 1), images: 0..1, normalised }.dispatch(family).shader
+        };
+        normalisations.into_iter().flat_map(|n| [of(Tile::Two, n), of(Tile::Four, n)]).collect()
+    }
+}
+
+fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    let TwinParams { shader: p, outputs, normalise, activation } = params(words);
+    let [x, factors] = reads else { return };
+    let tile = if outputs == 2 { Tile::Two } else { Tile::Four };
+    let [in_h, in_w, tiles_x, tiles, rows] =
+        [p.in_h, p.in_w, p.tiles_x, p.image_tiles, p.rows].map(|extent| extent as usize);
+    let (channels, side) = (p.c4 as usize * TEXEL, tile.side());
+    for row in 0..rows {
+        let (image, of_image) = (p.first_image as usize + row / tiles, row % tiles);
+        let corner = (of_image / tiles_x * tile.outputs(), of_image % tiles_x * tile.outputs());
+        for channel in 0..channels {
+            let value = |at: usize| {
+                let y = (corner.0 + at / side).wrapping_sub(p.pad_top as usize);
+                let x_at = (corner.1 + at % side).wrapping_sub(p.pad_left as usize);
+                if y >= in_h || x_at >= in_w {
+                    return 0.0;
+                }
+                let value = x[((image * in_h + y) * in_w + x_at) * channels + channel];
+                if normalise == 0 {
+                    return value;
+                }
+                let of_channel = image * 2 * channels + channel;
+                activate(activation, value * factors[of_channel] + factors[of_channel + channels])
+            };
+            let d: Vec<f32> = (0..side * side).map(value).collect();
+            let transformed = both_ways(&d, side, |line| tile.transform_input(line));
+            for (position, value) in transformed.into_iter().enumerate() {
+                write[(position * rows + row) * channels + channel] = value;
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Last stage of Winograd's convolution: products become outputs.
+
+use std::ops::Range;
+
+use super::{Tile, both_ways};
+use crate::kernels::epilogue::{EpilogueParams, EpilogueSpec};
+use crate::kernels::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
+use crate::tensor::{Shape, TEXEL};
+
+/// Transforms products back. Reads the products (a row of channels a tile, a matrix a position), bias, `per_image`,
+/// residual; writes y.
+#[derive(Clone, Debug)]
+pub struct WinogradOutput {
+    /// The tile.
+    pub tile: Tile,
+    /// The map written.
+    pub y: Shape,
+    /// The images whose tiles these are.
+    pub images: Range<usize>,
+    /// What follows.
+    pub epilogue: EpilogueSpec,
+}
+
+/// The parameters of `winograd_output.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    out_h: u32,
+    out_w: u32,
+    c4: u32,
+    tiles_x: u32,
+    image_tiles: u32,
+    first_image: u32,
+    rows: u32,
+    epilogue: EpilogueParams,
+}
+
+/// The twin's parameters: those of the shader and the variant's constant.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct TwinParams {
+    shader: Params,
+    outputs: u32,
+}
+
+static KERNEL: Kernel =
+    Kernel { name: "winograd_output", template: include_str!("../../../shaders/winograd_output.wgsl"), twin };
+
+impl WinogradOutput {
+    /// Texels of the products read.
+    #[must_use]
+    pub fn texels(&self) -> usize {
+        self.tile.positions() * self.images.len() * self.tile.image_tiles(self.y) * self.y.c4()
+    }
+
+    /// The dispatch of this stage.
+    #[must_use]
+    pub fn dispatch(&self, family: Family) -> Dispatch {
+        let (tall, wide) = self.tile.grid(self.y);
+        let rows = self.images.len() * tall * wide;
+        let shader_params = Params {
+            out_h: self.y.h as u32,
+            out_w: self.y.w as u32,
+            c4: self.y.c4() as u32,
+            tiles_x: wide as u32,
+            image_tiles: (tall * wide) as u32,
+            first_image: self.images.start as u32,
+            rows: rows as u32,
+            epilogue: self.epilogue.params(),
+        };
+        let params = TwinParams { shader: shader_params, outputs: self.tile.outputs() as u32 };
+        let constants = [self.tile.constants(), self.epilogue.constants().to_vec()].concat();
+        let shader = family.shader(&KERNEL, constants);
+        Dispatch { shader, params: words(&params), grid: flat_grid(rows * self.y.c4()) }
+    }
+
+    /// Every shader variant that [`Self::dispatch`] can choose, for validation.
+    #[must_use]
+    pub fn variants(family: Family) -> Vec<Shader> {
+        let y = Shape::new(1, 4, 4, 4);
+        let of = |tile, epilogue| Self { tile, y, images: 0..1, epilogue }.dispatch(family).shader;
+        let tiles = [Tile::Two, Tile::Four];
+        EpilogueSpec::kinds().into_iter().flat_map(|epilogue| tiles.map(|tile| of(tile, epilogue))).collect()
+    }
+}
+
+fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    let TwinParams { shader: p, outputs } = params(words);
+    let [m, bias, per_image, residual] = reads else { return };
+    let tile = if outputs == 2 { Tile::Two } else { Tile::Four };
+    let [out_h, out_w, tiles_x, tiles, rows] =
+        [p.out_h, p.out_w, p.tiles_x, p.image_tiles, p.rows].map(|extent| extent as usize);
+    let (channels, positions) = (p.c4 as usize * TEXEL, tile.positions());
+    for row in 0..rows {
+        let (image, of_image) = (p.first_image as usize + row / tiles, row % tiles);
+        let corner = (of_image / tiles_x * tile.outputs(), of_image % tiles_x * tile.outputs());
+        for channel in 0..channels {
+            let products: Vec<f32> = (0..positions).map(|at| m[(at * rows + row) * channels + channel]).collect();
+            let values = both_ways(&products, tile.side(), |line| tile.transform_output(line));
+            for (at, value) in values.into_iter().enumerate() {
+                let (y, x) = (corner.0 + at / tile.outputs(), corner.1 + at % tile.outputs());
+                if y < out_h && x < out_w {
+                    let index = ((image * out_h + y) * out_w + x) * channels + channel;
+                    write[index] = p.epilogue.finish([bias, per_image, residual], value, image, channel, index);
+                }
+            }
+        }
+    }
+}
