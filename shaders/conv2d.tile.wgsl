@@ -24,6 +24,7 @@ struct Params {
     flags: u32,
     scale: f32,
     per_image_row: u32,
+    activation: u32,  // for the twin; here it is a constant
     images: u32,
 }
 

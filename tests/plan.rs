@@ -10,6 +10,7 @@ use downhill::checkpoint::Model;
 use downhill::denoise::network::open_net;
 use downhill::gpu::Options;
 use downhill::graph::{Aliasing, Plan, Program, host};
+use downhill::kernels::choice::Choices;
 use downhill::kernels::{Engine, Family, FamilyName};
 use downhill::tensor::Tensor;
 
@@ -64,7 +65,10 @@ fn a_plan_prints_as_what_it_does() {
     let model = Model::open(folder.to_str()).expect("golden");
     let graph = open_net(&model).expect("network").graph(1, 5, 7).expect("graph");
     for (name, family) in [("lanes", Family::Lanes { width: 8 }), ("tile", Family::Tile)] {
-        insta::assert_snapshot!(name, Plan::new(&graph, family, Aliasing::ByLiveness, 1 << 26).to_string());
+        insta::assert_snapshot!(
+            name,
+            Plan::new(&graph, family, &Choices::default(), Aliasing::ByLiveness, 1 << 26).to_string()
+        );
     }
 }
 
@@ -72,7 +76,7 @@ fn a_plan_prints_as_what_it_does() {
 fn fusion_leaves_no_activation_or_sum_of_a_product_alone() {
     let model = Model::open(None).expect("embedded model");
     let graph = open_net(&model).expect("network").graph(4, 28, 28).expect("graph");
-    let plan = Plan::new(&graph, Family::Lanes { width: 8 }, Aliasing::ByLiveness, 1 << 26);
+    let plan = Plan::new(&graph, Family::Lanes { width: 8 }, &Choices::default(), Aliasing::ByLiveness, 1 << 26);
     let alone: Vec<_> = plan
         .steps
         .iter()
@@ -87,7 +91,7 @@ fn fusion_leaves_no_activation_or_sum_of_a_product_alone() {
 fn projections_of_the_time_embedding_are_one_product() {
     let model = Model::open(None).expect("embedded model");
     let graph = open_net(&model).expect("network").graph(4, 28, 28).expect("graph");
-    let plan = Plan::new(&graph, Family::Tile, Aliasing::ByLiveness, 1 << 26);
+    let plan = Plan::new(&graph, Family::Tile, &Choices::default(), Aliasing::ByLiveness, 1 << 26);
     let projections: Vec<_> = plan.steps.iter().filter(|step| step.label.contains("time_emb_proj")).collect();
     let [stacked] = projections[..] else { panic!("{} projections", projections.len()) };
     assert!(stacked.label.ends_with("and 10 more"), "{}", stacked.label);

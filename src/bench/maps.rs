@@ -161,6 +161,7 @@ impl Job for CopyJob<'_> {
 mod tests {
     use super::*;
     use crate::graph::{Aliasing, Plan, host};
+    use crate::kernels::choice::Choices;
 
     #[test]
     fn a_part_is_a_part_of_the_whole() {
@@ -168,7 +169,7 @@ mod tests {
             let norms = ["3x64x4x4", "1x6x3x5"].map(|size| norm(size.parse().unwrap()));
             let attentions = ["9x8", "6x16x4"].map(|size| attention(size.parse().unwrap()));
             for problem in norms.into_iter().chain(attentions) {
-                let plan = Plan::new(&problem.graph, family, Aliasing::None, usize::MAX);
+                let plan = Plan::new(&problem.graph, family, &Choices::exact(), Aliasing::None, usize::MAX);
                 let inputs: Vec<_> = problem.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
                 let fetch = |_: &str, _: &[usize]| unreachable!("all weights are constants");
                 let whole = host::run(&plan, &fetch, &inputs, 0.0).unwrap().remove(0).data;

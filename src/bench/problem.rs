@@ -5,6 +5,7 @@ use crate::gpu::{Call, Recording, Region, Storage};
 use crate::graph::op::{Graph, WeightSource};
 use crate::graph::run::split_grid;
 use crate::graph::{Aliasing, Plan, Program, host};
+use crate::kernels::choice::Choices;
 use crate::kernels::engine::call_words;
 use crate::kernels::shader::MAX_OPERANDS;
 use crate::kernels::{Dispatch, Engine, Family, Shader};
@@ -141,7 +142,7 @@ impl Problem for GraphProblem {
 
     fn expected(&self, family: Family) -> Result<Expected> {
         let GraphPart { graph, inputs, places, name } = &self.part;
-        let plan = Plan::new(graph, family, Aliasing::None, usize::MAX);
+        let plan = Plan::new(graph, family, &Choices::exact(), Aliasing::None, usize::MAX);
         let values = host::run(&plan, &no_checkpoint, &by_name(inputs), 0.0)?.remove(0).data;
         Ok(Expected { places: places.clone(), values, part: name.clone() })
     }
@@ -161,7 +162,7 @@ impl Job for Program<'_> {
 pub fn plan_shaders(graph: &Graph, engine: &Engine) -> Vec<Shader> {
     let (max_texels, _) = engine.gpu.max_texels(engine.storage_kind());
     let mut shaders: Vec<Shader> = Vec::new();
-    for step in Plan::new(graph, engine.family, Aliasing::None, max_texels).steps {
+    for step in Plan::new(graph, engine.family, &engine.choices, Aliasing::None, max_texels).steps {
         if !shaders.contains(&step.dispatch.shader) {
             shaders.push(step.dispatch.shader);
         }

@@ -127,7 +127,7 @@ impl Opened {
         let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let answer = self.program(engine, 1, (side, side))?.run(&inputs)?.remove(0);
         let graph = self.net.graph(1, side, side)?;
-        let plan = Plan::new(&graph, engine.family, Aliasing::ByLiveness, usize::MAX);
+        let plan = Plan::new(&graph, engine.family, &engine.choices, Aliasing::ByLiveness, usize::MAX);
         let fetch = |key: &str, shape: &[usize]| self.weights.fetch(key, shape);
         let values = host::run(&plan, &fetch, &inputs, 0.0)?.remove(0).data;
         let part = format!("an image of {side} x {side}");
@@ -247,6 +247,7 @@ pub fn measure_call(engine: &Engine, row: Row, net: Net, roofs: &Roofs, repeats:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::choice::Choices;
 
     #[test]
     fn the_topologies_have_as_many_parameters_as_the_published_networks() {
@@ -266,7 +267,8 @@ mod tests {
         weights.check_complete(&keys).unwrap();
         let opened = Opened { net, weights, size: (8, 8) };
         let graph = opened.net.graph(1, 8, 8).unwrap();
-        let plan = Plan::new(&graph, crate::kernels::Family::Tile, Aliasing::ByLiveness, usize::MAX);
+        let plan =
+            Plan::new(&graph, crate::kernels::Family::Tile, &Choices::default(), Aliasing::ByLiveness, usize::MAX);
         let feeds = opened.feeds(1, opened.size).unwrap();
         let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let fetch = |key: &str, shape: &[usize]| opened.weights.fetch(key, shape);

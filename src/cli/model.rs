@@ -11,6 +11,7 @@ use crate::denoise::network::open_net;
 use crate::error::{Error, Result};
 use crate::gpu::row_texels;
 use crate::graph::{Aliasing, Plan};
+use crate::kernels::choice::Choices;
 use crate::kernels::{Engine, Family};
 use crate::nets::unet2d::UNet2d;
 use crate::report::npy;
@@ -141,7 +142,7 @@ impl Opened {
     /// Those of [`UNet2d::graph`].
     pub fn plan(&self, batch: usize, size: Size, family: Family) -> Result<Plan> {
         let graph = self.net.graph(batch, size.height, size.width)?;
-        Ok(Plan::new(&graph, family, Aliasing::ByLiveness, usize::MAX))
+        Ok(Plan::new(&graph, family, &Choices::default(), Aliasing::ByLiveness, usize::MAX))
     }
 }
 

@@ -1,49 +1,48 @@
-//! Which algorithm computes each convolution. The choice follows from the layer alone, never from the batch: an image has the
-//! same bits in any batch.
+//! The algorithm of each weight of a graph. It follows from the layers alone, never from the batch: an image has the same bits
+//! in any batch.
 
 use super::op::{Graph, Op, WeightForm, WeightId};
-use crate::kernels::winograd::Tile;
+use super::weights::packed_texels;
+use crate::kernels::Family;
+use crate::kernels::choice::{Algorithm, Choices, Layer};
 use crate::tensor::Shape;
 
-/// How a convolution is computed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Algorithm {
-    /// By the definition: as many products as taps.
-    #[default]
-    Direct,
-    /// By transformed tiles: fewer products, more memory for weights, a little more rounding.
-    Winograd(Tile),
-}
-
-/// What of a layer decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Layer {
-    /// Channels read.
-    pub input: usize,
-    /// Channels written.
-    pub out: usize,
-    /// Rows and columns written.
-    pub size: (usize, usize),
-}
-
-/// The algorithm of each weight of a graph, `chosen` for the layers where there is a choice: 3 x 3, stride 1, a weight that no one
-/// else reads.
+/// The algorithm of each weight, by `choices` where there is a choice: 3 x 3, stride 1, a weight that no one else reads.
+///
+/// Transformed weights are larger; together they may add as much as all weights take otherwise. A weight of a large map saves more
+/// products a byte, so large maps come first.
 #[must_use]
-pub fn algorithms(graph: &Graph, chosen: impl Fn(Layer) -> Algorithm) -> Vec<Algorithm> {
+pub fn algorithms(graph: &Graph, choices: &Choices, family: Family) -> Vec<Algorithm> {
+    let texels = |id: usize, algorithm| packed_texels(graph.weights[id].form, algorithm, family);
+    let mut algorithms = vec![Algorithm::Direct; graph.weights.len()];
+    let mut left: usize = (0..graph.weights.len()).map(|id| texels(id, Algorithm::Direct)).sum();
+    let mut layers = layers(graph);
+    layers.sort_by_key(|(id, layer)| (std::cmp::Reverse(layer.size.0 * layer.size.1), *id));
+    for (id, layer) in layers {
+        let chosen = choices.of(layer, family);
+        let more = texels(id, chosen).saturating_sub(texels(id, Algorithm::Direct));
+        if more <= left {
+            left -= more;
+            algorithms[id] = chosen;
+        }
+    }
+    algorithms
+}
+
+/// The weights for which there is a choice.
+#[must_use]
+pub fn layers(graph: &Graph) -> Vec<(usize, Layer)> {
     let mut readers = vec![0; graph.weights.len()];
     for node in &graph.nodes {
         node.op.clone().for_each_weight(|id| readers[id.0] += 1);
     }
-    let mut algorithms = vec![Algorithm::Direct; graph.weights.len()];
-    for node in &graph.nodes {
-        let Op::Conv { weight: WeightId(id), stride: 1, .. } = node.op else { continue };
-        if let Some(layer) = layer(graph.weights[id].form, node.shape)
-            && readers[id] == 1
-        {
-            algorithms[id] = chosen(layer);
+    let of_node = |(op, shape): (&Op, Shape)| match op {
+        Op::Conv { weight: WeightId(id), stride: 1, .. } if readers[*id] == 1 => {
+            layer(graph.weights[*id].form, shape).map(|layer| (*id, layer))
         }
-    }
-    algorithms
+        _ => None,
+    };
+    graph.nodes.iter().map(|node| (&node.op, node.shape)).filter_map(of_node).collect()
 }
 
 /// The layer of a 3 x 3 kernel that writes a map of this shape.

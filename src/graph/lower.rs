@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::choose::Algorithm;
 use super::op::{Activation, Epilogue, Graph, HeadSide, Heads, Node, Op, Value, WeightForm, WeightId};
+use crate::kernels::choice::Algorithm;
 use crate::kernels::combine::Combine;
 use crate::kernels::concat::Concat;
 use crate::kernels::conv2d::Conv2d;
@@ -14,7 +14,7 @@ use crate::kernels::matmul::{Layout, MatMul, Strides};
 use crate::kernels::resample::{AveragePool, UpsampleNearest};
 use crate::kernels::softmax::Softmax;
 use crate::kernels::timestep_embedding::TimestepEmbedding;
-use crate::kernels::winograd::{self, Normalised, Tile, WinogradInput, WinogradOutput};
+use crate::kernels::winograd::{self, Normalised, Tile, WinogradInput, WinogradOutput, WinogradRows};
 use crate::kernels::{Dispatch, Family, timestep_embedding};
 use crate::tensor::{Shape, TEXEL};
 
@@ -221,6 +221,13 @@ impl Lowering<'_> {
             self.winograd(&node.label, Winograd { tile, x, to, pad, epilogue: spec }, &reads[1..], write);
             return;
         }
+        if let Algorithm::WinogradRows(tile) = self.algorithms[weight.0] {
+            let conv = WinogradRows { tile, x: from, y: to, pad, epilogue: spec };
+            if let Some(dispatch) = conv.dispatch(self.family) {
+                self.step(&node.label, dispatch, reads, write, conv.flops());
+            }
+            return;
+        }
         let (dispatch, flops) = if (height, width, stride) == (1, 1, 1) {
             let product = MatMul {
                 layout: Layout::Packed,
@@ -269,7 +276,7 @@ impl Lowering<'_> {
         let readers = || self.graph.nodes.iter().filter(|node| node.op.reads().contains(&value));
         let winograd = |node: &Node| {
             matches!(&node.op, Op::Conv { x, weight, epilogue, .. }
-            if *x == value && epilogue.residual != Some(value) && self.algorithms[weight.0] != Algorithm::Direct)
+            if *x == value && epilogue.residual != Some(value) && matches!(self.algorithms[weight.0], Algorithm::Winograd(_)))
         };
         readers().count() == 1 && readers().all(winograd) && self.graph.outputs.iter().all(|(_, out)| *out != value)
     }

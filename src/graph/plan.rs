@@ -1,11 +1,13 @@
 //! The plan: dispatches on numbered slots. It is data: it knows no device, prints as text, and runs on a device
 //! ([`super::run`]) or on the host by the CPU twins ([`super::host`]).
 
-use super::choose::{Algorithm, algorithms};
+use super::choose::algorithms;
 use super::fuse::fuse;
-use super::lower::{Buffer, BufferId, Lowered, Operand, Step, lower, padded_kernel};
-use super::op::{Graph, Op, Weight, WeightForm, WeightId};
-use crate::kernels::{Family, conv2d, winograd};
+use super::lower::{Buffer, BufferId, Lowered, Operand, Step, lower};
+use super::op::{Graph, Op, Weight, WeightId};
+use super::weights::packed_texels;
+use crate::kernels::Family;
+use crate::kernels::choice::{Algorithm, Choices};
 use crate::tensor::{Shape, TEXEL};
 
 /// How buffers share memory.
@@ -72,11 +74,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans a graph: fuse, lower, place. `max_texels` is the largest storage of the device.
+    /// Plans a graph: fuse, choose algorithms, lower, place. `max_texels` is the largest storage of the device.
     #[must_use]
-    pub fn new(graph: &Graph, family: Family, aliasing: Aliasing, max_texels: usize) -> Self {
+    pub fn new(graph: &Graph, family: Family, choices: &Choices, aliasing: Aliasing, max_texels: usize) -> Self {
         let graph = fuse(graph);
-        let algorithms = algorithms(&graph, rule);
+        let algorithms = algorithms(&graph, choices, family);
         let Lowered { buffers, steps, tables } = lower(&graph, family, &algorithms);
         let outputs: Vec<Port> = graph
             .outputs
@@ -151,20 +153,6 @@ impl Plan {
 
 fn bytes(texels: usize) -> u64 {
     (texels * TEXEL * size_of::<f32>()) as u64
-}
-
-/// Texels of a weight in the layout the kernels read.
-fn packed_texels(form: WeightForm, algorithm: Algorithm, family: Family) -> usize {
-    match form {
-        WeightForm::Kernel { out, input, .. } if let Algorithm::Winograd(tile) = algorithm => {
-            winograd::packed_texels(out, input, tile, family)
-        }
-        WeightForm::Kernel { out, input, height, width, heads } => {
-            let (out, input) = padded_kernel(out, input, heads);
-            conv2d::packed_texels(out, input, (height, width), family)
-        }
-        WeightForm::Vector { len, heads } => padded_kernel(len, 0, heads).0.div_ceil(TEXEL),
-    }
 }
 
 /// Places weights one after the other; a new storage begins where the device's limit asks for it.
@@ -275,18 +263,5 @@ impl std::fmt::Display for Plan {
             writeln!(f, "s{} -> {} {}", self.slot_of[port.buffer.0], port.name, port.shape)?;
         }
         Ok(())
-    }
-}
-
-fn rule(layer: super::choose::Layer) -> Algorithm {
-    let v = |k: &str, d: usize| std::env::var(k).ok().and_then(|v| v.parse().ok()).unwrap_or(d);
-    let least = layer.input.min(layer.out);
-    let px = layer.size.0 * layer.size.1;
-    if least >= v("W4C", 9999) && px >= v("W4P", 1) {
-        Algorithm::Winograd(winograd::Tile::Four)
-    } else if least >= v("W2C", 9999) && px >= v("W2P", 1) {
-        Algorithm::Winograd(winograd::Tile::Two)
-    } else {
-        Algorithm::Direct
     }
 }

@@ -47,7 +47,7 @@ impl<'e> Program<'e> {
     /// Whatever `fetch` says of a weight; [`Error::OverLimit`], [`Error::OutOfMemory`] or [`Error::Device`] of the device.
     pub fn new(engine: &'e Engine, graph: &Graph, fetch: &WeightAccess, aliasing: Aliasing) -> Result<Self> {
         let (max_texels, _) = engine.gpu.max_texels(engine.storage_kind());
-        let plan = Plan::new(graph, engine.family, aliasing, max_texels);
+        let plan = Plan::new(graph, engine.family, &engine.choices, aliasing, max_texels);
         check_limits(engine, &plan)?;
         let shaders: Vec<_> = plan.steps.iter().map(|step| &step.dispatch.shader).collect();
         let pipelines = engine.pipelines(&shaders)?;

@@ -1,10 +1,10 @@
 //! Weights on their way to the device: fetched one at a time, padded for attention heads, packed for the kernels.
 
 use super::WeightAccess;
-use super::choose::Algorithm;
 use super::lower::padded_kernel;
 use super::op::{HeadSide, Heads, Weight, WeightForm, WeightSource};
 use crate::error::Result;
+use crate::kernels::choice::Algorithm;
 use crate::kernels::{Family, conv2d, winograd};
 use crate::tensor::TEXEL;
 
@@ -17,6 +17,9 @@ pub fn packed(weight: &Weight, algorithm: Algorithm, family: Family, fetch: &Wei
     Ok(match weight.form {
         WeightForm::Kernel { out, input, .. } if let Algorithm::Winograd(tile) = algorithm => {
             winograd::pack(&values, out, input, tile, family)
+        }
+        WeightForm::Kernel { out, input, .. } if let Algorithm::WinogradRows(tile) = algorithm => {
+            winograd::pack_rows(&values, out, input, tile, family)
         }
         WeightForm::Kernel { out, input, height, width, heads } => {
             let values = pad_heads(values, out, input * height * width, heads, HeadSide::Out);
@@ -36,6 +39,24 @@ pub fn packed(weight: &Weight, algorithm: Algorithm, family: Family, fetch: &Wei
             values
         }
     })
+}
+
+/// Texels of a weight in the layout the kernels read.
+#[must_use]
+pub fn packed_texels(form: WeightForm, algorithm: Algorithm, family: Family) -> usize {
+    match form {
+        WeightForm::Kernel { out, input, .. } if let Algorithm::Winograd(tile) = algorithm => {
+            winograd::packed_texels(out, input, tile, family)
+        }
+        WeightForm::Kernel { out, input, .. } if let Algorithm::WinogradRows(tile) = algorithm => {
+            winograd::rows_packed_texels(out, input, tile, family)
+        }
+        WeightForm::Kernel { out, input, height, width, heads } => {
+            let (out, input) = padded_kernel(out, input, heads);
+            conv2d::packed_texels(out, input, (height, width), family)
+        }
+        WeightForm::Vector { len, heads } => padded_kernel(len, 0, heads).0.div_ceil(TEXEL),
+    }
 }
 
 /// The parts of a weight, one after the other along the output dimension.

@@ -158,7 +158,14 @@ pub fn pack(weight: &[f32], out: usize, input: usize, kernel: (usize, usize), fa
 }
 
 /// Where the weight from input channel `i` to output channel `o` at (ky, kx) lies in a packed kernel.
-fn packed_index(o: usize, i: usize, at: (usize, usize), kernel: (usize, usize), in_c4: usize, block: usize) -> usize {
+pub(super) fn packed_index(
+    o: usize,
+    i: usize,
+    at: (usize, usize),
+    kernel: (usize, usize),
+    in_c4: usize,
+    block: usize,
+) -> usize {
     let (texel, component) = (o / TEXEL, o % TEXEL);
     let line = ((texel / block * kernel.0 + at.0) * in_c4 + i / TEXEL) * kernel.1 + at.1;
     ((line * TEXEL + i % TEXEL) * block + texel % block) * TEXEL + component

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use super::choice::Choices;
 use super::shader::{Access, MAX_OPERANDS, Memory, Shader, TEXTURE_WIDTH};
 use super::{Dispatch, Family};
 use crate::error::Result;
@@ -15,6 +16,8 @@ pub struct Engine {
     pub gpu: Gpu,
     /// The kernels that serve it.
     pub family: Family,
+    /// The algorithms it prefers.
+    pub choices: Choices,
     pipelines: Mutex<HashMap<Shader, Pipeline>>,
 }
 
@@ -26,7 +29,7 @@ impl Engine {
     pub fn open(options: &Options, family: Option<FamilyName>) -> Result<Self> {
         let gpu = Gpu::open(options)?;
         let family = Family::for_adapter(&gpu.adapter, family);
-        Ok(Self { gpu, family, pipelines: Mutex::default() })
+        Ok(Self { gpu, family, choices: Choices::default(), pipelines: Mutex::default() })
     }
 
     /// What the tensors of this engine are made of.

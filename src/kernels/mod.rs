@@ -5,6 +5,7 @@
 //! the plan's business, and what a device is, nobody's here.
 
 pub mod activation;
+pub mod choice;
 pub mod combine;
 pub mod concat;
 pub mod conv2d;
@@ -98,6 +99,7 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         matmul::MatMul::variants,
         winograd::WinogradInput::variants,
         winograd::WinogradOutput::variants,
+        winograd::WinogradRows::variants,
         group_norm::Moments::variants,
         group_norm::GroupNormFold::variants,
         group_norm::ScaleShift::variants,

@@ -10,9 +10,11 @@
 
 mod input;
 mod output;
+mod rows;
 
 pub use input::{Normalised, WinogradInput};
 pub use output::WinogradOutput;
+pub use rows::{WinogradRows, pack_rows, rows_packed_texels};
 
 use super::Family;
 use super::conv2d;
