@@ -15,11 +15,8 @@
 //
 // Rungs: this is the first.
 //#read moments
-//#read weight
-//#read bias
-//#read modulation
+//#include fold
 //#include flat
-//#include window
 //#write factors
 
 struct Params {
@@ -95,21 +92,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         inverse_deviation = select(inverse_deviation, vec4<f32>(of_group.inverse_deviation), mine);
     }
 
-    var a = load_weight(c) * inverse_deviation;
-    var b = load_bias(c) - mean * a;
-    if call.params.modulation != 0u {
-        // The second half begins at channel c of the vector, wherever in a texel that is.
-        let length4 = (2u * channels + 3u) / 4u;
-        let vector = image * call.params.modulation;
-        let second = (channels + c * 4u) / 4u;
-        let scale = 1.0 + load_modulation(vector + c);
-        let low = load_modulation(vector + second);
-        let high = load_modulation(vector + min(second + 1u, length4 - 1u));
-        a *= scale;
-        b = b * scale + window(low, high, channels % 4u);
-    }
-    let live = channel < vec4<u32>(channels);
-    let out = image * 2u * c4 + c;
-    store_factors(out, select(vec4<f32>(), a, live));
-    store_factors(out + c4, select(vec4<f32>(), b, live));
+    store_fold(image, c, mean, inverse_deviation);
 }

@@ -9,7 +9,7 @@ use crate::kernels::concat::Concat;
 use crate::kernels::conv2d::Conv2d;
 use crate::kernels::elementwise::{Activate, Add};
 use crate::kernels::epilogue::EpilogueSpec;
-use crate::kernels::group_norm::{GroupNormFold, Moments, ScaleShift};
+use crate::kernels::group_norm::{GroupNormFactors, GroupNormFold, Moments, ScaleShift};
 use crate::kernels::matmul::{Layout, MatMul, Strides};
 use crate::kernels::resample::{AveragePool, UpsampleNearest};
 use crate::kernels::softmax::Softmax;
@@ -285,23 +285,23 @@ impl Lowering<'_> {
         let write = BufferId(value.0);
         let Op::GroupNorm { x, weight, bias, groups, eps, modulation, activation } = &node.op else { return };
         let (shape, family, label) = (node.shape, self.family, node.label.as_str());
-        let moments = Moments { x: shape, chunk: Moments::chunk_pixels(shape) };
-        let measured = self.scratch(shape.n * moments.chunks() * shape.c4() * 2, label);
-        self.step(label, moments.dispatch(family), vec![whole(*x)], measured, 0);
-
-        let fold = GroupNormFold {
-            images: shape.n,
-            channels: shape.c,
-            groups: *groups,
-            eps: *eps,
-            pixels: shape.pixels(),
-            chunk: moments.chunk,
-            modulation: modulation.map(|(value, _)| self.graph.shape(value).c4()),
-        };
         let factors = self.scratch(shape.n * shape.c4() * 2, label);
-        let vectors = [Operand::Weight(*weight), Operand::Weight(*bias)];
-        let reads = [Operand::Buffer(measured, 0), vectors[0], vectors[1], modulation.map_or(vectors[0], part)];
-        self.step(label, fold.dispatch(family), reads.to_vec(), factors, 0);
+        let vectors =
+            [Operand::Weight(*weight), Operand::Weight(*bias), modulation.map_or(Operand::Weight(*weight), part)];
+        let modulation = modulation.map(|(value, _)| self.graph.shape(value).c4());
+        let at_once = GroupNormFactors { x: shape, groups: *groups, eps: *eps, modulation };
+        if let Some(dispatch) = at_once.dispatch(family) {
+            self.step(label, dispatch, [&[whole(*x)], vectors.as_slice()].concat(), factors, 0);
+        } else {
+            let moments = Moments { x: shape, chunk: Moments::chunk_pixels(shape) };
+            let measured = self.scratch(shape.n * moments.chunks() * shape.c4() * 2, label);
+            self.step(label, moments.dispatch(family), vec![whole(*x)], measured, 0);
+            let (images, pixels, chunk) = (shape.n, shape.pixels(), moments.chunk);
+            let fold =
+                GroupNormFold { images, channels: shape.c, groups: *groups, eps: *eps, pixels, chunk, modulation };
+            let reads = [&[Operand::Buffer(measured, 0)], vectors.as_slice()].concat();
+            self.step(label, fold.dispatch(family), reads, factors, 0);
+        }
 
         if self.reader_normalises(value) {
             self.folded.insert(value, Folded { x: *x, factors, activation: *activation });

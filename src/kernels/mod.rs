@@ -102,6 +102,7 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         winograd::WinogradRows::variants,
         group_norm::Moments::variants,
         group_norm::GroupNormFold::variants,
+        group_norm::GroupNormFactors::variants,
         group_norm::ScaleShift::variants,
         softmax::Softmax::variants,
         elementwise::Activate::variants,

@@ -193,6 +193,7 @@ fn shared(name: &str) -> &'static str {
         "flat" => include_str!("../../shaders/shared/flat.wgsl"),
         "window" => include_str!("../../shaders/shared/window.wgsl"),
         "winograd" => include_str!("../../shaders/shared/winograd.wgsl"),
+        "fold" => include_str!("../../shaders/shared/fold.wgsl"),
         "epilogue" => include_str!("../../shaders/shared/epilogue.wgsl"),
         _ => panic!("no shared shader `{name}`"),
     }

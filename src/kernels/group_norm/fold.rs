@@ -98,18 +98,42 @@ fn statistics(p: Params, moments: &[f32], image: usize, group: usize) -> (f32, f
 fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     let p: Params = params(words);
     let [moments, weight, bias, modulation] = reads else { return };
-    let channels = p.channels as usize;
-    let padded = channels.next_multiple_of(TEXEL);
+    let affine = Affine { weight, bias, modulation, row: p.modulation as usize };
     for image in 0..p.images as usize {
+        let of_group = |group| statistics(p, moments, image, group);
+        affine.fold(image, p.channels as usize, p.group_channels as usize, of_group, write);
+    }
+}
+
+/// What follows the statistics of a normalisation; the twin of `shaders/shared/fold.wgsl`.
+pub(super) struct Affine<'a> {
+    pub weight: &'a [f32],
+    pub bias: &'a [f32],
+    pub modulation: &'a [f32],
+    /// Texels from one image's modulation to the next, 0 where there is none.
+    pub row: usize,
+}
+
+impl Affine<'_> {
+    /// Writes the factors of an image: `statistics` answers mean and 1 / deviation of a group.
+    pub fn fold(
+        &self,
+        image: usize,
+        channels: usize,
+        group_channels: usize,
+        statistics: impl Fn(usize) -> (f32, f32),
+        write: &mut [f32],
+    ) {
+        let padded = channels.next_multiple_of(TEXEL);
         let (multipliers, offsets) = write[image * 2 * padded..][..2 * padded].split_at_mut(padded);
         multipliers.fill(0.0);
         offsets.fill(0.0);
         for channel in 0..channels {
-            let (mean, inverse_deviation) = statistics(p, moments, image, channel / p.group_channels as usize);
-            let mut a = weight[channel] * inverse_deviation;
-            let mut b = bias[channel] - mean * a;
-            if p.modulation != 0 {
-                let vector = &modulation[image * p.modulation as usize * TEXEL..];
+            let (mean, inverse_deviation) = statistics(channel / group_channels);
+            let mut a = self.weight[channel] * inverse_deviation;
+            let mut b = self.bias[channel] - mean * a;
+            if self.row != 0 {
+                let vector = &self.modulation[image * self.row * TEXEL..];
                 let scale = 1.0 + vector[channel];
                 a *= scale;
                 b = b * scale + vector[channels + channel];

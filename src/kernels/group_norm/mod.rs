@@ -1,10 +1,13 @@
 //! Group normalisation in three stages: [`Moments`] of chunks of pixels, [`GroupNormFold`] of statistics and weights into
-//! one multiply-add a channel, and [`ScaleShift`], which applies it (a consumer that applies it itself needs no third).
+//! one multiply-add a channel (the two at once on software adapters, [`GroupNormFactors`]), and [`ScaleShift`], which applies it (a
+//! consumer that applies it itself needs no third).
 
+mod at_once;
 mod fold;
 mod moments;
 mod scale_shift;
 
+pub use at_once::GroupNormFactors;
 pub use fold::GroupNormFold;
 pub use moments::Moments;
 pub use scale_shift::ScaleShift;

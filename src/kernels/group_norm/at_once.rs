@@ -1,0 +1,102 @@
+//! Statistics and factors of group normalisation in one dispatch, for software adapters.
+
+use super::fold::Affine;
+use crate::kernels::{Dispatch, Family, Kernel, Shader, params, words};
+use crate::tensor::{Shape, TEXEL};
+
+/// [`super::Moments`] and [`super::GroupNormFold`] at once. Reads x, weight, bias, modulation; writes the factors.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupNormFactors {
+    /// The map read.
+    pub x: Shape,
+    /// Groups that the channels fall into.
+    pub groups: usize,
+    /// Added to the variance.
+    pub eps: f32,
+    /// As in [`super::GroupNormFold`].
+    pub modulation: Option<usize>,
+}
+
+/// The parameters of `group_norm.lanes.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    channels: u32,
+    group_texels: u32,
+    pixels: u32,
+    modulation: u32,
+    eps: f32,
+}
+
+/// The twin's parameters: those of the shader and what the shader has from its grid.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct TwinParams {
+    shader: Params,
+    images: u32,
+    groups: u32,
+}
+
+static KERNEL: Kernel =
+    Kernel { name: "group_norm.lanes", template: include_str!("../../../shaders/group_norm.lanes.wgsl"), twin };
+
+/// Iterations of an invocation, at most: older drivers end a loop at 65,535 without a word.
+const MOST_ITERATIONS: usize = 30_000;
+
+impl GroupNormFactors {
+    /// The dispatch; none where there are no `lanes` kernels, a group is no whole texels, or it is too large.
+    #[must_use]
+    pub fn dispatch(&self, family: Family) -> Option<Dispatch> {
+        let Family::Lanes { width } = family else { return None };
+        let group_channels = self.x.c / self.groups;
+        let group_texels = group_channels / TEXEL;
+        let iterations = self.x.pixels().div_ceil(width as usize) * group_texels;
+        if !group_channels.is_multiple_of(TEXEL) || iterations > MOST_ITERATIONS {
+            return None;
+        }
+        let shader_params = Params {
+            channels: self.x.c as u32,
+            group_texels: group_texels as u32,
+            pixels: self.x.pixels() as u32,
+            modulation: self.modulation.unwrap_or(0) as u32,
+            eps: self.eps,
+        };
+        let params = TwinParams { shader: shader_params, images: self.x.n as u32, groups: self.groups as u32 };
+        let shader = family.shader(&KERNEL, vec![("LANES", width)]);
+        Some(Dispatch { shader, params: words(&params), grid: [self.groups as u32, self.x.n as u32, 1] })
+    }
+
+    /// Every shader variant that [`Self::dispatch`] can choose, for validation.
+    #[must_use]
+    pub fn variants(family: Family) -> Vec<Shader> {
+        let one = Self { x: Shape::new(1, 1, 1, TEXEL), groups: 1, eps: 0.0, modulation: None };
+        one.dispatch(family).map(|dispatch| dispatch.shader).into_iter().collect()
+    }
+}
+
+fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    let TwinParams { shader: p, images, groups } = params(words);
+    let [x, weight, bias, modulation] = reads else { return };
+    let affine = Affine { weight, bias, modulation, row: p.modulation as usize };
+    let (channels, pixels) = (p.channels as usize, p.pixels as usize);
+    let group_channels = channels / groups as usize;
+    for image in 0..images as usize {
+        let of_group = |group: usize| {
+            let pixel = |at: usize| &x[(image * pixels + at) * channels + group * group_channels..][..group_channels];
+            let nearby = pixel(0)[0];
+            // The lanes' sums are short; one long sum has to be wider.
+            let (mut sum, mut squares) = (0.0f64, 0.0f64);
+            for value in (0..pixels).flat_map(pixel) {
+                let deviation = f64::from(value - nearby);
+                sum += deviation;
+                squares += deviation * deviation;
+            }
+            let values = (pixels * group_channels) as f64;
+            let apart = sum / values;
+            let variance = (squares / values - apart * apart).max(0.0) as f32;
+            (nearby + apart as f32, 1.0 / (variance + p.eps).sqrt())
+        };
+        let all: Vec<_> = (0..groups as usize).map(of_group).collect();
+        affine.fold(image, channels, group_channels, |group| all[group], write);
+    }
+}
