@@ -2,7 +2,7 @@
 //
 //   y[n, oy, ox, :] = finish(sum over ky, kx, c of x[n, oy * STRIDE + ky - top, ox * STRIDE + kx - left, c] * w[ky, kx, c, :])
 //
-// x        NHWC texels, (image, y, x, channel texel)
+// x        the map as shared/source.wgsl reads it
 // weights  blocks of LANES output texels: [block][ky][channel texel][kx][channel of the texel][lane]
 // y        NHWC texels
 // grid     (output blocks, tiles of TH x TW pixels, images); a workgroup is one subgroup of LANES
@@ -14,7 +14,7 @@
 //
 // Rungs, 3x3 at 128 channels 32x32: storage buffers, a lane a texel 1.4 GFLOP/s; texture operands 13; shuffles, tap-outer
 // 28; pixel-outer 34-56 (`downhill bench conv`; docs/lab-notes.md).
-//#read x
+//#include source
 //#read weights
 //#include epilogue
 //#write y
@@ -33,6 +33,8 @@ struct Params {
     flags: u32,
     scale: f32,
     per_image_row: u32,
+    activation: u32,  // for the twin; here it is a constant
+    first_c4: u32,
 }
 
 @compute @workgroup_size(LANES)
@@ -49,11 +51,11 @@ fn main(
     let out_x = group.y % call.params.tiles_x * TW;
     let image = group.z;
 
-    // Columns of the input that the tile touches: index of their first texel in a row, and whether they exist.
+    // Columns of the input that the tile touches: their pixel in a row, and whether they exist.
     let left = i32(out_x * STRIDE) - i32(call.params.pad_left);
     //#repeat j TW * STRIDE - STRIDE + KX
     let inside$j = u32(left + $j) < in_w;
-    let column$j = min(u32(max(left + $j, 0)), in_w - 1u) * in_c4;
+    let column$j = min(u32(max(left + $j, 0)), in_w - 1u) >> UP;
     //#end
 
     //#repeat p TH * TW
@@ -66,13 +68,15 @@ fn main(
         //#repeat r TH
         let in_y$r = top + $(r * STRIDE);
         let row_inside$r = u32(in_y$r) < in_h;
-        let row$r = (image * in_h + min(u32(max(in_y$r, 0)), in_h - 1u)) * in_w * in_c4;
+        let row$r = (image * (in_h >> UP) + (min(u32(max(in_y$r, 0)), in_h - 1u) >> UP)) * (in_w >> UP);
         //#end
         for (var first = 0u; first < in_c4; first += LANES) {
             let c = min(first + lane, in_c4 - 1u);
+            let fold = load_fold(image, c, in_c4);
             //#repeat r TH
             //#repeat j TW * STRIDE - STRIDE + KX
-            let a${r}_$j = select(vec4<f32>(), load_x(row$r + column$j + c), row_inside$r && inside$j);
+            let x${r}_$j = normalised(load_joined(row$r + column$j, c, in_c4), fold);
+            let a${r}_$j = select(vec4<f32>(), x${r}_$j, row_inside$r && inside$j);
             //#end
             //#end
             let count = min(LANES, in_c4 - first);

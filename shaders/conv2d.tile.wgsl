@@ -5,7 +5,7 @@
 // assumes  zeros in the padding channels of x and of the weights
 //
 // Rungs: this is the first, the tile of matmul.tile.wgsl with the input gathered tap by tap.
-//#read x
+//#include source
 //#read weights
 //#include epilogue
 //#write y
@@ -25,6 +25,10 @@ struct Params {
     scale: f32,
     per_image_row: u32,
     activation: u32,  // for the twin; here it is a constant
+    first_c4: u32,
+    up: u32,          // for the twin, as the next two
+    normalise: u32,
+    norm_activation: u32,
     images: u32,
 }
 
@@ -58,10 +62,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             let y = u32(top + i32(ky));
             let x = u32(left + i32(kx));
             let inside = y < in_h && x < in_w;
-            let pixel = ((image * in_h + min(y, in_h - 1u)) * in_w + min(x, in_w - 1u)) * in_c4;
+            let pixel = (image * (in_h >> UP) + (min(y, in_h - 1u) >> UP)) * (in_w >> UP) + (min(x, in_w - 1u) >> UP);
             for (var first = 0u; first < in_c4; first += 4u) {
-                let c = first + local % 4u;
-                a_tile[local] = select(vec4<f32>(), load_x(pixel + min(c, in_c4 - 1u)), inside && c < in_c4);
+                let c = min(first + local % 4u, in_c4 - 1u);
+                let v = normalised(load_joined(pixel, c, in_c4), load_fold(image, c, in_c4));
+                a_tile[local] = select(vec4<f32>(), v, inside && first + local % 4u < in_c4);
                 let fetch_c = min(first + local / 64u, in_c4 - 1u);
                 let line = ((ky * in_c4 + fetch_c) * KX + kx) * 4u + local / 16u % 4u;
                 b_tile[local] = load_weights(line * out_c4 + min(column, out_c4 - 1u));

@@ -1,6 +1,6 @@
 // Statistics of group normalisation for software adapters, and what they make of weight, bias and modulation, in one dispatch.
 //
-// x           NHWC texels, (image, y, x, channel texel)
+// x           the map as shared/joined.wgsl reads it
 // weight      a vector of c channels
 // bias        a vector of c channels
 // modulation  for each image a vector of 2 c channels
@@ -12,7 +12,7 @@
 // deviations of that size do not cancel, however far the mean is from zero.
 //
 // Rungs: this is the first; moments.wgsl and group_norm_fold.wgsl, which it replaces, take two dispatches and 1.6 times as long.
-//#read x
+//#include joined
 //#include fold
 //#write factors
 
@@ -22,6 +22,7 @@ struct Params {
     pixels: u32,
     modulation: u32,
     eps: f32,
+    first_c4: u32,
 }
 
 @compute @workgroup_size(LANES)
@@ -34,20 +35,39 @@ fn main(
     let pixels = call.params.pixels;
     let texels = call.params.group_texels;
     let first = workgroup.x * texels;
-    let base = image * pixels * c4 + first;
+    let base = image * pixels;
 
     let ones = vec4<f32>(1.0);
-    let some = dot(load_x(base + min(lane, pixels - 1u) * c4), ones);
+    let some = dot(load_joined(base + min(lane, pixels - 1u), first, c4), ones);
     let nearby = subgroupAdd(some) / f32(4u * LANES);
     var sum4 = vec4<f32>();
     var squares4 = vec4<f32>();
-    for (var t = 0u; t < texels; t++) {
+    //#if JOINED
+    // Each map has a loop of its own: where a branch is taken, software adapters take both sides.
+    let first_c4 = call.params.first_c4;
+    for (var c = first; c < min(first + texels, first_c4); c++) {
         for (var p = lane; p < pixels; p += LANES) {
-            let deviation = load_x(base + p * c4 + t) - nearby;
+            let deviation = load_x((base + p) * first_c4 + c) - nearby;
             sum4 += deviation;
             squares4 += deviation * deviation;
         }
     }
+    for (var c = max(first, first_c4); c < first + texels; c++) {
+        for (var p = lane; p < pixels; p += LANES) {
+            let deviation = load_x2((base + p) * (c4 - first_c4) + c - first_c4) - nearby;
+            sum4 += deviation;
+            squares4 += deviation * deviation;
+        }
+    }
+    //#else
+    for (var c = first; c < first + texels; c++) {
+        for (var p = lane; p < pixels; p += LANES) {
+            let deviation = load_x((base + p) * c4 + c) - nearby;
+            sum4 += deviation;
+            squares4 += deviation * deviation;
+        }
+    }
+    //#end
     let values = f32(pixels) * f32(texels * 4u);
     let apart = subgroupAdd(dot(sum4, ones)) / values;
     let variance = max(subgroupAdd(dot(squares4, ones)) / values - apart * apart, 0.0);

@@ -1,17 +1,17 @@
 // Batched matrix product for software adapters: y[i, j] = finish(alpha * sum over k of a[i, k] * b[k, j]).
 //
-// a        rows of texels along k
+// a        rows of texels along k; for one image and head the map as shared/source.wgsl reads it, a row a pixel
 // b        B_ROWS = 0: for each k a row of texels along j, cut into blocks of LANES texels (packed weights, one block
 //          after the other, or a plain matrix: the strides say which); B_ROWS = 1: b is given as its transpose, for each j
 //          a row of texels along k, and is turned around in registers
 // y        rows of texels along j
 // grid     (blocks of LANES texels along j, tiles of ROWS rows, batch); a workgroup is one subgroup of LANES
 // batch    z = image * heads + head; each operand has a stride for both
-// assumes  zeros in the padding of a along k
+// assumes  zeros in the padding of a along k; NORM: a tile lies in one image
 //
 // A lane owns one texel of columns in ROWS rows. See conv2d.lanes.wgsl for the scheme and the rungs: 768^3 on storage
 // buffers 1.4 GFLOP/s, textures 13, shuffles 28 to 50 with 16 rows, 55 with 32 (a weight serves more rows).
-//#read a
+//#include source
 //#read b
 //#include epilogue
 //#write y
@@ -36,6 +36,8 @@ struct Params {
     flags: u32,
     scale: f32,
     per_image_row: u32,
+    activation: u32,  // for the twin; here it is a constant
+    first_c4: u32,
 }
 
 @compute @workgroup_size(LANES)
@@ -56,7 +58,11 @@ fn main(
     let b_row = call.params.b_row;
 
     //#repeat p ROWS
+    //#if JOINED
+    let row$p = min(first_row + $(p)u, rows - 1u);
+    //#else
     let row$p = a_base + min(first_row + $(p)u, rows - 1u) * call.params.a_row;
+    //#end
     var acc$p = vec4<f32>();
     //#end
     //#if B_ROWS
@@ -72,8 +78,14 @@ fn main(
     for (var first = 0u; first < k4; first += LANES) {
         let inside = first + lane < k4;
         let c = min(first + lane, k4 - 1u);
+        let fold = load_fold(first_row / call.params.rows_per_image, c, k4);
         //#repeat p ROWS
-        let a$p = select(vec4<f32>(), load_a(row$p + c), inside);
+        //#if JOINED
+        let x$p = load_joined(row$p, c, k4);
+        //#else
+        let x$p = load_x(row$p + c);
+        //#end
+        let a$p = select(vec4<f32>(), normalised(x$p, fold), inside);
         //#end
         let count = min(LANES, k4 - first);
         for (var s = 0u; s < count; s++) {

@@ -5,7 +5,7 @@
 // assumes  zeros in the padding of a along k
 //
 // Rungs: this is the first, a 64 x 64 tile in workgroup memory, 16 k at a time, 4 x 4 values an invocation.
-//#read a
+//#include source
 //#read b
 //#include epilogue
 //#write y
@@ -30,6 +30,8 @@ struct Params {
     flags: u32,
     scale: f32,
     per_image_row: u32,
+    activation: u32,  // for the twin; here it is a constant
+    first_c4: u32,
 }
 
 var<workgroup> a_tile: array<vec4<f32>, 256>;  // [row][texel of k]
@@ -49,14 +51,20 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let row = group.y * 64u + local / 16u * 4u;
 
     // What this invocation fetches of a: one texel of one row.
-    let fetch_row = a_base + min(group.y * 64u + local / 4u, rows - 1u) * call.params.a_row;
+    let fetch_row = min(group.y * 64u + local / 4u, rows - 1u);
 
     //#repeat r 4
     var acc$r = vec4<f32>();
     //#end
     for (var first = 0u; first < k4; first += 4u) {
-        let c = first + local % 4u;
-        a_tile[local] = select(vec4<f32>(), load_a(fetch_row + min(c, k4 - 1u)), c < k4);
+        let c = min(first + local % 4u, k4 - 1u);
+        //#if JOINED
+        let x = load_joined(fetch_row, c, k4);
+        //#else
+        let x = load_x(a_base + fetch_row * call.params.a_row + c);
+        //#end
+        let v = normalised(x, load_fold(fetch_row / call.params.rows_per_image, c, k4));
+        a_tile[local] = select(vec4<f32>(), v, first + local % 4u < k4);
         //#if B_ROWS
         // Each of 64 invocations turns four rows of the transposed b around.
         if local < 64u {

@@ -1,6 +1,6 @@
 // First stage of group normalisation: mean and sum of squared deviations (M2) of each channel over chunks of pixels.
 //
-// x        NHWC texels, (image, y, x, channel texel)
+// x        the map as shared/joined.wgsl reads it
 // moments  two texels, mean and M2 of four channels: ((image * chunks + chunk) * c4 + channel texel) * 2
 // grid     flat, one invocation an (image, chunk, channel texel)
 //
@@ -8,7 +8,7 @@
 // the channel's mean is from zero. Neighbouring invocations read neighbouring channel texels. At most 4096 iterations.
 //
 // Rungs: this is the first.
-//#read x
+//#include joined
 //#include flat
 //#write moments
 
@@ -18,6 +18,7 @@ struct Params {
     chunk: u32,
     chunks: u32,
     invocations: u32,
+    first_c4: u32,
 }
 
 @compute @workgroup_size(64)
@@ -28,14 +29,14 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let line = index / c4;
     let first = line % call.params.chunks * call.params.chunk;
     let count = min(call.params.chunk, call.params.pixels - first);
-    var at = (line / call.params.chunks * call.params.pixels + first) * c4 + index % c4;
+    let pixel = line / call.params.chunks * call.params.pixels + first;
+    let c = index % c4;
 
-    let shift = load_x(at);
+    let shift = load_joined(pixel, c, c4);
     var sum = vec4<f32>();
     var squares = vec4<f32>();
     for (var i = 1u; i < count; i++) {
-        at += c4;
-        let deviation = load_x(at) - shift;
+        let deviation = load_joined(pixel + i, c, c4) - shift;
         sum += deviation;
         squares += deviation * deviation;
     }

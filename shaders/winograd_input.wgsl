@@ -2,19 +2,14 @@
 //
 //   tiles[position][image, tile][channel] = (B^T d B)[position],  d the SIDE x SIDE pixels that OUT x OUT outputs depend on
 //
-// x        NHWC texels
-// factors  NORM: a multiplier and an offset for each channel of an image, as written by group_norm_fold.wgsl
+// x        the map as shared/source.wgsl reads it
 // tiles    rows of texels along the channels, a row a tile, SIDE * SIDE matrices one after the other
 // grid     flat, one invocation a channel texel of a tile
 // assumes  zeros in the padding channels of x and of the factors
 //
-// NORM: what is transformed is act(x * a + b), so that a normalised map need not exist. Beyond the border it is zero.
-//
 // Rungs: this is the first.
-//#read x
-//#read factors
+//#include source
 //#include flat
-//#include activation
 //#include winograd
 //#write tiles
 
@@ -28,6 +23,7 @@ struct Params {
     image_tiles: u32,
     first_image: u32,
     rows: u32,    // tiles of the images from there on
+    first_c4: u32,
 }
 
 @compute @workgroup_size(64)
@@ -43,24 +39,18 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let tile = index / c4 % call.params.image_tiles;
     let top = i32(tile / call.params.tiles_x * OUT) - i32(call.params.pad_top);
     let left = i32(tile % call.params.tiles_x * OUT) - i32(call.params.pad_left);
-    //#if NORM
-    let a = load_factors(image * 2u * c4 + c);
-    let b = load_factors(image * 2u * c4 + c4 + c);
-    //#end
+    let fold = load_fold(image, c, c4);
 
     //#repeat i SIDE
     let row_inside$i = u32(top + $i) < in_h;
-    let row$i = (image * in_h + min(u32(max(top + $i, 0)), in_h - 1u)) * in_w * c4 + c;
+    let row$i = (image * (in_h >> UP) + (min(u32(max(top + $i, 0)), in_h - 1u) >> UP)) * (in_w >> UP);
     //#end
     //#repeat j SIDE
     let inside$j = u32(left + $j) < in_w;
-    let column$j = min(u32(max(left + $j, 0)), in_w - 1u) * c4;
+    let column$j = min(u32(max(left + $j, 0)), in_w - 1u) >> UP;
     //#repeat i SIDE
-    //#if NORM
-    let d${i}_$j = select(vec4<f32>(), activate(ACTIVATION, load_x(row$i + column$j) * a + b), row_inside$i && inside$j);
-    //#else
-    let d${i}_$j = select(vec4<f32>(), load_x(row$i + column$j), row_inside$i && inside$j);
-    //#end
+    let x${i}_$j = normalised(load_joined(row$i + column$j, c, c4), fold);
+    let d${i}_$j = select(vec4<f32>(), x${i}_$j, row_inside$i && inside$j);
     //#end
     let t$j = transform_input(array<vec4<f32>, SIDE>(
         //#repeat i SIDE

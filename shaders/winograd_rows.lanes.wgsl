@@ -3,7 +3,7 @@
 //
 //   y[n, oy, ox..ox + OUT, :] = finish(A^T sum over ky, c of (B^T x[n, oy + ky - top, ox - left.., c]) * w[ky, :, c, :])
 //
-// x        NHWC texels, (image, y, x, channel texel)
+// x        the map as shared/source.wgsl reads it
 // weights  blocks of LANES output texels: [block][ky][channel texel][position][channel of the texel][lane], transformed
 // y        NHWC texels
 // grid     (output blocks, tiles of TH x TW pixels, images); a workgroup is one subgroup of LANES
@@ -15,7 +15,7 @@
 //
 // Rungs, 3x3 at 256 channels 16x16, beside the plain kernel's 62 GFLOP/s (counted as the plain convolution): OUT = 2 in a tile of
 // 2x8 74; in 4x8 80; OUT = 4 in 4x8 89, in 8x4 the same, in 8x8 78.
-//#read x
+//#include source
 //#read weights
 //#include epilogue
 //#include winograd
@@ -34,6 +34,8 @@ struct Params {
     flags: u32,
     scale: f32,
     per_image_row: u32,
+    activation: u32,  // for the twin; here it is a constant
+    first_c4: u32,
 }
 
 @compute @workgroup_size(LANES)
@@ -49,11 +51,11 @@ fn main(
     let out_x = group.y % call.params.tiles_x * TW;
     let image = group.z;
 
-    // Columns of the input that the tile touches: index of their first texel in a row, and whether they exist.
+    // Columns of the input that the tile touches: their pixel in a row, and whether they exist.
     let left = i32(out_x) - i32(call.params.pad_left);
     //#repeat j TW + 2
     let inside$j = u32(left + $j) < in_w;
-    let column$j = min(u32(max(left + $j, 0)), in_w - 1u) * in_c4;
+    let column$j = min(u32(max(left + $j, 0)), in_w - 1u) >> UP;
     //#end
 
     //#repeat p TH * TW / OUT * SIDE
@@ -66,13 +68,15 @@ fn main(
         //#repeat r TH
         let in_y$r = top + $r;
         let row_inside$r = u32(in_y$r) < in_h;
-        let row$r = (image * in_h + min(u32(max(in_y$r, 0)), in_h - 1u)) * in_w * in_c4;
+        let row$r = (image * (in_h >> UP) + (min(u32(max(in_y$r, 0)), in_h - 1u) >> UP)) * (in_w >> UP);
         //#end
         for (var first = 0u; first < in_c4; first += LANES) {
             let c = min(first + lane, in_c4 - 1u);
+            let fold = load_fold(image, c, in_c4);
             //#repeat r TH
             //#repeat j TW + 2
-            let d${r}_$j = select(vec4<f32>(), load_x(row$r + column$j + c), row_inside$r && inside$j);
+            let x${r}_$j = normalised(load_joined(row$r + column$j, c, in_c4), fold);
+            let d${r}_$j = select(vec4<f32>(), x${r}_$j, row_inside$r && inside$j);
             //#end
             //#repeat q TW / OUT
             let a${r}_$q = transform_input(array<vec4<f32>, SIDE>(

@@ -10,7 +10,7 @@ use downhill::kernels::engine::call_words;
 use downhill::kernels::epilogue::EpilogueSpec;
 use downhill::kernels::matmul::{Layout, MatMul, Strides};
 use downhill::kernels::shader::MAX_OPERANDS;
-use downhill::kernels::{Activation, Dispatch, Engine};
+use downhill::kernels::{Activation, Dispatch, Engine, Source};
 use downhill::tensor::{Shape, TEXEL, pack_nchw};
 
 /// A vector of `c` channels for each image, with a texel of something else after each: a part of wider vectors.
@@ -48,8 +48,16 @@ fn conv2d_agrees_with_its_twin() {
             let (input, bias) = (map(1, x), map(3, Shape::vector(1, out)));
             let (per_image, residual) = (spaced_vectors(4, x.n, out), map(5, y));
             for epilogue in [EpilogueSpec::default(), EpilogueSpec { per_image: Some(y.c4() + 1), ..full }] {
-                let conv = Conv2d { x, y, kernel: (kernel, kernel), stride, pad: (top, left), epilogue };
-                let reads: [&[f32]; 5] = [&input, &weights, &bias, &per_image, &residual];
+                let conv = Conv2d {
+                    x,
+                    source: Source::default(),
+                    y,
+                    kernel: (kernel, kernel),
+                    stride,
+                    pad: (top, left),
+                    epilogue,
+                };
+                let reads: [&[f32]; 7] = [&input, &input, &input, &weights, &bias, &per_image, &residual];
                 let what = format!("{x} -> {y}");
                 let host = check(engine, &conv.dispatch(engine.family), &reads, y.texels(), &what);
                 for pixel in host.chunks(y.c4() * TEXEL) {
@@ -67,13 +75,21 @@ fn conv2d_twin_is_a_convolution() {
     let (values, weights) = (numbers(1, 2 * 3 * 30), numbers(2, 7 * 3 * 9));
     for engine in engines() {
         let packed = pack(&weights, 7, 3, (3, 3), engine.family);
-        let conv = Conv2d { x, y, kernel: (3, 3), stride: 2, pad: (1, 1), epilogue: EpilogueSpec::default() };
+        let conv = Conv2d {
+            x,
+            source: Source::default(),
+            y,
+            kernel: (3, 3),
+            stride: 2,
+            pad: (1, 1),
+            epilogue: EpilogueSpec::default(),
+        };
         let dispatch = conv.dispatch(engine.family);
         let mut host = vec![0.0; y.texels() * TEXEL];
         let none: &[f32] = &[];
         (dispatch.shader.kernel.twin)(
             &dispatch.params,
-            &[&pack_nchw(&values, x), &packed, none, none, none],
+            &[&pack_nchw(&values, x), none, none, &packed, none, none, none],
             &mut host,
         );
         for (n, o, oy, ox) in [(0, 0, 0, 0), (1, 6, 2, 2), (1, 3, 1, 2), (0, 5, 2, 0)] {
@@ -115,7 +131,7 @@ fn matmul_agrees_with_its_twin() {
             let plain = MatMul::plain(images, rows, k, columns);
 
             let b = map(2, Shape::new(images, 1, k, columns));
-            let reads: [&[f32]; 5] = [&a, &b, &bias, &per_image, &residual];
+            let reads: [&[f32]; 7] = [&a, &a, &a, &b, &bias, &per_image, &residual];
             let by_rows = check(engine, &plain.dispatch(engine.family), &reads, texels, &what);
 
             let turned: Vec<f32> = (0..images)
@@ -128,7 +144,7 @@ fn matmul_agrees_with_its_twin() {
                 .collect();
             let transposed =
                 MatMul { layout: Layout::Transposed, b: Strides { row: k4, image: columns * k4, head: 0 }, ..plain };
-            let reads: [&[f32]; 5] = [&a, &turned, &bias, &per_image, &residual];
+            let reads: [&[f32]; 7] = [&a, &a, &a, &turned, &bias, &per_image, &residual];
             let by_columns = check(engine, &transposed.dispatch(engine.family), &reads, texels, &what);
             assert!(distance(&by_columns, &by_rows) < 1e-5, "{what}: the transposed operand is another product");
 
@@ -142,7 +158,7 @@ fn matmul_agrees_with_its_twin() {
                 epilogue: EpilogueSpec { per_image: Some(columns4 + 1), ..full },
                 ..plain
             };
-            let reads: [&[f32]; 5] = [&a, &weights, &bias, &per_image, &residual];
+            let reads: [&[f32]; 7] = [&a, &a, &a, &weights, &bias, &per_image, &residual];
             check(engine, &packed.dispatch(engine.family), &reads, texels, &what);
         }
     }
@@ -164,7 +180,7 @@ fn matmul_finds_heads_by_their_strides() {
         ..MatMul::plain(1, tokens, 8, tokens)
     };
     for engine in engines() {
-        let reads: [&[f32]; 5] = [&qkv, &qkv, &qkv, &qkv, &qkv];
+        let reads: [&[f32]; 7] = [&qkv; 7];
         check(engine, &product.dispatch(engine.family), &reads, images * heads * tokens * 2, "heads");
     }
 }
@@ -172,7 +188,15 @@ fn matmul_finds_heads_by_their_strides() {
 #[test]
 fn a_dispatch_in_parts_writes_what_it_writes_at_once() {
     let y = Shape::new(2, 20, 20, 68);
-    let conv = Conv2d { x: y, y, kernel: (3, 3), stride: 1, pad: (1, 1), epilogue: EpilogueSpec::default() };
+    let conv = Conv2d {
+        x: y,
+        source: Source::default(),
+        y,
+        kernel: (3, 3),
+        stride: 1,
+        pad: (1, 1),
+        epilogue: EpilogueSpec::default(),
+    };
     let product = MatMul { layout: Layout::Packed, ..MatMul::plain(1, 300, 40, 300) };
     for engine in engines() {
         let weights = numbers(2, 1 << 17);
@@ -181,7 +205,8 @@ fn a_dispatch_in_parts_writes_what_it_writes_at_once() {
         {
             assert!(dispatch.shader.kernel.splits());
             let input = map(1, y);
-            let whole = engine.run_once(&dispatch, &[&input, &weights, &weights, &weights, &weights], texels).unwrap();
+            let reads: [&[f32]; 7] = [&input, &input, &input, &weights, &weights, &weights, &weights];
+            let whole = engine.run_once(&dispatch, &reads, texels).unwrap();
             assert_eq!(in_parts(engine, &dispatch, &input, &weights, texels), whole, "{}", dispatch.shader);
         }
     }
@@ -202,7 +227,7 @@ fn in_parts(engine: &Engine, dispatch: &Dispatch, input: &[f32], weights: &[f32]
         .map(|origin| Call {
             pipeline: &pipeline,
             words: call_words([0; MAX_OPERANDS], origin, &dispatch.params),
-            operands: vec![&input, &weights, &weights, &weights, &weights, &result],
+            operands: vec![&input, &input, &input, &weights, &weights, &weights, &weights, &result],
             grid: [1, 1, deep],
             flops: 0,
             label: "part",

@@ -43,7 +43,7 @@ impl Case {
     }
 
     fn moments(&self) -> Moments {
-        Moments { x: self.x, chunk: self.chunk }
+        Moments { x: self.x, joined: None, chunk: self.chunk }
     }
 
     fn fold(&self) -> GroupNormFold {
@@ -60,7 +60,7 @@ impl Case {
 
     fn factors(&self) -> GroupNormFactors {
         let GroupNormFold { groups, eps, modulation, .. } = self.fold();
-        GroupNormFactors { x: self.x, groups, eps, modulation }
+        GroupNormFactors { x: self.x, joined: None, groups, eps, modulation }
     }
 
     fn scale_shift(&self) -> ScaleShift {
@@ -77,10 +77,10 @@ impl Case {
         };
         let (weight, bias, texels) = (vector(&self.weight), vector(&self.bias), self.x.n * c4 * 2);
         let factors = match self.factors().dispatch(engine.family).filter(|_| self.at_once) {
-            Some(at_once) => run(&at_once, &[&x, &weight, &bias, &modulation], texels),
+            Some(at_once) => run(&at_once, &[&x, &x, &weight, &bias, &modulation], texels),
             None => {
                 let moments_texels = self.x.n * self.moments().chunks() * c4 * 2;
-                let moments = run(&self.moments().dispatch(engine.family), &[&x], moments_texels);
+                let moments = run(&self.moments().dispatch(engine.family), &[&x, &x], moments_texels);
                 run(&self.fold().dispatch(engine.family), &[&moments, &weight, &bias, &modulation], texels)
             }
         };

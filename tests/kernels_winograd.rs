@@ -6,10 +6,9 @@ use common::*;
 use downhill::kernels::conv2d::{self, Conv2d};
 use downhill::kernels::epilogue::EpilogueSpec;
 use downhill::kernels::winograd::{
-    self, Normalised, Tile, WinogradInput, WinogradOutput, WinogradRows, pack, pack_rows, packed_texels,
-    rows_packed_texels,
+    self, Tile, WinogradInput, WinogradOutput, WinogradRows, pack, pack_rows, packed_texels, rows_packed_texels,
 };
-use downhill::kernels::{Activation, Engine, Family};
+use downhill::kernels::{Activation, Engine, Family, Normalised, Source};
 use downhill::tensor::{Shape, TEXEL};
 
 const TILES: [Tile; 2] = [Tile::Two, Tile::Four];
@@ -69,10 +68,18 @@ impl Case {
 
     /// What the twin of the plain convolution makes of `x`.
     fn plain(&self, x: &[f32]) -> Vec<f32> {
-        let conv = Conv2d { x: self.x, y: self.y, kernel: (3, 3), stride: 1, pad: self.pad, epilogue: self.epilogue };
+        let conv = Conv2d {
+            x: self.x,
+            source: Source::default(),
+            y: self.y,
+            kernel: (3, 3),
+            stride: 1,
+            pad: self.pad,
+            epilogue: self.epilogue,
+        };
         let weights = conv2d::pack(&self.kernel, self.y.c, self.x.c, (3, 3), Family::Tile);
         let [bias, per_image, residual] = self.terms();
-        run_twin(&conv.dispatch(Family::Tile), &[x, &weights, bias, per_image, residual], self.y.texels())
+        run_twin(&conv.dispatch(Family::Tile), &[x, x, x, &weights, bias, per_image, residual], self.y.texels())
     }
 
     /// The three stages over `images` at a time, each held against its twin.
@@ -81,18 +88,19 @@ impl Case {
         let weights = pack(&self.kernel, self.y.c, self.x.c, tile, family);
         assert_eq!(weights.len(), packed_texels(self.y.c, self.x.c, tile, family) * TEXEL);
         let normalised = factors.map(|_| Normalised { activation: Some(Activation::Silu) });
+        let source = Source { normalised, ..Source::default() };
         let [bias, per_image, residual] = self.terms();
         let mut whole = vec![f32::NAN; self.y.texels() * TEXEL];
         for first in (0..self.x.n).step_by(share) {
             let images = first..(first + share).min(self.x.n);
             let (x, y, pad) = (self.x, self.y, self.pad);
-            let input = WinogradInput { tile, x, y, pad, images: images.clone(), normalised };
-            let reads: [&[f32]; 2] = [&self.data[0], factors.unwrap_or(&self.data[0])];
+            let input = WinogradInput { tile, x, source, y, pad, images: images.clone() };
+            let reads: [&[f32]; 3] = [&self.data[0], &self.data[0], factors.unwrap_or(&self.data[0])];
             let tiles = check(engine, &input.dispatch(family), &reads, input.texels(), "input");
 
             let output = WinogradOutput { tile, y, images: images.clone(), epilogue: self.epilogue };
             let products = winograd::products(tile, images.len(), x, y, family);
-            let reads = [&tiles, &weights, &weights, &weights, &weights].map(Vec::as_slice);
+            let reads = [&tiles, &tiles, &tiles, &weights, &weights, &weights, &weights].map(Vec::as_slice);
             let products = check(engine, &products.dispatch(family), &reads, output.texels(), "products");
 
             let reads: [&[f32]; 4] = [&products, bias, per_image, residual];
@@ -154,14 +162,17 @@ fn rows_make_a_convolution_in_one_dispatch() {
             let wanted = case.plain(&case.data[0]);
             for tile in TILES {
                 let Case { x, y, pad, epilogue, .. } = case;
-                let Some(dispatch) = (WinogradRows { tile, x, y, pad, epilogue }).dispatch(engine.family) else {
+                let Some(dispatch) =
+                    (WinogradRows { tile, x, source: Source::default(), y, pad, epilogue }).dispatch(engine.family)
+                else {
                     assert_eq!(engine.family, Family::Tile);
                     continue;
                 };
                 let weights = pack_rows(&case.kernel, y.c, x.c, tile, engine.family);
                 assert_eq!(weights.len(), rows_packed_texels(y.c, x.c, tile, engine.family) * TEXEL);
                 let [bias, per_image, residual] = case.terms();
-                let reads: [&[f32]; 5] = [&case.data[0], &weights, bias, per_image, residual];
+                let x_data = &case.data[0];
+                let reads: [&[f32]; 7] = [x_data, x_data, x_data, &weights, bias, per_image, residual];
                 let made = check(engine, &dispatch, &reads, y.texels(), "rows");
                 let apart = distance(&made, &wanted);
                 assert!(apart < 1e-5, "{x} {tile:?}: {apart:e} from the definition");

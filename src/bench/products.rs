@@ -68,8 +68,8 @@ pub fn with_data(size: ProductSize, family: Family) -> KernelProblem {
     KernelProblem {
         dispatch: product.dispatch(family),
         data: vec![a, b],
-        // The epilogue's operands are not there; anything may be bound in their place.
-        reads: vec![0, 1, 1, 1, 1],
+        // Neither a second map nor an epilogue is there; anything may be bound in their place.
+        reads: vec![0, 0, 0, 1, 1, 1, 1],
         texels: rows * y_row / TEXEL,
         work: Work::Flops(product.flops()),
         part,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::op::{Activation, Epilogue, Graph, HeadSide, Heads, Node, Op, Value, WeightForm, WeightId};
+use super::fold::folded;
+use super::op::{Epilogue, Graph, HeadSide, Heads, Node, Op, Value, WeightForm, WeightId};
 use crate::kernels::choice::Algorithm;
 use crate::kernels::combine::Combine;
 use crate::kernels::concat::Concat;
@@ -14,8 +15,8 @@ use crate::kernels::matmul::{Layout, MatMul, Strides};
 use crate::kernels::resample::{AveragePool, UpsampleNearest};
 use crate::kernels::softmax::Softmax;
 use crate::kernels::timestep_embedding::TimestepEmbedding;
-use crate::kernels::winograd::{self, Normalised, Tile, WinogradInput, WinogradOutput, WinogradRows};
-use crate::kernels::{Dispatch, Family, timestep_embedding};
+use crate::kernels::winograd::{self, Tile, WinogradInput, WinogradOutput, WinogradRows};
+use crate::kernels::{Dispatch, Family, Normalised, Source, timestep_embedding};
 use crate::tensor::{Shape, TEXEL};
 
 /// A buffer of the plan.
@@ -79,14 +80,13 @@ pub fn padded_kernel(out: usize, input: usize, heads: Option<Heads>) -> (usize, 
 /// Lowers a graph for a family of kernels, with the algorithm of each weight.
 #[must_use]
 pub fn lower(graph: &Graph, family: Family, algorithms: &[Algorithm]) -> Lowered {
-    let buffers = graph.nodes.iter().map(|node| Buffer { texels: node.shape.texels(), label: node.label.clone() });
-    let mut lowering = Lowering {
-        graph,
-        family,
-        algorithms,
-        folded: BTreeMap::new(),
-        lowered: Lowered { buffers: buffers.collect(), ..Lowered::default() },
-    };
+    let folded = folded(graph, family);
+    let buffers = graph.nodes.iter().zip(&folded).map(|(node, folded)| Buffer {
+        texels: if *folded { 0 } else { node.shape.texels() },
+        label: node.label.clone(),
+    });
+    let lowered = Lowered { buffers: buffers.collect(), ..Lowered::default() };
+    let mut lowering = Lowering { graph, family, algorithms, folded, factors: BTreeMap::new(), lowered };
     for (at, node) in graph.nodes.iter().enumerate() {
         lowering.node(Value(at), node);
     }
@@ -99,7 +99,8 @@ const TRANSFORMED_TEXELS: usize = 1 << 20;
 /// A convolution by Winograd's algorithm.
 struct Winograd {
     tile: Tile,
-    x: Value,
+    reading: Reading,
+    from: Shape,
     to: Shape,
     pad: (usize, usize),
     epilogue: EpilogueSpec,
@@ -109,17 +110,18 @@ struct Lowering<'a> {
     graph: &'a Graph,
     family: Family,
     algorithms: &'a [Algorithm],
-    /// Normalisations that their reader applies.
-    folded: BTreeMap<Value, Folded>,
+    /// Whether a node's value need not exist.
+    folded: Vec<bool>,
+    /// The factors of normalisations that their reader applies.
+    factors: BTreeMap<Value, BufferId>,
     lowered: Lowered,
 }
 
-/// A normalisation that exists only as what its reader does to the map it reads.
+/// What a layer reads for a map: x, x2 and factors, and how.
 #[derive(Clone, Copy)]
-struct Folded {
-    x: Value,
-    factors: BufferId,
-    activation: Option<Activation>,
+struct Reading {
+    operands: [Operand; 3],
+    source: Source,
 }
 
 /// The whole buffer of a value.
@@ -160,6 +162,7 @@ impl Lowering<'_> {
                 let add = Add { shape: node.shape, per_image, scale: *scale };
                 self.step(label, add.dispatch(family), vec![whole(*a), whole(*b)], write, 0);
             }
+            Op::Concat { .. } | Op::UpsampleNearest { .. } if self.folded[value.0] => {}
             Op::Concat { parts } => self.concat(parts, label, write),
             Op::UpsampleNearest { x } => {
                 let upsample = UpsampleNearest { x: shape_of(*x) };
@@ -209,20 +212,22 @@ impl Lowering<'_> {
         };
         // A term that is not there is bound to the weights and never read.
         let unused = Operand::Weight(weight);
-        let reads = vec![
-            whole(x),
+        let reading = self.reading(x);
+        let weight_and_terms = [
             Operand::Weight(weight),
             epilogue.bias.map_or(unused, Operand::Weight),
             epilogue.per_image.map_or(unused, part),
             epilogue.residual.map_or(unused, whole),
         ];
+        let (source, reads) = (reading.source, [reading.operands.as_slice(), &weight_and_terms].concat());
         let (from, to) = (self.graph.shape(x), node.shape);
         if let Algorithm::Winograd(tile) = self.algorithms[weight.0] {
-            self.winograd(&node.label, Winograd { tile, x, to, pad, epilogue: spec }, &reads[1..], write);
+            let conv = Winograd { tile, reading, from, to, pad, epilogue: spec };
+            self.winograd(&node.label, &conv, &weight_and_terms, write);
             return;
         }
         if let Algorithm::WinogradRows(tile) = self.algorithms[weight.0] {
-            let conv = WinogradRows { tile, x: from, y: to, pad, epilogue: spec };
+            let conv = WinogradRows { tile, x: from, source, y: to, pad, epilogue: spec };
             if let Some(dispatch) = conv.dispatch(self.family) {
                 self.step(&node.label, dispatch, reads, write, conv.flops());
             }
@@ -232,38 +237,36 @@ impl Lowering<'_> {
             let product = MatMul {
                 layout: Layout::Packed,
                 rows_per_image: to.pixels(),
+                source,
                 epilogue: spec,
                 ..MatMul::plain(1, to.rows(), from.c, to.c)
             };
             (product.dispatch(self.family), product.flops())
         } else {
-            let conv = Conv2d { x: from, y: to, kernel: (height, width), stride, pad, epilogue: spec };
+            let conv = Conv2d { x: from, source, y: to, kernel: (height, width), stride, pad, epilogue: spec };
             (conv.dispatch(self.family), conv.flops())
         };
         self.step(&node.label, dispatch, reads, write, flops);
     }
 
     /// Three dispatches for as many images at a time as keep the transformed map small.
-    fn winograd(&mut self, label: &str, conv: Winograd, operands: &[Operand], write: BufferId) {
-        let Winograd { tile, x, to, pad, epilogue } = conv;
-        let (from, family) = (self.graph.shape(x), self.family);
-        let folded = self.folded.get(&x).copied();
-        let normalised = folded.map(|folded| Normalised { activation: folded.activation });
-        let source = whole(folded.map_or(x, |folded| folded.x));
-        let factors = folded.map_or(source, |folded| Operand::Buffer(folded.factors, 0));
+    fn winograd(&mut self, label: &str, conv: &Winograd, operands: &[Operand], write: BufferId) {
+        let Winograd { tile, reading, from, to, pad, epilogue } = *conv;
+        let (family, source) = (self.family, reading.source);
         let image_texels = tile.positions() * tile.image_tiles(to) * from.c4().max(to.c4());
         let share = (TRANSFORMED_TEXELS / image_texels).clamp(1, to.n);
         for first in (0..to.n).step_by(share) {
             let images = first..(first + share).min(to.n);
-            let input = WinogradInput { tile, x: from, y: to, pad, images: images.clone(), normalised };
+            let input = WinogradInput { tile, x: from, y: to, pad, source, images: images.clone() };
             let transformed = self.scratch(input.texels(), label);
-            self.step(label, input.dispatch(family), vec![source, factors], transformed, 0);
+            self.step(label, input.dispatch(family), reading.operands.to_vec(), transformed, 0);
 
             let output = WinogradOutput { tile, y: to, images: images.clone(), epilogue };
             let products = winograd::products(tile, images.len(), from, to, family);
             let multiplied = self.scratch(output.texels(), label);
             let weights = operands[0];
-            let reads = vec![Operand::Buffer(transformed, 0), weights, weights, weights, weights];
+            let transformed = Operand::Buffer(transformed, 0);
+            let reads = vec![transformed, transformed, transformed, weights, weights, weights, weights];
             self.step(label, products.dispatch(family), reads, multiplied, products.flops());
 
             let reads = [&[Operand::Buffer(multiplied, 0)], &operands[1..]].concat();
@@ -271,14 +274,31 @@ impl Lowering<'_> {
         }
     }
 
-    /// The only reader of a value, where it has just one that can normalise as it reads.
-    fn reader_normalises(&self, value: Value) -> bool {
-        let readers = || self.graph.nodes.iter().filter(|node| node.op.reads().contains(&value));
-        let winograd = |node: &Node| {
-            matches!(&node.op, Op::Conv { x, weight, epilogue, .. }
-            if *x == value && epilogue.residual != Some(value) && matches!(self.algorithms[weight.0], Algorithm::Winograd(_)))
-        };
-        readers().count() == 1 && readers().all(winograd) && self.graph.outputs.iter().all(|(_, out)| *out != value)
+    /// What a layer reads for `x`: the value, or what it is made of where it need not exist.
+    fn reading(&self, x: Value) -> Reading {
+        let op = |value: Value| &self.graph.nodes[value.0].op;
+        let (mut source, mut value) = (Source::default(), x);
+        if let Op::GroupNorm { x, activation, .. } = op(value)
+            && self.folded[value.0]
+        {
+            source.normalised = Some(Normalised { activation: *activation });
+            value = *x;
+        }
+        let mut maps = [value; 2];
+        match op(value) {
+            Op::Concat { parts } if self.folded[value.0] => {
+                maps = [parts[0], parts[1]];
+                source.joined = Some(self.graph.shape(parts[0]).c);
+            }
+            Op::UpsampleNearest { x } if self.folded[value.0] => {
+                maps = [*x; 2];
+                source.upsampled = true;
+            }
+            _ => {}
+        }
+        let [first, second] = maps.map(whole);
+        let factors = self.factors.get(&x).map_or(first, |factors| Operand::Buffer(*factors, 0));
+        Reading { operands: [first, second, factors], source }
     }
 
     fn group_norm(&mut self, node: &Node, value: Value) {
@@ -289,13 +309,15 @@ impl Lowering<'_> {
         let vectors =
             [Operand::Weight(*weight), Operand::Weight(*bias), modulation.map_or(Operand::Weight(*weight), part)];
         let modulation = modulation.map(|(value, _)| self.graph.shape(value).c4());
-        let at_once = GroupNormFactors { x: shape, groups: *groups, eps: *eps, modulation };
+        let Reading { operands: [first, second, _], source } = self.reading(*x);
+        let (maps, joined) = ([first, second], source.joined);
+        let at_once = GroupNormFactors { x: shape, joined, groups: *groups, eps: *eps, modulation };
         if let Some(dispatch) = at_once.dispatch(family) {
-            self.step(label, dispatch, [&[whole(*x)], vectors.as_slice()].concat(), factors, 0);
+            self.step(label, dispatch, [maps.as_slice(), &vectors].concat(), factors, 0);
         } else {
-            let moments = Moments { x: shape, chunk: Moments::chunk_pixels(shape) };
+            let moments = Moments { x: shape, joined, chunk: Moments::chunk_pixels(shape) };
             let measured = self.scratch(shape.n * moments.chunks() * shape.c4() * 2, label);
-            self.step(label, moments.dispatch(family), vec![whole(*x)], measured, 0);
+            self.step(label, moments.dispatch(family), maps.to_vec(), measured, 0);
             let (images, pixels, chunk) = (shape.n, shape.pixels(), moments.chunk);
             let fold =
                 GroupNormFold { images, channels: shape.c, groups: *groups, eps: *eps, pixels, chunk, modulation };
@@ -303,8 +325,8 @@ impl Lowering<'_> {
             self.step(label, fold.dispatch(family), reads, factors, 0);
         }
 
-        if self.reader_normalises(value) {
-            self.folded.insert(value, Folded { x: *x, factors, activation: *activation });
+        if self.folded[value.0] {
+            self.factors.insert(value, factors);
             return;
         }
         let apply = ScaleShift { x: shape, activation: *activation };
@@ -364,14 +386,15 @@ impl Lowering<'_> {
         ];
         let texels = queries.n * heads * rows * columns4;
         let scores = self.scratch(texels, label);
-        let reads = vec![part(q), part(k), part(k), part(k), part(k)];
+        let reads = vec![part(q), part(q), part(q), part(k), part(k), part(k), part(k)];
         self.step(label, products[0].dispatch(self.family), reads, scores, products[0].flops());
 
         let softmax = Softmax { rows: queries.n * heads * rows, columns };
         let shares = self.scratch(texels, label);
         self.step(label, softmax.dispatch(self.family), vec![Operand::Buffer(scores, 0)], shares, 0);
 
-        let reads = vec![Operand::Buffer(shares, 0), part(v), part(v), part(v), part(v)];
+        let shares = Operand::Buffer(shares, 0);
+        let reads = vec![shares, shares, shares, part(v), part(v), part(v), part(v)];
         self.step(label, products[1].dispatch(self.family), reads, write, products[1].flops());
     }
 }

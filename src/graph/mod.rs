@@ -4,6 +4,7 @@
 
 pub mod choose;
 pub mod cost;
+pub mod fold;
 pub mod fuse;
 pub mod host;
 pub mod lower;

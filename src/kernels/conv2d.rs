@@ -1,14 +1,17 @@
 //! Two-dimensional convolution over NHWC maps, zero padding, any kernel, stride 1 or 2.
 
 use super::epilogue::{EpilogueParams, EpilogueSpec};
-use super::{Dispatch, Family, Kernel, Shader, params, words};
+use super::source::{HostSource, SourceParams};
+use super::{Dispatch, Family, Kernel, Shader, Source, params, words};
 use crate::tensor::{Shape, TEXEL};
 
-/// A convolution, shapes known. Reads x, weights (see [`pack`]), bias, `per_image`, residual; writes y.
+/// A convolution, shapes known. Reads x, x2, factors (see [`Source`]), weights (see [`pack`]), bias, `per_image`, residual; writes y.
 #[derive(Clone, Copy, Debug)]
 pub struct Conv2d {
-    /// The map read.
+    /// The map read, as the layer sees it.
     pub x: Shape,
+    /// How it is read.
+    pub source: Source,
     /// The map written.
     pub y: Shape,
     /// Height and width of the kernel.
@@ -36,6 +39,7 @@ struct Params {
     pad_left: u32,
     tiles_x: u32,
     epilogue: EpilogueParams,
+    source: SourceParams,
 }
 
 /// The twin's parameters: those of the shader and the variant's constants, which the shader has from its text.
@@ -64,7 +68,7 @@ impl Conv2d {
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Dispatch {
         let shape = [("KX", self.kernel.1 as u32), ("STRIDE", self.stride as u32)];
-        let constants = [shape, self.epilogue.constants()].concat();
+        let constants = [&shape, self.source.constants().as_slice(), &self.epilogue.constants()].concat();
         let (shader, grid, tiles_x) = match family {
             Family::Lanes { width } => {
                 let (th, tw) = lanes_tile(self.y);
@@ -91,6 +95,7 @@ impl Conv2d {
             pad_left: self.pad.1 as u32,
             tiles_x: tiles_x as u32,
             epilogue: self.epilogue.params(),
+            source: self.source.params(),
         };
         let params = TwinParams {
             shader: shader_params,
@@ -116,8 +121,8 @@ impl Conv2d {
         for (kernel, stride) in [(3, 1), (3, 2), (1, 1), (1, 2)] {
             for (h, w) in sizes {
                 let y = Shape::new(1, h, w, 8);
-                for epilogue in EpilogueSpec::kinds() {
-                    let conv = Self { x: y, y, kernel: (kernel, kernel), stride, pad: (0, 0), epilogue };
+                for (epilogue, source) in epilogues_and_sources() {
+                    let conv = Self { x: y, source, y, kernel: (kernel, kernel), stride, pad: (0, 0), epilogue };
                     let shader = conv.dispatch(family).shader;
                     if !all.contains(&shader) {
                         all.push(shader);
@@ -127,6 +132,13 @@ impl Conv2d {
         }
         all
     }
+}
+
+/// Each kind of epilogue on a plain map, each kind of source before a bias.
+pub(super) fn epilogues_and_sources() -> Vec<(EpilogueSpec, Source)> {
+    let [nothing, terms, activation] = EpilogueSpec::kinds();
+    let plain = [nothing, activation].map(|epilogue| (epilogue, Source::default()));
+    plain.into_iter().chain(Source::kinds().into_iter().map(|source| (terms, source))).collect()
 }
 
 /// Texels of packed weights.
@@ -173,23 +185,24 @@ pub(super) fn packed_index(
 
 fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     let TwinParams { shader: p, images, kernel_w, stride, block } = params(words);
-    let [x, weights, bias, per_image, residual] = reads else { return };
+    let [x, x2, factors, weights, bias, per_image, residual] = reads else { return };
     let [in_h, in_w, in_c4] = [p.in_h, p.in_w, p.in_c4].map(|extent| extent as usize);
     let [out_h, out_w, out_c4] = [p.out_h, p.out_w, p.out_c4].map(|extent| extent as usize);
     let kernel = (p.kernel_h as usize, kernel_w as usize);
     let (channels, block) = (out_c4 * TEXEL, block as usize);
     let mut acc = vec![0.0; channels];
+    let source = HostSource { params: p.source, reads: [x, x2, factors], size: (in_h, in_w), channels: in_c4 * TEXEL };
     for pixel in 0..images as usize * out_h * out_w {
         let (image, oy, ox) = (pixel / (out_h * out_w), pixel / out_w % out_h, pixel % out_w);
         acc.fill(0.0);
         for (ky, kx) in (0..kernel.0).flat_map(|ky| (0..kernel.1).map(move |kx| (ky, kx))) {
             let iy = (oy * stride as usize + ky).wrapping_sub(p.pad_top as usize);
             let ix = (ox * stride as usize + kx).wrapping_sub(p.pad_left as usize);
-            if iy >= in_h || ix >= in_w {
+            if iy >= source.size.0 || ix >= source.size.1 {
                 continue;
             }
-            let input = &x[((image * in_h + iy) * in_w + ix) * in_c4 * TEXEL..][..in_c4 * TEXEL];
-            for (i, value) in input.iter().enumerate() {
+            for i in 0..in_c4 * TEXEL {
+                let value = source.value(image, iy, ix, i);
                 for (first, sums) in acc.chunks_mut(block * TEXEL).enumerate() {
                     let row = packed_index(first * block * TEXEL, i, (ky, kx), kernel, in_c4, block);
                     for (sum, weight) in sums.iter_mut().zip(&weights[row..]) {

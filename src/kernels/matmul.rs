@@ -1,7 +1,8 @@
 //! Batched matrix product over rows of texels: projections, 1 x 1 convolutions, attention scores, covariances.
 
 use super::epilogue::{EpilogueParams, EpilogueSpec};
-use super::{Dispatch, Family, Kernel, Shader, component, params, words};
+use super::source::{HostSource, SourceParams};
+use super::{Dispatch, Family, Kernel, Shader, Source, component, params, words};
 use crate::tensor::TEXEL;
 
 /// How the second operand lies in memory.
@@ -26,7 +27,7 @@ pub struct Strides {
     pub head: usize,
 }
 
-/// `y[i, j] = finish(alpha * sum over k of a[i, k] b[k, j])` for each image and head, shapes known. Reads a, b, bias,
+/// `y[i, j] = finish(alpha * sum over k of a[i, k] b[k, j])` for each image and head, shapes known. Reads a, a2, factors (see [`Source`]), b, bias,
 /// `per_image`, residual; writes y.
 #[derive(Clone, Copy, Debug)]
 pub struct MatMul {
@@ -50,6 +51,8 @@ pub struct MatMul {
     pub alpha: f32,
     /// Rows that share a vector of the epilogue's `per_image`.
     pub rows_per_image: usize,
+    /// How a is read: joined and normalised only a plain matrix without images and heads, a row a pixel; never upsampled.
+    pub source: Source,
     /// What follows.
     pub epilogue: EpilogueSpec,
 }
@@ -75,6 +78,7 @@ struct Params {
     y_head: u32,
     alpha: f32,
     epilogue: EpilogueParams,
+    source: SourceParams,
 }
 
 /// The twin's parameters: those of the shader and what the shader has from its grid and constants.
@@ -90,17 +94,8 @@ struct TwinParams {
 static LANES: Kernel = Kernel { name: "matmul.lanes", template: include_str!("../../shaders/matmul.lanes.wgsl"), twin };
 static TILE: Kernel = Kernel { name: "matmul.tile", template: include_str!("../../shaders/matmul.tile.wgsl"), twin };
 
-/// Rows of a tile of the lanes family: many share a weight, unless there are few, or the product is so small that
-/// compiling the longer kernel costs more than it saves. The rows of a tile do not see each other, so the choice may
-/// depend on the batch.
-fn lanes_rows(rows: usize, weights: usize) -> u32 {
-    match rows {
-        0..=4 => 4,
-        5..=16 => 16,
-        _ if weights < 1 << 16 => 16,
-        _ => 32,
-    }
-}
+/// Rows that a tile of the lanes family may have.
+const LANES_ROWS: [u32; 3] = [32, 16, 4];
 
 impl MatMul {
     /// A product of two plain matrices: `rows` x `k` by `k` x `columns`, one after the other for each of `images`.
@@ -118,6 +113,7 @@ impl MatMul {
             y: Strides { row: columns4, image: rows * columns4, head: 0 },
             alpha: 1.0,
             rows_per_image: rows,
+            source: Source::default(),
             epilogue: EpilogueSpec::default(),
         }
     }
@@ -132,10 +128,11 @@ impl MatMul {
             Layout::Rows | Layout::Transposed => (self.b.row, block),
         };
         let transposed = u32::from(self.layout == Layout::Transposed);
-        let constants = [&[("B_ROWS", transposed)], self.epilogue.constants().as_slice()].concat();
+        let constants =
+            [&[("B_ROWS", transposed)], self.source.constants().as_slice(), &self.epilogue.constants()].concat();
         let (shader, tile) = match family {
             Family::Lanes { width } => {
-                let rows = lanes_rows(self.rows, self.k * self.columns);
+                let rows = self.lanes_rows();
                 let tile = [("LANES", width), ("ROWS", rows)];
                 (family.shader(&LANES, [tile.as_slice(), &constants].concat()), (rows as usize, width as usize))
             }
@@ -161,10 +158,31 @@ impl MatMul {
             y_head: self.y.head as u32,
             alpha: self.alpha,
             epilogue: self.epilogue.params(),
+            source: self.source.params(),
         };
         let params = TwinParams { shader: shader_params, images: images as u32, transposed, block: block as u32 };
         let grid = [columns4.div_ceil(tile.1), self.rows.div_ceil(tile.0), images * heads];
         Dispatch { shader, params: words(&params), grid: grid.map(|extent| extent as u32) }
+    }
+
+    /// Rows of a tile of the lanes family: many share a weight, unless there are few, or the product is so small that
+    /// compiling the longer kernel costs more than it saves; a tile that normalises lies in one image. The rows of a tile do not
+    /// see each other, so the choice may depend on the batch.
+    fn lanes_rows(&self) -> u32 {
+        let most = match self.rows {
+            0..=4 => 4,
+            5..=16 => 16,
+            _ if self.k * self.columns < 1 << 16 && self.batch.0 == 1 => 16,
+            _ => 32,
+        };
+        let fits = |rows: &u32| self.source.normalised.is_none() || self.rows_per_image.is_multiple_of(*rows as usize);
+        LANES_ROWS.into_iter().filter(|rows| *rows <= most).find(fits).unwrap_or(LANES_ROWS[2])
+    }
+
+    /// Whether the kernels can normalise what they read, where an image has so many rows.
+    #[must_use]
+    pub fn normalises(family: Family, rows_per_image: usize) -> bool {
+        family == Family::Tile || rows_per_image.is_multiple_of(LANES_ROWS[2] as usize)
     }
 
     /// Multiplications and additions.
@@ -177,11 +195,16 @@ impl MatMul {
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
         let mut all: Vec<Shader> = Vec::new();
-        for layout in [Layout::Rows, Layout::Transposed] {
-            for (rows, epilogue) in
-                [4, 16, 32].into_iter().flat_map(|rows| EpilogueSpec::kinds().map(|kind| (rows, kind)))
-            {
-                let shader = Self { layout, epilogue, ..Self::plain(1, rows, 256, 256) }.dispatch(family).shader;
+        for (layout, rows) in
+            [Layout::Rows, Layout::Transposed].into_iter().flat_map(|l| LANES_ROWS.map(|rows| (l, rows)))
+        {
+            for (epilogue, source) in super::conv2d::epilogues_and_sources() {
+                // Transposed operands are those of attention, which reads plain maps.
+                if source.upsampled || layout == Layout::Transposed && source != Source::default() {
+                    continue;
+                }
+                let product = Self { layout, epilogue, source, ..Self::plain(1, rows as usize, 256, 256) };
+                let shader = product.dispatch(family).shader;
                 if !all.contains(&shader) {
                     all.push(shader);
                 }
@@ -193,10 +216,13 @@ impl MatMul {
 
 fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     let TwinParams { shader: p, images, transposed, block } = params(words);
-    let [a, b, bias, per_image, residual] = reads else { return };
+    let [a, a2, factors, b, bias, per_image, residual] = reads else { return };
     let [rows, k, columns, heads] = [p.rows, p.k, p.columns, p.heads].map(|extent| extent as usize);
     let (padded, block) = (columns.next_multiple_of(TEXEL), block as usize);
     let at = |strides: [u32; 2], image: usize, head: usize| image * strides[0] as usize + head * strides[1] as usize;
+    let padded_k = k.next_multiple_of(TEXEL);
+    let source = HostSource { params: p.source, reads: [a, a2, factors], size: (1, rows), channels: padded_k };
+    let plain = source.is_plain();
     for (image, head) in (0..images as usize).flat_map(|image| (0..heads).map(move |head| (image, head))) {
         let (a_base, b_base) = (at([p.a_image, p.a_head], image, head), at([p.b_image, p.b_head], image, head));
         let y_base = at([p.y_image, p.y_head], image, head);
@@ -210,11 +236,12 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
             }
         };
         for i in 0..rows {
-            let a_row = &a[(a_base + i * p.a_row as usize) * TEXEL..];
+            let a_row = (a_base + i * p.a_row as usize) * TEXEL;
+            let of_image = i / p.rows_per_image as usize;
+            let a_at = |kk: usize| if plain { a[a_row + kk] } else { source.at(of_image, i, kk) };
             for j in 0..padded {
-                let sum = if j < columns { (0..k).map(|kk| a_row[kk] * b_at(kk, j)).sum::<f32>() } else { 0.0 };
+                let sum = if j < columns { (0..k).map(|kk| a_at(kk) * b_at(kk, j)).sum::<f32>() } else { 0.0 };
                 let index = (y_base + i * p.y_row as usize) * TEXEL + j;
-                let of_image = i / p.rows_per_image as usize;
                 let terms = [*bias, *per_image, *residual];
                 write[index] = p.epilogue.finish(terms, p.alpha * sum, of_image, j, index);
             }

@@ -19,12 +19,14 @@ pub mod resample;
 pub mod selftest;
 pub mod shader;
 pub mod softmax;
+pub mod source;
 pub mod timestep_embedding;
 pub mod winograd;
 
 pub use activation::Activation;
 pub use engine::{Engine, FamilyName};
 pub use shader::{Access, Kernel, Memory, Shader, Twin};
+pub use source::{Normalised, Source};
 
 use crate::tensor::TEXEL;
 

@@ -80,10 +80,11 @@ impl std::hash::Hash for Shader {
 }
 
 impl std::fmt::Display for Shader {
-    /// `conv2d.lanes<KX=3,STRIDE=1>`
+    /// `conv2d.lanes<KX=3,STRIDE=1>`; constants that are zero are left out.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.kernel.name)?;
-        let constants: Vec<_> = self.constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let set = self.constants.iter().filter(|(_, value)| *value != 0);
+        let constants: Vec<_> = set.map(|(name, value)| format!("{name}={value}")).collect();
         if constants.is_empty() { Ok(()) } else { write!(f, "<{}>", constants.join(",")) }
     }
 }
@@ -175,15 +176,23 @@ fn operands(template: &'static str) -> Vec<(Access, &'static str)> {
         .collect()
 }
 
-/// The template's lines with the shared pieces in place.
+/// The template's lines with the shared pieces in place, each where it is first asked for.
 fn include_shared(template: &'static str) -> Vec<&'static str> {
-    template
-        .lines()
-        .flat_map(|line| match line.trim().strip_prefix("//#include ") {
-            Some(name) => include_shared(shared(name.trim())),
-            None => vec![line],
-        })
-        .collect()
+    fn include(text: &'static str, included: &mut Vec<&'static str>, lines: &mut Vec<&'static str>) {
+        for line in text.lines() {
+            match line.trim().strip_prefix("//#include ").map(str::trim) {
+                Some(name) if included.contains(&name) => {}
+                Some(name) => {
+                    included.push(name);
+                    include(shared(name), included, lines);
+                }
+                None => lines.push(line),
+            }
+        }
+    }
+    let mut lines = Vec::new();
+    include(template, &mut Vec::new(), &mut lines);
+    lines
 }
 
 /// A piece that several templates share.
@@ -193,6 +202,8 @@ fn shared(name: &str) -> &'static str {
         "flat" => include_str!("../../shaders/shared/flat.wgsl"),
         "window" => include_str!("../../shaders/shared/window.wgsl"),
         "winograd" => include_str!("../../shaders/shared/winograd.wgsl"),
+        "joined" => include_str!("../../shaders/shared/joined.wgsl"),
+        "source" => include_str!("../../shaders/shared/source.wgsl"),
         "fold" => include_str!("../../shaders/shared/fold.wgsl"),
         "epilogue" => include_str!("../../shaders/shared/epilogue.wgsl"),
         _ => panic!("no shared shader `{name}`"),

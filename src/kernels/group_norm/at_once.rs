@@ -1,14 +1,18 @@
 //! Statistics and factors of group normalisation in one dispatch, for software adapters.
 
 use super::fold::Affine;
+use crate::kernels::source::{joined_constant, joined_value};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, params, words};
 use crate::tensor::{Shape, TEXEL};
 
-/// [`super::Moments`] and [`super::GroupNormFold`] at once. Reads x, weight, bias, modulation; writes the factors.
+/// [`super::Moments`] and [`super::GroupNormFold`] at once. Reads x, x2 (the second of two joined maps), weight, bias,
+/// modulation; writes the factors.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupNormFactors {
     /// The map read.
     pub x: Shape,
+    /// Channels of the first of two maps whose channels follow one another; whole texels.
+    pub joined: Option<usize>,
     /// Groups that the channels fall into.
     pub groups: usize,
     /// Added to the variance.
@@ -26,6 +30,7 @@ struct Params {
     pixels: u32,
     modulation: u32,
     eps: f32,
+    first_c4: u32,
 }
 
 /// The twin's parameters: those of the shader and what the shader has from its grid.
@@ -60,33 +65,39 @@ impl GroupNormFactors {
             pixels: self.x.pixels() as u32,
             modulation: self.modulation.unwrap_or(0) as u32,
             eps: self.eps,
+            first_c4: self.joined.unwrap_or(0).div_ceil(TEXEL) as u32,
         };
         let params = TwinParams { shader: shader_params, images: self.x.n as u32, groups: self.groups as u32 };
-        let shader = family.shader(&KERNEL, vec![("LANES", width)]);
+        let shader = family.shader(&KERNEL, vec![("LANES", width), joined_constant(self.joined)]);
         Some(Dispatch { shader, params: words(&params), grid: [self.groups as u32, self.x.n as u32, 1] })
     }
 
     /// Every shader variant that [`Self::dispatch`] can choose, for validation.
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
-        let one = Self { x: Shape::new(1, 1, 1, TEXEL), groups: 1, eps: 0.0, modulation: None };
-        one.dispatch(family).map(|dispatch| dispatch.shader).into_iter().collect()
+        let x = Shape::new(1, 1, 1, TEXEL);
+        let of = |joined| Self { x, joined, groups: 1, eps: 0.0, modulation: None }.dispatch(family);
+        [None, Some(TEXEL)].into_iter().filter_map(of).map(|dispatch| dispatch.shader).collect()
     }
 }
 
 fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     let TwinParams { shader: p, images, groups } = params(words);
-    let [x, weight, bias, modulation] = reads else { return };
+    let [x, x2, weight, bias, modulation] = reads else { return };
     let affine = Affine { weight, bias, modulation, row: p.modulation as usize };
     let (channels, pixels) = (p.channels as usize, p.pixels as usize);
     let group_channels = channels / groups as usize;
     for image in 0..images as usize {
         let of_group = |group: usize| {
-            let pixel = |at: usize| &x[(image * pixels + at) * channels + group * group_channels..][..group_channels];
-            let nearby = pixel(0)[0];
+            let first = group * group_channels;
+            let value = |at: usize| {
+                let (pixel, channel) = (image * pixels + at / group_channels, first + at % group_channels);
+                joined_value([x, x2], p.first_c4, channels, pixel, channel)
+            };
+            let nearby = value(0);
             // The lanes' sums are short; one long sum has to be wider.
             let (mut sum, mut squares) = (0.0f64, 0.0f64);
-            for value in (0..pixels).flat_map(pixel) {
+            for value in (0..pixels * group_channels).map(value) {
                 let deviation = f64::from(value - nearby);
                 sum += deviation;
                 squares += deviation * deviation;

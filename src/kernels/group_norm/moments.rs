@@ -1,14 +1,17 @@
 //! First stage of group normalisation: mean and sum of squared deviations (M2) of each channel over chunks of pixels.
 
+use crate::kernels::source::{joined_constant, joined_value};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
 use crate::tensor::{Shape, TEXEL};
 
-/// Moments of the chunks of a map. Reads x; writes two texels, mean and M2 of four channels, for each image, chunk and
+/// Moments of the chunks of a map. Reads x, x2 (the second of two joined maps); writes two texels, mean and M2 of four channels, for each image, chunk and
 /// channel texel, at `((image * chunks + chunk) * c4 + channel texel) * 2`.
 #[derive(Clone, Copy, Debug)]
 pub struct Moments {
     /// The map read.
     pub x: Shape,
+    /// Channels of the first of two maps whose channels follow one another; whole texels.
+    pub joined: Option<usize>,
     /// Pixels of a chunk; the last chunk of an image may be shorter.
     pub chunk: usize,
 }
@@ -22,6 +25,7 @@ struct Params {
     chunk: u32,
     chunks: u32,
     invocations: u32,
+    first_c4: u32,
 }
 
 static KERNEL: Kernel = Kernel { name: "moments", template: include_str!("../../../shaders/moments.wgsl"), twin };
@@ -56,28 +60,30 @@ impl Moments {
             chunk: self.chunk as u32,
             chunks: self.chunks() as u32,
             invocations: invocations as u32,
+            first_c4: self.joined.unwrap_or(0).div_ceil(TEXEL) as u32,
         };
-        Dispatch { shader: family.shader(&KERNEL, vec![]), params: words(&params), grid: flat_grid(invocations) }
+        let shader = family.shader(&KERNEL, vec![joined_constant(self.joined)]);
+        Dispatch { shader, params: words(&params), grid: flat_grid(invocations) }
     }
 
     /// Every shader variant that [`Self::dispatch`] can choose, for validation.
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
-        vec![family.shader(&KERNEL, vec![])]
+        [None, Some(TEXEL)].map(|joined| family.shader(&KERNEL, vec![joined_constant(joined)])).to_vec()
     }
 }
 
 fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     let p: Params = params(words);
-    let [x] = reads else { return };
+    let [x, x2] = reads else { return };
     let [pixels, c4, chunk, chunks] = [p.pixels, p.c4, p.chunk, p.chunks].map(|extent| extent as usize);
     for index in 0..p.invocations as usize {
         let (line, c) = (index / c4, index % c4);
         let first = line % chunks * chunk;
         let count = chunk.min(pixels - first);
-        let at = (line / chunks * pixels + first) * c4 + c;
+        let at = line / chunks * pixels + first;
         for i in 0..TEXEL {
-            let value = |pixel: usize| x[(at + pixel * c4) * TEXEL + i];
+            let value = |pixel: usize| joined_value([x, x2], p.first_c4, c4 * TEXEL, at + pixel, c * TEXEL + i);
             let shift = value(0);
             let (mut sum, mut squares) = (0.0, 0.0);
             for pixel in 1..count {
@@ -109,7 +115,7 @@ mod tests {
     fn large_maps_have_enough_invocations() {
         for (h, w, c) in [(64, 64, 128), (256, 256, 128), (512, 512, 64), (64, 64, 512)] {
             let x = Shape::new(1, h, w, c);
-            let moments = Moments { x, chunk: Moments::chunk_pixels(x) };
+            let moments = Moments { x, joined: None, chunk: Moments::chunk_pixels(x) };
             assert!((4096..=8192).contains(&(moments.chunks() * x.c4())), "{x}: {} chunks", moments.chunks());
         }
     }

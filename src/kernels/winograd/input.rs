@@ -3,33 +3,26 @@
 use std::ops::Range;
 
 use super::{Tile, both_ways};
-use crate::kernels::activation::{Activation, activate, activation_code};
-use crate::kernels::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
+use crate::kernels::source::{HostSource, SourceParams};
+use crate::kernels::{Dispatch, Family, Kernel, Shader, Source, flat_grid, params, words};
 use crate::tensor::{Shape, TEXEL};
 
-/// What is done to a map as it is read: `act(x * a + b)` with the factors of [`crate::kernels::group_norm::GroupNormFold`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Normalised {
-    /// Applied to the result.
-    pub activation: Option<Activation>,
-}
-
-/// Transforms the tiles of a map. Reads x, factors; writes for each position of a tile a matrix with a row of channels
+/// Transforms the tiles of a map. Reads x, x2, factors (see [`Source`]); writes for each position of a tile a matrix with a row of channels
 /// a tile.
 #[derive(Clone, Debug)]
 pub struct WinogradInput {
     /// The tile.
     pub tile: Tile,
-    /// The map read.
+    /// The map read, as the layer sees it.
     pub x: Shape,
+    /// How it is read.
+    pub source: Source,
     /// The map that the convolution writes.
     pub y: Shape,
     /// Rows of zeros above and columns to the left.
     pub pad: (usize, usize),
     /// The images whose tiles these are.
     pub images: Range<usize>,
-    /// What is done to the map first.
-    pub normalised: Option<Normalised>,
 }
 
 /// The parameters of `winograd_input.wgsl`.
@@ -45,6 +38,7 @@ struct Params {
     image_tiles: u32,
     first_image: u32,
     rows: u32,
+    source: SourceParams,
 }
 
 /// The twin's parameters: those of the shader and the variant's constants.
@@ -53,8 +47,6 @@ struct Params {
 struct TwinParams {
     shader: Params,
     outputs: u32,
-    normalise: u32,
-    activation: u32,
 }
 
 static KERNEL: Kernel =
@@ -82,38 +74,31 @@ impl WinogradInput {
             image_tiles: (tall * wide) as u32,
             first_image: self.images.start as u32,
             rows: rows as u32,
+            source: self.source.params(),
         };
-        let params = TwinParams {
-            shader: shader_params,
-            outputs: self.tile.outputs() as u32,
-            normalise: u32::from(self.normalised.is_some()),
-            activation: activation_code(self.normalised.and_then(|normalised| normalised.activation)),
-        };
-        let constants = [self.tile.constants(), vec![("NORM", params.normalise), ("ACTIVATION", params.activation)]];
+        let params = TwinParams { shader: shader_params, outputs: self.tile.outputs() as u32 };
+        let constants = [self.tile.constants(), self.source.constants().to_vec()];
         let shader = family.shader(&KERNEL, constants.concat());
         Dispatch { shader, params: words(&params), grid: flat_grid(rows * self.x.c4()) }
     }
 
-    /// Every shader variant that [`Self::dispatch`] can choose but for the activation, for validation.
+    /// Every shader variant that [`Self::dispatch`] can choose for validation.
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
         let x = Shape::new(1, 4, 4, 4);
-        let normalisations = [None, Some(None), Some(Some(Activation::Silu))];
-        let of = |tile: Tile, normalised: Option<Option<Activation>>| {
-            let normalised = normalised.map(|activation| Normalised { activation });
-            Self { tile, x, y: x, pad: (1, 1), images: 0..1, normalised }.dispatch(family).shader
-        };
-        normalisations.into_iter().flat_map(|n| [of(Tile::Two, n), of(Tile::Four, n)]).collect()
+        let of = |tile, source| Self { tile, x, source, y: x, pad: (1, 1), images: 0..1 }.dispatch(family).shader;
+        Source::kinds().into_iter().flat_map(|source| [of(Tile::Two, source), of(Tile::Four, source)]).collect()
     }
 }
 
 fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
-    let TwinParams { shader: p, outputs, normalise, activation } = params(words);
-    let [x, factors] = reads else { return };
+    let TwinParams { shader: p, outputs } = params(words);
+    let [x, x2, factors] = reads else { return };
     let tile = if outputs == 2 { Tile::Two } else { Tile::Four };
     let [in_h, in_w, tiles_x, tiles, rows] =
         [p.in_h, p.in_w, p.tiles_x, p.image_tiles, p.rows].map(|extent| extent as usize);
     let (channels, side) = (p.c4 as usize * TEXEL, tile.side());
+    let source = HostSource { params: p.source, reads: [x, x2, factors], size: (in_h, in_w), channels };
     for row in 0..rows {
         let (image, of_image) = (p.first_image as usize + row / tiles, row % tiles);
         let corner = (of_image / tiles_x * tile.outputs(), of_image % tiles_x * tile.outputs());
@@ -121,15 +106,7 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
             let value = |at: usize| {
                 let y = (corner.0 + at / side).wrapping_sub(p.pad_top as usize);
                 let x_at = (corner.1 + at % side).wrapping_sub(p.pad_left as usize);
-                if y >= in_h || x_at >= in_w {
-                    return 0.0;
-                }
-                let value = x[((image * in_h + y) * in_w + x_at) * channels + channel];
-                if normalise == 0 {
-                    return value;
-                }
-                let of_channel = image * 2 * channels + channel;
-                activate(activation, value * factors[of_channel] + factors[of_channel + channels])
+                source.value(image, y, x_at, channel)
             };
             let d: Vec<f32> = (0..side * side).map(value).collect();
             let transformed = both_ways(&d, side, |line| tile.transform_input(line));

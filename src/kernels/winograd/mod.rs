@@ -12,7 +12,7 @@ mod input;
 mod output;
 mod rows;
 
-pub use input::{Normalised, WinogradInput};
+pub use input::WinogradInput;
 pub use output::WinogradOutput;
 pub use rows::{WinogradRows, pack_rows, rows_packed_texels};
 

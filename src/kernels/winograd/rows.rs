@@ -3,16 +3,19 @@
 use super::Tile;
 use crate::kernels::conv2d;
 use crate::kernels::epilogue::{EpilogueParams, EpilogueSpec};
-use crate::kernels::{Dispatch, Family, Kernel, Shader, params, words};
+use crate::kernels::source::{HostSource, SourceParams};
+use crate::kernels::{Dispatch, Family, Kernel, Shader, Source, params, words};
 use crate::tensor::{Shape, TEXEL};
 
-/// A 3 x 3 convolution of stride 1. Reads x, weights (see [`pack_rows`]), bias, `per_image`, residual; writes y.
+/// A 3 x 3 convolution of stride 1. Reads x, x2, factors (see [`Source`]), weights (see [`pack_rows`]), bias, `per_image`, residual; writes y.
 #[derive(Clone, Copy, Debug)]
 pub struct WinogradRows {
     /// Outputs of a row made together.
     pub tile: Tile,
-    /// The map read.
+    /// The map read, as the layer sees it.
     pub x: Shape,
+    /// How it is read.
+    pub source: Source,
     /// The map written.
     pub y: Shape,
     /// Rows of zeros above and columns to the left.
@@ -35,6 +38,7 @@ struct Params {
     pad_left: u32,
     tiles_x: u32,
     epilogue: EpilogueParams,
+    source: SourceParams,
 }
 
 /// The twin's parameters: those of the shader and the variant's constants, which the shader has from its text.
@@ -64,7 +68,8 @@ impl WinogradRows {
         let (th, tw) = tile_pixels(self.y);
         let tiles = (self.y.h.div_ceil(th), self.y.w.div_ceil(tw));
         let shape = [("LANES", width), ("TH", th as u32), ("TW", tw as u32)];
-        let constants = [&self.tile.constants(), self.epilogue.constants().as_slice(), &shape].concat();
+        let constants =
+            [&self.tile.constants(), self.source.constants().as_slice(), &self.epilogue.constants(), &shape].concat();
         let shader_params = Params {
             in_h: self.x.h as u32,
             in_w: self.x.w as u32,
@@ -76,6 +81,7 @@ impl WinogradRows {
             pad_left: self.pad.1 as u32,
             tiles_x: tiles.1 as u32,
             epilogue: self.epilogue.params(),
+            source: self.source.params(),
         };
         let params = TwinParams {
             shader: shader_params,
@@ -101,9 +107,9 @@ impl WinogradRows {
         let mut all: Vec<Shader> = Vec::new();
         for tile in [Tile::Two, Tile::Four] {
             for (h, w) in [(8, 4), (4, 8), (4, 4)] {
-                for epilogue in EpilogueSpec::kinds() {
+                for (epilogue, source) in conv2d::epilogues_and_sources() {
                     let y = Shape::new(1, h, w, 8);
-                    let rows = Self { tile, x: y, y, pad: (1, 1), epilogue };
+                    let rows = Self { tile, x: y, source, y, pad: (1, 1), epilogue };
                     all.extend(rows.dispatch(family).map(|dispatch| dispatch.shader));
                 }
             }
@@ -130,12 +136,13 @@ pub fn pack_rows(weight: &[f32], out: usize, input: usize, tile: Tile, family: F
 
 fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     let TwinParams { shader: p, images, outputs, block } = params(words);
-    let [x, weights, bias, per_image, residual] = reads else { return };
+    let [x, x2, factors, weights, bias, per_image, residual] = reads else { return };
     let tile = if outputs == 2 { Tile::Two } else { Tile::Four };
     let [in_h, in_w, in_c4] = [p.in_h, p.in_w, p.in_c4].map(|extent| extent as usize);
     let [out_h, out_w, out_c4] = [p.out_h, p.out_w, p.out_c4].map(|extent| extent as usize);
     let (side, outputs, channels) = (tile.side(), tile.outputs(), out_c4 * TEXEL);
     let groups = out_w.div_ceil(outputs);
+    let source = HostSource { params: p.source, reads: [x, x2, factors], size: (in_h, in_w), channels: in_c4 * TEXEL };
     for group in 0..images as usize * out_h * groups {
         let (image, oy, ox) = (group / (out_h * groups), group / groups % out_h, group % groups * outputs);
         // For each output channel the products of every position.
@@ -146,10 +153,7 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
                 continue;
             }
             for i in 0..in_c4 * TEXEL {
-                let value = |j: usize| {
-                    let ix = (ox + j).wrapping_sub(p.pad_left as usize);
-                    if ix < in_w { x[((image * in_h + iy) * in_w + ix) * in_c4 * TEXEL + i] } else { 0.0 }
-                };
+                let value = |j: usize| source.value(image, iy, (ox + j).wrapping_sub(p.pad_left as usize), i);
                 let transformed = tile.transform_input(&(0..side).map(value).collect::<Vec<_>>());
                 for (position, value) in transformed.iter().enumerate() {
                     for channel in 0..channels {

@@ -1,0 +1,64 @@
+//! Folding into readers: which values need not exist, because whoever reads them can read what they are made of.
+//!
+//! | value | need not exist where it is read by |
+//! |---|---|
+//! | two maps' channels after one another | convolutions, and normalisations that themselves need not exist |
+//! | each pixel as 2 x 2 | convolutions larger than 1 x 1 |
+//! | a normalisation with its activation | one convolution |
+
+use super::op::{Graph, Node, Op, Value, WeightForm};
+use crate::kernels::Family;
+use crate::kernels::matmul::MatMul;
+use crate::tensor::TEXEL;
+
+/// For each node whether its value need not exist.
+#[must_use]
+pub fn folded(graph: &Graph, family: Family) -> Vec<bool> {
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); graph.nodes.len()];
+    for (at, node) in graph.nodes.iter().enumerate() {
+        for value in node.op.reads() {
+            readers[value.0].push(at);
+        }
+    }
+    let is_output = |at: usize| graph.outputs.iter().any(|(_, value)| value.0 == at);
+    let mut folded = vec![false; graph.nodes.len()];
+    // Readers stand after what they read, and decide first.
+    for (at, node) in graph.nodes.iter().enumerate().rev() {
+        let value = Value(at);
+        let by: Vec<(usize, &Node)> = readers[at].iter().map(|reader| (*reader, &graph.nodes[*reader])).collect();
+        let convolved = |reader: &Node| reads_as_map(reader, value);
+        let fits = match &node.op {
+            Op::GroupNorm { .. } => {
+                by.len() == 1
+                    && by.iter().all(|(_, reader)| {
+                        convolved(reader)
+                            && (!is_product(graph, reader) || MatMul::normalises(family, node.shape.pixels()))
+                    })
+            }
+            Op::Concat { parts } => {
+                parts.len() == 2
+                    && graph.shape(parts[0]).c.is_multiple_of(TEXEL)
+                    && by.iter().all(|(at, reader)| {
+                        convolved(reader) || folded[*at] && matches!(reader.op, Op::GroupNorm { .. })
+                    })
+            }
+            Op::UpsampleNearest { .. } => by.iter().all(|(_, reader)| convolved(reader) && !is_product(graph, reader)),
+            _ => false,
+        };
+        folded[at] = fits && !is_output(at) && !by.is_empty();
+    }
+    folded
+}
+
+/// Whether a node is a convolution that reads `value` as its map and as nothing else.
+fn reads_as_map(node: &Node, value: Value) -> bool {
+    matches!(node.op, Op::Conv { x, .. } if x == value)
+        && node.op.reads().into_iter().filter(|read| *read == value).count() == 1
+}
+
+/// Whether a convolution is a matrix product over pixels.
+#[must_use]
+pub fn is_product(graph: &Graph, node: &Node) -> bool {
+    let Op::Conv { weight, stride: 1, .. } = node.op else { return false };
+    matches!(graph.weights[weight.0].form, WeightForm::Kernel { height: 1, width: 1, .. })
+}
