@@ -112,7 +112,9 @@ impl Lane {
                 sample_count: 1,
                 dimension: wgpu::TextureDimension::D2,
                 format: wgpu::TextureFormat::Rgba32Float,
-                usage: wgpu::TextureUsages::STORAGE_BINDING,
+                // Without the second, wgpu clears it in a render pass: llvmpipe then takes every later instant of a
+                // timestamp query in its rasteriser, at any time.
+                usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
                 view_formats: &[],
             });
             texture.create_view(&wgpu::TextureViewDescriptor::default())
