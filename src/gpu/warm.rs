@@ -39,7 +39,8 @@ impl Gpu {
         }
         let lane = self.scoped("empty dispatch", 0, || Lane::new(self.device.clone(), self.queue.clone()))?;
         let next = &AtomicUsize::new(1);
-        let helpers = (cores() - 1).min(MOST_HELPERS).min(shaders.len() - 1);
+        let most = if keeps_nothing() { 0 } else { MOST_HELPERS };
+        let helpers = (cores() - 1).min(most).min(shaders.len() - 1);
         let by_helpers: Vec<usize> = std::thread::scope(|scope| {
             let running: Vec<_> = (0..helpers)
                 .map(|_| {
@@ -86,6 +87,14 @@ impl Gpu {
             }
         }
     }
+}
+
+/// Whether Mesa is told to keep no cache on disk, so that one device cannot use what another compiled.
+fn keeps_nothing() -> bool {
+    ["MESA_SHADER_CACHE_DISABLE", "MESA_GLSL_CACHE_DISABLE"]
+        .iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .any(|value| ["1", "t", "true", "y", "yes"].contains(&value.to_lowercase().as_str()))
 }
 
 /// A device that compiles one shader after the other, with something to bind for each kind of binding.
