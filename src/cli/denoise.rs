@@ -13,7 +13,6 @@ use crate::checkpoint::Model;
 use crate::denoise::Denoiser;
 use crate::denoise::network::Network;
 use crate::error::{Error, Result};
-use crate::kernels::selftest;
 use crate::nets::unet2d::ClassLabels;
 use crate::report::{Console, Report, check_writable, npy};
 use crate::tensor::Tensor;
@@ -140,14 +139,14 @@ fn compute(job: &Job, model: Model, global: &Global, console: Console, report: &
     let mut clock = Stopwatch::start();
     let engine = device::open(global, console)?;
     clock.lap("adapter");
-    selftest::ensure(&engine)?;
-    clock.lap("self-test");
     let Opened { scheduler, table, .. } = &job.opened;
     let batch = job.opened.batch(job.batch, job.x.shape[0], job.size, &engine)?;
-    let footprint = Footprint::of(&job.opened.plan(batch, job.size, engine.family)?);
+    let plan = job.opened.plan(batch, job.size, engine.family)?;
+    let footprint = Footprint::of(&plan);
+    device::make_ready(&engine, &plan, &mut clock)?;
     let size = (job.size.height, job.size.width);
     let mut network = Network::new(&engine, model, table.clone(), scheduler.prediction_type, batch, size)?;
-    clock.lap("network");
+    clock.lap("upload");
     let answer = match &job.question {
         Question::Raw { timesteps, labels } => {
             network.call(&job.x, timesteps, labels.as_ref().map(Labels::as_class_labels))?
@@ -167,7 +166,7 @@ fn compute(job: &Job, model: Model, global: &Global, console: Console, report: &
         .set(kind, json!(levels))
         .set("batch", batch)
         .set("memory", footprint.json(Some(engine.gpu.memory_bytes().1)))
-        .set("timings", json!({ "phases": clock.json() }))
+        .set("timings", clock.json(&[]))
         .set("outputs", json!([job.output.display().to_string()]));
     Ok(answer)
 }

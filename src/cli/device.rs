@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 
 use super::args::Global;
+use super::timing::Stopwatch;
 use crate::error::{Error, Result};
 use crate::gpu::{Described, Kind};
-use crate::kernels::{Engine, Family, FamilyName};
+use crate::graph::Plan;
+use crate::kernels::{Engine, Family, FamilyName, selftest};
 use crate::report::Console;
 
 /// Opens the device that the flags choose, and says so when it computes in software.
@@ -30,6 +32,24 @@ pub fn open(global: &Global, console: Console) -> Result<Engine> {
         family_text(engine.family)
     ));
     Ok(engine)
+}
+
+/// Compiles what `plan` needs, and makes sure that the device computes what it is told. What the self-test needs, where it
+/// has not been run on this adapter before, is compiled with the rest, all at once.
+///
+/// # Errors
+/// [`Error::Device`] when a shader is refused or the self-test fails.
+pub fn make_ready(engine: &Engine, plan: &Plan, clock: &mut Stopwatch) -> Result<()> {
+    let tests = selftest::pending(engine);
+    let shaders: Vec<_> = plan.steps.iter().map(|step| &step.dispatch.shader).chain(&tests).collect();
+    engine.pipelines(&shaders)?;
+    clock.lap_with("pipelines", format!("{} compiled", engine.compiled()));
+    selftest::ensure(engine)?;
+    clock.lap_with(
+        "self-test",
+        if tests.is_empty() { "known from an earlier run" } else { "first run on this adapter" },
+    );
+    Ok(())
 }
 
 /// A usage error when the kernels asked for are not those that the adapter can run.

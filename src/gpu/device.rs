@@ -20,6 +20,8 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) checked: bool,
+    /// What it was opened from.
+    opener: wgpu::Adapter,
     /// The adapter it belongs to.
     pub adapter: Described,
     first_error: Arc<Mutex<Option<String>>>,
@@ -37,30 +39,30 @@ impl Gpu {
     pub fn open(options: &Options) -> Result<Self> {
         let adapters = Adapters::find();
         let (index, adapter) = adapters.choose(&options.adapter)?;
-        let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
-        let descriptor = wgpu::DeviceDescriptor {
-            label: Some("downhill"),
-            required_features: adapter.features() & wanted,
-            required_limits: adapter.limits(),
-            ..wgpu::DeviceDescriptor::default()
-        };
-        let (device, queue) =
-            pollster::block_on(adapter.request_device(&descriptor)).map_err(|error| Error::Device {
-                what: format!("`{}` cannot be opened: {error}", adapter.get_info().name),
-                hint: Some("choose another adapter with `--adapter`; see `downhill devices`".into()),
-            })?;
+        let (device, queue) = request(adapter)?;
         let first_error = Arc::new(Mutex::new(None));
         keep_first_error(&device, &first_error);
         Ok(Self {
             device,
             queue,
             checked: options.checked,
+            opener: adapter.clone(),
             adapter: describe(index, adapter),
             first_error,
             allocated: Arc::default(),
             peak: Arc::default(),
             staged: AtomicU64::new(0),
         })
+    }
+
+    /// Another device of the same adapter, for what need not wait for this one's queue; its errors go nowhere.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the adapter opens no second one.
+    pub(super) fn open_beside(&self) -> Result<(wgpu::Device, wgpu::Queue)> {
+        let opened = request(&self.opener)?;
+        opened.0.on_uncaptured_error(Arc::new(|_| ()));
+        Ok(opened)
     }
 
     /// Bytes of device memory held by storages now, and at most since the device was opened.
@@ -119,6 +121,21 @@ impl Gpu {
         self.peak.fetch_max(now, Ordering::Relaxed);
         Held { bytes, allocated: Arc::clone(&self.allocated) }
     }
+}
+
+/// Opens an adapter with every limit it grants.
+fn request(adapter: &wgpu::Adapter) -> Result<(wgpu::Device, wgpu::Queue)> {
+    let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+    let descriptor = wgpu::DeviceDescriptor {
+        label: Some("downhill"),
+        required_features: adapter.features() & wanted,
+        required_limits: adapter.limits(),
+        ..wgpu::DeviceDescriptor::default()
+    };
+    pollster::block_on(adapter.request_device(&descriptor)).map_err(|error| Error::Device {
+        what: format!("`{}` cannot be opened: {error}", adapter.get_info().name),
+        hint: Some("choose another adapter with `--adapter`; see `downhill devices`".into()),
+    })
 }
 
 /// Device memory in use; gives itself back when dropped.

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::tensor::TEXEL;
 
 /// Bytes of a texel.
-const TEXEL_BYTES: u64 = (TEXEL * size_of::<f32>()) as u64;
+pub(super) const TEXEL_BYTES: u64 = (TEXEL * size_of::<f32>()) as u64;
 
 /// Bytes handed to the queue before it is made to catch up, so that staging memory stays small.
 const UPLOAD_BATCH_BYTES: usize = 64 << 20;
@@ -42,14 +42,15 @@ pub fn row_texels(kind: StorageKind, texels: usize) -> usize {
     }
 }
 
-enum Backing {
+#[derive(Clone)]
+pub(super) enum Backing {
     Buffer(wgpu::Buffer),
     Texture { texture: wgpu::Texture, view: wgpu::TextureView, width: u32 },
 }
 
 /// An array of texels on the device.
 pub struct Storage {
-    backing: Backing,
+    pub(super) backing: Backing,
     texels: usize,
     _held: Held,
 }
@@ -209,114 +210,8 @@ impl Gpu {
         self.queue.submit([encoder.finish()]);
         self.check()
     }
-
-    /// Reads regions back, each as its texels' floats; waits for everything submitted before.
-    ///
-    /// # Errors
-    /// [`Error::OutOfMemory`] for the staging buffer, [`Error::Device`] when the device fails.
-    pub fn download(&self, regions: &[Region<'_>]) -> Result<Vec<Vec<f32>>> {
-        let spans: Vec<Span> = regions.iter().map(Span::of).collect();
-        let bytes = spans.iter().map(|span| span.bytes).sum::<u64>().max(TEXEL_BYTES);
-        let staging = self.scoped("read-back", bytes, || {
-            self.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("read-back"),
-                size: bytes,
-                usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
-                mapped_at_creation: false,
-            })
-        })?;
-        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let mut offset = 0;
-        for (region, span) in regions.iter().zip(&spans) {
-            span.copy(&mut encoder, region, &staging, offset);
-            offset += span.bytes;
-        }
-        self.queue.submit([encoder.finish()]);
-        self.mapped(&staging, |view| {
-            let mut offset = 0;
-            regions
-                .iter()
-                .zip(&spans)
-                .map(|(region, span)| {
-                    let start = (offset + span.skip) as usize;
-                    offset += span.bytes;
-                    bytemuck::pod_collect_to_vec(&view[start..start + region.texels * TEXEL_BYTES as usize])
-                })
-                .collect()
-        })
-    }
-
-    /// Waits for the device and looks at a buffer that the host may read.
-    ///
-    /// # Errors
-    /// [`Error::Device`].
-    pub(super) fn mapped<T>(&self, staging: &wgpu::Buffer, look: impl FnOnce(&[u8]) -> T) -> Result<T> {
-        let (sender, receiver) = std::sync::mpsc::channel();
-        staging.map_async(wgpu::MapMode::Read, .., move |mapped| {
-            let _ = sender.send(mapped);
-        });
-        self.wait()?;
-        let failed = |what: String| Error::Device { what: format!("read-back: {what}"), hint: None };
-        let mapped = receiver.recv().map_err(|error| failed(error.to_string()))?;
-        mapped.map_err(|error| failed(error.to_string()))?;
-        let view = staging.get_mapped_range(..).map_err(|error| failed(error.to_string()))?;
-        Ok(look(&view))
-    }
 }
 
-/// What has to be copied to get at a region: of a texture, whole rows.
-struct Span {
-    first_row: u32,
-    rows: u32,
-    bytes: u64,
-    skip: u64,
-}
-
-impl Span {
-    fn of(region: &Region<'_>) -> Self {
-        match &region.storage.backing {
-            Backing::Buffer(_) => Self { first_row: 0, rows: 0, bytes: region.texels as u64 * TEXEL_BYTES, skip: 0 },
-            Backing::Texture { width, .. } => {
-                let width = *width as usize;
-                let first_row = region.first / width;
-                let rows = (region.first + region.texels).div_ceil(width) - first_row;
-                Self {
-                    first_row: first_row as u32,
-                    rows: rows as u32,
-                    bytes: (rows * width) as u64 * TEXEL_BYTES,
-                    skip: (region.first - first_row * width) as u64 * TEXEL_BYTES,
-                }
-            }
-        }
-    }
-
-    fn copy(&self, encoder: &mut wgpu::CommandEncoder, region: &Region<'_>, staging: &wgpu::Buffer, offset: u64) {
-        match &region.storage.backing {
-            Backing::Buffer(buffer) => {
-                let first = region.first as u64 * TEXEL_BYTES;
-                encoder.copy_buffer_to_buffer(buffer, first, staging, offset, self.bytes);
-            }
-            Backing::Texture { texture, width, .. } => encoder.copy_texture_to_buffer(
-                wgpu::TexelCopyTextureInfo {
-                    texture,
-                    mip_level: 0,
-                    origin: wgpu::Origin3d { x: 0, y: self.first_row, z: 0 },
-                    aspect: wgpu::TextureAspect::All,
-                },
-                wgpu::TexelCopyBufferInfo {
-                    buffer: staging,
-                    layout: wgpu::TexelCopyBufferLayout {
-                        offset,
-                        bytes_per_row: Some(*width * TEXEL_BYTES as u32),
-                        rows_per_image: None,
-                    },
-                },
-                extent(*width, self.rows),
-            ),
-        }
-    }
-}
-
-fn extent(width: u32, height: u32) -> wgpu::Extent3d {
+pub(super) fn extent(width: u32, height: u32) -> wgpu::Extent3d {
     wgpu::Extent3d { width, height, depth_or_array_layers: 1 }
 }

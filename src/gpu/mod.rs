@@ -8,12 +8,15 @@ mod device;
 mod memory;
 mod pipeline;
 mod quiet;
+mod readback;
 mod recording;
+mod warm;
 
 pub use adapter::{Adapters, Choice, Described, Kind};
 pub use device::{Gpu, Options};
 pub use memory::{Region, Storage, StorageKind, row_texels};
 pub use pipeline::{Binding, Pipeline, PipelineSource};
+pub use readback::Readback;
 pub use recording::{Call, Recording};
 
 /// The release of wgpu that this program is built with.

@@ -1,5 +1,7 @@
 //! Pipelines: a shader compiled for this device, with the layout of what it binds.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::device::Gpu;
 use crate::error::Result;
 
@@ -40,69 +42,86 @@ impl Gpu {
     /// # Errors
     /// [`crate::Error::Device`] when the device or its driver refuses it.
     pub fn compile(&self, source: &PipelineSource) -> Result<Pipeline> {
-        self.scoped(&format!("shader `{}`", source.label), 0, || {
-            let module = self.module(source);
-            let entries: Vec<_> = std::iter::once(uniform_entry())
-                .chain(source.bindings.iter().enumerate().map(|(index, binding)| entry(index as u32 + 1, *binding)))
-                .collect();
-            let layout = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-                label: Some(&source.label),
-                entries: &entries,
-            });
-            let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                label: Some(&source.label),
-                bind_group_layouts: &[Some(&layout)],
-                immediate_size: 0,
-            });
-            let compiled = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(&source.label),
-                layout: Some(&pipeline_layout),
-                module: &module,
-                entry_point: Some("main"),
-                compilation_options: wgpu::PipelineCompilationOptions {
-                    // Every kernel writes its workgroup memory before it reads it.
-                    zero_initialize_workgroup_memory: self.checked,
-                    ..wgpu::PipelineCompilationOptions::default()
-                },
-                cache: None,
-            });
-            Pipeline { compiled, layout }
-        })
+        self.scoped(&format!("shader `{}`", source.label), 0, || create(&self.device, self.checked, source))
     }
 
-    /// Compiles several shaders at once, on all cores.
+    /// Compiles several shaders at once, on all cores: the longest first, each core taking the next when it is done.
+    /// Where the driver would put the compilation off until a shader runs, it is made to do it now ([`super::warm`]).
     ///
     /// # Errors
     /// As [`Self::compile`]; the first one counts.
     pub fn compile_all(&self, sources: &[PipelineSource]) -> Result<Vec<Pipeline>> {
-        let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(sources.len().max(1));
-        let share = sources.len().div_ceil(workers).max(1);
-        std::thread::scope(|scope| {
-            let running: Vec<_> = sources
-                .chunks(share)
-                .map(|chunk| scope.spawn(move || chunk.iter().map(|source| self.compile(source)).collect::<Vec<_>>()))
-                .collect();
-            running.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
-        })
-    }
-
-    /// The one place where shaders are trusted.
-    fn module(&self, source: &PipelineSource) -> wgpu::ShaderModule {
-        let descriptor = wgpu::ShaderModuleDescriptor {
-            label: Some(&source.label),
-            source: wgpu::ShaderSource::Wgsl(source.wgsl.as_str().into()),
+        let mut order: Vec<usize> = (0..sources.len()).collect();
+        order.sort_by_key(|at| std::cmp::Reverse(sources[*at].wgsl.len()));
+        let next = &AtomicUsize::new(0);
+        let make = || -> Result<Vec<(usize, Pipeline)>> {
+            let mine = std::iter::from_fn(|| order.get(next.fetch_add(1, Ordering::Relaxed)));
+            mine.map(|at| Ok((*at, self.compile(&sources[*at])?))).collect()
         };
-        if self.checked {
-            return self.device.create_shader_module(descriptor);
-        }
-        // SAFETY: the text is composed from the templates compiled into this program, never from input. Every kernel
-        // clamps or tests the indices it computes against the extents in its parameters, which the plan derives from
-        // the sizes of the storages it binds; every loop is bounded by such an extent. A test runs each kernel on
-        // awkward shapes, and the whole test suite passes with `--checked`, where both are enforced.
-        #[expect(unsafe_code, reason = "bounds checks and loop bounds cost up to half the speed; see the SAFETY note")]
-        unsafe {
-            self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
-        }
+        let mut made = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..cores().min(sources.len())).map(|_| scope.spawn(make)).collect();
+            let made = workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            made.collect::<Result<Vec<_>>>()
+        })?
+        .concat();
+        made.sort_by_key(|(at, _)| *at);
+        let by_length: Vec<_> = order.iter().map(|at| (&sources[*at], &made[*at].1)).collect();
+        self.warm_up(&by_length)?;
+        Ok(made.into_iter().map(|(_, pipeline)| pipeline).collect())
+    }
+}
+
+/// Threads that are worth starting.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Makes a pipeline on `device`, whose error scopes tell what is wrong with it.
+pub(super) fn create(device: &wgpu::Device, checked: bool, source: &PipelineSource) -> Pipeline {
+    let module = module(device, checked, source);
+    let entries: Vec<_> = std::iter::once(uniform_entry())
+        .chain(source.bindings.iter().enumerate().map(|(index, binding)| entry(index as u32 + 1, *binding)))
+        .collect();
+    let layout = device
+        .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&source.label), entries: &entries });
+    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(&source.label),
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: 0,
+    });
+    let compiled = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(&source.label),
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            // Every kernel writes its workgroup memory before it reads it.
+            zero_initialize_workgroup_memory: checked,
+            ..wgpu::PipelineCompilationOptions::default()
+        },
+        cache: None,
+    });
+    Pipeline { compiled, layout }
+}
+
+/// The one place where shaders are trusted.
+fn module(device: &wgpu::Device, checked: bool, source: &PipelineSource) -> wgpu::ShaderModule {
+    let descriptor = wgpu::ShaderModuleDescriptor {
+        label: Some(&source.label),
+        source: wgpu::ShaderSource::Wgsl(source.wgsl.as_str().into()),
+    };
+    if checked {
+        return device.create_shader_module(descriptor);
+    }
+    // SAFETY: the text is composed from the templates compiled into this program, never from input. Every kernel
+    // clamps or tests the indices it computes against the extents in its parameters, which the plan derives from
+    // the sizes of the storages it binds; every loop is bounded by such an extent. A test runs each kernel on
+    // awkward shapes, and the whole test suite passes with `--checked`, where both are enforced.
+    #[expect(unsafe_code, reason = "bounds checks and loop bounds cost up to half the speed; see the SAFETY note")]
+    unsafe {
+        device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::device::Gpu;
 use super::memory::Storage;
 use super::pipeline::Pipeline;
+use super::readback::Readback;
 use crate::error::{Error, Result};
 
 /// Submissions that may be on their way at once.
@@ -137,10 +138,23 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::submit`].
     pub fn submit_repeated(&self, recording: &Recording, times: usize) -> Result<()> {
+        self.submit_in_parts(&(0..times).flat_map(|_| &recording.steps).collect::<Vec<_>>(), None)
+    }
+
+    /// Submits a recording and reads regions back, in the same submission where the work fits into one.
+    ///
+    /// # Errors
+    /// As [`Gpu::submit`].
+    pub fn submit_and_fetch(&self, recording: &Recording, readback: &Readback) -> Result<Vec<Vec<f32>>> {
+        self.submit_in_parts(&recording.steps.iter().collect::<Vec<_>>(), Some(readback))?;
+        self.staged_values(readback)
+    }
+
+    /// Submits dispatches, as many at once as their work allows, and a read-back with the last of them.
+    fn submit_in_parts(&self, steps: &[&Step], readback: Option<&Readback>) -> Result<()> {
         let mut in_flight = std::collections::VecDeque::new();
-        let steps: Vec<&Step> = (0..times).flat_map(|_| &recording.steps).collect();
-        let mut rest = steps.as_slice();
-        while !rest.is_empty() {
+        let mut rest = steps;
+        loop {
             let mut flops = 0;
             let many = rest.iter().take_while(|step| {
                 let fits = flops == 0 || flops + step.flops <= SUBMISSION_FLOPS;
@@ -148,14 +162,17 @@ impl Gpu {
                 fits
             });
             let (now, later) = rest.split_at(many.count());
-            in_flight.push_back(self.submit_steps(now.iter().copied()));
+            let last = readback.filter(|_| later.is_empty());
+            in_flight.push_back(self.submit_steps(now.iter().copied(), last));
             if in_flight.len() > IN_FLIGHT {
                 let oldest = in_flight.pop_front();
                 self.poll(wgpu::PollType::Wait { submission_index: oldest, timeout: None })?;
             }
             rest = later;
+            if rest.is_empty() {
+                return self.check();
+            }
         }
-        self.check()
     }
 
     /// Submits some dispatches of a recording, by their places.
@@ -163,7 +180,7 @@ impl Gpu {
     /// # Errors
     /// As [`Self::submit`].
     pub fn submit_range(&self, recording: &Recording, range: std::ops::Range<usize>) -> Result<()> {
-        self.submit_steps(recording.steps[range].iter());
+        self.submit_steps(recording.steps[range].iter(), None);
         self.check()
     }
 
@@ -178,18 +195,25 @@ impl Gpu {
             .iter()
             .map(|step| {
                 let begin = Instant::now();
-                self.submit_steps(std::iter::once(step));
+                self.submit_steps(std::iter::once(step), None);
                 self.wait()?;
                 Ok(begin.elapsed())
             })
             .collect()
     }
 
-    fn submit_steps<'s>(&self, steps: impl Iterator<Item = &'s Step>) -> wgpu::SubmissionIndex {
+    fn submit_steps<'s>(
+        &self,
+        steps: impl Iterator<Item = &'s Step>,
+        readback: Option<&Readback>,
+    ) -> wgpu::SubmissionIndex {
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             steps.for_each(|step| step.encode(&mut pass));
+        }
+        if let Some(readback) = readback {
+            readback.encode(&mut encoder);
         }
         self.queue.submit([encoder.finish()])
     }

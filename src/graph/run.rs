@@ -9,7 +9,7 @@ use super::op::Graph;
 use super::plan::{Aliasing, Plan};
 use super::weights::packed;
 use crate::error::{Error, Result};
-use crate::gpu::{Call, Recording, Region, Storage};
+use crate::gpu::{Call, Readback, Recording, Region, Storage};
 use crate::kernels::engine::call_words;
 use crate::kernels::shader::MAX_OPERANDS;
 use crate::kernels::{Dispatch, Engine};
@@ -23,6 +23,8 @@ pub struct Program<'e> {
     slots: Vec<Storage>,
     _weights: Vec<Storage>,
     recording: Recording,
+    /// The outputs, in their order.
+    readback: Readback,
     /// The recorded calls of each step of the plan.
     call_ranges: Vec<Range<usize>>,
 }
@@ -79,7 +81,12 @@ impl<'e> Program<'e> {
             }));
         }
         let recording = engine.gpu.record(&calls)?;
-        Ok(Self { engine, plan, slots, _weights: weights, recording, call_ranges })
+        let outputs = plan.outputs.iter().map(|port| {
+            let storage = &slots[plan.slot_of[port.buffer.0]];
+            Region { storage, first: 0, texels: port.shape.texels() }
+        });
+        let readback = engine.gpu.readback(&outputs.collect::<Vec<_>>())?;
+        Ok(Self { engine, plan, slots, _weights: weights, recording, readback, call_ranges })
     }
 
     /// Runs the graph on NCHW inputs, given by name; answers its outputs in their order, NCHW.
@@ -91,8 +98,7 @@ impl<'e> Program<'e> {
     /// When an input is missing or has another number of values: a bug of the caller, who builds the inputs.
     pub fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
         self.feed(inputs)?;
-        self.engine.gpu.submit(&self.recording)?;
-        self.read()
+        Ok(self.outputs(&self.engine.gpu.submit_and_fetch(&self.recording, &self.readback)?))
     }
 
     /// Reads back the outputs of the last run in their order, NCHW.
@@ -100,23 +106,18 @@ impl<'e> Program<'e> {
     /// # Errors
     /// [`Error::Device`] when the device fails.
     pub fn read(&self) -> Result<Vec<Tensor>> {
-        let regions: Vec<_> = self
-            .plan
-            .outputs
-            .iter()
-            .map(|port| self.region(self.plan.slot_of[port.buffer.0], port.shape.texels()))
-            .collect();
-        let values = self.engine.gpu.download(&regions)?;
-        Ok(self
-            .plan
-            .outputs
-            .iter()
-            .zip(values)
+        Ok(self.outputs(&self.engine.gpu.fetch(&self.readback)?))
+    }
+
+    /// The outputs from their texels.
+    fn outputs(&self, values: &[Vec<f32>]) -> Vec<Tensor> {
+        let ports = self.plan.outputs.iter().zip(values);
+        ports
             .map(|(port, values)| {
                 let shape = port.shape;
-                Tensor::new([shape.n, shape.c, shape.h, shape.w], unpack_nchw(&values, shape))
+                Tensor::new([shape.n, shape.c, shape.h, shape.w], unpack_nchw(values, shape))
             })
-            .collect())
+            .collect()
     }
 
     /// Runs the graph `times` over on whatever its inputs hold, and waits: for measurement, where feeding and reading

@@ -38,6 +38,12 @@ impl Engine {
         self.family.storage_kind()
     }
 
+    /// Shaders compiled so far.
+    #[must_use]
+    pub fn compiled(&self) -> usize {
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// The pipelines of `shaders`, in their order; those not compiled before are, in parallel.
     ///
     /// # Errors

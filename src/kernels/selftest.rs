@@ -85,14 +85,23 @@ pub fn run(engine: &Engine) -> Result<Vec<Check>> {
     ])
 }
 
+/// The shaders that [`ensure`] is about to compile: none where its findings are kept.
+#[must_use]
+pub fn pending(engine: &Engine) -> Vec<Shader> {
+    if kept(engine).is_some() {
+        return Vec::new();
+    }
+    let mut shaders = variants(engine.family);
+    shaders.push(product().dispatch(engine.family).shader);
+    shaders
+}
+
 /// The self-test of this adapter, driver and version, from the cache where it is there, otherwise run and kept.
 ///
 /// # Errors
 /// As [`run`]; [`Error::Device`] when an ability failed.
 pub fn ensure(engine: &Engine) -> Result<()> {
-    let cached = cache_file(engine).filter(|file| file.exists());
-    let known: Option<Vec<Check>> = cached.and_then(|file| serde_json::from_slice(&std::fs::read(file).ok()?).ok());
-    let checks = if let Some(checks) = known {
+    let checks = if let Some(checks) = kept(engine) {
         checks
     } else {
         let checks = run(engine)?;
@@ -128,6 +137,11 @@ fn cache_file(engine: &Engine) -> Option<PathBuf> {
     Some(cache_dir()?.join("selftest").join(plain + ".json"))
 }
 
+/// The findings kept for this adapter; nothing where there are none, or none that can be read.
+fn kept(engine: &Engine) -> Option<Vec<Check>> {
+    serde_json::from_slice(&std::fs::read(cache_file(engine)?).ok()?).ok()
+}
+
 /// Keeps the findings for [`ensure`]; a cache that cannot be written is no reason to stop.
 pub fn keep(engine: &Engine, checks: &[Check]) {
     let Some(file) = cache_file(engine) else { return };
@@ -143,15 +157,18 @@ fn read_back(engine: &Engine) -> Result<Finding> {
     Ok(trusted_if(got[0] == values, || "what was written is not what is read".into()))
 }
 
+fn product() -> MatMul {
+    MatMul::plain(1, 37, 53, 70)
+}
+
 fn matrix_product(engine: &Engine) -> Result<Finding> {
-    let product = MatMul::plain(1, 37, 53, 70);
     let numbers = |len: usize| -> Vec<f32> { (0..len).map(|i| (i * i % 17) as f32 - 8.0).collect() };
     // Both operands carry their padding as zeros.
     let mut a = numbers(37 * 56);
     a.chunks_mut(56).for_each(|row| row[53..].fill(0.0));
     let mut b = numbers(53 * 72);
     b.chunks_mut(72).for_each(|row| row[70..].fill(0.0));
-    compare(engine, &product.dispatch(engine.family), &[&a, &b, &b, &b, &b], 37 * 18)
+    compare(engine, &product().dispatch(engine.family), &[&a, &b, &b, &b, &b], 37 * 18)
 }
 
 fn barrier(engine: &Engine) -> Result<Finding> {

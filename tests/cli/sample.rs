@@ -131,10 +131,14 @@ fn timings_are_data() {
     let folder = Folder::new();
     let run = downhill(&["sample", "-n", "1", "--steps", "2", "-q", "--timings", "-o", &folder.at("x.png")]);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));
-    for part in ["adapter", "self-test", "pipelines", "weights", "sampling", "first step", "steady step"] {
-        let line = run.stdout.lines().find(|line| line.starts_with(part)).expect(part);
-        assert!(line.ends_with(" s"), "{line}");
+    let parts = ["model", "adapter", "pipelines", "self-test", "upload", "sampling", "  first step", "  steady step"];
+    let mut lines = run.stdout.lines();
+    for part in parts.into_iter().chain(["writing", "total"]) {
+        let line = lines.next().expect(part);
+        let seconds = line.strip_prefix(part).and_then(|rest| rest.split_whitespace().next());
+        assert!(seconds.is_some_and(|seconds| seconds.parse::<f64>().is_ok()), "{part}: {line}");
     }
+    assert_eq!(lines.next(), None);
 }
 
 #[test]

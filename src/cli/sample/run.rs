@@ -12,12 +12,10 @@ use crate::checkpoint::Model;
 use crate::cli::args::Global;
 use crate::cli::device::{self, adapter_json, family_text};
 use crate::cli::model::{Footprint, Opened};
-use crate::cli::table::Lines;
-use crate::cli::timing::Stopwatch;
+use crate::cli::timing::{SAMPLING, Stopwatch};
 use crate::denoise::Denoiser;
 use crate::denoise::network::Network;
 use crate::error::{Error, Result};
-use crate::kernels::selftest;
 use crate::noise::Noise;
 use crate::report::{Console, Progress, Report, png_file, print_stdout};
 use crate::sample::samplers::{Clip, sample};
@@ -25,9 +23,11 @@ use crate::tensor::Tensor;
 
 /// Runs `downhill sample`.
 pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
+    let mut clock = Stopwatch::start();
     let mut report = Report::new("sample");
     let (mut job, model) = Job::new(args, console)?;
     describe_job(&mut report, &job);
+    clock.lap("model");
     for (index, level) in job.schedule.levels().iter().enumerate() {
         console.detail(&format!("level {index}: {level}"));
     }
@@ -38,7 +38,7 @@ pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
         console.note("nothing to do: every image is there");
         report.set("outputs", json!([]));
     } else {
-        let timed = compute(&job, model, global, console, &mut report)?;
+        let timed = compute(&job, model, global, console, clock, &mut report)?;
         if job.timings {
             print_stdout(&timed)?;
         }
@@ -47,41 +47,41 @@ pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
 }
 
 /// Makes the images and answers what it took, in lines.
-fn compute(job: &Job, model: Model, global: &Global, console: Console, report: &mut Report) -> Result<String> {
-    let mut clock = Stopwatch::start();
+fn compute(
+    job: &Job,
+    model: Model,
+    global: &Global,
+    console: Console,
+    mut clock: Stopwatch,
+    report: &mut Report,
+) -> Result<String> {
     let engine = device::open(global, console)?;
     clock.lap("adapter");
-    selftest::ensure(&engine)?;
-    clock.lap("self-test");
     let Opened { scheduler, table, .. } = &job.opened;
     let batch = job.opened.batch(job.batch, job.images.len(), job.size, &engine)?;
     let plan = job.opened.plan(batch, job.size, engine.family)?;
     let footprint = Footprint::of(&plan);
-    // Compiled here, they are there when the network asks for them.
-    engine.pipelines(&plan.steps.iter().map(|step| &step.dispatch.shader).collect::<Vec<_>>())?;
-    clock.lap("pipelines");
+    device::make_ready(&engine, &plan, &mut clock)?;
     let size = (job.size.height, job.size.width);
     let network = Network::new(&engine, model, table.clone(), scheduler.prediction_type, batch, size)?;
-    clock.lap("weights");
+    clock.lap_with("upload", format!("{:.1} MiB of weights", footprint.weights as f64 / f64::from(1 << 20)));
 
     let mut traced = Traced { network, traces: job.trace_nonfinite };
     let mut results = Results::new(job);
     let seconds = batches(job, &mut traced, batch, &mut results, console)?;
-    clock.lap("sampling");
+    clock.lap_with(SAMPLING, format!("{} steps", seconds.len()));
     let outputs = results.finish(console)?;
     clock.lap("writing");
 
     let peak = engine.gpu.memory_bytes().1;
-    let timings = timings_json(&clock, &seconds);
-    let text = timings_text(&clock, &seconds);
     report
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
         .set("batch", batch)
         .set("memory", footprint.json(Some(peak)))
-        .set("timings", timings)
+        .set("timings", clock.json(&seconds))
         .set("outputs", outputs);
-    Ok(text)
+    Ok(clock.table(&seconds))
 }
 
 /// Samples all images, a batch at a time; answers the seconds of each step.
@@ -220,28 +220,4 @@ fn describe_job(report: &mut Report, job: &Job) {
                 "levels": levels,
             }),
         );
-}
-
-/// Seconds of the first step, and the median of the others.
-fn first_and_steady(seconds: &[f64]) -> (Option<f64>, Option<f64>) {
-    let mut others = seconds.get(1..).unwrap_or_default().to_vec();
-    others.sort_by(f64::total_cmp);
-    (seconds.first().copied(), others.get(others.len() / 2).copied())
-}
-
-fn timings_json(clock: &Stopwatch, seconds: &[f64]) -> Value {
-    let (first, steady) = first_and_steady(seconds);
-    json!({ "phases": clock.json(), "first_step": first, "steady_step": steady, "steps": seconds })
-}
-
-fn timings_text(clock: &Stopwatch, seconds: &[f64]) -> String {
-    let (first, steady) = first_and_steady(seconds);
-    let steps = [("first step", first), ("steady step", steady)];
-    let mut lines = Lines::default();
-    for (name, seconds) in clock.phases().iter().map(|(name, seconds)| (*name, Some(*seconds))).chain(steps) {
-        if let Some(seconds) = seconds {
-            lines.add(name, format!("{seconds:9.3} s"));
-        }
-    }
-    lines.to_string()
 }

@@ -1,0 +1,154 @@
+//! Values on their way back to the host, through a staging buffer that it may read.
+
+use super::device::Gpu;
+use super::memory::{Backing, Region, TEXEL_BYTES, extent};
+use crate::error::{Error, Result};
+
+/// Regions that are read back again and again.
+pub struct Readback {
+    staging: wgpu::Buffer,
+    spans: Vec<Span>,
+}
+
+impl Readback {
+    /// Adds the copies to the staging buffer to a submission.
+    pub(super) fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
+        let mut offset = 0;
+        for span in &self.spans {
+            span.copy(encoder, &self.staging, offset);
+            offset += span.bytes;
+        }
+    }
+}
+
+impl Gpu {
+    /// Makes ready to read `regions` back.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] for the staging buffer.
+    pub fn readback(&self, regions: &[Region<'_>]) -> Result<Readback> {
+        let spans: Vec<Span> = regions.iter().map(Span::of).collect();
+        let bytes = spans.iter().map(|span| span.bytes).sum::<u64>().max(TEXEL_BYTES);
+        let staging = self.scoped("read-back", bytes, || {
+            self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("read-back"),
+                size: bytes,
+                usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+                mapped_at_creation: false,
+            })
+        })?;
+        Ok(Readback { staging, spans })
+    }
+
+    /// Reads regions back once, each as its texels' floats; waits for everything submitted before.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] for the staging buffer, [`Error::Device`] when the device fails.
+    pub fn download(&self, regions: &[Region<'_>]) -> Result<Vec<Vec<f32>>> {
+        self.fetch(&self.readback(regions)?)
+    }
+
+    /// Reads what the regions hold now, each as its texels' floats; waits for everything submitted before.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device fails.
+    pub fn fetch(&self, readback: &Readback) -> Result<Vec<Vec<f32>>> {
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        readback.encode(&mut encoder);
+        self.queue.submit([encoder.finish()]);
+        self.staged_values(readback)
+    }
+
+    /// Waits for the copies of a submission and looks at what they brought.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub(super) fn staged_values(&self, readback: &Readback) -> Result<Vec<Vec<f32>>> {
+        self.mapped(&readback.staging, |view| {
+            let mut offset = 0;
+            let values = readback.spans.iter().map(|span| {
+                let start = (offset + span.skip) as usize;
+                offset += span.bytes;
+                bytemuck::pod_collect_to_vec(&view[start..start + span.texels * TEXEL_BYTES as usize])
+            });
+            values.collect()
+        })
+    }
+
+    /// Waits for the device and looks at a buffer that the host may read.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub(super) fn mapped<T>(&self, staging: &wgpu::Buffer, look: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        staging.map_async(wgpu::MapMode::Read, .., move |mapped| {
+            let _ = sender.send(mapped);
+        });
+        self.wait()?;
+        let failed = |what: String| Error::Device { what: format!("read-back: {what}"), hint: None };
+        let mapped = receiver.recv().map_err(|error| failed(error.to_string()))?;
+        mapped.map_err(|error| failed(error.to_string()))?;
+        let seen = look(&staging.get_mapped_range(..).map_err(|error| failed(error.to_string()))?);
+        staging.unmap();
+        Ok(seen)
+    }
+}
+
+/// What has to be copied to get at a region: of a texture, whole rows.
+struct Span {
+    backing: Backing,
+    /// Where the copy begins: a texel of a buffer, a row of a texture.
+    first: usize,
+    /// Rows of a texture.
+    rows: u32,
+    bytes: u64,
+    /// Bytes before the region's first.
+    skip: u64,
+    /// Texels of the region.
+    texels: usize,
+}
+
+impl Span {
+    fn of(region: &Region<'_>) -> Self {
+        let backing = region.storage.backing.clone();
+        let texels = region.texels;
+        match &backing {
+            Backing::Buffer(_) => {
+                Self { backing, first: region.first, rows: 0, bytes: texels as u64 * TEXEL_BYTES, skip: 0, texels }
+            }
+            Backing::Texture { width, .. } => {
+                let width = *width as usize;
+                let first = region.first / width;
+                let rows = (region.first + texels).div_ceil(width) - first;
+                let skip = (region.first - first * width) as u64 * TEXEL_BYTES;
+                Self { backing, first, rows: rows as u32, bytes: (rows * width) as u64 * TEXEL_BYTES, skip, texels }
+            }
+        }
+    }
+
+    fn copy(&self, encoder: &mut wgpu::CommandEncoder, staging: &wgpu::Buffer, offset: u64) {
+        match &self.backing {
+            Backing::Buffer(buffer) => {
+                let first = self.first as u64 * TEXEL_BYTES;
+                encoder.copy_buffer_to_buffer(buffer, first, staging, offset, self.bytes);
+            }
+            Backing::Texture { texture, width, .. } => encoder.copy_texture_to_buffer(
+                wgpu::TexelCopyTextureInfo {
+                    texture,
+                    mip_level: 0,
+                    origin: wgpu::Origin3d { x: 0, y: self.first as u32, z: 0 },
+                    aspect: wgpu::TextureAspect::All,
+                },
+                wgpu::TexelCopyBufferInfo {
+                    buffer: staging,
+                    layout: wgpu::TexelCopyBufferLayout {
+                        offset,
+                        bytes_per_row: Some(*width * TEXEL_BYTES as u32),
+                        rows_per_image: None,
+                    },
+                },
+                extent(*width, self.rows),
+            ),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Shaders that the driver compiles when they first run, made to be compiled before: by an empty dispatch of each.
+//!
+//! lavapipe hands a shader to LLVM at its first dispatch, in the thread that submits it, one after the other: with nothing
+//! in its cache on disk that is seconds in which the other cores do nothing. So other devices of the same adapter take a
+//! share of the shaders, and what they compile lies in the driver's cache when the first device asks for it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use super::adapter::Kind;
+use super::device::Gpu;
+use super::pipeline::{Binding, Pipeline, PipelineSource, cores, create};
+use crate::error::{Error, Result};
+
+/// Longer than loading the largest shader from the driver's cache takes, and much shorter than compiling it.
+const LOADING: Duration = Duration::from_millis(60);
+
+/// What the driver needs to write its cache: it does so in threads of the lowest priority, which wait for idle cores.
+const WRITING: Duration = Duration::from_millis(40);
+
+/// Most devices that compile beside the first.
+const MOST_HELPERS: usize = 7;
+
+/// Bytes of parameters that any kernel reads at most.
+const PARAMETER_BYTES: u64 = 4096;
+
+/// Width and height of a texture that a driver treats as it treats a network's (see [`super::row_texels`]).
+const TEXTURE: [u32; 2] = [4096, 3];
+
+impl Gpu {
+    /// Has the driver compile what it would compile at the first dispatch; `shaders` in the order in which to begin.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device fails.
+    pub(super) fn warm_up(&self, shaders: &[(&PipelineSource, &Pipeline)]) -> Result<()> {
+        if self.adapter.kind != Kind::Software || shaders.is_empty() {
+            return Ok(());
+        }
+        let lane = self.scoped("empty dispatch", 0, || Lane::new(self.device.clone(), self.queue.clone()))?;
+        let next = &AtomicUsize::new(1);
+        let most = if keeps_nothing() { 0 } else { MOST_HELPERS };
+        let helpers = (cores() - 1).min(most).min(shaders.len() - 1);
+        let by_helpers: Vec<usize> = std::thread::scope(|scope| {
+            let running: Vec<_> = (0..helpers)
+                .map(|_| {
+                    let (loaded, waits) = channel::<()>();
+                    let helper = scope.spawn(move || match waits.recv_timeout(LOADING) {
+                        Err(RecvTimeoutError::Timeout) => self.compile_beside(shaders, next),
+                        _ => Vec::new(),
+                    });
+                    (loaded, helper)
+                })
+                .collect();
+            lane.compile(shaders[0])?;
+            let helpers: Vec<_> = running
+                .into_iter()
+                .map(|(loaded, helper)| {
+                    // A helper that waits no longer has begun, and needs no word.
+                    let _ = loaded.send(());
+                    helper
+                })
+                .collect();
+            while let Some(shader) = shaders.get(next.fetch_add(1, Ordering::Relaxed)) {
+                lane.compile(*shader)?;
+            }
+            Ok::<_, Error>(helpers.into_iter().flat_map(|helper| helper.join().unwrap_or_default()).collect())
+        })?;
+        if !by_helpers.is_empty() {
+            std::thread::sleep(WRITING);
+        }
+        by_helpers.into_iter().try_for_each(|at| lane.compile(shaders[at]))?;
+        self.check()
+    }
+
+    /// Compiles shaders on another device until none is left; answers which. Where that fails, it is only slower.
+    fn compile_beside(&self, shaders: &[(&PipelineSource, &Pipeline)], next: &AtomicUsize) -> Vec<usize> {
+        let Ok((device, queue)) = self.open_beside() else { return Vec::new() };
+        let lane = Lane::new(device, queue);
+        let mut taken = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some((source, _)) = shaders.get(at) else { return taken };
+            taken.push(at);
+            if lane.compile((source, &create(&lane.device, self.checked, source))).is_err() {
+                return taken;
+            }
+        }
+    }
+}
+
+/// Whether Mesa is told to keep no cache on disk, so that one device cannot use what another compiled.
+fn keeps_nothing() -> bool {
+    ["MESA_SHADER_CACHE_DISABLE", "MESA_GLSL_CACHE_DISABLE"]
+        .iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .any(|value| ["1", "t", "true", "y", "yes"].contains(&value.to_lowercase().as_str()))
+}
+
+/// A device that compiles one shader after the other, with something to bind for each kind of binding.
+struct Lane {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    parameters: wgpu::Buffer,
+    buffers: [wgpu::Buffer; 2],
+    textures: [wgpu::TextureView; 2],
+}
+
+impl Lane {
+    fn new(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        let buffer = |usage| {
+            let size = PARAMETER_BYTES;
+            device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+        };
+        let texture = || {
+            let [width, height] = TEXTURE;
+            let texture = device.create_texture(&wgpu::TextureDescriptor {
+                label: None,
+                size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
+                mip_level_count: 1,
+                sample_count: 1,
+                dimension: wgpu::TextureDimension::D2,
+                format: wgpu::TextureFormat::Rgba32Float,
+                // Without the second, wgpu clears it in a render pass: llvmpipe then takes every later instant of a
+                // timestamp query in its rasteriser, at any time.
+                usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
+                view_formats: &[],
+            });
+            texture.create_view(&wgpu::TextureViewDescriptor::default())
+        };
+        let parameters = buffer(wgpu::BufferUsages::UNIFORM);
+        let buffers = [(); 2].map(|()| buffer(wgpu::BufferUsages::STORAGE));
+        let textures = [(); 2].map(|()| texture());
+        Self { device, queue, parameters, buffers, textures }
+    }
+
+    /// Submits a dispatch of no workgroup at all, and waits for it.
+    fn compile(&self, (source, pipeline): (&PipelineSource, &Pipeline)) -> Result<()> {
+        let operands = source.bindings.iter().map(|binding| match binding {
+            Binding::ReadBuffer => self.buffers[0].as_entire_binding(),
+            Binding::WriteBuffer => self.buffers[1].as_entire_binding(),
+            Binding::ReadTexture => wgpu::BindingResource::TextureView(&self.textures[0]),
+            Binding::WriteTexture => wgpu::BindingResource::TextureView(&self.textures[1]),
+        });
+        let entries: Vec<_> = std::iter::once(self.parameters.as_entire_binding())
+            .chain(operands)
+            .enumerate()
+            .map(|(binding, resource)| wgpu::BindGroupEntry { binding: binding as u32, resource })
+            .collect();
+        let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(&source.label),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            pass.set_pipeline(&pipeline.compiled);
+            pass.set_bind_group(0, &group, &[]);
+            pass.dispatch_workgroups(0, 0, 0);
+        }
+        self.queue.submit([encoder.finish()]);
+        let waited = self.device.poll(wgpu::PollType::wait_indefinitely());
+        waited.map(drop).map_err(|error| Error::Device { what: error.to_string(), hint: None })
+    }
+}
