@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use downhill::denoise::diffusion::{BetaSchedule, PredictionType};
+use downhill::sample::catalogue::Sampler;
 use downhill::sample::scheduler_config::{SchedulerConfig, Spacing, VarianceType};
 use downhill::{Error, Result};
 use serde_json::{Value, json};
@@ -25,9 +26,9 @@ fn every_field_is_read() {
     assert_eq!((config.betas.num_train_timesteps, config.betas.beta_start, config.betas.beta_end), (500, 0.001, 0.03));
     assert_eq!(config.betas.beta_schedule, BetaSchedule::ScaledLinear);
     assert_eq!(config.betas.trained_betas, None);
-    assert!(!config.clip_sample && !config.set_alpha_to_one);
+    assert_eq!((config.clip_sample, config.set_alpha_to_one), (Some(false), Some(false)));
     assert_eq!((config.clip_sample_range, config.steps_offset), (2.5, 1));
-    assert_eq!(config.timestep_spacing, Spacing::Trailing);
+    assert_eq!(config.timestep_spacing, Some(Spacing::Trailing));
     assert_eq!(config.prediction_type, PredictionType::VPrediction);
     assert_eq!(config.variance_type, VarianceType::FixedLarge);
 }
@@ -36,8 +37,12 @@ fn every_field_is_read() {
 fn silence_means_the_defaults_of_diffusers() {
     let config = read(json!({})).unwrap();
     assert_eq!(config, SchedulerConfig::default());
-    assert!(config.clip_sample && config.set_alpha_to_one);
-    assert_eq!((config.timestep_spacing, config.steps_offset), (Spacing::Leading, 0));
+    for sampler in [Sampler::Ddim, Sampler::Ddpm, Sampler::Ge] {
+        assert!(config.clips(sampler) && config.is_clean_end(sampler));
+        assert_eq!((config.spacing(sampler), config.steps_offset), (Spacing::Leading, 0));
+    }
+    assert!(!config.clips(Sampler::Heun) && !config.is_clean_end(Sampler::Pndm));
+    assert_eq!((config.spacing(Sampler::Euler), config.spacing(Sampler::Pndm)), (Spacing::Linspace, Spacing::Leading));
     let heun = read(json!({"_class_name": "HeunDiscreteScheduler"})).unwrap();
     assert_eq!((heun.betas.beta_start, heun.betas.beta_end), (0.000_85, 0.012));
     let latent = read(json!({"_class_name": "LCMScheduler"})).unwrap();
@@ -52,7 +57,7 @@ fn other_classes_lend_their_betas() {
     }))
     .unwrap();
     assert_eq!(config.betas.beta_schedule, BetaSchedule::ScaledLinear);
-    assert!(!config.set_alpha_to_one && config.steps_offset == 1);
+    assert!(config.set_alpha_to_one == Some(false) && config.steps_offset == 1);
     assert!(read(json!({"_class_name": "OwnScheduler", "beta_schedule": "linear"})).is_ok());
 }
 

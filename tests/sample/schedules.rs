@@ -89,7 +89,7 @@ fn spacings_are_those_of_diffusers_for_every_number_of_steps() {
 
 #[test]
 fn spacings_end_where_the_scheduler_says() {
-    let offset = SchedulerConfig { steps_offset: 1, set_alpha_to_one: false, ..SchedulerConfig::default() };
+    let offset = SchedulerConfig { steps_offset: 1, set_alpha_to_one: Some(false), ..SchedulerConfig::default() };
     let table = NoiseTable::default();
     let leading = |sampler: &str, config: &SchedulerConfig| {
         settings(json!({"sampler": sampler, "schedule": "leading", "steps": 5})).resolve(config, &table).unwrap().0
@@ -140,7 +140,7 @@ fn explicit_timesteps() {
     assert_eq!(schedule.start().sigma, table.sigmas()[900]);
     let before_zero = json!({"timesteps": [900, 0, -1]});
     assert_eq!(resolve(before_zero.clone()).unwrap().0.end(), Level::CLEAN);
-    let first = SchedulerConfig { set_alpha_to_one: false, ..SchedulerConfig::default() };
+    let first = SchedulerConfig { set_alpha_to_one: Some(false), ..SchedulerConfig::default() };
     let schedule = settings(before_zero).resolve(&first, &table).unwrap().0;
     assert_eq!(schedule.end().timestep, Some(0.0));
 }
@@ -149,11 +149,11 @@ fn explicit_timesteps() {
 #[test]
 fn a_repeated_timestep_is_a_step_of_its_own() {
     let table = NoiseTable::default();
-    let config = SchedulerConfig { set_alpha_to_one: false, ..SchedulerConfig::default() };
+    let config = SchedulerConfig { set_alpha_to_one: Some(false), ..SchedulerConfig::default() };
     let walk = |asked| settings(asked).resolve(&config, &table).unwrap();
     let (spaced, method) = walk(json!({"sampler": "ddim", "steps": 4}));
     let (listed, same_method) = walk(json!({"sampler": "ddim", "timesteps": [750, 500, 250, 0, 0]}));
-    assert_eq!((&listed, same_method), (&spaced, method));
+    assert_eq!((&listed, same_method), (&spaced, method.clone()));
     let (level, _) = walk(json!({"timesteps": [5, 5]}));
     assert_eq!(level.steps().len(), 1);
     let mut calls = 0;
