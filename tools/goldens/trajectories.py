@@ -100,7 +100,8 @@ OTHERS = {
 }
 
 
-# Settings of those schedulers, on another network.
+# Settings of those schedulers. Those of another prediction type run on another network, whose random weights would not
+# denoise as eps.
 # name: (scheduler class, fields, steps)
 OTHER_NETWORK = "three-layers-wide"
 DPM, UNIPC, DEIS = DPMSolverMultistepScheduler, UniPCMultistepScheduler, DEISMultistepScheduler
@@ -147,7 +148,7 @@ SETTINGS = {
         DPM, dict(algorithm_type="sde-dpmsolver", solver_type="heun", final_sigmas_type="sigma_min"), 6),
     "unipc-order-1": (UNIPC, dict(solver_order=1), 5),
     "unipc-order-3": (UNIPC, dict(solver_order=3, prediction_type="v_prediction"), 7),
-    "unipc-bh1": (UNIPC, dict(solver_type="bh1", solver_order=3, timestep_spacing="trailing"), 7),
+    "unipc-bh1": (UNIPC, dict(solver_type="bh1", solver_order=3, timestep_spacing="trailing", final_sigmas_type="sigma_min"), 7),
     "unipc-eps": (UNIPC, dict(predict_x0=False, final_sigmas_type="sigma_min", **SD_BETAS), 7),
     "unipc-eps-3-bh1": (
         UNIPC, dict(predict_x0=False, solver_order=3, solver_type="bh1", final_sigmas_type="sigma_min"), 7),
@@ -327,7 +328,9 @@ def write_others(writer, cases):
         if getattr(scheduler, "sigmas", None) is not None:
             settings["sigmas"] = scheduler.sigmas.tolist()
         # One image is enough here: the loops are those of the cases above.
-        path = other_path(writer.network, writer.noise[:1], scheduler, writer.draws[:, :1])
+        # diffusers draws noise in the last step too, and adds none of it.
+        draws = torch.cat([writer.draws[:, :1]] * 2)
+        path = other_path(writer.network, writer.noise[:1], scheduler, draws)
         writer.write(name, settings, path, scheduler)
 
 
@@ -338,4 +341,6 @@ def write_all(golden):
     write_ddpm(writer)
     write_gradient_estimation(writer)
     write_others(writer, {name: (kind, fields, STEPS) for name, (kind, fields) in OTHERS.items()})
-    write_others(Writer(golden, OTHER_NETWORK, images=1, steps=8, seed=3), SETTINGS)
+    other = Writer(golden, OTHER_NETWORK, images=1, steps=8, seed=3)
+    for name, case in SETTINGS.items():
+        write_others(other if "prediction_type" in case[1] else writer, {name: case})
