@@ -105,9 +105,9 @@ fn follow(folder: &Path) -> Result<(f32, f32), Error> {
 
     // diffusers' schedulers in sigma hold x, the others z.
     let holds_x = ["euler", "heun", "lms"].iter().any(|name| case.sampler.starts_with(name));
-    let held = |x: &Tensor, level: Level| match holds_x {
-        true => x.data.clone(),
-        false => x.data.iter().map(|x| (f64::from(*x) * level.alpha_bar().sqrt()) as f32).collect(),
+    let held = |x: &Tensor, level: Level| -> Vec<f32> {
+        let scale = if holds_x { 1.0 } else { level.alpha_bar().sqrt() };
+        x.data.iter().map(|x| (f64::from(*x) * scale) as f32).collect()
     };
     let mut furthest = 0.0f32;
     let values = noise.data.len();

@@ -32,11 +32,6 @@ impl Fields<'_> {
         }
     }
 
-    /// The value of a field that takes a word; an inner none is a word that is not known.
-    pub fn word<T: DeserializeOwned>(&self, field: &str) -> Option<Option<T>> {
-        self.map.get(field).filter(|value| !value.is_null()).map(|value| T::deserialize(value).ok())
-    }
-
     /// The value of a field that takes a number, an infinite one too: such stand in the file by their names in Python.
     pub fn number(&self, field: &str) -> Result<Option<f64>> {
         match self.map.get(field).and_then(Value::as_str) {

@@ -13,7 +13,7 @@ pub(super) enum Count {
     /// N timesteps, with both ends where the spacing has both; those of `linspace` are no whole numbers. Euler,
     /// Euler-ancestral, Heun and LMS.
     Ends,
-    /// N + 1 whole timesteps but the last. DPM-Solver, UniPC and DEIS.
+    /// N + 1 whole timesteps but the last. DPM-Solver, `UniPC` and DEIS.
     Inner,
 }
 

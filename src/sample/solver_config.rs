@@ -1,10 +1,12 @@
 //! The fields of `scheduler_config.json` that only some samplers have.
 
+use serde::de::DeserializeOwned;
+
 use super::catalogue::Sampler;
 use super::fields::Fields;
 use super::solvers::dpm::Algorithm;
+use crate::Result;
 use crate::denoise::diffusion::PredictionType;
-use crate::{Error, Result};
 
 /// Those whose sigmas can be spread anew between their ends.
 const SPREADING: &[Sampler] =
@@ -49,9 +51,9 @@ pub enum Form {
     Heun,
     /// DEIS's.
     LogRho,
-    /// UniPC's B(h) = h.
+    /// `UniPC`'s B(h) = h.
     Bh1,
-    /// UniPC's B(h) = e^h - 1.
+    /// `UniPC`'s B(h) = e^h - 1.
     Bh2,
 }
 
@@ -68,6 +70,7 @@ pub enum Interpolation {
 
 /// What a model's `scheduler_config.json` says to solvers.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the file")]
 pub struct SolverConfig {
     /// `solver_order`.
     pub order: usize,
@@ -91,9 +94,9 @@ pub struct SolverConfig {
     pub interpolation: Interpolation,
     /// `lambda_min_clipped`: no timestep has a lower logarithm of signal to noise.
     pub lambda_min_clipped: f64,
-    /// `predict_x0` of UniPC.
+    /// `predict_x0` of `UniPC`.
     pub predict_x0: bool,
-    /// `disable_corrector` of UniPC.
+    /// `disable_corrector` of `UniPC`.
     pub disable_corrector: Vec<usize>,
     /// `skip_prk_steps` of PNDM.
     pub skip_prk_steps: bool,
@@ -131,95 +134,128 @@ impl Default for SolverConfig {
     }
 }
 
+/// The fields, and what of them has been refused so far.
+struct Reading<'a> {
+    fields: &'a Fields<'a>,
+    refused: Vec<Refused>,
+}
+
+impl Reading<'_> {
+    /// `field` as it stands is not supported by `samplers`.
+    fn refuse(&mut self, field: &'static str, supported: &'static str, samplers: &'static [Sampler]) {
+        self.refused.push(Refused { field, value: self.fields.value(field), supported, samplers });
+    }
+
+    /// The value of a field that takes a word, refused where it is none of the `supported` ones.
+    fn word<T: DeserializeOwned>(
+        &mut self,
+        field: &'static str,
+        supported: &'static str,
+        samplers: &'static [Sampler],
+    ) -> Option<T> {
+        let word = self.fields.one_of(field, supported);
+        if word.is_err() {
+            self.refuse(field, supported, samplers);
+        }
+        word.ok().flatten()
+    }
+
+    fn flag(&self, field: &str, default: bool) -> Result<bool> {
+        Ok(self.fields.get(field)?.unwrap_or(default))
+    }
+
+    fn algorithm(&mut self, final_sigma: FinalSigma) -> Algorithm {
+        let supported = "dpmsolver, dpmsolver++, sde-dpmsolver, sde-dpmsolver++, deis";
+        let algorithm: Algorithm = self.word("algorithm_type", supported, INTEGRATORS).unwrap_or_default();
+        if algorithm.is_stochastic() {
+            self.refuse("algorithm_type", "deis, dpmsolver, dpmsolver++", &[Sampler::Deis]);
+        }
+        if !algorithm.is_in_x0() && final_sigma == FinalSigma::Zero {
+            let supported = "dpmsolver++ and sde-dpmsolver++, or any with `final_sigmas_type` sigma_min";
+            self.refuse("algorithm_type", supported, &[Sampler::DpmPlusPlus2m]);
+        }
+        algorithm
+    }
+
+    fn order(&mut self, algorithm: Algorithm, default: usize) -> Result<usize> {
+        let order = self.fields.get("solver_order")?.unwrap_or(default);
+        if order == 0 || order > 3 {
+            self.refuse("solver_order", "1, 2, 3", INTEGRATORS);
+        }
+        if order == 3 && algorithm == Algorithm::StochasticEps {
+            self.refuse("solver_order", "1, 2 with sde-dpmsolver", &[Sampler::DpmPlusPlus2m]);
+        }
+        Ok(order)
+    }
+
+    fn spread(&mut self) -> Result<Spread> {
+        if self.flag("use_beta_sigmas", false)? {
+            self.refuse("use_beta_sigmas", "false; `use_karras_sigmas` and `use_exponential_sigmas`", SPREADING);
+        }
+        let mut spread = Spread::Timesteps;
+        for (field, asked) in [
+            ("use_karras_sigmas", Spread::Karras),
+            ("use_exponential_sigmas", Spread::Exponential),
+            ("use_lu_lambdas", Spread::Lu),
+        ] {
+            if self.flag(field, false)? {
+                if spread != Spread::Timesteps {
+                    self.refuse(field, "false beside another spread of the sigmas", SPREADING);
+                }
+                spread = asked;
+            }
+        }
+        Ok(spread)
+    }
+
+    /// What no sampler here supports at all.
+    fn refuse_others(&mut self, prediction: PredictionType) -> Result<()> {
+        let timestep_type: Option<String> = self.fields.get("timestep_type")?;
+        if timestep_type.is_some_and(|kind| kind != "discrete") && prediction == PredictionType::VPrediction {
+            self.refuse("timestep_type", "discrete", &[Sampler::Euler]);
+        }
+        if self.flag("use_dynamic_shifting", false)? {
+            self.refuse("use_dynamic_shifting", "false: it shifts the sigmas of flow models", INTEGRATORS);
+        }
+        for (field, supported) in [("shift_terminal", "null: flow models alone have it"), ("solver_p", "null")] {
+            if self.fields.is_given(field) {
+                self.refuse(field, supported, &[Sampler::UniPc]);
+            }
+        }
+        Ok(())
+    }
+}
+
 impl SolverConfig {
     /// Reads the fields. What is not supported is an error only for the samplers that would use it: see
     /// [`SolverConfig::refusal`].
     ///
     /// # Errors
-    /// [`Error::BadFile`] for a value of the wrong type.
+    /// [`crate::Error::BadFile`] for a value of the wrong type.
     pub(super) fn read(fields: &Fields, prediction: PredictionType) -> Result<Self> {
         let default = Self::default();
-        let mut refused = Vec::new();
-        let mut refuse = |field: &'static str, supported, samplers| {
-            refused.push(Refused { field, value: fields.value(field), supported, samplers });
-        };
-        let flag = |field: &str, default: bool| Ok::<bool, Error>(fields.get(field)?.unwrap_or(default));
-
-        let algorithm: Option<Option<Algorithm>> = fields.word("algorithm_type");
-        if algorithm == Some(None) {
-            refuse("algorithm_type", "dpmsolver, dpmsolver++, sde-dpmsolver, sde-dpmsolver++", INTEGRATORS);
-        }
-        let algorithm = algorithm.flatten().unwrap_or_default();
-        if algorithm.is_stochastic() {
-            refuse("algorithm_type", "deis, dpmsolver, dpmsolver++", &[Sampler::Deis]);
-        }
-        let form: Option<Option<Form>> = fields.word("solver_type");
-        if form == Some(None) {
-            refuse("solver_type", "midpoint, heun, logrho, bh1, bh2", INTEGRATORS);
-        }
-        let final_sigma: Option<Option<FinalSigma>> = fields.word("final_sigmas_type");
-        if final_sigma == Some(None) {
-            refuse("final_sigmas_type", "zero, sigma_min", ENDING);
-        }
-        let final_sigma = final_sigma.flatten().unwrap_or_default();
-        let in_eps = matches!(algorithm, Algorithm::Eps | Algorithm::StochasticEps);
-        if in_eps && final_sigma == FinalSigma::Zero {
-            let supported = "dpmsolver++ and sde-dpmsolver++, or any with `final_sigmas_type` sigma_min";
-            refuse("algorithm_type", supported, &[Sampler::DpmPlusPlus2m]);
-        }
-        let interpolation: Option<Option<Interpolation>> = fields.word("interpolation_type");
-        if interpolation == Some(None) {
-            refuse("interpolation_type", "linear, log_linear", &[Sampler::Euler]);
-        }
-        let timestep_type: Option<String> = fields.get("timestep_type")?;
-        if timestep_type.is_some_and(|kind| kind != "discrete") && prediction == PredictionType::VPrediction {
-            refuse("timestep_type", "discrete", &[Sampler::Euler]);
-        }
-
-        let order: usize = fields.get("solver_order")?.unwrap_or(default.order);
-        if order == 0 || order > 3 {
-            refuse("solver_order", "1, 2, 3", INTEGRATORS);
-        }
-        if order == 3 && algorithm == Algorithm::StochasticEps {
-            refuse("solver_order", "1, 2 with sde-dpmsolver", &[Sampler::DpmPlusPlus2m]);
-        }
-        if flag("use_beta_sigmas", false)? {
-            refuse("use_beta_sigmas", "false; `use_karras_sigmas` and `use_exponential_sigmas`", SPREADING);
-        }
-        if flag("use_dynamic_shifting", false)? {
-            refuse("use_dynamic_shifting", "false: it shifts the sigmas of flow models", INTEGRATORS);
-        }
-        for (field, supported) in [("shift_terminal", "null: flow models alone have it"), ("solver_p", "null")] {
-            if fields.is_given(field) {
-                refuse(field, supported, &[Sampler::UniPc]);
-            }
-        }
-        let spreads = [("use_karras_sigmas", Spread::Karras), ("use_exponential_sigmas", Spread::Exponential)];
-        let mut spread = default.spread;
-        for (field, asked) in spreads.into_iter().chain([("use_lu_lambdas", Spread::Lu)]) {
-            if flag(field, false)? {
-                if spread != Spread::Timesteps {
-                    refuse(field, "false beside another spread of the sigmas", SPREADING);
-                }
-                spread = asked;
-            }
-        }
+        let mut reading = Reading { fields, refused: Vec::new() };
+        let final_sigma = reading.word("final_sigmas_type", "zero, sigma_min", ENDING).unwrap_or_default();
+        let algorithm = reading.algorithm(final_sigma);
+        reading.refuse_others(prediction)?;
         Ok(Self {
-            order,
+            order: reading.order(algorithm, default.order)?,
             algorithm,
-            form: form.flatten(),
-            lower_order_final: flag("lower_order_final", default.lower_order_final)?,
-            euler_at_final: flag("euler_at_final", default.euler_at_final)?,
+            form: reading.word("solver_type", "midpoint, heun, logrho, bh1, bh2", INTEGRATORS),
+            lower_order_final: reading.flag("lower_order_final", default.lower_order_final)?,
+            euler_at_final: reading.flag("euler_at_final", default.euler_at_final)?,
             final_sigma,
-            spread,
+            spread: reading.spread()?,
             sigma_min: fields.get("sigma_min")?,
             sigma_max: fields.get("sigma_max")?,
-            interpolation: interpolation.flatten().unwrap_or_default(),
+            interpolation: reading
+                .word("interpolation_type", "linear, log_linear", &[Sampler::Euler])
+                .unwrap_or_default(),
             lambda_min_clipped: fields.number("lambda_min_clipped")?.unwrap_or(default.lambda_min_clipped),
-            predict_x0: flag("predict_x0", default.predict_x0)?,
+            predict_x0: reading.flag("predict_x0", default.predict_x0)?,
             disable_corrector: fields.get("disable_corrector")?.unwrap_or_default(),
-            skip_prk_steps: flag("skip_prk_steps", default.skip_prk_steps)?,
-            refused,
+            skip_prk_steps: reading.flag("skip_prk_steps", default.skip_prk_steps)?,
+            refused: reading.refused,
         })
     }
 

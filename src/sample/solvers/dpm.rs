@@ -30,7 +30,8 @@ impl Algorithm {
     }
 
     /// Whether it is x0 that is extrapolated.
-    fn is_in_x0(self) -> bool {
+    #[must_use]
+    pub fn is_in_x0(self) -> bool {
         matches!(self, Self::X0 | Self::StochasticX0)
     }
 }

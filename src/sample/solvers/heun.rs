@@ -6,7 +6,7 @@ use crate::{Result, tensor::Tensor};
 pub(super) struct Walking;
 
 impl Solving for Walking {
-    /// x' = x + (sigma' - sigma)(eps + eps_ahead) / 2 with `eps_ahead` from where Euler's step leads; at sigma' = 0 no
+    /// x' = x + (sigma' - sigma)(eps + eps'') / 2 with eps'' from where Euler's step leads; at sigma' = 0 no
     /// network can be asked, and Euler's step stands.
     fn step(&mut self, place: Place, x: Tensor, calls: &mut Calls) -> Result<Moved> {
         let step = place.step();

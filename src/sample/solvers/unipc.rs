@@ -42,8 +42,9 @@ impl Walking {
     /// The factor of x and those of the newest `order` estimates, from `from` to `to`; `ahead` tells that the estimate at
     /// `to` is known, whose factor then comes last.
     ///
-    /// The estimate along the way is m0 and a polynomial in lambda = -ln(sigma) through the differences to it,
-    /// D_k = (m_k - m0) / r_k with r_k = (lambda_k - lambda_0) / h; its weights rho solve sum_k rho_k r_k^i = b_i.
+    /// The estimate along the way is the newest, m, and a polynomial in lambda = -ln(sigma) through the differences of the
+    /// others to it, (m' - m) / r with r = (lambda' - lambda) / h. Their weights rho are such that the sums of rho r^i are
+    /// [`moments`].
     fn factors(&self, from: f64, to: f64, order: usize, ahead: bool) -> (f64, Vec<f64>) {
         let h = (from / to).ln();
         let (kept, scale, hh) = if self.unipc.predict_x0 { (to / from, 1.0, -h) } else { (1.0, to, h) };
@@ -108,7 +109,8 @@ impl Solving for Walking {
     }
 }
 
-/// b_1 ... b_count: b_i = i! phi_(i+1)(hh) hh^... / B(h), by the recursion of the phi functions from phi_1 = growth / hh.
+/// The first `count` moments, i! phi(hh) hh / B(h) with the phi function of i + 1, by the recursion of those functions from
+/// the first, growth / hh.
 fn moments(hh: f64, growth: f64, b_h: f64, count: usize) -> Vec<f64> {
     let mut phi = growth / hh - 1.0;
     let mut factorial = 1.0;
@@ -122,23 +124,33 @@ fn moments(hh: f64, growth: f64, b_h: f64, count: usize) -> Vec<f64> {
         .collect()
 }
 
-/// The rho with `sum_k rho_k ratios_k^i = moments_i` for i from 0: Gauss's elimination with pivots.
+/// The weights rho of the nodes `ratios` for which the sums of rho r^i are `moments`, i from 0: those of the Lagrange
+/// polynomial of each node, whose coefficients meet the moments.
 fn solve(ratios: &[f64], moments: &[f64]) -> Vec<f64> {
-    let count = ratios.len();
-    let mut rows: Vec<Vec<f64>> = (0..count)
-        .map(|power| ratios.iter().map(|ratio| ratio.powi(power as i32)).chain([moments[power]]).collect())
-        .collect();
-    for column in 0..count {
-        let pivot = (column..count).max_by(|a, b| rows[*a][column].abs().total_cmp(&rows[*b][column].abs()));
-        rows.swap(column, pivot.unwrap_or(column));
-        for row in 0..count {
-            if row != column {
-                let factor = rows[row][column] / rows[column][column];
-                for at in column..=count {
-                    rows[row][at] -= factor * rows[column][at];
-                }
-            }
+    let weight = |own: usize| -> f64 {
+        let mut coefficients = vec![1.0];
+        for (_, other) in ratios.iter().enumerate().filter(|(index, _)| *index != own) {
+            // Times (r - other) / (own - other).
+            let raised = [0.0].into_iter().chain(coefficients.iter().copied());
+            let lowered = coefficients.iter().map(|coefficient| -other * coefficient).chain([0.0]);
+            coefficients = raised.zip(lowered).map(|(r, c)| (r + c) / (ratios[own] - other)).collect();
+        }
+        coefficients.iter().zip(moments).map(|(coefficient, moment)| coefficient * moment).sum()
+    };
+    (0..ratios.len()).map(weight).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::solve;
+
+    #[test]
+    fn weights_have_their_moments() {
+        let (ratios, moments) = ([-2.0, -0.7, 1.0], [0.3, -1.1, 0.25]);
+        let weights = solve(&ratios, &moments);
+        for (power, moment) in moments.iter().enumerate() {
+            let sum: f64 = weights.iter().zip(ratios).map(|(w, r): (&f64, f64)| w * r.powi(power as i32)).sum();
+            assert!((sum - moment).abs() < 1e-12, "{power}: {sum}");
         }
     }
-    (0..count).map(|row| rows[row][count] / rows[row][row]).collect()
 }
