@@ -103,7 +103,7 @@ impl Sampler {
                 "2",
                 25,
                 Some("HeunDiscreteScheduler"),
-                "Karras et al. 2022, algorithm 1; the last step 1",
+                "Karras et al. 2022, algorithm 1; one call in the last step",
             ),
             Self::DpmPlusPlus2m => {
                 entry("dpm++2m", "2", "1", 20, Some("DPMSolverMultistepScheduler"), "DPM-Solver++: Lu et al. 2022")
@@ -130,7 +130,7 @@ impl Sampler {
                 "1",
                 50,
                 Some("PNDMScheduler"),
-                "Liu et al. 2022 (PLMS); the first 3 steps 4 calls, or the first 2",
+                "Liu et al. 2022 (PLMS); 4 calls in each of the first 3 steps, or 2 in the first",
             ),
             Self::Lms => entry(
                 "lms",
