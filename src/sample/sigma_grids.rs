@@ -90,7 +90,10 @@ impl SigmaGrid {
         let (first, last) = match (self.count, timesteps) {
             (Count::Ends, [first, .., last]) => (interpolated(table, *first), interpolated(table, *last)),
             (Count::Ends, [only]) => (interpolated(table, *only), interpolated(table, *only)),
-            _ => (table.sigma_max(), table.sigma_min()),
+            (Count::Inner, _) | (_, []) => match single(table)[..] {
+                [first, .., last] => (f64::from(last), f64::from(first)),
+                _ => (table.sigma_max(), table.sigma_min()),
+            },
         };
         let high = grids::positive(self.sigma_max.unwrap_or(first))?;
         let low = self.sigma_min.unwrap_or(last);
@@ -99,11 +102,11 @@ impl SigmaGrid {
             Spread::Karras => grids::rho_spaced(high, low, steps),
             _ => grids::log_spaced(high, low, steps),
         };
+        let logs: Vec<f32> = single(table).iter().map(|sigma| sigma.ln()).collect();
         let timestep = |sigma: f64| match self.rounding {
             Rounding::None => None,
-            Rounding::Nearest => Some(table.timestep(sigma).round_ties_even()),
-            // A sigma of the table may come back from its logarithm a hair below itself.
-            Rounding::Down => Some((table.timestep(sigma) + 1e-6).floor()),
+            Rounding::Nearest => Some(timestep_of(&logs, sigma).round_ties_even()),
+            Rounding::Down => Some(timestep_of(&logs, sigma).floor()),
         };
         Ok(sigmas.into_iter().map(|sigma| Level { sigma, timestep: timestep(sigma) }).collect())
     }
@@ -160,4 +163,22 @@ fn interpolated(table: &NoiseTable, timestep: f64) -> f64 {
     let low = (timestep.max(0.0) as usize).min(sigmas.len() - 1);
     let high = (low + 1).min(sigmas.len() - 1);
     sigmas[low] + (sigmas[high] - sigmas[low]) * timestep.fract()
+}
+
+/// sigma of every timestep in float32, as diffusers computes it. Where it rounds timesteps down, the last bit decides
+/// whether the most noise is that of the last timestep or of the one before.
+fn single(table: &NoiseTable) -> Vec<f32> {
+    let sigma = |alpha_bar: &f64| ((1.0 - *alpha_bar as f32) / *alpha_bar as f32).sqrt();
+    table.alpha_bars().iter().map(sigma).collect()
+}
+
+/// The timestep of `sigma` between those of `logs`, the logarithms of all sigmas: diffusers' `_sigma_to_t`, with its mixture
+/// of precisions.
+fn timestep_of(logs: &[f32], sigma: f64) -> f64 {
+    let log = sigma.ln();
+    let low =
+        logs.partition_point(|level| f64::from(*level) <= log).saturating_sub(1).min(logs.len().saturating_sub(2));
+    let [below, above, ..] = logs[low..] else { return 0.0 };
+    let part = ((f64::from(below) - log) / f64::from(below - above)).clamp(0.0, 1.0);
+    (1.0 - part) * low as f64 + part * (low + 1) as f64
 }

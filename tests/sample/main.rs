@@ -7,6 +7,7 @@ mod diffusers;
 mod goldens;
 mod schedules;
 mod sums;
+mod tables;
 mod trouble;
 
 use downhill::Result;
