@@ -134,7 +134,6 @@ SETTINGS = {
     "dpmpp-exponential": (DPM, dict(use_exponential_sigmas=True, prediction_type="sample"), 6),
     "dpmpp-clipped-cosine": (
         DPM, dict(beta_schedule="squaredcos_cap_v2", lambda_min_clipped=-5.1, use_karras_sigmas=False), 6),
-    "dpmpp-karras-cosine": (DPM, dict(beta_schedule="squaredcos_cap_v2", use_karras_sigmas=True), 6),
     "dpmpp-2m-sde": (DPM, dict(algorithm_type="sde-dpmsolver++"), 6),
     "dpmpp-2m-sde-heun": (DPM, dict(algorithm_type="sde-dpmsolver++", solver_type="heun"), 6),
     "dpmpp-3m-sde": (DPM, dict(algorithm_type="sde-dpmsolver++", solver_order=3, use_karras_sigmas=True), 7),
