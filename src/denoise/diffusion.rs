@@ -102,14 +102,15 @@ impl BetaConfig {
     }
 }
 
-/// `steps` values from `start` to `end`, from both ends to the middle in float32 as torch.linspace does.
+/// `steps` values from `start` to `end`, from both ends to the middle in float32 as torch.linspace does, product and sum
+/// rounded once.
 fn linspace(start: f32, end: f32, steps: usize) -> Vec<f32> {
     let step = (end - start) / (steps.max(2) - 1) as f32;
     let value = |index: usize| {
         if index < steps / 2 || steps == 1 {
-            start + step * index as f32
+            step.mul_add(index as f32, start)
         } else {
-            end - step * (steps - 1 - index) as f32
+            (-step).mul_add((steps - 1 - index) as f32, end)
         }
     };
     (0..steps).map(value).collect()

@@ -25,4 +25,13 @@ pub trait Denoiser {
     /// # Errors
     /// Whatever the device below reports. A non-finite answer is not an error here: the sampler checks each step.
     fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor>;
+
+    /// As [`Denoiser::eps`] for images of one `sigma`; a network is called at the timestep where one is given: some of
+    /// diffusers' grids round the timesteps and not the sigmas.
+    ///
+    /// # Errors
+    /// As [`Denoiser::eps`].
+    fn eps_at(&mut self, x: &Tensor, sigma: f64, _timestep: Option<f64>) -> Result<Tensor> {
+        self.eps(x, &vec![sigma; x.shape[0]])
+    }
 }

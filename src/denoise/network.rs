@@ -143,13 +143,14 @@ impl<'e> Network<'e> {
         })
     }
 
-    /// As [`Network::trace_nonfinite`], for what [`Denoiser::eps`] is called with.
+    /// As [`Network::trace_nonfinite`], for what [`Denoiser::eps_at`] is called with.
     ///
     /// # Errors
     /// [`Error::NonFinite`] naming the operation; [`Error::Device`].
-    pub fn trace_nonfinite_eps(&self, x: &Tensor, sigma: &[f64]) -> Result<()> {
-        let (z, timesteps) = self.network_scale(x, sigma);
-        self.trace_nonfinite(&z, &timesteps, None)
+    pub fn trace_nonfinite_eps(&self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<()> {
+        let timestep = timestep.unwrap_or_else(|| self.table.timestep(sigma));
+        let z = network_scale(x, &vec![sigma; x.shape[0]]);
+        self.trace_nonfinite(&z, &vec![timestep; x.shape[0]], None)
     }
 
     /// What each step of one call takes, on zeros at timestep 0.
@@ -164,18 +165,35 @@ impl<'e> Network<'e> {
         self.program.profile(&inputs)
     }
 
-    /// x at each sigma in the network's scale, and its timesteps.
-    fn network_scale(&self, x: &Tensor, sigma: &[f64]) -> (Tensor, Vec<f64>) {
-        let mut z = x.clone();
-        let stride = z.stride();
-        for (values, sigma) in z.data.chunks_mut(stride).zip(sigma) {
-            let scale = alpha_bar_of(*sigma).sqrt();
-            for value in values {
-                *value = (f64::from(*value) * scale) as f32;
-            }
+    /// eps in `x` of these sigmas, from a call at these timesteps.
+    fn eps_from(&self, x: &Tensor, sigma: &[f64], timesteps: &[f64]) -> Result<Tensor> {
+        if self.out_channels != self.image[0] {
+            let what = format!("a network of {} channels in and {} out", self.image[0], self.out_channels);
+            return Err(Error::usage(what, "only networks that answer as many channels as they read can be sampled"));
         }
-        (z, sigma.iter().map(|sigma| self.table.timestep(*sigma)).collect())
+        let z = network_scale(x, sigma);
+        let mut answer = self.call(&z, timesteps, None)?;
+        let stride = z.stride();
+        for (at, sigma) in sigma.iter().enumerate() {
+            let alpha_bar = alpha_bar_of(*sigma);
+            let images = answer.data[at * stride..][..stride].iter_mut().zip(z.item(at));
+            images.for_each(|(out, z)| *out = self.prediction.eps(f64::from(*out), f64::from(*z), alpha_bar) as f32);
+        }
+        Ok(answer)
     }
+}
+
+/// x at each sigma in the scale of the networks, z = sqrt(alpha bar) x.
+fn network_scale(x: &Tensor, sigma: &[f64]) -> Tensor {
+    let mut z = x.clone();
+    let stride = z.stride();
+    for (values, sigma) in z.data.chunks_mut(stride).zip(sigma) {
+        let scale = alpha_bar_of(*sigma).sqrt();
+        for value in values {
+            *value = (f64::from(*value) * scale) as f32;
+        }
+    }
+    z
 }
 
 impl Denoiser for Network<'_> {
@@ -184,18 +202,12 @@ impl Denoiser for Network<'_> {
     }
 
     fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
-        if self.out_channels != self.image[0] {
-            let what = format!("a network of {} channels in and {} out", self.image[0], self.out_channels);
-            return Err(Error::usage(what, "only networks that answer as many channels as they read can be sampled"));
-        }
-        let (z, timesteps) = self.network_scale(x, sigma);
-        let mut answer = self.call(&z, &timesteps, None)?;
-        let stride = z.stride();
-        for (at, sigma) in sigma.iter().enumerate() {
-            let alpha_bar = alpha_bar_of(*sigma);
-            let images = answer.data[at * stride..][..stride].iter_mut().zip(z.item(at));
-            images.for_each(|(out, z)| *out = self.prediction.eps(f64::from(*out), f64::from(*z), alpha_bar) as f32);
-        }
-        Ok(answer)
+        let timesteps: Vec<f64> = sigma.iter().map(|sigma| self.table.timestep(*sigma)).collect();
+        self.eps_from(x, sigma, &timesteps)
+    }
+
+    fn eps_at(&mut self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<Tensor> {
+        let timestep = timestep.unwrap_or_else(|| self.table.timestep(sigma));
+        self.eps_from(x, &vec![sigma; x.shape[0]], &vec![timestep; x.shape[0]])
     }
 }

@@ -55,6 +55,18 @@ pub(super) fn karras(
     Ok(rho_spaced(high, low, steps).into_iter().chain([0.0]).collect())
 }
 
+/// N log-spaced values over the model's range, then 0.
+pub(super) fn exponential(
+    table: &NoiseTable,
+    steps: usize,
+    sigma_max: Option<f64>,
+    sigma_min: Option<f64>,
+) -> Result<Vec<f64>> {
+    let high = positive(sigma_max.unwrap_or(table.sigma_max()))?;
+    let low = below(sigma_min.unwrap_or(table.sigma_min()), high)?;
+    Ok(log_spaced(high, low, steps).into_iter().chain([0.0]).collect())
+}
+
 /// N + 1 log-spaced values, by default from the paper's sigma to the model's least.
 pub(super) fn log_linear(
     table: &NoiseTable,
@@ -72,15 +84,20 @@ pub(super) fn leading(table: &NoiseTable, steps: usize, offset: usize) -> Result
     let stride = table.timesteps() / steps;
     let first = (steps - 1) * stride;
     if first.checked_add(offset).is_none_or(|first| first >= table.timesteps()) {
-        return Err(Error::usage(
-            format!(
-                "{steps} steps with a `steps_offset` of {offset} begin beyond the last of {} timesteps",
-                table.timesteps()
-            ),
-            "take fewer `--steps`, or another `--schedule`",
-        ));
+        return Err(beyond(steps, offset, table));
     }
     Ok((0..steps).rev().map(|index| index * stride + offset).collect())
+}
+
+/// Timesteps that an offset pushes beyond the last.
+pub(super) fn beyond(steps: usize, offset: usize, table: &NoiseTable) -> Error {
+    Error::usage(
+        format!(
+            "{steps} steps with a `steps_offset` of {offset} begin beyond the last of {} timesteps",
+            table.timesteps()
+        ),
+        "take fewer `--steps`, or another `--schedule`",
+    )
 }
 
 /// T, T - T/N, ... rounded, less one. The difference of the first two floating-point values is the stride, as
@@ -107,12 +124,12 @@ fn even_timesteps(first: usize, steps: usize) -> Vec<usize> {
 }
 
 /// `count` values from `high` to `low`, even in log sigma.
-fn log_spaced(high: f64, low: f64, count: usize) -> Vec<f64> {
+pub(super) fn log_spaced(high: f64, low: f64, count: usize) -> Vec<f64> {
     spaced(high.ln(), low.ln(), count).map(f64::exp).collect()
 }
 
 /// `count` values from `high` to `low`, even in the `RHO`th root of sigma.
-fn rho_spaced(high: f64, low: f64, count: usize) -> Vec<f64> {
+pub(super) fn rho_spaced(high: f64, low: f64, count: usize) -> Vec<f64> {
     spaced(high.powf(RHO.recip()), low.powf(RHO.recip()), count).map(|root| root.powf(RHO)).collect()
 }
 
@@ -132,14 +149,14 @@ fn known(table: &NoiseTable, sigma_max: Option<f64>, default: f64) -> Result<f64
     Err(Error::usage(format!("`--sigma-max` of {sigma} is outside the model's range of noise"), range))
 }
 
-fn positive(sigma: f64) -> Result<f64> {
+pub(super) fn positive(sigma: f64) -> Result<f64> {
     if sigma.is_finite() && sigma > 0.0 {
         return Ok(sigma);
     }
     Err(Error::usage(format!("`--sigma-max` of {sigma} is not a noise level"), "sigma is a number above 0"))
 }
 
-fn below(sigma_min: f64, sigma_max: f64) -> Result<f64> {
+pub(super) fn below(sigma_min: f64, sigma_max: f64) -> Result<f64> {
     if sigma_min > 0.0 && sigma_min < sigma_max {
         return Ok(sigma_min);
     }

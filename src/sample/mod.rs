@@ -1,10 +1,17 @@
 //! Sampling: schedules of noise levels, and the loop that iterates a denoiser down them.
 //!
 //! [`settings::Settings`] is what was asked for; with a model's [`scheduler_config::SchedulerConfig`] it resolves to a
-//! [`schedule::Schedule`] and a [`samplers::Method`], which [`samplers::sample`] runs.
+//! [`schedule::Schedule`] and a [`samplers::Method`], which [`samplers::sample`] runs. [`solvers`] has a file for each
+//! family of steps, [`catalogue`] the names, [`admissible`] what can be said of a schedule before any of it runs.
 
+pub mod admissible;
+pub mod catalogue;
+mod fields;
 mod grids;
 pub mod samplers;
 pub mod schedule;
 pub mod scheduler_config;
 pub mod settings;
+mod sigma_grids;
+pub mod solver_config;
+pub mod solvers;

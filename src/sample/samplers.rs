@@ -1,61 +1,26 @@
-//! The sampler: one loop for DDPM, DDIM and gradient estimation.
+//! The sampler: one loop that walks a state down a schedule, whatever the solver of its steps.
 
 use super::schedule::{Level, Schedule, Step};
+use super::solvers::Solver;
 use crate::denoise::Denoiser;
 use crate::{Error, Result, tensor::Tensor};
-
-/// How noise enters a step from `sigma` to `sigma'`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Noise {
-    /// `sigma' = sigma^mu sigma_down^(1 - mu)`, 0 <= mu < 1: the gradient-estimation paper's family; none at mu = 0.
-    Mu(f64),
-    /// DDIM's eta, 0 to 1: eta times the variance of the posterior; none at eta = 0.
-    Eta(f64),
-    /// DDPM with diffusers' `fixed_large`: the mean of mu = 1/2, and noise of variance beta.
-    FixedLarge,
-}
 
 /// How the prediction of x0 is clipped to plus and minus `range`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clip {
     /// The largest magnitude of a value of x0.
     pub range: f64,
-    /// eps is derived anew from the clipped x0, before the average; else only x0 is clipped.
+    /// eps is derived anew from the clipped x0, before anything is made of it; else only x0 is clipped.
     pub rederive_eps: bool,
 }
 
-/// A sampler of the family: a row of the table at [`sample`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// How a schedule is walked down.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Method {
-    /// The weight of this step's eps; the last step's has 1 - gamma.
-    pub gamma: f64,
-    /// How noise enters.
-    pub noise: Noise,
+    /// What becomes of the state in a step.
+    pub solver: Solver,
     /// Clipping of x0, if any.
     pub clip: Option<Clip>,
-}
-
-impl Method {
-    /// (`sigma_down`, spread of the noise) of `step`, in the variance-exploding scale: the level that the estimate goes
-    /// down to, and the noise that brings it up again.
-    fn split(&self, step: &Step) -> (f64, f64) {
-        let (sigma, next) = (step.from.sigma, step.to.sigma);
-        let down = match self.noise {
-            Noise::Mu(mu) => next * (next / sigma).powf(mu / (1.0 - mu)),
-            Noise::Eta(eta) => next * (1.0 - eta * eta * (1.0 - (next / sigma).powi(2))).max(0.0).sqrt(),
-            Noise::FixedLarge => next * next / sigma,
-        };
-        let spread = match self.noise {
-            // beta / alpha bar' = (1 - alpha bar / alpha bar') / alpha bar'; the step from timestep 0 adds none.
-            Noise::FixedLarge if step.from.timestep.map_or(next > 0.0, |t| t > 0.0) => {
-                let kept = step.from.alpha_bar() / step.to.alpha_bar();
-                ((1.0 - kept) / step.to.alpha_bar()).sqrt()
-            }
-            Noise::FixedLarge => 0.0,
-            _ => (next * next - down * down).max(0.0).sqrt(),
-        };
-        (down, spread)
-    }
 }
 
 /// What a step did, for whoever watches.
@@ -75,23 +40,8 @@ pub struct Progress<'a> {
 
 /// Walks `x`, (n, c, h, w) in the variance-exploding scale at the schedule's first level, down to its last.
 ///
-/// With eps the denoiser's answer at sigma and w standard normal, a step from sigma to sigma' is
-///
-/// ```text
-/// eps_bar = gamma eps + (1 - gamma) eps_previous            (the first step: eps)
-/// x0      = x - sigma eps_bar
-/// x'      = x0 + sigma_down eps_bar + sqrt(sigma'^2 - sigma_down^2) w
-/// where     sigma' = sigma^mu sigma_down^(1 - mu)
-///
-///                      | gamma |  mu | sigma_down            | clipped x0 gives a new eps
-/// DDPM                 |   1   | 1/2 | sigma'^2 / sigma      | yes
-/// DDIM (eta = 0)       |   1   |  0  | sigma'                | no
-/// gradient estimation  |   2   |  0  | sigma'                | yes, before the average
-/// ```
-///
-/// (Permenter and Yuan, ICML 2024, algorithm 2 and the code beside it; DDIM with eta = 1 is DDPM.) `eps_previous` is the
-/// answer of the step before, not its average. `noise(index)` answers w for a step and is called only where noise is
-/// added; `watch` sees every step. Values are float32, each element's arithmetic is float64.
+/// Each step is the solver's: see [`Solver`]. `noise(index)` answers standard normals w for a step and is called only
+/// where noise is added; `watch` sees every step. Values are float32, each element's arithmetic is float64.
 ///
 /// # Errors
 /// [`Error::Usage`] when `x` does not have the denoiser's image shape, [`Error::NonFinite`] naming the step, and whatever
@@ -104,43 +54,148 @@ pub fn sample(
     noise: &mut dyn FnMut(usize) -> Result<Tensor>,
     watch: &mut dyn FnMut(&Progress) -> Result<()>,
 ) -> Result<Tensor> {
-    check_shape(&x, denoiser.image_shape())?;
-    let mut previous: Option<Tensor> = None;
-    for (index, step) in schedule.steps().iter().enumerate() {
-        let sigma = step.from.sigma;
-        let rejoin = schedule.rejoin(index);
-        x.data.iter_mut().for_each(|value| *value = (f64::from(*value) * rejoin) as f32);
-
-        let answer = denoiser.eps(&x, &vec![sigma; x.shape[0]])?;
-        check_finite(&answer, "the denoiser's answer", index, schedule, step.from)?;
-        let (sigma_down, spread) = method.split(step);
-        let w = if spread > 0.0 { Some(noise(index)?) } else { None };
-
-        let mut x0 = Tensor::zeros(x.shape.clone());
-        let mut kept = answer.clone();
-        for i in 0..x.data.len() {
-            let (here, mut eps) = (f64::from(x.data[i]), f64::from(answer.data[i]));
-            let clipped = method.clip.map(|clip| (here - sigma * eps).clamp(-clip.range, clip.range));
-            if let (Some(clipped), Some(Clip { rederive_eps: true, .. })) = (clipped, method.clip) {
-                eps = (here - clipped) / sigma;
-            }
-            let eps_bar = previous
-                .as_ref()
-                .map_or(eps, |last| method.gamma * eps + (1.0 - method.gamma) * f64::from(last.data[i]));
-            let estimate = match (clipped, method.clip) {
-                (Some(clipped), Some(Clip { rederive_eps: false, .. })) => clipped,
-                _ => here - sigma * eps_bar,
-            };
-            let added = w.as_ref().map_or(0.0, |w| spread * f64::from(w.data[i]));
-            kept.data[i] = eps as f32;
-            x0.data[i] = estimate as f32;
-            x.data[i] = (estimate + sigma_down * eps_bar + added) as f32;
-        }
-        check_finite(&x, "the state", index, schedule, step.to)?;
-        previous = Some(kept);
-        watch(&Progress { index, step: *step, eps: &answer, x0: &x0, x: &x })?;
+    let mut walk = Walk::new(schedule, method);
+    for index in 0..schedule.steps().len() {
+        scale(&mut x, schedule.rejoin(index));
+        let moved = walk.step(index, x, denoiser, noise)?;
+        watch(&Progress { index, step: schedule.steps()[index], eps: &moved.eps, x0: &moved.x0, x: &moved.x })?;
+        x = moved.x;
     }
     Ok(x)
+}
+
+/// A walk down a schedule, one step at a time: [`sample`] without its loop.
+pub struct Walk<'a> {
+    schedule: &'a Schedule,
+    clip: Option<Clip>,
+    solving: Box<dyn Solving>,
+}
+
+impl<'a> Walk<'a> {
+    /// At the first step.
+    #[must_use]
+    pub fn new(schedule: &'a Schedule, method: &Method) -> Self {
+        Self { schedule, clip: method.clip, solving: method.solver.begin() }
+    }
+
+    /// Step `index`, the one after the last one taken, from the state `x` at its `from`.
+    ///
+    /// # Errors
+    /// As [`sample`].
+    pub fn step(
+        &mut self,
+        index: usize,
+        x: Tensor,
+        denoiser: &mut dyn Denoiser,
+        noise: &mut dyn FnMut(usize) -> Result<Tensor>,
+    ) -> Result<Moved> {
+        check_shape(&x, denoiser.image_shape())?;
+        let place = Place { steps: self.schedule.steps(), index };
+        let moved = self.solving.step(place, x, &mut Calls { denoiser, noise, place, clip: self.clip })?;
+        check_finite(&moved.x, "the state", place, place.step().to)?;
+        Ok(moved)
+    }
+}
+
+/// Where a step stands in its schedule.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// All steps.
+    pub steps: &'a [Step],
+    /// The present one, from 0.
+    pub index: usize,
+}
+
+impl Place<'_> {
+    /// The present step.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        self.steps[self.index]
+    }
+
+    /// Steps from here to the end, this one included: 1 at the last.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.steps.len() - self.index
+    }
+}
+
+/// What came of a step; all (n, c, h, w).
+#[derive(Clone, Debug)]
+pub struct Moved {
+    /// The denoiser's own answer at the step's `from`.
+    pub eps: Tensor,
+    /// The prediction of x0 there.
+    pub x0: Tensor,
+    /// The state at the step's `to`.
+    pub x: Tensor,
+}
+
+/// The state that a solver keeps between steps, and what it does in one.
+pub(super) trait Solving {
+    /// Takes `x` from the present step's `from` to its `to`.
+    fn step(&mut self, place: Place, x: Tensor, calls: &mut Calls) -> Result<Moved>;
+}
+
+/// The denoiser and the noise, as a step may ask for them.
+pub(super) struct Calls<'a> {
+    denoiser: &'a mut dyn Denoiser,
+    noise: &'a mut dyn FnMut(usize) -> Result<Tensor>,
+    place: Place<'a>,
+    /// How x0 is clipped.
+    pub clip: Option<Clip>,
+}
+
+/// What the denoiser says of a state, clipped where that is asked for: x = x0 + sigma eps, all (n, c, h, w).
+pub(super) struct Estimate {
+    /// The denoiser's own answer.
+    pub answer: Tensor,
+    /// The noise.
+    pub eps: Tensor,
+    /// The clean image.
+    pub x0: Tensor,
+}
+
+impl Calls<'_> {
+    /// The denoiser's own answer for `x` at `level`.
+    pub fn answer(&mut self, x: &Tensor, level: Level) -> Result<Tensor> {
+        let answer = self.denoiser.eps_at(x, level.sigma, level.timestep)?;
+        check_finite(&answer, "the denoiser's answer", self.place, level)?;
+        Ok(answer)
+    }
+
+    /// What `x` at `level` is made of; eps follows a clipped x0.
+    pub fn estimate(&mut self, x: &Tensor, level: Level) -> Result<Estimate> {
+        let answer = self.answer(x, level)?;
+        let mut x0 = combine(&[(1.0, x), (-level.sigma, &answer)]);
+        let eps = match self.clip {
+            None => answer.clone(),
+            Some(Clip { range, .. }) => {
+                x0.data.iter_mut().for_each(|value| *value = value.clamp(-range as f32, range as f32));
+                combine(&[(1.0 / level.sigma, x), (-1.0 / level.sigma, &x0)])
+            }
+        };
+        Ok(Estimate { answer, eps, x0 })
+    }
+
+    /// Standard normals of the present step.
+    pub fn noise(&mut self) -> Result<Tensor> {
+        (self.noise)(self.place.index)
+    }
+}
+
+/// The sum of `terms`, each a factor and a tensor of one shape; at least one.
+pub(super) fn combine(terms: &[(f64, &Tensor)]) -> Tensor {
+    let at = |index: usize| terms.iter().map(|(factor, tensor)| factor * f64::from(tensor.data[index])).sum::<f64>();
+    let data = (0..terms[0].1.data.len()).map(|index| at(index) as f32).collect();
+    Tensor::new(terms[0].1.shape.clone(), data)
+}
+
+/// Multiplies all of `x`.
+pub(super) fn scale(x: &mut Tensor, factor: f64) {
+    if factor != 1.0 {
+        x.data.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
+    }
 }
 
 fn check_shape(x: &Tensor, image: [usize; 3]) -> Result<()> {
@@ -151,12 +206,12 @@ fn check_shape(x: &Tensor, image: [usize; 3]) -> Result<()> {
     Err(Error::usage(what, "the start state is (images, channels, height, width)"))
 }
 
-fn check_finite(tensor: &Tensor, what: &str, index: usize, schedule: &Schedule, level: Level) -> Result<()> {
+fn check_finite(tensor: &Tensor, what: &str, place: Place, level: Level) -> Result<()> {
     if tensor.is_finite() {
         return Ok(());
     }
     Err(Error::NonFinite {
-        place: format!("{what} in step {} of {} ({level})", index + 1, schedule.steps().len()),
+        place: format!("{what} in step {} of {} ({level})", place.index + 1, place.steps.len()),
         hint: "look for NaN in the weights and the start state; a smaller `--gamma` diverges less".to_owned(),
     })
 }

@@ -22,7 +22,7 @@ impl Level {
         Self { sigma, timestep: None }
     }
 
-    fn at_timestep(table: &NoiseTable, timestep: f64) -> Self {
+    pub(super) fn at_timestep(table: &NoiseTable, timestep: f64) -> Self {
         Self { sigma: table.sigma(timestep), timestep: Some(timestep) }
     }
 
@@ -86,6 +86,29 @@ pub enum Kind {
     /// Log-spaced sigmas, not snapped.
     #[value(name = "loglinear")]
     LogLinear,
+    /// diffusers' `use_exponential_sigmas`: log-spaced sigmas on the model's range, not snapped, then sigma 0.
+    Exponential,
+}
+
+impl Kind {
+    /// The spacing of diffusers that it is, if it is one.
+    #[must_use]
+    pub fn spacing(self) -> Option<Spacing> {
+        match self {
+            Self::Leading => Some(Spacing::Leading),
+            Self::Trailing => Some(Spacing::Trailing),
+            Self::Linspace => Some(Spacing::Linspace),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self.spacing() {
+            Some(Spacing::Leading) => "leading",
+            Some(Spacing::Trailing) => "trailing",
+            _ => "linspace",
+        }
+    }
 }
 
 impl From<Spacing> for Kind {
@@ -127,11 +150,40 @@ pub struct Shape {
     pub successor: Successor,
 }
 
+impl Shape {
+    /// Whether a schedule of `kind` can be made of it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for no steps, more steps than timesteps, and a range that `kind` has no use for.
+    pub(super) fn check(&self, kind: Kind, table: &NoiseTable) -> Result<()> {
+        if self.steps == 0 || self.steps > table.timesteps() {
+            let what = format!("a schedule of {} steps on a model of {} timesteps", self.steps, table.timesteps());
+            return Err(Error::usage(what, format!("`--steps` takes 1 to {}", table.timesteps())));
+        }
+        if kind.spacing().is_some() {
+            refuse(self.sigma_max, "sigma-max", kind.name())?;
+            refuse(self.sigma_min, "sigma-min", kind.name())?;
+        }
+        Ok(())
+    }
+}
+
+/// How much noise a state starts with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartNoise {
+    /// As much as makes z = sqrt(alpha bar) x the noise itself: x has the spread sqrt(1 + sigma^2) of an image of unit
+    /// variance under noise.
+    UnitZ,
+    /// sigma of it: diffusers' schedulers that step in sigma, but for the `leading` spacing.
+    Sigma,
+}
+
 /// A way down through noise levels: at least one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     steps: Vec<Step>,
     scale: Scale,
+    start: StartNoise,
 }
 
 impl Schedule {
@@ -142,10 +194,7 @@ impl Schedule {
     /// [`Error::Usage`] for no steps, more steps than timesteps, or a sigma outside the model's range.
     pub fn new(kind: Kind, shape: &Shape, table: &NoiseTable) -> Result<Self> {
         let &Shape { steps, sigma_max, sigma_min, .. } = shape;
-        if steps == 0 || steps > table.timesteps() {
-            let what = format!("a schedule of {steps} steps on a model of {} timesteps", table.timesteps());
-            return Err(Error::usage(what, format!("`--steps` takes 1 to {}", table.timesteps())));
-        }
+        shape.check(kind, table)?;
         match kind {
             Kind::Paper => Self::snapped(grids::paper(table, steps, sigma_max, sigma_min)?, table),
             Kind::Ddim => {
@@ -155,9 +204,10 @@ impl Schedule {
             Kind::Edm => Self::snapped(grids::edm(table, steps, sigma_max, sigma_min)?, table),
             Kind::Karras => Self::from_sigmas(&grids::karras(table, steps, sigma_max, sigma_min)?),
             Kind::LogLinear => Self::from_sigmas(&grids::log_linear(table, steps, sigma_max, sigma_min)?),
-            Kind::Leading => Self::spaced(grids::leading(table, steps, shape.steps_offset)?, "leading", shape, table),
-            Kind::Trailing => Self::spaced(grids::trailing(table, steps), "trailing", shape, table),
-            Kind::Linspace => Self::spaced(grids::linspace(table, steps), "linspace", shape, table),
+            Kind::Exponential => Self::from_sigmas(&grids::exponential(table, steps, sigma_max, sigma_min)?),
+            Kind::Leading => Ok(Self::spaced(grids::leading(table, steps, shape.steps_offset)?, shape, table)),
+            Kind::Trailing => Ok(Self::spaced(grids::trailing(table, steps), shape, table)),
+            Kind::Linspace => Ok(Self::spaced(grids::linspace(table, steps), shape, table)),
         }
     }
 
@@ -218,9 +268,7 @@ impl Schedule {
     }
 
     /// diffusers' spacings: the network is called at each of `timesteps`.
-    fn spaced(timesteps: Vec<usize>, name: &str, shape: &Shape, table: &NoiseTable) -> Result<Self> {
-        refuse(shape.sigma_max, "sigma-max", name)?;
-        refuse(shape.sigma_min, "sigma-min", name)?;
+    fn spaced(timesteps: Vec<usize>, shape: &Shape, table: &NoiseTable) -> Self {
         let stride = table.timesteps() / shape.steps;
         let next = |index: usize| match (shape.successor, timesteps.get(index + 1)) {
             (Successor::Stride, _) => timesteps[index].checked_sub(stride),
@@ -235,13 +283,13 @@ impl Schedule {
             to: next(index).map_or(end, |t| Level::at_timestep(table, t as f64)),
         };
         let steps = timesteps.iter().enumerate().map(step).collect();
-        Ok(Self { steps, scale: Scale::VariancePreserving })
+        Self { steps, scale: Scale::VariancePreserving, start: StartNoise::UnitZ }
     }
 
     /// Steps from each level to the next.
-    fn joined(levels: Vec<Level>, scale: Scale) -> Self {
+    pub(super) fn joined(levels: Vec<Level>, scale: Scale) -> Self {
         let steps = levels.windows(2).map(|pair| Step { from: pair[0], to: pair[1] }).collect();
-        Self { steps, scale }
+        Self { steps, scale, start: StartNoise::UnitZ }
     }
 
     /// The steps, from most noise to least.
@@ -274,11 +322,20 @@ impl Schedule {
         self.steps.iter().map(|step| step.from).chain([self.end()]).collect()
     }
 
-    /// The start state x from standard normal `noise`: noise / sqrt(alpha bar), so that the model's z is the noise
-    /// itself and x has the spread sqrt(1 + sigma^2) of an image of unit variance under noise.
+    /// The same way from another start.
+    #[must_use]
+    pub fn starting(self, start: StartNoise) -> Self {
+        Self { start, ..self }
+    }
+
+    /// The start state x from standard normal `noise`, as [`StartNoise`] has it.
     #[must_use]
     pub fn start_state(&self, noise: &Tensor) -> Tensor {
-        scaled(noise, 1.0 / self.start().alpha_bar().sqrt())
+        let level = self.start();
+        match self.start {
+            StartNoise::UnitZ => scaled(noise, 1.0 / level.alpha_bar().sqrt()),
+            StartNoise::Sigma => scaled(noise, level.sigma),
+        }
     }
 
     /// The state `x` at `level` in this schedule's own scale: z for schedules of timesteps, x for grids of sigmas.

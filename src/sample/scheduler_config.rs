@@ -1,14 +1,16 @@
 //! The typed reading of diffusers' `scheduler_config.json`.
 //!
-//! Whatever class the file names, it is sampled here by DDPM, DDIM or gradient estimation. As in diffusers'
-//! `DDIMScheduler.from_config`, a field the file lacks takes the default of the class that samples (these three agree on
-//! them). The betas alone take the default of the class in the file: the network was trained on them.
+//! Any sampler can be asked for, whatever class the file names. As in diffusers' `from_config`, a field the file lacks
+//! takes the default of the class that samples; where those differ, the field is none here. The betas alone take the
+//! default of the class in the file: the network was trained on them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::catalogue::Sampler;
+use super::fields::Fields;
+use super::solver_config::{FinalSigma, SolverConfig};
 use crate::denoise::diffusion::{BetaConfig, BetaSchedule, NoiseTable, PredictionType};
 use crate::{Error, Result};
 
@@ -41,6 +43,8 @@ pub enum VarianceType {
 /// What a model's `scheduler_config.json` says about sampling.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SchedulerConfig {
+    /// Where it was read from, for messages.
+    pub file: PathBuf,
     /// `_class_name`, where the file has one.
     pub class_name: Option<String>,
     /// The fields that fix the noise levels.
@@ -48,32 +52,36 @@ pub struct SchedulerConfig {
     /// `prediction_type`: what the network predicts.
     pub prediction_type: PredictionType,
     /// `clip_sample`: predictions of x0 are clipped.
-    pub clip_sample: bool,
+    pub clip_sample: Option<bool>,
     /// `clip_sample_range`: to plus and minus this.
     pub clip_sample_range: f64,
     /// `set_alpha_to_one`: the last step ends at alpha bar 1, else at that of timestep 0.
-    pub set_alpha_to_one: bool,
+    pub set_alpha_to_one: Option<bool>,
     /// `timestep_spacing`.
-    pub timestep_spacing: Spacing,
+    pub timestep_spacing: Option<Spacing>,
     /// `steps_offset`, added to the timesteps of the leading spacing.
     pub steps_offset: usize,
     /// `variance_type`.
     pub variance_type: VarianceType,
+    /// What concerns some samplers alone.
+    pub solver: SolverConfig,
 }
 
 impl Default for SchedulerConfig {
-    /// diffusers' `DDIMScheduler()` and `DDPMScheduler()`.
+    /// What an empty file says.
     fn default() -> Self {
         Self {
+            file: PathBuf::from("scheduler_config.json"),
             class_name: None,
             betas: BetaConfig::default(),
             prediction_type: PredictionType::Epsilon,
-            clip_sample: true,
+            clip_sample: None,
             clip_sample_range: 1.0,
-            set_alpha_to_one: true,
-            timestep_spacing: Spacing::Leading,
+            set_alpha_to_one: None,
+            timestep_spacing: None,
             steps_offset: 0,
             variance_type: VarianceType::FixedSmall,
+            solver: SolverConfig::default(),
         }
     }
 }
@@ -101,19 +109,69 @@ impl SchedulerConfig {
         if clip_sample_range <= 0.0 {
             return Err(fields.malformed("clip_sample_range", "a number above 0"));
         }
+        let prediction_type = fields.one_of("prediction_type", "epsilon, sample, v_prediction")?.unwrap_or_default();
         Ok(Self {
-            betas: fields.betas(class_name.as_deref())?,
+            file: file.to_path_buf(),
+            betas: betas(&fields, class_name.as_deref())?,
             class_name,
-            prediction_type: fields.one_of("prediction_type", "epsilon, sample, v_prediction")?.unwrap_or_default(),
-            clip_sample: fields.get("clip_sample")?.unwrap_or(default.clip_sample),
+            prediction_type,
+            clip_sample: fields.get("clip_sample")?,
             clip_sample_range,
-            set_alpha_to_one: fields.get("set_alpha_to_one")?.unwrap_or(default.set_alpha_to_one),
-            timestep_spacing: fields.one_of("timestep_spacing", "leading, trailing, linspace")?.unwrap_or_default(),
+            set_alpha_to_one: fields.get("set_alpha_to_one")?,
+            timestep_spacing: fields.one_of("timestep_spacing", "leading, trailing, linspace")?,
             steps_offset: fields.get("steps_offset")?.unwrap_or(default.steps_offset),
             variance_type: fields
                 .one_of("variance_type", "fixed_small, fixed_small_log, fixed_large")?
                 .unwrap_or_default(),
+            solver: SolverConfig::read(&fields, prediction_type)?,
         })
+    }
+
+    /// Whether `sampler` can honour what the file says.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedField`] naming a field that it cannot.
+    pub fn check(&self, sampler: Sampler) -> Result<()> {
+        match self.solver.refusal(sampler) {
+            None => Ok(()),
+            Some((field, value, supported)) => Err(Error::UnsupportedField {
+                file: self.file.clone(),
+                field: field.to_owned(),
+                value: value.to_owned(),
+                supported: supported.to_owned(),
+            }),
+        }
+    }
+
+    /// `timestep_spacing` as `sampler` reads it.
+    #[must_use]
+    pub fn spacing(&self, sampler: Sampler) -> Spacing {
+        self.timestep_spacing.unwrap_or(match sampler {
+            Sampler::Ge | Sampler::Ddim | Sampler::Ddpm | Sampler::Pndm => Spacing::Leading,
+            _ => Spacing::Linspace,
+        })
+    }
+
+    /// `set_alpha_to_one` as `sampler` reads it.
+    #[must_use]
+    pub fn is_clean_end(&self, sampler: Sampler) -> bool {
+        match sampler {
+            Sampler::Ge | Sampler::Ddim => self.set_alpha_to_one.unwrap_or(true),
+            Sampler::Pndm => self.set_alpha_to_one.unwrap_or(false),
+            Sampler::Deis => false,
+            Sampler::Euler | Sampler::DpmPlusPlus2m | Sampler::UniPc => self.solver.final_sigma == FinalSigma::Zero,
+            Sampler::Ddpm | Sampler::EulerAncestral | Sampler::Heun | Sampler::Lms => true,
+        }
+    }
+
+    /// `clip_sample` as `sampler` reads it: those of diffusers' classes that have no such field do not clip.
+    #[must_use]
+    pub fn clips(&self, sampler: Sampler) -> bool {
+        match sampler {
+            Sampler::Ge | Sampler::Ddim | Sampler::Ddpm => self.clip_sample.unwrap_or(true),
+            Sampler::Heun => self.clip_sample.unwrap_or(false),
+            _ => false,
+        }
     }
 
     /// The noise levels of the model, read from `file`.
@@ -156,75 +214,25 @@ fn class_betas(class_name: Option<&str>) -> Option<BetaConfig> {
     Some(BetaConfig { beta_start, beta_end, beta_schedule, ..BetaConfig::default() })
 }
 
-/// The object in a file, with errors that name both.
-struct Fields<'a> {
-    map: &'a Map<String, Value>,
-    file: &'a Path,
-}
-
-impl Fields<'_> {
-    /// The value of `field`; none where it is absent or null.
-    fn get<T: DeserializeOwned>(&self, field: &str) -> Result<Option<T>> {
-        match self.map.get(field) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => {
-                T::deserialize(value).map(Some).map_err(|_| self.malformed(field, std::any::type_name::<T>()))
-            }
-        }
-    }
-
-    /// The value of a field that takes one of the words listed in `supported`.
-    fn one_of<T: DeserializeOwned>(&self, field: &str, supported: &str) -> Result<Option<T>> {
-        match self.map.get(field) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => T::deserialize(value).map(Some).map_err(|_| self.unsupported(field, supported)),
-        }
-    }
-
-    fn betas(&self, class_name: Option<&str>) -> Result<BetaConfig> {
-        let told = ["beta_schedule", "beta_start", "beta_end", "trained_betas"];
-        let told = told.iter().any(|field| self.map.get(*field).is_some_and(|value| !value.is_null()));
-        let default = match class_betas(class_name) {
-            Some(betas) => betas,
-            None if told => BetaConfig::default(),
-            None => return Err(self.unsupported("_class_name", "the schedulers of diffusers that are built on betas")),
-        };
-        let trained_betas: Option<Vec<f64>> = self.get("trained_betas")?;
-        let schedule = self.one_of("beta_schedule", "linear, scaled_linear, squaredcos_cap_v2");
-        Ok(BetaConfig {
-            num_train_timesteps: self.get("num_train_timesteps")?.unwrap_or(default.num_train_timesteps),
-            beta_start: self.get("beta_start")?.unwrap_or(default.beta_start),
-            beta_end: self.get("beta_end")?.unwrap_or(default.beta_end),
-            beta_schedule: match trained_betas {
-                Some(_) => default.beta_schedule,
-                None => schedule?.unwrap_or(default.beta_schedule),
-            },
-            trained_betas,
-        })
-    }
-
-    fn value(&self, field: &str) -> String {
-        self.map.get(field).map_or_else(|| "absent".to_owned(), Value::to_string)
-    }
-
-    fn malformed(&self, field: &str, expected: &str) -> Error {
-        let expected = match expected {
-            "bool" => "true or false",
-            "f64" => "a number",
-            "usize" => "a whole number, not negative",
-            "alloc::string::String" => "a string",
-            "alloc::vec::Vec<f64>" => "a list of numbers",
-            other => other,
-        };
-        Error::bad_file(self.file, format!("`{field}` is {}, expected {expected}", self.value(field)))
-    }
-
-    fn unsupported(&self, field: &str, supported: &str) -> Error {
-        Error::UnsupportedField {
-            file: self.file.to_path_buf(),
-            field: field.to_owned(),
-            value: self.value(field),
-            supported: supported.to_owned(),
-        }
-    }
+/// The fields that fix the noise levels.
+fn betas(fields: &Fields, class_name: Option<&str>) -> Result<BetaConfig> {
+    let told = ["beta_schedule", "beta_start", "beta_end", "trained_betas"];
+    let told = told.iter().any(|field| fields.is_given(field));
+    let default = match class_betas(class_name) {
+        Some(betas) => betas,
+        None if told => BetaConfig::default(),
+        None => return Err(fields.unsupported("_class_name", "the schedulers of diffusers that are built on betas")),
+    };
+    let trained_betas: Option<Vec<f64>> = fields.get("trained_betas")?;
+    let schedule = fields.one_of("beta_schedule", "linear, scaled_linear, squaredcos_cap_v2");
+    Ok(BetaConfig {
+        num_train_timesteps: fields.get("num_train_timesteps")?.unwrap_or(default.num_train_timesteps),
+        beta_start: fields.get("beta_start")?.unwrap_or(default.beta_start),
+        beta_end: fields.get("beta_end")?.unwrap_or(default.beta_end),
+        beta_schedule: match trained_betas {
+            Some(_) => default.beta_schedule,
+            None => schedule?.unwrap_or(default.beta_schedule),
+        },
+        trained_betas,
+    })
 }

@@ -184,3 +184,37 @@ fn a_model_without_a_scheduler_is_said_to_be_sampled_by_defaults() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("note: no `scheduler_config.json`"), "{}", run.stderr);
 }
+
+#[test]
+fn samplers_are_listed_in_a_line_each() {
+    let listed = downhill(&["sample", "--sampler", "list"]);
+    insta::assert_snapshot!("samplers", listed.stdout);
+}
+
+/// A folder whose scheduler names a sampler is sampled with it; what is asked for goes first.
+#[test]
+fn the_scheduler_of_a_folder_names_the_sampler() {
+    let golden = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let folder = Folder::new();
+    let (report, image) = (folder.at("report.json"), folder.at("x.png"));
+    for file in ["config.json", "diffusion_pytorch_model.safetensors"] {
+        std::fs::copy(golden("unet/cifar-like").join(file), folder.at(file)).expect("a copy");
+    }
+    for (scheduler, asked, sampler, levels) in [
+        ("heun", &[][..], "heun", 6),
+        ("dpmpp-2m-karras", &[], "dpm++2m", 6),
+        ("unipc", &["--sampler", "ge"], "ge", 6),
+        ("ddim-leading", &[], "ge", 6),
+    ] {
+        std::fs::copy(
+            golden("trajectory").join(scheduler).join("scheduler_config.json"),
+            folder.at("scheduler_config.json"),
+        )
+        .expect("a copy");
+        let run = ["sample", &folder.at(""), "-n", "1", "--steps", "5", "-o", &image, "--json", &report];
+        quietly(&[&run[..], asked].concat());
+        let report = folder.json("report.json");
+        assert_eq!(report["method"]["sampler"], sampler, "{scheduler}");
+        assert_eq!(report["schedule"]["levels"].as_array().expect("levels").len(), levels, "{scheduler}");
+    }
+}

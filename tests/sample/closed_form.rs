@@ -1,8 +1,10 @@
 //! The exact denoiser of a Gaussian of variance lambda, eps = x sigma / (lambda + sigma^2): every step multiplies x, so
 //! the whole run is one gain.
 
-use downhill::sample::samplers::{Method, Noise, sample};
+use downhill::sample::samplers::{Method, sample};
 use downhill::sample::schedule::Schedule;
+use downhill::sample::solvers::Solver;
+use downhill::sample::solvers::descent::{Descent, Noise};
 use downhill::tensor::Tensor;
 use serde_json::json;
 
@@ -18,7 +20,7 @@ fn gain(lambda: f64, schedule: &Schedule, method: &Method) -> f64 {
 }
 
 fn plain(gamma: f64, noise: Noise) -> Method {
-    Method { gamma, noise, clip: None }
+    Method { solver: Solver::Descent(Descent { gamma, noise }), clip: None }
 }
 
 /// The gain of DDIM is the product of `(lambda + sigma_t sigma_(t-1)) / (lambda + sigma_t^2)`.
@@ -57,18 +59,18 @@ fn the_table_of_gamma_and_mu() {
     let (schedule, ddpm) =
         resolve(json!({"sampler": "ddpm", "steps": 20, "schedule": "trailing", "clip": false})).unwrap();
     let start = Tensor::new([2, 1, 1, 1], vec![90.0, -3.0]);
-    let run = |method: Method| {
+    let run = |method: &Method| {
         let mut noise = |step: usize| {
             let value = (step as f32 * 1.7).sin();
             Ok(Tensor::new([2, 1, 1, 1], vec![value, 0.5 - value]))
         };
-        sample(&mut gaussian(0.25), &schedule, &method, start.clone(), &mut noise, &mut |_| Ok(())).unwrap().data
+        sample(&mut gaussian(0.25), &schedule, method, start.clone(), &mut noise, &mut |_| Ok(())).unwrap().data
     };
     let close = |a: Vec<f32>, b: Vec<f32>| a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-6);
-    assert!(close(run(ddpm), run(plain(1.0, Noise::Mu(0.5)))));
-    assert!(close(run(ddpm), run(plain(1.0, Noise::Eta(1.0)))));
-    assert!(close(run(plain(1.0, Noise::Mu(0.0))), run(plain(1.0, Noise::Eta(0.0)))));
-    assert!(!close(run(ddpm), run(plain(1.0, Noise::Mu(0.25)))), "the noise makes a difference");
+    assert!(close(run(&ddpm), run(&plain(1.0, Noise::Mu(0.5)))));
+    assert!(close(run(&ddpm), run(&plain(1.0, Noise::Eta(1.0)))));
+    assert!(close(run(&plain(1.0, Noise::Mu(0.0))), run(&plain(1.0, Noise::Eta(0.0)))));
+    assert!(!close(run(&ddpm), run(&plain(1.0, Noise::Mu(0.25)))), "the noise makes a difference");
 }
 
 /// The variance after a step of mu is that of the level it goes to: the noise replaces what the estimate left out.
@@ -93,8 +95,8 @@ fn noise_keeps_the_marginals() {
 fn smalldiffusions_equivalence() {
     let table = downhill::denoise::diffusion::NoiseTable::default();
     let config = downhill::sample::scheduler_config::SchedulerConfig {
-        clip_sample: false,
-        set_alpha_to_one: false,
+        clip_sample: Some(false),
+        set_alpha_to_one: Some(false),
         ..Default::default()
     };
     for steps in [5, 20, 50] {

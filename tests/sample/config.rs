@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use downhill::denoise::diffusion::{BetaSchedule, PredictionType};
+use downhill::sample::catalogue::Sampler;
 use downhill::sample::scheduler_config::{SchedulerConfig, Spacing, VarianceType};
 use downhill::{Error, Result};
 use serde_json::{Value, json};
 
-fn read(value: Value) -> Result<SchedulerConfig> {
+pub fn read(value: Value) -> Result<SchedulerConfig> {
     SchedulerConfig::read(value.as_object().unwrap(), Path::new("scheduler_config.json"))
 }
 
@@ -25,9 +26,9 @@ fn every_field_is_read() {
     assert_eq!((config.betas.num_train_timesteps, config.betas.beta_start, config.betas.beta_end), (500, 0.001, 0.03));
     assert_eq!(config.betas.beta_schedule, BetaSchedule::ScaledLinear);
     assert_eq!(config.betas.trained_betas, None);
-    assert!(!config.clip_sample && !config.set_alpha_to_one);
+    assert_eq!((config.clip_sample, config.set_alpha_to_one), (Some(false), Some(false)));
     assert_eq!((config.clip_sample_range, config.steps_offset), (2.5, 1));
-    assert_eq!(config.timestep_spacing, Spacing::Trailing);
+    assert_eq!(config.timestep_spacing, Some(Spacing::Trailing));
     assert_eq!(config.prediction_type, PredictionType::VPrediction);
     assert_eq!(config.variance_type, VarianceType::FixedLarge);
 }
@@ -36,8 +37,12 @@ fn every_field_is_read() {
 fn silence_means_the_defaults_of_diffusers() {
     let config = read(json!({})).unwrap();
     assert_eq!(config, SchedulerConfig::default());
-    assert!(config.clip_sample && config.set_alpha_to_one);
-    assert_eq!((config.timestep_spacing, config.steps_offset), (Spacing::Leading, 0));
+    for sampler in [Sampler::Ddim, Sampler::Ddpm, Sampler::Ge] {
+        assert!(config.clips(sampler) && config.is_clean_end(sampler));
+        assert_eq!((config.spacing(sampler), config.steps_offset), (Spacing::Leading, 0));
+    }
+    assert!(!config.clips(Sampler::Heun) && !config.is_clean_end(Sampler::Pndm));
+    assert_eq!((config.spacing(Sampler::Euler), config.spacing(Sampler::Pndm)), (Spacing::Linspace, Spacing::Leading));
     let heun = read(json!({"_class_name": "HeunDiscreteScheduler"})).unwrap();
     assert_eq!((heun.betas.beta_start, heun.betas.beta_end), (0.000_85, 0.012));
     let latent = read(json!({"_class_name": "LCMScheduler"})).unwrap();
@@ -52,7 +57,7 @@ fn other_classes_lend_their_betas() {
     }))
     .unwrap();
     assert_eq!(config.betas.beta_schedule, BetaSchedule::ScaledLinear);
-    assert!(!config.set_alpha_to_one && config.steps_offset == 1);
+    assert!(config.set_alpha_to_one == Some(false) && config.steps_offset == 1);
     assert!(read(json!({"_class_name": "OwnScheduler", "beta_schedule": "linear"})).is_ok());
 }
 
@@ -102,4 +107,96 @@ fn malformed_fields_are_named() {
         assert_eq!(error.to_string(), format!("scheduler_config.json: {expected}"));
         assert_eq!(error.exit_code(), 4);
     }
+}
+
+/// Fields of one sampler's own are honoured or refused where that sampler is used, and passed over elsewhere.
+#[test]
+fn solvers_refuse_by_name_what_they_would_use() {
+    let table = downhill::denoise::diffusion::NoiseTable::default();
+    for (sampler, field, fields) in [
+        ("euler", "use_beta_sigmas", json!({"use_beta_sigmas": true})),
+        ("heun", "use_beta_sigmas", json!({"use_beta_sigmas": true})),
+        ("euler", "interpolation_type", json!({"interpolation_type": "cubic"})),
+        ("euler", "final_sigmas_type", json!({"final_sigmas_type": "middle"})),
+        ("euler", "timestep_type", json!({"timestep_type": "continuous", "prediction_type": "v_prediction"})),
+        ("lms", "use_exponential_sigmas", json!({"use_exponential_sigmas": true, "use_karras_sigmas": true})),
+        ("dpm++2m", "solver_order", json!({"solver_order": 4})),
+        ("unipc", "solver_order", json!({"solver_order": 0})),
+        ("dpm++2m", "algorithm_type", json!({"algorithm_type": "data_prediction"})),
+        ("dpm++2m", "algorithm_type", json!({"algorithm_type": "dpmsolver"})),
+        ("deis", "algorithm_type", json!({"algorithm_type": "sde-dpmsolver++"})),
+        (
+            "dpm++2m",
+            "solver_order",
+            json!({"algorithm_type": "sde-dpmsolver", "solver_order": 3, "final_sigmas_type": "sigma_min"}),
+        ),
+        ("deis", "solver_type", json!({"solver_type": "rk4"})),
+        ("unipc", "solver_p", json!({"solver_p": {"_class_name": "DDIMScheduler"}})),
+        ("unipc", "shift_terminal", json!({"shift_terminal": 0.1})),
+        ("unipc", "use_dynamic_shifting", json!({"use_dynamic_shifting": true})),
+    ] {
+        let config = read(fields.clone()).unwrap();
+        let asked = |sampler: &str| super::settings(json!({"sampler": sampler, "steps": 5})).resolve(&config, &table);
+        let error = asked(sampler).unwrap_err();
+        let Error::UnsupportedField { field: named, .. } = &error else { panic!("{sampler} {fields}: {error:?}") };
+        assert_eq!(named, field, "{sampler} {fields}");
+        assert!(asked("ge").is_ok() && asked("ddim").is_ok(), "{fields}");
+    }
+}
+
+#[test]
+fn a_scheduler_names_its_sampler() {
+    for (class, sampler) in [
+        (Some("EulerDiscreteScheduler"), Sampler::Euler),
+        (Some("EulerAncestralDiscreteScheduler"), Sampler::EulerAncestral),
+        (Some("HeunDiscreteScheduler"), Sampler::Heun),
+        (Some("DPMSolverMultistepScheduler"), Sampler::DpmPlusPlus2m),
+        (Some("UniPCMultistepScheduler"), Sampler::UniPc),
+        (Some("DEISMultistepScheduler"), Sampler::Deis),
+        (Some("PNDMScheduler"), Sampler::Pndm),
+        (Some("LMSDiscreteScheduler"), Sampler::Lms),
+        (Some("DDPMScheduler"), Sampler::Ge),
+        (Some("DDIMScheduler"), Sampler::Ge),
+        (Some("LCMScheduler"), Sampler::Ge),
+        (None, Sampler::Ge),
+    ] {
+        let config = read(json!({"_class_name": class})).unwrap();
+        assert_eq!(super::settings(json!({})).sampler(&config), sampler, "{class:?}");
+        assert_eq!(
+            super::settings(json!({"sampler": "lms"})).sampler(&config),
+            Sampler::Lms,
+            "what is asked for goes first"
+        );
+    }
+    for sampler in Sampler::ALL {
+        let asked: Sampler = serde_json::from_value(json!(sampler.name())).unwrap();
+        assert_eq!(asked, sampler, "one name on the command line and in files");
+    }
+}
+
+/// A form or an algorithm of another solver means the own usual one, as in diffusers' `from_config`.
+#[test]
+fn settings_of_another_solver_are_translated() {
+    let table = downhill::denoise::diffusion::NoiseTable::default();
+    let solver = |sampler: &str, fields: Value| {
+        let config = read(fields).unwrap();
+        super::settings(json!({"sampler": sampler, "steps": 5})).resolve(&config, &table).unwrap().1.solver
+    };
+    for (sampler, foreign) in [
+        ("dpm++2m", json!({"solver_type": "bh1", "algorithm_type": "deis"})),
+        ("unipc", json!({"solver_type": "heun"})),
+        ("deis", json!({"solver_type": "midpoint", "algorithm_type": "dpmsolver++"})),
+    ] {
+        assert_eq!(solver(sampler, foreign), solver(sampler, json!({})), "{sampler}");
+    }
+    assert_ne!(solver("unipc", json!({"solver_type": "bh1"})), solver("unipc", json!({})));
+    assert_ne!(solver("dpm++2m", json!({"solver_type": "heun"})), solver("dpm++2m", json!({})));
+}
+
+/// Python writes infinities by name; `ConfigFile` passes them on as strings.
+#[test]
+fn infinities_are_numbers() {
+    assert_eq!(read(json!({"lambda_min_clipped": "-Infinity"})).unwrap(), read(json!({})).unwrap());
+    let error = read(json!({"lambda_min_clipped": "low"})).unwrap_err();
+    assert_eq!(error.to_string(), "scheduler_config.json: `lambda_min_clipped` is \"low\", expected a number");
 }

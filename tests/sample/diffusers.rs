@@ -38,7 +38,7 @@ impl Denoiser for Toy {
     }
 }
 
-fn start() -> Tensor {
+pub fn start() -> Tensor {
     let (n, c, h, w) = (4, 3, 8, 8);
     let mut data = Vec::new();
     for i in 0..n {

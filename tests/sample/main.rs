@@ -1,10 +1,13 @@
 //! Schedules and samplers against closed forms, the paper's code and diffusers; no network and no device.
 
+mod admissible;
 mod closed_form;
 mod config;
 mod diffusers;
 mod goldens;
 mod schedules;
+mod sums;
+mod tables;
 mod trouble;
 
 use downhill::Result;

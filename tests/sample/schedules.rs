@@ -2,7 +2,8 @@
 
 use downhill::Error;
 use downhill::denoise::diffusion::{BetaConfig, BetaSchedule, NoiseTable};
-use downhill::sample::samplers::Method;
+use downhill::sample::catalogue::Sampler;
+use downhill::sample::samplers::{Method, sample};
 use downhill::sample::schedule::{Kind, Level, Scale, Schedule, Shape, Successor};
 use downhill::sample::scheduler_config::SchedulerConfig;
 use downhill::tensor::Tensor;
@@ -89,7 +90,7 @@ fn spacings_are_those_of_diffusers_for_every_number_of_steps() {
 
 #[test]
 fn spacings_end_where_the_scheduler_says() {
-    let offset = SchedulerConfig { steps_offset: 1, set_alpha_to_one: false, ..SchedulerConfig::default() };
+    let offset = SchedulerConfig { steps_offset: 1, set_alpha_to_one: Some(false), ..SchedulerConfig::default() };
     let table = NoiseTable::default();
     let leading = |sampler: &str, config: &SchedulerConfig| {
         settings(json!({"sampler": sampler, "schedule": "leading", "steps": 5})).resolve(config, &table).unwrap().0
@@ -140,7 +141,7 @@ fn explicit_timesteps() {
     assert_eq!(schedule.start().sigma, table.sigmas()[900]);
     let before_zero = json!({"timesteps": [900, 0, -1]});
     assert_eq!(resolve(before_zero.clone()).unwrap().0.end(), Level::CLEAN);
-    let first = SchedulerConfig { set_alpha_to_one: false, ..SchedulerConfig::default() };
+    let first = SchedulerConfig { set_alpha_to_one: Some(false), ..SchedulerConfig::default() };
     let schedule = settings(before_zero).resolve(&first, &table).unwrap().0;
     assert_eq!(schedule.end().timestep, Some(0.0));
 }
@@ -149,11 +150,11 @@ fn explicit_timesteps() {
 #[test]
 fn a_repeated_timestep_is_a_step_of_its_own() {
     let table = NoiseTable::default();
-    let config = SchedulerConfig { set_alpha_to_one: false, ..SchedulerConfig::default() };
+    let config = SchedulerConfig { set_alpha_to_one: Some(false), ..SchedulerConfig::default() };
     let walk = |asked| settings(asked).resolve(&config, &table).unwrap();
     let (spaced, method) = walk(json!({"sampler": "ddim", "steps": 4}));
     let (listed, same_method) = walk(json!({"sampler": "ddim", "timesteps": [750, 500, 250, 0, 0]}));
-    assert_eq!((&listed, same_method), (&spaced, method));
+    assert_eq!((&listed, same_method), (&spaced, method.clone()));
     let (level, _) = walk(json!({"timesteps": [5, 5]}));
     assert_eq!(level.steps().len(), 1);
     let mut calls = 0;
@@ -166,6 +167,89 @@ fn a_repeated_timestep_is_a_step_of_its_own() {
     let end = run_quietly(&mut constant, &level, &unclipped, x.clone()).unwrap();
     assert!((end.data[0] - x.data[0]).abs() < 1e-6);
     assert_eq!(calls, 1);
+}
+
+/// The samplers that diffusers steps in sigma start with sigma of noise, but for `leading`; the others with z = noise.
+#[test]
+fn start_noise_is_that_of_the_sampler() {
+    let noise = Tensor::new([1, 1, 1, 1], vec![1.0]);
+    for (asked, of_sigma) in [
+        (json!({"sampler": "euler", "steps": 5}), true),
+        (json!({"sampler": "heun", "schedule": "trailing", "steps": 5}), true),
+        (json!({"sampler": "lms", "schedule": "leading", "steps": 5}), false),
+        (json!({"sampler": "euler-a", "timesteps": [100, 50, 0]}), true),
+        (json!({"sampler": "euler", "sigmas": [2.0, 1.0, 0.0]}), true),
+        (json!({"sampler": "dpm++2m", "steps": 5}), false),
+        (json!({"sampler": "unipc", "sigmas": [2.0, 1.0, 0.0]}), false),
+        (json!({"sampler": "pndm", "steps": 5}), false),
+    ] {
+        let schedule = resolve(asked.clone()).unwrap().0;
+        let sigma = schedule.start().sigma;
+        let expected = if of_sigma { sigma } else { sigma.hypot(1.0) };
+        assert!((f64::from(schedule.start_state(&noise).data[0]) / expected - 1.0).abs() < 1e-6, "{asked}");
+    }
+}
+
+/// Every sampler walks down every kind of schedule, and lists too.
+#[test]
+fn every_sampler_takes_every_schedule() {
+    let kinds = ["paper", "ddim", "leading", "trailing", "linspace", "edm", "karras", "loglinear", "exponential"];
+    for sampler in Sampler::ALL {
+        let lists = [json!({"timesteps": [900, 600, 300, 50, 0]}), json!({"sigmas": [30.0, 6.0, 1.0, 0.3, 0.0]})];
+        let kinds = kinds.map(|kind| json!({"schedule": kind, "steps": 8}));
+        for mut asked in kinds.into_iter().chain(lists) {
+            asked["sampler"] = json!(sampler.name());
+            asked["clip"] = json!(false);
+            let (schedule, method) = resolve(asked.clone()).unwrap();
+            // The data is a Gaussian of unit variance: its samples are about one, from any start.
+            let mut gaussian = Pointwise([1, 1, 1], |x, sigma| x * sigma / (1.0 + sigma * sigma));
+            let x = schedule.start_state(&Tensor::new([1, 1, 1, 1], vec![1.0]));
+            let mut none = |_| Ok(Tensor::zeros([1, 1, 1, 1]));
+            let end = sample(&mut gaussian, &schedule, &method, x, &mut none, &mut |_| Ok(())).unwrap();
+            let end = f64::from(schedule.shown(&end, schedule.end()).data[0]);
+            assert!(end.is_finite() && end.abs() < 2.0, "{asked}: {end}");
+            if !method.solver.is_stochastic() {
+                assert!((0.5..2.0).contains(&end), "{asked}: {end}");
+            }
+        }
+    }
+}
+
+/// The order of a solver, by how its error on a Gaussian falls when the steps are halved. Multistep solvers begin with a
+/// step of order 1, so that two is what most of them show.
+#[test]
+fn solvers_are_of_their_order() {
+    let error = |sampler: &str, config: &SchedulerConfig, steps: i32| {
+        let sigmas: Vec<f64> =
+            (0..=steps).map(|i| 4.0 * (0.5f64 / 4.0).powf(f64::from(i) / f64::from(steps))).collect();
+        let asked = settings(json!({"sampler": sampler, "sigmas": sigmas, "clip": false}));
+        let (schedule, method) = asked.resolve(config, &NoiseTable::default()).unwrap();
+        let mut gaussian = Pointwise([1, 1, 1], |x, sigma| x * sigma / (1.0 + sigma * sigma));
+        let x = Tensor::new([1, 1, 1, 1], vec![1000.0]);
+        let end = run_quietly(&mut gaussian, &schedule, &method, x).unwrap();
+        (f64::from(end.data[0]) / 1000.0 - (1.25f64 / 17.0).sqrt()).abs()
+    };
+    let third = super::config::read(json!({"solver_order": 3, "lower_order_final": false})).unwrap();
+    let usual = super::config::read(json!({"lower_order_final": false})).unwrap();
+    for (sampler, config, order) in [
+        ("ddim", &usual, 1.0),
+        ("euler", &usual, 1.0),
+        ("heun", &usual, 2.0),
+        ("dpm++2m", &usual, 2.0),
+        ("deis", &usual, 2.0),
+        ("unipc", &usual, 2.0),
+        ("dpm++2m", &third, 2.0),
+        ("deis", &third, 2.0),
+        ("unipc", &third, 3.0),
+        ("lms", &usual, 2.0),
+        ("pndm", &usual, 2.0),
+    ] {
+        let (coarse, fine) = (error(sampler, config, 20), error(sampler, config, 40));
+        let measured = (coarse / fine).log2();
+        println!("{sampler} {}: order {measured:.2}, {coarse:.1e} to {fine:.1e}", config.solver.order);
+        // Below that, it is float32 that errs.
+        assert!(measured > order - 0.35 || fine < 1e-6, "{sampler}: order {measured}, {coarse:e} to {fine:e}");
+    }
 }
 
 #[test]

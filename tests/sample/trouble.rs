@@ -1,14 +1,20 @@
 //! Clipping, watching, and what goes wrong in the loop.
 
 use downhill::Error;
-use downhill::sample::samplers::{Clip, Method, Noise, sample};
+use downhill::sample::samplers::{Clip, Method, sample};
 use downhill::sample::schedule::Schedule;
+use downhill::sample::solvers::Solver;
+use downhill::sample::solvers::descent::{Descent, Noise};
 use downhill::tensor::Tensor;
 use serde_json::json;
 
 use super::{Pointwise, resolve, run_quietly};
 
 const SHAPE: [usize; 3] = [1, 1, 2];
+
+fn descent(gamma: f64) -> Solver {
+    Solver::Descent(Descent { gamma, noise: Noise::Mu(0.0) })
+}
 
 fn start(values: [f32; 2]) -> Tensor {
     Tensor::new([1, 1, 1, 2], values.to_vec())
@@ -19,7 +25,7 @@ fn start(values: [f32; 2]) -> Tensor {
 fn clipping_derives_eps_anew_or_not() {
     let schedule = Schedule::from_sigmas(&[2.0, 1.0]).unwrap();
     for (rederive_eps, expected) in [(false, [1.0 + 1.0, 0.5 + 1.0]), (true, [1.0 + (5.0 - 1.0) / 2.0, 0.5 + 1.0])] {
-        let method = Method { gamma: 1.0, noise: Noise::Mu(0.0), clip: Some(Clip { range: 1.0, rederive_eps }) };
+        let method = Method { solver: descent(1.0), clip: Some(Clip { range: 1.0, rederive_eps }) };
         let mut watch = |progress: &downhill::sample::samplers::Progress| {
             assert_eq!(progress.x0.data, [1.0, 0.5]);
             assert_eq!(progress.eps.data, [1.0, 1.0], "the denoiser's own answer is shown");
@@ -36,7 +42,7 @@ fn clipping_derives_eps_anew_or_not() {
 #[test]
 fn gradient_estimation_averages_what_was_clipped() {
     let schedule = Schedule::from_sigmas(&[4.0, 2.0, 1.0, 0.5]).unwrap();
-    let method = Method { gamma: 2.0, noise: Noise::Mu(0.0), clip: Some(Clip { range: 1.0, rederive_eps: true }) };
+    let method = Method { solver: descent(2.0), clip: Some(Clip { range: 1.0, rederive_eps: true }) };
     let model = |x: f64, sigma: f64| 0.3 * x / sigma;
     let (mut x, mut last) = (10.0f64, None);
     for pair in [4.0, 2.0, 1.0, 0.5].windows(2) {

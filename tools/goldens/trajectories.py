@@ -25,7 +25,7 @@ from diffusers import (
     UNet2DModel,
     UniPCMultistepScheduler,
 )
-from diffusers.schedulers import scheduling_ddpm, scheduling_euler_ancestral_discrete
+from diffusers.schedulers import scheduling_ddpm, scheduling_dpmsolver_multistep, scheduling_euler_ancestral_discrete
 
 from . import exact
 
@@ -100,6 +100,71 @@ OTHERS = {
 }
 
 
+# Settings of those schedulers. Those of another prediction type run on another network, whose random weights would not
+# denoise as eps.
+# name: (scheduler class, fields, steps)
+OTHER_NETWORK = "three-layers-wide"
+DPM, UNIPC, DEIS = DPMSolverMultistepScheduler, UniPCMultistepScheduler, DEISMultistepScheduler
+SETTINGS = {
+    "euler-leading-offset": (EulerDiscreteScheduler, dict(timestep_spacing="leading", steps_offset=1, **SD_BETAS), 7),
+    "euler-linspace-7": (EulerDiscreteScheduler, dict(final_sigmas_type="sigma_min"), 7),
+    "euler-karras-trailing": (
+        EulerDiscreteScheduler, dict(use_karras_sigmas=True, timestep_spacing="trailing", sigma_min=0.05), 6),
+    "euler-exponential": (EulerDiscreteScheduler, dict(use_exponential_sigmas=True, prediction_type="sample"), 6),
+    "euler-log-linear": (EulerDiscreteScheduler, dict(interpolation_type="log_linear"), 6),
+    "euler-v-prediction": (EulerDiscreteScheduler, dict(prediction_type="v_prediction"), 6),
+    "euler-ancestral-leading": (
+        EulerAncestralDiscreteScheduler, dict(timestep_spacing="leading", prediction_type="v_prediction"), 6),
+    "heun-clip": (HeunDiscreteScheduler, dict(clip_sample=True, clip_sample_range=2.0, timestep_spacing="trailing"), 5),
+    "heun-karras-leading": (HeunDiscreteScheduler, dict(use_karras_sigmas=True, timestep_spacing="leading"), 5),
+    "lms-karras": (LMSDiscreteScheduler, dict(use_karras_sigmas=True, prediction_type="v_prediction"), 6),
+    "lms-leading": (LMSDiscreteScheduler, dict(timestep_spacing="leading", prediction_type="sample"), 6),
+    "lms-exponential": (LMSDiscreteScheduler, dict(use_exponential_sigmas=True), 6),
+    "pndm-linspace": (PNDMScheduler, dict(skip_prk_steps=True, timestep_spacing="linspace", set_alpha_to_one=True), 7),
+    "pndm-prk-trailing": (PNDMScheduler, dict(timestep_spacing="trailing", prediction_type="v_prediction"), 7),
+    "pndm-v-prediction": (PNDMScheduler, dict(skip_prk_steps=True, prediction_type="v_prediction"), 6),
+    "dpmpp-order-1": (DPM, dict(solver_order=1, timestep_spacing="trailing"), 5),
+    "dpmpp-2m-heun": (DPM, dict(solver_type="heun", timestep_spacing="leading", steps_offset=1, **SD_BETAS), 6),
+    "dpmpp-3m": (DPM, dict(solver_order=3, prediction_type="v_prediction"), 7),
+    "dpmpp-3m-long": (DPM, dict(solver_order=3, final_sigmas_type="sigma_min", timestep_spacing="trailing"), 16),
+    "dpmpp-2m-plain-end": (DPM, dict(lower_order_final=False, final_sigmas_type="sigma_min"), 6),
+    "dpmpp-euler-at-final": (
+        DPM, dict(lower_order_final=False, euler_at_final=True, final_sigmas_type="sigma_min"), 6),
+    "dpmpp-lu": (DPM, dict(use_lu_lambdas=True), 6),
+    "dpmpp-exponential": (DPM, dict(use_exponential_sigmas=True, prediction_type="sample"), 6),
+    "dpmpp-clipped-cosine": (
+        DPM, dict(beta_schedule="squaredcos_cap_v2", lambda_min_clipped=-5.1, use_karras_sigmas=False), 6),
+    "dpmpp-2m-sde": (DPM, dict(algorithm_type="sde-dpmsolver++"), 6),
+    "dpmpp-2m-sde-heun": (DPM, dict(algorithm_type="sde-dpmsolver++", solver_type="heun"), 6),
+    "dpmpp-3m-sde": (DPM, dict(algorithm_type="sde-dpmsolver++", solver_order=3, use_karras_sigmas=True), 7),
+    "dpm-2m": (DPM, dict(algorithm_type="dpmsolver", final_sigmas_type="sigma_min"), 6),
+    "dpm-2m-heun": (
+        DPM, dict(algorithm_type="dpmsolver", solver_type="heun", final_sigmas_type="sigma_min",
+                  prediction_type="v_prediction"), 6),
+    "dpm-3m": (DPM, dict(algorithm_type="dpmsolver", solver_order=3, final_sigmas_type="sigma_min"), 7),
+    "dpm-2m-sde": (DPM, dict(algorithm_type="sde-dpmsolver", final_sigmas_type="sigma_min"), 6),
+    "dpm-2m-sde-heun": (
+        DPM, dict(algorithm_type="sde-dpmsolver", solver_type="heun", final_sigmas_type="sigma_min"), 6),
+    "unipc-order-1": (UNIPC, dict(solver_order=1), 5),
+    "unipc-order-3": (UNIPC, dict(solver_order=3, prediction_type="v_prediction"), 7),
+    "unipc-bh1": (UNIPC, dict(solver_type="bh1", solver_order=3, timestep_spacing="trailing", final_sigmas_type="sigma_min"), 7),
+    "unipc-eps": (UNIPC, dict(predict_x0=False, final_sigmas_type="sigma_min", **SD_BETAS), 7),
+    "unipc-eps-3-bh1": (
+        UNIPC, dict(predict_x0=False, solver_order=3, solver_type="bh1", final_sigmas_type="sigma_min"), 7),
+    "unipc-plain-end": (
+        UNIPC, dict(lower_order_final=False, final_sigmas_type="sigma_min", timestep_spacing="leading"), 6),
+    "unipc-some-uncorrected": (UNIPC, dict(disable_corrector=[0, 2], prediction_type="sample"), 6),
+    "unipc-karras": (UNIPC, dict(use_karras_sigmas=True), 6),
+    "unipc-karras-sigma-min": (UNIPC, dict(use_karras_sigmas=True, final_sigmas_type="sigma_min"), 6),
+    "unipc-exponential": (UNIPC, dict(use_exponential_sigmas=True), 6),
+    "deis-order-1": (DEIS, dict(solver_order=1), 5),
+    "deis-order-3": (DEIS, dict(solver_order=3, prediction_type="v_prediction"), 7),
+    "deis-plain-end": (DEIS, dict(solver_order=3, lower_order_final=False, timestep_spacing="trailing"), 7),
+    "deis-karras": (DEIS, dict(use_karras_sigmas=True), 6),
+    "deis-exponential-leading": (DEIS, dict(use_exponential_sigmas=True, timestep_spacing="leading"), 6),
+}
+
+
 class Network:
     """The small network in float64, counting its calls."""
 
@@ -168,33 +233,37 @@ def gradient_estimation_path(network, noise, timesteps, gamma, prediction_type, 
 def other_path(network, noise, scheduler, draws):
     """The loop of a diffusers pipeline. The state is in the scheduler's own scale."""
     state, path = noise.double() * float(scheduler.init_noise_sigma), []
-    undo = feed_noise(scheduling_euler_ancestral_discrete, draws)
+    drawing = (scheduling_euler_ancestral_discrete, scheduling_dpmsolver_multistep)
+    undo = [feed_noise(module, draws) for module in drawing]
     for t in scheduler.timesteps:
         scaled = scheduler.scale_model_input(state, t)
         state = scheduler.step(network(scaled, t), t, state).prev_sample.double()
         path.append(state)
-    undo()
+    for each in undo:
+        each()
     return path
 
 
 class Writer:
-    def __init__(self, golden):
+    """Writes paths of one network; those of another than the usual have noise of their own, named after it."""
+
+    def __init__(self, golden, network=NETWORK, images=IMAGES, steps=STEPS, seed=1):
         self.root = Path(golden) / "trajectory"
-        shutil.rmtree(self.root, ignore_errors=True)
-        self.root.mkdir(parents=True)
-        self.network = Network(Path(golden) / "unet" / NETWORK)
-        size = self.network.model.config.sample_size
-        self.shape = (IMAGES, self.network.model.config.in_channels, size, size)
-        self.noise = standard_normals(self.shape, seed=1)
-        self.draws = standard_normals((STEPS, *self.shape), seed=2)
-        np.save(self.root / "init_noise.npy", self.noise.numpy())
-        np.save(self.root / "step_noise.npy", self.draws.numpy())
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.name = network
+        self.network = Network(Path(golden) / "unet" / network)
+        self.shape = (images, *np.load(Path(golden) / "unet" / network / "x.npy").shape[1:])
+        self.noise = standard_normals(self.shape, seed=seed)
+        self.draws = standard_normals((steps, *self.shape), seed=seed + 1)
+        suffix = "" if network == NETWORK else f"-{network}"
+        np.save(self.root / f"init_noise{suffix}.npy", self.noise.numpy())
+        np.save(self.root / f"step_noise{suffix}.npy", self.draws.numpy())
 
     def write(self, name, settings, path, scheduler):
         folder = self.root / name
         folder.mkdir()
         scheduler.save_pretrained(folder)
-        settings = {"network": f"unet/{NETWORK}", **settings, "network_calls": self.network.calls}
+        settings = {"network": f"unet/{self.name}", **settings, "network_calls": self.network.calls}
         (folder / "timesteps.json").write_text(json.dumps(settings, indent=1) + "\n")
         stacked = torch.stack(path).numpy()
         np.save(folder / "path.npy", stacked.astype(np.float32))
@@ -249,22 +318,28 @@ def write_gradient_estimation(writer):
         writer.write(name, settings, path, scheduler)
 
 
-def write_others(writer):
-    for name, (kind, fields) in OTHERS.items():
+def write_others(writer, cases):
+    for name, (kind, fields, steps) in cases.items():
         scheduler = exact.scheduler_in_float64(kind(**fields))
-        scheduler.set_timesteps(STEPS)
-        settings = {"sampler": name, "steps": STEPS, "timesteps": scheduler.timesteps.tolist(),
+        scheduler.set_timesteps(steps)
+        settings = {"sampler": name, "steps": steps, "timesteps": scheduler.timesteps.tolist(),
                     "init_noise_sigma": float(scheduler.init_noise_sigma)}
         if getattr(scheduler, "sigmas", None) is not None:
             settings["sigmas"] = scheduler.sigmas.tolist()
         # One image is enough here: the loops are those of the cases above.
-        path = other_path(writer.network, writer.noise[:1], scheduler, writer.draws[:, :1])
+        # diffusers draws noise in the last step too, and adds none of it.
+        draws = torch.cat([writer.draws[:, :1]] * 2)
+        path = other_path(writer.network, writer.noise[:1], scheduler, draws)
         writer.write(name, settings, path, scheduler)
 
 
 def write_all(golden):
+    shutil.rmtree(Path(golden) / "trajectory", ignore_errors=True)
     writer = Writer(golden)
     write_ddim(writer)
     write_ddpm(writer)
     write_gradient_estimation(writer)
-    write_others(writer)
+    write_others(writer, {name: (kind, fields, STEPS) for name, (kind, fields) in OTHERS.items()})
+    other = Writer(golden, OTHER_NETWORK, images=1, steps=8, seed=3)
+    for name, case in SETTINGS.items():
+        write_others(other if "prediction_type" in case[1] else writer, {name: case})

@@ -6,8 +6,9 @@ use clap::builder::RangedU64ValueParser;
 
 use crate::cli::args::{NumberList, Shard, Size};
 use crate::noise::Generator;
+use crate::sample::catalogue::Sampler;
 use crate::sample::schedule::Kind;
-use crate::sample::settings::{Sampler, Settings};
+use crate::sample::settings::Settings;
 
 /// More images than any run makes, so that lists of them stay small.
 const MOST_IMAGES: u64 = 1_000_000;
@@ -47,9 +48,9 @@ pub struct Args {
     #[arg(long, value_name = "HxW", conflicts_with_all = ["init_noise", "init"])]
     pub size: Option<Size>,
 
-    /// The sampler
-    #[arg(long, value_enum, default_value_t = Sampler::Ge, help_heading = SCHEDULE)]
-    pub sampler: Sampler,
+    /// The sampler; `list` tells of each in a line [default: that of the model's scheduler, `ge` for DDPM's and DDIM's]
+    #[arg(long, value_enum, hide_default_value = true, help_heading = SCHEDULE)]
+    pub sampler: Option<Choice>,
 
     /// Weight of the newest estimate in `ge` [default: 2]
     #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
@@ -63,7 +64,7 @@ pub struct Args {
     #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub eta: Option<f64>,
 
-    /// Network calls [default: 10 for `ge`, 50 for `ddim`, 1000 for `ddpm`]
+    /// Steps [default: 10 for `ge`, 1000 for `ddpm`, 20 for `dpm++2m`, `unipc`, `deis`, 25 for `heun`, 50 for others]
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub steps: Option<usize>,
 
@@ -144,11 +145,45 @@ pub struct Args {
     pub timings: bool,
 }
 
+/// A sampler, or the wish to see them all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// This one.
+    Of(Sampler),
+    /// All, in lines.
+    List,
+}
+
+impl clap::ValueEnum for Choice {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [Choice; Sampler::ALL.len() + 1] = {
+            let mut all = [Choice::List; Sampler::ALL.len() + 1];
+            let mut at = 0;
+            while at < Sampler::ALL.len() {
+                all[at] = Choice::Of(Sampler::ALL[at]);
+                at += 1;
+            }
+            all
+        };
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(match self {
+            Self::Of(sampler) => sampler.name(),
+            Self::List => "list",
+        }))
+    }
+}
+
 impl Args {
     /// What is asked of the sampler.
     pub fn settings(&self) -> Settings {
         Settings {
-            sampler: self.sampler,
+            sampler: match self.sampler {
+                Some(Choice::Of(sampler)) => Some(sampler),
+                Some(Choice::List) | None => None,
+            },
             schedule: self.schedule,
             steps: self.steps,
             gamma: self.gamma,

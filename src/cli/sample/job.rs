@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 use crate::noise::Generator;
 use crate::report::output::Pattern;
 use crate::report::{Console, Output, check_writable};
-use crate::sample::samplers::{Method, Noise};
+use crate::sample::catalogue::Sampler;
+use crate::sample::samplers::Method;
 use crate::sample::schedule::Schedule;
 use crate::sample::settings::Settings;
 use crate::tensor::Tensor;
@@ -114,6 +115,11 @@ impl Job {
             timings: args.timings,
         };
         Ok((job, model))
+    }
+
+    /// The sampler: the one asked for, or that of the model's scheduler.
+    pub fn sampler(&self) -> Sampler {
+        self.settings.sampler(&self.opened.scheduler)
     }
 
     /// (channels, height, width) of an image.
@@ -239,11 +245,7 @@ fn check_resume(args: &Args, output: &Output) -> Result<()> {
 
 /// A generator that draws nothing is a contradiction; a seed that does is worth a word.
 fn check_drawn(args: &Args, start: &Start, method: &Method, console: Console) -> Result<()> {
-    let is_stochastic = match method.noise {
-        Noise::Mu(share) | Noise::Eta(share) => share > 0.0,
-        Noise::FixedLarge => true,
-    };
-    if is_stochastic || start.given().is_none() {
+    if method.solver.is_stochastic() || start.given().is_none() {
         return Ok(());
     }
     if args.rng.is_some() {

@@ -3,7 +3,6 @@
 
 use super::job::{Job, Start};
 use crate::noise::Generator;
-use crate::sample::samplers::Noise;
 use crate::sample::schedule::{Level, Schedule};
 
 /// Keyword and text of each chunk.
@@ -18,14 +17,15 @@ pub fn of_run(job: &Job) -> Metadata {
         ("seed", job.seed.to_string()),
         ("rng", job.generator.to_string()),
         ("start", start_text(&job.start)),
-        ("sampler", name_of(&job.settings.sampler)),
-        ("gamma", job.method.gamma.to_string()),
-        ("noise", noise_text(job.method.noise)),
+        ("sampler", job.sampler().name().to_owned()),
+    ];
+    pairs.extend(job.method.solver.settings());
+    pairs.extend([
         ("clip", job.method.clip.map_or("none".to_owned(), |clip| clip.range.to_string())),
         ("schedule", schedule_name(job)),
         ("steps", job.schedule.steps().len().to_string()),
         ("sigmas", list(&job.schedule, |level| Some(level.sigma))),
-    ];
+    ]);
     let timesteps = list(&job.schedule, |level| level.timestep);
     if !timesteps.is_empty() {
         pairs.push(("timesteps", timesteps));
@@ -79,14 +79,6 @@ fn start_text(start: &Start) -> String {
         Start::Seeded => "seeded noise".to_owned(),
         Start::Noise(file, _) => format!("noise from {}", name(file)),
         Start::State(file, _) => format!("state from {}", name(file)),
-    }
-}
-
-fn noise_text(noise: Noise) -> String {
-    match noise {
-        Noise::Mu(mu) => format!("mu {mu}"),
-        Noise::Eta(eta) => format!("eta {eta}"),
-        Noise::FixedLarge => "variance beta".to_owned(),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::args::Args;
+use super::args::{Args, Choice};
 use super::job::{Job, Start};
 use super::metadata;
 use super::results::Results;
@@ -12,18 +12,23 @@ use crate::checkpoint::Model;
 use crate::cli::args::Global;
 use crate::cli::device::{self, adapter_json, family_text};
 use crate::cli::model::{Footprint, Opened};
+use crate::cli::table::{Lines, aligned};
 use crate::cli::timing::{SAMPLING, Stopwatch};
 use crate::denoise::Denoiser;
 use crate::denoise::network::Network;
 use crate::error::{Error, Result};
 use crate::noise::Noise;
 use crate::report::{Console, Progress, Report, png_file, print_stdout};
+use crate::sample::catalogue::{Entry, Sampler};
 use crate::sample::samplers::{Clip, sample};
 use crate::tensor::Tensor;
 
 /// Runs `downhill sample`.
 pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
     let mut clock = Stopwatch::start();
+    if args.sampler == Some(Choice::List) {
+        return print_stdout(&listed());
+    }
     let mut report = Report::new("sample");
     let (mut job, model) = Job::new(args, console)?;
     describe_job(&mut report, &job);
@@ -44,6 +49,16 @@ pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
         }
     }
     global.json.as_ref().map_or(Ok(()), |file| report.write(file))
+}
+
+/// A line for each sampler: name, order, network calls a step, source.
+fn listed() -> String {
+    let row = |sampler: Sampler| {
+        let Entry { name, order, calls, source, .. } = sampler.entry();
+        let unit = if calls == "1" { "call a step" } else { "calls a step" };
+        [name.to_owned(), format!("order {order}"), format!("{calls} {unit}"), source.to_owned()]
+    };
+    aligned(&Sampler::ALL.map(row))
 }
 
 /// Makes the images and answers what it took, in lines.
@@ -153,9 +168,13 @@ impl Denoiser for Traced<'_> {
     }
 
     fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
-        let answer = self.network.eps(x, sigma)?;
+        self.network.eps(x, sigma)
+    }
+
+    fn eps_at(&mut self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<Tensor> {
+        let answer = self.network.eps_at(x, sigma, timestep)?;
         if self.traces && !answer.is_finite() {
-            self.network.trace_nonfinite_eps(x, sigma)?;
+            self.network.trace_nonfinite_eps(x, sigma, timestep)?;
         }
         Ok(answer)
     }
@@ -202,6 +221,12 @@ fn describe_job(report: &mut Report, job: &Job) {
         job.schedule.levels().iter().map(|level| json!({ "timestep": level.timestep, "sigma": level.sigma })).collect();
     let clip =
         job.method.clip.map(|Clip { range, rederive_eps }| json!({ "range": range, "rederive_eps": rederive_eps }));
+    // Numbers as numbers: `1`, `0.5`, `true` are JSON as they stand.
+    let value = |text: String| serde_json::from_str(&text).unwrap_or(Value::String(text));
+    let settings = job.method.solver.settings().into_iter();
+    let mut method: Map<String, Value> = settings.map(|(name, text)| (name.to_owned(), value(text))).collect();
+    method.insert("sampler".to_owned(), job.sampler().name().into());
+    method.insert("clip".to_owned(), json!(clip));
     report
         .set("model", job.opened.json.clone())
         .set("seed", job.seed)
@@ -210,7 +235,7 @@ fn describe_job(report: &mut Report, job: &Job) {
         .set("shard", job.shard.map(|shard| format!("{}/{}", shard.index, shard.of)))
         .set("size", json!([job.size.height, job.size.width]))
         .set("asked", json!(job.settings))
-        .set("method", json!({ "gamma": job.method.gamma, "noise": format!("{:?}", job.method.noise), "clip": clip }))
+        .set("method", method)
         .set(
             "schedule",
             json!({

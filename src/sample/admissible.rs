@@ -1,0 +1,199 @@
+//! Which schedules keep DDIM where its denoiser can be trusted: the theorem of Permenter and Yuan (ICML 2024).
+//!
+//! The relative-error assumption says of a denoiser that where the distance to the data K is about sqrt(n) sigma, within a
+//! factor nu, its answer is the gradient of half the squared distance but for an error of at most eta times the distance:
+//!
+//! ```text
+//! (1/nu) dist(x) <= sqrt(n) sigma <= nu dist(x)   implies   |sigma eps(x, sigma) - grad f(x)| <= eta dist(x)
+//! ```
+//!
+//! A step of DDIM is gradient descent of length beta = 1 - sigma'/sigma, which then multiplies the distance by no less than
+//! 1 - beta (1 + eta) and no more than 1 - beta (1 - eta). A schedule that starts at dist = sqrt(n) sigma is *admissible* if
+//! these bounds never leave the assumption's range.
+
+use crate::{Error, Result};
+
+/// Rounding forgiven in comparisons, of one: the largest admissible step is admissible.
+const SLACK: f64 = 1e-9;
+
+/// The relative-error assumption's two numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ErrorModel {
+    eta: f64,
+    nu: f64,
+}
+
+/// What is known after a step. Distances are in units of the one at the start, sqrt(n) sigma of the first level.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepBound {
+    /// The step's length in gradient descent, beta = 1 - sigma'/sigma.
+    pub beta: f64,
+    /// sigma' over the first sigma: what the distance would be if the denoiser made no error.
+    pub sigma_ratio: f64,
+    /// The distance is no less.
+    pub least: f64,
+    /// The distance is no more.
+    pub most: f64,
+    /// Whether both keep to the assumption's range.
+    pub is_admissible: bool,
+}
+
+impl ErrorModel {
+    /// `eta`, the error over the distance, from 0 to below 1; `nu`, the factor that the noise may misjudge the distance
+    /// by, at least 1.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for numbers out of range.
+    pub fn new(eta: f64, nu: f64) -> Result<Self> {
+        if !(0.0..1.0).contains(&eta) {
+            let hint = "eta is the denoiser's error over the distance to the data, from 0 to below 1";
+            return Err(Error::usage(format!("an error model of eta {eta}"), hint));
+        }
+        if !(nu.is_finite() && nu >= 1.0) {
+            let hint = "nu is the factor between noise and distance that the denoiser bears, 1 or more";
+            return Err(Error::usage(format!("an error model of nu {nu}"), hint));
+        }
+        Ok(Self { eta, nu })
+    }
+
+    /// The error over the distance.
+    #[must_use]
+    pub fn eta(&self) -> f64 {
+        self.eta
+    }
+
+    /// The factor between noise and distance.
+    #[must_use]
+    pub fn nu(&self) -> f64 {
+        self.nu
+    }
+
+    /// The bounds after each step of `sigmas`, N + 1 falling levels, by the theorem's products:
+    ///
+    /// ```text
+    /// (1/nu) prod (1 + beta_i (eta - 1))  <=  prod (1 - beta_i)  <=  nu prod (1 - beta_i (eta + 1))
+    /// ```
+    ///
+    /// Where a step is so long that the distance may be anything, no distance is excluded from then on: `least` is 0.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for fewer than two levels, one that rises, and one before the last that is not above 0.
+    pub fn bounds(&self, sigmas: &[f64]) -> Result<Vec<StepBound>> {
+        let mut before = StepBound { beta: 0.0, sigma_ratio: 1.0, least: 1.0, most: 1.0, is_admissible: true };
+        let steps = steps(sigmas)?.into_iter().map(|kept| {
+            let beta = 1.0 - kept;
+            let sigma_ratio = before.sigma_ratio * kept;
+            let least = before.least * (1.0 - beta * (1.0 + self.eta)).max(0.0);
+            let most = before.most * (1.0 - beta * (1.0 - self.eta));
+            let holds = most <= self.nu * sigma_ratio * (1.0 + SLACK) && sigma_ratio <= self.nu * least * (1.0 + SLACK);
+            before = StepBound { beta, sigma_ratio, least, most, is_admissible: holds };
+            before
+        });
+        Ok(steps.collect())
+    }
+
+    /// Whether a schedule of these levels is admissible, by the products of [`ErrorModel::bounds`].
+    ///
+    /// # Errors
+    /// As [`ErrorModel::bounds`].
+    pub fn admits(&self, sigmas: &[f64]) -> Result<bool> {
+        Ok(self.bounds(sigmas)?.iter().all(|step| step.is_admissible))
+    }
+
+    /// How much of the range of nu a schedule of these levels uses up, in closed form: it is admissible up to 1.
+    ///
+    /// Divided by sigma, the theorem's products are those of 1 + r, at most nu, and of 1 - r, at least 1 / nu, with
+    /// r = eta (sigma/sigma' - 1). The second falls from step to step, so that its end decides, and implies the first, since
+    /// 1 + r <= 1 / (1 - r): what is left is that the sum of -ln(1 - r) is at most ln nu. This answers their quotient.
+    ///
+    /// # Errors
+    /// As [`ErrorModel::bounds`].
+    pub fn share_used(&self, sigmas: &[f64]) -> Result<f64> {
+        let steps = steps(sigmas)?;
+        if self.eta == 0.0 {
+            return Ok(0.0);
+        }
+        let used: f64 = steps.into_iter().map(|kept| -(1.0 - self.eta * (1.0 / kept - 1.0)).max(0.0).ln()).sum();
+        Ok(if used == 0.0 { 0.0 } else { used / self.nu.ln() })
+    }
+
+    /// The longest step that `steps` steps of one length may have: beta = c / (eta + c) with c = 1 - nu^(-1/N).
+    #[must_use]
+    pub fn longest_constant_step(&self, steps: usize) -> f64 {
+        if self.eta == 0.0 {
+            return 1.0;
+        }
+        let c = -(-self.nu.ln() / steps.max(1) as f64).exp_m1();
+        c / (self.eta + c)
+    }
+
+    /// How far down `steps` longest steps of one length lead: the last sigma over the first. More steps lead further, to
+    /// nu^(-1/eta) in the limit.
+    #[must_use]
+    pub fn deepest_constant_ratio(&self, steps: usize) -> f64 {
+        (1.0 - self.longest_constant_step(steps)).powf(steps as f64)
+    }
+}
+
+/// sigma'/sigma of each step.
+fn steps(sigmas: &[f64]) -> Result<Vec<f64>> {
+    let hint = "a schedule of N steps has N + 1 falling levels, of which the last alone may be 0";
+    let is_falling =
+        sigmas.windows(2).all(|pair| pair[0] > 0.0 && pair[0].is_finite() && (0.0..=pair[0]).contains(&pair[1]));
+    if sigmas.len() < 2 || !is_falling {
+        return Err(Error::usage(format!("a schedule of the {} levels {sigmas:?}", sigmas.len()), hint));
+    }
+    Ok(sigmas.windows(2).map(|pair| pair[1] / pair[0]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn constant(beta: f64, steps: usize) -> Vec<f64> {
+        (0..=steps).map(|step| 40.0 * (1.0 - beta).powf(step as f64)).collect()
+    }
+
+    /// The figures of the digest: the paper's schedule, 40 to its last step, is admissible for nu = 2 only at these eta.
+    #[test]
+    fn the_papers_steps_are_admissible_for_small_errors() {
+        for (steps, beta, eta) in [(5, 0.785, 0.035), (10, 0.516, 0.063), (20, 0.303, 0.078), (50, 0.138, 0.086)] {
+            let least = ErrorModel::new(eta, 2.0).unwrap().longest_constant_step(steps);
+            assert!((least - beta).abs() < 0.01, "{steps} steps: {least}, expected {beta}");
+        }
+    }
+
+    #[test]
+    fn many_steps_reach_the_limit() {
+        let model = ErrorModel::new(0.1, 2.0).unwrap();
+        let ratio = model.deepest_constant_ratio(1_000_000);
+        assert!((ratio / 2f64.powf(-10.0) - 1.0).abs() < 1e-4, "{ratio}");
+        let sigmas = constant(model.longest_constant_step(20_000), 20_000);
+        let most = model.bounds(&sigmas).unwrap().last().unwrap().most;
+        assert!((most / 1.953e-3 - 1.0).abs() < 1e-2, "nu^(-(1 - eta) / eta): {most}");
+        assert!(model.deepest_constant_ratio(10) > model.deepest_constant_ratio(20), "more steps lead further");
+    }
+
+    #[test]
+    fn a_perfect_denoiser_admits_everything() {
+        let model = ErrorModel::new(0.0, 1.0).unwrap();
+        assert!(model.admits(&[40.0, 1.0, 0.0]).unwrap());
+        assert_eq!((model.share_used(&[40.0, 0.0]).unwrap(), model.longest_constant_step(3)), (0.0, 1.0));
+        let careless = ErrorModel::new(0.1, 4.0).unwrap();
+        assert!(!careless.admits(&[40.0, 30.0, 0.0]).unwrap(), "any error at all is infinite beside no noise");
+        assert!(careless.share_used(&[40.0, 30.0, 0.0]).unwrap().is_infinite());
+    }
+
+    #[test]
+    fn what_is_no_schedule_or_no_model_is_refused() {
+        let model = ErrorModel::new(0.1, 2.0).unwrap();
+        for sigmas in
+            [&[][..], &[1.0], &[1.0, 2.0], &[1.0, 0.0, 0.0], &[1.0, f64::NAN], &[f64::INFINITY, 1.0], &[1.0, -1.0]]
+        {
+            assert!(matches!(model.bounds(sigmas), Err(Error::Usage { .. })), "{sigmas:?}");
+        }
+        for (eta, nu) in [(1.0, 2.0), (-0.1, 2.0), (f64::NAN, 2.0), (0.1, 0.9), (0.1, f64::INFINITY)] {
+            assert!(matches!(ErrorModel::new(eta, nu), Err(Error::Usage { .. })), "{eta} {nu}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! DDPM, DDIM, gradient estimation, Euler and Euler-ancestral: one step with two numbers.
+
+use super::super::samplers::{Calls, Clip, Moved, Place, Solving};
+use super::super::schedule::Step;
+use crate::{Result, tensor::Tensor};
+
+/// How noise enters a step from `sigma` to `sigma'`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Noise {
+    /// `sigma' = sigma^mu sigma_down^(1 - mu)`, 0 <= mu < 1: the gradient-estimation paper's family; none at mu = 0.
+    Mu(f64),
+    /// DDIM's eta, 0 to 1: eta times the variance of the posterior; none at eta = 0.
+    Eta(f64),
+    /// DDPM with diffusers' `fixed_large`: the mean of mu = 1/2, and noise of variance beta.
+    FixedLarge,
+}
+
+impl Noise {
+    /// Whether there is any.
+    #[must_use]
+    pub fn is_added(self) -> bool {
+        match self {
+            Self::Mu(share) | Self::Eta(share) => share > 0.0,
+            Self::FixedLarge => true,
+        }
+    }
+}
+
+impl std::fmt::Display for Noise {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mu(mu) => write!(f, "mu {mu}"),
+            Self::Eta(eta) => write!(f, "eta {eta}"),
+            Self::FixedLarge => f.write_str("variance beta"),
+        }
+    }
+}
+
+/// A row of the table. With eps the denoiser's answer at sigma and w standard normal, a step from sigma to sigma' is
+///
+/// ```text
+/// eps_bar = gamma eps + (1 - gamma) eps_previous            (the first step: eps)
+/// x0      = x - sigma eps_bar
+/// x'      = x0 + sigma_down eps_bar + sqrt(sigma'^2 - sigma_down^2) w
+/// where     sigma' = sigma^mu sigma_down^(1 - mu)
+///
+///                      | gamma |  mu | sigma_down            | clipped x0 gives a new eps
+/// DDPM                 |   1   | 1/2 | sigma'^2 / sigma      | yes
+/// DDIM (eta = 0)       |   1   |  0  | sigma'                | no
+/// gradient estimation  |   2   |  0  | sigma'                | yes, before the average
+/// Euler                |   1   |  0  | sigma'                | yes
+/// Euler-ancestral      |   1   | 1/2 | sigma'^2 / sigma      | yes
+/// ```
+///
+/// (Permenter and Yuan, ICML 2024, algorithm 2 and the code beside it; DDIM with eta = 1 is DDPM. Euler and
+/// Euler-ancestral are DDIM and DDPM on other grids and from another start.) `eps_previous` is the answer of the step
+/// before, not its average.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Descent {
+    /// The weight of this step's eps; the last step's has 1 - gamma.
+    pub gamma: f64,
+    /// How noise enters.
+    pub noise: Noise,
+}
+
+impl Descent {
+    /// (`sigma_down`, spread of the noise) of `step`, in the variance-exploding scale: the level that the estimate goes
+    /// down to, and the noise that brings it up again.
+    fn split(&self, step: &Step) -> (f64, f64) {
+        let (sigma, next) = (step.from.sigma, step.to.sigma);
+        let down = match self.noise {
+            Noise::Mu(mu) => next * (next / sigma).powf(mu / (1.0 - mu)),
+            Noise::Eta(eta) => next * (1.0 - eta * eta * (1.0 - (next / sigma).powi(2))).max(0.0).sqrt(),
+            Noise::FixedLarge => next * next / sigma,
+        };
+        let spread = match self.noise {
+            // beta / alpha bar' = (1 - alpha bar / alpha bar') / alpha bar'; the step from timestep 0 adds none.
+            Noise::FixedLarge if step.from.timestep.map_or(next > 0.0, |t| t > 0.0) => {
+                let kept = step.from.alpha_bar() / step.to.alpha_bar();
+                ((1.0 - kept) / step.to.alpha_bar()).sqrt()
+            }
+            Noise::FixedLarge => 0.0,
+            _ => (next * next - down * down).max(0.0).sqrt(),
+        };
+        (down, spread)
+    }
+}
+
+pub(super) struct Walking {
+    descent: Descent,
+    previous: Option<Tensor>,
+}
+
+impl Walking {
+    pub(super) fn new(descent: Descent) -> Self {
+        Self { descent, previous: None }
+    }
+}
+
+impl Solving for Walking {
+    fn step(&mut self, place: Place, mut x: Tensor, calls: &mut Calls) -> Result<Moved> {
+        let (step, gamma, clip) = (place.step(), self.descent.gamma, calls.clip);
+        let sigma = step.from.sigma;
+        let answer = calls.answer(&x, step.from)?;
+        let (sigma_down, spread) = self.descent.split(&step);
+        let w = if spread > 0.0 { Some(calls.noise()?) } else { None };
+
+        let mut x0 = Tensor::zeros(x.shape.clone());
+        let mut kept = answer.clone();
+        for i in 0..x.data.len() {
+            let (here, mut eps) = (f64::from(x.data[i]), f64::from(answer.data[i]));
+            let clipped = clip.map(|clip| (here - sigma * eps).clamp(-clip.range, clip.range));
+            if let (Some(clipped), Some(Clip { rederive_eps: true, .. })) = (clipped, clip) {
+                eps = (here - clipped) / sigma;
+            }
+            let last = self.previous.as_ref().map(|last| f64::from(last.data[i]));
+            let eps_bar = last.map_or(eps, |last| gamma * eps + (1.0 - gamma) * last);
+            let estimate = match (clipped, clip) {
+                (Some(clipped), Some(Clip { rederive_eps: false, .. })) => clipped,
+                _ => here - sigma * eps_bar,
+            };
+            let added = w.as_ref().map_or(0.0, |w| spread * f64::from(w.data[i]));
+            kept.data[i] = eps as f32;
+            x0.data[i] = estimate as f32;
+            x.data[i] = (estimate + sigma_down * eps_bar + added) as f32;
+        }
+        self.previous = Some(kept);
+        Ok(Moved { eps: answer, x0, x })
+    }
+}

@@ -1,0 +1,147 @@
+//! DPM-Solver and DPM-Solver++, multistep: Lu et al. (2022), as diffusers' `DPMSolverMultistepScheduler` has them.
+
+use super::super::samplers::{Calls, Moved, Place, Solving, combine};
+use super::{History, multistep_order};
+use crate::{Result, tensor::Tensor};
+
+/// What is integrated (the values of `algorithm_type`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Algorithm {
+    /// The ordinary differential equation, in eps.
+    #[serde(rename = "dpmsolver")]
+    Eps,
+    /// The same, in x0.
+    #[default]
+    #[serde(rename = "dpmsolver++", alias = "deis")]
+    X0,
+    /// The stochastic differential equation, in eps.
+    #[serde(rename = "sde-dpmsolver")]
+    StochasticEps,
+    /// The same, in x0.
+    #[serde(rename = "sde-dpmsolver++")]
+    StochasticX0,
+}
+
+impl Algorithm {
+    /// Whether noise is added.
+    #[must_use]
+    pub fn is_stochastic(self) -> bool {
+        matches!(self, Self::StochasticEps | Self::StochasticX0)
+    }
+
+    /// Whether it is x0 that is extrapolated.
+    #[must_use]
+    pub fn is_in_x0(self) -> bool {
+        matches!(self, Self::X0 | Self::StochasticX0)
+    }
+}
+
+impl std::fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Eps => "dpmsolver",
+            Self::X0 => "dpmsolver++",
+            Self::StochasticEps => "sde-dpmsolver",
+            Self::StochasticX0 => "sde-dpmsolver++",
+        })
+    }
+}
+
+/// What it can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dpm {
+    /// 1, 2 or 3; [`Algorithm::StochasticEps`] has no third.
+    pub order: usize,
+    /// What is integrated.
+    pub algorithm: Algorithm,
+    /// The second order by Heun's form instead of the midpoint's (`solver_type`).
+    pub is_heun: bool,
+    /// `lower_order_final`: the last two of few steps are of lower order.
+    pub lower_order_final: bool,
+    /// `euler_at_final`: the last step is of order 1.
+    pub euler_at_final: bool,
+}
+
+impl Dpm {
+    /// The factors of x, of the newest estimates (as many as `sigmas`, their levels) and of the noise, in a step from
+    /// `sigmas[0]` to `to` below it.
+    ///
+    /// With h = ln(sigma / sigma') and the differences D0, D1, D2 of the estimates, a step is
+    /// `x' = a x + b D0 + c D1 + d D2 + spread w`.
+    fn factors(&self, sigmas: &[f64], to: f64) -> (f64, Vec<f64>, f64) {
+        let from = sigmas[0];
+        let h = (from / to).ln();
+        // The stochastic equation goes down twice as far, and noise brings it up again.
+        let twice = if self.algorithm.is_stochastic() { 2.0 } else { 1.0 };
+        let (g, length) = (twice * h, from - to);
+        let (a, b, spread) = match self.algorithm {
+            Algorithm::Eps => (1.0, -length, 0.0),
+            Algorithm::StochasticEps => (1.0, -2.0 * length, (from * from - to * to).sqrt()),
+            Algorithm::X0 | Algorithm::StochasticX0 => {
+                let kept = (to / from).powf(twice);
+                (kept, 1.0 - kept, if twice > 1.0 { to * (1.0 - kept).sqrt() } else { 0.0 })
+            }
+        };
+        let (c, d) = match self.algorithm {
+            _ if sigmas.len() < 2 => (0.0, 0.0),
+            _ if sigmas.len() == 2 && !self.is_heun => (b / 2.0, 0.0),
+            Algorithm::Eps | Algorithm::StochasticEps => {
+                (-twice * (length / h - to), -((length - to * h) / (h * h) - to / 2.0))
+            }
+            // diffusers' third order of the stochastic equation has -1/2 where the expansion has 1/2.
+            Algorithm::X0 => ((a - 1.0) / g + 1.0, 0.5 - (a - 1.0 + g) / (g * g)),
+            Algorithm::StochasticX0 => ((a - 1.0) / g + 1.0, -0.5 - (a - 1.0 + g) / (g * g)),
+        };
+        (a, weights(sigmas, h, [b, c, d]), spread)
+    }
+}
+
+/// `b D0 + c D1 + d D2` as factors of the estimates themselves.
+fn weights(sigmas: &[f64], h: f64, [b, c, d]: [f64; 3]) -> Vec<f64> {
+    let ratio = |newer: usize| (sigmas[newer + 1] / sigmas[newer]).ln() / h;
+    match sigmas.len() {
+        1 => vec![b],
+        2 => {
+            let slope = c / ratio(0);
+            vec![b + slope, -slope]
+        }
+        _ => {
+            let (r0, r1) = (ratio(0), ratio(1));
+            // D1 = newer + r0 / (r0 + r1) (newer - older), D2 = (newer - older) / (r0 + r1)
+            let bend = (c * r0 + d) / (r0 + r1);
+            let (newer, older) = ((c + bend) / r0, -bend / r1);
+            vec![b + newer, older - newer, -older]
+        }
+    }
+}
+
+pub(super) struct Walking {
+    dpm: Dpm,
+    history: History,
+}
+
+impl Walking {
+    pub(super) fn new(dpm: Dpm) -> Self {
+        Self { dpm, history: History::new(dpm.order) }
+    }
+}
+
+impl Solving for Walking {
+    fn step(&mut self, place: Place, x: Tensor, calls: &mut Calls) -> Result<Moved> {
+        let (step, dpm) = (place.step(), self.dpm);
+        let here = calls.estimate(&x, step.from)?;
+        let extrapolated = if dpm.algorithm.is_in_x0() { here.x0.clone() } else { here.eps };
+        self.history.push(step.from.sigma, extrapolated);
+        if step.to.sigma == step.from.sigma {
+            return Ok(Moved { eps: here.answer, x0: here.x0, x });
+        }
+        let order =
+            multistep_order(dpm.order, self.history.distinct(), dpm.lower_order_final, dpm.euler_at_final, place);
+        let (kept, weights, spread) = dpm.factors(&self.history.sigmas(order), step.to.sigma);
+        let w = if spread > 0.0 { Some(calls.noise()?) } else { None };
+        let mut terms = self.history.weighted(&weights);
+        terms.push((kept, &x));
+        terms.extend(w.as_ref().map(|w| (spread, w)));
+        Ok(Moved { eps: here.answer, x: combine(&terms), x0: here.x0 })
+    }
+}

@@ -1,0 +1,68 @@
+//! Linear multistep in sigma: Adams and Bashforth's rule on a grid that is not even (Katherine Crowson's `sample_lms`).
+
+use super::super::samplers::{Calls, Moved, Place, Solving, combine};
+use super::History;
+use crate::{Result, tensor::Tensor};
+
+/// What it can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lms {
+    /// How many estimates of eps the polynomial goes through, 1 to 4; diffusers takes 4.
+    pub order: usize,
+}
+
+pub(super) struct Walking {
+    history: History,
+}
+
+impl Walking {
+    pub(super) fn new(lms: Lms) -> Self {
+        Self { history: History::new(lms.order) }
+    }
+}
+
+impl Solving for Walking {
+    /// x' = x + the integral, from sigma to sigma', of the polynomial through the newest estimates of eps.
+    fn step(&mut self, place: Place, x: Tensor, calls: &mut Calls) -> Result<Moved> {
+        let step = place.step();
+        let here = calls.estimate(&x, step.from)?;
+        self.history.push(step.from.sigma, here.eps);
+        let nodes = self.history.sigmas(self.history.distinct());
+        let weights = integrals(&nodes, step.from.sigma, step.to.sigma);
+        let mut terms = self.history.weighted(&weights);
+        terms.push((1.0, &x));
+        Ok(Moved { eps: here.answer, x0: here.x0, x: combine(&terms) })
+    }
+}
+
+/// The integral of each of the Lagrange polynomials of `nodes` from `from` to `to`: by Gauss and Legendre's rule of two
+/// points, exact up to the third degree.
+fn integrals(nodes: &[f64], from: f64, to: f64) -> Vec<f64> {
+    let (middle, half) = (f64::midpoint(from, to), (to - from) / 2.0);
+    let point = half / 3f64.sqrt();
+    let polynomial = |own: usize, at: f64| -> f64 {
+        let others = nodes.iter().enumerate().filter(|(other, _)| *other != own);
+        others.map(|(_, node)| (at - node) / (nodes[own] - node)).product()
+    };
+    let integral = |own| half * (polynomial(own, middle - point) + polynomial(own, middle + point));
+    (0..nodes.len()).map(integral).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::integrals;
+
+    /// On an even grid these are Adams and Bashforth's weights, as a table has them.
+    #[test]
+    fn even_grids_give_the_weights_of_adams_and_bashforth() {
+        for (nodes, expected) in [
+            (vec![4.0], vec![-1.0]),
+            (vec![4.0, 5.0], vec![-3.0 / 2.0, 1.0 / 2.0]),
+            (vec![4.0, 5.0, 6.0], vec![-23.0 / 12.0, 16.0 / 12.0, -5.0 / 12.0]),
+            (vec![4.0, 5.0, 6.0, 7.0], vec![-55.0 / 24.0, 59.0 / 24.0, -37.0 / 24.0, 9.0 / 24.0]),
+        ] {
+            let found = integrals(&nodes, 4.0, 3.0);
+            assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-12), "{found:?}");
+        }
+    }
+}

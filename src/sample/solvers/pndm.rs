@@ -1,0 +1,165 @@
+//! Pseudo numerical methods: Liu et al. (2022), as diffusers' `PNDMScheduler` has them.
+//!
+//! The four newest estimates are averaged with the weights of Adams and Bashforth, and DDIM's step is taken with that
+//! average. The first steps, which have no four estimates yet, are begun by Runge and Kutta's rule or by Heun's.
+
+use std::collections::VecDeque;
+
+use super::super::samplers::{Calls, Moved, Place, Solving, combine, scale};
+use super::super::schedule::{Level, Step};
+use crate::denoise::diffusion::PredictionType;
+use crate::{Result, tensor::Tensor};
+
+/// Estimates that are averaged.
+const ORDER: usize = 4;
+
+/// What it can be told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pndm {
+    /// How the first steps are taken.
+    pub start: Start,
+    /// What the network predicts: a network's v are averaged before they become eps.
+    pub prediction: PredictionType,
+}
+
+/// How the first steps are taken, while there are no four estimates to average.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Start {
+    /// The first step asks again where it leads and takes the mean; then averages of two and of three
+    /// (`skip_prk_steps`). diffusers takes the step again from T/N above its end, which this level is where it is not the
+    /// first.
+    Heun(Option<Level>),
+    /// The first three steps ask four times; a pair of levels for each, where its second and where its third and fourth
+    /// question are asked from: half a step below its start and half a step above its end, in whole timesteps.
+    RungeKutta([(Level, Level); ORDER - 1]),
+}
+
+impl std::fmt::Display for Start {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Heun(_) => "Heun",
+            Self::RungeKutta(_) => "Runge-Kutta",
+        })
+    }
+}
+
+/// What the network answered, what it predicted of x0, and its own output behind that.
+struct Asked {
+    answer: Tensor,
+    x0: Tensor,
+    output: Tensor,
+}
+
+pub(super) struct Walking {
+    pndm: Pndm,
+    /// What the network predicted, the newest first.
+    outputs: VecDeque<Tensor>,
+}
+
+impl Walking {
+    pub(super) fn new(pndm: Pndm) -> Self {
+        Self { pndm, outputs: VecDeque::new() }
+    }
+
+    /// The network's own output behind `eps` of `x` at `level`: eps, or v = sqrt(alpha bar) eps - sqrt(1 - alpha bar) x0.
+    fn output(&self, x: &Tensor, eps: &Tensor, level: Level) -> Tensor {
+        let signal = level.alpha_bar().sqrt();
+        match self.pndm.prediction {
+            PredictionType::VPrediction => combine(&[(1.0 / signal, eps), (-signal * level.sigma, x)]),
+            PredictionType::Epsilon | PredictionType::Sample => eps.clone(),
+        }
+    }
+
+    /// DDIM's step of `x` with the mean of `outputs`.
+    fn transfer(&self, x: &Tensor, step: Step, outputs: &[(f64, &Tensor)]) -> Tensor {
+        let (signal, sigma) = (step.from.alpha_bar().sqrt(), step.from.sigma);
+        let length = step.to.sigma - sigma;
+        let (of_x, of_output) = match self.pndm.prediction {
+            PredictionType::VPrediction => (signal * signal * sigma, signal),
+            PredictionType::Epsilon | PredictionType::Sample => (0.0, 1.0),
+        };
+        let mut terms: Vec<_> = outputs.iter().map(|(factor, output)| (factor * length * of_output, *output)).collect();
+        terms.push((1.0 + length * of_x, x));
+        combine(&terms)
+    }
+
+    /// What the network says of `x` at `level`.
+    fn ask(&self, x: &Tensor, level: Level, calls: &mut Calls) -> Result<Asked> {
+        let here = calls.estimate(x, level)?;
+        Ok(Asked { output: self.output(x, &here.eps, level), answer: here.answer, x0: here.x0 })
+    }
+
+    /// Runge and Kutta's rule from `step.from` to `step.to` by way of `below` and `above`.
+    fn runge_kutta(
+        &mut self,
+        step: Step,
+        (below, above): (Level, Level),
+        x: &Tensor,
+        calls: &mut Calls,
+    ) -> Result<Moved> {
+        let to = |to: Level| Step { from: step.from, to };
+        let first = self.ask(x, step.from, calls)?;
+        let half = same_z(self.transfer(x, to(below), &[(1.0, &first.output)]), below, above);
+        let second = self.ask(&half, above, calls)?.output;
+        let half = self.transfer(x, to(above), &[(1.0, &second)]);
+        let third = self.ask(&half, above, calls)?.output;
+        let whole = self.transfer(x, step, &[(1.0, &third)]);
+        let fourth = self.ask(&whole, step.to, calls)?.output;
+        let mean = [(1.0 / 6.0, &first.output), (1.0 / 3.0, &second), (1.0 / 3.0, &third), (1.0 / 6.0, &fourth)];
+        let x = self.transfer(x, step, &mean);
+        Ok(self.keep(first, x))
+    }
+
+    /// Heun's rule: to `step.to`, which diffusers counts from T/N, and then to the level `next` of the next call, from
+    /// `again`.
+    fn heun(&mut self, step: Step, next: Level, again: Level, x: &Tensor, calls: &mut Calls) -> Result<Moved> {
+        let first = self.ask(x, step.from, calls)?;
+        let ahead = same_z(self.transfer(x, step, &[(1.0, &first.output)]), step.to, next);
+        let second = self.ask(&ahead, next, calls)?.output;
+        let start = same_z(x.clone(), step.from, again);
+        let mean = [(0.5, &first.output), (0.5, &second)];
+        let end = self.transfer(&start, Step { from: again, to: next }, &mean);
+        Ok(self.keep(first, same_z(end, next, step.to)))
+    }
+
+    /// Remembers what the network answered at the step's start; the state is now `x`.
+    fn keep(&mut self, asked: Asked, x: Tensor) -> Moved {
+        self.outputs.push_front(asked.output);
+        self.outputs.truncate(ORDER);
+        Moved { eps: asked.answer, x0: asked.x0, x }
+    }
+}
+
+impl Solving for Walking {
+    fn step(&mut self, place: Place, x: Tensor, calls: &mut Calls) -> Result<Moved> {
+        let step = place.step();
+        let next = place.steps.get(place.index + 1).map(|next| next.from);
+        match (self.pndm.start, next) {
+            (Start::RungeKutta(halves), Some(next)) if place.index < halves.len() => {
+                let moved = self.runge_kutta(Step { from: step.from, to: next }, halves[place.index], &x, calls)?;
+                return Ok(Moved { x: same_z(moved.x, next, step.to), ..moved });
+            }
+            (Start::Heun(again), Some(next)) if place.index == 0 => {
+                return self.heun(step, next, again.unwrap_or(step.from), &x, calls);
+            }
+            _ => {}
+        }
+        let here = self.ask(&x, step.from, calls)?;
+        let weights: &[f64] = match self.outputs.len() {
+            0 => &[1.0],
+            1 => &[3.0 / 2.0, -1.0 / 2.0],
+            2 => &[23.0 / 12.0, -16.0 / 12.0, 5.0 / 12.0],
+            _ => &[55.0 / 24.0, -59.0 / 24.0, 37.0 / 24.0, -9.0 / 24.0],
+        };
+        let mean: Vec<_> = weights.iter().copied().zip([&here.output].into_iter().chain(&self.outputs)).collect();
+        let end = self.transfer(&x, step, &mean);
+        Ok(self.keep(here, end))
+    }
+}
+
+/// The state of level `here` as the state of level `there` that has the same z = sqrt(alpha bar) x: diffusers' state is z,
+/// and where its steps do not end at the timestep of the next call, the same z is taken for both.
+fn same_z(mut x: Tensor, here: Level, there: Level) -> Tensor {
+    scale(&mut x, (here.alpha_bar() / there.alpha_bar()).sqrt());
+    x
+}
