@@ -2,7 +2,7 @@
 //! sampling is iterating it*.
 //!
 //! The rooms, from the ground up; each uses only rooms below it (see `docs/ARCHITECTURE.md`):
-//! [`error`], [`tensor`], [`noise`] - then [`gpu`], [`checkpoint`], [`report`] - [`kernels`], [`data`] - [`graph`] -
+//! [`error`], [`tensor`], [`noise`] - then [`gpu`], [`checkpoint`], [`report`] - [`kernels`], [`data`] - [`graph`], [`spectral`] -
 //! [`nets`] - [`denoise`] - [`sample`] - [`mod@bench`] - [`cli`].
 
 pub mod bench;
@@ -19,6 +19,7 @@ pub mod noise;
 pub mod paths;
 pub mod report;
 pub mod sample;
+pub mod spectral;
 pub mod tensor;
 
 pub use error::{Error, Result};
