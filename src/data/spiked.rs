@@ -10,8 +10,9 @@ const DIRECTIONS: u32 = 0;
 const FACTORS: u32 = 1;
 const NOISE: u32 = 2;
 
-/// x = sum over i of sqrt(spike_i) z_i v_i + noise * xi, with z_i and xi standard normal and v_i orthonormal directions
-/// drawn from the seed: covariance sum of spike_i v_i v_i' + noise^2 I (Johnstone 2001; Nadler 2008, Ann. Stat. 36:2791).
+/// `x = sum over i of sqrt(spike_i) z_i v_i + noise xi`, with `z_i` and `xi` standard normal and `v_i` orthonormal
+/// directions drawn from the seed: covariance `sum of spike_i v_i v_i' + noise^2 I` (Johnstone 2001; Nadler 2008, Ann.
+/// Stat. 36:2791).
 ///
 /// One spike is the rank-1 model. Sample j depends on (seed, j) alone: fewer samples are the beginning of more.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +30,7 @@ pub struct Spiked {
 }
 
 impl Spiked {
-    /// The orthonormal directions v_i, one a row: (spikes, dimension), float64.
+    /// The orthonormal directions `v_i`, one a row: (spikes, dimension), float64.
     ///
     /// # Errors
     /// [`Error::Usage`] for a model that cannot be: no samples, no values, more spikes than values, variances or noise
@@ -47,7 +48,9 @@ impl Spiked {
                     direction.iter_mut().zip(other).for_each(|(value, other)| *value -= along * other);
                 }
                 let norm = direction.iter().map(|value| value * value).sum::<f64>().sqrt();
-                direction.iter_mut().for_each(|value| *value /= norm);
+                for value in &mut direction {
+                    *value /= norm;
+                }
             }
             directions.push(direction);
         }

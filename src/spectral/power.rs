@@ -9,7 +9,7 @@ use crate::error::Result;
 
 /// The eigenpairs of largest modulus, which are the leading ones of a positive operator.
 ///
-/// Pair i converges as |lambda_(i+1) / lambda_i| a step: of two that are equal, some vector of their plane comes first.
+/// A pair converges as the next eigenvalue over its own a step: of two that are equal, some vector of their plane comes first.
 /// `most_applications` counts for each pair. The block of the settings means nothing here.
 ///
 /// # Errors

@@ -12,8 +12,8 @@ const SPARE: usize = 8;
 
 /// The eigenpairs of largest modulus, which are the leading ones of a positive operator.
 ///
-/// Pair i converges as |lambda_(b+1) / lambda_i| a step, with b vectors in the block: those sought and eight more, unless
-/// settings say otherwise.
+/// A pair converges as the first eigenvalue outside the block over its own a step. The block holds those sought and eight
+/// more, unless settings say otherwise.
 ///
 /// # Errors
 /// [`crate::Error::Usage`] for settings that cannot be, [`crate::Error::NonFinite`], and those of the operator.
