@@ -145,7 +145,8 @@ fn the_same_seed_gives_the_same_bits_and_what_cannot_be_is_refused() {
 
 #[test]
 fn the_device_applies_the_moment_as_its_twin_does() {
-    for (samples, dimension, vectors) in [(1, 1, 1), (3, 5, 2), (37, 7, 5), (130, 36, 33), (2100, 10, 17), (9, 260, 4)]
+    for (samples, dimension, vectors) in
+        [(1, 1, 1), (3, 5, 2), (37, 7, 5), (130, 36, 33), (2100, 10, 17), (9, 260, 4), (70, 12, 67)]
     {
         let x = Tensor::new([samples, dimension], numbers(1, samples * dimension));
         let v = Tensor::new([vectors, dimension], numbers(2, vectors * dimension));
@@ -205,6 +206,10 @@ fn data_that_are_zero_too_few_or_not_finite_are_dealt_with_by_every_route() {
         let ask = |x: &Tensor, count| principal_components(engine, x, &Settings::new(count), Some(route));
         let zero = ask(&Tensor::zeros([5, 9]), 4).unwrap();
         assert_leading(&zero.spectrum, &[0.0; 4], &format!("zero data, {route}"));
+        // Longer than any sum of a kernel.
+        if route == Route::MatrixFree {
+            assert_eq!(ask(&Tensor::zeros([1, 120_001]), 1).unwrap_err().exit_code(), 5);
+        }
         // Two samples span two dimensions; seven eigenpairs are sought.
         let two = Tensor::new([2, 9], numbers(3, 18));
         let few = ask(&two, 7).unwrap().spectrum;

@@ -8,7 +8,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::operator::SymmetricOperator;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{Call, Recording, Region, Storage};
 use crate::kernels::engine::call_words;
 use crate::kernels::matmul::{Layout, MatMul, Strides};
@@ -16,13 +16,17 @@ use crate::kernels::shader::MAX_OPERANDS;
 use crate::kernels::{Dispatch, Engine};
 use crate::tensor::{TEXEL, Tensor};
 
-/// Samples of a split at least, where there are as many.
+/// Samples of a split at least, where there are as many, and at most.
 const SPLIT: usize = 1024;
-/// Vectors of a block that sizes are chosen for.
+const LONGEST_SPLIT: usize = 1 << 16;
+/// Vectors of a block that sizes are chosen for, and at most of one submission.
 const BLOCK: usize = 32;
+const MOST_VECTORS: usize = 2 * BLOCK;
+/// Texels of the longest sum in a kernel: no loop runs longer.
+const LONGEST_LOOP: usize = 30_000;
 /// Values that the splits of a block of vectors write, about: they are read back at each application.
 const PARTIAL_VALUES: usize = 4 << 20;
-/// Floating-point operations of one dispatch at most, for a block of twice [`BLOCK`]: a fifth of a second on a device
+/// Floating-point operations of one dispatch at most, for [`MOST_VECTORS`]: a fifth of a second on a device
 /// that does a tenth of a teraflop a second.
 const DISPATCH_FLOPS: usize = 20_000_000_000;
 
@@ -56,17 +60,26 @@ impl<'e> DeviceCovariance<'e> {
     /// Puts `samples` (n, p) on the device.
     ///
     /// # Errors
-    /// [`crate::Error::OverLimit`] when one sample is larger than a binding, [`crate::Error::OutOfMemory`],
-    /// [`crate::Error::Device`].
+    /// [`Error::OverLimit`] when one sample is longer than a kernel's loop may be, [`Error::OutOfMemory`],
+    /// [`Error::Device`].
     pub fn new(engine: &'e Engine, samples: &Tensor) -> Result<Self> {
         let (count, dimension) = (samples.shape[0], samples.shape[1]);
         let texels = dimension.div_ceil(TEXEL);
         let (most_texels, _) = engine.gpu.max_texels(engine.storage_kind());
+        if texels > LONGEST_LOOP {
+            return Err(Error::OverLimit {
+                tensor: "a sample".into(),
+                bytes: (dimension * size_of::<f32>()) as u64,
+                limit_name: "longest sum of a kernel",
+                limit: (LONGEST_LOOP * TEXEL * size_of::<f32>()) as u64,
+                hint: "scale the images down, or take another route (`--route gram`)".into(),
+            });
+        }
         let wanted = (count * dimension * BLOCK / PARTIAL_VALUES).max(SPLIT).next_multiple_of(SPLIT);
         // A row of padding may be added to a texture: leave room for it.
         let fitting = (most_texels / 2 / texels).max(TEXEL) / TEXEL * TEXEL;
-        let split = wanted.min(count.next_multiple_of(TEXEL)).min(fitting);
-        let most_samples = (DISPATCH_FLOPS / (4 * BLOCK * dimension)).min(most_texels / 2 / texels);
+        let split = wanted.min(LONGEST_SPLIT).min(count.next_multiple_of(TEXEL)).min(fitting);
+        let most_samples = (DISPATCH_FLOPS / (2 * MOST_VECTORS * dimension)).min(most_texels / 2 / texels);
         let splits = (most_samples / split).max(1);
         let parts = samples
             .data
@@ -154,14 +167,25 @@ impl SymmetricOperator for DeviceCovariance<'_> {
     }
 
     fn apply(&self, vectors: &Tensor) -> Result<Tensor> {
-        let (count, dimension, gpu) = (vectors.shape[0], self.dimension, &self.engine.gpu);
+        let mut answer = Vec::with_capacity(vectors.data.len());
+        for block in vectors.data.chunks(MOST_VECTORS * self.dimension) {
+            answer.extend(self.apply_block(block)?);
+        }
+        Ok(Tensor::new([vectors.shape[0], self.dimension], answer))
+    }
+}
+
+impl DeviceCovariance<'_> {
+    /// Applies the operator to at most [`MOST_VECTORS`] rows.
+    fn apply_block(&self, vectors: &[f32]) -> Result<Vec<f32>> {
+        let (count, dimension, gpu) = (vectors.len() / self.dimension, self.dimension, &self.engine.gpu);
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let ready = match session.take() {
             Some(ready) if ready.vectors == count => ready,
             _ => self.prepare(count)?,
         };
         let session = session.insert(ready);
-        upload(self.engine, &session.input, &vectors.data, dimension, count)?;
+        upload(self.engine, &session.input, vectors, dimension, count)?;
         gpu.submit(&session.recording)?;
         let padded = dimension.next_multiple_of(TEXEL);
         let mut sums = vec![0.0f64; count * padded];
@@ -174,7 +198,7 @@ impl SymmetricOperator for DeviceCovariance<'_> {
         }
         let share = (self.samples as f64).recip();
         let rows = sums.chunks_exact(padded).flat_map(|row| &row[..dimension]);
-        Ok(Tensor::new([count, dimension], rows.map(|sum| (sum * share) as f32).collect()))
+        Ok(rows.map(|sum| (sum * share) as f32).collect())
     }
 }
 
