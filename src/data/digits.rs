@@ -44,7 +44,9 @@ mod tests {
         assert_eq!(extremes(&signed), (-1.0, 1.0));
         let labels = digit_labels().unwrap();
         let mut counts = [0; 10];
-        labels.iter().for_each(|label| counts[usize::from(*label)] += 1);
+        for label in &labels {
+            counts[usize::from(*label)] += 1;
+        }
         assert!(counts.iter().all(|count| (800..1200).contains(count)), "{counts:?}");
         // Ink and label belong together: a one has less ink than a zero.
         let ink = |digit: u8| {
