@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use downhill::bench::case::{Case, Suite};
+use downhill::bench::lanczos::Solve;
 use downhill::bench::problem::Job;
 use downhill::bench::unet::Calls;
 use downhill::error::Result;
@@ -21,6 +22,7 @@ use downhill::kernels::Engine;
 fn prepare<'e>(engine: &'e Engine, case: &Case) -> Result<Box<dyn Job + 'e>> {
     Ok(match case {
         Case::Kernels(operation) => operation.problem(engine)?.prepare(engine)?,
+        Case::Spectrum(eigenpairs) => Box::new(Solve::new(engine, *eigenpairs)?),
         Case::Call(net) => Box::new(Calls::new(engine, *net)?),
     })
 }

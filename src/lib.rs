@@ -2,12 +2,13 @@
 //! sampling is iterating it*.
 //!
 //! The rooms, from the ground up; each uses only rooms below it (see `docs/ARCHITECTURE.md`):
-//! [`error`], [`tensor`], [`noise`] - then [`gpu`], [`checkpoint`], [`report`] - [`kernels`] - [`graph`] - [`nets`] -
-//! [`denoise`] - [`sample`] - [`mod@bench`] - [`cli`].
+//! [`error`], [`tensor`], [`noise`] - then [`gpu`], [`checkpoint`], [`report`] - [`kernels`], [`data`] - [`graph`], [`spectral`] -
+//! [`nets`] - [`denoise`] - [`sample`] - [`mod@bench`] - [`cli`].
 
 pub mod bench;
 pub mod checkpoint;
 pub mod cli;
+pub mod data;
 pub mod denoise;
 pub mod error;
 pub mod gpu;
@@ -18,6 +19,7 @@ pub mod noise;
 pub mod paths;
 pub mod report;
 pub mod sample;
+pub mod spectral;
 pub mod tensor;
 
 pub use error::{Error, Result};

@@ -3,14 +3,16 @@
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
+use super::lanczos::Eigenpairs;
 use super::maps::{EncoderCopy, attention, kernel_copy, norm};
 use super::problem::Problem;
 use super::products::{conv, with_data, with_weights};
-use super::sizes::{AttentionSize, CopySize, MapSize, ProductSize};
+use super::sizes::{AttentionSize, CopySize, DataSize, MapSize, ProductSize};
 use super::unet::Net;
 use crate::error::{Error, Result};
 use crate::gpu::row_texels;
 use crate::kernels::Engine;
+use crate::spectral::Route;
 use crate::tensor::TEXEL;
 
 /// A kind of work.
@@ -28,11 +30,14 @@ pub enum Suite {
     Copy,
     /// Calls of whole networks.
     Unet,
+    /// Principal components of data.
+    Lanczos,
 }
 
 impl Suite {
     /// All of them, in the order of their tables.
-    pub const ALL: [Self; 6] = [Self::Matmul, Self::Conv, Self::Norm, Self::Attention, Self::Copy, Self::Unet];
+    pub const ALL: [Self; 7] =
+        [Self::Matmul, Self::Conv, Self::Norm, Self::Attention, Self::Copy, Self::Unet, Self::Lanczos];
 
     /// As it is typed.
     #[must_use]
@@ -44,6 +49,7 @@ impl Suite {
             Self::Attention => "attention",
             Self::Copy => "copy",
             Self::Unet => "unet",
+            Self::Lanczos => "lanczos",
         }
     }
 }
@@ -73,6 +79,8 @@ pub enum Case {
     Kernels(Operation),
     /// A call of a network.
     Call(Net),
+    /// Principal components of data.
+    Spectrum(Eigenpairs),
 }
 
 /// What kernels are measured at.
@@ -120,6 +128,10 @@ impl Case {
                 sizes.into_iter().flat_map(both_copiers).collect()
             }
             Suite::Unet => Net::USUAL.into_iter().map(Self::Call).collect(),
+            Suite::Lanczos => {
+                let sizes = [(10_000, 784), (2000, 3072)].map(|(samples, dimension)| DataSize { samples, dimension });
+                sizes.into_iter().flat_map(both_ways).collect()
+            }
         }
     }
 
@@ -140,9 +152,10 @@ impl Case {
             Suite::Norm => each(sizes, |size| vec![Self::Kernels(Operation::Norm(size))]),
             Suite::Attention => each(sizes, |size| vec![Self::Kernels(Operation::Attention(size))]),
             Suite::Copy => each(sizes, both_copiers),
+            Suite::Lanczos => each(sizes, both_ways),
             Suite::Unet => Err(Error::usage(
                 "`--sizes` has no meaning for networks",
-                "leave out `--sizes`, or name one of `matmul`, `conv`, `norm`, `attention`, `copy`",
+                "leave out `--sizes`, or name one of `matmul`, `conv`, `norm`, `attention`, `copy`, `lanczos`",
             )),
         }
     }
@@ -157,6 +170,7 @@ impl Case {
             Self::Kernels(Operation::Attention(_)) => Suite::Attention,
             Self::Kernels(Operation::Copy(..)) => Suite::Copy,
             Self::Call(_) => Suite::Unet,
+            Self::Spectrum(_) => Suite::Lanczos,
         }
     }
 }
@@ -219,6 +233,10 @@ fn both_copiers(size: CopySize) -> Vec<Case> {
     [Copier::Kernel, Copier::Encoder].map(|copier| Case::Kernels(Operation::Copy(size, copier))).to_vec()
 }
 
+fn both_ways(size: DataSize) -> Vec<Case> {
+    [None, Some(Route::MatrixFree)].map(|route| Case::Spectrum(Eigenpairs { size, route })).to_vec()
+}
+
 fn copy_texels(size: CopySize) -> usize {
     ((size.mebibytes * f64::from(1 << 20)) as usize / (TEXEL * size_of::<f32>())).max(1)
 }
@@ -228,6 +246,7 @@ impl Display for Case {
         match self {
             Self::Kernels(operation) => operation.fmt(f),
             Self::Call(net) => net.fmt(f),
+            Self::Spectrum(eigenpairs) => eigenpairs.fmt(f),
         }
     }
 }
@@ -256,6 +275,7 @@ mod tests {
             |suite, sizes| Case::of_sizes(suite, sizes).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(names(Suite::Matmul, "8"), ["8x8x8 weights", "8x8x8 data"]);
         assert_eq!(names(Suite::Conv, "8x4x4, 2x8x4x4"), ["1x8x4x4 3x3", "2x8x4x4 3x3"]);
+        assert_eq!(names(Suite::Lanczos, "90x8"), ["90x8", "90x8 matrix-free"]);
         assert_eq!(names(Suite::Copy, "1"), ["1 MiB by a kernel", "1 MiB by the encoder"]);
         let refused = Case::of_sizes(Suite::Conv, "8x4x4,8").unwrap_err();
         assert_eq!((refused.exit_code(), refused.to_string().contains("`8`")), (2, true));
@@ -278,7 +298,7 @@ mod tests {
     fn the_largest_array_is_found() {
         let texels = |suite, sizes| match Case::of_sizes(suite, sizes).unwrap()[0] {
             Case::Kernels(operation) => operation.largest_texels(),
-            Case::Call(_) => unreachable!("networks have no sizes"),
+            _ => unreachable!("only kernels have arrays of their own"),
         };
         assert_eq!(texels(Suite::Matmul, "2x100x8"), 200);
         assert_eq!(texels(Suite::Conv, "512x8x8"), 9 * 512 * 128);

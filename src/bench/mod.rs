@@ -7,6 +7,7 @@
 //! is an operation for it. A sample is one submission of as many calls as last a twentieth of a second.
 
 pub mod case;
+pub mod lanczos;
 mod maps;
 pub mod measure;
 pub mod problem;
@@ -53,6 +54,7 @@ pub fn run(engine: &Engine, cases: &[Case], repeats: usize, mut done: impl FnMut
 
 fn one(engine: &Engine, row: Row, case: &Case, roofs: &Roofs, repeats: usize) -> Result<Row> {
     match case {
+        Case::Spectrum(eigenpairs) => lanczos::measure_eigenpairs(engine, row, *eigenpairs, roofs, repeats),
         Case::Call(net) => unet::measure_call(engine, row, *net, roofs, repeats),
         Case::Kernels(operation) => measure::measure(engine, row, operation.problem(engine)?.as_ref(), roofs, repeats),
     }

@@ -48,6 +48,15 @@ pub struct CopySize {
     pub mebibytes: f64,
 }
 
+/// Data, `NxP`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataSize {
+    /// Samples.
+    pub samples: usize,
+    /// Values of a sample.
+    pub dimension: usize,
+}
+
 /// Extents with an `x` between them.
 fn extents(text: &str) -> Result<Vec<usize>, String> {
     text.split(['x', 'X'])
@@ -98,6 +107,17 @@ impl FromStr for AttentionSize {
     }
 }
 
+impl FromStr for DataSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match extents(text)?[..] {
+            [samples, dimension] => Ok(Self { samples, dimension }),
+            _ => Err(format!("`{text}`: data are `NxP`, samples and the values of one")),
+        }
+    }
+}
+
 impl FromStr for CopySize {
     type Err = String;
 
@@ -127,6 +147,12 @@ impl Display for AttentionSize {
     }
 }
 
+impl Display for DataSize {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.samples, self.dimension)
+    }
+}
+
 impl Display for CopySize {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{} MiB", self.mebibytes)
@@ -145,6 +171,7 @@ mod tests {
         assert_eq!("8x128x32x32".parse::<MapSize>().unwrap().to_string(), "8x128x32x32");
         assert_eq!("256x512".parse(), Ok(AttentionSize { tokens: 256, channels: 512, head_dim: 512 }));
         assert_eq!("256x512x64".parse::<AttentionSize>().unwrap().to_string(), "256x512x64");
+        assert_eq!("60000x784".parse::<DataSize>().unwrap().to_string(), "60000x784");
         assert_eq!("0.5".parse::<CopySize>().unwrap().to_string(), "0.5 MiB");
     }
 
@@ -158,6 +185,9 @@ mod tests {
         }
         for text in ["256", "256x10", "256x64x48", "256x8x2"] {
             assert!(text.parse::<AttentionSize>().unwrap_err().contains(&format!("`{text}`")), "{text}");
+        }
+        for text in ["", "784", "0x4", "1x2x3", "4x"] {
+            assert!(text.parse::<DataSize>().unwrap_err().contains(&format!("`{text}`")), "{text}");
         }
         for text in ["", "0", "-1", "nan", "inf", "1e9", "4x4"] {
             assert!(text.parse::<CopySize>().unwrap_err().contains(&format!("`{text}`")), "{text}");

@@ -11,6 +11,7 @@ mod denoise;
 mod device;
 mod devices;
 mod info;
+mod linear;
 mod model;
 mod sample;
 mod selftest;
@@ -33,6 +34,7 @@ Examples:
   downhill sample                                  16 handwritten digits to samples.png
   downhill sample google/ddpm-cifar10-32 -n 64     a model from the local hub cache
   downhill denoise DIR -i x.npy -t 500 -o eps.npy  one call of a network
+  downhill linear pca --data digits -o components  the principal components of data
   downhill info DIR                                what a model is, and what it needs
   downhill devices                                 the adapters of this machine
 
@@ -54,6 +56,7 @@ struct Cli {
 enum Command {
     Sample(Box<sample::Args>),
     Denoise(denoise::Args),
+    Linear(linear::Args),
     Devices(devices::Args),
     Info(info::Args),
     Selftest(selftest::Args),
@@ -86,6 +89,7 @@ fn run(command: Command, global: &Global, console: Console) -> Result<()> {
     let (name, meant): (_, &[&str]) = match &command {
         Command::Sample(_) => ("sample", &["adapter", "json", "checked", "family"]),
         Command::Denoise(_) => ("denoise", &["adapter", "json", "checked", "family"]),
+        Command::Linear(_) => ("linear", &["adapter", "json", "checked", "family"]),
         Command::Selftest(_) => ("selftest", &["adapter", "json", "checked", "family"]),
         Command::Bench(_) => ("bench", &["adapter", "json", "checked", "family"]),
         Command::Info(_) => ("info", &["adapter", "json", "family"]),
@@ -99,6 +103,7 @@ fn run(command: Command, global: &Global, console: Console) -> Result<()> {
     match command {
         Command::Sample(args) => sample::run(*args, global, console),
         Command::Denoise(args) => denoise::run(args, global, console),
+        Command::Linear(args) => linear::run(&args, global, console),
         Command::Devices(args) => devices::run(&args, global),
         Command::Info(args) => info::run(&args, global),
         Command::Selftest(args) => selftest::run(&args, global, console),

@@ -73,6 +73,20 @@ fn kernels_of_both_families_are_right_before_they_are_timed() {
 }
 
 #[test]
+fn spectra_have_small_residuals_by_either_way() {
+    let found: Value =
+        serde_json::from_str(&printed(&["lanczos", "--sizes", "300x40,20x70", "-o", "json"])).expect("JSON");
+    let rows: Vec<&Value> =
+        found["rows"].as_array().expect("rows").iter().filter(|row| text(row, "suite") == "lanczos").collect();
+    let cases: Vec<_> = rows.iter().map(|row| text(row, "case")).collect();
+    assert_eq!(cases, ["300x40", "300x40 matrix-free", "20x70", "20x70 matrix-free"]);
+    for row in rows {
+        assert_eq!(text(row, "status"), "measured", "{row}");
+        assert!(row["check"]["error"].as_f64().unwrap() < 1e-4, "{row}");
+    }
+}
+
+#[test]
 fn a_run_is_set_beside_a_saved_one() {
     let folder = Folder::new();
     let mut saved: Value = serde_json::from_str(&printed(&["copy", "--sizes", "0.01", "-o", "json"])).expect("JSON");

@@ -4,6 +4,7 @@ mod bad;
 mod bench;
 mod denoise;
 mod help;
+mod linear;
 mod sample;
 mod targets;
 mod tools;

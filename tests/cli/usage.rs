@@ -60,7 +60,7 @@ const CASES: &[&[&str]] = &[
     &["info", "tests/bad/sound.npy", "--plan"],
     &["info", "--size", "27"],
     &["devices", "--checked"],
-    &["bench", "lanczos"],
+    &["bench", "pooling"],
     &["bench", "--sizes", "8"],
     &["bench", "unet", "--sizes", "8"],
     &["bench", "matmul", "--sizes", "8x8"],

@@ -21,6 +21,7 @@ Examples:
   downhill bench                                      everything, as tables
   downhill bench matmul --sizes 768,256x512x64
   downhill bench conv --sizes 128x32x32,8x256x16x16   CxHxW, NxCxHxW
+  downhill bench lanczos --sizes 60000x784,8000x12288
   downhill bench unet -r 9 -o json > base.json
   downhill bench unet -r 9 --compare base.json
 
@@ -30,7 +31,8 @@ measured in the same run. Times are medians of the samples; the spread is the di
 quartiles over the median. A sample is one submission of as many calls as last 0.05 s.
 
 Sizes: matmul MxKxN or one number; conv and norm CxHxW or NxCxHxW; attention TOKENSxCHANNELS or
-TOKENSxCHANNELSxHEAD_DIM; copy MiB, rounded up to whole rows where tensors live in textures.";
+TOKENSxCHANNELSxHEAD_DIM; copy MiB, rounded up to whole rows where tensors live in textures; lanczos
+NxP, samples and their values: 32 eigenpairs to residuals of 1e-4, which stand in the row as its error.";
 
 /// Measure the kernels on an adapter, under the roofs of that adapter
 #[derive(Debug, clap::Args)]
@@ -73,6 +75,8 @@ enum Work {
     Copy,
     /// Whole calls: the embedded network, and cifar10-32 and celeba-64 with generated weights
     Unet,
+    /// Principal components of generated data, by the cheapest route and matrix-free on the device
+    Lanczos,
     /// All of these
     All,
 }
@@ -97,10 +101,11 @@ impl Work {
             Self::Attention => Suite::Attention,
             Self::Copy => Suite::Copy,
             Self::Unet => Suite::Unet,
+            Self::Lanczos => Suite::Lanczos,
             Self::All if sizes.is_some() => {
                 return Err(Error::usage(
                     "`--sizes` needs to know what they are sizes of",
-                    "name one of `matmul`, `conv`, `norm`, `attention`, `copy` before it",
+                    "name one of `matmul`, `conv`, `norm`, `attention`, `copy`, `lanczos` before it",
                 ));
             }
             Self::All => return Ok(Suite::ALL.into_iter().flat_map(Case::usual).collect()),

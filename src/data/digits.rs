@@ -1,0 +1,61 @@
+//! The digits within the program; `data/digits/README.md` says where they come from.
+
+use std::path::Path;
+
+use super::{Dataset, Pixels, idx};
+use crate::error::Result;
+
+const IMAGES: &[u8] = include_bytes!("../../data/digits/digits-images-idx3-ubyte.gz");
+const LABELS: &[u8] = include_bytes!("../../data/digits/digits-labels-idx1-ubyte.gz");
+
+/// 10,000 handwritten digits of 28 x 28 pixels.
+///
+/// # Errors
+/// None that the files within the program can meet; a test reads them.
+pub fn digits(pixels: Pixels) -> Result<Dataset> {
+    Dataset::new("digits", idx::parse(Path::new("(embedded digits)/images"), IMAGES, pixels)?)
+}
+
+/// What each of them shows, 0 to 9.
+///
+/// # Errors
+/// As [`digits`].
+pub fn digit_labels() -> Result<Vec<u8>> {
+    let labels = idx::parse(Path::new("(embedded digits)/labels"), LABELS, Pixels::Unit)?;
+    Ok(labels.data.iter().map(|value| (value * 255.0).round() as u8).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_digits_are_whole() {
+        let unit = digits(Pixels::Unit).unwrap();
+        assert_eq!((unit.count(), unit.sample_shape.as_slice()), (10_000, [28, 28].as_slice()));
+        let extremes = |data: &Dataset| {
+            data.samples
+                .data
+                .iter()
+                .fold((f32::MAX, f32::MIN), |(low, high), value| (low.min(*value), high.max(*value)))
+        };
+        assert_eq!(extremes(&unit), (0.0, 1.0));
+        let signed = digits(Pixels::Signed).unwrap();
+        assert_eq!(extremes(&signed), (-1.0, 1.0));
+        let labels = digit_labels().unwrap();
+        let mut counts = [0; 10];
+        for label in &labels {
+            counts[usize::from(*label)] += 1;
+        }
+        assert!(counts.iter().all(|count| (800..1200).contains(count)), "{counts:?}");
+        // Ink and label belong together: a one has less ink than a zero.
+        let ink = |digit: u8| {
+            let of_digit = labels.iter().enumerate().filter(|(_, label)| **label == digit);
+            let (sum, count) = of_digit.fold((0.0, 0.0), |(sum, count), (at, _)| {
+                (sum + unit.samples.item(at).iter().sum::<f32>(), count + 1.0)
+            });
+            sum / count
+        };
+        assert!(ink(1) < 0.6 * ink(0));
+    }
+}

@@ -1,0 +1,150 @@
+//! The spiked-covariance model: a few directions of signal in white noise.
+
+use super::Dataset;
+use crate::error::{Error, Result};
+use crate::noise::philox::normals;
+use crate::tensor::Tensor;
+
+/// Steps of the noise generator: what each draw is for.
+const DIRECTIONS: u32 = 0;
+const FACTORS: u32 = 1;
+const NOISE: u32 = 2;
+
+/// `x = sum over i of sqrt(spike_i) z_i v_i + noise xi`, with `z_i` and `xi` standard normal and `v_i` orthonormal
+/// directions drawn from the seed: covariance `sum of spike_i v_i v_i' + noise^2 I` (Johnstone 2001; Nadler 2008, Ann.
+/// Stat. 36:2791).
+///
+/// One spike is the rank-1 model. Sample j depends on (seed, j) alone: fewer samples are the beginning of more.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spiked {
+    /// Samples, n.
+    pub samples: usize,
+    /// Values of a sample, p.
+    pub dimension: usize,
+    /// Variances along the directions, without the noise.
+    pub spikes: Vec<f64>,
+    /// Standard deviation of the noise, sigma.
+    pub noise: f64,
+    /// Of everything drawn.
+    pub seed: u64,
+}
+
+impl Spiked {
+    /// The orthonormal directions `v_i`, one a row: (spikes, dimension), float64.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a model that cannot be: no samples, no values, more spikes than values, variances or noise
+    /// that are negative or no numbers.
+    pub fn directions(&self) -> Result<Vec<Vec<f64>>> {
+        self.check()?;
+        let mut directions: Vec<Vec<f64>> = Vec::with_capacity(self.spikes.len());
+        for index in 0..self.spikes.len() {
+            let drawn = normals(self.seed, index as u64, DIRECTIONS, self.dimension);
+            let mut direction: Vec<f64> = drawn.into_iter().map(f64::from).collect();
+            // Twice is enough (Kahan, Parlett): one pass leaves what cancellation takes.
+            for _ in 0..2 {
+                for other in &directions {
+                    let along: f64 = other.iter().zip(&direction).map(|(a, b)| a * b).sum();
+                    direction.iter_mut().zip(other).for_each(|(value, other)| *value -= along * other);
+                }
+                let norm = direction.iter().map(|value| value * value).sum::<f64>().sqrt();
+                for value in &mut direction {
+                    *value /= norm;
+                }
+            }
+            directions.push(direction);
+        }
+        Ok(directions)
+    }
+
+    /// Draws the samples.
+    ///
+    /// # Errors
+    /// As [`Self::directions`].
+    pub fn generate(&self) -> Result<Dataset> {
+        let directions = self.directions()?;
+        let mut values = Vec::with_capacity(self.samples * self.dimension);
+        let mut sample = vec![0.0f64; self.dimension];
+        for index in 0..self.samples as u64 {
+            let noise = normals(self.seed, index, NOISE, self.dimension);
+            sample.iter_mut().zip(noise).for_each(|(value, noise)| *value = self.noise * f64::from(noise));
+            let factors = normals(self.seed, index, FACTORS, self.spikes.len());
+            for ((direction, spike), factor) in directions.iter().zip(&self.spikes).zip(factors) {
+                let scale = spike.sqrt() * f64::from(factor);
+                sample.iter_mut().zip(direction).for_each(|(value, along)| *value += scale * along);
+            }
+            values.extend(sample.iter().map(|value| *value as f32));
+        }
+        Dataset::new("spiked", Tensor::new([self.samples, self.dimension], values))
+    }
+
+    fn check(&self) -> Result<()> {
+        let Self { samples, dimension, spikes, noise, .. } = self;
+        let refuse = |what: String, hint: &str| Err(Error::usage(what, hint));
+        if *samples == 0 || *dimension == 0 {
+            return refuse(format!("{samples} samples of {dimension} values are no data"), "give at least one of both");
+        }
+        if spikes.len() > *dimension {
+            let what = format!("{} spikes do not fit into {dimension} dimensions", spikes.len());
+            return refuse(what, "give fewer spikes or more dimensions");
+        }
+        if let Some(number) = spikes.iter().chain([noise]).find(|number| !(number.is_finite() && **number >= 0.0)) {
+            return refuse(format!("{number} is no variance"), "spikes and noise are numbers of at least 0");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model() -> Spiked {
+        Spiked { samples: 4000, dimension: 12, spikes: vec![9.0, 4.0], noise: 0.5, seed: 3 }
+    }
+
+    #[test]
+    fn samples_have_the_variances_of_the_model() {
+        let model = model();
+        let (data, directions) = (model.generate().unwrap(), model.directions().unwrap());
+        let variance = |direction: &[f64]| {
+            let squares = data.samples.data.chunks_exact(12).map(|sample| {
+                let along: f64 = sample.iter().zip(direction).map(|(value, d)| f64::from(*value) * d).sum();
+                along * along
+            });
+            squares.sum::<f64>() / 4000.0
+        };
+        for (direction, spike) in directions.iter().zip(&model.spikes) {
+            let expected = spike + 0.25;
+            // The standard error of a variance is sqrt(2 / n) of it.
+            assert!((variance(direction) / expected - 1.0).abs() < 4.0 * (2.0f64 / 4000.0).sqrt());
+        }
+        let total: f64 = data.samples.data.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>() / 4000.0;
+        assert!((total / (13.0 + 12.0 * 0.25) - 1.0).abs() < 0.05, "{total}");
+        let cosine: f64 = directions[0].iter().zip(&directions[1]).map(|(a, b)| a * b).sum();
+        assert!(cosine.abs() < 1e-15, "{cosine}");
+    }
+
+    #[test]
+    fn fewer_samples_are_the_beginning_and_seeds_differ() {
+        let all = model().generate().unwrap();
+        let few = Spiked { samples: 5, ..model() }.generate().unwrap();
+        assert_eq!(few.samples.data, all.samples.data[..60]);
+        let other = Spiked { samples: 5, seed: 4, ..model() }.generate().unwrap();
+        assert_ne!(few.samples.data, other.samples.data);
+    }
+
+    #[test]
+    fn models_that_cannot_be_are_usage_errors() {
+        let cases = [
+            Spiked { samples: 0, ..model() },
+            Spiked { dimension: 0, ..model() },
+            Spiked { dimension: 1, ..model() },
+            Spiked { noise: f64::NAN, ..model() },
+            Spiked { spikes: vec![-1.0], ..model() },
+        ];
+        for case in cases {
+            assert_eq!(case.generate().unwrap_err().exit_code(), 2, "{case:?}");
+        }
+    }
+}

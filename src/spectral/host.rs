@@ -1,0 +1,135 @@
+//! The second moment X'X / n of data on the host: as an operator in float64, the twin of the device's, and as a matrix.
+
+use faer::linalg::matmul::matmul;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::{Accum, Mat, MatRef, get_global_parallelism};
+
+use super::operator::{SymmetricOperator, columns_of, rows_of};
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// Samples taken at once: what they sum to in float32 stays near 1e-6 of the truth, and their float64 copy small.
+const SAMPLES: usize = 4096;
+
+/// X'X / n for samples X (n, p), computed in float64 on the host.
+pub struct HostCovariance<'a> {
+    samples: &'a Tensor,
+}
+
+impl<'a> HostCovariance<'a> {
+    /// The operator of `samples`, (n, p).
+    #[must_use]
+    pub fn new(samples: &'a Tensor) -> Self {
+        Self { samples }
+    }
+
+    /// The samples, some rows at a time, in float64.
+    fn chunks(&self) -> impl Iterator<Item = Mat<f64>> {
+        let dimension = self.samples.shape[1];
+        self.samples.data.chunks(SAMPLES * dimension).map(move |values| {
+            let rows = values.len() / dimension;
+            Mat::from_fn(dimension, rows, |i, j| f64::from(values[j * dimension + i])).transpose().to_owned()
+        })
+    }
+
+    /// X' U for U (n, b), float64: (p, b).
+    #[must_use]
+    pub fn combine_samples(&self, weights: MatRef<'_, f64>) -> Mat<f64> {
+        let mut sum = Mat::zeros(self.samples.shape[1], weights.ncols());
+        let mut first = 0;
+        for chunk in self.chunks() {
+            let some = weights.subrows(first, chunk.nrows());
+            matmul(&mut sum, Accum::Add, chunk.transpose(), some, 1.0, get_global_parallelism());
+            first += chunk.nrows();
+        }
+        sum
+    }
+}
+
+impl SymmetricOperator for HostCovariance<'_> {
+    fn dimension(&self) -> usize {
+        self.samples.shape[1]
+    }
+
+    fn apply(&self, vectors: &Tensor) -> Result<Tensor> {
+        let vectors = columns_of(vectors);
+        let mut sum = Mat::zeros(vectors.nrows(), vectors.ncols());
+        let share = (self.samples.shape[0] as f64).recip();
+        for chunk in self.chunks() {
+            let along = &chunk * &vectors;
+            matmul(&mut sum, Accum::Add, chunk.transpose(), along.as_ref(), share, get_global_parallelism());
+        }
+        Ok(rows_of(sum.as_ref()))
+    }
+}
+
+/// X'X / n, (p, p): products in float32, sums over many samples in float64, half of it computed.
+#[must_use]
+pub fn second_moment(samples: &Tensor) -> Mat<f64> {
+    let (count, dimension) = (samples.shape[0], samples.shape[1]);
+    // The rows of X seen as columns.
+    let columns = MatRef::from_column_major_slice(&samples.data, dimension, count);
+    times_own_transpose(columns, (count as f64).recip())
+}
+
+/// XX' / n, (n, n): it has the eigenvalues of X'X / n, and is smaller where there are fewer samples than values.
+#[must_use]
+pub fn gram(samples: &Tensor) -> Mat<f64> {
+    let (count, dimension) = (samples.shape[0], samples.shape[1]);
+    times_own_transpose(MatRef::from_row_major_slice(&samples.data, count, dimension), (count as f64).recip())
+}
+
+fn times_own_transpose(matrix: MatRef<'_, f32>, scale: f64) -> Mat<f64> {
+    let (rows, columns) = (matrix.nrows(), matrix.ncols());
+    let mut sum = Mat::<f64>::zeros(rows, rows);
+    let mut product = Mat::<f32>::zeros(rows, rows);
+    for first in (0..columns).step_by(SAMPLES) {
+        let chunk = matrix.subcols(first, SAMPLES.min(columns - first));
+        triangular::matmul(
+            &mut product,
+            BlockStructure::TriangularLower,
+            Accum::Replace,
+            chunk,
+            BlockStructure::Rectangular,
+            chunk.transpose(),
+            BlockStructure::Rectangular,
+            1.0,
+            get_global_parallelism(),
+        );
+        for j in 0..rows {
+            let some = &product.col_as_slice(j)[j..];
+            for (sum, value) in sum.col_as_slice_mut(j)[j..].iter_mut().zip(some) {
+                *sum += f64::from(*value);
+            }
+        }
+    }
+    Mat::from_fn(rows, rows, |i, j| scale * sum[(i.max(j), i.min(j))])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::noise::philox::normals;
+
+    #[test]
+    fn operator_matrix_and_gram_are_of_one_moment() {
+        let (count, dimension) = (37, 11);
+        let samples = Tensor::new([count, dimension], normals(1, 0, 0, count * dimension));
+        let x = |i: usize, j: usize| f64::from(samples.data[i * dimension + j]);
+        let moment = second_moment(&samples);
+        let expected = |i: usize, j: usize| (0..count).map(|k| x(k, i) * x(k, j)).sum::<f64>() / count as f64;
+        let gram = gram(&samples);
+        for i in 0..dimension {
+            for j in 0..dimension {
+                assert!((moment[(i, j)] - expected(i, j)).abs() < 1e-6);
+            }
+        }
+        let inner = (0..dimension).map(|j| x(3, j) * x(20, j)).sum::<f64>() / count as f64;
+        assert!((gram[(3, 20)] - inner).abs() < 1e-6 && gram[(3, 20)] == gram[(20, 3)]);
+        let units = rows_of(Mat::identity(dimension, dimension).as_ref());
+        let columns = HostCovariance::new(&samples).apply(&units).unwrap();
+        for (at, value) in columns.data.iter().enumerate() {
+            assert!((f64::from(*value) - expected(at / dimension, at % dimension)).abs() < 1e-6);
+        }
+    }
+}

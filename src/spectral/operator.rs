@@ -1,0 +1,99 @@
+//! What a solver knows of the matrix whose eigenpairs it seeks: how it acts on a block of vectors.
+
+use faer::{Mat, MatRef};
+
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// A symmetric linear map of R^p, given by what it does to a block of vectors.
+pub trait SymmetricOperator {
+    /// Entries of a vector, p.
+    fn dimension(&self) -> usize;
+
+    /// Applies the operator to each row of `vectors`, (b, p); the answer has the same shape.
+    ///
+    /// # Errors
+    /// Whatever the place where it computes reports.
+    fn apply(&self, vectors: &Tensor) -> Result<Tensor>;
+}
+
+/// Applies `operator` to the columns of `vectors` (p, b), float64 on this side.
+///
+/// # Errors
+/// Those of the operator; [`Error::NonFinite`] when it answers NaN or infinity.
+pub fn apply_columns(operator: &dyn SymmetricOperator, vectors: MatRef<'_, f64>) -> Result<Mat<f64>> {
+    let answer = operator.apply(&rows_of(vectors))?;
+    if !answer.is_finite() {
+        return Err(Error::NonFinite {
+            place: "the product of the operator and a block of vectors".into(),
+            hint: "its entries are too large for float32, or not finite; scale the data down".into(),
+        });
+    }
+    Ok(columns_of(&answer))
+}
+
+/// The columns of a matrix as the rows of a float32 tensor.
+#[must_use]
+pub fn rows_of(columns: MatRef<'_, f64>) -> Tensor {
+    let mut values = Vec::with_capacity(columns.nrows() * columns.ncols());
+    for column in columns.col_iter() {
+        values.extend(column.iter().map(|value| *value as f32));
+    }
+    Tensor::new([columns.ncols(), columns.nrows()], values)
+}
+
+/// The rows of a tensor (b, p) as the columns of a float64 matrix.
+#[must_use]
+pub fn columns_of(rows: &Tensor) -> Mat<f64> {
+    let dimension = rows.shape[1];
+    Mat::from_fn(dimension, rows.shape[0], |i, j| f64::from(rows.data[j * dimension + i]))
+}
+
+/// A symmetric matrix on the host.
+pub struct Dense {
+    matrix: Mat<f64>,
+}
+
+impl Dense {
+    /// An operator of a square matrix whose upper triangle mirrors the lower.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] when an entry is NaN or infinite.
+    ///
+    /// # Panics
+    /// When the matrix is not square: a bug of the caller.
+    pub fn new(matrix: Mat<f64>) -> Result<Self> {
+        assert_eq!(matrix.nrows(), matrix.ncols(), "a symmetric operator is square");
+        check_finite(matrix.as_ref(), "the matrix")?;
+        Ok(Self { matrix })
+    }
+
+    /// The matrix.
+    #[must_use]
+    pub fn matrix(&self) -> MatRef<'_, f64> {
+        self.matrix.as_ref()
+    }
+}
+
+impl SymmetricOperator for Dense {
+    fn dimension(&self) -> usize {
+        self.matrix.nrows()
+    }
+
+    fn apply(&self, vectors: &Tensor) -> Result<Tensor> {
+        Ok(rows_of((&self.matrix * columns_of(vectors)).as_ref()))
+    }
+}
+
+/// An error naming `place` when an entry is NaN or infinite.
+///
+/// # Errors
+/// [`Error::NonFinite`].
+pub fn check_finite(matrix: MatRef<'_, f64>, place: &str) -> Result<()> {
+    let finite = matrix.col_iter().all(|column| column.iter().all(|value| value.is_finite()));
+    if finite {
+        return Ok(());
+    }
+    let hint = "look at the data; a spectrum of what is not finite means nothing".into();
+    Err(Error::NonFinite { place: place.to_owned(), hint })
+}

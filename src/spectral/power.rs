@@ -1,0 +1,56 @@
+//! Power iteration, one eigenpair after the other: those found are deflated (Hotelling 1933).
+
+use faer::Mat;
+
+use super::basis::{Random, inner, join, project_out, split};
+use super::operator::{SymmetricOperator, apply_columns};
+use super::spectrum::{Found, Settings, Spectrum};
+use crate::error::Result;
+
+/// The eigenpairs of largest modulus, which are the leading ones of a positive operator.
+///
+/// A pair converges as the next eigenvalue over its own a step: of two that are equal, some vector of their plane comes first.
+/// `most_applications` counts for each pair. The block of the settings means nothing here.
+///
+/// # Errors
+/// [`crate::Error::Usage`] for settings that cannot be, [`crate::Error::NonFinite`], and those of the operator.
+pub fn power_iteration(operator: &dyn SymmetricOperator, settings: &Settings) -> Result<Spectrum> {
+    let dimension = operator.dimension();
+    settings.check(dimension)?;
+    let mut random = Random::new(settings.seed);
+    let mut found =
+        Found { values: vec![], vectors: Mat::zeros(dimension, 0), converged: true, iterations: 0, applied_vectors: 0 };
+    let mut scale = 0.0f64;
+    for _ in 0..settings.count {
+        let mut vector = random.orthogonal_to(&[found.vectors.as_ref()], 1);
+        for step in 1.. {
+            let mut image = apply_columns(operator, vector.as_ref())?;
+            found.iterations += 1;
+            // Deflation: the operator without what it does along the vectors found.
+            project_out(found.vectors.as_ref(), &mut image);
+            let value = inner(vector.as_ref(), image.as_ref())[(0, 0)];
+            scale = scale.max(value.abs());
+            let residual = (&image - &vector * faer::Scale(value)).norm_l2();
+            let converged = residual <= settings.tolerance * scale;
+            if converged || step == settings.most_applications {
+                found.converged &= converged;
+                found.values.push(value);
+                found.vectors = join(found.vectors.as_ref(), vector.as_ref());
+                break;
+            }
+            let (next, _) = split(image.as_ref(), 0.0);
+            vector = if next.ncols() == 1 { next } else { random.orthogonal_to(&[found.vectors.as_ref()], 1) };
+        }
+    }
+    found.applied_vectors = found.iterations;
+    sort(&mut found);
+    found.measured(operator, "power iteration", settings)
+}
+
+/// Largest first: of near-ties, the second may have come first.
+fn sort(found: &mut Found) {
+    let mut order: Vec<usize> = (0..found.values.len()).collect();
+    order.sort_by(|a, b| found.values[*b].total_cmp(&found.values[*a]));
+    found.vectors = Mat::from_fn(found.vectors.nrows(), order.len(), |i, j| found.vectors[(i, order[j])]);
+    found.values = order.iter().map(|at| found.values[*at]).collect();
+}
