@@ -8,7 +8,7 @@
 
 In each round every peer does every case of a suite, one peer after the other and another one first each time, so that
 whatever else the machine does falls on all alike. A round's figure is the median of its samples, a table's figure the
-median of the rounds. Versions are pinned in `tools/requirements.txt` and `benches/peers/Cargo.lock`.
+median of the rounds, a ratio the median of the rounds' ratios. Versions are pinned in `tools/requirements.txt` and `benches/peers/Cargo.lock`.
 """
 
 import argparse

@@ -23,23 +23,17 @@ def row(suite, case, rounds):
             found["median"] = median(median(each) for each in samples)
         result["work"] = result.get("work") or next((each["work"] for each in outcomes if "work" in each), None)
     for above, below in RATIOS:
-        ratio = ratio_of(result["peers"], rounds, above, below)
+        ratio = ratio_of(rounds, above, below)
         if ratio:
             result["ratios"][f"{above} / {below}"] = ratio
     return result
 
 
-def ratio_of(found, rounds, above, below):
-    """The quotient of two medians, and the least and greatest quotient within a round."""
-    if not all("median" in found.get(peer, {}) for peer in (above, below)):
-        return None
+def ratio_of(rounds, above, below):
+    """The median of the quotients within each round, and the least and the greatest of them."""
     both = [(each[above], each[below]) for each in rounds if above in each and below in each]
     within = [median(a["samples"]) / median(b["samples"]) for a, b in both if "samples" in a and "samples" in b]
-    return {
-        "value": found[above]["median"] / found[below]["median"],
-        "least": min(within, default=None),
-        "greatest": max(within, default=None),
-    }
+    return {"value": median(within), "least": min(within), "greatest": max(within)} if within else None
 
 
 def disagreements(row):
@@ -83,7 +77,7 @@ def cells(row, asked, rated, ratios):
 
 def between(ratio):
     """The quotients within rounds, where there are several."""
-    if ratio["least"] is None or ratio["least"] == ratio["greatest"]:
+    if ratio["least"] == ratio["greatest"]:
         return ""
     return f" ({digits(ratio['least'])} to {digits(ratio['greatest'])})"
 

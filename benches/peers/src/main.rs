@@ -171,7 +171,7 @@ fn main() -> ExitCode {
     let report = json!({
         "burn": "0.21.0",
         "compiler": if cfg!(feature = "spirv") { "SPIR-V" } else { "WGSL" },
-        "autotune": true,
+        "autotune": cfg!(feature = "autotune"),
         "fusion": false,
         "adapter": adapter.name,
         "driver": format!("{} {}", adapter.driver, adapter.driver_info),
