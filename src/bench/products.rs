@@ -68,8 +68,7 @@ pub fn with_data(size: ProductSize, family: Family) -> KernelProblem {
     KernelProblem {
         dispatch: product.dispatch(family),
         data: vec![a, b],
-        // Neither a second map nor an epilogue is there; anything may be bound in their place.
-        reads: vec![0, 0, 0, 1, 1, 1, 1],
+        reads: MatMul::reads(0, 1).to_vec(),
         texels: rows * y_row / TEXEL,
         work: Work::Flops(product.flops()),
         part,

@@ -266,7 +266,7 @@ impl Lowering<'_> {
             let multiplied = self.scratch(output.texels(), label);
             let weights = operands[0];
             let transformed = Operand::Buffer(transformed, 0);
-            let reads = vec![transformed, transformed, transformed, weights, weights, weights, weights];
+            let reads = MatMul::reads(transformed, weights).to_vec();
             self.step(label, products.dispatch(family), reads, multiplied, products.flops());
 
             let reads = [&[Operand::Buffer(multiplied, 0)], &operands[1..]].concat();
@@ -386,15 +386,14 @@ impl Lowering<'_> {
         ];
         let texels = queries.n * heads * rows * columns4;
         let scores = self.scratch(texels, label);
-        let reads = vec![part(q), part(q), part(q), part(k), part(k), part(k), part(k)];
+        let reads = MatMul::reads(part(q), part(k)).to_vec();
         self.step(label, products[0].dispatch(self.family), reads, scores, products[0].flops());
 
         let softmax = Softmax { rows: queries.n * heads * rows, columns };
         let shares = self.scratch(texels, label);
         self.step(label, softmax.dispatch(self.family), vec![Operand::Buffer(scores, 0)], shares, 0);
 
-        let shares = Operand::Buffer(shares, 0);
-        let reads = vec![shares, shares, shares, part(v), part(v), part(v), part(v)];
+        let reads = MatMul::reads(Operand::Buffer(shares, 0), part(v)).to_vec();
         self.step(label, products[1].dispatch(self.family), reads, write, products[1].flops());
     }
 }

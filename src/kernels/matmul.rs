@@ -118,6 +118,11 @@ impl MatMul {
         }
     }
 
+    /// What a product reads that has neither a second map, factors nor an epilogue; what is not there may be anything.
+    pub fn reads<T: Clone>(a: T, b: T) -> [T; 7] {
+        [a.clone(), a.clone(), a, b.clone(), b.clone(), b.clone(), b]
+    }
+
     /// The dispatch of this product.
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Dispatch {

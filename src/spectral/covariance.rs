@@ -143,8 +143,7 @@ impl<'e> DeviceCovariance<'e> {
             .map(|((dispatch, flops, [a, b, y]), pipeline)| Call {
                 pipeline,
                 words: call_words([0; MAX_OPERANDS], [0; 3], &dispatch.params),
-                // Bias, per-image vector and residual are not read.
-                operands: vec![a, b, a, a, a, y],
+                operands: MatMul::reads(*a, *b).into_iter().chain([*y]).collect(),
                 grid: dispatch.grid,
                 flops: *flops,
                 label: "covariance",

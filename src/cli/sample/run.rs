@@ -12,7 +12,7 @@ use crate::checkpoint::Model;
 use crate::cli::args::Global;
 use crate::cli::device::{self, adapter_json, family_text};
 use crate::cli::model::{Footprint, Opened};
-use crate::cli::table::{Lines, aligned};
+use crate::cli::table::aligned;
 use crate::cli::timing::{SAMPLING, Stopwatch};
 use crate::denoise::Denoiser;
 use crate::denoise::network::Network;

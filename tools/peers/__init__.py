@@ -1,0 +1,1 @@
+"""Pieces of `tools/compare_peers.py`: what each peer is asked, and the table of what they took."""
