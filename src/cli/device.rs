@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use super::args::Global;
 use crate::error::{Error, Result};
 use crate::gpu::{Described, Kind};
+use crate::kernels::choice::Choices;
+use crate::kernels::tuned::Key;
 use crate::kernels::{Engine, Family, FamilyName};
 use crate::report::Console;
 
@@ -14,7 +16,8 @@ use crate::report::Console;
 /// As [`Engine::open`]; a usage error when `--family` asks for kernels that the adapter cannot run.
 pub fn open(global: &Global, console: Console) -> Result<Engine> {
     let wanted = global.family.map(FamilyName::from);
-    let engine = Engine::open(&global.options(), wanted)?;
+    let mut engine = Engine::open(&global.options(), wanted)?;
+    engine.choices = choices(global, &engine.gpu.adapter, engine.family, console);
     let adapter = &engine.gpu.adapter;
     expect_family(adapter, engine.family, wanted)?;
     if adapter.kind == Kind::Software {
@@ -30,6 +33,22 @@ pub fn open(global: &Global, console: Console) -> Result<Engine> {
         family_text(engine.family)
     ));
     Ok(engine)
+}
+
+/// The algorithms to prefer: those that the flags ask for, or those measured before by `downhill tune`.
+pub fn choices(global: &Global, adapter: &Described, family: Family, console: Console) -> Choices {
+    if global.exact {
+        return Choices::exact();
+    }
+    let key = Key::new(adapter, family);
+    let Some(file) = key.file() else { return Choices::default() };
+    match key.load(&file) {
+        Ok(measured) => Choices::measured(measured),
+        Err(why) => {
+            console.detail(&format!("{} is ignored: {why}", file.display()));
+            Choices::default()
+        }
+    }
 }
 
 /// A usage error when the kernels asked for are not those that the adapter can run.

@@ -16,6 +16,7 @@ mod sample;
 mod selftest;
 mod table;
 mod timing;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ Examples:
   downhill denoise DIR -i x.npy -t 500 -o eps.npy  one call of a network
   downhill info DIR                                what a model is, and what it needs
   downhill devices                                 the adapters of this machine
+  downhill tune DIR                                find the fastest algorithms for a model on an adapter
 
 `downhill COMMAND --help` shows more, `downhill COMMAND -h` less.
 
@@ -58,6 +60,7 @@ enum Command {
     Info(info::Args),
     Selftest(selftest::Args),
     Bench(bench::Args),
+    Tune(tune::Args),
     Completions(completions::Args),
 }
 
@@ -84,11 +87,12 @@ pub fn main() -> ExitCode {
 /// Runs a subcommand, with those of the global flags that mean something to it.
 fn run(command: Command, global: &Global, console: Console) -> Result<()> {
     let (name, meant): (_, &[&str]) = match &command {
-        Command::Sample(_) => ("sample", &["adapter", "json", "checked", "family"]),
-        Command::Denoise(_) => ("denoise", &["adapter", "json", "checked", "family"]),
+        Command::Sample(_) => ("sample", &["adapter", "json", "checked", "exact", "family"]),
+        Command::Denoise(_) => ("denoise", &["adapter", "json", "checked", "exact", "family"]),
         Command::Selftest(_) => ("selftest", &["adapter", "json", "checked", "family"]),
-        Command::Bench(_) => ("bench", &["adapter", "json", "checked", "family"]),
-        Command::Info(_) => ("info", &["adapter", "json", "family"]),
+        Command::Bench(_) => ("bench", &["adapter", "json", "checked", "exact", "family"]),
+        Command::Tune(_) => ("tune", &["adapter", "json", "family"]),
+        Command::Info(_) => ("info", &["adapter", "json", "exact", "family"]),
         Command::Devices(_) => ("devices", &["adapter", "json"]),
         Command::Completions(_) => ("completions", &[]),
     };
@@ -100,9 +104,10 @@ fn run(command: Command, global: &Global, console: Console) -> Result<()> {
         Command::Sample(args) => sample::run(*args, global, console),
         Command::Denoise(args) => denoise::run(args, global, console),
         Command::Devices(args) => devices::run(&args, global),
-        Command::Info(args) => info::run(&args, global),
+        Command::Info(args) => info::run(&args, global, console),
         Command::Selftest(args) => selftest::run(&args, global, console),
         Command::Bench(args) => bench::run(&args, global, console),
+        Command::Tune(args) => tune::run(&args, global, console),
         Command::Completions(args) => completions::run(&args),
     }
 }

@@ -20,6 +20,7 @@ pub mod selftest;
 pub mod shader;
 pub mod softmax;
 pub mod timestep_embedding;
+pub mod tuned;
 pub mod winograd;
 
 pub use activation::Activation;

@@ -7,6 +7,7 @@ mod help;
 mod sample;
 mod targets;
 mod tools;
+mod tune;
 mod usage;
 
 use std::path::{Path, PathBuf};

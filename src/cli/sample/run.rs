@@ -55,7 +55,7 @@ fn compute(job: &Job, model: Model, global: &Global, console: Console, report: &
     clock.lap("self-test");
     let Opened { scheduler, table, .. } = &job.opened;
     let batch = job.opened.batch(job.batch, job.images.len(), job.size, &engine)?;
-    let plan = job.opened.plan(batch, job.size, engine.family)?;
+    let plan = job.opened.plan(batch, job.size, engine.family, &engine.choices)?;
     let footprint = Footprint::of(&plan);
     // Compiled here, they are there when the network asks for them.
     engine.pipelines(&plan.steps.iter().map(|step| &step.dispatch.shader).collect::<Vec<_>>())?;
@@ -77,6 +77,7 @@ fn compute(job: &Job, model: Model, global: &Global, console: Console, report: &
     report
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
+        .set("algorithms", job.opened.algorithms(&plan, job.size, &engine.choices)?.json())
         .set("batch", batch)
         .set("memory", footprint.json(Some(peak)))
         .set("timings", timings)
