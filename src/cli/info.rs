@@ -15,7 +15,7 @@ use crate::checkpoint::Model;
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
 use crate::gpu::Adapters;
-use crate::kernels::choice::Choices;
+use crate::kernels::choice::{Algorithm, Choices};
 use crate::kernels::{Family, FamilyName};
 use crate::report::{Console, Report, npy, png_file, print_stdout};
 
@@ -153,7 +153,7 @@ fn model(spec: Option<&str>, args: &Args, global: &Global, console: Console) -> 
     let (family, choices) = kernels(global, console)?;
     let plan = opened.plan(batch, size, family, &choices)?;
     let footprint = Footprint::of(&plan);
-    let exact = Footprint::of(&opened.plan(batch, size, family, &Choices::exact())?);
+    let exact = Footprint::of(&opened.plan(batch, size, family, &choices.but(Algorithm::Direct))?);
     let transformed = footprint.weights.saturating_sub(exact.weights);
     let algorithms = opened.algorithms(&plan, size, &choices)?;
     let flops = opened.net.graph(batch, size.height, size.width)?.flops();

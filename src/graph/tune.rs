@@ -13,7 +13,7 @@ use super::op::{Activation, Epilogue, Graph, Op, Weight, WeightForm, WeightSourc
 use super::{Aliasing, Program};
 use crate::error::{Error, Result};
 use crate::kernels::Engine;
-use crate::kernels::choice::{Algorithm, Choices, Layer};
+use crate::kernels::choice::{Algorithm, Layer};
 use crate::tensor::{Shape, Tensor};
 
 /// A layer with less than this share of the work of all is left to the prior.
@@ -110,7 +110,7 @@ fn measure(engine: &Engine, subject: Subject, batch: usize) -> Result<Measuremen
     let mut contenders: Vec<Contender> = Vec::new();
     let mut wanted = None;
     for algorithm in algorithms.iter().copied() {
-        let choices = Choices::forced(algorithm);
+        let choices = engine.choices.but(algorithm);
         let program = match Program::with_choices(engine, &choices, &graph, &fetch, Aliasing::None) {
             Err(Error::OverLimit { .. } | Error::OutOfMemory { .. }) => continue,
             other => other?,

@@ -98,7 +98,13 @@ impl Choices {
     /// What was measured, and the prior elsewhere.
     #[must_use]
     pub fn measured(measured: BTreeMap<Layer, Algorithm>) -> Self {
-        Self { forced: None, measured }
+        Self { measured, ..Self::default() }
+    }
+
+    /// These, but only one algorithm.
+    #[must_use]
+    pub fn but(&self, algorithm: Algorithm) -> Self {
+        Self { forced: Some(algorithm), ..self.clone() }
     }
 
     /// The algorithm for a layer; the definition in place of one that the family has no kernels for.
