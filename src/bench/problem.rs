@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::gpu::{Call, Recording, Region, Storage};
+use crate::graph::choose::distinct_layers;
 use crate::graph::op::{Graph, WeightSource};
 use crate::graph::run::split_grid;
 use crate::graph::{Aliasing, Plan, Program, host};
@@ -130,12 +131,13 @@ impl Problem for GraphProblem {
     }
 
     fn shaders(&self, engine: &Engine) -> Vec<Shader> {
-        plan_shaders(&self.graph, engine)
+        plan_shaders(&self.graph, engine, &choices_alone(&self.graph, engine))
     }
 
     fn prepare<'e>(&self, engine: &'e Engine) -> Result<Box<dyn Job + 'e>> {
         debug_assert!(self.graph.weights.iter().all(|weight| matches!(weight.source, WeightSource::Constant(_))));
-        let program = Program::new(engine, &self.graph, &no_checkpoint, Aliasing::None)?;
+        let choices = choices_alone(&self.graph, engine);
+        let program = Program::with_choices(engine, &choices, &self.graph, &no_checkpoint, Aliasing::None)?;
         program.feed(&by_name(&self.inputs))?;
         Ok(Box::new(program))
     }
@@ -158,11 +160,20 @@ impl Job for Program<'_> {
     }
 }
 
+/// What the engine prefers for a layer on its own: transformed weights are bounded by those of a network, of which there is none.
+fn choices_alone(graph: &Graph, engine: &Engine) -> Choices {
+    let mut layers = distinct_layers(graph).into_keys();
+    match (layers.next(), layers.next()) {
+        (Some(layer), None) => engine.choices.but(engine.choices.of(layer, engine.family)),
+        _ => engine.choices.clone(),
+    }
+}
+
 /// The shaders that a graph's plan runs, each once.
-pub fn plan_shaders(graph: &Graph, engine: &Engine) -> Vec<Shader> {
+pub fn plan_shaders(graph: &Graph, engine: &Engine, choices: &Choices) -> Vec<Shader> {
     let (max_texels, _) = engine.gpu.max_texels(engine.storage_kind());
     let mut shaders: Vec<Shader> = Vec::new();
-    for step in Plan::new(graph, engine.family, &engine.choices, Aliasing::None, max_texels).steps {
+    for step in Plan::new(graph, engine.family, choices, Aliasing::None, max_texels).steps {
         if !shaders.contains(&step.dispatch.shader) {
             shaders.push(step.dispatch.shader);
         }

@@ -156,6 +156,9 @@ pub struct Findings {
     pub driver: String,
     /// The family of kernels.
     pub family: String,
+    /// How the algorithms of convolutions are chosen.
+    #[serde(default)]
+    pub algorithms: String,
     /// Samples a case.
     pub repeats: usize,
     /// The roofs that the rows stand under.
@@ -183,6 +186,7 @@ impl Findings {
             ("adapter", &self.adapter, &base.adapter),
             ("driver", &self.driver, &base.driver),
             ("kernels", &self.family, &base.family),
+            ("algorithms", &self.algorithms, &base.algorithms),
         ];
         let differs = pairs.into_iter().filter(|(_, now, before)| now != before);
         differs.map(|(what, now, before)| format!("{what}: `{before}` then, `{now}` now")).collect()
@@ -212,6 +216,7 @@ mod tests {
             adapter: text("a"),
             driver: text("d"),
             family: text("f"),
+            algorithms: text("g"),
             repeats: 3,
             roofs,
             rows,

@@ -209,7 +209,7 @@ pub fn measure_call(engine: &Engine, row: Row, net: Net, roofs: &Roofs, repeats:
     let mut row = row;
     let opened = Opened::new(net.topology)?;
     let graph = opened.net.graph(net.batch, opened.size.0, opened.size.1)?;
-    let shaders = plan_shaders(&graph, engine);
+    let shaders = plan_shaders(&graph, engine, &engine.choices);
     row.kernels = shaders.iter().map(ToString::to_string).collect();
     let pipelines = compile(engine, &shaders)?;
     let begin = Instant::now();

@@ -14,6 +14,7 @@ const LONGEST_SIDE: usize = 1 << 13;
 
 /// The flags that stand everywhere, before or after the subcommand.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Global {
     /// Adapter: an index of `downhill devices`, part of a name, or `cpu` [env: `WGPU_ADAPTER_NAME`, `WGPU_BACKEND`]
     #[arg(long, global = true, value_name = "ADAPTER", help_heading = EVERYWHERE)]
@@ -34,6 +35,11 @@ pub struct Global {
     /// Compile shaders with bounds checks and bounded loops, as untrusted code would be
     #[arg(long, global = true, hide_short_help = true, help_heading = EVERYWHERE)]
     pub checked: bool,
+
+    /// Compute every convolution by its definition, never by Winograd's algorithm: a little less rounding and less memory,
+    /// more time
+    #[arg(long, global = true, hide_short_help = true, help_heading = EVERYWHERE)]
+    pub exact: bool,
 
     /// Family of kernels, instead of the one that fits the adapter: `tile` for GPUs, `lanes` for software adapters
     #[arg(long, global = true, value_enum, value_name = "FAMILY", hide_short_help = true, help_heading = EVERYWHERE)]
@@ -76,6 +82,7 @@ impl Global {
             ("adapter", self.adapter.is_some()),
             ("json", self.json.is_some()),
             ("checked", self.checked),
+            ("exact", self.exact),
             ("family", self.family.is_some()),
         ];
         match given.iter().find(|(flag, is_given)| *is_given && !meant.contains(flag)) {
@@ -182,8 +189,15 @@ mod tests {
 
     #[test]
     fn the_flag_beats_the_default() {
-        let mut global =
-            Global { adapter: None, json: None, verbose: false, quiet: false, checked: false, family: None };
+        let mut global = Global {
+            adapter: None,
+            json: None,
+            verbose: false,
+            quiet: false,
+            checked: false,
+            exact: false,
+            family: None,
+        };
         assert_eq!(global.verbosity(), Verbosity::Normal);
         global.adapter = Some("cpu".to_owned());
         assert_eq!(global.choice(), Choice::Cpu);

@@ -141,7 +141,7 @@ fn compute(job: &Job, model: Model, global: &Global, console: Console, report: &
     clock.lap("adapter");
     let Opened { scheduler, table, .. } = &job.opened;
     let batch = job.opened.batch(job.batch, job.x.shape[0], job.size, &engine)?;
-    let plan = job.opened.plan(batch, job.size, engine.family)?;
+    let plan = job.opened.plan(batch, job.size, engine.family, &engine.choices)?;
     let footprint = Footprint::of(&plan);
     device::make_ready(&engine, &plan, &mut clock)?;
     let size = (job.size.height, job.size.width);
@@ -164,6 +164,7 @@ fn compute(job: &Job, model: Model, global: &Global, console: Console, report: &
         .set("family", family_text(engine.family))
         .set("shape", json!(job.x.shape))
         .set(kind, json!(levels))
+        .set("algorithms", job.opened.algorithms(&plan, job.size, &engine.choices)?.json())
         .set("batch", batch)
         .set("memory", footprint.json(Some(engine.gpu.memory_bytes().1)))
         .set("timings", clock.json(&[]))

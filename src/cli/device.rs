@@ -7,6 +7,8 @@ use super::timing::Stopwatch;
 use crate::error::{Error, Result};
 use crate::gpu::{Described, Kind};
 use crate::graph::Plan;
+use crate::kernels::choice::Choices;
+use crate::kernels::tuned::Key;
 use crate::kernels::{Engine, Family, FamilyName, selftest};
 use crate::report::Console;
 
@@ -16,7 +18,8 @@ use crate::report::Console;
 /// As [`Engine::open`]; a usage error when `--family` asks for kernels that the adapter cannot run.
 pub fn open(global: &Global, console: Console) -> Result<Engine> {
     let wanted = global.family.map(FamilyName::from);
-    let engine = Engine::open(&global.options(), wanted)?;
+    let mut engine = Engine::open(&global.options(), wanted)?;
+    engine.choices = choices(global, &engine.gpu.adapter, engine.family, console);
     let adapter = &engine.gpu.adapter;
     expect_family(adapter, engine.family, wanted)?;
     if adapter.kind == Kind::Software {
@@ -50,6 +53,22 @@ pub fn make_ready(engine: &Engine, plan: &Plan, clock: &mut Stopwatch) -> Result
         if tests.is_empty() { "known from an earlier run" } else { "first run on this adapter" },
     );
     Ok(())
+}
+
+/// The algorithms to prefer: those that the flags ask for, or those measured before by `downhill tune`.
+pub fn choices(global: &Global, adapter: &Described, family: Family, console: Console) -> Choices {
+    if global.exact {
+        return Choices::exact();
+    }
+    let key = Key::new(adapter, family);
+    let Some(file) = key.file() else { return Choices::default() };
+    match key.load(&file) {
+        Ok(measured) => Choices::measured(measured),
+        Err(why) => {
+            console.detail(&format!("{} is ignored: {why}", file.display()));
+            Choices::default()
+        }
+    }
 }
 
 /// A usage error when the kernels asked for are not those that the adapter can run.

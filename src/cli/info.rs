@@ -8,21 +8,23 @@ use indicatif::{BinaryBytes, HumanCount};
 use serde_json::{Value, json};
 
 use super::args::{Global, Size};
-use super::device::{expect_family, family_text};
+use super::device::{choices, expect_family, family_text};
 use super::model::{Footprint, Opened};
 use super::table::Lines;
 use crate::checkpoint::Model;
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
 use crate::gpu::Adapters;
+use crate::kernels::choice::{Algorithm, Choices};
 use crate::kernels::{Family, FamilyName};
-use crate::report::{Report, npy, png_file, print_stdout};
+use crate::report::{Console, Report, npy, png_file, print_stdout};
 
 const EXAMPLES: &str = "\
 Examples:
   downhill info                     the embedded model
   downhill info DIR --batch 16      what a call of 16 images needs
   downhill info DIR --plan          every dispatch of a call
+  downhill info DIR --exact         the same without Winograd's algorithm
   downhill info samples.png         how an image was made
   downhill info x.npy               shape and range of an array";
 
@@ -54,7 +56,7 @@ struct Found {
 }
 
 /// Runs `downhill info`.
-pub fn run(args: &Args, global: &Global) -> Result<()> {
+pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let found = match (args.subject.as_deref(), kind_of(args.subject.as_deref())) {
         (Some(file), Subject::Image) => {
             refuse_model_flags(args, global, "an image")?;
@@ -64,7 +66,7 @@ pub fn run(args: &Args, global: &Global) -> Result<()> {
             refuse_model_flags(args, global, "an array")?;
             array(Path::new(file))?
         }
-        (spec, _) => model(spec, args, global)?,
+        (spec, _) => model(spec, args, global, console)?,
     };
     print_stdout(&found.text)?;
     let Some(file) = &global.json else { return Ok(()) };
@@ -96,6 +98,7 @@ fn refuse_model_flags(args: &Args, global: &Global, subject: &str) -> Result<()>
         ("size", args.size.is_some()),
         ("plan", args.plan),
         ("adapter", global.adapter.is_some()),
+        ("exact", global.exact),
         ("family", global.family.is_some()),
     ];
     match given.iter().find(|(_, is_given)| *is_given) {
@@ -143,20 +146,26 @@ fn array(file: &Path) -> Result<Found> {
     Ok(Found { text: lines.to_string(), sections: vec![("array", summary)] })
 }
 
-fn model(spec: Option<&str>, args: &Args, global: &Global) -> Result<Found> {
+fn model(spec: Option<&str>, args: &Args, global: &Global, console: Console) -> Result<Found> {
     let (opened, files) = Opened::open(spec)?;
     let size = opened.size(args.size)?;
     let batch = args.batch.unwrap_or(1);
-    let family = family(global)?;
-    let plan = opened.plan(batch, size, family)?;
+    let (family, choices) = kernels(global, console)?;
+    let plan = opened.plan(batch, size, family, &choices)?;
     let footprint = Footprint::of(&plan);
+    let exact = Footprint::of(&opened.plan(batch, size, family, &choices.but(Algorithm::Direct))?);
+    let transformed = footprint.weights.saturating_sub(exact.weights);
+    let algorithms = opened.algorithms(&plan, size, &choices)?;
     let flops = opened.net.graph(batch, size.height, size.width)?.flops();
 
     let mut lines = Lines::default();
     describe_network(&mut lines, &opened, &files);
     lines.add("one call", format!("{batch} x {} x {}, {}", size.height, size.width, family_text(family)));
     lines.add("  operations", format!("{:.3} GFLOP in {} dispatches", flops as f64 / 1e9, plan.steps.len()));
-    lines.add("  weights", BinaryBytes(footprint.weights));
+    lines.add("  algorithms", &algorithms);
+    let (weights, stored) = (BinaryBytes(footprint.weights), BinaryBytes(files.weights.bytes()));
+    let more = BinaryBytes(transformed);
+    lines.add("  weights", format!("{weights} as laid out, {more} of it by transformed kernels; {stored} in the file"));
     let least = BinaryBytes(footprint.lower_bound);
     lines.add("  values", format!("{}, at least {least}", BinaryBytes(footprint.arena)));
     let over_least = footprint.over_least(footprint.allocated);
@@ -169,6 +178,7 @@ fn model(spec: Option<&str>, args: &Args, global: &Global) -> Result<Found> {
     let call = json!({
         "batch": batch, "height": size.height, "width": size.width, "family": family_text(family),
         "gflop": flops as f64 / 1e9, "dispatches": plan.steps.len(), "memory": footprint.json(None),
+        "algorithms": algorithms.json(), "transformed_bytes": transformed,
     });
     let config = Value::Object(files.config.values);
     let scheduler = files.scheduler.map(|file| Value::Object(file.values));
@@ -176,20 +186,23 @@ fn model(spec: Option<&str>, args: &Args, global: &Global) -> Result<Found> {
     Ok(Found { text, sections })
 }
 
-/// The kernels of the adapter that would compute: the one asked for, or the best there is, or those for GPUs where there
-/// is none.
-fn family(global: &Global) -> Result<Family> {
+/// The kernels of the adapter that would compute, and its algorithms: the one asked for, or the best there is, or those
+/// for GPUs where there is none.
+fn kernels(global: &Global, console: Console) -> Result<(Family, Choices)> {
     let wanted = global.family.map(FamilyName::from);
     let choice = global.choice();
     match (Adapters::find().find_described(&choice), wanted, &global.adapter) {
         (Ok(adapter), _, _) => {
             let family = Family::for_adapter(&adapter, wanted);
             expect_family(&adapter, family, wanted)?;
-            Ok(family)
+            Ok((family, choices(global, &adapter, family, console)))
         }
         (Err(error), _, Some(_)) => Err(error),
-        (Err(_), Some(FamilyName::Lanes), None) => Ok(Family::Lanes { width: USUAL_SUBGROUP }),
-        (Err(_), _, None) => Ok(Family::Tile),
+        (Err(_), wanted, None) => {
+            let lanes = wanted == Some(FamilyName::Lanes);
+            let family = if lanes { Family::Lanes { width: USUAL_SUBGROUP } } else { Family::Tile };
+            Ok((family, if global.exact { Choices::exact() } else { Choices::default() }))
+        }
     }
 }
 

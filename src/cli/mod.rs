@@ -17,6 +17,7 @@ mod sample;
 mod selftest;
 mod table;
 mod timing;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ Examples:
   downhill linear pca --data digits -o components  the principal components of data
   downhill info DIR                                what a model is, and what it needs
   downhill devices                                 the adapters of this machine
+  downhill tune DIR                                find the fastest algorithms for a model on an adapter
 
 `downhill COMMAND --help` shows more, `downhill COMMAND -h` less.
 
@@ -61,6 +63,7 @@ enum Command {
     Info(info::Args),
     Selftest(selftest::Args),
     Bench(bench::Args),
+    Tune(tune::Args),
     Completions(completions::Args),
 }
 
@@ -87,12 +90,13 @@ pub fn main() -> ExitCode {
 /// Runs a subcommand, with those of the global flags that mean something to it.
 fn run(command: Command, global: &Global, console: Console) -> Result<()> {
     let (name, meant): (_, &[&str]) = match &command {
-        Command::Sample(_) => ("sample", &["adapter", "json", "checked", "family"]),
-        Command::Denoise(_) => ("denoise", &["adapter", "json", "checked", "family"]),
+        Command::Sample(_) => ("sample", &["adapter", "json", "checked", "exact", "family"]),
+        Command::Denoise(_) => ("denoise", &["adapter", "json", "checked", "exact", "family"]),
         Command::Linear(_) => ("linear", &["adapter", "json", "checked", "family"]),
         Command::Selftest(_) => ("selftest", &["adapter", "json", "checked", "family"]),
-        Command::Bench(_) => ("bench", &["adapter", "json", "checked", "family"]),
-        Command::Info(_) => ("info", &["adapter", "json", "family"]),
+        Command::Bench(_) => ("bench", &["adapter", "json", "checked", "exact", "family"]),
+        Command::Tune(_) => ("tune", &["adapter", "json", "family"]),
+        Command::Info(_) => ("info", &["adapter", "json", "exact", "family"]),
         Command::Devices(_) => ("devices", &["adapter", "json"]),
         Command::Completions(_) => ("completions", &[]),
     };
@@ -105,9 +109,10 @@ fn run(command: Command, global: &Global, console: Console) -> Result<()> {
         Command::Denoise(args) => denoise::run(args, global, console),
         Command::Linear(args) => linear::run(&args, global, console),
         Command::Devices(args) => devices::run(&args, global),
-        Command::Info(args) => info::run(&args, global),
+        Command::Info(args) => info::run(&args, global, console),
         Command::Selftest(args) => selftest::run(&args, global, console),
         Command::Bench(args) => bench::run(&args, global, console),
+        Command::Tune(args) => tune::run(&args, global, console),
         Command::Completions(args) => completions::run(&args),
     }
 }

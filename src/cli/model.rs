@@ -1,5 +1,6 @@
 //! The model of a run: opened and checked as far as can be without a device.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -10,8 +11,9 @@ use crate::denoise::diffusion::NoiseTable;
 use crate::denoise::network::open_net;
 use crate::error::{Error, Result};
 use crate::gpu::row_texels;
+use crate::graph::choose::distinct_layers;
 use crate::graph::{Aliasing, Plan};
-use crate::kernels::choice::Choices;
+use crate::kernels::choice::{Algorithm, Choices};
 use crate::kernels::{Engine, Family};
 use crate::nets::unet2d::UNet2d;
 use crate::report::npy;
@@ -127,7 +129,7 @@ impl Opened {
         let batch = if let Some(batch) = asked {
             batch
         } else {
-            let one = self.plan(1, size, engine.family)?;
+            let one = self.plan(1, size, engine.family, &engine.choices)?;
             let (most_texels, _) = engine.gpu.max_texels(engine.storage_kind());
             let largest = one.slots.iter().max().map_or(1, |texels| (*texels).max(1));
             let by_arena = (USUAL_ARENA_BYTES / one.arena_bytes().max(1)) as usize;
@@ -140,9 +142,69 @@ impl Opened {
     ///
     /// # Errors
     /// Those of [`UNet2d::graph`].
-    pub fn plan(&self, batch: usize, size: Size, family: Family) -> Result<Plan> {
+    pub fn plan(&self, batch: usize, size: Size, family: Family, choices: &Choices) -> Result<Plan> {
         let graph = self.net.graph(batch, size.height, size.width)?;
-        Ok(Plan::new(&graph, family, &Choices::default(), Aliasing::ByLiveness, usize::MAX))
+        Ok(Plan::new(&graph, family, choices, Aliasing::ByLiveness, usize::MAX))
+    }
+
+    /// How the convolutions of a plan are computed, and why so.
+    ///
+    /// # Errors
+    /// Those of [`UNet2d::graph`].
+    pub fn algorithms(&self, plan: &Plan, size: Size, choices: &Choices) -> Result<Algorithms> {
+        let layers = distinct_layers(&self.net.graph(1, size.height, size.width)?);
+        let measured = layers.keys().filter(|layer| choices.measured.contains_key(layer)).count();
+        let origin = match (choices.forced, measured) {
+            (Some(_), _) => Origin::Exact,
+            (None, 0) => Origin::Prior,
+            (None, measured) => Origin::Cache { measured, layers: layers.len() },
+        };
+        Ok(Algorithms { convolutions: plan.convolutions(), origin })
+    }
+}
+
+/// How the convolutions of a network are computed.
+pub struct Algorithms {
+    convolutions: BTreeMap<Algorithm, usize>,
+    origin: Origin,
+}
+
+/// Why an algorithm is chosen.
+enum Origin {
+    /// `--exact`.
+    Exact,
+    /// Nothing was measured.
+    Prior,
+    /// So many of the distinct layers for which there is a choice were measured by `downhill tune`, the prior decides
+    /// the others.
+    Cache { measured: usize, layers: usize },
+}
+
+impl Algorithms {
+    /// For a report.
+    pub fn json(&self) -> Value {
+        let counts: serde_json::Map<_, _> =
+            self.convolutions.iter().map(|(algorithm, count)| (algorithm.to_string(), (*count).into())).collect();
+        match self.origin {
+            Origin::Exact => json!({ "origin": "exact", "convolutions": counts }),
+            Origin::Prior => json!({ "origin": "prior", "convolutions": counts }),
+            Origin::Cache { measured, layers } => json!({
+                "origin": "cache", "measured_layers": measured, "layers": layers, "convolutions": counts,
+            }),
+        }
+    }
+}
+
+impl std::fmt::Display for Algorithms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let counts: Vec<_> =
+            self.convolutions.iter().map(|(algorithm, count)| format!("{count} {algorithm}")).collect();
+        write!(f, "{} convolutions", counts.join(", "))?;
+        match self.origin {
+            Origin::Exact => f.write_str("; exact"),
+            Origin::Prior => f.write_str("; not measured here (`downhill tune`)"),
+            Origin::Cache { measured, layers } => write!(f, "; {measured} of {layers} layers measured here"),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Text in columns.
 
 /// Rows with their columns at the same place.
-pub fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
+pub fn aligned<R: AsRef<[String]>>(rows: &[R]) -> String {
     let trimmed = |line: &str| line.trim_end().to_owned() + "\n";
     aligned_cells(rows, "  ").lines().map(trimmed).collect()
 }

@@ -1,6 +1,9 @@
 //! The algorithm of each weight of a graph. It follows from the layers alone, never from the batch: an image has the same bits
 //! in any batch.
 
+use std::collections::BTreeMap;
+
+use super::fuse::fuse;
 use super::op::{Graph, Op, WeightForm, WeightId};
 use super::weights::packed_texels;
 use crate::kernels::Family;
@@ -10,7 +13,7 @@ use crate::tensor::Shape;
 /// The algorithm of each weight, by `choices` where there is a choice: 3 x 3, stride 1, a weight that no one else reads.
 ///
 /// Transformed weights are larger; together they may add as much as all weights take otherwise. A weight of a large map saves more
-/// products a byte, so large maps come first.
+/// products a byte, so large maps come first. What is forced is not bounded.
 #[must_use]
 pub fn algorithms(graph: &Graph, choices: &Choices, family: Family) -> Vec<Algorithm> {
     let texels = |id: usize, algorithm| packed_texels(graph.weights[id].form, algorithm, family);
@@ -21,8 +24,8 @@ pub fn algorithms(graph: &Graph, choices: &Choices, family: Family) -> Vec<Algor
     for (id, layer) in layers {
         let chosen = choices.of(layer, family);
         let more = texels(id, chosen).saturating_sub(texels(id, Algorithm::Direct));
-        if more <= left {
-            left -= more;
+        if more <= left || choices.forced.is_some() {
+            left = left.saturating_sub(more);
             algorithms[id] = chosen;
         }
     }
@@ -43,6 +46,16 @@ pub fn layers(graph: &Graph) -> Vec<(usize, Layer)> {
         _ => None,
     };
     graph.nodes.iter().map(|node| (&node.op, node.shape)).filter_map(of_node).collect()
+}
+
+/// The distinct layers of a graph that is not fused yet, for which there is a choice; how many weights have each.
+#[must_use]
+pub fn distinct_layers(graph: &Graph) -> BTreeMap<Layer, usize> {
+    let mut counts = BTreeMap::new();
+    for (_, layer) in layers(&fuse(graph)) {
+        *counts.entry(layer).or_insert(0) += 1;
+    }
+    counts
 }
 
 /// The layer of a 3 x 3 kernel that writes a map of this shape.

@@ -1,10 +1,12 @@
 //! The plan: dispatches on numbered slots. It is data: it knows no device, prints as text, and runs on a device
 //! ([`super::run`]) or on the host by the CPU twins ([`super::host`]).
 
+use std::collections::BTreeMap;
+
 use super::choose::algorithms;
 use super::fuse::fuse;
 use super::lower::{Buffer, BufferId, Lowered, Operand, Step, lower};
-use super::op::{Graph, Op, Weight, WeightId};
+use super::op::{Graph, Op, Weight, WeightForm, WeightId};
 use super::weights::packed_texels;
 use crate::kernels::Family;
 use crate::kernels::choice::{Algorithm, Choices};
@@ -148,6 +150,18 @@ impl Plan {
     #[must_use]
     pub fn flops(&self) -> u64 {
         self.steps.iter().map(|step| step.flops).sum()
+    }
+
+    /// How many kernels of more than one tap are computed by which algorithm.
+    #[must_use]
+    pub fn convolutions(&self) -> BTreeMap<Algorithm, usize> {
+        let mut counts = BTreeMap::new();
+        for (weight, algorithm) in self.weights.iter().zip(&self.algorithms) {
+            if matches!(weight.form, WeightForm::Kernel { height, width, .. } if height * width > 1) {
+                *counts.entry(*algorithm).or_insert(0) += 1;
+            }
+        }
+        counts
     }
 }
 

@@ -10,6 +10,7 @@ use super::plan::{Aliasing, Plan};
 use super::weights::packed;
 use crate::error::{Error, Result};
 use crate::gpu::{Call, Readback, Recording, Region, Storage};
+use crate::kernels::choice::Choices;
 use crate::kernels::engine::call_words;
 use crate::kernels::shader::MAX_OPERANDS;
 use crate::kernels::{Dispatch, Engine};
@@ -48,8 +49,22 @@ impl<'e> Program<'e> {
     /// # Errors
     /// Whatever `fetch` says of a weight; [`Error::OverLimit`], [`Error::OutOfMemory`] or [`Error::Device`] of the device.
     pub fn new(engine: &'e Engine, graph: &Graph, fetch: &WeightAccess, aliasing: Aliasing) -> Result<Self> {
+        Self::with_choices(engine, &engine.choices, graph, fetch, aliasing)
+    }
+
+    /// As [`Program::new`], with other algorithms than the engine prefers.
+    ///
+    /// # Errors
+    /// As [`Program::new`].
+    pub fn with_choices(
+        engine: &'e Engine,
+        choices: &Choices,
+        graph: &Graph,
+        fetch: &WeightAccess,
+        aliasing: Aliasing,
+    ) -> Result<Self> {
         let (max_texels, _) = engine.gpu.max_texels(engine.storage_kind());
-        let plan = Plan::new(graph, engine.family, &engine.choices, aliasing, max_texels);
+        let plan = Plan::new(graph, engine.family, choices, aliasing, max_texels);
         check_limits(engine, &plan)?;
         let shaders: Vec<_> = plan.steps.iter().map(|step| &step.dispatch.shader).collect();
         let pipelines = engine.pipelines(&shaders)?;

@@ -1,12 +1,16 @@
 //! Which algorithm computes a convolution: measured where it was measured, a prior elsewhere.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
+
+use serde::{Deserialize, Serialize};
 
 use super::Family;
 use super::winograd::Tile;
 
 /// How a convolution is computed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Algorithm {
     /// By the definition: as many products as taps.
     #[default]
@@ -17,8 +21,35 @@ pub enum Algorithm {
     WinogradRows(Tile),
 }
 
+impl Algorithm {
+    /// Those that a family has kernels for, in the order of the memory that their weights take.
+    #[must_use]
+    pub fn of_family(family: Family) -> Vec<Self> {
+        let all = [
+            Self::Direct,
+            Self::WinogradRows(Tile::Two),
+            Self::Winograd(Tile::Two),
+            Self::WinogradRows(Tile::Four),
+            Self::Winograd(Tile::Four),
+        ];
+        let has = |algorithm: &Self| !matches!((algorithm, family), (Self::WinogradRows(_), Family::Tile));
+        all.into_iter().filter(has).collect()
+    }
+}
+
+impl Display for Algorithm {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct => f.write_str("direct"),
+            Self::Winograd(tile) => write!(f, "Winograd {0}x{0}", tile.outputs()),
+            Self::WinogradRows(tile) => write!(f, "Winograd 1x{}", tile.outputs()),
+        }
+    }
+}
+
 /// What of a 3 x 3 layer of stride 1 decides. The batch is not in it: an image has the same bits in any batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Layer {
     /// Channels read.
     pub input: usize,
@@ -28,11 +59,25 @@ pub struct Layer {
     pub size: (usize, usize),
 }
 
+impl Layer {
+    /// Floating-point operations of an image, by the definition.
+    #[must_use]
+    pub const fn flops(self) -> u64 {
+        2 * (9 * self.input * self.out * self.size.0 * self.size.1) as u64
+    }
+}
+
+impl Display for Layer {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}, {} x {}", self.input, self.out, self.size.0, self.size.1)
+    }
+}
+
 /// The choices for an adapter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choices {
-    /// Only algorithms that round as the definition does, and need no more memory.
-    pub exact: bool,
+    /// This one for every layer, whatever memory it takes.
+    pub forced: Option<Algorithm>,
     /// What was fastest where it was measured.
     pub measured: BTreeMap<Layer, Algorithm>,
 }
@@ -41,16 +86,44 @@ impl Choices {
     /// Only the definition.
     #[must_use]
     pub fn exact() -> Self {
-        Self { exact: true, ..Self::default() }
+        Self::forced(Algorithm::Direct)
     }
 
-    /// The algorithm for a layer.
+    /// Only this one.
+    #[must_use]
+    pub fn forced(algorithm: Algorithm) -> Self {
+        Self { forced: Some(algorithm), ..Self::default() }
+    }
+
+    /// What was measured, and the prior elsewhere.
+    #[must_use]
+    pub fn measured(measured: BTreeMap<Layer, Algorithm>) -> Self {
+        Self { measured, ..Self::default() }
+    }
+
+    /// These, but only one algorithm.
+    #[must_use]
+    pub fn but(&self, algorithm: Algorithm) -> Self {
+        Self { forced: Some(algorithm), ..self.clone() }
+    }
+
+    /// The algorithm for a layer; the definition in place of one that the family has no kernels for.
     #[must_use]
     pub fn of(&self, layer: Layer, family: Family) -> Algorithm {
-        if self.exact {
-            return Algorithm::Direct;
+        let wanted = self.forced.or_else(|| self.measured.get(&layer).copied());
+        let algorithm = wanted.unwrap_or_else(|| prior(layer, family));
+        if Algorithm::of_family(family).contains(&algorithm) { algorithm } else { Algorithm::Direct }
+    }
+}
+
+impl Display for Choices {
+    /// Where they come from.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match (self.forced, self.measured.len()) {
+            (Some(algorithm), _) => write!(f, "{algorithm} for every layer"),
+            (None, 0) => f.write_str("by prior"),
+            (None, count) => write!(f, "{count} layers by measurement, others by prior"),
         }
-        self.measured.get(&layer).copied().unwrap_or_else(|| prior(layer, family))
     }
 }
 
@@ -61,5 +134,33 @@ fn prior(layer: Layer, family: Family) -> Algorithm {
         Family::Lanes { .. } if channels >= 64 && pixels >= 256 => Algorithm::Winograd(Tile::Four),
         Family::Lanes { .. } if channels >= 64 && pixels >= 64 => Algorithm::WinogradRows(Tile::Four),
         _ => Algorithm::Direct,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LANES: Family = Family::Lanes { width: 8 };
+    const LAYER: Layer = Layer { input: 128, out: 128, size: (16, 16) };
+
+    #[test]
+    fn what_is_forced_beats_what_was_measured_and_that_the_prior() {
+        let rows = Algorithm::WinogradRows(Tile::Two);
+        assert_eq!(Choices::default().of(LAYER, LANES), Algorithm::Winograd(Tile::Four));
+        let mut choices = Choices::measured([(LAYER, rows)].into());
+        assert_eq!(choices.of(LAYER, LANES), rows);
+        choices.forced = Some(Algorithm::Winograd(Tile::Two));
+        assert_eq!(choices.of(LAYER, LANES), Algorithm::Winograd(Tile::Two));
+        assert_eq!(Choices::exact().of(LAYER, LANES), Algorithm::Direct);
+    }
+
+    #[test]
+    fn a_family_is_never_asked_for_kernels_that_it_lacks() {
+        for algorithm in Algorithm::of_family(LANES) {
+            let on_tile = Choices::forced(algorithm).of(LAYER, Family::Tile);
+            let rows = matches!(algorithm, Algorithm::WinogradRows(_));
+            assert_eq!(on_tile, if rows { Algorithm::Direct } else { algorithm });
+        }
     }
 }

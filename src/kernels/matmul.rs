@@ -208,7 +208,7 @@ impl MatMul {
                 if source.upsampled || layout == Layout::Transposed && source != Source::default() {
                     continue;
                 }
-                let product = Self { layout, epilogue, source, ..Self::plain(1, rows as usize, 256, 256) };
+                let product = Self { layout, source, epilogue, ..Self::plain(1, rows as usize, 256, 256) };
                 let shader = product.dispatch(family).shader;
                 if !all.contains(&shader) {
                     all.push(shader);

@@ -21,6 +21,7 @@ pub mod shader;
 pub mod softmax;
 pub mod source;
 pub mod timestep_embedding;
+pub mod tuned;
 pub mod winograd;
 
 pub use activation::Activation;

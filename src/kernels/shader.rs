@@ -52,6 +52,11 @@ impl Kernel {
     pub fn splits(&self) -> bool {
         self.template.contains("call.origin")
     }
+
+    /// The lines of its template, with the shared pieces in place.
+    pub fn lines(&self) -> impl Iterator<Item = &'static str> + use<> {
+        include_shared(self.template).into_iter()
+    }
 }
 
 /// One variant of a kernel: what a pipeline is made from.

@@ -72,6 +72,22 @@ fn kernels_of_both_families_are_right_before_they_are_timed() {
     }
 }
 
+/// A layer is measured as a network runs it, though there are no other weights to bound the transformed ones.
+#[test]
+fn a_convolution_is_measured_by_the_algorithm_that_networks_use() {
+    let kernels = |flags: &[&str]| {
+        let arguments = [&["conv", "--sizes", "1x64x16x16", "-o", "json", "--family", "lanes"], flags].concat();
+        let found: Value = serde_json::from_str(&printed(&arguments)).expect("JSON");
+        let row =
+            found["rows"].as_array().expect("rows").iter().find(|row| text(row, "suite") == "conv").expect("a row");
+        let kernels = row["kernels"].as_array().expect("kernels").clone();
+        let winograd = kernels.iter().any(|name| name.as_str().unwrap_or_default().starts_with("winograd_input"));
+        (winograd, text(&found, "algorithms").to_owned())
+    };
+    assert_eq!(kernels(&[]), (true, "by prior".to_owned()));
+    assert_eq!(kernels(&["--exact"]), (false, "direct for every layer".to_owned()));
+}
+
 #[test]
 fn spectra_have_small_residuals_by_either_way() {
     let found: Value =

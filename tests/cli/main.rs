@@ -8,6 +8,7 @@ mod linear;
 mod sample;
 mod targets;
 mod tools;
+mod tune;
 mod usage;
 
 use std::path::{Path, PathBuf};

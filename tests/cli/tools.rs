@@ -36,8 +36,15 @@ fn a_model_is_described() {
     let (network, call) = text.split_once("one call ").expect("both parts");
     insta::assert_snapshot!("info_model", network);
     // What a call takes changes with the kernels.
-    for line in ["1 x 8 x 8, tile kernels\n", " GFLOP in ", "  weights ", "  values ", " x (weights + least values)\n"]
-    {
+    for line in [
+        "1 x 8 x 8, tile kernels\n",
+        " GFLOP in ",
+        " direct convolutions; ",
+        "  weights ",
+        " in the file\n",
+        "  values ",
+        " x (weights + least values)\n",
+    ] {
         assert!(call.contains(line), "{line}: {call}");
     }
     let plan = printed(&["info", "tests/bad/sound", "--family", "tile", "--batch", "3", "--size", "8x16", "--plan"]);

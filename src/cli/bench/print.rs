@@ -18,9 +18,9 @@ pub fn json(findings: &Findings) -> String {
 
 /// What was measured where and when, then a table for each suite.
 pub fn markdown(findings: &Findings) -> String {
-    let Findings { version, wgpu, date, adapter, driver, family, repeats, .. } = findings;
+    let Findings { version, wgpu, date, adapter, driver, family, algorithms, repeats, .. } = findings;
     let mut text = format!(
-        "- adapter: {adapter}\n- driver: {driver}\n- kernels: {family}\n- versions: downhill {version}, wgpu {wgpu}\n\
+        "- adapter: {adapter}\n- driver: {driver}\n- kernels: {family}\n- algorithms: {algorithms}\n- versions: downhill {version}, wgpu {wgpu}\n\
          - date: {date}\n- samples: {repeats} a case; times are medians\n"
     );
     let mut rest = findings.rows.as_slice();

@@ -74,7 +74,7 @@ fn compute(
     clock.lap("adapter");
     let Opened { scheduler, table, .. } = &job.opened;
     let batch = job.opened.batch(job.batch, job.images.len(), job.size, &engine)?;
-    let plan = job.opened.plan(batch, job.size, engine.family)?;
+    let plan = job.opened.plan(batch, job.size, engine.family, &engine.choices)?;
     let footprint = Footprint::of(&plan);
     device::make_ready(&engine, &plan, &mut clock)?;
     let size = (job.size.height, job.size.width);
@@ -92,6 +92,7 @@ fn compute(
     report
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
+        .set("algorithms", job.opened.algorithms(&plan, job.size, &engine.choices)?.json())
         .set("batch", batch)
         .set("memory", footprint.json(Some(peak)))
         .set("timings", clock.json(&seconds))

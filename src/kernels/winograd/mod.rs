@@ -22,7 +22,8 @@ use super::matmul::{Layout, MatMul, Strides};
 use crate::tensor::{Shape, TEXEL};
 
 /// The outputs of a tile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Tile {
     /// F(2 x 2, 3 x 3): 16 products for 36.
     Two,
@@ -209,10 +210,10 @@ mod tests {
             for column in 0..side {
                 let b = tile.transform_input(&unit(column));
                 let a = tile.transform_output(&unit(column));
-                for row in 0..side {
+                for (row, found) in b.iter().enumerate() {
                     let others: Vec<f64> = points.iter().copied().filter(|p| points.get(row) != Some(p)).collect();
                     let wanted = product(&others).get(column).copied().unwrap_or(0.0);
-                    assert_eq!(f64::from(b[row]), wanted, "{tile:?}: B^T ({row}, {column})");
+                    assert_eq!(f64::from(*found), wanted, "{tile:?}: B^T ({row}, {column})");
                 }
                 for (power, value) in a.iter().enumerate() {
                     let infinity = f64::from(u8::from(power + 1 == tile.outputs()));

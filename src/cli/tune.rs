@@ -1,0 +1,130 @@
+//! `downhill tune`: the fastest algorithm for each convolution of a model, found by measurement and kept.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::builder::RangedU64ValueParser;
+use serde_json::{Value, json};
+
+use super::args::{Global, Size};
+use super::device::{self, adapter_json, family_text};
+use super::model::Opened;
+use super::table::aligned;
+use crate::error::{Error, Result};
+use crate::graph::tune::{Measurement, tune, unknown_layers};
+use crate::kernels::choice::{Algorithm, Layer};
+use crate::kernels::selftest;
+use crate::kernels::tuned::Key;
+use crate::report::{Console, Progress, Report, check_writable, print_stdout};
+
+const EXAMPLES: &str = "\
+Examples:
+  downhill tune                      the embedded model
+  downhill tune DIR --seconds 120    more time, for a large model
+  downhill tune DIR --again          measure anew what was measured before
+
+A 3x3 convolution can be computed by its definition or by Winograd's algorithm, on tiles or on
+rows: fewer products, larger weights, a little more rounding. What is fastest depends on the layer
+and on the adapter. What is found here is kept for this adapter, its driver and this version in the
+cache folder (`DOWNHILL_CACHE_DIR`), and later runs follow it, of any model with the same layers;
+elsewhere they use what was fastest on the machine that downhill was written on.
+
+Images change in their last bits when the algorithms do. Runs that make one set of images together
+(`--shard`, `--resume`) should all begin before it or all after it, with the same file, or be
+`--exact`.";
+
+/// Find the fastest algorithms for a model on an adapter, and keep them
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Args {
+    /// A model as `downhill sample` takes it; nothing: the embedded model
+    model: Option<String>,
+
+    /// Images at a network call while measuring; what is found holds for any batch
+    #[arg(short, long, default_value = "1", allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    batch: usize,
+
+    /// Height and width of the images [default: what the model was trained on]
+    #[arg(long, value_name = "HxW")]
+    size: Option<Size>,
+
+    /// Time after which no further layer is begun, those with the most work first
+    #[arg(long, value_name = "S", default_value = "30", allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    seconds: u64,
+
+    /// Measure also the layers that were measured before
+    #[arg(long)]
+    again: bool,
+}
+
+/// Runs `downhill tune`.
+pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
+    let mut report = Report::new("tune");
+    let (opened, _) = Opened::open(args.model.as_deref())?;
+    let size = opened.size(args.size)?;
+    let graph = opened.net.graph(args.batch, size.height, size.width)?;
+    let engine = device::open(global, console)?;
+    selftest::ensure(&engine)?;
+    let key = Key::new(&engine.gpu.adapter, engine.family);
+    let file = key.file().ok_or_else(|| {
+        Error::usage("there is no folder to keep the algorithms in", "set `DOWNHILL_CACHE_DIR` to one")
+    })?;
+    check_writable(&file)?;
+
+    let known = if args.again { BTreeMap::new() } else { engine.choices.measured.clone() };
+    let subjects = unknown_layers(&graph, &known);
+    let progress = Progress::new("tuning", subjects.len() as u64, console.verbosity);
+    let budget = Duration::from_secs(args.seconds);
+    let measured = tune(&engine, &subjects, args.batch, budget, || progress.advance(1))?;
+    drop(progress);
+
+    print_stdout(&table(&measured, &Algorithm::of_family(engine.family)))?;
+    if measured.is_empty() && subjects.is_empty() {
+        console.note("nothing to do: every layer that matters was measured before; `--again` measures anew");
+    }
+    if measured.len() < subjects.len() {
+        let left = subjects.len() - measured.len();
+        console.warning(&format!("{left} of {} layers are left for want of time; run it again", subjects.len()));
+    }
+    if !measured.is_empty() {
+        let chosen: BTreeMap<Layer, Algorithm> = measured.iter().map(|one| (one.subject.layer, one.chosen)).collect();
+        key.save(&file, &chosen)?;
+        console.note(&format!("wrote {}", file.display()));
+    }
+    let Some(path) = &global.json else { return Ok(()) };
+    report
+        .set("model", opened.json)
+        .set("adapter", adapter_json(&engine.gpu.adapter))
+        .set("family", family_text(engine.family))
+        .set("batch", args.batch)
+        .set("layers", measured.iter().map(measurement_json).collect::<Vec<_>>())
+        .set("left", subjects.len() - measured.len())
+        .set("outputs", json!([file.display().to_string()]));
+    report.write(path)
+}
+
+/// A line for each layer: how often it stands in the network, milliseconds by each algorithm, the chosen one.
+fn table(measured: &[Measurement], algorithms: &[Algorithm]) -> String {
+    if measured.is_empty() {
+        return String::new();
+    }
+    let milliseconds = |seconds: Option<f64>| seconds.map_or("-".to_owned(), |s| format!("{:.3}", s * 1e3));
+    let headings = algorithms.iter().map(|algorithm| format!("{algorithm} ms"));
+    let headings = ["layer".to_owned(), "uses".to_owned()].into_iter().chain(headings).chain(["chosen".to_owned()]);
+    let rows = measured.iter().map(|one| {
+        let seconds = one.seconds.iter().map(|(_, seconds)| milliseconds(*seconds));
+        let first = [one.subject.layer.to_string(), one.subject.count.to_string()];
+        first.into_iter().chain(seconds).chain([one.chosen.to_string()]).collect::<Vec<_>>()
+    });
+    aligned(&std::iter::once(headings.collect()).chain(rows).collect::<Vec<_>>())
+}
+
+fn measurement_json(one: &Measurement) -> Value {
+    let seconds: serde_json::Map<_, _> =
+        one.seconds.iter().map(|(algorithm, seconds)| (algorithm.to_string(), json!(seconds))).collect();
+    json!({
+        "layer": one.subject.layer, "uses": one.subject.count, "seconds": seconds, "chosen": one.chosen.to_string(),
+    })
+}

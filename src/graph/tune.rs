@@ -1,0 +1,227 @@
+//! The tuner: each layer of a network for which there is a choice, measured by every algorithm that the device has
+//! kernels for.
+//!
+//! A layer is measured as it stands in a U-Net, behind a normalisation with `SiLU`, since an algorithm may take that over.
+//! Samples of the algorithms alternate, so that whatever else the machine does falls on all of them; the least counts.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::choose::distinct_layers;
+use super::op::{Activation, Epilogue, Graph, Op, Weight, WeightForm, WeightSource};
+use super::{Aliasing, Program};
+use crate::error::{Error, Result};
+use crate::kernels::Engine;
+use crate::kernels::choice::{Algorithm, Layer};
+use crate::tensor::{Shape, Tensor};
+
+/// A layer with less than this share of the work of all is left to the prior.
+const LEAST_SHARE: f64 = 0.005;
+/// The share of the time of an algorithm that one with larger weights may take to be chosen over it.
+const MARGIN: f64 = 0.95;
+/// Seconds that a sample lasts at least, and the most calls of one.
+const SAMPLE_SECONDS: f64 = 0.005;
+const MOST_CALLS: f64 = 100.0;
+/// Samples of an algorithm; after the first `SURE`, one that is `HOPELESS` times slower than another is left at that.
+const SAMPLES: usize = 7;
+const SURE: usize = 3;
+const HOPELESS: f64 = 1.5;
+/// How far the answers of two algorithms may be apart, max |a - b| / max |b|: far beyond what rounding makes of a layer.
+const TOLERANCE: f32 = 1e-4;
+
+/// A layer of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// What decides.
+    pub layer: Layer,
+    /// How often it stands in the network.
+    pub count: usize,
+}
+
+/// What was measured of a layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measurement {
+    /// The layer.
+    pub subject: Subject,
+    /// Seconds of a call by each algorithm; none where the device has not the memory for it, or its answer is wrong.
+    pub seconds: Vec<(Algorithm, Option<f64>)>,
+    /// The one to use.
+    pub chosen: Algorithm,
+}
+
+/// The layers of `graph` that are worth measuring and not `known`, those with the most work first.
+#[must_use]
+pub fn unknown_layers(graph: &Graph, known: &BTreeMap<Layer, Algorithm>) -> Vec<Subject> {
+    let layers = distinct_layers(graph);
+    let work = |layer: Layer, count: usize| layer.flops() as f64 * count as f64;
+    let all: f64 = layers.iter().map(|(layer, count)| work(*layer, *count)).sum();
+    let mut unknown: Vec<Subject> = layers
+        .into_iter()
+        .filter(|(layer, count)| !known.contains_key(layer) && work(*layer, *count) >= LEAST_SHARE * all)
+        .map(|(layer, count)| Subject { layer, count })
+        .collect();
+    unknown.sort_by_key(|subject| Reverse(subject.layer.flops() * subject.count as u64));
+    unknown
+}
+
+/// Measures `subjects` in their order with `batch` images, until `budget` is spent; `done` is told of each.
+///
+/// # Errors
+/// [`Error::Device`] when the device fails.
+pub fn tune(
+    engine: &Engine,
+    subjects: &[Subject],
+    batch: usize,
+    budget: Duration,
+    mut done: impl FnMut(),
+) -> Result<Vec<Measurement>> {
+    let begin = Instant::now();
+    let mut measurements = Vec::new();
+    for subject in subjects.iter().take_while(|_| begin.elapsed() < budget) {
+        measurements.push(measure(engine, *subject, batch)?);
+        done();
+    }
+    Ok(measurements)
+}
+
+/// An algorithm ready to be timed.
+struct Contender<'e> {
+    algorithm: Algorithm,
+    program: Program<'e>,
+    calls: usize,
+    least: f64,
+}
+
+impl Contender<'_> {
+    fn sample(&mut self) -> Result<()> {
+        let begin = Instant::now();
+        self.program.repeat(self.calls)?;
+        self.least = self.least.min(begin.elapsed().as_secs_f64() / self.calls as f64);
+        Ok(())
+    }
+}
+
+fn measure(engine: &Engine, subject: Subject, batch: usize) -> Result<Measurement> {
+    let graph = layer_graph(subject.layer, batch);
+    let Layer { input, size: (h, w), .. } = subject.layer;
+    let x = Tensor::new([batch, input, h, w], numbers(batch * input * h * w));
+    let algorithms = Algorithm::of_family(engine.family);
+    let mut contenders: Vec<Contender> = Vec::new();
+    let mut wanted = None;
+    for algorithm in algorithms.iter().copied() {
+        let choices = engine.choices.but(algorithm);
+        let program = match Program::with_choices(engine, &choices, &graph, &fetch, Aliasing::None) {
+            Err(Error::OverLimit { .. } | Error::OutOfMemory { .. }) => continue,
+            other => other?,
+        };
+        let answer = program.run(&[("x", &x)])?.remove(0);
+        // The definition comes first; a driver that miscompiles another algorithm is found out here.
+        if !agree(&answer, wanted.get_or_insert_with(|| answer.clone())) {
+            continue;
+        }
+        let begin = Instant::now();
+        program.repeat(1)?;
+        let once = begin.elapsed().as_secs_f64();
+        let calls = (SAMPLE_SECONDS / once.max(f64::MIN_POSITIVE)).ceil().clamp(1.0, MOST_CALLS) as usize;
+        contenders.push(Contender { algorithm, program, calls, least: once });
+    }
+    for sample in 0..SAMPLES {
+        let best = contenders.iter().map(|contender| contender.least).fold(f64::INFINITY, f64::min);
+        let most = if sample < SURE { f64::INFINITY } else { HOPELESS * best };
+        for contender in contenders.iter_mut().filter(|contender| contender.least <= most) {
+            contender.sample()?;
+        }
+    }
+    let seconds_of = |algorithm| contenders.iter().find(|c| c.algorithm == algorithm).map(|contender| contender.least);
+    let seconds: Vec<_> = algorithms.into_iter().map(|algorithm| (algorithm, seconds_of(algorithm))).collect();
+    Ok(Measurement { subject, chosen: choose(&seconds), seconds })
+}
+
+fn agree(a: &Tensor, b: &Tensor) -> bool {
+    let largest = b.data.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+    a.data.iter().zip(&b.data).all(|(a, b)| (a - b).abs() <= TOLERANCE * largest)
+}
+
+/// The fastest of algorithms in the order of their memory, where more memory has to pay by [`MARGIN`].
+fn choose(seconds: &[(Algorithm, Option<f64>)]) -> Algorithm {
+    let timed = seconds.iter().filter_map(|(algorithm, seconds)| Some((*algorithm, (*seconds)?)));
+    timed
+        .reduce(|chosen, next| if next.1 < MARGIN * chosen.1 { next } else { chosen })
+        .map_or(Algorithm::Direct, |(algorithm, _)| algorithm)
+}
+
+/// Normalisation, `SiLU`, the convolution with a bias.
+fn layer_graph(layer: Layer, batch: usize) -> Graph {
+    let Layer { input, out, size: (h, w) } = layer;
+    let mut graph = Graph::default();
+    let weight = |graph: &mut Graph, name: &str, form| {
+        let source = WeightSource::Checkpoint(vec![name.to_owned()]);
+        graph.weight(Weight { name: name.to_owned(), source, form })
+    };
+    let vector = |len| WeightForm::Vector { len, heads: None };
+    let scale = weight(&mut graph, "scale", vector(input));
+    let offset = weight(&mut graph, "offset", vector(input));
+    let kernel = weight(&mut graph, "kernel", WeightForm::Kernel { out, input, height: 3, width: 3, heads: None });
+    let bias = weight(&mut graph, "bias", vector(out));
+    let from = Shape::new(batch, h, w, input);
+    let x = graph.push(Op::Input { name: "x".to_owned() }, from, "x");
+    let groups = (1..=32).rev().find(|groups| input % groups == 0).unwrap_or(1);
+    let activation = Some(Activation::Silu);
+    let norm = Op::GroupNorm { x, weight: scale, bias: offset, groups, eps: 1e-6, modulation: None, activation };
+    let normalised = graph.push(norm, from, "normalisation");
+    let epilogue = Epilogue { bias: Some(bias), ..Epilogue::default() };
+    let conv = Op::Conv { x: normalised, weight: kernel, stride: 1, pad: (1, 1), epilogue };
+    let y = graph.push(conv, Shape::new(batch, h, w, out), "convolution");
+    graph.outputs.push(("y".to_owned(), y));
+    graph
+}
+
+/// Weights of any shape.
+#[expect(clippy::unnecessary_wraps, reason = "weights of a checkpoint can be missing")]
+fn fetch(_: &str, shape: &[usize]) -> Result<Tensor> {
+    Ok(Tensor::new(shape.to_vec(), numbers(shape.iter().product())))
+}
+
+/// Numbers between -1 and 1 without a short period.
+fn numbers(len: usize) -> Vec<f32> {
+    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::winograd::Tile;
+
+    #[test]
+    fn memory_has_to_pay() {
+        let [direct, two, four] = [Algorithm::Direct, Algorithm::Winograd(Tile::Two), Algorithm::Winograd(Tile::Four)];
+        assert_eq!(choose(&[(direct, Some(1.0)), (two, Some(0.96)), (four, Some(0.97))]), direct);
+        assert_eq!(choose(&[(direct, Some(1.0)), (two, Some(0.90)), (four, Some(0.88))]), two);
+        assert_eq!(choose(&[(direct, Some(1.0)), (two, None), (four, Some(0.5))]), four);
+        assert_eq!(choose(&[(direct, None), (two, Some(2.0)), (four, None)]), two);
+        assert_eq!(choose(&[]), direct);
+    }
+
+    #[test]
+    fn what_is_known_or_small_is_not_measured_and_large_layers_come_first() {
+        let mut graph = layer_graph(Layer { input: 64, out: 64, size: (16, 16) }, 1);
+        for (input, out, side) in [(64, 128, 16), (64, 64, 16), (32, 32, 16), (4, 4, 8)] {
+            let other = layer_graph(Layer { input, out, size: (side, side) }, 1);
+            let (values, weights) = (graph.nodes.len(), graph.weights.len());
+            for mut node in other.nodes {
+                node.op.for_each_read(|value| value.0 += values);
+                node.op.for_each_weight(|id| id.0 += weights);
+                graph.nodes.push(node);
+            }
+            graph.weights.extend(other.weights);
+            graph.outputs.push(("y".to_owned(), crate::graph::op::Value(graph.nodes.len() - 1)));
+        }
+        let known = [(Layer { input: 32, out: 32, size: (16, 16) }, Algorithm::Direct)].into();
+        let found = unknown_layers(&graph, &known).into_iter().map(|Subject { layer, count }| (layer.out, count));
+        let mut found: Vec<_> = found.collect();
+        found.sort_unstable();
+        assert_eq!(found, [(64, 2), (128, 1)]);
+        assert_eq!(unknown_layers(&graph, &BTreeMap::new()).len(), 3);
+    }
+}

@@ -1,0 +1,191 @@
+//! Choices kept between runs: a cache file for each adapter, driver, family and version of the kernels.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::choice::{Algorithm, Layer};
+use super::{Family, Shader, all_variants};
+use crate::error::{Error, Result};
+use crate::gpu::Described;
+use crate::paths::cache_dir;
+use crate::report::write_atomically;
+
+/// What choices are measured for: they mean nothing for another of these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    adapter: String,
+    backend: String,
+    driver: String,
+    family: String,
+    version: String,
+    /// A fingerprint of every shader's text.
+    kernels: String,
+}
+
+/// The content of a file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    key: Key,
+    layers: Vec<(Layer, Algorithm)>,
+}
+
+impl Key {
+    /// The key of an adapter's kernels of this version of the program.
+    #[must_use]
+    pub fn new(adapter: &Described, family: Family) -> Self {
+        Self {
+            adapter: adapter.name.clone(),
+            backend: adapter.backend.clone(),
+            driver: adapter.driver.clone(),
+            family: format!("{family:?}"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernels: format!("{:016x}", fingerprint(&all_variants(family))),
+        }
+    }
+
+    /// The file in the user's cache folder; the next version of the kernels overwrites it. Nothing where there is no home.
+    #[must_use]
+    pub fn file(&self) -> Option<PathBuf> {
+        let name = [&self.adapter, &self.backend, &self.driver, &self.family].map(String::as_str).join(" ");
+        let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+        Some(cache_dir()?.join("algorithms").join(plain + ".json"))
+    }
+
+    /// What `file` holds for this key; nothing where it is not there.
+    ///
+    /// # Errors
+    /// Why it is of no use, in words: it cannot be read, or it was measured for another key.
+    pub fn load(&self, file: &Path) -> std::result::Result<BTreeMap<Layer, Algorithm>, String> {
+        let text = match std::fs::read(file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(error) => return Err(error.to_string()),
+        };
+        let kept: Kept = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+        if kept.key != *self {
+            return Err("it was measured for another driver or version".to_owned());
+        }
+        Ok(kept.layers.into_iter().collect())
+    }
+
+    /// Adds `layers` to what `file` holds for this key, in place of older choices for the same; what is of no use there is
+    /// overwritten.
+    ///
+    /// # Errors
+    /// Those of [`write_atomically`].
+    pub fn save(&self, file: &Path, layers: &BTreeMap<Layer, Algorithm>) -> Result<()> {
+        let mut all = self.load(file).unwrap_or_default();
+        all.extend(layers);
+        let kept = Kept { key: self.clone(), layers: all.into_iter().collect() };
+        let text = serde_json::to_vec_pretty(&kept)
+            .map_err(|error| Error::Io { file: file.to_path_buf(), source: error.into() })?;
+        write_atomically(file, |writer| writer.write_all(&text))
+    }
+}
+
+/// FNV-1a, 64 bits, over the templates of `shaders`, each once: the same on every machine and with every compiler.
+fn fingerprint(shaders: &[Shader]) -> u64 {
+    let templates: BTreeMap<_, _> = shaders.iter().map(|shader| (shader.kernel.name, shader.kernel)).collect();
+    let bytes = templates.values().flat_map(|kernel| kernel.lines()).flat_map(|line| line.bytes().chain(*b"\n"));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::winograd::Tile;
+
+    const LAYER: Layer = Layer { input: 64, out: 96, size: (16, 24) };
+    const OTHER: Layer = Layer { input: 96, ..LAYER };
+
+    fn key() -> Key {
+        let text = str::to_owned;
+        Key {
+            adapter: text("a"),
+            backend: text("b"),
+            driver: text("d"),
+            family: text("f"),
+            version: text("1"),
+            kernels: text("2"),
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_found_and_merged() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("new/choices.json");
+        let key = key();
+        assert_eq!(key.load(&file), Ok(BTreeMap::new()));
+        let four = Algorithm::Winograd(Tile::Four);
+        let first = BTreeMap::from([(LAYER, four), (OTHER, Algorithm::WinogradRows(Tile::Two))]);
+        key.save(&file, &first).unwrap();
+        assert_eq!(key.load(&file), Ok(first));
+        key.save(&file, &BTreeMap::from([(OTHER, Algorithm::Direct)])).unwrap();
+        assert_eq!(key.load(&file), Ok(BTreeMap::from([(LAYER, four), (OTHER, Algorithm::Direct)])));
+        assert_eq!(std::fs::read_dir(file.parent().unwrap()).unwrap().count(), 1, "nothing else is left behind");
+    }
+
+    #[test]
+    fn what_was_measured_for_something_else_is_ignored_and_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("choices.json");
+        let choices = BTreeMap::from([(LAYER, Algorithm::Winograd(Tile::Two))]);
+        let changes: [fn(&mut Key); 4] = [
+            |key| key.kernels.push('x'),
+            |key| key.version.push('x'),
+            |key| key.driver.push('x'),
+            |key| key.family.push('x'),
+        ];
+        for change in changes {
+            let mut other = key();
+            change(&mut other);
+            other.save(&file, &choices).unwrap();
+            assert!(key().load(&file).unwrap_err().contains("another"));
+            key().save(&file, &BTreeMap::from([(OTHER, Algorithm::Direct)])).unwrap();
+            assert_eq!(
+                key().load(&file),
+                Ok(BTreeMap::from([(OTHER, Algorithm::Direct)])),
+                "nothing of it is mixed in"
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("choices.json");
+        key().save(&file, &BTreeMap::from([(LAYER, Algorithm::Winograd(Tile::Four))])).unwrap();
+        let sound = std::fs::read_to_string(&file).unwrap();
+        let broken = [
+            String::new(),
+            "null".to_owned(),
+            sound[..sound.len() / 2].to_owned(),
+            sound.replace("winograd", "strassen"),
+            sound.replace("four", "six"),
+            sound.replace("64", "-64"),
+            sound.replace("input", "inputs"),
+        ];
+        for text in broken {
+            assert_ne!(text, sound);
+            std::fs::write(&file, &text).unwrap();
+            assert!(key().load(&file).is_err(), "{text}");
+        }
+        assert!(key().load(folder.path()).is_err(), "a folder");
+    }
+
+    #[test]
+    fn the_fingerprint_is_that_of_all_text_but_of_nothing_else() {
+        let (lanes, tile) = (all_variants(Family::Lanes { width: 8 }), all_variants(Family::Tile));
+        assert_eq!(fingerprint(&lanes), fingerprint(&all_variants(Family::Lanes { width: 4 })));
+        assert_ne!(fingerprint(&lanes), fingerprint(&tile));
+        let reversed: Vec<_> = lanes.iter().rev().cloned().collect();
+        assert_eq!(fingerprint(&lanes), fingerprint(&reversed));
+        let shorter: Vec<_> = lanes.iter().filter(|shader| shader.kernel.name != "softmax").cloned().collect();
+        assert_ne!(fingerprint(&lanes), fingerprint(&shorter));
+    }
+}

@@ -1,0 +1,160 @@
+//! `tune`, and the algorithms that other commands use after it, or with `--exact`.
+
+use std::path::{Path, PathBuf};
+
+use downhill::tensor::Tensor;
+use serde_json::Value;
+
+use crate::{Folder, Run, command, distance};
+
+/// A cache folder of its own, and an image.
+struct Place {
+    folder: Folder,
+    image: String,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = Folder::new();
+        let values = (0..28 * 28).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
+        let image = folder.write("x.npy", &Tensor::new([1, 1, 28, 28], values));
+        Self { folder, image }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        let output = command(arguments).env("DOWNHILL_CACHE_DIR", self.folder.path("cache")).output();
+        Run::of(output.expect("the program starts"))
+    }
+
+    #[track_caller]
+    fn printed(&self, arguments: &[&str]) -> String {
+        let run = self.run(&[arguments, &["-q"]].concat());
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+        run.stdout
+    }
+
+    fn kept(&self) -> PathBuf {
+        let entries = std::fs::read_dir(self.folder.path("cache/algorithms")).expect("a cache folder");
+        let files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        let [file] = &files[..] else { panic!("{files:?}") };
+        file.clone()
+    }
+
+    /// A call's answer, and what its report says of algorithms.
+    #[track_caller]
+    fn denoise(&self, flags: &[&str]) -> (Tensor, Value) {
+        let (answer, report) = (self.folder.at("eps.npy"), self.folder.at("run.json"));
+        let call = ["denoise", "-i", &self.image, "-t", "300", "-o", &answer, "--json", &report, "--family", "lanes"];
+        self.printed(&[&call, flags].concat());
+        (self.folder.array("eps.npy"), self.folder.json("run.json")["algorithms"].clone())
+    }
+}
+
+fn names(algorithms: &Value) -> Vec<&str> {
+    algorithms["convolutions"].as_object().expect("counts").keys().map(String::as_str).collect()
+}
+
+#[test]
+fn what_is_measured_is_kept_used_and_not_measured_again() {
+    let place = Place::new();
+    let report = place.folder.at("tune.json");
+    let tune = |more: &[&str]| place.run(&[&["tune", "--family", "lanes", "--json", &report], more].concat());
+    let none = tune(&["--seconds", "0"]);
+    assert_eq!((none.code, none.stdout.as_str()), (0, ""));
+    assert!(none.stderr.contains("are left for want of time"), "{}", none.stderr);
+    assert!(!place.folder.path("cache/algorithms").exists());
+
+    let first = tune(&["--seconds", "600"]);
+    assert_eq!((first.code, first.stderr), (0, format!("wrote {}\n", place.kept().display())));
+    let found = place.folder.json("tune.json");
+    let layers = found["layers"].as_array().expect("layers");
+    assert_eq!((first.stdout.lines().count(), found["left"].as_u64()), (layers.len() + 1, Some(0)));
+    let headings =
+        "layer               uses  direct ms  Winograd 1x2 ms  Winograd 2x2 ms  Winograd 1x4 ms  Winograd 4x4 ms";
+    assert!(first.stdout.starts_with(headings), "{}", first.stdout);
+    for (layer, line) in layers.iter().zip(first.stdout.lines().skip(1)) {
+        assert!(line.ends_with(layer["chosen"].as_str().expect("text")), "{line}");
+        assert_eq!(layer["seconds"].as_object().expect("seconds").len(), 5);
+    }
+    let kept = std::fs::read(place.kept()).expect("kept");
+    let second = tune(&[]);
+    assert_eq!((second.code, second.stdout.as_str()), (0, ""));
+    assert!(second.stderr.starts_with("nothing to do"), "{}", second.stderr);
+    assert_eq!(std::fs::read(place.kept()).expect("kept"), kept);
+
+    let (_, algorithms) = place.denoise(&[]);
+    assert_eq!(
+        (&algorithms["origin"], algorithms["measured_layers"].as_u64()),
+        (&"cache".into(), Some(layers.len() as u64))
+    );
+    let line = format!("; {} of {} layers measured here\n", layers.len(), algorithms["layers"]);
+    let info = place.printed(&["info", "--family", "lanes"]);
+    assert!(info.contains(&line), "{info}");
+    let tile = place.printed(&["info", "--family", "tile"]);
+    assert!(tile.contains("not measured here"), "another family has another file: {tile}");
+}
+
+#[test]
+fn what_cannot_be_used_is_passed_over_in_silence() {
+    let place = Place::new();
+    assert_eq!(place.run(&["tune", "--family", "lanes", "--seconds", "1"]).code, 0);
+    let file = place.kept();
+    let sound = std::fs::read_to_string(&file).expect("kept");
+    let (before, _) = place.denoise(&["--exact"]);
+    for content in ["", "{}", &sound.replace("\"version\": \"", "\"version\": \"9"), &sound[..sound.len() - 9]] {
+        std::fs::write(&file, content).expect("written");
+        let (answer, algorithms) = place.denoise(&[]);
+        assert_eq!(algorithms["origin"], "prior");
+        assert!(distance(&answer, &before) < 1e-5);
+        let run = place.run(&["info", "--family", "lanes", "-v"]);
+        assert!(run.stderr.contains(&format!("{} is ignored: ", file.display())), "{}", run.stderr);
+    }
+    // The next measurement replaces it.
+    assert_eq!(place.run(&["tune", "--family", "lanes", "--seconds", "1"]).code, 0);
+    assert_eq!(place.denoise(&[]).1["origin"], "cache");
+}
+
+#[test]
+fn exact_runs_compute_by_the_definition_alone_whatever_was_measured() {
+    let place = Place::new();
+    let (by_prior, algorithms) = place.denoise(&[]);
+    assert_eq!(algorithms["origin"], "prior");
+    assert!(names(&algorithms).len() > 1, "the prior means several algorithms here: {algorithms}");
+    let (exact, algorithms) = place.denoise(&["--exact"]);
+    assert_eq!((&algorithms["origin"], names(&algorithms)), (&"exact".into(), vec!["direct"]));
+    assert!(exact != by_prior && distance(&exact, &by_prior) < 1e-5);
+
+    let direct = by_library(Path::new(&place.image));
+    assert_eq!(exact, direct, "the bits of the definition");
+    assert_eq!(place.run(&["tune", "--family", "lanes", "--seconds", "1"]).code, 0);
+    assert_eq!(place.denoise(&["--exact"]).0, exact);
+
+    let bytes = |flags: &[&str]| {
+        let report = place.folder.at("info.json");
+        place.printed(&[&["info", "--family", "lanes", "--json", &report], flags].concat());
+        let call = place.folder.json("info.json")["call"].clone();
+        let weights = call["memory"]["weights_bytes"].as_u64().expect("bytes");
+        (weights, call["transformed_bytes"].as_u64().expect("bytes"), call["algorithms"]["origin"].clone())
+    };
+    let ((all, more, _), (least, none, origin)) = (bytes(&[]), bytes(&["--exact"]));
+    assert_eq!((all - more, none, origin), (least, 0, "exact".into()));
+    assert!(more > 0);
+}
+
+/// The embedded network with every layer measured to be fastest by the definition.
+fn by_library(image: &Path) -> Tensor {
+    use downhill::checkpoint::Model;
+    use downhill::denoise::diffusion::{NoiseTable, PredictionType};
+    use downhill::denoise::network::{Network, open_net};
+    use downhill::graph::choose::distinct_layers;
+    use downhill::kernels::choice::{Algorithm, Choices};
+    use downhill::kernels::{Engine, FamilyName};
+
+    let model = Model::open(None).expect("embedded model");
+    let layers = distinct_layers(&open_net(&model).expect("network").graph(1, 28, 28).expect("graph"));
+    let mut engine = Engine::open(&downhill::gpu::Options::default(), Some(FamilyName::Lanes)).expect("device");
+    engine.choices = Choices::measured(layers.into_keys().map(|layer| (layer, Algorithm::Direct)).collect());
+    let network = Network::new(&engine, model, NoiseTable::default(), PredictionType::Epsilon, 1, (28, 28));
+    let x = downhill::report::npy::read(image).expect("an image");
+    network.expect("network").call(&x, &[300.0], None).expect("an answer")
+}
