@@ -254,7 +254,9 @@ impl Lowering<'_> {
         let Winograd { tile, reading, from, to, pad, epilogue } = *conv;
         let (family, source) = (self.family, reading.source);
         let image_texels = tile.positions() * tile.image_tiles(to) * from.c4().max(to.c4());
-        let share = (TRANSFORMED_TEXELS / image_texels).clamp(1, to.n);
+        // Passes of like size.
+        let passes = to.n.div_ceil((TRANSFORMED_TEXELS / image_texels).max(1));
+        let share = to.n.div_ceil(passes);
         for first in (0..to.n).step_by(share) {
             let images = first..(first + share).min(to.n);
             let input = WinogradInput { tile, x: from, y: to, pad, source, images: images.clone() };
