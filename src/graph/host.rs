@@ -38,7 +38,11 @@ pub fn run(plan: &Plan, fetch: &WeightAccess, inputs: &[(&str, &Tensor)], fill: 
                 Operand::Weight(id) => weights[id.0].as_slice(),
             })
             .collect();
-        (step.dispatch.shader.kernel.twin)(&step.dispatch.params, &reads, &mut written[..length]);
+        (step.dispatch.shader.kernel.twin)(
+            &step.dispatch.params,
+            &reads,
+            &mut written[step.write_first * TEXEL..length],
+        );
         slots[slot] = written;
     }
     Ok(plan

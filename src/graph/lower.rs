@@ -52,6 +52,8 @@ pub struct Step {
     pub reads: Vec<Operand>,
     /// What it writes.
     pub write: BufferId,
+    /// From which texel on.
+    pub write_first: usize,
     /// Floating-point operations, where they are worth counting.
     pub flops: u64,
 }
@@ -96,6 +98,9 @@ pub fn lower(graph: &Graph, family: Family, algorithms: &[Algorithm]) -> Lowered
 /// Texels of a transformed map, at most (unless one image has more): 16 MiB.
 const TRANSFORMED_TEXELS: usize = 1 << 20;
 
+/// Texels of attention scores, at most (unless one query of each image and head has more): 32 MiB.
+const SCORES_TEXELS: usize = 1 << 21;
+
 /// A convolution by Winograd's algorithm.
 struct Winograd {
     tile: Tile,
@@ -136,7 +141,12 @@ fn part((value, channel): (Value, usize)) -> Operand {
 
 impl Lowering<'_> {
     fn step(&mut self, label: &str, dispatch: Dispatch, reads: Vec<Operand>, write: BufferId, flops: u64) {
-        self.lowered.steps.push(Step { label: label.to_owned(), dispatch, reads, write, flops });
+        self.step_at(label, dispatch, reads, (write, 0), flops);
+    }
+
+    fn step_at(&mut self, label: &str, dispatch: Dispatch, reads: Vec<Operand>, to: (BufferId, usize), flops: u64) {
+        let (write, write_first) = to;
+        self.lowered.steps.push(Step { label: label.to_owned(), dispatch, reads, write, write_first, flops });
     }
 
     fn scratch(&mut self, texels: usize, label: &str) -> BufferId {
@@ -360,42 +370,45 @@ impl Lowering<'_> {
     ) {
         let head_texels = head_dim.div_ceil(TEXEL);
         let (queries, keys) = (self.graph.shape(q.0), self.graph.shape(k.0));
-        let (rows, columns) = (queries.pixels(), keys.pixels());
+        let (tokens, columns) = (queries.pixels(), keys.pixels());
         let columns4 = columns.div_ceil(TEXEL);
         let strides = |(value, _): (Value, usize)| {
             let shape = self.graph.shape(value);
             Strides { row: shape.c4(), image: shape.pixels() * shape.c4(), head: head_texels }
         };
-        let scores_strides = Strides { row: columns4, image: heads * rows * columns4, head: rows * columns4 };
         let batch = (queries.n, heads);
-        let products = [
-            MatMul {
+        let y = Strides { row: heads * head_texels, image: tokens * heads * head_texels, head: head_texels };
+        let (q_strides, k_strides, v_strides) = (strides(q), strides(k), strides(v));
+        // Queries do not see each other: as many at a time as keep the scores small.
+        let fitting = SCORES_TEXELS / (queries.n * heads * columns4);
+        let share = if fitting >= tokens { tokens } else { (fitting / 32 * 32).max(1) };
+        for first in (0..tokens).step_by(share) {
+            let rows = share.min(tokens - first);
+            let scored = Strides { row: columns4, image: heads * rows * columns4, head: rows * columns4 };
+            let scoring = MatMul {
                 batch,
                 layout: Layout::Transposed,
-                a: strides(q),
-                b: strides(k),
-                y: scores_strides,
+                a: q_strides,
+                b: k_strides,
+                y: scored,
                 alpha: scale,
                 ..MatMul::plain(1, rows, head_texels * TEXEL, columns)
-            },
-            MatMul {
-                batch,
-                a: scores_strides,
-                b: strides(v),
-                y: Strides { row: heads * head_texels, image: rows * heads * head_texels, head: head_texels },
-                ..MatMul::plain(1, rows, columns, head_texels * TEXEL)
-            },
-        ];
-        let texels = queries.n * heads * rows * columns4;
-        let scores = self.scratch(texels, label);
-        let reads = MatMul::reads(part(q), part(k)).to_vec();
-        self.step(label, products[0].dispatch(self.family), reads, scores, products[0].flops());
+            };
+            let mixing =
+                MatMul { batch, a: scored, b: v_strides, y, ..MatMul::plain(1, rows, columns, head_texels * TEXEL) };
+            let texels = queries.n * heads * rows * columns4;
+            let scores = self.scratch(texels, label);
+            let from = Operand::Buffer(BufferId(q.0.0), q.1 / TEXEL + first * q_strides.row);
+            let reads = MatMul::reads(from, part(k)).to_vec();
+            self.step(label, scoring.dispatch(self.family), reads, scores, scoring.flops());
 
-        let softmax = Softmax { rows: queries.n * heads * rows, columns };
-        let shares = self.scratch(texels, label);
-        self.step(label, softmax.dispatch(self.family), vec![Operand::Buffer(scores, 0)], shares, 0);
+            let softmax = Softmax { rows: queries.n * heads * rows, columns };
+            let shares = self.scratch(texels, label);
+            self.step(label, softmax.dispatch(self.family), vec![Operand::Buffer(scores, 0)], shares, 0);
 
-        let reads = MatMul::reads(Operand::Buffer(shares, 0), part(v)).to_vec();
-        self.step(label, products[1].dispatch(self.family), reads, write, products[1].flops());
+            let reads = MatMul::reads(Operand::Buffer(shares, 0), part(v)).to_vec();
+            let to = (write, first * y.row);
+            self.step_at(label, mixing.dispatch(self.family), reads, to, mixing.flops());
+        }
     }
 }

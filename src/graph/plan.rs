@@ -271,7 +271,11 @@ impl std::fmt::Display for Plan {
             let reads: Vec<_> = step.reads.iter().map(place).collect();
             let [x, y, z] = step.dispatch.grid;
             let (slot, shader) = (self.slot_of[step.write.0], &step.dispatch.shader);
-            writeln!(f, "s{slot} <- {shader} {x}x{y}x{z} ({}) {}", reads.join(" "), step.label)?;
+            let slot = match step.write_first {
+                0 => format!("s{slot}"),
+                first => format!("s{slot}+{first}"),
+            };
+            writeln!(f, "{slot} <- {shader} {x}x{y}x{z} ({}) {}", reads.join(" "), step.label)?;
         }
         for port in &self.outputs {
             writeln!(f, "s{} -> {} {}", self.slot_of[port.buffer.0], port.name, port.shape)?;

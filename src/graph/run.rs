@@ -83,6 +83,7 @@ impl<'e> Program<'e> {
                 *base = first as u32;
                 operands.push(storage);
             }
+            bases[step.reads.len()] = step.write_first as u32;
             operands.push(&slots[plan.slot_of[step.write.0]]);
             let parts = split_grid(&step.dispatch, step.flops);
             call_ranges.push(calls.len()..calls.len() + parts.len());
@@ -213,6 +214,10 @@ impl<'e> Program<'e> {
         self.feed(inputs)?;
         for (at, step) in self.plan.steps.iter().enumerate() {
             self.engine.gpu.submit_range(&self.recording, self.call_ranges[at].clone())?;
+            // What several steps write together is whole after the last of them.
+            if self.plan.steps[at + 1..].iter().any(|later| later.write == step.write) {
+                continue;
+            }
             let texels = self.plan.buffers[step.write.0].texels;
             let written = self.engine.gpu.download(&[self.region(self.plan.slot_of[step.write.0], texels)])?;
             if written[0].iter().any(|value| !value.is_finite()) {
