@@ -4,7 +4,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{distance, engines};
+use common::{distance, engines, half_engines};
 use downhill::checkpoint::Model;
 use downhill::denoise::diffusion::{NoiseTable, PredictionType};
 use downhill::denoise::network::Network;
@@ -43,12 +43,17 @@ fn call(engine: &Engine, folder: &Path, batch: usize) -> Tensor {
     network.call(&x, &timesteps, labels).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
 }
 
-fn agree(engine: &Engine, folder: &Path, batch: usize) -> f32 {
+/// max|a-b| / max|b| of the worst image against float64.
+fn distance_from_diffusers(engine: &Engine, folder: &Path, batch: usize) -> f32 {
     let output = call(engine, folder, batch);
     let expected = npy::read(folder.join("eps.npy")).expect("eps.npy");
     assert_eq!(output.shape, expected.shape, "{}", folder.display());
     let images = 0..output.shape[0];
-    let apart = images.map(|image| distance(output.item(image), expected.item(image))).fold(0.0, f32::max);
+    images.map(|image| distance(output.item(image), expected.item(image))).fold(0.0, f32::max)
+}
+
+fn agree(engine: &Engine, folder: &Path, batch: usize) -> f32 {
+    let apart = distance_from_diffusers(engine, folder, batch);
     assert!(apart < TOLERANCE, "{}, {:?}: {apart:e} from diffusers", folder.display(), engine.family);
     apart
 }
@@ -65,6 +70,16 @@ fn networks_agree_with_diffusers_on_the_lanes_family() {
 fn networks_agree_with_diffusers_on_the_tile_family() {
     for folder in goldens() {
         agree(&engines()[1], &folder, 3);
+    }
+}
+
+#[test]
+fn networks_with_weights_in_float16_stay_near_diffusers() {
+    for engine in half_engines() {
+        for folder in goldens() {
+            let apart = distance_from_diffusers(engine, &folder, 2);
+            println!("{apart:.1e} {:?} {}", engine.family, folder.display());
+        }
     }
 }
 

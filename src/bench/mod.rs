@@ -45,6 +45,7 @@ pub fn run(engine: &Engine, cases: &[Case], repeats: usize, mut done: impl FnMut
             Family::Tile => "tile".to_owned(),
             Family::Lanes { width } => format!("lanes, {width} wide"),
         },
+        dtype: engine.choices.weights.to_string(),
         repeats,
         roofs,
         rows,

@@ -7,7 +7,7 @@ use clap::builder::RangedU64ValueParser;
 use indicatif::{BinaryBytes, HumanCount};
 use serde_json::{Value, json};
 
-use super::args::{Global, Size};
+use super::args::{Dtype, Global, Size};
 use super::device::{expect_family, family_text};
 use super::model::{Footprint, Opened};
 use super::table::Lines;
@@ -15,6 +15,7 @@ use crate::checkpoint::Model;
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
 use crate::gpu::Adapters;
+use crate::kernels::choice::Choices;
 use crate::kernels::{Family, FamilyName};
 use crate::report::{Report, npy, png_file, print_stdout};
 
@@ -22,6 +23,7 @@ const EXAMPLES: &str = "\
 Examples:
   downhill info                     the embedded model
   downhill info DIR --batch 16      what a call of 16 images needs
+  downhill info DIR --dtype f16     what that saves
   downhill info DIR --plan          every dispatch of a call
   downhill info samples.png         how an image was made
   downhill info x.npy               shape and range of an array";
@@ -41,6 +43,10 @@ pub struct Args {
     /// Height and width of the images [default: what the model was trained on]
     #[arg(long, value_name = "HxW")]
     size: Option<Size>,
+
+    /// How the network's weights are stored; arithmetic is in float32 [default: f32]
+    #[arg(long, value_enum, value_name = "DTYPE")]
+    dtype: Option<Dtype>,
 
     /// Print the plan of a call: where each dispatch writes, what it runs, what it reads
     #[arg(long)]
@@ -94,6 +100,7 @@ fn refuse_model_flags(args: &Args, global: &Global, subject: &str) -> Result<()>
     let given = [
         ("batch", args.batch.is_some()),
         ("size", args.size.is_some()),
+        ("dtype", args.dtype.is_some()),
         ("plan", args.plan),
         ("adapter", global.adapter.is_some()),
         ("family", global.family.is_some()),
@@ -148,7 +155,8 @@ fn model(spec: Option<&str>, args: &Args, global: &Global) -> Result<Found> {
     let size = opened.size(args.size)?;
     let batch = args.batch.unwrap_or(1);
     let family = family(global)?;
-    let plan = opened.plan(batch, size, family)?;
+    let choices = Choices { weights: args.dtype.unwrap_or_default().into(), ..Choices::default() };
+    let plan = opened.plan(batch, size, family, &choices)?;
     let footprint = Footprint::of(&plan);
     let flops = opened.net.graph(batch, size.height, size.width)?.flops();
 
@@ -156,7 +164,7 @@ fn model(spec: Option<&str>, args: &Args, global: &Global) -> Result<Found> {
     describe_network(&mut lines, &opened, &files);
     lines.add("one call", format!("{batch} x {} x {}, {}", size.height, size.width, family_text(family)));
     lines.add("  operations", format!("{:.3} GFLOP in {} dispatches", flops as f64 / 1e9, plan.steps.len()));
-    lines.add("  weights", BinaryBytes(footprint.weights));
+    lines.add("  weights", format!("{} in {}", BinaryBytes(footprint.weights), footprint.dtype));
     let least = BinaryBytes(footprint.lower_bound);
     lines.add("  values", format!("{}, at least {least}", BinaryBytes(footprint.arena)));
     let over_least = footprint.over_least(footprint.allocated);

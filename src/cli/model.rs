@@ -16,7 +16,7 @@ use crate::kernels::{Engine, Family};
 use crate::nets::unet2d::UNet2d;
 use crate::report::npy;
 use crate::sample::scheduler_config::SchedulerConfig;
-use crate::tensor::{TEXEL, Tensor};
+use crate::tensor::{Precision, Tensor};
 
 /// Images of a call where nothing is asked for.
 const USUAL_BATCH: usize = 16;
@@ -127,7 +127,7 @@ impl Opened {
         let batch = if let Some(batch) = asked {
             batch
         } else {
-            let one = self.plan(1, size, engine.family)?;
+            let one = self.plan(1, size, engine.family, &engine.choices)?;
             let (most_texels, _) = engine.gpu.max_texels(engine.storage_kind());
             let largest = one.slots.iter().max().map_or(1, |texels| (*texels).max(1));
             let by_arena = (USUAL_ARENA_BYTES / one.arena_bytes().max(1)) as usize;
@@ -140,15 +140,17 @@ impl Opened {
     ///
     /// # Errors
     /// Those of [`UNet2d::graph`].
-    pub fn plan(&self, batch: usize, size: Size, family: Family) -> Result<Plan> {
+    pub fn plan(&self, batch: usize, size: Size, family: Family, choices: &Choices) -> Result<Plan> {
         let graph = self.net.graph(batch, size.height, size.width)?;
-        Ok(Plan::new(&graph, family, &Choices::default(), Aliasing::ByLiveness, usize::MAX))
+        Ok(Plan::new(&graph, family, choices, Aliasing::ByLiveness, usize::MAX))
     }
 }
 
 /// Device memory that a plan takes, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footprint {
+    /// How kernels of convolutions and products are stored.
+    pub dtype: Precision,
     /// Packed weights.
     pub weights: u64,
     /// Values between the steps.
@@ -162,14 +164,17 @@ pub struct Footprint {
 impl Footprint {
     /// What `plan` takes.
     pub fn of(plan: &Plan) -> Self {
-        let kind = plan.family.storage_kind();
-        let texels: usize =
-            plan.slots.iter().chain(&plan.weight_chunks).map(|texels| row_texels(kind, (*texels).max(1))).sum();
+        let slots = plan.slots.iter().map(|texels| (*texels, Precision::Float32));
+        let chunks = plan.weight_chunks.iter().map(|chunk| (chunk.texels, chunk.precision));
+        let bytes = |(texels, precision): (usize, Precision)| {
+            row_texels(plan.family.storage_kind(precision), texels.max(1)) as u64 * precision.texel_bytes()
+        };
         Self {
+            dtype: plan.precision,
             weights: plan.weight_bytes(),
             arena: plan.arena_bytes(),
             lower_bound: plan.lower_bound_bytes(),
-            allocated: (texels * TEXEL * size_of::<f32>()) as u64,
+            allocated: slots.chain(chunks).map(bytes).sum(),
         }
     }
 
@@ -181,6 +186,7 @@ impl Footprint {
     /// For a report; `peak` is what the device held at most, where there was one.
     pub fn json(&self, peak: Option<u64>) -> Value {
         json!({
+            "dtype": self.dtype.to_string(),
             "weights_bytes": self.weights,
             "arena_bytes": self.arena,
             "arena_lower_bound_bytes": self.lower_bound,

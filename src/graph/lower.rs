@@ -132,6 +132,12 @@ fn part((value, channel): (Value, usize)) -> Operand {
     Operand::Buffer(BufferId(value.0), channel / TEXEL)
 }
 
+/// What a step reads: `reads`, then the terms of an epilogue. One that is not there is bound to the first of `reads`, a float32
+/// array as it would be, and never looked at.
+fn with_terms(reads: &[Operand], terms: [Option<Operand>; 3]) -> Vec<Operand> {
+    reads.iter().copied().chain(terms.map(|term| term.unwrap_or(reads[0]))).collect()
+}
+
 impl Lowering<'_> {
     fn step(&mut self, label: &str, dispatch: Dispatch, reads: Vec<Operand>, write: BufferId, flops: u64) {
         self.lowered.steps.push(Step { label: label.to_owned(), dispatch, reads, write, flops });
@@ -207,18 +213,12 @@ impl Lowering<'_> {
             residual: epilogue.residual.is_some(),
             scale: epilogue.scale,
         };
-        // A term that is not there is bound to the weights and never read.
-        let unused = Operand::Weight(weight);
-        let reads = vec![
-            whole(x),
-            Operand::Weight(weight),
-            epilogue.bias.map_or(unused, Operand::Weight),
-            epilogue.per_image.map_or(unused, part),
-            epilogue.residual.map_or(unused, whole),
-        ];
+        let terms =
+            [epilogue.bias.map(Operand::Weight), epilogue.per_image.map(part), epilogue.residual.map(whole)];
+        let reads = with_terms(&[whole(x), Operand::Weight(weight)], terms);
         let (from, to) = (self.graph.shape(x), node.shape);
         if let Algorithm::Winograd(tile) = self.algorithms[weight.0] {
-            self.winograd(&node.label, Winograd { tile, x, to, pad, epilogue: spec }, &reads[1..], write);
+            self.winograd(&node.label, Winograd { tile, x, to, pad, epilogue: spec }, weight, terms, write);
             return;
         }
         if let Algorithm::WinogradRows(tile) = self.algorithms[weight.0] {
@@ -244,7 +244,14 @@ impl Lowering<'_> {
     }
 
     /// Three dispatches for as many images at a time as keep the transformed map small.
-    fn winograd(&mut self, label: &str, conv: Winograd, operands: &[Operand], write: BufferId) {
+    fn winograd(
+        &mut self,
+        label: &str,
+        conv: Winograd,
+        weight: WeightId,
+        terms: [Option<Operand>; 3],
+        write: BufferId,
+    ) {
         let Winograd { tile, x, to, pad, epilogue } = conv;
         let (from, family) = (self.graph.shape(x), self.family);
         let folded = self.folded.get(&x).copied();
@@ -262,11 +269,10 @@ impl Lowering<'_> {
             let output = WinogradOutput { tile, y: to, images: images.clone(), epilogue };
             let products = winograd::products(tile, images.len(), from, to, family);
             let multiplied = self.scratch(output.texels(), label);
-            let weights = operands[0];
-            let reads = vec![Operand::Buffer(transformed, 0), weights, weights, weights, weights];
+            let reads = with_terms(&[Operand::Buffer(transformed, 0), Operand::Weight(weight)], [None; 3]);
             self.step(label, products.dispatch(family), reads, multiplied, products.flops());
 
-            let reads = [&[Operand::Buffer(multiplied, 0)], &operands[1..]].concat();
+            let reads = with_terms(&[Operand::Buffer(multiplied, 0)], terms);
             self.step(label, output.dispatch(family), reads, write, 0);
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Family;
 use super::winograd::Tile;
+use crate::tensor::Precision;
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +36,8 @@ pub struct Choices {
     pub exact: bool,
     /// What was fastest where it was measured.
     pub measured: BTreeMap<Layer, Algorithm>,
+    /// How kernels of convolutions and matrix products are stored; vectors are always float32.
+    pub weights: Precision,
 }
 
 impl Choices {

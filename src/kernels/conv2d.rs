@@ -125,7 +125,7 @@ impl Conv2d {
                 }
             }
         }
-        all
+        Shader::with_half_weights(all)
     }
 }
 

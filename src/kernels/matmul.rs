@@ -187,7 +187,9 @@ impl MatMul {
                 }
             }
         }
-        all
+        // A transposed operand is data, never weights.
+        let (transposed, rows) = all.into_iter().partition(|shader| shader.constants.contains(&("B_ROWS", 1)));
+        [transposed, Shader::with_half_weights(rows)].concat()
     }
 }
 

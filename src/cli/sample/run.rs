@@ -49,13 +49,14 @@ pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
 /// Makes the images and answers what it took, in lines.
 fn compute(job: &Job, model: Model, global: &Global, console: Console, report: &mut Report) -> Result<String> {
     let mut clock = Stopwatch::start();
-    let engine = device::open(global, console)?;
+    let mut engine = device::open(global, console)?;
+    engine.choices.weights = job.dtype.into();
     clock.lap("adapter");
     selftest::ensure(&engine)?;
     clock.lap("self-test");
     let Opened { scheduler, table, .. } = &job.opened;
     let batch = job.opened.batch(job.batch, job.images.len(), job.size, &engine)?;
-    let plan = job.opened.plan(batch, job.size, engine.family)?;
+    let plan = job.opened.plan(batch, job.size, engine.family, &engine.choices)?;
     let footprint = Footprint::of(&plan);
     // Compiled here, they are there when the network asks for them.
     engine.pipelines(&plan.steps.iter().map(|step| &step.dispatch.shader).collect::<Vec<_>>())?;

@@ -108,7 +108,7 @@ impl WinogradRows {
                 }
             }
         }
-        all
+        Shader::with_half_weights(all)
     }
 }
 
