@@ -25,13 +25,7 @@ fn with_half_weights(mut dispatch: Dispatch) -> Dispatch {
 }
 
 fn epilogue(y: Shape) -> EpilogueSpec {
-    EpilogueSpec {
-        bias: true,
-        per_image: Some(y.c4()),
-        activation: Some(Activation::Silu),
-        residual: true,
-        scale: 0.5,
-    }
+    EpilogueSpec { bias: true, per_image: Some(y.c4()), activation: Some(Activation::Silu), residual: true, scale: 0.5 }
 }
 
 /// Bias, a vector an image, residual.

@@ -213,8 +213,7 @@ impl Lowering<'_> {
             residual: epilogue.residual.is_some(),
             scale: epilogue.scale,
         };
-        let terms =
-            [epilogue.bias.map(Operand::Weight), epilogue.per_image.map(part), epilogue.residual.map(whole)];
+        let terms = [epilogue.bias.map(Operand::Weight), epilogue.per_image.map(part), epilogue.residual.map(whole)];
         let reads = with_terms(&[whole(x), Operand::Weight(weight)], terms);
         let (from, to) = (self.graph.shape(x), node.shape);
         if let Algorithm::Winograd(tile) = self.algorithms[weight.0] {

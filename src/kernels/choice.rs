@@ -18,6 +18,18 @@ pub enum Algorithm {
     WinogradRows(Tile),
 }
 
+impl Algorithm {
+    /// The same on tiles of two. The transforms of F(4 x 4, 3 x 3) magnify the rounding of its weights: in float16 a whole network
+    /// is then twice as far off as with weights as they are, on tiles of two hardly more (`docs/lab-notes.md`).
+    fn with_small_tiles(self) -> Self {
+        match self {
+            Self::Direct => Self::Direct,
+            Self::Winograd(_) => Self::Winograd(Tile::Two),
+            Self::WinogradRows(_) => Self::WinogradRows(Tile::Two),
+        }
+    }
+}
+
 /// What of a 3 x 3 layer of stride 1 decides. The batch is not in it: an image has the same bits in any batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Layer {
@@ -53,7 +65,11 @@ impl Choices {
         if self.exact {
             return Algorithm::Direct;
         }
-        self.measured.get(&layer).copied().unwrap_or_else(|| prior(layer, family))
+        let fastest = self.measured.get(&layer).copied().unwrap_or_else(|| prior(layer, family));
+        match self.weights {
+            Precision::Float32 => fastest,
+            Precision::Float16 => fastest.with_small_tiles(),
+        }
     }
 }
 
@@ -64,5 +80,23 @@ fn prior(layer: Layer, family: Family) -> Algorithm {
         Family::Lanes { .. } if channels >= 64 && pixels >= 256 => Algorithm::Winograd(Tile::Four),
         Family::Lanes { .. } if channels >= 64 && pixels >= 64 => Algorithm::WinogradRows(Tile::Four),
         _ => Algorithm::Direct,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_weights_are_never_transformed_by_large_tiles() {
+        let family = Family::Lanes { width: 8 };
+        let half = Choices { weights: Precision::Float16, ..Choices::default() };
+        let of = |channels: usize, side: usize| {
+            let layer = Layer { input: channels, out: channels, size: (side, side) };
+            [Choices::default().of(layer, family), half.of(layer, family)]
+        };
+        assert_eq!(of(128, 32), [Tile::Four, Tile::Two].map(Algorithm::Winograd));
+        assert_eq!(of(256, 8), [Tile::Four, Tile::Two].map(Algorithm::WinogradRows));
+        assert_eq!(of(32, 32), [Algorithm::Direct; 2]);
     }
 }
