@@ -294,3 +294,20 @@ impl std::fmt::Display for Plan {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storage_of_weights_has_one_precision_and_keeps_within_the_limit() {
+        let (full, half) = (Precision::Float32, Precision::Float16);
+        let sizes = [(3, half), (2, full), (4, half), (9, full), (1, half), (1, full)];
+        let (places, chunks) = place_weights(sizes.into_iter(), 6);
+        let chunks: Vec<_> = chunks.iter().map(|chunk| (chunk.texels, chunk.precision)).collect();
+        // Nothing can be done about the one that is over the limit by itself; it is refused before anything is allocated.
+        assert_eq!(chunks, [(3, half), (2, full), (5, half), (9, full), (1, full)]);
+        let places: Vec<_> = places.iter().map(|place| (place.chunk, place.first, place.texels)).collect();
+        assert_eq!(places, [(0, 0, 3), (1, 0, 2), (2, 0, 4), (3, 0, 9), (2, 4, 1), (4, 0, 1)]);
+    }
+}
