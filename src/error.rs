@@ -44,6 +44,10 @@ pub enum Error {
     #[error("{}: `{key}` has shape {found:?}, expected {expected:?}", file.display())]
     WrongShape { file: PathBuf, key: String, found: Vec<usize>, expected: Vec<usize> },
 
+    /// A weight that float16 cannot hold (exit code 4).
+    #[error("`{key}` holds {value:e}, and float16 nothing beyond 65504")]
+    BeyondFloat16 { key: String, value: f32 },
+
     /// Reading or writing failed below us (exit code 4).
     #[error("{}: {source}", file.display())]
     Io { file: PathBuf, source: std::io::Error },
@@ -101,6 +105,7 @@ impl Error {
             | Self::MissingKey { .. }
             | Self::UnexpectedKey { .. }
             | Self::WrongShape { .. }
+            | Self::BeyondFloat16 { .. }
             | Self::Io { .. } => 4,
             Self::OverLimit { .. } | Self::OutOfMemory { .. } => 5,
             Self::Device { .. } => 6,
@@ -124,6 +129,7 @@ impl Error {
             Self::WrongShape { .. } => {
                 Some("the configuration and the weights are of different networks; take both from one model".to_owned())
             }
+            Self::BeyondFloat16 { .. } => Some("keep the weights in float32: `--dtype f32`".to_owned()),
             Self::FileNotFound { .. } | Self::Io { .. } => None,
         }
     }

@@ -6,6 +6,36 @@
 /// Floats in a texel, the unit of every device tensor.
 pub const TEXEL: usize = 4;
 
+/// How the numbers of a device array are stored; computed with they are in float32 either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Precision {
+    /// Four bytes a number.
+    #[default]
+    Float32,
+    /// Two bytes a number: 11 significant bits, nothing beyond 65504.
+    Float16,
+}
+
+impl Precision {
+    /// Bytes of a texel.
+    #[must_use]
+    pub const fn texel_bytes(self) -> u64 {
+        match self {
+            Self::Float32 => (TEXEL * size_of::<f32>()) as u64,
+            Self::Float16 => (TEXEL * size_of::<half::f16>()) as u64,
+        }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Float32 => "f32",
+            Self::Float16 => "f16",
+        })
+    }
+}
+
 /// A dense row-major float32 tensor on the host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use std::sync::LazyLock;
 
-use common::{distance, engines};
+use common::{distance, engines, half_engines};
 use downhill::checkpoint::Model;
 use downhill::denoise::diffusion::{NoiseTable, PredictionType};
 use downhill::denoise::network::Network;
@@ -19,6 +19,8 @@ use downhill::tensor::Tensor;
 
 /// max|a-b| / max|b| against float64 that a network may be away.
 const TOLERANCE: f32 = 5e-5;
+/// The same with weights in float16; measured up to 1.1e-3.
+const HALF_TOLERANCE: f32 = 3.3e-3;
 
 fn goldens() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/unet");
@@ -65,12 +67,17 @@ fn forced_engines() -> &'static [Engine] {
     &ENGINES
 }
 
-fn agree(engine: &Engine, folder: &Path, batch: usize) -> f32 {
+/// max|a-b| / max|b| of the worst image against float64.
+fn distance_from_diffusers(engine: &Engine, folder: &Path, batch: usize) -> f32 {
     let output = call(engine, folder, batch);
     let expected = npy::read(folder.join("eps.npy")).expect("eps.npy");
     assert_eq!(output.shape, expected.shape, "{}", folder.display());
     let images = 0..output.shape[0];
-    let apart = images.map(|image| distance(output.item(image), expected.item(image))).fold(0.0, f32::max);
+    images.map(|image| distance(output.item(image), expected.item(image))).fold(0.0, f32::max)
+}
+
+fn agree(engine: &Engine, folder: &Path, batch: usize) -> f32 {
+    let apart = distance_from_diffusers(engine, folder, batch);
     let Engine { family, choices, .. } = engine;
     assert!(apart < TOLERANCE, "{}, {family:?}, {choices}: {apart:e} from diffusers", folder.display());
     apart
@@ -100,6 +107,16 @@ fn networks_agree_with_diffusers_by_every_algorithm_on_every_layer() {
         let by = format!("{:?}, {}", engine.family, engine.choices);
         println!("{worst:.1e} {by}");
         assert!(worst < 1e-5, "{by}: {worst:e} from diffusers");
+    }
+}
+
+#[test]
+fn networks_with_weights_in_float16_stay_near_diffusers() {
+    for engine in half_engines() {
+        for folder in goldens() {
+            let apart = distance_from_diffusers(engine, &folder, 2);
+            assert!(apart < HALF_TOLERANCE, "{}, {:?}: {apart:e}", folder.display(), engine.family);
+        }
     }
 }
 

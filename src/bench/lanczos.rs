@@ -161,7 +161,7 @@ pub fn measure_eigenpairs(
     let first = clock(|| solve.solve().map(|components| found = Some(components)))?;
     if let Some(found) = &found {
         row.check = Some(solve.check(found)?);
-        let memory = if engine.storage_kind() == StorageKind::Buffer { "buffers" } else { "textures" };
+        let memory = if matches!(engine.storage_kind(), StorageKind::Buffer { .. }) { "buffers" } else { "textures" };
         row.kernels = vec![match found.route {
             Route::MatrixFree => format!("{} on {memory}, {} products", found.route, found.spectrum.applied_vectors),
             _ => format!("{} on the host, {}", found.route, found.spectrum.solver),

@@ -47,6 +47,7 @@ pub fn run(engine: &Engine, cases: &[Case], repeats: usize, mut done: impl FnMut
             Family::Lanes { width } => format!("lanes, {width} wide"),
         },
         algorithms: engine.choices.to_string(),
+        dtype: engine.choices.weights.to_string(),
         repeats,
         roofs,
         rows,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::problem::Work;
 use super::statistics::{Comparison, Timing};
 use crate::error::Error;
+use crate::tensor::Precision;
 
 /// How a case ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +142,11 @@ pub struct Roofs {
     pub memory: Option<f64>,
 }
 
+/// How weights were stored before there was a choice.
+fn float32() -> String {
+    Precision::Float32.to_string()
+}
+
 /// A whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Findings {
@@ -159,6 +165,9 @@ pub struct Findings {
     /// How the algorithms of convolutions are chosen.
     #[serde(default)]
     pub algorithms: String,
+    /// How the weights of networks are stored.
+    #[serde(default = "float32")]
+    pub dtype: String,
     /// Samples a case.
     pub repeats: usize,
     /// The roofs that the rows stand under.
@@ -187,6 +196,7 @@ impl Findings {
             ("driver", &self.driver, &base.driver),
             ("kernels", &self.family, &base.family),
             ("algorithms", &self.algorithms, &base.algorithms),
+            ("dtype", &self.dtype, &base.dtype),
         ];
         let differs = pairs.into_iter().filter(|(_, now, before)| now != before);
         differs.map(|(what, now, before)| format!("{what}: `{before}` then, `{now}` now")).collect()
@@ -217,6 +227,7 @@ mod tests {
             driver: text("d"),
             family: text("f"),
             algorithms: text("g"),
+            dtype: float32(),
             repeats: 3,
             roofs,
             rows,

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Choice, Options};
 use crate::kernels::FamilyName;
 use crate::report::Verbosity;
+use crate::tensor::Precision;
 
 /// Longest side of an image that can be asked for: beyond any device, and costs counted in products stay within range.
 const LONGEST_SIDE: usize = 1 << 13;
@@ -62,6 +63,27 @@ impl From<FamilyFlag> for FamilyName {
         match flag {
             FamilyFlag::Tile => Self::Tile,
             FamilyFlag::Lanes => Self::Lanes,
+        }
+    }
+}
+
+/// The values of `--dtype`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Dtype {
+    /// As exact as the network
+    #[default]
+    #[value(alias = "float32")]
+    F32,
+    /// Half the bytes; sums stay in float32
+    #[value(alias = "float16")]
+    F16,
+}
+
+impl From<Dtype> for Precision {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::Float32,
+            Dtype::F16 => Self::Float16,
         }
     }
 }

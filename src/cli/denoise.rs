@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
-use super::args::{Global, Size};
+use super::args::{Dtype, Global, Size};
 use super::device::{self, adapter_json, family_text};
 use super::model::{Footprint, Opened, read_images};
 use super::timing::Stopwatch;
@@ -53,6 +53,10 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE.npy")]
     output: PathBuf,
 
+    /// How the network's weights are stored; arithmetic is in float32
+    #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
+    dtype: Dtype,
+
     /// Images at a network call; any batch gives the same answer [default: 16, or what fits in 1 GiB]
     #[arg(short, long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     batch: Option<usize>,
@@ -87,6 +91,7 @@ struct Job {
     size: Size,
     question: Question,
     batch: Option<usize>,
+    dtype: Dtype,
     output: PathBuf,
 }
 
@@ -132,12 +137,13 @@ fn understand(args: Args) -> Result<(Job, Model)> {
             Question::Eps { sigma: vec![checked_sigma(sigma.unwrap_or_default())?; images] }
         }
     };
-    Ok((Job { opened, x, size, question, batch: args.batch, output: args.output }, model))
+    Ok((Job { opened, x, size, question, batch: args.batch, dtype: args.dtype, output: args.output }, model))
 }
 
 fn compute(job: &Job, model: Model, global: &Global, console: Console, report: &mut Report) -> Result<Tensor> {
     let mut clock = Stopwatch::start();
-    let engine = device::open(global, console)?;
+    let mut engine = device::open(global, console)?;
+    engine.choices.weights = job.dtype.into();
     clock.lap("adapter");
     let Opened { scheduler, table, .. } = &job.opened;
     let batch = job.opened.batch(job.batch, job.x.shape[0], job.size, &engine)?;

@@ -7,7 +7,7 @@ use clap::builder::RangedU64ValueParser;
 use indicatif::{BinaryBytes, HumanCount};
 use serde_json::{Value, json};
 
-use super::args::{Global, Size};
+use super::args::{Dtype, Global, Size};
 use super::device::{choices, expect_family, family_text};
 use super::model::{Footprint, Opened};
 use super::table::Lines;
@@ -23,6 +23,7 @@ const EXAMPLES: &str = "\
 Examples:
   downhill info                     the embedded model
   downhill info DIR --batch 16      what a call of 16 images needs
+  downhill info DIR --dtype f16     what that saves
   downhill info DIR --plan          every dispatch of a call
   downhill info DIR --exact         the same without Winograd's algorithm
   downhill info samples.png         how an image was made
@@ -43,6 +44,10 @@ pub struct Args {
     /// Height and width of the images [default: what the model was trained on]
     #[arg(long, value_name = "HxW")]
     size: Option<Size>,
+
+    /// How the network's weights are stored; arithmetic is in float32 [default: f32]
+    #[arg(long, value_enum, value_name = "DTYPE")]
+    dtype: Option<Dtype>,
 
     /// Print the plan of a call: where each dispatch writes, what it runs, what it reads
     #[arg(long)]
@@ -96,6 +101,7 @@ fn refuse_model_flags(args: &Args, global: &Global, subject: &str) -> Result<()>
     let given = [
         ("batch", args.batch.is_some()),
         ("size", args.size.is_some()),
+        ("dtype", args.dtype.is_some()),
         ("plan", args.plan),
         ("adapter", global.adapter.is_some()),
         ("exact", global.exact),
@@ -150,7 +156,8 @@ fn model(spec: Option<&str>, args: &Args, global: &Global, console: Console) -> 
     let (opened, files) = Opened::open(spec)?;
     let size = opened.size(args.size)?;
     let batch = args.batch.unwrap_or(1);
-    let (family, choices) = kernels(global, console)?;
+    let (family, mut choices) = kernels(global, console)?;
+    choices.weights = args.dtype.unwrap_or_default().into();
     let plan = opened.plan(batch, size, family, &choices)?;
     let footprint = Footprint::of(&plan);
     let exact = Footprint::of(&opened.plan(batch, size, family, &choices.but(Algorithm::Direct))?);
@@ -164,8 +171,11 @@ fn model(spec: Option<&str>, args: &Args, global: &Global, console: Console) -> 
     lines.add("  operations", format!("{:.3} GFLOP in {} dispatches", flops as f64 / 1e9, plan.steps.len()));
     lines.add("  algorithms", &algorithms);
     let (weights, stored) = (BinaryBytes(footprint.weights), BinaryBytes(files.weights.bytes()));
-    let more = BinaryBytes(transformed);
-    lines.add("  weights", format!("{weights} as laid out, {more} of it by transformed kernels; {stored} in the file"));
+    let (dtype, more) = (footprint.dtype, BinaryBytes(transformed));
+    lines.add(
+        "  weights",
+        format!("{weights} in {dtype} as laid out, {more} of it by transformed kernels; {stored} in the file"),
+    );
     let least = BinaryBytes(footprint.lower_bound);
     lines.add("  values", format!("{}, at least {least}", BinaryBytes(footprint.arena)));
     let over_least = footprint.over_least(footprint.allocated);

@@ -18,7 +18,7 @@ use crate::kernels::{Engine, Family};
 use crate::nets::unet2d::UNet2d;
 use crate::report::npy;
 use crate::sample::scheduler_config::SchedulerConfig;
-use crate::tensor::{TEXEL, Tensor};
+use crate::tensor::{Precision, Tensor};
 
 /// Images of a call where nothing is asked for.
 const USUAL_BATCH: usize = 16;
@@ -211,6 +211,8 @@ impl std::fmt::Display for Algorithms {
 /// Device memory that a plan takes, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footprint {
+    /// How kernels of convolutions and products are stored.
+    pub dtype: Precision,
     /// Packed weights.
     pub weights: u64,
     /// Values between the steps.
@@ -224,14 +226,17 @@ pub struct Footprint {
 impl Footprint {
     /// What `plan` takes.
     pub fn of(plan: &Plan) -> Self {
-        let kind = plan.family.storage_kind();
-        let texels: usize =
-            plan.slots.iter().chain(&plan.weight_chunks).map(|texels| row_texels(kind, (*texels).max(1))).sum();
+        let slots = plan.slots.iter().map(|texels| (*texels, Precision::Float32));
+        let chunks = plan.weight_chunks.iter().map(|chunk| (chunk.texels, chunk.precision));
+        let bytes = |(texels, precision): (usize, Precision)| {
+            row_texels(plan.family.storage_kind(precision), texels.max(1)) as u64 * precision.texel_bytes()
+        };
         Self {
+            dtype: plan.precision,
             weights: plan.weight_bytes(),
             arena: plan.arena_bytes(),
             lower_bound: plan.lower_bound_bytes(),
-            allocated: (texels * TEXEL * size_of::<f32>()) as u64,
+            allocated: slots.chain(chunks).map(bytes).sum(),
         }
     }
 
@@ -243,6 +248,7 @@ impl Footprint {
     /// For a report; `peak` is what the device held at most, where there was one.
     pub fn json(&self, peak: Option<u64>) -> Value {
         json!({
+            "dtype": self.dtype.to_string(),
             "weights_bytes": self.weights,
             "arena_bytes": self.arena,
             "arena_lower_bound_bytes": self.lower_bound,

@@ -2,12 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
 use super::device::{Gpu, Held};
 use crate::error::{Error, Result};
-use crate::tensor::TEXEL;
-
-/// Bytes of a texel.
-pub(super) const TEXEL_BYTES: u64 = (TEXEL * size_of::<f32>()) as u64;
+use crate::tensor::{Precision, TEXEL};
 
 /// Bytes handed to the queue before it is made to catch up, so that staging memory stays small.
 const UPLOAD_BATCH_BYTES: usize = 64 << 20;
@@ -16,12 +16,27 @@ const UPLOAD_BATCH_BYTES: usize = 64 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageKind {
     /// A storage buffer.
-    Buffer,
-    /// An `rgba32float` texture whose rows hold `width` texels, one row after the other.
+    Buffer {
+        /// How its numbers are stored.
+        precision: Precision,
+    },
+    /// An `rgba32float` or `rgba16float` texture whose rows hold `width` texels, one row after the other.
     Texture {
         /// Texels in a row.
         width: u32,
+        /// How its numbers are stored.
+        precision: Precision,
     },
+}
+
+impl StorageKind {
+    /// How its numbers are stored.
+    #[must_use]
+    pub const fn precision(self) -> Precision {
+        match self {
+            Self::Buffer { precision } | Self::Texture { precision, .. } => precision,
+        }
+    }
 }
 
 /// Texels that an array of `texels` really takes: whole rows of a texture.
@@ -31,8 +46,8 @@ pub enum StorageKind {
 #[must_use]
 pub fn row_texels(kind: StorageKind, texels: usize) -> usize {
     match kind {
-        StorageKind::Buffer => texels,
-        StorageKind::Texture { width } => {
+        StorageKind::Buffer { .. } => texels,
+        StorageKind::Texture { width, .. } => {
             let mut rows = texels.div_ceil(width as usize);
             while rows.is_power_of_two() {
                 rows += 1;
@@ -51,6 +66,7 @@ pub(super) enum Backing {
 /// An array of texels on the device.
 pub struct Storage {
     pub(super) backing: Backing,
+    pub(super) precision: Precision,
     texels: usize,
     _held: Held,
 }
@@ -87,11 +103,11 @@ impl Gpu {
     pub fn max_texels(&self, kind: StorageKind) -> (usize, &'static str) {
         let limits = self.device.limits();
         match kind {
-            StorageKind::Buffer => {
+            StorageKind::Buffer { precision } => {
                 let bytes = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-                ((bytes / TEXEL_BYTES) as usize, "largest storage binding")
+                ((bytes / precision.texel_bytes()) as usize, "largest storage binding")
             }
-            StorageKind::Texture { width } => {
+            StorageKind::Texture { width, .. } => {
                 (width as usize * limits.max_texture_dimension_2d as usize, "largest texture")
             }
         }
@@ -103,28 +119,29 @@ impl Gpu {
     /// [`Error::OverLimit`] or [`Error::OutOfMemory`].
     pub fn allocate(&self, kind: StorageKind, texels: usize, tensor: &str) -> Result<Storage> {
         let texels = row_texels(kind, texels.max(1));
-        let bytes = texels as u64 * TEXEL_BYTES;
+        let precision = kind.precision();
+        let bytes = texels as u64 * precision.texel_bytes();
         let (limit, limit_name) = self.max_texels(kind);
         if texels > limit {
             let hint = "lower `--batch` or the image size, or choose another adapter".into();
-            let limit = limit as u64 * TEXEL_BYTES;
+            let limit = limit as u64 * precision.texel_bytes();
             return Err(Error::OverLimit { tensor: tensor.to_owned(), bytes, limit_name, limit, hint });
         }
         let backing = self.scoped(tensor, bytes, || match kind {
-            StorageKind::Buffer => Backing::Buffer(self.device.create_buffer(&wgpu::BufferDescriptor {
+            StorageKind::Buffer { .. } => Backing::Buffer(self.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some(tensor),
                 size: bytes,
                 usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             })),
-            StorageKind::Texture { width } => {
+            StorageKind::Texture { width, .. } => {
                 let texture = self.device.create_texture(&wgpu::TextureDescriptor {
                     label: Some(tensor),
                     size: extent(width, (texels / width as usize) as u32),
                     mip_level_count: 1,
                     sample_count: 1,
                     dimension: wgpu::TextureDimension::D2,
-                    format: wgpu::TextureFormat::Rgba32Float,
+                    format: texture_format(precision),
                     usage: wgpu::TextureUsages::STORAGE_BINDING
                         | wgpu::TextureUsages::COPY_SRC
                         | wgpu::TextureUsages::COPY_DST,
@@ -134,10 +151,11 @@ impl Gpu {
                 Backing::Texture { texture, view, width }
             }
         })?;
-        Ok(Storage { backing, texels, _held: self.hold(bytes) })
+        Ok(Storage { backing, precision, texels, _held: self.hold(bytes) })
     }
 
-    /// Copies `values` (whole texels) to `storage` from texel `first` on, in bounded batches.
+    /// Copies `values` (whole texels) to `storage` from texel `first` on, in bounded batches; where it stores float16, each is
+    /// rounded to the nearest, ties to even.
     ///
     /// # Errors
     /// [`Error::Device`] when the device fails.
@@ -146,7 +164,7 @@ impl Gpu {
         for batch in values.chunks(UPLOAD_BATCH_BYTES / size_of::<f32>()) {
             self.upload_batch(storage, at, batch);
             at += batch.len() / TEXEL;
-            let bytes = size_of_val(batch) as u64;
+            let bytes = (batch.len() / TEXEL) as u64 * storage.precision.texel_bytes();
             if self.staged.fetch_add(bytes, Ordering::Relaxed) + bytes >= UPLOAD_BATCH_BYTES as u64 {
                 self.staged.store(0, Ordering::Relaxed);
                 self.queue.submit([]);
@@ -157,21 +175,34 @@ impl Gpu {
     }
 
     fn upload_batch(&self, storage: &Storage, first: usize, values: &[f32]) {
+        match storage.precision {
+            Precision::Float32 => self.write(storage, first, bytemuck::cast_slice(values)),
+            Precision::Float16 => {
+                let mut halves = vec![f16::ZERO; values.len()];
+                halves.convert_from_f32_slice(values);
+                self.write(storage, first, bytemuck::cast_slice(&halves));
+            }
+        }
+    }
+
+    /// Copies texels, as they are stored, to `storage` from texel `first` on.
+    fn write(&self, storage: &Storage, first: usize, bytes: &[u8]) {
+        let texel_bytes = storage.precision.texel_bytes();
         let Backing::Texture { texture, width, .. } = &storage.backing else {
             if let Backing::Buffer(buffer) = &storage.backing {
-                self.queue.write_buffer(buffer, first as u64 * TEXEL_BYTES, bytemuck::cast_slice(values));
+                self.queue.write_buffer(buffer, first as u64 * texel_bytes, bytes);
             }
             return;
         };
         // A range of a texture is the end of a row, whole rows, and the beginning of a row.
         let width = *width as usize;
-        let (mut at, mut rest) = (first, values);
+        let (mut at, mut rest) = (first, bytes);
         while !rest.is_empty() {
             let (x, y) = (at % width, at / width);
-            let texels = rest.len() / TEXEL;
+            let texels = rest.len() / texel_bytes as usize;
             let (columns, rows) =
                 if x == 0 && texels >= width { (width, texels / width) } else { (texels.min(width - x), 1) };
-            let (now, later) = rest.split_at(columns * rows * TEXEL);
+            let (now, later) = rest.split_at(columns * rows * texel_bytes as usize);
             self.queue.write_texture(
                 wgpu::TexelCopyTextureInfo {
                     texture,
@@ -179,10 +210,10 @@ impl Gpu {
                     origin: wgpu::Origin3d { x: x as u32, y: y as u32, z: 0 },
                     aspect: wgpu::TextureAspect::All,
                 },
-                bytemuck::cast_slice(now),
+                now,
                 wgpu::TexelCopyBufferLayout {
                     offset: 0,
-                    bytes_per_row: Some((columns as u64 * TEXEL_BYTES) as u32),
+                    bytes_per_row: Some((columns as u64 * texel_bytes) as u32),
                     rows_per_image: None,
                 },
                 extent(columns as u32, rows as u32),
@@ -209,6 +240,14 @@ impl Gpu {
         }
         self.queue.submit([encoder.finish()]);
         self.check()
+    }
+}
+
+/// The format of a texture of texels.
+pub(super) const fn texture_format(precision: Precision) -> wgpu::TextureFormat {
+    match precision {
+        Precision::Float32 => wgpu::TextureFormat::Rgba32Float,
+        Precision::Float16 => wgpu::TextureFormat::Rgba16Float,
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::device::Gpu;
+use super::memory::texture_format;
 use crate::error::Result;
+use crate::tensor::Precision;
 
 /// What a shader binds at one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,9 +14,9 @@ pub enum Binding {
     ReadBuffer,
     /// A storage buffer that is written.
     WriteBuffer,
-    /// A storage texture that is only read.
-    ReadTexture,
-    /// A storage texture that is written.
+    /// A storage texture that is only read, its numbers stored so.
+    ReadTexture(Precision),
+    /// A storage texture of float32 that is written.
     WriteTexture,
 }
 
@@ -144,16 +146,16 @@ fn entry(binding: u32, kind: Binding) -> wgpu::BindGroupLayoutEntry {
         has_dynamic_offset: false,
         min_binding_size: None,
     };
-    let texture = |access| wgpu::BindingType::StorageTexture {
+    let texture = |access, precision| wgpu::BindingType::StorageTexture {
         access,
-        format: wgpu::TextureFormat::Rgba32Float,
+        format: texture_format(precision),
         view_dimension: wgpu::TextureViewDimension::D2,
     };
     let ty = match kind {
         Binding::ReadBuffer => buffer(true),
         Binding::WriteBuffer => buffer(false),
-        Binding::ReadTexture => texture(wgpu::StorageTextureAccess::ReadOnly),
-        Binding::WriteTexture => texture(wgpu::StorageTextureAccess::WriteOnly),
+        Binding::ReadTexture(precision) => texture(wgpu::StorageTextureAccess::ReadOnly, precision),
+        Binding::WriteTexture => texture(wgpu::StorageTextureAccess::WriteOnly, Precision::Float32),
     };
     wgpu::BindGroupLayoutEntry { binding, visibility: wgpu::ShaderStages::COMPUTE, ty, count: None }
 }

@@ -1,8 +1,12 @@
 //! Values on their way back to the host, through a staging buffer that it may read.
 
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
 use super::device::Gpu;
-use super::memory::{Backing, Region, TEXEL_BYTES, extent};
+use super::memory::{Backing, Region, extent};
 use crate::error::{Error, Result};
+use crate::tensor::Precision;
 
 /// Regions that are read back again and again.
 pub struct Readback {
@@ -28,7 +32,7 @@ impl Gpu {
     /// [`Error::OutOfMemory`] for the staging buffer.
     pub fn readback(&self, regions: &[Region<'_>]) -> Result<Readback> {
         let spans: Vec<Span> = regions.iter().map(Span::of).collect();
-        let bytes = spans.iter().map(|span| span.bytes).sum::<u64>().max(TEXEL_BYTES);
+        let bytes = spans.iter().map(|span| span.bytes).sum::<u64>().max(Precision::Float32.texel_bytes());
         let staging = self.scoped("read-back", bytes, || {
             self.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("read-back"),
@@ -69,7 +73,7 @@ impl Gpu {
             let values = readback.spans.iter().map(|span| {
                 let start = (offset + span.skip) as usize;
                 offset += span.bytes;
-                bytemuck::pod_collect_to_vec(&view[start..start + span.texels * TEXEL_BYTES as usize])
+                floats(&view[start..start + span.texels * span.precision.texel_bytes() as usize], span.precision)
             });
             values.collect()
         })
@@ -97,6 +101,7 @@ impl Gpu {
 /// What has to be copied to get at a region: of a texture, whole rows.
 struct Span {
     backing: Backing,
+    precision: Precision,
     /// Where the copy begins: a texel of a buffer, a row of a texture.
     first: usize,
     /// Rows of a texture.
@@ -111,25 +116,29 @@ struct Span {
 impl Span {
     fn of(region: &Region<'_>) -> Self {
         let backing = region.storage.backing.clone();
-        let texels = region.texels;
+        let (texels, precision) = (region.texels, region.storage.precision);
+        let texel_bytes = precision.texel_bytes();
         match &backing {
             Backing::Buffer(_) => {
-                Self { backing, first: region.first, rows: 0, bytes: texels as u64 * TEXEL_BYTES, skip: 0, texels }
+                let bytes = texels as u64 * texel_bytes;
+                Self { backing, precision, first: region.first, rows: 0, bytes, skip: 0, texels }
             }
             Backing::Texture { width, .. } => {
                 let width = *width as usize;
                 let first = region.first / width;
                 let rows = (region.first + texels).div_ceil(width) - first;
-                let skip = (region.first - first * width) as u64 * TEXEL_BYTES;
-                Self { backing, first, rows: rows as u32, bytes: (rows * width) as u64 * TEXEL_BYTES, skip, texels }
+                let skip = (region.first - first * width) as u64 * texel_bytes;
+                let bytes = (rows * width) as u64 * texel_bytes;
+                Self { backing, precision, first, rows: rows as u32, bytes, skip, texels }
             }
         }
     }
 
     fn copy(&self, encoder: &mut wgpu::CommandEncoder, staging: &wgpu::Buffer, offset: u64) {
+        let texel_bytes = self.precision.texel_bytes();
         match &self.backing {
             Backing::Buffer(buffer) => {
-                let first = self.first as u64 * TEXEL_BYTES;
+                let first = self.first as u64 * texel_bytes;
                 encoder.copy_buffer_to_buffer(buffer, first, staging, offset, self.bytes);
             }
             Backing::Texture { texture, width, .. } => encoder.copy_texture_to_buffer(
@@ -143,12 +152,20 @@ impl Span {
                     buffer: staging,
                     layout: wgpu::TexelCopyBufferLayout {
                         offset,
-                        bytes_per_row: Some(*width * TEXEL_BYTES as u32),
+                        bytes_per_row: Some(*width * texel_bytes as u32),
                         rows_per_image: None,
                     },
                 },
                 extent(*width, self.rows),
             ),
         }
+    }
+}
+
+/// Numbers from how the device stores them.
+fn floats(bytes: &[u8], precision: Precision) -> Vec<f32> {
+    match precision {
+        Precision::Float32 => bytemuck::pod_collect_to_vec(bytes),
+        Precision::Float16 => bytemuck::pod_collect_to_vec::<u8, f16>(bytes).to_f32_vec(),
     }
 }

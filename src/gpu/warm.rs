@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use super::adapter::Kind;
 use super::device::Gpu;
+use super::memory::texture_format;
 use super::pipeline::{Binding, Pipeline, PipelineSource, cores, create};
 use crate::error::{Error, Result};
+use crate::tensor::Precision;
 
 /// Longer than loading the largest shader from the driver's cache takes, and much shorter than compiling it.
 const LOADING: Duration = Duration::from_millis(60);
@@ -103,7 +105,8 @@ struct Lane {
     queue: wgpu::Queue,
     parameters: wgpu::Buffer,
     buffers: [wgpu::Buffer; 2],
-    textures: [wgpu::TextureView; 2],
+    /// To read, to read in float16, to write.
+    textures: [wgpu::TextureView; 3],
 }
 
 impl Lane {
@@ -112,7 +115,7 @@ impl Lane {
             let size = PARAMETER_BYTES;
             device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
         };
-        let texture = || {
+        let texture = |precision| {
             let [width, height] = TEXTURE;
             let texture = device.create_texture(&wgpu::TextureDescriptor {
                 label: None,
@@ -120,7 +123,7 @@ impl Lane {
                 mip_level_count: 1,
                 sample_count: 1,
                 dimension: wgpu::TextureDimension::D2,
-                format: wgpu::TextureFormat::Rgba32Float,
+                format: texture_format(precision),
                 // Without the second, wgpu clears it in a render pass: llvmpipe then takes every later instant of a
                 // timestamp query in its rasteriser, at any time.
                 usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
@@ -130,7 +133,7 @@ impl Lane {
         };
         let parameters = buffer(wgpu::BufferUsages::UNIFORM);
         let buffers = [(); 2].map(|()| buffer(wgpu::BufferUsages::STORAGE));
-        let textures = [(); 2].map(|()| texture());
+        let textures = [Precision::Float32, Precision::Float16, Precision::Float32].map(texture);
         Self { device, queue, parameters, buffers, textures }
     }
 
@@ -139,8 +142,9 @@ impl Lane {
         let operands = source.bindings.iter().map(|binding| match binding {
             Binding::ReadBuffer => self.buffers[0].as_entire_binding(),
             Binding::WriteBuffer => self.buffers[1].as_entire_binding(),
-            Binding::ReadTexture => wgpu::BindingResource::TextureView(&self.textures[0]),
-            Binding::WriteTexture => wgpu::BindingResource::TextureView(&self.textures[1]),
+            Binding::ReadTexture(Precision::Float32) => wgpu::BindingResource::TextureView(&self.textures[0]),
+            Binding::ReadTexture(Precision::Float16) => wgpu::BindingResource::TextureView(&self.textures[1]),
+            Binding::WriteTexture => wgpu::BindingResource::TextureView(&self.textures[2]),
         });
         let entries: Vec<_> = std::iter::once(self.parameters.as_entire_binding())
             .chain(operands)

@@ -17,7 +17,7 @@ pub fn run(plan: &Plan, fetch: &WeightAccess, inputs: &[(&str, &Tensor)], fill: 
         .weights
         .iter()
         .zip(&plan.algorithms)
-        .map(|(w, algorithm)| packed(w, *algorithm, plan.family, fetch))
+        .map(|(w, algorithm)| packed(w, *algorithm, plan.precision, plan.family, fetch))
         .collect::<Result<Vec<_>>>()?;
     weights.extend(plan.tables.iter().cloned());
     for port in &plan.inputs {

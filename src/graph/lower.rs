@@ -108,6 +108,7 @@ struct Winograd {
     from: Shape,
     to: Shape,
     pad: (usize, usize),
+    weight: WeightId,
     epilogue: EpilogueSpec,
 }
 
@@ -137,6 +138,12 @@ fn whole(value: Value) -> Operand {
 /// A value from a channel on, which begins a texel.
 fn part((value, channel): (Value, usize)) -> Operand {
     Operand::Buffer(BufferId(value.0), channel / TEXEL)
+}
+
+/// What a step reads: `reads`, then the terms of an epilogue. One that is not there is bound to the first of `reads`, a float32
+/// array as it would be, and never looked at.
+fn with_terms(reads: &[Operand], terms: [Option<Operand>; 3]) -> Vec<Operand> {
+    reads.iter().copied().chain(terms.map(|term| term.unwrap_or(reads[0]))).collect()
 }
 
 impl Lowering<'_> {
@@ -220,22 +227,17 @@ impl Lowering<'_> {
             residual: epilogue.residual.is_some(),
             scale: epilogue.scale,
         };
-        // A term that is not there is bound to the weights and never read.
-        let unused = Operand::Weight(weight);
+        let terms = [epilogue.bias.map(Operand::Weight), epilogue.per_image.map(part), epilogue.residual.map(whole)];
         let reading = self.reading(x);
-        let weight_and_terms = [
-            Operand::Weight(weight),
-            epilogue.bias.map_or(unused, Operand::Weight),
-            epilogue.per_image.map_or(unused, part),
-            epilogue.residual.map_or(unused, whole),
-        ];
-        let (source, reads) = (reading.source, [reading.operands.as_slice(), &weight_and_terms].concat());
+        let source = reading.source;
         let (from, to) = (self.graph.shape(x), node.shape);
         if let Algorithm::Winograd(tile) = self.algorithms[weight.0] {
-            let conv = Winograd { tile, reading, from, to, pad, epilogue: spec };
-            self.winograd(&node.label, &conv, &weight_and_terms, write);
+            let conv = Winograd { tile, reading, from, to, pad, weight, epilogue: spec };
+            self.winograd(&node.label, &conv, terms, write);
             return;
         }
+        let [first, second, factors] = reading.operands;
+        let reads = with_terms(&[first, second, factors, Operand::Weight(weight)], terms);
         if let Algorithm::WinogradRows(tile) = self.algorithms[weight.0] {
             let conv = WinogradRows { tile, x: from, source, y: to, pad, epilogue: spec };
             if let Some(dispatch) = conv.dispatch(self.family) {
@@ -260,8 +262,8 @@ impl Lowering<'_> {
     }
 
     /// Three dispatches for as many images at a time as keep the transformed map small.
-    fn winograd(&mut self, label: &str, conv: &Winograd, operands: &[Operand], write: BufferId) {
-        let Winograd { tile, reading, from, to, pad, epilogue } = *conv;
+    fn winograd(&mut self, label: &str, conv: &Winograd, terms: [Option<Operand>; 3], write: BufferId) {
+        let Winograd { tile, reading, from, to, pad, weight, epilogue } = *conv;
         let (family, source) = (self.family, reading.source);
         let image_texels = tile.positions() * tile.image_tiles(to) * from.c4().max(to.c4());
         // Passes of like size.
@@ -276,12 +278,10 @@ impl Lowering<'_> {
             let output = WinogradOutput { tile, y: to, images: images.clone(), epilogue };
             let products = winograd::products(tile, images.len(), from, to, family);
             let multiplied = self.scratch(output.texels(), label);
-            let weights = operands[0];
-            let transformed = Operand::Buffer(transformed, 0);
-            let reads = MatMul::reads(transformed, weights).to_vec();
+            let reads = MatMul::reads(Operand::Buffer(transformed, 0), Operand::Weight(weight)).to_vec();
             self.step(label, products.dispatch(family), reads, multiplied, products.flops());
 
-            let reads = [&[Operand::Buffer(multiplied, 0)], &operands[1..]].concat();
+            let reads = with_terms(&[Operand::Buffer(multiplied, 0)], terms);
             self.step(label, output.dispatch(family), reads, write, 0);
         }
     }

@@ -7,10 +7,10 @@ use super::choose::algorithms;
 use super::fuse::fuse;
 use super::lower::{Buffer, BufferId, Lowered, Operand, Step, lower};
 use super::op::{Graph, Op, Weight, WeightForm, WeightId};
-use super::weights::packed_texels;
+use super::weights::{packed_texels, precision};
 use crate::kernels::Family;
 use crate::kernels::choice::{Algorithm, Choices};
-use crate::tensor::{Shape, TEXEL};
+use crate::tensor::{Precision, Shape, TEXEL};
 
 /// How buffers share memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,15 @@ pub struct Place {
     pub first: usize,
     /// How many.
     pub texels: usize,
+}
+
+/// A storage of weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Texels it holds.
+    pub texels: usize,
+    /// How its numbers are stored.
+    pub precision: Precision,
 }
 
 /// A value that the caller feeds or reads.
@@ -61,8 +70,10 @@ pub struct Plan {
     pub algorithms: Vec<Algorithm>,
     /// The place of each weight, then of each table.
     pub places: Vec<Place>,
-    /// Texels of each storage of weights.
-    pub weight_chunks: Vec<usize>,
+    /// How kernels of convolutions and products are stored.
+    pub precision: Precision,
+    /// The storages of weights.
+    pub weight_chunks: Vec<Chunk>,
     /// Numbers that lowering made.
     pub tables: Vec<Vec<f32>>,
     /// The dispatches.
@@ -81,7 +92,11 @@ impl Plan {
     pub fn new(graph: &Graph, family: Family, choices: &Choices, aliasing: Aliasing, max_texels: usize) -> Self {
         let graph = fuse(graph);
         let algorithms = algorithms(&graph, choices, family);
-        let Lowered { buffers, steps, tables } = lower(&graph, family, &algorithms);
+        let Lowered { buffers, mut steps, tables } = lower(&graph, family, &algorithms);
+        for step in &mut steps {
+            let is_half = |read: &Operand| operand_precision(&graph, read, choices.weights) == Precision::Float16;
+            step.dispatch.shader.halves = (0..step.reads.len()).filter(|at| is_half(&step.reads[*at])).collect();
+        }
         let outputs: Vec<Port> = graph
             .outputs
             .iter()
@@ -96,8 +111,9 @@ impl Plan {
             .weights
             .iter()
             .zip(&algorithms)
-            .map(|(weight, algorithm)| packed_texels(weight.form, *algorithm, family));
-        let (places, weight_chunks) = place_weights(sizes.chain(tables.iter().map(|t| t.len() / TEXEL)), max_texels);
+            .map(|(w, algorithm)| (packed_texels(w.form, *algorithm, family), precision(w.form, choices.weights)));
+        let tables_sizes = tables.iter().map(|table| (table.len() / TEXEL, Precision::Float32));
+        let (places, weight_chunks) = place_weights(sizes.chain(tables_sizes), max_texels);
         let lower_bound_texels = (0..steps.len())
             .map(|at| buffers.iter().zip(&lives).filter(|(_, life)| life.contains(at)).map(|(b, _)| b.texels).sum())
             .max()
@@ -119,6 +135,7 @@ impl Plan {
             weights: graph.weights,
             algorithms,
             places,
+            precision: choices.weights,
             weight_chunks,
             tables,
             steps,
@@ -143,7 +160,7 @@ impl Plan {
     /// Bytes of the packed weights.
     #[must_use]
     pub fn weight_bytes(&self) -> u64 {
-        bytes(self.weight_chunks.iter().sum())
+        self.weight_chunks.iter().map(|chunk| chunk.texels as u64 * chunk.precision.texel_bytes()).sum()
     }
 
     /// Floating-point operations of one run, counting products only.
@@ -166,21 +183,33 @@ impl Plan {
 }
 
 fn bytes(texels: usize) -> u64 {
-    (texels * TEXEL * size_of::<f32>()) as u64
+    texels as u64 * Precision::Float32.texel_bytes()
 }
 
-/// Places weights one after the other; a new storage begins where the device's limit asks for it.
-fn place_weights(sizes: impl Iterator<Item = usize>, max_texels: usize) -> (Vec<Place>, Vec<usize>) {
-    let mut chunks = vec![0];
+/// How an operand is stored, where kernels are stored in `kernels`.
+fn operand_precision(graph: &Graph, operand: &Operand, kernels: Precision) -> Precision {
+    match operand {
+        // Those beyond the graph's weights are tables.
+        Operand::Weight(id) => graph.weights.get(id.0).map_or(Precision::Float32, |w| precision(w.form, kernels)),
+        Operand::Buffer(..) => Precision::Float32,
+    }
+}
+
+/// Places weights one after the other, those of a precision together; a new storage begins where the device's limit asks
+/// for it.
+fn place_weights(sizes: impl Iterator<Item = (usize, Precision)>, max_texels: usize) -> (Vec<Place>, Vec<Chunk>) {
+    let mut chunks: Vec<Chunk> = Vec::new();
     let places = sizes
-        .map(|texels| {
-            let last = chunks.len() - 1;
-            if chunks[last] + texels > max_texels && chunks[last] > 0 {
-                chunks.push(0);
-            }
-            let chunk = chunks.len() - 1;
-            let first = chunks[chunk];
-            chunks[chunk] += texels;
+        .map(|(texels, precision)| {
+            let fits = |chunk: &Chunk| chunk.texels + texels <= max_texels || chunk.texels == 0;
+            // Only the newest of a precision is not full yet.
+            let open = chunks.iter().rposition(|chunk| chunk.precision == precision).filter(|at| fits(&chunks[*at]));
+            let chunk = open.unwrap_or_else(|| {
+                chunks.push(Chunk { texels: 0, precision });
+                chunks.len() - 1
+            });
+            let first = chunks[chunk].texels;
+            chunks[chunk].texels += texels;
             Place { chunk, first, texels }
         })
         .collect();
@@ -281,5 +310,22 @@ impl std::fmt::Display for Plan {
             writeln!(f, "s{} -> {} {}", self.slot_of[port.buffer.0], port.name, port.shape)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storage_of_weights_has_one_precision_and_keeps_within_the_limit() {
+        let (full, half) = (Precision::Float32, Precision::Float16);
+        let sizes = [(3, half), (2, full), (4, half), (9, full), (1, half), (1, full)];
+        let (places, chunks) = place_weights(sizes.into_iter(), 6);
+        let chunks: Vec<_> = chunks.iter().map(|chunk| (chunk.texels, chunk.precision)).collect();
+        // Nothing can be done about the one that is over the limit by itself; it is refused before anything is allocated.
+        assert_eq!(chunks, [(3, half), (2, full), (5, half), (9, full), (1, full)]);
+        let places: Vec<_> = places.iter().map(|place| (place.chunk, place.first, place.texels)).collect();
+        assert_eq!(places, [(0, 0, 3), (1, 0, 2), (2, 0, 4), (3, 0, 9), (2, 4, 1), (4, 0, 1)]);
     }
 }

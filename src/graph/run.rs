@@ -14,7 +14,7 @@ use crate::kernels::choice::Choices;
 use crate::kernels::engine::call_words;
 use crate::kernels::shader::MAX_OPERANDS;
 use crate::kernels::{Dispatch, Engine};
-use crate::tensor::{Shape, TEXEL, Tensor, pack_nchw, unpack_nchw};
+use crate::tensor::{Precision, TEXEL, Tensor, pack_nchw, unpack_nchw};
 
 /// A graph ready to be called.
 pub struct Program<'e> {
@@ -258,19 +258,21 @@ pub(crate) fn split_grid(dispatch: &Dispatch, flops: u64) -> Vec<([u32; 3], [u32
 
 /// Refuses a plan with a slot or a weight that no storage of the device can hold, before anything is allocated.
 fn check_limits(engine: &Engine, plan: &Plan) -> Result<()> {
-    let (limit, limit_name) = engine.gpu.max_texels(engine.storage_kind());
-    let buffers = plan.buffers.iter().map(|buffer| (buffer.texels, buffer.label.as_str()));
-    let chunks = plan.weight_chunks.iter().map(|texels| (*texels, "weights"));
-    match buffers.chain(chunks).find(|(texels, _)| *texels > limit) {
-        None => Ok(()),
-        Some((texels, label)) => Err(Error::OverLimit {
-            tensor: label.to_owned(),
-            bytes: Shape::vector(1, texels * TEXEL).bytes(),
-            limit_name,
-            limit: Shape::vector(1, limit * TEXEL).bytes(),
-            hint: "lower `--batch` or the image size, or choose another adapter".into(),
-        }),
+    let buffers = plan.buffers.iter().map(|buffer| (buffer.texels, Precision::Float32, buffer.label.as_str()));
+    let chunks = plan.weight_chunks.iter().map(|chunk| (chunk.texels, chunk.precision, "weights"));
+    for (texels, precision, label) in buffers.chain(chunks) {
+        let (limit, limit_name) = engine.gpu.max_texels(engine.family.storage_kind(precision));
+        if texels > limit {
+            return Err(Error::OverLimit {
+                tensor: label.to_owned(),
+                bytes: texels as u64 * precision.texel_bytes(),
+                limit_name,
+                limit: limit as u64 * precision.texel_bytes(),
+                hint: "lower `--batch` or the image size, or choose another adapter".into(),
+            });
+        }
     }
+    Ok(())
 }
 
 fn allocate_slots(engine: &Engine, plan: &Plan) -> Result<Vec<Storage>> {
@@ -290,10 +292,11 @@ fn upload_weights(engine: &Engine, plan: &Plan, fetch: &WeightAccess) -> Result<
     let storages = plan
         .weight_chunks
         .iter()
-        .map(|texels| engine.gpu.allocate(engine.storage_kind(), *texels, "weights"))
+        .map(|chunk| engine.gpu.allocate(engine.family.storage_kind(chunk.precision), chunk.texels, "weights"))
         .collect::<Result<Vec<_>>>()?;
     for ((weight, algorithm), place) in plan.weights.iter().zip(&plan.algorithms).zip(&plan.places) {
-        engine.gpu.upload(&storages[place.chunk], place.first, &packed(weight, *algorithm, plan.family, fetch)?)?;
+        let values = packed(weight, *algorithm, plan.precision, plan.family, fetch)?;
+        engine.gpu.upload(&storages[place.chunk], place.first, &values)?;
     }
     for (table, place) in plan.tables.iter().zip(&plan.places[plan.weights.len()..]) {
         engine.gpu.upload(&storages[place.chunk], place.first, table)?;

@@ -1,18 +1,73 @@
 //! Weights on their way to the device: fetched one at a time, padded for attention heads, packed for the kernels.
 
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
 use super::WeightAccess;
 use super::lower::padded_kernel;
 use super::op::{HeadSide, Heads, Weight, WeightForm, WeightSource};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::choice::Algorithm;
 use crate::kernels::{Family, conv2d, winograd};
-use crate::tensor::TEXEL;
+use crate::tensor::{Precision, TEXEL};
 
-/// The numbers of a weight in the layout the kernels read.
+/// How a weight is stored where kernels are stored in `kernels`: vectors are small, and added as they are.
+#[must_use]
+pub const fn precision(form: WeightForm, kernels: Precision) -> Precision {
+    match form {
+        WeightForm::Kernel { .. } => kernels,
+        WeightForm::Vector { .. } => Precision::Float32,
+    }
+}
+
+/// The numbers of a weight in the layout the kernels read, rounded to what `kernels` holds where it is a kernel; a transformed
+/// one is rounded after its transformation.
 ///
 /// # Errors
-/// Whatever `fetch` answers.
-pub fn packed(weight: &Weight, algorithm: Algorithm, family: Family, fetch: &WeightAccess) -> Result<Vec<f32>> {
+/// Whatever `fetch` answers; [`Error::BeyondFloat16`].
+pub fn packed(
+    weight: &Weight,
+    algorithm: Algorithm,
+    kernels: Precision,
+    family: Family,
+    fetch: &WeightAccess,
+) -> Result<Vec<f32>> {
+    let precision = precision(weight.form, kernels);
+    let mut values = laid_out(weight, algorithm, family, &|key, shape| {
+        let tensor = fetch(key, shape)?;
+        check_range(&tensor.data, precision, key)?;
+        Ok(tensor)
+    })?;
+    // What is transformed may grow.
+    check_range(&values, precision, &weight.name)?;
+    if precision == Precision::Float16 {
+        round_to_float16(&mut values);
+    }
+    Ok(values)
+}
+
+/// Rounds each number to the nearest of float16, ties to even.
+fn round_to_float16(values: &mut [f32]) {
+    let mut halves = [f16::ZERO; 1024];
+    for values in values.chunks_mut(halves.len()) {
+        let halves = &mut halves[..values.len()];
+        halves.convert_from_f32_slice(values);
+        halves.convert_to_f32_slice(values);
+    }
+}
+
+/// Refuses numbers that would become infinite.
+fn check_range(values: &[f32], precision: Precision, key: &str) -> Result<()> {
+    let largest = f32::from(f16::MAX);
+    match values.iter().find(|value| value.abs() > largest) {
+        Some(value) if precision == Precision::Float16 => {
+            Err(Error::BeyondFloat16 { key: key.to_owned(), value: *value })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn laid_out(weight: &Weight, algorithm: Algorithm, family: Family, fetch: &WeightAccess) -> Result<Vec<f32>> {
     let values = stacked(weight, fetch)?;
     Ok(match weight.form {
         WeightForm::Kernel { out, input, .. } if let Algorithm::Winograd(tile) = algorithm => {

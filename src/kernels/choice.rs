@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Family;
 use super::winograd::Tile;
+use crate::tensor::Precision;
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -34,6 +35,16 @@ impl Algorithm {
         ];
         let has = |algorithm: &Self| !matches!((algorithm, family), (Self::WinogradRows(_), Family::Tile));
         all.into_iter().filter(has).collect()
+    }
+
+    /// The same on tiles of two. The transforms of F(4 x 4, 3 x 3) magnify the rounding of its weights: in float16 a whole network
+    /// is then twice as far off as with weights as they are, on tiles of two hardly more (`docs/lab-notes.md`).
+    fn with_small_tiles(self) -> Self {
+        match self {
+            Self::Direct => Self::Direct,
+            Self::Winograd(_) => Self::Winograd(Tile::Two),
+            Self::WinogradRows(_) => Self::WinogradRows(Tile::Two),
+        }
     }
 }
 
@@ -80,6 +91,8 @@ pub struct Choices {
     pub forced: Option<Algorithm>,
     /// What was fastest where it was measured.
     pub measured: BTreeMap<Layer, Algorithm>,
+    /// How kernels of convolutions and matrix products are stored; vectors are always float32.
+    pub weights: Precision,
 }
 
 impl Choices {
@@ -110,8 +123,13 @@ impl Choices {
     /// The algorithm for a layer; the definition in place of one that the family has no kernels for.
     #[must_use]
     pub fn of(&self, layer: Layer, family: Family) -> Algorithm {
-        let wanted = self.forced.or_else(|| self.measured.get(&layer).copied());
-        let algorithm = wanted.unwrap_or_else(|| prior(layer, family));
+        let algorithm = self.forced.unwrap_or_else(|| {
+            let fastest = self.measured.get(&layer).copied().unwrap_or_else(|| prior(layer, family));
+            match self.weights {
+                Precision::Float32 => fastest,
+                Precision::Float16 => fastest.with_small_tiles(),
+            }
+        });
         if Algorithm::of_family(family).contains(&algorithm) { algorithm } else { Algorithm::Direct }
     }
 }
@@ -162,5 +180,19 @@ mod tests {
             let rows = matches!(algorithm, Algorithm::WinogradRows(_));
             assert_eq!(on_tile, if rows { Algorithm::Direct } else { algorithm });
         }
+    }
+
+    #[test]
+    fn half_weights_are_never_transformed_by_large_tiles() {
+        let half = Choices { weights: Precision::Float16, ..Choices::default() };
+        let of = |channels: usize, side: usize| {
+            let layer = Layer { input: channels, out: channels, size: (side, side) };
+            [Choices::default().of(layer, LANES), half.of(layer, LANES)]
+        };
+        assert_eq!(of(128, 32), [Tile::Four, Tile::Two].map(Algorithm::Winograd));
+        assert_eq!(of(256, 8), [Tile::Four, Tile::Two].map(Algorithm::WinogradRows));
+        assert_eq!(of(32, 32), [Algorithm::Direct; 2]);
+        let four = Algorithm::Winograd(Tile::Four);
+        assert_eq!(half.but(four).of(LAYER, LANES), four, "what is forced is what is wanted");
     }
 }

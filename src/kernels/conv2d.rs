@@ -130,7 +130,7 @@ impl Conv2d {
                 }
             }
         }
-        all
+        Shader::with_half_weights(all)
     }
 }
 

@@ -8,7 +8,7 @@ use super::shader::{Access, MAX_OPERANDS, Memory, Shader, TEXTURE_WIDTH};
 use super::{Dispatch, Family};
 use crate::error::Result;
 use crate::gpu::{Binding, Call, Described, Gpu, Kind, Options, Pipeline, PipelineSource, Region, StorageKind};
-use crate::tensor::TEXEL;
+use crate::tensor::{Precision, TEXEL};
 
 /// A device ready to run kernels.
 pub struct Engine {
@@ -32,10 +32,10 @@ impl Engine {
         Ok(Self { gpu, family, choices: Choices::default(), pipelines: Mutex::default() })
     }
 
-    /// What the tensors of this engine are made of.
+    /// What the tensors of this engine are made of, but for weights that are stored otherwise.
     #[must_use]
     pub fn storage_kind(&self) -> StorageKind {
-        self.family.storage_kind()
+        self.family.storage_kind(Precision::Float32)
     }
 
     /// Shaders compiled so far.
@@ -72,7 +72,9 @@ impl Engine {
         let kind = self.storage_kind();
         let storages = reads
             .iter()
-            .map(|values| {
+            .enumerate()
+            .map(|(at, values)| {
+                let kind = self.family.storage_kind(dispatch.shader.precision(at));
                 let storage = self.gpu.allocate(kind, values.len() / TEXEL, "operand")?;
                 self.gpu.upload(&storage, 0, values)?;
                 Ok(storage)
@@ -106,12 +108,12 @@ impl Family {
         }
     }
 
-    /// What the tensors of this family are made of.
+    /// What the tensors of this family are made of, stored so.
     #[must_use]
-    pub fn storage_kind(self) -> StorageKind {
+    pub fn storage_kind(self, precision: Precision) -> StorageKind {
         match self.memory() {
-            Memory::Buffer => StorageKind::Buffer,
-            Memory::Texture => StorageKind::Texture { width: TEXTURE_WIDTH as u32 },
+            Memory::Buffer => StorageKind::Buffer { precision },
+            Memory::Texture => StorageKind::Texture { width: TEXTURE_WIDTH as u32, precision },
         }
     }
 }
@@ -136,10 +138,11 @@ fn pipeline_source(shader: &Shader) -> PipelineSource {
     let bindings = shader
         .operands()
         .into_iter()
-        .map(|(access, _)| match (shader.memory, access) {
+        .enumerate()
+        .map(|(at, (access, _))| match (shader.memory, access) {
             (Memory::Buffer, Access::Read) => Binding::ReadBuffer,
             (Memory::Buffer, Access::Write) => Binding::WriteBuffer,
-            (Memory::Texture, Access::Read) => Binding::ReadTexture,
+            (Memory::Texture, Access::Read) => Binding::ReadTexture(shader.precision(at)),
             (Memory::Texture, Access::Write) => Binding::WriteTexture,
         })
         .collect();

@@ -118,9 +118,10 @@ impl MatMul {
         }
     }
 
-    /// What a product reads that has neither a second map, factors nor an epilogue; what is not there may be anything.
+    /// What a product reads that has neither a second map, factors nor an epilogue; what is not there is `a`, which
+    /// unlike `b` is never stored in float16.
     pub fn reads<T: Clone>(a: T, b: T) -> [T; 7] {
-        [a.clone(), a.clone(), a, b.clone(), b.clone(), b.clone(), b]
+        [a.clone(), a.clone(), a.clone(), b, a.clone(), a.clone(), a]
     }
 
     /// The dispatch of this product.
@@ -215,7 +216,9 @@ impl MatMul {
                 }
             }
         }
-        all
+        // A transposed operand is data, never weights.
+        let (transposed, rows) = all.into_iter().partition(|shader| shader.constants.contains(&("B_ROWS", 1)));
+        [transposed, Shader::with_half_weights(rows)].concat()
     }
 }
 

@@ -65,7 +65,7 @@ impl Family {
     /// A variant of a kernel that exists once for both families.
     #[must_use]
     pub fn shader(self, kernel: &'static Kernel, constants: Vec<(&'static str, u32)>) -> Shader {
-        Shader { kernel, memory: self.memory(), constants }
+        Shader { kernel, memory: self.memory(), constants, halves: Vec::new() }
     }
 }
 

@@ -11,18 +11,19 @@
 //!
 //! The template defines `struct Params`; it reads them as `call.params`. A kernel whose dispatches may be split adds
 //! `call.origin` to its workgroup's place ([`Kernel::splits`]). Where an operand lives, in a storage buffer or
-//! in an `rgba32float` storage texture (fast on software adapters, see `docs/lab-notes.md`), is none of its business.
+//! in a storage texture (fast on software adapters, see `docs/lab-notes.md`), and whether in float32 or, where the call asks for it
+//! ([`Shader::halves`]), in float16, is none of its business: `load_x` answers a `vec4<f32>`.
 
 use std::fmt::Write;
 
-use crate::tensor::TEXEL;
+use crate::tensor::{Precision, TEXEL};
 
 /// Where the tensors of a plan live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Memory {
-    /// Storage buffers of `vec4<f32>`: right for GPUs.
+    /// Storage buffers of texels: right for GPUs.
     Buffer,
-    /// `rgba32float` storage textures, a tensor laid out row after row of [`TEXTURE_WIDTH`] texels: right for software adapters.
+    /// Storage textures of four channels, a tensor laid out row after row of [`TEXTURE_WIDTH`] texels: right for software adapters.
     Texture,
 }
 
@@ -68,11 +69,14 @@ pub struct Shader {
     pub memory: Memory,
     /// The constants that make this variant, in the order of their declaration.
     pub constants: Vec<(&'static str, u32)>,
+    /// The operands, by their places, that are stored in float16; such are only read.
+    pub halves: Vec<usize>,
 }
 
 impl PartialEq for Shader {
     fn eq(&self, other: &Self) -> bool {
-        self.kernel.name == other.kernel.name && self.memory == other.memory && self.constants == other.constants
+        (self.kernel.name, self.memory, &self.constants, &self.halves)
+            == (other.kernel.name, other.memory, &other.constants, &other.halves)
     }
 }
 
@@ -80,17 +84,24 @@ impl Eq for Shader {}
 
 impl std::hash::Hash for Shader {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        (self.kernel.name, self.memory, &self.constants).hash(state);
+        (self.kernel.name, self.memory, &self.constants, &self.halves).hash(state);
     }
 }
 
 impl std::fmt::Display for Shader {
-    /// `conv2d.lanes<KX=3,STRIDE=1>`; constants that are zero are left out.
+    /// `conv2d.lanes<KX=3,STRIDE=1>`, and `conv2d.lanes<KX=3,STRIDE=1,weights=f16>` where the weights are stored so; constants
+    /// that are zero are left out.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.kernel.name)?;
         let set = self.constants.iter().filter(|(_, value)| *value != 0);
-        let constants: Vec<_> = set.map(|(name, value)| format!("{name}={value}")).collect();
-        if constants.is_empty() { Ok(()) } else { write!(f, "<{}>", constants.join(",")) }
+        let mut words: Vec<_> = set.map(|(name, value)| format!("{name}={value}")).collect();
+        for (at, (_, name)) in self.operands().into_iter().enumerate() {
+            match self.precision(at) {
+                Precision::Float32 => {}
+                precision @ Precision::Float16 => words.push(format!("{name}={precision}")),
+            }
+        }
+        if words.is_empty() { Ok(()) } else { write!(f, "<{}>", words.join(",")) }
     }
 }
 
@@ -108,6 +119,26 @@ impl Shader {
     #[must_use]
     pub fn operands(&self) -> Vec<(Access, &'static str)> {
         operands(self.kernel.template)
+    }
+
+    /// How an operand is stored.
+    #[must_use]
+    pub fn precision(&self, operand: usize) -> Precision {
+        if self.halves.contains(&operand) { Precision::Float16 } else { Precision::Float32 }
+    }
+
+    /// The place of the weights among the operands, where there are any.
+    #[must_use]
+    pub fn weights_place(&self) -> Option<usize> {
+        self.operands().into_iter().position(|(_, name)| matches!(name, "weights" | "b"))
+    }
+
+    /// These shaders, and each with its weights in float16.
+    #[must_use]
+    pub(super) fn with_half_weights(shaders: Vec<Self>) -> Vec<Self> {
+        let halved = |shader: &Self| Self { halves: shader.weights_place().into_iter().collect(), ..shader.clone() };
+        let halves: Vec<_> = shaders.iter().map(halved).collect();
+        [shaders, halves].concat()
     }
 
     /// The WGSL of this variant.
@@ -141,11 +172,14 @@ impl Shader {
         let binding = index + 1;
         let base = format!("call.bases[{}][{}]", index / TEXEL, index % TEXEL);
         let mode = if access == Access::Read { "read" } else { "write" };
+        let half = self.precision(index) == Precision::Float16;
+        let format = if half { "rgba16float" } else { "rgba32float" };
         let (declaration, place) = match self.memory {
+            Memory::Buffer if half => (format!("var<storage, read> {name}: array<vec2<u32>>;"), ""),
             Memory::Buffer if access == Access::Read => (format!("var<storage, read> {name}: array<vec4<f32>>;"), ""),
             Memory::Buffer => (format!("var<storage, read_write> {name}: array<vec4<f32>>;"), ""),
             Memory::Texture => (
-                format!("var {name}: texture_storage_2d<rgba32float, {mode}>;"),
+                format!("var {name}: texture_storage_2d<{format}, {mode}>;"),
                 "vec2<u32>(j & TEXTURE_MASK, j >> TEXTURE_SHIFT)",
             ),
         };
@@ -153,6 +187,10 @@ impl Shader {
             .replace("TEXTURE_MASK", &format!("{}u", TEXTURE_WIDTH - 1))
             .replace("TEXTURE_SHIFT", &format!("{}u", TEXTURE_WIDTH.trailing_zeros()));
         let body = match (self.memory, access) {
+            // Unpacking is in every device's shaders; arithmetic in float16 would need a feature, and is not wanted.
+            (Memory::Buffer, _) if half => format!(
+                "let halves = {name}[j]; return vec4<f32>(unpack2x16float(halves.x), unpack2x16float(halves.y));"
+            ),
             (Memory::Buffer, Access::Read) => format!("return {name}[j];"),
             (Memory::Buffer, Access::Write) => format!("{name}[j] = v;"),
             (Memory::Texture, Access::Read) => format!("return textureLoad({name}, {place});"),

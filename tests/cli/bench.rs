@@ -51,6 +51,12 @@ fn json_holds_every_case_checked_and_timed() {
 }
 
 #[test]
+fn half_weights_are_a_matter_of_networks() {
+    downhill(&["bench", "conv", "--dtype", "f16"])
+        .expect_error(2, "`--dtype` is for the weights of networks, and not only those are measured\nhint: `downhill bench unet --dtype f16`");
+}
+
+#[test]
 fn kernels_of_both_families_are_right_before_they_are_timed() {
     let suites = [("matmul", "20x7x33"), ("conv", "2x12x5x6"), ("norm", "3x12x5x6"), ("attention", "10x16x8")];
     for family in ["lanes", "tile"] {

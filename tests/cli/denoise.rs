@@ -32,6 +32,26 @@ fn a_call_is_that_of_diffusers_in_any_batch() {
 }
 
 #[test]
+fn weights_in_float16_are_half_as_large_and_nearly_as_good() {
+    let folder = Folder::new();
+    let golden = "tests/golden/unet/one-level";
+    let [x, t] = ["x", "t"].map(|name| format!("{golden}/{name}.npy"));
+    let (eps, report) = (folder.at("eps.npy"), folder.at("report.json"));
+    let call = |dtype: &str| {
+        quietly(&["denoise", golden, "-i", &x, "-t", &t, "-o", &eps, "--dtype", dtype, "--json", &report]);
+        let memory = folder.json("report.json")["memory"].clone();
+        (folder.array("eps.npy"), memory["dtype"].clone(), memory["weights_bytes"].as_f64().expect("bytes"))
+    };
+    let (full, half) = (call("f32"), call("f16"));
+    assert_eq!((full.1.as_str(), half.1.as_str()), (Some("f32"), Some("f16")));
+    assert!((0.5..0.6).contains(&(half.2 / full.2)), "{} of {} bytes", half.2, full.2);
+    let apart = distance(&half.0, &full.0);
+    assert!((1e-6..3.3e-3).contains(&apart), "{apart:e} from float32");
+    assert_eq!(call("float16").0, half.0);
+    assert_eq!(call("float32").0, full.0);
+}
+
+#[test]
 fn class_labels_are_asked_for_where_they_are_needed_and_only_there() {
     let folder = Folder::new();
     let (x, eps) = (format!("{GOLDEN}/x.npy"), folder.at("eps.npy"));

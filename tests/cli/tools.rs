@@ -70,6 +70,21 @@ fn the_report_of_a_model_bounds_its_memory() {
 }
 
 #[test]
+fn half_weights_halve_what_a_model_takes() {
+    let folder = Folder::new();
+    let weights = |dtype: &str| {
+        let text = printed(&["info", "--family", "tile", "--dtype", dtype, "--json", &folder.at("info.json")]);
+        assert!(text.lines().any(|line| line.starts_with("  weights ") && line.ends_with(&format!("B in {dtype}"))));
+        let memory = folder.json("info.json")["call"]["memory"].clone();
+        assert_eq!(memory["dtype"], dtype);
+        memory["weights_bytes"].as_f64().expect("bytes")
+    };
+    let ratio = weights("f16") / weights("f32");
+    assert!((0.5..0.51).contains(&ratio), "{ratio}");
+    downhill(&["info", "tests/bad/sound.npy", "--dtype", "f16"]).expect_error(2, "no meaning for an array");
+}
+
+#[test]
 fn an_array_is_described() {
     let folder = Folder::new();
     let file = folder.write("x.npy", &Tensor::new([1, 2, 2], vec![-1.0, 3.0, f32::NAN, 1.0]));

@@ -5,19 +5,29 @@ use std::sync::LazyLock;
 
 use downhill::gpu::Options;
 use downhill::kernels::{Dispatch, Engine, FamilyName};
-use downhill::tensor::{Shape, TEXEL, pack_nchw};
+use downhill::tensor::{Precision, Shape, TEXEL, pack_nchw};
 
 /// Engines of both families on the adapter the tests run on; tests take what they need.
 pub fn engines() -> &'static [Engine] {
-    static ENGINES: LazyLock<Vec<Engine>> = LazyLock::new(|| {
-        [FamilyName::Lanes, FamilyName::Tile]
-            .map(|family| match Engine::open(&Options::default(), Some(family)) {
-                Ok(engine) => engine,
-                Err(error) => panic!("{error}; run the tests with `sh scripts/with-adapter.sh cargo test`"),
-            })
-            .into()
-    });
+    static ENGINES: LazyLock<Vec<Engine>> = LazyLock::new(|| open_engines(Precision::Float32));
     &ENGINES
+}
+
+/// As [`engines`], with the kernels of networks stored in float16.
+pub fn half_engines() -> &'static [Engine] {
+    static ENGINES: LazyLock<Vec<Engine>> = LazyLock::new(|| open_engines(Precision::Float16));
+    &ENGINES
+}
+
+fn open_engines(weights: Precision) -> Vec<Engine> {
+    let open = |family| match Engine::open(&Options::default(), Some(family)) {
+        Ok(mut engine) => {
+            engine.choices.weights = weights;
+            engine
+        }
+        Err(error) => panic!("{error}; run the tests with `sh scripts/with-adapter.sh cargo test`"),
+    };
+    [FamilyName::Lanes, FamilyName::Tile].map(open).into()
 }
 
 /// Numbers between -1 and 1 that look random and are the same everywhere.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
 
-use super::args::Global;
+use super::args::{Dtype, Global};
 use super::device::{self, adapter_json, family_text};
 use crate::bench::case::{Case, Suite};
 use crate::bench::report::{Findings, Status};
@@ -24,6 +24,7 @@ Examples:
   downhill bench lanczos --sizes 60000x784,8000x12288
   downhill bench unet -r 9 -o json > base.json
   downhill bench unet -r 9 --compare base.json
+  downhill bench unet --dtype f16
 
 Each case is held against its CPU twin before it is timed; one that is wrong has a row that says so,
 and exit code 6 at the end. What the adapter does not grant is a row with the reason. The roofs are
@@ -54,6 +55,10 @@ pub struct Args {
     #[arg(short, long, value_name = "N", default_value = "7", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     repeats: usize,
+
+    /// How the weights of the networks of `unet` are stored; arithmetic is in float32
+    #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
+    dtype: Dtype,
 
     /// Set every row beside that of an earlier run, saved with `-o json`
     #[arg(long, value_name = "FILE.json")]
@@ -117,9 +122,14 @@ impl Work {
 /// Runs `downhill bench`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let cases = args.work.cases(args.sizes.as_deref())?;
+    if args.dtype != Dtype::F32 && args.work != Work::Unet {
+        let what = "`--dtype` is for the weights of networks, and not only those are measured";
+        return Err(Error::usage(what, "`downhill bench unet --dtype f16`"));
+    }
     let base = args.compare.as_deref().map(read_base).transpose()?;
     let mut report = Report::new("bench");
-    let engine = device::open(global, console)?;
+    let mut engine = device::open(global, console)?;
+    engine.choices.weights = args.dtype.into();
     selftest::ensure(&engine)?;
     let progress = Progress::new("bench", (cases.len() + roofs::COUNT) as u64, console.verbosity);
     let mut findings = crate::bench::run(&engine, &cases, args.repeats, || progress.advance(1));

@@ -18,9 +18,10 @@ pub fn json(findings: &Findings) -> String {
 
 /// What was measured where and when, then a table for each suite.
 pub fn markdown(findings: &Findings) -> String {
-    let Findings { version, wgpu, date, adapter, driver, family, algorithms, repeats, .. } = findings;
+    let Findings { version, wgpu, date, adapter, driver, family, algorithms, dtype, repeats, .. } = findings;
     let mut text = format!(
-        "- adapter: {adapter}\n- driver: {driver}\n- kernels: {family}\n- algorithms: {algorithms}\n- versions: downhill {version}, wgpu {wgpu}\n\
+        "- adapter: {adapter}\n- driver: {driver}\n- kernels: {family}\n- algorithms: {algorithms}\n- weights of networks: {dtype}\n\
+         - versions: downhill {version}, wgpu {wgpu}\n\
          - date: {date}\n- samples: {repeats} a case; times are medians\n"
     );
     let mut rest = findings.rows.as_slice();
@@ -153,11 +154,12 @@ const FIELDS: [Column; 22] = [
 
 /// One line a case, each complete in itself.
 pub fn csv(findings: &Findings) -> String {
-    let Findings { version, wgpu, date, adapter, driver, family, .. } = findings;
-    let origin: [(&str, &String); 6] = [
+    let Findings { version, wgpu, date, adapter, driver, family, dtype, .. } = findings;
+    let origin: [(&str, &String); 7] = [
         ("adapter", adapter),
         ("driver", driver),
         ("family", family),
+        ("dtype", dtype),
         ("downhill", version),
         ("wgpu", wgpu),
         ("date", date),

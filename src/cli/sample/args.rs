@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
 
-use crate::cli::args::{NumberList, Shard, Size};
+use crate::cli::args::{Dtype, NumberList, Shard, Size};
 use crate::noise::Generator;
 use crate::sample::catalogue::Sampler;
 use crate::sample::schedule::Kind;
@@ -43,6 +43,10 @@ pub struct Args {
     /// Images at a network call; any batch gives the same images [default: 16, or what fits in 1 GiB]
     #[arg(short, long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
     pub batch: Option<usize>,
+
+    /// How the network's weights are stored; arithmetic is in float32
+    #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
+    pub dtype: Dtype,
 
     /// Height and width of the images [default: what the model was trained on]
     #[arg(long, value_name = "HxW", conflicts_with_all = ["init_noise", "init"])]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::Args;
 use crate::checkpoint::Model;
-use crate::cli::args::{Shard, Size};
+use crate::cli::args::{Dtype, Shard, Size};
 use crate::cli::model::{Opened, read_images};
 use crate::error::{Error, Result};
 use crate::noise::Generator;
@@ -59,6 +59,8 @@ pub struct Job {
     pub images: Vec<usize>,
     pub shard: Option<Shard>,
     pub batch: Option<usize>,
+    /// How the network's weights are stored.
+    pub dtype: Dtype,
     pub seed: u64,
     pub generator: Generator,
     pub start: Start,
@@ -106,6 +108,7 @@ impl Job {
             images,
             shard: args.shard,
             batch: args.batch,
+            dtype: args.dtype,
             seed: args.seed.unwrap_or(0),
             generator: args.rng.unwrap_or_default(),
             start,

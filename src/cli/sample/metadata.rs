@@ -2,6 +2,7 @@
 //! image is the same file in any batch and shard.
 
 use super::job::{Job, Start};
+use crate::cli::args::Dtype;
 use crate::noise::Generator;
 use crate::sample::schedule::{Level, Schedule};
 
@@ -29,6 +30,9 @@ pub fn of_run(job: &Job) -> Metadata {
     let timesteps = list(&job.schedule, |level| level.timestep);
     if !timesteps.is_empty() {
         pairs.push(("timesteps", timesteps));
+    }
+    if job.dtype != Dtype::F32 {
+        pairs.push(("dtype", name_of(&job.dtype)));
     }
     if job.generator == Generator::Torch {
         // Torch draws all images at once: their number decides what each gets.

@@ -70,7 +70,8 @@ fn compute(
     mut clock: Stopwatch,
     report: &mut Report,
 ) -> Result<String> {
-    let engine = device::open(global, console)?;
+    let mut engine = device::open(global, console)?;
+    engine.choices.weights = job.dtype.into();
     clock.lap("adapter");
     let Opened { scheduler, table, .. } = &job.opened;
     let batch = job.opened.batch(job.batch, job.images.len(), job.size, &engine)?;

@@ -114,7 +114,7 @@ impl WinogradRows {
                 }
             }
         }
-        all
+        Shader::with_half_weights(all)
     }
 }
 
