@@ -98,8 +98,11 @@ pub fn lower(graph: &Graph, family: Family, algorithms: &[Algorithm]) -> Lowered
 /// Texels of a transformed map, at most (unless one image has more): 16 MiB.
 const TRANSFORMED_TEXELS: usize = 1 << 20;
 
-/// Texels of attention scores, at most (unless one query of each image and head has more): 32 MiB.
+/// Texels of attention scores, at most: 32 MiB.
 const SCORES_TEXELS: usize = 1 << 21;
+
+/// Passes over the queries, at most: beyond that the scores take more memory, until the device's limit refuses them.
+const MOST_PASSES: usize = 128;
 
 /// A convolution by Winograd's algorithm.
 struct Winograd {
@@ -381,7 +384,7 @@ impl Lowering<'_> {
         let (q_strides, k_strides, v_strides) = (strides(q), strides(k), strides(v));
         // Queries do not see each other: as many at a time as keep the scores small.
         let fitting = SCORES_TEXELS / (queries.n * heads * columns4);
-        let share = if fitting >= tokens { tokens } else { (fitting / 32 * 32).max(1) };
+        let share = if fitting >= tokens { tokens } else { (fitting / 32 * 32).max(tokens.div_ceil(MOST_PASSES)) };
         for first in (0..tokens).step_by(share) {
             let rows = share.min(tokens - first);
             let scored = Strides { row: columns4, image: heads * rows * columns4, head: rows * columns4 };
