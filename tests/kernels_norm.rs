@@ -76,13 +76,13 @@ impl Case {
             None => vec![f32::NAN; TEXEL],
         };
         let (weight, bias, texels) = (vector(&self.weight), vector(&self.bias), self.x.n * c4 * 2);
-        let factors = match self.factors().dispatch(engine.family).filter(|_| self.at_once) {
-            Some(at_once) => run(&at_once, &[&x, &x, &weight, &bias, &modulation], texels),
-            None => {
-                let moments_texels = self.x.n * self.moments().chunks() * c4 * 2;
-                let moments = run(&self.moments().dispatch(engine.family), &[&x, &x], moments_texels);
-                run(&self.fold().dispatch(engine.family), &[&moments, &weight, &bias, &modulation], texels)
-            }
+        let at_once = self.factors().dispatch(engine.family).filter(|_| self.at_once);
+        let factors = if let Some(at_once) = at_once {
+            run(&at_once, &[&x, &x, &weight, &bias, &modulation], texels)
+        } else {
+            let moments_texels = self.x.n * self.moments().chunks() * c4 * 2;
+            let moments = run(&self.moments().dispatch(engine.family), &[&x, &x], moments_texels);
+            run(&self.fold().dispatch(engine.family), &[&moments, &weight, &bias, &modulation], texels)
         };
         run(&self.scale_shift().dispatch(engine.family), &[&x, &factors], self.x.texels())
     }
