@@ -25,7 +25,7 @@ struct Case {
 
 impl Case {
     /// `first`: channels of the first map, where there are two.
-    fn new(x: Shape, first: Option<usize>, upsampled: bool, normalised: Option<Option<Activation>>) -> Self {
+    fn new(x: Shape, first: Option<usize>, upsampled: bool, normalised: Option<Normalised>) -> Self {
         let up = if upsampled { 2 } else { 1 };
         let stored = Shape { h: x.h / up, w: x.w / up, ..x };
         let second = Shape { c: x.c - first.unwrap_or(0), ..stored };
@@ -43,13 +43,12 @@ impl Case {
                 Some(channel) => maps[1][pixel * (row - first_row) + channel],
                 None => maps[0][pixel * first_row + channel],
             };
-            let Some(activation) = normalised else { return value };
+            let Some(Normalised { activation }) = normalised else { return value };
             let of_channel = image * 2 * row + channel;
             let v = value * factors[of_channel] + factors[of_channel + row];
             if activation.is_some() { v / (1.0 + (-v).exp()) } else { v }
         };
         let whole = (0..x.texels() * TEXEL).map(value).collect();
-        let normalised = normalised.map(|activation| Normalised { activation });
         let [one, two] = maps;
         Self { x, source: Source { joined: first, upsampled, normalised }, operands: [one, two, factors], whole }
     }
@@ -73,16 +72,16 @@ impl Case {
     }
 }
 
-const SILU: Option<Option<Activation>> = Some(Some(Activation::Silu));
+const SILU: Option<Normalised> = Some(Normalised { activation: Some(Activation::Silu) });
 
 fn cases() -> Vec<Case> {
     let x = Shape::new(2, 6, 8, 44);
     vec![
         Case::new(x, Some(4), false, None),
         Case::new(x, Some(40), false, SILU),
-        Case::new(Shape::new(1, 4, 4, 7), Some(4), false, Some(None)),
+        Case::new(Shape::new(1, 4, 4, 7), Some(4), false, Some(Normalised { activation: None })),
         Case::new(x, None, false, SILU),
-        Case::new(Shape::new(3, 2, 2, 5), None, false, Some(None)),
+        Case::new(Shape::new(3, 2, 2, 5), None, false, Some(Normalised { activation: None })),
         Case::new(x, None, true, None),
         Case::new(Shape::new(2, 10, 2, 3), None, true, None),
     ]
