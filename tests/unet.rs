@@ -49,17 +49,17 @@ fn call(engine: &Engine, folder: &Path, batch: usize) -> Tensor {
     network.call(&x, &timesteps, labels).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
 }
 
-/// An engine for each family and each algorithm that it has kernels for besides the definition, forced on every layer.
+/// An engine for each family and each algorithm that it has kernels for, forced on every layer; no map exists that need not.
 fn forced_engines() -> &'static [Engine] {
     static ENGINES: LazyLock<Vec<Engine>> = LazyLock::new(|| {
         let forced = |family, algorithm| {
             let mut engine = Engine::open(&Options::default(), Some(family)).expect("device");
-            engine.choices = Choices::forced(algorithm);
+            engine.choices = Choices { fold_always: true, ..Choices::forced(algorithm) };
             engine
         };
         let of_family = |(engine, name): (&Engine, FamilyName)| {
             let algorithms = Algorithm::of_family(engine.family).into_iter();
-            algorithms.filter(|algorithm| *algorithm != Algorithm::Direct).map(move |one| forced(name, one)).collect()
+            algorithms.map(move |one| forced(name, one)).collect()
         };
         let families = engines().iter().zip([FamilyName::Lanes, FamilyName::Tile]);
         families.flat_map(|family| -> Vec<Engine> { of_family(family) }).collect()

@@ -11,6 +11,17 @@ use crate::kernels::Family;
 use crate::kernels::matmul::MatMul;
 use crate::tensor::TEXEL;
 
+/// Whether folding saves more than it costs. A kernel that reads another kind of source is another shader, and a software adapter
+/// takes most of a second to compile a convolution: more than a small network gains in a run.
+#[must_use]
+pub fn worth_folding(graph: &Graph, family: Family) -> bool {
+    let images = graph.nodes.iter().map(|node| node.shape.n as u64).max().unwrap_or(1).max(1);
+    family == Family::Tile || graph.flops() / images >= SMALL_FLOPS
+}
+
+/// Floating-point operations an image of a small network.
+const SMALL_FLOPS: u64 = 2_000_000_000;
+
 /// For each node whether its value need not exist.
 #[must_use]
 pub fn folded(graph: &Graph, family: Family) -> Vec<bool> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::fold::folded;
+use super::fold::{folded, worth_folding};
 use super::op::{Epilogue, Graph, HeadSide, Heads, Node, Op, Value, WeightForm, WeightId};
 use crate::kernels::choice::Algorithm;
 use crate::kernels::combine::Combine;
@@ -81,8 +81,12 @@ pub fn padded_kernel(out: usize, input: usize, heads: Option<Heads>) -> (usize, 
 
 /// Lowers a graph for a family of kernels, with the algorithm of each weight.
 #[must_use]
-pub fn lower(graph: &Graph, family: Family, algorithms: &[Algorithm]) -> Lowered {
-    let folded = folded(graph, family);
+pub fn lower(graph: &Graph, family: Family, algorithms: &[Algorithm], fold_always: bool) -> Lowered {
+    let folded = if fold_always || worth_folding(graph, family) {
+        folded(graph, family)
+    } else {
+        vec![false; graph.nodes.len()]
+    };
     let buffers = graph.nodes.iter().zip(&folded).map(|(node, folded)| Buffer {
         texels: if *folded { 0 } else { node.shape.texels() },
         label: node.label.clone(),

@@ -92,7 +92,7 @@ impl Plan {
     pub fn new(graph: &Graph, family: Family, choices: &Choices, aliasing: Aliasing, max_texels: usize) -> Self {
         let graph = fuse(graph);
         let algorithms = algorithms(&graph, choices, family);
-        let Lowered { buffers, mut steps, tables } = lower(&graph, family, &algorithms);
+        let Lowered { buffers, mut steps, tables } = lower(&graph, family, &algorithms, choices.fold_always);
         for step in &mut steps {
             let is_half = |read: &Operand| operand_precision(&graph, read, choices.weights) == Precision::Float16;
             step.dispatch.shader.halves = (0..step.reads.len()).filter(|at| is_half(&step.reads[*at])).collect();

@@ -91,6 +91,8 @@ pub struct Choices {
     pub forced: Option<Algorithm>,
     /// What was fastest where it was measured.
     pub measured: BTreeMap<Layer, Algorithm>,
+    /// Maps that need not exist do not, in networks of any size (see `graph::fold`); otherwise where it is worth the shaders.
+    pub fold_always: bool,
     /// How kernels of convolutions and matrix products are stored; vectors are always float32.
     pub weights: Precision,
 }
@@ -149,8 +151,8 @@ impl Display for Choices {
 fn prior(layer: Layer, family: Family) -> Algorithm {
     let (channels, pixels) = (layer.input.min(layer.out), layer.size.0 * layer.size.1);
     match family {
-        Family::Lanes { .. } if channels >= 64 && pixels >= 256 => Algorithm::Winograd(Tile::Four),
-        Family::Lanes { .. } if channels >= 64 && pixels >= 64 => Algorithm::WinogradRows(Tile::Four),
+        Family::Lanes { .. } if channels * pixels >= 1 << 15 && channels >= 64 => Algorithm::Winograd(Tile::Four),
+        Family::Lanes { .. } if channels >= 128 && pixels >= 64 => Algorithm::WinogradRows(Tile::Four),
         _ => Algorithm::Direct,
     }
 }
