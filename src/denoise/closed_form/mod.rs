@@ -123,6 +123,12 @@ impl ClosedForm {
         }
     }
 
+    /// Whether a sample is an image: (h, w) or (c, h, w).
+    #[must_use]
+    pub fn has_pixels(&self) -> bool {
+        matches!(self.sample_shape.len(), 2 | 3)
+    }
+
     /// The mean of the data, of as many values as an image: where sampling starts, under noise.
     #[must_use]
     pub fn mean(&self) -> &[f64] {
@@ -156,8 +162,12 @@ impl ClosedForm {
             return Ok(Tensor::new([*count, image[0], image[1], image[2]], x.data));
         }
         let what = format!("the array has shape {:?}, samples of `{}` are {:?}", x.shape, self.name, self.sample_shape);
-        let expected: Vec<String> = self.sample_shape.iter().map(ToString::to_string).collect();
-        Err(Error::bad_file_hint(file, what, format!("give an array (N, {}) or (N, {dimension})", expected.join(", "))))
+        let expected: String = self.sample_shape.iter().map(|extent| format!(", {extent}")).collect();
+        Err(Error::bad_file_hint(
+            file,
+            what,
+            format!("give an array (N{expected}), or each sample flat: (N, {dimension})"),
+        ))
     }
 
     /// For reports.
