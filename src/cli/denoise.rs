@@ -204,13 +204,11 @@ fn compute_closed_form(
     report: &mut Report,
 ) -> Result<Tensor> {
     let mut clock = Stopwatch::start();
-    let sigma = match args.sigma {
-        Some(sigma) => checked_sigma(sigma)?,
-        None => {
-            let what = format!("`{}` knows noise levels and no timesteps", form.name);
-            return Err(Error::usage(what, "give `--sigma` in place of `--timesteps`"));
-        }
+    let Some(sigma) = args.sigma else {
+        let what = format!("`{}` knows noise levels and no timesteps", form.name);
+        return Err(Error::usage(what, "give `--sigma` in place of `--timesteps`"));
     };
+    let sigma = checked_sigma(sigma)?;
     if args.batch.is_some() {
         let what = format!("`--batch` has no meaning for `{}`, which calls no network", form.name);
         return Err(Error::usage(what, "leave out `--batch`"));

@@ -81,9 +81,8 @@ impl Linear {
     /// # Errors
     /// Those of [`eigen`].
     pub fn of_moments(mean: &[f64], covariance: &Mat<f64>, image: [usize; 3]) -> Result<Self> {
-        let (mut values, directions) = eigen(covariance.as_ref())?;
-        values.iter_mut().for_each(|value| *value = value.max(0.0));
-        Ok(Self { mean: column(mean), directions, gain: Gain::Wiener(values), image })
+        let (values, directions) = eigen(covariance.as_ref())?;
+        Ok(Self { mean: column(mean), directions, gain: Gain::Wiener(not_negative(values)), image })
     }
 
     /// eps of one image. Each image by itself, so that its bits do not depend on the batch.
@@ -114,13 +113,17 @@ fn column(values: &[f64]) -> Col<f64> {
     Col::from_fn(values.len(), |at| values[at])
 }
 
+/// Variances, which rounding may have taken below zero.
+fn not_negative(values: Vec<f64>) -> Vec<f64> {
+    values.into_iter().map(|value| value.max(0.0)).collect()
+}
+
 /// All eigenvalues above zero of X'X / n in float64, largest first, with their eigenvectors as columns.
 fn whole_spectrum(data: &Dataset) -> Result<(Vec<f64>, Mat<f64>)> {
     let (count, dimension) = (data.count(), data.dimension());
     if dimension <= count.min(LARGEST_MATRIX) {
-        let (mut values, vectors) = eigen(precise_second_moment(&data.samples).as_ref())?;
-        values.iter_mut().for_each(|value| *value = value.max(0.0));
-        return Ok((values, vectors));
+        let (values, vectors) = eigen(precise_second_moment(&data.samples).as_ref())?;
+        return Ok((not_negative(values), vectors));
     }
     if count > LARGEST_MATRIX {
         let what = format!("the covariance of {dimension} values, from {count} samples, is not formed");

@@ -162,12 +162,8 @@ impl ClosedForm {
             return Ok(Tensor::new([*count, image[0], image[1], image[2]], x.data));
         }
         let what = format!("the array has shape {:?}, samples of `{}` are {:?}", x.shape, self.name, self.sample_shape);
-        let expected: String = self.sample_shape.iter().map(|extent| format!(", {extent}")).collect();
-        Err(Error::bad_file_hint(
-            file,
-            what,
-            format!("give an array (N{expected}), or each sample flat: (N, {dimension})"),
-        ))
+        let hint = format!("give an array (N, ...) of items of that shape, or each of them flat: (N, {dimension})");
+        Err(Error::bad_file_hint(file, what, hint))
     }
 
     /// For reports.

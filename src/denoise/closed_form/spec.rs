@@ -77,11 +77,10 @@ impl Spec {
     }
 
     fn moments(text: &str, first: &str, last: (&str, &str)) -> Result<Self> {
-        let (mean, covariance) = match (first.split_once('='), last) {
-            (Some(("mean", mean)), ("cov", covariance)) | (Some(("cov", covariance)), ("mean", mean)) => {
-                (mean, covariance)
-            }
-            _ => return Err(Error::usage(format!("`{text}` does not name a mean and a covariance"), HINT)),
+        let ((Some(("mean", mean)), ("cov", covariance)) | (Some(("cov", covariance)), ("mean", mean))) =
+            (first.split_once('='), last)
+        else {
+            return Err(Error::usage(format!("`{text}` does not name a mean and a covariance"), HINT));
         };
         Ok(Self::Moments { mean: mean.into(), covariance: covariance.into() })
     }
