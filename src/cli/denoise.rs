@@ -1,4 +1,4 @@
-//! `downhill denoise`: one raw call of a network.
+//! `downhill denoise`: one raw call of a network, or of a closed-form denoiser.
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,10 @@ use super::model::{Footprint, Opened, read_images};
 use super::timing::Stopwatch;
 use crate::checkpoint::Model;
 use crate::denoise::Denoiser;
+use crate::denoise::closed_form::ClosedForm;
 use crate::denoise::network::Network;
 use crate::error::{Error, Result};
+use crate::kernels::selftest;
 use crate::nets::unet2d::ClassLabels;
 use crate::report::{Console, Report, check_writable, npy};
 use crate::tensor::Tensor;
@@ -22,15 +24,21 @@ Examples:
   downhill denoise DIR --input x.npy --timesteps 500 --output eps.npy
   downhill denoise DIR --input x.npy --timesteps t.npy --class-labels y.npy --output eps.npy
   downhill denoise --input x.npy --sigma 0.5 --output eps.npy
+  downhill denoise ideal:K.npy --sigma 0.5 --input q.npy --output eps.npy
+  downhill denoise wiener:mean=M.npy,cov=C.npy --sigma 0.5 --input q.npy --output eps.npy
 
 With `--timesteps` the input is in the network's own scale, and the output is what it answers.
-With `--sigma` the input is x = x0 + sigma eps, and the output is eps, whatever it predicts.";
+With `--sigma` the input is x = x0 + sigma eps, and the output is eps, whatever it predicts.
+`pca:DATA[,k=N]` (projection on N components, 32), `wiener:DATA` (Gaussian posterior mean) and
+`ideal:DATA` (mean of all samples by their weights) know no timesteps; bytes of images count as
+-1 to 1, and the input may be (N,D) or of the samples' shape.";
 
-/// Call a network once
+/// Call a network or a closed-form denoiser once
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES, group = clap::ArgGroup::new("level").required(true).args(["timesteps", "sigma"]))]
 pub struct Args {
-    /// A diffusers folder, a `.safetensors` beside its `config.json`, or a hub id in the local cache; nothing: digits
+    /// A diffusers folder, a `.safetensors` beside its `config.json`, a hub id in the local cache, or `pca:DATA[,k=N]`,
+    /// `wiener:DATA`, `ideal:DATA`; nothing: digits
     model: Option<String>,
 
     /// The images (N,C,H,W)
@@ -98,22 +106,38 @@ struct Job {
 /// Runs `downhill denoise`.
 pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("denoise");
+    check_writable(&args.output)?;
+    if let Some(form) = args.model.as_deref().map_or(Ok(None), ClosedForm::open)? {
+        let answer = compute_closed_form(form, &args, global, console, &mut report)?;
+        return finish(&answer, &args.output, "the denoiser's answer", global, console, &report);
+    }
     let (job, model) = understand(args)?;
     let answer = compute(&job, model, global, console, &mut report)?;
+    finish(&answer, &job.output, "the network's answer", global, console, &report)
+}
+
+/// Writes the answer and the report.
+fn finish(
+    answer: &Tensor,
+    output: &Path,
+    place: &str,
+    global: &Global,
+    console: Console,
+    report: &Report,
+) -> Result<()> {
     if !answer.is_finite() {
         return Err(Error::NonFinite {
-            place: "the network's answer".to_owned(),
+            place: place.to_owned(),
             hint: "nothing is written; the values of the input or the weights make it overflow".to_owned(),
         });
     }
-    npy::write(&job.output, &answer)?;
-    console.note(&format!("wrote {}", job.output.display()));
+    npy::write(output, answer)?;
+    console.note(&format!("wrote {}", output.display()));
     global.json.as_ref().map_or(Ok(()), |file| report.write(file))
 }
 
 /// Everything that can be refused without a device is refused here.
 fn understand(args: Args) -> Result<(Job, Model)> {
-    check_writable(&args.output)?;
     let (opened, model) = Opened::open(args.model.as_deref())?;
     let x = read_images(&args.input, opened.net.config().in_channels)?;
     let size = opened.size(Some(Size { height: x.shape[2], width: x.shape[3] }))?;
@@ -176,6 +200,52 @@ fn compute(job: &Job, model: Model, global: &Global, console: Console, report: &
         .set("timings", clock.json(&[]))
         .set("outputs", json!([job.output.display().to_string()]));
     Ok(answer)
+}
+
+/// The answer of a closed form, in the shape of the input.
+fn compute_closed_form(
+    form: ClosedForm,
+    args: &Args,
+    global: &Global,
+    console: Console,
+    report: &mut Report,
+) -> Result<Tensor> {
+    let mut clock = Stopwatch::start();
+    let Some(sigma) = args.sigma else {
+        let what = format!("`{}` knows noise levels and no timesteps", form.name);
+        return Err(Error::usage(what, "give `--sigma` in place of `--timesteps`"));
+    };
+    let sigma = checked_sigma(sigma)?;
+    if args.batch.is_some() {
+        let what = format!("`--batch` has no meaning for `{}`, which calls no network", form.name);
+        return Err(Error::usage(what, "leave out `--batch`"));
+    }
+    let given = npy::read(&args.input)?;
+    let shape = given.shape.clone();
+    let x = form.as_images(given, &args.input)?;
+    if !x.is_finite() {
+        let hint = "every value must be a finite number".to_owned();
+        return Err(Error::NonFinite { place: args.input.display().to_string(), hint });
+    }
+    clock.lap("data");
+    let engine = device::open(global, console)?;
+    selftest::ensure(&engine)?;
+    clock.lap("adapter");
+    let model = form.json();
+    let mut denoiser = form.ready(&engine)?;
+    clock.lap("denoiser");
+    let eps = denoiser.eps(&x, &vec![sigma; x.shape[0]])?;
+    clock.lap("call");
+    report
+        .set("model", model)
+        .set("adapter", adapter_json(&engine.gpu.adapter))
+        .set("family", family_text(engine.family))
+        .set("shape", json!(shape))
+        .set("sigma", json!([sigma]))
+        .set("memory", json!({ "peak_bytes": engine.gpu.memory_bytes().1 }))
+        .set("timings", clock.json(&[]))
+        .set("outputs", json!([args.output.display().to_string()]));
+    Ok(Tensor::new(shape, eps.data))
 }
 
 /// One number for all images, or a file with one for each.

@@ -50,7 +50,8 @@ impl Opened {
         let model = Model::open(spec).map_err(|error| match error {
             Error::FileNotFound { .. } => Error::usage(
                 error.to_string(),
-                "MODEL is a diffusers folder, a `.safetensors` beside its `config.json`, or a hub id `org/name`",
+                "MODEL is a diffusers folder, a `.safetensors` beside its `config.json`, a hub id `org/name`, or a closed \
+                 form: `pca:DATA`, `wiener:DATA`, `ideal:DATA`",
             ),
             other => other,
         })?;

@@ -4,6 +4,7 @@
 //! network trained in the variance-preserving scale z = sqrt(alpha bar) x is wrapped once, with the table of
 //! [`diffusion`] between its timesteps and sigma.
 
+pub mod closed_form;
 pub mod diffusion;
 pub mod network;
 

@@ -79,6 +79,44 @@ pub fn gram(samples: &Tensor) -> Mat<f64> {
     times_own_transpose(MatRef::from_row_major_slice(&samples.data, count, dimension), (count as f64).recip())
 }
 
+/// [`second_moment`] with products in float64 as well, at about half its speed: for whoever needs small eigenvalues beside
+/// large ones.
+#[must_use]
+pub fn precise_second_moment(samples: &Tensor) -> Mat<f64> {
+    let (count, dimension) = (samples.shape[0], samples.shape[1]);
+    let columns = MatRef::from_column_major_slice(&samples.data, dimension, count);
+    precisely_times_own_transpose(columns, (count as f64).recip())
+}
+
+/// [`gram`] with products in float64 as well.
+#[must_use]
+pub fn precise_gram(samples: &Tensor) -> Mat<f64> {
+    let (count, dimension) = (samples.shape[0], samples.shape[1]);
+    let rows = MatRef::from_row_major_slice(&samples.data, count, dimension);
+    precisely_times_own_transpose(rows, (count as f64).recip())
+}
+
+fn precisely_times_own_transpose(matrix: MatRef<'_, f32>, scale: f64) -> Mat<f64> {
+    let (rows, columns) = (matrix.nrows(), matrix.ncols());
+    let mut sum = Mat::<f64>::zeros(rows, rows);
+    for first in (0..columns).step_by(SAMPLES) {
+        let some = matrix.subcols(first, SAMPLES.min(columns - first));
+        let chunk = Mat::from_fn(rows, some.ncols(), |i, j| f64::from(some[(i, j)]));
+        triangular::matmul(
+            &mut sum,
+            BlockStructure::TriangularLower,
+            Accum::Add,
+            &chunk,
+            BlockStructure::Rectangular,
+            chunk.transpose(),
+            BlockStructure::Rectangular,
+            scale,
+            get_global_parallelism(),
+        );
+    }
+    Mat::from_fn(rows, rows, |i, j| sum[(i.max(j), i.min(j))])
+}
+
 fn times_own_transpose(matrix: MatRef<'_, f32>, scale: f64) -> Mat<f64> {
     let (rows, columns) = (matrix.nrows(), matrix.ncols());
     let mut sum = Mat::<f64>::zeros(rows, rows);
@@ -125,6 +163,9 @@ mod tests {
             }
         }
         let inner = (0..dimension).map(|j| x(3, j) * x(20, j)).sum::<f64>() / count as f64;
+        let precise = precise_second_moment(&samples);
+        assert!((precise[(2, 7)] - expected(2, 7)).abs() < 1e-15 && precise[(2, 7)] == precise[(7, 2)]);
+        assert!((precise_gram(&samples)[(20, 3)] - inner).abs() < 1e-15);
         assert!((gram[(3, 20)] - inner).abs() < 1e-6 && gram[(3, 20)] == gram[(20, 3)]);
         let units = rows_of(Mat::identity(dimension, dimension).as_ref());
         let columns = HostCovariance::new(&samples).apply(&units).unwrap();

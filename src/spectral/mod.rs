@@ -19,6 +19,7 @@ pub mod operator;
 pub mod power;
 pub mod principal;
 pub mod randomized;
+pub mod samples;
 pub mod spectrum;
 pub mod subspace;
 

@@ -2,6 +2,7 @@
 
 mod bad;
 mod bench;
+mod closed_form;
 mod denoise;
 mod help;
 mod linear;

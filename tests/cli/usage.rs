@@ -47,7 +47,7 @@ const CASES: &[&[&str]] = &[
     &["sample", "tests/bad/sound", "--init-noise", "tests/bad/sound.npy", "-n", "3"],
     &["sample", "tests/bad/sound", "--init-noise", "tests/bad/sound.npy", "--rng", "torch"],
     &["sample", "no-such-model"],
-    &["sample", "pca:digits"],
+    &["sample", "pca:digits,q=3"],
     &["sample", "-v", "-q"],
     &["sample", "--json", "src"],
     &["denoise", "--input", "tests/bad/sound.npy", "--output", "e.npy"],

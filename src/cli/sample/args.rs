@@ -21,6 +21,14 @@ Examples:
   downhill sample DIR -n 50000 -o DIR.npz --shard 0/4   a quarter of the images: 0, 4, 8, ...
   downhill sample DIR --init-noise z.npy --timesteps 999,749,499,249,0 --save-samples out.npy
   downhill sample DIR --sigmas 40,10,2.5,0.6,0.1 --init x.npy --save-path path.npy
+  downhill sample pca:digits,k=32                   from the span of 32 principal components
+
+`pca:DATA[,k=N]` (projection on N components, 32), `wiener:DATA`, `wiener:mean=M.npy,cov=C.npy`
+(Gaussian posterior mean) and `ideal:DATA` (mean of all samples by their weights) are denoisers in
+closed form. DATA is `digits`, an `.npy` (N,...), an IDX file or a folder of images, whose bytes
+count as -1 to 1. They know no timesteps: the default is DDIM on `exponential`, N log-spaced
+sigmas and then 0, from ten times the data's root mean square distance r from their mean down to
+r/1000; `pca` starts at r over the root of N. States start around the mean.
 
 Image i of seed s is the same image in any batch, count and shard.";
 
@@ -33,7 +41,8 @@ const OUTPUT: &str = "Output";
 #[command(after_long_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Args {
-    /// A diffusers folder, a `.safetensors` beside its `config.json`, or a hub id in the local cache; nothing: digits
+    /// A diffusers folder, a `.safetensors` beside its `config.json`, a hub id in the local cache, or `pca:DATA[,k=N]`,
+    /// `wiener:DATA`, `ideal:DATA`; nothing: digits
     pub model: Option<String>,
 
     /// How many images [default: 16, or those of the start file]

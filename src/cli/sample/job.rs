@@ -2,17 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::args::Args;
 use crate::checkpoint::Model;
 use crate::cli::args::{Dtype, Shard, Size};
 use crate::cli::model::{Opened, read_images};
+use crate::denoise::closed_form::ClosedForm;
 use crate::error::{Error, Result};
 use crate::noise::Generator;
 use crate::report::output::Pattern;
 use crate::report::{Console, Output, check_writable};
 use crate::sample::catalogue::Sampler;
+use crate::sample::on_sigmas::OnSigmas;
 use crate::sample::samplers::Method;
-use crate::sample::schedule::Schedule;
+use crate::sample::schedule::{Kind, Schedule};
 use crate::sample::settings::Settings;
 use crate::tensor::Tensor;
 
@@ -44,12 +48,40 @@ pub struct Targets {
     pub path: Option<PathBuf>,
 }
 
+/// What denoises, as far as it is known without a device.
+pub enum Subject {
+    /// A network: the model, but for its files.
+    Network(Box<Opened>),
+    /// A closed form, but for its data.
+    ClosedForm {
+        /// What the user calls it.
+        name: String,
+        /// For reports.
+        json: Value,
+        /// (channels, height, width) of an image.
+        image: [usize; 3],
+        /// The mean of the data, which states start around.
+        mean: Vec<f64>,
+    },
+}
+
+/// What goes to a device.
+pub enum Load {
+    /// The files of a network.
+    Network(Model),
+    /// The data of a closed form.
+    ClosedForm(ClosedForm),
+}
+
 /// A run, ready for a device.
 pub struct Job {
-    /// The model, but for its files.
-    pub opened: Opened,
+    /// What denoises.
+    pub subject: Subject,
     /// What was asked of the sampler, and what it comes to.
     pub settings: Settings,
+    pub sampler: Sampler,
+    /// The kind of schedule; none for listed levels.
+    pub kind: Option<Kind>,
     pub schedule: Schedule,
     pub method: Method,
     pub size: Size,
@@ -72,14 +104,21 @@ pub struct Job {
 }
 
 impl Job {
-    /// Understands `args`, opening the model and the start file; answers the model's files too.
+    /// Understands `args`, opening the model and the start file; answers what goes to the device too.
     ///
     /// # Errors
     /// Everything that can be wrong with them: see [`Error::exit_code`] 2 and 4.
-    pub fn new(args: Args, console: Console) -> Result<(Self, Model)> {
-        let settings = args.settings();
+    pub fn new(args: Args, console: Console) -> Result<(Self, Load)> {
         let output = Output::parse(args.output.as_deref().unwrap_or(USUAL_OUTPUT))?;
         check_resume(&args, &output)?;
+        match args.model.as_deref().map_or(Ok(None), ClosedForm::open)? {
+            Some(form) => Self::of_closed_form(args, form, output, console),
+            None => Self::of_network(args, output, console),
+        }
+    }
+
+    fn of_network(args: Args, output: Output, console: Console) -> Result<(Self, Load)> {
+        let settings = args.settings();
         let (opened, model) = Opened::open(args.model.as_deref())?;
         if model.scheduler.is_none() {
             console.note("note: no `scheduler_config.json` beside the model: sampling with diffusers' defaults");
@@ -88,9 +127,96 @@ impl Job {
         opened.expect_unconditional()?;
         let (schedule, method) = settings.resolve(&opened.scheduler, &opened.table)?;
         let start = Start::read(&args, opened.net.config().in_channels)?;
-        check_drawn(&args, &start, &method, console)?;
-        let targets = Targets::new(&args, output, opened.net.config().in_channels)?;
-        let size = opened.size(start.size().or(args.size))?;
+        let size = start.size().or(args.size);
+        let listed = settings.timesteps.is_some() || settings.sigmas.is_some();
+        let plan = Plan {
+            sampler: settings.sampler(&opened.scheduler),
+            kind: (!listed).then(|| settings.kind(&opened.scheduler)),
+            settings,
+            schedule,
+            method,
+            start,
+        };
+        let targets = plan.targets(&args, output, opened.net.config().in_channels, true, console)?;
+        let size = opened.size(size)?;
+        Ok((plan.job(args, Subject::Network(Box::new(opened)), size, targets)?, Load::Network(model)))
+    }
+
+    fn of_closed_form(args: Args, form: ClosedForm, output: Output, console: Console) -> Result<(Self, Load)> {
+        if args.trace_nonfinite {
+            let what = format!("`--trace-nonfinite` looks into a network, and `{}` has none", form.name);
+            return Err(Error::usage(what, "leave out `--trace-nonfinite`"));
+        }
+        let settings = args.settings();
+        let OnSigmas { sampler, kind, schedule, method } = settings.on_sigmas(form.sigma_range())?;
+        let image = form.image_shape();
+        let [channels, height, width] = image;
+        let start = Start::read(&args, channels)?;
+        let size = Size { height, width };
+        if let Some(other) = start.size().or(args.size).filter(|other| *other != size) {
+            let what = format!(
+                "images of {}x{}, and those of `{}` are {height}x{width}",
+                other.height, other.width, form.name
+            );
+            return Err(Error::usage(what, "images have the size of the data"));
+        }
+        let plan = Plan { settings, sampler, kind, schedule, method, start };
+        let targets = plan.targets(&args, output, channels, form.has_pixels(), console)?;
+        let (name, json, mean) = (form.name.clone(), form.json(), form.mean().to_vec());
+        let subject = Subject::ClosedForm { name, json, image, mean };
+        Ok((plan.job(args, subject, size, targets)?, Load::ClosedForm(form)))
+    }
+
+    /// What the user calls the model.
+    pub fn name(&self) -> &str {
+        match &self.subject {
+            Subject::Network(opened) => &opened.name,
+            Subject::ClosedForm { name, .. } => name,
+        }
+    }
+
+    /// (channels, height, width) of an image.
+    pub fn image_shape(&self) -> [usize; 3] {
+        match &self.subject {
+            Subject::Network(opened) => [opened.net.config().in_channels, self.size.height, self.size.width],
+            Subject::ClosedForm { image, .. } => *image,
+        }
+    }
+
+    /// The files of single images, where there are such.
+    pub fn pattern(&self) -> Option<&Pattern> {
+        match &self.targets.images {
+            Some(Output::Files(pattern)) => Some(pattern),
+            _ => None,
+        }
+    }
+}
+
+/// What a job is made of, whatever denoises.
+struct Plan {
+    settings: Settings,
+    sampler: Sampler,
+    kind: Option<Kind>,
+    schedule: Schedule,
+    method: Method,
+    start: Start,
+}
+
+impl Plan {
+    fn targets(
+        &self,
+        args: &Args,
+        output: Output,
+        channels: usize,
+        has_pixels: bool,
+        console: Console,
+    ) -> Result<Targets> {
+        check_drawn(args, &self.start, &self.method, console)?;
+        Targets::new(args, output, channels, has_pixels)
+    }
+
+    fn job(self, args: Args, subject: Subject, size: Size, targets: Targets) -> Result<Job> {
+        let Self { settings, sampler, kind, schedule, method, start } = self;
         let count = start.count(args.count)?;
         let Shard { index, of } = args.shard.unwrap_or(Shard { index: 0, of: 1 });
         let images: Vec<usize> = (index..count).step_by(of).collect();
@@ -98,9 +224,11 @@ impl Job {
             let what = format!("`--shard {index}/{of}` of {count} images holds none");
             return Err(Error::usage(what, "take fewer shards, or more images with `--count`"));
         }
-        let job = Self {
-            opened,
+        Ok(Job {
+            subject,
             settings,
+            sampler,
+            kind,
             schedule,
             method,
             size,
@@ -116,26 +244,7 @@ impl Job {
             resume: args.resume,
             trace_nonfinite: args.trace_nonfinite,
             timings: args.timings,
-        };
-        Ok((job, model))
-    }
-
-    /// The sampler: the one asked for, or that of the model's scheduler.
-    pub fn sampler(&self) -> Sampler {
-        self.settings.sampler(&self.opened.scheduler)
-    }
-
-    /// (channels, height, width) of an image.
-    pub fn image_shape(&self) -> [usize; 3] {
-        [self.opened.net.config().in_channels, self.size.height, self.size.width]
-    }
-
-    /// The files of single images, where there are such.
-    pub fn pattern(&self) -> Option<&Pattern> {
-        match &self.targets.images {
-            Some(Output::Files(pattern)) => Some(pattern),
-            _ => None,
-        }
+        })
     }
 }
 
@@ -171,12 +280,17 @@ impl Start {
 }
 
 impl Targets {
-    fn new(args: &Args, output: Output, channels: usize) -> Result<Self> {
-        let is_image = matches!(channels, 1 | 3 | 4);
+    fn new(args: &Args, output: Output, channels: usize, has_pixels: bool) -> Result<Self> {
+        let is_image = has_pixels && matches!(channels, 1 | 3 | 4);
         let saves_arrays = args.save_samples.is_some() || args.save_path.is_some();
         if !is_image && (args.output.is_some() || args.save_steps.is_some() || !saves_arrays) {
+            let what = if has_pixels {
+                format!("samples of {channels} channels cannot be shown as images, which have 1, 3 or 4")
+            } else {
+                format!("samples of {channels} values are no images")
+            };
             return Err(Error::usage(
-                format!("samples of {channels} channels cannot be shown as images, which have 1, 3 or 4"),
+                what,
                 "leave out `--output` and `--save-steps`, and take `--save-samples FILE.npy`",
             ));
         }

@@ -13,12 +13,12 @@ pub type Metadata = Vec<(String, String)>;
 pub fn of_run(job: &Job) -> Metadata {
     let mut pairs = vec![
         ("Software", format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))),
-        ("model", job.opened.name.clone()),
+        ("model", job.name().to_owned()),
         ("size", format!("{}x{}", job.size.height, job.size.width)),
         ("seed", job.seed.to_string()),
         ("rng", job.generator.to_string()),
         ("start", start_text(&job.start)),
-        ("sampler", job.sampler().name().to_owned()),
+        ("sampler", job.sampler.name().to_owned()),
     ];
     pairs.extend(job.method.solver.settings());
     pairs.extend([
@@ -69,10 +69,10 @@ pub fn with(shared: &Metadata, keyword: &str, text: String) -> Metadata {
 /// The kind of schedule by its name on the command line.
 pub fn schedule_name(job: &Job) -> String {
     let settings = &job.settings;
-    match (&settings.timesteps, &settings.sigmas) {
-        (Some(_), _) => "explicit timesteps".to_owned(),
-        (None, Some(_)) => "explicit sigmas".to_owned(),
-        (None, None) => name_of(&settings.kind(&job.opened.scheduler)),
+    match (&settings.timesteps, job.kind) {
+        (_, Some(kind)) => name_of(&kind),
+        (Some(_), None) => "explicit timesteps".to_owned(),
+        (None, None) => "explicit sigmas".to_owned(),
     }
 }
 

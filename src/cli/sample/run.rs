@@ -5,10 +5,9 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 
 use super::args::{Args, Choice};
-use super::job::{Job, Start};
+use super::job::{Job, Load, Start, Subject};
 use super::metadata;
 use super::results::Results;
-use crate::checkpoint::Model;
 use crate::cli::args::Global;
 use crate::cli::device::{self, adapter_json, family_text};
 use crate::cli::model::{Footprint, Opened};
@@ -17,10 +16,12 @@ use crate::cli::timing::{SAMPLING, Stopwatch};
 use crate::denoise::Denoiser;
 use crate::denoise::network::Network;
 use crate::error::{Error, Result};
+use crate::kernels::{Engine, selftest};
 use crate::noise::Noise;
 use crate::report::{Console, Progress, Report, png_file, print_stdout};
 use crate::sample::catalogue::{Entry, Sampler};
 use crate::sample::samplers::{Clip, sample};
+use crate::spectral::samples::MOST_VECTORS;
 use crate::tensor::Tensor;
 
 /// Runs `downhill sample`.
@@ -30,7 +31,7 @@ pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
         return print_stdout(&listed());
     }
     let mut report = Report::new("sample");
-    let (mut job, model) = Job::new(args, console)?;
+    let (mut job, load) = Job::new(args, console)?;
     describe_job(&mut report, &job);
     clock.lap("model");
     for (index, level) in job.schedule.levels().iter().enumerate() {
@@ -43,7 +44,7 @@ pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
         console.note("nothing to do: every image is there");
         report.set("outputs", json!([]));
     } else {
-        let timed = compute(&job, model, global, console, clock, &mut report)?;
+        let timed = compute(&job, load, global, console, clock, &mut report)?;
         if job.timings {
             print_stdout(&timed)?;
         }
@@ -64,7 +65,7 @@ fn listed() -> String {
 /// Makes the images and answers what it took, in lines.
 fn compute(
     job: &Job,
-    model: Model,
+    load: Load,
     global: &Global,
     console: Console,
     mut clock: Stopwatch,
@@ -73,18 +74,10 @@ fn compute(
     let mut engine = device::open(global, console)?;
     engine.choices.weights = job.dtype.into();
     clock.lap("adapter");
-    let Opened { scheduler, table, .. } = &job.opened;
-    let batch = job.opened.batch(job.batch, job.images.len(), job.size, &engine)?;
-    let plan = job.opened.plan(batch, job.size, engine.family, &engine.choices)?;
-    let footprint = Footprint::of(&plan);
-    device::make_ready(&engine, &plan, &mut clock)?;
-    let size = (job.size.height, job.size.width);
-    let network = Network::new(&engine, model, table.clone(), scheduler.prediction_type, batch, size)?;
-    clock.lap_with("upload", format!("{:.1} MiB of weights", footprint.weights as f64 / f64::from(1 << 20)));
-
-    let mut traced = Traced { network, traces: job.trace_nonfinite };
+    let ready = ready(job, load, &engine, &mut clock)?;
+    let Ready { mut denoiser, batch, footprint, algorithms } = ready;
     let mut results = Results::new(job);
-    let seconds = batches(job, &mut traced, batch, &mut results, console)?;
+    let seconds = batches(job, denoiser.as_mut(), batch, &mut results, console)?;
     clock.lap_with(SAMPLING, format!("{} steps", seconds.len()));
     let outputs = results.finish(console)?;
     clock.lap("writing");
@@ -93,12 +86,53 @@ fn compute(
     report
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
-        .set("algorithms", job.opened.algorithms(&plan, job.size, &engine.choices)?.json())
+        .set("algorithms", algorithms)
         .set("batch", batch)
-        .set("memory", footprint.json(Some(peak)))
+        .set("memory", footprint.map_or_else(|| json!({ "peak_bytes": peak }), |footprint| footprint.json(Some(peak))))
         .set("timings", clock.json(&seconds))
         .set("outputs", outputs);
     Ok(clock.table(&seconds))
+}
+
+/// What samples.
+struct Ready<'e> {
+    denoiser: Box<dyn Denoiser + 'e>,
+    /// Images at a call.
+    batch: usize,
+    /// What a network takes.
+    footprint: Option<Footprint>,
+    /// How its convolutions are computed, for a report.
+    algorithms: Value,
+}
+
+/// Puts the denoiser of `job` on the device.
+fn ready<'e>(job: &Job, load: Load, engine: &'e Engine, clock: &mut Stopwatch) -> Result<Ready<'e>> {
+    match (&job.subject, load) {
+        (Subject::Network(opened), Load::Network(model)) => {
+            let Opened { scheduler, table, .. } = opened.as_ref();
+            let batch = opened.batch(job.batch, job.images.len(), job.size, engine)?;
+            let plan = opened.plan(batch, job.size, engine.family, &engine.choices)?;
+            let algorithms = opened.algorithms(&plan, job.size, &engine.choices)?.json();
+            let footprint = Footprint::of(&plan);
+            device::make_ready(engine, &plan, clock)?;
+            let size = (job.size.height, job.size.width);
+            let network = Network::new(engine, model, table.clone(), scheduler.prediction_type, batch, size)?;
+            clock.lap_with("upload", format!("{:.1} MiB of weights", footprint.weights as f64 / f64::from(1 << 20)));
+            let denoiser = Box::new(Traced { network, traces: job.trace_nonfinite });
+            Ok(Ready { denoiser, batch, footprint: Some(footprint), algorithms })
+        }
+        (_, Load::ClosedForm(form)) => {
+            selftest::ensure(engine)?;
+            clock.lap("self-test");
+            let denoiser = form.ready(engine)?;
+            clock.lap("denoiser");
+            let batch = job.batch.unwrap_or(MOST_VECTORS).min(job.images.len());
+            Ok(Ready { denoiser, batch, footprint: None, algorithms: Value::Null })
+        }
+        (Subject::ClosedForm { name, .. }, Load::Network(_)) => {
+            Err(Error::usage(format!("`{name}` is no network"), "name a closed form by `pca:`, `wiener:` or `ideal:`"))
+        }
+    }
 }
 
 /// Samples all images, a batch at a time; answers the seconds of each step.
@@ -151,11 +185,15 @@ fn start_states(job: &Job, indices: &[usize], noise: &mut Noise) -> Tensor {
         |tensor: &Tensor| -> Vec<f32> { indices.iter().flat_map(|&index| tensor.item(index).to_vec()).collect() };
     let [channels, height, width] = job.image_shape();
     let shape = [indices.len(), channels, height, width];
-    match &job.start {
+    let mut x = match &job.start {
         Start::Seeded => job.schedule.start_state(&Tensor::new(shape, noise.initial(indices))),
         Start::Noise(_, tensor) => job.schedule.start_state(&Tensor::new(shape, rows(tensor))),
-        Start::State(_, tensor) => Tensor::new(shape, rows(tensor)),
+        Start::State(_, tensor) => return Tensor::new(shape, rows(tensor)),
+    };
+    if let Subject::ClosedForm { mean, .. } = &job.subject {
+        x.data.iter_mut().zip(mean.iter().cycle()).for_each(|(x, mean)| *x = (f64::from(*x) + mean) as f32);
     }
+    x
 }
 
 /// A network that, asked to, looks for the operation at fault when its answer is not finite.
@@ -184,7 +222,7 @@ impl Denoiser for Traced<'_> {
 
 fn with_trace_hint(error: Error, job: &Job) -> Error {
     match error {
-        Error::NonFinite { place, hint } if !job.trace_nonfinite => {
+        Error::NonFinite { place, hint } if !job.trace_nonfinite && matches!(job.subject, Subject::Network(_)) => {
             Error::NonFinite { place, hint: format!("{hint}; `--trace-nonfinite` names the first operation at fault") }
         }
         other => other,
@@ -227,10 +265,14 @@ fn describe_job(report: &mut Report, job: &Job) {
     let value = |text: String| serde_json::from_str(&text).unwrap_or(Value::String(text));
     let settings = job.method.solver.settings().into_iter();
     let mut method: Map<String, Value> = settings.map(|(name, text)| (name.to_owned(), value(text))).collect();
-    method.insert("sampler".to_owned(), job.sampler().name().into());
+    method.insert("sampler".to_owned(), job.sampler.name().into());
     method.insert("clip".to_owned(), json!(clip));
+    let model = match &job.subject {
+        Subject::Network(opened) => &opened.json,
+        Subject::ClosedForm { json, .. } => json,
+    };
     report
-        .set("model", job.opened.json.clone())
+        .set("model", model.clone())
         .set("seed", job.seed)
         .set("rng", job.generator.to_string())
         .set("count", job.count)

@@ -1,0 +1,239 @@
+//! Denoisers that data determine, without a network: what `pca:`, `wiener:` and `ideal:` name on the command line.
+//!
+//! | name | x0, the prediction | |
+//! |---|---|---|
+//! | `pca:DATA[,k=N]` | the projection of x on the mean and the leading N components | [`linear`] |
+//! | `wiener:DATA` | the posterior mean of a Gaussian with the data's mean and covariance | [`linear`] |
+//! | `ideal:DATA` | the posterior mean over the samples themselves | [`ideal`] |
+//!
+//! Bytes of images count as -1 to 1, the range of the networks; arrays keep their numbers.
+
+pub mod ideal;
+pub mod linear;
+mod spec;
+
+use std::path::Path;
+
+use faer::Mat;
+
+pub use spec::{Spec, USUAL_COMPONENTS};
+
+use self::ideal::Ideal;
+use self::linear::Linear;
+use super::Denoiser;
+use crate::data::{Dataset, Pixels, Source};
+use crate::error::{Error, Result};
+use crate::kernels::Engine;
+use crate::report::npy;
+use crate::spectral::principal::LARGEST_MATRIX;
+use crate::tensor::Tensor;
+
+/// Where sampling starts, over the root mean square distance of the data from their mean: there the noise hides all of
+/// them. A projection takes no noise off along its components and starts at the data's own spread.
+const START: f64 = 10.0;
+/// The first sigma of sampling over the last one above 0.
+const SPAN: f64 = 1e4;
+/// How far a covariance may be from symmetric, and its least eigenvalue from zero, over its largest entry: more than float32
+/// rounds away.
+const ROUNDING: f64 = 1e-5;
+
+/// A closed-form denoiser whose data have been read; nothing is on a device yet.
+pub struct ClosedForm {
+    /// What the user calls it.
+    pub name: String,
+    form: Form,
+    /// The shape of a sample in its file.
+    sample_shape: Vec<usize>,
+    mean: Vec<f64>,
+    /// The trace of the covariance.
+    variance: f64,
+}
+
+enum Form {
+    Pca { data: Dataset, components: usize },
+    Wiener { data: Dataset },
+    Moments { covariance: Mat<f64> },
+    Ideal { data: Dataset },
+}
+
+impl ClosedForm {
+    /// Reads the data of the closed form that `text` names; none where it does not look like one.
+    ///
+    /// # Errors
+    /// Those of [`Spec::parse`] and [`Source::load`]; [`Error::Usage`] for more components than a sample has values;
+    /// [`Error::BadFile`], [`Error::WrongShape`] and [`Error::NonFinite`] for moments that are none.
+    pub fn open(text: &str) -> Result<Option<Self>> {
+        let read = |source: &Source| source.load(Pixels::Signed);
+        let form = match Spec::parse(text)? {
+            None => return Ok(None),
+            Some(Spec::Pca { data, components }) => {
+                let data = read(&data)?;
+                let components = components_of(&data, components)?;
+                Form::Pca { data, components }
+            }
+            Some(Spec::Wiener { data }) => Form::Wiener { data: read(&data)? },
+            Some(Spec::Ideal { data }) => Form::Ideal { data: read(&data)? },
+            Some(Spec::Moments { mean, covariance }) => return Self::of_moments(text, &mean, &covariance).map(Some),
+        };
+        let (Form::Pca { data, .. } | Form::Wiener { data } | Form::Ideal { data }) = &form else { return Ok(None) };
+        let mean = data.mean();
+        let squares = data.samples.data.iter().zip(mean.iter().cycle());
+        let variance =
+            squares.map(|(value, mean)| (f64::from(*value) - mean).powi(2)).sum::<f64>() / data.count() as f64;
+        let sample_shape = data.sample_shape.clone();
+        Ok(Some(Self { name: text.to_owned(), form, sample_shape, mean, variance }))
+    }
+
+    fn of_moments(text: &str, mean_file: &Path, covariance_file: &Path) -> Result<Self> {
+        let sample_shape = npy::read(mean_file)?.shape;
+        let mean = npy::read_f64(mean_file)?;
+        let dimension = mean.len();
+        if dimension == 0 || dimension > LARGEST_MATRIX {
+            let what = format!("a mean of {dimension} values");
+            let hint = format!("1 to {LARGEST_MATRIX} values are expected: the covariance is a matrix of their square");
+            return Err(Error::bad_file_hint(mean_file, what, hint));
+        }
+        let found = npy::read(covariance_file)?.shape;
+        if found != [dimension, dimension] {
+            let what = format!("the covariance has shape {found:?}, expected {:?}", [dimension, dimension]);
+            let hint = format!("the mean in `{}` has {dimension} values", mean_file.display());
+            return Err(Error::bad_file_hint(covariance_file, what, hint));
+        }
+        let values = npy::read_f64(covariance_file)?;
+        for (file, values) in [(mean_file, &mean), (covariance_file, &values)] {
+            if !values.iter().all(|value| value.is_finite()) {
+                let hint = "every value must be a finite number".to_owned();
+                return Err(Error::NonFinite { place: file.display().to_string(), hint });
+            }
+        }
+        let covariance = checked_covariance(&values, dimension, covariance_file)?;
+        let variance = (0..dimension).map(|at| covariance[(at, at)]).sum();
+        let form = Form::Moments { covariance };
+        Ok(Self { name: text.to_owned(), form, sample_shape, mean, variance })
+    }
+
+    /// (channels, height, width) of an image: (h, w) has one channel; what is neither that nor (c, h, w) counts as
+    /// channels of one pixel.
+    #[must_use]
+    pub fn image_shape(&self) -> [usize; 3] {
+        match self.sample_shape[..] {
+            [height, width] => [1, height, width],
+            [channels, height, width] => [channels, height, width],
+            _ => [self.mean.len(), 1, 1],
+        }
+    }
+
+    /// Whether a sample is an image: (h, w) or (c, h, w).
+    #[must_use]
+    pub fn has_pixels(&self) -> bool {
+        matches!(self.sample_shape.len(), 2 | 3)
+    }
+
+    /// The mean of the data, of as many values as an image: where sampling starts, under noise.
+    #[must_use]
+    pub fn mean(&self) -> &[f64] {
+        &self.mean
+    }
+
+    /// The first sigma and the last one above 0 of sampling, where nobody says otherwise. It begins at ten times the root
+    /// mean square distance of the data from their mean; a projection on k components, which takes no noise off along them,
+    /// where noise along them has the energy of the data.
+    #[must_use]
+    pub fn sigma_range(&self) -> (f64, f64) {
+        let distance = if self.variance > 0.0 { self.variance.sqrt() } else { 1.0 };
+        let first = match &self.form {
+            Form::Pca { components, .. } => distance / (*components as f64).sqrt(),
+            _ => START * distance,
+        };
+        (first, first / SPAN)
+    }
+
+    /// `x` as images (n, c, h, w): (n, ...) where each item has the shape of a sample or of an image, or is flat.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] naming `file`, where `x` came from.
+    pub fn as_images(&self, x: Tensor, file: &Path) -> Result<Tensor> {
+        let image = self.image_shape();
+        let dimension = self.mean.len();
+        if let [count, item @ ..] = x.shape.as_slice()
+            && *count > 0
+            && (item == self.sample_shape || item == image || item == [dimension])
+        {
+            return Ok(Tensor::new([*count, image[0], image[1], image[2]], x.data));
+        }
+        let what = format!("the array has shape {:?}, samples of `{}` are {:?}", x.shape, self.name, self.sample_shape);
+        let hint = format!("give an array (N, ...) of items of that shape, or each of them flat: (N, {dimension})");
+        Err(Error::bad_file_hint(file, what, hint))
+    }
+
+    /// For reports.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        let (kind, samples) = match &self.form {
+            Form::Pca { data, .. } => ("pca", Some(data.count())),
+            Form::Wiener { data } => ("wiener", Some(data.count())),
+            Form::Moments { .. } => ("wiener", None),
+            Form::Ideal { data } => ("ideal", Some(data.count())),
+        };
+        let components = if let Form::Pca { components, .. } = &self.form { Some(components) } else { None };
+        serde_json::json!({
+            "name": self.name,
+            "closed_form": kind,
+            "samples": samples,
+            "sample_shape": self.sample_shape,
+            "components": components,
+            "total_variance": self.variance,
+        })
+    }
+
+    /// The denoiser, on a device where it needs one.
+    ///
+    /// # Errors
+    /// Those of [`Linear::projection`], [`Linear::wiener`] and [`Ideal::new`].
+    pub fn ready(self, engine: &Engine) -> Result<Box<dyn Denoiser + '_>> {
+        let image = self.image_shape();
+        let mean = self.mean;
+        Ok(match self.form {
+            Form::Pca { mut data, components } => {
+                data.centre();
+                Box::new(Linear::projection(engine, &data, &mean, components, image)?)
+            }
+            Form::Wiener { mut data } => {
+                data.centre();
+                Box::new(Linear::wiener(&data, &mean, image)?)
+            }
+            Form::Moments { covariance } => Box::new(Linear::of_moments(&mean, &covariance, image)?),
+            Form::Ideal { data } => Box::new(Ideal::new(engine, data, mean, image)?),
+        })
+    }
+}
+
+/// The number of components, which a sample has values for.
+fn components_of(data: &Dataset, asked: Option<usize>) -> Result<usize> {
+    let dimension = data.dimension();
+    match asked {
+        None => Ok(USUAL_COMPONENTS.min(dimension)),
+        Some(count) if count <= dimension => Ok(count),
+        Some(count) => {
+            let what = format!("`k={count}` asks for more components than the {dimension} values of a sample");
+            Err(Error::usage(what, format!("give `k` a number from 1 to {dimension}")))
+        }
+    }
+}
+
+/// A covariance from the values of a square matrix: symmetric, no negative eigenvalue beyond rounding.
+fn checked_covariance(values: &[f64], dimension: usize, file: &Path) -> Result<Mat<f64>> {
+    let matrix = Mat::from_fn(dimension, dimension, |i, j| values[i * dimension + j]);
+    let most = ROUNDING * matrix.norm_max();
+    let hint = "a covariance is symmetric, and no direction has a variance below zero";
+    if (&matrix - matrix.transpose()).norm_max() > most {
+        return Err(Error::bad_file_hint(file, "the covariance is not symmetric", hint));
+    }
+    let (variances, _) = crate::spectral::basis::eigen(matrix.as_ref())?;
+    match variances.last() {
+        Some(least) if *least < -most => {
+            Err(Error::bad_file_hint(file, format!("the covariance has the eigenvalue {least:.3e}"), hint))
+        }
+        _ => Ok(matrix),
+    }
+}
