@@ -82,7 +82,7 @@ fn kernels_of_both_families_are_right_before_they_are_timed() {
 #[test]
 fn a_convolution_is_measured_by_the_algorithm_that_networks_use() {
     let kernels = |flags: &[&str]| {
-        let arguments = [&["conv", "--sizes", "1x64x16x16", "-o", "json", "--family", "lanes"], flags].concat();
+        let arguments = [&["conv", "--sizes", "1x128x16x16", "-o", "json", "--family", "lanes"], flags].concat();
         let found: Value = serde_json::from_str(&printed(&arguments)).expect("JSON");
         let row =
             found["rows"].as_array().expect("rows").iter().find(|row| text(row, "suite") == "conv").expect("a row");
