@@ -79,6 +79,19 @@ pub enum Dtype {
     F16,
 }
 
+impl Dtype {
+    /// A usage error for another than the usual type where `model` is no network and has no weights.
+    pub fn expect_network(self, model: &str) -> Result<()> {
+        match self {
+            Self::F32 => Ok(()),
+            Self::F16 => {
+                let what = format!("`--dtype` has no meaning for `{model}`, which has no weights");
+                Err(Error::usage(what, "leave out `--dtype`"))
+            }
+        }
+    }
+}
+
 impl From<Dtype> for Precision {
     fn from(dtype: Dtype) -> Self {
         match dtype {

@@ -220,6 +220,7 @@ fn compute_closed_form(
         let what = format!("`--batch` has no meaning for `{}`, which calls no network", form.name);
         return Err(Error::usage(what, "leave out `--batch`"));
     }
+    args.dtype.expect_network(&form.name)?;
     let given = npy::read(&args.input)?;
     let shape = given.shape.clone();
     let x = form.as_images(given, &args.input)?;

@@ -63,6 +63,7 @@ fn what_a_closed_form_cannot_do_is_refused() {
     ask(&ideal, &["--sigma", "-1"]).expect_error(2, "`--sigma` of -1 is not a noise level");
     ask(&ideal, &["--timesteps", "5"]).expect_error(2, "knows noise levels and no timesteps");
     ask(&ideal, &["--sigma", "1", "-b", "2"]).expect_error(2, "`--batch` has no meaning");
+    ask(&ideal, &["--sigma", "1", "--dtype", "f16"]).expect_error(2, "`--dtype` has no meaning");
     ask(&ideal, &[]).expect_error(2, "--sigma");
     ask(&format!("pca:{data},k=4"), &["--sigma", "1"]).expect_error(2, "more components than the 3 values");
     ask("median:digits", &["--sigma", "1"])
@@ -72,6 +73,7 @@ fn what_a_closed_form_cannot_do_is_refused() {
     draw(&["--timesteps", "9,0"]).expect_error(2, "no timesteps");
     draw(&["--schedule", "paper"]).expect_error(2, "no timesteps");
     draw(&["--size", "32"]).expect_error(2, "images of 32x32, and those of `pca:digits` are 28x28");
+    draw(&["--dtype", "f16"]).expect_error(2, "`--dtype` has no meaning");
     draw(&["--trace-nonfinite"]).expect_error(2, "looks into a network");
     downhill(&["sample", &ideal]).expect_error(2, "samples of 3 values are no images");
     assert_eq!(folder.names(), ["k.npy", "q.npy"]);

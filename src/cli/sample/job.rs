@@ -147,6 +147,7 @@ impl Job {
             let what = format!("`--trace-nonfinite` looks into a network, and `{}` has none", form.name);
             return Err(Error::usage(what, "leave out `--trace-nonfinite`"));
         }
+        args.dtype.expect_network(&form.name)?;
         let settings = args.settings();
         let OnSigmas { sampler, kind, schedule, method } = settings.on_sigmas(form.sigma_range())?;
         let image = form.image_shape();
