@@ -48,7 +48,7 @@ impl Gpu {
     }
 
     /// Compiles several shaders at once, on all cores: the longest first, each core taking the next when it is done.
-    /// Where the driver would put the compilation off until a shader runs, it is made to do it now ([`super::warm`]).
+    /// Where the driver would put the compilation off until a shader runs, it is made to do it now (`gpu::warm`).
     ///
     /// # Errors
     /// As [`Self::compile`]; the first one counts.
