@@ -30,6 +30,7 @@ struct Params {
     pad_top: u32,
     pad_left: u32,
     tiles_x: u32,
+    images: u32,
     flags: u32,
     scale: f32,
     per_image_row: u32,

@@ -21,15 +21,12 @@ struct Params {
     pad_top: u32,
     pad_left: u32,
     tiles_x: u32,
+    images: u32,
     flags: u32,
     scale: f32,
     per_image_row: u32,
     activation: u32,  // for the twin; here it is a constant
     first_c4: u32,
-    up: u32,          // for the twin, as the next two
-    normalise: u32,
-    norm_activation: u32,
-    images: u32,
 }
 
 var<workgroup> a_tile: array<vec4<f32>, 256>;  // [pixel][channel texel]

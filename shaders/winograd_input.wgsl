@@ -11,6 +11,7 @@
 //#include source
 //#include flat
 //#include winograd
+//#include tiles
 //#write tiles
 
 struct Params {
@@ -22,7 +23,7 @@ struct Params {
     tiles_x: u32,
     image_tiles: u32,
     first_image: u32,
-    rows: u32,    // tiles of the images from there on
+    rows: u32,
     first_c4: u32,
 }
 
@@ -35,10 +36,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let in_h = call.params.in_h;
     let in_w = call.params.in_w;
     let c = index % c4;
-    let image = call.params.first_image + index / c4 / call.params.image_tiles;
-    let tile = index / c4 % call.params.image_tiles;
-    let top = i32(tile / call.params.tiles_x * OUT) - i32(call.params.pad_top);
-    let left = i32(tile % call.params.tiles_x * OUT) - i32(call.params.pad_left);
+    let place = place_of_tile(index / c4);
+    let image = place.image;
+    let top = i32(place.top) - i32(call.params.pad_top);
+    let left = i32(place.left) - i32(call.params.pad_left);
     let fold = load_fold(image, c, c4);
 
     //#repeat i SIDE

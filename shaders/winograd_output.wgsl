@@ -9,6 +9,7 @@
 //#include flat
 //#include epilogue
 //#include winograd
+//#include tiles
 //#write y
 
 struct Params {
@@ -18,7 +19,7 @@ struct Params {
     tiles_x: u32,
     image_tiles: u32,
     first_image: u32,
-    rows: u32,    // tiles of the images from there on
+    rows: u32,
     flags: u32,
     scale: f32,
     per_image_row: u32,
@@ -33,10 +34,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let out_h = call.params.out_h;
     let out_w = call.params.out_w;
     let c = index % c4;
-    let image = call.params.first_image + index / c4 / call.params.image_tiles;
-    let tile = index / c4 % call.params.image_tiles;
-    let top = tile / call.params.tiles_x * OUT;
-    let left = tile % call.params.tiles_x * OUT;
+    let place = place_of_tile(index / c4);
 
     //#repeat j SIDE
     let t$j = transform_output(array<vec4<f32>, SIDE>(
@@ -61,11 +59,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         //#end
     );
     for (var p = 0u; p < OUT * OUT; p++) {
-        let y = top + p / OUT;
-        let x = left + p % OUT;
+        let y = place.top + p / OUT;
+        let x = place.left + p % OUT;
         if y < out_h && x < out_w {
-            let at = ((image * out_h + y) * out_w + x) * c4 + c;
-            store_y(at, finish(outputs[p], image, c, at));
+            let at = ((place.image * out_h + y) * out_w + x) * c4 + c;
+            store_y(at, finish(outputs[p], place.image, c, at));
         }
     }
 }

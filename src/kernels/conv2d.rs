@@ -38,6 +38,7 @@ struct Params {
     pad_top: u32,
     pad_left: u32,
     tiles_x: u32,
+    images: u32,
     epilogue: EpilogueParams,
     source: SourceParams,
 }
@@ -47,7 +48,6 @@ struct Params {
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 struct TwinParams {
     shader: Params,
-    images: u32,
     kernel_w: u32,
     stride: u32,
     block: u32,
@@ -96,12 +96,12 @@ impl Conv2d {
             pad_top: self.pad.0 as u32,
             pad_left: self.pad.1 as u32,
             tiles_x: tiles_x as u32,
+            images: self.y.n as u32,
             epilogue: self.epilogue.params(),
             source: self.source.params(),
         };
         let params = TwinParams {
             shader: shader_params,
-            images: self.y.n as u32,
             kernel_w: self.kernel.1 as u32,
             stride: self.stride as u32,
             block: family.block(self.y.c4()) as u32,
@@ -186,7 +186,7 @@ pub(super) fn packed_index(
 }
 
 fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
-    let TwinParams { shader: p, images, kernel_w, stride, block } = params(words);
+    let TwinParams { shader: p, kernel_w, stride, block } = params(words);
     let [x, x2, factors, weights, bias, per_image, residual] = reads else { return };
     let [in_h, in_w, in_c4] = [p.in_h, p.in_w, p.in_c4].map(|extent| extent as usize);
     let [out_h, out_w, out_c4] = [p.out_h, p.out_w, p.out_c4].map(|extent| extent as usize);
@@ -194,7 +194,7 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     let (channels, block) = (out_c4 * TEXEL, block as usize);
     let mut acc = vec![0.0; channels];
     let source = HostSource { params: p.source, reads: [x, x2, factors], size: (in_h, in_w), channels: in_c4 * TEXEL };
-    for pixel in 0..images as usize * out_h * out_w {
+    for pixel in 0..p.images as usize * out_h * out_w {
         let (image, oy, ox) = (pixel / (out_h * out_w), pixel / out_w % out_h, pixel % out_w);
         acc.fill(0.0);
         for (ky, kx) in (0..kernel.0).flat_map(|ky| (0..kernel.1).map(move |kx| (ky, kx))) {

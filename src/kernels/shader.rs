@@ -244,6 +244,7 @@ fn shared(name: &str) -> &'static str {
         "activation" => include_str!("../../shaders/shared/activation.wgsl"),
         "flat" => include_str!("../../shaders/shared/flat.wgsl"),
         "window" => include_str!("../../shaders/shared/window.wgsl"),
+        "tiles" => include_str!("../../shaders/shared/tiles.wgsl"),
         "winograd" => include_str!("../../shaders/shared/winograd.wgsl"),
         "joined" => include_str!("../../shaders/shared/joined.wgsl"),
         "source" => include_str!("../../shaders/shared/source.wgsl"),

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::tiles::TilesParams;
 use super::{Tile, both_ways};
 use crate::kernels::source::{HostSource, SourceParams};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, Source, flat_grid, params, words};
@@ -34,10 +35,7 @@ struct Params {
     c4: u32,
     pad_top: u32,
     pad_left: u32,
-    tiles_x: u32,
-    image_tiles: u32,
-    first_image: u32,
-    rows: u32,
+    tiles: TilesParams,
     source: SourceParams,
 }
 
@@ -53,36 +51,35 @@ static KERNEL: Kernel =
     Kernel { name: "winograd_input", template: include_str!("../../../shaders/winograd_input.wgsl"), twin };
 
 impl WinogradInput {
+    fn tiles(&self) -> TilesParams {
+        TilesParams::new(self.tile, self.y, &self.images)
+    }
+
     /// Texels written.
     #[must_use]
     pub fn texels(&self) -> usize {
-        self.tile.positions() * self.images.len() * self.tile.image_tiles(self.y) * self.x.c4()
+        self.tiles().texels(self.tile, self.x.c4())
     }
 
     /// The dispatch of this stage.
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Dispatch {
-        let (tall, wide) = self.tile.grid(self.y);
-        let rows = self.images.len() * tall * wide;
         let shader_params = Params {
             in_h: self.x.h as u32,
             in_w: self.x.w as u32,
             c4: self.x.c4() as u32,
             pad_top: self.pad.0 as u32,
             pad_left: self.pad.1 as u32,
-            tiles_x: wide as u32,
-            image_tiles: (tall * wide) as u32,
-            first_image: self.images.start as u32,
-            rows: rows as u32,
+            tiles: self.tiles(),
             source: self.source.params(),
         };
         let params = TwinParams { shader: shader_params, outputs: self.tile.outputs() as u32 };
         let constants = [self.tile.constants(), self.source.constants().to_vec()];
         let shader = family.shader(&KERNEL, constants.concat());
-        Dispatch { shader, params: words(&params), grid: flat_grid(rows * self.x.c4()) }
+        Dispatch { shader, params: words(&params), grid: flat_grid(shader_params.tiles.rows as usize * self.x.c4()) }
     }
 
-    /// Every shader variant that [`Self::dispatch`] can choose for validation.
+    /// Every shader variant that [`Self::dispatch`] can choose, for validation.
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
         let x = Shape::new(1, 4, 4, 4);
@@ -94,18 +91,16 @@ impl WinogradInput {
 fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     let TwinParams { shader: p, outputs } = params(words);
     let [x, x2, factors] = reads else { return };
-    let tile = if outputs == 2 { Tile::Two } else { Tile::Four };
-    let [in_h, in_w, tiles_x, tiles, rows] =
-        [p.in_h, p.in_w, p.tiles_x, p.image_tiles, p.rows].map(|extent| extent as usize);
+    let tile = Tile::of_outputs(outputs);
+    let [in_h, in_w, rows] = [p.in_h, p.in_w, p.tiles.rows].map(|extent| extent as usize);
     let (channels, side) = (p.c4 as usize * TEXEL, tile.side());
     let source = HostSource { params: p.source, reads: [x, x2, factors], size: (in_h, in_w), channels };
     for row in 0..rows {
-        let (image, of_image) = (p.first_image as usize + row / tiles, row % tiles);
-        let corner = (of_image / tiles_x * tile.outputs(), of_image % tiles_x * tile.outputs());
+        let (image, top, left) = p.tiles.place(tile, row);
         for channel in 0..channels {
             let value = |at: usize| {
-                let y = (corner.0 + at / side).wrapping_sub(p.pad_top as usize);
-                let x_at = (corner.1 + at % side).wrapping_sub(p.pad_left as usize);
+                let y = (top + at / side).wrapping_sub(p.pad_top as usize);
+                let x_at = (left + at % side).wrapping_sub(p.pad_left as usize);
                 source.value(image, y, x_at, channel)
             };
             let d: Vec<f32> = (0..side * side).map(value).collect();

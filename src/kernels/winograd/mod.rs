@@ -11,6 +11,7 @@
 mod input;
 mod output;
 mod rows;
+mod tiles;
 
 pub use input::WinogradInput;
 pub use output::WinogradOutput;
@@ -32,6 +33,11 @@ pub enum Tile {
 }
 
 impl Tile {
+    /// The tile with so many outputs along a side, as [`Self::outputs`] has it.
+    const fn of_outputs(outputs: u32) -> Self {
+        if outputs == 2 { Self::Two } else { Self::Four }
+    }
+
     /// Outputs along a side of a tile.
     #[must_use]
     pub const fn outputs(self) -> usize {

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::tiles::TilesParams;
 use super::{Tile, both_ways};
 use crate::kernels::epilogue::{EpilogueParams, EpilogueSpec};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
@@ -28,10 +29,7 @@ struct Params {
     out_h: u32,
     out_w: u32,
     c4: u32,
-    tiles_x: u32,
-    image_tiles: u32,
-    first_image: u32,
-    rows: u32,
+    tiles: TilesParams,
     epilogue: EpilogueParams,
 }
 
@@ -47,31 +45,30 @@ static KERNEL: Kernel =
     Kernel { name: "winograd_output", template: include_str!("../../../shaders/winograd_output.wgsl"), twin };
 
 impl WinogradOutput {
+    fn tiles(&self) -> TilesParams {
+        TilesParams::new(self.tile, self.y, &self.images)
+    }
+
     /// Texels of the products read.
     #[must_use]
     pub fn texels(&self) -> usize {
-        self.tile.positions() * self.images.len() * self.tile.image_tiles(self.y) * self.y.c4()
+        self.tiles().texels(self.tile, self.y.c4())
     }
 
     /// The dispatch of this stage.
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Dispatch {
-        let (tall, wide) = self.tile.grid(self.y);
-        let rows = self.images.len() * tall * wide;
         let shader_params = Params {
             out_h: self.y.h as u32,
             out_w: self.y.w as u32,
             c4: self.y.c4() as u32,
-            tiles_x: wide as u32,
-            image_tiles: (tall * wide) as u32,
-            first_image: self.images.start as u32,
-            rows: rows as u32,
+            tiles: self.tiles(),
             epilogue: self.epilogue.params(),
         };
         let params = TwinParams { shader: shader_params, outputs: self.tile.outputs() as u32 };
         let constants = [self.tile.constants(), self.epilogue.constants().to_vec()].concat();
         let shader = family.shader(&KERNEL, constants);
-        Dispatch { shader, params: words(&params), grid: flat_grid(rows * self.y.c4()) }
+        Dispatch { shader, params: words(&params), grid: flat_grid(shader_params.tiles.rows as usize * self.y.c4()) }
     }
 
     /// Every shader variant that [`Self::dispatch`] can choose, for validation.
@@ -87,18 +84,16 @@ impl WinogradOutput {
 fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     let TwinParams { shader: p, outputs } = params(words);
     let [m, bias, per_image, residual] = reads else { return };
-    let tile = if outputs == 2 { Tile::Two } else { Tile::Four };
-    let [out_h, out_w, tiles_x, tiles, rows] =
-        [p.out_h, p.out_w, p.tiles_x, p.image_tiles, p.rows].map(|extent| extent as usize);
+    let tile = Tile::of_outputs(outputs);
+    let [out_h, out_w, rows] = [p.out_h, p.out_w, p.tiles.rows].map(|extent| extent as usize);
     let (channels, positions) = (p.c4 as usize * TEXEL, tile.positions());
     for row in 0..rows {
-        let (image, of_image) = (p.first_image as usize + row / tiles, row % tiles);
-        let corner = (of_image / tiles_x * tile.outputs(), of_image % tiles_x * tile.outputs());
+        let (image, top, left) = p.tiles.place(tile, row);
         for channel in 0..channels {
             let products: Vec<f32> = (0..positions).map(|at| m[(at * rows + row) * channels + channel]).collect();
             let values = both_ways(&products, tile.side(), |line| tile.transform_output(line));
             for (at, value) in values.into_iter().enumerate() {
-                let (y, x) = (corner.0 + at / tile.outputs(), corner.1 + at % tile.outputs());
+                let (y, x) = (top + at / tile.outputs(), left + at % tile.outputs());
                 if y < out_h && x < out_w {
                     let index = ((image * out_h + y) * out_w + x) * channels + channel;
                     write[index] = p.epilogue.finish([bias, per_image, residual], value, image, channel, index);

@@ -137,7 +137,7 @@ pub fn pack_rows(weight: &[f32], out: usize, input: usize, tile: Tile, family: F
 fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     let TwinParams { shader: p, images, outputs, block } = params(words);
     let [x, x2, factors, weights, bias, per_image, residual] = reads else { return };
-    let tile = if outputs == 2 { Tile::Two } else { Tile::Four };
+    let tile = Tile::of_outputs(outputs);
     let [in_h, in_w, in_c4] = [p.in_h, p.in_w, p.in_c4].map(|extent| extent as usize);
     let [out_h, out_w, out_c4] = [p.out_h, p.out_w, p.out_c4].map(|extent| extent as usize);
     let (side, outputs, channels) = (tile.side(), tile.outputs(), out_c4 * TEXEL);

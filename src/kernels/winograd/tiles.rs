@@ -1,0 +1,44 @@
+//! The rows of the matrices of Winograd's convolution: tiles of some images; the twin of `shaders/shared/tiles.wgsl`.
+
+use std::ops::Range;
+
+use super::Tile;
+use crate::tensor::Shape;
+
+/// How rows count tiles, as the shaders read it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct TilesParams {
+    tiles_x: u32,
+    image_tiles: u32,
+    first_image: u32,
+    /// Tiles of all the images.
+    pub rows: u32,
+}
+
+impl TilesParams {
+    /// The tiles that cover `images` of the map y.
+    pub fn new(tile: Tile, y: Shape, images: &Range<usize>) -> Self {
+        let (tall, wide) = tile.grid(y);
+        Self {
+            tiles_x: wide as u32,
+            image_tiles: (tall * wide) as u32,
+            first_image: images.start as u32,
+            rows: (images.len() * tall * wide) as u32,
+        }
+    }
+
+    /// Texels of the matrices of all positions with `c4` texels a row.
+    pub fn texels(self, tile: Tile, c4: usize) -> usize {
+        tile.positions() * self.rows as usize * c4
+    }
+
+    /// The image of a row, and row and column of its tile's first output; the twin of `place_of_tile`.
+    pub fn place(self, tile: Tile, row: usize) -> (usize, usize, usize) {
+        let [tiles_x, image_tiles, first] =
+            [self.tiles_x, self.image_tiles, self.first_image].map(|extent| extent as usize);
+        let of_image = row % image_tiles;
+        let (top, left) = (of_image / tiles_x * tile.outputs(), of_image % tiles_x * tile.outputs());
+        (first + row / image_tiles, top, left)
+    }
+}
