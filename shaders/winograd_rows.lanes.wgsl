@@ -28,9 +28,11 @@ struct Params {
     out_h: u32,
     out_w: u32,
     out_c4: u32,
+    kernel_h: u32,    // for the twin; here it is 3
     pad_top: u32,
     pad_left: u32,
     tiles_x: u32,
+    images: u32,
     flags: u32,
     scale: f32,
     per_image_row: u32,

@@ -24,23 +24,23 @@ pub struct Conv2d {
     pub epilogue: EpilogueSpec,
 }
 
-/// The parameters of `conv2d.lanes.wgsl` and `conv2d.tile.wgsl`.
+/// The parameters of `conv2d.lanes.wgsl`, `conv2d.tile.wgsl` and `winograd_rows.lanes.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    in_h: u32,
-    in_w: u32,
-    in_c4: u32,
-    out_h: u32,
-    out_w: u32,
-    out_c4: u32,
-    kernel_h: u32,
-    pad_top: u32,
-    pad_left: u32,
-    tiles_x: u32,
-    images: u32,
-    epilogue: EpilogueParams,
-    source: SourceParams,
+pub(super) struct Params {
+    pub in_h: u32,
+    pub in_w: u32,
+    pub in_c4: u32,
+    pub out_h: u32,
+    pub out_w: u32,
+    pub out_c4: u32,
+    pub kernel_h: u32,
+    pub pad_top: u32,
+    pub pad_left: u32,
+    pub tiles_x: u32,
+    pub images: u32,
+    pub epilogue: EpilogueParams,
+    pub source: SourceParams,
 }
 
 /// The twin's parameters: those of the shader and the variant's constants, which the shader has from its text.
@@ -85,7 +85,19 @@ impl Conv2d {
                 (family.shader(&TILE, constants), grid, 1)
             }
         };
-        let shader_params = Params {
+        let shader_params = self.params(tiles_x);
+        let params = TwinParams {
+            shader: shader_params,
+            kernel_w: self.kernel.1 as u32,
+            stride: self.stride as u32,
+            block: family.block(self.y.c4()) as u32,
+        };
+        Dispatch { shader, params: words(&params), grid: grid.map(|extent| extent as u32) }
+    }
+
+    /// The parameters of the shaders, with so many tiles in a row of the map.
+    pub(super) fn params(&self, tiles_x: usize) -> Params {
+        Params {
             in_h: self.x.h as u32,
             in_w: self.x.w as u32,
             in_c4: self.x.c4() as u32,
@@ -99,14 +111,7 @@ impl Conv2d {
             images: self.y.n as u32,
             epilogue: self.epilogue.params(),
             source: self.source.params(),
-        };
-        let params = TwinParams {
-            shader: shader_params,
-            kernel_w: self.kernel.1 as u32,
-            stride: self.stride as u32,
-            block: family.block(self.y.c4()) as u32,
-        };
-        Dispatch { shader, params: words(&params), grid: grid.map(|extent| extent as u32) }
+        }
     }
 
     /// Multiplications and additions.

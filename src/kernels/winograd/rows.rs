@@ -1,9 +1,9 @@
 //! Winograd's algorithm along the rows alone, F(m, 3), in one dispatch for software adapters.
 
 use super::Tile;
-use crate::kernels::conv2d;
-use crate::kernels::epilogue::{EpilogueParams, EpilogueSpec};
-use crate::kernels::source::{HostSource, SourceParams};
+use crate::kernels::conv2d::{self, Conv2d};
+use crate::kernels::epilogue::EpilogueSpec;
+use crate::kernels::source::HostSource;
 use crate::kernels::{Dispatch, Family, Kernel, Shader, Source, params, words};
 use crate::tensor::{Shape, TEXEL};
 
@@ -24,29 +24,11 @@ pub struct WinogradRows {
     pub epilogue: EpilogueSpec,
 }
 
-/// The parameters of `winograd_rows.lanes.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    in_h: u32,
-    in_w: u32,
-    in_c4: u32,
-    out_h: u32,
-    out_w: u32,
-    out_c4: u32,
-    pad_top: u32,
-    pad_left: u32,
-    tiles_x: u32,
-    epilogue: EpilogueParams,
-    source: SourceParams,
-}
-
 /// The twin's parameters: those of the shader and the variant's constants, which the shader has from its text.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 struct TwinParams {
-    shader: Params,
-    images: u32,
+    shader: conv2d::Params,
     outputs: u32,
     block: u32,
 }
@@ -70,25 +52,10 @@ impl WinogradRows {
         let shape = [("LANES", width), ("TH", th as u32), ("TW", tw as u32)];
         let constants =
             [&self.tile.constants(), self.source.constants().as_slice(), &self.epilogue.constants(), &shape].concat();
-        let shader_params = Params {
-            in_h: self.x.h as u32,
-            in_w: self.x.w as u32,
-            in_c4: self.x.c4() as u32,
-            out_h: self.y.h as u32,
-            out_w: self.y.w as u32,
-            out_c4: self.y.c4() as u32,
-            pad_top: self.pad.0 as u32,
-            pad_left: self.pad.1 as u32,
-            tiles_x: tiles.1 as u32,
-            epilogue: self.epilogue.params(),
-            source: self.source.params(),
-        };
-        let params = TwinParams {
-            shader: shader_params,
-            images: self.y.n as u32,
-            outputs: self.tile.outputs() as u32,
-            block: width,
-        };
+        let Self { x, source, y, pad, epilogue, .. } = *self;
+        let definition = Conv2d { x, source, y, kernel: (3, 3), stride: 1, pad, epilogue };
+        let params =
+            TwinParams { shader: definition.params(tiles.1), outputs: self.tile.outputs() as u32, block: width };
         let grid = [self.y.c4().div_ceil(width as usize), tiles.0 * tiles.1, self.y.n];
         let shader = family.shader(&KERNEL, constants);
         Some(Dispatch { shader, params: words(&params), grid: grid.map(|extent| extent as u32) })
@@ -135,7 +102,7 @@ pub fn pack_rows(weight: &[f32], out: usize, input: usize, tile: Tile, family: F
 }
 
 fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
-    let TwinParams { shader: p, images, outputs, block } = params(words);
+    let TwinParams { shader: p, outputs, block } = params(words);
     let [x, x2, factors, weights, bias, per_image, residual] = reads else { return };
     let tile = Tile::of_outputs(outputs);
     let [in_h, in_w, in_c4] = [p.in_h, p.in_w, p.in_c4].map(|extent| extent as usize);
@@ -143,7 +110,7 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     let (side, outputs, channels) = (tile.side(), tile.outputs(), out_c4 * TEXEL);
     let groups = out_w.div_ceil(outputs);
     let source = HostSource { params: p.source, reads: [x, x2, factors], size: (in_h, in_w), channels: in_c4 * TEXEL };
-    for group in 0..images as usize * out_h * groups {
+    for group in 0..p.images as usize * out_h * groups {
         let (image, oy, ox) = (group / (out_h * groups), group / groups % out_h, group % groups * outputs);
         // For each output channel the products of every position.
         let mut sums = vec![0.0f32; channels * side];
