@@ -6,11 +6,13 @@
 mod digits;
 mod folder;
 mod idx;
+mod noised;
 mod spiked;
 
 use std::path::{Path, PathBuf};
 
 pub use digits::{digit_labels, digits};
+pub use noised::{Coupling, Noised};
 pub use spiked::Spiked;
 
 use crate::error::{Error, Result};
