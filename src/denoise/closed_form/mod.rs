@@ -81,7 +81,9 @@ impl ClosedForm {
                 let components = components_of(&data, options.components)?;
                 Form::Pca { data, components, noise: options.noise }
             }
-            Some(Spec::Gaussian { filter, moments: Moments::Of(data) }) => Form::Gaussian { filter, data: read(&data)? },
+            Some(Spec::Gaussian { filter, moments: Moments::Of(data) }) => {
+                Form::Gaussian { filter, data: read(&data)? }
+            }
             Some(Spec::Ideal { data }) => Form::Ideal { data: read(&data)? },
             Some(Spec::Gaussian { filter, moments: Moments::Files { mean, covariance } }) => {
                 return Self::of_moments(text, filter, &mean, &covariance).map(Some);

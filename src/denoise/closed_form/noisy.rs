@@ -72,11 +72,8 @@ impl<'e> NoisyProjection<'e> {
     }
 
     fn projection(&self, samples: Tensor) -> Result<Linear> {
-        let noisy = Dataset {
-            name: self.centred.name.clone(),
-            sample_shape: self.centred.sample_shape.clone(),
-            samples,
-        };
+        let noisy =
+            Dataset { name: self.centred.name.clone(), sample_shape: self.centred.sample_shape.clone(), samples };
         Linear::near_projection(self.engine, &noisy, &self.mean, self.count, self.image)
     }
 }
