@@ -24,7 +24,7 @@ fn walked(denoiser: &mut dyn Denoiser, sigmas: &[f64], x: Tensor) -> Tensor {
     sample(denoiser, &schedule, &DDIM, x, &mut |_| unreachable!("DDIM adds none"), &mut |_| Ok(())).unwrap()
 }
 
-/// Sigma (Sigma + s_T^2 I)^-1, whatever the levels between.
+/// `Sigma (Sigma + s_T^2 I)^-1`, whatever the levels between.
 #[test]
 fn the_sequential_chain_telescopes() {
     let variances = [9.0, 2.0, 0.5, 0.03, 0.0];

@@ -4,7 +4,7 @@
 //! mean + (Sigma + r^2 I)(Sigma + s^2 I)^-1 (x - mean). As eps, of which DDIM's step x + (r - s) eps makes this estimate, it
 //! is the Wiener filter's times (s + r) / s: half of it again and more as steps get shorter, where DDIM of the
 //! Wiener filter keeps the spread and the chain of estimates loses it. The chain telescopes to
-//! Sigma (Sigma + s_T^2 I)^-1, however many levels there are.
+//! `Sigma (Sigma + s_T^2 I)^-1`, however many levels there are.
 
 use super::linear::Linear;
 use crate::denoise::Denoiser;
@@ -43,7 +43,9 @@ impl Denoiser for Sequential {
         let length = eps.data.len() / sigma.len().max(1);
         for (image, sigma) in eps.data.chunks_exact_mut(length.max(1)).zip(sigma) {
             let factor = 1.0 + self.below(*sigma) / sigma;
-            image.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
+            for value in image {
+                *value = (f64::from(*value) * factor) as f32;
+            }
         }
         Ok(eps)
     }
