@@ -6,6 +6,7 @@ pub mod console;
 mod file;
 pub mod images;
 pub mod npy;
+pub mod npz;
 pub mod output;
 pub mod png_file;
 pub mod progress;
