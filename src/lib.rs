@@ -3,7 +3,7 @@
 //!
 //! The rooms, from the ground up; each uses only rooms below it (see `docs/ARCHITECTURE.md`):
 //! [`error`], [`tensor`], [`noise`] - then [`gpu`], [`checkpoint`], [`report`] - [`kernels`], [`data`] - [`graph`], [`spectral`] -
-//! [`nets`] - [`denoise`], [`quality`] - [`sample`] - [`mod@bench`] - [`cli`].
+//! [`nets`] - [`denoise`], [`quality`] - [`sample`] - [`study`], [`mod@bench`] - [`cli`].
 
 pub mod bench;
 pub mod checkpoint;
@@ -21,6 +21,7 @@ pub mod quality;
 pub mod report;
 pub mod sample;
 pub mod spectral;
+pub mod study;
 pub mod tensor;
 
 pub use error::{Error, Result};
