@@ -1,7 +1,7 @@
 //! The small classifier of digits (`weights/digits-classifier`, `tools/train_classifier.py`) as a graph: what its features
 //! say of a set of images is how sets are compared.
 //!
-//! Pixels in -1..1; four 3 x 3 convolutions with SiLU, means of 2 x 2 after the first two; the last convolution reads the
+//! Pixels in -1..1; four 3 x 3 convolutions with `SiLU`, means of 2 x 2 after the first two; the last convolution reads the
 //! whole 3 x 3 map that is left, and answers the features; one linear layer makes logits of them. There is no
 //! normalisation, so that an image's features never depend on its batch.
 

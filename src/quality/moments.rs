@@ -97,7 +97,9 @@ mod tests {
         let rows: Vec<f32> = (0..60u8).map(|i| 1000.0 + (f32::from(i) * 0.7).sin()).collect();
         let whole = of_rows(&rows, 3).unwrap();
         let mut parts = Moments::new(3);
-        [0..3, 3..33, 33..60].into_iter().for_each(|range| parts.add(&rows[range]));
+        for range in [0..3, 3..33, 33..60] {
+            parts.add(&rows[range]);
+        }
         let parts = parts.statistics().unwrap();
         let mean = |column: usize| (0..20).map(|row| f64::from(rows[row * 3 + column])).sum::<f64>() / 20.0;
         for i in 0..3 {
