@@ -1,4 +1,4 @@
-//! The classifier of digits on the device against torch float64, and distances between sets against scipy and NumPy
+//! The classifier of digits on the device against torch float64, and distances between sets against scipy and `NumPy`
 //! (`tests/golden/quality`).
 
 mod common;
