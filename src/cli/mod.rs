@@ -11,6 +11,7 @@ mod denoise;
 mod device;
 mod devices;
 mod info;
+mod inspect;
 mod linear;
 mod model;
 mod sample;
@@ -60,6 +61,7 @@ enum Command {
     Sample(Box<sample::Args>),
     Denoise(denoise::Args),
     Linear(linear::Args),
+    Inspect(inspect::Args),
     Devices(devices::Args),
     Info(info::Args),
     Selftest(selftest::Args),
@@ -94,6 +96,7 @@ fn run(command: Command, global: &Global, console: Console) -> Result<()> {
         Command::Sample(_) => ("sample", &["adapter", "json", "checked", "exact", "family"]),
         Command::Denoise(_) => ("denoise", &["adapter", "json", "checked", "exact", "family"]),
         Command::Linear(_) => ("linear", &["adapter", "json", "checked", "family"]),
+        Command::Inspect(_) => ("inspect", &["adapter", "json", "checked", "exact", "family"]),
         Command::Selftest(_) => ("selftest", &["adapter", "json", "checked", "family"]),
         Command::Bench(_) => ("bench", &["adapter", "json", "checked", "exact", "family"]),
         Command::Tune(_) => ("tune", &["adapter", "json", "family"]),
@@ -109,6 +112,7 @@ fn run(command: Command, global: &Global, console: Console) -> Result<()> {
         Command::Sample(args) => sample::run(*args, global, console),
         Command::Denoise(args) => denoise::run(args, global, console),
         Command::Linear(args) => linear::run(&args, global, console),
+        Command::Inspect(args) => inspect::run(&args, global, console),
         Command::Devices(args) => devices::run(&args, global),
         Command::Info(args) => info::run(&args, global, console),
         Command::Selftest(args) => selftest::run(&args, global, console),
