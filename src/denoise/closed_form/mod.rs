@@ -10,6 +10,7 @@
 
 pub mod ideal;
 pub mod linear;
+pub mod neighbours;
 mod spec;
 
 use std::path::Path;
