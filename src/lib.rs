@@ -3,7 +3,7 @@
 //!
 //! The rooms, from the ground up; each uses only rooms below it (see `docs/ARCHITECTURE.md`):
 //! [`error`], [`tensor`], [`noise`] - then [`gpu`], [`checkpoint`], [`report`] - [`kernels`], [`data`] - [`graph`], [`spectral`] -
-//! [`nets`] - [`denoise`] - [`sample`] - [`mod@bench`] - [`cli`].
+//! [`nets`] - [`denoise`] - [`sample`] - [`study`], [`mod@bench`] - [`cli`].
 
 pub mod bench;
 pub mod checkpoint;
@@ -20,6 +20,7 @@ pub mod paths;
 pub mod report;
 pub mod sample;
 pub mod spectral;
+pub mod study;
 pub mod tensor;
 
 pub use error::{Error, Result};

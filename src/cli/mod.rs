@@ -15,6 +15,7 @@ mod linear;
 mod model;
 mod sample;
 mod selftest;
+mod study;
 mod table;
 mod timing;
 mod tune;

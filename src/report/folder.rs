@@ -1,0 +1,163 @@
+//! The folder of a study: arrays, tables, pictures and the report of the run.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::plot::{self, Picture};
+use super::{Report, check_writable, npy, write_atomically};
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// What the report of a run is called.
+const REPORT: &str = "report.json";
+
+/// Files of a study in one folder. They are named before the work, so that it is known that they can be written; others
+/// in the folder are left alone.
+#[derive(Debug)]
+pub struct Folder {
+    root: PathBuf,
+    written: Vec<String>,
+}
+
+impl Folder {
+    /// The folder `root` for `files` and `report.json`; nothing is made yet. A name without a suffix is a picture, of which
+    /// there will be an `.svg` and a `.png`.
+    ///
+    /// # Errors
+    /// Those of [`check_writable`] for the first file that cannot be written.
+    pub fn new(root: &Path, files: &[&str]) -> Result<Self> {
+        for name in files.iter().chain([&REPORT]) {
+            if name.contains('.') {
+                check_writable(root.join(name))?;
+            } else {
+                check_writable(root.join(format!("{name}.svg")))?;
+                check_writable(root.join(format!("{name}.png")))?;
+            }
+        }
+        Ok(Self { root: root.to_path_buf(), written: Vec::new() })
+    }
+
+    /// Writes an array as `name`, which ends in `.npy`.
+    ///
+    /// # Errors
+    /// Those of [`write_atomically`], as for all below.
+    pub fn array(&mut self, name: &str, array: &Tensor) -> Result<()> {
+        npy::write(self.root.join(name), array)?;
+        self.wrote(name);
+        Ok(())
+    }
+
+    /// Writes numbers as `name`, an array of this shape, rounded to float32.
+    ///
+    /// # Errors
+    /// Those of [`write_atomically`].
+    ///
+    /// # Panics
+    /// When the shape does not hold the values: a bug of the caller.
+    pub fn numbers(&mut self, name: &str, shape: &[usize], values: &[f64]) -> Result<()> {
+        self.array(name, &Tensor::new(shape, values.iter().map(|value| *value as f32).collect()))
+    }
+
+    /// Writes a table as `name`, which ends in `.csv`.
+    ///
+    /// # Errors
+    /// Those of [`write_atomically`].
+    pub fn table(&mut self, name: &str, table: &Table) -> Result<()> {
+        write_atomically(self.root.join(name), |writer| writer.write_all(table.csv().as_bytes()))?;
+        self.wrote(name);
+        Ok(())
+    }
+
+    /// Draws a picture as `STEM.svg` and `STEM.png`.
+    ///
+    /// # Errors
+    /// Those of [`write_atomically`].
+    pub fn picture(&mut self, stem: &str, picture: &Picture) -> Result<()> {
+        plot::write(&self.root, stem, picture)?;
+        self.wrote(&format!("{stem}.svg"));
+        self.wrote(&format!("{stem}.png"));
+        Ok(())
+    }
+
+    /// Writes `report.json`, with the names of what was written before it.
+    ///
+    /// # Errors
+    /// Those of [`write_atomically`].
+    pub fn report(&self, report: &mut Report) -> Result<()> {
+        report.set("outputs", self.written.clone());
+        report.write(self.root.join(REPORT))
+    }
+
+    fn wrote(&mut self, name: &str) {
+        self.written.push(self.root.join(name).display().to_string());
+    }
+}
+
+/// Numbers in columns with names, for a `.csv`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table {
+    columns: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// No rows yet.
+    #[must_use]
+    pub fn new(columns: &[&str]) -> Self {
+        Self { columns: columns.iter().map(ToString::to_string).collect(), rows: Vec::new() }
+    }
+
+    /// Adds a row of texts or numbers.
+    pub fn row(&mut self, cells: &[&dyn std::fmt::Display]) {
+        debug_assert_eq!(cells.len(), self.columns.len(), "{:?}", self.columns);
+        self.rows.push(cells.iter().map(ToString::to_string).collect());
+    }
+
+    /// As text: commas, a header, cells in quotes where they hold a comma or quotes (RFC 4180, lines ended by `\n`).
+    #[must_use]
+    pub fn csv(&self) -> String {
+        let cell = |text: &String| {
+            if text.contains([',', '"', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.clone() }
+        };
+        let line = |cells: &Vec<String>| cells.iter().map(cell).collect::<Vec<_>>().join(",") + "\n";
+        std::iter::once(&self.columns).chain(&self.rows).map(line).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::plot::{Axis, Figure, Series};
+
+    #[test]
+    fn files_are_written_under_their_names_and_reported() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().join("study");
+        let mut folder = Folder::new(&root, &["x.npy", "x.csv", "plot"]).unwrap();
+        assert!(!root.exists(), "nothing is made before the work is done");
+        folder.numbers("x.npy", &[2], &[1.0, 2.0]).unwrap();
+        let mut table = Table::new(&["name", "value"]);
+        table.row(&[&"a, b", &1.5]);
+        folder.table("x.csv", &table).unwrap();
+        let figure =
+            Figure::new("", Axis::linear(""), Axis::linear("")).with(Series::line("", vec![(0.0, 1.0), (1.0, 2.0)]));
+        folder.picture("plot", &figure.into()).unwrap();
+        let mut report = Report::new("study");
+        folder.report(&mut report).unwrap();
+        let mut names: Vec<_> =
+            std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        assert_eq!(names, ["plot.png", "plot.svg", "report.json", "x.csv", "x.npy"]);
+        assert_eq!(std::fs::read_to_string(root.join("x.csv")).unwrap(), "name,value\n\"a, b\",1.5\n");
+        assert_eq!(report.get("outputs").unwrap().as_array().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_refused_before_the_work() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir(place.path().join("plot.svg")).unwrap();
+        assert_eq!(Folder::new(place.path(), &["plot"]).unwrap_err().exit_code(), 2);
+        std::fs::write(place.path().join("file"), "").unwrap();
+        assert!(Folder::new(&place.path().join("file"), &[]).is_err());
+    }
+}
