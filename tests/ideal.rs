@@ -117,7 +117,6 @@ fn the_nearest_samples_are_found_exactly() {
     }
 }
 
-
 /// At little noise the prediction is the nearest sample.
 #[test]
 fn the_ideal_denoiser_becomes_the_projection() {

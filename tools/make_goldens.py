@@ -14,13 +14,14 @@ from pathlib import Path
 import torch
 from diffusers.utils import logging
 
-from goldens import spectra, tables, trajectories, unets
+from goldens import quality, spectra, tables, trajectories, unets
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
 PARTS = {
     "unet": lambda: unets.write_all(GOLDEN / "unet"),
     "trajectory": lambda: trajectories.write_all(GOLDEN),
     "tables": lambda: tables.write_all(GOLDEN),
+    "quality": lambda: quality.write(GOLDEN),
     "spectra": lambda: spectra.write_all(GOLDEN / "spectra"),
 }
 

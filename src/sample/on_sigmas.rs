@@ -44,7 +44,8 @@ impl Settings {
             let asked = self.schedule.unwrap_or(usual);
             kind = Some(asked);
             listed.sigmas = Some(self.sigma_list(asked, sampler, range)?);
-            listed = Self { schedule: None, steps: None, sigma_max: None, sigma_min: None, error_model: None, ..listed };
+            listed =
+                Self { schedule: None, steps: None, sigma_max: None, sigma_min: None, error_model: None, ..listed };
         }
         let (schedule, method) = listed.resolve(&SchedulerConfig::default(), &NoiseTable::default())?;
         Ok(OnSigmas { sampler, kind, schedule: schedule.starting(StartNoise::Sigma), method })

@@ -211,7 +211,8 @@ impl Found {
         let ratios = self.ratios();
         let start = StepBound { beta: 0.0, sigma_ratio: 1.0, least: 1.0, most: 1.0, is_admissible: true };
         let bounds: Vec<StepBound> = std::iter::once(start).chain(self.steps.iter().copied()).collect();
-        let curve = |value: &dyn Fn(usize) -> f64| (0..bounds.len()).map(|at| (at as f64, value(at))).collect::<Vec<_>>();
+        let curve =
+            |value: &dyn Fn(usize) -> f64| (0..bounds.len()).map(|at| (at as f64, value(at))).collect::<Vec<_>>();
         let middle = |at: usize| (bounds[at].least * bounds[at].most).sqrt();
         let band: Vec<(f64, f64)> = bounds.iter().map(|step| (step.least, step.most)).collect();
         let relative = band.iter().zip(&ratios).map(|((least, most), ratio)| (least / ratio, most / ratio)).collect();
