@@ -150,7 +150,7 @@ impl ErrorModel {
     #[must_use]
     pub fn fewest_steps(&self, high: f64, low: f64) -> Option<usize> {
         let reaches = |steps: &usize| self.deepest_constant_ratio(*steps) <= low / high * (1.0 + SLACK);
-        let above = (0..).map(|power| 1usize << power).take_while(|steps| *steps <= MOST_STEPS).find(reaches)?;
+        let above = (0..MOST_STEPS.ilog2()).map(|power| 1usize << power).find(reaches)?;
         let (mut short, mut enough) = (above / 2, above);
         while enough - short > 1 {
             let middle = usize::midpoint(short, enough);

@@ -109,13 +109,12 @@ impl Args {
             error_model: admissible.then_some(*model),
             ..Settings::default()
         };
-        let schedule = match self.model.as_deref().map_or(Ok(None), ClosedForm::open)? {
-            Some(form) => settings.on_sigmas(form.sigma_range())?.schedule,
-            None => {
-                let (opened, _) = Opened::open(self.model.as_deref())?;
-                let settings = Settings { sampler: Some(Sampler::Ge), ..settings };
-                settings.resolve(&opened.scheduler, &opened.table)?.0
-            }
+        let schedule = if let Some(form) = self.model.as_deref().map_or(Ok(None), ClosedForm::open)? {
+            settings.on_sigmas(form.sigma_range())?.schedule
+        } else {
+            let (opened, _) = Opened::open(self.model.as_deref())?;
+            let settings = Settings { sampler: Some(Sampler::Ge), ..settings };
+            settings.resolve(&opened.scheduler, &opened.table)?.0
         };
         Ok(schedule.levels().iter().map(|level| level.sigma).collect())
     }

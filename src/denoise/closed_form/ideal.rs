@@ -149,7 +149,9 @@ impl<'e> Ideal<'e> {
                 scores[sample] = (exact - heaviest) as f32;
             }
         } else {
-            scores.iter_mut().for_each(|score| *score -= heaviest as f32);
+            for score in scores.iter_mut() {
+                *score -= heaviest as f32;
+            }
         }
         let top = largest(scores);
         let at = scores.iter().position(|score| *score == top).unwrap_or(0);
@@ -171,7 +173,9 @@ impl<'e> Ideal<'e> {
 
 /// Puts exp((score - top) share) in the place of each score; answers their sum.
 fn weights_of(scores: &mut [f32], top: f32, share: f32) -> f64 {
-    scores.iter_mut().for_each(|score| *score = ((*score - top) * share).exp());
+    for score in scores.iter_mut() {
+        *score = ((*score - top) * share).exp();
+    }
     f64::from(scores.iter().sum::<f32>())
 }
 

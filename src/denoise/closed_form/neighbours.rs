@@ -143,13 +143,12 @@ impl<'e> Neighbours<'e> {
     }
 
     fn exactly_nearest(&self, scored: &Scored, count: usize) -> Vec<Neighbour> {
-        let least = match count {
-            1 => f64::from(largest(scored.scores)),
-            _ => {
-                let mut sorted = scored.scores.to_vec();
-                let (_, at, _) = sorted.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
-                f64::from(*at)
-            }
+        let least = if count == 1 {
+            f64::from(largest(scored.scores))
+        } else {
+            let mut sorted = scored.scores.to_vec();
+            let (_, at, _) = sorted.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
+            f64::from(*at)
         };
         let mut near: Vec<Neighbour> = at_least(scored.scores, least - 2.0 * scored.error)
             .into_iter()
@@ -178,7 +177,8 @@ pub(super) fn at_least(values: &[f32], least: f64) -> Vec<usize> {
     let least = (least as f32).next_down();
     let mut found = Vec::new();
     for (at, chunk) in values.chunks(LANES).enumerate() {
-        if chunk.iter().fold(false, |any, value| any | (*value >= least)) {
+        // A sum, not a search that stops: it is done by vector instructions.
+        if chunk.iter().map(|value| u32::from(*value >= least)).sum::<u32>() > 0 {
             let places = chunk.iter().enumerate().filter(|(_, value)| **value >= least);
             found.extend(places.map(|(place, _)| at * LANES + place));
         }
