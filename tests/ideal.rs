@@ -18,7 +18,7 @@ fn square(x: &[f32], k: &[f32]) -> f64 {
     x.iter().zip(k).map(|(x, k)| (f64::from(*x) - f64::from(*k)).powi(2)).sum()
 }
 
-/// dist^2(x, sigma) = -2 sigma^2 log sum_k exp(-|x - k|^2 / (2 sigma^2)), everything in float64.
+/// `-2 sigma^2 log sum_k exp(-|x - k|^2 / (2 sigma^2))`, everything in float64.
 fn reference(data: &Dataset, x: &[f32], sigma: f64) -> f64 {
     let squares: Vec<f64> = (0..data.count()).map(|at| square(x, data.samples.item(at))).collect();
     let least = squares.iter().copied().fold(f64::INFINITY, f64::min);
