@@ -38,6 +38,7 @@ Examples:
   downhill sample google/ddpm-cifar10-32 -n 64     a model from the local hub cache
   downhill denoise DIR -i x.npy -t 500 -o eps.npy  one call of a network
   downhill linear pca --data digits -o components  the principal components of data
+  downhill inspect schedule --error-model 0.05,2   the theory of a model's sampling, study by study
   downhill info DIR                                what a model is, and what it needs
   downhill devices                                 the adapters of this machine
   downhill tune DIR                                find the fastest algorithms for a model on an adapter

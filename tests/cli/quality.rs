@@ -15,8 +15,22 @@ fn samplers_are_compared_and_a_killed_run_goes_on() {
     let folder = Folder::new();
     let (data, out) = (few_digits(&folder), folder.at("quality"));
     let arguments = [
-        "inspect", "compare", "--samplers", "ge,heun", "--steps", "3", "-n", "4", "--seeds", "2", "--no-ablation", "--data",
-        &data, "-o", &out, "-q",
+        "inspect",
+        "compare",
+        "--samplers",
+        "ge,heun",
+        "--steps",
+        "3",
+        "-n",
+        "4",
+        "--seeds",
+        "2",
+        "--no-ablation",
+        "--data",
+        &data,
+        "-o",
+        &out,
+        "-q",
     ];
     let first = downhill(&arguments);
     assert_eq!((first.code, first.stderr.as_str()), (0, ""));
@@ -57,7 +71,15 @@ fn samplers_are_compared_and_a_killed_run_goes_on() {
 fn the_best_gamma_of_a_gaussian_is_known() {
     let folder = Folder::new();
     let run = downhill(&[
-        "inspect", "gamma", "--gaussian-only", "--steps", "5,10,20", "-o", &folder.at("gamma"), "--data", &few_digits(&folder),
+        "inspect",
+        "gamma",
+        "--gaussian-only",
+        "--steps",
+        "5,10,20",
+        "-o",
+        &folder.at("gamma"),
+        "--data",
+        &few_digits(&folder),
     ]);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));
     let report = folder.json("gamma/report.json");
@@ -69,19 +91,34 @@ fn the_best_gamma_of_a_gaussian_is_known() {
         assert!((best - expected).abs() < 2e-3, "{calls} calls: {best}");
     }
     assert_eq!(optima.len(), 6);
-    assert!(folder.bytes("gamma/gaussian.csv").starts_with(b"gaussian,calls,gamma,relative_distance\nunit variance,5,1,"));
+    assert!(
+        folder.bytes("gamma/gaussian.csv").starts_with(b"gaussian,calls,gamma,relative_distance\nunit variance,5,1,")
+    );
 }
 
 #[test]
 fn sets_of_images_and_statistics_are_compared() {
     let folder = Folder::new();
-    let (samples, statistics, report) = (folder.at("samples.npz"), folder.at("statistics.npz"), folder.at("report.json"));
+    let (samples, statistics, report) =
+        (folder.at("samples.npz"), folder.at("statistics.npz"), folder.at("report.json"));
     quietly(&["sample", "-n", "6", "--steps", "2", "-o", &samples]);
     let said = downhill(&[
-        "inspect", "frechet", &samples, "--against", &samples, "--save-statistics", &statistics, "--json", &report,
+        "inspect",
+        "frechet",
+        &samples,
+        "--against",
+        &samples,
+        "--save-statistics",
+        &statistics,
+        "--json",
+        &report,
     ]);
     assert_eq!((said.code, said.stderr.as_str()), (0, ""));
-    assert!(said.stdout.starts_with("Frechet distance    0.0000\nsliced Wasserstein  0.0000 of features"), "{}", said.stdout);
+    assert!(
+        said.stdout.starts_with("Frechet distance    0.0000\nsliced Wasserstein  0.0000 of features"),
+        "{}",
+        said.stdout
+    );
     assert_eq!(folder.json("report.json")["images"], serde_json::json!([6, 6]));
     let own = downhill(&["inspect", "frechet", &statistics, "--against", &samples]);
     assert!(own.stdout.starts_with("Frechet distance    0.0000"), "{}", own.stdout);

@@ -4,6 +4,7 @@ mod cells;
 mod compare;
 mod frechet;
 mod gamma;
+mod schedule;
 
 use clap::Subcommand;
 
@@ -13,6 +14,7 @@ use crate::report::Console;
 
 const EXAMPLES: &str = "\
 Examples:
+  downhill inspect schedule --error-model 0.05,2 --steps 10     what an error model promises of a schedule
   downhill inspect compare -o quality                           samplers at equal network calls
   downhill inspect gamma -o gamma                               how much to lean on the newest eps
   downhill inspect frechet samples.npz                          how far samples are from the data
@@ -29,6 +31,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Study {
+    Schedule(schedule::Args),
     Gamma(gamma::Args),
     Compare(compare::Args),
     Frechet(frechet::Args),
@@ -37,6 +40,7 @@ enum Study {
 /// Runs `downhill inspect`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     match &args.study {
+        Study::Schedule(args) => schedule::run(args, global, console),
         Study::Gamma(args) => gamma::run(args, global, console),
         Study::Compare(args) => compare::run(args, global, console),
         Study::Frechet(args) => frechet::run(args, global, console),
