@@ -76,7 +76,7 @@ mod tests {
 
     /// The paper's grid for CIFAR-10 before its sigmas are snapped to timesteps: from sigma 40, N = 10.
     fn grid() -> Vec<f64> {
-        let (high, low): (f64, f64) = (40.0, 0.041_569);
+        let (high, low): (f64, f64) = (40.0, 0.058_210);
         let log_spaced = (0..10).map(|i| high * (low / high).powf(f64::from(i) / 9.0));
         log_spaced.chain([0.010_000_5]).collect()
     }

@@ -121,7 +121,7 @@ fn sets_of_images_and_statistics_are_compared() {
     );
     assert_eq!(folder.json("report.json")["images"], serde_json::json!([6, 6]));
     let own = downhill(&["inspect", "frechet", &statistics, "--against", &samples]);
-    assert!(own.stdout.starts_with("Frechet distance    0.0000"), "{}", own.stdout);
+    assert!(own.stdout.starts_with("Frechet distance  0.0000"), "{}", own.stdout);
 
     let golden = |name: &str| format!("tests/golden/quality/{name}.npz");
     quietly_frechet(&golden("a"), &golden("b"), &report);
