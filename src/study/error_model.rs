@@ -74,7 +74,7 @@ pub fn measure(
                     Some(samples) => {
                         points.extend(samples.project(&x)?.into_iter().enumerate().map(|(at, nearest)| {
                             point(x.item(at), eps.item(at), samples.data().samples.item(nearest.sample), sigma, factor)
-                        }))
+                        }));
                     }
                 }
             }

@@ -2,7 +2,9 @@
 //! files and plots are the business of the command line.
 
 pub mod constancy;
+pub mod dimension;
 pub mod error_model;
+pub mod manifolds;
 pub mod norms;
 pub mod projection;
 pub mod statistics;

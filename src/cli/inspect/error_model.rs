@@ -126,7 +126,7 @@ fn picture(
     let both = |pairs: &[(f64, f64)]| -> Vec<(f64, f64)> {
         pairs.iter().rev().map(|(nu, eta)| (nu.recip(), *eta)).chain(pairs.iter().copied()).collect()
     };
-    let mut errors = Figure::new("The assumption", Axis::log("√n σ / dist"), Axis::linear("error / dist"))
+    let mut errors = Figure::new("The assumption", Axis::log("√n σ / distance"), Axis::linear("error / distance"))
         .with(Series::points("at other noise", misjudged(false)).colour(Colour::Grey))
         .with(Series::points("on trajectories", misjudged(true)).colour(Colour::Cycle(0)))
         .with(Series::line("η for each ν", both(curve)).colour(Colour::Cycle(2)));
@@ -135,7 +135,7 @@ fn picture(
         let frame = vec![(low, 0.0), (low, eta), (high, eta), (high, 0.0)];
         errors = errors.with(Series::line(&format!("η = {eta:.3}, ν = {high:.3}"), frame).colour(Colour::Cycle(1)));
     }
-    let over = over_sigma("Over noise", Axis::linear("error / dist"))
+    let over = over_sigma("Over noise", Axis::linear("error / distance"))
         .with(
             Series::points("at other noise", of(false).map(|point| (point.sigma, point.error)).collect())
                 .colour(Colour::Grey),

@@ -1,6 +1,7 @@
 //! `downhill inspect`: what denoisers do, beside what the theory asks of them, one file a study.
 
 mod constancy;
+mod dimension;
 mod error;
 mod error_model;
 mod norms;
@@ -23,6 +24,7 @@ Examples:
   downhill inspect constancy -o constancy                       does the gradient keep its direction?
   downhill inspect error-model -o errors                        how wrong is the gradient?
   downhill inspect schedule --error-model 0.05,2 --steps 10     what an error model promises of a schedule
+  downhill inspect dimension --data digits -o dimension         are the data a low-dimensional manifold?
 
 Each study writes a folder with report.json, the data as .npy or .csv, and a plot as .svg and .png.";
 
@@ -42,6 +44,7 @@ enum Study {
     Constancy(constancy::Args),
     ErrorModel(error_model::Args),
     Schedule(schedule::Args),
+    Dimension(dimension::Args),
 }
 
 /// Runs `downhill inspect`.
@@ -53,5 +56,6 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         Study::Constancy(args) => constancy::run(args, global, console),
         Study::ErrorModel(args) => error_model::run(args, global, console),
         Study::Schedule(args) => schedule::run(args, global, console),
+        Study::Dimension(args) => dimension::run(args, global, console),
     }
 }

@@ -80,7 +80,7 @@ pub fn histogram(title: &str, label: &str, measured: &ByLevel, bins: usize) -> H
     }
 }
 
-/// The axis on which the levels, falling, are even: timesteps, log sigma, or the number of the step from the end.
+/// The axis on which the levels, falling, are even: timesteps, log sigma, or numbers from the least noise on.
 fn axis_of(levels: &[Level]) -> Axis {
     let timesteps: Option<Vec<f64>> = levels.iter().map(|level| level.timestep).collect();
     let logs: Vec<f64> = levels.iter().map(|level| level.sigma.ln()).collect();
@@ -89,7 +89,7 @@ fn axis_of(levels: &[Level]) -> Axis {
     }
     match even(&logs) {
         Some((low, high)) => Axis { scale: Scale::Log, ..Axis::linear("σ") }.over(low.exp(), high.exp()),
-        None => Axis::linear("steps before the end").over(0.5, levels.len() as f64 + 0.5),
+        None => Axis::linear("level, from the least noise").over(0.5, levels.len() as f64 + 0.5),
     }
 }
 

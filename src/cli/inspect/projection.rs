@@ -86,11 +86,11 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     run.folder.numbers(FILES[2], &[found.ends.len()], &found.ends)?;
     run.folder.table(FILES[3], &table(&[("relative_error", error), ("nu", nu)]))?;
     let one = error.levels.iter().enumerate().map(|(at, level)| (level.sigma, error.at(at)[0])).collect();
-    let errors = over_sigma("Relative error", Axis::linear("‖x̂ − proj‖ / dist"))
+    let errors = over_sigma("Relative error", Axis::linear("‖prediction − projection‖ / distance"))
         .with(dots("a trajectory's step", error))
         .with(median("median, 5 % to 95 %", error))
         .with(Series::line("one trajectory", one).colour(Colour::Cycle(1)));
-    let ratios = over_sigma("Noise over distance", Axis::linear("√n σ / dist"))
+    let ratios = over_sigma("Noise over distance", Axis::linear("√n σ / distance"))
         .with(dots("", nu))
         .with(median("median, 5 % to 95 %", nu))
         .with(across("", nu, 1.0));
