@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from diffusers.utils import logging
 
-from goldens import chains, spectra, tables, trajectories, unets
+from goldens import chains, quality, spectra, tables, trajectories, unets
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
 PARTS = {
@@ -22,6 +22,7 @@ PARTS = {
     "trajectory": lambda: trajectories.write_all(GOLDEN),
     "tables": lambda: tables.write_all(GOLDEN),
     "chains": lambda: chains.write_all(GOLDEN / "chains"),
+    "quality": lambda: quality.write(GOLDEN),
     "spectra": lambda: spectra.write_all(GOLDEN / "spectra"),
 }
 
