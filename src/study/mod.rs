@@ -1,6 +1,7 @@
 //! The papers' experiments, one file each: data and settings in, results as data out. What is measured is computed here;
 //! files and plots are the business of the command line.
 
+pub mod chain;
 pub mod constancy;
 pub mod dimension;
 pub mod error_model;
