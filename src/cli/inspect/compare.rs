@@ -10,8 +10,8 @@ use crate::report::plot::{Axis, Colour, Figure, Picture, Series};
 use crate::report::{Console, print_stdout};
 use crate::sample::catalogue::Sampler;
 use crate::sample::schedule::Kind;
-use crate::study::compare::Cell;
 use crate::study::compare::table::{Row, Spread, csv, grid};
+use crate::study::compare::{Cell, Score};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -141,50 +141,41 @@ fn lines(args: &Args) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// Figures of sets of real images, for the last row of a table.
-fn floor_row(measured: &Measured, rows: &[Row]) -> Vec<Row> {
-    let mut floors = Vec::new();
-    for row in rows {
-        if !floors.iter().any(|floor: &Row| floor.calls == row.calls) && !measured.floor.is_empty() {
-            floors.push(Row {
-                label: "data".to_owned(),
-                scores: measured.floor.clone(),
-                seconds: None,
-                made_calls: None,
-                ..row.clone()
-            });
-        }
-    }
-    floors
-}
+/// A figure of a score.
+type Figures<'a> = &'a dyn Fn(&Score) -> f64;
 
 fn markdown(rows: &[Row], ablation: &[Row], measured: &Measured, args: &Args) -> String {
-    let floors = floor_row(measured, rows);
-    let with_floor = |rows: &[Row]| [rows, &floors].concat();
+    let floor = |figure: Figures| {
+        let of_sets: Vec<f64> = measured.floor.iter().map(figure).collect();
+        (!of_sets.is_empty()).then(|| Spread::of(&of_sets))
+    };
     let seeds = args.cells.seeds;
     let of_seeds = if seeds == 1 { "1 seed".to_owned() } else { format!("{seeds} seeds, ± their standard deviation") };
     let mut text =
         format!("{} images a cell, {of_seeds}; held against {} images.\n\n", args.count, measured.data.count());
-    let all = with_floor(rows);
-    text += &grid(&all, "Frechet distance", 2, |row| Some(row.spread(|score| score.frechet)));
-    text += "\n";
-    text += &grid(&all, "sliced Wasserstein, features", 3, |row| Some(row.spread(|score| score.sliced_features)));
-    text += "\n";
-    text += &grid(&all, "sliced Wasserstein, pixels", 4, |row| Some(row.spread(|score| score.sliced_pixels)));
-    text += "\n";
-    text += &grid(rows, "milliseconds an image", 0, |row| {
+    let figures: [(&str, usize, Figures); 3] = [
+        ("Frechet distance", 2, &|score| score.frechet),
+        ("sliced Wasserstein, features", 3, &|score| score.sliced_features),
+        ("sliced Wasserstein, pixels", 4, &|score| score.sliced_pixels),
+    ];
+    for (title, digits, figure) in figures {
+        text += &grid(rows, title, digits, floor(figure), |row| Some(row.spread(figure)));
+        text += "\n";
+    }
+    text += &grid(rows, "milliseconds an image", 0, None, |row| {
         row.seconds.map(|seconds| Spread { mean: 1e3 * seconds, deviation: 0.0 })
     });
     if !ablation.is_empty() {
         text += "\n";
-        text +=
-            &grid(ablation, "DDIM on the schedule, Frechet distance", 2, |row| Some(row.spread(|score| score.frechet)));
+        text += &grid(ablation, "DDIM on the schedule, Frechet distance", 2, floor(&|score| score.frechet), |row| {
+            Some(row.spread(|score| score.frechet))
+        });
     }
     text
 }
 
 fn picture(rows: &[Row], measured: &Measured) -> Picture {
-    let panel = |title: &str, label: &str, figure: &dyn Fn(&crate::study::compare::Score) -> f64| {
+    let panel = |title: &str, label: &str, figure: Figures| {
         let mut plot = Figure::new(title, Axis::log("network calls"), Axis::log(label));
         let mut names: Vec<&str> = Vec::new();
         for row in rows {

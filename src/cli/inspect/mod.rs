@@ -2,9 +2,17 @@
 
 mod cells;
 mod compare;
+mod constancy;
+mod dimension;
+mod error;
+mod error_model;
 mod frechet;
 mod gamma;
+mod norms;
+mod panels;
+mod projection;
 mod schedule;
+mod subject;
 
 use clap::Subcommand;
 
@@ -14,7 +22,13 @@ use crate::report::Console;
 
 const EXAMPLES: &str = "\
 Examples:
+  downhill inspect norms -o norms                               are answers as long as noise is?
+  downhill inspect error -o error                               is the noise found that was added?
+  downhill inspect projection -o projection                     is denoising projection?
+  downhill inspect constancy -o constancy                       does the gradient keep its direction?
+  downhill inspect error-model -o errors                        how wrong is the gradient?
   downhill inspect schedule --error-model 0.05,2 --steps 10     what an error model promises of a schedule
+  downhill inspect dimension --data digits -o dimension         are the data a low-dimensional manifold?
   downhill inspect compare -o quality                           samplers at equal network calls
   downhill inspect gamma -o gamma                               how much to lean on the newest eps
   downhill inspect frechet samples.npz                          how far samples are from the data
@@ -31,7 +45,13 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Study {
+    Norms(norms::Args),
+    Error(error::Args),
+    Projection(projection::Args),
+    Constancy(constancy::Args),
+    ErrorModel(error_model::Args),
     Schedule(schedule::Args),
+    Dimension(dimension::Args),
     Gamma(gamma::Args),
     Compare(compare::Args),
     Frechet(frechet::Args),
@@ -40,7 +60,13 @@ enum Study {
 /// Runs `downhill inspect`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     match &args.study {
+        Study::Norms(args) => norms::run(args, global, console),
+        Study::Error(args) => error::run(args, global, console),
+        Study::Projection(args) => projection::run(args, global, console),
+        Study::Constancy(args) => constancy::run(args, global, console),
+        Study::ErrorModel(args) => error_model::run(args, global, console),
         Study::Schedule(args) => schedule::run(args, global, console),
+        Study::Dimension(args) => dimension::run(args, global, console),
         Study::Gamma(args) => gamma::run(args, global, console),
         Study::Compare(args) => compare::run(args, global, console),
         Study::Frechet(args) => frechet::run(args, global, console),

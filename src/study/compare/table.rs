@@ -43,6 +43,13 @@ impl Spread {
     }
 }
 
+impl Spread {
+    /// The deviation in words, if there is one.
+    fn around(self, digits: usize) -> String {
+        if self.deviation > 0.0 { format!(" ± {:.digits$}", self.deviation) } else { String::new() }
+    }
+}
+
 impl Row {
     /// A row of `cell` (of any seed).
     #[must_use]
@@ -107,9 +114,16 @@ pub fn csv(rows: &[Row]) -> Table {
     table
 }
 
-/// A figure of all rows as a table of Markdown: labels down, calls across, the least of a column in bold.
+/// A figure of all rows as a table of Markdown: labels down, calls across, the least of a column in bold; below them, where
+/// there is one, what the data themselves have.
 #[must_use]
-pub fn grid(rows: &[Row], title: &str, digits: usize, figure: impl Fn(&Row) -> Option<Spread>) -> String {
+pub fn grid(
+    rows: &[Row],
+    title: &str,
+    digits: usize,
+    floor: Option<Spread>,
+    figure: impl Fn(&Row) -> Option<Spread>,
+) -> String {
     let mut labels: Vec<&str> = Vec::new();
     let mut columns: Vec<usize> = Vec::new();
     for row in rows {
@@ -134,17 +148,17 @@ pub fn grid(rows: &[Row], title: &str, digits: usize, figure: impl Fn(&Row) -> O
             let least = least.fold(f64::INFINITY, f64::min);
             match at(label, *calls) {
                 None => text.push_str(" – |"),
-                Some(Spread { mean, deviation }) => {
-                    let bold = if mean <= least { "**" } else { "" };
-                    let _ = write!(text, " {bold}{mean:.digits$}{bold}");
-                    if deviation > 0.0 {
-                        let _ = write!(text, " ± {deviation:.digits$}");
-                    }
-                    text.push_str(" |");
+                Some(spread) => {
+                    let bold = if spread.mean <= least { "**" } else { "" };
+                    let _ = write!(text, " {bold}{:.digits$}{bold}{} |", spread.mean, spread.around(digits));
                 }
             }
         }
         text.push('\n');
+    }
+    if let Some(floor) = floor {
+        let cell = format!(" {:.digits$}{} |", floor.mean, floor.around(digits));
+        let _ = writeln!(text, "| data |{}", cell.repeat(columns.len()));
     }
     text
 }
@@ -165,8 +179,9 @@ mod tests {
             row
         };
         let rows = [row("ge", 5, &[4.0, 6.0]), row("ge", 10, &[3.0]), row("ddim", 5, &[5.5])];
-        let text = grid(&rows, "sampler", 2, |row| Some(row.spread(|score| score.frechet)));
-        let expected = "| sampler | 5 calls | 10 calls |\n|---|---|---|\n| ge | **5.00** ± 1.41 | **3.00** |\n| ddim | 5.50 | – |\n";
+        let text = grid(&rows, "sampler", 2, Some(Spread::of(&[0.5])), |row| Some(row.spread(|score| score.frechet)));
+        let expected = "| sampler | 5 calls | 10 calls |\n|---|---|---|\n| ge | **5.00** ± 1.41 | **3.00** |\n| ddim | 5.50 | – |\n\
+            | data | 0.50 | 0.50 |\n";
         assert_eq!(text, expected);
         let csv = csv(&rows).csv();
         let lines: Vec<&str> = csv.lines().collect();
