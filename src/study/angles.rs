@@ -75,7 +75,7 @@ pub fn run(projector: &Projector, settings: &Settings, advance: Advance) -> Resu
         table(&|_, variance, i| nadler::small_noise_sine_squared(&spectrum, i, variance, samples).sqrt().min(1.0));
     let over_draws = |t: usize, i: usize| Estimate::of(&sines.iter().map(|draw| draw[t][i]).collect::<Vec<_>>());
     let summary = (0..variances.len()).map(|t| components.clone().map(|i| over_draws(t, i)).collect()).collect();
-    Ok(Angles { summary, sines, nadler, expansion, values, variances })
+    Ok(Angles { sines, summary, nadler, expansion, values, variances })
 }
 
 /// All p eigenvalues of x'x / n, those that only rounding keeps from zero included. Of data too large for a matrix the leading

@@ -36,14 +36,12 @@ impl Estimate {
 /// The 97.5 % quantile of Student's t with so many degrees of freedom.
 fn student(freedom: usize) -> f64 {
     const FEW: [f64; 10] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
-    match freedom {
-        1..=10 => FEW[freedom - 1],
-        // Cornish and Fisher's expansion about the normal quantile, good to 0.001 here.
-        _ => {
-            let (z, n) = (1.959_964_f64, freedom as f64);
-            z + (z.powi(3) + z) / (4.0 * n) + (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * n * n)
-        }
+    if let Some(quantile) = FEW.get(freedom.wrapping_sub(1)) {
+        return *quantile;
     }
+    // Cornish and Fisher's expansion about the normal quantile, good to 0.001 here.
+    let (z, n) = (1.959_964_f64, freedom as f64);
+    z + (z.powi(3) + z) / (4.0 * n) + (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * n * n)
 }
 
 #[cfg(test)]
