@@ -248,7 +248,10 @@ fn shared(name: &str) -> &'static str {
         "winograd" => include_str!("../../shaders/shared/winograd.wgsl"),
         "joined" => include_str!("../../shaders/shared/joined.wgsl"),
         "source" => include_str!("../../shaders/shared/source.wgsl"),
+        "affine" => include_str!("../../shaders/shared/affine.wgsl"),
         "fold" => include_str!("../../shaders/shared/fold.wgsl"),
+        "primal" => include_str!("../../shaders/shared/primal.wgsl"),
+        "slope" => include_str!("../../shaders/shared/slope.wgsl"),
         "epilogue" => include_str!("../../shaders/shared/epilogue.wgsl"),
         _ => panic!("no shared shader `{name}`"),
     }
