@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from diffusers.utils import logging
 
-from goldens import spectra, tables, tangents, trajectories, unets
+from goldens import quality, spectra, tables, tangents, trajectories, unets
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
 PARTS = {
@@ -22,6 +22,7 @@ PARTS = {
     "tangent": lambda: tangents.write_all(GOLDEN),
     "trajectory": lambda: trajectories.write_all(GOLDEN),
     "tables": lambda: tables.write_all(GOLDEN),
+    "quality": lambda: quality.write(GOLDEN),
     "spectra": lambda: spectra.write_all(GOLDEN / "spectra"),
 }
 

@@ -54,6 +54,7 @@ pub fn sample(
     noise: &mut dyn FnMut(usize) -> Result<Tensor>,
     watch: &mut dyn FnMut(&Progress) -> Result<()>,
 ) -> Result<Tensor> {
+    denoiser.walk_over(&schedule.levels().iter().map(|level| level.sigma).collect::<Vec<_>>());
     let mut walk = Walk::new(schedule, method);
     for index in 0..schedule.steps().len() {
         scale(&mut x, schedule.rejoin(index));

@@ -63,7 +63,7 @@ fn what_cannot_be_is_refused_and_nothing_is_written() {
     ask("missing.npy", &[]).expect_error(2, "`missing.npy` does not exist");
     ask(&golden("x"), &["-k", "25"]).expect_error(2, "more components than the 24 values");
     ask(&golden("x"), &["--tolerance", "-1"]).expect_error(2, "tolerance");
-    ask("Cargo.toml", &[]).expect_error(4, "Cargo.toml: neither an `.npy` nor an IDX file");
+    ask("Cargo.toml", &[]).expect_error(4, "Cargo.toml: neither an `.npy`, an `.npz` nor an IDX file");
     let mut broken = npy::read(golden("x")).unwrap();
     broken.data[30] = f32::NAN;
     let broken = folder.write("x.npy", &broken);

@@ -22,13 +22,18 @@ Examples:
   downhill sample DIR --init-noise z.npy --timesteps 999,749,499,249,0 --save-samples out.npy
   downhill sample DIR --sigmas 40,10,2.5,0.6,0.1 --init x.npy --save-path path.npy
   downhill sample pca:digits,k=32                   from the span of 32 principal components
+  downhill sample pca:digits,k=8,n=500,noise=fresh --steps 20   of 500 noisy samples at each level
 
 `pca:DATA[,k=N]` (projection on N components, 32), `wiener:DATA`, `wiener:mean=M.npy,cov=C.npy`
 (Gaussian posterior mean) and `ideal:DATA` (mean of all samples by their weights) are denoisers in
-closed form. DATA is `digits`, an `.npy` (N,...), an IDX file or a folder of images, whose bytes
+closed form. `sequential:DATA` estimates the next level of the schedule in place of the clean image:
+`--sampler ddim` then walks the chain of these estimates. With `noise=nested|fresh|shared` (and
+`seed=S`) the components of `pca` are at each level those of samples under its noise: the forward
+process itself, noise anew for each level, or one draw at every scale; `n=M` takes the first M
+samples. DATA is `digits`, an `.npy` (N,...), an IDX file or a folder of images, whose bytes
 count as -1 to 1. They know no timesteps: the default is DDIM on `exponential`, N log-spaced
 sigmas and then 0, from ten times the data's root mean square distance r from their mean down to
-r/1000; `pca` starts at r over the root of N. States start around the mean.
+r/1000; `pca` starts at r over the root of N, `sequential` at that of 32. States start around the mean.
 
 Image i of seed s is the same image in any batch, count and shard.";
 
@@ -42,7 +47,7 @@ const OUTPUT: &str = "Output";
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Args {
     /// A diffusers folder, a `.safetensors` beside its `config.json`, a hub id in the local cache, or `pca:DATA[,k=N]`,
-    /// `wiener:DATA`, `ideal:DATA`; nothing: digits
+    /// `wiener:DATA`, `sequential:DATA`, `ideal:DATA`; nothing: digits
     pub model: Option<String>,
 
     /// How many images [default: 16, or those of the start file]
