@@ -20,7 +20,8 @@ impl Graph {
             }
             // The scores themselves, a product for each tangent, and one of the shares' tangent with the values.
             Op::AttentionTangent { q, k, tangents, heads, head_dim, .. } => {
-                let products = tangents.iter().flatten().count() + usize::from(tangents[..2].iter().any(Option::is_some));
+                let products =
+                    tangents.iter().flatten().count() + usize::from(tangents[..2].iter().any(Option::is_some));
                 let rows = self.shape(q.0).rows() + products * node.shape.rows();
                 rows * self.shape(k.0).pixels() * heads * head_dim
             }

@@ -167,7 +167,8 @@ impl Transform {
 
     /// A convolution and what follows it: `(act(x * w + bias + per_image) + residual) * scale`.
     fn conv(&mut self, at: &At, epilogue: &Epilogue) -> Result<(Value, Option<Value>)> {
-        let (Op::Conv { x, weight, stride, pad, .. }, Op::Conv { x: x_moved, epilogue: moved, .. }) = (at.op, &at.moved)
+        let (Op::Conv { x, weight, stride, pad, .. }, Op::Conv { x: x_moved, epilogue: moved, .. }) =
+            (at.op, &at.moved)
         else {
             return Err(no_rule(at));
         };

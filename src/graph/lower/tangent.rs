@@ -63,7 +63,8 @@ impl Lowering<'_> {
         let row = modulation.map(|(value, _)| self.graph.shape(value).c4());
         let fold = GroupNormTangent { moments, groups, eps, modulation: row };
         let factors = self.scratch(fold.texels(), label);
-        let vectors = [Operand::Weight(weight), Operand::Weight(bias), modulation.map_or(Operand::Weight(weight), part)];
+        let vectors =
+            [Operand::Weight(weight), Operand::Weight(bias), modulation.map_or(Operand::Weight(weight), part)];
         let reads = [&[Operand::Buffer(measured, 0)], vectors.as_slice()].concat();
         self.step(label, fold.dispatch(family), reads, factors, 0);
 
@@ -125,8 +126,7 @@ impl Lowering<'_> {
             }
             let shares = Side { buffer: shares, first: 0, strides: scored, is_value: true };
             outer.extend(tangents[2].map(|tangent| [shares, side(tangent, 0, false)]));
-            let product =
-                MatMul { batch: (repeats, heads), y, ..MatMul::plain(1, rows, columns, head_texels * TEXEL) };
+            let product = MatMul { batch: (repeats, heads), y, ..MatMul::plain(1, rows, columns, head_texels * TEXEL) };
             let to = (BufferId(value.0), first * y.row);
             self.sum(Sum { label, images, product, terms: outer, to, texels: node.shape.texels() });
         }

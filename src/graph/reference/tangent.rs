@@ -88,7 +88,8 @@ pub(super) fn attention(
         let (image, query) = (row / queries, row % queries);
         let of = |(map, first): (&Array, usize), row| map.row(row)[first + head * padded..][..dim].to_vec();
         let of_value = |part, length, at| of(part, image / repeats * length + at);
-        let of_tangent = |part: Option<_>, length, at| part.map_or(vec![0.0; dim], |part| of(part, image * length + at));
+        let of_tangent =
+            |part: Option<_>, length, at| part.map_or(vec![0.0; dim], |part| of(part, image * length + at));
         let (q, dq) = (of_value(q, queries, query), of_tangent(tangents[0], queries, query));
         let (mut scores, mut turns) = (Vec::new(), Vec::new());
         for key in 0..keys {

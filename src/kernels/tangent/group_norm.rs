@@ -221,12 +221,8 @@ fn moments_twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
                 products += deviation * turn;
             }
             let mean = sum / count as f32;
-            let moments = [
-                x0 + mean,
-                (squares - sum * mean).max(0.0),
-                t0 + tangents / count as f32,
-                products - mean * tangents,
-            ];
+            let moments =
+                [x0 + mean, (squares - sum * mean).max(0.0), t0 + tangents / count as f32, products - mean * tangents];
             for (which, moment) in moments.into_iter().enumerate() {
                 write[(index * NUMBERS + which) * TEXEL + i] = moment;
             }
