@@ -264,7 +264,9 @@ impl Op {
             Self::ActivationTangent { x, tangent, .. } => [x, tangent].into_iter().for_each(visit),
             Self::GroupNormTangent { x, tangent, modulation, .. } => {
                 [x, tangent].into_iter().for_each(&mut visit);
-                modulation.iter_mut().for_each(|(value, _)| visit(value));
+                if let Some((value, _)) = modulation {
+                    visit(value);
+                }
             }
             Self::AttentionTangent { q, k, v, tangents, .. } => {
                 let tangents = tangents.iter_mut().flatten();

@@ -54,7 +54,7 @@ pub(super) fn slope(code: u32, v: f32) -> f32 {
             n / (n + 2.0) + v * (4.0 * e / (n + 2.0)) * ((e + 1.0) / (n + 2.0))
         }
         3 => {
-            let density = (-0.5 * v * v).exp() * 0.398_942_28;
+            let density = (-0.5 * v * v).exp() * 0.398_942_3;
             0.5 * (1.0 + libm::erff(v * std::f32::consts::FRAC_1_SQRT_2)) + v * density
         }
         4 => f32::from(u8::from(v > 0.0)),

@@ -6,7 +6,7 @@ use super::{Array, group_norm, modulate};
 use crate::graph::op::{Activation, HeadSide, Heads};
 use crate::tensor::Shape;
 
-/// The derivative of an activation; that of ReLU is 0 at 0.
+/// The derivative of an activation; that of `ReLU` is 0 at 0.
 fn slope(activation: Activation, x: f64) -> f64 {
     let sigmoid = 1.0 / (1.0 + (-x).exp());
     match activation {
