@@ -95,7 +95,10 @@ static LANES: Kernel = Kernel { name: "matmul.lanes", template: include_str!("..
 static TILE: Kernel = Kernel { name: "matmul.tile", template: include_str!("../../shaders/matmul.tile.wgsl"), twin };
 
 /// Rows that a tile of the lanes family may have.
-const LANES_ROWS: [u32; 3] = [32, 16, 4];
+const LANES_ROWS: [u32; 4] = [64, 32, 16, 4];
+const LEAST_ROWS: u32 = LANES_ROWS[3];
+/// Multiplications from which on a product is worth the longest kernel, which takes a second more to compile.
+const LARGE: usize = 1 << 26;
 
 impl MatMul {
     /// A product of two plain matrices: `rows` x `k` by `k` x `columns`, one after the other for each of `images`.
@@ -179,16 +182,17 @@ impl MatMul {
             0..=4 => 4,
             5..=16 => 16,
             _ if self.k * self.columns < 1 << 16 && self.batch.0 == 1 => 16,
+            64.. if self.batch.0 * self.batch.1 * self.rows * self.k * self.columns >= LARGE => 64,
             _ => 32,
         };
         let fits = |rows: &u32| self.source.normalised.is_none() || self.rows_per_image.is_multiple_of(*rows as usize);
-        LANES_ROWS.into_iter().filter(|rows| *rows <= most).find(fits).unwrap_or(LANES_ROWS[2])
+        LANES_ROWS.into_iter().filter(|rows| *rows <= most).find(fits).unwrap_or(LEAST_ROWS)
     }
 
     /// Whether the kernels can normalise what they read, where an image has so many rows.
     #[must_use]
     pub fn normalises(family: Family, rows_per_image: usize) -> bool {
-        family == Family::Tile || rows_per_image.is_multiple_of(LANES_ROWS[2] as usize)
+        family == Family::Tile || rows_per_image.is_multiple_of(LEAST_ROWS as usize)
     }
 
     /// Multiplications and additions.
@@ -209,7 +213,7 @@ impl MatMul {
                 if source.upsampled || layout == Layout::Transposed && source != Source::default() {
                     continue;
                 }
-                let product = Self { layout, source, epilogue, ..Self::plain(1, rows as usize, 256, 256) };
+                let product = Self { layout, source, epilogue, ..Self::plain(1, rows as usize, 1024, 1024) };
                 let shader = product.dispatch(family).shader;
                 if !all.contains(&shader) {
                     all.push(shader);
