@@ -57,7 +57,7 @@ pub struct MatMul {
     pub epilogue: EpilogueSpec,
 }
 
-/// The parameters of `matmul.lanes.wgsl` and `matmul.tile.wgsl`.
+/// The parameters of `matmul.lanes.wgsl`, `matmul.tile.wgsl` and `matmul.matrix.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
@@ -93,6 +93,8 @@ struct TwinParams {
 
 static LANES: Kernel = Kernel { name: "matmul.lanes", template: include_str!("../../shaders/matmul.lanes.wgsl"), twin };
 static TILE: Kernel = Kernel { name: "matmul.tile", template: include_str!("../../shaders/matmul.tile.wgsl"), twin };
+static MATRIX: Kernel =
+    Kernel { name: "matmul.matrix", template: include_str!("../../shaders/matmul.matrix.wgsl"), twin: rounding_twin };
 
 /// Rows that a tile of the lanes family may have.
 const LANES_ROWS: [u32; 4] = [64, 32, 16, 4];
@@ -137,15 +139,20 @@ impl MatMul {
             Layout::Rows | Layout::Transposed => (self.b.row, block),
         };
         let transposed = u32::from(self.layout == Layout::Transposed);
-        let constants =
-            [&[("B_ROWS", transposed)], self.source.constants().as_slice(), &self.epilogue.constants()].concat();
+        let shared = [self.source.constants().as_slice(), &self.epilogue.constants()].concat();
+        let constants = [vec![("B_ROWS", transposed)], shared.clone()].concat();
         let (shader, tile) = match family {
             Family::Lanes { width } => {
                 let rows = self.lanes_rows();
                 let tile = [("LANES", width), ("ROWS", rows)];
                 (family.shader(&LANES, [tile.as_slice(), &constants].concat()), (rows as usize, width as usize))
             }
-            Family::Tile => (family.shader(&TILE, constants), (64, 16)),
+            // What data multiply with data, attention's scores for one, keeps its precision.
+            Family::Matrix { width, side } if self.layout == Layout::Packed => {
+                let units = vec![("WIDTH", width), ("SIDE", side)];
+                (family.shader(&MATRIX, [shared, units].concat()), (64, 16))
+            }
+            Family::Tile | Family::Matrix { .. } => (family.shader(&TILE, constants), (64, 16)),
         };
         let (images, heads) = self.batch;
         let shader_params = Params {
@@ -192,7 +199,7 @@ impl MatMul {
     /// Whether the kernels can normalise what they read, where an image has so many rows.
     #[must_use]
     pub fn normalises(family: Family, rows_per_image: usize) -> bool {
-        family == Family::Tile || rows_per_image.is_multiple_of(LEAST_ROWS as usize)
+        !matches!(family, Family::Lanes { .. }) || rows_per_image.is_multiple_of(LEAST_ROWS as usize)
     }
 
     /// Multiplications and additions.
@@ -205,8 +212,9 @@ impl MatMul {
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
         let mut all: Vec<Shader> = Vec::new();
-        for (layout, rows) in
-            [Layout::Rows, Layout::Transposed].into_iter().flat_map(|l| LANES_ROWS.map(|rows| (l, rows)))
+        for (layout, rows) in [Layout::Packed, Layout::Rows, Layout::Transposed]
+            .into_iter()
+            .flat_map(|l| LANES_ROWS.map(|rows| (l, rows)))
         {
             for (epilogue, source) in super::conv2d::epilogues_and_sources() {
                 // Transposed operands are those of attention, which reads plain maps.
@@ -227,6 +235,15 @@ impl MatMul {
 }
 
 fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    computed(words, reads, write, |operand| operand);
+}
+
+/// The twin where what is multiplied is rounded to float16.
+fn rounding_twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    computed(words, reads, write, super::to_float16);
+}
+
+fn computed(words: &[u32], reads: &[&[f32]], write: &mut [f32], operand: impl Fn(f32) -> f32) {
     let TwinParams { shader: p, images, transposed, block } = params(words);
     let [a, a2, factors, b, bias, per_image, residual] = reads else { return };
     let [rows, k, columns, heads] = [p.rows, p.k, p.columns, p.heads].map(|extent| extent as usize);
@@ -252,7 +269,11 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
             let of_image = i / p.rows_per_image as usize;
             let a_at = |kk: usize| if plain { a[a_row + kk] } else { source.at(of_image, i, kk) };
             for j in 0..padded {
-                let sum = if j < columns { (0..k).map(|kk| a_at(kk) * b_at(kk, j)).sum::<f32>() } else { 0.0 };
+                let sum = if j < columns {
+                    (0..k).map(|kk| operand(a_at(kk)) * operand(b_at(kk, j))).sum::<f32>()
+                } else {
+                    0.0
+                };
                 let index = (y_base + i * p.y_row as usize) * TEXEL + j;
                 let terms = [*bias, *per_image, *residual];
                 write[index] = p.epilogue.finish(terms, p.alpha * sum, of_image, j, index);
