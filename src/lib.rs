@@ -3,7 +3,7 @@
 //!
 //! The rooms, from the ground up; each uses only rooms below it (see `docs/ARCHITECTURE.md`):
 //! [`error`], [`tensor`], [`noise`] - then [`gpu`], [`checkpoint`], [`report`] - [`kernels`], [`data`] - [`graph`], [`spectral`] -
-//! [`nets`] - [`denoise`] - [`sample`] - [`study`], [`mod@bench`] - [`cli`].
+//! [`nets`] - [`denoise`], [`quality`] - [`sample`] - [`study`], [`mod@bench`] - [`cli`].
 
 pub mod bench;
 pub mod checkpoint;
@@ -17,6 +17,7 @@ pub mod kernels;
 pub mod nets;
 pub mod noise;
 pub mod paths;
+pub mod quality;
 pub mod report;
 pub mod sample;
 pub mod spectral;

@@ -33,6 +33,8 @@ struct Case {
     steps: usize,
     eta: Option<f64>,
     gamma: Option<f64>,
+    mu: Option<f64>,
+    sigma_max: Option<f64>,
     network_calls: Vec<f64>,
 }
 
@@ -41,7 +43,8 @@ impl Case {
     fn settings(&self) -> Settings {
         let sampler = ["ge", "ddim", "ddpm"].contains(&self.sampler.as_str()).then_some(&self.sampler);
         let asked = serde_json::json!({
-            "sampler": sampler, "steps": self.steps, "eta": self.eta, "gamma": self.gamma,
+            "sampler": sampler, "steps": self.steps, "eta": self.eta, "gamma": self.gamma, "mu": self.mu,
+            "sigma_max": self.sigma_max,
         });
         serde_json::from_value(asked).expect("settings")
     }

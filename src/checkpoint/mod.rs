@@ -4,6 +4,7 @@
 //! is one, and [`Weights`] under diffusers' own names. Weights are never read as a whole: the headers are checked when
 //! a file is opened, and one tensor at a time is read and converted to float32 when it is asked for.
 
+mod classifier;
 mod component;
 mod config;
 mod convert;
@@ -15,6 +16,7 @@ mod nearest;
 mod source;
 mod weights;
 
+pub use classifier::digits_classifier;
 pub use config::ConfigFile;
 pub use folder::Model;
 pub use safetensors::Dtype;

@@ -29,8 +29,9 @@ Examples:
 
 With `--timesteps` the input is in the network's own scale, and the output is what it answers.
 With `--sigma` the input is x = x0 + sigma eps, and the output is eps, whatever it predicts.
-`pca:DATA[,k=N]` (projection on N components, 32), `wiener:DATA` (Gaussian posterior mean) and
-`ideal:DATA` (mean of all samples by their weights) know no timesteps; bytes of images count as
+`pca:DATA[,k=N]` (projection on N components, 32; of noisy samples with `noise=nested|fresh|shared`,
+`seed=S`, of the first M with `n=M`), `wiener:DATA` (Gaussian posterior mean; alone, so is
+`sequential:DATA`) and `ideal:DATA` (mean of all samples by their weights) know no timesteps; bytes of images count as
 -1 to 1, and the input may be (N,D) or of the samples' shape.";
 
 /// Call a network or a closed-form denoiser once
@@ -38,7 +39,7 @@ With `--sigma` the input is x = x0 + sigma eps, and the output is eps, whatever 
 #[command(after_long_help = EXAMPLES, group = clap::ArgGroup::new("level").required(true).args(["timesteps", "sigma"]))]
 pub struct Args {
     /// A diffusers folder, a `.safetensors` beside its `config.json`, a hub id in the local cache, or `pca:DATA[,k=N]`,
-    /// `wiener:DATA`, `ideal:DATA`; nothing: digits
+    /// `wiener:DATA`, `sequential:DATA`, `ideal:DATA`; nothing: digits
     model: Option<String>,
 
     /// The images (N,C,H,W)

@@ -51,7 +51,7 @@ impl Opened {
             Error::FileNotFound { .. } => Error::usage(
                 error.to_string(),
                 "MODEL is a diffusers folder, a `.safetensors` beside its `config.json`, a hub id `org/name`, or a closed \
-                 form: `pca:DATA`, `wiener:DATA`, `ideal:DATA`",
+                 form: `pca:DATA`, `wiener:DATA`, `sequential:DATA`, `ideal:DATA`",
             ),
             other => other,
         })?;

@@ -6,15 +6,17 @@
 mod digits;
 mod folder;
 mod idx;
+mod noised;
 mod spiked;
 
 use std::path::{Path, PathBuf};
 
 pub use digits::{digit_labels, digits};
+pub use noised::{Coupling, Noised};
 pub use spiked::Spiked;
 
 use crate::error::{Error, Result};
-use crate::report::npy;
+use crate::report::{npy, npz};
 use crate::tensor::Tensor;
 
 /// Which numbers the bytes 0 to 255 of images become. Arrays of other types keep their numbers.
@@ -47,6 +49,8 @@ pub enum Source {
     Folder(PathBuf),
     /// An array file of Python.
     Npy(PathBuf),
+    /// Images in `arr_0` of an `.npz`, as `downhill sample -o x.npz` writes them.
+    Npz(PathBuf),
     /// An IDX file, compressed by gzip or not.
     Idx(PathBuf),
 }
@@ -72,13 +76,16 @@ impl Source {
         if first.starts_with(b"\x93NUMPY") || path.extension().is_some_and(|suffix| suffix == "npy") {
             return Ok(Self::Npy(path.to_path_buf()));
         }
+        if first.starts_with(b"PK") {
+            return Ok(Self::Npz(path.to_path_buf()));
+        }
         if idx::looks_like(&first) {
             return Ok(Self::Idx(path.to_path_buf()));
         }
         Err(Error::bad_file_hint(
             path,
-            "neither an `.npy` nor an IDX file",
-            "data are `digits`, an `.npy` of shape (N,...), an IDX file (gzip or not) or a folder of images",
+            "neither an `.npy`, an `.npz` nor an IDX file",
+            "data are `digits`, an `.npy` of shape (N,...), an `.npz` of images, an IDX file (gzip or not) or a folder of images",
         ))
     }
 
@@ -92,6 +99,7 @@ impl Source {
             Self::Digits => digits(pixels),
             Self::Folder(path) => folder::read(path, pixels),
             Self::Npy(path) => Dataset::new(&path.display().to_string(), npy::read(path)?),
+            Self::Npz(path) => Dataset::new(&path.display().to_string(), images_of(path, pixels)?),
             Self::Idx(path) => {
                 let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
                 Dataset::new(&path.display().to_string(), idx::parse(path, &bytes, pixels)?)
@@ -104,9 +112,28 @@ impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Digits => f.write_str("digits"),
-            Self::Folder(path) | Self::Npy(path) | Self::Idx(path) => path.display().fmt(f),
+            Self::Folder(path) | Self::Npy(path) | Self::Npz(path) | Self::Idx(path) => path.display().fmt(f),
         }
     }
+}
+
+/// The images (N, C, H, W) in the array `arr_0` (N, H, W, C) of bytes.
+fn images_of(path: &Path, pixels: Pixels) -> Result<Tensor> {
+    let array = npz::read(path, &["arr_0"])?.remove(0);
+    let [count, height, width, channels] = array.shape[..] else {
+        let what = format!("`arr_0` has shape {:?}", array.shape);
+        return Err(Error::bad_file_hint(path, what, "images are an array (N, height, width, channels) of bytes"));
+    };
+    if !array.is_bytes {
+        return Err(Error::bad_file_hint(path, "`arr_0` does not hold bytes", "images are an array of type uint8"));
+    }
+    let mut values = Vec::with_capacity(array.values.len());
+    for image in array.values.chunks_exact((height * width * channels).max(1)) {
+        for channel in 0..channels {
+            values.extend(image.iter().skip(channel).step_by(channels).map(|byte| pixels.value(*byte as u8)));
+        }
+    }
+    Ok(Tensor::new([count, channels, height, width], values))
 }
 
 fn first_bytes(path: &Path) -> Result<Vec<u8>> {
@@ -234,6 +261,17 @@ mod tests {
         std::fs::write(at("images.idx"), [0, 0, 8, 1, 0, 0, 0, 1, 7]).unwrap();
         npy::write(at("x"), &Tensor::zeros([2, 2])).unwrap();
         std::fs::write(at("other"), "text of some length").unwrap();
+        let image =
+            |first: u8| crate::report::Image { height: 1, width: 2, channels: 3, pixels: (first..first + 6).collect() };
+        npy::write_npz(at("images"), &[image(0), image(100)]).unwrap();
+        let images = Source::parse(&at("images")).unwrap();
+        assert!(matches!(images, Source::Npz(_)));
+        let loaded = images.load(Pixels::Unit).unwrap();
+        assert_eq!((loaded.count(), loaded.sample_shape.as_slice()), (2, [3, 1, 2].as_slice()));
+        let bytes: Vec<f32> = loaded.samples.item(1).iter().map(|value| (value * 255.0).round()).collect();
+        assert_eq!(bytes, [100.0, 103.0, 101.0, 104.0, 102.0, 105.0]);
+        npz::write(Path::new(&at("floats")), &[("arr_0", &[1, 1, 1, 1], &[0.0])]).unwrap();
+        assert_eq!(Source::parse(&at("floats")).unwrap().load(Pixels::Unit).unwrap_err().exit_code(), 4);
         assert_eq!(Source::parse("digits").unwrap(), Source::Digits);
         assert!(matches!(Source::parse(&at("")).unwrap(), Source::Folder(_)));
         assert!(matches!(Source::parse(&at("images.idx")).unwrap(), Source::Idx(_)));

@@ -35,4 +35,8 @@ pub trait Denoiser {
     fn eps_at(&mut self, x: &Tensor, sigma: f64, _timestep: Option<f64>) -> Result<Tensor> {
         self.eps(x, &vec![sigma; x.shape[0]])
     }
+
+    /// The noise levels of the walk that begins, in any order: for those whose answer at one depends on the others. Most
+    /// do not care.
+    fn walk_over(&mut self, _sigmas: &[f64]) {}
 }

@@ -5,5 +5,6 @@
 
 pub mod blocks;
 pub mod builder;
+pub mod classifier;
 pub mod fields;
 pub mod unet2d;

@@ -7,6 +7,7 @@ mod file;
 pub mod folder;
 pub mod images;
 pub mod npy;
+pub mod npz;
 pub mod output;
 pub mod plot;
 pub mod png_file;

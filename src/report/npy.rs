@@ -73,7 +73,7 @@ pub fn write_npz(path: impl AsRef<Path>, images: &[Image]) -> Result<()> {
 }
 
 /// As `np.savez` stores: uncompressed, of any size, and without the time of day.
-fn entry_options() -> SimpleFileOptions {
+pub(super) fn entry_options() -> SimpleFileOptions {
     SimpleFileOptions::default()
         .compression_method(zip::CompressionMethod::Stored)
         .last_modified_time(zip::DateTime::default())
@@ -81,7 +81,7 @@ fn entry_options() -> SimpleFileOptions {
 }
 
 /// The header of a C-order array, of version 1.0.
-fn write_header(writer: &mut impl Write, descr: &str, shape: &[usize]) -> io::Result<()> {
+pub(super) fn write_header(writer: &mut impl Write, descr: &str, shape: &[usize]) -> io::Result<()> {
     let extents = match shape {
         [extent] => format!("{extent},"),
         _ => shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
@@ -106,24 +106,31 @@ fn read_as<T>(path: &Path, convert: impl Fn(f64) -> T) -> Result<(Vec<usize>, Ve
 }
 
 /// An array file, taken apart.
-struct Array<'a> {
-    shape: Vec<usize>,
-    kind: Kind,
+pub(super) struct Array<'a> {
+    pub shape: Vec<usize>,
+    pub kind: Kind,
     /// Exactly the bytes that `shape` and `kind` call for.
-    values: &'a [u8],
+    pub values: &'a [u8],
+}
+
+impl Array<'_> {
+    /// Whether the values are unsigned bytes, as those of images are.
+    pub fn is_bytes(&self) -> bool {
+        matches!(self.kind, Kind::U1)
+    }
 }
 
 /// What is wrong with a file, and what to do.
-struct Fault {
-    what: String,
-    hint: &'static str,
+pub(super) struct Fault {
+    pub what: String,
+    pub hint: &'static str,
 }
 
 fn fault<T>(what: impl Into<String>, hint: &'static str) -> std::result::Result<T, Fault> {
     Err(Fault { what: what.into(), hint })
 }
 
-fn parse(bytes: &[u8]) -> std::result::Result<Array<'_>, Fault> {
+pub(super) fn parse(bytes: &[u8]) -> std::result::Result<Array<'_>, Fault> {
     let (header, values) = split(bytes)?;
     let Some(descr) = field(header, "descr") else { return fault("the header has no `descr`", RESAVE) };
     let kind = Kind::parse(descr)?;
@@ -200,7 +207,7 @@ fn parse_shape(text: &str) -> Option<Vec<usize>> {
 
 /// The types that can be read.
 #[derive(Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     F2,
     F4,
     F8,
@@ -258,7 +265,7 @@ impl Kind {
     }
 
     /// The values in `bytes`, each passed through `convert`.
-    fn decode<T>(self, bytes: &[u8], convert: impl Fn(f64) -> T) -> Vec<T> {
+    pub(super) fn decode<T>(self, bytes: &[u8], convert: impl Fn(f64) -> T) -> Vec<T> {
         match self {
             Self::F2 => each(bytes, |value| f16::from_le_bytes(value).to_f64(), convert),
             Self::F4 => each(bytes, |value| f64::from(f32::from_le_bytes(value)), convert),

@@ -19,6 +19,8 @@ struct Golden {
     steps: usize,
     eta: Option<f64>,
     gamma: Option<f64>,
+    mu: Option<f64>,
+    sigma_max: Option<f64>,
     timesteps: Vec<f64>,
     end_timesteps: Vec<f64>,
     alpha_bar: Vec<f64>,
@@ -44,7 +46,9 @@ fn folders(prefixes: &[&str]) -> Vec<PathBuf> {
 
 fn asked(golden: &Golden) -> Value {
     if golden.sampler == "ge" {
-        return json!({"sampler": "ge", "gamma": golden.gamma, "steps": golden.steps});
+        return json!({
+            "sampler": "ge", "gamma": golden.gamma, "mu": golden.mu, "sigma_max": golden.sigma_max, "steps": golden.steps,
+        });
     }
     json!({"sampler": golden.sampler, "steps": golden.steps, "eta": golden.eta})
 }

@@ -72,14 +72,20 @@ PAPER = {
     5: [853, 652, 380, 116, 22, 0],
     10: [853, 765, 665, 549, 415, 270, 148, 73, 33, 14, 0],
 }
-# name: (timesteps, gamma, prediction type)
+# name: (steps, sigma_max, gamma, mu, prediction type). The paper's settings for CIFAR-10 (sigma_max 40) and, tuned for
+# each N, for CelebA; mu adds noise and is of the authors' code, not of the paper's tables.
 GRADIENT_ESTIMATION = {
-    "ge-paper-5": (PAPER[5], 2.0, "epsilon"),
-    "ge-paper-10": (PAPER[10], 2.0, "epsilon"),
-    "ge-paper-10-gamma-1.6": (PAPER[10], 1.6, "epsilon"),
-    "ge-paper-10-gamma-1": (PAPER[10], 1.0, "epsilon"),
-    "ge-paper-10-v-prediction": (PAPER[10], 2.0, "v_prediction"),
-    "ge-paper-10-sample-prediction": (PAPER[10], 2.0, "sample"),
+    "ge-paper-5": (5, None, 2.0, 0.0, "epsilon"),
+    "ge-paper-10": (10, None, 2.0, 0.0, "epsilon"),
+    "ge-paper-10-gamma-1.6": (10, None, 1.6, 0.0, "epsilon"),
+    "ge-paper-10-gamma-1": (10, None, 1.0, 0.0, "epsilon"),
+    "ge-paper-10-v-prediction": (10, None, 2.0, 0.0, "v_prediction"),
+    "ge-paper-10-sample-prediction": (10, None, 2.0, 0.0, "sample"),
+    "ge-celeba-10": (10, 80.0, 2.0, 0.0, "epsilon"),
+    "ge-celeba-20": (20, 100.0, 2.4, 0.0, "epsilon"),
+    "ge-celeba-50": (50, 120.0, 2.8, 0.0, "epsilon"),
+    "ge-paper-10-mu-0.5-gamma-1": (10, None, 1.0, 0.5, "epsilon"),
+    "ge-paper-10-mu-0.3": (10, None, 2.0, 0.3, "epsilon"),
 }
 LINEAR = dict(beta_start=0.0001, beta_end=0.02, beta_schedule="linear")
 # name: (scheduler class, fields)
@@ -217,15 +223,30 @@ def eps_from(prediction_type, output, z, alpha_bar):
     return output
 
 
-def gradient_estimation_path(network, noise, timesteps, gamma, prediction_type, alpha_bar):
-    """Permenter and Yuan, algorithm 2, in x = z / sqrt(alpha_bar); the path holds z."""
+def paper_timesteps(steps, sigma_max, alpha_bar):
+    """The paper's "Linear" schedule: N log-spaced sigmas, each snapped to the first timestep with as much noise, then 0."""
+    if sigma_max is None:
+        return PAPER[steps]
+    sigma = ((1 - alpha_bar) / alpha_bar).sqrt().numpy()
+    ddim = np.linspace(999, 0, steps + 1).astype(int)
+    last = np.sqrt(sigma[0] * sigma[ddim[-2]])
+    grid = np.exp(np.linspace(np.log(sigma_max), np.log(last), steps))
+    return [int(np.searchsorted(sigma, value)) for value in grid] + [0]
+
+
+def gradient_estimation_path(network, noise, timesteps, gamma, mu, prediction_type, alpha_bar, draws):
+    """Permenter and Yuan, algorithm 2, in x = z / sqrt(alpha_bar); the path holds z. With mu above 0, the step of the
+    authors' code: down to sigma_p, and noise up to sigma'."""
     sigma = ((1 - alpha_bar) / alpha_bar).sqrt()
     x, previous, path = noise.double() / alpha_bar[timesteps[0]].sqrt(), None, []
-    for t, t_next in zip(timesteps, timesteps[1:]):
+    for i, (t, t_next) in enumerate(zip(timesteps, timesteps[1:])):
         z = x * alpha_bar[t].sqrt()
         eps = eps_from(prediction_type, network(z, t), z, alpha_bar[t])
         average = eps if previous is None else gamma * eps + (1 - gamma) * previous
-        x, previous = x + (sigma[t_next] - sigma[t]) * average, eps
+        down = (sigma[t_next] / sigma[t] ** mu) ** (1 / (1 - mu))
+        x, previous = x + (down - sigma[t]) * average, eps
+        if mu > 0:
+            x = x + (sigma[t_next] ** 2 - down**2).sqrt() * draws[i].double()
         path.append(x * alpha_bar[t_next].sqrt())
     return path
 
@@ -308,11 +329,15 @@ def write_ddpm(writer):
 
 
 def write_gradient_estimation(writer):
-    for name, (timesteps, gamma, prediction_type) in GRADIENT_ESTIMATION.items():
+    for name, (steps, sigma_max, gamma, mu, prediction_type) in GRADIENT_ESTIMATION.items():
         scheduler = DDPMScheduler(prediction_type=prediction_type, clip_sample=False)
         alpha_bar = exact.float64_alphas_cumprod(scheduler.config)
-        path = gradient_estimation_path(writer.network, writer.noise, timesteps, gamma, prediction_type, alpha_bar)
-        settings = {"sampler": "ge", "gamma": gamma, "steps": len(timesteps) - 1, "timesteps": timesteps[:-1],
+        timesteps = paper_timesteps(steps, sigma_max, alpha_bar)
+        # One image is enough for the long ones.
+        noise = writer.noise if steps <= STEPS else writer.noise[:1]
+        path = gradient_estimation_path(
+            writer.network, noise, timesteps, gamma, mu, prediction_type, alpha_bar, writer.draws[:, : len(noise)])
+        settings = {"sampler": "ge", "gamma": gamma, "mu": mu, "sigma_max": sigma_max, "steps": len(timesteps) - 1, "timesteps": timesteps[:-1],
                     "end_timesteps": timesteps[1:], "alpha_bar": alpha_bar[timesteps[:-1]].tolist(),
                     "end_alpha_bar": alpha_bar[timesteps[1:]].tolist()}
         writer.write(name, settings, path, scheduler)

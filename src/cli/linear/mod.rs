@@ -1,6 +1,8 @@
 //! `downhill linear`: linear diffusion and what it rests on, one file a study.
 
 mod pca;
+mod product;
+mod sigmas;
 
 use clap::Subcommand;
 
@@ -11,7 +13,8 @@ use crate::report::Console;
 const EXAMPLES: &str = "\
 Examples:
   downhill linear pca --data digits -k 32 --center -o components
-  downhill linear pca --data X.npy -k 8 -o components";
+  downhill linear pca --data X.npy -k 8 -o components
+  downhill linear product --center --coupling fresh -o product";
 
 /// Linear diffusion: the spectra of data, and what becomes of them
 #[derive(Debug, clap::Args)]
@@ -24,11 +27,13 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Study {
     Pca(pca::Args),
+    Product(product::Args),
 }
 
 /// Runs `downhill linear`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     match &args.study {
         Study::Pca(args) => pca::run(args, global, console),
+        Study::Product(args) => product::run(args, global, console),
     }
 }

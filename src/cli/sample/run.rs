@@ -129,9 +129,10 @@ fn ready<'e>(job: &Job, load: Load, engine: &'e Engine, clock: &mut Stopwatch) -
             let batch = job.batch.unwrap_or(MOST_VECTORS).min(job.images.len());
             Ok(Ready { denoiser, batch, footprint: None, algorithms: Value::Null })
         }
-        (Subject::ClosedForm { name, .. }, Load::Network(_)) => {
-            Err(Error::usage(format!("`{name}` is no network"), "name a closed form by `pca:`, `wiener:` or `ideal:`"))
-        }
+        (Subject::ClosedForm { name, .. }, Load::Network(_)) => Err(Error::usage(
+            format!("`{name}` is no network"),
+            "name a closed form by `pca:`, `wiener:`, `sequential:` or `ideal:`",
+        )),
     }
 }
 

@@ -51,19 +51,33 @@ impl Linear {
         count: usize,
         image: [usize; 3],
     ) -> Result<Self> {
-        let directions = if centred.count().min(centred.dimension()) <= WHOLE && count <= centred.count() {
-            let (values, vectors) = whole_spectrum(centred)?;
-            // Fewer directions than asked for: along the rest the data have no extent.
-            vectors.subcols(0, count.min(values.len())).to_owned()
-        } else {
-            let settings = Settings { tolerance: TOLERANCE, ..Settings::new(count) };
-            let found = principal_components(engine, &centred.samples, &settings, None)?.spectrum;
-            if !found.converged {
-                let what = format!("its {count} components are known to {:.1e} only", found.worst_residual());
-                return Err(Error::bad_file_hint(&centred.name, what, "take fewer components"));
-            }
-            split(columns_of(&found.vectors).as_ref(), 0.0).0
-        };
+        if centred.count().min(centred.dimension()) > WHOLE || count > centred.count() {
+            return Self::near_projection(engine, centred, mean, count, image);
+        }
+        let (values, vectors) = whole_spectrum(centred)?;
+        // Fewer directions than asked for: along the rest the data have no extent.
+        let directions = vectors.subcols(0, count.min(values.len())).to_owned();
+        Ok(Self { mean: column(mean), directions, gain: Gain::Projection, image })
+    }
+
+    /// [`Self::projection`] by the cheapest route in float32, to a residual of 3e-6 of the largest eigenvalue.
+    ///
+    /// # Errors
+    /// As [`Self::projection`].
+    pub fn near_projection(
+        engine: &Engine,
+        centred: &Dataset,
+        mean: &[f64],
+        count: usize,
+        image: [usize; 3],
+    ) -> Result<Self> {
+        let settings = Settings { tolerance: TOLERANCE, ..Settings::new(count) };
+        let found = principal_components(engine, &centred.samples, &settings, None)?.spectrum;
+        if !found.converged {
+            let what = format!("its {count} components are known to {:.1e} only", found.worst_residual());
+            return Err(Error::bad_file_hint(&centred.name, what, "take fewer components"));
+        }
+        let directions = split(columns_of(&found.vectors).as_ref(), 0.0).0;
         Ok(Self { mean: column(mean), directions, gain: Gain::Projection, image })
     }
 
@@ -86,7 +100,7 @@ impl Linear {
     }
 
     /// eps of one image. Each image by itself, so that its bits do not depend on the batch.
-    fn eps_of(&self, x: &[f32], sigma: f64) -> Vec<f32> {
+    pub(super) fn eps_of(&self, x: &[f32], sigma: f64) -> Vec<f32> {
         let centred = Col::from_fn(x.len(), |at| f64::from(x[at]) - self.mean[at]);
         let mut along = self.directions.transpose() * &centred;
         if let Gain::Wiener(values) = &self.gain {

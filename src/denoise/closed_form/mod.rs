@@ -1,27 +1,35 @@
-//! Denoisers that data determine, without a network: what `pca:`, `wiener:` and `ideal:` name on the command line.
+//! Denoisers that data determine, without a network: what `pca:`, `wiener:`, `sequential:` and `ideal:` name on
+//! the command line.
 //!
 //! | name | x0, the prediction | |
 //! |---|---|---|
 //! | `pca:DATA[,k=N]` | the projection of x on the mean and the leading N components | [`linear`] |
+//! | `pca:DATA,noise=COUPLING` | the same, of noisy samples at each level | [`noisy`] |
 //! | `wiener:DATA` | the posterior mean of a Gaussian with the data's mean and covariance | [`linear`] |
+//! | `sequential:DATA` | that Gaussian's posterior mean of the next level, in place of x0 | [`sequential`] |
 //! | `ideal:DATA` | the posterior mean over the samples themselves | [`ideal`] |
 //!
 //! Bytes of images count as -1 to 1, the range of the networks; arrays keep their numbers.
 
 pub mod ideal;
 pub mod linear;
+pub mod neighbours;
+pub mod noisy;
+pub mod sequential;
 mod spec;
 
 use std::path::Path;
 
 use faer::Mat;
 
-pub use spec::{Spec, USUAL_COMPONENTS};
+pub use spec::{Filter, Moments, PcaOptions, Spec, USUAL_COMPONENTS};
 
 use self::ideal::Ideal;
 use self::linear::Linear;
+use self::noisy::NoisyProjection;
+use self::sequential::Sequential;
 use super::Denoiser;
-use crate::data::{Dataset, Pixels, Source};
+use crate::data::{Dataset, Noised, Pixels, Source};
 use crate::error::{Error, Result};
 use crate::kernels::Engine;
 use crate::report::npy;
@@ -50,9 +58,9 @@ pub struct ClosedForm {
 }
 
 enum Form {
-    Pca { data: Dataset, components: usize },
-    Wiener { data: Dataset },
-    Moments { covariance: Mat<f64> },
+    Pca { data: Dataset, components: usize, noise: Option<Noised> },
+    Gaussian { filter: Filter, data: Dataset },
+    Moments { filter: Filter, covariance: Mat<f64> },
     Ideal { data: Dataset },
 }
 
@@ -66,16 +74,25 @@ impl ClosedForm {
         let read = |source: &Source| source.load(Pixels::Signed);
         let form = match Spec::parse(text)? {
             None => return Ok(None),
-            Some(Spec::Pca { data, components }) => {
-                let data = read(&data)?;
-                let components = components_of(&data, components)?;
-                Form::Pca { data, components }
+            Some(Spec::Pca { data, options }) => {
+                let mut data = read(&data)?;
+                if let Some(count) = options.samples {
+                    take_first(&mut data, count)?;
+                }
+                let components = components_of(&data, options.components)?;
+                Form::Pca { data, components, noise: options.noise }
             }
-            Some(Spec::Wiener { data }) => Form::Wiener { data: read(&data)? },
+            Some(Spec::Gaussian { filter, moments: Moments::Of(data) }) => {
+                Form::Gaussian { filter, data: read(&data)? }
+            }
             Some(Spec::Ideal { data }) => Form::Ideal { data: read(&data)? },
-            Some(Spec::Moments { mean, covariance }) => return Self::of_moments(text, &mean, &covariance).map(Some),
+            Some(Spec::Gaussian { filter, moments: Moments::Files { mean, covariance } }) => {
+                return Self::of_moments(text, filter, &mean, &covariance).map(Some);
+            }
         };
-        let (Form::Pca { data, .. } | Form::Wiener { data } | Form::Ideal { data }) = &form else { return Ok(None) };
+        let (Form::Pca { data, .. } | Form::Gaussian { data, .. } | Form::Ideal { data }) = &form else {
+            return Ok(None);
+        };
         let mean = data.mean();
         let squares = data.samples.data.iter().zip(mean.iter().cycle());
         let variance =
@@ -84,7 +101,7 @@ impl ClosedForm {
         Ok(Some(Self { name: text.to_owned(), form, sample_shape, mean, variance }))
     }
 
-    fn of_moments(text: &str, mean_file: &Path, covariance_file: &Path) -> Result<Self> {
+    fn of_moments(text: &str, filter: Filter, mean_file: &Path, covariance_file: &Path) -> Result<Self> {
         let sample_shape = npy::read(mean_file)?.shape;
         let mean = npy::read_f64(mean_file)?;
         let dimension = mean.len();
@@ -108,7 +125,7 @@ impl ClosedForm {
         }
         let covariance = checked_covariance(&values, dimension, covariance_file)?;
         let variance = (0..dimension).map(|at| covariance[(at, at)]).sum();
-        let form = Form::Moments { covariance };
+        let form = Form::Moments { filter, covariance };
         Ok(Self { name: text.to_owned(), form, sample_shape, mean, variance })
     }
 
@@ -137,12 +154,16 @@ impl ClosedForm {
 
     /// The first sigma and the last one above 0 of sampling, where nobody says otherwise. It begins at ten times the root
     /// mean square distance of the data from their mean; a projection on k components, which takes no noise off along them,
-    /// where noise along them has the energy of the data.
+    /// where noise along them has the energy of the data; the sequential filter, whose walk ends the nearer to the mean
+    /// the more noise it starts with, as a projection on the usual number of components.
     #[must_use]
     pub fn sigma_range(&self) -> (f64, f64) {
         let distance = if self.variance > 0.0 { self.variance.sqrt() } else { 1.0 };
         let first = match &self.form {
             Form::Pca { components, .. } => distance / (*components as f64).sqrt(),
+            Form::Gaussian { filter: Filter::Sequential, .. } | Form::Moments { filter: Filter::Sequential, .. } => {
+                distance / (USUAL_COMPONENTS.min(self.mean.len()) as f64).sqrt()
+            }
             _ => START * distance,
         };
         (first, first / SPAN)
@@ -171,17 +192,21 @@ impl ClosedForm {
     pub fn json(&self) -> serde_json::Value {
         let (kind, samples) = match &self.form {
             Form::Pca { data, .. } => ("pca", Some(data.count())),
-            Form::Wiener { data } => ("wiener", Some(data.count())),
-            Form::Moments { .. } => ("wiener", None),
+            Form::Gaussian { filter, data } => (filter.name(), Some(data.count())),
+            Form::Moments { filter, .. } => (filter.name(), None),
             Form::Ideal { data } => ("ideal", Some(data.count())),
         };
-        let components = if let Form::Pca { components, .. } = &self.form { Some(components) } else { None };
+        let (components, noise) = match &self.form {
+            Form::Pca { components, noise, .. } => (Some(components), noise.as_ref()),
+            _ => (None, None),
+        };
         serde_json::json!({
             "name": self.name,
             "closed_form": kind,
             "samples": samples,
             "sample_shape": self.sample_shape,
             "components": components,
+            "noise": noise.map(|noise| serde_json::json!({ "coupling": noise.coupling, "seed": noise.seed })),
             "total_variance": self.variance,
         })
     }
@@ -194,18 +219,51 @@ impl ClosedForm {
         let image = self.image_shape();
         let mean = self.mean;
         Ok(match self.form {
-            Form::Pca { mut data, components } => {
+            Form::Pca { mut data, components, noise } => {
                 data.centre();
-                Box::new(Linear::projection(engine, &data, &mean, components, image)?)
+                match noise {
+                    None => Box::new(Linear::projection(engine, &data, &mean, components, image)?),
+                    Some(noise) => Box::new(NoisyProjection::new(engine, data, mean, components, image, noise)),
+                }
             }
-            Form::Wiener { mut data } => {
+            Form::Gaussian { filter, mut data } => {
                 data.centre();
-                Box::new(Linear::wiener(&data, &mean, image)?)
+                filter.of(Linear::wiener(&data, &mean, image)?)
             }
-            Form::Moments { covariance } => Box::new(Linear::of_moments(&mean, &covariance, image)?),
+            Form::Moments { filter, covariance } => filter.of(Linear::of_moments(&mean, &covariance, image)?),
             Form::Ideal { data } => Box::new(Ideal::new(engine, data, mean, image)?),
         })
     }
+}
+
+impl Filter {
+    /// As the command line has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Wiener => "wiener",
+            Self::Sequential => "sequential",
+        }
+    }
+
+    /// The denoiser of the Gaussian that `wiener` is the Wiener filter of.
+    #[must_use]
+    pub fn of(self, wiener: Linear) -> Box<dyn Denoiser> {
+        match self {
+            Self::Wiener => Box::new(wiener),
+            Self::Sequential => Box::new(Sequential::new(wiener)),
+        }
+    }
+}
+
+/// Leaves the first `count` samples.
+fn take_first(data: &mut Dataset, count: usize) -> Result<()> {
+    if count > data.count() {
+        let what = format!("`n={count}` asks for more samples than the {} of `{}`", data.count(), data.name);
+        return Err(Error::usage(what, format!("give `n` a number from 1 to {}", data.count())));
+    }
+    data.samples = data.samples.slice(0..count);
+    Ok(())
 }
 
 /// The number of components, which a sample has values for.

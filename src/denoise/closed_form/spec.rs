@@ -1,16 +1,18 @@
-//! The names of closed-form denoisers on the command line: `pca:DATA[,k=N]`, `wiener:DATA`,
-//! `wiener:mean=M.npy,cov=C.npy`, `ideal:DATA`.
+//! The names of closed-form denoisers on the command line: `pca:DATA[,OPTION...]`, `wiener:DATA`, `sequential:DATA`,
+//! `ideal:DATA`, and with a Gaussian's moments `wiener:mean=M.npy,cov=C.npy`.
 
 use std::path::{Path, PathBuf};
 
-use crate::data::Source;
+use crate::data::{Coupling, Noised, Source};
 use crate::error::{Error, Result};
 
 /// Components where nobody says how many, unless the data have fewer values.
 pub const USUAL_COMPONENTS: usize = 32;
 
-const HINT: &str =
-    "closed-form denoisers are `pca:DATA[,k=N]`, `wiener:DATA`, `wiener:mean=M.npy,cov=C.npy` and `ideal:DATA`";
+const KINDS: [&str; 4] = ["pca", "wiener", "sequential", "ideal"];
+
+const HINT: &str = "closed-form denoisers are `pca:DATA[,k=N]`, `wiener:DATA`, `sequential:DATA`, \
+                    `wiener:mean=M.npy,cov=C.npy` and `ideal:DATA`";
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,25 +21,54 @@ pub enum Spec {
     Pca {
         /// The data.
         data: Source,
-        /// How many components; none for the usual number.
-        components: Option<usize>,
+        /// What is to be done with them.
+        options: PcaOptions,
     },
-    /// The posterior mean of a Gaussian with the data's mean and covariance.
-    Wiener {
-        /// The data.
-        data: Source,
-    },
-    /// The posterior mean of a Gaussian of given moments.
-    Moments {
-        /// Its mean, of p values.
-        mean: PathBuf,
-        /// Its covariance, (p, p).
-        covariance: PathBuf,
+    /// A filter of the Gaussian with these moments.
+    Gaussian {
+        /// Which one.
+        filter: Filter,
+        /// Its moments.
+        moments: Moments,
     },
     /// The posterior mean over the samples themselves.
     Ideal {
         /// The data.
         data: Source,
+    },
+}
+
+/// How components are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PcaOptions {
+    /// How many components; none for the usual number.
+    pub components: Option<usize>,
+    /// The first so many samples; none for all.
+    pub samples: Option<usize>,
+    /// Noise on the samples of each level; none where the components are those of the data as they are.
+    pub noise: Option<Noised>,
+}
+
+/// A denoiser of a Gaussian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// The posterior mean.
+    Wiener,
+    /// The posterior mean of the next level of a walk.
+    Sequential,
+}
+
+/// Where the moments of a Gaussian come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Moments {
+    /// The mean and the covariance of data.
+    Of(Source),
+    /// Files.
+    Files {
+        /// The mean, of p values.
+        mean: PathBuf,
+        /// The covariance, (p, p).
+        covariance: PathBuf,
     },
 }
 
@@ -53,46 +84,102 @@ impl Spec {
             return Ok(None);
         }
         let refuse = |what: String| Err(Error::usage(what, HINT));
-        if !["pca", "wiener", "ideal"].contains(&kind) {
+        if !KINDS.contains(&kind) {
             return refuse(format!("`{kind}` of `{text}` is no kind of denoiser"));
         }
         if rest.is_empty() {
             return refuse(format!("`{text}` names no data"));
         }
-        let (data, option) = split_option(rest);
-        match (kind, option) {
-            ("pca", Some(("k", value))) => match value.parse() {
-                Ok(count) if count > 0 => Ok(Some(Self::Pca { data: Source::parse(data)?, components: Some(count) })),
-                _ => refuse(format!("`k={value}` of `{text}` is no number of components")),
-            },
-            ("wiener", Some((last, value))) if data.contains('=') => Self::moments(text, data, (last, value)).map(Some),
-            ("wiener", None) if ["mean=", "cov="].iter().any(|start| rest.starts_with(start)) => {
-                refuse(format!("`{text}` names one moment, and a Gaussian has two"))
-            }
-            (_, Some((option, _))) => refuse(format!("`{option}=` means nothing to `{kind}:`")),
-            ("pca", None) => Ok(Some(Self::Pca { data: Source::parse(rest)?, components: None })),
-            ("wiener", None) => Ok(Some(Self::Wiener { data: Source::parse(rest)? })),
-            (_, None) => Ok(Some(Self::Ideal { data: Source::parse(rest)? })),
-        }
-    }
-
-    fn moments(text: &str, first: &str, last: (&str, &str)) -> Result<Self> {
-        let ((Some(("mean", mean)), ("cov", covariance)) | (Some(("cov", covariance)), ("mean", mean))) =
-            (first.split_once('='), last)
-        else {
-            return Err(Error::usage(format!("`{text}` does not name a mean and a covariance"), HINT));
+        let filter = match kind {
+            "wiener" => Some(Filter::Wiener),
+            "sequential" => Some(Filter::Sequential),
+            _ => None,
         };
-        Ok(Self::Moments { mean: mean.into(), covariance: covariance.into() })
+        if let Some(filter) = filter
+            && let Some(moments) = moment_files(text, rest)?
+        {
+            return Ok(Some(Self::Gaussian { filter, moments }));
+        }
+        let (data, options) = split_options(rest);
+        if kind == "pca" {
+            let options = PcaOptions::parse(text, &options)?;
+            return Ok(Some(Self::Pca { data: Source::parse(data)?, options }));
+        }
+        if let Some((option, _)) = options.first() {
+            return refuse(format!("`{option}=` means nothing to `{kind}:`"));
+        }
+        let data = Source::parse(data)?;
+        Ok(Some(match filter {
+            Some(filter) => Self::Gaussian { filter, moments: Moments::Of(data) },
+            None => Self::Ideal { data },
+        }))
     }
 }
 
-/// The part before the last comma, and `name=value` after it where that is an option and not a piece of a path.
-fn split_option(text: &str) -> (&str, Option<(&str, &str)>) {
-    let Some((before, after)) = text.rsplit_once(',') else { return (text, None) };
-    match after.split_once('=') {
-        Some((name, value)) if !Path::new(text).exists() => (before, Some((name, value))),
-        _ => (text, None),
+impl PcaOptions {
+    fn parse(text: &str, options: &[(&str, &str)]) -> Result<Self> {
+        let mut asked = Self::default();
+        let mut seed = None;
+        for (name, value) in options {
+            let refuse = |what: &str| Err(Error::usage(format!("`{name}={value}` of `{text}` is no {what}"), HINT));
+            let count = || value.parse().ok().filter(|count| *count > 0);
+            match *name {
+                "k" if count().is_some() => asked.components = count(),
+                "k" => return refuse("number of components"),
+                "n" if count().is_some() => asked.samples = count(),
+                "n" => return refuse("number of samples"),
+                "noise" => asked.noise = Some(Noised { coupling: value.parse::<Coupling>()?, seed: 0 }),
+                "seed" => match value.parse() {
+                    Ok(number) => seed = Some(number),
+                    Err(_) => return refuse("seed"),
+                },
+                _ => return Err(Error::usage(format!("`{name}=` means nothing to `pca:`"), PCA_HINT)),
+            }
+        }
+        match (&mut asked.noise, seed) {
+            (Some(noise), Some(seed)) => noise.seed = seed,
+            (None, Some(_)) => {
+                let what = format!("`seed=` of `{text}` is the seed of noise, and there is none");
+                return Err(Error::usage(what, PCA_HINT));
+            }
+            _ => {}
+        }
+        Ok(asked)
     }
+}
+
+const PCA_HINT: &str = "`pca:DATA` takes `k=` components, `n=` samples, `noise=nested|fresh|shared` on the samples of each \
+                        level, and its `seed=`, after commas";
+
+/// The files that `text` names in place of data, if it does.
+fn moment_files(text: &str, rest: &str) -> Result<Option<Moments>> {
+    let refuse = |what: String| Err(Error::usage(what, HINT));
+    let names_one = |part: &str| ["mean=", "cov="].iter().any(|start| part.starts_with(start));
+    if !names_one(rest) || Path::new(rest).exists() {
+        return Ok(None);
+    }
+    let Some((first, last)) = rest.split_once(",mean=").or_else(|| rest.split_once(",cov=")) else {
+        return refuse(format!("`{text}` names one moment, and a Gaussian has two"));
+    };
+    let (mean, covariance) = match (first.split_once('='), rest.contains(",mean=")) {
+        (Some(("mean", mean)), false) => (mean, last),
+        (Some(("cov", covariance)), true) => (last, covariance),
+        _ => return refuse(format!("`{text}` does not name a mean and a covariance")),
+    };
+    Ok(Some(Moments::Files { mean: mean.into(), covariance: covariance.into() }))
+}
+
+/// The part before the last commas, and each `name=value` after them where that is an option and not a piece of a path.
+fn split_options(text: &str) -> (&str, Vec<(&str, &str)>) {
+    let (mut data, mut options) = (text, Vec::new());
+    while let Some((before, after)) = data.rsplit_once(',')
+        && let Some(option) = after.split_once('=')
+        && !Path::new(data).exists()
+    {
+        data = before;
+        options.insert(0, option);
+    }
+    (data, options)
 }
 
 #[cfg(test)]
@@ -103,13 +190,21 @@ mod tests {
     fn names_are_understood() {
         let data = Source::Digits;
         let parse = |text: &str| Spec::parse(text).unwrap();
-        assert_eq!(parse("pca:digits"), Some(Spec::Pca { data: data.clone(), components: None }));
-        assert_eq!(parse("pca:digits,k=7"), Some(Spec::Pca { data: data.clone(), components: Some(7) }));
-        assert_eq!(parse("wiener:digits"), Some(Spec::Wiener { data: data.clone() }));
-        assert_eq!(parse("ideal:digits"), Some(Spec::Ideal { data }));
-        let moments = Some(Spec::Moments { mean: "m.npy".into(), covariance: "c.npy".into() });
-        assert_eq!(parse("wiener:mean=m.npy,cov=c.npy"), moments);
-        assert_eq!(parse("wiener:cov=c.npy,mean=m.npy"), moments);
+        let pca = |options| Some(Spec::Pca { data: data.clone(), options });
+        let gaussian = |filter, moments| Some(Spec::Gaussian { filter, moments });
+        assert_eq!(parse("pca:digits"), pca(PcaOptions::default()));
+        let seven = PcaOptions { components: Some(7), ..PcaOptions::default() };
+        assert_eq!(parse("pca:digits,k=7"), pca(seven));
+        let noise = Some(Noised { coupling: Coupling::Nested, seed: 5 });
+        let all = PcaOptions { samples: Some(100), noise, ..seven };
+        assert_eq!(parse("pca:digits,seed=5,n=100,noise=nested,k=7"), pca(all));
+        assert_eq!(parse("ideal:digits"), Some(Spec::Ideal { data: data.clone() }));
+        for (name, filter) in [("wiener", Filter::Wiener), ("sequential", Filter::Sequential)] {
+            assert_eq!(parse(&format!("{name}:digits")), gaussian(filter, Moments::Of(data.clone())));
+            let files = Moments::Files { mean: "m.npy".into(), covariance: "c.npy".into() };
+            assert_eq!(parse(&format!("{name}:mean=m.npy,cov=c.npy")), gaussian(filter, files.clone()));
+            assert_eq!(parse(&format!("{name}:cov=c.npy,mean=m.npy")), gaussian(filter, files));
+        }
         for other in ["google/ddpm-cifar10-32", "folder", "C:\\model", "org/name@v1:2"] {
             assert_eq!(parse(other), None, "{other}");
         }
@@ -122,7 +217,12 @@ mod tests {
             ("pca:", "names no data"),
             ("pca:digits,k=0", "`k=0`"),
             ("pca:digits,k=many", "no number of components"),
+            ("pca:digits,n=-1", "`n=-1` of `pca:digits,n=-1` is no number of samples"),
+            ("pca:digits,noise=loud", "no coupling is called `loud`"),
+            ("pca:digits,seed=3", "is the seed of noise, and there is none"),
+            ("pca:digits,noise=fresh,seed=x", "is no seed"),
             ("pca:digits,q=3", "`q=` means nothing to `pca:`"),
+            ("sequential:digits,k=3", "`k=` means nothing to `sequential:`"),
             ("ideal:digits,k=3", "`k=` means nothing to `ideal:`"),
             ("wiener:mean=m.npy", "names one moment"),
             ("wiener:mean=m.npy,mean=c.npy", "does not name a mean and a covariance"),

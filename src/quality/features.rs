@@ -1,0 +1,93 @@
+//! Features of images by the classifier of digits, on the engine.
+
+use crate::checkpoint::digits_classifier;
+use crate::error::{Error, Result};
+use crate::graph::{Aliasing, Program};
+use crate::kernels::Engine;
+use crate::nets::classifier::{CLASS_NAME, Classifier, X};
+use crate::tensor::Tensor;
+
+/// Images of a call.
+const BATCH: usize = 64;
+
+/// The classifier within the program on a device.
+pub struct Extractor<'e> {
+    net: Classifier,
+    program: Program<'e>,
+}
+
+/// What the classifier says of images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// (n, features).
+    pub features: Tensor,
+    /// (n, classes), before the softmax.
+    pub logits: Tensor,
+}
+
+impl Answer {
+    /// The class of each image: that of its largest logit.
+    #[must_use]
+    pub fn classes(&self) -> Vec<usize> {
+        let largest = |row: &[f32]| (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0);
+        self.logits.data.chunks_exact(self.logits.stride()).map(largest).collect()
+    }
+}
+
+impl<'e> Extractor<'e> {
+    /// Makes the classifier ready.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn new(engine: &'e Engine) -> Result<Self> {
+        let (config, weights) = digits_classifier()?;
+        config.expect_class(&[CLASS_NAME])?;
+        let net = Classifier::from_map(&config.values, &config.path)?;
+        let keys: Vec<String> = net.keys().into_iter().map(|(key, _)| key).collect();
+        weights.check_complete(&keys)?;
+        let fetch = |key: &str, shape: &[usize]| weights.fetch(key, shape);
+        let program = Program::new(engine, &net.graph(BATCH), &fetch, Aliasing::ByLiveness)?;
+        Ok(Self { net, program })
+    }
+
+    /// (channels, height, width) of the images it takes.
+    #[must_use]
+    pub fn image_shape(&self) -> [usize; 3] {
+        self.net.image_shape()
+    }
+
+    /// Values of a feature vector.
+    #[must_use]
+    pub fn dimension(&self) -> usize {
+        self.net.features
+    }
+
+    /// Features and logits of any number of images in -1..1, (n, c, h, w) or rows (n, c h w).
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for images of another size; [`Error::Device`].
+    pub fn of(&self, images: &Tensor) -> Result<Answer> {
+        let stride: usize = self.net.image_shape().iter().product();
+        let fits = images.shape.len() == 2 || images.shape[1..] == self.net.image_shape();
+        if !fits || images.stride() != stride {
+            let what = format!("images of shape {:?} for a classifier of {:?}", images.shape, self.net.image_shape());
+            return Err(Error::usage(what, "its features are defined for digits of 28 x 28, one channel"));
+        }
+        let count = images.shape[0];
+        let (mut features, mut logits) = (Vec::new(), Vec::new());
+        let [channels, height, width] = self.net.image_shape();
+        for first in (0..count).step_by(BATCH) {
+            let taken = BATCH.min(count - first);
+            // A batch that is not full ends with zeros; no image sees another.
+            let mut batch = Tensor::zeros([BATCH, channels, height, width]);
+            batch.data[..taken * stride].copy_from_slice(&images.data[first * stride..(first + taken) * stride]);
+            let outputs = self.program.run(&[(X, &batch)])?;
+            features.extend_from_slice(&outputs[0].data[..taken * self.net.features]);
+            logits.extend_from_slice(&outputs[1].data[..taken * self.net.classes]);
+        }
+        Ok(Answer {
+            features: Tensor::new([count, self.net.features], features),
+            logits: Tensor::new([count, self.net.classes], logits),
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! Mean and covariance of rows that come a few at a time, in float64.
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, get_global_parallelism};
+
+use super::Statistics;
+use crate::error::{Error, Result};
+
+/// Sums over rows of `dimension` values, about a point near their mean: the first row. About zero, the covariance of values
+/// with a large mean would be the small difference of large numbers.
+#[derive(Clone, Debug)]
+pub struct Moments {
+    dimension: usize,
+    count: usize,
+    about: Vec<f64>,
+    sums: Vec<f64>,
+    /// Sums of products, symmetric.
+    products: Mat<f64>,
+}
+
+impl Moments {
+    /// No rows yet.
+    #[must_use]
+    pub fn new(dimension: usize) -> Self {
+        Self {
+            dimension,
+            count: 0,
+            about: vec![0.0; dimension],
+            sums: vec![0.0; dimension],
+            products: Mat::zeros(dimension, dimension),
+        }
+    }
+
+    /// Rows so far.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Adds rows, one after the other in `rows`.
+    ///
+    /// # Panics
+    /// When `rows` is not whole rows: a bug of the caller.
+    pub fn add(&mut self, rows: &[f32]) {
+        assert!(rows.len().is_multiple_of(self.dimension), "{} values in rows of {}", rows.len(), self.dimension);
+        if self.count == 0 {
+            self.about = rows.iter().take(self.dimension).map(|value| f64::from(*value)).collect();
+            self.about.resize(self.dimension, 0.0);
+        }
+        let count = rows.len() / self.dimension;
+        let block = Mat::from_fn(count, self.dimension, |row, column| {
+            f64::from(rows[row * self.dimension + column]) - self.about[column]
+        });
+        for (column, sum) in self.sums.iter_mut().enumerate() {
+            *sum += block.col(column).iter().sum::<f64>();
+        }
+        matmul(&mut self.products, Accum::Add, block.transpose(), &block, 1.0, get_global_parallelism());
+        self.count += count;
+    }
+
+    /// The mean and the unbiased covariance (over n - 1, as `np.cov` has it).
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for fewer than two rows; [`Error::NonFinite`] when a row held NaN or infinity.
+    pub fn statistics(&self) -> Result<Statistics> {
+        if self.count < 2 {
+            let what = format!("the covariance of {} samples", self.count);
+            return Err(Error::usage(what, "statistics take two samples or more"));
+        }
+        let count = self.count as f64;
+        let offset: Vec<f64> = self.sums.iter().map(|sum| sum / count).collect();
+        let covariance = Mat::from_fn(self.dimension, self.dimension, |i, j| {
+            let product = f64::midpoint(self.products[(i, j)], self.products[(j, i)]);
+            (product - count * offset[i] * offset[j]) / (count - 1.0)
+        });
+        let mean = self.about.iter().zip(&offset).map(|(about, offset)| about + offset).collect();
+        Statistics::new(mean, covariance)
+    }
+}
+
+/// The statistics of rows that are all there.
+///
+/// # Errors
+/// As [`Moments::statistics`].
+pub fn of_rows(rows: &[f32], dimension: usize) -> Result<Statistics> {
+    let mut moments = Moments::new(dimension);
+    moments.add(rows);
+    moments.statistics()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_add_up_to_the_definition() {
+        let rows: Vec<f32> = (0..60u8).map(|i| 1000.0 + (f32::from(i) * 0.7).sin()).collect();
+        let whole = of_rows(&rows, 3).unwrap();
+        let mut parts = Moments::new(3);
+        for range in [0..3, 3..33, 33..60] {
+            parts.add(&rows[range]);
+        }
+        let parts = parts.statistics().unwrap();
+        let mean = |column: usize| (0..20).map(|row| f64::from(rows[row * 3 + column])).sum::<f64>() / 20.0;
+        for i in 0..3 {
+            assert!((whole.mean[i] - mean(i)).abs() < 1e-10);
+            for j in 0..3 {
+                let deviation = |row: usize, column: usize| f64::from(rows[row * 3 + column]) - mean(column);
+                let expected = (0..20).map(|row| deviation(row, i) * deviation(row, j)).sum::<f64>() / 19.0;
+                assert!((whole.covariance[(i, j)] - expected).abs() < 1e-12);
+                assert!((parts.covariance[(i, j)] - expected).abs() < 1e-12);
+            }
+        }
+    }
+
+    #[test]
+    fn too_few_rows_and_what_is_no_number_are_refused() {
+        assert_eq!(of_rows(&[1.0, 2.0], 2).unwrap_err().exit_code(), 2);
+        assert_eq!(of_rows(&[1.0, 2.0, f32::NAN, 1.0], 2).unwrap_err().exit_code(), 7);
+    }
+}
