@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::adapter::{Adapters, Choice, Described, MATRIX_FEATURES, describe};
+use super::adapter::{Adapters, Choice, Described, Kind, MATRIX_FEATURES, describe};
+use super::pipeline_cache::PipelineCache;
 use crate::error::{Error, Result};
 
 /// How a device is opened.
@@ -23,6 +24,8 @@ pub struct Gpu {
     pub(super) queue: wgpu::Queue,
     pub(super) checked: bool,
     matrix: bool,
+    /// Pipelines of earlier runs, where the driver does not keep them itself.
+    pub(super) pipelines: Option<PipelineCache>,
     /// What it was opened from.
     opener: wgpu::Adapter,
     /// The adapter it belongs to.
@@ -42,8 +45,11 @@ impl Gpu {
     pub fn open(options: &Options) -> Result<Self> {
         let adapters = Adapters::find();
         let (index, adapter) = adapters.choose(&options.adapter)?;
-        let matrix = options.matrix && describe(index, adapter).matrix.is_some();
+        let described = describe(index, adapter);
+        let matrix = options.matrix && described.matrix.is_some();
         let (device, queue) = request(adapter, matrix)?;
+        let is_software = described.kind == Kind::Software;
+        let pipelines = if is_software { None } else { PipelineCache::open(&device, &adapter.get_info()) };
         let first_error = Arc::new(Mutex::new(None));
         keep_first_error(&device, &first_error);
         Ok(Self {
@@ -51,8 +57,9 @@ impl Gpu {
             queue,
             checked: options.checked,
             matrix,
+            pipelines,
             opener: adapter.clone(),
-            adapter: describe(index, adapter),
+            adapter: described,
             first_error,
             allocated: Arc::default(),
             peak: Arc::default(),
@@ -130,7 +137,7 @@ impl Gpu {
 
 /// Opens an adapter with every limit it grants.
 fn request(adapter: &wgpu::Adapter, matrix: bool) -> Result<(wgpu::Device, wgpu::Queue)> {
-    let usual = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+    let usual = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
     let wanted = if matrix { usual | MATRIX_FEATURES } else { usual };
     // SAFETY: experimental features may have bugs in wgpu that break its promises to safe callers. The one asked for is used by two
     // shaders compiled into this program, and only when the user names their family.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::args::Args;
 use crate::checkpoint::Model;
-use crate::cli::args::{Dtype, Shard, Size};
+use crate::cli::args::{Dtype, FamilyFlag, Global, Shard, Size};
 use crate::cli::model::{Opened, read_images};
 use crate::denoise::closed_form::ClosedForm;
 use crate::error::{Error, Result};
@@ -93,6 +93,10 @@ pub struct Job {
     pub batch: Option<usize>,
     /// How the network's weights are stored.
     pub dtype: Dtype,
+    /// Whether convolutions are computed by their definition alone.
+    pub exact: bool,
+    /// Whether matrix units multiply, in float16.
+    pub matrix_units: bool,
     pub seed: u64,
     pub generator: Generator,
     pub start: Start,
@@ -108,13 +112,16 @@ impl Job {
     ///
     /// # Errors
     /// Everything that can be wrong with them: see [`Error::exit_code`] 2 and 4.
-    pub fn new(args: Args, console: Console) -> Result<(Self, Load)> {
+    pub fn new(args: Args, global: &Global, console: Console) -> Result<(Self, Load)> {
         let output = Output::parse(args.output.as_deref().unwrap_or(USUAL_OUTPUT))?;
         check_resume(&args, &output)?;
-        match args.model.as_deref().map_or(Ok(None), ClosedForm::open)? {
-            Some(form) => Self::of_closed_form(args, form, output, console),
-            None => Self::of_network(args, output, console),
-        }
+        let (job, load) = match args.model.as_deref().map_or(Ok(None), ClosedForm::open)? {
+            Some(form) => Self::of_closed_form(args, form, output, console)?,
+            None => Self::of_network(args, output, console)?,
+        };
+        let is_network = matches!(job.subject, Subject::Network(_));
+        let matrix_units = is_network && global.family == Some(FamilyFlag::Matrix);
+        Ok((Self { exact: is_network && global.exact, matrix_units, ..job }, load))
     }
 
     fn of_network(args: Args, output: Output, console: Console) -> Result<(Self, Load)> {
@@ -240,6 +247,8 @@ impl Plan {
             shard: args.shard,
             batch: args.batch,
             dtype: args.dtype,
+            exact: false,
+            matrix_units: false,
             seed: args.seed.unwrap_or(0),
             generator: args.rng.unwrap_or_default(),
             start,
