@@ -2,6 +2,14 @@
 //! files and plots are the business of the command line.
 
 pub mod chain;
+pub mod constancy;
+pub mod dimension;
+pub mod error_model;
+pub mod manifolds;
+pub mod norms;
+pub mod projection;
+pub mod statistics;
+pub mod trajectories;
 
 /// Tells how much more of a study is done, in the units of its own count.
 pub type Advance<'a> = &'a dyn Fn(u64);
