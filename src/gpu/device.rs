@@ -142,7 +142,8 @@ fn request(adapter: &wgpu::Adapter, matrix: bool) -> Result<(wgpu::Device, wgpu:
     // SAFETY: experimental features may have bugs in wgpu that break its promises to safe callers. The one asked for is used by two
     // shaders compiled into this program, and only when the user names their family.
     #[expect(unsafe_code, reason = "matrix units are behind an experimental feature; see the SAFETY note")]
-    let experimental = if matrix { unsafe { wgpu::ExperimentalFeatures::enabled() } } else { Default::default() };
+    let experimental =
+        if matrix { unsafe { wgpu::ExperimentalFeatures::enabled() } } else { wgpu::ExperimentalFeatures::default() };
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("downhill"),
         required_features: adapter.features() & wanted,

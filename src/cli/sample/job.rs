@@ -93,10 +93,8 @@ pub struct Job {
     pub batch: Option<usize>,
     /// How the network's weights are stored.
     pub dtype: Dtype,
-    /// Whether convolutions are computed by their definition alone.
-    pub exact: bool,
-    /// Whether matrix units multiply, in float16.
-    pub matrix_units: bool,
+    /// How a network is computed where that is not the usual way: keyword and text.
+    pub arithmetic: Vec<(&'static str, &'static str)>,
     pub seed: u64,
     pub generator: Generator,
     pub start: Start,
@@ -119,9 +117,10 @@ impl Job {
             Some(form) => Self::of_closed_form(args, form, output, console)?,
             None => Self::of_network(args, output, console)?,
         };
-        let is_network = matches!(job.subject, Subject::Network(_));
-        let matrix_units = is_network && global.family == Some(FamilyFlag::Matrix);
-        Ok((Self { exact: is_network && global.exact, matrix_units, ..job }, load))
+        let exact = global.exact.then_some(("convolutions", "by their definition"));
+        let matrix = (global.family == Some(FamilyFlag::Matrix)).then_some(("products", "float16 on matrix units"));
+        let of_network = exact.into_iter().chain(matrix).filter(|_| matches!(job.subject, Subject::Network(_)));
+        Ok((Self { arithmetic: of_network.collect(), ..job }, load))
     }
 
     fn of_network(args: Args, output: Output, console: Console) -> Result<(Self, Load)> {
@@ -257,8 +256,7 @@ impl Plan {
             shard: args.shard,
             batch: args.batch,
             dtype: args.dtype,
-            exact: false,
-            matrix_units: false,
+            arithmetic: Vec::new(),
             seed: args.seed.unwrap_or(0),
             generator: args.rng.unwrap_or_default(),
             start,
