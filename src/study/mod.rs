@@ -2,9 +2,11 @@
 //! files and plots are the business of the command line.
 
 pub mod chain;
+pub mod compare;
 pub mod constancy;
 pub mod dimension;
 pub mod error_model;
+pub mod gamma;
 pub mod manifolds;
 pub mod norms;
 pub mod projection;
