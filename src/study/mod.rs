@@ -12,11 +12,13 @@
 
 pub mod angles;
 pub mod chain;
+pub mod compare;
 pub mod constancy;
 pub mod dimension;
 pub mod energy;
 pub mod error_model;
 pub mod estimate;
+pub mod gamma;
 pub mod manifolds;
 pub mod nadler;
 pub mod norms;
