@@ -10,6 +10,10 @@ use crate::tensor::Tensor;
 /// Directions where nobody says how many.
 pub const DIRECTIONS: usize = 128;
 
+/// The step of the generator that directions are drawn at: none that states start from, or each direction would be that of
+/// an image's own noise where both have one seed.
+const STREAM: u32 = u32::MAX;
+
 /// Unit directions, the same for every set compared.
 pub struct Directions {
     /// One a column.
@@ -25,7 +29,7 @@ impl Directions {
     pub fn new(dimension: usize, count: usize, seed: u64) -> Self {
         let mut columns = Mat::zeros(dimension, count);
         for at in 0..count {
-            let values: Vec<f64> = normals(seed, at as u64, 0, dimension).into_iter().map(f64::from).collect();
+            let values: Vec<f64> = normals(seed, at as u64, STREAM, dimension).into_iter().map(f64::from).collect();
             let norm = values.iter().map(|value| value * value).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
             values.iter().enumerate().for_each(|(row, value)| columns[(row, at)] = value / norm);
         }

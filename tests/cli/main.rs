@@ -5,6 +5,7 @@ mod bench;
 mod closed_form;
 mod denoise;
 mod help;
+mod inspect;
 mod linear;
 mod sample;
 mod targets;
