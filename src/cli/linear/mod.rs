@@ -1,8 +1,11 @@
 //! `downhill linear`: linear diffusion and what it rests on, one file a study.
 
+mod angles;
+mod energy;
 mod pca;
 mod product;
 mod sigmas;
+mod transition;
 
 use clap::Subcommand;
 
@@ -14,7 +17,10 @@ const EXAMPLES: &str = "\
 Examples:
   downhill linear pca --data digits -k 32 --center -o components
   downhill linear pca --data X.npy -k 8 -o components
-  downhill linear product --center --coupling fresh -o product";
+  downhill linear product --center --coupling fresh -o product
+  downhill linear angles -o angles
+  downhill linear transition -o transition
+  downhill linear energy --steps 10,40,120 -o energy";
 
 /// Linear diffusion: the spectra of data, and what becomes of them
 #[derive(Debug, clap::Args)]
@@ -27,13 +33,19 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Study {
     Pca(pca::Args),
+    Angles(angles::Args),
+    Transition(transition::Args),
     Product(product::Args),
+    Energy(energy::Args),
 }
 
 /// Runs `downhill linear`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     match &args.study {
         Study::Pca(args) => pca::run(args, global, console),
+        Study::Angles(args) => angles::run(args, global, console),
+        Study::Transition(args) => transition::run(args, global, console),
+        Study::Energy(args) => energy::run(args, global, console),
         Study::Product(args) => product::run(args, global, console),
     }
 }
