@@ -1,5 +1,6 @@
 //! `downhill linear`: linear diffusion and what it rests on, one file a study.
 
+mod baseline;
 mod pca;
 
 use clap::Subcommand;
@@ -11,7 +12,8 @@ use crate::report::Console;
 const EXAMPLES: &str = "\
 Examples:
   downhill linear pca --data digits -k 32 --center -o components
-  downhill linear pca --data X.npy -k 8 -o components";
+  downhill linear pca --data X.npy -k 8 -o components
+  downhill linear baseline -o baseline";
 
 /// Linear diffusion: the spectra of data, and what becomes of them
 #[derive(Debug, clap::Args)]
@@ -24,11 +26,13 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Study {
     Pca(pca::Args),
+    Baseline(baseline::Args),
 }
 
 /// Runs `downhill linear`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     match &args.study {
         Study::Pca(args) => pca::run(args, global, console),
+        Study::Baseline(args) => baseline::run(args, global, console),
     }
 }
