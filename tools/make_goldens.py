@@ -1,7 +1,7 @@
 """Make the reference data under `tests/golden` with diffusers and torch.
 
     python tools/make_goldens.py                     # all that is committed, into tests/golden
-    python tools/make_goldens.py --only unet         # one part: unet, trajectory, tables, spectra
+    python tools/make_goldens.py --only unet         # one part: unet, trajectory, tables, spectra, chains
     python tools/make_goldens.py --cifar10 DIR       # a full-size network, not committed; also --celeba64, --celebahq
 
 Every part is seeded; versions are pinned in `tools/requirements.txt`. What the files mean is told in
@@ -14,13 +14,14 @@ from pathlib import Path
 import torch
 from diffusers.utils import logging
 
-from goldens import quality, spectra, tables, trajectories, unets
+from goldens import chains, quality, spectra, tables, trajectories, unets
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
 PARTS = {
     "unet": lambda: unets.write_all(GOLDEN / "unet"),
     "trajectory": lambda: trajectories.write_all(GOLDEN),
     "tables": lambda: tables.write_all(GOLDEN),
+    "chains": lambda: chains.write_all(GOLDEN / "chains"),
     "quality": lambda: quality.write(GOLDEN),
     "spectra": lambda: spectra.write_all(GOLDEN / "spectra"),
 }

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Choice, Options};
 use crate::kernels::FamilyName;
 use crate::report::Verbosity;
+use crate::sample::admissible::ErrorModel;
 use crate::tensor::Precision;
 
 /// Longest side of an image that can be asked for: beyond any device, and costs counted in products stay within range.
@@ -151,6 +152,49 @@ impl std::str::FromStr for NumberList {
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let number = |part: &str| part.trim().parse().map_err(|_| format!("`{part}` is not a number"));
         text.split(',').map(number).collect::<std::result::Result<_, _>>().map(Self)
+    }
+}
+
+/// An error model: `ETA,NU`, or a file that holds both.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ErrorModelArg {
+    /// Given as it is.
+    Numbers(f64, f64),
+    /// JSON with `eta` and `nu`, as `downhill inspect error-model` writes it.
+    File(PathBuf),
+}
+
+impl std::str::FromStr for ErrorModelArg {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        Ok(match text.parse::<NumberList>() {
+            Ok(NumberList(numbers)) if numbers.len() == 2 => Self::Numbers(numbers[0], numbers[1]),
+            _ => Self::File(PathBuf::from(text)),
+        })
+    }
+}
+
+impl ErrorModelArg {
+    /// The error model.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for numbers that are none, [`Error::FileNotFound`], [`Error::BadFile`].
+    pub fn read(&self) -> Result<ErrorModel> {
+        match self {
+            Self::Numbers(eta, nu) => ErrorModel::new(*eta, *nu),
+            Self::File(file) => {
+                let bytes = std::fs::read(file).map_err(|error| Error::io(file, error))?;
+                serde_json::from_slice(&bytes).map_err(|error| {
+                    Error::bad_file_hint(
+                        file,
+                        format!("no error model: {error}"),
+                        "an error model is JSON with `eta` (0 to below 1) and `nu` (1 or more), as `downhill inspect \
+                         error-model` writes it",
+                    )
+                })
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod denoise;
 mod device;
 mod devices;
 mod info;
+mod inspect;
 mod linear;
 mod model;
 mod sample;
@@ -37,6 +38,7 @@ Examples:
   downhill sample google/ddpm-cifar10-32 -n 64     a model from the local hub cache
   downhill denoise DIR -i x.npy -t 500 -o eps.npy  one call of a network
   downhill linear pca --data digits -o components  the principal components of data
+  downhill inspect schedule --error-model 0.05,2   the theory of a model's sampling, study by study
   downhill info DIR                                what a model is, and what it needs
   downhill devices                                 the adapters of this machine
   downhill tune DIR                                find the fastest algorithms for a model on an adapter
@@ -60,6 +62,7 @@ enum Command {
     Sample(Box<sample::Args>),
     Denoise(denoise::Args),
     Linear(linear::Args),
+    Inspect(inspect::Args),
     Devices(devices::Args),
     Info(info::Args),
     Selftest(selftest::Args),
@@ -94,6 +97,7 @@ fn run(command: Command, global: &Global, console: Console) -> Result<()> {
         Command::Sample(_) => ("sample", &["adapter", "json", "checked", "exact", "family"]),
         Command::Denoise(_) => ("denoise", &["adapter", "json", "checked", "exact", "family"]),
         Command::Linear(_) => ("linear", &["adapter", "json", "checked", "family"]),
+        Command::Inspect(_) => ("inspect", &["adapter", "json", "checked", "exact", "family"]),
         Command::Selftest(_) => ("selftest", &["adapter", "json", "checked", "family"]),
         Command::Bench(_) => ("bench", &["adapter", "json", "checked", "exact", "family"]),
         Command::Tune(_) => ("tune", &["adapter", "json", "family"]),
@@ -109,6 +113,7 @@ fn run(command: Command, global: &Global, console: Console) -> Result<()> {
         Command::Sample(args) => sample::run(*args, global, console),
         Command::Denoise(args) => denoise::run(args, global, console),
         Command::Linear(args) => linear::run(&args, global, console),
+        Command::Inspect(args) => inspect::run(&args, global, console),
         Command::Devices(args) => devices::run(&args, global),
         Command::Info(args) => info::run(&args, global, console),
         Command::Selftest(args) => selftest::run(&args, global, console),

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::args::Global;
 use super::device::{self, adapter_json, family_text};
 use super::timing::Stopwatch;
-use crate::data::{Dataset, Pixels, Source};
+use crate::data::{Dataset, Pixels, Source, Spiked};
 use crate::error::{Error, Result};
 use crate::kernels::{Engine, selftest};
 use crate::report::{Console, Folder, Progress, Report};
@@ -17,47 +17,77 @@ use crate::report::{Console, Folder, Progress, Report};
 /// The flags that say which data a study looks at.
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
-    /// `digits`, an `.npy` of shape (N,...), an IDX file (gzip or not) or a folder of images
+    /// `digits`, an `.npy` of shape (N,...), an IDX file (gzip or not), a folder of images, or data generated from a few
+    /// directions in noise: `spiked:n=1500,p=300,spikes=5/4/3/2/1,noise=0,seed=0`
     #[arg(long, value_name = "DATA", default_value = "digits")]
     pub data: String,
 
-    /// Take the mean off the data first; without it the mean is usually the first component
-    #[arg(long, visible_alias = "centre")]
+    /// Take the mean off the data first; left in, it is the first component of most data
+    #[arg(long, visible_alias = "centre", overrides_with = "no_center")]
     pub center: bool,
+
+    /// Leave the mean in the data
+    #[arg(long, visible_alias = "no-centre", overrides_with = "center")]
+    pub no_center: bool,
 
     /// Take only the first N samples
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     pub samples: Option<u32>,
 }
 
+/// What a study does with its data when nothing is said.
+#[derive(Clone, Copy, Debug)]
+pub struct Usual {
+    /// Samples at most.
+    pub samples: usize,
+    /// Whether the mean is taken off.
+    pub centred: bool,
+}
+
 impl DataArgs {
-    /// Reads the data.
+    /// Whether the mean is taken off.
+    pub fn centred(&self, usual: Usual) -> bool {
+        if usual.centred { !self.no_center } else { self.center }
+    }
+
+    /// Reads the data: samples and mean as asked, or else as usual.
     ///
     /// # Errors
-    /// Those of [`Source::load`]; a usage error when fewer samples are there than `--samples` asks for.
-    pub fn load(&self) -> Result<Dataset> {
-        let mut data = Source::parse(&self.data)?.load(Pixels::Unit)?;
-        if let Some(samples) = self.samples.map(|samples| samples as usize) {
-            if samples > data.count() {
+    /// Those of [`Source::load`] and of [`Spiked::parse`]; a usage error when fewer samples are there than are asked for.
+    pub fn load(&self, usual: Usual, console: Console) -> Result<Dataset> {
+        let generated = self.data == "spiked" || self.data.starts_with("spiked:");
+        let mut data = if generated && !Path::new(&self.data).exists() {
+            Dataset { name: self.data.clone(), ..Spiked::parse(&self.data)?.generate()? }
+        } else {
+            Source::parse(&self.data)?.load(Pixels::Unit)?
+        };
+        let samples = match self.samples.map(|samples| samples as usize) {
+            Some(samples) if samples > data.count() => {
                 let what =
                     format!("`--samples {samples}` asks for more than the {} samples of `{}`", data.count(), data.name);
                 return Err(Error::usage(what, format!("give at most {}", data.count())));
             }
+            Some(samples) => samples,
+            None => usual.samples.min(data.count()),
+        };
+        if samples < data.count() {
+            let of = data.count();
+            console.detail(&format!("the first {samples} of {of} samples are used; `--samples N` takes others"));
             data.samples = data.samples.slice(0..samples);
         }
-        if self.center {
+        if self.centred(usual) {
             data.centre();
         }
         Ok(data)
     }
 
     /// The data in words, for a report.
-    pub fn json(&self, data: &Dataset) -> serde_json::Value {
+    pub fn json(&self, data: &Dataset, usual: Usual) -> serde_json::Value {
         json!({
             "source": data.name,
             "samples": data.count(),
             "sample_shape": data.sample_shape,
-            "centred": self.center,
+            "centred": self.centred(usual),
         })
     }
 }

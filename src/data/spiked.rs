@@ -29,7 +29,38 @@ pub struct Spiked {
     pub seed: u64,
 }
 
+const FORM: &str =
+    "generated data are `spiked:n=1500,p=300,spikes=5/4/3,noise=0.1,seed=0`, in any order, each left out or given once";
+
 impl Spiked {
+    /// The model that `text` names: `spiked:n=1500,p=300,spikes=5/4/3/2/1,noise=0,seed=0`. What is left out is as here.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an option or a number that is none, and as [`Self::directions`].
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut model =
+            Self { samples: 1500, dimension: 300, spikes: vec![5.0, 4.0, 3.0, 2.0, 1.0], noise: 0.0, seed: 0 };
+        let refuse = |part: &str| Error::usage(format!("`{part}` of `{text}` is not understood"), FORM);
+        let Some(options) = text.strip_prefix("spiked").map(|rest| rest.strip_prefix(':').unwrap_or(rest)) else {
+            return Err(refuse(text));
+        };
+        for part in options.split(',').filter(|part| !part.is_empty()) {
+            let (name, value) = part.split_once('=').ok_or_else(|| refuse(part))?;
+            let number = |value: &str| value.parse::<f64>().map_err(|_| refuse(part));
+            let whole = |value: &str| value.parse::<usize>().map_err(|_| refuse(part));
+            match name {
+                "n" => model.samples = whole(value)?,
+                "p" => model.dimension = whole(value)?,
+                "spikes" => model.spikes = value.split('/').map(number).collect::<Result<_>>()?,
+                "noise" => model.noise = number(value)?,
+                "seed" => model.seed = value.parse().map_err(|_| refuse(part))?,
+                _ => return Err(refuse(part)),
+            }
+        }
+        model.check()?;
+        Ok(model)
+    }
+
     /// The orthonormal directions `v_i`, one a row: (spikes, dimension), float64.
     ///
     /// # Errors
@@ -132,6 +163,17 @@ mod tests {
         assert_eq!(few.samples.data, all.samples.data[..60]);
         let other = Spiked { samples: 5, seed: 4, ..model() }.generate().unwrap();
         assert_ne!(few.samples.data, other.samples.data);
+    }
+
+    #[test]
+    fn models_are_read_from_their_names() {
+        let read = Spiked::parse("spiked:p=12,n=4000,spikes=9/4,noise=0.5,seed=3").unwrap();
+        assert_eq!(read, model());
+        assert_eq!(Spiked::parse("spiked").unwrap().spikes.len(), 5);
+        for text in ["spiked:q=1", "spiked:p", "spiked:p=x", "spiked:spikes=", "spiked:noise=-1", "spiked:p=0", "other"]
+        {
+            assert_eq!(Spiked::parse(text).unwrap_err().exit_code(), 2, "{text}");
+        }
     }
 
     #[test]

@@ -100,6 +100,24 @@ pub fn normals(seed: u64, image: u64, step: u32, len: usize) -> Vec<f32> {
     values
 }
 
+/// Standard normals as a matrix (rows, len), row-major: row i is [`normals`] of image i at `step`. Made on all cores.
+#[must_use]
+pub fn normal_rows(seed: u64, step: u32, rows: usize, len: usize) -> Vec<f32> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(rows).max(1);
+    let share = rows.div_ceil(threads).max(1);
+    let mut values = vec![0.0; rows * len];
+    std::thread::scope(|scope| {
+        for (part, values) in values.chunks_mut(share * len.max(1)).enumerate() {
+            scope.spawn(move || {
+                for (row, values) in values.chunks_exact_mut(len).enumerate() {
+                    values.copy_from_slice(&normals(seed, (part * share + row) as u64, step, len));
+                }
+            });
+        }
+    });
+    values
+}
+
 /// Two independent standard normals from two words. A radius is at most sqrt(-2 ln 2^-32) = 6.66.
 fn box_muller(radius_word: u32, angle_word: u32) -> [f32; 2] {
     let radius = libm::sqrt(-2.0 * libm::log(unit(radius_word)));
@@ -161,6 +179,16 @@ mod tests {
         for len in 0..23 {
             assert_eq!(normals(8, 1, 2, len), long[..len]);
         }
+    }
+
+    #[test]
+    fn rows_are_images_however_many_cores_make_them() {
+        let rows = normal_rows(8, 3, 7, 5);
+        assert_eq!(rows.len(), 35);
+        for (image, row) in rows.chunks_exact(5).enumerate() {
+            assert_eq!(row, normals(8, image as u64, 3, 5));
+        }
+        assert!(normal_rows(8, 3, 0, 5).is_empty() && normal_rows(8, 3, 4, 0).is_empty());
     }
 
     #[test]

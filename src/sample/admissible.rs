@@ -16,11 +16,30 @@ use crate::{Error, Result};
 /// Rounding forgiven in comparisons, of one: the largest admissible step is admissible.
 const SLACK: f64 = 1e-9;
 
+/// More steps than anybody takes.
+const MOST_STEPS: usize = 100_000;
+
 /// The relative-error assumption's two numbers.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "Numbers")]
 pub struct ErrorModel {
     eta: f64,
     nu: f64,
+}
+
+/// An error model as it stands in a file, before anybody has looked at it.
+#[derive(serde::Deserialize)]
+struct Numbers {
+    eta: f64,
+    nu: f64,
+}
+
+impl TryFrom<Numbers> for ErrorModel {
+    type Error = Error;
+
+    fn try_from(numbers: Numbers) -> Result<Self> {
+        Self::new(numbers.eta, numbers.nu)
+    }
 }
 
 /// What is known after a step. Distances are in units of the one at the start, sqrt(n) sigma of the first level.
@@ -127,6 +146,52 @@ impl ErrorModel {
         c / (self.eta + c)
     }
 
+    /// The fewest steps that lead from `high` down to `low`; none where no number of them does.
+    #[must_use]
+    pub fn fewest_steps(&self, high: f64, low: f64) -> Option<usize> {
+        let reaches = |steps: &usize| self.deepest_constant_ratio(*steps) <= low / high * (1.0 + SLACK);
+        let above = (0..MOST_STEPS.ilog2()).map(|power| 1usize << power).find(reaches)?;
+        let (mut short, mut enough) = (above / 2, above);
+        while enough - short > 1 {
+            let middle = usize::midpoint(short, enough);
+            if reaches(&middle) { enough = middle } else { short = middle }
+        }
+        Some(enough)
+    }
+
+    /// The schedule of longest steps from `high` to `low`, both above 0: `steps` steps of one length, none longer than
+    /// admissible, so that they may end above `low`; or, where no number is given, the fewest that reach it.
+    ///
+    /// Steps of one length lead furthest: what a step to sigma' = sigma / u uses of the range of nu (see
+    /// [`ErrorModel::share_used`]) is convex in ln u, and the sum of these is how far down the schedule leads.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a range or a number of steps that is none, and where no number of steps reaches `low`.
+    pub fn longest_steps(&self, high: f64, low: f64, steps: Option<usize>) -> Result<Vec<f64>> {
+        if !(low > 0.0 && low < high && high.is_finite()) {
+            let hint = "sigma falls from a number to a smaller one above 0";
+            return Err(Error::usage(format!("an admissible schedule from sigma {high} to {low}"), hint));
+        }
+        let steps = match steps {
+            Some(steps) if (1..=MOST_STEPS).contains(&steps) => steps,
+            Some(steps) => {
+                let what = format!("an admissible schedule of {steps} steps");
+                return Err(Error::usage(what, format!("`--steps` takes 1 to {MOST_STEPS}")));
+            }
+            None => self.fewest_steps(high, low).ok_or_else(|| {
+                let least = high * self.nu.powf(-self.eta.recip());
+                let what = format!("no admissible schedule leads from sigma {high:.4} to {low:.4}");
+                let hint = format!(
+                    "with eta {} and nu {} every one ends above sigma {least:.4}; `--steps N` goes as far as N steps lead",
+                    self.eta, self.nu
+                );
+                Error::usage(what, hint)
+            })?,
+        };
+        let kept = (1.0 - self.longest_constant_step(steps)).max((low / high).powf((steps as f64).recip()));
+        Ok((0..=steps).map(|step| high * kept.powf(step as f64)).collect())
+    }
+
     /// How far down `steps` longest steps of one length lead: the last sigma over the first. More steps lead further, to
     /// nu^(-1/eta) in the limit.
     #[must_use]
@@ -182,6 +247,33 @@ mod tests {
         let careless = ErrorModel::new(0.1, 4.0).unwrap();
         assert!(!careless.admits(&[40.0, 30.0, 0.0]).unwrap(), "any error at all is infinite beside no noise");
         assert!(careless.share_used(&[40.0, 30.0, 0.0]).unwrap().is_infinite());
+    }
+
+    #[test]
+    fn the_longest_steps_are_admissible_and_the_fewest() {
+        let model = ErrorModel::new(0.05, 2.0).unwrap();
+        let sigmas = model.longest_steps(40.0, 0.01, None).unwrap();
+        let fewest = sigmas.len() - 1;
+        assert!(model.admits(&sigmas).unwrap() && (sigmas[fewest] / 0.01 - 1.0).abs() < 1e-9, "{sigmas:?}");
+        assert!(model.deepest_constant_ratio(fewest - 1) > 0.01 / 40.0, "{fewest} steps are the fewest");
+        // Too few steps lead less far, and more than needed are shorter.
+        let few = model.longest_steps(40.0, 0.01, Some(fewest - 1)).unwrap();
+        assert!(model.admits(&few).unwrap() && few[fewest - 1] > 0.0101, "{few:?}");
+        let many = model.longest_steps(40.0, 0.01, Some(3 * fewest)).unwrap();
+        assert!(model.admits(&many).unwrap() && (many[3 * fewest] / 0.01 - 1.0).abs() < 1e-9);
+        // nu^(-1/eta) is 2^-5 here.
+        let careless = ErrorModel::new(0.2, 2.0).unwrap();
+        let refusal = careless.longest_steps(40.0, 0.01, None).unwrap_err();
+        assert!(refusal.hint().unwrap().contains("above sigma 1.2500"), "{refusal}");
+        assert_eq!(careless.fewest_steps(40.0, 0.01), None);
+        assert_eq!(ErrorModel::new(0.0, 1.0).unwrap().longest_steps(40.0, 0.01, None).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_model_in_a_file_is_checked() {
+        let model: ErrorModel = serde_json::from_str(r#"{ "eta": 0.1, "nu": 2, "points": 7 }"#).unwrap();
+        assert_eq!(model, ErrorModel::new(0.1, 2.0).unwrap());
+        assert!(serde_json::from_str::<ErrorModel>(r#"{ "eta": 1.5, "nu": 2 }"#).is_err());
     }
 
     #[test]

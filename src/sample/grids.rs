@@ -6,7 +6,7 @@ use crate::{Error, Result};
 /// The exponent of Karras et al. (2022), equation 5.
 const RHO: f64 = 7.0;
 /// Where the gradient-estimation paper starts on CIFAR-10.
-const PAPER_SIGMA_MAX: f64 = 40.0;
+pub(super) const PAPER_SIGMA_MAX: f64 = 40.0;
 /// The range of the paper's EDM baseline.
 const EDM_SIGMAS: (f64, f64) = (80.0, 0.002);
 

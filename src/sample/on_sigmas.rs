@@ -40,10 +40,12 @@ impl Settings {
         let mut listed = Self { sampler: Some(sampler), clip: Some(self.clip.unwrap_or(false)), ..self.clone() };
         let mut kind = None;
         if self.sigmas.is_none() {
-            let asked = self.schedule.unwrap_or(Kind::Exponential);
+            let usual = if self.error_model.is_some() { Kind::Admissible } else { Kind::Exponential };
+            let asked = self.schedule.unwrap_or(usual);
             kind = Some(asked);
             listed.sigmas = Some(self.sigma_list(asked, sampler, range)?);
-            listed = Self { schedule: None, steps: None, sigma_max: None, sigma_min: None, ..listed };
+            listed =
+                Self { schedule: None, steps: None, sigma_max: None, sigma_min: None, error_model: None, ..listed };
         }
         let (schedule, method) = listed.resolve(&SchedulerConfig::default(), &NoiseTable::default())?;
         Ok(OnSigmas { sampler, kind, schedule: schedule.starting(StartNoise::Sigma), method })
@@ -58,6 +60,9 @@ impl Settings {
         let high = grids::positive(self.sigma_max.unwrap_or(range.0))?;
         // A range of its own ends where the usual one would, seen from its start.
         let low = grids::below(self.sigma_min.unwrap_or(high * range.1 / range.0), high)?;
+        if let Some(model) = self.expected_error_model(kind)? {
+            return model.longest_steps(high, low, self.steps);
+        }
         match kind {
             Kind::Exponential => Ok(grids::log_spaced(high, low, steps).into_iter().chain([0.0]).collect()),
             Kind::Karras => Ok(grids::rho_spaced(high, low, steps).into_iter().chain([0.0]).collect()),
@@ -70,7 +75,7 @@ impl Settings {
 fn no_timesteps(what: &str) -> Error {
     Error::usage(
         format!("{what} for a closed-form denoiser, which knows noise levels and no timesteps"),
-        "take `--sigmas`, or one of the schedules `exponential`, `loglinear` and `karras`",
+        "take `--sigmas`, or one of the schedules `exponential`, `loglinear`, `karras` and `admissible`",
     )
 }
 

@@ -30,6 +30,8 @@ pub struct Progress<'a> {
     pub index: usize,
     /// Its levels.
     pub step: Step,
+    /// The state x at `step.from`: (n, c, h, w).
+    pub before: &'a Tensor,
     /// The estimate of eps at `step.from`, as the denoiser gave it: (n, c, h, w).
     pub eps: &'a Tensor,
     /// The prediction of x0: (n, c, h, w).
@@ -58,9 +60,11 @@ pub fn sample(
     let mut walk = Walk::new(schedule, method);
     for index in 0..schedule.steps().len() {
         scale(&mut x, schedule.rejoin(index));
-        let moved = walk.step(index, x, denoiser, noise)?;
-        watch(&Progress { index, step: schedule.steps()[index], eps: &moved.eps, x0: &moved.x0, x: &moved.x })?;
-        x = moved.x;
+        let before = x.clone();
+        let Moved { eps, x0, x: after } = walk.step(index, x, denoiser, noise)?;
+        let step = schedule.steps()[index];
+        watch(&Progress { index, step, before: &before, eps: &eps, x0: &x0, x: &after })?;
+        x = after;
     }
     Ok(x)
 }

@@ -88,6 +88,8 @@ pub enum Kind {
     LogLinear,
     /// diffusers' `use_exponential_sigmas`: log-spaced sigmas on the model's range, not snapped, then sigma 0.
     Exponential,
+    /// The longest steps that an error model admits, log-spaced, not snapped: see `--error-model`.
+    Admissible,
 }
 
 impl Kind {
@@ -205,6 +207,10 @@ impl Schedule {
             Kind::Karras => Self::from_sigmas(&grids::karras(table, steps, sigma_max, sigma_min)?),
             Kind::LogLinear => Self::from_sigmas(&grids::log_linear(table, steps, sigma_max, sigma_min)?),
             Kind::Exponential => Self::from_sigmas(&grids::exponential(table, steps, sigma_max, sigma_min)?),
+            Kind::Admissible => Err(Error::usage(
+                "the schedule `admissible` needs an error model",
+                "give `--error-model ETA,NU`, or a file of `downhill inspect error-model`",
+            )),
             Kind::Leading => Ok(Self::spaced(grids::leading(table, steps, shape.steps_offset)?, shape, table)),
             Kind::Trailing => Ok(Self::spaced(grids::trailing(table, steps), shape, table)),
             Kind::Linspace => Ok(Self::spaced(grids::linspace(table, steps), shape, table)),

@@ -1,6 +1,8 @@
 //! What was asked of the sampler, and what it comes to for a model.
 
+use super::admissible::ErrorModel;
 use super::catalogue::Sampler;
+use super::grids;
 use super::samplers::{Clip, Method};
 use super::schedule::{Kind, Level, Scale, Schedule, Shape, StartNoise, Successor};
 use super::scheduler_config::{SchedulerConfig, Spacing, VarianceType};
@@ -45,6 +47,8 @@ pub struct Settings {
     pub timesteps: Option<Vec<f64>>,
     /// N + 1 sigmas instead of a schedule.
     pub sigmas: Option<Vec<f64>>,
+    /// What the schedule `admissible` is made for; with it, that is the schedule where no other is asked for.
+    pub error_model: Option<ErrorModel>,
 }
 
 impl Settings {
@@ -81,7 +85,8 @@ impl Settings {
             (None, Some(_)) => "sigmas",
         };
         let steps = self.steps.filter(|steps| *steps != schedule.steps().len()).map(|_| "steps");
-        let ignored = [self.schedule.map(|_| "schedule"), self.sigma_max.map(|_| "sigma-max"), steps];
+        let model = self.error_model.map(|_| "error-model");
+        let ignored = [self.schedule.map(|_| "schedule"), self.sigma_max.map(|_| "sigma-max"), steps, model];
         match ignored.into_iter().chain([self.sigma_min.map(|_| "sigma-min")]).flatten().next() {
             None => Ok(schedule),
             Some(flag) => {
@@ -110,6 +115,7 @@ impl Settings {
         let sampler = self.sampler(config);
         let spread = if spreads(sampler) { config.solver.spread } else { Spread::Timesteps };
         self.schedule.unwrap_or(match (sampler, spread) {
+            _ if self.error_model.is_some() => Kind::Admissible,
             (Sampler::Ge, _) => Kind::Paper,
             (_, Spread::Karras) => Kind::Karras,
             (_, Spread::Exponential | Spread::Lu) => Kind::Exponential,
@@ -119,6 +125,11 @@ impl Settings {
 
     fn made_schedule(&self, config: &SchedulerConfig, table: &NoiseTable) -> Result<Schedule> {
         let (sampler, kind) = (self.sampler(config), self.kind(config));
+        if let Some(model) = self.expected_error_model(kind)? {
+            let high = grids::positive(self.sigma_max.unwrap_or(grids::PAPER_SIGMA_MAX.min(table.sigma_max())))?;
+            let low = grids::below(self.sigma_min.unwrap_or(table.sigma_min()), high)?;
+            return Schedule::from_sigmas(&model.longest_steps(high, low, self.steps)?);
+        }
         let steps = self.steps.unwrap_or(sampler.default_steps(table));
         let count = match sampler {
             Sampler::Ge | Sampler::Ddim | Sampler::Ddpm | Sampler::Pndm => None,
@@ -145,6 +156,23 @@ impl Settings {
                 Ok(Schedule::joined(grid.levels(steps, table)?, scale))
             }
             _ => Schedule::new(kind, &shape, table),
+        }
+    }
+
+    /// The error model where `kind` is the schedule that has one; one beside another schedule, and none beside this one, are
+    /// refused.
+    pub(super) fn expected_error_model(&self, kind: Kind) -> Result<Option<ErrorModel>> {
+        match (kind, self.error_model) {
+            (Kind::Admissible, None) => Err(Error::usage(
+                "`--schedule admissible` needs an error model",
+                "give `--error-model ETA,NU`, or a file of `downhill inspect error-model`",
+            )),
+            (Kind::Admissible, model) => Ok(model),
+            (_, Some(_)) => Err(Error::usage(
+                "`--error-model` has no meaning for this schedule",
+                "leave out `--error-model`, or take `--schedule admissible`",
+            )),
+            (_, None) => Ok(None),
         }
     }
 

@@ -15,6 +15,7 @@ pub mod basis;
 pub mod covariance;
 pub mod host;
 pub mod lanczos;
+pub mod moments;
 pub mod operator;
 pub mod power;
 pub mod principal;

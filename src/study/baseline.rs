@@ -9,6 +9,7 @@ use faer::{Col, Mat};
 use serde::Serialize;
 
 use super::Advance;
+use super::chain::participation_ratio;
 use super::gains::{self, Spacing};
 use crate::Result;
 use crate::denoise::Denoiser;
@@ -264,10 +265,9 @@ fn variance_ratio(lambda: f64, sigmas: &[f64]) -> f64 {
     gains::ddim(lambda, sigmas).powi(2) * (lambda + sigmas[0] * sigmas[0]) / lambda
 }
 
-/// The effective number of modes of energies, (sum e)^2 / sum e^2.
+/// The effective number of modes of white noise under these gains.
 fn participation(gains: &[f64]) -> f64 {
-    let energies: Vec<f64> = gains.iter().map(|gain| gain * gain).collect();
-    energies.iter().sum::<f64>().powi(2) / energies.iter().map(|energy| energy * energy).sum::<f64>()
+    participation_ratio(&gains.iter().map(|gain| gain * gain).collect::<Vec<_>>())
 }
 
 impl Gains {

@@ -15,7 +15,7 @@ fn help_is_short_and_long() {
     insta::assert_snapshot!("help_long", printed(&["--help"]));
     insta::assert_snapshot!("sample_help", printed(&["sample", "-h"]));
     insta::assert_snapshot!("sample_help_long", printed(&["sample", "--help"]));
-    for command in ["denoise", "devices", "info", "selftest", "bench", "tune", "linear", "completions"] {
+    for command in ["denoise", "devices", "info", "selftest", "bench", "tune", "linear", "inspect", "completions"] {
         insta::assert_snapshot!(format!("{command}_help_long"), printed(&[command, "--help"]));
         assert!(printed(&[command, "-h"]).len() < printed(&[command, "--help"]).len());
     }

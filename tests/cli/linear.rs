@@ -1,6 +1,6 @@
 //! `linear`: the arrays and reports of the linear studies.
 
-use crate::{Folder, downhill, quietly};
+use crate::{Folder, distance, downhill, quietly};
 use downhill::report::npy;
 use downhill::tensor::Tensor;
 
@@ -53,6 +53,115 @@ fn the_embedded_digits_are_data() {
         assert!((value / expected - 1.0).abs() < 0.1, "{values:?}");
     }
     assert_eq!(folder.array("pca/mean.npy").shape, [784]);
+}
+
+fn chain(file: &str) -> String {
+    format!("tests/golden/chains/tall/{file}.npy")
+}
+
+const SIGMAS: &str = "0.5,0.5,1,0.25,0,1.5";
+
+#[test]
+fn products_are_those_of_numpy() {
+    let folder = Folder::new();
+    let out = folder.at("product");
+    for coupling in ["nested", "fresh", "shared"] {
+        let (data, noise, eps) = (chain("x"), chain("noise"), chain("eps"));
+        quietly(&[
+            "linear",
+            "product",
+            "--data",
+            &data,
+            "--noise",
+            &noise,
+            "--sigmas",
+            SIGMAS,
+            "--coupling",
+            coupling,
+            "-k",
+            "3",
+            "--eps",
+            &eps,
+            "-o",
+            &out,
+        ]);
+        for name in ["cos_adjacent", "cos_to_first", "product", "log_norm", "energy"] {
+            let expected = npy::read(chain(&format!("{coupling}/{name}"))).unwrap();
+            let apart = distance(&folder.array(&format!("product/{name}.npy")), &expected);
+            assert!(apart < 1e-6, "{coupling}: {name} is {apart:e} apart");
+        }
+        let expected = npy::read(chain(&format!("{coupling}/basis"))).unwrap();
+        let found = folder.array("product/basis.npy");
+        assert_eq!(found.shape, expected.shape);
+        let rows = |basis: &Tensor| Tensor::new([21, 14], basis.data.clone());
+        assert!(apart(&rows(&found), &rows(&expected)) < 1e-5, "{coupling}");
+        let report = folder.json("product/report.json");
+        assert_eq!((report["chain"]["steps"].as_u64(), report["data"]["centred"].as_bool()), (Some(6), Some(false)));
+    }
+    assert!(folder.path("product/partial.svg").exists() && folder.path("product/cosines.png").exists());
+}
+
+#[test]
+fn products_of_seeded_noise_are_the_same_each_time() {
+    let folder = Folder::new();
+    let ask = |out: &str, seed: &str| {
+        let out = folder.at(out);
+        quietly(&[
+            "linear",
+            "product",
+            "--data",
+            "spiked:n=50,p=12,spikes=4/2/1",
+            "--steps",
+            "5",
+            "--schedule",
+            "geometric",
+            "-k",
+            "2",
+            "--coupling",
+            "fresh",
+            "--seed",
+            seed,
+            "-o",
+            &out,
+        ]);
+        folder_bytes(&folder, "product.npy", &out)
+    };
+    assert_eq!(ask("a", "3"), ask("b", "3"));
+    assert_ne!(ask("a", "3"), ask("c", "4"));
+    assert_eq!(folder.array("a/cos_adjacent.npy").shape, [5, 2]);
+}
+
+fn folder_bytes(folder: &Folder, name: &str, out: &str) -> Vec<u8> {
+    let out = std::path::Path::new(out).file_name().and_then(|name| name.to_str()).expect("a folder");
+    folder.bytes(&format!("{out}/{name}"))
+}
+
+#[test]
+fn products_that_cannot_be_are_refused_and_nothing_is_written() {
+    let folder = Folder::new();
+    let out = folder.at("product");
+    let (data, noise) = (chain("x"), chain("noise"));
+    let ask = |rest: &[&str]| downhill(&[&["linear", "product", "--data", &data, "-o", &out], rest].concat());
+    ask(&["-k", "15"]).expect_error(2, "more components than the 14 values");
+    ask(&["--noise", &noise, "--sigmas", "1,1"]).expect_error(2, "`--sigmas` gives 2 steps, and `--noise` 6");
+    ask(&["--sigmas", "1,-1"]).expect_error(2, "`-1` of `--sigmas` is no standard deviation");
+    ask(&["--sigmas", "1,nan"]).expect_error(2, "`NaN` of `--sigmas`");
+    ask(&["--sigmas", "1,,2"]).expect_error(2, "is not a number");
+    ask(&["--sigmas", "1", "--steps", "3"]).expect_error(2, "cannot be used with");
+    ask(&["--noise", &data, "--sigmas", "1"])
+        .expect_error(4, "noise of shape [60, 14] does not fit data of 60 samples");
+    ask(&["--noise", &noise, "--samples", "20"]).expect_error(4, "does not fit data of 20 samples");
+    ask(&["--noise", "missing.npy"]).expect_error(2, "`missing.npy` does not exist");
+    ask(&["--eps", &chain("sigmas")]).expect_error(4, "draws of shape [6] do not fit samples of 14 values");
+    ask(&["--variance", "0"]).expect_error(2, "`--variance 0` is not above 0");
+    ask(&["--steps", "0"]).expect_error(2, "0 is not in 1..=10000");
+    ask(&["--samples", "61"]).expect_error(2, "more than the 60 samples");
+    let mut broken = npy::read(&noise).unwrap();
+    broken.data[100] = f32::INFINITY;
+    let broken = folder.write("noise.npy", &broken);
+    ask(&["--noise", &broken, "--sigmas", SIGMAS]).expect_error(7, "value 100");
+    downhill(&["linear", "product", "--data", "spiked:p=none", "-o", &out]).expect_error(2, "`p=none`");
+    assert_eq!(folder.names(), ["noise.npy"]);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod baseline;
 mod pca;
+mod product;
+mod sigmas;
 
 use clap::Subcommand;
 
@@ -13,6 +15,7 @@ const EXAMPLES: &str = "\
 Examples:
   downhill linear pca --data digits -k 32 --center -o components
   downhill linear pca --data X.npy -k 8 -o components
+  downhill linear product --center --coupling fresh -o product
   downhill linear baseline -o baseline";
 
 /// Linear diffusion: the spectra of data, and what becomes of them
@@ -26,6 +29,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Study {
     Pca(pca::Args),
+    Product(product::Args),
     Baseline(baseline::Args),
 }
 
@@ -33,6 +37,7 @@ enum Study {
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     match &args.study {
         Study::Pca(args) => pca::run(args, global, console),
+        Study::Product(args) => product::run(args, global, console),
         Study::Baseline(args) => baseline::run(args, global, console),
     }
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
 
-use crate::cli::args::{Dtype, NumberList, Shard, Size};
+use crate::cli::args::{Dtype, ErrorModelArg, NumberList, Shard, Size};
+use crate::error::Result;
 use crate::noise::Generator;
 use crate::sample::catalogue::Sampler;
 use crate::sample::schedule::Kind;
@@ -22,6 +23,7 @@ Examples:
   downhill sample DIR --init-noise z.npy --timesteps 999,749,499,249,0 --save-samples out.npy
   downhill sample DIR --sigmas 40,10,2.5,0.6,0.1 --init x.npy --save-path path.npy
   downhill sample pca:digits,k=32                   from the span of 32 principal components
+  downhill sample --sampler ddim --error-model 0.05,2   the fewest steps that an error model admits
   downhill sample pca:digits,k=8,n=500,noise=fresh --steps 20   of 500 noisy samples at each level
 
 `pca:DATA[,k=N]` (projection on N components, 32), `wiener:DATA`, `wiener:mean=M.npy,cov=C.npy`
@@ -97,6 +99,11 @@ pub struct Args {
     /// Last sigma of a schedule that has a range
     #[arg(long, value_name = "SIGMA", allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub sigma_min: Option<f64>,
+
+    /// `ETA,NU` of the relative-error assumption, or a file of `downhill inspect error-model`: the schedule is `admissible`,
+    /// with the fewest steps that reach the last sigma, or as far down as `--steps` lead
+    #[arg(long, value_name = "ETA,NU|FILE", help_heading = SCHEDULE)]
+    pub error_model: Option<ErrorModelArg>,
 
     /// N + 1 falling timesteps for N steps instead of a schedule; the last is where the state ends
     #[arg(long, value_name = "A,...,Z", allow_hyphen_values = true, help_heading = SCHEDULE)]
@@ -196,8 +203,11 @@ impl clap::ValueEnum for Choice {
 
 impl Args {
     /// What is asked of the sampler.
-    pub fn settings(&self) -> Settings {
-        Settings {
+    ///
+    /// # Errors
+    /// Those of [`ErrorModelArg::read`].
+    pub fn settings(&self) -> Result<Settings> {
+        Ok(Settings {
             sampler: match self.sampler {
                 Some(Choice::Of(sampler)) => Some(sampler),
                 Some(Choice::List) | None => None,
@@ -212,6 +222,7 @@ impl Args {
             sigma_min: self.sigma_min,
             timesteps: self.timesteps.clone().map(|list| list.0),
             sigmas: self.sigmas.clone().map(|list| list.0),
-        }
+            error_model: self.error_model.as_ref().map(ErrorModelArg::read).transpose()?,
+        })
     }
 }

@@ -118,7 +118,7 @@ impl Job {
     }
 
     fn of_network(args: Args, output: Output, console: Console) -> Result<(Self, Load)> {
-        let settings = args.settings();
+        let settings = args.settings()?;
         let (opened, model) = Opened::open(args.model.as_deref())?;
         if model.scheduler.is_none() {
             console.note("note: no `scheduler_config.json` beside the model: sampling with diffusers' defaults");
@@ -129,6 +129,7 @@ impl Job {
         let start = Start::read(&args, opened.net.config().in_channels)?;
         let size = start.size().or(args.size);
         let listed = settings.timesteps.is_some() || settings.sigmas.is_some();
+        say_where_it_ends(&settings, &schedule, console);
         let plan = Plan {
             sampler: settings.sampler(&opened.scheduler),
             kind: (!listed).then(|| settings.kind(&opened.scheduler)),
@@ -148,8 +149,9 @@ impl Job {
             return Err(Error::usage(what, "leave out `--trace-nonfinite`"));
         }
         args.dtype.expect_network(&form.name)?;
-        let settings = args.settings();
+        let settings = args.settings()?;
         let OnSigmas { sampler, kind, schedule, method } = settings.on_sigmas(form.sigma_range())?;
+        say_where_it_ends(&settings, &schedule, console);
         let image = form.image_shape();
         let [channels, height, width] = image;
         let start = Start::read(&args, channels)?;
@@ -358,6 +360,14 @@ fn check_resume(args: &Args, output: &Output) -> Result<()> {
             format!("`--{flag}` would lack the images that `--resume` passes over"),
             format!("leave out `--resume` or `--{flag}`"),
         )),
+    }
+}
+
+/// A schedule that an error model admits may end with much noise left, or take many steps.
+fn say_where_it_ends(settings: &Settings, schedule: &Schedule, console: Console) {
+    if settings.error_model.is_some() {
+        let (steps, start, end) = (schedule.steps().len(), schedule.start(), schedule.end());
+        console.note(&format!("admissible: {steps} steps from {start} to {end}"));
     }
 }
 

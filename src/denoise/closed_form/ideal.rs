@@ -1,137 +1,182 @@
 //! The ideal denoiser of a finite data set: x0 is the mean of all samples k, each weighted by exp(-|x - k|^2 / (2 sigma^2))
 //! (Permenter and Yuan, ICML 2024).
 //!
-//! The inner products x k of a block of images with all samples come from the device in float32; with them
-//! log w = (x k - |k|^2 / 2) / sigma^2 up to a constant of x, which leaves out |x|^2 and its cancellation. Data and
-//! images are taken relative to the data's mean, which makes the products small. At little noise the rounding of float32,
-//! over sigma^2, still counts: the heaviest samples are weighed again, in float64 by their distances. Where nothing but
-//! these has weight, the mean is taken on the host, else on the device from all. Each logarithm is relative to the
-//! largest, so that the heaviest weight is 1 and no exponential overflows.
+//! The scores of all samples come from [`Neighbours`] in float32: log w = score / sigma^2 up to a constant of x. At little
+//! noise the rounding of float32, over sigma^2, still counts: the heaviest samples are weighed again, in float64 by their
+//! distances. Where nothing but these has weight, the mean is taken on the host, else on the device from all. Each
+//! logarithm is relative to the largest, so that the heaviest weight is 1 and no exponential overflows.
 
+use super::neighbours::{Neighbours, Scored, at_least, largest};
 use crate::data::Dataset;
 use crate::denoise::Denoiser;
 use crate::error::Result;
 use crate::kernels::Engine;
-use crate::spectral::samples::{DeviceSamples, MOST_VECTORS};
+use crate::spectral::samples::MOST_VECTORS;
 use crate::tensor::Tensor;
 
-/// Rounding of an inner product in float32, over the lengths of its vectors: generous, since only the choice of what is
-/// weighed again depends on it.
-const PRODUCT_ERROR: f64 = 1e-6;
 /// Samples lighter than exp(-this) of the heaviest one, over their number, do not count.
 const NEGLIGIBLE: f64 = 18.0;
 /// Values of the samples that are weighed again for one image: a millisecond or two.
 const VALUES_WEIGHED_AGAIN: usize = 1 << 20;
+/// What the rounding of float32 may change in a prediction, over its distance from x, where all samples count.
+const TOLERANCE: f64 = 1e-5;
 
 /// The posterior mean over the samples of a data set.
 pub struct Ideal<'e> {
-    data: Dataset,
-    mean: Vec<f64>,
-    device: DeviceSamples<'e>,
-    /// |k|^2 / 2 of each sample, relative to the mean as the device has it.
-    half_squares: Vec<f64>,
-    longest: f64,
+    samples: Neighbours<'e>,
     image: [usize; 3],
 }
 
-/// The weights of an image.
-enum Weights {
+/// The weights of an image, relative to the heaviest.
+struct Weights {
+    /// |x - k|^2 of the heaviest sample k.
+    nearest_square: f64,
+    /// Their sum.
+    total: f64,
+    which: Which,
+}
+
+enum Which {
     /// Of these samples, and of no others.
     Few(Vec<(usize, f64)>),
-    /// Of all.
-    All(Vec<f32>),
+    /// Of all, where the scores were.
+    All,
 }
 
 impl<'e> Ideal<'e> {
     /// Puts the data, whose mean is `mean`, on the device; `image` is the shape (c, h, w) of a sample.
     ///
     /// # Errors
-    /// As [`DeviceSamples::new`].
+    /// As [`Neighbours::new`].
     pub fn new(engine: &'e Engine, data: Dataset, mean: Vec<f64>, image: [usize; 3]) -> Result<Self> {
-        let mut centred = data.samples.clone();
-        for sample in centred.data.chunks_exact_mut(mean.len()) {
-            sample.iter_mut().zip(&mean).for_each(|(value, mean)| *value = (f64::from(*value) - mean) as f32);
+        Ok(Self { samples: Neighbours::new(engine, data, mean)?, image })
+    }
+
+    /// The data, which know what lies nearest.
+    #[must_use]
+    pub fn samples(&self) -> &Neighbours<'e> {
+        &self.samples
+    }
+
+    /// The smoothed squared distance to the data of each image of `x`, (n, c, h, w), one `sigma` an image:
+    ///
+    /// ```text
+    /// dist^2(x, sigma) = -2 sigma^2 log sum_k exp(-|x - k|^2 / (2 sigma^2))
+    /// ```
+    ///
+    /// Half its gradient is sigma eps(x, sigma) of this denoiser, and without noise it is the squared distance to the
+    /// nearest sample. It is below that by up to 2 sigma^2 log n, and so may be below zero. (The paper's poster prints it
+    /// without the 2, and then for half the gradient what is the whole.)
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn smoothed_squared_distance(&self, x: &Tensor, sigma: &[f64]) -> Result<Vec<f64>> {
+        let mut squares = Vec::with_capacity(sigma.len());
+        for (block, sigmas) in self.blocks(x, sigma) {
+            squares.extend(self.samples.of_each(block, |at, scored| {
+                let sigma = sigmas[at];
+                let weights = self.weigh(scored, sigma);
+                weights.nearest_square - 2.0 * sigma * sigma * weights.total.ln()
+            })?);
         }
-        let half_squares: Vec<f64> =
-            centred.data.chunks_exact(mean.len()).map(|sample| 0.5 * sum_of_squares(sample)).collect();
-        let longest = half_squares.iter().fold(0.0f64, |most, half| most.max(2.0 * half)).sqrt();
-        let device = DeviceSamples::new(engine, &centred)?;
-        Ok(Self { data, mean, device, half_squares, longest, image })
+        Ok(squares)
+    }
+
+    fn blocks<'a>(&self, x: &'a Tensor, sigma: &'a [f64]) -> impl Iterator<Item = (&'a [f32], &'a [f64])> {
+        x.data.chunks(MOST_VECTORS * self.samples.mean().len()).zip(sigma.chunks(MOST_VECTORS))
     }
 
     /// The predictions of x0 for at most [`MOST_VECTORS`] images, one after the other.
     fn predictions(&self, x: &[f32], sigma: &[f64]) -> Result<Vec<f64>> {
-        let dimension = self.mean.len();
-        let centred: Vec<f32> =
-            x.iter().zip(self.mean.iter().cycle()).map(|(x, mean)| (f64::from(*x) - mean) as f32).collect();
-        let products = self.device.inner_products(&centred)?;
-        let mut predictions = vec![0.0; x.len()];
+        enum Found {
+            Prediction(Vec<f64>),
+            Waiting { total: f64, weights: Vec<f32> },
+        }
+        let mean = self.samples.mean();
+        let found = self.samples.of_each(x, |at, Scored { x, scores, error, square }| {
+            let weights = self.weigh(Scored { x, scores: &mut *scores, error, square }, sigma[at]);
+            match weights.which {
+                Which::Few(few) => Found::Prediction(self.mean_of(&few, weights.total)),
+                Which::All => Found::Waiting { total: weights.total, weights: scores.to_vec() },
+            }
+        })?;
         let mut waiting = Vec::new();
-        let mut weights = Vec::new();
-        for (at, (x, sigma)) in x.chunks_exact(dimension).zip(sigma).enumerate() {
-            match self.weigh(x, products.item(at), *sigma) {
-                Weights::Few(few) => self.mean_of(&few, &mut predictions[at * dimension..][..dimension]),
-                Weights::All(all) => {
-                    waiting.push((at, all.iter().map(|weight| f64::from(*weight)).sum::<f64>()));
-                    weights.extend(all);
-                }
+        for each in &found {
+            if let Found::Waiting { weights, .. } = each {
+                waiting.extend_from_slice(weights);
             }
         }
-        if !waiting.is_empty() {
-            let sums = self.device.weighted_sums(&weights)?;
-            for ((at, total), sums) in waiting.into_iter().zip(sums.chunks_exact(dimension)) {
-                let to = predictions[at * dimension..][..dimension].iter_mut();
-                to.zip(sums).zip(&self.mean).for_each(|((to, sum), mean)| *to = mean + sum / total);
+        let sums = if waiting.is_empty() { Vec::new() } else { self.samples.device().weighted_sums(&waiting)? };
+        let mut sums = sums.chunks_exact(mean.len());
+        let predictions = found.into_iter().flat_map(|each| match each {
+            Found::Prediction(prediction) => prediction,
+            Found::Waiting { total, .. } => {
+                let sums = sums.next().unwrap_or_default();
+                sums.iter().zip(mean).map(|(sum, mean)| mean + sum / total).collect()
             }
-        }
-        Ok(predictions)
+        });
+        Ok(predictions.collect())
     }
 
-    /// The weights of the samples for an image whose inner products with them are known in float32.
-    fn weigh(&self, x: &[f32], products: &[f32], sigma: f64) -> Weights {
-        let (count, dimension) = (self.data.count(), self.mean.len());
+    /// The weights of the samples for an image; where all count they take the place of the scores.
+    fn weigh(&self, scored: Scored, sigma: f64) -> Weights {
+        let Scored { x, scores, error, square } = scored;
+        let samples = &self.samples;
         let share = (sigma * sigma).recip();
-        let mut logs: Vec<f64> = products
-            .iter()
-            .zip(&self.half_squares)
-            .map(|(product, half)| (f64::from(*product) - half) * share)
-            .collect();
-        let square: f64 = x.iter().zip(&self.mean).map(|(x, mean)| (f64::from(*x) - mean).powi(2)).sum();
-        let error = PRODUCT_ERROR * square.sqrt() * self.longest * share;
-        let reach = NEGLIGIBLE + (count as f64).ln();
-        let heaviest = largest(&logs);
-        let mut counting: Vec<usize> =
-            (0..count).filter(|sample| logs[*sample] >= heaviest - reach - 2.0 * error).collect();
-        let most = (VALUES_WEIGHED_AGAIN / dimension).max(1);
-        let is_few = counting.len() <= most;
-        if !is_few {
-            counting.select_nth_unstable_by(most, |a, b| logs[*b].total_cmp(&logs[*a]));
-            counting.truncate(most);
+        let reach = NEGLIGIBLE + (scores.len() as f64).ln();
+        let heaviest = f64::from(largest(scores));
+        let counting = at_least(scores, heaviest - reach / share - 2.0 * error);
+        let most = (VALUES_WEIGHED_AGAIN / x.len()).max(1);
+        if counting.len() <= most {
+            let squares: Vec<f64> = counting.iter().map(|sample| samples.squared_distance(x, *sample)).collect();
+            let nearest_square = squares.iter().copied().fold(f64::INFINITY, f64::min);
+            let weight = |square: f64| (0.5 * (nearest_square - square) * share).exp();
+            let few: Vec<_> = counting.into_iter().zip(squares.into_iter().map(weight)).collect();
+            let total = few.iter().map(|(_, weight)| weight).sum();
+            return Weights { nearest_square, total, which: Which::Few(few) };
         }
-        for sample in &counting {
-            let distance: f64 = x
-                .iter()
-                .zip(self.data.samples.item(*sample))
-                .map(|(x, k)| (f64::from(*x) - f64::from(*k)).powi(2))
-                .sum();
-            logs[*sample] = 0.5 * (square - distance) * share;
+        let far = (square - 2.0 * heaviest).max(0.0).sqrt();
+        if 2.0 * error * share * samples.longest() > TOLERANCE * far {
+            let mut again = counting;
+            again.select_nth_unstable_by(most, |a, b| scores[*b].total_cmp(&scores[*a]));
+            again.truncate(most);
+            // Relative to the heaviest, float32 holds what float64 has found.
+            for score in scores.iter_mut() {
+                *score = (f64::from(*score) - heaviest) as f32;
+            }
+            for sample in again {
+                let exact = 0.5 * (square - samples.squared_distance(x, sample));
+                scores[sample] = (exact - heaviest) as f32;
+            }
+        } else {
+            for score in scores.iter_mut() {
+                *score -= heaviest as f32;
+            }
         }
-        if is_few {
-            let heaviest = counting.iter().fold(f64::NEG_INFINITY, |most, sample| most.max(logs[*sample]));
-            let weight = |sample: usize| (logs[sample] - heaviest).exp();
-            return Weights::Few(counting.into_iter().map(|sample| (sample, weight(sample))).collect());
-        }
-        let heaviest = largest(&logs);
-        Weights::All(logs.iter().map(|log| (log - heaviest).exp() as f32).collect())
+        let top = largest(scores);
+        let at = scores.iter().position(|score| *score == top).unwrap_or(0);
+        let share = share as f32;
+        let total = scores.chunks_mut(1024).map(|chunk| weights_of(chunk, top, share)).sum();
+        Weights { nearest_square: samples.squared_distance(x, at), total, which: Which::All }
     }
 
-    fn mean_of(&self, weights: &[(usize, f64)], to: &mut [f64]) {
-        let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
+    fn mean_of(&self, weights: &[(usize, f64)], total: f64) -> Vec<f64> {
+        let mut mean = vec![0.0; self.samples.mean().len()];
         for (sample, weight) in weights {
             let share = weight / total;
-            to.iter_mut().zip(self.data.samples.item(*sample)).for_each(|(to, k)| *to += share * f64::from(*k));
+            let sample = self.samples.data().samples.item(*sample);
+            mean.iter_mut().zip(sample).for_each(|(to, k)| *to += share * f64::from(*k));
         }
+        mean
     }
+}
+
+/// Puts exp((score - top) share) in the place of each score; answers their sum.
+fn weights_of(scores: &mut [f32], top: f32, share: f32) -> f64 {
+    for score in scores.iter_mut() {
+        *score = ((*score - top) * share).exp();
+    }
+    f64::from(scores.iter().sum::<f32>())
 }
 
 impl Denoiser for Ideal<'_> {
@@ -140,9 +185,9 @@ impl Denoiser for Ideal<'_> {
     }
 
     fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
-        let dimension = self.mean.len();
+        let dimension = self.samples.mean().len();
         let mut eps = Vec::with_capacity(x.data.len());
-        for (block, sigmas) in x.data.chunks(MOST_VECTORS * dimension).zip(sigma.chunks(MOST_VECTORS)) {
+        for (block, sigmas) in self.blocks(x, sigma) {
             let predictions = self.predictions(block, sigmas)?;
             let images = block.chunks_exact(dimension).zip(predictions.chunks_exact(dimension));
             for ((x, x0), sigma) in images.zip(sigmas) {
@@ -151,12 +196,4 @@ impl Denoiser for Ideal<'_> {
         }
         Ok(Tensor::new(x.shape.clone(), eps))
     }
-}
-
-fn largest(values: &[f64]) -> f64 {
-    values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
-}
-
-fn sum_of_squares(values: &[f32]) -> f64 {
-    values.iter().map(|value| f64::from(*value).powi(2)).sum()
 }

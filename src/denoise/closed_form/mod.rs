@@ -13,6 +13,7 @@
 
 pub mod ideal;
 pub mod linear;
+pub mod neighbours;
 pub mod noisy;
 pub mod sequential;
 mod spec;
