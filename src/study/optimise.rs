@@ -23,15 +23,13 @@ pub struct Minimum {
     pub converged: bool,
 }
 
+/// Answers its value and its gradient at a point.
+pub type Function<'a> = &'a dyn Fn(&[f64]) -> (f64, Vec<f64>);
+
 /// A local minimum of `function`, which answers its value and gradient, from `start`; at most `most_steps` steps, until no
 /// entry of the gradient is above `tolerance`. Values that are no numbers count as infinitely high.
 #[must_use]
-pub fn minimise(
-    function: &dyn Fn(&[f64]) -> (f64, Vec<f64>),
-    start: Vec<f64>,
-    tolerance: f64,
-    most_steps: usize,
-) -> Minimum {
+pub fn minimise(function: Function, start: Vec<f64>, tolerance: f64, most_steps: usize) -> Minimum {
     let mut at = start;
     let (mut value, mut gradient) = function(&at);
     let mut memory: VecDeque<(Vec<f64>, Vec<f64>)> = VecDeque::new();
@@ -71,7 +69,7 @@ pub fn minimise(
 
 /// The point along `direction` where the function has fallen enough, with value and gradient.
 fn step(
-    function: &dyn Fn(&[f64]) -> (f64, Vec<f64>),
+    function: Function,
     at: &[f64],
     value: f64,
     direction: &[f64],

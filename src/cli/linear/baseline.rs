@@ -4,7 +4,7 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use crate::cli::args::Global;
-use crate::cli::study::{DataArgs, OutputArgs, StudyRun};
+use crate::cli::study::{DataArgs, OutputArgs, StudyRun, Usual};
 use crate::denoise::closed_form::linear::Linear;
 use crate::error::{Error, Result};
 use crate::report::plot::{Axis, Colour, Figure, Picture, Series};
@@ -27,10 +27,12 @@ Each chain is walked by DDIM from the first level to 0, over levels even in the 
 
 The folder gets eigenvalues.npy (K), gains.npy and formulas.npy (3 chains, 4 spacings, T, K), gains.csv
 with errors and participation ratios, draws.csv, gains.svg and .png, report.json. Bytes of images
-count as 0 to 1; the mean of the data is that of the Gaussian.";
+count as 0 to 1.";
 
 /// More steps than the closed forms are worth checking over.
 const MOST_STEPS: u64 = 10_000;
+/// All samples, around their mean.
+const USUAL: Usual = Usual { samples: usize::MAX, centred: true };
 /// The first level, over the root mean square distance of the data from their mean.
 const START: f64 = 10.0;
 
@@ -38,13 +40,8 @@ const START: f64 = 10.0;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
-    /// `digits`, an `.npy` of shape (N,...), an IDX file (gzip or not) or a folder of images
-    #[arg(long, value_name = "DATA", default_value = "digits")]
-    data: String,
-
-    /// Take only the first N samples
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
-    samples: Option<u32>,
+    #[command(flatten)]
+    data: DataArgs,
 
     /// Leading modes to look at, and components of the projection
     #[arg(short = 'k', long, value_name = "K", default_value = "32", allow_negative_numbers = true,
@@ -73,16 +70,13 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let files = ["eigenvalues.npy", "gains.npy", "formulas.npy", "gains.csv", "draws.csv", "gains"];
     let mut run = StudyRun::begin("linear baseline", &args.output.output, &files, global, console)?;
-    let given = DataArgs { data: args.data.clone(), center: false, samples: args.samples };
-    let mut data = given.load()?;
+    let data = args.data.load(USUAL, console)?;
     if args.modes > data.dimension() {
         let what = format!("`-k {}` asks for more modes than the {} values of a sample", args.modes, data.dimension());
         return Err(Error::usage(what, format!("give `-k` a number from 1 to {}", data.dimension())));
     }
-    let description = given.json(&data);
-    let mean = data.centre();
     run.clock.lap("data");
-    let filter = Linear::wiener(&data, &mean, [data.dimension(), 1, 1])?;
+    let filter = Linear::wiener(&data, &vec![0.0; data.dimension()], [data.dimension(), 1, 1])?;
     let total: f64 = filter.spectrum().0.iter().sum();
     let distance = if total > 0.0 { total.sqrt() } else { 1.0 };
     let settings = Settings {
@@ -113,7 +107,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     }
     run.folder.picture("gains", &picture(&found, &settings))?;
     run.report
-        .set("data", description)
+        .set("data", args.data.json(&data, USUAL))
         .set("settings", json!(settings))
         .set("total_variance", total)
         .set("chains", json!(found.chains))
