@@ -191,6 +191,15 @@ pub fn baseline(filter: &Linear, settings: &Settings, advance: Advance) -> Resul
     Ok(Baseline { variances, flow, chains, draws })
 }
 
+/// The gains of the leading `modes` of DDIM with the Wiener filter down `sigmas`, through the sampler.
+///
+/// # Errors
+/// Those of [`sample`] and of schedules that cannot be.
+pub fn walked_gains(filter: &Linear, modes: usize, sigmas: &[f64]) -> Result<Vec<f64>> {
+    let directions = filter.spectrum().1.subcols(0, modes).to_owned();
+    Ok(walked(Chain::Wiener, filter, directions.as_ref(), sigmas)?.0)
+}
+
 /// The gain along each of `directions`, and what is left outside them over what is within.
 fn walked(chain: Chain, filter: &Linear, directions: faer::MatRef<f64>, sigmas: &[f64]) -> Result<(Vec<f64>, f64)> {
     let image = filter.image_shape();

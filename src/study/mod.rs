@@ -2,6 +2,7 @@
 //! files and plots are the business of the command line.
 
 pub mod baseline;
+pub mod best;
 pub mod chain;
 pub mod gains;
 pub mod optimise;

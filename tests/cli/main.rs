@@ -6,6 +6,7 @@ mod closed_form;
 mod denoise;
 mod help;
 mod linear;
+mod linear_baseline;
 mod sample;
 mod targets;
 mod tools;

@@ -3,6 +3,7 @@
 mod baseline;
 mod pca;
 mod product;
+mod schedule;
 mod sigmas;
 
 use clap::Subcommand;
@@ -16,7 +17,8 @@ Examples:
   downhill linear pca --data digits -k 32 --center -o components
   downhill linear pca --data X.npy -k 8 -o components
   downhill linear product --center --coupling fresh -o product
-  downhill linear baseline -o baseline";
+  downhill linear baseline -o baseline
+  downhill linear schedule -o schedule";
 
 /// Linear diffusion: the spectra of data, and what becomes of them
 #[derive(Debug, clap::Args)]
@@ -31,6 +33,7 @@ enum Study {
     Pca(pca::Args),
     Product(product::Args),
     Baseline(baseline::Args),
+    Schedule(schedule::Args),
 }
 
 /// Runs `downhill linear`.
@@ -39,5 +42,6 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         Study::Pca(args) => pca::run(args, global, console),
         Study::Product(args) => product::run(args, global, console),
         Study::Baseline(args) => baseline::run(args, global, console),
+        Study::Schedule(args) => schedule::run(args, global, console),
     }
 }
