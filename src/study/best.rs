@@ -123,8 +123,8 @@ pub fn best(engine: &Engine, centred: &Tensor, filter: &Linear, settings: &Setti
     let projector = Projector::new(engine, modes);
     let probes = probed(&projector, centred, &overlap, settings, advance)?;
 
-    let top = settings.chain_sigma_max;
-    let mut schedules = vec![("best".to_owned(), most_concentrated(&overlap, settings.steps, top))];
+    let (top, dimension) = (settings.chain_sigma_max, centred.shape[1]);
+    let mut schedules = vec![("best".to_owned(), most_concentrated(&overlap, dimension, settings.steps, top).0)];
     for spacing in Spacing::ALL {
         let mut levels = spacing.sigmas(settings.steps, top)?;
         levels.pop();
@@ -133,7 +133,7 @@ pub fn best(engine: &Engine, centred: &Tensor, filter: &Linear, settings: &Setti
     }
     let mut concentrated = Vec::new();
     for (name, levels) in schedules {
-        let energies = concentration(&overlap, &levels);
+        let energies = concentration(&overlap, dimension, &levels);
         concentrated.push(chained(&projector, centred, name, levels, energies, settings, advance)?);
     }
 

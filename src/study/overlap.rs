@@ -8,6 +8,12 @@
 //! its threshold (Nadler 2008, equation 2.15; Benaych-Georges and Nadakuditi 2012); at little noise it is the first
 //! order for any spectrum. In between it is an interpolation, which the chain that is measured beside it is held against.
 //! Turning among the kept directions costs nothing: only what leaves their span is lost.
+//!
+//! A chain of projections with fresh noise multiplies these shares up, but not only them: what one projection P takes a
+//! direction to has a small part along the others, and outside all of them, and the next projection takes some of
+//! that back. [`Transfer`] keeps account of the mean energies: with w the shares, m dimensions outside and `o = 1 - w`,
+//! `E (u_i' P u_j)^2` is `w_i^2` for i = j and `o_i o_j / m` otherwise (the residuals of two directions meet at random), the
+//! rest of `w_i` goes outside, and comes back from there at random.
 
 /// The spectrum of data, and how it is sampled.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +71,93 @@ impl Overlap {
     }
 }
 
+/// How one projection passes mean energies on: of the kept directions, and of all dimensions outside them together.
+#[derive(Clone, Debug)]
+pub struct Transfer {
+    /// w of each direction, and its derivative by the noise.
+    kept: Vec<f64>,
+    slopes: Vec<f64>,
+    /// Dimensions outside.
+    outside: f64,
+}
+
+/// Energies of the kept directions and of a dimension outside.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Energies {
+    pub along: Vec<f64>,
+    pub outside: f64,
+}
+
+impl Transfer {
+    /// Of a projection on noisy samples at `sigma`, where there are `dimension` dimensions in all.
+    #[must_use]
+    pub fn new(overlap: &Overlap, sigma: f64, dimension: usize) -> Self {
+        let (kept, slopes) = (0..overlap.kept()).map(|mode| overlap.squared_cosine(mode, sigma)).unzip();
+        Self { kept, slopes, outside: dimension.saturating_sub(overlap.kept()).max(1) as f64 }
+    }
+
+    /// `o = 1 - w`, their sum, and what of each direction goes outside.
+    fn parts(&self) -> (Vec<f64>, f64, Vec<f64>) {
+        let lost: Vec<f64> = self.kept.iter().map(|kept| 1.0 - kept).collect();
+        let total: f64 = lost.iter().sum();
+        let leaving = self.kept.iter().zip(&lost).map(|(w, o)| o * (w - (total - o) / self.outside)).collect();
+        (lost, total, leaving)
+    }
+
+    /// Energies that white noise has behind this projection alone.
+    #[must_use]
+    pub fn of_white(&self) -> Energies {
+        let lost: f64 = self.kept.iter().map(|kept| 1.0 - kept).sum();
+        Energies { along: self.kept.clone(), outside: lost / self.outside }
+    }
+
+    /// Energies before the projection from those behind it (`left` is false), or the derivatives of what is made of them
+    /// the other way (`left` is true): the matrix of the transfer times a column, or a row times it.
+    #[must_use]
+    pub fn apply(&self, given: &Energies, left: bool) -> Energies {
+        let (lost, total, leaving) = self.parts();
+        let meeting: f64 = lost.iter().zip(&given.along).map(|(o, x)| o * x).sum();
+        let (returned, gone) = if left { (given.outside / self.outside, 1.0) } else { (given.outside, self.outside) };
+        let along = (0..lost.len()).map(|i| {
+            let (w, o, x) = (self.kept[i], lost[i], given.along[i]);
+            w * w * x + o * (meeting - o * x) / self.outside + leaving[i] * returned
+        });
+        let from_along: f64 = leaving.iter().zip(&given.along).map(|(r, x)| r * x).sum::<f64>() / gone;
+        let stays = (total - leaving.iter().sum::<f64>()) / self.outside;
+        Energies { along: along.collect(), outside: from_along + stays * given.outside }
+    }
+
+    /// The derivative by the noise of row times matrix times column.
+    #[must_use]
+    pub fn slope(&self, row: &Energies, column: &Energies) -> f64 {
+        let (lost, total, _) = self.parts();
+        let m = self.outside;
+        let sum = |values: &[f64]| lost.iter().zip(values).map(|(o, value)| o * value).sum::<f64>();
+        let (a_sum, x_sum) = (sum(&row.along), sum(&column.along));
+        // What multiplies the energy that leaves each direction.
+        let leaving = |i: usize| column.outside * row.along[i] + row.outside * (column.along[i] - column.outside) / m;
+        let leaving_sum: f64 = lost.iter().enumerate().map(|(i, o)| o * leaving(i)).sum();
+        (0..lost.len())
+            .map(|i| {
+                let (w, o, a, x) = (self.kept[i], lost[i], row.along[i], column.along[i]);
+                let by_kept = 2.0 * a * w * x
+                    + (2.0 * a * o * x - a * x_sum - x * a_sum) / m
+                    + leaving(i) * (o - w + (total - o) / m)
+                    + (leaving_sum - leaving(i) * o) / m
+                    - row.outside * column.outside / m;
+                by_kept * self.slopes[i]
+            })
+            .sum()
+    }
+
+    /// The derivative by the noise of row times [`Self::of_white`].
+    #[must_use]
+    pub fn slope_of_white(&self, row: &Energies) -> f64 {
+        let by_kept = row.along.iter().map(|a| a - row.outside / self.outside);
+        by_kept.zip(&self.slopes).map(|(by_kept, slope)| by_kept * slope).sum()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +199,55 @@ mod tests {
         }
         // A tie across the edge is lost at once.
         assert_eq!(Overlap::new(&[1.0, 1.0], 1, 10, 4).squared_cosine(0, 1e-9).0, 0.25);
+    }
+
+    /// A small transfer as a matrix, from its definition.
+    #[test]
+    fn a_transfer_is_its_matrix_and_its_slope_a_slope() {
+        let overlap = Overlap::new(&[5.0, 3.0, 1.0], 3, 200, 40);
+        let (sigma, m) = (1.1, 37.0);
+        let transfer = Transfer::new(&overlap, sigma, 40);
+        let w: Vec<f64> = (0..3).map(|mode| overlap.squared_cosine(mode, sigma).0).collect();
+        let matrix = |i: usize, j: usize| match (i, j) {
+            (3, 3) => {
+                let lost: f64 = w.iter().map(|w| 1.0 - w).sum();
+                let leaving: f64 = (0..3).map(|i| w[i] * (1.0 - w[i]) - others(&w, i, m)).sum();
+                (lost - leaving) / m
+            }
+            (3, j) => (w[j] * (1.0 - w[j]) - others(&w, j, m)) / m,
+            (i, 3) => w[i] * (1.0 - w[i]) - others(&w, i, m),
+            _ if i == j => w[i] * w[i],
+            _ => (1.0 - w[i]) * (1.0 - w[j]) / m,
+        };
+        let given = [0.3, 0.2, 0.7, 0.4];
+        let energies = Energies { along: given[..3].to_vec(), outside: given[3] };
+        for left in [false, true] {
+            let found = transfer.apply(&energies, left);
+            for i in 0..4 {
+                let entry = |j: usize| if left { matrix(j, i) } else { matrix(i, j) };
+                let expected: f64 = (0..4).map(|j| entry(j) * given[j]).sum();
+                let one = found.along.get(i).copied().unwrap_or(found.outside);
+                assert!((one - expected).abs() < 1e-12, "{left}, {i}: {one} {expected}");
+            }
+        }
+        let row = Energies { along: vec![1.0, -0.4, 0.6], outside: 0.9 };
+        let value = |sigma: f64| {
+            let transfer = Transfer::new(&overlap, sigma, 40);
+            let dot = |energies: &Energies| {
+                let along: f64 = energies.along.iter().zip(&row.along).map(|(a, b)| a * b).sum();
+                along + energies.outside * row.outside
+            };
+            [dot(&transfer.apply(&energies, false)), dot(&transfer.of_white())]
+        };
+        let (above, below) = (value(sigma + 1e-6), value(sigma - 1e-6));
+        let slopes = [transfer.slope(&row, &energies), transfer.slope_of_white(&row)];
+        for at in 0..2 {
+            let difference = (above[at] - below[at]) / 2e-6;
+            assert!((slopes[at] - difference).abs() < 1e-7, "{at}: {} {difference}", slopes[at]);
+        }
+    }
+
+    fn others(w: &[f64], i: usize, m: f64) -> f64 {
+        (0..w.len()).filter(|j| *j != i).map(|j| (1.0 - w[i]) * (1.0 - w[j]) / m).sum()
     }
 }

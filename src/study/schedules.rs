@@ -1,9 +1,9 @@
 //! Noise schedules that are best for a given spectrum, by their closed forms. Linear diffusion leaves this open.
 //!
-//! **Concentration.** A chain of projections on k components of n noisy samples, fresh noise at each level, keeps of
-//! direction i the share `w_i(s)` at each level ([`Overlap`]). White noise that goes through ends with an energy `e_i` along
-//! it whose logarithm is the sum of 2 ln `w_i(s_t)` over the levels, the last one counted once. The levels do not know of
-//! one another: the share of direction 0 is greatest where all of them stay at the noise that tells it best from the rest.
+//! **Concentration.** A chain of projections on k components of n noisy samples, fresh noise at each level, passes the mean
+//! energies of the directions on as [`Transfer`] has it. Loud levels tell the directions best from one another, but at the
+//! end of the chain, where noise is low, they also mix them: the best levels rise from the middle to where directions
+//! other than the first are lost.
 //!
 //! **Recovery.** A DDIM step with the Wiener filter from s to r keeps `(v + s r) / (v + s^2)` of a mode of variance v. With
 //! s = sqrt(v) tan a and r = sqrt(v) tan b that is the probability flow's gain times cos(a - b): each mode sees the
@@ -14,94 +14,115 @@
 
 use super::gains;
 use super::optimise::{Minimum, minimise};
-use super::overlap::Overlap;
+use super::overlap::{Energies, Overlap, Transfer};
 
 /// No entry of a gradient is above this at a minimum.
 const TOLERANCE: f64 = 1e-9;
 const MOST_STEPS: usize = 5000;
+const MOST_CONCENTRATING: usize = 300;
 
-/// Energies of white noise that went through the chain at rising `levels`, over their sum.
+/// Mean energies along each direction of white noise that went through the chain at rising `levels`, in `dimension`
+/// dimensions, over their sum.
 #[must_use]
-pub fn concentration(overlap: &Overlap, levels: &[f64]) -> Vec<f64> {
-    let logs = log_energies(overlap, levels);
-    let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let energies: Vec<f64> = logs.iter().map(|log| (log - most).exp()).collect();
-    let total: f64 = energies.iter().sum();
-    energies.iter().map(|energy| energy / total).collect()
+pub fn concentration(overlap: &Overlap, dimension: usize, levels: &[f64]) -> Vec<f64> {
+    let energies = Passage::new(overlap, dimension, levels).energies;
+    let total: f64 = energies.along.iter().sum();
+    energies.along.iter().map(|energy| energy / total).collect()
 }
 
-/// How often a level counts: noise enters through the last one and passes it once.
-fn weight(at: usize, count: usize) -> f64 {
-    if at + 1 == count { 1.0 } else { 2.0 }
+/// Noise on its way through a chain, from the highest level to the lowest.
+struct Passage {
+    transfers: Vec<Transfer>,
+    /// Energies behind each level but the lowest, the largest entry 1, and what they were divided by.
+    behind: Vec<(Energies, f64)>,
+    /// Behind the lowest.
+    energies: Energies,
 }
 
-fn log_energies(overlap: &Overlap, levels: &[f64]) -> Vec<f64> {
-    let log = |mode: usize, (at, sigma): (usize, &f64)| {
-        weight(at, levels.len()) * overlap.squared_cosine(mode, *sigma).0.ln()
+impl Passage {
+    fn new(overlap: &Overlap, dimension: usize, levels: &[f64]) -> Self {
+        let transfers: Vec<Transfer> = levels.iter().map(|sigma| Transfer::new(overlap, *sigma, dimension)).collect();
+        let mut behind = Vec::with_capacity(levels.len());
+        let mut energies = match transfers.last() {
+            Some(last) => last.of_white(),
+            None => Energies { along: vec![1.0; overlap.kept()], outside: 1.0 },
+        };
+        for transfer in transfers.iter().rev().skip(1) {
+            let scale = energies.along.iter().copied().fold(energies.outside, f64::max);
+            energies.along.iter_mut().for_each(|energy| *energy /= scale);
+            energies.outside /= scale;
+            let next = transfer.apply(&energies, false);
+            behind.push((std::mem::replace(&mut energies, next), scale));
+        }
+        behind.reverse();
+        Self { transfers, behind, energies }
+    }
+
+    /// ln of what all other directions have over what the first has, and its slope by each level.
+    fn others_over_first(&self) -> (f64, Vec<f64>) {
+        let along = &self.energies.along;
+        let others: f64 = along[1..].iter().sum();
+        let by_energy = (0..along.len()).map(|i| if i == 0 { -along[0].recip() } else { others.recip() });
+        let mut row = Energies { along: by_energy.collect(), outside: 0.0 };
+        let mut slopes = Vec::with_capacity(self.transfers.len());
+        for (at, transfer) in self.transfers.iter().enumerate() {
+            let Some((energies, scale)) = self.behind.get(at) else {
+                slopes.push(transfer.slope_of_white(&row));
+                break;
+            };
+            slopes.push(transfer.slope(&row, energies));
+            // The scale cancels in what is asked: it is as constant.
+            row = transfer.apply(&row, true);
+            row.along.iter_mut().for_each(|entry| *entry /= scale);
+            row.outside /= scale;
+        }
+        ((others / along[0]).ln(), slopes)
+    }
+}
+
+/// The `steps` levels up to `highest`, never falling, at which the first direction has the greatest share of the energy
+/// among two at least, and how the search went. The last level is not bound to be the highest.
+#[must_use]
+pub fn most_concentrated(overlap: &Overlap, dimension: usize, steps: usize, highest: f64) -> (Vec<f64>, Minimum) {
+    // Each level is a share of the one above, the logistic function of a variable: they never fall.
+    let share = |y: f64| 1.0 / (1.0 + (-y).exp());
+    let levels = |y: &[f64]| {
+        let mut level = highest;
+        let mut levels: Vec<f64> = y
+            .iter()
+            .map(|y| {
+                level *= share(*y);
+                level
+            })
+            .collect();
+        levels.reverse();
+        levels
     };
-    (0..overlap.kept()).map(|mode| levels.iter().enumerate().map(|level| log(mode, level)).sum()).collect()
-}
-
-/// The `steps` levels up to `highest`, rising, at which direction 0 has the greatest share of the energy: the best single
-/// level for all, or what a search from around it finds that is better. The last level is not bound to be the highest.
-#[must_use]
-pub fn most_concentrated(overlap: &Overlap, steps: usize, highest: f64) -> Vec<f64> {
-    let single = best_level(overlap, steps, highest);
-    let level = |z: f64| highest / (1.0 + (-z).exp());
-    let function = |z: &[f64]| {
-        let levels: Vec<f64> = z.iter().map(|z| level(*z)).collect();
-        let (value, mut gradient) = others_over_first(overlap, &levels);
-        gradient.iter_mut().zip(&levels).for_each(|(slope, sigma)| *slope *= sigma * (1.0 - sigma / highest));
+    let function = |y: &[f64]| {
+        let levels = levels(y);
+        let (value, slopes) = Passage::new(overlap, dimension, &levels).others_over_first();
+        // The variable of a level moves it and all below it.
+        let mut below: f64 = levels.iter().zip(&slopes).map(|(level, slope)| level * slope).sum();
+        let mut gradient = Vec::with_capacity(y.len());
+        for (y, (level, slope)) in y.iter().zip(levels.iter().zip(&slopes).rev()) {
+            gradient.push((1.0 - share(*y)) * below);
+            below -= level * slope;
+        }
         (value, gradient)
     };
-    // Levels that are all alike pull alike: a mixture is found from levels that are not.
-    let share = (single / highest).clamp(1e-6, 1.0 - 1e-6);
-    let around = |at: usize| (share / (1.0 - share)).ln() + 0.5 * ((at as f64 + 0.5) / steps as f64 - 0.5);
-    let found = minimise(&function, (0..steps).map(around).collect(), TOLERANCE, MOST_STEPS);
-    let alike = vec![single; steps];
-    if others_over_first(overlap, &alike).0 <= found.value {
-        return alike;
+    let logit = |share: f64| (share / (1.0 - share)).ln();
+    // The function is not convex; it is searched from levels that are alike, and from levels that rise.
+    let mut starts = Vec::new();
+    for top in [0.4, 0.7, 0.95] {
+        for lowest in [0.1f64, 0.5, 0.9] {
+            let ratio = lowest.powf((steps as f64).recip()).clamp(0.05, 0.999);
+            starts.push((0..steps).map(|at| logit(if at == 0 { top } else { ratio })).collect::<Vec<_>>());
+        }
     }
-    let mut levels: Vec<f64> = found.at.iter().map(|z| level(*z)).collect();
-    levels.sort_by(f64::total_cmp);
-    levels
-}
-
-/// The natural logarithm of what all other directions have over what direction 0 has, and its slope by each level.
-fn others_over_first(overlap: &Overlap, levels: &[f64]) -> (f64, Vec<f64>) {
-    let logs = log_energies(overlap, levels);
-    let apart: Vec<f64> = logs.iter().skip(1).map(|log| log - logs[0]).collect();
-    let most = apart.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if most == f64::NEG_INFINITY {
-        return (most, vec![0.0; levels.len()]);
-    }
-    let total: f64 = apart.iter().map(|log| (log - most).exp()).sum();
-    let by_level = levels.iter().enumerate().map(|(at, sigma)| {
-        let slope = |mode: usize| {
-            let (kept, slope) = overlap.squared_cosine(mode, *sigma);
-            slope / kept
-        };
-        let first = slope(0);
-        let others = apart.iter().enumerate().map(|(mode, log)| (log - most).exp() * (slope(mode + 1) - first));
-        weight(at, levels.len()) * others.sum::<f64>() / total
-    });
-    (most + total.ln(), by_level.collect())
-}
-
-/// The best level for all steps: a scan, and then thirds of what is around its best.
-fn best_level(overlap: &Overlap, steps: usize, highest: f64) -> f64 {
-    const SCANNED: usize = 400;
-    const THIRDS: usize = 60;
-    let value = |sigma: f64| others_over_first(overlap, &vec![sigma; steps]).0;
-    let place = |at: usize| highest * at as f64 / SCANNED as f64;
-    let best = (1..=SCANNED).min_by(|a, b| value(place(*a)).total_cmp(&value(place(*b)))).unwrap_or(SCANNED);
-    let (mut low, mut high) = (place(best - 1), place((best + 1).min(SCANNED)));
-    for _ in 0..THIRDS {
-        let (a, b) = (low + (high - low) / 3.0, high - (high - low) / 3.0);
-        if value(a) <= value(b) { high = b } else { low = a }
-    }
-    let refined = 0.5 * (low + high);
-    if value(refined) <= value(place(best)) { refined } else { place(best) }
+    let found = starts.into_iter().map(|start| minimise(&function, start, TOLERANCE, MOST_CONCENTRATING));
+    let best = found.min_by(|a, b| a.value.total_cmp(&b.value));
+    let best = best.unwrap_or(Minimum { at: vec![0.0; steps], value: f64::NAN, steps: 0, converged: false });
+    (levels(&best.at), best)
 }
 
 /// The mean over `variances` of -ln(gain of DDIM / gain of the probability flow), down falling `sigmas`; each above 0.
@@ -240,34 +261,53 @@ mod tests {
         }
     }
 
-    /// All levels at one noise, which no other noise and no mixture of noises beats.
     #[test]
-    fn concentration_stays_at_one_level() {
+    fn the_best_concentration_is_better_than_any_one_level_usual_schedules_and_neighbours() {
         let overlap = Overlap::new(&[5.0, 4.0, 3.0, 2.0, 1.0], 5, 1500, 300);
-        for (highest, inner) in [(20.0, true), (1.0, false)] {
-            let levels = most_concentrated(&overlap, 12, highest);
-            let share = |levels: &[f64]| concentration(&overlap, levels)[0];
-            let most = share(&levels);
-            assert!((levels[11] / levels[0] - 1.0).abs() < 1e-3, "{levels:?}");
-            for at in 1..200 {
-                let other = share(&[highest * f64::from(at) / 200.0; 12]);
-                assert!(other < most + 1e-6, "{highest}, {at}: {other} {most}");
+        let first = |levels: &[f64]| concentration(&overlap, 300, levels)[0];
+        for (steps, highest) in [(2, 3.0), (12, 2.5), (12, 1.0), (40, 2.5)] {
+            let (levels, minimum) = most_concentrated(&overlap, 300, steps, highest);
+            let most = first(&levels);
+            let exact = (minimum.value.exp() + 1.0).recip();
+            assert!((most - exact).abs() < 1e-9 && levels.len() == steps, "{minimum:?}");
+            assert!(levels.is_sorted() && levels[steps - 1] <= highest && levels[0] > 0.0, "{levels:?}");
+            for at in 1..=100 {
+                let alike = first(&vec![highest * f64::from(at) / 100.0; steps]);
+                assert!(alike < most + 1e-6, "{steps}, {highest}, {at}: {alike} {most}");
             }
-            assert_eq!(levels[0] < 0.99 * highest, inner, "{levels:?}");
             for spacing in Spacing::ALL {
-                let mut usual = spacing.sigmas(12, levels[0]).unwrap();
+                let mut usual = spacing.sigmas(steps, highest).unwrap();
                 usual.pop();
                 usual.reverse();
-                assert!(share(&usual) < most, "{spacing}");
+                assert!(first(&usual) < most + 1e-9, "{steps}, {highest}, {spacing}");
             }
+        }
+    }
+
+    #[test]
+    fn slopes_of_concentration_are_slopes() {
+        let overlap = Overlap::new(&[5.0, 4.0, 3.0], 3, 1000, 100);
+        let levels = [0.6, 0.9, 1.3, 2.0];
+        let (_, slopes) = Passage::new(&overlap, 100, &levels).others_over_first();
+        for at in 0..4 {
+            let value = |step: f64| {
+                let mut levels = levels;
+                levels[at] += step;
+                Passage::new(&overlap, 100, &levels).others_over_first().0
+            };
+            let difference = (value(1e-6) - value(-1e-6)) / 2e-6;
+            assert!((slopes[at] - difference).abs() < 1e-6, "{at}: {} {difference}", slopes[at]);
         }
     }
 
     #[test]
     fn energies_are_shares_and_even_without_noise() {
         let overlap = Overlap::new(&[5.0, 4.0, 3.0], 3, 1000, 100);
-        assert!(concentration(&overlap, &[0.0; 5]).iter().all(|share| (share - 1.0 / 3.0).abs() < 1e-12));
-        let shares = concentration(&overlap, &[0.5, 1.0, 2.0]);
+        assert!(concentration(&overlap, 100, &[0.0; 5]).iter().all(|share| (share - 1.0 / 3.0).abs() < 1e-12));
+        let shares = concentration(&overlap, 100, &[0.5, 1.0, 2.0]);
         assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-12 && shares[0] > shares[1] && shares[1] > shares[2]);
+        // Nothing underflows in a long chain.
+        let long = concentration(&overlap, 100, &[2.0; 1000]);
+        assert!(long[0] > 0.9 && long.iter().all(|share| share.is_finite()), "{long:?}");
     }
 }
