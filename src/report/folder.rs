@@ -68,6 +68,16 @@ impl Folder {
         Ok(())
     }
 
+    /// Writes text as `name`.
+    ///
+    /// # Errors
+    /// Those of [`write_atomically`].
+    pub fn text(&mut self, name: &str, text: &str) -> Result<()> {
+        write_atomically(self.root.join(name), |writer| writer.write_all(text.as_bytes()))?;
+        self.wrote(name);
+        Ok(())
+    }
+
     /// Draws a picture as `STEM.svg` and `STEM.png`.
     ///
     /// # Errors

@@ -1,6 +1,14 @@
 //! `downhill inspect`: what denoisers do, beside what the theory asks of them, one file a study.
 
+mod constancy;
+mod dimension;
+mod error;
+mod error_model;
+mod norms;
+mod panels;
+mod projection;
 mod schedule;
+mod subject;
 
 use clap::Subcommand;
 
@@ -10,7 +18,13 @@ use crate::report::Console;
 
 const EXAMPLES: &str = "\
 Examples:
+  downhill inspect norms -o norms                               are answers as long as noise is?
+  downhill inspect error -o error                               is the noise found that was added?
+  downhill inspect projection -o projection                     is denoising projection?
+  downhill inspect constancy -o constancy                       does the gradient keep its direction?
+  downhill inspect error-model -o errors                        how wrong is the gradient?
   downhill inspect schedule --error-model 0.05,2 --steps 10     what an error model promises of a schedule
+  downhill inspect dimension --data digits -o dimension         are the data a low-dimensional manifold?
 
 Each study writes a folder with report.json, the data as .npy or .csv, and a plot as .svg and .png.";
 
@@ -24,12 +38,24 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Study {
+    Norms(norms::Args),
+    Error(error::Args),
+    Projection(projection::Args),
+    Constancy(constancy::Args),
+    ErrorModel(error_model::Args),
     Schedule(schedule::Args),
+    Dimension(dimension::Args),
 }
 
 /// Runs `downhill inspect`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     match &args.study {
+        Study::Norms(args) => norms::run(args, global, console),
+        Study::Error(args) => error::run(args, global, console),
+        Study::Projection(args) => projection::run(args, global, console),
+        Study::Constancy(args) => constancy::run(args, global, console),
+        Study::ErrorModel(args) => error_model::run(args, global, console),
         Study::Schedule(args) => schedule::run(args, global, console),
+        Study::Dimension(args) => dimension::run(args, global, console),
     }
 }

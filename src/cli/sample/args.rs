@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
 
+use super::metric::MetricArg;
 use crate::cli::args::{Dtype, ErrorModelArg, NumberList, Shard, Size};
 use crate::error::Result;
 use crate::noise::Generator;
@@ -23,6 +24,7 @@ Examples:
   downhill sample DIR --init-noise z.npy --timesteps 999,749,499,249,0 --save-samples out.npy
   downhill sample DIR --sigmas 40,10,2.5,0.6,0.1 --init x.npy --save-path path.npy
   downhill sample pca:digits,k=32                   from the span of 32 principal components
+  downhill sample --metric pca:digits               gradient estimation, gamma by the data's components
   downhill sample --sampler ddim --error-model 0.05,2   the fewest steps that an error model admits
   downhill sample pca:digits,k=8,n=500,noise=fresh --steps 20   of 500 noisy samples at each level
 
@@ -75,6 +77,11 @@ pub struct Args {
     /// Weight of the newest estimate in `ge` [default: 2]
     #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub gamma: Option<f64>,
+
+    /// Metric that gamma of `ge` follows from: `A,B,C` for [[A, B], [B, C]] of the errors of this step's and the last one's
+    /// estimate, or the variances of data, `identity:DATA`, `diagonal:DATA`, `pca:DATA[,k=N]`
+    #[arg(long, value_name = "METRIC", allow_hyphen_values = true, help_heading = SCHEDULE)]
+    pub metric: Option<MetricArg>,
 
     /// Share of noise in `ge`, from 0 to below 1 [default: 0]
     #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]

@@ -130,7 +130,7 @@ impl Job {
         let size = start.size().or(args.size);
         let listed = settings.timesteps.is_some() || settings.sigmas.is_some();
         say_where_it_ends(&settings, &schedule, console);
-        let plan = Plan {
+        let mut plan = Plan {
             sampler: settings.sampler(&opened.scheduler),
             kind: (!listed).then(|| settings.kind(&opened.scheduler)),
             settings,
@@ -140,6 +140,7 @@ impl Job {
         };
         let targets = plan.targets(&args, output, opened.net.config().in_channels, true, console)?;
         let size = opened.size(size)?;
+        plan.measure_by(&args, [opened.net.config().in_channels, size.height, size.width])?;
         Ok((plan.job(args, Subject::Network(Box::new(opened)), size, targets)?, Load::Network(model)))
     }
 
@@ -163,7 +164,8 @@ impl Job {
             );
             return Err(Error::usage(what, "images have the size of the data"));
         }
-        let plan = Plan { settings, sampler, kind, schedule, method, start };
+        let mut plan = Plan { settings, sampler, kind, schedule, method, start };
+        plan.measure_by(&args, image)?;
         let targets = plan.targets(&args, output, channels, form.has_pixels(), console)?;
         let (name, json, mean) = (form.name.clone(), form.json(), form.mean().to_vec());
         let subject = Subject::ClosedForm { name, json, image, mean };
@@ -206,6 +208,14 @@ struct Plan {
 }
 
 impl Plan {
+    /// Takes the metric that was asked for, for images of (channels, height, width).
+    fn measure_by(&mut self, args: &Args, image: [usize; 3]) -> Result<()> {
+        if let Some(metric) = &args.metric {
+            self.method = metric.apply(self.method.clone(), self.sampler, &self.settings, image.iter().product())?;
+        }
+        Ok(())
+    }
+
     fn targets(
         &self,
         args: &Args,

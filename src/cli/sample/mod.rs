@@ -6,6 +6,7 @@
 mod args;
 mod job;
 mod metadata;
+mod metric;
 mod results;
 mod run;
 

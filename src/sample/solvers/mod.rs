@@ -9,6 +9,7 @@ pub mod descent;
 pub mod dpm;
 pub mod heun;
 pub mod lms;
+pub mod metric;
 pub mod pndm;
 pub mod unipc;
 
@@ -22,6 +23,8 @@ use crate::tensor::Tensor;
 pub enum Solver {
     /// One call a step and the average of two: DDPM, DDIM, gradient estimation, Euler, Euler-ancestral.
     Descent(descent::Descent),
+    /// Gradient estimation whose average follows from a metric.
+    Metric(metric::Metric),
     /// Two calls a step and the average of both.
     Heun,
     /// Linear multistep in sigma.
@@ -41,6 +44,7 @@ impl Solver {
     pub(super) fn begin(&self) -> Box<dyn Solving> {
         match self {
             Self::Descent(descent) => Box::new(descent::Walking::new(*descent)),
+            Self::Metric(metric) => Box::new(metric::Walking::new(metric.clone())),
             Self::Heun => Box::new(heun::Walking),
             Self::Lms(lms) => Box::new(lms::Walking::new(*lms)),
             Self::Pndm(pndm) => Box::new(pndm::Walking::new(*pndm)),
@@ -60,6 +64,7 @@ impl Solver {
             Self::Descent(descent) => {
                 vec![("gamma", descent.gamma.to_string()), ("noise", descent.noise.to_string())]
             }
+            Self::Metric(metric) => vec![("metric", metric.name.clone())],
             Self::Lms(lms) => vec![order(lms.order)],
             Self::Pndm(pndm) => vec![("begun by", pndm.start.to_string())],
             Self::Dpm(dpm) => vec![
@@ -85,7 +90,7 @@ impl Solver {
         match self {
             Self::Descent(descent) => descent.noise.is_added(),
             Self::Dpm(dpm) => dpm.algorithm.is_stochastic(),
-            Self::Heun | Self::Lms(_) | Self::Pndm(_) | Self::Deis(_) | Self::UniPc(_) => false,
+            Self::Metric(_) | Self::Heun | Self::Lms(_) | Self::Pndm(_) | Self::Deis(_) | Self::UniPc(_) => false,
         }
     }
 }

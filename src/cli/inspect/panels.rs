@@ -1,0 +1,102 @@
+//! What the studies' tables and plots have in common.
+
+use crate::report::Table;
+use crate::report::plot::{Axis, Colour, Figure, FirstRow, Heat, Scale, Series};
+use crate::sample::schedule::Level;
+use crate::study::norms::ByLevel;
+use crate::study::statistics::Summary;
+
+/// Levels as places of an axis are even enough when no step is off by more than this share of a step.
+const EVEN: f64 = 0.51;
+
+/// A row a level: mean, median, and what a twentieth of the values lie below and above.
+pub fn table(measured: &[(&str, &ByLevel)]) -> Table {
+    const COLUMNS: [&str; 4] = ["mean", "median", "low", "high"];
+    let names = measured.iter().flat_map(|(name, _)| COLUMNS.map(|column| format!("{name}_{column}")));
+    let names: Vec<String> = ["timestep", "sigma"].map(str::to_owned).into_iter().chain(names).collect();
+    let mut table = Table::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    for (at, level) in measured.first().map_or(&[][..], |(_, first)| &first.levels).iter().enumerate() {
+        let mut cells = vec![level.timestep.map_or(String::new(), |t| t.to_string()), level.sigma.to_string()];
+        for (_, values) in measured {
+            let Summary { mean, median, low, high, .. } = Summary::of(values.at(at).iter().copied());
+            cells.extend([mean, median, low, high].map(|value| value.to_string()));
+        }
+        table.row(&cells.iter().map(|cell| cell as &dyn std::fmt::Display).collect::<Vec<_>>());
+    }
+    table
+}
+
+/// The median over sigma, between what a twentieth of the values lie below and above.
+pub fn median(name: &str, measured: &ByLevel) -> Series {
+    let summaries: Vec<Summary> =
+        (0..measured.levels.len()).map(|at| Summary::of(measured.at(at).iter().copied())).collect();
+    let points = measured.levels.iter().zip(&summaries).map(|(level, summary)| (level.sigma, summary.median)).collect();
+    Series::line(name, points).band(summaries.iter().map(|summary| (summary.low, summary.high)).collect())
+}
+
+/// A dot for each value over sigma.
+pub fn dots(name: &str, measured: &ByLevel) -> Series {
+    let levels = measured.levels.iter().enumerate();
+    let points = levels.flat_map(|(at, level)| measured.at(at).iter().map(|value| (level.sigma, *value)));
+    Series::points(name, points.collect()).colour(Colour::Grey)
+}
+
+/// A level line.
+pub fn across(name: &str, measured: &ByLevel, value: f64) -> Series {
+    let ends = measured.levels.first().zip(measured.levels.last());
+    let points = ends.map_or(Vec::new(), |(first, last)| vec![(first.sigma, value), (last.sigma, value)]);
+    Series::dashed(name, points).colour(Colour::Grey)
+}
+
+/// A figure over sigma.
+pub fn over_sigma(title: &str, y: Axis) -> Figure {
+    Figure::new(title, Axis::log("σ"), y)
+}
+
+/// How the values are spread at each level, a column a level; the levels rise to the right.
+pub fn histogram(title: &str, label: &str, measured: &ByLevel, bins: usize) -> Heat {
+    let columns = measured.levels.len();
+    let summary = Summary::of(measured.values.iter().copied());
+    let (mut low, mut high) = (summary.least.min(0.9), summary.most.max(1.1));
+    let room = 0.05 * (high - low);
+    (low, high) = ((low - room).max(0.0), high + room);
+    let mut values = vec![0.0; bins * columns];
+    for at in 0..columns {
+        let column = columns - 1 - at;
+        for value in measured.at(at).iter().filter(|value| value.is_finite()) {
+            let bin = ((value - low) / (high - low) * bins as f64) as usize;
+            values[bin.min(bins - 1) * columns + column] += 1.0 / measured.images as f64;
+        }
+    }
+    Heat {
+        title: title.to_owned(),
+        x: axis_of(&measured.levels),
+        y: Axis::linear(label).over(low, high),
+        rows: bins,
+        columns,
+        values,
+        colours: Axis::linear("share of the images"),
+        first_row: FirstRow::Bottom,
+    }
+}
+
+/// The axis on which the levels, falling, are even: timesteps, log sigma, or numbers from the least noise on.
+fn axis_of(levels: &[Level]) -> Axis {
+    let timesteps: Option<Vec<f64>> = levels.iter().map(|level| level.timestep).collect();
+    let logs: Vec<f64> = levels.iter().map(|level| level.sigma.ln()).collect();
+    if let Some((low, high)) = timesteps.as_deref().and_then(even) {
+        return Axis::linear("timestep").over(low, high);
+    }
+    match even(&logs) {
+        Some((low, high)) => Axis { scale: Scale::Log, ..Axis::linear("σ") }.over(low.exp(), high.exp()),
+        None => Axis::linear("level, from the least noise").over(0.5, levels.len() as f64 + 0.5),
+    }
+}
+
+/// The range of cells around values that fall evenly; none for others.
+fn even(values: &[f64]) -> Option<(f64, f64)> {
+    let (first, last) = (values.first()?, values.last()?);
+    let stride = (first - last) / (values.len().max(2) - 1) as f64;
+    let off = |(at, value): (usize, &f64)| (first - at as f64 * stride - value).abs() > EVEN * stride;
+    (stride > 0.0 && !values.iter().enumerate().any(off)).then_some((last - 0.5 * stride, first + 0.5 * stride))
+}

@@ -1,0 +1,112 @@
+//! `--metric`: what gradient estimation measures its errors by.
+
+use std::str::FromStr;
+
+use crate::cli::args::NumberList;
+use crate::data::{Pixels, Source};
+use crate::error::{Error, Result};
+use crate::sample::catalogue::Sampler;
+use crate::sample::samplers::Method;
+use crate::sample::settings::Settings;
+use crate::sample::solvers::Solver;
+use crate::sample::solvers::descent::{Descent, Noise};
+use crate::sample::solvers::metric::{Metric, gamma_of_pair};
+
+const HINT: &str = "a metric is `A,B,C` for [[A, B], [B, C]], `identity:DATA`, `diagonal:DATA` or `pca:DATA[,k=N]`";
+
+/// A metric as it was typed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MetricArg {
+    /// The same pair in all directions.
+    Pair(f64, f64, f64),
+    /// From the variances of data.
+    OfData { kind: Kind, data: String, components: Option<usize> },
+}
+
+/// Along which directions the variances are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Identity,
+    Diagonal,
+    Principal,
+}
+
+impl FromStr for MetricArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if let Ok(NumberList(numbers)) = text.parse() {
+            return match numbers[..] {
+                [a, b, c] => Ok(Self::Pair(a, b, c)),
+                _ => Err(HINT.to_owned()),
+            };
+        }
+        let (kind, data) = text.split_once(':').filter(|(_, data)| !data.is_empty()).ok_or(HINT)?;
+        let kind = match kind {
+            "identity" => Kind::Identity,
+            "diagonal" => Kind::Diagonal,
+            "pca" => Kind::Principal,
+            _ => return Err(HINT.to_owned()),
+        };
+        match data.rsplit_once(",k=").filter(|_| kind == Kind::Principal) {
+            None => Ok(Self::OfData { kind, data: data.to_owned(), components: None }),
+            Some((data, count)) => match count.parse() {
+                Ok(count) if count > 0 => Ok(Self::OfData { kind, data: data.to_owned(), components: Some(count) }),
+                _ => Err(format!("`{count}` is no number of components")),
+            },
+        }
+    }
+}
+
+impl MetricArg {
+    /// `method` with this metric, for images of so many values. Gradient estimation alone has one, in place of gamma and
+    /// without added noise.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for another sampler or beside gamma and mu, and for data of another size; those of reading data.
+    pub fn apply(&self, method: Method, sampler: Sampler, settings: &Settings, values: usize) -> Result<Method> {
+        if sampler != Sampler::Ge {
+            let what = format!("`--metric` has no meaning for the sampler `{}`", sampler.name());
+            return Err(Error::usage(what, "take `--sampler ge`"));
+        }
+        if let Some(flag) = [("gamma", settings.gamma), ("mu", settings.mu)].iter().find(|(_, value)| value.is_some()) {
+            let what = format!("`--{}` contradicts `--metric`, from which gamma follows, without noise", flag.0);
+            return Err(Error::usage(what, format!("leave out `--{}` or `--metric`", flag.0)));
+        }
+        let (kind, data, components) = match self {
+            Self::Pair(a, b, c) => {
+                let descent = Descent { gamma: gamma_of_pair(*a, *b, *c)?, noise: Noise::Mu(0.0) };
+                return Ok(Method { solver: Solver::Descent(descent), ..method });
+            }
+            Self::OfData { kind, data, components } => (kind, data, components),
+        };
+        let data = Source::parse(data)?.load(Pixels::Signed)?;
+        if data.dimension() != values {
+            let what = format!("samples of `{}` have {} values, and the images {values}", data.name, data.dimension());
+            return Err(Error::usage(what, "take data of the size that the model was made for"));
+        }
+        let metric = match kind {
+            Kind::Identity => Metric::identity(&data),
+            Kind::Diagonal => Metric::diagonal(&data),
+            Kind::Principal => Metric::principal(data, *components)?,
+        };
+        Ok(Method { solver: Solver::Metric(metric), ..method })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_read() {
+        let of = |kind, data: &str, components| MetricArg::OfData { kind, data: data.to_owned(), components };
+        assert_eq!("2,-1.3,1".parse(), Ok(MetricArg::Pair(2.0, -1.3, 1.0)));
+        assert_eq!("identity:digits".parse(), Ok(of(Kind::Identity, "digits", None)));
+        assert_eq!("diagonal:a,k=3.npy".parse(), Ok(of(Kind::Diagonal, "a,k=3.npy", None)));
+        assert_eq!("pca:a.npy,k=7".parse(), Ok(of(Kind::Principal, "a.npy", Some(7))));
+        for text in ["", "1,2", "pca:", "median:digits", "pca:digits,k=0", "pca"] {
+            assert!(text.parse::<MetricArg>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Gradient estimation under a metric: which weight of the newest eps follows from it, in each direction by itself.
+//!
+//! The estimate `eps_bar` of a step is the one nearest to the answers of this step and of the one before, eps and
+//! `eps_before`, that is, the one that minimises
+//!
+//! ```text
+//! sum over directions q of   a (q' (e - eps))^2 + 2 b (q' (e - eps)) (q' (e - eps_before)) + c (q' (e - eps_before))^2
+//! ```
+//!
+//! for a positive definite metric [[a, b], [b, c]] of the two errors, and an orthonormal basis of directions. It is
+//! gamma eps + (1 - gamma) `eps_before` with gamma = (a + b) / (a + 2b + c) along each direction (Permenter and Yuan, ICML
+//! 2024, section 4, where the metric is the same in all directions, whatever these are: then only its pair counts).
+//!
+//! The metric that makes the estimate best is the inverse covariance of the errors, and that follows from the data: along a
+//! direction in which they have variance lambda, the exact way down is x ~ sqrt(lambda + sigma^2), so that
+//! eps(sigma) = sigma / sqrt(lambda + sigma^2) up to a constant, and what a step should go by is its mean over the step. Both
+//! errors are then known, and so is their metric and its gamma (see [`gamma_of`]). With steps of ratio r = sigma'/sigma it is
+//!
+//! ```text
+//! (1 + r + r^2) / (r (1 + r))   where the data have no extent, normal to them: 2.4 for the paper's 10 steps
+//! 1 + r/2                       where noise is small beside them, along them: 1.2
+//! ```
+//!
+//! with the paper's 2 in between.
+
+use faer::{Col, Mat};
+
+use super::super::samplers::{Calls, Estimate, Moved, Place, Solving, combine};
+use crate::data::Dataset;
+use crate::spectral::basis::eigen;
+use crate::spectral::host::precise_second_moment;
+use crate::spectral::principal::LARGEST_MATRIX;
+use crate::{Error, Result, tensor::Tensor};
+
+/// The largest gamma: a step to sigma 0 would extrapolate without bound where the data have no extent.
+const LARGEST_GAMMA: f64 = 8.0;
+
+/// Variances of data along directions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    /// What the user calls it.
+    pub name: String,
+    along: Along,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Along {
+    /// The same in all.
+    All(f64),
+    /// Of each value of an image.
+    Values(Vec<f64>),
+    /// Of orthonormal directions as columns (p, k), and of all directions orthogonal to these.
+    Directions { directions: Mat<f64>, variances: Vec<f64>, rest: f64 },
+}
+
+/// The weight of the newest answer under the metric [[a, b], [b, c]] of the errors of the newest and the one before.
+///
+/// # Errors
+/// [`Error::Usage`] unless it is positive definite.
+pub fn gamma_of_pair(a: f64, b: f64, c: f64) -> Result<f64> {
+    if a > 0.0 && c > 0.0 && a * c > b * b && (a + c).is_finite() {
+        return Ok((a + b) / (a + 2.0 * b + c));
+    }
+    let what = format!("the metric [[{a}, {b}], [{b}, {c}]] is not positive definite");
+    Err(Error::usage(what, "A and C are above 0, and A C above B squared; 2,-1.3333,1 gives gamma 2"))
+}
+
+/// The weight of the answer at `sigma` beside that at `before`, for a step down to `next`, along a direction in which the
+/// data have variance `lambda`: the step is then the exact one of a Gaussian.
+#[must_use]
+pub fn gamma_of(lambda: f64, before: f64, sigma: f64, next: f64) -> f64 {
+    // 1 - eps, over lambda: what is left where eps is nearly 1 in all three places.
+    let root = |s: f64| (lambda + s * s).sqrt();
+    let short = |s: f64| 1.0 / ((root(s) + s) * root(s));
+    let mean = (1.0 / (root(sigma) + sigma) + 1.0 / (root(next) + next)) / (root(sigma) + root(next));
+    let gamma = (short(before) - mean) / (short(before) - short(sigma));
+    if gamma.is_nan() { 1.0 } else { gamma.clamp(-LARGEST_GAMMA, LARGEST_GAMMA) }
+}
+
+impl Metric {
+    /// One variance for all directions: the mean of those of `data`.
+    #[must_use]
+    pub fn identity(data: &Dataset) -> Self {
+        let variances = variances(data);
+        let mean = variances.iter().sum::<f64>() / variances.len() as f64;
+        Self { name: format!("identity:{}", data.name), along: Along::All(mean) }
+    }
+
+    /// The variance of each value of `data`.
+    #[must_use]
+    pub fn diagonal(data: &Dataset) -> Self {
+        Self { name: format!("diagonal:{}", data.name), along: Along::Values(variances(data)) }
+    }
+
+    /// The variances along the leading `count` principal components of `data`, all where none are given; all that is
+    /// orthogonal to these has the mean of what is left.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for data of more values than a matrix is formed of, and more components than values.
+    pub fn principal(mut data: Dataset, count: Option<usize>) -> Result<Self> {
+        let dimension = data.dimension();
+        if dimension > LARGEST_MATRIX {
+            let what = format!("the covariance of {dimension} values is not formed");
+            return Err(Error::usage(what, format!("`--metric pca:` takes up to {LARGEST_MATRIX} values of an image")));
+        }
+        let kept = count.unwrap_or(dimension);
+        if kept == 0 || kept > dimension {
+            let what = format!("{kept} components of the {dimension} values of a sample");
+            return Err(Error::usage(what, format!("give `k` a number from 1 to {dimension}")));
+        }
+        let name = format!("pca:{}", data.name);
+        data.centre();
+        let (values, vectors) = eigen(precise_second_moment(&data.samples).as_ref())?;
+        let values: Vec<f64> = values.into_iter().map(|value| value.max(0.0)).collect();
+        let left = (dimension - kept).max(1) as f64;
+        let along = Along::Directions {
+            directions: vectors.subcols(0, kept).to_owned(),
+            rest: values[kept..].iter().sum::<f64>() / left,
+            variances: values[..kept].to_vec(),
+        };
+        Ok(Self { name, along })
+    }
+
+    /// Values of an image, where the metric knows them.
+    #[must_use]
+    pub fn dimension(&self) -> Option<usize> {
+        match &self.along {
+            Along::All(_) => None,
+            Along::Values(variances) => Some(variances.len()),
+            Along::Directions { directions, .. } => Some(directions.nrows()),
+        }
+    }
+
+    /// gamma eps + (1 - gamma) before, for one image.
+    fn average(&self, eps: &[f32], before: &[f32], gamma: &dyn Fn(f64) -> f64) -> Vec<f32> {
+        let pairs = || eps.iter().zip(before).map(|(eps, before)| (f64::from(*eps), f64::from(*before)));
+        let moved = |gamma: f64, (eps, before): (f64, f64)| (gamma * eps + (1.0 - gamma) * before) as f32;
+        match &self.along {
+            Along::All(variance) => {
+                let gamma = gamma(*variance);
+                pairs().map(|pair| moved(gamma, pair)).collect()
+            }
+            Along::Values(variances) => {
+                pairs().zip(variances).map(|(pair, variance)| moved(gamma(*variance), pair)).collect()
+            }
+            Along::Directions { directions, variances, rest } => {
+                let rest = gamma(*rest);
+                let change: Col<f64> = pairs().map(|(eps, before)| eps - before).collect();
+                let mut parts = directions.transpose() * &change;
+                parts.iter_mut().zip(variances).for_each(|(part, variance)| *part *= gamma(*variance) - rest);
+                let more = directions * &parts;
+                let all = pairs().zip(more.iter());
+                all.map(|((eps, before), more)| (rest * eps + (1.0 - rest) * before + more) as f32).collect()
+            }
+        }
+    }
+}
+
+/// The variance of each value.
+fn variances(data: &Dataset) -> Vec<f64> {
+    let mean = data.mean();
+    let mut sums = vec![0.0; mean.len()];
+    for sample in data.samples.data.chunks_exact(mean.len()) {
+        let values = sample.iter().zip(&mean);
+        sums.iter_mut().zip(values).for_each(|(sum, (value, mean))| *sum += (f64::from(*value) - mean).powi(2));
+    }
+    sums.into_iter().map(|sum| sum / data.count() as f64).collect()
+}
+
+pub(super) struct Walking {
+    metric: Metric,
+    /// The answer of the step before, and its sigma.
+    before: Option<(f64, Tensor)>,
+}
+
+impl Walking {
+    pub(super) fn new(metric: Metric) -> Self {
+        Self { metric, before: None }
+    }
+}
+
+impl Solving for Walking {
+    fn step(&mut self, place: Place, x: Tensor, calls: &mut Calls) -> Result<Moved> {
+        let (sigma, next) = (place.step().from.sigma, place.step().to.sigma);
+        let Estimate { answer, eps, .. } = calls.estimate(&x, place.step().from)?;
+        let average = match &self.before {
+            Some((before, last)) if *before > sigma && sigma > next => {
+                let gamma = |variance: f64| gamma_of(variance, *before, sigma, next);
+                let images = (0..x.shape[0]).flat_map(|at| self.metric.average(eps.item(at), last.item(at), &gamma));
+                Tensor::new(x.shape.clone(), images.collect())
+            }
+            _ => eps.clone(),
+        };
+        let x0 = combine(&[(1.0, &x), (-sigma, &average)]);
+        let x = combine(&[(1.0, &x), (next - sigma, &average)]);
+        self.before = Some((sigma, eps));
+        Ok(Moved { eps: answer, x0, x })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gamma_follows_from_the_metric() {
+        assert!((gamma_of_pair(2.0, -4.0 / 3.0, 1.0).unwrap() - 2.0).abs() < 1e-12, "the paper's");
+        assert_eq!(gamma_of_pair(1.0, 0.0, 1.0).unwrap(), 0.5);
+        assert_eq!(gamma_of_pair(3.0, 0.0, 1.0).unwrap(), 0.75);
+        for (a, b, c) in [(1.0, 1.0, 1.0), (-1.0, 0.0, 1.0), (1.0, 0.0, 0.0), (f64::NAN, 0.0, 1.0)] {
+            assert!(gamma_of_pair(a, b, c).is_err(), "{a} {b} {c}");
+        }
+    }
+
+    /// The errors of both answers, as of a Gaussian, weighed by their inverse covariance: the formula of the pair gives the
+    /// same gamma as the one of the direction. The covariance has rank one; a little is added to invert it.
+    #[test]
+    fn the_pair_of_a_direction_is_the_inverse_covariance_of_its_errors() {
+        for (lambda, before, sigma, next) in [(1.0, 2.0, 1.0, 0.5), (0.1, 3.0, 1.0, 0.4), (25.0, 8.0, 5.0, 3.0)] {
+            let eps = |s: f64| s / (lambda + s * s).sqrt();
+            let root = |s: f64| (lambda + s * s).sqrt();
+            let target = (root(sigma) - root(next)) / (sigma - next);
+            let (newest, older) = (eps(sigma) - target, eps(before) - target);
+            let ridge = 1e-9 * (newest * newest + older * older);
+            let (a, b, c) = (older * older + ridge, -newest * older, newest * newest + ridge);
+            let expected = gamma_of_pair(a, b, c).unwrap();
+            let found = gamma_of(lambda, before, sigma, next);
+            assert!((found - expected).abs() < 1e-5, "{found}, {expected}");
+        }
+    }
+
+    #[test]
+    fn directions_without_extent_lean_furthest_on_the_newest() {
+        let ratio = 0.48f64;
+        let gamma = |lambda: f64| gamma_of(lambda, 1.0 / ratio, 1.0, ratio);
+        let normal = (1.0 + ratio + ratio * ratio) / (ratio * (1.0 + ratio));
+        assert!((gamma(0.0) - normal).abs() < 1e-12 && (gamma(1e-12) - normal).abs() < 1e-9, "{}", gamma(0.0));
+        assert!((gamma(1e12) - (1.0 + ratio / 2.0)).abs() < 1e-5, "{}", gamma(1e12));
+        let falling: Vec<f64> = (-40..40).map(|at| gamma(10f64.powf(f64::from(at) / 10.0))).collect();
+        assert!(falling.windows(2).all(|pair| pair[0] >= pair[1] - 1e-9), "{falling:?}");
+        assert_eq!(gamma_of(0.0, 2.0, 1.0, 0.0), LARGEST_GAMMA);
+    }
+}

@@ -1,0 +1,116 @@
+//! Does the gradient keep its direction? The distance to a set falls along a straight line to the projection, on which its
+//! gradient is one vector; gradient estimation rests on that (Permenter and Yuan, ICML 2024, section 4).
+
+use super::Advance;
+use super::norms::{ByLevel, called};
+use super::statistics::turn;
+use super::trajectories::Trajectories;
+use crate::Result;
+use crate::denoise::Denoiser;
+use crate::denoise::closed_form::neighbours::Neighbours;
+use crate::sample::schedule::Level;
+use crate::tensor::Tensor;
+
+/// How far from the projection the points of a segment are, over where it begins.
+pub const FRACTIONS: [f64; 4] = [0.75, 0.5, 0.25, 0.1];
+
+/// What is measured. A turn is |u - v| of two directions u and v: 0 for one, 2 for opposite ones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Constancy {
+    /// Between the denoiser's answers of a network call and of the one before it; NaN at the first.
+    pub along_trajectories: ByLevel,
+    /// Between the exact gradients of the distance to the data there, where there are data.
+    pub exact: Option<ByLevel>,
+    /// From the answer at a network call to that at each of [`FRACTIONS`] of the segment to the prediction, asked at the
+    /// same fraction of sigma.
+    pub along_segments: Vec<ByLevel>,
+}
+
+/// Measures along `walk`; segments at no more than `segments` of its calls, none below sigma `least`, which is the least
+/// noise that the denoiser can be asked about.
+///
+/// # Errors
+/// Those of [`Trajectories::walk`], of the denoiser and of [`Neighbours::project`].
+pub fn constancy(
+    denoiser: &mut dyn Denoiser,
+    walk: &Trajectories,
+    samples: Option<&Neighbours>,
+    segments: usize,
+    least: f64,
+    advance: Advance,
+) -> Result<Constancy> {
+    let levels = called(walk);
+    let every = levels.len().div_ceil(segments.max(1));
+    let picked: Vec<usize> = (0..levels.len()).step_by(every).collect();
+    let picked_levels: Vec<Level> = picked.iter().map(|at| levels[*at]).collect();
+    let mut found = Constancy {
+        along_trajectories: ByLevel::new(levels.clone(), walk.count),
+        exact: samples.map(|_| ByLevel::new(levels.clone(), walk.count)),
+        along_segments: vec![ByLevel::new(picked_levels, walk.count); FRACTIONS.len()],
+    };
+    let mut last: Option<(usize, Tensor, Option<Tensor>)> = None;
+    walk.walk(denoiser, advance, &mut |denoiser, first, progress| {
+        let gradients = samples.map(|samples| exact_gradients(samples, progress.before)).transpose()?;
+        if let Some((batch, eps, before)) = &last
+            && *batch == first
+        {
+            for at in 0..eps.shape[0] {
+                let turned = turn(progress.eps.item(at), eps.item(at));
+                found.along_trajectories.set(progress.index, first + at, turned);
+                if let (Some(exact), Some(now), Some(before)) = (&mut found.exact, &gradients, before) {
+                    exact.set(progress.index, first + at, turn(now.item(at), before.item(at)));
+                }
+            }
+        }
+        if let Some(place) = picked.iter().position(|at| *at == progress.index) {
+            let sigma = progress.step.from.sigma;
+            for (fraction, found) in FRACTIONS.iter().zip(&mut found.along_segments) {
+                if fraction * sigma >= least {
+                    // x0 + fraction (x - x0) = x - (1 - fraction) sigma eps
+                    let pairs = progress.before.data.iter().zip(&progress.eps.data);
+                    let move_to = |(x, eps): (&f32, &f32)| f64::from(*x) - (1.0 - fraction) * sigma * f64::from(*eps);
+                    let x =
+                        Tensor::new(progress.before.shape.clone(), pairs.map(|pair| move_to(pair) as f32).collect());
+                    let eps = denoiser.eps(&x, &vec![fraction * sigma; x.shape[0]])?;
+                    for at in 0..x.shape[0] {
+                        found.set(place, first + at, turn(eps.item(at), progress.eps.item(at)));
+                    }
+                }
+                advance(progress.before.shape[0] as u64);
+            }
+        }
+        last = Some((first, progress.eps.clone(), gradients));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+impl Constancy {
+    /// Calls for single images that [`constancy`] makes.
+    #[must_use]
+    pub fn calls(walk: &Trajectories, segments: usize) -> u64 {
+        let steps = walk.schedule.steps().len();
+        let picked = steps.div_ceil(steps.div_ceil(segments.max(1)));
+        walk.calls() + (picked * FRACTIONS.len() * walk.count) as u64
+    }
+}
+
+/// x - proj(x) of each image.
+fn exact_gradients(samples: &Neighbours, x: &Tensor) -> Result<Tensor> {
+    let mut gradients = x.clone();
+    let stride = x.stride();
+    for (to, nearest) in gradients.data.chunks_exact_mut(stride).zip(samples.project(x)?) {
+        to.iter_mut().zip(samples.data().samples.item(nearest.sample)).for_each(|(to, k)| *to -= k);
+    }
+    Ok(gradients)
+}
+
+/// The share of `values` below `most`, of those that are numbers.
+#[must_use]
+pub fn share_below(values: &[f64], most: f64) -> f64 {
+    let (below, all) = values
+        .iter()
+        .filter(|value| !value.is_nan())
+        .fold((0usize, 0usize), |(below, all), value| (below + usize::from(*value < most), all + 1));
+    below as f64 / all as f64
+}

@@ -1,0 +1,150 @@
+//! The intrinsic dimension d of data in n values: by their spectrum, by two nearest neighbours, and by the spectra of
+//! neighbourhoods. The manifold hypothesis says d << n.
+
+use serde::Serialize;
+
+use super::Advance;
+use super::statistics::{Summary, sorted};
+use crate::data::Dataset;
+use crate::denoise::closed_form::neighbours::Neighbours;
+use crate::error::{Error, Result};
+use crate::spectral::basis::eigen;
+use crate::spectral::host::{precise_gram, precise_second_moment};
+use crate::spectral::principal::LARGEST_MATRIX;
+use crate::tensor::Tensor;
+
+/// The share of points, those with the largest ratios, that the fit by two neighbours leaves out (Facco et al. 2017).
+const LEFT_OUT: f64 = 0.1;
+
+/// What a spectrum of variances says of dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Extent {
+    /// (sum of variances)^2 / sum of their squares: how many directions there would be if all had the same.
+    pub participation: f64,
+    /// Directions that hold 90 % of the variance.
+    pub for_90: usize,
+    /// Directions that hold 95 % of the variance.
+    pub for_95: usize,
+    /// Directions that hold 99 % of the variance.
+    pub for_99: usize,
+}
+
+impl Extent {
+    /// Of variances, largest first.
+    #[must_use]
+    pub fn of(variances: &[f64]) -> Self {
+        let total: f64 = variances.iter().sum();
+        let squares: f64 = variances.iter().map(|variance| variance * variance).sum();
+        let holding = |share: f64| {
+            let mut held = 0.0;
+            let short = variances.iter().take_while(|variance| {
+                held += **variance;
+                held < share * total
+            });
+            (short.count() + 1).min(variances.len())
+        };
+        Self {
+            participation: total * total / squares,
+            for_90: holding(0.9),
+            for_95: holding(0.95),
+            for_99: holding(0.99),
+        }
+    }
+}
+
+/// Every `step`th sample, so that `most` are left at most.
+#[must_use]
+pub fn evenly(data: &Dataset, most: usize) -> Dataset {
+    let count = data.count().min(most.max(2));
+    let picks = (0..count).map(|at| at * data.count() / count);
+    let values = picks.flat_map(|at| data.samples.item(at).iter().copied()).collect();
+    Dataset { samples: Tensor::new([count, data.dimension()], values), ..data.clone() }
+}
+
+/// The variances of data along their principal components, largest first: from their covariance, or from their inner
+/// products where there are fewer samples than values.
+///
+/// # Errors
+/// [`Error::Usage`] for data of more samples and values than a matrix is formed of.
+pub fn spectrum(data: &Dataset) -> Result<Vec<f64>> {
+    let mut data = data.clone();
+    data.centre();
+    let matrix = if data.dimension() <= data.count().min(LARGEST_MATRIX) {
+        precise_second_moment(&data.samples)
+    } else if data.count() <= LARGEST_MATRIX {
+        precise_gram(&data.samples)
+    } else {
+        let what = format!("a spectrum of {} samples of {} values", data.count(), data.dimension());
+        return Err(Error::usage(what, format!("take at most {LARGEST_MATRIX} of either")));
+    };
+    Ok(eigen(matrix.as_ref())?.0.into_iter().map(|value| value.max(0.0)).collect())
+}
+
+/// The dimension by the distances to two neighbours.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct TwoNearest {
+    /// Samples that neighbours are looked for among.
+    pub samples: usize,
+    /// The median distance of the nearest: the scale at which the data have this dimension.
+    pub scale: f64,
+    pub dimension: f64,
+}
+
+/// Facco et al. (2017): where density hardly changes from a point to its second neighbour, the ratio mu of the distances of
+/// second and first follows P(mu > m) = m^-d, whatever the density; d is the slope of -ln(1 - F) over ln mu, through zero,
+/// without the tenth of largest ratios. Samples that lie twice in the data are taken once. At `queries` of the samples.
+///
+/// # Errors
+/// [`Error::Usage`] for fewer than four distinct samples; those of [`Neighbours::nearest`].
+pub fn two_nearest(samples: &Neighbours, queries: usize, advance: Advance) -> Result<TwoNearest> {
+    /// Neighbours asked for, since some may be the sample itself, and others copies of it.
+    const ASKED: usize = 6;
+    let asked = evenly(samples.data(), queries);
+    let mut logs = Vec::with_capacity(asked.count());
+    let mut nearest = Vec::with_capacity(asked.count());
+    for first in (0..asked.count()).step_by(256) {
+        let some = asked.samples.slice(first..(first + 256).min(asked.count()));
+        for found in samples.nearest(&some, ASKED)? {
+            let mut apart = found.iter().map(|neighbour| neighbour.distance).filter(|distance| *distance > 0.0);
+            if let (Some(one), Some(two)) = (apart.next(), apart.next()) {
+                nearest.push(one);
+                logs.push((two / one).ln());
+            }
+        }
+        advance(some.shape[0] as u64);
+    }
+    if logs.len() < 4 {
+        let what = format!("`{}` has too few distinct samples for two neighbours", samples.data().name);
+        return Err(Error::usage(what, "take more samples"));
+    }
+    let logs = sorted(logs);
+    let kept = ((1.0 - LEFT_OUT) * logs.len() as f64) as usize;
+    let (mut products, mut squares) = (0.0, 0.0);
+    for (at, log) in logs[..kept].iter().enumerate() {
+        let above = -(1.0 - (at + 1) as f64 / (logs.len() + 1) as f64).ln();
+        products += log * above;
+        squares += log * log;
+    }
+    let scale = Summary::of(nearest).median;
+    Ok(TwoNearest { samples: samples.data().count(), scale, dimension: products / squares })
+}
+
+/// The extents of neighbourhoods of `neighbours` samples around `queries` of the samples.
+///
+/// # Errors
+/// Those of [`Neighbours::nearest`].
+pub fn local_extents(samples: &Neighbours, queries: usize, neighbours: usize, advance: Advance) -> Result<Vec<Extent>> {
+    let asked = evenly(samples.data(), queries);
+    let mut extents = Vec::with_capacity(asked.count());
+    for first in (0..asked.count()).step_by(64) {
+        let some = asked.samples.slice(first..(first + 64).min(asked.count()));
+        for found in samples.nearest(&some, neighbours + 1)? {
+            let near = found.iter().flat_map(|found| samples.data().samples.item(found.sample).iter().copied());
+            let shape = [found.len(), samples.data().dimension()];
+            let near = Dataset { samples: Tensor::new(shape, near.collect()), ..asked.clone() };
+            extents.push(Extent::of(&spectrum(&near)?));
+        }
+        advance(some.shape[0] as u64);
+    }
+    Ok(extents)
+}

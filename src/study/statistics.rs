@@ -1,0 +1,90 @@
+//! Lengths of vectors, and what is said of many numbers.
+
+use serde::Serialize;
+
+/// |a|
+#[must_use]
+pub fn norm(a: &[f32]) -> f64 {
+    a.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt()
+}
+
+/// |a - b|
+#[must_use]
+pub fn apart(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>().sqrt()
+}
+
+/// |a/|a| - b/|b||, from 0 (one direction) to 2 (opposite ones).
+#[must_use]
+pub fn turn(a: &[f32], b: &[f32]) -> f64 {
+    let (one, other) = (norm(a).max(f64::MIN_POSITIVE), norm(b).max(f64::MIN_POSITIVE));
+    let pairs = a.iter().zip(b);
+    pairs.map(|(a, b)| (f64::from(*a) / one - f64::from(*b) / other).powi(2)).sum::<f64>().sqrt()
+}
+
+/// The value below which `share` (0 to 1) of the sorted `values` lie, none between; NaN without values.
+#[must_use]
+pub fn quantile(sorted: &[f64], share: f64) -> f64 {
+    match sorted.len() {
+        0 => f64::NAN,
+        count => sorted[((share * count as f64).ceil() as usize).clamp(1, count) - 1],
+    }
+}
+
+/// The values in rising order, those left out that are no numbers.
+#[must_use]
+pub fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
+    let mut sorted: Vec<f64> = values.into_iter().filter(|value| !value.is_nan()).collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted
+}
+
+/// What is said of many numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    pub mean: f64,
+    pub median: f64,
+    /// A twentieth lie below.
+    pub low: f64,
+    /// A twentieth lie above.
+    pub high: f64,
+    pub least: f64,
+    pub most: f64,
+}
+
+impl Summary {
+    /// Of `values`; those that are no numbers do not count.
+    #[must_use]
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let sorted = sorted(values);
+        Self {
+            mean: sorted.iter().sum::<f64>() / sorted.len() as f64,
+            median: quantile(&sorted, 0.5),
+            low: quantile(&sorted, 0.05),
+            high: quantile(&sorted, 0.95),
+            least: quantile(&sorted, 0.0),
+            most: quantile(&sorted, 1.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_summed_up() {
+        let summary = Summary::of((1..=100).map(f64::from).chain([f64::NAN]));
+        assert_eq!((summary.mean, summary.median, summary.low, summary.high), (50.5, 50.0, 5.0, 95.0));
+        assert_eq!((summary.least, summary.most), (1.0, 100.0));
+        assert!(Summary::of([]).median.is_nan());
+    }
+
+    #[test]
+    fn directions_turn_by_up_to_two() {
+        assert!(turn(&[3.0, 0.0], &[7.0, 0.0]) < 1e-12);
+        assert!((turn(&[3.0, 0.0], &[-1.0, 0.0]) - 2.0).abs() < 1e-12);
+        assert!((turn(&[1.0, 0.0], &[0.0, 5.0]) - 2f64.sqrt()).abs() < 1e-12);
+        assert!((apart(&[1.0, 2.0], &[4.0, 6.0]) - 5.0).abs() < 1e-12);
+    }
+}
