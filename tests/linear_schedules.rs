@@ -36,30 +36,35 @@ fn the_schedule_of_concentration_concentrates_most_when_it_is_measured() {
         let (best, usual) = found.concentrated.split_first().unwrap();
         assert_eq!((best.name.as_str(), usual.len()), ("best", 4));
         for one in usual {
-            assert!(best.share >= one.share, "{seed}, {}: {} {}", one.name, best.share, one.share);
+            assert!(best.share > one.share, "{seed}, {}: {} {}", one.name, best.share, one.share);
             assert!(best.measured_share > one.measured_share, "{seed}, {}", one.name);
         }
         for one in &found.concentrated {
-            // Finite samples smooth the threshold, near which all of this happens.
-            assert!((one.measured_share - one.share).abs() < 0.08, "{seed}: {one:?}");
+            // Finite samples smooth the threshold, near which the highest levels are.
+            assert!((one.measured_share - one.share).abs() < 0.12, "{seed}: {one:?}");
             let sum: f64 = one.measured_energies.iter().sum();
             assert!((sum - 1.0).abs() < 1e-9);
         }
-        assert!(best.measured_share > 0.8, "{best:?}");
+        assert!(best.measured_share > 0.98 && (best.measured_share - best.share).abs() < 0.01, "{best:?}");
+        assert!(best.levels.is_sorted() && best.levels[0] > 0.3 * best.levels[11], "{best:?}");
     }
 }
 
 #[test]
 fn what_projections_keep_is_near_its_closed_form_away_from_the_threshold() {
     let found = found(&[8.0, 5.0, 3.0, 1.5], 2, 3);
+    let mut errors = Vec::new();
     for probe in &found.probes {
         for (mode, (formula, measured)) in probe.formula.iter().zip(&probe.measured).enumerate() {
-            // Half the noise at which the direction is lost: there the formula of a spike holds to a few hundredths.
             if probe.sigma < 0.7 * threshold(found.variances[mode], 800, 160) {
-                assert!((formula - measured).abs() < 0.05, "{}, {mode}: {formula} {measured}", probe.sigma);
+                let error = (formula - measured).abs();
+                assert!(error < 0.1, "{}, {mode}: {formula} {measured}", probe.sigma);
+                errors.push(error);
             }
         }
     }
+    let mean = errors.iter().sum::<f64>() / errors.len() as f64;
+    assert!(errors.len() > 8 && mean < 0.02, "{errors:?}");
 }
 
 #[test]
