@@ -17,7 +17,7 @@ Examples:
   downhill linear baseline -o baseline
   downhill linear baseline --data X.npy -k 8 --steps 5,50,500 -o baseline
 
-Each chain is walked by DDIM from the first level to 0, over levels even in the logarithm
+Each chain is walked by Ddata.dimension() from the first level to 0, over levels even in the logarithm
 (exponential), in the seventh root (karras), in sigma (linear) and in sigma^2 (variance):
   wiener      the posterior mean of the data's Gaussian; gain of a mode of variance v:
               the product of (v + s r) / (v + s^2), s a level and r the next; in the limit
@@ -43,10 +43,10 @@ pub struct Args {
     #[command(flatten)]
     data: DataArgs,
 
-    /// Leading modes to look at, and components of the projection
-    #[arg(short = 'k', long, value_name = "K", default_value = "32", allow_negative_numbers = true,
+    /// Leading modes to look at, and components of the projection [default: 32, or all]
+    #[arg(short = 'k', long, value_name = "K", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=100_000))]
-    modes: usize,
+    modes: Option<usize>,
 
     /// Numbers of steps
     #[arg(long, value_name = "T,...", value_delimiter = ',', default_value = "10,40,120", allow_negative_numbers = true,
@@ -66,13 +66,17 @@ pub struct Args {
     output: OutputArgs,
 }
 
+/// Modes where nobody says how many, unless the data have fewer values.
+const USUAL_MODES: usize = 32;
+
 /// Runs `downhill linear baseline`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let files = ["eigenvalues.npy", "gains.npy", "formulas.npy", "gains.csv", "draws.csv", "gains"];
     let mut run = StudyRun::begin("linear baseline", &args.output.output, &files, global, console)?;
     let data = args.data.load(USUAL, console)?;
-    if args.modes > data.dimension() {
-        let what = format!("`-k {}` asks for more modes than the {} values of a sample", args.modes, data.dimension());
+    let modes = args.modes.unwrap_or(USUAL_MODES.min(data.dimension()));
+    if modes > data.dimension() {
+        let what = format!("`-k {}` asks for more modes than the {} values of a sample", modes, data.dimension());
         return Err(Error::usage(what, format!("give `-k` a number from 1 to {}", data.dimension())));
     }
     run.clock.lap("data");
@@ -80,7 +84,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let total: f64 = filter.spectrum().0.iter().sum();
     let distance = if total > 0.0 { total.sqrt() } else { 1.0 };
     let settings = Settings {
-        modes: args.modes,
+        modes,
         steps: args.steps.clone(),
         spacings: Spacing::ALL.to_vec(),
         sigma_max: args.sigma_max.unwrap_or(START * distance),

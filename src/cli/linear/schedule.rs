@@ -20,7 +20,7 @@ Examples:
 Two questions, each answered by minimising a closed form, and measured beside the usual schedules:
   concentration  which levels of noise leave most of the energy on the first component, where a chain
                  of projections on K components has fresh noise on the samples at each level?
-  recovery       which levels let DDIM with the Wiener filter come nearest to the probability flow,
+  recovery       which levels let Ddimension with the Wiener filter come nearest to the probability flow,
                  which takes noise back to all of the spectrum? The mean of -ln(gain / gain of the flow)
                  over K modes is least. `geodesic` is its limit for many steps: steps of equal length
                  in the metric sum of v / (v + s^2)^2 over the variances v.
@@ -59,10 +59,10 @@ pub struct Args {
     #[command(flatten)]
     data: DataArgs,
 
-    /// Components of a projection, and modes to recover
-    #[arg(short = 'k', long, value_name = "K", default_value = "16", allow_negative_numbers = true,
+    /// Components of a projection, and modes to recover [default: 16, or all]
+    #[arg(short = 'k', long, value_name = "K", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
-    modes: usize,
+    modes: Option<usize>,
 
     /// Steps of each schedule
     #[arg(short = 'T', long, value_name = "T", default_value = "20", allow_negative_numbers = true,
@@ -91,13 +91,17 @@ pub struct Args {
     output: OutputArgs,
 }
 
+/// Modes where nobody says how many, unless the data have fewer values.
+const USUAL_MODES: usize = 16;
+
 /// Runs `downhill linear schedule`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut run = StudyRun::begin("linear schedule", &args.output.output, &FILES, global, console)?;
     let data = args.data.load(USUAL, console)?;
     let (samples, dimension) = (data.count(), data.dimension());
-    if args.modes > dimension {
-        let what = format!("`-k {}` asks for more modes than the {dimension} values of a sample", args.modes);
+    let modes = args.modes.unwrap_or(USUAL_MODES.min(dimension));
+    if modes > dimension {
+        let what = format!("`-k {modes}` asks for more modes than the {dimension} values of a sample");
         return Err(Error::usage(what, format!("give `-k` a number from 1 to {dimension}")));
     }
     for sigma in [args.sigma_max, args.chain_sigma_max].into_iter().flatten() {
@@ -112,7 +116,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         return Err(Error::bad_file_hint(&data.name, what, "give data that vary"));
     };
     let settings = Settings {
-        modes: args.modes,
+        modes,
         steps: args.steps,
         chain_sigma_max: args.chain_sigma_max.unwrap_or(threshold(largest, samples, dimension) * TRACKED.sqrt()),
         sigma_max: args.sigma_max.unwrap_or(START * total.sqrt()),
@@ -237,9 +241,11 @@ fn picture(found: &Best) -> Picture {
     );
     for (at, one) in found.recovered.iter().enumerate() {
         let colour = Colour::Cycle(at);
-        noises = noises.with(Series::line(&one.name, from(0, &one.levels)).colour(colour));
+        // The limit is often too near to the best to be seen beside it.
+        let draw = if one.name == "geodesic" { Series::dashed } else { Series::line };
+        noises = noises.with(draw(&one.name, from(0, &one.levels)).colour(colour));
         gains = gains
-            .with(Series::line(&one.name, from(0, &one.over_flow)).colour(colour))
+            .with(draw(&one.name, from(0, &one.over_flow)).colour(colour))
             .with(Series::points("", from(0, &one.measured_over_flow)).colour(colour));
     }
     let drawn = found.variances.len().min(DRAWN);
