@@ -17,7 +17,7 @@ Examples:
   downhill linear baseline -o baseline
   downhill linear baseline --data X.npy -k 8 --steps 5,50,500 -o baseline
 
-Each chain is walked by Ddata.dimension() from the first level to 0, over levels even in the logarithm
+Each chain is walked by DDIM from the first level to 0, over levels even in the logarithm
 (exponential), in the seventh root (karras), in sigma (linear) and in sigma^2 (variance):
   wiener      the posterior mean of the data's Gaussian; gain of a mode of variance v:
               the product of (v + s r) / (v + s^2), s a level and r the next; in the limit
@@ -76,7 +76,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let data = args.data.load(USUAL, console)?;
     let modes = args.modes.unwrap_or(USUAL_MODES.min(data.dimension()));
     if modes > data.dimension() {
-        let what = format!("`-k {}` asks for more modes than the {} values of a sample", modes, data.dimension());
+        let what = format!("`-k {modes}` asks for more modes than the {} values of a sample", data.dimension());
         return Err(Error::usage(what, format!("give `-k` a number from 1 to {}", data.dimension())));
     }
     run.clock.lap("data");

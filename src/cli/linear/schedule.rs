@@ -20,7 +20,7 @@ Examples:
 Two questions, each answered by minimising a closed form, and measured beside the usual schedules:
   concentration  which levels of noise leave most of the energy on the first component, where a chain
                  of projections on K components has fresh noise on the samples at each level?
-  recovery       which levels let Ddimension with the Wiener filter come nearest to the probability flow,
+  recovery       which levels let DDIM with the Wiener filter come nearest to the probability flow,
                  which takes noise back to all of the spectrum? The mean of -ln(gain / gain of the flow)
                  over K modes is least. `geodesic` is its limit for many steps: steps of equal length
                  in the metric sum of v / (v + s^2)^2 over the variances v.
