@@ -110,7 +110,7 @@ fn conv2d_twin_is_a_convolution() {
 fn matmul_agrees_with_its_twin() {
     let full =
         EpilogueSpec { bias: true, per_image: None, activation: Some(Activation::Gelu), residual: true, scale: 2.0 };
-    let cases: [(usize, usize, usize, usize); 8] = [
+    let cases: [(usize, usize, usize, usize); 9] = [
         (1, 1, 1, 1),
         (1, 3, 5, 7),
         (2, 17, 33, 35),
@@ -119,6 +119,8 @@ fn matmul_agrees_with_its_twin() {
         (2, 16, 32, 32),
         (1, 100, 7, 260),
         (1, 70, 257, 258),
+        // Large enough for the longest tile.
+        (1, 131, 1030, 515),
     ];
     for engine in engines() {
         for (images, rows, k, columns) in cases {

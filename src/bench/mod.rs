@@ -45,6 +45,7 @@ pub fn run(engine: &Engine, cases: &[Case], repeats: usize, mut done: impl FnMut
         family: match engine.family {
             Family::Tile => "tile".to_owned(),
             Family::Lanes { width } => format!("lanes, {width} wide"),
+            Family::Matrix { width, side } => format!("matrix, tiles of {side} x {side}, subgroups of {width}"),
         },
         algorithms: engine.choices.to_string(),
         dtype: engine.choices.weights.to_string(),

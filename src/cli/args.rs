@@ -43,7 +43,8 @@ pub struct Global {
     #[arg(long, global = true, hide_short_help = true, help_heading = EVERYWHERE)]
     pub exact: bool,
 
-    /// Family of kernels, instead of the one that fits the adapter: `tile` for GPUs, `lanes` for software adapters
+    /// Family of kernels, instead of the one that fits the adapter: `tile` for GPUs, `lanes` for software adapters,
+    /// `matrix` for the matrix units of a GPU
     #[arg(long, global = true, value_enum, value_name = "FAMILY", hide_short_help = true, help_heading = EVERYWHERE)]
     pub family: Option<FamilyFlag>,
 }
@@ -57,6 +58,8 @@ pub enum FamilyFlag {
     Tile,
     /// Subgroups as vectors, operands in textures
     Lanes,
+    /// Matrix units: what convolutions and products with weights multiply is rounded to float16, sums are float32
+    Matrix,
 }
 
 impl From<FamilyFlag> for FamilyName {
@@ -64,6 +67,7 @@ impl From<FamilyFlag> for FamilyName {
         match flag {
             FamilyFlag::Tile => Self::Tile,
             FamilyFlag::Lanes => Self::Lanes,
+            FamilyFlag::Matrix => Self::Matrix,
         }
     }
 }
@@ -138,7 +142,7 @@ impl Global {
 
     /// How the device is to be opened.
     pub fn options(&self) -> Options {
-        Options { adapter: self.choice(), checked: self.checked }
+        Options { adapter: self.choice(), checked: self.checked, ..Options::default() }
     }
 }
 

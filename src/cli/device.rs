@@ -78,6 +78,13 @@ pub fn expect_family(adapter: &Described, family: Family, wanted: Option<FamilyN
             format!("`--family lanes` needs subgroups of one size, which `{}` has not", adapter.name),
             "leave out `--family`",
         )),
+        (Some(FamilyName::Matrix), Family::Tile) => Err(Error::usage(
+            format!(
+                "`--family matrix` needs subgroups of one size and matrix units for float16, which `{}` has not",
+                adapter.name
+            ),
+            "leave out `--family`; `downhill devices` says which adapters have them",
+        )),
         _ => Ok(()),
     }
 }
@@ -87,6 +94,7 @@ pub fn family_text(family: Family) -> String {
     match family {
         Family::Tile => "tile kernels".to_owned(),
         Family::Lanes { width } => format!("lanes kernels, {width} wide"),
+        Family::Matrix { width, side } => format!("matrix kernels, tiles of {side} x {side}, subgroups of {width}"),
     }
 }
 
@@ -104,5 +112,6 @@ pub fn adapter_json(adapter: &Described) -> Value {
         "workgroup_bytes": adapter.workgroup_bytes,
         "subgroup": adapter.subgroup.map(|(least, most)| [least, most]),
         "f16": adapter.f16,
+        "matrix": adapter.matrix,
     })
 }

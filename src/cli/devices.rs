@@ -36,8 +36,8 @@ pub fn run(_: &Args, global: &Global) -> Result<()> {
     print_stdout(&table(&described))
 }
 
-const HEADINGS: [&str; 9] =
-    ["index", "name", "backend", "type", "driver", "binding", "texture", "workgroup", "subgroup"];
+const HEADINGS: [&str; 10] =
+    ["index", "name", "backend", "type", "driver", "binding", "texture", "workgroup", "subgroup", "matrix units"];
 
 fn table(adapters: &[Described]) -> String {
     let rows = adapters.iter().map(|adapter| {
@@ -53,6 +53,7 @@ fn table(adapters: &[Described]) -> String {
             adapter.subgroup.map_or("none".to_owned(), |(least, most)| {
                 if least == most { least.to_string() } else { format!("{least} to {most}") }
             }),
+            adapter.matrix.map_or("none".to_owned(), |side| format!("float16, {side} x {side}")),
         ]
     });
     aligned(&std::iter::once(HEADINGS.map(str::to_owned)).chain(rows).collect::<Vec<_>>())

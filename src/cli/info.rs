@@ -209,8 +209,11 @@ fn kernels(global: &Global, console: Console) -> Result<(Family, Choices)> {
         }
         (Err(error), _, Some(_)) => Err(error),
         (Err(_), wanted, None) => {
-            let lanes = wanted == Some(FamilyName::Lanes);
-            let family = if lanes { Family::Lanes { width: USUAL_SUBGROUP } } else { Family::Tile };
+            let family = match wanted {
+                Some(FamilyName::Lanes) => Family::Lanes { width: USUAL_SUBGROUP },
+                Some(FamilyName::Matrix) => Family::Matrix { width: USUAL_GPU_SUBGROUP, side: 16 },
+                Some(FamilyName::Tile) | None => Family::Tile,
+            };
             Ok((family, if global.exact { Choices::exact() } else { Choices::default() }))
         }
     }
@@ -218,6 +221,8 @@ fn kernels(global: &Global, console: Console) -> Result<(Family, Choices)> {
 
 /// Invocations of a subgroup of lavapipe on a processor with 256-bit vectors.
 const USUAL_SUBGROUP: u32 = 8;
+/// Invocations of a subgroup of a GPU with matrix units.
+const USUAL_GPU_SUBGROUP: u32 = 32;
 
 fn describe_network(lines: &mut Lines, opened: &Opened, files: &Model) {
     let config = opened.net.config();

@@ -51,6 +51,8 @@ pub struct Described {
     pub subgroup: Option<(u32, u32)>,
     /// Whether shaders may use 16-bit floats.
     pub f16: bool,
+    /// Side of the tiles of float16 that its matrix units multiply and sum in float32, 16 or 8, where it has such.
+    pub matrix: Option<u32>,
 }
 
 /// Which adapter the user wants.
@@ -180,6 +182,23 @@ fn kind(device_type: wgpu::DeviceType) -> Kind {
     }
 }
 
+/// What shaders with tiles of float16 for matrix units need.
+pub(super) const MATRIX_FEATURES: wgpu::Features =
+    wgpu::Features::SHADER_F16.union(wgpu::Features::SUBGROUP).union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+
+/// Side of the largest square tiles of float16 that are summed in float32.
+fn matrix_side(adapter: &wgpu::Adapter) -> Option<u32> {
+    let offered = adapter.cooperative_matrix_properties();
+    let fits = |side: &u32| {
+        offered.iter().any(|tile| {
+            [tile.m_size, tile.n_size, tile.k_size] == [*side; 3]
+                && tile.ab_type == wgpu::CooperativeScalarType::F16
+                && tile.cr_type == wgpu::CooperativeScalarType::F32
+        })
+    };
+    [16, 8].into_iter().find(fits)
+}
+
 pub(super) fn describe(index: usize, adapter: &wgpu::Adapter) -> Described {
     let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
     Described {
@@ -196,5 +215,6 @@ pub(super) fn describe(index: usize, adapter: &wgpu::Adapter) -> Described {
             .contains(wgpu::Features::SUBGROUP)
             .then_some((info.subgroup_min_size, info.subgroup_max_size)),
         f16: features.contains(wgpu::Features::SHADER_F16),
+        matrix: features.contains(MATRIX_FEATURES).then(|| matrix_side(adapter)).flatten(),
     }
 }

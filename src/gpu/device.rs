@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::adapter::{Adapters, Choice, Described, describe};
+use super::adapter::{Adapters, Choice, Described, Kind, MATRIX_FEATURES, describe};
+use super::pipeline_cache::PipelineCache;
 use crate::error::{Error, Result};
 
 /// How a device is opened.
@@ -13,6 +14,8 @@ pub struct Options {
     pub adapter: Choice,
     /// Compile shaders with bounds checks and bounded loops, as untrusted code would be.
     pub checked: bool,
+    /// Let shaders use the adapter's matrix units, where it has such as the kernels use.
+    pub matrix: bool,
 }
 
 /// An open device with its queue, and what is known of its adapter.
@@ -20,6 +23,9 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) checked: bool,
+    matrix: bool,
+    /// Pipelines of earlier runs, where the driver does not keep them itself.
+    pub(super) pipelines: Option<PipelineCache>,
     /// What it was opened from.
     opener: wgpu::Adapter,
     /// The adapter it belongs to.
@@ -39,15 +45,21 @@ impl Gpu {
     pub fn open(options: &Options) -> Result<Self> {
         let adapters = Adapters::find();
         let (index, adapter) = adapters.choose(&options.adapter)?;
-        let (device, queue) = request(adapter)?;
+        let described = describe(index, adapter);
+        let matrix = options.matrix && described.matrix.is_some();
+        let (device, queue) = request(adapter, matrix)?;
+        let is_software = described.kind == Kind::Software;
+        let pipelines = if is_software { None } else { PipelineCache::open(&device, &adapter.get_info()) };
         let first_error = Arc::new(Mutex::new(None));
         keep_first_error(&device, &first_error);
         Ok(Self {
             device,
             queue,
             checked: options.checked,
+            matrix,
+            pipelines,
             opener: adapter.clone(),
-            adapter: describe(index, adapter),
+            adapter: described,
             first_error,
             allocated: Arc::default(),
             peak: Arc::default(),
@@ -60,7 +72,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`] when the adapter opens no second one.
     pub(super) fn open_beside(&self) -> Result<(wgpu::Device, wgpu::Queue)> {
-        let opened = request(&self.opener)?;
+        let opened = request(&self.opener, self.matrix)?;
         opened.0.on_uncaptured_error(Arc::new(|_| ()));
         Ok(opened)
     }
@@ -124,12 +136,19 @@ impl Gpu {
 }
 
 /// Opens an adapter with every limit it grants.
-fn request(adapter: &wgpu::Adapter) -> Result<(wgpu::Device, wgpu::Queue)> {
-    let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+fn request(adapter: &wgpu::Adapter, matrix: bool) -> Result<(wgpu::Device, wgpu::Queue)> {
+    let usual = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
+    let wanted = if matrix { usual | MATRIX_FEATURES } else { usual };
+    // SAFETY: experimental features may have bugs in wgpu that break its promises to safe callers. The one asked for is used by two
+    // shaders compiled into this program, and only when the user names their family.
+    #[expect(unsafe_code, reason = "matrix units are behind an experimental feature; see the SAFETY note")]
+    let experimental =
+        if matrix { unsafe { wgpu::ExperimentalFeatures::enabled() } } else { wgpu::ExperimentalFeatures::default() };
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("downhill"),
         required_features: adapter.features() & wanted,
         required_limits: adapter.limits(),
+        experimental_features: experimental,
         ..wgpu::DeviceDescriptor::default()
     };
     pollster::block_on(adapter.request_device(&descriptor)).map_err(|error| Error::Device {

@@ -7,6 +7,7 @@ mod clock;
 mod device;
 mod memory;
 mod pipeline;
+mod pipeline_cache;
 mod quiet;
 mod readback;
 mod recording;

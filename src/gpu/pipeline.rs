@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::device::Gpu;
 use super::memory::texture_format;
+use super::pipeline_cache::PipelineCache;
 use crate::error::Result;
 use crate::tensor::Precision;
 
@@ -44,7 +45,9 @@ impl Gpu {
     /// # Errors
     /// [`crate::Error::Device`] when the device or its driver refuses it.
     pub fn compile(&self, source: &PipelineSource) -> Result<Pipeline> {
-        self.scoped(&format!("shader `{}`", source.label), 0, || create(&self.device, self.checked, source))
+        self.scoped(&format!("shader `{}`", source.label), 0, || {
+            create(&self.device, self.checked, self.pipelines.as_ref(), source)
+        })
     }
 
     /// Compiles several shaders at once, on all cores: the longest first, each core taking the next when it is done.
@@ -71,6 +74,9 @@ impl Gpu {
         made.sort_by_key(|(at, _)| *at);
         let by_length: Vec<_> = order.iter().map(|at| (&sources[*at], &made[*at].1)).collect();
         self.warm_up(&by_length)?;
+        if let Some(cache) = self.pipelines.as_ref().filter(|_| !sources.is_empty()) {
+            cache.save();
+        }
         Ok(made.into_iter().map(|(_, pipeline)| pipeline).collect())
     }
 }
@@ -81,7 +87,12 @@ pub(super) fn cores() -> usize {
 }
 
 /// Makes a pipeline on `device`, whose error scopes tell what is wrong with it.
-pub(super) fn create(device: &wgpu::Device, checked: bool, source: &PipelineSource) -> Pipeline {
+pub(super) fn create(
+    device: &wgpu::Device,
+    checked: bool,
+    cache: Option<&PipelineCache>,
+    source: &PipelineSource,
+) -> Pipeline {
     let module = module(device, checked, source);
     let entries: Vec<_> = std::iter::once(uniform_entry())
         .chain(source.bindings.iter().enumerate().map(|(index, binding)| entry(index as u32 + 1, *binding)))
@@ -103,7 +114,7 @@ pub(super) fn create(device: &wgpu::Device, checked: bool, source: &PipelineSour
             zero_initialize_workgroup_memory: checked,
             ..wgpu::PipelineCompilationOptions::default()
         },
-        cache: None,
+        cache: cache.map(|cache| &cache.cache),
     });
     Pipeline { compiled, layout }
 }

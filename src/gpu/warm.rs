@@ -84,7 +84,7 @@ impl Gpu {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some((source, _)) = shaders.get(at) else { return taken };
             taken.push(at);
-            if lane.compile((source, &create(&lane.device, self.checked, source))).is_err() {
+            if lane.compile((source, &create(&lane.device, self.checked, None, source))).is_err() {
                 return taken;
             }
         }

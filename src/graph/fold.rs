@@ -16,7 +16,7 @@ use crate::tensor::TEXEL;
 #[must_use]
 pub fn worth_folding(graph: &Graph, family: Family) -> bool {
     let images = graph.nodes.iter().map(|node| node.shape.n as u64).max().unwrap_or(1).max(1);
-    family == Family::Tile || graph.flops() / images >= SMALL_FLOPS
+    !matches!(family, Family::Lanes { .. }) || graph.flops() / images >= SMALL_FLOPS
 }
 
 /// Floating-point operations an image of a small network.

@@ -33,7 +33,12 @@ impl Algorithm {
             Self::WinogradRows(Tile::Four),
             Self::Winograd(Tile::Four),
         ];
-        let has = |algorithm: &Self| !matches!((algorithm, family), (Self::WinogradRows(_), Family::Tile));
+        let has = |algorithm: &Self| match family {
+            Family::Lanes { .. } => true,
+            Family::Tile => !matches!(algorithm, Self::WinogradRows(_)),
+            // Winograd's transforms magnify the rounding to float16.
+            Family::Matrix { .. } => *algorithm == Self::Direct,
+        };
         all.into_iter().filter(has).collect()
     }
 

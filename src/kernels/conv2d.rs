@@ -24,7 +24,7 @@ pub struct Conv2d {
     pub epilogue: EpilogueSpec,
 }
 
-/// The parameters of `conv2d.lanes.wgsl`, `conv2d.tile.wgsl` and `winograd_rows.lanes.wgsl`.
+/// The parameters of `conv2d.lanes.wgsl`, `conv2d.tile.wgsl`, `conv2d.matrix.wgsl` and `winograd_rows.lanes.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub(super) struct Params {
@@ -55,6 +55,8 @@ struct TwinParams {
 
 static LANES: Kernel = Kernel { name: "conv2d.lanes", template: include_str!("../../shaders/conv2d.lanes.wgsl"), twin };
 static TILE: Kernel = Kernel { name: "conv2d.tile", template: include_str!("../../shaders/conv2d.tile.wgsl"), twin };
+static MATRIX: Kernel =
+    Kernel { name: "conv2d.matrix", template: include_str!("../../shaders/conv2d.matrix.wgsl"), twin: rounding_twin };
 
 /// Rows and columns of pixels in a tile of the lanes family.
 fn lanes_tile(y: Shape) -> (usize, usize) {
@@ -80,9 +82,15 @@ impl Conv2d {
                 let grid = [blocks, tiles.0 * tiles.1, self.y.n];
                 (family.shader(&LANES, constants), grid, tiles.1)
             }
-            Family::Tile => {
+            Family::Tile | Family::Matrix { .. } => {
                 let grid = [self.y.c4().div_ceil(16), self.y.rows().div_ceil(64), 1];
-                (family.shader(&TILE, constants), grid, 1)
+                let shader = match family {
+                    Family::Matrix { width, side } => {
+                        family.shader(&MATRIX, [constants, vec![("WIDTH", width), ("SIDE", side)]].concat())
+                    }
+                    _ => family.shader(&TILE, constants),
+                };
+                (shader, grid, 1)
             }
         };
         let shader_params = self.params(tiles_x);
@@ -191,6 +199,15 @@ pub(super) fn packed_index(
 }
 
 fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    computed(words, reads, write, |operand| operand);
+}
+
+/// The twin where what is multiplied is rounded to float16.
+fn rounding_twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    computed(words, reads, write, super::to_float16);
+}
+
+fn computed(words: &[u32], reads: &[&[f32]], write: &mut [f32], operand: impl Fn(f32) -> f32) {
     let TwinParams { shader: p, kernel_w, stride, block } = params(words);
     let [x, x2, factors, weights, bias, per_image, residual] = reads else { return };
     let [in_h, in_w, in_c4] = [p.in_h, p.in_w, p.in_c4].map(|extent| extent as usize);
@@ -209,11 +226,11 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
                 continue;
             }
             for i in 0..in_c4 * TEXEL {
-                let value = source.value(image, iy, ix, i);
+                let value = operand(source.value(image, iy, ix, i));
                 for (first, sums) in acc.chunks_mut(block * TEXEL).enumerate() {
                     let row = packed_index(first * block * TEXEL, i, (ky, kx), kernel, in_c4, block);
                     for (sum, weight) in sums.iter_mut().zip(&weights[row..]) {
-                        *sum += value * weight;
+                        *sum += value * operand(*weight);
                     }
                 }
             }

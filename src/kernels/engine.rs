@@ -27,7 +27,8 @@ impl Engine {
     /// # Errors
     /// As [`Gpu::open`].
     pub fn open(options: &Options, family: Option<FamilyName>) -> Result<Self> {
-        let gpu = Gpu::open(options)?;
+        let matrix = family == Some(FamilyName::Matrix);
+        let gpu = Gpu::open(&Options { matrix, ..options.clone() })?;
         let family = Family::for_adapter(&gpu.adapter, family);
         Ok(Self { gpu, family, choices: Choices::default(), pipelines: Mutex::default() })
     }
@@ -98,12 +99,16 @@ impl Engine {
 
 impl Family {
     /// The family that fits an adapter: `lanes` on a software adapter whose subgroups have one size, `tile` elsewhere.
-    /// `wanted` overrides the choice (`lanes` still needs subgroups of one size).
+    /// `wanted` overrides the choice (`lanes` still needs subgroups of one size, `matrix` also matrix units).
     #[must_use]
     pub fn for_adapter(adapter: &Described, wanted: Option<FamilyName>) -> Self {
         let by_kind = if adapter.kind == Kind::Software { FamilyName::Lanes } else { FamilyName::Tile };
         match (wanted.unwrap_or(by_kind), adapter.subgroup) {
             (FamilyName::Lanes, Some((least, most))) if least == most => Self::Lanes { width: least },
+            (FamilyName::Matrix, Some((least, most))) if least == most && least <= 64 => match adapter.matrix {
+                Some(side) => Self::Matrix { width: least, side },
+                None => Self::Tile,
+            },
             _ => Self::Tile,
         }
     }
@@ -125,6 +130,8 @@ pub enum FamilyName {
     Tile,
     /// See [`Family::Lanes`].
     Lanes,
+    /// See [`Family::Matrix`].
+    Matrix,
 }
 
 /// The uniform block of a call: where each operand begins, the first workgroup of a split grid, the kernel's parameters.

@@ -57,7 +57,7 @@ pub struct MatMul {
     pub epilogue: EpilogueSpec,
 }
 
-/// The parameters of `matmul.lanes.wgsl` and `matmul.tile.wgsl`.
+/// The parameters of `matmul.lanes.wgsl`, `matmul.tile.wgsl` and `matmul.matrix.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
@@ -93,9 +93,14 @@ struct TwinParams {
 
 static LANES: Kernel = Kernel { name: "matmul.lanes", template: include_str!("../../shaders/matmul.lanes.wgsl"), twin };
 static TILE: Kernel = Kernel { name: "matmul.tile", template: include_str!("../../shaders/matmul.tile.wgsl"), twin };
+static MATRIX: Kernel =
+    Kernel { name: "matmul.matrix", template: include_str!("../../shaders/matmul.matrix.wgsl"), twin: rounding_twin };
 
 /// Rows that a tile of the lanes family may have.
-const LANES_ROWS: [u32; 3] = [32, 16, 4];
+const LANES_ROWS: [u32; 4] = [64, 32, 16, 4];
+const LEAST_ROWS: u32 = LANES_ROWS[3];
+/// Multiplications from which on a product is worth the longest kernel, which takes a second more to compile.
+const LARGE: usize = 1 << 26;
 
 impl MatMul {
     /// A product of two plain matrices: `rows` x `k` by `k` x `columns`, one after the other for each of `images`.
@@ -134,15 +139,20 @@ impl MatMul {
             Layout::Rows | Layout::Transposed => (self.b.row, block),
         };
         let transposed = u32::from(self.layout == Layout::Transposed);
-        let constants =
-            [&[("B_ROWS", transposed)], self.source.constants().as_slice(), &self.epilogue.constants()].concat();
+        let shared = [self.source.constants().as_slice(), &self.epilogue.constants()].concat();
+        let constants = [vec![("B_ROWS", transposed)], shared.clone()].concat();
         let (shader, tile) = match family {
             Family::Lanes { width } => {
                 let rows = self.lanes_rows();
                 let tile = [("LANES", width), ("ROWS", rows)];
                 (family.shader(&LANES, [tile.as_slice(), &constants].concat()), (rows as usize, width as usize))
             }
-            Family::Tile => (family.shader(&TILE, constants), (64, 16)),
+            // What data multiply with data, attention's scores for one, keeps its precision.
+            Family::Matrix { width, side } if self.layout == Layout::Packed => {
+                let units = vec![("WIDTH", width), ("SIDE", side)];
+                (family.shader(&MATRIX, [shared, units].concat()), (64, 16))
+            }
+            Family::Tile | Family::Matrix { .. } => (family.shader(&TILE, constants), (64, 16)),
         };
         let (images, heads) = self.batch;
         let shader_params = Params {
@@ -179,16 +189,17 @@ impl MatMul {
             0..=4 => 4,
             5..=16 => 16,
             _ if self.k * self.columns < 1 << 16 && self.batch.0 == 1 => 16,
+            64.. if self.batch.0 * self.batch.1 * self.rows * self.k * self.columns >= LARGE => 64,
             _ => 32,
         };
         let fits = |rows: &u32| self.source.normalised.is_none() || self.rows_per_image.is_multiple_of(*rows as usize);
-        LANES_ROWS.into_iter().filter(|rows| *rows <= most).find(fits).unwrap_or(LANES_ROWS[2])
+        LANES_ROWS.into_iter().filter(|rows| *rows <= most).find(fits).unwrap_or(LEAST_ROWS)
     }
 
     /// Whether the kernels can normalise what they read, where an image has so many rows.
     #[must_use]
     pub fn normalises(family: Family, rows_per_image: usize) -> bool {
-        family == Family::Tile || rows_per_image.is_multiple_of(LANES_ROWS[2] as usize)
+        !matches!(family, Family::Lanes { .. }) || rows_per_image.is_multiple_of(LEAST_ROWS as usize)
     }
 
     /// Multiplications and additions.
@@ -201,15 +212,16 @@ impl MatMul {
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
         let mut all: Vec<Shader> = Vec::new();
-        for (layout, rows) in
-            [Layout::Rows, Layout::Transposed].into_iter().flat_map(|l| LANES_ROWS.map(|rows| (l, rows)))
+        for (layout, rows) in [Layout::Packed, Layout::Rows, Layout::Transposed]
+            .into_iter()
+            .flat_map(|l| LANES_ROWS.map(|rows| (l, rows)))
         {
             for (epilogue, source) in super::conv2d::epilogues_and_sources() {
                 // Transposed operands are those of attention, which reads plain maps.
                 if source.upsampled || layout == Layout::Transposed && source != Source::default() {
                     continue;
                 }
-                let product = Self { layout, source, epilogue, ..Self::plain(1, rows as usize, 256, 256) };
+                let product = Self { layout, source, epilogue, ..Self::plain(1, rows as usize, 1024, 1024) };
                 let shader = product.dispatch(family).shader;
                 if !all.contains(&shader) {
                     all.push(shader);
@@ -223,6 +235,15 @@ impl MatMul {
 }
 
 fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    computed(words, reads, write, |operand| operand);
+}
+
+/// The twin where what is multiplied is rounded to float16.
+fn rounding_twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    computed(words, reads, write, super::to_float16);
+}
+
+fn computed(words: &[u32], reads: &[&[f32]], write: &mut [f32], operand: impl Fn(f32) -> f32) {
     let TwinParams { shader: p, images, transposed, block } = params(words);
     let [a, a2, factors, b, bias, per_image, residual] = reads else { return };
     let [rows, k, columns, heads] = [p.rows, p.k, p.columns, p.heads].map(|extent| extent as usize);
@@ -248,7 +269,11 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
             let of_image = i / p.rows_per_image as usize;
             let a_at = |kk: usize| if plain { a[a_row + kk] } else { source.at(of_image, i, kk) };
             for j in 0..padded {
-                let sum = if j < columns { (0..k).map(|kk| a_at(kk) * b_at(kk, j)).sum::<f32>() } else { 0.0 };
+                let sum = if j < columns {
+                    (0..k).map(|kk| operand(a_at(kk)) * operand(b_at(kk, j))).sum::<f32>()
+                } else {
+                    0.0
+                };
                 let index = (y_base + i * p.y_row as usize) * TEXEL + j;
                 let terms = [*bias, *per_image, *residual];
                 write[index] = p.epilogue.finish(terms, p.alpha * sum, of_image, j, index);

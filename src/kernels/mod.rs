@@ -20,6 +20,7 @@ pub mod selftest;
 pub mod shader;
 pub mod softmax;
 pub mod source;
+pub mod tangent;
 pub mod timestep_embedding;
 pub mod tuned;
 pub mod winograd;
@@ -36,6 +37,14 @@ use crate::tensor::TEXEL;
 pub enum Family {
     /// For GPUs: workgroup memory and register tiles over storage buffers.
     Tile,
+    /// As [`Self::Tile`], but convolutions and products with weights multiply tiles of float16 on matrix units, summed in
+    /// float32; for those who ask for it.
+    Matrix {
+        /// Invocations of a subgroup.
+        width: u32,
+        /// Rows and columns of a tile, 8 or 16.
+        side: u32,
+    },
     /// For software adapters: no barrier, subgroups of `width` invocations, operands in storage textures.
     Lanes {
         /// Invocations of a subgroup; a workgroup is one subgroup.
@@ -48,7 +57,7 @@ impl Family {
     #[must_use]
     pub const fn memory(self) -> Memory {
         match self {
-            Self::Tile => Memory::Buffer,
+            Self::Tile | Self::Matrix { .. } => Memory::Buffer,
             Self::Lanes { .. } => Memory::Texture,
         }
     }
@@ -57,7 +66,7 @@ impl Family {
     #[must_use]
     pub const fn block(self, columns: usize) -> usize {
         match self {
-            Self::Tile => columns,
+            Self::Tile | Self::Matrix { .. } => columns,
             Self::Lanes { width } => width as usize,
         }
     }
@@ -115,6 +124,11 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         resample::AveragePool::variants,
         timestep_embedding::TimestepEmbedding::variants,
         combine::Combine::variants,
+        tangent::ActivateTangent::variants,
+        tangent::MomentsTangent::variants,
+        tangent::GroupNormTangent::variants,
+        tangent::ScaleShiftTangent::variants,
+        tangent::SoftmaxTangent::variants,
         selftest::variants,
         probes::Chain::variants,
         probes::Copy::variants,
@@ -132,6 +146,11 @@ fn words<P: bytemuck::NoUninit>(params: &P) -> Vec<u32> {
 /// A parameter block from its words.
 fn params<P: bytemuck::AnyBitPattern>(words: &[u32]) -> P {
     *bytemuck::from_bytes(bytemuck::cast_slice(words))
+}
+
+/// The nearest number of float16.
+fn to_float16(value: f32) -> f32 {
+    half::f16::from_f32(value).to_f32()
 }
 
 /// Component `lane` of texel `index`.

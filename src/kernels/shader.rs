@@ -121,6 +121,11 @@ impl Shader {
         operands(self.kernel.template)
     }
 
+    /// What the shader asks of a device beyond the language itself.
+    fn extensions(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.kernel.lines().filter_map(|line| line.trim().strip_prefix("//#enable ")).map(str::trim)
+    }
+
     /// How an operand is stored.
     #[must_use]
     pub fn precision(&self, operand: usize) -> Precision {
@@ -148,6 +153,9 @@ impl Shader {
     #[must_use]
     pub fn wgsl(&self) -> String {
         let mut text = String::new();
+        for extension in self.extensions() {
+            let _ = writeln!(text, "enable {extension};");
+        }
         for (name, value) in &self.constants {
             let _ = writeln!(text, "const {name}: u32 = {value}u;");
         }
@@ -248,8 +256,14 @@ fn shared(name: &str) -> &'static str {
         "winograd" => include_str!("../../shaders/shared/winograd.wgsl"),
         "joined" => include_str!("../../shaders/shared/joined.wgsl"),
         "source" => include_str!("../../shaders/shared/source.wgsl"),
+        "affine" => include_str!("../../shaders/shared/affine.wgsl"),
         "fold" => include_str!("../../shaders/shared/fold.wgsl"),
+        "primal" => include_str!("../../shaders/shared/primal.wgsl"),
+        "slope" => include_str!("../../shaders/shared/slope.wgsl"),
         "epilogue" => include_str!("../../shaders/shared/epilogue.wgsl"),
+        "matrix" => include_str!("../../shaders/shared/matrix.wgsl"),
+        "matrix_step" => include_str!("../../shaders/shared/matrix_step.wgsl"),
+        "matrix_store" => include_str!("../../shaders/shared/matrix_store.wgsl"),
         _ => panic!("no shared shader `{name}`"),
     }
 }
@@ -267,7 +281,7 @@ fn expand(lines: &[&str], scope: &[(String, i64)], text: &mut String) {
         };
         let words: Vec<_> = directive.split_whitespace().collect();
         match words[..] {
-            ["read" | "write", _] => {}
+            ["read" | "write" | "enable", _] => {}
             ["repeat", variable, ref count @ ..] => {
                 let (body, rest) = block(&lines[at..]);
                 for index in 0..evaluate(&count.concat(), scope) {

@@ -12,6 +12,10 @@ fn an_image_tells_how_it_was_made() {
     assert_eq!((told.code, told.stderr.as_str()), (0, ""));
     insta::assert_snapshot!("metadata_of_an_image", told.stdout.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
 
+    quietly(&["sample", "-n", "1", "--steps", "2", "--exact", "-o", &pattern]);
+    let told = downhill(&["info", &folder.at("0.png")]);
+    assert!(told.stdout.contains("by their definition"), "{}", told.stdout);
+
     let grid = folder.at("grid.png");
     quietly(&["sample", "-n", "5", "--shard", "1/2", "--sampler", "ddim", "--timesteps", "500,0", "-o", &grid]);
     let told = downhill(&["info", &grid]);

@@ -149,3 +149,14 @@ fn a_reader_who_leaves_early_is_no_error() {
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{arguments:?}");
     }
 }
+
+#[test]
+fn matrix_units_are_refused_where_there_are_none() {
+    let run = downhill(&["selftest", "--family", "matrix"]);
+    if printed(&["devices"]).contains("float16, ") {
+        assert_eq!(run.code, 0, "{}", run.stderr);
+    } else {
+        assert_eq!(run.code, 2, "{}", run.stderr);
+        assert!(run.stderr.contains("matrix units") && run.stderr.contains("hint: "), "{}", run.stderr);
+    }
+}

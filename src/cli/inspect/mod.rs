@@ -1,9 +1,13 @@
 //! `downhill inspect`: what denoisers do, beside what the theory asks of them, one file a study.
 
+mod cells;
+mod compare;
 mod constancy;
 mod dimension;
 mod error;
 mod error_model;
+mod frechet;
+mod gamma;
 mod norms;
 mod panels;
 mod projection;
@@ -25,6 +29,9 @@ Examples:
   downhill inspect error-model -o errors                        how wrong is the gradient?
   downhill inspect schedule --error-model 0.05,2 --steps 10     what an error model promises of a schedule
   downhill inspect dimension --data digits -o dimension         are the data a low-dimensional manifold?
+  downhill inspect compare -o quality                           samplers at equal network calls
+  downhill inspect gamma -o gamma                               how much to lean on the newest eps
+  downhill inspect frechet samples.npz                          how far samples are from the data
 
 Each study writes a folder with report.json, the data as .npy or .csv, and a plot as .svg and .png.";
 
@@ -45,6 +52,9 @@ enum Study {
     ErrorModel(error_model::Args),
     Schedule(schedule::Args),
     Dimension(dimension::Args),
+    Gamma(gamma::Args),
+    Compare(compare::Args),
+    Frechet(frechet::Args),
 }
 
 /// Runs `downhill inspect`.
@@ -57,5 +67,8 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         Study::ErrorModel(args) => error_model::run(args, global, console),
         Study::Schedule(args) => schedule::run(args, global, console),
         Study::Dimension(args) => dimension::run(args, global, console),
+        Study::Gamma(args) => gamma::run(args, global, console),
+        Study::Compare(args) => compare::run(args, global, console),
+        Study::Frechet(args) => frechet::run(args, global, console),
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::args::Args;
 use crate::checkpoint::Model;
-use crate::cli::args::{Dtype, Shard, Size};
+use crate::cli::args::{Dtype, FamilyFlag, Global, Shard, Size};
 use crate::cli::model::{Opened, read_images};
 use crate::denoise::closed_form::ClosedForm;
 use crate::error::{Error, Result};
@@ -93,6 +93,8 @@ pub struct Job {
     pub batch: Option<usize>,
     /// How the network's weights are stored.
     pub dtype: Dtype,
+    /// How a network is computed where that is not the usual way: keyword and text.
+    pub arithmetic: Vec<(&'static str, &'static str)>,
     pub seed: u64,
     pub generator: Generator,
     pub start: Start,
@@ -108,13 +110,17 @@ impl Job {
     ///
     /// # Errors
     /// Everything that can be wrong with them: see [`Error::exit_code`] 2 and 4.
-    pub fn new(args: Args, console: Console) -> Result<(Self, Load)> {
+    pub fn new(args: Args, global: &Global, console: Console) -> Result<(Self, Load)> {
         let output = Output::parse(args.output.as_deref().unwrap_or(USUAL_OUTPUT))?;
         check_resume(&args, &output)?;
-        match args.model.as_deref().map_or(Ok(None), ClosedForm::open)? {
-            Some(form) => Self::of_closed_form(args, form, output, console),
-            None => Self::of_network(args, output, console),
-        }
+        let (job, load) = match args.model.as_deref().map_or(Ok(None), ClosedForm::open)? {
+            Some(form) => Self::of_closed_form(args, form, output, console)?,
+            None => Self::of_network(args, output, console)?,
+        };
+        let exact = global.exact.then_some(("convolutions", "by their definition"));
+        let matrix = (global.family == Some(FamilyFlag::Matrix)).then_some(("products", "float16 on matrix units"));
+        let of_network = exact.into_iter().chain(matrix).filter(|_| matches!(job.subject, Subject::Network(_)));
+        Ok((Self { arithmetic: of_network.collect(), ..job }, load))
     }
 
     fn of_network(args: Args, output: Output, console: Console) -> Result<(Self, Load)> {
@@ -250,6 +256,7 @@ impl Plan {
             shard: args.shard,
             batch: args.batch,
             dtype: args.dtype,
+            arithmetic: Vec::new(),
             seed: args.seed.unwrap_or(0),
             generator: args.rng.unwrap_or_default(),
             start,

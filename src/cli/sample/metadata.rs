@@ -34,6 +34,7 @@ pub fn of_run(job: &Job) -> Metadata {
     if job.dtype != Dtype::F32 {
         pairs.push(("dtype", name_of(&job.dtype)));
     }
+    pairs.extend(job.arithmetic.iter().map(|(keyword, text)| (*keyword, (*text).to_owned())));
     if job.generator == Generator::Torch {
         // Torch draws all images at once: their number decides what each gets.
         pairs.push(("count", job.count.to_string()));

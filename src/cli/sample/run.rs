@@ -31,7 +31,7 @@ pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
         return print_stdout(&listed());
     }
     let mut report = Report::new("sample");
-    let (mut job, load) = Job::new(args, console)?;
+    let (mut job, load) = Job::new(args, global, console)?;
     describe_job(&mut report, &job);
     clock.lap("model");
     for (index, level) in job.schedule.levels().iter().enumerate() {

@@ -1,0 +1,193 @@
+//! What the studies of quality have in common: cells are sampled, kept, and held against the data.
+
+use clap::builder::RangedU64ValueParser;
+use serde_json::{Value, json};
+
+use crate::checkpoint::Model;
+use crate::cli::model::Opened;
+use crate::cli::study::{OutputArgs, StudyRun};
+use crate::data::{Dataset, Pixels, Source};
+use crate::denoise::network::Network;
+use crate::error::{Error, Result};
+use crate::kernels::Engine;
+use crate::quality::Extractor;
+use crate::sample::catalogue::Sampler;
+use crate::study::compare::store::PART;
+use crate::study::compare::{Cell, Reference, Score, Store, Subject, measure, resolve};
+
+/// Where samples are kept, in the folder of the study.
+const SAMPLES: &str = "samples";
+/// Sets of real images that are measured for the floor of a table.
+const FLOORS: usize = 3;
+
+/// The flags that say what is sampled and what it is held against.
+#[derive(Debug, clap::Args)]
+pub struct CellArgs {
+    /// A diffusers folder, a `.safetensors` file or a hub id; otherwise the embedded model of digits
+    #[arg(value_name = "MODEL")]
+    pub model: Option<String>,
+
+    /// What the samples are held against: `digits`, an `.npy`, an `.npz` or IDX file, or a folder, of 28 x 28 grey images
+    #[arg(long, value_name = "DATA", default_value = "digits")]
+    pub data: String,
+
+    /// How many seeds, from --seed on: the spread of the figures
+    #[arg(long, value_name = "K", default_value = "1", value_parser = RangedU64ValueParser::<u64>::new().range(1..=1000))]
+    pub seeds: u64,
+
+    /// Images of a call
+    #[arg(short, long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    pub batch: Option<usize>,
+
+    /// Clip predictions of x0 in every sampler; otherwise none clips, as in the paper
+    #[arg(long)]
+    pub clip: bool,
+}
+
+/// What was measured.
+pub struct Measured {
+    /// The score of each cell, in the order they were asked for.
+    pub scores: Vec<Score>,
+    /// Network calls and seconds of an image of each cell, where they are known.
+    pub costs: Vec<Option<(usize, f64)>>,
+    /// Sets of as many real images.
+    pub floor: Vec<Score>,
+    /// The data, in -1..1.
+    pub data: Dataset,
+}
+
+/// Samples what is missing of `cells`, `count` images each, and measures them all.
+///
+/// # Errors
+/// Whatever is wrong with the flags, the model, the data or the device; everything that can be refused without a device is.
+pub fn measure(
+    run: &mut StudyRun,
+    args: &CellArgs,
+    output: &OutputArgs,
+    cells: &[Cell],
+    count: usize,
+) -> Result<Measured> {
+    let (opened, model) = Opened::open(args.model.as_deref())?;
+    opened.expect_denoiser()?;
+    opened.expect_unconditional()?;
+    for cell in cells {
+        resolve(cell, &opened.scheduler, &opened.table, args.clip)?;
+    }
+    let data = Source::parse(&args.data)?.load(Pixels::Signed)?;
+    let settings = json!({
+        "model": opened.json["name"], "weights": opened.json["weights"], "parameters": opened.json["parameters"],
+        "clip": args.clip,
+    });
+    let store = Store::open(&output.output.join(SAMPLES), &settings)?;
+    run.report.set("model", opened.json.clone()).set("settings", settings).set("data", data_json(&data));
+    run.clock.lap("model");
+    let engine = run.engine()?;
+    let extractor = Extractor::new(&engine)?;
+    run.clock.lap("classifier");
+
+    fill(run, args, &engine, (opened, model), &store, cells, count)?;
+    run.clock.lap("sampling");
+    let reference = Reference::new(&extractor, &data.samples, output.seed)?;
+    let floor = measure::floor(&reference, &extractor, &data.samples, count, FLOORS)?;
+    let scores =
+        cells.iter().map(|cell| reference.score_cell(&extractor, &store, cell, count)).collect::<Result<Vec<_>>>()?;
+    run.clock.lap("measuring");
+    let costs = cells
+        .iter()
+        .map(|cell| store.times(cell))
+        .map(|times| (times.images > 0).then(|| (times.calls, times.seconds / times.images as f64)));
+    Ok(Measured { scores, costs: costs.collect(), floor, data })
+}
+
+/// Makes what is missing: a part of every cell before the next part of any, so that a run that is killed leaves cells of
+/// one size.
+fn fill(
+    run: &StudyRun,
+    args: &CellArgs,
+    engine: &Engine,
+    (opened, model): (Opened, Model),
+    store: &Store,
+    cells: &[Cell],
+    count: usize,
+) -> Result<()> {
+    let mut work = Vec::new();
+    for first in (0..count).step_by(PART) {
+        for cell in cells {
+            if let Some(range) = store.missing_part(cell, first, count)? {
+                work.push((cell, range));
+            }
+        }
+    }
+    let Some(largest) = work.iter().map(|(_, range)| range.len()).max() else { return Ok(()) };
+    let size = opened.size(None)?;
+    let batch = opened.batch(args.batch, largest, size, engine)?;
+    let Opened { scheduler, table, .. } = opened;
+    let mut network =
+        Network::new(engine, model, table.clone(), scheduler.prediction_type, batch, (size.height, size.width))?;
+    let steps = |cell: &Cell| Ok(resolve(cell, &scheduler, &table, args.clip)?.0.steps().len());
+    let mut total = 0;
+    for (cell, range) in &work {
+        total += range.len().div_ceil(batch) * steps(cell)?;
+    }
+    let bar = run.progress("sampling", total as u64);
+    let mut subject =
+        Subject { denoiser: &mut network, config: scheduler.clone(), table: table.clone(), clip: args.clip, batch };
+    for (cell, range) in work {
+        let made = subject.make(cell, range.clone(), &|steps| bar.advance(steps))?;
+        store.keep(cell, range.start, &made)?;
+    }
+    Ok(())
+}
+
+/// The data in words, for a report.
+pub fn data_json(data: &Dataset) -> Value {
+    json!({ "source": data.name, "samples": data.count(), "sample_shape": data.sample_shape })
+}
+
+/// A number of images whose covariance can be formed.
+///
+/// # Errors
+/// In words, for clap.
+pub fn count(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (2..=1_000_000).contains(&count) => Ok(count),
+        _ => Err("a number from 2 to 1000000".to_owned()),
+    }
+}
+
+/// A number of network calls.
+///
+/// # Errors
+/// In words, for clap.
+pub fn calls(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(calls) if (1..=1000).contains(&calls) => Ok(calls),
+        _ => Err("numbers from 1 to 1000 with commas between them".to_owned()),
+    }
+}
+
+/// A sampler by its name.
+///
+/// # Errors
+/// In words, for clap.
+pub fn sampler(text: &str) -> std::result::Result<Sampler, String> {
+    let named = Sampler::ALL.into_iter().find(|sampler| sampler.name() == text);
+    named.ok_or_else(|| {
+        let names: Vec<_> = Sampler::ALL.iter().map(|sampler| sampler.name()).collect();
+        format!("samplers are {}", names.join(", "))
+    })
+}
+
+/// A usage error for an empty or repeated list.
+///
+/// # Errors
+/// As said.
+pub fn distinct<T: PartialEq + std::fmt::Debug>(values: &[T], flag: &str) -> Result<()> {
+    match (0..values.len()).find(|at| values[..*at].contains(&values[*at])) {
+        None => Ok(()),
+        Some(at) => {
+            let what = format!("`--{flag}` lists {:?} twice", values[at]);
+            Err(Error::usage(what, "give each value once"))
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! How far the images of a cell are from the data.
+
+use super::{Cell, Store};
+use crate::error::Result;
+use crate::quality::sliced::{DIRECTIONS, Directions, Slices};
+use crate::quality::{Extractor, Moments, Statistics, frechet, sliced};
+use crate::tensor::Tensor;
+
+/// The data that samples are held against.
+pub struct Reference {
+    statistics: Statistics,
+    features: (Directions, Slices),
+    pixels: (Directions, Slices),
+}
+
+/// Distances of a set of images from the data: the smaller the better, and only at one number of images comparable.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Score {
+    /// The Frechet distance of the features.
+    pub frechet: f64,
+    /// The sliced Wasserstein distance of the features.
+    pub sliced_features: f64,
+    /// That of the pixels in -1..1.
+    pub sliced_pixels: f64,
+    /// How sure the classifier is of the digit it sees, on average: the largest of the softmax. Data score near 1.
+    pub confidence: f64,
+}
+
+impl Reference {
+    /// The data `images`, rows of pixels in -1..1; `seed` fixes the directions of the sliced distances.
+    ///
+    /// # Errors
+    /// Those of the extractor and of the statistics.
+    pub fn new(extractor: &Extractor, images: &Tensor, seed: u64) -> Result<Self> {
+        let answer = extractor.of(images)?;
+        let mut moments = Moments::new(extractor.dimension());
+        moments.add(&answer.features.data);
+        let sliced_by = |rows: &Tensor, seed: u64| -> Result<_> {
+            let directions = Directions::new(rows.stride(), DIRECTIONS, seed);
+            let slices = directions.slice(rows)?;
+            Ok((directions, slices))
+        };
+        Ok(Self {
+            statistics: moments.statistics()?,
+            features: sliced_by(&answer.features, seed)?,
+            pixels: sliced_by(images, seed.wrapping_add(1))?,
+        })
+    }
+
+    /// How far `images` are from the data, in parts that may come one at a time.
+    ///
+    /// # Errors
+    /// Those of the parts, the extractor and the statistics.
+    pub fn score(&self, extractor: &Extractor, parts: impl Iterator<Item = Result<Tensor>>) -> Result<Score> {
+        let mut moments = Moments::new(extractor.dimension());
+        let (mut features, mut pixels) = (Vec::new(), Vec::new());
+        let mut confidence = 0.0;
+        for part in parts {
+            let part = part?;
+            let answer = extractor.of(&part)?;
+            moments.add(&answer.features.data);
+            confidence += answer.logits.data.chunks_exact(answer.logits.stride()).map(largest_share).sum::<f64>();
+            features.extend_from_slice(&answer.features.data);
+            pixels.extend_from_slice(&part.data);
+        }
+        let count = moments.count();
+        let rows = |values: Vec<f32>| {
+            let stride = values.len() / count.max(1);
+            Tensor::new([count, stride], values)
+        };
+        let distance = |(directions, slices): &(Directions, Slices), values: Vec<f32>| -> Result<f64> {
+            Ok(sliced::distance(&directions.slice(&rows(values))?, slices))
+        };
+        Ok(Score {
+            frechet: frechet::distance(&moments.statistics()?, &self.statistics)?,
+            sliced_features: distance(&self.features, features)?,
+            sliced_pixels: distance(&self.pixels, pixels)?,
+            confidence: confidence / count.max(1) as f64,
+        })
+    }
+
+    /// As [`Reference::score`], of the first `count` images of a cell.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn score_cell(&self, extractor: &Extractor, store: &Store, cell: &Cell, count: usize) -> Result<Score> {
+        self.score(extractor, store.parts(cell, count))
+    }
+}
+
+/// What `count` images of the data themselves score against all of them: as many as can be of `repeats` sets, each of
+/// other images. Their mean is the floor of a table, their spread what chance does.
+///
+/// # Errors
+/// As [`Reference::score`].
+pub fn floor(
+    reference: &Reference,
+    extractor: &Extractor,
+    images: &Tensor,
+    count: usize,
+    repeats: usize,
+) -> Result<Vec<Score>> {
+    let sets = (images.shape[0] / count.max(1)).min(repeats);
+    (0..sets)
+        .map(|set| reference.score(extractor, std::iter::once(Ok(images.slice(set * count..(set + 1) * count)))))
+        .collect()
+}
+
+/// The largest of the softmax of logits.
+fn largest_share(logits: &[f32]) -> f64 {
+    let most = logits.iter().fold(f32::NEG_INFINITY, |most, value| most.max(*value));
+    1.0 / logits.iter().map(|value| f64::from(value - most).exp()).sum::<f64>()
+}

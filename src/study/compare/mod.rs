@@ -1,0 +1,254 @@
+//! Samplers at equal network calls: how far their samples are from the data, and what they take.
+//!
+//! A [`Cell`] is a sampler on a schedule with a number of calls and a seed. Its images are made and kept a part at a time
+//! ([`store`]), so that a killed run goes on where it stopped and a larger one begins with the smaller one's images; what
+//! is measured ([`measure`]) follows from the images. Image i of a seed starts from the same noise in every cell, so that
+//! cells of one seed differ by their samplers alone.
+
+pub mod measure;
+pub mod store;
+pub mod table;
+
+use std::time::Instant;
+
+use crate::denoise::Denoiser;
+use crate::denoise::diffusion::NoiseTable;
+use crate::error::{Error, Result};
+use crate::noise::{Generator, Noise};
+use crate::sample::catalogue::Sampler;
+use crate::sample::samplers::{Method, sample};
+use crate::sample::schedule::{Kind, Schedule};
+use crate::sample::scheduler_config::SchedulerConfig;
+use crate::sample::settings::Settings;
+use crate::tensor::Tensor;
+
+pub use measure::{Reference, Score};
+pub use store::Store;
+
+/// What is sampled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cell {
+    pub sampler: Sampler,
+    pub schedule: Kind,
+    /// Network calls that are not to be exceeded.
+    pub calls: usize,
+    /// The weight of the newest eps, for gradient estimation.
+    pub gamma: Option<f64>,
+    /// Where a schedule with a range begins, instead of where it usually does.
+    pub sigma_max: Option<f64>,
+    pub seed: u64,
+}
+
+impl Cell {
+    /// The sampler on the schedule that is usual with it: gradient estimation on the paper's, DDIM on the paper's baseline,
+    /// the others on diffusers' `trailing` spacing, which begins at the full noise however few the steps.
+    #[must_use]
+    pub fn usual(sampler: Sampler, calls: usize, seed: u64) -> Self {
+        let schedule = match sampler {
+            Sampler::Ge => Kind::Paper,
+            Sampler::Ddim => Kind::Ddim,
+            _ => Kind::Trailing,
+        };
+        Self { sampler, schedule, calls, gamma: None, sigma_max: None, seed }
+    }
+
+    /// Steps of a schedule that take no more than the calls: Heun's method asks twice in every step but the last, PNDM twice in the
+    /// first.
+    fn steps(&self) -> usize {
+        match self.sampler {
+            Sampler::Heun => self.calls.div_ceil(2),
+            Sampler::Pndm => self.calls.saturating_sub(1).max(1),
+            _ => self.calls,
+        }
+    }
+
+    /// A name for files: `ge-paper-10-s0`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let gamma = self.gamma.map_or_else(String::new, |gamma| format!("-gamma{gamma}"));
+        let start = self.sigma_max.map_or_else(String::new, |sigma| format!("-from{sigma}"));
+        format!("{}-{}{start}-{}{gamma}-s{}", self.sampler.name(), schedule_name(self.schedule), self.calls, self.seed)
+    }
+}
+
+/// The name of a schedule on the command line.
+#[must_use]
+pub fn schedule_name(kind: Kind) -> String {
+    serde_json::to_value(kind).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// A network ready to be sampled, and what its scheduler says.
+pub struct Subject<'a> {
+    pub denoiser: &'a mut dyn Denoiser,
+    pub config: SchedulerConfig,
+    pub table: NoiseTable,
+    /// Whether every sampler clips its predictions of x0; otherwise none does, as in the paper.
+    pub clip: bool,
+    /// Images of a call.
+    pub batch: usize,
+}
+
+/// The schedule and the method of a cell, for a model of this configuration.
+///
+/// # Errors
+/// Those of [`Settings::resolve`]: a schedule that the sampler or the number of steps does not fit.
+pub fn resolve(cell: &Cell, config: &SchedulerConfig, table: &NoiseTable, clip: bool) -> Result<(Schedule, Method)> {
+    let mut config = config.clone();
+    if cell.sampler == Sampler::Pndm {
+        // Runge and Kutta's start would take 13 calls before the method begins.
+        config.solver.skip_prk_steps = true;
+    }
+    let settings = Settings {
+        sampler: Some(cell.sampler),
+        schedule: Some(cell.schedule),
+        steps: Some(cell.steps()),
+        gamma: cell.gamma,
+        sigma_max: cell.sigma_max,
+        clip: Some(clip),
+        ..Settings::default()
+    };
+    settings.resolve(&config, table)
+}
+
+/// What came of sampling.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Made {
+    /// The samples in the model's own scale, (n, c, h, w).
+    pub images: Tensor,
+    /// Network calls for each image.
+    pub calls: usize,
+    /// By the wall clock.
+    pub seconds: f64,
+}
+
+impl Subject<'_> {
+    /// Samples the images `range` of a cell; `advance` is told of every step.
+    ///
+    /// # Errors
+    /// Those of [`resolve`] and of sampling.
+    pub fn make(&mut self, cell: &Cell, range: std::ops::Range<usize>, advance: super::Advance) -> Result<Made> {
+        let (schedule, method) = resolve(cell, &self.config, &self.table, self.clip)?;
+        let image = self.denoiser.image_shape();
+        let mut noise = Noise::new(Generator::Philox, cell.seed, range.end, image.iter().product());
+        let mut counted = Counted { denoiser: self.denoiser, calls: 0 };
+        let begun = Instant::now();
+        let mut data = Vec::with_capacity(range.len() * image.iter().product::<usize>());
+        let (mut calls, scale) = (0, schedule.end().alpha_bar().sqrt());
+        for first in range.clone().step_by(self.batch) {
+            let indices: Vec<usize> = (first..(first + self.batch).min(range.end)).collect();
+            let shape = [indices.len(), image[0], image[1], image[2]];
+            let x = schedule.start_state(&Tensor::new(shape, noise.initial(&indices)));
+            let mut updates = 0;
+            counted.calls = 0;
+            let x = sample(
+                &mut counted,
+                &schedule,
+                &method,
+                x,
+                &mut |_| {
+                    updates += 1;
+                    Ok(Tensor::new(shape, noise.step(updates, &indices)))
+                },
+                &mut |_| {
+                    advance(1);
+                    Ok(())
+                },
+            )
+            .map_err(|error| named(error, cell))?;
+            calls = counted.calls;
+            data.extend(x.data.iter().map(|value| (f64::from(*value) * scale) as f32));
+        }
+        let images = Tensor::new([range.len(), image[0], image[1], image[2]], data);
+        Ok(Made { images, calls, seconds: begun.elapsed().as_secs_f64() })
+    }
+}
+
+fn named(error: Error, cell: &Cell) -> Error {
+    match error {
+        Error::NonFinite { place, hint } => Error::NonFinite { place: format!("`{}`: {place}", cell.name()), hint },
+        other => other,
+    }
+}
+
+/// Counts the calls of a denoiser.
+struct Counted<'a> {
+    denoiser: &'a mut dyn Denoiser,
+    calls: usize,
+}
+
+impl Denoiser for Counted<'_> {
+    fn image_shape(&self) -> [usize; 3] {
+        self.denoiser.image_shape()
+    }
+
+    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
+        self.calls += 1;
+        self.denoiser.eps(x, sigma)
+    }
+
+    fn eps_at(&mut self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<Tensor> {
+        self.calls += 1;
+        self.denoiser.eps_at(x, sigma, timestep)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers the eps of a standard normal.
+    struct Gaussian;
+
+    impl Denoiser for Gaussian {
+        fn image_shape(&self) -> [usize; 3] {
+            [1, 2, 2]
+        }
+
+        fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
+            let gain = sigma[0] / (1.0 + sigma[0] * sigma[0]);
+            Ok(Tensor::new(x.shape.clone(), x.data.iter().map(|x| (f64::from(*x) * gain) as f32).collect()))
+        }
+    }
+
+    fn made(cell: &Cell, range: std::ops::Range<usize>) -> Result<Made> {
+        let mut denoiser = Gaussian;
+        let mut subject = Subject {
+            denoiser: &mut denoiser,
+            config: SchedulerConfig::default(),
+            table: NoiseTable::default(),
+            clip: false,
+            batch: 3,
+        };
+        subject.make(cell, range, &|_| {})
+    }
+
+    #[test]
+    fn no_sampler_exceeds_its_calls_and_none_wastes_many() {
+        for sampler in Sampler::ALL {
+            for calls in [5, 10, 20, 50] {
+                let found = made(&Cell::usual(sampler, calls, 0), 0..1).unwrap().calls;
+                assert!(found <= calls && found + 1 >= calls, "{sampler:?} with {calls}: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn images_depend_on_seed_and_index_alone() {
+        for sampler in [Sampler::Ge, Sampler::Ddpm] {
+            let cell = Cell::usual(sampler, 5, 7);
+            let whole = made(&cell, 0..8).unwrap().images;
+            let part = made(&cell, 2..6).unwrap().images;
+            assert_eq!(part.data, whole.data[2 * 4..6 * 4]);
+            assert_ne!(made(&Cell { seed: 8, ..cell }, 0..8).unwrap().images, whole);
+        }
+    }
+
+    #[test]
+    fn names_tell_cells_apart() {
+        let cell = Cell::usual(Sampler::Ge, 10, 3);
+        assert_eq!(cell.name(), "ge-paper-10-s3");
+        assert_eq!(Cell { gamma: Some(1.5), ..cell.clone() }.name(), "ge-paper-10-gamma1.5-s3");
+        let other = Cell { schedule: Kind::LogLinear, sigma_max: Some(40.0), ..cell };
+        assert_eq!(other.name(), "ge-loglinear-from40-10-s3");
+    }
+}
