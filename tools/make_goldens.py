@@ -14,11 +14,12 @@ from pathlib import Path
 import torch
 from diffusers.utils import logging
 
-from goldens import chains, quality, spectra, tables, trajectories, unets
+from goldens import chains, quality, spectra, tables, tangents, trajectories, unets
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
 PARTS = {
     "unet": lambda: unets.write_all(GOLDEN / "unet"),
+    "tangent": lambda: tangents.write_all(GOLDEN),
     "trajectory": lambda: trajectories.write_all(GOLDEN),
     "tables": lambda: tables.write_all(GOLDEN),
     "chains": lambda: chains.write_all(GOLDEN / "chains"),

@@ -6,6 +6,7 @@
 
 pub mod closed_form;
 pub mod diffusion;
+pub mod jacobian;
 pub mod network;
 
 use crate::{Result, tensor::Tensor};

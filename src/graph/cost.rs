@@ -18,6 +18,13 @@ impl Graph {
             Op::Attention { k, heads, head_dim, .. } => {
                 2 * node.shape.rows() * self.shape(k.0).pixels() * heads * head_dim
             }
+            // The scores themselves, a product for each tangent, and one of the shares' tangent with the values.
+            Op::AttentionTangent { q, k, tangents, heads, head_dim, .. } => {
+                let products =
+                    tangents.iter().flatten().count() + usize::from(tangents[..2].iter().any(Option::is_some));
+                let rows = self.shape(q.0).rows() + products * node.shape.rows();
+                rows * self.shape(k.0).pixels() * heads * head_dim
+            }
             Op::Input { .. }
             | Op::GroupNorm { .. }
             | Op::Activation { .. }
@@ -26,7 +33,9 @@ impl Graph {
             | Op::UpsampleNearest { .. }
             | Op::AveragePool { .. }
             | Op::TimestepEmbedding { .. }
-            | Op::Combine { .. } => 0,
+            | Op::Combine { .. }
+            | Op::ActivationTangent { .. }
+            | Op::GroupNormTangent { .. } => 0,
         };
         2 * multiply_adds as u64
     }

@@ -134,7 +134,33 @@ pub enum Op {
     TimestepEmbedding { x: Value, frequencies: Vec<f64>, dim: usize, flip: bool },
     /// The sampler update: `sum_i coefficients[n][i] * terms[i]` for each image n; the first term is clamped to
     /// +-`clip` before it is used where given. `coefficients` is a vector of up to four numbers an image.
+    ///
+    /// In a graph of tangents a term may have several images for each of the coefficients', one after the other.
     Combine { coefficients: Value, terms: Vec<Value>, clip: Option<f32>, offset: f32 },
+    /// The tangent of [`Op::Activation`]: `act'(x) * tangent`. Of this and the following, `tangent` has a whole number of images
+    /// for each of x, one after the other, and so has the answer (see [`super::tangent`]).
+    ActivationTangent { x: Value, tangent: Value, activation: Activation },
+    /// The tangent of [`Op::GroupNorm`] in x.
+    GroupNormTangent {
+        x: Value,
+        tangent: Value,
+        weight: WeightId,
+        bias: WeightId,
+        groups: usize,
+        eps: f32,
+        modulation: Option<(Value, usize)>,
+        activation: Option<Activation>,
+    },
+    /// The tangent of [`Op::Attention`]; `tangents` of q, k and v, each a channel range of a map, none where it does not change.
+    AttentionTangent {
+        q: (Value, usize),
+        k: (Value, usize),
+        v: (Value, usize),
+        tangents: [Option<(Value, usize)>; 3],
+        heads: usize,
+        head_dim: usize,
+        scale: f32,
+    },
 }
 
 /// An operation with its result's shape and a label for people (the module path in the checkpoint).
@@ -196,7 +222,7 @@ impl Op {
                 visit(weight);
                 epilogue.bias.iter_mut().for_each(visit);
             }
-            Self::GroupNorm { weight, bias, .. } => {
+            Self::GroupNorm { weight, bias, .. } | Self::GroupNormTangent { weight, bias, .. } => {
                 visit(weight);
                 visit(bias);
             }
@@ -234,6 +260,17 @@ impl Op {
             Self::Combine { coefficients, terms, .. } => {
                 visit(coefficients);
                 terms.iter_mut().for_each(visit);
+            }
+            Self::ActivationTangent { x, tangent, .. } => [x, tangent].into_iter().for_each(visit),
+            Self::GroupNormTangent { x, tangent, modulation, .. } => {
+                [x, tangent].into_iter().for_each(&mut visit);
+                if let Some((value, _)) = modulation {
+                    visit(value);
+                }
+            }
+            Self::AttentionTangent { q, k, v, tangents, .. } => {
+                let tangents = tangents.iter_mut().flatten();
+                [q, k, v].into_iter().chain(tangents).for_each(|(value, _)| visit(value));
             }
         }
     }

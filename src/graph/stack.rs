@@ -43,7 +43,7 @@ pub(super) fn stack_projections(graph: &Graph) -> Graph {
 fn vector_part(op: &mut Op) -> Option<&mut (Value, usize)> {
     match op {
         Op::Conv { epilogue, .. } => epilogue.per_image.as_mut(),
-        Op::GroupNorm { modulation, .. } => modulation.as_mut(),
+        Op::GroupNorm { modulation, .. } | Op::GroupNormTangent { modulation, .. } => modulation.as_mut(),
         _ => None,
     }
 }

@@ -40,3 +40,24 @@ pub(super) fn activate(code: u32, v: f32) -> f32 {
         _ => v,
     }
 }
+
+/// The twin of `slope` in `shaders/shared/slope.wgsl`: the derivative of [`activate`].
+pub(super) fn slope(code: u32, v: f32) -> f32 {
+    match code {
+        1 => {
+            let s = 1.0 / (1.0 + (-v).exp());
+            s * (1.0 + v * (1.0 - s))
+        }
+        2 => {
+            let e = v.min(20.0).exp();
+            let n = e * (e + 2.0);
+            n / (n + 2.0) + v * (4.0 * e / (n + 2.0)) * ((e + 1.0) / (n + 2.0))
+        }
+        3 => {
+            let density = (-0.5 * v * v).exp() * 0.398_942_3;
+            0.5 * (1.0 + libm::erff(v * std::f32::consts::FRAC_1_SQRT_2)) + v * density
+        }
+        4 => f32::from(u8::from(v > 0.0)),
+        _ => 1.0,
+    }
+}

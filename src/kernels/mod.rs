@@ -20,6 +20,7 @@ pub mod selftest;
 pub mod shader;
 pub mod softmax;
 pub mod source;
+pub mod tangent;
 pub mod timestep_embedding;
 pub mod tuned;
 pub mod winograd;
@@ -123,6 +124,11 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         resample::AveragePool::variants,
         timestep_embedding::TimestepEmbedding::variants,
         combine::Combine::variants,
+        tangent::ActivateTangent::variants,
+        tangent::MomentsTangent::variants,
+        tangent::GroupNormTangent::variants,
+        tangent::ScaleShiftTangent::variants,
+        tangent::SoftmaxTangent::variants,
         selftest::variants,
         probes::Chain::variants,
         probes::Copy::variants,

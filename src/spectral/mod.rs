@@ -7,10 +7,12 @@
 //! | [`subspace::subspace_iteration`] | a block held against itself; simple, slower where eigenvalues are close |
 //! | [`power::power_iteration`] | one vector at a time, deflated: what linear diffusion is held against |
 //! | [`randomized::range_finder`] | a fixed, small number of applications, without a promise about the residual |
+//! | [`arnoldi::arnoldi`] | the operator is symmetric only nearly, as a network's Jacobian |
 //!
 //! An operator computes in float32, on a device or not. What is small is float64 on the host by a library: the basis,
 //! its orthogonality, the projected eigenproblem. Every answer carries its residuals, measured by one more application.
 
+pub mod arnoldi;
 pub mod basis;
 pub mod covariance;
 pub mod host;

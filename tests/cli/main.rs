@@ -6,6 +6,7 @@ mod closed_form;
 mod denoise;
 mod help;
 mod linear;
+mod linear_baseline;
 mod quality;
 mod sample;
 mod targets;

@@ -169,6 +169,15 @@ impl ClosedForm {
         (first, first / SPAN)
     }
 
+    /// Half the distance over which to take differences of the denoiser, at a noise level. All but the ideal denoiser are linear in
+    /// the image: as far as the data reach, which rounding does not notice. Its weights change by a factor e where an image moves
+    /// by sigma^2 over the distance of samples.
+    pub fn difference_step(&self) -> impl Fn(f64) -> f64 + use<> {
+        let distance = if self.variance > 0.0 { self.variance.sqrt() } else { 1.0 };
+        let is_linear = !matches!(self.form, Form::Ideal { .. });
+        move |sigma| if is_linear { distance.max(sigma) } else { 0.05 * sigma * sigma / (sigma + distance) }
+    }
+
     /// `x` as images (n, c, h, w): (n, ...) where each item has the shape of a sample or of an image, or is flat.
     ///
     /// # Errors

@@ -105,8 +105,8 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     }
 }
 
-/// What follows the statistics of a normalisation; the twin of `shaders/shared/fold.wgsl`.
-pub(super) struct Affine<'a> {
+/// What follows the statistics of a normalisation; the twin of `shaders/shared/affine.wgsl` and `fold.wgsl`.
+pub(in crate::kernels) struct Affine<'a> {
     pub weight: &'a [f32],
     pub bias: &'a [f32],
     pub modulation: &'a [f32],
@@ -129,17 +129,26 @@ impl Affine<'_> {
         multipliers.fill(0.0);
         offsets.fill(0.0);
         for channel in 0..channels {
-            let (mean, inverse_deviation) = statistics(channel / group_channels);
-            let mut a = self.weight[channel] * inverse_deviation;
-            let mut b = self.bias[channel] - mean * a;
-            if self.row != 0 {
-                let vector = &self.modulation[image * self.row * TEXEL..];
-                let scale = 1.0 + vector[channel];
-                a *= scale;
-                b = b * scale + vector[channels + channel];
-            }
-            multipliers[channel] = a;
-            offsets[channel] = b;
+            (multipliers[channel], offsets[channel]) =
+                self.line(image, channel, channels, statistics(channel / group_channels));
         }
+    }
+
+    /// Multiplier and offset of one of `channels`, from mean and 1 / deviation.
+    pub fn line(
+        &self,
+        image: usize,
+        channel: usize,
+        channels: usize,
+        (mean, inverse_deviation): (f32, f32),
+    ) -> (f32, f32) {
+        let a = self.weight[channel] * inverse_deviation;
+        let b = self.bias[channel] - mean * a;
+        if self.row == 0 {
+            return (a, b);
+        }
+        let vector = &self.modulation[image * self.row * TEXEL..];
+        let scale = 1.0 + vector[channel];
+        (a * scale, b * scale + vector[channels + channel])
     }
 }

@@ -7,6 +7,8 @@ mod fold;
 mod moments;
 mod scale_shift;
 
+pub(super) use fold::Affine;
+
 pub use at_once::GroupNormFactors;
 pub use fold::GroupNormFold;
 pub use moments::Moments;

@@ -1,5 +1,7 @@
 //! Lowering: each operation of the graph as dispatches of kernels on buffers that do not share memory yet.
 
+mod tangent;
+
 use std::collections::BTreeMap;
 
 use super::fold::{folded, worth_folding};
@@ -108,6 +110,13 @@ const SCORES_TEXELS: usize = 1 << 21;
 /// Passes over the queries, at most: beyond that the scores take more memory, until the device's limit refuses them.
 const MOST_PASSES: usize = 128;
 
+/// Queries of attention to be scored at a time, which take so many texels each: queries do not see each other, and the scores
+/// shall be small.
+fn queries_at_once(texels: usize, tokens: usize) -> usize {
+    let fitting = SCORES_TEXELS / texels;
+    if fitting >= tokens { tokens } else { (fitting / 32 * 32).max(tokens.div_ceil(MOST_PASSES)) }
+}
+
 /// A convolution by Winograd's algorithm.
 struct Winograd {
     tile: Tile,
@@ -207,11 +216,17 @@ impl Lowering<'_> {
                 self.step(label, embedding.dispatch(family), reads, write, 0);
             }
             Op::Combine { coefficients, terms, clip, offset } => {
-                let combine = Combine { shape: node.shape, terms: terms.len(), clip: *clip, offset: *offset };
+                // Images that share coefficients count as one taller image.
+                let images = shape_of(*coefficients).n;
+                let shape = Shape { n: images, h: node.shape.n / images * node.shape.h, ..node.shape };
+                let combine = Combine { shape, terms: terms.len(), clip: *clip, offset: *offset };
                 let mut reads = vec![whole(*coefficients)];
                 reads.extend((0..4).map(|term| whole(*terms.get(term).unwrap_or(&terms[0]))));
                 self.step(label, combine.dispatch(family), reads, write, 0);
             }
+            Op::ActivationTangent { .. } => self.activation_tangent(node, value),
+            Op::GroupNormTangent { .. } => self.group_norm_tangent(node, value),
+            Op::AttentionTangent { .. } => self.attention_tangent(node, value),
         }
     }
 
@@ -386,9 +401,7 @@ impl Lowering<'_> {
         let batch = (queries.n, heads);
         let y = Strides { row: heads * head_texels, image: tokens * heads * head_texels, head: head_texels };
         let (q_strides, k_strides, v_strides) = (strides(q), strides(k), strides(v));
-        // Queries do not see each other: as many at a time as keep the scores small.
-        let fitting = SCORES_TEXELS / (queries.n * heads * columns4);
-        let share = if fitting >= tokens { tokens } else { (fitting / 32 * 32).max(tokens.div_ceil(MOST_PASSES)) };
+        let share = queries_at_once(queries.n * heads * columns4, tokens);
         for first in (0..tokens).step_by(share) {
             let rows = share.min(tokens - first);
             let scored = Strides { row: columns4, image: heads * rows * columns4, head: rows * columns4 };

@@ -2,6 +2,8 @@
 //!
 //! Slow, and only for tests: the oracle that fused graphs, plans, kernels and their twins are held against.
 
+mod tangent;
+
 use std::f64::consts::{FRAC_1_SQRT_2, TAU};
 
 use super::WeightAccess;
@@ -61,6 +63,12 @@ impl Array {
     /// The channels of a pixel, counted over the whole batch.
     fn row(&self, row: usize) -> &[f64] {
         &self.data[row * self.shape.c..][..self.shape.c]
+    }
+
+    /// The values of an image.
+    fn image(&self, image: usize) -> &[f64] {
+        let len = self.shape.pixels() * self.shape.c;
+        &self.data[image * len..][..len]
     }
 
     /// The channels of the pixel at (image, y, x), or `None` outside of the map.
@@ -135,6 +143,20 @@ impl Evaluation<'_> {
             Op::Combine { coefficients, terms, clip, offset } => {
                 self.combine(*coefficients, terms, clip.map(f64::from), f64::from(*offset), shape)
             }
+            Op::ActivationTangent { x, tangent, activation } => {
+                tangent::activation(self.value(*x), self.value(*tangent), *activation)
+            }
+            Op::GroupNormTangent { x, tangent, weight, bias, groups, eps, modulation, activation } => {
+                let affine = (self.vector(*weight)?, self.vector(*bias)?);
+                let modulation = modulation.map(|(value, first)| self.value(value).channels(first, 2 * shape.c));
+                let (x, tangent, norm) = (self.value(*x), self.value(*tangent), (*groups, f64::from(*eps)));
+                tangent::normalisation(x, tangent, &affine, norm, modulation.as_ref(), *activation)
+            }
+            Op::AttentionTangent { q, k, v, tangents, heads, head_dim, scale } => {
+                let part = |(value, first): (Value, usize)| (self.value(value), first);
+                let (values, tangents) = ([*q, *k, *v].map(part), tangents.map(|tangent| tangent.map(part)));
+                tangent::attention(values, tangents, (*heads, *head_dim), f64::from(*scale), shape)
+            }
         })
     }
 
@@ -162,7 +184,8 @@ impl Evaluation<'_> {
 
     fn combine(&self, coefficients: Value, terms: &[Value], clip: Option<f64>, offset: f64, shape: Shape) -> Array {
         let mut sum = Array { shape, data: vec![offset; shape.rows() * shape.c] };
-        let image_len = shape.pixels() * shape.c;
+        // Several images may share coefficients.
+        let image_len = shape.pixels() * shape.c * (shape.n / self.value(coefficients).shape.n);
         for (term, value) in terms.iter().enumerate() {
             let limit = clip.filter(|_| term == 0).unwrap_or(f64::INFINITY);
             for (index, (sum, x)) in sum.data.iter_mut().zip(&self.value(*value).data).enumerate() {

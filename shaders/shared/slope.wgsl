@@ -1,0 +1,22 @@
+// Derivatives of the pointwise nonlinearities of shared/activation.wgsl, by the same numbers; that of ReLU is 0 at 0.
+//#include activation
+
+fn slope(code: u32, v: vec4<f32>) -> vec4<f32> {
+    switch code {
+        case 1u: {
+            let s = sigmoid4(v);
+            return s * (1.0 + v * (1.0 - s));
+        }
+        case 2u: {
+            // With e = e^v and n = e (e + 2): tanh(softplus(v)) = n / (n + 2), and its own slope 4 e (e + 1) / (n + 2)^2.
+            let e = exp(min(v, vec4<f32>(20.0)));
+            let n = e * (e + 2.0);
+            return n / (n + 2.0) + v * (4.0 * e / (n + 2.0)) * ((e + 1.0) / (n + 2.0));
+        }
+        case 3u: {
+            return 0.5 * (1.0 + erf4(v * 0.70710678118)) + v * exp(-0.5 * v * v) * 0.39894228040;
+        }
+        case 4u: { return select(vec4<f32>(), vec4<f32>(1.0), v > vec4<f32>()); }
+        default: { return vec4<f32>(1.0); }
+    }
+}
