@@ -7,6 +7,7 @@ mod denoise;
 mod help;
 mod inspect;
 mod linear;
+mod linear_baseline;
 mod quality;
 mod sample;
 mod targets;
