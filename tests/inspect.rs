@@ -58,7 +58,9 @@ impl Denoiser for OnSubspace {
             let far = eps[..NORMAL].iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
             eps[NORMAL..].fill(0.0);
             eps[SIZE - 1] = (self.error * far) as f32;
-            eps.iter_mut().for_each(|value| *value = (f64::from(*value) / sigma) as f32);
+            for value in eps.iter_mut() {
+                *value = (f64::from(*value) / sigma) as f32;
+            }
         }
         Ok(eps)
     }
