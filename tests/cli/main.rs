@@ -5,6 +5,7 @@ mod bench;
 mod closed_form;
 mod denoise;
 mod help;
+mod inspect;
 mod linear;
 mod linear_baseline;
 mod quality;
