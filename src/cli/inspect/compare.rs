@@ -45,7 +45,7 @@ pub struct Args {
     steps: Vec<usize>,
 
     /// Images of each seed and cell
-    #[arg(short = 'n', long, value_name = "N", default_value = "128", value_parser = cells::count)]
+    #[arg(short = 'n', long, value_name = "N", default_value = "96", value_parser = cells::count)]
     count: usize,
 
     /// One schedule for all samplers, instead of the one usual with each
