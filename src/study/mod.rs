@@ -7,10 +7,14 @@
 //! | [`angles`] | how components turn as noise grows |
 //! | [`transition`] | when a component knows its direction at all |
 //! | [`energy`] | which modes a linear chain generates |
+//! | [`baseline`] | what chains that keep the spectrum do, by the closed forms of [`gains`] |
+//! | [`best`] | which noise schedules are best for a spectrum, by [`schedules`], [`overlap`] and [`optimise`] |
 //!
 //! [`nadler`] is what theory says, [`estimate`] how sure one can be of a mean, [`statistics`] what is said of many numbers.
 
 pub mod angles;
+pub mod baseline;
+pub mod best;
 pub mod chain;
 pub mod compare;
 pub mod constancy;
@@ -18,11 +22,15 @@ pub mod dimension;
 pub mod energy;
 pub mod error_model;
 pub mod estimate;
+pub mod gains;
 pub mod gamma;
 pub mod manifolds;
 pub mod nadler;
 pub mod norms;
+pub mod optimise;
+pub mod overlap;
 pub mod projection;
+pub mod schedules;
 pub mod statistics;
 pub mod trajectories;
 pub mod transition;

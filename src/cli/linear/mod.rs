@@ -1,9 +1,11 @@
 //! `downhill linear`: linear diffusion and what it rests on, one file a study.
 
 mod angles;
+mod baseline;
 mod energy;
 mod pca;
 mod product;
+mod schedule;
 mod sigmas;
 mod transition;
 
@@ -20,7 +22,9 @@ Examples:
   downhill linear product --center --coupling fresh -o product
   downhill linear angles -o angles
   downhill linear transition -o transition
-  downhill linear energy --steps 10,40,120 -o energy";
+  downhill linear energy --steps 10,40,120 -o energy
+  downhill linear baseline -o baseline
+  downhill linear schedule -o schedule";
 
 /// Linear diffusion: the spectra of data, and what becomes of them
 #[derive(Debug, clap::Args)]
@@ -37,6 +41,8 @@ enum Study {
     Transition(transition::Args),
     Product(product::Args),
     Energy(energy::Args),
+    Baseline(baseline::Args),
+    Schedule(schedule::Args),
 }
 
 /// Runs `downhill linear`.
@@ -47,5 +53,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         Study::Transition(args) => transition::run(args, global, console),
         Study::Energy(args) => energy::run(args, global, console),
         Study::Product(args) => product::run(args, global, console),
+        Study::Baseline(args) => baseline::run(args, global, console),
+        Study::Schedule(args) => schedule::run(args, global, console),
     }
 }
