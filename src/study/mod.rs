@@ -7,9 +7,11 @@ pub mod constancy;
 pub mod dimension;
 pub mod error_model;
 pub mod gamma;
+pub mod jacobian;
 pub mod manifolds;
 pub mod norms;
 pub mod projection;
+pub mod rank;
 pub mod statistics;
 pub mod trajectories;
 

@@ -5,6 +5,7 @@ mod bench;
 mod closed_form;
 mod denoise;
 mod help;
+mod jacobian;
 mod linear;
 mod quality;
 mod sample;

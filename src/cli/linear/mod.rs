@@ -1,5 +1,6 @@
 //! `downhill linear`: linear diffusion and what it rests on, one file a study.
 
+mod jacobian;
 mod pca;
 mod product;
 mod sigmas;
@@ -14,7 +15,8 @@ const EXAMPLES: &str = "\
 Examples:
   downhill linear pca --data digits -k 32 --center -o components
   downhill linear pca --data X.npy -k 8 -o components
-  downhill linear product --center --coupling fresh -o product";
+  downhill linear product --center --coupling fresh -o product
+  downhill linear jacobian -o jacobian";
 
 /// Linear diffusion: the spectra of data, and what becomes of them
 #[derive(Debug, clap::Args)]
@@ -28,6 +30,7 @@ pub struct Args {
 enum Study {
     Pca(pca::Args),
     Product(product::Args),
+    Jacobian(jacobian::Args),
 }
 
 /// Runs `downhill linear`.
@@ -35,5 +38,6 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     match &args.study {
         Study::Pca(args) => pca::run(args, global, console),
         Study::Product(args) => product::run(args, global, console),
+        Study::Jacobian(args) => jacobian::run(args, global, console),
     }
 }
