@@ -40,7 +40,7 @@ pub fn places(denoiser: &mut dyn Denoiser, walk: &Trajectories, advance: Advance
 pub struct Turning {
     /// The eigenpairs at each place, in the trajectory's order.
     pub found: Vec<NearlySymmetric>,
-    /// |u_i . u_j| of eigenvector i at a place and j at the end, row-major in i, for each place.
+    /// |cos| of the angle between eigenvector i at a place and j at the end, row-major in i, for each place.
     pub overlaps: Vec<Vec<f64>>,
     /// How fast eigenvector i turns away from the end (see [`slope`]).
     pub slopes: Vec<f64>,

@@ -84,7 +84,8 @@ pub fn bootstrap(samples: &[Vec<f64>], seed: u64, statistic: fn(&[f64], &[f64]) 
     means.sort_by(f64::total_cmp);
     let at =
         |share: f64| means.get((share * (means.len().max(1) - 1) as f64).round() as usize).copied().unwrap_or(mean);
-    Interval { mean, low: at((1.0 - CONFIDENCE) / 2.0), high: at((1.0 + CONFIDENCE) / 2.0) }
+    let outside = (1.0 - CONFIDENCE) / 2.0;
+    Interval { mean, low: at(outside), high: at(1.0 - outside) }
 }
 
 #[cfg(test)]

@@ -57,15 +57,15 @@ pub struct Args {
     components: usize,
 
     /// Steps of a trajectory
-    #[arg(long, value_name = "N", default_value = "10", allow_negative_numbers = true,
+    #[arg(long, value_name = "N", default_value = "12", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(2..=1000))]
     steps: usize,
 
-    /// Where the noise levels lie [default: `paper`, for closed forms `loglinear`]
+    /// Where the noise levels lie [default: `loglinear`]
     #[arg(long, value_enum, value_name = "KIND")]
     schedule: Option<Kind>,
 
-    /// First sigma of a schedule that has a range
+    /// First sigma of a schedule that has a range [default: 40, for closed forms as far as their data ask for]
     #[arg(long, value_name = "SIGMA", allow_negative_numbers = true)]
     sigma_max: Option<f64>,
 
@@ -78,12 +78,12 @@ pub struct Args {
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
     block: usize,
 
-    /// What J u_i may have outside the basis, over the largest eigenvalue
+    /// What J times an eigenvector may have outside the basis, over the largest eigenvalue
     #[arg(long, value_name = "R", default_value = "0.01", allow_negative_numbers = true)]
     tolerance: f64,
 
     /// Blocks of a basis at most
-    #[arg(long, value_name = "N", default_value = "12", allow_negative_numbers = true,
+    #[arg(long, value_name = "N", default_value = "16", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     most_blocks: usize,
 
@@ -107,6 +107,8 @@ const FILES: [&str; 10] = [
     "angles",
     "spectra",
 ];
+/// The most noise of a network's trajectory: the paper's.
+const SIGMA_MAX: f64 = 40.0;
 /// Values of an image whose Jacobian is formed as a whole: 0.5 GiB in float64.
 const LARGEST_WHOLE: usize = 8192;
 
@@ -127,13 +129,13 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         let what = format!("a whole Jacobian of {dimension} x {dimension} values is not formed");
         return Err(Error::usage(what, "leave out `--whole`"));
     }
-    let usual = if subject.mean.is_some() { Kind::LogLinear } else { Kind::Paper };
+    let usual_sigma = subject.mean.is_none().then_some(SIGMA_MAX);
     let walk = WalkArgs {
         count: args.count,
         sampler: Descent::Ddim,
         steps: Some(args.steps),
-        schedule: Some(args.schedule.unwrap_or(usual)),
-        sigma_max: args.sigma_max,
+        schedule: Some(args.schedule.unwrap_or(Kind::LogLinear)),
+        sigma_max: args.sigma_max.or(usual_sigma.filter(|_| args.schedule.is_none())),
         sigma_min: args.sigma_min,
         error_model: None,
     };
