@@ -100,7 +100,8 @@ fn assert_couplings_differ(data: &Dataset, variance: f64, k: usize, seed: u64) -
     // Once one mode has everything there is nothing left to lose.
     assert!(fresh[0] > fresh[1] && (fresh[1] > fresh[2] || fresh[1] < 1.03), "{what}");
     assert!(fresh[2] < 1.0 + 0.15 * (all - 1.0), "{what}");
-    assert!((nested[2] - nested[1]).abs() < 0.1 * all && nested[2] > 0.6 * all, "{what}");
+    // Each T has noise of its own, so the plateau is rough; but there is one.
+    assert!(nested.iter().all(|modes| *modes > 0.6 * all) && nested[2] > 0.8 * nested[0], "{what}");
     assert!(shared[2] > 0.95 * all, "{what}");
     (0..k).max_by(|a, b| energies[*a].total_cmp(&energies[*b])).unwrap_or(k)
 }

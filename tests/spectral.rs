@@ -199,6 +199,40 @@ fn principal_components_are_those_of_scipy_and_scikit_learn_by_every_route() {
     }
 }
 
+/// Samples whose second moment has these eigenvalues.
+fn samples_with(values: &[f64], count: usize, dimension: usize) -> Tensor {
+    let mut random = Random::new(11);
+    let (left, right) = (random.block(count, values.len()), random.block(dimension, values.len()));
+    let (left, right) = (orthonormal(left.as_ref(), &mut random), orthonormal(right.as_ref(), &mut random));
+    let scaled = Mat::from_fn(count, values.len(), |i, j| left[(i, j)] * (values[j] * count as f64).sqrt());
+    let data = &scaled * right.transpose();
+    Tensor::new(
+        [count, dimension],
+        (0..count * dimension).map(|at| data[(at / dimension, at % dimension)] as f32).collect(),
+    )
+}
+
+#[test]
+fn every_route_finds_clusters_repetitions_and_the_end_of_the_rank() {
+    let clustered: Vec<f64> =
+        [1.0, 0.9999, 0.9998, 0.5, 0.4999].into_iter().chain((0..30).map(|at| 0.2 * 0.9f64.powi(at))).collect();
+    let repeated = [2.0, 2.0, 2.0, 1.0, 1.0, 0.5, 0.25, 0.1];
+    for engine in engines() {
+        for route in [Route::Moment, Route::Gram, Route::MatrixFree] {
+            // More samples than values, and fewer.
+            for (count, dimension) in [(150, 60), (45, 130)] {
+                for (name, values, sought) in [("clustered", &clustered[..], 6), ("repeated", &repeated, 12)] {
+                    let samples = samples_with(values, count, dimension);
+                    let settings = Settings { tolerance: 3e-6, ..Settings::new(sought) };
+                    let found = principal_components(engine, &samples, &settings, Some(route)).unwrap();
+                    let expected: Vec<f64> = values.iter().copied().chain([0.0; 12]).take(sought).collect();
+                    assert_leading(&found.spectrum, &expected, &format!("{name}, {count} x {dimension}, {route}"));
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn data_that_are_zero_too_few_or_not_finite_are_dealt_with_by_every_route() {
     let engine = &engines()[0];

@@ -129,10 +129,24 @@ impl Case {
             }
             Suite::Unet => Net::USUAL.into_iter().map(Self::Call).collect(),
             Suite::Lanczos => {
-                let sizes = [(10_000, 784), (2000, 3072)].map(|(samples, dimension)| DataSize { samples, dimension });
-                sizes.into_iter().flat_map(both_ways).collect()
+                let larger = [(60_000, 784), (20_000, 3072), (8000, 12_288)];
+                let sizes = larger.map(|(samples, dimension)| DataSize { samples, dimension });
+                let cheapest = sizes.map(|size| Self::Spectrum(Eigenpairs { size, route: None }));
+                both_ways(DataSize { samples: 10_000, dimension: 784 }).into_iter().chain(cheapest).collect()
             }
         }
+    }
+
+    /// What of `suite` is measured among all others: the usual, but for data that take more than a few seconds.
+    #[must_use]
+    pub fn among_all(suite: Suite) -> Vec<Self> {
+        /// Values of data.
+        const MOST_VALUES: usize = 10_000_000;
+        let is_small = |case: &Self| match case {
+            Self::Spectrum(Eigenpairs { size, .. }) => size.samples * size.dimension <= MOST_VALUES,
+            _ => true,
+        };
+        Self::usual(suite).into_iter().filter(is_small).collect()
     }
 
     /// The cases of `suite` at `sizes`, with commas between them.

@@ -11,12 +11,12 @@ const KEY: u64 = 0x6461_7461_5f78_695f;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Coupling {
-    /// The forward process itself: each level adds its part to the level before.
+    /// The forward process itself, `x_t = x_(t-1) + sigma_t xi_t`: each level adds its part to the level before.
     Nested,
-    /// Every level has noise of its own.
+    /// `x_t = x_0 + s_t xi_t`: every level has noise of its own.
     #[default]
     Fresh,
-    /// One draw, scaled to each level.
+    /// `x_t = x_0 + s_t xi_1`: one draw, scaled to each level.
     Shared,
 }
 

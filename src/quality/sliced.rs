@@ -10,6 +10,10 @@ use crate::tensor::Tensor;
 /// Directions where nobody says how many.
 pub const DIRECTIONS: usize = 128;
 
+/// The place of directions in the streams of noise: a step that no sampler takes. Directions that are the noise some image
+/// started from would find that image far out along them.
+const STEP: u32 = u32::MAX;
+
 /// Unit directions, the same for every set compared.
 pub struct Directions {
     /// One a column.
@@ -25,7 +29,7 @@ impl Directions {
     pub fn new(dimension: usize, count: usize, seed: u64) -> Self {
         let mut columns = Mat::zeros(dimension, count);
         for at in 0..count {
-            let values: Vec<f64> = normals(seed, at as u64, 0, dimension).into_iter().map(f64::from).collect();
+            let values: Vec<f64> = normals(seed, at as u64, STEP, dimension).into_iter().map(f64::from).collect();
             let norm = values.iter().map(|value| value * value).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
             values.iter().enumerate().for_each(|(row, value)| columns[(row, at)] = value / norm);
         }
@@ -108,6 +112,17 @@ mod tests {
         let found = distance(&directions.slice(&rows).unwrap(), &directions.slice(&moved).unwrap());
         assert!((found - 1.0).abs() < 0.03, "{found}");
         assert_eq!(distance(&directions.slice(&rows).unwrap(), &directions.slice(&rows).unwrap()), 0.0);
+    }
+
+    #[test]
+    fn no_direction_is_the_noise_of_an_image() {
+        let directions = Directions::new(64, 8, 3);
+        for at in 0..8 {
+            let noise = Tensor::new([1, 64], normals(3, at, 0, 64));
+            let slices = directions.slice(&noise).unwrap();
+            let most = slices.0.iter().map(|slice| slice[0].abs()).fold(0.0, f64::max);
+            assert!(most < 5.0, "the noise of image {at} lies along a direction: {most}");
+        }
     }
 
     #[test]

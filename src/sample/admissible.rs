@@ -182,7 +182,7 @@ impl ErrorModel {
                 let least = high * self.nu.powf(-self.eta.recip());
                 let what = format!("no admissible schedule leads from sigma {high:.4} to {low:.4}");
                 let hint = format!(
-                    "with eta {} and nu {} every one ends above sigma {least:.4}; `--steps N` goes as far as N steps lead",
+                    "with eta {:.4} and nu {:.4} every one ends above sigma {least:.4}; `--steps N` goes as far as N steps lead",
                     self.eta, self.nu
                 );
                 Error::usage(what, hint)

@@ -16,7 +16,7 @@ use super::statistics::{Summary, apart, norm};
 use super::trajectories::Trajectories;
 use crate::Result;
 use crate::denoise::Denoiser;
-use crate::noise::philox::normals;
+use crate::noise::philox::{block, normals};
 use crate::quality::sliced::{self, Directions};
 use crate::sample::samplers::Method;
 use crate::sample::schedule::{Schedule, StartNoise};
@@ -100,7 +100,8 @@ impl Manifold {
             let noise = normals(seed, at as u64, 0, self.extent());
             match &self.shape {
                 Shape::Flat { centres } => {
-                    let centre = &centres[at % centres.len()];
+                    let [any, ..] = block([at as u32, (at >> 32) as u32, 1, 0], [seed as u32, (seed >> 32) as u32]);
+                    let centre = &centres[any as usize % centres.len()];
                     let values = noise.iter().zip(centre).map(|(w, centre)| centre + SPREAD * f64::from(*w));
                     sample.iter_mut().zip(values).for_each(|(to, value)| *to = value as f32);
                 }
@@ -168,10 +169,10 @@ fn mixture_mean(x: &[f64], centres: &[Vec<f64>], sigma: f64) -> Vec<f64> {
 fn bessel_ratio(values: usize, concentration: f64) -> f64 {
     let lowest = values as f64 / 2.0;
     let top = lowest + TERMS as f64;
-    let bound = |shift: f64| {
-        concentration / (top - 1.0 + shift + ((top + shift).powi(2) + concentration * concentration).sqrt())
-    };
-    let mut ratio = f64::midpoint(bound(0.5), bound(0.0));
+    let square = concentration * concentration;
+    let least = concentration / (top + (top * top + square).sqrt());
+    let most = concentration / (top - 0.5 + ((top + 0.5).powi(2) + square).sqrt());
+    let mut ratio = f64::midpoint(least, most);
     for term in (0..TERMS).rev() {
         ratio = 1.0 / (2.0 * (lowest + term as f64) / concentration + ratio);
     }

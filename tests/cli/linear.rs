@@ -164,6 +164,54 @@ fn products_that_cannot_be_are_refused_and_nothing_is_written() {
     assert_eq!(folder.names(), ["noise.npy"]);
 }
 
+const SPIKED: &str = "spiked:n=60,p=16,spikes=6/3/1";
+
+#[test]
+fn studies_leave_a_report_data_and_plots() {
+    let folder = Folder::new();
+    let at = |name: &str| folder.at(name);
+    quietly(&["linear", "angles", "--data", SPIKED, "-k", "3", "--steps", "4", "--draws", "3", "-o", &at("angles")]);
+    assert_eq!(folder.array("angles/sines.npy").shape, [3, 5, 3]);
+    let (mean, expansion) = (folder.array("angles/mean.npy"), folder.array("angles/expansion.npy"));
+    assert!(mean.item(0).iter().all(|sine| *sine == 0.0) && expansion.item(4)[0] > 0.0);
+    assert_eq!(folder.json("angles/report.json")["data"]["centred"], true);
+
+    let ratios = ["--gammas", "0.5", "--ratios", "4,0.1,1"];
+    quietly(&[&["linear", "transition", "-n", "40", "--draws", "3", "-o", &at("transition")], &ratios[..]].concat());
+    let curves = &folder.json("transition/report.json")["curves"];
+    assert_eq!(curves[0][2]["ratio"], 4.0);
+    assert!(curves[0][0]["cos_squared"]["mean"].as_f64() < curves[0][2]["cos_squared"]["mean"].as_f64());
+
+    quietly(&["linear", "energy", "--data", SPIKED, "-k", "3", "--steps", "2,5", "--draws", "2", "-o", &at("energy")]);
+    assert_eq!(folder.array("energy/energy.npy").shape, [18, 2, 3]);
+    let cases = &folder.json("energy/report.json")["cases"];
+    let sum: f64 =
+        cases[0]["draws"][0]["energy"].as_array().unwrap().iter().filter_map(serde_json::Value::as_f64).sum();
+    assert!((sum - 1.0).abs() < 1e-9 && cases[17]["case"]["steps"] == 5, "{sum}");
+    let text = String::from_utf8(folder.bytes("energy/modes.csv")).unwrap();
+    assert!(text.starts_with("coupling,schedule,steps,effective_modes,") && text.lines().count() == 19, "{text}");
+    for name in ["angles/angles", "transition/transition", "energy/energy", "energy/participation", "energy/injected"] {
+        assert!(downhill::report::png_file::is_complete(folder.path(&format!("{name}.png"))), "{name}");
+        assert!(folder.bytes(&format!("{name}.svg")).starts_with(b"<svg"), "{name}");
+    }
+}
+
+#[test]
+fn studies_that_cannot_be_are_refused_and_nothing_is_written() {
+    let folder = Folder::new();
+    let out = folder.at("study");
+    let ask = |arguments: &[&str]| downhill(&[&["linear"], arguments, &["-o", &out]].concat());
+    ask(&["angles", "--data", SPIKED, "-k", "17"]).expect_error(2, "more components than the 16 values");
+    ask(&["angles", "--draws", "0"]).expect_error(2, "0 is not in 1..=10000");
+    ask(&["angles", "--ratio", "-1"]).expect_error(2, "`--ratio -1` is not above 0");
+    ask(&["transition", "--gammas", "0.5,0"]).expect_error(2, "`0` of `--gammas` is not above 0");
+    ask(&["transition", "--ratios", "inf"]).expect_error(2, "`inf` of `--ratios`");
+    ask(&["energy", "--steps", "10,2.5"]).expect_error(2, "`2.5` of `--steps` is no number of steps");
+    ask(&["energy", "--steps", "0"]).expect_error(2, "`0` of `--steps`");
+    ask(&["energy", "--variance", "nan"]).expect_error(2, "`--variance NaN` is not above 0");
+    assert!(folder.names().is_empty());
+}
+
 #[test]
 fn what_cannot_be_is_refused_and_nothing_is_written() {
     let folder = Folder::new();

@@ -22,8 +22,6 @@ const AMBIENT: usize = 100;
 const DIMENSIONS: [usize; 14] = [1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99];
 /// Steps of the samplers on them.
 const STEPS: usize = 10;
-/// Samples drawn on each of them.
-const DRAWN: usize = 512;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,6 +55,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 100, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=100_000))]
     neighbourhoods: usize,
 
+    /// Samples drawn on each synthetic manifold, by each sampler
+    #[arg(long, value_name = "N", default_value_t = 512, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(2..=100_000))]
+    drawn: usize,
+
     #[command(flatten)]
     out: OutputArgs,
 }
@@ -88,7 +90,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let (n, count, name, mean) = (data.dimension(), data.count(), data.name.clone(), data.mean());
     let local = local_extents(&Neighbours::new(&engine, data, mean)?, hoods, args.neighbours, &advance)?;
     run.clock.lap("neighbours");
-    let found = manifolds.iter().map(|manifold| examine(manifold, DRAWN, STEPS, args.out.seed, &advance));
+    let found = manifolds.iter().map(|manifold| examine(manifold, args.drawn, STEPS, args.out.seed, &advance));
     let found = found.collect::<Result<Vec<_>>>()?;
     drop(bar);
     run.clock.lap("manifolds");
@@ -176,7 +178,7 @@ fn data_picture(variances: &[f64], scales: &[TwoNearest], local: &[Extent], titl
         Axis::linear("neighbourhoods"),
     )
     .with(Series::bars("", bars));
-    Picture::new(title, 3, vec![pca.into(), two.into(), hoods.into()])
+    Picture::new(title, 2, vec![pca.into(), two.into(), hoods.into()])
 }
 
 fn manifolds_picture(found: &[Found]) -> Picture {
@@ -205,5 +207,5 @@ fn manifolds_picture(found: &[Found]) -> Picture {
         let floor = of(shape).map(|found| (at(found), found.floor)).collect();
         panels.push(figure.with(Series::dashed("other data", floor).colour(Colour::Grey)).into());
     }
-    Picture::new("Data of d dimensions in 100 values", 3, panels)
+    Picture::new("Data of d dimensions in 100 values", 2, panels)
 }

@@ -22,16 +22,16 @@ use crate::report::Console;
 
 const EXAMPLES: &str = "\
 Examples:
-  downhill inspect norms -o norms                               are answers as long as noise is?
-  downhill inspect error -o error                               is the noise found that was added?
-  downhill inspect projection -o projection                     is denoising projection?
-  downhill inspect constancy -o constancy                       does the gradient keep its direction?
-  downhill inspect error-model -o errors                        how wrong is the gradient?
-  downhill inspect schedule --error-model 0.05,2 --steps 10     what an error model promises of a schedule
-  downhill inspect dimension --data digits -o dimension         are the data a low-dimensional manifold?
-  downhill inspect compare -o quality                           samplers at equal network calls
-  downhill inspect gamma -o gamma                               how much to lean on the newest eps
-  downhill inspect frechet samples.npz                          how far samples are from the data
+  downhill inspect norms -o norms                             are answers as long as noise is?
+  downhill inspect error -o error                             is the noise found that was added?
+  downhill inspect projection -o projection                   is denoising projection?
+  downhill inspect constancy -o constancy                     does the gradient keep its direction?
+  downhill inspect error-model -o errors                      how wrong is the gradient?
+  downhill inspect schedule --error-model 0.05,2 --steps 10   what is promised of a schedule
+  downhill inspect dimension --data digits -o dimension       how many dimensions have data?
+  downhill inspect compare -o quality                         samplers at equal network calls
+  downhill inspect gamma -o gamma                             how much to lean on the newest eps
+  downhill inspect frechet samples.npz                        how far samples are from the data
 
 Each study writes a folder with report.json, the data as .npy or .csv, and a plot as .svg and .png.";
 

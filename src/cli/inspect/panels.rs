@@ -57,7 +57,8 @@ pub fn over_sigma(title: &str, y: Axis) -> Figure {
 pub fn histogram(title: &str, label: &str, measured: &ByLevel, bins: usize) -> Heat {
     let columns = measured.levels.len();
     let summary = Summary::of(measured.values.iter().copied());
-    let (mut low, mut high) = (summary.least.min(0.9), summary.most.max(1.1));
+    // What is larger than two is counted with the largest shown.
+    let (mut low, mut high) = (summary.least.min(0.9), summary.most.clamp(1.1, 2.0));
     let room = 0.05 * (high - low);
     (low, high) = ((low - room).max(0.0), high + room);
     let mut values = vec![0.0; bins * columns];

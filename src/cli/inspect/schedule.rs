@@ -171,8 +171,8 @@ impl Found {
         format!(
             "{verdict}: {count} steps, eta {}, nu {}; {:.1} % of nu is used\n\n{steps}\nlongest constant step of {count}: \
              beta {:.4}, which leads to sigma {deepest:.4}; {reach}\n",
-            self.model.eta(),
-            self.model.nu(),
+            rounded(self.model.eta()),
+            rounded(self.model.nu()),
             100.0 * self.share,
             self.model.longest_constant_step(count),
         )
@@ -225,7 +225,12 @@ impl Found {
             .with(Series::line("between its bounds", curve(&|at| middle(at) / ratios[at])).band(relative))
             .with(Series::dashed("ν and 1/ν", curve(&|_| nu)).colour(Colour::Grey))
             .with(Series::dashed("", curve(&|_| nu.recip())).colour(Colour::Grey));
-        let title = format!("η = {}, ν = {nu}, {} steps", self.model.eta(), self.steps.len());
+        let title = format!("η = {}, ν = {}, {} steps", rounded(self.model.eta()), rounded(nu), self.steps.len());
         Picture::new(&title, 2, vec![distance.into(), range.into()])
     }
+}
+
+/// To four places, as people read it.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
 }

@@ -77,6 +77,8 @@ const FILES: [&str; 10] = [
 ];
 /// Samples of data of one's own are all used; of the digits, as many as make a chain in seconds.
 const USUAL_SAMPLES: usize = 1000;
+/// Values of a sample up to which float64 costs next to nothing.
+const SMALL: usize = 320;
 /// Values of a product that is still written: 1 GiB.
 const LARGEST_PRODUCT: usize = 1 << 28;
 
@@ -97,7 +99,10 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     }
     run.clock.lap("data");
     let engine = run.engine()?;
-    let projector = Projector::new(&engine, args.components).with(Arithmetic::Precise);
+    // What is given may be held against a reference; what is drawn is one draw of many.
+    let precise = noise.is_some() || dimension <= SMALL;
+    let projector = Projector::new(&engine, args.components);
+    let projector = if precise { projector.with(Arithmetic::Precise) } else { projector };
     let noise = noise.as_ref().map_or(LevelNoise::Seeded(args.output.seed), LevelNoise::Given);
     let chain = Chain { data: &data.samples, sigmas: &sigmas, coupling: args.coupling.into(), noise };
     let bar = run.progress("levels", chain.steps() as u64 + 1);

@@ -1,6 +1,6 @@
 //! Denoisers that are linear in the image: x0 = mean + U diag(gain) U' (x - mean), in float64 on the host.
 
-use faer::{Col, Mat};
+use faer::{Col, ColRef, Mat, MatRef};
 
 use crate::data::Dataset;
 use crate::denoise::Denoiser;
@@ -97,6 +97,30 @@ impl Linear {
     pub fn of_moments(mean: &[f64], covariance: &Mat<f64>, image: [usize; 3]) -> Result<Self> {
         let (values, directions) = eigen(covariance.as_ref())?;
         Ok(Self { mean: column(mean), directions, gain: Gain::Wiener(not_negative(values)), image })
+    }
+
+    /// The variances of a Wiener filter, largest first, and the orthonormal directions as columns, (p, r): r of both. A
+    /// projection has no variances.
+    #[must_use]
+    pub fn spectrum(&self) -> (&[f64], MatRef<'_, f64>) {
+        let variances: &[f64] = match &self.gain {
+            Gain::Projection => &[],
+            Gain::Wiener(variances) => variances,
+        };
+        (variances, self.directions.as_ref())
+    }
+
+    /// The mean, of p values.
+    #[must_use]
+    pub fn mean(&self) -> ColRef<'_, f64> {
+        self.mean.as_ref()
+    }
+
+    /// The projection on the first `count` of the directions.
+    #[must_use]
+    pub fn leading(&self, count: usize) -> Self {
+        let directions = self.directions.subcols(0, count.min(self.directions.ncols())).to_owned();
+        Self { mean: self.mean.clone(), directions, gain: Gain::Projection, image: self.image }
     }
 
     /// eps of one image. Each image by itself, so that its bits do not depend on the batch.

@@ -3,35 +3,9 @@
 use std::borrow::Cow;
 
 use super::sigmas::totals;
+use crate::data::Coupling;
 use crate::noise::philox::normal_rows;
 use crate::tensor::Tensor;
-
-/// How the noise of different levels hangs together; xi are independent standard normals, `s_t^2` sums of `sigma^2`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Coupling {
-    /// `x_t = x_(t-1) + sigma_t xi_t`: the forward chain itself.
-    Nested,
-    /// `x_t = x_0 + s_t xi_t`: each level has noise of its own.
-    Fresh,
-    /// `x_t = x_0 + s_t xi_1`: one noise for all levels.
-    Shared,
-}
-
-impl Coupling {
-    /// All three.
-    pub const ALL: [Self; 3] = [Self::Nested, Self::Fresh, Self::Shared];
-}
-
-impl std::fmt::Display for Coupling {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Nested => "nested",
-            Self::Fresh => "fresh",
-            Self::Shared => "shared",
-        })
-    }
-}
 
 /// Where the standard normals `xi_1` ... `xi_T` come from.
 #[derive(Clone, Copy, Debug)]

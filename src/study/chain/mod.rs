@@ -16,7 +16,9 @@ mod product;
 mod projector;
 mod sigmas;
 
-pub use levels::{Coupling, LevelNoise, Levels};
+pub use levels::{LevelNoise, Levels};
 pub use product::{Chain, Projections, normalised_energy, participation_ratio};
 pub use projector::{Arithmetic, Leading, Projector};
 pub use sigmas::Schedule;
+
+pub use crate::data::Coupling;

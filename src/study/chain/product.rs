@@ -2,7 +2,8 @@
 
 use faer::{Mat, MatRef};
 
-use super::levels::{Coupling, LevelNoise, Levels};
+use super::Coupling;
+use super::levels::{LevelNoise, Levels};
 use super::projector::{Leading, Projector};
 use crate::error::Result;
 use crate::spectral::basis::inner;

@@ -1,0 +1,313 @@
+//! The baselines of linear diffusion: the chains that do not collapse, through the ordinary sampler, against closed forms.
+//!
+//! A reviewer's counterpoint is that the usual optimal linear denoiser is the Wiener filter, whose probability flow takes
+//! noise to exactly the Gaussian of the data. It is walked here with DDIM, beside projections on population components
+//! and the chain of sequential estimates. Each chain is linear and diagonal in the eigenvectors of the covariance, so one
+//! state with a part along each mode shows every gain.
+
+use faer::{Col, Mat};
+use serde::Serialize;
+
+use super::Advance;
+use super::chain::participation_ratio;
+use super::gains::{self, Spacing};
+use crate::Result;
+use crate::denoise::Denoiser;
+use crate::denoise::closed_form::linear::Linear;
+use crate::denoise::closed_form::sequential::Sequential;
+use crate::noise::philox::normals;
+use crate::sample::samplers::{Method, sample};
+use crate::sample::schedule::Schedule;
+use crate::sample::solvers::Solver;
+use crate::sample::solvers::descent::{Descent, Noise};
+use crate::tensor::Tensor;
+
+/// One estimate a step, no noise added: x + (r - s) eps.
+pub const DDIM: Method = Method { solver: Solver::Descent(Descent { gamma: 1.0, noise: Noise::Mu(0.0) }), clip: None };
+
+/// Steps of the noise generator: what each draw is for.
+const DATA: u32 = 0;
+const NOISE: u32 = 1;
+/// Draws that are walked at once.
+const BATCH: usize = 16;
+
+/// Which denoiser DDIM walks with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Chain {
+    /// The posterior mean of the Gaussian.
+    Wiener,
+    /// The posterior mean of the next level.
+    Sequential,
+    /// The projection on the leading population components.
+    Projection,
+}
+
+impl Chain {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Wiener, Self::Sequential, Self::Projection];
+
+    /// The denoiser, of the Gaussian that `filter` is the Wiener filter of.
+    fn denoiser(self, filter: &Linear, modes: usize) -> Box<dyn Denoiser> {
+        match self {
+            Self::Wiener => Box::new(filter.clone()),
+            Self::Sequential => Box::new(Sequential::new(filter.clone())),
+            Self::Projection => Box::new(filter.leading(modes)),
+        }
+    }
+
+    /// The gain of a mode of variance lambda in closed form; `kept` where a projection keeps it.
+    fn gain(self, lambda: f64, kept: bool, sigmas: &[f64]) -> f64 {
+        let (first, last) = (sigmas[0], sigmas[sigmas.len() - 1]);
+        match self {
+            Self::Wiener => gains::ddim(lambda, sigmas),
+            Self::Sequential => gains::sequential(lambda, first, last),
+            Self::Projection => f64::from(u8::from(kept)),
+        }
+    }
+}
+
+impl std::fmt::Display for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Wiener => "wiener",
+            Self::Sequential => "sequential",
+            Self::Projection => "projection",
+        })
+    }
+}
+
+/// What is walked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Settings {
+    /// Leading modes that are looked at, and that the projection keeps.
+    pub modes: usize,
+    /// Numbers of steps.
+    pub steps: Vec<usize>,
+    /// How levels are spaced.
+    pub spacings: Vec<Spacing>,
+    /// The first level.
+    pub sigma_max: f64,
+    /// States that are drawn from the Gaussian under noise and walked back.
+    pub draws: usize,
+    /// Of the draws.
+    pub seed: u64,
+}
+
+/// A chain over one schedule.
+#[derive(Clone, Debug, Serialize)]
+pub struct Gains {
+    /// Which denoiser.
+    pub chain: Chain,
+    /// How levels are spaced, and how many steps there are.
+    pub spacing: Spacing,
+    pub steps: usize,
+    /// The gain of each mode, (modes).
+    #[serde(skip)]
+    pub measured: Vec<f64>,
+    /// The same in closed form.
+    #[serde(skip)]
+    pub formula: Vec<f64>,
+    /// max |measured - formula|, and over the formula where that is above zero.
+    pub worst_error: f64,
+    pub worst_relative_error: f64,
+    /// What the end has outside the modes that were there at the start, over what it has within.
+    pub outside: f64,
+    /// The effective number of modes of white noise that goes through the chain.
+    pub participation: f64,
+    pub participation_formula: f64,
+    /// Least and largest variance of a mode over that of the data, where the start has lambda + s^2.
+    pub variance_ratio: (f64, f64),
+}
+
+/// Draws of the Gaussian under noise, walked back with the Wiener filter.
+#[derive(Clone, Debug, Serialize)]
+pub struct Draws {
+    /// The schedule.
+    pub spacing: Spacing,
+    pub steps: usize,
+    pub draws: usize,
+    /// Variance of the ends along each mode over lambda, (modes), and the same in closed form.
+    #[serde(skip)]
+    pub ratio: Vec<f64>,
+    #[serde(skip)]
+    pub formula: Vec<f64>,
+    /// Means over the modes, and the standard error of the first.
+    pub mean_ratio: f64,
+    pub mean_formula: f64,
+    pub standard_error: f64,
+}
+
+/// What the study found.
+#[derive(Clone, Debug)]
+pub struct Baseline {
+    /// Variances of the modes, largest first.
+    pub variances: Vec<f64>,
+    /// The probability flow's gain of each.
+    pub flow: Vec<f64>,
+    /// Every chain over every schedule.
+    pub chains: Vec<Gains>,
+    /// The Wiener chain on draws, over the first spacing with most steps; none where none are asked for.
+    pub draws: Option<Draws>,
+}
+
+/// Network calls, so to say, of one image each: the units that `advance` counts.
+#[must_use]
+pub fn work(settings: &Settings) -> u64 {
+    let steps: usize = settings.steps.iter().sum();
+    let most = settings.steps.iter().copied().max().unwrap_or(0);
+    (Chain::ALL.len() * settings.spacings.len() * steps + settings.draws * most) as u64
+}
+
+/// Walks every chain over every schedule.
+///
+/// # Errors
+/// [`crate::Error::Usage`] for schedules that cannot be, and those of [`sample`].
+pub fn baseline(filter: &Linear, settings: &Settings, advance: Advance) -> Result<Baseline> {
+    let (variances, directions) = filter.spectrum();
+    let modes = settings.modes.min(variances.len());
+    let variances = variances[..modes].to_vec();
+    let directions = directions.subcols(0, modes).to_owned();
+    let mut chains = Vec::new();
+    for chain in Chain::ALL {
+        for spacing in &settings.spacings {
+            for steps in &settings.steps {
+                let sigmas = spacing.sigmas(*steps, settings.sigma_max)?;
+                let (measured, outside) = walked(chain, filter, directions.as_ref(), &sigmas)?;
+                advance(*steps as u64);
+                let formula: Vec<f64> = variances.iter().map(|lambda| chain.gain(*lambda, true, &sigmas)).collect();
+                chains.push(Gains::new((chain, *spacing, *steps), measured, formula, outside, &variances, sigmas[0]));
+            }
+        }
+    }
+    let flow = variances.iter().map(|lambda| gains::flow(*lambda, settings.sigma_max, 0.0)).collect();
+    let draws = match (settings.spacings.first(), settings.steps.iter().max()) {
+        (Some(spacing), Some(steps)) if settings.draws > 0 => {
+            let sigmas = spacing.sigmas(*steps, settings.sigma_max)?;
+            Some(drawn(filter, settings, (*spacing, *steps), modes, &sigmas, advance)?)
+        }
+        _ => None,
+    };
+    Ok(Baseline { variances, flow, chains, draws })
+}
+
+/// The gains of the leading `modes` of DDIM with the Wiener filter down `sigmas`, through the sampler.
+///
+/// # Errors
+/// Those of [`sample`] and of schedules that cannot be.
+pub fn walked_gains(filter: &Linear, modes: usize, sigmas: &[f64]) -> Result<Vec<f64>> {
+    let directions = filter.spectrum().1.subcols(0, modes).to_owned();
+    Ok(walked(Chain::Wiener, filter, directions.as_ref(), sigmas)?.0)
+}
+
+/// The gain along each of `directions`, and what is left outside them over what is within.
+fn walked(chain: Chain, filter: &Linear, directions: faer::MatRef<f64>, sigmas: &[f64]) -> Result<(Vec<f64>, f64)> {
+    let image = filter.image_shape();
+    let mean = filter.mean();
+    // One part along each mode, signs in turn, so that no mode hides behind another.
+    let part = |mode: usize| if mode.is_multiple_of(2) { sigmas[0] } else { -sigmas[0] };
+    let start = directions * Col::from_fn(directions.ncols(), part);
+    let x = (0..start.nrows()).map(|at| (mean[at] + start[at]) as f32).collect();
+    let mut denoiser = chain.denoiser(filter, directions.ncols());
+    let end = walk(denoiser.as_mut(), sigmas, Tensor::new([1, image[0], image[1], image[2]], x))?;
+    let end = Col::from_fn(start.nrows(), |at| f64::from(end.data[at]) - mean[at]);
+    let along = directions.transpose() * &end;
+    let within = directions * &along;
+    let outside = (&end - &within).norm_l2() / within.norm_l2().max(f64::MIN_POSITIVE);
+    Ok(((0..along.nrows()).map(|mode| along[mode] / part(mode)).collect(), outside))
+}
+
+/// `x` at the end of the walk down `sigmas`.
+fn walk(denoiser: &mut dyn Denoiser, sigmas: &[f64], x: Tensor) -> Result<Tensor> {
+    let schedule = Schedule::from_sigmas(sigmas)?;
+    let shape = x.shape.clone();
+    sample(denoiser, &schedule, &DDIM, x, &mut |_| Ok(Tensor::zeros(shape.clone())), &mut |_| Ok(()))
+}
+
+fn drawn(
+    filter: &Linear,
+    settings: &Settings,
+    (spacing, steps): (Spacing, usize),
+    modes: usize,
+    sigmas: &[f64],
+    advance: Advance,
+) -> Result<Draws> {
+    let (variances, directions) = filter.spectrum();
+    let (image, mean) = (filter.image_shape(), filter.mean());
+    let dimension = mean.nrows();
+    let mut denoiser = filter.clone();
+    let mut squares = vec![0.0; modes];
+    for first in (0..settings.draws).step_by(BATCH) {
+        let count = BATCH.min(settings.draws - first);
+        let mut x = Vec::with_capacity(count * dimension);
+        for draw in first..first + count {
+            let factors = normals(settings.seed, draw as u64, DATA, variances.len());
+            let factors =
+                Col::from_fn(variances.len(), |mode| variances[mode].max(0.0).sqrt() * f64::from(factors[mode]));
+            let clean = directions * factors;
+            let noise = normals(settings.seed, draw as u64, NOISE, dimension);
+            x.extend((0..dimension).map(|at| (mean[at] + clean[at] + sigmas[0] * f64::from(noise[at])) as f32));
+        }
+        let end = walk(&mut denoiser, sigmas, Tensor::new([count, image[0], image[1], image[2]], x))?;
+        let ends = Mat::from_fn(dimension, count, |at, draw| f64::from(end.item(draw)[at]) - mean[at]);
+        let along = directions.subcols(0, modes).transpose() * &ends;
+        for (mode, square) in squares.iter_mut().enumerate() {
+            *square += along.row(mode).iter().map(|value| value * value).sum::<f64>();
+        }
+        advance((count * steps) as u64);
+    }
+    let kept: Vec<usize> = (0..modes).filter(|mode| variances[*mode] > 0.0).collect();
+    let ratio: Vec<f64> = kept.iter().map(|mode| squares[*mode] / settings.draws as f64 / variances[*mode]).collect();
+    let formula: Vec<f64> = kept.iter().map(|mode| variance_ratio(variances[*mode], sigmas)).collect();
+    let mean_of = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+    let (mean_ratio, mean_formula) = (mean_of(&ratio), mean_of(&formula));
+    // A square of a normal has twice its variance's square.
+    let standard_error = (2.0 * mean_of(&formula.iter().map(|value| value * value).collect::<Vec<_>>())
+        / (settings.draws * kept.len().max(1)) as f64)
+        .sqrt();
+    let draws = settings.draws;
+    Ok(Draws { spacing, steps, draws, ratio, formula, mean_ratio, mean_formula, standard_error })
+}
+
+/// The variance of a mode at the end of DDIM over lambda, from lambda + s^2.
+fn variance_ratio(lambda: f64, sigmas: &[f64]) -> f64 {
+    gains::ddim(lambda, sigmas).powi(2) * (lambda + sigmas[0] * sigmas[0]) / lambda
+}
+
+/// The effective number of modes of white noise under these gains.
+fn participation(gains: &[f64]) -> f64 {
+    participation_ratio(&gains.iter().map(|gain| gain * gain).collect::<Vec<_>>())
+}
+
+impl Gains {
+    fn new(
+        (chain, spacing, steps): (Chain, Spacing, usize),
+        measured: Vec<f64>,
+        formula: Vec<f64>,
+        outside: f64,
+        variances: &[f64],
+        sigma_max: f64,
+    ) -> Self {
+        let pairs = || measured.iter().zip(&formula);
+        let worst_error = pairs().map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let above = pairs().filter(|(_, formula)| **formula > 0.0);
+        let worst_relative_error = above.map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, f64::max);
+        let ratios = measured.iter().zip(variances).filter(|(_, lambda)| **lambda > 0.0);
+        let ratios = ratios.map(|(gain, lambda)| gain * gain * (lambda + sigma_max * sigma_max) / lambda);
+        let variance_ratio =
+            ratios.fold((f64::INFINITY, 0.0f64), |(least, most), ratio| (least.min(ratio), most.max(ratio)));
+        Self {
+            participation: participation(&measured),
+            participation_formula: participation(&formula),
+            chain,
+            spacing,
+            steps,
+            measured,
+            formula,
+            worst_error,
+            worst_relative_error,
+            outside,
+            variance_ratio,
+        }
+    }
+}
