@@ -7,6 +7,9 @@ use crate::data::Coupling;
 use crate::noise::philox::normal_rows;
 use crate::tensor::Tensor;
 
+/// The steps of the noise generator that are levels: beyond those that data of the same seed are drawn from.
+const LEVELS: u32 = 1 << 16;
+
 /// Where the standard normals `xi_1` ... `xi_T` come from.
 #[derive(Clone, Copy, Debug)]
 pub enum LevelNoise<'a> {
