@@ -14,29 +14,11 @@
 //
 // Rungs, 3x3 at 128 channels 32x32: storage buffers, a lane a texel 1.4 GFLOP/s; texture operands 13; shuffles, tap-outer
 // 28; pixel-outer 34-56 (`downhill bench conv`; docs/lab-notes.md).
+//#include conv2d_params
 //#include source
 //#read weights
 //#include epilogue
 //#write y
-
-struct Params {
-    in_h: u32,
-    in_w: u32,
-    in_c4: u32,
-    out_h: u32,
-    out_w: u32,
-    out_c4: u32,
-    kernel_h: u32,
-    pad_top: u32,
-    pad_left: u32,
-    tiles_x: u32,
-    images: u32,
-    flags: u32,
-    scale: f32,
-    per_image_row: u32,
-    activation: u32,  // for the twin; here it is a constant
-    first_c4: u32,
-}
 
 @compute @workgroup_size(LANES)
 fn main(

@@ -5,30 +5,12 @@
 // assumes  zeros in the padding channels of x and of the weights; subgroups of one size
 //
 // Rungs: this is the first.
+//#include conv2d_params
 //#include source
 //#read weights
 //#include epilogue
 //#include matrix
 //#write y
-
-struct Params {
-    in_h: u32,
-    in_w: u32,
-    in_c4: u32,
-    out_h: u32,
-    out_w: u32,
-    out_c4: u32,
-    kernel_h: u32,
-    pad_top: u32,
-    pad_left: u32,
-    tiles_x: u32,
-    images: u32,
-    flags: u32,
-    scale: f32,
-    per_image_row: u32,
-    activation: u32,  // for the twin; here it is a constant
-    first_c4: u32,
-}
 
 fn put(_z: u32, row: u32, column: u32, sum: vec4<f32>) {
     let pixels = call.params.out_h * call.params.out_w;

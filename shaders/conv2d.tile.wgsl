@@ -5,29 +5,11 @@
 // assumes  zeros in the padding channels of x and of the weights
 //
 // Rungs: this is the first, the tile of matmul.tile.wgsl with the input gathered tap by tap.
+//#include conv2d_params
 //#include source
 //#read weights
 //#include epilogue
 //#write y
-
-struct Params {
-    in_h: u32,
-    in_w: u32,
-    in_c4: u32,
-    out_h: u32,
-    out_w: u32,
-    out_c4: u32,
-    kernel_h: u32,
-    pad_top: u32,
-    pad_left: u32,
-    tiles_x: u32,
-    images: u32,
-    flags: u32,
-    scale: f32,
-    per_image_row: u32,
-    activation: u32,  // for the twin; here it is a constant
-    first_c4: u32,
-}
 
 var<workgroup> a_tile: array<vec4<f32>, 256>;  // [pixel][channel texel]
 var<workgroup> b_tile: array<vec4<f32>, 256>;  // [channel][output texel]

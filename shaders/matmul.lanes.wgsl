@@ -12,34 +12,11 @@
 // A lane owns one texel of columns in ROWS rows. See conv2d.lanes.wgsl for the scheme and the rungs: 768^3 on storage
 // buffers 1.4 GFLOP/s, textures 13, shuffles 28 to 50 with 16 rows, 55 with 32 (a weight serves more rows);
 // on a Zen 5, real-time: 84 with 16 rows, 90 with 32, 100 with 64.
+//#include matmul_params
 //#include source
 //#read b
 //#include epilogue
 //#write y
-
-struct Params {
-    rows: u32,
-    k: u32,               // along k: rows of b
-    columns: u32,         // along j: for B_ROWS, rows of the transposed b
-    heads: u32,
-    rows_per_image: u32,  // for the epilogue's per-image vector
-    a_row: u32,           // strides in texels
-    a_image: u32,
-    a_head: u32,
-    b_row: u32,           // from one k (B_ROWS: one j) to the next
-    b_block: u32,         // from one block of LANES columns to the next
-    b_image: u32,
-    b_head: u32,
-    y_row: u32,
-    y_image: u32,
-    y_head: u32,
-    alpha: f32,
-    flags: u32,
-    scale: f32,
-    per_image_row: u32,
-    activation: u32,  // for the twin; here it is a constant
-    first_c4: u32,
-}
 
 @compute @workgroup_size(LANES)
 fn main(

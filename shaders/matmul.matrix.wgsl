@@ -5,35 +5,12 @@
 // assumes  zeros in the padding of a along k; subgroups of one size
 //
 // Rungs: this is the first.
+//#include matmul_params
 //#include source
 //#read b
 //#include epilogue
 //#include matrix
 //#write y
-
-struct Params {
-    rows: u32,
-    k: u32,
-    columns: u32,
-    heads: u32,
-    rows_per_image: u32,
-    a_row: u32,
-    a_image: u32,
-    a_head: u32,
-    b_row: u32,
-    b_block: u32,
-    b_image: u32,
-    b_head: u32,
-    y_row: u32,
-    y_image: u32,
-    y_head: u32,
-    alpha: f32,
-    flags: u32,
-    scale: f32,
-    per_image_row: u32,
-    activation: u32,  // for the twin; here it is a constant
-    first_c4: u32,
-}
 
 fn put(z: u32, row: u32, column: u32, sum: vec4<f32>) {
     if row < call.params.rows && column < (call.params.columns + 3u) / 4u {

@@ -5,34 +5,11 @@
 // assumes  zeros in the padding of a along k
 //
 // Rungs: this is the first, a 64 x 64 tile in workgroup memory, 16 k at a time, 4 x 4 values an invocation.
+//#include matmul_params
 //#include source
 //#read b
 //#include epilogue
 //#write y
-
-struct Params {
-    rows: u32,
-    k: u32,
-    columns: u32,
-    heads: u32,
-    rows_per_image: u32,
-    a_row: u32,
-    a_image: u32,
-    a_head: u32,
-    b_row: u32,
-    b_block: u32,
-    b_image: u32,
-    b_head: u32,
-    y_row: u32,
-    y_image: u32,
-    y_head: u32,
-    alpha: f32,
-    flags: u32,
-    scale: f32,
-    per_image_row: u32,
-    activation: u32,  // for the twin; here it is a constant
-    first_c4: u32,
-}
 
 var<workgroup> a_tile: array<vec4<f32>, 256>;  // [row][texel of k]
 var<workgroup> b_tile: array<vec4<f32>, 256>;  // [k][texel of columns]

@@ -15,30 +15,12 @@
 //
 // Rungs, 3x3 at 256 channels 16x16, beside the plain kernel's 62 GFLOP/s (counted as the plain convolution): OUT = 2 in a tile of
 // 2x8 74; in 4x8 80; OUT = 4 in 4x8 89, in 8x4 the same, in 8x8 78.
+//#include conv2d_params
 //#include source
 //#read weights
 //#include epilogue
 //#include winograd
 //#write y
-
-struct Params {
-    in_h: u32,
-    in_w: u32,
-    in_c4: u32,
-    out_h: u32,
-    out_w: u32,
-    out_c4: u32,
-    kernel_h: u32,    // for the twin; here it is 3
-    pad_top: u32,
-    pad_left: u32,
-    tiles_x: u32,
-    images: u32,
-    flags: u32,
-    scale: f32,
-    per_image_row: u32,
-    activation: u32,  // for the twin; here it is a constant
-    first_c4: u32,
-}
 
 @compute @workgroup_size(LANES)
 fn main(

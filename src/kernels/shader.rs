@@ -261,6 +261,8 @@ fn shared(name: &str) -> &'static str {
         "primal" => include_str!("../../shaders/shared/primal.wgsl"),
         "slope" => include_str!("../../shaders/shared/slope.wgsl"),
         "epilogue" => include_str!("../../shaders/shared/epilogue.wgsl"),
+        "matmul_params" => include_str!("../../shaders/shared/matmul_params.wgsl"),
+        "conv2d_params" => include_str!("../../shaders/shared/conv2d_params.wgsl"),
         "matrix" => include_str!("../../shaders/shared/matrix.wgsl"),
         "matrix_step" => include_str!("../../shaders/shared/matrix_step.wgsl"),
         "matrix_store" => include_str!("../../shaders/shared/matrix_store.wgsl"),
