@@ -57,7 +57,8 @@ fn components_turn_as_the_expansion_for_little_noise_says() {
                     (mean / theory - 1.0).abs() < 0.12,
                     "{coupling}, level {t}, component {i}: {mean}, not {theory}"
                 );
-                assert!((mean / found.nadler[t][i] - 1.0).abs() < 0.2, "{coupling}, level {t}, component {i}");
+                // Nadler's component has no neighbours, which only add to the angle.
+                assert!(found.nadler[t][i] < 1.05 * mean, "{coupling}, level {t}, component {i}");
             }
         }
         let last = &found.summary[4];

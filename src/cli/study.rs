@@ -1,7 +1,5 @@
 //! What all studies have in common: the folder they fill, the device they open, the report they leave.
 
-#![allow(dead_code, reason = "studies use it as they come")]
-
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -77,6 +75,12 @@ impl DataArgs {
         }
         if self.centred(usual) {
             data.centre();
+        } else if let share @ MEAN_SAID.. = share_of_mean(&data) {
+            console.note(&format!(
+                "note: the mean has {:.0} % of the second moment of `{}`, and is its first component; `--center` takes it off",
+                100.0 * share,
+                data.name
+            ));
         }
         Ok(data)
     }
@@ -90,6 +94,16 @@ impl DataArgs {
             "centred": self.centred(usual),
         })
     }
+}
+
+/// Share of the second moment from which the mean is spoken of.
+const MEAN_SAID: f64 = 0.3;
+
+/// |mean|^2 over the mean of |x|^2.
+fn share_of_mean(data: &Dataset) -> f64 {
+    let mean: f64 = data.mean().iter().map(|value| value * value).sum();
+    let squares = data.samples.data.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
+    mean / (squares / data.count() as f64).max(f64::MIN_POSITIVE)
 }
 
 /// A study that runs: begun, given a device, given its results, finished.

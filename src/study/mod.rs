@@ -9,8 +9,9 @@
 //! | [`energy`] | which modes a linear chain generates |
 //! | [`baseline`] | what chains that keep the spectrum do, by the closed forms of [`gains`] |
 //! | [`best`] | which noise schedules are best for a spectrum, by [`schedules`], [`overlap`] and [`optimise`] |
+//! | [`jacobian`] | how the leading eigenvectors of a denoiser's Jacobian turn along its trajectories |
 //!
-//! [`nadler`] is what theory says, [`estimate`] how sure one can be of a mean, [`statistics`] what is said of many numbers.
+//! [`nadler`] is what theory says, [`estimate`] how sure one can be of a mean, [`rank`] of an order, [`statistics`] what is said of many numbers.
 
 pub mod angles;
 pub mod baseline;
@@ -24,12 +25,14 @@ pub mod error_model;
 pub mod estimate;
 pub mod gains;
 pub mod gamma;
+pub mod jacobian;
 pub mod manifolds;
 pub mod nadler;
 pub mod norms;
 pub mod optimise;
 pub mod overlap;
 pub mod projection;
+pub mod rank;
 pub mod schedules;
 pub mod statistics;
 pub mod trajectories;

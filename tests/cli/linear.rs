@@ -102,6 +102,19 @@ fn products_are_those_of_numpy() {
 }
 
 #[test]
+fn a_mean_that_is_left_in_is_spoken_of() {
+    let folder = Folder::new();
+    let out = folder.at("product");
+    let data = "tests/golden/chains/uncentred/x.npy";
+    let ask = |rest: &[&str]| {
+        downhill(&[&["linear", "product", "--data", data, "--steps", "1", "-k", "1", "-o", &out], rest].concat())
+    };
+    let said = ask(&[]).stderr;
+    assert!(said.contains("of the second moment of") && said.contains("`--center` takes it off"), "{said}");
+    ask(&["--center"]).expect("");
+}
+
+#[test]
 fn products_of_seeded_noise_are_the_same_each_time() {
     let folder = Folder::new();
     let ask = |out: &str, seed: &str| {
@@ -141,7 +154,10 @@ fn products_that_cannot_be_are_refused_and_nothing_is_written() {
     let folder = Folder::new();
     let out = folder.at("product");
     let (data, noise) = (chain("x"), chain("noise"));
-    let ask = |rest: &[&str]| downhill(&[&["linear", "product", "--data", &data, "-o", &out], rest].concat());
+    let ask = |rest: &[&str]| {
+        let own: &[&str] = if rest.contains(&"--data") { &[] } else { &["--data", &data] };
+        downhill(&[&["linear", "product", "-o", &out], own, rest].concat())
+    };
     ask(&["-k", "15"]).expect_error(2, "more components than the 14 values");
     ask(&["--noise", &noise, "--sigmas", "1,1"]).expect_error(2, "`--sigmas` gives 2 steps, and `--noise` 6");
     ask(&["--sigmas", "1,-1"]).expect_error(2, "`-1` of `--sigmas` is no standard deviation");
@@ -156,6 +172,8 @@ fn products_that_cannot_be_are_refused_and_nothing_is_written() {
     ask(&["--variance", "0"]).expect_error(2, "`--variance 0` is not above 0");
     ask(&["--steps", "0"]).expect_error(2, "0 is not in 1..=10000");
     ask(&["--samples", "61"]).expect_error(2, "more than the 60 samples");
+    ask(&["--data", "spiked:n=3,p=20000,spikes=1"]).expect_error(2, "a product of 20000 x 20000 values is not written");
+    ask(&["--data", "digits", "--steps", "10000", "-k", "700"]).expect_error(2, "10001 bases of 700 x 784 values");
     let mut broken = npy::read(&noise).unwrap();
     broken.data[100] = f32::INFINITY;
     let broken = folder.write("noise.npy", &broken);

@@ -6,6 +6,7 @@ mod closed_form;
 mod denoise;
 mod help;
 mod inspect;
+mod jacobian;
 mod linear;
 mod linear_baseline;
 mod quality;

@@ -12,7 +12,7 @@ mod norms;
 mod panels;
 mod projection;
 mod schedule;
-mod subject;
+pub mod subject;
 
 use clap::Subcommand;
 

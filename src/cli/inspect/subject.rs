@@ -12,6 +12,7 @@ use crate::cli::study::StudyRun;
 use crate::data::{Dataset, Pixels, Source};
 use crate::denoise::Denoiser;
 use crate::denoise::closed_form::{ClosedForm, Spec};
+use crate::denoise::jacobian::NetworkJacobian;
 use crate::denoise::network::Network;
 use crate::error::{Error, Result};
 use crate::kernels::Engine;
@@ -280,6 +281,28 @@ impl Subject {
         };
         run.clock.lap("denoiser");
         Ok((denoiser, batch))
+    }
+
+    /// How far to move an image for differences of the denoiser, at a noise level; none for a network, whose [`Self::jacobian`] is
+    /// exact.
+    pub fn difference_step(&self) -> Option<impl Fn(f64) -> f64 + use<>> {
+        match &self.what {
+            What::Network { .. } => None,
+            What::ClosedForm(form) => Some(form.difference_step()),
+        }
+    }
+
+    /// The exact Jacobian of a network, for `block` vectors at a call.
+    ///
+    /// # Errors
+    /// A usage error for a closed form; what the device reports.
+    pub fn jacobian(self, engine: &Engine, block: usize) -> Result<NetworkJacobian<'_>> {
+        let What::Network { opened, model, size } = self.what else {
+            let what = format!("`{}` is no network", self.name);
+            return Err(Error::usage(what, "closed forms are differentiated by differences"));
+        };
+        let Opened { scheduler, table, .. } = *opened;
+        NetworkJacobian::new(engine, model, table, scheduler.prediction_type, block, (size.height, size.width))
     }
 }
 

@@ -3,6 +3,7 @@
 mod angles;
 mod baseline;
 mod energy;
+mod jacobian;
 mod pca;
 mod product;
 mod schedule;
@@ -24,6 +25,7 @@ Examples:
   downhill linear transition -o transition
   downhill linear energy --steps 10,40,120 -o energy
   downhill linear baseline -o baseline
+  downhill linear jacobian -o jacobian
   downhill linear schedule -o schedule";
 
 /// Linear diffusion: the spectra of data, and what becomes of them
@@ -42,6 +44,7 @@ enum Study {
     Product(product::Args),
     Energy(energy::Args),
     Baseline(baseline::Args),
+    Jacobian(jacobian::Args),
     Schedule(schedule::Args),
 }
 
@@ -54,6 +57,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         Study::Energy(args) => energy::run(args, global, console),
         Study::Product(args) => product::run(args, global, console),
         Study::Baseline(args) => baseline::run(args, global, console),
+        Study::Jacobian(args) => jacobian::run(args, global, console),
         Study::Schedule(args) => schedule::run(args, global, console),
     }
 }

@@ -79,8 +79,8 @@ const FILES: [&str; 10] = [
 const USUAL_SAMPLES: usize = 1000;
 /// Values of a sample up to which float64 costs next to nothing.
 const SMALL: usize = 320;
-/// Values of a product that is still written: 1 GiB.
-const LARGEST_PRODUCT: usize = 1 << 28;
+/// Values of an array that is still written: 1 GiB.
+const LARGEST_ARRAY: usize = 1 << 28;
 
 /// Runs `downhill linear product`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
@@ -93,10 +93,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let noise = args.noise.as_ref().map(|file| noise_of(file, &data)).transpose()?;
     let eps = args.eps.as_ref().map(|file| draws_of(file, dimension)).transpose()?;
     let sigmas = args.steps.sigmas(noise.as_ref().map(|noise| noise.shape[0]))?;
-    if dimension * dimension > LARGEST_PRODUCT {
-        let what = format!("a product of {dimension} x {dimension} values is not written");
-        return Err(Error::usage(what, "give data of fewer values, such as smaller images"));
-    }
+    expect_writable(sigmas.len() + 1, args.components, dimension)?;
     run.clock.lap("data");
     let engine = run.engine()?;
     // What is given may be held against a reference; what is drawn is one draw of many.
@@ -155,6 +152,19 @@ pub fn expect_components(components: usize, dimension: usize) -> Result<()> {
     }
     let what = format!("`-k {components}` asks for more components than the {dimension} values of a sample");
     Err(Error::usage(what, format!("give `-k` a number from 1 to {dimension}")))
+}
+
+/// A usage error for results that are too large to be kept and written.
+fn expect_writable(levels: usize, components: usize, dimension: usize) -> Result<()> {
+    if dimension * dimension > LARGEST_ARRAY {
+        let what = format!("a product of {dimension} x {dimension} values is not written");
+        return Err(Error::usage(what, "give data of fewer values, such as smaller images"));
+    }
+    if levels * components * dimension > LARGEST_ARRAY {
+        let what = format!("{levels} bases of {components} x {dimension} values are not kept");
+        return Err(Error::usage(what, "ask for fewer steps or components"));
+    }
+    Ok(())
 }
 
 /// Noise for data (n, p): (T, n, p), or (T, n, ...) with samples of p values.
