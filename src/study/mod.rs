@@ -9,8 +9,9 @@
 //! | [`energy`] | which modes a linear chain generates |
 //! | [`baseline`] | what chains that keep the spectrum do, by the closed forms of [`gains`] |
 //! | [`best`] | which noise schedules are best for a spectrum, by [`schedules`], [`overlap`] and [`optimise`] |
+//! | [`jacobian`] | how the leading eigenvectors of a denoiser's Jacobian turn along its trajectories |
 //!
-//! [`nadler`] is what theory says, [`estimate`] how sure one can be of a mean, [`statistics`] what is said of many numbers.
+//! [`nadler`] is what theory says, [`estimate`] how sure one can be of a mean, [`rank`] of an order, [`statistics`] what is said of many numbers.
 
 pub mod angles;
 pub mod baseline;

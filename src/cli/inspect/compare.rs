@@ -23,7 +23,7 @@ The last one is the full size: 15 hours and more on a software adapter. A run th
 a larger one begins with the samples of a smaller one, which DIR/samples keeps.
 
 --steps counts network calls, which no sampler exceeds: Heun's method has half as many steps. GE walks the paper's schedule,
-DDIM the paper's baseline, the others diffusers' `trailing` spacing, or all of them the one of --schedule. The ablation is
+DDIM the paper's baseline, PNDM diffusers' `leading` spacing, the others `trailing`, or all of them the one of --schedule. The ablation is
 the paper's: DDIM in 10 steps on each schedule. Frechet distances compare only at one number of images; `data` is what as
 many real ones score.
 
@@ -45,7 +45,7 @@ pub struct Args {
     steps: Vec<usize>,
 
     /// Images of each seed and cell
-    #[arg(short = 'n', long, value_name = "N", default_value = "128", value_parser = cells::count)]
+    #[arg(short = 'n', long, value_name = "N", default_value = "96", value_parser = cells::count)]
     count: usize,
 
     /// One schedule for all samplers, instead of the one usual with each

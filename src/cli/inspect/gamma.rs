@@ -46,7 +46,7 @@ pub struct Args {
         long,
         value_name = "G",
         value_delimiter = ',',
-        default_value = "1,1.25,1.5,1.75,2,2.25,2.5,3",
+        default_value = "1,1.4,1.7,2,2.5,3",
         allow_negative_numbers = true
     )]
     gammas: Vec<f64>,
@@ -65,6 +65,9 @@ pub struct Args {
 
 /// Gammas at which the curves of Gaussians are drawn.
 const FINE: usize = 201;
+
+/// The foot of their axis: one direction can be met exactly.
+const LEAST: f64 = 1e-6;
 
 /// A Gaussian and what is known of it.
 struct Gaussian {
@@ -110,7 +113,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         let mut figure = Figure::new(
             &format!("Gaussian of {}", gaussian.name),
             Axis::linear("gamma"),
-            Axis::log("Frechet distance / variance"),
+            Axis::log("Frechet distance / variance").over(LEAST, 1.0),
         );
         for (at, (calls, grid)) in args.steps.iter().zip(&grids).enumerate() {
             let fine = |step: usize| range.0 + (range.1 - range.0) * step as f64 / (FINE - 1) as f64;
@@ -128,7 +131,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
             let colour = Colour::Cycle(at);
             figure = figure
                 .with(Series::line(&format!("{calls} calls"), points).colour(colour))
-                .with(Series::points("", vec![(best, at_best)]).colour(colour));
+                .with(Series::points("", vec![(best, at_best.max(LEAST))]).colour(colour));
         }
         panels.push(figure.into());
     }

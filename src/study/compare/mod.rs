@@ -41,12 +41,14 @@ pub struct Cell {
 
 impl Cell {
     /// The sampler on the schedule that is usual with it: gradient estimation on the paper's, DDIM on the paper's baseline,
-    /// the others on diffusers' `trailing` spacing, which begins at the full noise however few the steps.
+    /// PNDM on its class's `leading` spacing, the others on diffusers' `trailing` one, which begins at the full noise however
+    /// few the steps. (From the full noise in 4 steps, PNDM's extrapolation over four answers overshoots.)
     #[must_use]
     pub fn usual(sampler: Sampler, calls: usize, seed: u64) -> Self {
         let schedule = match sampler {
             Sampler::Ge => Kind::Paper,
             Sampler::Ddim => Kind::Ddim,
+            Sampler::Pndm => Kind::Leading,
             _ => Kind::Trailing,
         };
         Self { sampler, schedule, calls, gamma: None, sigma_max: None, seed }
