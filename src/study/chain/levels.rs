@@ -7,6 +7,9 @@ use crate::data::Coupling;
 use crate::noise::philox::normal_rows;
 use crate::tensor::Tensor;
 
+/// The steps of the noise generator that are levels: beyond those that data of the same seed are drawn from.
+const LEVELS: u32 = 1 << 16;
+
 /// Where the standard normals `xi_1` ... `xi_T` come from.
 #[derive(Clone, Copy, Debug)]
 pub enum LevelNoise<'a> {
@@ -25,7 +28,7 @@ impl LevelNoise<'_> {
     pub fn step(&self, t: usize, [n, p]: [usize; 2]) -> Cow<'_, [f32]> {
         match self {
             Self::Given(noise) => Cow::Borrowed(noise.item(t - 1)),
-            Self::Seeded(seed) => Cow::Owned(normal_rows(*seed, t as u32, n, p)),
+            Self::Seeded(seed) => Cow::Owned(normal_rows(*seed, LEVELS + t as u32, n, p)),
         }
     }
 }
@@ -99,6 +102,7 @@ impl Iterator for Levels<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Spiked;
 
     /// The levels of one number 10 under noises 1, 2, 4 and sigmas 3, 4, 12: s = 3, 5, 13.
     fn levels(coupling: Coupling) -> Vec<f32> {
@@ -111,6 +115,26 @@ mod tests {
         assert_eq!(levels(Coupling::Nested), [10.0, 13.0, 21.0, 69.0]);
         assert_eq!(levels(Coupling::Fresh), [10.0, 13.0, 20.0, 62.0]);
         assert_eq!(levels(Coupling::Shared), [10.0, 13.0, 15.0, 23.0]);
+    }
+
+    #[test]
+    fn noise_knows_nothing_of_data_of_the_same_seed() {
+        let model = Spiked { samples: 400, dimension: 6, spikes: vec![4.0, 1.0], noise: 1.0, seed: 3 };
+        let data = model.generate().unwrap().samples;
+        let directions = model.directions().unwrap();
+        for t in 1..4 {
+            let noise = LevelNoise::Seeded(3).step(t, [400, 6]).into_owned();
+            for direction in &directions {
+                for value in 0..6 {
+                    let along =
+                        |at: usize| data.item(at).iter().zip(direction).map(|(x, d)| f64::from(*x) * d).sum::<f64>();
+                    let covariance =
+                        (0..400).map(|at| along(at) * f64::from(noise[at * 6 + value])).sum::<f64>() / 400.0;
+                    // Standard error sqrt(5 / 400) at most; shared factors would give 1 to 2.
+                    assert!(covariance.abs() < 0.5, "step {t}, value {value}: {covariance}");
+                }
+            }
+        }
     }
 
     #[test]
