@@ -121,6 +121,16 @@ impl<'e> DeviceSamples<'e> {
             let gpu = &self.engine.gpu;
             upload(self.engine, &session.input, vectors, self.dimension, rows)?;
             gpu.submit(&session.inner_products)?;
+            if let ([part], [storage]) = (self.parts.as_slice(), session.along.as_slice()) {
+                // One part holds all: its rows are shortened, and no value is written twice.
+                let width = part.splits * self.split;
+                let written = gpu.download(&[Region { storage, first: 0, texels: rows * width / TEXEL }])?;
+                let mut data = Vec::with_capacity(rows * self.count);
+                for row in written.iter().flat_map(|values| values.chunks_exact(width)) {
+                    data.extend_from_slice(&row[..self.count]);
+                }
+                return Ok(Tensor::new([rows, self.count], data));
+            }
             let mut products = Tensor::zeros([rows, self.count]);
             let mut first = 0;
             for (part, storage) in self.parts.iter().zip(&session.along) {

@@ -223,10 +223,12 @@ def eps_from(prediction_type, output, z, alpha_bar):
     return output
 
 
-def paper_timesteps(steps, sigma_max, alpha_bar):
-    """The paper's "Linear" schedule: N log-spaced sigmas, each snapped to the first timestep with as much noise, then 0."""
+def paper_timesteps(steps, sigma_max, scheduler):
+    """The paper's "Linear" schedule: N log-spaced sigmas, each snapped to the first timestep with as much noise, then 0.
+    Snapped on diffusers' own float32 table, as the authors do: some sigmas lie within its rounding of a timestep."""
     if sigma_max is None:
         return PAPER[steps]
+    alpha_bar = scheduler.alphas_cumprod.double()
     sigma = ((1 - alpha_bar) / alpha_bar).sqrt().numpy()
     ddim = np.linspace(999, 0, steps + 1).astype(int)
     last = np.sqrt(sigma[0] * sigma[ddim[-2]])
@@ -332,7 +334,7 @@ def write_gradient_estimation(writer):
     for name, (steps, sigma_max, gamma, mu, prediction_type) in GRADIENT_ESTIMATION.items():
         scheduler = DDPMScheduler(prediction_type=prediction_type, clip_sample=False)
         alpha_bar = exact.float64_alphas_cumprod(scheduler.config)
-        timesteps = paper_timesteps(steps, sigma_max, alpha_bar)
+        timesteps = paper_timesteps(steps, sigma_max, scheduler)
         # One image is enough for the long ones.
         noise = writer.noise if steps <= STEPS else writer.noise[:1]
         path = gradient_estimation_path(

@@ -18,8 +18,9 @@ use crate::tensor::Tensor;
 const NEGLIGIBLE: f64 = 18.0;
 /// Values of the samples that are weighed again for one image: a millisecond or two.
 const VALUES_WEIGHED_AGAIN: usize = 1 << 20;
-/// What the rounding of float32 may change in a prediction, over its distance from x, where all samples count.
-const TOLERANCE: f64 = 1e-5;
+/// What the rounding of float32 may change in a prediction at worst, over its distance from x, where all samples count:
+/// reached only if all scores were off by the generous error, each in the worst direction.
+const TOLERANCE: f64 = 1e-4;
 
 /// The posterior mean over the samples of a data set.
 pub struct Ideal<'e> {
@@ -73,11 +74,15 @@ impl<'e> Ideal<'e> {
     pub fn smoothed_squared_distance(&self, x: &Tensor, sigma: &[f64]) -> Result<Vec<f64>> {
         let mut squares = Vec::with_capacity(sigma.len());
         for (block, sigmas) in self.blocks(x, sigma) {
-            squares.extend(self.samples.of_each(block, |at, scored| {
-                let sigma = sigmas[at];
-                let weights = self.weigh(scored, sigma);
-                weights.nearest_square - 2.0 * sigma * sigma * weights.total.ln()
-            })?);
+            squares.extend(
+                self.samples
+                    .of_each(block, |at, scored| {
+                        let sigma = sigmas[at];
+                        let weights = self.weigh(scored, sigma);
+                        weights.nearest_square - 2.0 * sigma * sigma * weights.total.ln()
+                    })?
+                    .0,
+            );
         }
         Ok(squares)
     }
@@ -90,27 +95,33 @@ impl<'e> Ideal<'e> {
     fn predictions(&self, x: &[f32], sigma: &[f64]) -> Result<Vec<f64>> {
         enum Found {
             Prediction(Vec<f64>),
-            Waiting { total: f64, weights: Vec<f32> },
+            /// The sum of its weights, which stand in the place of the scores.
+            Waiting(f64),
         }
-        let mean = self.samples.mean();
-        let found = self.samples.of_each(x, |at, Scored { x, scores, error, square }| {
-            let weights = self.weigh(Scored { x, scores: &mut *scores, error, square }, sigma[at]);
+        let (mean, count) = (self.samples.mean(), self.samples.data().count());
+        let (found, mut weights) = self.samples.of_each(x, |at, scored| {
+            let weights = self.weigh(scored, sigma[at]);
             match weights.which {
                 Which::Few(few) => Found::Prediction(self.mean_of(&few, weights.total)),
-                Which::All => Found::Waiting { total: weights.total, weights: scores.to_vec() },
+                Which::All => Found::Waiting(weights.total),
             }
         })?;
-        let mut waiting = Vec::new();
-        for each in &found {
-            if let Found::Waiting { weights, .. } = each {
-                waiting.extend_from_slice(weights);
+        // The weights of those that wait, side by side: they may be of all images, and are many.
+        let mut waiting = 0;
+        for (at, each) in found.iter().enumerate() {
+            if let Found::Waiting(_) = each {
+                if waiting < at {
+                    weights.copy_within(at * count..(at + 1) * count, waiting * count);
+                }
+                waiting += 1;
             }
         }
-        let sums = if waiting.is_empty() { Vec::new() } else { self.samples.device().weighted_sums(&waiting)? };
+        let weights = &weights[..waiting * count];
+        let sums = if weights.is_empty() { Vec::new() } else { self.samples.device().weighted_sums(weights)? };
         let mut sums = sums.chunks_exact(mean.len());
         let predictions = found.into_iter().flat_map(|each| match each {
             Found::Prediction(prediction) => prediction,
-            Found::Waiting { total, .. } => {
+            Found::Waiting(total) => {
                 let sums = sums.next().unwrap_or_default();
                 sums.iter().zip(mean).map(|(sum, mean)| mean + sum / total).collect()
             }

@@ -100,7 +100,7 @@ impl<'e> Neighbours<'e> {
         let count = count.min(self.data.count());
         let mut all = Vec::with_capacity(x.shape[0]);
         for block in x.data.chunks(MOST_VECTORS * self.mean.len()) {
-            all.extend(self.of_each(block, |_, scored| self.exactly_nearest(&scored, count))?);
+            all.extend(self.of_each(block, |_, scored| self.exactly_nearest(&scored, count))?.0);
         }
         Ok(all)
     }
@@ -113,20 +113,26 @@ impl<'e> Neighbours<'e> {
         Ok(self.nearest(x, 1)?.into_iter().flatten().collect())
     }
 
-    /// What `work` answers for each of at most [`MOST_VECTORS`] images, given its place and its scores.
-    pub(super) fn of_each<T: Send>(&self, x: &[f32], work: impl Fn(usize, Scored) -> T + Sync) -> Result<Vec<T>> {
+    /// What `work` answers for each of at most [`MOST_VECTORS`] images, given its place and its scores; and what it made of the
+    /// scores, one image after the other.
+    pub(super) fn of_each<T: Send>(
+        &self,
+        x: &[f32],
+        work: impl Fn(usize, Scored) -> T + Sync,
+    ) -> Result<(Vec<T>, Vec<f32>)> {
         let (count, dimension) = (self.data.count(), self.mean.len());
         let centred: Vec<f32> =
             x.iter().zip(self.mean.iter().cycle()).map(|(x, mean)| (f64::from(*x) - mean) as f32).collect();
-        let mut products = self.device.inner_products(&centred)?;
-        let images = x.par_chunks_exact(dimension).zip(products.data.par_chunks_exact_mut(count)).enumerate();
+        let mut products = self.device.inner_products(&centred)?.data;
+        let images = x.par_chunks_exact(dimension).zip(products.par_chunks_exact_mut(count)).enumerate();
         let answers = images.map(|(at, (x, scores))| {
             scores.iter_mut().zip(&self.half_squares).for_each(|(score, half)| *score -= half);
             let square: f64 = x.iter().zip(&self.mean).map(|(x, mean)| (f64::from(*x) - mean).powi(2)).sum();
             let error = SCORE_ERROR * (square.sqrt() + self.longest) * self.longest;
             work(at, Scored { x, scores, error, square })
         });
-        Ok(answers.collect())
+        let answers = answers.collect();
+        Ok((answers, products))
     }
 
     /// |x - k|^2 in float64.
