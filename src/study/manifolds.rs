@@ -165,13 +165,13 @@ fn mixture_mean(x: &[f64], centres: &[Vec<f64>], sigma: f64) -> Vec<f64> {
 
 /// I(p/2, k) / I(p/2 - 1, k) of modified Bessel functions: the mean length of a direction in p values under the von Mises and
 /// Fisher distribution of concentration k. The recurrence 1 / r(v) = 2v / k + r(v + 1) from above, begun between the bounds of
-/// Amos (1974), which are the closer the higher the order; going down, errors shrink.
+/// Amos (1974) and of Simpson and Spector (1984), which are the closer the higher the order; going down, errors shrink.
 fn bessel_ratio(values: usize, concentration: f64) -> f64 {
     let lowest = values as f64 / 2.0;
     let top = lowest + TERMS as f64;
     let square = concentration * concentration;
-    let least = concentration / (top + (top * top + square).sqrt());
-    let most = concentration / (top - 0.5 + ((top + 0.5).powi(2) + square).sqrt());
+    let bound = |square_of_order: f64| concentration / (top - 0.5 + (square_of_order + square).sqrt());
+    let (least, most) = (bound((top + 0.5).powi(2)), bound((top - 0.5) * (top + 0.5)));
     let mut ratio = f64::midpoint(least, most);
     for term in (0..TERMS).rev() {
         ratio = 1.0 / (2.0 * (lowest + term as f64) / concentration + ratio);

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 /// Pairs of steps and changes of the gradient that the curvature is told from.
-const MEMORY: usize = 20;
+const MEMORY: usize = 60;
 /// The share of the fall that the gradient promises which a step must keep (Armijo).
 const SUFFICIENT: f64 = 1e-4;
 /// Halvings of one step before the search gives up.

@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn passes_over_scores_find_what_they_look_for() {
-        let values: Vec<f32> = (0..100u8).map(|at| f32::from(at * 37 % 101)).collect();
+        let values: Vec<f32> = (0..100u16).map(|at| f32::from(at * 37 % 101)).collect();
         let expected = values.iter().copied().fold(0.0, f32::max);
         assert_eq!(largest(&values), expected);
         assert_eq!(largest(&values[..5]), values[..5].iter().copied().fold(0.0, f32::max));
