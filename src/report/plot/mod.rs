@@ -1,7 +1,7 @@
 //! Figures as data, and how they are drawn: the same picture as SVG and as PNG, on any machine, with a font of its own.
 //!
 //! A [`Picture`] is a grid of panels: a [`Figure`] holds curves, points and bars over two axes, a [`Heat`] a matrix of
-//! colours. [`write`] draws them. Nothing here knows what is plotted.
+//! colours. [`write()`] draws them. Nothing here knows what is plotted.
 //!
 //! ```
 //! use downhill::report::plot::{Axis, Figure, Picture, Series};
