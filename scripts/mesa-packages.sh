@@ -5,11 +5,15 @@ fetch_packages() {
     folder=$1 suites=$2 suite=$3
     shift 3
     wanted_packages=$*
+    # The archive that the system itself takes its packages from.
+    archive=$(sed -n -e 's#^URIs: *\([^ ]*/debian\)/*$#\1#p' -e 's#^deb .*\(http[^ ]*/debian\)/* .*#\1#p' \
+        /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null | head -n 1)
+    [ -n "$archive" ] || { echo "error: the sources of apt name no archive of Debian" >&2; exit 3; }
     rm -rf "$folder.part"
     mkdir -p "$folder.part/sources" "$folder.part/lists/partial" "$folder.part/archives/partial" "$folder.part/debs"
     cat >"$folder.part/sources/debian.sources" <<SOURCES
 Types: deb
-URIs: http://deb.debian.org/debian
+URIs: $archive
 Suites: $suites
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
