@@ -3,6 +3,7 @@
 Used by `tools/make_goldens.py`; has no command of its own.
 """
 
+import contextlib
 import math
 
 import diffusers.models.embeddings as embeddings
@@ -42,16 +43,23 @@ def to_float64(network):
     return network
 
 
-@torch.no_grad()
-def predict(network, x, timesteps, labels=None):
-    """Output in float64 of a network made by `to_float64`."""
+@contextlib.contextmanager
+def float64_embeddings():
+    """diffusers' timestep embeddings in float64, and nothing smaller anywhere."""
     original = embeddings.get_timestep_embedding
     embeddings.get_timestep_embedding = timestep_embedding
     try:
         with OnlyFloat64():
-            return network(x.double(), timesteps, labels).sample
+            yield
     finally:
         embeddings.get_timestep_embedding = original
+
+
+@torch.no_grad()
+def predict(network, x, timesteps, labels=None):
+    """Output in float64 of a network made by `to_float64`."""
+    with float64_embeddings():
+        return network(x.double(), timesteps, labels).sample
 
 
 def float64_alphas_cumprod(config):
