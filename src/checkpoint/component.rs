@@ -11,14 +11,18 @@ use crate::error::{Error, Result};
 
 /// What diffusers calls the weights of every network.
 const STEM: &str = "diffusion_pytorch_model";
+/// What transformers calls them.
+pub(super) const TRANSFORMERS_STEM: &str = "model";
 /// Variants taken when the plain weights are missing, in this order.
 const VARIANTS: [&str; 2] = ["fp16", "bf16"];
 /// Suffixes of Python pickles, which cannot be read without running them.
 const PICKLE_SUFFIXES: [&str; 5] = ["bin", "ckpt", "pt", "pth", "pkl"];
 
-/// Opens the weights in `folder`: plain or sharded, or a variant of them.
-pub(super) fn open_weights(folder: &Path) -> Result<Weights> {
-    for (file, index) in candidates() {
+/// Opens the weights in `folder`: plain or sharded, or a variant of them; `stem` begins the files' names, diffusers' own
+/// where none is given.
+pub(super) fn open_weights(folder: &Path, stem: Option<&str>) -> Result<Weights> {
+    let stem = stem.unwrap_or(STEM);
+    for (file, index) in candidates(stem) {
         let (file, index) = (folder.join(file), folder.join(index));
         if file.is_file() {
             return Weights::open(&file);
@@ -27,15 +31,15 @@ pub(super) fn open_weights(folder: &Path) -> Result<Weights> {
             return open_sharded(&index);
         }
     }
-    Err(no_weights(folder))
+    Err(no_weights(folder, stem))
 }
 
 /// File names of the weights and of the index of their shards, best first.
-fn candidates() -> impl Iterator<Item = (String, String)> {
-    let plain = (format!("{STEM}.safetensors"), format!("{STEM}.safetensors.index.json"));
-    let variants = VARIANTS
-        .into_iter()
-        .map(|variant| (format!("{STEM}.{variant}.safetensors"), format!("{STEM}.safetensors.index.{variant}.json")));
+fn candidates(stem: &str) -> impl Iterator<Item = (String, String)> + '_ {
+    let plain = (format!("{stem}.safetensors"), format!("{stem}.safetensors.index.json"));
+    let variants = VARIANTS.into_iter().map(move |variant| {
+        (format!("{stem}.{variant}.safetensors"), format!("{stem}.safetensors.index.{variant}.json"))
+    });
     std::iter::once(plain).chain(variants)
 }
 
@@ -92,14 +96,14 @@ fn weight_map(index: &Path) -> Result<Vec<(String, String)>> {
 }
 
 /// Why a folder without the files looked for is of no use, told from what it does hold.
-fn no_weights(folder: &Path) -> Error {
+fn no_weights(folder: &Path, stem: &str) -> Error {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     files.sort();
     if let Some(pickle) = files.iter().find(|file| is_pickle(file)) {
         return pickle_error(pickle);
     }
-    let wanted = format!("no weights: neither `{STEM}.safetensors` nor `{STEM}.safetensors.index.json`");
+    let wanted = format!("no weights: neither `{stem}.safetensors` nor `{stem}.safetensors.index.json`");
     match files.iter().find(|file| file.extension().is_some_and(|suffix| suffix == "safetensors")) {
         Some(other) => Error::bad_file_hint(folder, wanted, format!("to use `{0}`, give that file", other.display())),
         None => Error::bad_file_hint(folder, wanted, "download or copy the weights beside the configuration"),

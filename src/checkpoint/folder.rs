@@ -2,20 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
-use super::component::{is_pickle, open_weights, pickle_error};
+use super::component::{is_pickle, pickle_error};
 use super::config::ConfigFile;
-use super::hub::{self, Environment, HubId};
+use super::hub::Environment;
+use super::locate::{Located, locate};
+use super::pipeline::{Component, Pipeline, read_config, read_scheduler};
 use super::weights::Weights;
 use crate::error::{Error, Result};
 
-const CONFIG: &str = "config.json";
-const SCHEDULER_CONFIG: &str = "scheduler_config.json";
-const MODEL_INDEX: &str = "model_index.json";
-/// The component of a pipeline that predicts noise, and that of its schedule.
+/// The component of a pipeline that predicts noise.
 const NETWORK: &str = "unet";
-const SCHEDULER: &str = "scheduler";
 
 /// The files of a denoising network: its configuration, its weights, and the noise schedule it was trained with.
 #[derive(Debug)]
@@ -50,16 +46,9 @@ impl Model {
     /// As [`Model::open`].
     pub fn open_in(spec: Option<&str>, environment: Environment) -> Result<Self> {
         let Some(spec) = spec else { return Self::embedded() };
-        refuse_closed_form(spec)?;
-        let path = Path::new(spec);
-        if path.is_dir() {
-            Self::from_folder(spec, path)
-        } else if path.exists() {
-            Self::from_file(spec, path)
-        } else if let Some(id) = HubId::parse(spec) {
-            Self::from_folder(spec, &hub::snapshot(&id, environment)?)
-        } else {
-            Err(Error::FileNotFound { path: path.to_path_buf() })
+        match locate(spec, environment)? {
+            Located::Folder(folder) => Self::from_folder(spec, folder),
+            Located::File(file) => Self::from_file(spec, &file),
         }
     }
 
@@ -81,22 +70,10 @@ impl Model {
         Self::assemble("digits", config, Some(scheduler), weights)
     }
 
-    fn from_folder(name: &str, root: &Path) -> Result<Self> {
-        let index = root.join(MODEL_INDEX);
-        let has_index = index.is_file();
-        if has_index {
-            check_has_network(&ConfigFile::read(&index)?)?;
-        }
-        // A flat folder may have sub-folders of its own accord; without an index they count only when it is not flat.
-        let has_components = has_index || !root.join(CONFIG).is_file();
-        let component = |folder: &str| {
-            let sub_folder = root.join(folder);
-            if has_components && sub_folder.is_dir() { sub_folder } else { root.to_path_buf() }
-        };
-        let network = component(NETWORK);
-        let config = read_config(&network)?;
-        let scheduler = read_scheduler(&component(SCHEDULER))?;
-        Self::assemble(name, config, scheduler, open_weights(&network)?)
+    fn from_folder(name: &str, root: PathBuf) -> Result<Self> {
+        let pipeline = Pipeline::at(name, root)?;
+        let Component { config, weights, .. } = pipeline.component(NETWORK)?;
+        Self::assemble(name, config, pipeline.scheduler()?, weights)
     }
 
     fn from_file(name: &str, file: &Path) -> Result<Self> {
@@ -117,57 +94,8 @@ impl Model {
 
     fn assemble(name: &str, config: ConfigFile, scheduler: Option<ConfigFile>, weights: Weights) -> Result<Self> {
         config.class_name()?;
-        if let Some(scheduler) = &scheduler {
-            scheduler.class_name()?;
-        }
         Ok(Self { name: name.to_owned(), config, scheduler, weights })
     }
-}
-
-/// Closed-form denoisers are named like models, but have no files to open.
-fn refuse_closed_form(spec: &str) -> Result<()> {
-    match spec.split_once(':') {
-        Some((kind @ ("pca" | "wiener" | "ideal"), _)) => Err(Error::usage(
-            format!("`{spec}`: a closed-form denoiser (`{kind}:`) is not supported by this command"),
-            "give a network: a diffusers folder, a `.safetensors` file or a hub id",
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// A pipeline without the component that predicts noise cannot be sampled from here.
-fn check_has_network(index: &ConfigFile) -> Result<()> {
-    let is_absent = match index.values.get(NETWORK) {
-        None | Some(Value::Null) => true,
-        Some(Value::Array(parts)) => parts.iter().all(Value::is_null),
-        Some(_) => false,
-    };
-    if !is_absent {
-        return Ok(());
-    }
-    let class = index.class_name().unwrap_or("unknown");
-    Err(Error::bad_file_hint(
-        &index.path,
-        format!("the pipeline `{class}` has no component `{NETWORK}`"),
-        format!("supported: pipelines whose network is a `{NETWORK}`"),
-    ))
-}
-
-fn read_config(folder: &Path) -> Result<ConfigFile> {
-    let path = folder.join(CONFIG);
-    if path.exists() {
-        return ConfigFile::read(&path);
-    }
-    Err(Error::bad_file_hint(
-        path,
-        "the network's configuration is not there",
-        "a model is a folder with config.json, scheduler_config.json and diffusion_pytorch_model.safetensors",
-    ))
-}
-
-fn read_scheduler(folder: &Path) -> Result<Option<ConfigFile>> {
-    let path: PathBuf = folder.join(SCHEDULER_CONFIG);
-    if path.exists() { ConfigFile::read(&path).map(Some) } else { Ok(None) }
 }
 
 #[cfg(test)]

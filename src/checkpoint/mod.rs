@@ -12,12 +12,15 @@ mod folder;
 mod header;
 mod hub;
 mod keys;
+mod locate;
 mod nearest;
+mod pipeline;
 mod source;
 mod weights;
 
 pub use classifier::digits_classifier;
 pub use config::ConfigFile;
 pub use folder::Model;
+pub use pipeline::{Component, Pipeline};
 pub use safetensors::Dtype;
 pub use weights::Weights;

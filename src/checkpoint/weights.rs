@@ -197,6 +197,23 @@ impl Weights {
         Ok(Tensor::new(expected_shape, values))
     }
 
+    /// Checks by the headers alone that each of `keys` is there with its shape and a dtype of floating point, and that there
+    /// is no other tensor.
+    ///
+    /// # Errors
+    /// As [`Weights::fetch`] for the first key that cannot be fetched, then as [`Weights::check_complete`].
+    pub fn check(&self, keys: &[(String, Vec<usize>)]) -> Result<()> {
+        for (key, shape) in keys {
+            let sound = self.dtype(key).is_some_and(|dtype| READ_AS_FLOAT.contains(&dtype));
+            if !sound || self.shape(key) != Some(shape) {
+                // Fetching says what is wrong, if anything is.
+                self.fetch(key, shape)?;
+            }
+        }
+        let keys: Vec<String> = keys.iter().map(|(key, _)| key.clone()).collect();
+        self.check_complete(&keys)
+    }
+
     /// Checks that the network has used every tensor there is; `used` are the keys it has fetched.
     ///
     /// # Errors
@@ -213,6 +230,9 @@ impl Weights {
         }
     }
 }
+
+/// Dtypes of weights that can be fetched whatever they hold, so that the header tells enough.
+const READ_AS_FLOAT: [Dtype; 4] = [Dtype::F16, Dtype::BF16, Dtype::F32, Dtype::F64];
 
 /// The name of a tensor in a message: both names where the file has another one.
 fn label(name: &str, stored: &Stored) -> String {

@@ -1,6 +1,6 @@
 //! A pretrained network as a denoiser: the variance-preserving scale and the timesteps it was trained in, wrapped once.
 
-use crate::checkpoint::{Dtype, Model, Weights};
+use crate::checkpoint::{Model, Weights};
 use crate::denoise::Denoiser;
 use crate::denoise::diffusion::{NoiseTable, PredictionType, alpha_bar_of};
 use crate::error::{Error, Result};
@@ -30,21 +30,9 @@ pub struct Network<'e> {
 pub fn open_net(model: &Model) -> Result<UNet2d> {
     model.config.expect_class(&["UNet2DModel"])?;
     let net = UNet2d::new(Config::from_map(&model.config.values, &model.config.path)?);
-    let keys = net.keys();
-    for (key, shape) in &keys {
-        let sound = model.weights.dtype(key).is_some_and(|dtype| READ_AS_FLOAT.contains(&dtype));
-        if !sound || model.weights.shape(key) != Some(shape) {
-            // Fetching says what is wrong, if anything is.
-            model.weights.fetch(key, shape)?;
-        }
-    }
-    let keys: Vec<String> = keys.into_iter().map(|(key, _)| key).collect();
-    model.weights.check_complete(&keys)?;
+    model.weights.check(&net.keys())?;
     Ok(net)
 }
-
-/// Dtypes of weights that can be fetched whatever they hold, so that the header tells enough.
-const READ_AS_FLOAT: [Dtype; 4] = [Dtype::F16, Dtype::BF16, Dtype::F32, Dtype::F64];
 
 impl<'e> Network<'e> {
     /// Makes the network of `model` ready for `batch` images of `size` (height, width) at a call. `table` and `prediction`
