@@ -1,4 +1,4 @@
-// Twice the rows and columns, each pixel repeated: y[n, i, j, :] = x[n, i / 2, j / 2, :].
+// Twice the rows and columns, or one less, each pixel repeated: y[n, i, j, :] = x[n, i / 2, j / 2, :].
 //
 // x, y     NHWC texels
 // grid     flat, one invocation a texel of y
@@ -13,6 +13,8 @@ struct Params {
     in_h: u32,
     in_w: u32,
     c4: u32,
+    out_h: u32,
+    out_w: u32,
 }
 
 @compute @workgroup_size(64)
@@ -20,9 +22,12 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let index = flat_index(id);
     if index >= call.params.texels { return; }
     let in_w = call.params.in_w;
+    let out_h = call.params.out_h;
+    let out_w = call.params.out_w;
     let pixel = index / call.params.c4;
-    let column = pixel % (2u * in_w) / 2u;
-    // Rows of all images in one count: an image has an even number of them, so halving keeps images apart.
-    let row = pixel / (2u * in_w) / 2u;
+    let column = pixel % out_w / 2u;
+    // Rows of all images in one count.
+    let line = pixel / out_w;
+    let row = line / out_h * call.params.in_h + line % out_h / 2u;
     store_y(index, load_x((row * in_w + column) * call.params.c4 + index % call.params.c4));
 }

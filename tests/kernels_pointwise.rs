@@ -11,6 +11,7 @@ use downhill::kernels::combine::Combine;
 use downhill::kernels::concat::Concat;
 use downhill::kernels::elementwise::{Activate, Add};
 use downhill::kernels::engine::call_words;
+use downhill::kernels::gate::Gate;
 use downhill::kernels::probes::{Chain, Copy};
 use downhill::kernels::resample::{AveragePool, UpsampleNearest};
 use downhill::kernels::shader::MAX_OPERANDS;
@@ -65,6 +66,29 @@ fn flat_grids_go_on_in_a_second_row() {
         let dispatch = Activate { texels, activation: Activation::Relu }.dispatch(engine.family);
         assert_eq!(dispatch.grid, [32768, 2, 1]);
         check_within(engine, &dispatch, &[&x], texels, "two rows of workgroups", 0.0);
+    }
+}
+
+#[test]
+fn gate_agrees_with_its_twin_and_the_definition() {
+    let shapes = [Shape::new(1, 1, 1, 1), Shape::new(2, 3, 5, 6), Shape::new(3, 7, 1, 13), Shape::new(2, 1, 77, 32)];
+    for engine in engines() {
+        for (y, activation) in shapes.into_iter().flat_map(|y| ACTIVATIONS.map(|activation| (y, activation))) {
+            let what = format!("{activation:?}, {y}");
+            let [hidden, gate] = [1, 2].map(|seed| numbers(seed, y.rows() * y.c));
+            let gate: Vec<f32> = gate.iter().map(|v| v * 6.0).collect();
+            // The texels of a pixel's first half, then those of its second.
+            let halves = [&hidden, &gate].map(|values| pack_nchw(values, y));
+            let padded = y.c4() * TEXEL;
+            let pixels = halves[0].chunks(padded).zip(halves[1].chunks(padded));
+            let x: Vec<f32> = pixels.flat_map(|(hidden, gate)| [hidden, gate].concat()).collect();
+            let found = check(engine, &Gate { y, activation }.dispatch(engine.family), &[&x], y.texels(), &what);
+            assert_padding_is_zero(&found, y.c, &what);
+            let product =
+                |(hidden, gate): (&f32, &f32)| f64::from(*hidden) * activation_defined(activation, f64::from(*gate));
+            let expected: Vec<_> = hidden.iter().zip(&gate).map(product).collect();
+            assert!(distance_to_definition(&unpack_nchw(&found, y), &expected) < 1e-6, "{what}");
+        }
     }
 }
 
@@ -126,15 +150,17 @@ fn upsampling_repeats_pixels() {
     for engine in engines() {
         for x in [Shape::new(1, 1, 1, 1), Shape::new(2, 3, 5, 6), Shape::new(1, 7, 4, 9), Shape::new(3, 2, 2, 130)] {
             let values = numbers(1, x.rows() * x.c);
-            let y = Shape { h: 2 * x.h, w: 2 * x.w, ..x };
-            let mut expected = Vec::new();
-            for plane in 0..x.n * x.c {
-                for (row, column) in (0..y.pixels()).map(|pixel| (pixel / y.w, pixel % y.w)) {
-                    expected.push(values[(plane * x.h + row / 2) * x.w + column / 2]);
+            for (cut_rows, cut_columns) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+                let y = Shape { h: 2 * x.h - cut_rows, w: 2 * x.w - cut_columns, ..x };
+                let mut expected = Vec::new();
+                for plane in 0..x.n * x.c {
+                    for (row, column) in (0..y.pixels()).map(|pixel| (pixel / y.w, pixel % y.w)) {
+                        expected.push(values[(plane * x.h + row / 2) * x.w + column / 2]);
+                    }
                 }
+                let dispatch = UpsampleNearest { x, y }.dispatch(engine.family);
+                check_moved(engine, dispatch, &[&pack_nchw(&values, x)], y, &expected, &format!("{x} to {y}"));
             }
-            let dispatch = UpsampleNearest { x }.dispatch(engine.family);
-            check_moved(engine, dispatch, &[&pack_nchw(&values, x)], y, &expected, &format!("{x}"));
         }
     }
 }

@@ -110,6 +110,27 @@ fn a_mean_of_two_by_two_drops_the_last_odd_row_and_column() {
 }
 
 #[test]
+fn a_gate_reads_halves_padded_to_whole_texels() {
+    let mut graph = Graph::default();
+    let x = input(&mut graph, "x", Shape::new(1, 1, 1, 16));
+    graph.push(Op::Gate { x, activation: Activation::Relu }, Shape::new(1, 1, 1, 5), "y");
+    let (hidden, gate) = ([1.0, 2.0, 3.0, 4.0, 5.0], [2.0, -1.0, 0.5, 0.0, 3.0]);
+    let mut channels = [0.0; 16];
+    channels[..5].copy_from_slice(&hidden);
+    channels[8..13].copy_from_slice(&gate);
+    assert_close(&evaluate(graph, &[("x", [1, 16, 1, 1], &channels)]), &[2.0, 0.0, 1.5, 0.0, 15.0]);
+}
+
+#[test]
+fn an_upsampled_map_may_lack_its_last_row_and_column() {
+    let mut graph = Graph::default();
+    let x = input(&mut graph, "x", Shape::new(1, 2, 2, 1));
+    graph.push(Op::UpsampleNearest { x }, Shape::new(1, 3, 3, 1), "y");
+    let found = evaluate(graph, &[("x", [1, 1, 2, 2], &[1.0, 2.0, 3.0, 4.0])]);
+    assert_close(&found, &[1.0, 1.0, 2.0, 1.0, 1.0, 2.0, 3.0, 3.0, 4.0]);
+}
+
+#[test]
 fn attention_reads_queries_and_keys_of_other_lengths_from_their_channels() {
     let mut graph = Graph::default();
     let query = input(&mut graph, "query", Shape::new(1, 1, 1, 4));

@@ -28,6 +28,7 @@ impl Graph {
             Op::Input { .. }
             | Op::GroupNorm { .. }
             | Op::Activation { .. }
+            | Op::Gate { .. }
             | Op::Add { .. }
             | Op::Concat { .. }
             | Op::UpsampleNearest { .. }

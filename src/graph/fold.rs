@@ -53,7 +53,11 @@ pub fn folded(graph: &Graph, family: Family) -> Vec<bool> {
                         convolved(reader) || folded[*at] && matches!(reader.op, Op::GroupNorm { .. })
                     })
             }
-            Op::UpsampleNearest { .. } => by.iter().all(|(_, reader)| convolved(reader) && !is_product(graph, reader)),
+            Op::UpsampleNearest { x } => {
+                let (from, to) = (graph.shape(*x), node.shape);
+                (to.h, to.w) == (2 * from.h, 2 * from.w)
+                    && by.iter().all(|(_, reader)| convolved(reader) && !is_product(graph, reader))
+            }
             _ => false,
         };
         folded[at] = fits && !is_output(at) && !by.is_empty();

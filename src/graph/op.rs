@@ -118,11 +118,14 @@ pub enum Op {
     },
     /// A nonlinearity on its own.
     Activation { x: Value, activation: Activation },
+    /// `x[.., first half] * act(x[.., second half])`: the two halves of x's channels, each padded with zeros to whole texels (two
+    /// [`Heads`]), become one of the result's channels.
+    Gate { x: Value, activation: Activation },
     /// `(a + b) * scale`; b is a map of a's shape, or a vector an image.
     Add { a: Value, b: Value, scale: f32 },
     /// Channels of `parts`, one after the other.
     Concat { parts: Vec<Value> },
-    /// Each pixel becomes 2 x 2.
+    /// Each pixel becomes 2 x 2; the result may have one row or column less than that (the last).
     UpsampleNearest { x: Value },
     /// Mean of 2 x 2 pixels, stride 2 (a last odd row or column is dropped).
     AveragePool { x: Value },
@@ -248,6 +251,7 @@ impl Op {
                 }
             }
             Self::Activation { x, .. }
+            | Self::Gate { x, .. }
             | Self::UpsampleNearest { x }
             | Self::AveragePool { x }
             | Self::TimestepEmbedding { x, .. } => visit(x),

@@ -12,6 +12,7 @@ pub mod conv2d;
 pub mod elementwise;
 pub mod engine;
 pub mod epilogue;
+pub mod gate;
 pub mod group_norm;
 pub mod matmul;
 pub mod probes;
@@ -119,6 +120,7 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         softmax::Softmax::variants,
         elementwise::Activate::variants,
         elementwise::Add::variants,
+        gate::Gate::variants,
         concat::Concat::variants,
         resample::UpsampleNearest::variants,
         resample::AveragePool::variants,

@@ -3,11 +3,13 @@
 use super::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
 use crate::tensor::{Shape, TEXEL};
 
-/// Each pixel becomes 2 x 2. Reads x; writes a map of twice the rows and columns.
+/// Each pixel becomes 2 x 2. Reads x; writes y, of twice the rows and columns or one less.
 #[derive(Clone, Copy, Debug)]
 pub struct UpsampleNearest {
     /// The map read.
     pub x: Shape,
+    /// The map written.
+    pub y: Shape,
 }
 
 /// The mean of 2 x 2 pixels, stride 2. Reads x; writes a map of half the rows and columns, rounded down.
@@ -25,6 +27,8 @@ struct Params {
     in_h: u32,
     in_w: u32,
     c4: u32,
+    out_h: u32,
+    out_w: u32,
 }
 
 static UPSAMPLE_NEAREST: Kernel = Kernel {
@@ -37,7 +41,8 @@ static AVERAGE_POOL: Kernel =
 
 /// The dispatch of either kernel, from x to y.
 fn resample(kernel: &'static Kernel, x: Shape, y: Shape, family: Family) -> Dispatch {
-    let params = Params { texels: y.texels() as u32, in_h: x.h as u32, in_w: x.w as u32, c4: x.c4() as u32 };
+    let [in_h, in_w, out_h, out_w] = [x.h, x.w, y.h, y.w].map(|extent| extent as u32);
+    let params = Params { texels: y.texels() as u32, in_h, in_w, c4: x.c4() as u32, out_h, out_w };
     Dispatch { shader: family.shader(kernel, vec![]), params: words(&params), grid: flat_grid(y.texels()) }
 }
 
@@ -45,8 +50,7 @@ impl UpsampleNearest {
     /// The dispatch of this upsampling.
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Dispatch {
-        let y = Shape { h: 2 * self.x.h, w: 2 * self.x.w, ..self.x };
-        resample(&UPSAMPLE_NEAREST, self.x, y, family)
+        resample(&UPSAMPLE_NEAREST, self.x, self.y, family)
     }
 
     /// Every shader variant that [`Self::dispatch`] can choose, for validation.
@@ -74,10 +78,10 @@ impl AveragePool {
 fn upsample_nearest_twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     let p: Params = params(words);
     let [x] = reads else { return };
-    let [in_h, in_w] = [p.in_h, p.in_w].map(|extent| extent as usize);
+    let [in_h, in_w, out_h, out_w] = [p.in_h, p.in_w, p.out_h, p.out_w].map(|extent| extent as usize);
     let padded = p.c4 as usize * TEXEL;
     for (pixel, y) in write.chunks_mut(padded).take((p.texels / p.c4) as usize).enumerate() {
-        let (image, row, column) = (pixel / (4 * in_h * in_w), pixel / (2 * in_w) % (2 * in_h), pixel % (2 * in_w));
+        let (image, row, column) = (pixel / (out_h * out_w), pixel / out_w % out_h, pixel % out_w);
         y.copy_from_slice(&x[((image * in_h + row / 2) * in_w + column / 2) * padded..][..padded]);
     }
 }
@@ -85,8 +89,7 @@ fn upsample_nearest_twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
 fn average_pool_twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     let p: Params = params(words);
     let [x] = reads else { return };
-    let [in_h, in_w] = [p.in_h, p.in_w].map(|extent| extent as usize);
-    let (out_h, out_w) = (in_h / 2, in_w / 2);
+    let [in_h, in_w, out_h, out_w] = [p.in_h, p.in_w, p.out_h, p.out_w].map(|extent| extent as usize);
     let padded = p.c4 as usize * TEXEL;
     for (pixel, y) in write.chunks_mut(padded).take((p.texels / p.c4) as usize).enumerate() {
         let (image, row, column) = (pixel / (out_h * out_w), pixel / out_w % out_h, pixel % out_w);

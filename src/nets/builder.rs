@@ -115,6 +115,13 @@ impl Builder {
         self.graph.push(Op::Activation { x, activation }, shape, label)
     }
 
+    /// The first half of the channels times a nonlinearity of the second; each half was padded to whole texels (two [`Heads`])
+    /// and has `channels`.
+    pub fn gate(&mut self, label: &str, x: Value, channels: usize, activation: Activation) -> Value {
+        let shape = Shape { c: channels, ..self.graph.shape(x) };
+        self.graph.push(Op::Gate { x, activation }, shape, label)
+    }
+
     /// `(a + b) * scale`.
     pub fn add(&mut self, label: &str, a: Value, b: Value, scale: f64) -> Value {
         let shape = self.graph.shape(a);
@@ -130,8 +137,14 @@ impl Builder {
 
     /// Doubles the resolution with nearest neighbours.
     pub fn upsample_nearest(&mut self, label: &str, x: Value) -> Value {
-        let Shape { n, h, w, c } = self.graph.shape(x);
-        self.graph.push(Op::UpsampleNearest { x }, Shape::new(n, 2 * h, 2 * w, c), label)
+        let Shape { h, w, .. } = self.graph.shape(x);
+        self.upsample_nearest_to(label, x, (2 * h, 2 * w))
+    }
+
+    /// As [`Builder::upsample_nearest`], without the last row or column where twice the resolution is one more than `size`.
+    pub fn upsample_nearest_to(&mut self, label: &str, x: Value, (h, w): (usize, usize)) -> Value {
+        let Shape { n, c, .. } = self.graph.shape(x);
+        self.graph.push(Op::UpsampleNearest { x }, Shape::new(n, h, w, c), label)
     }
 
     /// Halves the resolution with means of 2 x 2.

@@ -12,6 +12,7 @@ use crate::kernels::concat::Concat;
 use crate::kernels::conv2d::Conv2d;
 use crate::kernels::elementwise::{Activate, Add};
 use crate::kernels::epilogue::EpilogueSpec;
+use crate::kernels::gate::Gate;
 use crate::kernels::group_norm::{GroupNormFactors, GroupNormFold, Moments, ScaleShift};
 use crate::kernels::matmul::{Layout, MatMul, Strides};
 use crate::kernels::resample::{AveragePool, UpsampleNearest};
@@ -190,6 +191,10 @@ impl Lowering<'_> {
                 let activate = Activate { texels: node.shape.texels(), activation: *activation };
                 self.step(label, activate.dispatch(family), vec![whole(*x)], write, 0);
             }
+            Op::Gate { x, activation } => {
+                let gate = Gate { y: node.shape, activation: *activation };
+                self.step(label, gate.dispatch(family), vec![whole(*x)], write, 0);
+            }
             Op::Add { a, b, scale } => {
                 let per_image = shape_of(*b).pixels() == 1 && node.shape.pixels() > 1;
                 let add = Add { shape: node.shape, per_image, scale: *scale };
@@ -198,7 +203,7 @@ impl Lowering<'_> {
             Op::Concat { .. } | Op::UpsampleNearest { .. } if self.folded[value.0] => {}
             Op::Concat { parts } => self.concat(parts, label, write),
             Op::UpsampleNearest { x } => {
-                let upsample = UpsampleNearest { x: shape_of(*x) };
+                let upsample = UpsampleNearest { x: shape_of(*x), y: node.shape };
                 self.step(label, upsample.dispatch(family), vec![whole(*x)], write, 0);
             }
             Op::AveragePool { x } => {

@@ -9,7 +9,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, TAU};
 use super::WeightAccess;
 use super::op::{Activation, Epilogue, Graph, HeadSide, Heads, Node, Op, Value, WeightForm, WeightId, WeightSource};
 use crate::error::{Error, Result};
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::{Shape, TEXEL, Tensor};
 
 /// A map in float64: NHWC, channels not padded.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,6 +123,13 @@ impl Evaluation<'_> {
                 apply(y, *activation)
             }
             Op::Activation { x, activation } => apply(self.value(*x).clone(), Some(*activation)),
+            Op::Gate { x, activation } => {
+                let (x, padded) = (self.value(*x), shape.c4() * TEXEL);
+                let mut gated = x.channels(0, shape.c);
+                let gate = apply(x.channels(padded, shape.c), Some(*activation));
+                gated.data.iter_mut().zip(gate.data).for_each(|(value, gate)| *value *= gate);
+                gated
+            }
             Op::Add { a, b, scale } => {
                 let mut sum = self.value(*a).clone();
                 add(&mut sum, self.value(*b));
