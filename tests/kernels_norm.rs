@@ -1,4 +1,4 @@
-//! Group normalisation and softmax: shader against CPU twin over awkward shapes, in both families; twin against the
+//! Group and layer normalisation and softmax: shader against CPU twin over awkward shapes, in both families; twin against the
 //! definition in float64.
 
 mod common;
@@ -7,6 +7,7 @@ use common::{
     assert_padding_is_zero, check, check_within, distance, distance_to_definition, engines, map, numbers, run_device,
 };
 use downhill::kernels::group_norm::{GroupNormFactors, GroupNormFold, Moments, ScaleShift};
+use downhill::kernels::layer_norm::LayerNorm;
 use downhill::kernels::softmax::Softmax;
 use downhill::kernels::{Activation, Dispatch, Engine};
 use downhill::tensor::{Shape, TEXEL, pack_nchw, unpack_nchw};
@@ -228,6 +229,53 @@ fn constant_channels_become_their_bias() {
         let y = case.run(engine, |dispatch, reads, texels| check(engine, dispatch, reads, texels, "constant"));
         for pixel in y.chunks(2 * TEXEL) {
             assert!(distance(&pixel[..5], &case.bias) < 1e-4, "{pixel:?} is not {:?}", case.bias);
+        }
+    }
+}
+
+/// Rows and channels of layer normalisations: single values, ragged texels, more rows than a workgroup has.
+const LAYERS: [(usize, usize); 9] =
+    [(1, 1), (1, 2), (3, 5), (65, 7), (130, 33), (2, 1027), (77, 64), (67, 130), (5, 320)];
+
+fn layer_norm(channels: usize, x: &[f64], weight: &[f32], bias: &[f32]) -> Vec<f64> {
+    let normalised = |row: &[f64]| {
+        let mean = row.iter().sum::<f64>() / channels as f64;
+        let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / channels as f64;
+        let scale = (variance + f64::from(1e-5f32)).sqrt().recip();
+        let affine =
+            |(channel, v): (usize, &f64)| (v - mean) * scale * f64::from(weight[channel]) + f64::from(bias[channel]);
+        row.iter().enumerate().map(affine).collect::<Vec<_>>()
+    };
+    x.chunks(channels).flat_map(normalised).collect()
+}
+
+#[test]
+fn layer_norm_agrees_with_its_twin_and_the_definition() {
+    for engine in engines() {
+        for (rows, channels) in LAYERS {
+            // Plain; all far from zero; one channel far from the others, as in transformers of text.
+            for (shift, outlier) in [(0.0, 0.0), (1000.0, 0.0), (0.0, 300.0)] {
+                let what = format!("{rows} x {channels} from {shift}, an outlier of {outlier}");
+                let mut values = numbers(1, rows * channels);
+                values.iter_mut().for_each(|v| *v += shift);
+                values.iter_mut().step_by(channels).for_each(|v| *v += outlier);
+                let [weight, bias] = [2, 3].map(|seed| numbers(seed, channels));
+                // A row of the map is a pixel, and its channels lie together.
+                let in_rows = |values: &[f32]| -> Vec<f32> {
+                    let padded = |row: &[f32]| [row, &vec![0.0; channels.next_multiple_of(TEXEL) - channels]].concat();
+                    values.chunks(channels).flat_map(padded).collect()
+                };
+                let x = in_rows(&values);
+                let reads: [&[f32]; 3] = [&x, &in_rows(&weight), &in_rows(&bias)];
+                let norm = LayerNorm { rows, channels, eps: 1e-5 };
+                let y = check(engine, &norm.dispatch(engine.family), &reads, x.len() / TEXEL, &what);
+                assert_padding_is_zero(&y, channels, &what);
+                let live: Vec<f32> =
+                    y.chunks(channels.next_multiple_of(TEXEL)).flat_map(|row| &row[..channels]).copied().collect();
+                let wide: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
+                let apart = distance_to_definition(&live, &layer_norm(channels, &wide, &weight, &bias));
+                assert!(apart < 3e-6, "{what}: {apart:e} from the definition");
+            }
         }
     }
 }

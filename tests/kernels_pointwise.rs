@@ -19,21 +19,20 @@ use downhill::kernels::timestep_embedding::{TimestepEmbedding, split_in_three, t
 use downhill::kernels::{Activation, Dispatch, Engine};
 use downhill::tensor::{Shape, TEXEL, pack_nchw, unpack_nchw};
 
-const ACTIVATIONS: [Activation; 4] = [Activation::Silu, Activation::Mish, Activation::Gelu, Activation::Relu];
-
 fn activation_defined(activation: Activation, v: f64) -> f64 {
     match activation {
         Activation::Silu => v / (1.0 + (-v).exp()),
         Activation::Mish => v * v.exp().ln_1p().tanh(),
         Activation::Gelu => 0.5 * v * (1.0 + libm::erf(v / 2f64.sqrt())),
         Activation::Relu => v.max(0.0),
+        Activation::QuickGelu => v / (1.0 + (-1.702 * v).exp()),
     }
 }
 
 #[test]
 fn activations_agree_with_their_twins_and_the_definitions() {
     for engine in engines() {
-        for activation in ACTIVATIONS {
+        for activation in Activation::ALL {
             for (texels, scale) in [(1, 1.0), (63, 0.01), (65, 3.0), (1000, 12.0)] {
                 let x: Vec<f32> = numbers(texels as u32, texels * TEXEL).iter().map(|v| v * scale).collect();
                 let what = format!("{activation:?} of {texels} texels");
@@ -49,7 +48,7 @@ fn activations_agree_with_their_twins_and_the_definitions() {
 fn every_activation_keeps_zero() {
     let zeros = [0.0; TEXEL];
     for engine in engines() {
-        for activation in ACTIVATIONS {
+        for activation in Activation::ALL {
             let dispatch = Activate { texels: 1, activation }.dispatch(engine.family);
             assert_eq!(run_device(engine, &dispatch, &[&zeros], 1), zeros, "{activation:?}");
             assert_eq!(check_within(engine, &dispatch, &[&zeros], 1, "zero", 0.0), zeros, "{activation:?}");

@@ -20,6 +20,7 @@ fn activate(activation: Option<Activation>, v: f64) -> f64 {
         Some(Activation::Mish) => v * v.exp().ln_1p().tanh(),
         Some(Activation::Gelu) => 0.5 * v * (1.0 + libm::erf(v / 2f64.sqrt())),
         Some(Activation::Relu) => v.max(0.0),
+        Some(Activation::QuickGelu) => v / (1.0 + (-1.702 * v).exp()),
     }
 }
 
@@ -42,7 +43,7 @@ fn differences(x: &[f32], tangent: &[f32], images: usize, of: impl Fn(&[f64], us
 #[test]
 fn slopes_agree_with_their_twins_and_the_definitions() {
     for engine in engines() {
-        for activation in [Activation::Silu, Activation::Mish, Activation::Gelu, Activation::Relu] {
+        for activation in Activation::ALL {
             for (x, repeats, scale) in [
                 (Shape::new(1, 1, 1, 1), 1, 1.0),
                 (Shape::new(2, 3, 5, 6), 3, 0.01),

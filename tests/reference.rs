@@ -101,6 +101,19 @@ fn a_normalisation_is_modulated_and_then_activated() {
 }
 
 #[test]
+fn the_channels_of_each_pixel_are_normalised_together() {
+    let mut graph = Graph::default();
+    let x = input(&mut graph, "x", Shape::new(1, 1, 2, 3));
+    let weight = constant(&mut graph, WeightForm::Vector { len: 3, heads: None }, &[1.0, 2.0, 4.0]);
+    let bias = constant(&mut graph, WeightForm::Vector { len: 3, heads: None }, &[0.5, 0.0, -1.0]);
+    graph.push(Op::LayerNorm { x, weight, bias, eps: 3.0 }, Shape::new(1, 1, 2, 3), "y");
+    // The first pixel is (-1, 2, 5) with variance 6, the other zero throughout.
+    let found = evaluate(graph, &[("x", [1, 3, 1, 2], &[-1.0, 0.0, 2.0, 0.0, 5.0, 0.0])]);
+    let expected = [-1.0 + 0.5, 0.5, 0.0, 0.0, 4.0 - 1.0, -1.0];
+    assert_close(&found, &expected);
+}
+
+#[test]
 fn a_mean_of_two_by_two_drops_the_last_odd_row_and_column() {
     let mut graph = Graph::default();
     let x = input(&mut graph, "x", Shape::new(1, 3, 3, 1));
@@ -157,6 +170,7 @@ fn activations_have_their_textbook_values() {
         (Activation::Mish, 0.865_098_388_267_310_4),
         (Activation::Gelu, 0.841_344_746_068_542_9),
         (Activation::Relu, 1.0),
+        (Activation::QuickGelu, 0.845_795_765_932_821_2),
     ];
     for (activation, at_one) in cases {
         let mut graph = Graph::default();

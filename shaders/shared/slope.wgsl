@@ -17,6 +17,10 @@ fn slope(code: u32, v: vec4<f32>) -> vec4<f32> {
             return 0.5 * (1.0 + erf4(v * 0.70710678118)) + v * exp(-0.5 * v * v) * 0.39894228040;
         }
         case 4u: { return select(vec4<f32>(), vec4<f32>(1.0), v > vec4<f32>()); }
+        case 5u: {
+            let s = sigmoid4(1.702 * v);
+            return s * (1.0 + 1.702 * v * (1.0 - s));
+        }
         default: { return vec4<f32>(1.0); }
     }
 }

@@ -27,6 +27,7 @@ impl Graph {
             }
             Op::Input { .. }
             | Op::GroupNorm { .. }
+            | Op::LayerNorm { .. }
             | Op::Activation { .. }
             | Op::Gate { .. }
             | Op::Add { .. }

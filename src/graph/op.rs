@@ -116,6 +116,8 @@ pub enum Op {
         modulation: Option<(Value, usize)>,
         activation: Option<Activation>,
     },
+    /// Layer normalisation over the channels of each pixel, biased variance, then `weight * x + bias`.
+    LayerNorm { x: Value, weight: WeightId, bias: WeightId, eps: f32 },
     /// A nonlinearity on its own.
     Activation { x: Value, activation: Activation },
     /// `x[.., first half] * act(x[.., second half])`: the two halves of x's channels, each padded with zeros to whole texels (two
@@ -225,7 +227,9 @@ impl Op {
                 visit(weight);
                 epilogue.bias.iter_mut().for_each(visit);
             }
-            Self::GroupNorm { weight, bias, .. } | Self::GroupNormTangent { weight, bias, .. } => {
+            Self::GroupNorm { weight, bias, .. }
+            | Self::LayerNorm { weight, bias, .. }
+            | Self::GroupNormTangent { weight, bias, .. } => {
                 visit(weight);
                 visit(bias);
             }
@@ -250,7 +254,8 @@ impl Op {
                     visit(value);
                 }
             }
-            Self::Activation { x, .. }
+            Self::LayerNorm { x, .. }
+            | Self::Activation { x, .. }
             | Self::Gate { x, .. }
             | Self::UpsampleNearest { x }
             | Self::AveragePool { x }

@@ -27,7 +27,7 @@ pub fn tangent_name(name: &str) -> String {
 ///
 /// # Errors
 /// [`Error::Usage`] when there is no such input, an output does not depend on it, or an operation's dependence on it has no
-/// rule: that of a time embedding, and of what modulates a normalisation.
+/// rule: that of a time embedding, of what modulates a normalisation, and of layer normalisation (networks of text have no use for it yet).
 pub fn tangents(graph: &Graph, input: &str, repeats: usize) -> Result<Graph> {
     // Fused first: an activation that rides on its normalisation is differentiated with it.
     let graph = fuse(graph);

@@ -11,6 +11,13 @@ pub enum Activation {
     Gelu,
     /// max(x, 0)
     Relu,
+    /// x * sigmoid(1.702 x), CLIP's approximation of GELU (`quick_gelu`)
+    QuickGelu,
+}
+
+impl Activation {
+    /// Every nonlinearity.
+    pub const ALL: [Self; 5] = [Self::Silu, Self::Mish, Self::Gelu, Self::Relu, Self::QuickGelu];
 }
 
 /// The number by which the shaders know an activation.
@@ -22,6 +29,7 @@ pub const fn activation_code(activation: Option<Activation>) -> u32 {
         Some(Activation::Mish) => 2,
         Some(Activation::Gelu) => 3,
         Some(Activation::Relu) => 4,
+        Some(Activation::QuickGelu) => 5,
     }
 }
 
@@ -37,6 +45,7 @@ pub(super) fn activate(code: u32, v: f32) -> f32 {
         }
         3 => 0.5 * v * (1.0 + libm::erff(v * std::f32::consts::FRAC_1_SQRT_2)),
         4 => v.max(0.0),
+        5 => v / (1.0 + (-1.702 * v).exp()),
         _ => v,
     }
 }
@@ -58,6 +67,10 @@ pub(super) fn slope(code: u32, v: f32) -> f32 {
             0.5 * (1.0 + libm::erff(v * std::f32::consts::FRAC_1_SQRT_2)) + v * density
         }
         4 => f32::from(u8::from(v > 0.0)),
+        5 => {
+            let s = 1.0 / (1.0 + (-1.702 * v).exp());
+            s * (1.0 + 1.702 * v * (1.0 - s))
+        }
         _ => 1.0,
     }
 }

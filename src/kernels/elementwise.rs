@@ -59,9 +59,7 @@ impl Activate {
     /// Every shader variant that [`Self::dispatch`] can choose, for validation.
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
-        [Activation::Silu, Activation::Mish, Activation::Gelu, Activation::Relu]
-            .map(|activation| Self { texels: 1, activation }.dispatch(family).shader)
-            .to_vec()
+        Activation::ALL.map(|activation| Self { texels: 1, activation }.dispatch(family).shader).to_vec()
     }
 }
 

@@ -14,6 +14,7 @@ pub mod engine;
 pub mod epilogue;
 pub mod gate;
 pub mod group_norm;
+pub mod layer_norm;
 pub mod matmul;
 pub mod probes;
 pub mod resample;
@@ -117,6 +118,7 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         group_norm::GroupNormFold::variants,
         group_norm::GroupNormFactors::variants,
         group_norm::ScaleShift::variants,
+        layer_norm::LayerNorm::variants,
         softmax::Softmax::variants,
         elementwise::Activate::variants,
         elementwise::Add::variants,

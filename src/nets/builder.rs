@@ -70,20 +70,34 @@ impl Builder {
     /// `Linear` at `path`: weight (out, in) and bias, applied to the channels of every pixel.
     pub fn linear(&mut self, path: &str, x: Value, out: usize) -> Value {
         let input = self.graph.shape(x).c;
-        self.matrix(path, vec![path.to_owned()], x, (out, input), None)
+        self.matrix(path, vec![path.to_owned()], x, (out, input), None, true)
+    }
+
+    /// `Linear` at `path` without a bias: weight (out, in).
+    pub fn linear_plain(&mut self, path: &str, x: Value, out: usize) -> Value {
+        let input = self.graph.shape(x).c;
+        self.matrix(path, vec![path.to_owned()], x, (out, input), None, false)
     }
 
     /// `Linear`s at `paths` (each over the same channels of x), one after the other, with room for attention heads:
     /// their `heads.count` heads together are padded to whole texels each.
     pub fn linear_to_heads(&mut self, label: &str, paths: Vec<String>, x: Value, heads: Heads) -> Value {
         let input = self.graph.shape(x).c;
-        self.matrix(label, paths, x, (heads.count * heads.dim, input), Some(Heads { side: HeadSide::Out, ..heads }))
+        let heads = Heads { side: HeadSide::Out, ..heads };
+        self.matrix(label, paths, x, (heads.count * heads.dim, input), Some(heads), true)
+    }
+
+    /// As [`Self::linear_to_heads`], of `Linear`s without a bias.
+    pub fn linear_to_heads_plain(&mut self, label: &str, paths: Vec<String>, x: Value, heads: Heads) -> Value {
+        let input = self.graph.shape(x).c;
+        let heads = Heads { side: HeadSide::Out, ..heads };
+        self.matrix(label, paths, x, (heads.count * heads.dim, input), Some(heads), false)
     }
 
     /// `Linear` at `path` that reads attention heads padded to whole texels.
     pub fn linear_from_heads(&mut self, path: &str, x: Value, heads: Heads, out: usize) -> Value {
         let heads = Heads { side: HeadSide::In, ..heads };
-        self.matrix(path, vec![path.to_owned()], x, (out, heads.count * heads.dim), Some(heads))
+        self.matrix(path, vec![path.to_owned()], x, (out, heads.count * heads.dim), Some(heads), true)
     }
 
     /// `GroupNorm` at `path`; `modulation` is the (scale, shift) vector of each image.
@@ -107,6 +121,14 @@ impl Builder {
             activation: None,
         };
         self.graph.push(op, shape, path)
+    }
+
+    /// `LayerNorm` over the channels of every pixel, at `path`: weight and bias.
+    pub fn layer_norm(&mut self, path: &str, x: Value, eps: f64) -> Value {
+        let shape = self.graph.shape(x);
+        let weight = self.vector(vec![format!("{path}.weight")], shape.c, None);
+        let bias = self.vector(vec![format!("{path}.bias")], shape.c, None);
+        self.graph.push(Op::LayerNorm { x, weight, bias, eps: eps as f32 }, shape, path)
     }
 
     /// A nonlinearity.
@@ -168,7 +190,7 @@ impl Builder {
         self.graph.push(op, Shape::new(n, h, w, channels), label)
     }
 
-    /// A 1 x 1 kernel (out, in) stacked from the `Linear`s at `paths`.
+    /// A 1 x 1 kernel (out, in) stacked from the `Linear`s at `paths`, with their biases where `biased`.
     fn matrix(
         &mut self,
         label: &str,
@@ -176,19 +198,15 @@ impl Builder {
         x: Value,
         (out, input): (usize, usize),
         heads: Option<Heads>,
+        biased: bool,
     ) -> Value {
         let part = out / paths.len();
         let keys = paths.iter().map(|path| (format!("{path}.weight"), vec![part, input])).collect();
         let weight = self.weight(keys, WeightForm::Kernel { out, input, height: 1, width: 1, heads });
         let out_heads = heads.filter(|heads| heads.side == HeadSide::Out);
-        let bias = self.vector(paths.iter().map(|path| format!("{path}.bias")).collect(), out, out_heads);
-        let op = Op::Conv {
-            x,
-            weight,
-            stride: 1,
-            pad: (0, 0),
-            epilogue: Epilogue { bias: Some(bias), ..Epilogue::default() },
-        };
+        let biases = paths.iter().map(|path| format!("{path}.bias")).collect();
+        let bias = biased.then(|| self.vector(biases, out, out_heads));
+        let op = Op::Conv { x, weight, stride: 1, pad: (0, 0), epilogue: Epilogue { bias, ..Epilogue::default() } };
         let Shape { n, h, w, .. } = self.graph.shape(x);
         let channels = out_heads.map_or(out, |heads| heads.count * heads.padded_dim());
         self.graph.push(op, Shape::new(n, h, w, channels), label)

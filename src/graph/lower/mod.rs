@@ -14,6 +14,7 @@ use crate::kernels::elementwise::{Activate, Add};
 use crate::kernels::epilogue::EpilogueSpec;
 use crate::kernels::gate::Gate;
 use crate::kernels::group_norm::{GroupNormFactors, GroupNormFold, Moments, ScaleShift};
+use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::matmul::{Layout, MatMul, Strides};
 use crate::kernels::resample::{AveragePool, UpsampleNearest};
 use crate::kernels::softmax::Softmax;
@@ -187,6 +188,11 @@ impl Lowering<'_> {
                 self.conv(node, *x, *weight, *stride, *pad, epilogue, write);
             }
             Op::GroupNorm { .. } => self.group_norm(node, value),
+            Op::LayerNorm { x, weight, bias, eps } => {
+                let norm = LayerNorm { rows: node.shape.rows(), channels: node.shape.c, eps: *eps };
+                let reads = vec![whole(*x), Operand::Weight(*weight), Operand::Weight(*bias)];
+                self.step(label, norm.dispatch(family), reads, write, 0);
+            }
             Op::Activation { x, activation } => {
                 let activate = Activate { texels: node.shape.texels(), activation: *activation };
                 self.step(label, activate.dispatch(family), vec![whole(*x)], write, 0);

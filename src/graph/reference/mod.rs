@@ -122,6 +122,9 @@ impl Evaluation<'_> {
                 }
                 apply(y, *activation)
             }
+            Op::LayerNorm { x, weight, bias, eps } => {
+                layer_norm(self.value(*x), &(self.vector(*weight)?, self.vector(*bias)?), f64::from(*eps))
+            }
             Op::Activation { x, activation } => apply(self.value(*x).clone(), Some(*activation)),
             Op::Gate { x, activation } => {
                 let (x, padded) = (self.value(*x), shape.c4() * TEXEL);
@@ -349,6 +352,20 @@ fn group_norm(x: &Array, (weight, bias): &(Vec<f64>, Vec<f64>), groups: usize, e
     y
 }
 
+fn layer_norm(x: &Array, (weight, bias): &(Vec<f64>, Vec<f64>), eps: f64) -> Array {
+    let mut y = x.clone();
+    for pixel in y.data.chunks_mut(x.shape.c) {
+        let count = pixel.len() as f64;
+        let mean = pixel.iter().sum::<f64>() / count;
+        let variance = pixel.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+        let scale = (variance + eps).sqrt().recip();
+        for ((value, weight), bias) in pixel.iter_mut().zip(weight).zip(bias) {
+            *value = (*value - mean) * scale * weight + bias;
+        }
+    }
+    y
+}
+
 /// The shape of a weight as a checkpoint holds it.
 fn stored_shape(form: WeightForm) -> Vec<usize> {
     match form {
@@ -394,6 +411,7 @@ fn activate(activation: Activation, x: f64) -> f64 {
         Activation::Mish => x * (x.max(0.0) + (-x.abs()).exp().ln_1p()).tanh(),
         Activation::Gelu => x * 0.5 * libm::erfc(-x * FRAC_1_SQRT_2),
         Activation::Relu => x.max(0.0),
+        Activation::QuickGelu => x / (1.0 + (-1.702 * x).exp()),
     }
 }
 

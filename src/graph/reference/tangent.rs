@@ -17,6 +17,10 @@ fn slope(activation: Activation, x: f64) -> f64 {
         }
         Activation::Gelu => 0.5 * libm::erfc(-x * FRAC_1_SQRT_2) + x * (-0.5 * x * x).exp() / TAU.sqrt(),
         Activation::Relu => f64::from(u8::from(x > 0.0)),
+        Activation::QuickGelu => {
+            let sigmoid = 1.0 / (1.0 + (-1.702 * x).exp());
+            sigmoid * (1.0 + 1.702 * x * (1.0 - sigmoid))
+        }
     }
 }
 
@@ -119,7 +123,7 @@ mod tests {
     #[test]
     fn slopes_are_those_of_the_activations() {
         let at = |x: f64| Array { shape: Shape::vector(1, 1), data: vec![x] };
-        for then in [Activation::Silu, Activation::Mish, Activation::Gelu, Activation::Relu] {
+        for then in Activation::ALL {
             for x in [-30.0, -2.5, -0.3, 0.2, 1.7, 25.0] {
                 let value = |x: f64| apply(at(x), Some(then)).data[0];
                 let difference = (value(x + 1e-5) - value(x - 1e-5)) / 2e-5;

@@ -47,9 +47,7 @@ impl ActivateTangent {
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
         let shape = Shape::new(1, 1, 1, 1);
-        [Activation::Silu, Activation::Mish, Activation::Gelu, Activation::Relu]
-            .map(|activation| Self { shape, repeats: 1, activation }.dispatch(family).shader)
-            .to_vec()
+        Activation::ALL.map(|activation| Self { shape, repeats: 1, activation }.dispatch(family).shader).to_vec()
     }
 }
 
