@@ -72,7 +72,7 @@ fn flat_grids_go_on_in_a_second_row() {
 fn gate_agrees_with_its_twin_and_the_definition() {
     let shapes = [Shape::new(1, 1, 1, 1), Shape::new(2, 3, 5, 6), Shape::new(3, 7, 1, 13), Shape::new(2, 1, 77, 32)];
     for engine in engines() {
-        for (y, activation) in shapes.into_iter().flat_map(|y| ACTIVATIONS.map(|activation| (y, activation))) {
+        for (y, activation) in shapes.into_iter().flat_map(|y| Activation::ALL.map(|activation| (y, activation))) {
             let what = format!("{activation:?}, {y}");
             let [hidden, gate] = [1, 2].map(|seed| numbers(seed, y.rows() * y.c));
             let gate: Vec<f32> = gate.iter().map(|v| v * 6.0).collect();
