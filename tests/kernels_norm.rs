@@ -257,8 +257,9 @@ fn layer_norm_agrees_with_its_twin_and_the_definition() {
             for (shift, outlier) in [(0.0, 0.0), (1000.0, 0.0), (0.0, 300.0)] {
                 let what = format!("{rows} x {channels} from {shift}, an outlier of {outlier}");
                 let mut values = numbers(1, rows * channels);
-                values.iter_mut().for_each(|v| *v += shift);
-                values.iter_mut().step_by(channels).for_each(|v| *v += outlier);
+                for (at, v) in values.iter_mut().enumerate() {
+                    *v += shift + if at % channels == 0 { outlier } else { 0.0 };
+                }
                 let [weight, bias] = [2, 3].map(|seed| numbers(seed, channels));
                 // A row of the map is a pixel, and its channels lie together.
                 let in_rows = |values: &[f32]| -> Vec<f32> {

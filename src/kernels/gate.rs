@@ -40,9 +40,7 @@ impl Gate {
     /// Every shader variant that [`Self::dispatch`] can choose, for validation.
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
-        [Activation::Silu, Activation::Mish, Activation::Gelu, Activation::Relu]
-            .map(|activation| Self { y: Shape::vector(1, 1), activation }.dispatch(family).shader)
-            .to_vec()
+        Activation::ALL.map(|activation| Self { y: Shape::vector(1, 1), activation }.dispatch(family).shader).to_vec()
     }
 }
 
