@@ -22,7 +22,13 @@ pub struct Image {
 /// times 255, rounded half to even. NaN becomes 0; see [`quantise`], which refuses it.
 #[must_use]
 pub fn to_byte(value: f32) -> u8 {
-    ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
+    (to_unit(value) * 255.0).round_ties_even() as u8
+}
+
+/// A value of the model's range -1..1 in 0..1, clamped.
+#[must_use]
+pub fn to_unit(value: f32) -> f32 {
+    (value / 2.0 + 0.5).clamp(0.0, 1.0)
 }
 
 /// The images of an NCHW tensor in the model's range -1..1.

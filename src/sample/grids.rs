@@ -7,6 +7,8 @@ use crate::{Error, Result};
 const RHO: f64 = 7.0;
 /// Where the gradient-estimation paper starts on CIFAR-10.
 pub(super) const PAPER_SIGMA_MAX: f64 = 40.0;
+/// Where it starts on Stable Diffusion.
+const PAPER_LATENT_SIGMA_MAX: f64 = 8.35;
 /// The range of the paper's EDM baseline.
 const EDM_SIGMAS: (f64, f64) = (80.0, 0.002);
 
@@ -23,6 +25,13 @@ pub(super) fn paper(
     let high = known(table, sigma_max, PAPER_SIGMA_MAX.min(table.sigma_max()))?;
     let low = below(sigma_min.unwrap_or(last), high)?;
     Ok(log_spaced(high, low, steps).into_iter().map(|sigma| table.snap(sigma)).chain([0]).collect())
+}
+
+/// The range of [`paper`] on latents, as the paper's `GEScheduler` has it: down to sigma(T / N).
+pub(super) fn paper_latents(table: &NoiseTable, steps: usize) -> (Option<f64>, Option<f64>) {
+    let lowest = table.sigma(table.timesteps().checked_div(steps).map_or(0.0, |t| t as f64).min(table.last_timestep()));
+    let highest = PAPER_LATENT_SIGMA_MAX.min(table.sigma_max());
+    (Some(highest), (lowest < highest).then_some(lowest))
 }
 
 /// Timesteps evenly from the top, or from that of `sigma_max`, down to 0.

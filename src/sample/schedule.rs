@@ -334,6 +334,14 @@ impl Schedule {
         Self { start, ..self }
     }
 
+    /// The last `steps` steps of it, one at least.
+    #[must_use]
+    pub fn last(mut self, steps: usize) -> Self {
+        let first = self.steps.len().saturating_sub(steps.max(1));
+        self.steps.drain(..first);
+        self
+    }
+
     /// The start state x from standard normal `noise`, as [`StartNoise`] has it.
     #[must_use]
     pub fn start_state(&self, noise: &Tensor) -> Tensor {

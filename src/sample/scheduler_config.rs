@@ -65,6 +65,8 @@ pub struct SchedulerConfig {
     pub variance_type: VarianceType,
     /// What concerns some samplers alone.
     pub solver: SolverConfig,
+    /// The model samples latents: gradient estimation takes the range that its paper has for Stable Diffusion.
+    pub of_latents: bool,
 }
 
 impl Default for SchedulerConfig {
@@ -82,6 +84,7 @@ impl Default for SchedulerConfig {
             steps_offset: 0,
             variance_type: VarianceType::FixedSmall,
             solver: SolverConfig::default(),
+            of_latents: false,
         }
     }
 }
@@ -124,7 +127,15 @@ impl SchedulerConfig {
                 .one_of("variance_type", "fixed_small, fixed_small_log, fixed_large")?
                 .unwrap_or_default(),
             solver: SolverConfig::read(&fields, prediction_type)?,
+            of_latents: false,
         })
+    }
+
+    /// The same for a pipeline of latents. As diffusers' `StableDiffusionPipeline` does whatever the file says, timesteps are
+    /// offset by one, and predictions are not clipped: latents have no range.
+    #[must_use]
+    pub fn for_latents(self) -> Self {
+        Self { steps_offset: 1, clip_sample: Some(false), of_latents: true, ..self }
     }
 
     /// Whether `sampler` can honour what the file says.

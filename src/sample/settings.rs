@@ -47,6 +47,8 @@ pub struct Settings {
     pub timesteps: Option<Vec<f64>>,
     /// N + 1 sigmas instead of a schedule.
     pub sigmas: Option<Vec<f64>>,
+    /// The share of the steps that is walked, from above 0 to 1: the last ones, from an image under noise.
+    pub strength: Option<f64>,
     /// What the schedule `admissible` is made for; with it, that is the schedule where no other is asked for.
     pub error_model: Option<ErrorModel>,
 }
@@ -60,6 +62,10 @@ impl Settings {
     pub fn resolve(&self, config: &SchedulerConfig, table: &NoiseTable) -> Result<(Schedule, Method)> {
         config.check(self.sampler(config))?;
         let schedule = self.schedule(config, table)?;
+        let schedule = match self.strength {
+            None => schedule,
+            Some(strength) => last_steps(schedule, strength)?,
+        };
         let method = self.method(&schedule, config, table)?;
         Ok((schedule, method))
     }
@@ -130,16 +136,20 @@ impl Settings {
             let low = grids::below(self.sigma_min.unwrap_or(table.sigma_min()), high)?;
             return Schedule::from_sigmas(&model.longest_steps(high, low, self.steps)?);
         }
-        let steps = self.steps.unwrap_or(sampler.default_steps(table));
+        let steps = self.asked_steps(sampler, table);
         let count = match sampler {
             Sampler::Ge | Sampler::Ddim | Sampler::Ddpm | Sampler::Pndm => None,
             Sampler::Euler | Sampler::EulerAncestral | Sampler::Heun | Sampler::Lms => Some(Count::Ends),
             Sampler::DpmPlusPlus2m | Sampler::UniPc | Sampler::Deis => Some(Count::Inner),
         };
+        let (highest, lowest) = match kind {
+            Kind::Paper if config.of_latents => grids::paper_latents(table, steps),
+            _ => (None, None),
+        };
         let shape = Shape {
             steps,
-            sigma_max: self.sigma_max,
-            sigma_min: self.sigma_min,
+            sigma_max: self.sigma_max.or(highest),
+            sigma_min: self.sigma_min.or(lowest),
             steps_offset: config.steps_offset,
             set_alpha_to_one: config.is_clean_end(sampler),
             successor: match sampler {
@@ -157,6 +167,11 @@ impl Settings {
             }
             _ => Schedule::new(kind, &shape, table),
         }
+    }
+
+    /// N: as many steps as asked for, or as the sampler usually takes.
+    fn asked_steps(&self, sampler: Sampler, table: &NoiseTable) -> usize {
+        self.steps.unwrap_or(sampler.default_steps(table))
     }
 
     /// The error model where `kind` is the schedule that has one; one beside another schedule, and none beside this one, are
@@ -263,7 +278,7 @@ impl Settings {
         if listed {
             return Ok(Start::Heun(None));
         }
-        let stride = table.timesteps() / schedule.steps().len();
+        let stride = table.timesteps() / self.asked_steps(Sampler::Pndm, table);
         let level = |t: f64| Level::at_timestep(table, t.clamp(0.0, table.last_timestep()));
         match called[..] {
             [_] if config.solver.skip_prk_steps => Ok(Start::Heun(None)),
@@ -303,6 +318,19 @@ fn unipc(settings: &SolverConfig) -> UniPc {
         is_bh1: settings.form == Some(Form::Bh1),
         lower_order_final: settings.lower_order_final,
         uncorrected: settings.disable_corrector.clone(),
+    }
+}
+
+/// The last steps of a schedule, as many as diffusers' image-to-image pipelines keep of N: `int(N * strength)`.
+fn last_steps(schedule: Schedule, strength: f64) -> Result<Schedule> {
+    in_range("strength", strength, strength > 0.0 && strength <= 1.0, "above 0 (the image itself) to 1 (no image)")?;
+    let all = schedule.steps().len();
+    match (all as f64 * strength) as usize {
+        0 => Err(Error::usage(
+            format!("`--strength {strength}` of {all} steps leaves none to walk"),
+            format!("take `--strength` of at least {:.3}, or more `--steps`", 1.0 / all as f64),
+        )),
+        kept => Ok(schedule.last(kept)),
     }
 }
 

@@ -218,3 +218,17 @@ fn the_scheduler_of_a_folder_names_the_sampler() {
         assert_eq!(report["schedule"]["levels"].as_array().expect("levels").len(), levels, "{scheduler}");
     }
 }
+
+/// `--save-images` holds what the PNG is rounded from.
+#[test]
+fn images_are_saved_as_numbers() {
+    let folder = Folder::new();
+    let (image, floats, samples) = (folder.at("x.png"), folder.at("floats.npy"), folder.at("z.npy"));
+    let save = ["-o", &image, "--save-images", &floats, "--save-samples", &samples];
+    quietly(&[&["sample", "-n", "3", "--steps", "2"], &save[..]].concat());
+    let (floats, samples) = (folder.array("floats.npy"), folder.array("z.npy"));
+    assert_eq!(floats.shape, [3, 1, 28, 28]);
+    // The last state, at timestep 0, is the image but for a little scale.
+    let expected: Vec<f32> = samples.data.iter().map(|z| (z / 2.0 + 0.5).clamp(0.0, 1.0)).collect();
+    assert_eq!(floats.data, expected);
+}

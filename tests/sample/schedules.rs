@@ -69,6 +69,32 @@ fn the_papers_schedule_on_latent_levels() {
     assert_eq!(timesteps(&schedule), [901., 830., 751., 663., 566., 461., 353., 252., 166., 100., 0.]);
     let own = Schedule::new(Kind::Paper, &SHAPE, &table).unwrap();
     assert_eq!(own.start().timestep, Some(999.0), "40 is beyond these levels: the default gives way");
+    let latents = config.for_latents();
+    let (schedule, _) = settings(json!({"sampler": "ge", "steps": 10})).resolve(&latents, &table).unwrap();
+    assert_eq!(timesteps(&schedule), [901., 830., 751., 663., 566., 461., 353., 252., 166., 100., 0.]);
+    for steps in [1, 2, 50, 1000] {
+        settings(json!({"sampler": "ge", "steps": steps})).resolve(&latents, &table).unwrap();
+    }
+}
+
+/// `StableDiffusionImg2ImgPipeline.get_timesteps`: the last `int(N * strength)` of N.
+#[test]
+fn strength_keeps_the_last_steps() {
+    let config = SchedulerConfig::default().for_latents();
+    let table = NoiseTable::default();
+    let resolve = |strength: f64, sampler: &str| {
+        settings(json!({"sampler": sampler, "steps": 5, "strength": strength, "schedule": "leading"}))
+            .resolve(&config, &table)
+            .map(|(schedule, _)| schedule.steps().iter().map(|step| step.from.timestep.unwrap()).collect::<Vec<_>>())
+    };
+    assert_eq!(resolve(0.6, "ddim").unwrap(), [401., 201., 1.]);
+    assert_eq!(resolve(1.0, "ddim").unwrap(), [801., 601., 401., 201., 1.]);
+    assert_eq!(resolve(0.79, "euler").unwrap().len(), 3);
+    for (strength, expected) in [(0.19, "leaves none"), (0.0, "out of range"), (1.5, "out of range")] {
+        let error = resolve(strength, "ddim").unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains(expected), "{error}");
+    }
 }
 
 /// Sums over all N from 1 to 1000 of `(timesteps * arange(1, N + 1)).sum() % 1000003`, from diffusers 0.42.1

@@ -152,6 +152,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE.npy", help_heading = OUTPUT)]
     pub save_samples: Option<PathBuf>,
 
+    /// Write the images as float32 (N,C,H,W) in 0..1, not quantised
+    #[arg(long, value_name = "FILE.npy", help_heading = OUTPUT)]
+    pub save_images: Option<PathBuf>,
+
     /// Write the prediction of x0 at each step, a grid a step
     #[arg(long, value_name = "DIR", help_heading = OUTPUT)]
     pub save_steps: Option<PathBuf>,
@@ -229,6 +233,7 @@ impl Args {
             sigma_min: self.sigma_min,
             timesteps: self.timesteps.clone().map(|list| list.0),
             sigmas: self.sigmas.clone().map(|list| list.0),
+            strength: None,
             error_model: self.error_model.as_ref().map(ErrorModelArg::read).transpose()?,
         })
     }

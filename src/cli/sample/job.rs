@@ -1,52 +1,27 @@
 //! What was typed, understood: everything that can be refused without a device is refused here.
 
-use std::path::{Path, PathBuf};
-
 use serde_json::Value;
 
 use super::args::Args;
+use super::start::Start;
+use super::targets::{self, Targets};
 use crate::checkpoint::Model;
 use crate::cli::args::{Dtype, FamilyFlag, Global, Shard, Size};
-use crate::cli::model::{Opened, read_images};
+use crate::cli::model::Opened;
 use crate::denoise::closed_form::ClosedForm;
 use crate::error::{Error, Result};
 use crate::noise::Generator;
 use crate::report::output::Pattern;
-use crate::report::{Console, Output, check_writable};
+use crate::report::{Console, Output};
 use crate::sample::catalogue::Sampler;
 use crate::sample::on_sigmas::OnSigmas;
 use crate::sample::samplers::Method;
 use crate::sample::schedule::{Kind, Schedule};
 use crate::sample::settings::Settings;
-use crate::tensor::Tensor;
 
 /// Images where nobody says how many.
 const USUAL_COUNT: usize = 16;
 const USUAL_OUTPUT: &str = "samples.png";
-
-/// Where the states start.
-#[derive(Debug)]
-pub enum Start {
-    /// From the seed.
-    Seeded,
-    /// Standard normals from a file.
-    Noise(PathBuf, Tensor),
-    /// States x at the first sigma from a file.
-    State(PathBuf, Tensor),
-}
-
-/// Where the results go.
-#[derive(Debug)]
-pub struct Targets {
-    /// The images; none for a model whose samples are no images.
-    pub images: Option<Output>,
-    /// The raw samples.
-    pub samples: Option<PathBuf>,
-    /// A folder for the predictions of x0.
-    pub steps: Option<PathBuf>,
-    /// The states after each step.
-    pub path: Option<PathBuf>,
-}
 
 /// What denoises, as far as it is known without a device.
 pub enum Subject {
@@ -112,7 +87,7 @@ impl Job {
     /// Everything that can be wrong with them: see [`Error::exit_code`] 2 and 4.
     pub fn new(args: Args, global: &Global, console: Console) -> Result<(Self, Load)> {
         let output = Output::parse(args.output.as_deref().unwrap_or(USUAL_OUTPUT))?;
-        check_resume(&args, &output)?;
+        targets::check_resume(&args, &output)?;
         let (job, load) = match args.model.as_deref().map_or(Ok(None), ClosedForm::open)? {
             Some(form) => Self::of_closed_form(args, form, output, console)?,
             None => Self::of_network(args, output, console)?,
@@ -236,7 +211,7 @@ impl Plan {
 
     fn job(self, args: Args, subject: Subject, size: Size, targets: Targets) -> Result<Job> {
         let Self { settings, sampler, kind, schedule, method, start } = self;
-        let count = start.count(args.count)?;
+        let count = start.count(args.count, USUAL_COUNT)?;
         let Shard { index, of } = args.shard.unwrap_or(Shard { index: 0, of: 1 });
         let images: Vec<usize> = (index..count).step_by(of).collect();
         if images.is_empty() && !targets.is_one_file_an_image() {
@@ -265,118 +240,6 @@ impl Plan {
             trace_nonfinite: args.trace_nonfinite,
             timings: args.timings,
         })
-    }
-}
-
-impl Start {
-    fn read(args: &Args, channels: usize) -> Result<Self> {
-        match (&args.init_noise, &args.init) {
-            (Some(file), _) => Ok(Self::Noise(file.clone(), read_images(file, channels)?)),
-            (None, Some(file)) => Ok(Self::State(file.clone(), read_images(file, channels)?)),
-            (None, None) => Ok(Self::Seeded),
-        }
-    }
-
-    fn given(&self) -> Option<(&Path, &Tensor)> {
-        match self {
-            Self::Seeded => None,
-            Self::Noise(file, tensor) | Self::State(file, tensor) => Some((file, tensor)),
-        }
-    }
-
-    fn size(&self) -> Option<Size> {
-        self.given().map(|(_, tensor)| Size { height: tensor.shape[2], width: tensor.shape[3] })
-    }
-
-    fn count(&self, asked: Option<usize>) -> Result<usize> {
-        let Some((file, tensor)) = self.given() else { return Ok(asked.unwrap_or(USUAL_COUNT)) };
-        let count = asked.unwrap_or(tensor.shape[0]);
-        if count > tensor.shape[0] {
-            let what = format!("`--count {count}`, and {} holds {} images", file.display(), tensor.shape[0]);
-            return Err(Error::usage(what, "leave out `--count` to take them all"));
-        }
-        Ok(count)
-    }
-}
-
-impl Targets {
-    fn new(args: &Args, output: Output, channels: usize, has_pixels: bool) -> Result<Self> {
-        let is_image = has_pixels && matches!(channels, 1 | 3 | 4);
-        let saves_arrays = args.save_samples.is_some() || args.save_path.is_some();
-        if !is_image && (args.output.is_some() || args.save_steps.is_some() || !saves_arrays) {
-            let what = if has_pixels {
-                format!("samples of {channels} channels cannot be shown as images, which have 1, 3 or 4")
-            } else {
-                format!("samples of {channels} values are no images")
-            };
-            return Err(Error::usage(
-                what,
-                "leave out `--output` and `--save-steps`, and take `--save-samples FILE.npy`",
-            ));
-        }
-        let targets = Self {
-            images: is_image.then_some(output),
-            samples: args.save_samples.clone(),
-            steps: args.save_steps.clone(),
-            path: args.save_path.clone(),
-        };
-        targets.check()?;
-        Ok(targets)
-    }
-
-    /// Whether everything can be written, each in a place of its own.
-    fn check(&self) -> Result<()> {
-        if let Some(images) = &self.images {
-            images.check_writable()?;
-        }
-        let array = match &self.images {
-            Some(Output::Npz(path) | Output::Grid(path)) => Some(path),
-            _ => None,
-        };
-        let files: Vec<&PathBuf> = [array, self.samples.as_ref(), self.path.as_ref()].into_iter().flatten().collect();
-        for (at, file) in files.iter().enumerate() {
-            check_writable(file)?;
-            if files[..at].contains(file) {
-                let what = format!("two outputs would both be `{}`", file.display());
-                return Err(Error::usage(what, "give each a path of its own"));
-            }
-        }
-        self.steps.as_ref().map_or(Ok(()), |folder| check_writable(step_file(folder, 0)))
-    }
-
-    /// Nothing but single images is written, so that no image at all is no contradiction.
-    pub fn is_one_file_an_image(&self) -> bool {
-        matches!(self.images, Some(Output::Files(_)))
-            && [&self.samples, &self.steps, &self.path].iter().all(|target| target.is_none())
-    }
-}
-
-/// The file of the prediction at step `index`, from 0.
-pub fn step_file(folder: &Path, index: usize) -> PathBuf {
-    folder.join(format!("step-{:03}.png", index + 1))
-}
-
-fn check_resume(args: &Args, output: &Output) -> Result<()> {
-    if !args.resume {
-        return Ok(());
-    }
-    if !matches!(output, Output::Files(_)) {
-        return Err(Error::usage(
-            "`--resume` passes over files of single images, and the output is one file",
-            "add `-o dir/%05d.png`, or leave out `--resume`",
-        ));
-    }
-    let saved = [
-        ("save-samples", args.save_samples.is_some()),
-        ("save-steps", args.save_steps.is_some()),
-        ("save-path", args.save_path.is_some()),
-    ];
-    match saved.iter().find(|(_, is_given)| *is_given) {
-        None => Ok(()),
-        Some((flag, _)) => Err(Error::usage(
-            format!("`--{flag}` would lack the images that `--resume` passes over"),
-            format!("leave out `--resume` or `--{flag}`"),
-        )),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a PNG tells about how it was made: everything that its pixels follow from, and nothing else, so that the same
 //! image is the same file in any batch and shard.
 
-use super::job::{Job, Start};
+use super::job::Job;
+use super::start::Start;
 use crate::cli::args::Dtype;
 use crate::noise::Generator;
 use crate::sample::schedule::{Level, Schedule};

@@ -1,7 +1,7 @@
 //! `downhill sample`: images from noise.
 //!
-//! [`args`] is what was typed, [`job`] what it means for a model and whether it can be done, [`run`] does it on a device,
-//! [`results`] writes what comes out with [`metadata`].
+//! [`args`] is what was typed, [`job`] what it means for a model and whether it can be done (with [`start`] and [`targets`]),
+//! [`run`] does it on a device, [`results`] writes what comes out with [`metadata`].
 
 mod args;
 mod job;
@@ -9,6 +9,8 @@ mod metadata;
 mod metric;
 mod results;
 mod run;
+mod start;
+mod targets;
 
 pub use args::Args;
 pub use run::run;

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::job::{Job, step_file};
+use super::job::Job;
 use super::metadata::{self, Metadata};
+use super::targets::step_file;
 use crate::error::Result;
-use crate::report::images::{WHITE, grid, quantise, square_columns};
+use crate::report::images::{WHITE, grid, quantise, square_columns, to_unit};
 use crate::report::output::Pattern;
 use crate::report::{Console, Image, Output, npy, png_file};
 use crate::sample::samplers::Progress;
@@ -19,6 +20,9 @@ pub struct Results<'j> {
     indices: Vec<usize>,
     /// For a grid or an archive.
     images: Vec<Image>,
+    /// All images as numbers, where they are wanted, and the (channels, height, width) of one.
+    floats: Vec<f32>,
+    image_shape: Vec<usize>,
     samples: Vec<f32>,
     steps: Vec<StepResults>,
     files: usize,
@@ -33,40 +37,68 @@ struct StepResults {
     states: Vec<f32>,
 }
 
-/// What is kept of the steps of one batch; it counts only once the batch is whole.
-pub struct BatchSteps(Vec<StepResults>);
+/// A batch that was sampled and is no images yet.
+pub struct Batch {
+    /// Its images, by their index in the whole run.
+    indices: Vec<usize>,
+    /// Its samples in the model's own scale, once it is whole.
+    z: Tensor,
+    /// The predictions of x0 at each step, where they are wanted.
+    predictions: Vec<Tensor>,
+    /// The states after each step, where they are wanted.
+    states: Vec<Vec<f32>>,
+}
+
+/// How samples become images in -1..1: as they are, or by a decoder.
+pub type ToImages<'a> = &'a mut dyn FnMut(&Tensor) -> Result<Tensor>;
 
 impl<'j> Results<'j> {
     /// Nothing yet.
     pub fn new(job: &'j Job) -> Self {
         let steps = vec![StepResults::default(); job.schedule.steps().len()];
-        let metadata = metadata::of_run(job);
-        Self { job, metadata, indices: Vec::new(), images: Vec::new(), samples: Vec::new(), steps, files: 0 }
+        Self {
+            job,
+            metadata: metadata::of_run(job),
+            indices: Vec::new(),
+            images: Vec::new(),
+            floats: Vec::new(),
+            image_shape: Vec::new(),
+            samples: Vec::new(),
+            steps,
+            files: 0,
+        }
     }
 
-    /// A batch begins.
-    pub fn begin_batch(&self) -> BatchSteps {
-        BatchSteps(Vec::with_capacity(self.steps.len()))
-    }
-
-    /// The batch of images `indices` is done: `z` are its samples in the model's own scale.
+    /// Takes a batch that is whole, and writes its images where each has a file.
     ///
     /// # Errors
-    /// [`crate::Error::NonFinite`] before anything of the batch is written; those of writing files.
-    pub fn end_batch(&mut self, indices: &[usize], z: &Tensor, batch: BatchSteps) -> Result<()> {
-        match &self.job.targets.images {
-            None => {}
-            Some(Output::Files(pattern)) => self.write_files(pattern, indices, &quantise(z)?)?,
-            Some(Output::Grid(_) | Output::Npz(_)) => self.images.extend(quantise(z)?),
+    /// [`crate::Error::NonFinite`] before anything of the batch is written; those of `to_images` and of writing files.
+    pub fn take(&mut self, batch: Batch, to_images: ToImages) -> Result<()> {
+        let Batch { indices, z, predictions, states } = batch;
+        let targets = &self.job.targets;
+        if targets.images.is_some() || targets.floats.is_some() {
+            let decoded = to_images(&z)?;
+            let quantised = quantise(&decoded)?;
+            if targets.floats.is_some() {
+                self.floats.extend(decoded.data.iter().map(|value| to_unit(*value)));
+            }
+            self.image_shape = decoded.shape[1..].to_vec();
+            match &targets.images {
+                None => {}
+                Some(Output::Files(pattern)) => self.write_files(pattern, &indices, &quantised)?,
+                Some(Output::Grid(_) | Output::Npz(_)) => self.images.extend(quantised),
+            }
         }
-        if self.job.targets.samples.is_some() {
+        if targets.samples.is_some() {
             self.samples.extend_from_slice(&z.data);
         }
-        for (kept, step) in self.steps.iter_mut().zip(batch.0) {
-            kept.predictions.extend(step.predictions);
-            kept.states.extend(step.states);
+        for (kept, prediction) in self.steps.iter_mut().zip(&predictions) {
+            kept.predictions.extend(quantise(&to_images(prediction)?)?);
         }
-        self.indices.extend_from_slice(indices);
+        for (kept, states) in self.steps.iter_mut().zip(states) {
+            kept.states.extend(states);
+        }
+        self.indices.extend_from_slice(&indices);
         Ok(())
     }
 
@@ -111,6 +143,11 @@ impl<'j> Results<'j> {
             npy::write(path, &self.array(&[], self.samples.clone()))?;
             written.push(path.display().to_string());
         }
+        if let Some(path) = &targets.floats {
+            let shape: Vec<usize> = std::iter::once(self.indices.len()).chain(self.image_shape.clone()).collect();
+            npy::write(path, &Tensor::new(shape, self.floats.clone()))?;
+            written.push(path.display().to_string());
+        }
         if let Some(path) = &targets.path {
             let states = self.steps.iter().flat_map(|step| step.states.iter().copied()).collect();
             npy::write(path, &self.array(&[self.steps.len()], states))?;
@@ -142,21 +179,25 @@ impl<'j> Results<'j> {
     }
 }
 
-impl BatchSteps {
+impl Batch {
+    /// A batch begins.
+    pub fn new(indices: &[usize]) -> Self {
+        Self { indices: indices.to_vec(), z: Tensor::zeros([0]), predictions: Vec::new(), states: Vec::new() }
+    }
+
     /// Keeps what `job` wants of a step.
-    ///
-    /// # Errors
-    /// [`crate::Error::NonFinite`] for a prediction that is no number.
-    pub fn watch(&mut self, job: &Job, progress: &Progress) -> Result<()> {
-        let mut step = StepResults::default();
+    pub fn watch(&mut self, job: &Job, progress: &Progress) {
         if job.targets.steps.is_some() {
-            step.predictions = quantise(progress.x0)?;
+            self.predictions.push(progress.x0.clone());
         }
         if job.targets.path.is_some() {
-            step.states = job.schedule.shown(progress.x, progress.step.to).data;
+            self.states.push(job.schedule.shown(progress.x, progress.step.to).data);
         }
-        self.0.push(step);
-        Ok(())
+    }
+
+    /// The batch is whole: `z` are its samples in the model's own scale.
+    pub fn done(self, z: Tensor) -> Self {
+        Self { z, ..self }
     }
 }
 

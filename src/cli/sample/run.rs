@@ -5,9 +5,10 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 
 use super::args::{Args, Choice};
-use super::job::{Job, Load, Start, Subject};
+use super::job::{Job, Load, Subject};
 use super::metadata;
-use super::results::Results;
+use super::results::{Batch, Results};
+use super::start::Start;
 use crate::cli::args::Global;
 use crate::cli::device::{self, adapter_json, family_text};
 use crate::cli::model::{Footprint, Opened};
@@ -77,7 +78,8 @@ fn compute(
     let ready = ready(job, load, &engine, &mut clock)?;
     let Ready { mut denoiser, batch, footprint, algorithms } = ready;
     let mut results = Results::new(job);
-    let seconds = batches(job, denoiser.as_mut(), batch, &mut results, console)?;
+    let mut each = |batch| results.take(batch, &mut |z: &Tensor| Ok(z.clone()));
+    let seconds = batches(job, denoiser.as_mut(), batch, &mut each, console)?;
     clock.lap_with(SAMPLING, format!("{} steps", seconds.len()));
     let outputs = results.finish(console)?;
     clock.lap("writing");
@@ -136,12 +138,12 @@ fn ready<'e>(job: &Job, load: Load, engine: &'e Engine, clock: &mut Stopwatch) -
     }
 }
 
-/// Samples all images, a batch at a time; answers the seconds of each step.
-fn batches(
+/// Samples all images, a batch at a time, and hands each on; answers the seconds of each step.
+pub fn batches(
     job: &Job,
     denoiser: &mut dyn Denoiser,
     batch: usize,
-    results: &mut Results,
+    each: &mut dyn FnMut(Batch) -> Result<()>,
     console: Console,
 ) -> Result<Vec<f64>> {
     let image = job.image_shape();
@@ -152,7 +154,7 @@ fn batches(
     for indices in job.images.chunks(batch) {
         let shape = [indices.len(), image[0], image[1], image[2]];
         let x = start_states(job, indices, &mut noise);
-        let mut steps = results.begin_batch();
+        let mut taken = Batch::new(indices);
         let mut updates = 0;
         let mut since = Instant::now();
         let x = sample(
@@ -165,7 +167,7 @@ fn batches(
                 Ok(Tensor::new(shape, noise.step(updates, indices)))
             },
             &mut |progress| {
-                steps.watch(job, progress)?;
+                taken.watch(job, progress);
                 seconds.push(since.elapsed().as_secs_f64());
                 since = Instant::now();
                 bar.advance(1);
@@ -175,7 +177,7 @@ fn batches(
         .map_err(|error| with_trace_hint(error, job))?;
         let scale = job.schedule.end().alpha_bar().sqrt();
         let z = Tensor::new(shape, x.data.iter().map(|value| (f64::from(*value) * scale) as f32).collect::<Vec<_>>());
-        results.end_batch(indices, &z, steps)?;
+        each(taken.done(z))?;
     }
     Ok(seconds)
 }

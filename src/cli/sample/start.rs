@@ -1,0 +1,61 @@
+//! Where the states start.
+
+use std::path::{Path, PathBuf};
+
+use super::args::Args;
+use crate::cli::args::Size;
+use crate::cli::model::read_images;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// Where the states start.
+#[derive(Debug)]
+pub enum Start {
+    /// From the seed.
+    Seeded,
+    /// Standard normals from a file.
+    Noise(PathBuf, Tensor),
+    /// States x at the first sigma from a file.
+    State(PathBuf, Tensor),
+}
+
+impl Start {
+    /// What the flags say, for images of so many channels.
+    ///
+    /// # Errors
+    /// Those of [`read_images`].
+    pub fn read(args: &Args, channels: usize) -> Result<Self> {
+        match (&args.init_noise, &args.init) {
+            (Some(file), _) => Ok(Self::Noise(file.clone(), read_images(file, channels)?)),
+            (None, Some(file)) => Ok(Self::State(file.clone(), read_images(file, channels)?)),
+            (None, None) => Ok(Self::Seeded),
+        }
+    }
+
+    /// The file that it comes from, and what was in it.
+    pub fn given(&self) -> Option<(&Path, &Tensor)> {
+        match self {
+            Self::Seeded => None,
+            Self::Noise(file, tensor) | Self::State(file, tensor) => Some((file, tensor)),
+        }
+    }
+
+    /// The size that a file decides.
+    pub fn size(&self) -> Option<Size> {
+        self.given().map(|(_, tensor)| Size { height: tensor.shape[2], width: tensor.shape[3] })
+    }
+
+    /// How many images: those asked for, those of the file, or as many as `usual`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for more than the file holds.
+    pub fn count(&self, asked: Option<usize>, usual: usize) -> Result<usize> {
+        let Some((file, tensor)) = self.given() else { return Ok(asked.unwrap_or(usual)) };
+        let count = asked.unwrap_or(tensor.shape[0]);
+        if count > tensor.shape[0] {
+            let what = format!("`--count {count}`, and {} holds {} images", file.display(), tensor.shape[0]);
+            return Err(Error::usage(what, "leave out `--count` to take them all"));
+        }
+        Ok(count)
+    }
+}
