@@ -1,9 +1,9 @@
-// Softmax over each row: y[i, j] = exp(x[i, j] - max) / sum over j of exp(x[i, j] - max).
+// Softmax over what each row sees, its first columns: y[i, j] = exp(x[i, j] - max) / sum over j of exp(x[i, j] - max).
 //
 // x        rows of texels along j
-// y        rows of texels along j; zero in the padding columns
+// y        rows of texels along j; zero in the padding columns and in what a row does not see
 // grid     flat, one invocation a row
-// assumes  fewer than 40,000 columns (three passes of columns / 4 iterations); padding columns of x may hold anything
+// assumes  fewer than 40,000 columns (three passes of columns / 4 iterations); what a row does not see of x may hold anything
 //
 // Rungs: this is the first.
 //#read x
@@ -13,11 +13,15 @@
 struct Params {
     rows: u32,
     columns: u32,
+    // Rows are this many queries of one head after another, the first of them at this place among the keys; a query sees the keys
+    // up to its own place. Without a mask: 1, and the last place.
+    queries: u32,
+    first: u32,
 }
 
-// Which columns of a texel exist.
-fn live(texel: u32) -> vec4<bool> {
-    return vec4<u32>(texel * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(call.params.columns);
+// Which columns of a texel a row sees.
+fn live(texel: u32, seen: u32) -> vec4<bool> {
+    return vec4<u32>(texel * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(seen);
 }
 
 @compute @workgroup_size(64)
@@ -25,22 +29,23 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let row = flat_index(id);
     if row >= call.params.rows { return; }
     let columns4 = (call.params.columns + 3u) / 4u;
+    let seen = min(call.params.first + row % call.params.queries + 1u, call.params.columns);
     let base = row * columns4;
 
     let some = vec4<f32>(load_x(base).x);
     var most4 = some;
     for (var j = 0u; j < columns4; j++) {
-        most4 = max(most4, select(some, load_x(base + j), live(j)));
+        most4 = max(most4, select(some, load_x(base + j), live(j, seen)));
     }
     let most = max(max(most4.x, most4.y), max(most4.z, most4.w));
 
     var sum4 = vec4<f32>();
     for (var j = 0u; j < columns4; j++) {
-        sum4 += select(vec4<f32>(), exp(load_x(base + j) - most), live(j));
+        sum4 += select(vec4<f32>(), exp(load_x(base + j) - most), live(j, seen));
     }
     let sum = (sum4.x + sum4.y) + (sum4.z + sum4.w);
 
     for (var j = 0u; j < columns4; j++) {
-        store_y(base + j, select(vec4<f32>(), exp(load_x(base + j) - most) / sum, live(j)));
+        store_y(base + j, select(vec4<f32>(), exp(load_x(base + j) - most) / sum, live(j, seen)));
     }
 }

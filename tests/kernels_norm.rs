@@ -8,7 +8,7 @@ use common::{
 };
 use downhill::kernels::group_norm::{GroupNormFactors, GroupNormFold, Moments, ScaleShift};
 use downhill::kernels::layer_norm::LayerNorm;
-use downhill::kernels::softmax::Softmax;
+use downhill::kernels::softmax::{Causal, Softmax};
 use downhill::kernels::{Activation, Dispatch, Engine};
 use downhill::tensor::{Shape, TEXEL, pack_nchw, unpack_nchw};
 
@@ -293,7 +293,8 @@ fn softmax_agrees_with_its_twin_and_the_definition() {
                     row[columns..].fill(1e5);
                 }
                 let texels = x.len() / TEXEL;
-                let y = check(engine, &Softmax { rows, columns }.dispatch(engine.family), &[&x], texels, &what);
+                let softmax = Softmax { rows, columns, causal: None };
+                let y = check(engine, &softmax.dispatch(engine.family), &[&x], texels, &what);
                 assert_padding_is_zero(&y, columns, &what);
                 let padded = columns.next_multiple_of(TEXEL);
                 for (x, y) in x.chunks(padded).zip(y.chunks(padded)) {
@@ -303,6 +304,34 @@ fn softmax_agrees_with_its_twin_and_the_definition() {
                     let expected: Vec<_> = powers.iter().map(|power| power / sum).collect();
                     assert!(distance_to_definition(&y[..columns], &expected) < 3e-6, "{what}: {y:?}");
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn causal_softmax_shares_what_a_query_may_see() {
+    for engine in engines() {
+        // Heads, queries of each at a time, the first of them, keys: whole heads, parts of them, more queries than keys.
+        for (heads, queries, first, columns) in
+            [(1, 1, 0, 1), (3, 5, 0, 5), (2, 77, 0, 77), (4, 32, 32, 77), (1, 13, 64, 77), (2, 9, 0, 6), (2, 1, 3, 7)]
+        {
+            let rows = heads * queries;
+            let what = format!("{heads} heads, queries {first} to {}, {columns} keys", first + queries);
+            let mut x = map(1, Shape::new(1, 1, rows, columns));
+            let padded = columns.next_multiple_of(TEXEL);
+            let seen = |row: usize| columns.min(first + row % queries + 1);
+            for (row, x) in x.chunks_mut(padded).enumerate() {
+                x[seen(row)..].fill(1e5);
+            }
+            let softmax = Softmax { rows, columns, causal: Some(Causal { queries, first }) };
+            let y = check(engine, &softmax.dispatch(engine.family), &[&x], x.len() / TEXEL, &what);
+            for (row, (x, y)) in x.chunks(padded).zip(y.chunks(padded)).enumerate() {
+                let powers: Vec<_> = x[..seen(row)].iter().map(|v| f64::from(*v).exp()).collect();
+                let sum: f64 = powers.iter().sum();
+                let mut expected: Vec<_> = powers.iter().map(|power| power / sum).collect();
+                expected.resize(padded, 0.0);
+                assert!(distance_to_definition(y, &expected) < 1e-6, "{what}, row {row}: {y:?}");
             }
         }
     }

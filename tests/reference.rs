@@ -148,7 +148,8 @@ fn attention_reads_queries_and_keys_of_other_lengths_from_their_channels() {
     let mut graph = Graph::default();
     let query = input(&mut graph, "query", Shape::new(1, 1, 1, 4));
     let context = input(&mut graph, "context", Shape::new(1, 1, 2, 8));
-    let op = Op::Attention { q: (query, 0), k: (context, 0), v: (context, 4), heads: 1, head_dim: 1, scale: 0.5 };
+    let (q, k, v) = ((query, 0), (context, 0), (context, 4));
+    let op = Op::Attention { q, k, v, heads: 1, head_dim: 1, scale: 0.5, causal: false };
     graph.push(op, Shape::new(1, 1, 1, 4), "y");
     let ln_3 = 3f32.ln();
     let mut keys_and_values = [0.0; 16];
@@ -161,6 +162,27 @@ fn attention_reads_queries_and_keys_of_other_lengths_from_their_channels() {
     );
     let odds = f64::from(ln_3).exp();
     assert_close(&found, &[(10.0 + 20.0 * odds) / (1.0 + odds), 0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn a_query_of_causal_attention_sees_no_later_key() {
+    let mut graph = Graph::default();
+    let map = input(&mut graph, "map", Shape::new(2, 1, 2, 12));
+    let (q, k, v) = ((map, 0), (map, 4), (map, 8));
+    let op = Op::Attention { q, k, v, heads: 1, head_dim: 1, scale: 1.0, causal: true };
+    graph.push(op, Shape::new(2, 1, 2, 4), "y");
+    let ln_3 = 3f32.ln();
+    let mut values = [0.0; 48];
+    for image in 0..2 {
+        let channel = |channel: usize| (image * 12 + channel) * 2;
+        values[channel(0)..][..2].copy_from_slice(&[ln_3, ln_3]);
+        values[channel(4)..][..2].copy_from_slice(&[0.0, 1.0]);
+        values[channel(8)..][..2].copy_from_slice(&[10.0, 20.0]);
+    }
+    let found = evaluate(graph, &[("map", [2, 12, 1, 2], &values)]);
+    let odds = f64::from(ln_3).exp();
+    let image = [10.0, (10.0 + 20.0 * odds) / (1.0 + odds), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+    assert_close(&found, &[image, image].concat());
 }
 
 #[test]

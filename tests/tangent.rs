@@ -357,7 +357,7 @@ fn attention_is_differentiated_in_each_of_its_operands() {
                 _ => (other_q, other, moving),
             }
         };
-        let op = Op::Attention { q: (q, 0), k: (kv, 0), v: (v, 8), heads, head_dim, scale: 0.8 };
+        let op = Op::Attention { q: (q, 0), k: (kv, 0), v: (v, 8), heads, head_dim, scale: 0.8, causal: false };
         graph.push(op, queries, "y");
         let tokens = if which == "k" || which == "v" { 5 } else { 7 };
         let feeds = [
@@ -377,7 +377,7 @@ fn attention_of_many_tokens_is_differentiated_a_part_of_the_queries_at_a_time() 
     let x = input(&mut graph, "x", shape);
     let [q, k, v] = [0, 1, 2].map(|part| (x, part * heads * head_dim));
     let y = Shape { c: heads * head_dim, ..shape };
-    let y = graph.push(Op::Attention { q, k, v, heads, head_dim, scale: 0.5 }, y, "y");
+    let y = graph.push(Op::Attention { q, k, v, heads, head_dim, scale: 0.5, causal: false }, y, "y");
     graph.outputs.push(("y".into(), y));
     let value = Tensor::new([1, shape.c, 1, tokens], numbers(1, shape.c * tokens));
     let tangent = Tensor::new([repeats, shape.c, 1, tokens], numbers(2, repeats * shape.c * tokens));
@@ -413,4 +413,12 @@ fn what_has_no_rule_is_named() {
     apart.outputs.push(("y".into(), other));
     let error = tangents(&apart, "x", 1).unwrap_err();
     assert_eq!(error.to_string(), "output `y` does not depend on input `x`");
+    let mut text = Graph::default();
+    let x = input(&mut text, "x", Shape::new(1, 1, 3, 12));
+    let (q, k, v) = ((x, 0), (x, 4), (x, 8));
+    let causal = Op::Attention { q, k, v, heads: 1, head_dim: 4, scale: 0.5, causal: true };
+    let y = text.push(causal, Shape::new(1, 1, 3, 4), "attention");
+    text.outputs.push(("y".into(), y));
+    let error = tangents(&text, "x", 1).unwrap_err();
+    assert!(error.to_string().starts_with("`attention` depends on the input"), "{error}");
 }

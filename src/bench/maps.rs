@@ -86,6 +86,7 @@ fn attention_graph(size: AttentionSize, queries: Option<usize>) -> Graph {
         heads: channels / head_dim,
         head_dim,
         scale: (head_dim as f32).sqrt().recip(),
+        causal: false,
     };
     let y = graph.push(attention, Shape::new(1, 1, queries.unwrap_or(tokens), channels), "y");
     graph.outputs.push(("y".into(), y));

@@ -132,8 +132,17 @@ pub enum Op {
     /// Mean of 2 x 2 pixels, stride 2 (a last odd row or column is dropped).
     AveragePool { x: Value },
     /// softmax(scale * q k^T) v for each image and head. q, k, v are channel ranges of maps: (value, first channel);
-    /// a head's channels are padded to whole texels (see [`Heads`]). Answers (n, h, w of q, heads * padded dim).
-    Attention { q: (Value, usize), k: (Value, usize), v: (Value, usize), heads: usize, head_dim: usize, scale: f32 },
+    /// a head's channels are padded to whole texels (see [`Heads`]). Where it is `causal`, a query sees no key after its own place.
+    /// Answers (n, h, w of q, heads * padded dim).
+    Attention {
+        q: (Value, usize),
+        k: (Value, usize),
+        v: (Value, usize),
+        heads: usize,
+        head_dim: usize,
+        scale: f32,
+        causal: bool,
+    },
     /// sin and cos of t * frequency, from timesteps split in three (see `kernels::timestep_embedding`): x is (n,1,1,3).
     /// The frequencies are in turns a unit of t; answers (n,1,1,dim), `sin` first unless `flip`, a last odd channel zero.
     TimestepEmbedding { x: Value, frequencies: Vec<f64>, dim: usize, flip: bool },
@@ -156,7 +165,7 @@ pub enum Op {
         modulation: Option<(Value, usize)>,
         activation: Option<Activation>,
     },
-    /// The tangent of [`Op::Attention`]; `tangents` of q, k and v, each a channel range of a map, none where it does not change.
+    /// The tangent of [`Op::Attention`] that is not causal; `tangents` of q, k and v, each a channel range of a map, none where it does not change.
     AttentionTangent {
         q: (Value, usize),
         k: (Value, usize),

@@ -27,7 +27,7 @@ pub fn tangent_name(name: &str) -> String {
 ///
 /// # Errors
 /// [`Error::Usage`] when there is no such input, an output does not depend on it, or an operation's dependence on it has no
-/// rule: that of a time embedding, of what modulates a normalisation, and of layer normalisation (networks of text have no use for it yet).
+/// rule: that of a time embedding and of what modulates a normalisation; layer normalisation and causal attention.
 pub fn tangents(graph: &Graph, input: &str, repeats: usize) -> Result<Graph> {
     // Fused first: an activation that rides on its normalisation is differentiated with it.
     let graph = fuse(graph);
@@ -155,7 +155,7 @@ impl Transform {
                 let (coefficients, terms) = (self.values[coefficients.0], terms.ok_or_else(|| no_rule(at))?);
                 Op::Combine { coefficients, terms, clip: None, offset: 0.0 }
             }
-            Op::Attention { q, k, v, heads, head_dim, scale } => {
+            Op::Attention { q, k, v, heads, head_dim, scale, causal: false } => {
                 let tangents = [*q, *k, *v].map(|part| self.part_tangent(part));
                 let [q, k, v] = [*q, *k, *v].map(|(value, channel)| (self.values[value.0], channel));
                 Op::AttentionTangent { q, k, v, tangents, heads: *heads, head_dim: *head_dim, scale: *scale }

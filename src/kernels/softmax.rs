@@ -1,4 +1,4 @@
-//! Softmax over the rows of a matrix.
+//! Softmax over the rows of a matrix, or over the part of each that its query may see.
 
 use super::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
 use crate::tensor::TEXEL;
@@ -11,6 +11,17 @@ pub struct Softmax {
     pub rows: usize,
     /// Columns, unpadded; fewer than 40,000.
     pub columns: usize,
+    /// Where no query sees a key after its own place: which queries the rows are. What a row does not see has no share.
+    pub causal: Option<Causal>,
+}
+
+/// Rows as some queries of one head and image after another.
+#[derive(Clone, Copy, Debug)]
+pub struct Causal {
+    /// Queries of each head.
+    pub queries: usize,
+    /// The place of the first of them among the keys.
+    pub first: usize,
 }
 
 /// The parameters of `softmax.wgsl`.
@@ -19,6 +30,8 @@ pub struct Softmax {
 struct Params {
     rows: u32,
     columns: u32,
+    queries: u32,
+    first: u32,
 }
 
 static KERNEL: Kernel = Kernel { name: "softmax", template: include_str!("../../shaders/softmax.wgsl"), twin };
@@ -27,7 +40,10 @@ impl Softmax {
     /// The dispatch of this softmax.
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Dispatch {
-        let params = Params { rows: self.rows as u32, columns: self.columns as u32 };
+        // Without a mask every row is that of the last query.
+        let Causal { queries, first } = self.causal.unwrap_or(Causal { queries: 1, first: self.columns - 1 });
+        let [rows, columns, queries, first] = [self.rows, self.columns, queries, first].map(|extent| extent as u32);
+        let params = Params { rows, columns, queries, first };
         Dispatch { shader: family.shader(&KERNEL, vec![]), params: words(&params), grid: flat_grid(self.rows) }
     }
 
@@ -43,8 +59,8 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     let [x] = reads else { return };
     let columns = p.columns as usize;
     let padded = columns.next_multiple_of(TEXEL);
-    for (from, to) in x.chunks(padded).zip(write.chunks_mut(padded)).take(p.rows as usize) {
-        let from = &from[..columns];
+    for (row, (from, to)) in x.chunks(padded).zip(write.chunks_mut(padded)).enumerate().take(p.rows as usize) {
+        let from = &from[..columns.min(p.first as usize + row % p.queries as usize + 1)];
         let most = from.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let sum: f32 = from.iter().map(|v| (v - most).exp()).sum();
         to.fill(0.0);

@@ -177,6 +177,15 @@ impl Builder {
 
     /// The parts of a value's attention: `heads` per query, key and value, all in the one map `qkv`.
     pub fn self_attention(&mut self, label: &str, qkv: Value, heads: Heads) -> Value {
+        self.attention_within(label, qkv, heads, false)
+    }
+
+    /// As [`Self::self_attention`], where nothing sees what comes after it.
+    pub fn causal_self_attention(&mut self, label: &str, qkv: Value, heads: Heads) -> Value {
+        self.attention_within(label, qkv, heads, true)
+    }
+
+    fn attention_within(&mut self, label: &str, qkv: Value, heads: Heads, causal: bool) -> Value {
         let Shape { n, h, w, .. } = self.graph.shape(qkv);
         let channels = heads.count * heads.padded_dim();
         let op = Op::Attention {
@@ -186,6 +195,7 @@ impl Builder {
             heads: heads.count,
             head_dim: heads.dim,
             scale: (heads.dim as f64).sqrt().recip() as f32,
+            causal,
         };
         self.graph.push(op, Shape::new(n, h, w, channels), label)
     }

@@ -17,7 +17,7 @@ use crate::kernels::group_norm::{GroupNormFactors, GroupNormFold, Moments, Scale
 use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::matmul::{Layout, MatMul, Strides};
 use crate::kernels::resample::{AveragePool, UpsampleNearest};
-use crate::kernels::softmax::Softmax;
+use crate::kernels::softmax::{Causal, Softmax};
 use crate::kernels::timestep_embedding::TimestepEmbedding;
 use crate::kernels::winograd::{self, Tile, WinogradInput, WinogradOutput, WinogradRows};
 use crate::kernels::{Dispatch, Family, Normalised, Source, timestep_embedding};
@@ -216,9 +216,7 @@ impl Lowering<'_> {
                 let pool = AveragePool { x: shape_of(*x) };
                 self.step(label, pool.dispatch(family), vec![whole(*x)], write, 0);
             }
-            Op::Attention { q, k, v, heads, head_dim, scale } => {
-                self.attention(label, [*q, *k, *v], *heads, *head_dim, *scale, write);
-            }
+            Op::Attention { .. } => self.attention(node, write),
             Op::TimestepEmbedding { x, frequencies, dim, flip } => {
                 let embedding = TimestepEmbedding { images: node.shape.n, dim: *dim, flip: *flip };
                 let table = WeightId(self.graph.weights.len() + self.lowered.tables.len());
@@ -392,15 +390,9 @@ impl Lowering<'_> {
     }
 
     /// scores = scale * q k^T, softmax over the keys, times v; for each image and head.
-    fn attention(
-        &mut self,
-        label: &str,
-        [q, k, v]: [(Value, usize); 3],
-        heads: usize,
-        head_dim: usize,
-        scale: f32,
-        write: BufferId,
-    ) {
+    fn attention(&mut self, node: &Node, write: BufferId) {
+        let Op::Attention { q, k, v, heads, head_dim, scale, causal } = node.op else { return };
+        let label = node.label.as_str();
         let head_texels = head_dim.div_ceil(TEXEL);
         let (queries, keys) = (self.graph.shape(q.0), self.graph.shape(k.0));
         let (tokens, columns) = (queries.pixels(), keys.pixels());
@@ -433,7 +425,8 @@ impl Lowering<'_> {
             let reads = MatMul::reads(from, part(k)).to_vec();
             self.step(label, scoring.dispatch(self.family), reads, scores, scoring.flops());
 
-            let softmax = Softmax { rows: queries.n * heads * rows, columns };
+            let causal = causal.then_some(Causal { queries: rows, first });
+            let softmax = Softmax { rows: queries.n * heads * rows, columns, causal };
             let shares = self.scratch(texels, label);
             self.step(label, softmax.dispatch(self.family), vec![Operand::Buffer(scores, 0)], shares, 0);
 

@@ -106,7 +106,7 @@ impl Lowering<'_> {
             let reads = MatMul::reads(of_q.at(0, 1).0, of_k.at(0, 1).0).to_vec();
             self.step(label, of_values.dispatch(self.family), reads, scores, of_values.flops());
             let shares = self.scratch(few, label);
-            let softmax = Softmax { rows: images * heads * rows, columns };
+            let softmax = Softmax { rows: images * heads * rows, columns, causal: None };
             self.step(label, softmax.dispatch(self.family), vec![Operand::Buffer(scores, 0)], shares, 0);
 
             let mut outer = Vec::new();

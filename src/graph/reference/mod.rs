@@ -2,6 +2,7 @@
 //!
 //! Slow, and only for tests: the oracle that fused graphs, plans, kernels and their twins are held against.
 
+mod attention;
 mod tangent;
 
 use std::f64::consts::{FRAC_1_SQRT_2, TAU};
@@ -143,9 +144,9 @@ impl Evaluation<'_> {
                 self.value(*x).pixel(image, Some(y / 2), Some(column / 2)).unwrap_or(&[]).to_vec()
             }),
             Op::AveragePool { x } => average_pool(self.value(*x), shape),
-            Op::Attention { q, k, v, heads, head_dim, scale } => {
+            Op::Attention { q, k, v, heads, head_dim, scale, causal } => {
                 let operands = [*q, *k, *v].map(|(value, first)| (self.value(value), first));
-                attention(operands, (*heads, *head_dim), f64::from(*scale), shape)
+                attention::attention(operands, (*heads, *head_dim), f64::from(*scale), *causal, shape)
             }
             Op::TimestepEmbedding { x, frequencies, dim, flip } => {
                 timestep_embedding(self.value(*x), frequencies, *dim, *flip)
@@ -424,29 +425,6 @@ fn average_pool(x: &Array, shape: Shape) -> Array {
         }
         mean
     })
-}
-
-fn attention([q, k, v]: [(&Array, usize); 3], (heads, dim): (usize, usize), scale: f64, shape: Shape) -> Array {
-    let padded = Heads { count: heads, dim, side: HeadSide::Out }.padded_dim();
-    let mut answer = Array::zeros(shape);
-    let (queries, keys) = (q.0.shape.pixels(), k.0.shape.pixels());
-    for row in 0..shape.rows() {
-        let image = row / queries;
-        for head in 0..heads {
-            let of = |(map, first): (&Array, usize), row| map.row(row)[first + head * padded..][..dim].to_vec();
-            let query = of(q, row);
-            let score = |key| scale * query.iter().zip(of(k, image * keys + key)).map(|(a, b)| a * b).sum::<f64>();
-            let scores: Vec<f64> = (0..keys).map(score).collect();
-            let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let total: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
-            let result = &mut answer.data[row * shape.c + head * padded..][..dim];
-            for (key, score) in scores.iter().enumerate() {
-                let share = (score - largest).exp() / total;
-                result.iter_mut().zip(of(v, image * keys + key)).for_each(|(sum, value)| *sum += share * value);
-            }
-        }
-    }
-    answer
 }
 
 fn timestep_embedding(x: &Array, frequencies: &[f64], dim: usize, flip: bool) -> Array {
