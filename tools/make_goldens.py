@@ -2,6 +2,7 @@
 
     python tools/make_goldens.py                     # all that is committed, into tests/golden
     python tools/make_goldens.py --only unet         # one part: unet, trajectory, tables, spectra, chains, latent
+    python tools/make_goldens.py --stable-diffusion DIR   # Stable Diffusion 1.5 with random weights, not committed
     python tools/make_goldens.py --cifar10 DIR       # a full-size network, not committed; also --celeba64, --celebahq
 
 Every part is seeded; versions are pinned in `tools/requirements.txt`. What the files mean is told in
@@ -14,7 +15,7 @@ from pathlib import Path
 import torch
 from diffusers.utils import logging
 
-from goldens import chains, latent, quality, spectra, tables, tangents, trajectories, unets
+from goldens import chains, latent, quality, spectra, stable_diffusion, tables, tangents, trajectories, unets
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
 PARTS = {
@@ -34,12 +35,16 @@ def parse_arguments():
     parser.add_argument("--only", choices=PARTS, help="make one part")
     for name in unets.PUBLISHED:
         parser.add_argument(f"--{name}", metavar="DIR", help=f"write the topology of {name} there, and nothing else")
+    parser.add_argument("--stable-diffusion", metavar="DIR", help="write Stable Diffusion 1.5 there, and nothing else")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
     arguments = parse_arguments()
     logging.set_verbosity_error()
+    if arguments.stable_diffusion:
+        stable_diffusion.write(arguments.stable_diffusion)
+        raise SystemExit
     torch.set_num_threads(1)  # these networks are too small to share
     full_size = {name: getattr(arguments, name) for name in unets.PUBLISHED if getattr(arguments, name)}
     for name, folder in full_size.items():
