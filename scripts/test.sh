@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 if cargo nextest --version >/dev/null 2>&1; then
-    sh scripts/with-adapter.sh cargo nextest run --no-fail-fast "$@"
-    exec cargo test --doc --quiet
+    sh scripts/with-adapter.sh cargo nextest run --all-features --no-fail-fast "$@"
+    exec cargo test --doc --all-features --quiet
 fi
-exec sh scripts/with-adapter.sh cargo test --no-fail-fast "$@"
+exec sh scripts/with-adapter.sh cargo test --all-features --no-fail-fast "$@"

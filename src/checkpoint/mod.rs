@@ -21,6 +21,8 @@ mod weights;
 pub use classifier::digits_classifier;
 pub use config::ConfigFile;
 pub use folder::Model;
+#[cfg(feature = "download")]
+pub use hub::{Event, fetch, fetch_in};
 pub use pipeline::{Component, Pipeline};
 pub use safetensors::Dtype;
 pub use weights::Weights;

@@ -10,6 +10,8 @@ mod completions;
 mod denoise;
 mod device;
 mod devices;
+#[cfg(feature = "download")]
+mod download;
 mod info;
 mod inspect;
 mod linear;
@@ -64,6 +66,8 @@ enum Command {
     Linear(linear::Args),
     Inspect(inspect::Args),
     Devices(devices::Args),
+    #[cfg(feature = "download")]
+    Download(download::Args),
     Info(info::Args),
     Selftest(selftest::Args),
     Bench(bench::Args),
@@ -102,6 +106,8 @@ fn run(command: Command, global: &Global, console: Console) -> Result<()> {
         Command::Bench(_) => ("bench", &["adapter", "json", "checked", "exact", "family"]),
         Command::Tune(_) => ("tune", &["adapter", "json", "family"]),
         Command::Info(_) => ("info", &["adapter", "json", "exact", "family"]),
+        #[cfg(feature = "download")]
+        Command::Download(_) => ("download", &["json"]),
         Command::Devices(_) => ("devices", &["adapter", "json"]),
         Command::Completions(_) => ("completions", &[]),
     };
@@ -115,6 +121,8 @@ fn run(command: Command, global: &Global, console: Console) -> Result<()> {
         Command::Linear(args) => linear::run(&args, global, console),
         Command::Inspect(args) => inspect::run(&args, global, console),
         Command::Devices(args) => devices::run(&args, global),
+        #[cfg(feature = "download")]
+        Command::Download(args) => download::run(&args, global, console),
         Command::Info(args) => info::run(&args, global, console),
         Command::Selftest(args) => selftest::run(&args, global, console),
         Command::Bench(args) => bench::run(&args, global, console),

@@ -9,6 +9,8 @@ use super::Verbosity;
 
 /// Redraws a second.
 const HERTZ: u8 = 10;
+const BYTES_TEMPLATE: &str =
+    "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} [{elapsed} < {eta}, {binary_bytes_per_sec}]";
 const TEMPLATE: &str = "{msg} {wide_bar} {pos}/{len} [{elapsed} < {eta}, {speed}]";
 
 /// A bar over a known number of iterations, on standard error. It is hidden when that is not a terminal and when the
@@ -22,10 +24,23 @@ impl Progress {
     /// A bar of `total` iterations, titled `title`.
     #[must_use]
     pub fn new(title: &str, total: u64, verbosity: Verbosity) -> Self {
+        Self::on(Self::target(verbosity), title, total)
+    }
+
+    /// As [`Progress::new`], of `total` bytes.
+    #[must_use]
+    pub fn bytes(title: &str, total: u64, verbosity: Verbosity) -> Self {
+        let progress = Self::on(Self::target(verbosity), title, total);
+        if let Ok(style) = ProgressStyle::with_template(BYTES_TEMPLATE) {
+            progress.bar.set_style(style);
+        }
+        progress
+    }
+
+    fn target(verbosity: Verbosity) -> ProgressDrawTarget {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let shown = verbosity > Verbosity::Quiet && std::io::stderr().is_terminal() && !dumb;
-        let target = if shown { ProgressDrawTarget::stderr_with_hz(HERTZ) } else { ProgressDrawTarget::hidden() };
-        Self::on(target, title, total)
+        if shown { ProgressDrawTarget::stderr_with_hz(HERTZ) } else { ProgressDrawTarget::hidden() }
     }
 
     fn on(target: ProgressDrawTarget, title: &str, total: u64) -> Self {

@@ -4,13 +4,20 @@
 //! cache lies where `huggingface_hub` puts it: `HF_HUB_CACHE`, its old name `HUGGINGFACE_HUB_CACHE`, `HF_HOME/hub`,
 //! `XDG_CACHE_HOME/huggingface/hub`, `~/.cache/huggingface/hub`, the first that is set.
 
+#[cfg(feature = "download")]
+mod download;
+mod files;
+
+#[cfg(feature = "download")]
+pub use download::{Event, fetch, fetch_in};
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
 /// A lookup of environment variables: the process environment, or a test's own.
-pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 const DEFAULT_REVISION: &str = "main";
 
@@ -64,15 +71,11 @@ fn is_name(text: &str) -> bool {
 /// # Errors
 /// [`Error::BadFile`] (exit code 4) naming the folder looked in and the files needed.
 pub(super) fn snapshot(id: &HubId, environment: Environment) -> Result<PathBuf> {
-    let cache = cache_folder(environment).ok_or_else(|| {
-        Error::usage(
-            format!("the local hub cache that may hold `{id}` cannot be found: no home folder is known"),
-            "set HF_HUB_CACHE to the folder of the cache",
-        )
-    })?;
+    let cache = cache_folder(environment).ok_or_else(|| no_cache(id))?;
+    let miss = |looked_in: &Path, what: String| miss(id, &cache, looked_in, what, is_offline(environment));
     let repository = cache.join(format!("models--{}--{}", id.organisation, id.name));
     if !repository.is_dir() {
-        return Err(miss(id, &repository, format!("`{id}` is neither a path here nor in the local hub cache")));
+        return Err(miss(&repository, format!("`{id}` is neither a path here nor in the local hub cache")));
     }
     let revision = id.revision.as_deref().unwrap_or(DEFAULT_REVISION);
     let snapshots = repository.join("snapshots");
@@ -82,20 +85,20 @@ pub(super) fn snapshot(id: &HubId, environment: Environment) -> Result<PathBuf> 
         if is_name(commit) && folder.is_dir() {
             return Ok(folder);
         }
-        return Err(miss(id, &folder, format!("`{id}` points to this snapshot, which the local hub cache lacks")));
+        return Err(miss(&folder, format!("`{id}` points to this snapshot, which the local hub cache lacks")));
     }
     if id.revision.is_some() {
         let folder = snapshots.join(revision);
         return if folder.is_dir() {
             Ok(folder)
         } else {
-            Err(miss(id, &folder, format!("the local hub cache has no revision `{revision}` of this model")))
+            Err(miss(&folder, format!("the local hub cache has no revision `{revision}` of this model")))
         };
     }
     let mut folders = sub_folders(&snapshots);
     match (folders.pop(), folders.len()) {
         (Some(only), 0) => Ok(only),
-        (None, _) => Err(miss(id, &snapshots, format!("the local hub cache holds no snapshot of `{id}`"))),
+        (None, _) => Err(miss(&snapshots, format!("the local hub cache holds no snapshot of `{id}`"))),
         (Some(_), others) => Err(Error::bad_file_hint(
             &snapshots,
             format!("{} snapshots of `{id}`, and no `refs/{DEFAULT_REVISION}` to choose by", others + 1),
@@ -104,15 +107,40 @@ pub(super) fn snapshot(id: &HubId, environment: Environment) -> Result<PathBuf> 
     }
 }
 
-fn miss(id: &HubId, looked_in: &Path, what: String) -> Error {
-    let revision = id.revision.as_ref().map_or_else(String::new, |revision| format!(" --revision {revision}"));
+fn no_cache(id: &HubId) -> Error {
+    Error::usage(
+        format!("the local hub cache that may hold `{id}` cannot be found: no home folder is known"),
+        "set HF_HUB_CACHE to the folder of the cache",
+    )
+}
+
+/// Whether the environment forbids any look at the hub: `HF_HUB_OFFLINE` is 1, ON, YES or TRUE.
+fn is_offline(environment: Environment) -> bool {
+    let value = environment("HF_HUB_OFFLINE").and_then(|value| value.into_string().ok()).unwrap_or_default();
+    ["1", "ON", "YES", "TRUE"].contains(&value.to_ascii_uppercase().as_str())
+}
+
+/// What is not in the cache: how to fetch it, which files it is, and where they would go.
+fn miss(id: &HubId, cache: &Path, looked_in: &Path, what: String, offline: bool) -> Error {
+    let name = format!("{}/{}", id.organisation, id.name);
+    let how = match (offline, cfg!(feature = "download")) {
+        (true, _) => "HF_HUB_OFFLINE is set, so nothing is fetched".to_owned(),
+        (false, true) => format!("fetch it with `downhill download {id}`"),
+        (false, false) => {
+            let revision = id.revision.as_ref().map_or_else(String::new, |revision| format!(" --revision {revision}"));
+            format!("nothing is downloaded here: fetch it with `hf download {name}{revision}`")
+        }
+    };
+    let repository = cache.join(format!("models--{}--{}", id.organisation, id.name));
+    let revision = id.revision.as_deref().unwrap_or(DEFAULT_REVISION);
     Error::bad_file_hint(
         looked_in,
         what,
         format!(
-            "nothing is downloaded here: fetch it with `hf download {}/{}{revision}`, or put its config.json, \
-             scheduler_config.json and diffusion_pytorch_model.safetensors into a folder and give that",
-            id.organisation, id.name
+            "{how}. The files are {}; they go to {} with the commit in {}, or into any folder, to be named instead",
+            files::needed(),
+            repository.join("snapshots").join("COMMIT").display(),
+            repository.join("refs").join(revision).display(),
         ),
     )
 }
@@ -208,7 +236,26 @@ mod tests {
             assert_eq!(error.exit_code(), 4);
             let Error::BadFile { file, hint: Some(hint), .. } = error else { panic!("{text}") };
             assert!(file.starts_with(cache.path()) && file.ends_with(folder), "{}", file.display());
-            assert!(hint.contains("config.json") && hint.contains("diffusion_pytorch_model.safetensors"), "{hint}");
+            assert!(
+                hint.contains("config.json") && hint.contains("unet/diffusion_pytorch_model.safetensors"),
+                "{hint}"
+            );
+            assert!(hint.contains("/snapshots/COMMIT") && hint.contains("/refs/"), "{hint}");
+        }
+    }
+
+    #[test]
+    fn offline_is_said() {
+        let empty = cache(&[], &[]);
+        for (value, offline) in [("1", true), ("yes", true), ("True", true), ("ON", true), ("0", false), ("", false)] {
+            let environment = |name: &str| match name {
+                "HF_HUB_CACHE" => Some(empty.path().into()),
+                "HF_HUB_OFFLINE" => Some(value.into()),
+                _ => None,
+            };
+            let hint = snapshot(&id("google/other"), &environment).unwrap_err().hint().unwrap();
+            assert_eq!(hint.contains("HF_HUB_OFFLINE"), offline, "{value}: {hint}");
+            assert_eq!(hint.contains("download"), !offline, "{value}: {hint}");
         }
     }
 

@@ -1,0 +1,134 @@
+//! Which files of a repository on the hub are a model here.
+
+/// Files of a model with one network, in its folder.
+const FLAT: [&str; 3] = ["config.json", "scheduler_config.json", "diffusion_pytorch_model.safetensors"];
+/// Files of a pipeline from text to images.
+const PIPELINE: [&str; 10] = [
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "tokenizer/merges.txt",
+    "tokenizer/vocab.json",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+];
+
+/// The files that are needed, in words: what kind of model a name stands for is not known without them.
+pub(super) fn needed() -> String {
+    format!("{} (one network), or {} (text to images)", FLAT.join(", "), PIPELINE.join(", "))
+}
+
+/// Folders of components that are read.
+#[cfg(any(feature = "download", test))]
+const FOLDERS: [&str; 6] = ["", "scheduler", "text_encoder", "tokenizer", "unet", "vae"];
+/// Beginnings of the names of weights, by diffusers and by transformers.
+#[cfg(any(feature = "download", test))]
+const STEMS: [&str; 2] = ["diffusion_pytorch_model", "model"];
+
+/// Which of a repository's files are to be fetched: configurations, vocabularies, and of each component's weights those in
+/// safetensors of the `variant` (`fp16`), or without one the plain ones, or else of any variant there is.
+#[cfg(any(feature = "download", test))]
+pub(super) fn chosen(all: &[String], variant: Option<&str>) -> Vec<String> {
+    let split =
+        |file: &'_ String| file.rsplit_once('/').map_or((String::new(), file.clone()), |(f, n)| (f.into(), n.into()));
+    let mut found = Vec::new();
+    let is_pipeline = all.iter().any(|file| file == "model_index.json");
+    for folder in FOLDERS {
+        let inside: Vec<String> = all.iter().map(split).filter(|(of, _)| of == folder).map(|(_, name)| name).collect();
+        let path = |name: &String| if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
+        found.extend(inside.iter().filter(|name| is_text(folder, name)).map(path));
+        // A pipeline's root may hold the same weights once more, all in one file.
+        if !(is_pipeline && folder.is_empty()) {
+            let best = variant.into_iter().map(Some).chain([None, Some("fp16"), Some("bf16")]);
+            let sets = best.map(|variant| inside.iter().filter(|name| is_weights(name, variant)).map(path).collect());
+            found.extend(sets.into_iter().find(|set: &Vec<String>| !set.is_empty()).unwrap_or_default());
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// A configuration or a vocabulary.
+#[cfg(any(feature = "download", test))]
+fn is_text(folder: &str, name: &str) -> bool {
+    let of_tokenizer =
+        ["vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
+    match folder {
+        "tokenizer" => of_tokenizer.contains(&name),
+        _ => ["config.json", "scheduler_config.json", "model_index.json"].contains(&name),
+    }
+}
+
+/// Weights of a variant: one file, or shards and their index.
+#[cfg(any(feature = "download", test))]
+fn is_weights(name: &str, variant: Option<&str>) -> bool {
+    let Some(rest) = STEMS.iter().find_map(|stem| name.strip_prefix(stem)) else { return false };
+    let dotted = variant.map_or(String::new(), |variant| format!(".{variant}"));
+    let is_shard = || {
+        let inner = rest.strip_prefix(&dotted).and_then(|rest| rest.strip_suffix(".safetensors"));
+        let numbers = inner.and_then(|inner| inner.strip_prefix('-')).and_then(|inner| inner.split_once("-of-"));
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+        numbers.is_some_and(|(index, count)| is_number(index) && is_number(count))
+    };
+    rest == format!("{dotted}.safetensors") || rest == format!(".safetensors.index{dotted}.json") || is_shard()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(files: &[&str], variant: Option<&str>) -> Vec<String> {
+        chosen(&files.iter().map(ToString::to_string).collect::<Vec<_>>(), variant)
+    }
+
+    #[test]
+    fn a_flat_repository_is_its_three_files() {
+        let files =
+            [".gitattributes", "README.md", "config.json", "diffusion_pytorch_model.bin", "scheduler_config.json"];
+        let with = [&files[..], &["diffusion_pytorch_model.safetensors", "images/a.png"]].concat();
+        assert_eq!(of(&with, None), ["config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"]);
+        assert_eq!(of(&files, None), ["config.json", "scheduler_config.json"]);
+    }
+
+    #[test]
+    fn a_pipeline_is_one_set_of_weights_a_component() {
+        let mut files: Vec<&str> = PIPELINE.to_vec();
+        files.extend([
+            "v1-5-pruned.safetensors",
+            "diffusion_pytorch_model.safetensors",
+            "safety_checker/config.json",
+            "safety_checker/model.safetensors",
+            "tokenizer/special_tokens_map.json",
+            "text_encoder/model.fp16.safetensors",
+            "text_encoder/pytorch_model.bin",
+            "unet/diffusion_pytorch_model.fp16.safetensors",
+            "unet/diffusion_pytorch_model.non_ema.safetensors",
+            "vae/diffusion_pytorch_model.fp16.bin",
+        ]);
+        let mut expected: Vec<&str> = PIPELINE.to_vec();
+        expected.push("tokenizer/special_tokens_map.json");
+        expected.sort_unstable();
+        assert_eq!(of(&files, None), expected);
+        let halves = of(&files, Some("fp16"));
+        assert!(halves.contains(&"unet/diffusion_pytorch_model.fp16.safetensors".to_owned()), "{halves:?}");
+        assert!(halves.contains(&"vae/diffusion_pytorch_model.safetensors".to_owned()), "the only one there is");
+        assert_eq!(halves.len(), expected.len());
+    }
+
+    #[test]
+    fn shards_belong_together() {
+        let files = [
+            "config.json",
+            "diffusion_pytorch_model-00001-of-00002.safetensors",
+            "diffusion_pytorch_model-00002-of-00002.safetensors",
+            "diffusion_pytorch_model.safetensors.index.json",
+            "diffusion_pytorch_model.fp16-00001-of-00001.safetensors",
+        ];
+        assert_eq!(of(&files, None).len(), 4);
+        assert_eq!(of(&files, Some("fp16")), ["config.json", files[4]]);
+    }
+}
