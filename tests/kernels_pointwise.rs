@@ -149,12 +149,13 @@ fn upsampling_repeats_pixels() {
     for engine in engines() {
         for x in [Shape::new(1, 1, 1, 1), Shape::new(2, 3, 5, 6), Shape::new(1, 7, 4, 9), Shape::new(3, 2, 2, 130)] {
             let values = numbers(1, x.rows() * x.c);
-            for (cut_rows, cut_columns) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
-                let y = Shape { h: 2 * x.h - cut_rows, w: 2 * x.w - cut_columns, ..x };
+            for (more_rows, more_columns) in [(0, 0), (-1, 0), (0, -1), (1, -1), (1, 1)] {
+                let twice = |side: usize, more: isize| (2 * side).saturating_add_signed(more);
+                let y = Shape { h: twice(x.h, more_rows), w: twice(x.w, more_columns), ..x };
                 let mut expected = Vec::new();
                 for plane in 0..x.n * x.c {
                     for (row, column) in (0..y.pixels()).map(|pixel| (pixel / y.w, pixel % y.w)) {
-                        expected.push(values[(plane * x.h + row / 2) * x.w + column / 2]);
+                        expected.push(values[(plane * x.h + row * x.h / y.h) * x.w + column * x.w / y.w]);
                     }
                 }
                 let dispatch = UpsampleNearest { x, y }.dispatch(engine.family);

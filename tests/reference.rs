@@ -135,12 +135,17 @@ fn a_gate_reads_halves_padded_to_whole_texels() {
 }
 
 #[test]
-fn an_upsampled_map_may_lack_its_last_row_and_column() {
+fn an_upsampled_map_may_have_an_odd_size() {
     let mut graph = Graph::default();
     let x = input(&mut graph, "x", Shape::new(1, 2, 2, 1));
     graph.push(Op::UpsampleNearest { x }, Shape::new(1, 3, 3, 1), "y");
     let found = evaluate(graph, &[("x", [1, 1, 2, 2], &[1.0, 2.0, 3.0, 4.0])]);
     assert_close(&found, &[1.0, 1.0, 2.0, 1.0, 1.0, 2.0, 3.0, 3.0, 4.0]);
+    let mut graph = Graph::default();
+    let x = input(&mut graph, "x", Shape::new(1, 1, 3, 1));
+    graph.push(Op::UpsampleNearest { x }, Shape::new(1, 1, 7, 1), "y");
+    // As torch.nn.functional.interpolate(size=(1, 7)) answers.
+    assert_close(&evaluate(graph, &[("x", [1, 1, 1, 3], &[1.0, 2.0, 3.0])]), &[1.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0]);
 }
 
 #[test]

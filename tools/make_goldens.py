@@ -1,7 +1,7 @@
 """Make the reference data under `tests/golden` with diffusers and torch.
 
     python tools/make_goldens.py                     # all that is committed, into tests/golden
-    python tools/make_goldens.py --only unet         # one part: unet, trajectory, tables, spectra, chains, latent
+    python tools/make_goldens.py --only unet         # one part: unet, conditioned, trajectory, tables, spectra, chains, latent
     python tools/make_goldens.py --stable-diffusion DIR   # Stable Diffusion 1.5 with random weights, not committed
     python tools/make_goldens.py --cifar10 DIR       # a full-size network, not committed; also --celeba64, --celebahq
 
@@ -15,11 +15,12 @@ from pathlib import Path
 import torch
 from diffusers.utils import logging
 
-from goldens import chains, latent, quality, spectra, stable_diffusion, tables, tangents, trajectories, unets
+from goldens import chains, conditioned, latent, quality, spectra, stable_diffusion, tables, tangents, trajectories, unets
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
 PARTS = {
     "unet": lambda: unets.write_all(GOLDEN / "unet"),
+    "conditioned": lambda: conditioned.write_all(GOLDEN / "conditioned"),
     "latent": lambda: latent.write_all(GOLDEN / "latent"),
     "tangent": lambda: tangents.write_all(GOLDEN),
     "trajectory": lambda: trajectories.write_all(GOLDEN),

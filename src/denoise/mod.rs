@@ -4,8 +4,11 @@
 //! network trained in the variance-preserving scale z = sqrt(alpha bar) x is wrapped once, with the table of
 //! [`diffusion`] between its timesteps and sigma.
 
+mod calls;
 pub mod closed_form;
+pub mod conditioned;
 pub mod diffusion;
+pub mod guided;
 pub mod jacobian;
 pub mod network;
 

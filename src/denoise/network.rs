@@ -2,10 +2,11 @@
 
 use crate::checkpoint::{Model, Weights};
 use crate::denoise::Denoiser;
-use crate::denoise::diffusion::{NoiseTable, PredictionType, alpha_bar_of};
-use crate::error::{Error, Result};
+use crate::denoise::calls::{Calls, Feeds, network_scale, numbers, rows, with_labels};
+use crate::denoise::diffusion::{NoiseTable, PredictionType};
+use crate::error::Result;
+use crate::graph::Program;
 use crate::graph::run::StepTime;
-use crate::graph::{Aliasing, Program};
 use crate::kernels::Engine;
 use crate::nets::unet2d::{ClassLabels, Config, UNet2d};
 use crate::tensor::Tensor;
@@ -14,12 +15,9 @@ use crate::tensor::Tensor;
 pub struct Network<'e> {
     net: UNet2d,
     weights: Weights,
-    program: Program<'e>,
+    calls: Calls<'e>,
     table: NoiseTable,
     prediction: PredictionType,
-    batch: usize,
-    image: [usize; 3],
-    out_channels: usize,
 }
 
 /// The network of a model: configuration read and checked against the weights, nothing on a device yet.
@@ -51,16 +49,16 @@ impl<'e> Network<'e> {
         let net = open_net(&model)?;
         let weights = model.weights;
         let graph = net.graph(batch, size.0, size.1)?;
-        let program = Program::new(engine, &graph, &|key, shape| weights.fetch(key, shape), Aliasing::ByLiveness)?;
         let image = [net.config().in_channels, size.0, size.1];
-        let out_channels = net.config().out_channels;
-        Ok(Self { net, weights, program, table, prediction, batch, image, out_channels })
+        let fetch = |key: &str, shape: &[usize]| weights.fetch(key, shape);
+        let calls = Calls::new(engine, &graph, &fetch, batch, image, net.config().out_channels)?;
+        Ok(Self { net, weights, calls, table, prediction })
     }
 
     /// The program that runs it.
     #[must_use]
     pub fn program(&self) -> &Program<'e> {
-        &self.program
+        &self.calls.program
     }
 
     /// One raw call: images in the network's own scale (n, `in_channels`, h, w), one timestep an image, class labels where
@@ -69,54 +67,16 @@ impl<'e> Network<'e> {
     /// # Errors
     /// [`Error::Usage`] where they do not fit the network or each other; [`Error::Device`].
     pub fn call(&self, z: &Tensor, timesteps: &[f64], labels: Option<ClassLabels>) -> Result<Tensor> {
-        let images = z.shape[0];
-        let mut data = Vec::with_capacity(images * self.out_channels * self.image[1] * self.image[2]);
-        for first in (0..images).step_by(self.batch) {
-            let range = first..(first + self.batch).min(images);
-            let feeds = self.feeds(z, timesteps, labels, range.clone())?;
-            let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-            let output = self.program.run(&inputs)?.remove(0);
-            data.extend_from_slice(&output.data[..range.len() * output.stride()]);
-        }
-        Ok(Tensor::new([images, self.out_channels, self.image[1], self.image[2]], data))
+        self.calls.check(z, timesteps)?;
+        self.calls.call(z.shape[0], |picks| self.feeds(z, timesteps, labels, picks))
     }
 
-    /// The inputs of a call for images `range`; a batch that is not full repeats its last image.
-    fn feeds(
-        &self,
-        z: &Tensor,
-        timesteps: &[f64],
-        labels: Option<ClassLabels>,
-        range: std::ops::Range<usize>,
-    ) -> Result<Vec<(String, Tensor)>> {
-        if z.shape.len() != 4 || z.shape[1..] != self.image {
-            let what = format!("images of shape {:?} for a network made ready for {:?}", z.shape, self.image);
-            return Err(Error::usage(what, "images are (n, channels, height, width)"));
-        }
-        if timesteps.len() != z.shape[0] {
-            let what = format!("{} timesteps for {} images", timesteps.len(), z.shape[0]);
-            return Err(Error::usage(what, "give one timestep an image"));
-        }
-        let picks: Vec<usize> = (0..self.batch).map(|at| (range.start + at).min(range.end - 1)).collect();
-        let rows = |tensor: &Tensor| {
-            let mut shape = tensor.shape.clone();
-            shape[0] = self.batch;
-            Tensor::new(shape, picks.iter().flat_map(|&at| tensor.item(at).iter().copied()).collect::<Vec<_>>())
-        };
-        let pick = |numbers: &[f64]| picks.iter().map(|&at| numbers[at]).collect::<Vec<_>>();
-        let fetch = |key: &str, shape: &[usize]| self.weights.fetch(key, shape);
-        match labels {
-            Some(ClassLabels::Numbers(numbers)) if numbers.len() == z.shape[0] => {
-                let numbers = pick(numbers);
-                self.net.feeds(&rows(z), &pick(timesteps), Some(ClassLabels::Numbers(&numbers)), &fetch)
-            }
-            Some(ClassLabels::Rows(vectors)) if vectors.shape[0] == z.shape[0] => {
-                let vectors = rows(vectors);
-                self.net.feeds(&rows(z), &pick(timesteps), Some(ClassLabels::Rows(&vectors)), &fetch)
-            }
-            Some(_) => Err(Error::usage("as many class labels as images are needed", "give one class label an image")),
-            None => self.net.feeds(&rows(z), &pick(timesteps), None, &fetch),
-        }
+    /// The inputs of a call for these images.
+    fn feeds(&self, z: &Tensor, timesteps: &[f64], labels: Option<ClassLabels>, picks: &[usize]) -> Result<Feeds> {
+        let (x, timesteps) = (rows(z, picks), numbers(timesteps, picks));
+        with_labels(labels, z.shape[0], picks, |labels| {
+            self.net.feeds(&x, &timesteps, labels, &|key, shape| self.weights.fetch(key, shape))
+        })
     }
 
     /// Names the first operation that makes a non-finite value of `z` at these timesteps.
@@ -124,11 +84,8 @@ impl<'e> Network<'e> {
     /// # Errors
     /// [`Error::NonFinite`] naming it; [`Error::Device`].
     pub fn trace_nonfinite(&self, z: &Tensor, timesteps: &[f64], labels: Option<ClassLabels>) -> Result<()> {
-        (0..z.shape[0]).step_by(self.batch).try_for_each(|first| {
-            let feeds = self.feeds(z, timesteps, labels, first..(first + self.batch).min(z.shape[0]))?;
-            let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-            self.program.trace_nonfinite(&inputs)
-        })
+        self.calls.check(z, timesteps)?;
+        self.calls.trace_nonfinite(z.shape[0], |picks| self.feeds(z, timesteps, labels, picks))
     }
 
     /// As [`Network::trace_nonfinite`], for what [`Denoiser::eps_at`] is called with.
@@ -146,47 +103,23 @@ impl<'e> Network<'e> {
     /// # Errors
     /// [`Error::Device`].
     pub fn profile(&self) -> Result<Vec<StepTime>> {
-        let [c, h, w] = self.image;
-        let z = Tensor::zeros([self.batch, c, h, w]);
-        let feeds = self.feeds(&z, &vec![0.0; self.batch], None, 0..self.batch)?;
-        let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-        self.program.profile(&inputs)
+        let z = self.calls.zeros();
+        let timesteps = vec![0.0; self.calls.batch];
+        self.calls.profile(&self.net.feeds(&z, &timesteps, None, &|key, shape| self.weights.fetch(key, shape))?)
     }
 
     /// eps in `x` of these sigmas, from a call at these timesteps.
     fn eps_from(&self, x: &Tensor, sigma: &[f64], timesteps: &[f64]) -> Result<Tensor> {
-        if self.out_channels != self.image[0] {
-            let what = format!("a network of {} channels in and {} out", self.image[0], self.out_channels);
-            return Err(Error::usage(what, "only networks that answer as many channels as they read can be sampled"));
-        }
         let z = network_scale(x, sigma);
         let mut answer = self.call(&z, timesteps, None)?;
-        let stride = z.stride();
-        for (at, sigma) in sigma.iter().enumerate() {
-            let alpha_bar = alpha_bar_of(*sigma);
-            let images = answer.data[at * stride..][..stride].iter_mut().zip(z.item(at));
-            images.for_each(|(out, z)| *out = self.prediction.eps(f64::from(*out), f64::from(*z), alpha_bar) as f32);
-        }
+        self.calls.to_eps(&mut answer, &z, sigma, self.prediction)?;
         Ok(answer)
     }
 }
 
-/// x at each sigma in the scale of the networks, z = sqrt(alpha bar) x.
-fn network_scale(x: &Tensor, sigma: &[f64]) -> Tensor {
-    let mut z = x.clone();
-    let stride = z.stride();
-    for (values, sigma) in z.data.chunks_mut(stride).zip(sigma) {
-        let scale = alpha_bar_of(*sigma).sqrt();
-        for value in values {
-            *value = (f64::from(*value) * scale) as f32;
-        }
-    }
-    z
-}
-
 impl Denoiser for Network<'_> {
     fn image_shape(&self) -> [usize; 3] {
-        self.image
+        self.calls.image
     }
 
     fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {

@@ -127,7 +127,8 @@ pub enum Op {
     Add { a: Value, b: Value, scale: f32 },
     /// Channels of `parts`, one after the other.
     Concat { parts: Vec<Value> },
-    /// Each pixel becomes 2 x 2; the result may have one row or column less than that (the last).
+    /// Nearest neighbours: pixel (i, j) of H x W is (i * h / H, j * w / W) of x, rounded down; of twice the size each pixel
+    /// becomes 2 x 2.
     UpsampleNearest { x: Value },
     /// Mean of 2 x 2 pixels, stride 2 (a last odd row or column is dropped).
     AveragePool { x: Value },

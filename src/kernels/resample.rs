@@ -1,9 +1,9 @@
-//! Twice or half the resolution.
+//! More or half the resolution.
 
 use super::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
 use crate::tensor::{Shape, TEXEL};
 
-/// Each pixel becomes 2 x 2. Reads x; writes y, of twice the rows and columns or one less.
+/// Nearest neighbours: `y[i, j] = x[i * h / H, j * w / W]`, rounded down, from h x w to H x W. Reads x; writes y.
 #[derive(Clone, Copy, Debug)]
 pub struct UpsampleNearest {
     /// The map read.
@@ -82,7 +82,9 @@ fn upsample_nearest_twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     let padded = p.c4 as usize * TEXEL;
     for (pixel, y) in write.chunks_mut(padded).take((p.texels / p.c4) as usize).enumerate() {
         let (image, row, column) = (pixel / (out_h * out_w), pixel / out_w % out_h, pixel % out_w);
-        y.copy_from_slice(&x[((image * in_h + row / 2) * in_w + column / 2) * padded..][..padded]);
+        y.copy_from_slice(
+            &x[((image * in_h + row * in_h / out_h) * in_w + column * in_w / out_w) * padded..][..padded],
+        );
     }
 }
 

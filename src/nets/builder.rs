@@ -163,7 +163,7 @@ impl Builder {
         self.upsample_nearest_to(label, x, (2 * h, 2 * w))
     }
 
-    /// As [`Builder::upsample_nearest`], without the last row or column where twice the resolution is one more than `size`.
+    /// Nearest neighbours at `size` (height, width).
     pub fn upsample_nearest_to(&mut self, label: &str, x: Value, (h, w): (usize, usize)) -> Value {
         let Shape { n, c, .. } = self.graph.shape(x);
         self.graph.push(Op::UpsampleNearest { x }, Shape::new(n, h, w, c), label)
@@ -188,16 +188,27 @@ impl Builder {
     fn attention_within(&mut self, label: &str, qkv: Value, heads: Heads, causal: bool) -> Value {
         let Shape { n, h, w, .. } = self.graph.shape(qkv);
         let channels = heads.count * heads.padded_dim();
-        let op = Op::Attention {
-            q: (qkv, 0),
-            k: (qkv, channels),
-            v: (qkv, 2 * channels),
-            heads: heads.count,
-            head_dim: heads.dim,
-            scale: (heads.dim as f64).sqrt().recip() as f32,
-            causal,
-        };
-        self.graph.push(op, Shape::new(n, h, w, channels), label)
+        let parts = [(qkv, 0), (qkv, channels), (qkv, 2 * channels)];
+        self.attention(label, parts, Shape::new(n, h, w, channels), heads, causal)
+    }
+
+    /// Attention of the queries in `q` to the keys and values of a context, which `kv` holds one after the other.
+    pub fn cross_attention(&mut self, label: &str, q: Value, kv: Value, heads: Heads) -> Value {
+        let Shape { n, h, w, .. } = self.graph.shape(q);
+        let channels = heads.count * heads.padded_dim();
+        self.attention(label, [(q, 0), (kv, 0), (kv, channels)], Shape::new(n, h, w, channels), heads, false)
+    }
+
+    fn attention(
+        &mut self,
+        label: &str,
+        [q, k, v]: [(Value, usize); 3],
+        shape: Shape,
+        heads: Heads,
+        causal: bool,
+    ) -> Value {
+        let scale = (heads.dim as f64).sqrt().recip() as f32;
+        self.graph.push(Op::Attention { q, k, v, heads: heads.count, head_dim: heads.dim, scale, causal }, shape, label)
     }
 
     /// A 1 x 1 kernel (out, in) stacked from the `Linear`s at `paths`, with their biases where `biased`.

@@ -90,6 +90,19 @@ impl<'a> Fields<'a> {
         spellings.iter().map(|spelling| self.pick(field, Some(spelling), choices)).collect()
     }
 
+    /// Checks that a list has an entry for each of `block_out_channels`.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn check_length(&self, field: &str, entries: usize, levels: usize) -> Result<()> {
+        if entries == levels {
+            return Ok(());
+        }
+        Err(self.bad(format!(
+            "`{field}` has {entries} entries but `block_out_channels` has {levels}: they must be as many"
+        )))
+    }
+
     /// Checks that the file has no field besides those asked for; names that begin with `_` are notes of the writer.
     ///
     /// # Errors
@@ -117,7 +130,11 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn check_count(&self, field: &str, count: usize, limit: usize) -> Result<usize> {
+    /// Checks that a count is from 1 to `limit`.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check_count(&self, field: &str, count: usize, limit: usize) -> Result<usize> {
         match count {
             0 => Err(self.bad(format!("`{field}` is 0, at least 1 is needed"))),
             count if count > limit => Err(self.bad(format!("`{field}` is {count}, at most {limit} is allowed"))),

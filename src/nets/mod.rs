@@ -6,5 +6,8 @@
 pub mod blocks;
 pub mod builder;
 pub mod classifier;
+mod feeds;
 pub mod fields;
 pub mod unet2d;
+pub mod unet2d_condition;
+mod unet_fields;

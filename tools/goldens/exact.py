@@ -39,7 +39,7 @@ def to_float64(network):
     for module in network.modules():
         if isinstance(module, Attention):
             module.set_processor(AttnProcessor())
-            module.upcast_softmax = False
+            module.upcast_softmax = module.upcast_attention = False
     return network
 
 

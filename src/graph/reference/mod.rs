@@ -141,7 +141,9 @@ impl Evaluation<'_> {
             }
             Op::Concat { parts } => self.concat(parts, shape),
             Op::UpsampleNearest { x } => from_pixels(shape, |image, y, column| {
-                self.value(*x).pixel(image, Some(y / 2), Some(column / 2)).unwrap_or(&[]).to_vec()
+                let x = self.value(*x);
+                let (y, column) = (y * x.shape.h / shape.h, column * x.shape.w / shape.w);
+                x.pixel(image, Some(y), Some(column)).unwrap_or(&[]).to_vec()
             }),
             Op::AveragePool { x } => average_pool(self.value(*x), shape),
             Op::Attention { q, k, v, heads, head_dim, scale, causal } => {

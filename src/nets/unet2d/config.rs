@@ -2,19 +2,15 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::Result;
 use crate::graph::op::Activation;
 use crate::nets::fields::Fields;
-
-/// Bounds that no real network comes near; they keep every size derived from a file within range.
-const MOST_CHANNELS: usize = 1 << 16;
-const MOST_LAYERS: usize = 256;
-const MOST_LEVELS: usize = 12;
-const MOST_ROWS: usize = 1 << 24;
-const MOST_PIXELS: usize = 1 << 16;
+use crate::nets::unet_fields::{
+    ACTIVATIONS, MOST_CHANNELS, MOST_LAYERS, MOST_ROWS, TIME_SCALE_SHIFTS, TimeScaleShift, check_divisor, check_eps,
+    check_freq_shift, check_groups, check_levels, downsample_padding, sample_size, time_embedding_dim,
+};
 
 /// What the timestep becomes before the two linear layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +21,6 @@ pub enum TimeEmbedding {
     Fourier,
     /// A row of `time_proj.weight`.
     Learned,
-}
-
-/// How the time embedding enters a residual block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimeScaleShift {
-    /// Added before the second normalisation.
-    Default,
-    /// Scales and shifts the output of the second normalisation.
-    ScaleShift,
 }
 
 /// What a level of the network is made of, down or up.
@@ -113,14 +100,6 @@ pub struct Config {
     pub class_embedding: Option<ClassEmbedding>,
     /// Rows of a learned time embedding.
     pub num_train_timesteps: Option<usize>,
-}
-
-/// `sample_size`, one number for squares.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum SampleSize {
-    Square(usize),
-    Sides([usize; 2]),
 }
 
 impl Config {
@@ -207,18 +186,10 @@ impl Config {
     fn check(&self, fields: &Fields) -> Result<()> {
         self.check_lists(fields)?;
         self.check_channels(fields)?;
-        if self.mid_block_scale_factor == 0.0 {
-            return Err(fields.bad("`mid_block_scale_factor` is 0, and sums are divided by it"));
-        }
-        if self.norm_eps < 0.0 {
-            return Err(fields.bad(format!("`norm_eps` is {}, it must not be negative", self.norm_eps)));
-        }
-        let half = self.block_out_channels[0] / 2;
-        if self.time_embedding_type == TimeEmbedding::Positional && half as f64 <= self.freq_shift {
-            return Err(fields.bad(format!(
-                "`freq_shift` is {}, it must be less than half of the first of `block_out_channels`, {half}",
-                self.freq_shift
-            )));
+        check_divisor(fields, "mid_block_scale_factor", self.mid_block_scale_factor)?;
+        check_eps(fields, self.norm_eps)?;
+        if self.time_embedding_type == TimeEmbedding::Positional {
+            check_freq_shift(fields, self.freq_shift, self.block_out_channels[0])?;
         }
         if self.time_embedding_type == TimeEmbedding::Learned && self.num_train_timesteps.is_none() {
             return Err(fields.bad("`time_embedding_type` is \"learned\" but `num_train_timesteps` is not given"));
@@ -227,37 +198,17 @@ impl Config {
     }
 
     fn check_lists(&self, fields: &Fields) -> Result<()> {
+        check_levels(fields, &self.block_out_channels)?;
         let levels = self.block_out_channels.len();
-        if levels > MOST_LEVELS {
-            return Err(
-                fields.bad(format!("`block_out_channels` has {levels} entries, at most {MOST_LEVELS} are allowed"))
-            );
-        }
-        let lists = [("down_block_types", &self.down_block_types), ("up_block_types", &self.up_block_types)];
-        for (name, list) in lists {
-            if list.len() != levels {
-                return Err(fields.bad(format!(
-                    "`{name}` has {} entries but `block_out_channels` has {levels}: they must be as many",
-                    list.len()
-                )));
-            }
-        }
-        Ok(())
+        fields.check_length("down_block_types", self.down_block_types.len(), levels)?;
+        fields.check_length("up_block_types", self.up_block_types.len(), levels)
     }
 
     fn check_channels(&self, fields: &Fields) -> Result<()> {
-        let divides = |name: &str, groups: usize, channels: usize| match channels % groups {
-            0 => Ok(()),
-            _ => Err(fields.bad(format!(
-                "`block_out_channels` has {channels}, which `{name}` {groups} does not divide into equal groups"
-            ))),
-        };
-        for channels in &self.block_out_channels {
-            divides("norm_num_groups", self.norm_num_groups, *channels)?;
-        }
-        let deepest = self.block_out_channels[self.halvings()];
+        check_groups(fields, "norm_num_groups", self.norm_num_groups, &self.block_out_channels)?;
+        let deepest = self.halvings()..;
         if let (true, Some(groups)) = (self.has_mid_attention(), self.attn_norm_num_groups) {
-            divides("attn_norm_num_groups", groups, deepest)?;
+            check_groups(fields, "attn_norm_num_groups", groups, &self.block_out_channels[deepest])?;
         }
         match self.attention_head_dim {
             Some(dim) => match self.attention_channels().find(|channels| *channels < dim) {
@@ -313,51 +264,9 @@ const TIME_EMBEDDINGS: [(&str, TimeEmbedding); 3] = [
     ("fourier", TimeEmbedding::Fourier),
     ("learned", TimeEmbedding::Learned),
 ];
-const TIME_SCALE_SHIFTS: [(&str, TimeScaleShift); 2] =
-    [("default", TimeScaleShift::Default), ("scale_shift", TimeScaleShift::ScaleShift)];
 /// Null is `conv` in the blocks that look at these fields.
 const RESAMPLES: [(&str, Resample); 3] =
     [("conv", Resample::Conv), ("resnet", Resample::Resnet), ("null", Resample::Conv)];
-const ACTIVATIONS: [(&str, Activation); 5] = [
-    ("silu", Activation::Silu),
-    ("swish", Activation::Silu),
-    ("mish", Activation::Mish),
-    ("gelu", Activation::Gelu),
-    ("relu", Activation::Relu),
-];
-
-fn sample_size(fields: &mut Fields) -> Result<Option<(usize, usize)>> {
-    let sides = match fields.get("sample_size", None::<SampleSize>)? {
-        None => return Ok(None),
-        Some(SampleSize::Square(side)) => (side, side),
-        Some(SampleSize::Sides([height, width])) => (height, width),
-    };
-    match sides {
-        (1..=MOST_PIXELS, 1..=MOST_PIXELS) => Ok(Some(sides)),
-        (height, width) => {
-            Err(fields.bad(format!("`sample_size` is {height} x {width}, sides of 1 to {MOST_PIXELS} are allowed")))
-        }
-    }
-}
-
-/// Null and 0 both mean the default, as in Python's `or`.
-fn time_embedding_dim(fields: &mut Fields, default: usize) -> Result<usize> {
-    match fields.get("time_embedding_dim", None::<usize>)? {
-        None | Some(0) => Ok(default),
-        Some(dim) if dim > MOST_CHANNELS => {
-            Err(fields.bad(format!("`time_embedding_dim` is {dim}, at most {MOST_CHANNELS} is allowed")))
-        }
-        Some(dim) => Ok(dim),
-    }
-}
-
-fn downsample_padding(fields: &mut Fields) -> Result<usize> {
-    match fields.get("downsample_padding", 1)? {
-        padding @ (0 | 1) => Ok(padding),
-        padding => Err(fields.unsupported("downsample_padding", &padding.to_string(), "0, 1")),
-    }
-}
-
 fn class_embedding(fields: &mut Fields) -> Result<Option<ClassEmbedding>> {
     let kinds =
         [("null", None), ("timestep", Some(ClassEmbedding::Timestep)), ("identity", Some(ClassEmbedding::Identity))];

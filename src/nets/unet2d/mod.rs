@@ -7,36 +7,19 @@ mod feeds;
 #[cfg(test)]
 mod tests;
 
-pub use config::{BlockType, ClassEmbedding, Config, Resample, TimeEmbedding, TimeScaleShift};
-pub use feeds::ClassLabels;
+pub use crate::nets::feeds::{ClassLabels, names};
+pub use config::{BlockType, ClassEmbedding, Config, Resample, TimeEmbedding};
+
+pub use crate::nets::unet_fields::TimeScaleShift;
 
 use crate::error::{Error, Result};
 use crate::graph::op::{Activation, Graph, Op, Value};
+use crate::nets::blocks::ladder::{self, Levels, Place, Way};
 use crate::nets::blocks::{
-    Attention, Resize, Resnet, Style, downsample_conv, positional_embedding, timestep_mlp, upsample_conv,
+    Attention, Resize, Resnet, Style, downsample_conv, image_input, positional_embedding, timestep_mlp, upsample_conv,
 };
 use crate::nets::builder::{Builder, Key, Window};
 use crate::tensor::Shape;
-
-/// Names of the graph's inputs and of its output.
-pub mod names {
-    /// The images, (n, h, w, `in_channels`).
-    pub const X: &str = "x";
-    /// Timesteps in three parts, (n, 1, 1, 3): a positional time embedding.
-    pub const TIMESTEP: &str = "timestep";
-    /// Projected timesteps, (n, 1, 1, c): a learned or Fourier time embedding.
-    pub const TIME_ROWS: &str = "time_rows";
-    /// Class labels in three parts: `class_embed_type` timestep over a positional embedding.
-    pub const CLASS_TIMESTEP: &str = "class_timestep";
-    /// Class vectors, (n, 1, 1, c): every other class embedding.
-    pub const CLASS_ROWS: &str = "class_rows";
-    /// The 2 of 2x - 1, (n, 1, 1, 1): `center_input_sample`.
-    pub const CENTER_COEFFICIENTS: &str = "center_coefficients";
-    /// 1 / t, (n, 1, 1, 1): a Fourier time embedding.
-    pub const OUTPUT_COEFFICIENTS: &str = "output_coefficients";
-    /// What the network answers, (n, h, w, `out_channels`).
-    pub const SAMPLE: &str = "sample";
-}
 
 /// A `UNet2DModel`: its configuration, and what follows from it.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,14 +90,14 @@ impl UNet2d {
     fn build(&self, batch: usize, height: usize, width: usize) -> Builder {
         let config = &self.config;
         let mut b = Builder::default();
-        let x = self.input(&mut b, Shape::new(batch, height, width, config.in_channels));
+        let x = image_input(&mut b, Shape::new(batch, height, width, config.in_channels), config.center_input_sample);
         let embedding = self.embedding(&mut b, batch);
         let mut body = Body::new(config, b, embedding);
 
         let first = body.b.conv("conv_in", x, config.block_out_channels[0], Window::THREE);
-        let (deepest, skips) = body.down(first);
+        let (deepest, skips) = ladder::down(&mut body, first);
         let middle = if config.mid_block { body.middle(deepest) } else { deepest };
-        let hidden = body.up(middle, skips);
+        let hidden = ladder::up(&mut body, middle, skips);
 
         let Body { mut b, style, .. } = body;
         let hidden = b.group_norm("conv_norm_out", hidden, (style.groups, style.eps), None);
@@ -140,15 +123,6 @@ impl UNet2d {
         Ok(())
     }
 
-    fn input(&self, b: &mut Builder, shape: Shape) -> Value {
-        let x = b.input(names::X, shape);
-        if !self.config.center_input_sample {
-            return x;
-        }
-        let coefficients = b.input(names::CENTER_COEFFICIENTS, Shape::vector(shape.n, 1));
-        b.graph.push(Op::Combine { coefficients, terms: vec![x], clip: None, offset: -1.0 }, shape, "center")
-    }
-
     fn output(&self, b: &mut Builder, hidden: Value) -> Value {
         if self.config.time_embedding_type != TimeEmbedding::Fourier {
             return hidden;
@@ -163,13 +137,13 @@ impl UNet2d {
     fn embedding(&self, b: &mut Builder, batch: usize) -> Value {
         let dim = self.config.time_embedding_dim;
         let projected = self.projection(b, batch, "time_proj", (names::TIMESTEP, names::TIME_ROWS));
-        let time = timestep_mlp(b, "time_embedding", projected, dim);
+        let time = timestep_mlp(b, "time_embedding", projected, dim, Activation::Silu);
         let class = match self.config.class_embedding {
             None => return time,
             Some(ClassEmbedding::Timestep) => {
                 let names = (names::CLASS_TIMESTEP, names::CLASS_ROWS);
                 let projected = self.projection(b, batch, "class_proj", names);
-                timestep_mlp(b, "class_embedding", projected, dim)
+                timestep_mlp(b, "class_embedding", projected, dim, Activation::Silu)
             }
             Some(ClassEmbedding::Table(_) | ClassEmbedding::Identity) => {
                 b.input(names::CLASS_ROWS, Shape::vector(batch, dim))
@@ -214,26 +188,6 @@ impl<'a> Body<'a> {
         Self { config, style, b, time }
     }
 
-    /// The way down; answers the deepest map and every map that the way up reads again, last first to be read.
-    fn down(&mut self, first: Value) -> (Value, Vec<Value>) {
-        let config = self.config;
-        let mut x = first;
-        let mut skips = vec![first];
-        let levels = config.block_out_channels.iter().zip(&config.down_block_types);
-        for (level, (channels, kind)) in levels.enumerate() {
-            let path = format!("down_blocks.{level}");
-            for layer in 0..config.layers_per_block {
-                x = self.layer(&path, layer, *kind, x, *channels);
-                skips.push(x);
-            }
-            if level < config.halvings() {
-                x = self.halve(&format!("{path}.downsamplers.0"), *kind, x, *channels);
-                skips.push(x);
-            }
-        }
-        (x, skips)
-    }
-
     fn middle(&mut self, x: Value) -> Value {
         let config = self.config;
         let channels = self.b.graph.shape(x).c;
@@ -251,26 +205,36 @@ impl<'a> Body<'a> {
         self.resnet("mid_block.resnets.1", x, channels, scale, Resize::Keep)
     }
 
-    fn up(&mut self, mut x: Value, mut skips: Vec<Value>) -> Value {
+    fn resnet(&mut self, path: &str, x: Value, out: usize, output_scale_factor: f64, resize: Resize) -> Value {
+        let Self { style, b, time, .. } = self;
+        Resnet { style, path, out, output_scale_factor, resize }.build(b, x, *time)
+    }
+}
+
+impl Body<'_> {
+    /// What a level is made of, and its channels.
+    fn level(&self, place: Place) -> (BlockType, usize) {
         let config = self.config;
-        let levels = config.block_out_channels.iter().rev().zip(&config.up_block_types);
-        for (level, (channels, kind)) in levels.enumerate() {
-            let path = format!("up_blocks.{level}");
-            // One layer more than on the way down: the last skip of a level is the map that the level began with.
-            let first_skip = skips.len() - (config.layers_per_block + 1);
-            for (layer, skip) in skips.split_off(first_skip).into_iter().rev().enumerate() {
-                let joined = self.b.concat(&format!("{path}.concat.{layer}"), x, skip);
-                x = self.layer(&path, layer, *kind, joined, *channels);
-            }
-            if level < config.halvings() {
-                x = self.double(&format!("{path}.upsamplers.0"), *kind, x, *channels);
-            }
-        }
-        x
+        let kind = match place.way {
+            Way::Down => config.down_block_types[place.level],
+            Way::Up => config.up_block_types[config.halvings() - place.level],
+        };
+        (kind, config.block_out_channels[place.level])
+    }
+}
+
+impl Levels for Body<'_> {
+    fn builder(&mut self) -> &mut Builder {
+        &mut self.b
+    }
+
+    fn layers(&self) -> Vec<usize> {
+        vec![self.config.layers_per_block; self.config.block_out_channels.len()]
     }
 
     /// A residual block, and an attention after it where the level has them.
-    fn layer(&mut self, path: &str, layer: usize, kind: BlockType, x: Value, channels: usize) -> Value {
+    fn layer(&mut self, place: Place, layer: usize, x: Value) -> Value {
+        let ((kind, channels), path) = (self.level(place), place.path);
         let x = self.resnet(&format!("{path}.resnets.{layer}"), x, channels, 1.0, Resize::Keep);
         if kind != BlockType::Attention {
             return x;
@@ -284,7 +248,8 @@ impl<'a> Body<'a> {
         attention.build(&mut self.b, x)
     }
 
-    fn halve(&mut self, path: &str, kind: BlockType, x: Value, channels: usize) -> Value {
+    fn halve(&mut self, place: Place, path: &str, x: Value) -> Value {
+        let (kind, channels) = self.level(place);
         match (kind, self.config.downsample_type) {
             (BlockType::Plain, _) | (BlockType::Attention, Resample::Conv) => {
                 downsample_conv(&mut self.b, path, x, self.config.downsample_padding)
@@ -295,17 +260,13 @@ impl<'a> Body<'a> {
         }
     }
 
-    fn double(&mut self, path: &str, kind: BlockType, x: Value, channels: usize) -> Value {
+    fn double(&mut self, place: Place, path: &str, x: Value, size: (usize, usize)) -> Value {
+        let (kind, channels) = self.level(place);
         match (kind, self.config.upsample_type) {
-            (BlockType::Plain, _) | (BlockType::Attention, Resample::Conv) => upsample_conv(&mut self.b, path, x),
+            (BlockType::Plain, _) | (BlockType::Attention, Resample::Conv) => upsample_conv(&mut self.b, path, x, size),
             (BlockType::Resnet, _) | (BlockType::Attention, Resample::Resnet) => {
                 self.resnet(path, x, channels, 1.0, Resize::Double)
             }
         }
-    }
-
-    fn resnet(&mut self, path: &str, x: Value, out: usize, output_scale_factor: f64, resize: Resize) -> Value {
-        let Self { style, b, time, .. } = self;
-        Resnet { style, path, out, output_scale_factor, resize }.build(b, x, *time)
     }
 }

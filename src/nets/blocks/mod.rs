@@ -1,7 +1,12 @@
 //! The blocks that diffusers' networks share: residual block, attention, resampling, timestep embedding.
 
+pub mod ladder;
+pub mod transformer;
+
 use crate::graph::op::{Activation, HeadSide, Heads, Op, Value};
 use crate::nets::builder::{Builder, Window};
+use crate::nets::feeds::names;
+use crate::tensor::Shape;
 
 /// What the residual blocks of a network have in common.
 #[derive(Clone, Copy, Debug)]
@@ -114,17 +119,27 @@ pub fn downsample_conv(b: &mut Builder, path: &str, x: Value, padding: usize) ->
     b.conv(&format!("{path}.conv"), x, channels, Window { side: 3, stride: 2, pad_before: padding, pad_after: 1 })
 }
 
-/// `Upsample2D` with a convolution at `path`.
-pub fn upsample_conv(b: &mut Builder, path: &str, x: Value) -> Value {
+/// `Upsample2D` with a convolution at `path`, to `size` (height, width).
+pub fn upsample_conv(b: &mut Builder, path: &str, x: Value, size: (usize, usize)) -> Value {
     let channels = b.graph.shape(x).c;
-    let doubled = b.upsample_nearest(&format!("{path}.nearest"), x);
+    let doubled = b.upsample_nearest_to(&format!("{path}.nearest"), x, size);
     b.conv(&format!("{path}.conv"), doubled, channels, Window::THREE)
 }
 
-/// `TimestepEmbedding` at `path`: two linear layers with `SiLU` between them, whatever the network's own nonlinearity.
-pub fn timestep_mlp(b: &mut Builder, path: &str, x: Value, dim: usize) -> Value {
+/// The images that a call feeds as [`names::X`], or 2x - 1 where they are `centered`.
+pub fn image_input(b: &mut Builder, shape: Shape, centered: bool) -> Value {
+    let x = b.input(names::X, shape);
+    if !centered {
+        return x;
+    }
+    let coefficients = b.input(names::CENTER_COEFFICIENTS, Shape::vector(shape.n, 1));
+    b.graph.push(Op::Combine { coefficients, terms: vec![x], clip: None, offset: -1.0 }, shape, "center")
+}
+
+/// `TimestepEmbedding` at `path`: two linear layers with a nonlinearity between them.
+pub fn timestep_mlp(b: &mut Builder, path: &str, x: Value, dim: usize, activation: Activation) -> Value {
     let hidden = b.linear(&format!("{path}.linear_1"), x, dim);
-    let hidden = b.activation(&format!("{path}.act"), hidden, Activation::Silu);
+    let hidden = b.activation(&format!("{path}.act"), hidden, activation);
     b.linear(&format!("{path}.linear_2"), hidden, dim)
 }
 
@@ -147,7 +162,7 @@ pub fn positional_embedding(
     freq_shift: f64,
     flip: bool,
 ) -> Value {
-    let shape = crate::tensor::Shape::vector(b.graph.shape(timestep).n, dim);
+    let shape = Shape::vector(b.graph.shape(timestep).n, dim);
     let frequencies = positional_frequencies(dim, freq_shift);
     b.graph.push(Op::TimestepEmbedding { x: timestep, frequencies, dim, flip }, shape, label)
 }

@@ -1,0 +1,67 @@
+//! The goldens of networks that look at a context: the small latent models, and networks with one or the other field changed.
+
+use std::path::{Path, PathBuf};
+
+use downhill::checkpoint::{Component, Pipeline};
+use downhill::denoise::conditioned::open_net;
+use downhill::nets::unet2d_condition::{ClassLabels, UNet2dCondition};
+use downhill::report::npy;
+use downhill::tensor::Tensor;
+
+/// A folder with a network, and what it answers in float64.
+pub struct Golden {
+    pub name: String,
+    pub folder: PathBuf,
+    pub x: Tensor,
+    pub timesteps: Vec<f64>,
+    pub context: Tensor,
+    pub eps: Tensor,
+    labels: Option<(Tensor, Vec<f64>)>,
+}
+
+impl Golden {
+    fn read(folder: PathBuf, stages: &Path) -> Self {
+        let read = |name: &str| npy::read(stages.join(name)).unwrap_or_else(|error| panic!("{error}"));
+        let labels = stages.join("labels.npy");
+        let labels = labels.exists().then(|| (read("labels.npy"), npy::read_f64(&labels).expect("labels")));
+        let timesteps = npy::read_f64(stages.join("t.npy")).expect("t.npy");
+        let (x, context, eps) = (read("x.npy"), read("context.npy"), read("eps.npy"));
+        let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
+        Self { name, folder, x, timesteps, context, eps, labels }
+    }
+
+    /// Its U-Net.
+    pub fn open(&self) -> (Component, UNet2dCondition) {
+        let pipeline = Pipeline::open(self.folder.to_str().expect("a path")).expect("pipeline");
+        let component = pipeline.component("unet").unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        let net =
+            open_net(&component.config, &component.weights).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        (component, net)
+    }
+
+    pub fn labels(&self) -> Option<ClassLabels<'_>> {
+        self.labels.as_ref().map(|(rows, numbers)| match rows.shape.len() {
+            2 => ClassLabels::Rows(rows),
+            _ => ClassLabels::Numbers(numbers),
+        })
+    }
+}
+
+/// All of them.
+pub fn goldens() -> Vec<Golden> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let folders = |kind: &str| {
+        let entries = std::fs::read_dir(root.join(kind)).expect("goldens");
+        let mut folders: Vec<_> = entries.map(|entry| entry.expect("entry").path()).collect();
+        folders.sort();
+        folders
+    };
+    let latent = folders("latent").into_iter().map(|folder| {
+        let stages = folder.join("stages");
+        Golden::read(folder, &stages)
+    });
+    let fields = folders("conditioned").into_iter().map(|folder| Golden::read(folder.clone(), &folder));
+    let all: Vec<_> = latent.chain(fields).collect();
+    assert!(all.len() >= 9, "the goldens are missing");
+    all
+}
