@@ -3,7 +3,7 @@
 //!
 //! The rooms, from the ground up; each uses only rooms below it (see `docs/ARCHITECTURE.md`):
 //! [`error`], [`tensor`], [`noise`] - then [`gpu`], [`checkpoint`], [`report`] - [`kernels`], [`data`] - [`graph`], [`spectral`] -
-//! [`nets`] - [`denoise`], [`quality`] - [`sample`] - [`study`], [`mod@bench`] - [`cli`].
+//! [`nets`] - [`denoise`], [`latent`], [`quality`] - [`sample`] - [`study`], [`mod@bench`] - [`cli`].
 
 pub mod bench;
 pub mod checkpoint;
@@ -14,6 +14,7 @@ pub mod error;
 pub mod gpu;
 pub mod graph;
 pub mod kernels;
+pub mod latent;
 pub mod nets;
 pub mod noise;
 pub mod paths;

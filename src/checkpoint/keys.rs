@@ -1,12 +1,25 @@
 //! Names of tensors: older and foreign spellings to those of today's diffusers.
 //!
-//! Two families are known. Checkpoints saved by early diffusers call the projections of an attention layer
+//! Three families are known. Checkpoints saved by early diffusers call the projections of an attention layer
 //! `query`, `key`, `value` and `proj_attn` (diffusers, `_convert_deprecated_attention_blocks`). Checkpoints of the DDIM
 //! code base (ermongroup/ddim, luping-liu/PNDM) name everything differently and count the levels of the way up from the
-//! highest resolution; they are recognised by `temb.dense.0.weight`.
+//! highest resolution; they are recognised by `temb.dense.0.weight`. Text encoders saved by transformers before 5 begin every name with
+//! `text_model.`.
 
 /// The tensor whose presence marks a checkpoint of the DDIM code base.
 const DDIM_MARK: &str = "temb.dense.0.weight";
+
+/// The tensor whose presence marks a text encoder with the prefix.
+const TEXT_MARK: &str = "text_model.embeddings.token_embedding.weight";
+const TEXT_PREFIX: &str = "text_model.";
+
+/// The places 0, 1, 2, ... of tokens, which transformers before 4.31 wrote beside the weights of text encoders.
+const POSITIONS: &str = "embeddings.position_ids";
+
+/// Whether a tensor of this name holds nothing that a network learned.
+pub(super) fn is_buffer(name: &str) -> bool {
+    name == POSITIONS
+}
 
 /// How the names of one checkpoint become diffusers' names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,11 +28,16 @@ pub(super) enum Renaming {
     Diffusers,
     /// A checkpoint of the DDIM code base with this many levels on the way up.
     Ddim { up_levels: usize },
+    /// A text encoder with the prefix.
+    Text,
 }
 
 impl Renaming {
     /// Looks at all the names of a checkpoint.
     pub(super) fn detect<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Self {
+        if names.clone().any(|name| name == TEXT_MARK) {
+            return Self::Text;
+        }
         if !names.clone().any(|name| name == DDIM_MARK) {
             return Self::Diffusers;
         }
@@ -33,6 +51,7 @@ impl Renaming {
         let renamed = match self {
             Self::Diffusers => deprecated_attention(&parts),
             Self::Ddim { up_levels } => ddim(&parts, up_levels),
+            Self::Text => stored.strip_prefix(TEXT_PREFIX).map(str::to_owned),
         };
         renamed.unwrap_or_else(|| stored.to_owned())
     }
@@ -221,6 +240,16 @@ mod tests {
         assert_eq!(name("mid_block.attentions.0.proj_attn.weight"), "mid_block.attentions.0.to_out.0.weight");
         assert_eq!(name("encoder.layer.0.query.weight"), "encoder.layer.0.query.weight");
         assert_eq!(name("query"), "query");
+    }
+
+    #[test]
+    fn text_encoders_lose_their_prefix() {
+        let stored = ["text_model.embeddings.position_ids", TEXT_MARK, "text_projection.weight"];
+        let renaming = Renaming::detect(stored.into_iter());
+        assert_eq!(renaming, Renaming::Text);
+        let names = stored.map(|name| renaming.name(name));
+        assert_eq!(names, ["embeddings.position_ids", "embeddings.token_embedding.weight", "text_projection.weight"]);
+        assert!(is_buffer(&names[0]) && !is_buffer(&names[1]));
     }
 
     #[test]

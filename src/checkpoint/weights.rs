@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 
 use super::convert::{SUPPORTED_DTYPES, to_f32};
 use super::header::{self, Stored};
-use super::keys::Renaming;
+use super::keys::{Renaming, is_buffer};
 use super::nearest::nearest;
 use super::source::Source;
 use crate::error::{Error, Result};
@@ -162,6 +163,31 @@ impl Weights {
     /// All with exit code 4: [`Error::MissingKey`] with the nearest key, [`Error::WrongShape`], and [`Error::BadFile`]
     /// for a dtype other than F16, BF16, F32 and F64 or for values that are not finite as float32.
     pub fn fetch(&self, key: &str, expected_shape: &[usize]) -> Result<Tensor> {
+        let (file, stored) = self.stored(key, expected_shape)?;
+        let values = values(file, key, stored, 0..stored.bytes)?;
+        Ok(Tensor::new(expected_shape, values))
+    }
+
+    /// Reads some rows of a table `key` of shape (rows, columns) as float32, one after the other, and nothing else of it.
+    ///
+    /// # Errors
+    /// As [`Weights::fetch`].
+    ///
+    /// # Panics
+    /// When a row is not in the table.
+    pub fn fetch_rows(&self, key: &str, (rows, columns): (usize, usize), picks: &[usize]) -> Result<Tensor> {
+        let (file, stored) = self.stored(key, &[rows, columns])?;
+        let row_bytes = stored.bytes / rows;
+        let mut data = Vec::with_capacity(picks.len() * columns);
+        for &row in picks {
+            assert!(row < rows, "row {row} of {rows}");
+            data.extend(values(file, key, stored, row * row_bytes..(row + 1) * row_bytes)?);
+        }
+        Ok(Tensor::new([picks.len(), columns], data))
+    }
+
+    /// Where tensor `key` lies, which is expected to have this shape.
+    fn stored(&self, key: &str, expected_shape: &[usize]) -> Result<(&WeightFile, &Stored)> {
         let Some(entry) = self.entries.get(key) else {
             return Err(Error::MissingKey {
                 file: self.path.clone(),
@@ -169,32 +195,16 @@ impl Weights {
                 nearest: nearest(key, self.names()),
             });
         };
-        let WeightFile { path, source } = &self.files[entry.file];
-        let stored = &entry.stored;
+        let (file, stored) = (&self.files[entry.file], &entry.stored);
         if !same_matrix(&stored.shape, expected_shape) {
             return Err(Error::WrongShape {
-                file: path.clone(),
+                file: file.path.clone(),
                 key: label(key, stored),
                 found: stored.shape.clone(),
                 expected: expected_shape.to_vec(),
             });
         }
-        let bytes = source.read(path, stored.offset, stored.bytes)?;
-        let Some(values) = to_f32(stored.dtype, &bytes) else {
-            return Err(Error::bad_file_hint(
-                path,
-                format!("tensor `{}` is of dtype {}, which weights cannot have", label(key, stored), stored.dtype),
-                format!("supported: {SUPPORTED_DTYPES}"),
-            ));
-        };
-        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-            return Err(Error::bad_file_hint(
-                path,
-                format!("tensor `{}` holds {} at element {index}", label(key, stored), values[index]),
-                "weights must be finite as float32; the training that made them diverged, or the file is damaged",
-            ));
-        }
-        Ok(Tensor::new(expected_shape, values))
+        Ok((file, stored))
     }
 
     /// Checks by the headers alone that each of `keys` is there with its shape and a dtype of floating point, and that there
@@ -214,13 +224,13 @@ impl Weights {
         self.check_complete(&keys)
     }
 
-    /// Checks that the network has used every tensor there is; `used` are the keys it has fetched.
+    /// Checks that the network has used every tensor there is, but for buffers that nothing is learned in; `used` are the keys it has fetched.
     ///
     /// # Errors
     /// [`Error::UnexpectedKey`] (exit code 4) for the first tensor that has no place, with the nearest of `used`.
     pub fn check_complete(&self, used: &[String]) -> Result<()> {
         let places: HashSet<&str> = used.iter().map(String::as_str).collect();
-        match self.entries.iter().find(|(name, _)| !places.contains(name.as_str())) {
+        match self.entries.iter().find(|(name, _)| !places.contains(name.as_str()) && !is_buffer(name)) {
             None => Ok(()),
             Some((name, entry)) => Err(Error::UnexpectedKey {
                 file: self.files[entry.file].path.clone(),
@@ -229,6 +239,28 @@ impl Weights {
             }),
         }
     }
+}
+
+/// The values at these bytes of a tensor.
+fn values(file: &WeightFile, key: &str, stored: &Stored, range: Range<usize>) -> Result<Vec<f32>> {
+    let WeightFile { path, source } = file;
+    let bytes = source.read(path, stored.offset + range.start as u64, range.len())?;
+    let Some(values) = to_f32(stored.dtype, &bytes) else {
+        return Err(Error::bad_file_hint(
+            path,
+            format!("tensor `{}` is of dtype {}, which weights cannot have", label(key, stored), stored.dtype),
+            format!("supported: {SUPPORTED_DTYPES}"),
+        ));
+    };
+    if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+        let element = range.start / (range.len() / values.len()) + index;
+        return Err(Error::bad_file_hint(
+            path,
+            format!("tensor `{}` holds {} at element {element}", label(key, stored), values[index]),
+            "weights must be finite as float32; the training that made them diverged, or the file is damaged",
+        ));
+    }
+    Ok(values)
 }
 
 /// Dtypes of weights that can be fetched whatever they hold, so that the header tells enough.
@@ -308,6 +340,18 @@ mod tests {
         let Error::UnexpectedKey { key, nearest, .. } = &error else { panic!("{error:?}") };
         assert_eq!((key.as_str(), nearest.as_deref()), ("conv_in.bias", Some("conv_in.bais")));
         weights.check_complete(&["conv_in.weight".into(), "conv_in.bias".into(), "other".into()]).unwrap();
+    }
+
+    #[test]
+    fn rows_of_a_table_are_read_alone() {
+        let table = Tensor::new([3, 2], vec![1.0, 2.0, 3.0, 4.0, f32::NAN, 6.0]);
+        let weights = Weights::from_tensors(vec![("table".into(), table)]);
+        let rows = weights.fetch_rows("table", (3, 2), &[1, 0, 1]).unwrap();
+        assert_eq!(rows, Tensor::new([3, 2], vec![3.0, 4.0, 1.0, 2.0, 3.0, 4.0]));
+        let error = weights.fetch_rows("table", (3, 2), &[0, 2]).unwrap_err();
+        assert!(error.to_string().ends_with("`table` holds NaN at element 4"), "{error}");
+        assert!(matches!(weights.fetch_rows("table", (2, 3), &[0]).unwrap_err(), Error::WrongShape { .. }));
+        assert!(matches!(weights.fetch_rows("tabel", (3, 2), &[0]).unwrap_err(), Error::MissingKey { .. }));
     }
 
     #[test]

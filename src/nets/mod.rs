@@ -6,6 +6,7 @@
 pub mod blocks;
 pub mod builder;
 pub mod classifier;
+pub mod clip_text;
 mod feeds;
 pub mod fields;
 pub mod unet2d;

@@ -1,0 +1,4 @@
+//! The stages around the network of a latent model: text to embeddings, images to latents and back.
+
+pub mod text;
+pub mod tokenizer;

@@ -1,0 +1,121 @@
+//! Text to embeddings: a `CLIPTextModel` on a device.
+
+use crate::checkpoint::{Component, Weights};
+use crate::error::{Error, Result};
+use crate::graph::{Aliasing, Program};
+use crate::kernels::Engine;
+use crate::nets::clip_text::{ClipText, Config, names};
+use crate::tensor::Tensor;
+
+/// A text encoder on a device, ready for up to `batch` texts at a call.
+pub struct TextEncoder<'e> {
+    net: ClipText,
+    weights: Weights,
+    /// Rows of the position table, one after the other.
+    positions: Tensor,
+    program: Program<'e>,
+    batch: usize,
+}
+
+/// The network of a component: configuration read and checked against the weights, nothing on a device yet.
+///
+/// # Errors
+/// [`Error::UnsupportedField`] or [`Error::BadFile`] of the configuration; [`Error::MissingKey`], [`Error::WrongShape`] or
+/// [`Error::UnexpectedKey`] of the weights.
+pub fn open_net(component: &Component) -> Result<ClipText> {
+    let net = ClipText::new(Config::from_map(&component.config.values, &component.config.path)?);
+    component.weights.check(&net.keys())?;
+    Ok(net)
+}
+
+impl<'e> TextEncoder<'e> {
+    /// Makes the encoder of a component ready for `batch` texts at a call. The table of tokens stays on the host, in its file.
+    ///
+    /// # Errors
+    /// As [`open_net`]; then what the device reports.
+    pub fn new(engine: &'e Engine, component: Component, batch: usize) -> Result<Self> {
+        let net = open_net(&component)?;
+        let weights = component.weights;
+        let (key, shape) = net.position_table();
+        let positions = weights.fetch(&key, &shape)?;
+        let graph = net.graph(batch);
+        let program = Program::new(engine, &graph, &|key, shape| weights.fetch(key, shape), Aliasing::ByLiveness)?;
+        Ok(Self { net, weights, positions, program, batch })
+    }
+
+    /// The program that runs it.
+    #[must_use]
+    pub fn program(&self) -> &Program<'e> {
+        &self.program
+    }
+
+    /// The embeddings of texts, given by the ids of their tokens, as many for each text: (n, tokens, `hidden_size`), after the
+    /// final normalisation.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when a text has more tokens than the network has places, fewer than another, or one that is not in the
+    /// table; [`Error::Device`].
+    pub fn encode(&self, texts: &[Vec<u32>]) -> Result<Tensor> {
+        let tokens = self.check(texts)?;
+        let hidden = self.net.config().hidden_size;
+        let mut data = Vec::with_capacity(texts.len() * tokens * hidden);
+        for texts in texts.chunks(self.batch) {
+            let answer = self.program.run(&[(names::EMBEDDINGS, &self.embeddings(texts)?)])?.remove(0);
+            for text in 0..texts.len() {
+                data.extend_from_slice(&transposed(answer.item(text), hidden)[..tokens * hidden]);
+            }
+        }
+        Ok(Tensor::new([texts.len(), tokens, hidden], data))
+    }
+
+    /// Names the first operation that makes a non-finite value of the first texts.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] naming it; [`Error::Device`].
+    pub fn trace_nonfinite(&self, texts: &[Vec<u32>]) -> Result<()> {
+        let first = &texts[..texts.len().min(self.batch)];
+        self.program.trace_nonfinite(&[(names::EMBEDDINGS, &self.embeddings(first)?)])
+    }
+
+    /// The number of tokens of each text.
+    fn check(&self, texts: &[Vec<u32>]) -> Result<usize> {
+        let Config { vocab_size, max_position_embeddings: places, .. } = *self.net.config();
+        let tokens = texts.first().map_or(0, Vec::len);
+        if tokens == 0 {
+            return Err(Error::usage("no tokens to encode", "give at least one text"));
+        }
+        for text in texts {
+            if text.len() > places || text.len() != tokens {
+                let what = format!("a text of {} tokens for an encoder of {places} places", text.len());
+                return Err(Error::usage(what, "take tokenizer and text encoder from one model"));
+            }
+            if let Some(id) = text.iter().find(|id| **id as usize >= vocab_size) {
+                let what = format!("the tokenizer gives token {id}, and the text encoder knows {vocab_size}");
+                return Err(Error::usage(what, "take tokenizer and text encoder from one model"));
+            }
+        }
+        Ok(tokens)
+    }
+
+    /// The input for these texts, (batch, channels, 1, places): rows of the two tables added up, zeros where there is no token.
+    fn embeddings(&self, texts: &[Vec<u32>]) -> Result<Tensor> {
+        let Config { vocab_size, hidden_size, max_position_embeddings: places, .. } = *self.net.config();
+        let (key, _) = self.net.token_table();
+        let mut embeddings = Tensor::zeros([self.batch, hidden_size, 1, places]);
+        for (text, input) in texts.iter().zip(embeddings.data.chunks_mut(hidden_size * places)) {
+            let ids: Vec<usize> = text.iter().map(|id| *id as usize).collect();
+            let rows = self.weights.fetch_rows(&key, (vocab_size, hidden_size), &ids)?;
+            for place in 0..text.len() {
+                let pairs = rows.item(place).iter().zip(self.positions.item(place)).enumerate();
+                pairs.for_each(|(channel, (token, position))| input[channel * places + place] = token + position);
+            }
+        }
+        Ok(embeddings)
+    }
+}
+
+/// (channels, places) as (places, channels).
+fn transposed(values: &[f32], channels: usize) -> Vec<f32> {
+    let places = values.len() / channels;
+    (0..values.len()).map(|at| values[at % channels * places + at / channels]).collect()
+}

@@ -1,0 +1,122 @@
+//! CLIP's byte-pair encoding by the `tokenizers` crate, put together as transformers' `CLIPTokenizer`
+//! (`models/clip/tokenization_clip.py`, 5.23) puts it together.
+//!
+//! A folder holds `tokenizer.json`, or `vocab.json` with `merges.txt`; either way the vocabulary and the merges are all that is
+//! taken, and normalisation and splitting are those of the class. Which tokens are special, and which one pads, say
+//! `tokenizer_config.json` and `special_tokens_map.json`.
+
+mod special;
+mod vocabulary;
+
+use std::path::Path;
+
+use tokenizers::models::bpe::BPE;
+use tokenizers::normalizers::replace::ReplacePattern;
+use tokenizers::normalizers::{Lowercase, NFC, NormalizerWrapper, Replace, Sequence as Normalizers};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{SplitDelimiterBehavior, Tokenizer as Backend};
+
+use crate::error::{Error, Result};
+use special::Special;
+use vocabulary::Vocabulary;
+
+/// Text that is taken apart before bytes are paired: special tokens, contractions, words, single digits, runs of other signs.
+const PIECES: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+
+/// What marks a token at the end of a word.
+const END_OF_WORD: &str = "</w>";
+
+/// The tokenizer of a text encoder.
+pub struct Tokenizer {
+    backend: Backend,
+    start: u32,
+    end: u32,
+    pad: u32,
+    length: usize,
+}
+
+/// A text as tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// The ids, [`Tokenizer::length`] of them: a start, the text, an end, and padding.
+    pub ids: Vec<u32>,
+    /// The end of the text that found no place, if any.
+    pub truncated: Option<String>,
+}
+
+impl Tokenizer {
+    /// Opens the tokenizer in `folder`.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] naming the file that is missing or malformed; [`Error::UnsupportedField`] for a tokenizer of another
+    /// kind, or one that pads or cuts at the beginning.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let vocabulary = Vocabulary::read(folder)?;
+        let special = Special::read(folder, &vocabulary)?;
+        let file = vocabulary.file.clone();
+        let wrong = |error: tokenizers::Error| Error::bad_file_hint(&file, error.to_string(), DAMAGED);
+        let mut backend = backend(vocabulary, &special.unknown).map_err(wrong)?;
+        backend.add_tokens(special.added.iter().cloned()).map_err(wrong)?;
+        let id = |token: &str| {
+            backend
+                .token_to_id(token)
+                .ok_or_else(|| Error::bad_file_hint(&file, format!("no token `{token}`"), DAMAGED))
+        };
+        let (start, end, pad) = (id(&special.start)?, id(&special.end)?, id(&special.pad)?);
+        Ok(Self { start, end, pad, length: special.length, backend })
+    }
+
+    /// Tokens that every text is brought to.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The tokens of a text.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the text cannot be taken apart.
+    pub fn encode(&self, text: &str) -> Result<Tokens> {
+        let encoding = self.backend.encode(text, false).map_err(|error| {
+            Error::usage(format!("the text `{text}` has no tokens: {error}"), "say it in other words")
+        })?;
+        let room = self.length - 2;
+        let found = encoding.get_ids();
+        let kept = found.len().min(room);
+        let mut ids = Vec::with_capacity(self.length);
+        ids.push(self.start);
+        ids.extend_from_slice(&found[..kept]);
+        ids.push(self.end);
+        ids.resize(self.length, self.pad);
+        let truncated = encoding.get_offsets().get(room).map(|(first, _)| {
+            let whole = (0..=*first).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            text[whole..].to_owned()
+        });
+        Ok(Tokens { ids, truncated })
+    }
+}
+
+/// What to do about a file that cannot be right.
+const DAMAGED: &str = "restore the folder as transformers' `save_pretrained` wrote it";
+
+/// The tokenizer without special tokens.
+fn backend(vocabulary: Vocabulary, unknown: &str) -> tokenizers::Result<Backend> {
+    let mut model = BPE::new(vocabulary.ids.into_iter().collect(), vocabulary.merges);
+    model.end_of_word_suffix = Some(END_OF_WORD.to_owned());
+    model.unk_token = Some(unknown.to_owned());
+    let mut backend = Backend::new(model);
+    backend.with_normalizer(Some(Normalizers::new(vec![
+        NormalizerWrapper::NFC(NFC),
+        NormalizerWrapper::Replace(Replace::new(ReplacePattern::Regex(r"\s+".to_owned()), " ")?),
+        NormalizerWrapper::Lowercase(Lowercase),
+    ])))?;
+    let pieces = Split::new(SplitPattern::Regex(PIECES.to_owned()), SplitDelimiterBehavior::Removed, true)?;
+    backend.with_pre_tokenizer(Some(PreTokenizers::new(vec![
+        PreTokenizerWrapper::Split(pieces),
+        PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, true)),
+    ])));
+    Ok(backend)
+}

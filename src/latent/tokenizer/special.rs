@@ -1,0 +1,172 @@
+//! Which tokens are special, as transformers' `from_pretrained` finds out.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+use tokenizers::AddedToken;
+
+use super::vocabulary::Vocabulary;
+use crate::checkpoint::ConfigFile;
+use crate::error::{Error, Result};
+
+const CONFIG: &str = "tokenizer_config.json";
+const MAP: &str = "special_tokens_map.json";
+const ADDED: &str = "added_tokens.json";
+
+/// Classes that are put together alike.
+const CLASSES: [&str; 2] = ["CLIPTokenizer", "CLIPTokenizerFast"];
+
+/// What holds for `bos_token`, `eos_token`, `unk_token`, `pad_token` where no file says otherwise.
+const START: &str = "<|startoftext|>";
+const END: &str = "<|endoftext|>";
+/// Tokens with a name of their own.
+const NAMED: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+/// Lists of further ones.
+const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
+
+/// Tokens of a text where no file says, and beyond which a number stands for "any".
+const LENGTH: usize = 77;
+const MOST_TOKENS: f64 = 65536.0;
+
+/// The special tokens of a folder.
+pub(super) struct Special {
+    pub start: String,
+    pub end: String,
+    pub unknown: String,
+    pub pad: String,
+    /// Tokens that are found in a text before anything else, in the order in which they are added.
+    pub added: Vec<AddedToken>,
+    /// Tokens that a text is brought to (`model_max_length`).
+    pub length: usize,
+}
+
+impl Special {
+    pub fn read(folder: &Path, vocabulary: &Vocabulary) -> Result<Self> {
+        let config = read(folder, CONFIG)?;
+        check(&config)?;
+        let mut named = config.values.clone();
+        let mut added: BTreeMap<u64, AddedToken> = BTreeMap::new();
+        if let Some(listed) = config.values.get("added_tokens_decoder") {
+            let Value::Object(listed) = listed else {
+                return Err(config.wrong_value("added_tokens_decoder", "an object"));
+            };
+            for (id, token) in listed {
+                let id = id.parse().map_err(|_| config.wrong_value("added_tokens_decoder", "tokens by their ids"))?;
+                added.insert(id, token_of(&config, "added_tokens_decoder", token, false)?);
+            }
+        } else {
+            named.extend(read(folder, MAP)?.values);
+            let names: Vec<String> = NAMED.iter().filter_map(|name| named.get(*name).and_then(content)).collect();
+            let file = read(folder, ADDED)?;
+            for (token, id) in &file.values {
+                let id = id.as_u64().ok_or_else(|| file.wrong_value(token, "an id"))?;
+                added.insert(id, AddedToken::from(token.clone(), names.contains(token)));
+            }
+            for token in &vocabulary.added {
+                let id = token.get("id").and_then(Value::as_u64).unwrap_or(u64::MAX);
+                added.insert(id, token_of(&config, "added_tokens", token, false)?);
+            }
+        }
+        let mut added: Vec<AddedToken> = added.into_values().collect();
+        let name_of = |field: &str, default: &str| match named.get(field) {
+            Some(token) => content(token).ok_or_else(|| config.wrong_value(field, "a token")),
+            None => Ok(default.to_owned()),
+        };
+        let [start, end, unknown, pad] =
+            [("bos_token", START), ("eos_token", END), ("unk_token", END), ("pad_token", END)]
+                .map(|(field, default)| name_of(field, default));
+        let special = Self {
+            start: start?,
+            end: end?,
+            unknown: unknown?,
+            pad: pad?,
+            added: Vec::new(),
+            length: length(&config)?,
+        };
+        // Of several with one text the last counts, but for what a list of ids has.
+        let listed: Vec<String> = added.iter().map(|token| token.content.clone()).collect();
+        let further = named_tokens(&config, &named, &special)?;
+        added.extend(further.into_iter().filter(|token| !listed.contains(&token.content)));
+        Ok(Self { added, ..special })
+    }
+}
+
+/// The special tokens with names, then those of lists.
+fn named_tokens(config: &ConfigFile, named: &Map<String, Value>, special: &Special) -> Result<Vec<AddedToken>> {
+    let mut tokens = Vec::new();
+    for field in NAMED {
+        let default = match field {
+            "bos_token" => Some(&special.start),
+            "eos_token" => Some(&special.end),
+            "unk_token" => Some(&special.unknown),
+            "pad_token" => Some(&special.pad),
+            _ => None,
+        };
+        match (named.get(field), default) {
+            (Some(Value::Null), _) | (None, None) => {}
+            (Some(token), _) => tokens.push(token_of(config, field, token, true)?),
+            (None, Some(default)) => tokens.push(AddedToken::from(default.clone(), true)),
+        }
+    }
+    for field in LISTS {
+        let list = named.get(field).and_then(Value::as_array);
+        for token in list.into_iter().flatten() {
+            tokens.push(token_of(config, field, token, true)?);
+        }
+    }
+    Ok(tokens)
+}
+
+/// What a file says of the whole that is not supported.
+fn check(config: &ConfigFile) -> Result<()> {
+    if let Some(class) = config.opt_string("tokenizer_class", None)?
+        && !CLASSES.contains(&class.as_str())
+    {
+        return Err(config.unsupported("tokenizer_class", CLASSES.join(", ")));
+    }
+    for field in ["padding_side", "truncation_side"] {
+        if config.string(field, "right")? != "right" {
+            return Err(config.unsupported(field, "right"));
+        }
+    }
+    if config.bool("split_special_tokens", false)? {
+        return Err(config.unsupported("split_special_tokens", "false"));
+    }
+    Ok(())
+}
+
+/// `model_max_length`; transformers writes a huge number for none.
+fn length(config: &ConfigFile) -> Result<usize> {
+    let length = config.opt_f64("model_max_length", None)?.unwrap_or(LENGTH as f64);
+    match length {
+        2.0..=MOST_TOKENS => Ok(length as usize),
+        _ if length > MOST_TOKENS => Ok(LENGTH),
+        _ => Err(config.wrong_value("model_max_length", "room for a start and an end")),
+    }
+}
+
+/// A JSON object in the folder, empty where there is no such file.
+fn read(folder: &Path, name: &str) -> Result<ConfigFile> {
+    let path = folder.join(name);
+    if path.is_file() { ConfigFile::read(&path) } else { Ok(ConfigFile { path, values: Map::new() }) }
+}
+
+/// The text of a token, which a file has as such or with properties.
+fn content(token: &Value) -> Option<String> {
+    token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_owned)
+}
+
+/// A token with its properties; `special` where the file does not say.
+fn token_of(config: &ConfigFile, field: &str, token: &Value, special: bool) -> Result<AddedToken> {
+    let wrong = || Error::bad_file(&config.path, format!("`{field}` has {token}, expected a token"));
+    let content = content(token).ok_or_else(wrong)?;
+    let flag = |name: &str, default: bool| token.get(name).and_then(Value::as_bool).unwrap_or(default);
+    let special = flag("special", special);
+    let added = AddedToken::from(content, special)
+        .single_word(flag("single_word", false))
+        .lstrip(flag("lstrip", false))
+        .rstrip(flag("rstrip", false));
+    let normalized = flag("normalized", !special);
+    Ok(added.normalized(normalized))
+}

@@ -1,0 +1,128 @@
+//! Vocabulary and merges, from either of the two layouts.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::DAMAGED;
+use crate::checkpoint::ConfigFile;
+use crate::error::{Error, Result};
+
+const WHOLE: &str = "tokenizer.json";
+const VOCABULARY: &str = "vocab.json";
+const MERGES: &str = "merges.txt";
+
+/// What is learned of a byte-pair encoding.
+pub(super) struct Vocabulary {
+    /// Where the merges were read from, for messages.
+    pub file: PathBuf,
+    /// The id of each token.
+    pub ids: HashMap<String, u32>,
+    /// Pairs of tokens that become one, the most frequent first.
+    pub merges: Vec<(String, String)>,
+    /// The tokens beside the vocabulary that `tokenizer.json` lists, as it has them.
+    pub added: Vec<Value>,
+}
+
+impl Vocabulary {
+    /// Reads what is in `folder`, and checks that each merge makes a token.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let vocabulary = Self::find(folder)?;
+        for (first, second) in &vocabulary.merges {
+            let joined = format!("{first}{second}");
+            if let Some(token) = [first, second, &joined].into_iter().find(|token| !vocabulary.ids.contains_key(*token))
+            {
+                let what =
+                    format!("the merge `{first} {second}` needs the token `{token}`, which the vocabulary lacks");
+                return Err(Error::bad_file_hint(&vocabulary.file, what, DAMAGED));
+            }
+        }
+        Ok(vocabulary)
+    }
+
+    fn find(folder: &Path) -> Result<Self> {
+        let whole = folder.join(WHOLE);
+        if whole.is_file() {
+            return Self::from_whole(&ConfigFile::read(&whole)?);
+        }
+        let (vocabulary, merges) = (folder.join(VOCABULARY), folder.join(MERGES));
+        match (vocabulary.is_file(), merges.is_file()) {
+            (true, true) => Self::from_parts(&ConfigFile::read(&vocabulary)?, merges),
+            (true, false) => Err(missing(merges, VOCABULARY)),
+            (false, true) => Err(missing(vocabulary, MERGES)),
+            (false, false) => Err(Error::bad_file_hint(
+                folder,
+                format!("no tokenizer: neither `{WHOLE}` nor `{VOCABULARY}` with `{MERGES}`"),
+                "download or copy the model's `tokenizer` folder",
+            )),
+        }
+    }
+
+    fn from_whole(file: &ConfigFile) -> Result<Self> {
+        let bad = |what: String| Error::bad_file_hint(&file.path, what, DAMAGED);
+        let Some(Value::Object(model)) = file.values.get("model") else {
+            return Err(file.wrong_value("model", "an object"));
+        };
+        let kind = model.get("type").and_then(Value::as_str).unwrap_or("none");
+        if kind != "BPE" {
+            return Err(Error::UnsupportedField {
+                file: file.path.clone(),
+                field: "model.type".to_owned(),
+                value: kind.to_owned(),
+                supported: "BPE".to_owned(),
+            });
+        }
+        let Some(Value::Object(vocabulary)) = model.get("vocab") else {
+            return Err(bad("`model.vocab` is no object".to_owned()));
+        };
+        let Some(Value::Array(merges)) = model.get("merges") else {
+            return Err(bad("`model.merges` is no list".to_owned()));
+        };
+        // A merge is a string of two parts in older files, a pair in newer ones.
+        let pair = |(at, merge): (usize, &Value)| {
+            match merge {
+                Value::String(merge) => halves(merge),
+                Value::Array(parts) => match parts.as_slice() {
+                    [Value::String(first), Value::String(second)] => Some((first.clone(), second.clone())),
+                    _ => None,
+                },
+                _ => None,
+            }
+            .ok_or_else(|| bad(format!("merge {at} is no pair of tokens")))
+        };
+        let merges = merges.iter().enumerate().map(pair).collect::<Result<_>>()?;
+        let added = file.values.get("added_tokens").and_then(Value::as_array).cloned().unwrap_or_default();
+        Ok(Self { file: file.path.clone(), ids: ids(&file.path, vocabulary)?, merges, added })
+    }
+
+    fn from_parts(vocabulary: &ConfigFile, file: PathBuf) -> Result<Self> {
+        let text = std::fs::read_to_string(&file).map_err(|error| Error::io(&file, error))?;
+        let is_merge = |(_, line): &(usize, &str)| !line.is_empty() && !line.starts_with("#version");
+        let pair = |(at, line)| {
+            halves(line).ok_or_else(|| {
+                let what = format!("line {} is no pair of tokens: `{line}`", at + 1);
+                Error::bad_file_hint(&file, what, DAMAGED)
+            })
+        };
+        let merges = text.lines().enumerate().filter(is_merge).map(pair).collect::<Result<_>>()?;
+        Ok(Self { ids: ids(&vocabulary.path, &vocabulary.values)?, merges, added: Vec::new(), file })
+    }
+}
+
+fn missing(file: PathBuf, beside: &str) -> Error {
+    Error::bad_file_hint(file, format!("not there, beside a `{beside}`"), "download or copy the missing file")
+}
+
+fn halves(merge: &str) -> Option<(String, String)> {
+    let (first, second) = merge.split_once(' ')?;
+    (!second.contains(' ')).then(|| (first.to_owned(), second.to_owned()))
+}
+
+fn ids(file: &Path, vocabulary: &Map<String, Value>) -> Result<HashMap<String, u32>> {
+    let id = |(token, id): (&String, &Value)| match id.as_u64().and_then(|id| u32::try_from(id).ok()) {
+        Some(id) => Ok((token.clone(), id)),
+        None => Err(Error::bad_file_hint(file, format!("token `{token}` has the id {id}"), DAMAGED)),
+    };
+    vocabulary.iter().map(id).collect()
+}

@@ -1,0 +1,110 @@
+//! transformers' `CLIPTextModel` (`models/clip/modeling_clip.py`) as a graph: the text encoder of Stable Diffusion.
+//!
+//! Tokens and their positions become rows on the host ([`ClipText::token_table`], [`ClipText::position_table`]): a table of
+//! 49,408 tokens is larger than what many devices bind at once, and a text reads 77 rows of it.
+
+mod config;
+#[cfg(test)]
+mod tests;
+
+pub use config::Config;
+
+use crate::graph::op::{Graph, HeadSide, Heads, Value};
+use crate::nets::builder::{Builder, Key};
+use crate::tensor::Shape;
+
+/// Names of the graph's input and of its output.
+pub mod names {
+    /// A row of the token table plus one of the position table for each token, (n, 1, tokens, `hidden_size`).
+    pub const EMBEDDINGS: &str = "embeddings";
+    /// The last block's answer after the final normalisation (`last_hidden_state`), of the same shape.
+    pub const HIDDEN: &str = "hidden";
+}
+
+/// A `CLIPTextModel`: its configuration, and what follows from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClipText {
+    config: Config,
+}
+
+impl ClipText {
+    /// The network of a configuration.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self { config }
+    }
+
+    /// The configuration it was made from.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What the network computes for `batch` texts of `max_position_embeddings` tokens; input and output are named in
+    /// [`names`]. A token sees those before it, so texts may be shorter: what follows them changes nothing.
+    #[must_use]
+    pub fn graph(&self, batch: usize) -> Graph {
+        self.build(batch).graph
+    }
+
+    /// Every tensor a checkpoint of this network holds, with its shape there; the prefix `text_model.` of older checkpoints is
+    /// left out.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Key> {
+        let mut keys = vec![self.token_table(), self.position_table()];
+        keys.extend(self.build(1).keys);
+        keys
+    }
+
+    /// Numbers in a checkpoint of this network.
+    #[must_use]
+    pub fn parameters(&self) -> u64 {
+        self.keys().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+    }
+
+    /// The table of tokens: key and (rows, channels).
+    #[must_use]
+    pub fn token_table(&self) -> Key {
+        ("embeddings.token_embedding.weight".to_owned(), vec![self.config.vocab_size, self.config.hidden_size])
+    }
+
+    /// The table of positions: key and (rows, channels).
+    #[must_use]
+    pub fn position_table(&self) -> Key {
+        let shape = vec![self.config.max_position_embeddings, self.config.hidden_size];
+        ("embeddings.position_embedding.weight".to_owned(), shape)
+    }
+
+    fn build(&self, batch: usize) -> Builder {
+        let config = &self.config;
+        let mut b = Builder::default();
+        let shape = Shape::new(batch, 1, config.max_position_embeddings, config.hidden_size);
+        let mut hidden = b.input(names::EMBEDDINGS, shape);
+        for layer in 0..config.num_hidden_layers {
+            hidden = self.layer(&mut b, &format!("encoder.layers.{layer}"), hidden);
+        }
+        let hidden = b.layer_norm("final_layer_norm", hidden, config.layer_norm_eps);
+        b.graph.outputs.push((names::HIDDEN.to_owned(), hidden));
+        b
+    }
+
+    /// `CLIPEncoderLayer`: attention, then two linear layers, each after a normalisation and beside what it read.
+    fn layer(&self, b: &mut Builder, path: &str, x: Value) -> Value {
+        let Config { hidden_size, intermediate_size, num_attention_heads, layer_norm_eps, .. } = self.config;
+        let label = |part: &str| format!("{path}.{part}");
+        let heads = Heads { count: num_attention_heads, dim: hidden_size / num_attention_heads, side: HeadSide::Out };
+        let normal = b.layer_norm(&label("layer_norm1"), x, layer_norm_eps);
+        let projections = ["q_proj", "k_proj", "v_proj"].map(|part| label(&format!("self_attn.{part}"))).to_vec();
+        let stacked = Heads { count: 3 * heads.count, ..heads };
+        let qkv = b.linear_to_heads(&label("self_attn.qkv_proj"), projections, normal, stacked);
+        let mixed = b.causal_self_attention(&label("self_attn"), qkv, heads);
+        let mixed = b.linear_from_heads(&label("self_attn.out_proj"), mixed, heads, hidden_size);
+        let x = b.add(&label("self_attn.sum"), mixed, x, 1.0);
+
+        let normal = b.layer_norm(&label("layer_norm2"), x, layer_norm_eps);
+        let wide = b.linear(&label("mlp.fc1"), normal, intermediate_size);
+        let wide = b.activation(&label("mlp.activation_fn"), wide, self.config.hidden_act);
+        let narrow = b.linear(&label("mlp.fc2"), wide, hidden_size);
+        b.add(&label("mlp.sum"), narrow, x, 1.0)
+    }
+}

@@ -1,0 +1,91 @@
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::error::{Error, Result};
+use crate::graph::fuse::fuse;
+use crate::graph::op::{Activation, Op};
+
+fn config(fields: Value) -> Result<Config> {
+    let Value::Object(fields) = fields else { unreachable!() };
+    Config::from_map(&fields, Path::new("config.json"))
+}
+
+/// What the text encoder of Stable Diffusion 1.5 says of itself, with these fields changed.
+fn sd1(changes: Value) -> Result<Config> {
+    let mut fields = json!({
+        "_name_or_path": "openai/clip-vit-large-patch14", "architectures": ["CLIPTextModel"], "attention_dropout": 0.0,
+        "bos_token_id": 0, "dropout": 0.0, "eos_token_id": 2, "hidden_act": "quick_gelu", "hidden_size": 768,
+        "initializer_factor": 1.0, "initializer_range": 0.02, "intermediate_size": 3072, "layer_norm_eps": 1e-05,
+        "max_position_embeddings": 77, "model_type": "clip_text_model", "num_attention_heads": 12,
+        "num_hidden_layers": 12, "pad_token_id": 1, "projection_dim": 768, "torch_dtype": "float32",
+        "transformers_version": "4.22.0.dev0", "vocab_size": 49408,
+    });
+    let (Value::Object(all), Value::Object(changes)) = (&mut fields, changes) else { unreachable!() };
+    all.extend(changes);
+    config(fields)
+}
+
+#[test]
+fn an_empty_configuration_is_the_class_default() {
+    let config = config(json!({})).unwrap();
+    assert_eq!((config.vocab_size, config.hidden_size, config.intermediate_size), (49408, 512, 2048));
+    assert_eq!((config.num_hidden_layers, config.num_attention_heads), (12, 8));
+    assert_eq!((config.hidden_act, config.layer_norm_eps), (Activation::QuickGelu, 1e-5));
+}
+
+#[test]
+fn published_encoders_have_their_published_size() {
+    let sd1 = ClipText::new(sd1(json!({})).unwrap());
+    assert_eq!(sd1.parameters(), 123_060_480);
+    let sd2 = json!({"hidden_act": "gelu", "hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16,
+        "num_hidden_layers": 23, "projection_dim": 512, "layer_norm_eps": 1e-5});
+    let sd2 = ClipText::new(self::sd1(sd2).unwrap());
+    assert_eq!(sd2.parameters(), 340_387_840);
+    assert_eq!(sd2.config().hidden_act, Activation::Gelu);
+    // 77 tokens through 12 layers: four projections, scores and mixing, two layers of four times the width.
+    let graph = sd1.graph(1);
+    assert_eq!(graph.flops(), 12 * 2 * 77 * (4 * 768 * 768 + 2 * 77 * 768 + 2 * 768 * 3072));
+}
+
+#[test]
+fn sums_and_nonlinearities_ride_on_the_products() {
+    let config = sd1(json!({"num_hidden_layers": 2})).unwrap();
+    let fused = fuse(&ClipText::new(config).graph(3));
+    let left: Vec<_> =
+        fused.nodes.iter().filter(|node| matches!(node.op, Op::Add { .. } | Op::Activation { .. })).collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(fused.shape(fused.outputs[0].1), Shape::new(3, 1, 77, 768));
+    let causal = |node: &&crate::graph::op::Node| matches!(node.op, Op::Attention { causal: true, .. });
+    assert_eq!(fused.nodes.iter().filter(causal).count(), 2);
+}
+
+#[test]
+fn other_classes_and_fields_are_refused_by_name() {
+    let field = |changes: Value| match sd1(changes.clone()).unwrap_err() {
+        Error::UnsupportedField { field, value, .. } => (field, value),
+        error => panic!("{changes}: {error:?}"),
+    };
+    let pair = |field: &str, value: &str| (field.to_owned(), value.to_owned());
+    assert_eq!(
+        field(json!({"architectures": ["CLIPTextModelWithProjection"]})),
+        pair("architectures", "\"CLIPTextModelWithProjection\"")
+    );
+    assert_eq!(field(json!({"_class_name": "AutoencoderKL"})), pair("_class_name", "\"AutoencoderKL\""));
+    assert_eq!(field(json!({"hidden_act": "gelu_new"})), pair("hidden_act", "\"gelu_new\""));
+    assert_eq!(field(json!({"use_attention_mask": true})), pair("use_attention_mask", "true"));
+    assert_eq!(field(json!({"pruned_heads": {"0": [1]}})).0, "pruned_heads");
+    assert_eq!(field(json!({"quantization_config": {}})), pair("quantization_config", "{}"));
+    for (changes, what) in [
+        (json!({"hidden_size": 770}), "`hidden_size` is 770, no multiple of the 12 attention heads"),
+        (json!({"num_attention_heads": 0}), "`num_attention_heads` is 0"),
+        (json!({"layer_norm_eps": 0.0}), "`layer_norm_eps` is 0"),
+        (json!({"layer_norm_eps": null}), "`layer_norm_eps` is null"),
+        (json!({"vocab_size": "many"}), "`vocab_size` is \"many\""),
+    ] {
+        let error = sd1(changes).unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+        assert_eq!(error.exit_code(), 4);
+    }
+}
