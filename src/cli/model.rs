@@ -12,6 +12,7 @@ use crate::denoise::network::open_net;
 use crate::error::{Error, Result};
 use crate::gpu::row_texels;
 use crate::graph::choose::distinct_layers;
+use crate::graph::op::Graph;
 use crate::graph::{Aliasing, Plan};
 use crate::kernels::choice::{Algorithm, Choices};
 use crate::kernels::{Engine, Family};
@@ -47,23 +48,16 @@ impl Opened {
     /// # Errors
     /// Those of [`Model::open`], [`open_net`] and [`SchedulerConfig::read`].
     pub fn open(spec: Option<&str>) -> Result<(Self, Model)> {
-        let model = Model::open(spec).map_err(|error| match error {
-            Error::FileNotFound { .. } => Error::usage(
-                error.to_string(),
-                "MODEL is a diffusers folder, a `.safetensors` beside its `config.json`, a hub id `org/name`, or a closed \
-                 form: `pca:DATA`, `wiener:DATA`, `sequential:DATA`, `ideal:DATA`",
-            ),
-            other => other,
-        })?;
+        Self::of(open_files(spec)?)
+    }
+
+    /// What [`open_files`] answered.
+    ///
+    /// # Errors
+    /// Those of [`open_net`] and [`SchedulerConfig::read`].
+    pub fn of(model: Model) -> Result<(Self, Model)> {
         let net = open_net(&model)?;
-        let (scheduler, table) = match &model.scheduler {
-            None => (SchedulerConfig::default(), NoiseTable::default()),
-            Some(file) => {
-                let scheduler = SchedulerConfig::read(&file.values, &file.path)?;
-                let table = scheduler.noise_table(&file.path)?;
-                (scheduler, table)
-            }
-        };
+        let (scheduler, table) = noise_of(&model)?;
         let opened = Self {
             name: model.name.clone(),
             config: model.config.path.clone(),
@@ -130,11 +124,7 @@ impl Opened {
         let batch = if let Some(batch) = asked {
             batch
         } else {
-            let one = self.plan(1, size, engine.family, &engine.choices)?;
-            let (most_texels, _) = engine.gpu.max_texels(engine.storage_kind());
-            let largest = one.slots.iter().max().map_or(1, |texels| (*texels).max(1));
-            let by_arena = (USUAL_ARENA_BYTES / one.arena_bytes().max(1)) as usize;
-            USUAL_BATCH.min(by_arena).min(most_texels / largest)
+            usual_batch(&self.plan(1, size, engine.family, &engine.choices)?, engine)
         };
         Ok(batch.clamp(1, images.max(1)))
     }
@@ -153,15 +143,45 @@ impl Opened {
     /// # Errors
     /// Those of [`UNet2d::graph`].
     pub fn algorithms(&self, plan: &Plan, size: Size, choices: &Choices) -> Result<Algorithms> {
-        let layers = distinct_layers(&self.net.graph(1, size.height, size.width)?);
-        let measured = layers.keys().filter(|layer| choices.measured.contains_key(layer)).count();
-        let origin = match (choices.forced, measured) {
-            (Some(_), _) => Origin::Exact,
-            (None, 0) => Origin::Prior,
-            (None, measured) => Origin::Cache { measured, layers: layers.len() },
-        };
-        Ok(Algorithms { convolutions: plan.convolutions(), origin })
+        Ok(Algorithms::of(plan, &self.net.graph(1, size.height, size.width)?, choices))
     }
+}
+
+/// The files of what the command line calls MODEL.
+///
+/// # Errors
+/// Those of [`Model::open`].
+pub fn open_files(spec: Option<&str>) -> Result<Model> {
+    Model::open(spec).map_err(|error| match error {
+        Error::FileNotFound { .. } => Error::usage(
+            error.to_string(),
+            "MODEL is a diffusers folder, a `.safetensors` beside its `config.json`, a hub id `org/name`, or a closed \
+             form: `pca:DATA`, `wiener:DATA`, `sequential:DATA`, `ideal:DATA`",
+        ),
+        other => other,
+    })
+}
+
+/// What a model's scheduler says, or diffusers' defaults, and the noise levels it was trained with.
+///
+/// # Errors
+/// Those of [`SchedulerConfig::read`].
+pub fn noise_of(model: &Model) -> Result<(SchedulerConfig, NoiseTable)> {
+    let Some(file) = &model.scheduler else {
+        return Ok((SchedulerConfig::default(), NoiseTable::default()));
+    };
+    let scheduler = SchedulerConfig::read(&file.values, &file.path)?;
+    let table = scheduler.noise_table(&file.path)?;
+    Ok((scheduler, table))
+}
+
+/// As many images at a call as fit into a modest amount of memory and each value into a storage of the device, by the plan for
+/// `one`.
+pub fn usual_batch(one: &Plan, engine: &Engine) -> usize {
+    let (most_texels, _) = engine.gpu.max_texels(engine.storage_kind());
+    let largest = one.slots.iter().max().map_or(1, |texels| (*texels).max(1));
+    let by_arena = (USUAL_ARENA_BYTES / one.arena_bytes().max(1)) as usize;
+    USUAL_BATCH.min(by_arena).min(most_texels / largest)
 }
 
 /// How the convolutions of a network are computed.
@@ -182,6 +202,18 @@ enum Origin {
 }
 
 impl Algorithms {
+    /// Those of the plan of `graph`, which may be for another batch.
+    pub fn of(plan: &Plan, graph: &Graph, choices: &Choices) -> Self {
+        let layers = distinct_layers(graph);
+        let measured = layers.keys().filter(|layer| choices.measured.contains_key(layer)).count();
+        let origin = match (choices.forced, measured) {
+            (Some(_), _) => Origin::Exact,
+            (None, 0) => Origin::Prior,
+            (None, measured) => Origin::Cache { measured, layers: layers.len() },
+        };
+        Self { convolutions: plan.convolutions(), origin }
+    }
+
     /// For a report.
     pub fn json(&self) -> Value {
         let counts: serde_json::Map<_, _> =
@@ -261,7 +293,7 @@ impl Footprint {
 }
 
 /// A model for a report.
-fn model_json(model: &Model) -> Value {
+pub fn model_json(model: &Model) -> Value {
     let Model { name, config, scheduler, weights } = model;
     json!({
         "name": name,

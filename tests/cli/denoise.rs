@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use downhill::denoise::diffusion::{BetaConfig, BetaSchedule, NoiseTable};
 use downhill::report::npy;
 use downhill::tensor::Tensor;
 
@@ -116,4 +117,74 @@ fn values_that_are_not_finite_are_refused() {
     ask(f32::NAN).expect_error(7, "non-finite values in ").expect_error(7, "x.npy");
     ask(f32::MAX).expect_error(7, "non-finite values in the network's answer\nhint: ");
     assert_eq!(folder.names(), ["x.npy"]);
+}
+
+const LATENT: &str = "tests/golden/latent/sd1-like";
+
+#[test]
+fn a_network_with_a_context_is_called_as_diffusers_calls_it() {
+    let folder = Folder::new();
+    let stage = |name: &str| format!("{LATENT}/stages/{name}.npy");
+    let (x, t, context, eps) = (stage("x"), stage("t"), stage("context"), folder.at("eps.npy"));
+    let call = ["denoise", LATENT, "-i", &x, "-o", &eps, "--context"];
+    let report = folder.at("report.json");
+    downhill(&[&call[..], &[&context, "-t", &t, "--json", &report]].concat()).expect(&format!("wrote {eps}\n"));
+    let answer = folder.array("eps.npy");
+    let golden = npy::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(stage("eps"))).expect("a golden");
+    let apart = distance(&answer, &golden);
+    assert!(apart < 5e-5, "{apart:e} from diffusers");
+    assert_eq!(folder.json("report.json")["context"], serde_json::json!([3, 77, 16]));
+    quietly(&[&call[..], &[&context, "-t", &t, "-b", "1"]].concat());
+    assert_eq!(folder.array("eps.npy"), answer, "one image at a call");
+
+    // One context for all images.
+    let contexts = npy::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(&context)).expect("a golden");
+    let one = folder.write("one.npy", &Tensor::new([1, 77, 16], contexts.item(0).to_vec()));
+    let three = folder.write("three.npy", &Tensor::new([3, 77, 16], contexts.item(0).repeat(3)));
+    quietly(&[&call[..], &[&one, "-t", "20"]].concat());
+    let shared = folder.array("eps.npy");
+    quietly(&[&call[..], &[&three, "-t", "20"]].concat());
+    assert_eq!(folder.array("eps.npy"), shared);
+
+    // At a noise level, from x in the other scale.
+    let betas = BetaConfig {
+        beta_start: 0.00085,
+        beta_end: 0.012,
+        beta_schedule: BetaSchedule::ScaledLinear,
+        ..BetaConfig::default()
+    };
+    let sigma = NoiseTable::new(&betas, Path::new("")).expect("a table").sigma(20.0);
+    let mut scaled = npy::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(&x)).expect("a golden");
+    scaled.data.iter_mut().for_each(|value| *value *= (1.0 + sigma * sigma).sqrt() as f32);
+    let scaled = folder.write("scaled.npy", &scaled);
+    quietly(&["denoise", LATENT, "-i", &scaled, "-o", &eps, "--context", &one, "--sigma", &sigma.to_string()]);
+    let apart = distance(&folder.array("eps.npy"), &shared);
+    assert!(apart < 2e-5, "{apart:e}");
+}
+
+#[test]
+fn contexts_are_asked_for_where_they_are_needed_and_only_there() {
+    let folder = Folder::new();
+    let (x, eps) = (format!("{LATENT}/stages/x.npy"), folder.at("eps.npy"));
+    let call = ["denoise", LATENT, "-i", &x, "-t", "20", "-o", &eps];
+    downhill(&call).expect_error(
+        2,
+        "looks at a context\nhint: give `--context FILE.npy`: (N,tokens,16), or (1,tokens,16) for all images",
+    );
+    for shape in [vec![3, 77, 15], vec![2, 77, 16], vec![77, 16], vec![3, 0, 16]] {
+        let values = vec![0.5; shape.iter().product()];
+        let file = folder.write("c.npy", &Tensor::new(shape, values));
+        downhill(&[&call[..], &["--context", &file]].concat()).expect_error(4, "expected [3, tokens, 16]");
+    }
+    let file = folder.write("c.npy", &Tensor::new([1, 1, 16], vec![f32::NAN; 16]));
+    downhill(&[&call[..], &["--context", &file]].concat()).expect_error(7, "c.npy");
+    downhill(&[&call[..], &["--context", &folder.at("none.npy")]].concat()).expect_error(2, "none.npy");
+    let labels = ["--context", &format!("{LATENT}/stages/context.npy"), "--class-labels", "tests/bad/sound.npy"];
+    downhill(&[&call[..], &labels].concat()).expect_error(4, "sound.npy");
+    let call = ["denoise", "tests/bad/sound", "-i", "tests/bad/sound.npy", "-o", &eps];
+    let file = folder.write("c.npy", &Tensor::new([1, 1, 16], vec![0.5; 16]));
+    downhill(&[&call[..], &["-t", "5", "--context", &file]].concat())
+        .expect_error(2, "looks at no context\nhint: leave out `--context`");
+    let call = ["denoise", "ideal:digits", "-i", "tests/bad/sound.npy", "-o", &eps, "--sigma", "1"];
+    downhill(&[&call[..], &["--context", &file]].concat()).expect_error(2, "looks at no context");
 }

@@ -1,15 +1,17 @@
 //! `downhill denoise`: one raw call of a network, or of a closed-form denoiser.
 
+mod conditioned;
+
 use std::path::{Path, PathBuf};
 
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
-use super::args::{Dtype, Global, Size};
-use super::device::{self, adapter_json, family_text};
-use super::model::{Footprint, Opened, read_images};
-use super::timing::Stopwatch;
 use crate::checkpoint::Model;
+use crate::cli::args::{Dtype, Global, Size};
+use crate::cli::device::{self, adapter_json, family_text};
+use crate::cli::model::{Footprint, Opened, open_files, read_images};
+use crate::cli::timing::Stopwatch;
 use crate::denoise::Denoiser;
 use crate::denoise::closed_form::ClosedForm;
 use crate::denoise::network::Network;
@@ -23,6 +25,7 @@ const EXAMPLES: &str = "\
 Examples:
   downhill denoise DIR --input x.npy --timesteps 500 --output eps.npy
   downhill denoise DIR --input x.npy --timesteps t.npy --class-labels y.npy --output eps.npy
+  downhill denoise DIR --input z.npy --timesteps 500 --context c.npy --output eps.npy
   downhill denoise --input x.npy --sigma 0.5 --output eps.npy
   downhill denoise ideal:K.npy --sigma 0.5 --input q.npy --output eps.npy
   downhill denoise wiener:mean=M.npy,cov=C.npy --sigma 0.5 --input q.npy --output eps.npy
@@ -57,6 +60,10 @@ pub struct Args {
     /// A label for each image (N), or a vector for each (N,D), where the network takes them
     #[arg(long, value_name = "FILE.npy")]
     class_labels: Option<PathBuf>,
+
+    /// What a `UNet2DConditionModel` looks at: (N,tokens,dim), or (1,tokens,dim) for all images
+    #[arg(long, value_name = "FILE.npy")]
+    context: Option<PathBuf>,
 
     /// Where the answer goes: float32 (N,C,H,W)
     #[arg(short, long, value_name = "FILE.npy")]
@@ -112,7 +119,12 @@ pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
         let answer = compute_closed_form(form, &args, global, console, &mut report)?;
         return finish(&answer, &args.output, "the denoiser's answer", global, console, &report);
     }
-    let (job, model) = understand(args)?;
+    let model = open_files(args.model.as_deref())?;
+    if conditioned::CLASSES.contains(&model.config.class_name()?) {
+        let answer = conditioned::compute(&args, model, global, console, &mut report)?;
+        return finish(&answer, &args.output, "the network's answer", global, console, &report);
+    }
+    let (job, model) = understand(args, model)?;
     let answer = compute(&job, model, global, console, &mut report)?;
     finish(&answer, &job.output, "the network's answer", global, console, &report)
 }
@@ -138,8 +150,9 @@ fn finish(
 }
 
 /// Everything that can be refused without a device is refused here.
-fn understand(args: Args) -> Result<(Job, Model)> {
-    let (opened, model) = Opened::open(args.model.as_deref())?;
+fn understand(args: Args, model: Model) -> Result<(Job, Model)> {
+    let (opened, model) = Opened::of(model)?;
+    expect_no_context(&args, &opened.name)?;
     let x = read_images(&args.input, opened.net.config().in_channels)?;
     let size = opened.size(Some(Size { height: x.shape[2], width: x.shape[3] }))?;
     let images = x.shape[0];
@@ -147,9 +160,8 @@ fn understand(args: Args) -> Result<(Job, Model)> {
         (Some(timesteps), _) => {
             let labels = args.class_labels.as_deref().map(|file| read_labels(file, images)).transpose()?;
             let timesteps = read_timesteps(timesteps, images)?;
-            if labels.is_none() && opened.net.config().class_embedding.is_some() {
-                let what = format!("`{}` needs a class label for each image", opened.name);
-                return Err(Error::usage(what, "give `--class-labels FILE.npy`"));
+            if opened.net.config().class_embedding.is_some() {
+                expect_labels(labels.as_ref(), &opened.name)?;
             }
             // The host's part of a call finds everything that does not fit the network.
             let classes = labels.as_ref().map(Labels::as_class_labels);
@@ -163,6 +175,23 @@ fn understand(args: Args) -> Result<(Job, Model)> {
         }
     };
     Ok((Job { opened, x, size, question, batch: args.batch, dtype: args.dtype, output: args.output }, model))
+}
+
+/// A network that looks at nothing but its images cannot be shown a context.
+fn expect_no_context(args: &Args, name: &str) -> Result<()> {
+    match args.context {
+        None => Ok(()),
+        Some(_) => Err(Error::usage(format!("`{name}` looks at no context"), "leave out `--context`")),
+    }
+}
+
+/// A network that needs class labels cannot be called without.
+fn expect_labels(labels: Option<&Labels>, name: &str) -> Result<()> {
+    if labels.is_some() {
+        return Ok(());
+    }
+    let what = format!("`{name}` needs a class label for each image");
+    Err(Error::usage(what, "give `--class-labels FILE.npy`"))
 }
 
 fn compute(job: &Job, model: Model, global: &Global, console: Console, report: &mut Report) -> Result<Tensor> {
@@ -222,6 +251,7 @@ fn compute_closed_form(
         return Err(Error::usage(what, "leave out `--batch`"));
     }
     args.dtype.expect_network(&form.name)?;
+    expect_no_context(args, &form.name)?;
     let given = npy::read(&args.input)?;
     let shape = given.shape.clone();
     let x = form.as_images(given, &args.input)?;
