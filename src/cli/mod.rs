@@ -12,6 +12,7 @@ mod device;
 mod devices;
 #[cfg(feature = "download")]
 mod download;
+mod encode_text;
 mod info;
 mod inspect;
 mod linear;
@@ -39,6 +40,7 @@ Examples:
   downhill sample                                  16 handwritten digits to samples.png
   downhill sample google/ddpm-cifar10-32 -n 64     a model from the local hub cache
   downhill denoise DIR -i x.npy -t 500 -o eps.npy  one call of a network
+  downhill encode-text DIR -p TEXT -o e.npy        what a text encoder makes of a text
   downhill linear pca --data digits -o components  the principal components of data
   downhill inspect schedule --error-model 0.05,2   the theory of a model's sampling, study by study
   downhill info DIR                                what a model is, and what it needs
@@ -63,6 +65,7 @@ struct Cli {
 enum Command {
     Sample(Box<sample::Args>),
     Denoise(denoise::Args),
+    EncodeText(encode_text::Args),
     Linear(linear::Args),
     Inspect(inspect::Args),
     Devices(devices::Args),
@@ -100,6 +103,7 @@ fn run(command: Command, global: &Global, console: Console) -> Result<()> {
     let (name, meant): (_, &[&str]) = match &command {
         Command::Sample(_) => ("sample", &["adapter", "json", "checked", "exact", "family"]),
         Command::Denoise(_) => ("denoise", &["adapter", "json", "checked", "exact", "family"]),
+        Command::EncodeText(_) => ("encode-text", &["adapter", "json", "checked", "family"]),
         Command::Linear(_) => ("linear", &["adapter", "json", "checked", "family"]),
         Command::Inspect(_) => ("inspect", &["adapter", "json", "checked", "exact", "family"]),
         Command::Selftest(_) => ("selftest", &["adapter", "json", "checked", "family"]),
@@ -118,6 +122,7 @@ fn run(command: Command, global: &Global, console: Console) -> Result<()> {
     match command {
         Command::Sample(args) => sample::run(*args, global, console),
         Command::Denoise(args) => denoise::run(args, global, console),
+        Command::EncodeText(args) => encode_text::run(&args, global, console),
         Command::Linear(args) => linear::run(&args, global, console),
         Command::Inspect(args) => inspect::run(&args, global, console),
         Command::Devices(args) => devices::run(&args, global),

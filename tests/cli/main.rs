@@ -4,6 +4,7 @@ mod bad;
 mod bench;
 mod closed_form;
 mod denoise;
+mod encode_text;
 mod help;
 mod inspect;
 mod jacobian;

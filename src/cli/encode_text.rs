@@ -1,0 +1,134 @@
+//! `downhill encode-text`: what a text encoder makes of texts.
+
+use std::path::PathBuf;
+
+use clap::builder::RangedU64ValueParser;
+use serde_json::json;
+
+use super::args::{Dtype, Global};
+use super::device::{self, adapter_json, family_text};
+use super::model::Footprint;
+use super::timing::Stopwatch;
+use crate::checkpoint::Pipeline;
+use crate::error::{Error, Result};
+use crate::graph::{Aliasing, Plan};
+use crate::latent::text::{TextEncoder, open_net};
+use crate::latent::tokenizer::{Tokenizer, Tokens};
+use crate::report::{Console, Report, check_writable, npy, print_stdout};
+use crate::tensor::Tensor;
+
+const EXAMPLES: &str = "\
+Examples:
+  downhill encode-text DIR -p \"a photograph of an astronaut\" --output e.npy
+  downhill encode-text DIR -p \"\" -p \"a cat\" --output e.npy    two texts, the first empty
+  downhill encode-text DIR -p \"a cat\" --tokens                 the ids alone, no device needed
+
+DIR has the folders `tokenizer` and `text_encoder` of a Stable Diffusion model. A text becomes 77
+tokens: a start, the text, an end, and padding; what finds no place is cut off, and said so. The
+embeddings are those after the encoder's final normalisation, as the network takes them.";
+
+/// Turn texts into the embeddings that a network is led by
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES, group = clap::ArgGroup::new("answer").required(true).multiple(true).args(["output", "tokens"]))]
+pub struct Args {
+    /// A diffusers folder or a hub id in the local cache
+    #[arg(value_name = "DIR")]
+    model: String,
+
+    /// A text; several flags are several texts
+    #[arg(short, long = "prompt", value_name = "TEXT", required = true)]
+    prompts: Vec<String>,
+
+    /// Where the embeddings go: float32 (texts, tokens, channels)
+    #[arg(short, long, value_name = "FILE.npy")]
+    output: Option<PathBuf>,
+
+    /// Print the ids of the tokens, a line a text
+    #[arg(long)]
+    tokens: bool,
+
+    /// How the encoder's weights are stored; arithmetic is in float32
+    #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
+    dtype: Dtype,
+
+    /// Texts at a call; any batch gives the same answer [default: as many as there are, at most 16]
+    #[arg(short, long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    batch: Option<usize>,
+}
+
+/// Texts at a call where nobody says.
+const BATCH: usize = 16;
+
+/// Runs `downhill encode-text`.
+pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
+    let mut report = Report::new("encode-text");
+    args.output.as_ref().map_or(Ok(()), check_writable)?;
+    let pipeline = Pipeline::open(&args.model)?;
+    let tokenizer = Tokenizer::open(&pipeline.folder("tokenizer")?)?;
+    let texts = args.prompts.iter().map(|prompt| tokenizer.encode(prompt)).collect::<Result<Vec<_>>>()?;
+    warn_of_truncated(&texts, tokenizer.length(), console);
+    let ids: Vec<Vec<u32>> = texts.iter().map(|tokens| tokens.ids.clone()).collect();
+    report
+        .set("model", json!({ "name": pipeline.name, "class": pipeline.class_name() }))
+        .set("prompts", json!(args.prompts))
+        .set("tokens", json!(ids))
+        .set("truncated", json!(texts.iter().map(|tokens| tokens.truncated.as_ref()).collect::<Vec<_>>()));
+    if let Some(output) = &args.output {
+        let embeddings = encode(args, &pipeline, &ids, global, console, &mut report)?;
+        npy::write(output, &embeddings)?;
+        report.set("outputs", json!([output.display().to_string()]));
+        console.note(&format!("wrote {}", output.display()));
+    }
+    if args.tokens {
+        let line = |ids: &Vec<u32>| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ") + "\n";
+        print_stdout(&ids.iter().map(line).collect::<String>())?;
+    }
+    global.json.as_ref().map_or(Ok(()), |file| report.write(file))
+}
+
+/// Says what a text has no place for.
+pub(super) fn warn_of_truncated(texts: &[Tokens], length: usize, console: Console) {
+    for left in texts.iter().filter_map(|tokens| tokens.truncated.as_ref()) {
+        console.warning(&format!("a text has more than {length} tokens; left out: {left}"));
+    }
+}
+
+fn encode(
+    args: &Args,
+    pipeline: &Pipeline,
+    ids: &[Vec<u32>],
+    global: &Global,
+    console: Console,
+    report: &mut Report,
+) -> Result<Tensor> {
+    let component = pipeline.component("text_encoder")?;
+    let net = open_net(&component)?;
+    let mut clock = Stopwatch::start();
+    let mut engine = device::open(global, console)?;
+    engine.choices.weights = args.dtype.into();
+    clock.lap("adapter");
+    let batch = args.batch.unwrap_or(BATCH).min(ids.len());
+    let plan = Plan::new(&net.graph(batch), engine.family, &engine.choices, Aliasing::ByLiveness, usize::MAX);
+    let footprint = Footprint::of(&plan);
+    device::make_ready(&engine, &plan, &mut clock)?;
+    let encoder = TextEncoder::new(&engine, component, batch)?;
+    clock.lap("upload");
+    let embeddings = encoder.encode(ids)?;
+    clock.lap("call");
+    if !embeddings.is_finite() {
+        encoder.trace_nonfinite(ids)?;
+        return Err(Error::NonFinite {
+            place: "the embeddings".to_owned(),
+            hint: "nothing is written; the weights make the values overflow".to_owned(),
+        });
+    }
+    report
+        .set("adapter", adapter_json(&engine.gpu.adapter))
+        .set("family", family_text(engine.family))
+        .set("shape", json!(embeddings.shape))
+        .set("parameters", net.parameters())
+        .set("batch", batch)
+        .set("memory", footprint.json(Some(engine.gpu.memory_bytes().1)))
+        .set("timings", clock.json(&[]));
+    Ok(embeddings)
+}
