@@ -5,10 +5,10 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{distance, distance_to_definition, engines, half_engines};
+use common::{distance, distance_to_definition, engines, half_engines, numbers};
 use downhill::Error;
 use downhill::checkpoint::{Component, Pipeline};
-use downhill::graph::reference;
+use downhill::graph::{Aliasing, Plan, Program, host, reference};
 use downhill::latent::text::{TextEncoder, open_net};
 use downhill::latent::tokenizer::Tokenizer;
 use downhill::report::npy;
@@ -78,6 +78,33 @@ fn encoders_on_the_device_agree_with_transformers_in_any_batch() {
             assert!(apart < TOLERANCE, "{}, {:?}: {apart:e}", folder.display(), engine.family);
             assert_eq!(encode(1), both, "one text at a call");
             assert_eq!(encode(3), both, "a batch that is not full");
+        }
+    }
+}
+
+#[test]
+fn plans_agree_bit_for_bit_however_they_are_run() {
+    for folder in goldens() {
+        let component = component(&folder);
+        let net = open_net(&component).unwrap();
+        let (hidden, tokens) = (net.config().hidden_size, net.config().max_position_embeddings);
+        let input = Tensor::new([2, hidden, 1, tokens], numbers(1, 2 * hidden * tokens));
+        let inputs = [("embeddings", &input)];
+        let fetch = |key: &str, shape: &[usize]| component.weights.fetch(key, shape);
+        for engine in engines() {
+            let [shared, apart] = [Aliasing::ByLiveness, Aliasing::None]
+                .map(|aliasing| Program::new(engine, &net.graph(2), &fetch, aliasing).unwrap());
+            let first = shared.run(&inputs).unwrap();
+            assert!(first[0].is_finite());
+            for program in [&shared, &apart] {
+                program.fill_slots(f32::NAN).unwrap();
+                assert_eq!(first, program.run(&inputs).unwrap(), "{}", folder.display());
+            }
+            let on_host = |plan: &Plan, fill: f32| host::run(plan, &fetch, &inputs, fill).unwrap();
+            let twins = on_host(&shared.plan, 0.0);
+            assert_eq!(twins, on_host(&apart.plan, f32::NAN), "{}", folder.display());
+            let difference = distance(&first[0].data, &twins[0].data);
+            assert!(difference < 2e-5, "{}: device and twins are {difference:e} apart", folder.display());
         }
     }
 }

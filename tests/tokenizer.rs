@@ -139,7 +139,11 @@ fn missing_and_malformed_files_have_their_own_errors() {
         ("tokenizer_config.json", r#"{"tokenizer_class": "T5Tokenizer"}"#, "`tokenizer_class` is \"T5Tokenizer\""),
         ("tokenizer_config.json", r#"{"padding_side": "left"}"#, "`padding_side` is \"left\""),
         ("tokenizer_config.json", r#"{"model_max_length": 1}"#, "`model_max_length` is 1"),
-        ("special_tokens_map.json", r#"{"pad_token": 3}"#, "`pad_token`"),
+        (
+            "special_tokens_map.json",
+            r#"{"pad_token": 3}"#,
+            "special_tokens_map.json: `pad_token` is 3, expected a token",
+        ),
         ("tokenizer_config.json", r#"{"added_tokens_decoder": {"x": "y"}}"#, "`added_tokens_decoder`"),
         ("special_tokens_map.json", "{", "special_tokens_map.json: not a JSON object"),
         ("tokenizer.json", r#"{"model": {"type": "Unigram"}}"#, "`model.type` is Unigram"),

@@ -45,7 +45,7 @@ impl Special {
     pub fn read(folder: &Path, vocabulary: &Vocabulary) -> Result<Self> {
         let config = read(folder, CONFIG)?;
         check(&config)?;
-        let mut named = config.values.clone();
+        let mut map = ConfigFile { path: folder.join(MAP), values: Map::new() };
         let mut added: BTreeMap<u64, AddedToken> = BTreeMap::new();
         if let Some(listed) = config.values.get("added_tokens_decoder") {
             let Value::Object(listed) = listed else {
@@ -56,8 +56,9 @@ impl Special {
                 added.insert(id, token_of(&config, "added_tokens_decoder", token, false)?);
             }
         } else {
-            named.extend(read(folder, MAP)?.values);
-            let names: Vec<String> = NAMED.iter().filter_map(|name| named.get(*name).and_then(content)).collect();
+            map = read(folder, MAP)?;
+            let named = Named { config: &config, map: &map };
+            let names: Vec<String> = NAMED.iter().filter_map(|name| named.get(name).1).filter_map(content).collect();
             let file = read(folder, ADDED)?;
             for (token, id) in &file.values {
                 let id = id.as_u64().ok_or_else(|| file.wrong_value(token, "an id"))?;
@@ -69,9 +70,10 @@ impl Special {
             }
         }
         let mut added: Vec<AddedToken> = added.into_values().collect();
+        let named = Named { config: &config, map: &map };
         let name_of = |field: &str, default: &str| match named.get(field) {
-            Some(token) => content(token).ok_or_else(|| config.wrong_value(field, "a token")),
-            None => Ok(default.to_owned()),
+            (file, Some(token)) => content(token).ok_or_else(|| file.wrong_value(field, "a token")),
+            (_, None) => Ok(default.to_owned()),
         };
         let [start, end, unknown, pad] =
             [("bos_token", START), ("eos_token", END), ("unk_token", END), ("pad_token", END)]
@@ -86,36 +88,51 @@ impl Special {
         };
         // Of several with one text the last counts, but for what a list of ids has.
         let listed: Vec<String> = added.iter().map(|token| token.content.clone()).collect();
-        let further = named_tokens(&config, &named, &special)?;
+        let further = named.tokens(&special)?;
         added.extend(further.into_iter().filter(|token| !listed.contains(&token.content)));
         Ok(Self { added, ..special })
     }
 }
 
-/// The special tokens with names, then those of lists.
-fn named_tokens(config: &ConfigFile, named: &Map<String, Value>, special: &Special) -> Result<Vec<AddedToken>> {
-    let mut tokens = Vec::new();
-    for field in NAMED {
-        let default = match field {
-            "bos_token" => Some(&special.start),
-            "eos_token" => Some(&special.end),
-            "unk_token" => Some(&special.unknown),
-            "pad_token" => Some(&special.pad),
-            _ => None,
-        };
-        match (named.get(field), default) {
-            (Some(Value::Null), _) | (None, None) => {}
-            (Some(token), _) => tokens.push(token_of(config, field, token, true)?),
-            (None, Some(default)) => tokens.push(AddedToken::from(default.clone(), true)),
-        }
+/// The files that give tokens names; what the second says counts.
+struct Named<'a> {
+    config: &'a ConfigFile,
+    map: &'a ConfigFile,
+}
+
+impl<'a> Named<'a> {
+    /// What a field says, and the file where it says so.
+    fn get(&self, field: &str) -> (&'a ConfigFile, Option<&'a Value>) {
+        let file = if self.map.has(field) { self.map } else { self.config };
+        (file, file.values.get(field))
     }
-    for field in LISTS {
-        let list = named.get(field).and_then(Value::as_array);
-        for token in list.into_iter().flatten() {
-            tokens.push(token_of(config, field, token, true)?);
+
+    /// The special tokens with names, then those of lists.
+    fn tokens(&self, special: &Special) -> Result<Vec<AddedToken>> {
+        let mut tokens = Vec::new();
+        for field in NAMED {
+            let default = match field {
+                "bos_token" => Some(&special.start),
+                "eos_token" => Some(&special.end),
+                "unk_token" => Some(&special.unknown),
+                "pad_token" => Some(&special.pad),
+                _ => None,
+            };
+            let (file, token) = self.get(field);
+            match (token, default) {
+                (Some(Value::Null), _) | (None, None) => {}
+                (Some(token), _) => tokens.push(token_of(file, field, token, true)?),
+                (None, Some(default)) => tokens.push(AddedToken::from(default.clone(), true)),
+            }
         }
+        for field in LISTS {
+            let (file, list) = self.get(field);
+            for token in list.and_then(Value::as_array).into_iter().flatten() {
+                tokens.push(token_of(file, field, token, true)?);
+            }
+        }
+        Ok(tokens)
     }
-    Ok(tokens)
 }
 
 /// What a file says of the whole that is not supported.
