@@ -23,8 +23,8 @@ pub struct Network<'e> {
 /// The network of a model: configuration read and checked against the weights, nothing on a device yet.
 ///
 /// # Errors
-/// [`Error::UnsupportedField`] or [`Error::BadFile`] of the configuration; [`Error::MissingKey`],
-/// [`Error::UnexpectedKey`] of the weights.
+/// [`crate::Error::UnsupportedField`] or [`crate::Error::BadFile`] of the configuration; [`crate::Error::MissingKey`],
+/// [`crate::Error::UnexpectedKey`] of the weights.
 pub fn open_net(model: &Model) -> Result<UNet2d> {
     model.config.expect_class(&["UNet2DModel"])?;
     let net = UNet2d::new(Config::from_map(&model.config.values, &model.config.path)?);
@@ -37,7 +37,7 @@ impl<'e> Network<'e> {
     /// say what the network was trained to answer; they come from the model's scheduler.
     ///
     /// # Errors
-    /// As [`open_net`]; then [`Error::Usage`] for a size that the network cannot take, and what the device reports.
+    /// As [`open_net`]; then [`crate::Error::Usage`] for a size that the network cannot take, and what the device reports.
     pub fn new(
         engine: &'e Engine,
         model: Model,
@@ -65,7 +65,7 @@ impl<'e> Network<'e> {
     /// the network takes them; answers (n, `out_channels`, h, w).
     ///
     /// # Errors
-    /// [`Error::Usage`] where they do not fit the network or each other; [`Error::Device`].
+    /// [`crate::Error::Usage`] where they do not fit the network or each other; [`crate::Error::Device`].
     pub fn call(&self, z: &Tensor, timesteps: &[f64], labels: Option<ClassLabels>) -> Result<Tensor> {
         self.calls.check(z, timesteps)?;
         self.calls.call(z.shape[0], |picks| self.feeds(z, timesteps, labels, picks))
@@ -82,7 +82,7 @@ impl<'e> Network<'e> {
     /// Names the first operation that makes a non-finite value of `z` at these timesteps.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] naming it; [`Error::Device`].
+    /// [`crate::Error::NonFinite`] naming it; [`crate::Error::Device`].
     pub fn trace_nonfinite(&self, z: &Tensor, timesteps: &[f64], labels: Option<ClassLabels>) -> Result<()> {
         self.calls.check(z, timesteps)?;
         self.calls.trace_nonfinite(z.shape[0], |picks| self.feeds(z, timesteps, labels, picks))
@@ -91,7 +91,7 @@ impl<'e> Network<'e> {
     /// As [`Network::trace_nonfinite`], for what [`Denoiser::eps_at`] is called with.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] naming the operation; [`Error::Device`].
+    /// [`crate::Error::NonFinite`] naming the operation; [`crate::Error::Device`].
     pub fn trace_nonfinite_eps(&self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<()> {
         let timestep = timestep.unwrap_or_else(|| self.table.timestep(sigma));
         let z = network_scale(x, &vec![sigma; x.shape[0]]);
@@ -101,7 +101,7 @@ impl<'e> Network<'e> {
     /// What each step of one call takes, on zeros at timestep 0.
     ///
     /// # Errors
-    /// [`Error::Device`].
+    /// [`crate::Error::Device`].
     pub fn profile(&self) -> Result<Vec<StepTime>> {
         let z = self.calls.zeros();
         let timesteps = vec![0.0; self.calls.batch];
