@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use common::{distance, distance_to_definition, engines, half_engines, numbers};
 use downhill::Error;
-use downhill::checkpoint::{Component, Pipeline};
+use downhill::checkpoint::{Component, Dtype, Pipeline, Weights};
 use downhill::graph::{Aliasing, Plan, Program, host, reference};
 use downhill::latent::text::{TextEncoder, open_net};
 use downhill::latent::tokenizer::Tokenizer;
 use downhill::report::npy;
 use downhill::tensor::Tensor;
+use safetensors::tensor::TensorView;
 
 /// max|a-b| / max|b| against float64 on the device; measured up to 6e-7.
 const TOLERANCE: f32 = 5e-6;
@@ -120,6 +121,41 @@ fn weights_in_float16_cost_three_digits() {
             assert!(apart < HALF_TOLERANCE, "{}, {:?}: {apart:e}", folder.display(), engine.family);
         }
     }
+}
+
+#[test]
+fn checkpoints_of_any_age_are_read() {
+    // Without the prefix, as transformers 5 writes it; with it and the buffer of positions, as before 4.31.
+    let component = component(&goldens()[1]);
+    let net = open_net(&component).unwrap();
+    let tensors: Vec<_> =
+        net.keys().iter().map(|(key, shape)| (key.clone(), component.weights.fetch(key, shape).unwrap())).collect();
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|(_, tensor)| tensor.data.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
+    let places: Vec<u8> = (0..77i64).flat_map(i64::to_le_bytes).collect();
+    let file = |prefix: &str, extra: Option<&str>| {
+        let views = tensors.iter().zip(&bytes).map(|((key, tensor), bytes)| {
+            (format!("{prefix}{key}"), TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).unwrap())
+        });
+        let buffer =
+            extra.map(|name| (format!("{prefix}{name}"), TensorView::new(Dtype::I64, vec![1, 77], &places).unwrap()));
+        Weights::from_bytes("model.safetensors", safetensors::serialize(views.chain(buffer), None).unwrap()).unwrap()
+    };
+    for (prefix, extra) in [
+        ("", None),
+        ("text_model.", None),
+        ("text_model.", Some("embeddings.position_ids")),
+        ("", Some("embeddings.position_ids")),
+    ] {
+        let weights = file(prefix, extra);
+        weights.check(&net.keys()).unwrap_or_else(|error| panic!("`{prefix}` {extra:?}: {error}"));
+        assert_eq!(
+            weights.fetch("final_layer_norm.bias", &[24]).unwrap(),
+            component.weights.fetch("final_layer_norm.bias", &[24]).unwrap()
+        );
+    }
+    let error = file("text_model.", Some("embeddings.other")).check(&net.keys()).unwrap_err();
+    assert!(error.to_string().contains("stored as text_model.embeddings.other` has no place"), "{error}");
 }
 
 #[test]
