@@ -104,7 +104,12 @@ impl Pipeline {
             None if is_flat => Ok(self.root.clone()),
             _ if own.is_dir() => Ok(own),
             Some(_) if is_flat => Ok(self.root.clone()),
-            _ => Err(Error::bad_file_hint(
+            None => Err(Error::bad_file_hint(
+                &self.root,
+                format!("neither a network nor a pipeline with a component `{component}`"),
+                "a network is a folder with config.json and its weights, a pipeline one with a sub-folder for each component",
+            )),
+            Some(_) => Err(Error::bad_file_hint(
                 own,
                 format!("the component `{component}` is not there"),
                 "download or copy the whole folder, with a sub-folder for each component",
