@@ -7,11 +7,13 @@
 mod args;
 mod bench;
 mod completions;
+mod decode;
 mod denoise;
 mod device;
 mod devices;
 #[cfg(feature = "download")]
 mod download;
+mod encode;
 mod encode_text;
 mod info;
 mod inspect;
@@ -41,6 +43,7 @@ Examples:
   downhill sample google/ddpm-cifar10-32 -n 64     a model from the local hub cache
   downhill denoise DIR -i x.npy -t 500 -o eps.npy  one call of a network
   downhill encode-text DIR -p TEXT -o e.npy        what a text encoder makes of a text
+  downhill decode DIR -i latent.npy -o image.png   what a decoder makes of latents
   downhill linear pca --data digits -o components  the principal components of data
   downhill inspect schedule --error-model 0.05,2   the theory of a model's sampling, study by study
   downhill info DIR                                what a model is, and what it needs
@@ -66,6 +69,8 @@ enum Command {
     Sample(Box<sample::Args>),
     Denoise(denoise::Args),
     EncodeText(encode_text::Args),
+    Encode(encode::Args),
+    Decode(decode::Args),
     Linear(linear::Args),
     Inspect(inspect::Args),
     Devices(devices::Args),
@@ -104,6 +109,8 @@ fn run(command: Command, global: &Global, console: Console) -> Result<()> {
         Command::Sample(_) => ("sample", &["adapter", "json", "checked", "exact", "family"]),
         Command::Denoise(_) => ("denoise", &["adapter", "json", "checked", "exact", "family"]),
         Command::EncodeText(_) => ("encode-text", &["adapter", "json", "checked", "family"]),
+        Command::Encode(_) => ("encode", &["adapter", "json", "checked", "exact", "family"]),
+        Command::Decode(_) => ("decode", &["adapter", "json", "checked", "exact", "family"]),
         Command::Linear(_) => ("linear", &["adapter", "json", "checked", "family"]),
         Command::Inspect(_) => ("inspect", &["adapter", "json", "checked", "exact", "family"]),
         Command::Selftest(_) => ("selftest", &["adapter", "json", "checked", "family"]),
@@ -123,6 +130,8 @@ fn run(command: Command, global: &Global, console: Console) -> Result<()> {
         Command::Sample(args) => sample::run(*args, global, console),
         Command::Denoise(args) => denoise::run(args, global, console),
         Command::EncodeText(args) => encode_text::run(&args, global, console),
+        Command::Encode(args) => encode::run(&args, global, console),
+        Command::Decode(args) => decode::run(&args, global, console),
         Command::Linear(args) => linear::run(&args, global, console),
         Command::Inspect(args) => inspect::run(&args, global, console),
         Command::Devices(args) => devices::run(&args, global),

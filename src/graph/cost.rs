@@ -27,6 +27,7 @@ impl Graph {
             }
             Op::Input { .. }
             | Op::GroupNorm { .. }
+            | Op::Affine { .. }
             | Op::LayerNorm { .. }
             | Op::Activation { .. }
             | Op::Gate { .. }

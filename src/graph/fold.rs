@@ -39,7 +39,7 @@ pub fn folded(graph: &Graph, family: Family) -> Vec<bool> {
         let by: Vec<(usize, &Node)> = readers[at].iter().map(|reader| (*reader, &graph.nodes[*reader])).collect();
         let convolved = |reader: &Node| reads_as_map(reader, value);
         let fits = match &node.op {
-            Op::GroupNorm { .. } => {
+            Op::GroupNorm { .. } | Op::Affine { .. } => {
                 by.len() == 1
                     && by.iter().all(|(_, reader)| {
                         convolved(reader)

@@ -5,7 +5,7 @@
 //! | convolution, then `+ vector an image` | the epilogue's `per_image` |
 //! | convolution, then activation | the epilogue's `activation` |
 //! | convolution, then `(+ map) * scale` | the epilogue's `residual` and `scale` |
-//! | group normalisation, then activation | its `activation` |
+//! | group normalisation, or one whose statistics are known, then activation | its `activation` |
 //!
 //! Afterwards, layers that read one vector and are added to maps (the time embedding's projections in every block) become
 //! one product ([`super::stack`]).
@@ -52,7 +52,9 @@ fn fused(nodes: &[Node], at: usize, uses: &[usize]) -> Option<Op> {
                 Op::Conv { epilogue, .. } if epilogue.activation.is_none() && epilogue.residual.is_none() => {
                     epilogue.activation = Some(*activation);
                 }
-                Op::GroupNorm { activation: none @ None, .. } => *none = Some(*activation),
+                Op::GroupNorm { activation: none @ None, .. } | Op::Affine { activation: none @ None, .. } => {
+                    *none = Some(*activation);
+                }
                 _ => return None,
             }
             Some(op)

@@ -13,6 +13,7 @@ pub mod plan;
 pub mod reference;
 pub mod run;
 pub mod stack;
+pub mod strips;
 pub mod tangent;
 pub mod tune;
 pub mod weights;

@@ -116,6 +116,9 @@ pub enum Op {
         modulation: Option<(Value, usize)>,
         activation: Option<Activation>,
     },
+    /// `x * a + b`, then the activation; a and b, a number a channel of each image, are the two pixels of `factors` (n, 1, 2, c): a
+    /// group normalisation whose statistics are known.
+    Affine { x: Value, factors: Value, activation: Option<Activation> },
     /// Layer normalisation over the channels of each pixel, biased variance, then `weight * x + bias`.
     LayerNorm { x: Value, weight: WeightId, bias: WeightId, eps: f32 },
     /// A nonlinearity on its own.
@@ -270,7 +273,7 @@ impl Op {
             | Self::UpsampleNearest { x }
             | Self::AveragePool { x }
             | Self::TimestepEmbedding { x, .. } => visit(x),
-            Self::Add { a, b, .. } => {
+            Self::Add { a, b, .. } | Self::Affine { x: a, factors: b, .. } => {
                 visit(a);
                 visit(b);
             }

@@ -117,6 +117,23 @@ impl<'e> Program<'e> {
         Ok(self.outputs(&self.engine.gpu.submit_and_fetch(&self.recording, &self.readback)?))
     }
 
+    /// As [`Program::run`], on texels as they lie on the device: NHWC, channels padded with zeros to whole texels.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device fails.
+    ///
+    /// # Panics
+    /// As [`Program::run`].
+    pub fn run_texels(&self, inputs: &[(&str, &[f32])]) -> Result<Vec<Vec<f32>>> {
+        for port in &self.plan.inputs {
+            let found = inputs.iter().find(|(name, _)| *name == port.name);
+            let (_, texels) = found.unwrap_or_else(|| panic!("input `{}` is not fed", port.name));
+            assert_eq!(texels.len(), port.shape.texels() * TEXEL, "input `{}`", port.name);
+            self.engine.gpu.upload(&self.slots[self.plan.slot_of[port.buffer.0]], 0, texels)?;
+        }
+        self.engine.gpu.submit_and_fetch(&self.recording, &self.readback)
+    }
+
     /// Reads back the outputs of the last run in their order, NCHW.
     ///
     /// # Errors

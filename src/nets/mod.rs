@@ -3,6 +3,7 @@
 //! [`fields`] reads a configuration, [`builder`] makes layers, [`blocks`] makes the blocks that networks share, and each
 //! network has a room of its own.
 
+pub mod autoencoder_kl;
 pub mod blocks;
 pub mod builder;
 pub mod classifier;

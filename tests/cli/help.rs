@@ -18,9 +18,20 @@ fn help_is_short_and_long() {
     insta::assert_snapshot!("help_long", everywhere(printed(&["--help"])));
     insta::assert_snapshot!("sample_help", printed(&["sample", "-h"]));
     insta::assert_snapshot!("sample_help_long", printed(&["sample", "--help"]));
-    for command in
-        ["denoise", "encode-text", "devices", "info", "selftest", "bench", "tune", "linear", "inspect", "completions"]
-    {
+    for command in [
+        "denoise",
+        "encode-text",
+        "encode",
+        "decode",
+        "devices",
+        "info",
+        "selftest",
+        "bench",
+        "tune",
+        "linear",
+        "inspect",
+        "completions",
+    ] {
         insta::assert_snapshot!(format!("{command}_help_long"), printed(&[command, "--help"]));
         assert!(printed(&[command, "-h"]).len() < printed(&[command, "--help"]).len());
     }

@@ -1,6 +1,8 @@
 //! The program from outside: what it prints, what it writes, how it exits.
 
+mod autoencoder;
 mod bad;
+mod bad_pipelines;
 mod bench;
 mod closed_form;
 mod denoise;

@@ -188,6 +188,13 @@ impl Lowering<'_> {
                 self.conv(node, *x, *weight, *stride, *pad, epilogue, write);
             }
             Op::GroupNorm { .. } => self.group_norm(node, value),
+            Op::Affine { factors, .. } if self.folded[value.0] => {
+                self.factors.insert(value, BufferId(factors.0));
+            }
+            Op::Affine { x, factors, activation } => {
+                let apply = ScaleShift { x: node.shape, activation: *activation };
+                self.step(label, apply.dispatch(family), vec![whole(*x), whole(*factors)], write, 0);
+            }
             Op::LayerNorm { x, weight, bias, eps } => {
                 let norm = LayerNorm { rows: node.shape.rows(), channels: node.shape.c, eps: *eps };
                 let reads = vec![whole(*x), Operand::Weight(*weight), Operand::Weight(*bias)];
@@ -321,7 +328,7 @@ impl Lowering<'_> {
     fn reading(&self, x: Value) -> Reading {
         let op = |value: Value| &self.graph.nodes[value.0].op;
         let (mut source, mut value) = (Source::default(), x);
-        if let Op::GroupNorm { x, activation, .. } = op(value)
+        if let Op::GroupNorm { x, activation, .. } | Op::Affine { x, activation, .. } = op(value)
             && self.folded[value.0]
         {
             source.normalised = Some(Normalised { activation: *activation });

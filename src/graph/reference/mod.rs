@@ -123,6 +123,11 @@ impl Evaluation<'_> {
                 }
                 apply(y, *activation)
             }
+            Op::Affine { x, factors, activation } => {
+                let mut y = self.value(*x).clone();
+                affine(&mut y, self.value(*factors));
+                apply(y, *activation)
+            }
             Op::LayerNorm { x, weight, bias, eps } => {
                 layer_norm(self.value(*x), &(self.vector(*weight)?, self.vector(*bias)?), f64::from(*eps))
             }
@@ -384,6 +389,17 @@ fn modulate(x: &mut Array, modulation: &Array) {
         let (scale, shift) = modulation.row(row / pixels).split_at(channels);
         for ((value, scale), shift) in pixel.iter_mut().zip(scale).zip(shift) {
             *value = *value * (1.0 + scale) + shift;
+        }
+    }
+}
+
+/// A multiply-add for each channel of an image, by the two pixels of its factors.
+fn affine(x: &mut Array, factors: &Array) {
+    let (channels, pixels) = (x.shape.c, x.shape.pixels());
+    for (row, pixel) in x.data.chunks_mut(channels).enumerate() {
+        let (a, b) = factors.image(row / pixels).split_at(channels);
+        for ((value, a), b) in pixel.iter_mut().zip(a).zip(b) {
+            *value = *value * a + b;
         }
     }
 }

@@ -42,8 +42,8 @@ pub struct Resnet<'a> {
 }
 
 impl Resnet<'_> {
-    /// Adds the block; `time` is the time embedding after its nonlinearity, a vector an image.
-    pub fn build(&self, b: &mut Builder, x: Value, time: Value) -> Value {
+    /// Adds the block; `time` is the time embedding after its nonlinearity, a vector an image. Autoencoders know no time.
+    pub fn build(&self, b: &mut Builder, x: Value, time: Option<Value>) -> Value {
         let Self { style, path, out, .. } = *self;
         let label = |part: &str| format!("{path}.{part}");
         let norm = (style.groups, style.eps);
@@ -52,13 +52,17 @@ impl Resnet<'_> {
         let hidden = self.resized(b, &label("resample"), hidden);
         let hidden = b.conv(&label("conv1"), hidden, out, Window::THREE);
 
-        let hidden = if style.scale_shift {
-            let modulation = b.linear(&label("time_emb_proj"), time, 2 * out);
-            b.group_norm(&label("norm2"), hidden, norm, Some(modulation))
-        } else {
-            let shift = b.linear(&label("time_emb_proj"), time, out);
-            let hidden = b.add(&label("time"), hidden, shift, 1.0);
-            b.group_norm(&label("norm2"), hidden, norm, None)
+        let hidden = match time {
+            None => b.group_norm(&label("norm2"), hidden, norm, None),
+            Some(time) if style.scale_shift => {
+                let modulation = b.linear(&label("time_emb_proj"), time, 2 * out);
+                b.group_norm(&label("norm2"), hidden, norm, Some(modulation))
+            }
+            Some(time) => {
+                let shift = b.linear(&label("time_emb_proj"), time, out);
+                let hidden = b.add(&label("time"), hidden, shift, 1.0);
+                b.group_norm(&label("norm2"), hidden, norm, None)
+            }
         };
         let hidden = b.activation(&label("norm2.act"), hidden, style.activation);
         let hidden = b.conv(&label("conv2"), hidden, out, Window::THREE);

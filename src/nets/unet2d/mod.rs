@@ -207,7 +207,7 @@ impl<'a> Body<'a> {
 
     fn resnet(&mut self, path: &str, x: Value, out: usize, output_scale_factor: f64, resize: Resize) -> Value {
         let Self { style, b, time, .. } = self;
-        Resnet { style, path, out, output_scale_factor, resize }.build(b, x, *time)
+        Resnet { style, path, out, output_scale_factor, resize }.build(b, x, Some(*time))
     }
 }
 

@@ -209,7 +209,7 @@ impl<'a> Body<'a> {
 
     fn resnet(&mut self, path: &str, x: Value, out: usize, output_scale_factor: f64) -> Value {
         let Self { style, b, time, .. } = self;
-        Resnet { style, path, out, output_scale_factor, resize: Resize::Keep }.build(b, x, *time)
+        Resnet { style, path, out, output_scale_factor, resize: Resize::Keep }.build(b, x, Some(*time))
     }
 
     fn transformer(&mut self, path: &str, x: Value, level: usize, blocks: usize, only_cross_attention: bool) -> Value {

@@ -1,0 +1,182 @@
+//! `downhill decode`: latents to images, by the decoder alone.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::builder::RangedU64ValueParser;
+use serde_json::json;
+
+use super::args::{Dtype, Global};
+use super::device::{self, adapter_json, family_text};
+use super::model::{Footprint, read_images};
+use super::timing::Stopwatch;
+use crate::checkpoint::{Component, Pipeline};
+use crate::error::{Error, Result};
+use crate::latent::autoencoder::{Decoder, Planned, open_net};
+use crate::latent::tiles::{Room, Tiling};
+use crate::nets::autoencoder_kl::AutoencoderKl;
+use crate::report::images::{WHITE, grid, quantise, square_columns};
+use crate::report::png_file::write_png;
+use crate::report::{Console, Report, check_writable, npy};
+use crate::tensor::Tensor;
+
+const EXAMPLES: &str = "\
+Examples:
+  downhill decode DIR --input latent.npy --output image.npy
+  downhill decode DIR --input latent.npy --output image.png    several become a grid
+  downhill decode DIR --input latent.npy --output image.npy --tile 128
+
+DIR is a Stable Diffusion model with a folder `vae`, or that folder alone. The latents are the
+decoder's own: those of the diffusion network divided by its scaling factor. What is written is the
+decoder's answer, about -1 to 1; a PNG is clipped.
+
+A map too large for the device is computed in strips of rows, which agree with the whole to rounding:
+what surrounds a strip is computed with it, and normalisations have the statistics of the whole map.";
+
+/// Turn latents into images by a model's decoder
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Args {
+    /// A diffusers folder, or a hub id in the local cache
+    #[arg(value_name = "DIR")]
+    model: String,
+
+    /// The latents (N,C,h,w), not scaled
+    #[arg(short, long, value_name = "FILE.npy")]
+    input: PathBuf,
+
+    /// Where the images go: float32 (N,C,H,W), or a PNG
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// Work in strips of so many rows, `never`, or when a map does not fit the device
+    #[arg(long, value_name = "ROWS|never|auto", default_value = "auto")]
+    tile: TileArg,
+
+    /// How the decoder's weights are stored; arithmetic is in float32
+    #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
+    dtype: Dtype,
+
+    /// Images at a call; any batch gives the same answer [default: what fits in 1 GiB]
+    #[arg(short, long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    batch: Option<usize>,
+}
+
+/// The values of `--tile`.
+#[derive(Clone, Copy, Debug)]
+struct TileArg(Tiling);
+
+impl FromStr for TileArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match (text, text.parse()) {
+            ("auto", _) => Ok(Self(Tiling::Auto)),
+            ("never", _) => Ok(Self(Tiling::Never)),
+            (_, Ok(rows)) if rows > 0 => Ok(Self(Tiling::Rows(rows))),
+            _ => Err("expected a number of rows, `never` or `auto`".to_owned()),
+        }
+    }
+}
+
+/// Device memory for the values of a call where no batch is asked for.
+pub(super) const USUAL_ARENA_BYTES: u64 = 1 << 30;
+
+/// Runs `downhill decode`.
+pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
+    let mut report = Report::new("decode");
+    let as_picture = is_picture(&args.output)?;
+    check_writable(&args.output)?;
+    let pipeline = Pipeline::open(&args.model)?;
+    let component = pipeline.component("vae")?;
+    let net = open_net(&component)?;
+    let latents = read_images(&args.input, net.config().latent_channels)?;
+    // What does not fit the network is found before a device is.
+    net.decoder(1, (latents.shape[2], latents.shape[3]))?;
+    report.set("model", json!({ "name": pipeline.name, "class": pipeline.class_name() }));
+    let images = decode(args, component, &net, &latents, global, console, &mut report)?;
+    if as_picture {
+        write_picture(&args.output, &images)?;
+    } else {
+        npy::write(&args.output, &images)?;
+    }
+    report.set("outputs", json!([args.output.display().to_string()]));
+    console.note(&format!("wrote {}", args.output.display()));
+    global.json.as_ref().map_or(Ok(()), |file| report.write(file))
+}
+
+fn decode(
+    args: &Args,
+    component: Component,
+    net: &AutoencoderKl,
+    latents: &Tensor,
+    global: &Global,
+    console: Console,
+    report: &mut Report,
+) -> Result<Tensor> {
+    let mut clock = Stopwatch::start();
+    let mut engine = device::open(global, console)?;
+    engine.choices.weights = args.dtype.into();
+    clock.lap("adapter");
+    let size = (latents.shape[2], latents.shape[3]);
+    let room = Room::of(&engine.gpu, engine.family, None);
+    let planned = |batch: usize| Planned::new(net, batch, size, args.tile.0, engine.family, &engine.choices, &room);
+    let batch = match args.batch {
+        Some(batch) => batch,
+        None => (USUAL_ARENA_BYTES / largest(&planned(1)?).arena.max(1)) as usize,
+    };
+    let batch = batch.clamp(1, latents.shape[0]);
+    let planned = planned(batch)?;
+    for plan in planned.plans() {
+        device::make_ready(&engine, plan, &mut clock)?;
+    }
+    let decoder = Decoder::with_tiling(&engine, component, batch, size, args.tile.0, None)?;
+    if decoder.strips() > 1 {
+        console.detail(&format!("decoding in up to {} strips of rows", decoder.strips()));
+    }
+    clock.lap("upload");
+    let images = decoder.decode(latents)?;
+    clock.lap("call");
+    if !images.is_finite() {
+        decoder.trace_nonfinite(latents)?;
+        return Err(Error::NonFinite {
+            place: "the decoder's answer".to_owned(),
+            hint: "nothing is written; the values of the latents or the weights make it overflow".to_owned(),
+        });
+    }
+    report
+        .set("adapter", adapter_json(&engine.gpu.adapter))
+        .set("family", family_text(engine.family))
+        .set("shape", json!(images.shape))
+        .set("parameters", net.parameters())
+        .set("batch", batch)
+        .set("strips", decoder.strips())
+        .set("memory", largest(&planned).json(Some(engine.gpu.memory_bytes().1)))
+        .set("timings", clock.json(&[]));
+    Ok(images)
+}
+
+/// What the largest of the plans takes that are on the device one after the other.
+fn largest(planned: &Planned) -> Footprint {
+    let footprints = planned.plans().iter().map(Footprint::of);
+    footprints.max_by_key(|footprint| footprint.allocated).unwrap_or_else(|| Footprint::of(&planned.plans()[0]))
+}
+
+/// Whether a path names a PNG, or else an array.
+fn is_picture(path: &Path) -> Result<bool> {
+    match path.extension().and_then(|suffix| suffix.to_str()).map(str::to_ascii_lowercase).as_deref() {
+        Some("png") => Ok(true),
+        Some("npy") => Ok(false),
+        _ => {
+            let what = format!("`{}` is neither an array nor a picture", path.display());
+            Err(Error::usage(what, "name the output `.npy` or `.png`"))
+        }
+    }
+}
+
+/// One image, or a grid of several.
+fn write_picture(path: &Path, images: &Tensor) -> Result<()> {
+    let images = quantise(images)?;
+    let columns = square_columns(images.len());
+    write_png(path, &grid(&images, columns, WHITE), &[])
+}

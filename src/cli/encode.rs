@@ -1,0 +1,157 @@
+//! `downhill encode`: images to latents, by the encoder alone.
+
+use std::path::{Path, PathBuf};
+
+use clap::builder::RangedU64ValueParser;
+use serde_json::json;
+
+use super::args::{Dtype, Global, Size};
+use super::decode::USUAL_ARENA_BYTES;
+use super::device::{self, adapter_json, family_text};
+use super::model::{Footprint, read_images};
+use super::timing::Stopwatch;
+use crate::checkpoint::{Component, Pipeline};
+use crate::error::{Error, Result};
+use crate::latent::autoencoder::{Encoder, encoder_plan, image_to_input, open_net};
+use crate::nets::autoencoder_kl::AutoencoderKl;
+use crate::noise::philox::normals;
+use crate::report::{Console, Report, check_writable, npy};
+use crate::tensor::Tensor;
+
+const EXAMPLES: &str = "\
+Examples:
+  downhill encode DIR --input image.npy --output latent.npy
+  downhill encode DIR --input photo.jpg --size 512 --output latent.npy
+  downhill encode DIR --input image.png --output latent.npy --sample --seed 7
+
+DIR is a Stable Diffusion model with a folder `vae`, or that folder alone. Arrays are images in -1 to 1;
+pictures are brought to that. What is written is the mean of the encoder's distribution, or a draw
+from it; the diffusion network's latents are those times its scaling factor.";
+
+/// Turn images into latents by a model's encoder
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Args {
+    /// A diffusers folder, or a hub id in the local cache
+    #[arg(value_name = "DIR")]
+    model: String,
+
+    /// The images: an array (N,C,H,W), a PNG or a JPEG
+    #[arg(short, long, value_name = "FILE")]
+    input: PathBuf,
+
+    /// Where the latents go: float32 (N,C,h,w), not scaled
+    #[arg(short, long, value_name = "FILE.npy")]
+    output: PathBuf,
+
+    /// Bring a picture to this size
+    #[arg(long, value_name = "HEIGHTxWIDTH")]
+    size: Option<Size>,
+
+    /// Draw from the encoder's distribution, and do not take its mean
+    #[arg(long)]
+    sample: bool,
+
+    /// Seed of the draw
+    #[arg(short, long, value_name = "SEED", requires = "sample", default_value_t = 0)]
+    seed: u64,
+
+    /// How the encoder's weights are stored; arithmetic is in float32
+    #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
+    dtype: Dtype,
+
+    /// Images at a call; any batch gives the same answer [default: what fits in 1 GiB]
+    #[arg(short, long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    batch: Option<usize>,
+}
+
+/// Runs `downhill encode`.
+pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
+    let mut report = Report::new("encode");
+    check_writable(&args.output)?;
+    let pipeline = Pipeline::open(&args.model)?;
+    let component = pipeline.component("vae")?;
+    let net = open_net(&component)?;
+    let images = read(&args.input, args.size, net.config().in_channels)?;
+    net.encoder(1, (images.shape[2], images.shape[3])).map_err(|error| of_picture(error, &args.input))?;
+    report.set("model", json!({ "name": pipeline.name, "class": pipeline.class_name() }));
+    let latents = encode(args, &component, &net, &images, global, console, &mut report)?;
+    npy::write(&args.output, &latents)?;
+    report.set("outputs", json!([args.output.display().to_string()]));
+    console.note(&format!("wrote {}", args.output.display()));
+    global.json.as_ref().map_or(Ok(()), |file| report.write(file))
+}
+
+fn is_array(file: &Path) -> bool {
+    file.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("npy"))
+}
+
+fn read(file: &Path, size: Option<Size>, channels: usize) -> Result<Tensor> {
+    match (is_array(file), size) {
+        (true, Some(_)) => Err(Error::usage("`--size` is for pictures", "leave out `--size`, or give a PNG or JPEG")),
+        (true, None) => read_images(file, channels),
+        (false, size) => image_to_input(file, channels, size.map(|size| (size.height, size.width))),
+    }
+}
+
+/// A picture of a size that does not fit can be brought to another.
+fn of_picture(error: Error, file: &Path) -> Error {
+    match error {
+        Error::Usage { what, hint } if !is_array(file) => {
+            Error::usage(what, format!("{}: give `--size HEIGHTxWIDTH`", hint.unwrap_or_default()))
+        }
+        other => other,
+    }
+}
+
+fn encode(
+    args: &Args,
+    component: &Component,
+    net: &AutoencoderKl,
+    images: &Tensor,
+    global: &Global,
+    console: Console,
+    report: &mut Report,
+) -> Result<Tensor> {
+    let mut clock = Stopwatch::start();
+    let mut engine = device::open(global, console)?;
+    engine.choices.weights = args.dtype.into();
+    clock.lap("adapter");
+    let size = (images.shape[2], images.shape[3]);
+    let planned = |batch: usize| encoder_plan(net, batch, size, engine.family, &engine.choices);
+    let batch = match args.batch {
+        Some(batch) => batch,
+        None => (USUAL_ARENA_BYTES / planned(1)?.arena_bytes().max(1)) as usize,
+    };
+    let batch = batch.clamp(1, images.shape[0]);
+    let plan = planned(batch)?;
+    device::make_ready(&engine, &plan, &mut clock)?;
+    let encoder = Encoder::new(&engine, component, batch, size)?;
+    clock.lap("upload");
+    let posterior = encoder.encode(images)?;
+    clock.lap("call");
+    let latents = if args.sample {
+        let len = posterior.mean.stride();
+        let noise = (0..images.shape[0]).flat_map(|image| normals(args.seed, image as u64, 0, len)).collect();
+        posterior.draw(&Tensor::new(posterior.mean.shape.clone(), noise))
+    } else {
+        posterior.mean
+    };
+    if !latents.is_finite() {
+        encoder.trace_nonfinite(images)?;
+        return Err(Error::NonFinite {
+            place: "the encoder's answer".to_owned(),
+            hint: "nothing is written; the values of the images or the weights make it overflow".to_owned(),
+        });
+    }
+    report
+        .set("adapter", adapter_json(&engine.gpu.adapter))
+        .set("family", family_text(engine.family))
+        .set("shape", json!(latents.shape))
+        .set("parameters", net.parameters())
+        .set("seed", if args.sample { json!(args.seed) } else { json!(null) })
+        .set("batch", batch)
+        .set("memory", Footprint::of(&plan).json(Some(engine.gpu.memory_bytes().1)))
+        .set("timings", clock.json(&[]));
+    Ok(latents)
+}

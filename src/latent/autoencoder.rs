@@ -1,0 +1,362 @@
+//! Latents to images and back: an `AutoencoderKL` on a device.
+
+use crate::checkpoint::{Component, Weights};
+use crate::error::{Error, Result};
+use crate::graph::op::Graph;
+use crate::graph::{Aliasing, Plan, Program};
+use crate::kernels::choice::Choices;
+use crate::kernels::{Engine, Family};
+use crate::latent::tiles::{Room, Strips, Tiling, plan};
+use crate::nets::autoencoder_kl::{AutoencoderKl, Config, names};
+use crate::tensor::Tensor;
+
+pub use crate::latent::images::image_to_input;
+
+/// The classes of autoencoders.
+pub const CLASSES: [&str; 1] = ["AutoencoderKL"];
+
+/// The network of a component: configuration read and checked against the weights, nothing on a device yet.
+///
+/// # Errors
+/// [`Error::UnsupportedField`] or [`Error::BadFile`] of the configuration; [`Error::MissingKey`], [`Error::WrongShape`] or
+/// [`Error::UnexpectedKey`] of the weights.
+pub fn open_net(component: &Component) -> Result<AutoencoderKl> {
+    component.config.expect_class(&CLASSES)?;
+    let net = AutoencoderKl::new(Config::from_map(&component.config.values, &component.config.path)?);
+    component.weights.check(&net.keys())?;
+    Ok(net)
+}
+
+/// How a decoder is going to work.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Planned {
+    /// A batch at a time.
+    Whole(Box<Plan>),
+    /// An image at a time, in strips.
+    Strips(Strips),
+}
+
+impl Planned {
+    /// Plans a decoder for `batch` latents of `size` (height, width), before a device is touched.
+    ///
+    /// # Errors
+    /// Those of [`AutoencoderKl::decoder`]; [`Error::Usage`] when strips are asked for and nothing can be cut into strips.
+    pub fn new(
+        net: &AutoencoderKl,
+        batch: usize,
+        size: (usize, usize),
+        tiling: Tiling,
+        family: Family,
+        choices: &Choices,
+        room: &Room,
+    ) -> Result<Self> {
+        let whole = || Ok(Self::Whole(Box::new(plan(&net.decoder(batch, size)?, family, choices, room))));
+        let asked = match tiling {
+            Tiling::Never => return whole(),
+            Tiling::Rows(rows) => Some(rows),
+            Tiling::Auto => {
+                let whole = whole()?;
+                match &whole {
+                    Self::Whole(plan) if !room.holds(plan) => None,
+                    _ => return Ok(whole),
+                }
+            }
+        };
+        match Strips::new(&net.decoder(1, size)?, asked, family, choices, room) {
+            Some(strips) => Ok(Self::Strips(strips)),
+            // The device says what is too large.
+            None if asked.is_none() => whole(),
+            None => Err(Error::usage(
+                "this decoder cannot work in strips of that size",
+                "give other rows with `--tile`, or `--tile auto`",
+            )),
+        }
+    }
+
+    /// The plans, of which one is on the device at a time.
+    #[must_use]
+    pub fn plans(&self) -> &[Plan] {
+        match self {
+            Self::Whole(plan) => std::slice::from_ref(plan),
+            Self::Strips(strips) => &strips.plans,
+        }
+    }
+
+    /// Whether it works in strips.
+    #[must_use]
+    pub fn in_strips(&self) -> bool {
+        matches!(self, Self::Strips(_))
+    }
+}
+
+/// The plan of an encoder for `batch` images of `size` (height, width), before a device is touched.
+///
+/// # Errors
+/// Those of [`AutoencoderKl::encoder`].
+pub fn encoder_plan(
+    net: &AutoencoderKl,
+    batch: usize,
+    size: (usize, usize),
+    family: Family,
+    choices: &Choices,
+) -> Result<Plan> {
+    Ok(plan(&net.encoder(batch, size)?, family, choices, &Room::UNLIMITED))
+}
+
+/// A decoder on a device, ready for latents of one size.
+pub struct Decoder<'e> {
+    engine: &'e Engine,
+    net: AutoencoderKl,
+    weights: Weights,
+    size: (usize, usize),
+    batch: usize,
+    way: Way<'e>,
+}
+
+enum Way<'e> {
+    Whole(Box<Program<'e>>),
+    Strips { graph: Graph, strips: Strips },
+}
+
+impl<'e> Decoder<'e> {
+    /// Makes the decoder of a component ready for latents of `size` (height, width), up to `batch` at a time; in strips where a
+    /// map would not fit the device.
+    ///
+    /// # Errors
+    /// As [`open_net`] and [`Planned::new`]; then what the device reports.
+    pub fn new(engine: &'e Engine, component: Component, batch: usize, size: (usize, usize)) -> Result<Self> {
+        Self::with_tiling(engine, component, batch, size, Tiling::Auto, None)
+    }
+
+    /// As [`Decoder::new`], in strips when `tiling` says so, or when everything together would take more than `budget` bytes.
+    ///
+    /// # Errors
+    /// As [`Decoder::new`].
+    pub fn with_tiling(
+        engine: &'e Engine,
+        component: Component,
+        batch: usize,
+        size: (usize, usize),
+        tiling: Tiling,
+        budget: Option<u64>,
+    ) -> Result<Self> {
+        let room = Room::of(&engine.gpu, engine.family, budget);
+        Self::within(engine, component, batch, size, tiling, &room)
+    }
+
+    /// As [`Decoder::with_tiling`], on a device of which no more than `room` is used.
+    ///
+    /// # Errors
+    /// As [`Decoder::new`].
+    pub fn within(
+        engine: &'e Engine,
+        component: Component,
+        batch: usize,
+        size: (usize, usize),
+        tiling: Tiling,
+        room: &Room,
+    ) -> Result<Self> {
+        let net = open_net(&component)?;
+        let weights = component.weights;
+        let way = match Planned::new(&net, batch, size, tiling, engine.family, &engine.choices, room)? {
+            Planned::Strips(strips) => Way::Strips { graph: net.decoder(1, size)?, strips },
+            Planned::Whole(_) => {
+                let fetch = |key: &str, shape: &[usize]| weights.fetch(key, shape);
+                let graph = net.decoder(batch, size)?;
+                Way::Whole(Box::new(Program::new(engine, &graph, &fetch, Aliasing::ByLiveness)?))
+            }
+        };
+        Ok(Self { engine, net, weights, size, batch, way })
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        self.net.config()
+    }
+
+    /// Strips of the largest map; 1 where images are decoded whole.
+    #[must_use]
+    pub fn strips(&self) -> usize {
+        match &self.way {
+            Way::Whole(_) => 1,
+            Way::Strips { graph, strips } => strips.most_strips(graph),
+        }
+    }
+
+    /// Images, about -1 to 1, (n, `out_channels`, height, width), from raw latents (n, `latent_channels`, h, w), which are not
+    /// scaled.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for latents of another shape; [`Error::Device`].
+    pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
+        check(latents, self.net.config().latent_channels, self.size, "latents")?;
+        match &self.way {
+            Way::Whole(program) => in_batches(program, self.batch, names::LATENT, latents),
+            Way::Strips { graph, strips } => {
+                let fetch = |key: &str, shape: &[usize]| self.weights.fetch(key, shape);
+                let images = (0..latents.shape[0])
+                    .map(|at| strips.run(self.engine, graph, &fetch, (names::LATENT, &latents.slice(at..at + 1))));
+                joined(images)
+            }
+        }
+    }
+
+    /// Names the first operation that makes a non-finite value of these latents, where they are decoded whole.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] naming it; [`Error::Device`].
+    pub fn trace_nonfinite(&self, latents: &Tensor) -> Result<()> {
+        match &self.way {
+            Way::Whole(program) => {
+                let picks = (0..self.batch).map(|at| at.min(latents.shape[0] - 1));
+                program.trace_nonfinite(&[(names::LATENT, &rows(latents, picks))])
+            }
+            Way::Strips { .. } => Ok(()),
+        }
+    }
+}
+
+/// What the encoder says of a batch of images: a normal distribution for each latent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Posterior {
+    /// (n, `latent_channels`, h, w), not scaled.
+    pub mean: Tensor,
+    /// The logarithm of the variance, from -30 to 20, of the same shape.
+    pub logvar: Tensor,
+}
+
+impl Posterior {
+    /// A draw: the mean and standard normal noise of its shape, by the deviation of each.
+    #[must_use]
+    pub fn draw(&self, noise: &Tensor) -> Tensor {
+        let of = self.mean.data.iter().zip(&self.logvar.data).zip(&noise.data);
+        let data = of.map(|((mean, logvar), noise)| {
+            (f64::from(*mean) + (0.5 * f64::from(*logvar)).exp() * f64::from(*noise)) as f32
+        });
+        Tensor::new(self.mean.shape.clone(), data.collect())
+    }
+}
+
+/// An encoder on a device, ready for images of one size.
+pub struct Encoder<'e> {
+    net: AutoencoderKl,
+    size: (usize, usize),
+    batch: usize,
+    program: Program<'e>,
+}
+
+impl<'e> Encoder<'e> {
+    /// Makes the encoder of a component ready for images of `size` (height, width), up to `batch` at a time.
+    ///
+    /// # Errors
+    /// As [`open_net`] and [`AutoencoderKl::encoder`]; then what the device reports.
+    pub fn new(engine: &'e Engine, component: &Component, batch: usize, size: (usize, usize)) -> Result<Self> {
+        let net = open_net(component)?;
+        let fetch = |key: &str, shape: &[usize]| component.weights.fetch(key, shape);
+        let program = Program::new(engine, &net.encoder(batch, size)?, &fetch, Aliasing::ByLiveness)?;
+        Ok(Self { net, size, batch, program })
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        self.net.config()
+    }
+
+    /// The distribution of the latents of images (n, `in_channels`, height, width), about -1 to 1.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for images of another shape; [`Error::Device`].
+    pub fn encode(&self, images: &Tensor) -> Result<Posterior> {
+        check(images, self.net.config().in_channels, self.size, "images")?;
+        let moments = in_batches(&self.program, self.batch, names::IMAGE, images)?;
+        let [n, channels, h, w] = moments.shape[..] else { return Err(no_images(&moments.shape)) };
+        let half = moments.stride() / 2;
+        let part = |from: usize| (0..n).flat_map(|at| moments.item(at)[from..from + half].to_vec()).collect::<Vec<_>>();
+        let shape = [n, channels / 2, h, w];
+        let logvar = part(half).into_iter().map(|value| value.clamp(-30.0, 20.0)).collect();
+        Ok(Posterior { mean: Tensor::new(shape, part(0)), logvar: Tensor::new(shape, logvar) })
+    }
+
+    /// Names the first operation that makes a non-finite value of these images.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] naming it; [`Error::Device`].
+    pub fn trace_nonfinite(&self, images: &Tensor) -> Result<()> {
+        let picks = (0..self.batch).map(|at| at.min(images.shape[0] - 1));
+        self.program.trace_nonfinite(&[(names::IMAGE, &rows(images, picks))])
+    }
+}
+
+/// The latents of the diffusion network from the encoder's.
+#[must_use]
+pub fn scaled(config: &Config, raw: &Tensor) -> Tensor {
+    of_channels(raw, |channel, value| {
+        let (factor, offset) = config.raw_of_scaled(channel);
+        (value - offset) / factor
+    })
+}
+
+/// The decoder's latents from the diffusion network's.
+#[must_use]
+pub fn unscaled(config: &Config, latents: &Tensor) -> Tensor {
+    of_channels(latents, |channel, value| {
+        let (factor, offset) = config.raw_of_scaled(channel);
+        value * factor + offset
+    })
+}
+
+/// (n, c, h, w) changed by a function of channel and value.
+fn of_channels(tensor: &Tensor, change: impl Fn(usize, f64) -> f64) -> Tensor {
+    let (channels, pixels) = (tensor.shape[1], tensor.shape[2..].iter().product::<usize>().max(1));
+    let values = tensor.data.iter().enumerate();
+    let data = values.map(|(at, value)| change(at / pixels % channels, f64::from(*value)) as f32).collect();
+    Tensor::new(tensor.shape.clone(), data)
+}
+
+/// Refuses what is not (n, `channels`, h, w) of a size.
+fn check(given: &Tensor, channels: usize, (height, width): (usize, usize), what: &str) -> Result<()> {
+    if given.shape.len() == 4 && given.shape[0] > 0 && given.shape[1..] == [channels, height, width] {
+        return Ok(());
+    }
+    Err(Error::usage(
+        format!("{what} of shape {:?} do not fit this autoencoder", given.shape),
+        format!("give shape [n, {channels}, {height}, {width}]"),
+    ))
+}
+
+fn no_images(shape: &[usize]) -> Error {
+    Error::usage(format!("a tensor of shape {shape:?} holds no images"), "images are (n, channels, height, width)")
+}
+
+/// A program's only output for any number of items, a batch at a time; one that is not full repeats its last.
+fn in_batches(program: &Program, batch: usize, name: &str, items: &Tensor) -> Result<Tensor> {
+    let count = items.shape[0];
+    joined((0..count).step_by(batch).map(|first| {
+        let picks = (first..first + batch).map(|at| at.min(count - 1));
+        let output = program.run(&[(name, &rows(items, picks))])?.remove(0);
+        Ok(output.slice(0..batch.min(count - first)))
+    }))
+}
+
+/// These items of a tensor.
+fn rows(tensor: &Tensor, picks: impl Iterator<Item = usize>) -> Tensor {
+    let mut shape = tensor.shape.clone();
+    let data: Vec<f32> = picks.flat_map(|at| tensor.item(at).iter().copied()).collect();
+    shape[0] = data.len() / tensor.stride().max(1);
+    Tensor::new(shape, data)
+}
+
+/// Tensors one after the other.
+fn joined(parts: impl Iterator<Item = Result<Tensor>>) -> Result<Tensor> {
+    let (mut data, mut shape) = (Vec::new(), Vec::new());
+    for part in parts {
+        let part = part?;
+        data.extend(part.data);
+        let before = shape.first().copied().unwrap_or(0);
+        shape.clone_from(&part.shape);
+        shape[0] += before;
+    }
+    Ok(Tensor::new(shape, data))
+}

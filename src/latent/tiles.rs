@@ -1,0 +1,272 @@
+//! Decoding in strips: a decoder whose maps are too large for the device, computed a strip of rows at a time
+//! ([`crate::graph::strips`]). The maps lie on the host, NHWC in texels, so that a strip is a range of them.
+
+use std::collections::BTreeMap;
+
+use crate::error::Result;
+use crate::gpu::{Gpu, row_texels};
+use crate::graph::op::{Graph, Value};
+use crate::graph::strips::{Cut, Norm, Stage, Strip, cuts, factors_name, map_name};
+use crate::graph::weights::packed;
+use crate::graph::{Aliasing, Plan, Program, WeightAccess};
+use crate::kernels::choice::{Algorithm, Choices};
+use crate::kernels::{Engine, Family};
+use crate::tensor::{Precision, Shape, TEXEL, Tensor, pack_nchw, unpack_nchw};
+
+/// Whether a decoder works in strips.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tiling {
+    /// When a map would not fit the device.
+    #[default]
+    Auto,
+    /// Never: what does not fit is refused.
+    Never,
+    /// Always, in strips of about so many rows of each map.
+    Rows(usize),
+}
+
+/// What a device has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Texels of one storage, for values and for weights of float16.
+    pub texels: [usize; 2],
+    /// Bytes of everything together, where there is a budget.
+    pub bytes: Option<u64>,
+}
+
+impl Room {
+    /// No limits: for planning before a device is known.
+    pub const UNLIMITED: Self = Self { texels: [usize::MAX; 2], bytes: None };
+
+    /// What the device of an engine grants, within a budget of `bytes`.
+    #[must_use]
+    pub fn of(gpu: &Gpu, family: Family, bytes: Option<u64>) -> Self {
+        let most = |precision| gpu.max_texels(family.storage_kind(precision)).0;
+        Self { texels: [Precision::Float32, Precision::Float16].map(most), bytes }
+    }
+
+    /// Whether a plan keeps within it.
+    #[must_use]
+    pub fn holds(&self, plan: &Plan) -> bool {
+        let slots = plan.slots.iter().map(|texels| (*texels, Precision::Float32));
+        let chunks = plan.weight_chunks.iter().map(|chunk| (chunk.texels, chunk.precision));
+        let mut bytes = 0;
+        for (texels, precision) in slots.chain(chunks) {
+            let texels = row_texels(plan.family.storage_kind(precision), texels.max(1));
+            if texels > self.most(precision) {
+                return false;
+            }
+            bytes += texels as u64 * precision.texel_bytes();
+        }
+        self.bytes.is_none_or(|most| bytes <= most)
+    }
+
+    /// Texels of a storage.
+    #[must_use]
+    pub fn most(&self, precision: Precision) -> usize {
+        self.texels[usize::from(precision == Precision::Float16)]
+    }
+}
+
+/// How a graph is computed in strips.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Strips {
+    /// Which of the ways to cut the graph, longest head first.
+    pub cut: usize,
+    /// Rows of a strip of the maps that each stage reads.
+    pub rows: Vec<usize>,
+    /// The plans of the head and of each stage; one is on the device at a time.
+    pub plans: Vec<Plan>,
+}
+
+/// The plan of a graph.
+pub(super) fn plan(graph: &Graph, family: Family, choices: &Choices, room: &Room) -> Plan {
+    Plan::new(graph, family, choices, Aliasing::ByLiveness, room.most(choices.weights))
+}
+
+impl Strips {
+    /// The longest head that fits, and then the fewest strips that do, or strips of about `asked` rows of the output; none
+    /// where the graph cannot be cut, or nothing fits.
+    #[must_use]
+    pub fn new(graph: &Graph, asked: Option<usize>, family: Family, choices: &Choices, room: &Room) -> Option<Self> {
+        let fit = |cut: &Cut| {
+            let head = plan(&cut.head(), family, choices, room);
+            if !room.holds(&head) || asked.is_some_and(|rows| rows < cut.shape(cut.first).h) {
+                return None;
+            }
+            let (mut rows, mut plans) = (Vec::new(), vec![head]);
+            for stage in &cut.stages {
+                let (of_stage, plan) = fit_stage(cut, stage, asked, family, choices, room)?;
+                rows.push(of_stage);
+                plans.push(plan);
+            }
+            Some((rows, plans))
+        };
+        let ways = cuts(graph);
+        let found =
+            ways.iter().enumerate().find_map(|(cut, way)| fit(way).map(|(rows, plans)| Self { cut, rows, plans }));
+        // However few rows are asked for, the head is as short as can be and whole.
+        found.or_else(|| {
+            let (cut, way) = ways.iter().enumerate().next_back().filter(|_| asked.is_some())?;
+            let head = plan(&way.head(), family, choices, room);
+            let stages = way.stages.iter().map(|stage| fit_stage(way, stage, asked, family, choices, room));
+            let (rows, mut plans): (Vec<_>, Vec<_>) = stages.collect::<Option<Vec<_>>>()?.into_iter().unzip();
+            plans.insert(0, head);
+            Some(Self { cut, rows, plans })
+        })
+    }
+
+    /// Strips of the stage that has the most.
+    #[must_use]
+    pub fn most_strips(&self, graph: &Graph) -> usize {
+        let ways = cuts(graph);
+        let stages = ways[self.cut].stages.iter().zip(&self.rows);
+        stages.map(|(stage, rows)| stage.strips(graph.shape(stage.maps[0]).h, *rows).len()).max().unwrap_or(1)
+    }
+
+    /// Computes the graph's first output for one image, (1, c, h, w), from its only input `name`.
+    ///
+    /// # Errors
+    /// Whatever `fetch` says of a weight, and what the device reports.
+    pub fn run(&self, engine: &Engine, graph: &Graph, fetch: &WeightAccess, input: (&str, &Tensor)) -> Result<Tensor> {
+        let ways = cuts(graph);
+        let cut = &ways[self.cut];
+        let mut maps: BTreeMap<Value, Vec<f32>> = BTreeMap::new();
+        {
+            let head = Program::new(engine, &cut.head(), fetch, Aliasing::ByLiveness)?;
+            let shape = head.plan.inputs[0].shape;
+            let first = head.run_texels(&[(input.0, &pack_nchw(&input.1.data, shape))])?.remove(0);
+            maps.insert(cut.first, first);
+        }
+        for (at, (stage, rows)) in cut.stages.iter().zip(&self.rows).enumerate() {
+            let target = run_stage(engine, graph, fetch, (cut, stage, *rows), &maps)?;
+            let read_later = |map: &Value| cut.stages[at + 1..].iter().any(|later| later.maps.contains(map));
+            maps.retain(|map, _| read_later(map));
+            maps.insert(stage.target, target);
+        }
+        let (_, output) = &graph.outputs[0];
+        let shape = graph.shape(*output);
+        Ok(Tensor::new([shape.n, shape.c, shape.h, shape.w], unpack_nchw(&maps[output], shape)))
+    }
+}
+
+/// The rows of a stage's strips, and the plan of one.
+fn fit_stage(
+    cut: &Cut,
+    stage: &Stage,
+    asked: Option<usize>,
+    family: Family,
+    choices: &Choices,
+    room: &Room,
+) -> Option<(usize, Plan)> {
+    let height = cut.shape(stage.maps[0]).h;
+    let least = stage.least_rows(height);
+    let planned = |rows: usize| {
+        let plan = plan(&cut.strip_graph(stage, rows), family, choices, room);
+        room.holds(&plan).then_some((rows, plan))
+    };
+    if let Some(asked) = asked {
+        return planned((asked / stage.factor).clamp(least, height));
+    }
+    let mut strips = 1;
+    loop {
+        // So many strips of one size, with what they share.
+        let rows = (height + 2 * stage.overlap() * (strips - 1)).div_ceil(strips).clamp(least, height);
+        match planned(rows) {
+            None if rows > least => strips *= 2,
+            answer => return answer,
+        }
+    }
+}
+
+/// The target of a stage.
+fn run_stage(
+    engine: &Engine,
+    graph: &Graph,
+    fetch: &WeightAccess,
+    (cut, stage, rows): (&Cut, &Stage, usize),
+    maps: &BTreeMap<Value, Vec<f32>>,
+) -> Result<Vec<f32>> {
+    let height = cut.shape(stage.maps[0]).h;
+    let program = Program::new(engine, &cut.strip_graph(stage, rows), fetch, Aliasing::ByLiveness)?;
+    let mut factors = Vec::with_capacity(stage.norms.len());
+    for norm in &stage.norms {
+        let vector = |id: crate::graph::op::WeightId| {
+            packed(&graph.weights[id.0], Algorithm::Direct, Precision::Float32, engine.family, fetch)
+        };
+        let affine = [vector(norm.weight)?, vector(norm.bias)?];
+        factors.push((factors_name(norm), normalisation(norm, &maps[&norm.x], cut.shape(norm.x), &affine)));
+    }
+    let names: Vec<String> = stage.maps.iter().map(|map| map_name(*map)).collect();
+    let row_of = |map: Value| cut.shape(map).w * cut.shape(map).c4() * TEXEL;
+    let out_row = row_of(stage.target);
+    let mut target = vec![0.0; cut.shape(stage.target).h * out_row];
+    for Strip { first, rows: good } in stage.strips(height, rows) {
+        let strips = stage.maps.iter().zip(&names).map(|(map, name)| {
+            let row = row_of(*map);
+            (name.as_str(), &maps[map][first * row..(first + rows) * row])
+        });
+        let known = factors.iter().map(|(name, values)| (name.as_str(), values.as_slice()));
+        let made = program.run_texels(&strips.chain(known).collect::<Vec<_>>())?.remove(0);
+        let skipped = good.start - first * stage.factor;
+        target[good.start * out_row..good.end * out_row]
+            .copy_from_slice(&made[skipped * out_row..][..good.len() * out_row]);
+    }
+    Ok(target)
+}
+
+/// The factors of a normalisation of one image's map: for each channel `weight / deviation`, and then what is added; sums are
+/// in float64.
+fn normalisation(norm: &Norm, map: &[f32], shape: Shape, [weight, bias]: &[Vec<f32>; 2]) -> Vec<f32> {
+    let padded = shape.c4() * TEXEL;
+    let mut sums = vec![(0.0f64, 0.0f64); padded];
+    for pixel in map.chunks_exact(padded) {
+        for ((sum, squares), value) in sums.iter_mut().zip(pixel) {
+            let value = f64::from(*value);
+            *sum += value;
+            *squares += value * value;
+        }
+    }
+    let group_channels = shape.c / norm.groups;
+    let count = (shape.pixels() * group_channels) as f64;
+    let mut factors = vec![0.0; 2 * padded];
+    for (group, sums) in sums[..shape.c].chunks(group_channels).enumerate() {
+        let (sum, squares) = sums.iter().fold((0.0, 0.0), |all, one| (all.0 + one.0, all.1 + one.1));
+        let mean = sum / count;
+        let deviation = ((squares / count - mean * mean).max(0.0) + f64::from(norm.eps)).sqrt();
+        for channel in group * group_channels..(group + 1) * group_channels {
+            let a = f64::from(weight[channel]) / deviation;
+            factors[channel] = a as f32;
+            factors[padded + channel] = (f64::from(bias[channel]) - mean * a) as f32;
+        }
+    }
+    factors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::op::WeightId;
+
+    #[test]
+    fn factors_normalise_each_group() {
+        let shape = Shape::new(1, 2, 3, 6);
+        let values: Vec<f32> = (0..36u8).map(|at| f32::from(at % 7) * 0.3 - 1.0).collect();
+        let map = pack_nchw(&values, shape);
+        let norm = Norm { x: Value(0), weight: WeightId(0), bias: WeightId(1), groups: 2, eps: 1e-6 };
+        let (weight, bias) = (vec![2.0; 8], vec![0.25; 8]);
+        let factors = normalisation(&norm, &map, shape, &[weight, bias]);
+        for group in 0..2 {
+            let channels = group * 3..group * 3 + 3;
+            let of = |channel: usize| {
+                let (a, b) = (factors[channel], factors[8 + channel]);
+                values[channel * 6..][..6].iter().map(move |value| f64::from(value * a + b - 0.25) / 2.0)
+            };
+            let all: Vec<f64> = channels.flat_map(of).collect();
+            let mean = all.iter().sum::<f64>() / 18.0;
+            let variance = all.iter().map(|value| value * value).sum::<f64>() / 18.0;
+            assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-4, "{mean} {variance}");
+        }
+        assert_eq!(factors[6..8], [0.0; 2], "padding");
+    }
+}

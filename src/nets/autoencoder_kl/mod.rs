@@ -1,0 +1,204 @@
+//! diffusers' `AutoencoderKL` (`models/autoencoders/autoencoder_kl.py`, `vae.py`) as two graphs: images to latents, and back.
+
+mod config;
+#[cfg(test)]
+mod tests;
+
+pub use config::{BlockType, Config};
+
+use crate::error::{Error, Result};
+use crate::graph::op::{Activation, Graph, Value};
+use crate::nets::blocks::{Attention, Resize, Resnet, Style, downsample_conv, upsample_conv};
+use crate::nets::builder::{Builder, Key, Window};
+use crate::tensor::Shape;
+
+/// Names of the graphs' inputs and outputs.
+pub mod names {
+    /// Images, about -1 to 1, (n, height, width, `in_channels`): what the encoder reads.
+    pub const IMAGE: &str = "image";
+    /// Mean, then logarithm of the variance, of each latent, (n, h, w, 2 `latent_channels`): what the encoder answers.
+    pub const MOMENTS: &str = "moments";
+    /// Latents (n, h, w, `latent_channels`), not scaled: what the decoder reads.
+    pub const LATENT: &str = "latent";
+    /// Images, about -1 to 1, (n, height, width, `out_channels`): what the decoder answers.
+    pub const SAMPLE: &str = "sample";
+}
+
+/// Of every normalisation; no configuration changes it.
+const EPS: f64 = 1e-6;
+
+/// An `AutoencoderKL`: its configuration, and what follows from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AutoencoderKl {
+    config: Config,
+}
+
+impl AutoencoderKl {
+    /// The network of a configuration.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self { config }
+    }
+
+    /// The configuration it was made from.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What the decoder computes for `batch` latents of this size (height, width).
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for latents without pixels, or an empty batch.
+    pub fn decoder(&self, batch: usize, (height, width): (usize, usize)) -> Result<Graph> {
+        check_batch(batch)?;
+        if height == 0 || width == 0 {
+            return Err(Error::usage(
+                format!("latents of {height} x {width} hold no pixels"),
+                "height and width must be at least 1",
+            ));
+        }
+        Ok(self.build_decoder(batch, (height, width)).graph)
+    }
+
+    /// What the encoder computes for `batch` images of this size (height, width).
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a size that is no multiple of [`Config::factor`], or an empty batch.
+    pub fn encoder(&self, batch: usize, (height, width): (usize, usize)) -> Result<Graph> {
+        check_batch(batch)?;
+        let multiple = self.config.factor();
+        if height == 0 || width == 0 || !height.is_multiple_of(multiple) || !width.is_multiple_of(multiple) {
+            return Err(Error::usage(
+                format!("images of {height} x {width} do not fit this autoencoder"),
+                format!("height and width must be multiples of {multiple}"),
+            ));
+        }
+        Ok(self.build_encoder(batch, (height, width)).graph)
+    }
+
+    /// Every tensor a checkpoint of this network holds, with its shape there.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Key> {
+        let side = self.config.factor();
+        let mut keys = self.build_encoder(1, (side, side)).keys;
+        keys.extend(self.build_decoder(1, (1, 1)).keys);
+        keys
+    }
+
+    /// Numbers in a checkpoint of this network.
+    #[must_use]
+    pub fn parameters(&self) -> u64 {
+        self.keys().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+    }
+
+    fn build_encoder(&self, batch: usize, (height, width): (usize, usize)) -> Builder {
+        let config = &self.config;
+        let mut body = Body::new(config, "encoder");
+        let x = body.b.input(names::IMAGE, Shape::new(batch, height, width, config.in_channels));
+        let mut x = body.conv("conv_in", x, config.block_out_channels[0]);
+        for (level, (kind, channels)) in config.down_block_types.iter().zip(&config.block_out_channels).enumerate() {
+            let path = format!("encoder.down_blocks.{level}");
+            x = body.layers(&path, x, (*kind, *channels), config.layers_per_block);
+            if level < config.halvings() {
+                x = downsample_conv(&mut body.b, &format!("{path}.downsamplers.0"), x, 0);
+            }
+        }
+        let x = body.middle(x);
+        let moments = 2 * config.latent_channels;
+        let x = body.last(x, moments);
+        let x = if config.use_quant_conv { body.b.conv("quant_conv", x, moments, Window::ONE) } else { x };
+        body.b.graph.outputs.push((names::MOMENTS.to_owned(), x));
+        body.b
+    }
+
+    fn build_decoder(&self, batch: usize, (height, width): (usize, usize)) -> Builder {
+        let config = &self.config;
+        let mut body = Body::new(config, "decoder");
+        let x = body.b.input(names::LATENT, Shape::new(batch, height, width, config.latent_channels));
+        let x = if config.use_post_quant_conv {
+            body.b.conv("post_quant_conv", x, config.latent_channels, Window::ONE)
+        } else {
+            x
+        };
+        let x = body.conv("conv_in", x, config.block_out_channels[config.halvings()]);
+        let mut x = body.middle(x);
+        let levels = config.up_block_types.iter().zip(config.block_out_channels.iter().rev());
+        for (block, (kind, channels)) in levels.enumerate() {
+            let path = format!("decoder.up_blocks.{block}");
+            x = body.layers(&path, x, (*kind, *channels), config.layers_per_block + 1);
+            if block < config.halvings() {
+                let Shape { h, w, .. } = body.b.graph.shape(x);
+                x = upsample_conv(&mut body.b, &format!("{path}.upsamplers.0"), x, (2 * h, 2 * w));
+            }
+        }
+        let x = body.last(x, config.out_channels);
+        body.b.graph.outputs.push((names::SAMPLE.to_owned(), x));
+        body.b
+    }
+}
+
+fn check_batch(batch: usize) -> Result<()> {
+    if batch == 0 { Err(Error::usage("a batch of no images", "give at least one image")) } else { Ok(()) }
+}
+
+/// One of the two halves in the making.
+struct Body {
+    b: Builder,
+    style: Style,
+    /// `encoder` or `decoder`.
+    path: &'static str,
+    attention_in_the_middle: bool,
+}
+
+impl Body {
+    fn new(config: &Config, path: &'static str) -> Self {
+        let style = Style { activation: config.act_fn, groups: config.norm_num_groups, eps: EPS, scale_shift: false };
+        Self { b: Builder::default(), style, path, attention_in_the_middle: config.mid_block_add_attention }
+    }
+
+    fn conv(&mut self, name: &str, x: Value, out: usize) -> Value {
+        self.b.conv(&format!("{}.{name}", self.path), x, out, Window::THREE)
+    }
+
+    fn resnet(&mut self, path: &str, x: Value, out: usize) -> Value {
+        let Self { b, style, .. } = self;
+        Resnet { style, path, out, output_scale_factor: 1.0, resize: Resize::Keep }.build(b, x, None)
+    }
+
+    /// One head over all channels.
+    fn attention(&mut self, path: &str, x: Value) -> Value {
+        let norm = Some((self.style.groups, self.style.eps));
+        let head_dim = self.b.graph.shape(x).c;
+        Attention { path, norm, head_dim, rescale_output_factor: 1.0 }.build(&mut self.b, x)
+    }
+
+    /// The layers of a level at `path`.
+    fn layers(&mut self, path: &str, mut x: Value, (kind, channels): (BlockType, usize), count: usize) -> Value {
+        for layer in 0..count {
+            x = self.resnet(&format!("{path}.resnets.{layer}"), x, channels);
+            if kind == BlockType::Attention {
+                x = self.attention(&format!("{path}.attentions.{layer}"), x);
+            }
+        }
+        x
+    }
+
+    /// `UNetMidBlock2D`.
+    fn middle(&mut self, x: Value) -> Value {
+        let (path, channels) = (format!("{}.mid_block", self.path), self.b.graph.shape(x).c);
+        let mut x = self.resnet(&format!("{path}.resnets.0"), x, channels);
+        if self.attention_in_the_middle {
+            x = self.attention(&format!("{path}.attentions.0"), x);
+        }
+        self.resnet(&format!("{path}.resnets.1"), x, channels)
+    }
+
+    /// Normalisation, `SiLU` and the last convolution.
+    fn last(&mut self, x: Value, out: usize) -> Value {
+        let path = |name: &str| format!("{}.{name}", self.path);
+        let x = self.b.group_norm(&path("conv_norm_out"), x, (self.style.groups, self.style.eps), None);
+        let x = self.b.activation(&path("conv_act"), x, Activation::Silu);
+        self.conv("conv_out", x, out)
+    }
+}
