@@ -57,7 +57,7 @@ pub enum Error {
     OverLimit { tensor: String, bytes: u64, limit_name: &'static str, limit: u64, hint: String },
 
     /// The device refused an allocation (exit code 5).
-    #[error("out of device memory while allocating `{tensor}` ({bytes} bytes)")]
+    #[error("out of memory while allocating `{tensor}` ({bytes} bytes)")]
     OutOfMemory { tensor: String, bytes: u64, hint: String },
 
     /// The device was lost, timed out or rejected a command (exit code 6).

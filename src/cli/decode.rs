@@ -127,9 +127,10 @@ fn decode(
     };
     let batch = batch.clamp(1, latents.shape[0]);
     let planned = planned(batch)?;
-    for plan in planned.plans() {
-        device::make_ready(&engine, plan, &mut clock)?;
-    }
+    let (first, others) = (&planned.plans()[0], &planned.plans()[1..]);
+    let shaders: Vec<_> = others.iter().flat_map(|plan| &plan.steps).map(|step| &step.dispatch.shader).collect();
+    engine.pipelines(&shaders)?;
+    device::make_ready(&engine, first, &mut clock)?;
     let decoder = Decoder::with_tiling(&engine, component, batch, size, args.tile.0, None)?;
     if decoder.strips() > 1 {
         console.detail(&format!("decoding in up to {} strips of rows", decoder.strips()));

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{Gpu, row_texels};
-use crate::graph::op::{Graph, Value};
+use crate::graph::op::{Graph, Value, WeightId};
 use crate::graph::strips::{Cut, Norm, Stage, Strip, cuts, factors_name, map_name};
 use crate::graph::weights::packed;
 use crate::graph::{Aliasing, Plan, Program, WeightAccess};
@@ -191,16 +191,15 @@ fn run_stage(
     let program = Program::new(engine, &cut.strip_graph(stage, rows), fetch, Aliasing::ByLiveness)?;
     let mut factors = Vec::with_capacity(stage.norms.len());
     for norm in &stage.norms {
-        let vector = |id: crate::graph::op::WeightId| {
-            packed(&graph.weights[id.0], Algorithm::Direct, Precision::Float32, engine.family, fetch)
-        };
+        let vector =
+            |id: WeightId| packed(&graph.weights[id.0], Algorithm::Direct, Precision::Float32, engine.family, fetch);
         let affine = [vector(norm.weight)?, vector(norm.bias)?];
         factors.push((factors_name(norm), normalisation(norm, &maps[&norm.x], cut.shape(norm.x), &affine)));
     }
     let names: Vec<String> = stage.maps.iter().map(|map| map_name(*map)).collect();
     let row_of = |map: Value| cut.shape(map).w * cut.shape(map).c4() * TEXEL;
     let out_row = row_of(stage.target);
-    let mut target = vec![0.0; cut.shape(stage.target).h * out_row];
+    let mut target = on_the_host(cut.shape(stage.target).h * out_row, &graph.nodes[stage.target.0].label)?;
     for Strip { first, rows: good } in stage.strips(height, rows) {
         let strips = stage.maps.iter().zip(&names).map(|(map, name)| {
             let row = row_of(*map);
@@ -213,6 +212,20 @@ fn run_stage(
             .copy_from_slice(&made[skipped * out_row..][..good.len() * out_row]);
     }
     Ok(target)
+}
+
+/// Zeros for a map that no device need hold.
+fn on_the_host(len: usize, label: &str) -> Result<Vec<f32>> {
+    let mut map = Vec::new();
+    if map.try_reserve_exact(len).is_err() {
+        return Err(Error::OutOfMemory {
+            tensor: format!("{label}, on the host"),
+            bytes: (len * size_of::<f32>()) as u64,
+            hint: "lower the image size".to_owned(),
+        });
+    }
+    map.resize(len, 0.0);
+    Ok(map)
 }
 
 /// The factors of a normalisation of one image's map: for each channel `weight / deviation`, and then what is added; sums are
@@ -246,7 +259,6 @@ fn normalisation(norm: &Norm, map: &[f32], shape: Shape, [weight, bias]: &[Vec<f
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::op::WeightId;
 
     #[test]
     fn factors_normalise_each_group() {

@@ -119,7 +119,7 @@ fn a_configuration_that_is_not_that_of_the_weights_names_a_tensor() {
     for (component, file, field, value, key) in [
         ("text", "text_encoder/config.json", "intermediate_size", json!(40), "mlp.fc1"),
         ("unet", "unet/config.json", "cross_attention_dim", json!(24), "attn2.to_k"),
-        ("unet", "unet/config.json", "layers_per_block", json!(1), "has no place in this network"),
+        ("unet", "unet/config.json", "layers_per_block", json!(1), "`up_blocks."),
         ("encoder", "vae/config.json", "latent_channels", json!(8), "encoder.conv_out"),
         ("decoder", "vae/config.json", "layers_per_block", json!(3), "no tensor `"),
         ("decoder", "vae/config.json", "use_post_quant_conv", json!(false), "`post_quant_conv"),
