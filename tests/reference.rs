@@ -219,3 +219,20 @@ fn an_input_that_is_missing_or_misshapen_is_named() {
     let error = reference::evaluate(&graph, &misshapen, &weights).unwrap_err();
     assert_eq!(error.to_string(), "input `x` has shape [1, 2, 3, 4], expected [1, 4, 2, 3]");
 }
+
+#[test]
+fn factors_are_two_pixels_of_each_image() {
+    let mut graph = Graph::default();
+    let x = input(&mut graph, "x", Shape::new(2, 1, 2, 2));
+    let factors = input(&mut graph, "factors", Shape::new(2, 1, 2, 2));
+    graph.push(Op::Affine { x, factors, activation: Some(Activation::Relu) }, Shape::new(2, 1, 2, 2), "y");
+    let found = evaluate(
+        graph,
+        &[
+            ("x", [2, 2, 1, 2], &[1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 3.0, 4.0]),
+            // Channel by channel a and b: 2 x + 1 and -x + 3.5, then x - 1.5 and 10.
+            ("factors", [2, 2, 1, 2], &[2.0, 1.0, -1.0, 3.5, 1.0, -1.5, 0.0, 10.0]),
+        ],
+    );
+    assert_close(&found, &[3.0, 5.0, 0.5, 0.0, 0.0, 0.5, 10.0, 10.0]);
+}
