@@ -2,9 +2,12 @@
 
 mod common;
 
-use common::{engines, numbers};
+use common::{check, engines, numbers};
 use downhill::graph::op::{Graph, Op};
 use downhill::graph::{Aliasing, Program};
+use downhill::kernels::Family;
+use downhill::kernels::attention::Attention;
+use downhill::kernels::matmul::Strides;
 use downhill::tensor::{Shape, TEXEL, Tensor};
 
 #[test]
@@ -51,4 +54,60 @@ fn check_many_tokens(causal: bool) {
             }
         }
     }
+}
+
+/// The kernel of software adapters, over one texel of channels a head and over as many as it takes, whole tiles and not.
+#[test]
+fn attention_in_one_dispatch_agrees_with_its_twin_and_the_definition() {
+    let engine = &engines()[0];
+    let Family::Lanes { width } = engine.family else { panic!("{:?}", engine.family) };
+    let most = 2 * width as usize;
+    let shapes = [
+        (1, 1, 1, 256, 1),
+        (2, 3, 33, 257, 2),
+        (1, 2, 64, 300, width as usize),
+        (2, 1, 31, 299, width as usize + 1),
+        (1, 1, 70, 1030, most),
+    ];
+    for (images, heads, queries, keys, texels) in shapes {
+        let what = format!("{images} images, {heads} heads, {queries} queries, {keys} keys, {texels} texels");
+        let row = heads * texels;
+        let strides = |tokens: usize, row: usize| Strides { row, image: tokens * row, head: texels };
+        // Keys and values lie in one map.
+        let attention = Attention {
+            batch: (images, heads),
+            queries,
+            keys,
+            texels,
+            strides: [strides(queries, row), strides(keys, 2 * row), strides(keys, row), strides(queries, row)],
+            scale: 0.7,
+        };
+        let dispatch = attention.dispatch(engine.family).expect("a kernel");
+        let q: Vec<f32> = numbers(1, images * queries * row * TEXEL).iter().map(|v| 3.0 * v).collect();
+        let (k, v) = (numbers(2, images * keys * 2 * row * TEXEL), numbers(3, images * keys * row * TEXEL));
+        let host = check(engine, &dispatch, &[&q, &k, &v], images * queries * row, &what);
+        for (image, head, query) in [(0, 0, 0), (images - 1, heads - 1, queries - 1)] {
+            let at = |tokens: usize, row: usize, token: usize| ((image * tokens + token) * row + head * texels) * TEXEL;
+            let channels = texels * TEXEL;
+            let score = |key: usize| {
+                let (q, k) = (&q[at(queries, row, query)..][..channels], &k[at(keys, 2 * row, key)..][..channels]);
+                0.7 * q.iter().zip(k).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum::<f64>()
+            };
+            let shares: Vec<f64> = (0..keys).map(|key| score(key).exp()).collect();
+            let total: f64 = shares.iter().sum();
+            for channel in 0..channels {
+                let value = |key: usize| f64::from(v[at(keys, row, key) + channel]);
+                let wanted: f64 = (0..keys).map(|key| shares[key] * value(key)).sum::<f64>() / total;
+                let found = f64::from(host[at(queries, row, query) + channel]);
+                assert!((found - wanted).abs() < 1e-5, "{what}: {found} instead of {wanted}");
+            }
+        }
+    }
+    let few = |keys: usize, texels: usize| {
+        let strides = [Strides { row: texels, image: keys * texels, head: texels }; 4];
+        let attention = Attention { batch: (1, 1), queries: 4, keys, texels, strides, scale: 1.0 };
+        attention.dispatch(engine.family).is_some()
+    };
+    assert!(few(256, 1) && !few(255, 1) && !few(256, most + 1) && !few(1 << 20, 1));
+    assert!(Attention::variants(engines()[1].family).is_empty());
 }

@@ -5,6 +5,7 @@
 //! the plan's business, and what a device is, nobody's here.
 
 pub mod activation;
+pub mod attention;
 pub mod choice;
 pub mod combine;
 pub mod concat;
@@ -120,6 +121,7 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         group_norm::ScaleShift::variants,
         layer_norm::LayerNorm::variants,
         softmax::Softmax::variants,
+        attention::Attention::variants,
         elementwise::Activate::variants,
         elementwise::Add::variants,
         gate::Gate::variants,

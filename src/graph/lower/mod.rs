@@ -1,5 +1,6 @@
 //! Lowering: each operation of the graph as dispatches of kernels on buffers that do not share memory yet.
 
+mod attention;
 mod tangent;
 
 use std::collections::BTreeMap;
@@ -399,6 +400,9 @@ impl Lowering<'_> {
     /// scores = scale * q k^T, softmax over the keys, times v; for each image and head.
     fn attention(&mut self, node: &Node, write: BufferId) {
         let Op::Attention { q, k, v, heads, head_dim, scale, causal } = node.op else { return };
+        if self.fused_attention(node, write) {
+            return;
+        }
         let label = node.label.as_str();
         let head_texels = head_dim.div_ceil(TEXEL);
         let (queries, keys) = (self.graph.shape(q.0), self.graph.shape(k.0));

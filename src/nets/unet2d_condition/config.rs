@@ -16,6 +16,9 @@ use crate::nets::unet_fields::{
 /// Rows and columns of a kernel that no real network comes near.
 const MOST_KERNEL: usize = 63;
 
+/// Transformer blocks of a whole network, likewise.
+const MOST_BLOCKS: usize = 4096;
+
 /// What a level of the network is made of, down or up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockType {
@@ -395,5 +398,10 @@ fn transformer_layers(fields: &mut Fields, layers: &[usize]) -> Result<Transform
         Some(deepest) => deepest.spread(FIELD, 1, fields)?[0],
         None => 1,
     };
-    Ok(TransformerLayers { down: spread(FIELD, &given, 0)?, mid, up: spread(REVERSE, &up, 1)? })
+    let layers = TransformerLayers { down: spread(FIELD, &given, 0)?, mid, up: spread(REVERSE, &up, 1)? };
+    let all = layers.down.iter().chain(&layers.up).flatten().sum::<usize>() + layers.mid;
+    if all > MOST_BLOCKS {
+        return Err(fields.bad(format!("`{FIELD}` makes {all} transformer blocks, at most {MOST_BLOCKS} are allowed")));
+    }
+    Ok(layers)
 }

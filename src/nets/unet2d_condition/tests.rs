@@ -87,7 +87,7 @@ fn values_without_an_implementation_are_named() {
 
 #[test]
 fn contradictions_name_the_fields() {
-    let cases: [(Value, &[&str]); 16] = [
+    let cases: [(Value, &[&str]); 17] = [
         (json!({"down_block_types": ["DownBlock2D"]}), &["down_block_types", "block_out_channels"]),
         (json!({"up_block_types": ["UpBlock2D"]}), &["up_block_types", "block_out_channels"]),
         (json!({"attention_head_dim": [2, 2, 2]}), &["attention_head_dim", "block_out_channels"]),
@@ -107,6 +107,10 @@ fn contradictions_name_the_fields() {
             &["reverse_transformer_layers_per_block", "2 entries", "3 layers"],
         ),
         (json!({"transformer_layers_per_block": 100_000}), &["transformer_layers_per_block"]),
+        (
+            json!({"layers_per_block": 200, "transformer_layers_per_block": 200}),
+            &["transformer_layers_per_block", "4096"],
+        ),
         (json!({"class_embed_type": "projection"}), &["class_embed_type", "projection_class_embeddings_input_dim"]),
         (json!({"norm_num_groups": null}), &["norm_num_groups"]),
         (json!({"freq_shift": 4}), &["freq_shift", "block_out_channels"]),
