@@ -113,7 +113,9 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
                 *share = q.iter().zip(k).map(|(q, k)| q * p.scale * k).sum();
             }
             let most = shares.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            shares.iter_mut().for_each(|share| *share = (*share - most).exp());
+            for share in &mut shares {
+                *share = (*share - most).exp();
+            }
             let total: f32 = shares.iter().sum();
             let y = &mut write[at(3, query)..][..channels];
             y.fill(0.0);
@@ -121,7 +123,9 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
                 let v = &v[at(2, key)..][..channels];
                 y.iter_mut().zip(v).for_each(|(y, v)| *y += share * v);
             }
-            y.iter_mut().for_each(|y| *y /= total);
+            for y in y {
+                *y /= total;
+            }
         }
     }
 }

@@ -6,9 +6,9 @@ use crate::kernels::attention::Attention;
 use crate::kernels::matmul::Strides;
 use crate::tensor::TEXEL;
 
-/// Floating-point operations of one dispatch: a tenth of a second where a device does a tenth of a teraflop a second, for the kernel
-/// is slower than a product.
-const STEP_FLOPS: u64 = 10_000_000_000;
+/// Floating-point operations of one dispatch: a seventh of a second by the slowest measured, for the kernel has half the speed of
+/// a product.
+const STEP_FLOPS: u64 = 5_000_000_000;
 
 impl Lowering<'_> {
     /// Attention that sees all keys, by parts of the queries that keep a dispatch short; answers whether it was lowered.
