@@ -117,6 +117,14 @@ impl Pipeline {
         }
     }
 
+    /// The configuration of a component.
+    ///
+    /// # Errors
+    /// As [`Pipeline::component`].
+    pub fn config(&self, component: &str) -> Result<ConfigFile> {
+        read_config(&self.folder(component)?)
+    }
+
     /// Opens a component: its configuration, and the header of its weights.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::sample::admissible::ErrorModel;
 use crate::tensor::Precision;
 
 /// Longest side of an image that can be asked for: beyond any device, and costs counted in products stay within range.
-const LONGEST_SIDE: usize = 1 << 13;
+pub const LONGEST_SIDE: usize = 1 << 13;
 
 /// The flags that stand everywhere, before or after the subcommand.
 #[derive(Debug, clap::Args)]

@@ -64,7 +64,7 @@ pub struct Args {
 
 /// The values of `--tile`.
 #[derive(Clone, Copy, Debug)]
-struct TileArg(Tiling);
+pub struct TileArg(pub Tiling);
 
 impl FromStr for TileArg {
     type Err = String;

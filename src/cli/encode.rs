@@ -11,8 +11,9 @@ use super::device::{self, adapter_json, family_text};
 use super::model::{Footprint, read_images};
 use super::timing::Stopwatch;
 use crate::checkpoint::{Component, Pipeline};
+use crate::data::picture::Picture;
 use crate::error::{Error, Result};
-use crate::latent::autoencoder::{Encoder, encoder_plan, image_to_input, open_net};
+use crate::latent::autoencoder::{Encoder, encoder_plan, open_net};
 use crate::nets::autoencoder_kl::AutoencoderKl;
 use crate::noise::philox::normals;
 use crate::report::{Console, Report, check_writable, npy};
@@ -90,7 +91,10 @@ fn read(file: &Path, size: Option<Size>, channels: usize) -> Result<Tensor> {
     match (is_array(file), size) {
         (true, Some(_)) => Err(Error::usage("`--size` is for pictures", "leave out `--size`, or give a PNG or JPEG")),
         (true, None) => read_images(file, channels),
-        (false, size) => image_to_input(file, channels, size.map(|size| (size.height, size.width))),
+        (false, size) => {
+            let picture = Picture::read(file)?;
+            picture.at(channels, size.map_or(picture.size(), |size| (size.height, size.width)))
+        }
     }
 }
 

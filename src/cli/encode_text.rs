@@ -36,7 +36,7 @@ pub struct Args {
     model: String,
 
     /// A text; several flags are several texts
-    #[arg(short, long = "prompt", value_name = "TEXT", required = true)]
+    #[arg(short, long = "prompt", value_name = "TEXT", required = true, allow_hyphen_values = true)]
     prompts: Vec<String>,
 
     /// Where the embeddings go: float32 (texts, tokens, channels)

@@ -19,6 +19,7 @@ mod info;
 mod inspect;
 mod linear;
 mod model;
+mod pipeline;
 mod sample;
 mod selftest;
 mod study;

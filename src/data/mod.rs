@@ -7,6 +7,7 @@ mod digits;
 mod folder;
 mod idx;
 mod noised;
+pub mod picture;
 mod spiked;
 
 use std::path::{Path, PathBuf};

@@ -274,7 +274,10 @@ pub(crate) fn split_grid(dispatch: &Dispatch, flops: u64) -> Vec<([u32; 3], [u32
 }
 
 /// Refuses a plan with a slot or a weight that no storage of the device can hold, before anything is allocated.
-fn check_limits(engine: &Engine, plan: &Plan) -> Result<()> {
+///
+/// # Errors
+/// [`Error::OverLimit`] naming it.
+pub fn check_limits(engine: &Engine, plan: &Plan) -> Result<()> {
     let buffers = plan.buffers.iter().map(|buffer| (buffer.texels, Precision::Float32, buffer.label.as_str()));
     let chunks = plan.weight_chunks.iter().map(|chunk| (chunk.texels, chunk.precision, "weights"));
     for (texels, precision, label) in buffers.chain(chunks) {

@@ -10,8 +10,6 @@ use crate::latent::tiles::{Room, Strips, Tiling, plan};
 use crate::nets::autoencoder_kl::{AutoencoderKl, Config, names};
 use crate::tensor::Tensor;
 
-pub use crate::latent::images::image_to_input;
-
 /// The classes of autoencoders.
 pub const CLASSES: [&str; 1] = ["AutoencoderKL"];
 

@@ -1,7 +1,6 @@
 //! The stages around the network of a latent model: text to embeddings, images to latents and back.
 
 pub mod autoencoder;
-pub mod images;
 pub mod text;
 pub mod tiles;
 pub mod tokenizer;

@@ -15,6 +15,7 @@ mod linear_baseline;
 mod quality;
 mod sample;
 mod targets;
+mod text;
 mod tools;
 mod tune;
 mod usage;

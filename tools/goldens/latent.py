@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -298,7 +299,10 @@ def write_case(folder, seed, touches, text, merges, unet, vae, scheduler, size, 
     save32(runs / "path.npy", path)
     save32(runs / "images.npy", final)
     if isinstance(scheduler, DDIMScheduler):
-        path, _ = run(network, autoencoder, scheduler, embeddings, noise[:1], GUIDANCE, STEPS, image, STRENGTH)
+        bytes = ((image[0] + 1) * 127.5).round().to(torch.uint8)
+        Image.fromarray(bytes.permute(1, 2, 0).numpy()).save(runs / "from.png")
+        start = bytes[None].double() / 127.5 - 1
+        path, _ = run(network, autoencoder, scheduler, embeddings, noise, GUIDANCE, STEPS, start, STRENGTH)
         save32(runs / "from_image_path.npy", path)
     if scheduler.config.prediction_type == "epsilon":
         alpha_bar = exact.float64_alphas_cumprod(scheduler.config)

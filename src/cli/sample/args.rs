@@ -5,12 +5,16 @@ use std::path::PathBuf;
 use clap::builder::RangedU64ValueParser;
 
 use super::metric::MetricArg;
-use crate::cli::args::{Dtype, ErrorModelArg, NumberList, Shard, Size};
+use super::text::TextArgs;
+use crate::cli::args::{Dtype, ErrorModelArg, LONGEST_SIDE, NumberList, Shard, Size};
 use crate::error::Result;
 use crate::noise::Generator;
 use crate::sample::catalogue::Sampler;
 use crate::sample::schedule::Kind;
 use crate::sample::settings::Settings;
+
+/// What diffusers' image-to-image pipelines take where nobody says.
+const USUAL_STRENGTH: f64 = 0.8;
 
 /// More images than any run makes, so that lists of them stay small.
 const MOST_IMAGES: u64 = 1_000_000;
@@ -23,6 +27,8 @@ Examples:
   downhill sample DIR -n 50000 -o DIR.npz --shard 0/4   a quarter of the images: 0, 4, 8, ...
   downhill sample DIR --init-noise z.npy --timesteps 999,749,499,249,0 --save-samples out.npy
   downhill sample DIR --sigmas 40,10,2.5,0.6,0.1 --init x.npy --save-path path.npy
+  downhill sample DIR -p 'a photograph of an astronaut' --sampler ge --steps 10 -o astronaut.png
+  downhill sample DIR -p 'the same in oil' --init-image photo.jpg --strength 0.6
   downhill sample pca:digits,k=32                   from the span of 32 principal components
   downhill sample --metric pca:digits               gradient estimation, gamma by the data's components
   downhill sample --sampler ddim --error-model 0.05,2   the fewest steps that an error model admits
@@ -66,9 +72,20 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
     pub dtype: Dtype,
 
-    /// Height and width of the images [default: what the model was trained on]
+    /// Height and width of the images in pixels [default: what the model was trained on]
     #[arg(long, value_name = "HxW", conflicts_with_all = ["init_noise", "init"])]
     pub size: Option<Size>,
+
+    /// Width of the images in pixels
+    #[arg(short = 'W', long, value_name = "PIXELS", conflicts_with_all = ["size", "init_noise", "init"], value_parser = side())]
+    pub width: Option<usize>,
+
+    /// Height of the images in pixels
+    #[arg(short = 'H', long, value_name = "PIXELS", conflicts_with_all = ["size", "init_noise", "init"], value_parser = side())]
+    pub height: Option<usize>,
+
+    #[command(flatten)]
+    pub text: TextArgs,
 
     /// The sampler; `list` tells of each in a line [default: that of the model's scheduler, `ge` for DDPM's and DDIM's]
     #[arg(long, value_enum, hide_default_value = true, help_heading = SCHEDULE)]
@@ -144,6 +161,14 @@ pub struct Args {
     #[arg(long, value_name = "FILE.npy", help_heading = START)]
     pub init: Option<PathBuf>,
 
+    /// An image, PNG or JPEG, that the samples start from, under as much noise as `--strength` says
+    #[arg(long, value_name = "FILE", conflicts_with = "init", help_heading = START)]
+    pub init_image: Option<PathBuf>,
+
+    /// How much of it is made anew: the share of the steps that is walked, above 0 to 1 [default: 0.8]
+    #[arg(long, value_name = "S", requires = "init_image", allow_negative_numbers = true, help_heading = START)]
+    pub strength: Option<f64>,
+
     /// `x.png` for one grid, `dir/%05d.png` for one file an image, `x.npz` for one uint8 array [default: samples.png]
     #[arg(short, long, value_name = "PATH", help_heading = OUTPUT)]
     pub output: Option<String>,
@@ -179,6 +204,10 @@ pub struct Args {
     /// Print what the parts of the run took
     #[arg(long, hide_short_help = true, help_heading = OUTPUT)]
     pub timings: bool,
+}
+
+fn side() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=LONGEST_SIDE as u64)
 }
 
 /// A sampler, or the wish to see them all.
@@ -233,7 +262,7 @@ impl Args {
             sigma_min: self.sigma_min,
             timesteps: self.timesteps.clone().map(|list| list.0),
             sigmas: self.sigmas.clone().map(|list| list.0),
-            strength: None,
+            strength: self.init_image.as_ref().map(|_| self.strength.unwrap_or(USUAL_STRENGTH)),
             error_model: self.error_model.as_ref().map(ErrorModelArg::read).transpose()?,
         })
     }

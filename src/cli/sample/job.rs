@@ -5,9 +5,11 @@ use serde_json::Value;
 use super::args::Args;
 use super::start::Start;
 use super::targets::{self, Targets};
+use super::text::{self, Prompt};
 use crate::checkpoint::Model;
 use crate::cli::args::{Dtype, FamilyFlag, Global, Shard, Size};
 use crate::cli::model::Opened;
+use crate::cli::pipeline::{Files, TextToImage};
 use crate::denoise::closed_form::ClosedForm;
 use crate::error::{Error, Result};
 use crate::noise::Generator;
@@ -17,16 +19,26 @@ use crate::sample::catalogue::Sampler;
 use crate::sample::on_sigmas::OnSigmas;
 use crate::sample::samplers::Method;
 use crate::sample::schedule::{Kind, Schedule};
+use crate::sample::scheduler_config::SchedulerConfig;
 use crate::sample::settings::Settings;
 
 /// Images where nobody says how many.
 const USUAL_COUNT: usize = 16;
+const USUAL_TEXT_COUNT: usize = 1;
 const USUAL_OUTPUT: &str = "samples.png";
 
 /// What denoises, as far as it is known without a device.
 pub enum Subject {
     /// A network: the model, but for its files.
     Network(Box<Opened>),
+    /// A pipeline from text to images, but for its files.
+    Text {
+        opened: Box<TextToImage>,
+        /// What it is asked.
+        prompt: Prompt,
+        /// The tokens of the negative prompt, and of the prompt.
+        tokens: [Vec<u32>; 2],
+    },
     /// A closed form, but for its data.
     ClosedForm {
         /// What the user calls it.
@@ -44,6 +56,8 @@ pub enum Subject {
 pub enum Load {
     /// The files of a network.
     Network(Model),
+    /// The files of a pipeline.
+    Text(Box<Files>),
     /// The data of a closed form.
     ClosedForm(ClosedForm),
 }
@@ -90,11 +104,14 @@ impl Job {
         targets::check_resume(&args, &output)?;
         let (job, load) = match args.model.as_deref().map_or(Ok(None), ClosedForm::open)? {
             Some(form) => Self::of_closed_form(args, form, output, console)?,
-            None => Self::of_network(args, output, console)?,
+            None => match args.model.as_deref().map_or(Ok(None), TextToImage::open)? {
+                Some((opened, files)) => Self::of_text(args, opened, files, output, console)?,
+                None => Self::of_network(args, output, console)?,
+            },
         };
         let exact = global.exact.then_some(("convolutions", "by their definition"));
         let matrix = (global.family == Some(FamilyFlag::Matrix)).then_some(("products", "float16 on matrix units"));
-        let of_network = exact.into_iter().chain(matrix).filter(|_| matches!(job.subject, Subject::Network(_)));
+        let of_network = exact.into_iter().chain(matrix).filter(|_| !matches!(job.subject, Subject::ClosedForm { .. }));
         Ok((Self { arithmetic: of_network.collect(), ..job }, load))
     }
 
@@ -104,25 +121,56 @@ impl Job {
         if model.scheduler.is_none() {
             console.note("note: no `scheduler_config.json` beside the model: sampling with diffusers' defaults");
         }
+        args.text.expect_none(&opened.name)?;
         opened.expect_denoiser()?;
         opened.expect_unconditional()?;
         let (schedule, method) = settings.resolve(&opened.scheduler, &opened.table)?;
         let start = Start::read(&args, opened.net.config().in_channels)?;
-        let size = start.size().or(args.size);
-        let listed = settings.timesteps.is_some() || settings.sigmas.is_some();
+        let trained = opened.net.config().sample_size.map(|(height, width)| Size { height, width });
+        let size = start.size().or(text::size(args.size, args.height, args.width, trained));
         say_where_it_ends(&settings, &schedule, console);
-        let mut plan = Plan {
-            sampler: settings.sampler(&opened.scheduler),
-            kind: (!listed).then(|| settings.kind(&opened.scheduler)),
-            settings,
-            schedule,
-            method,
-            start,
-        };
+        let mut plan = Plan::on(&opened.scheduler, settings, schedule, method, start);
         let targets = plan.targets(&args, output, opened.net.config().in_channels, true, console)?;
         let size = opened.size(size)?;
         plan.measure_by(&args, [opened.net.config().in_channels, size.height, size.width])?;
-        Ok((plan.job(args, Subject::Network(Box::new(opened)), size, targets)?, Load::Network(model)))
+        let subject = Subject::Network(Box::new(opened));
+        Ok((plan.job(args, subject, size, targets, USUAL_COUNT)?, Load::Network(model)))
+    }
+
+    fn of_text(
+        args: Args,
+        opened: TextToImage,
+        files: Files,
+        output: Output,
+        console: Console,
+    ) -> Result<(Self, Load)> {
+        let prompt = args.text.understand(&opened.name)?;
+        let tokens = opened.tokens(&prompt, console)?;
+        let settings = args.settings()?;
+        let (schedule, method) = settings.resolve(&opened.scheduler, &opened.table)?;
+        let start = Start::read(&args, opened.channels())?;
+        let (factor, trained) = (opened.factor(), opened.trained());
+        let asked = text::size(args.size, args.height, args.width, trained);
+        let given = start.size().map(|latent| Size { height: latent.height * factor, width: latent.width * factor });
+        let pictured = match &start {
+            Start::Image(_, picture, _) => {
+                let (height, width) = picture.size();
+                let whole = |side: usize| (side / factor).max(1) * factor;
+                Some(Size { height: whole(height), width: whole(width) })
+            }
+            _ => None,
+        };
+        let size = given.or(asked).or(pictured).or(trained).ok_or_else(|| {
+            let what = format!("`{}` does not say how large its images are", opened.name);
+            Error::usage(what, "give `--width` and `--height`")
+        })?;
+        opened.expect_size(size)?;
+        say_where_it_ends(&settings, &schedule, console);
+        let mut plan = Plan::on(&opened.scheduler, settings, schedule, method, start);
+        plan.measure_by(&args, opened.latent_shape(size))?;
+        let targets = plan.targets(&args, output, opened.image_channels(), true, console)?;
+        let subject = Subject::Text { opened: Box::new(opened), prompt, tokens };
+        Ok((plan.job(args, subject, size, targets, USUAL_TEXT_COUNT)?, Load::Text(Box::new(files))))
     }
 
     fn of_closed_form(args: Args, form: ClosedForm, output: Output, console: Console) -> Result<(Self, Load)> {
@@ -131,6 +179,11 @@ impl Job {
             return Err(Error::usage(what, "leave out `--trace-nonfinite`"));
         }
         args.dtype.expect_network(&form.name)?;
+        args.text.expect_none(&form.name)?;
+        if args.init_image.is_some() {
+            let what = format!("`--init-image` has no meaning for `{}`", form.name);
+            return Err(Error::usage(what, "give the states by `--init FILE.npy`"));
+        }
         let settings = args.settings()?;
         let OnSigmas { sampler, kind, schedule, method } = settings.on_sigmas(form.sigma_range())?;
         say_where_it_ends(&settings, &schedule, console);
@@ -138,7 +191,9 @@ impl Job {
         let [channels, height, width] = image;
         let start = Start::read(&args, channels)?;
         let size = Size { height, width };
-        if let Some(other) = start.size().or(args.size).filter(|other| *other != size) {
+        if let Some(other) =
+            start.size().or(text::size(args.size, args.height, args.width, Some(size))).filter(|other| *other != size)
+        {
             let what = format!(
                 "images of {}x{}, and those of `{}` are {height}x{width}",
                 other.height, other.width, form.name
@@ -150,21 +205,23 @@ impl Job {
         let targets = plan.targets(&args, output, channels, form.has_pixels(), console)?;
         let (name, json, mean) = (form.name.clone(), form.json(), form.mean().to_vec());
         let subject = Subject::ClosedForm { name, json, image, mean };
-        Ok((plan.job(args, subject, size, targets)?, Load::ClosedForm(form)))
+        Ok((plan.job(args, subject, size, targets, USUAL_COUNT)?, Load::ClosedForm(form)))
     }
 
     /// What the user calls the model.
     pub fn name(&self) -> &str {
         match &self.subject {
             Subject::Network(opened) => &opened.name,
+            Subject::Text { opened, .. } => &opened.name,
             Subject::ClosedForm { name, .. } => name,
         }
     }
 
-    /// (channels, height, width) of an image.
-    pub fn image_shape(&self) -> [usize; 3] {
+    /// (channels, height, width) of a state: an image, or its latents.
+    pub fn state_shape(&self) -> [usize; 3] {
         match &self.subject {
             Subject::Network(opened) => [opened.net.config().in_channels, self.size.height, self.size.width],
+            Subject::Text { opened, .. } => opened.latent_shape(self.size),
             Subject::ClosedForm { image, .. } => *image,
         }
     }
@@ -189,6 +246,13 @@ struct Plan {
 }
 
 impl Plan {
+    /// On the noise levels of a network.
+    fn on(scheduler: &SchedulerConfig, settings: Settings, schedule: Schedule, method: Method, start: Start) -> Self {
+        let listed = settings.timesteps.is_some() || settings.sigmas.is_some();
+        let kind = (!listed).then(|| settings.kind(scheduler));
+        Self { sampler: settings.sampler(scheduler), kind, settings, schedule, method, start }
+    }
+
     /// Takes the metric that was asked for, for images of (channels, height, width).
     fn measure_by(&mut self, args: &Args, image: [usize; 3]) -> Result<()> {
         if let Some(metric) = &args.metric {
@@ -209,9 +273,9 @@ impl Plan {
         Targets::new(args, output, channels, has_pixels)
     }
 
-    fn job(self, args: Args, subject: Subject, size: Size, targets: Targets) -> Result<Job> {
+    fn job(self, args: Args, subject: Subject, size: Size, targets: Targets, usual: usize) -> Result<Job> {
         let Self { settings, sampler, kind, schedule, method, start } = self;
-        let count = start.count(args.count, USUAL_COUNT)?;
+        let count = start.count(args.count, usual)?;
         let Shard { index, of } = args.shard.unwrap_or(Shard { index: 0, of: 1 });
         let images: Vec<usize> = (index..count).step_by(of).collect();
         if images.is_empty() && !targets.is_one_file_an_image() {

@@ -1,7 +1,7 @@
 //! What a PNG tells about how it was made: everything that its pixels follow from, and nothing else, so that the same
 //! image is the same file in any batch and shard.
 
-use super::job::Job;
+use super::job::{Job, Subject};
 use super::start::Start;
 use crate::cli::args::Dtype;
 use crate::noise::Generator;
@@ -21,6 +21,14 @@ pub fn of_run(job: &Job) -> Metadata {
         ("start", start_text(&job.start)),
         ("sampler", job.sampler.name().to_owned()),
     ];
+    if let Subject::Text { prompt, .. } = &job.subject {
+        pairs.extend([
+            ("prompt", prompt.text.clone()),
+            ("negative prompt", prompt.negative.clone()),
+            ("guidance scale", prompt.scale.to_string()),
+        ]);
+    }
+    pairs.extend(job.settings.strength.map(|strength| ("strength", strength.to_string())));
     pairs.extend(job.method.solver.settings());
     pairs.extend([
         ("clip", job.method.clip.map_or("none".to_owned(), |clip| clip.range.to_string())),
@@ -85,6 +93,8 @@ fn start_text(start: &Start) -> String {
         Start::Seeded => "seeded noise".to_owned(),
         Start::Noise(file, _) => format!("noise from {}", name(file)),
         Start::State(file, _) => format!("state from {}", name(file)),
+        Start::Image(file, _, None) => format!("seeded noise over {}", name(file)),
+        Start::Image(file, _, Some((noise, _))) => format!("noise from {} over {}", name(noise), name(file)),
     }
 }
 

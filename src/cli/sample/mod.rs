@@ -5,12 +5,15 @@
 
 mod args;
 mod job;
+mod latent;
 mod metadata;
 mod metric;
 mod results;
 mod run;
 mod start;
 mod targets;
+mod text;
 
 pub use args::Args;
 pub use run::run;
+pub use text::Prompt;

@@ -174,7 +174,7 @@ impl<'j> Results<'j> {
     /// Values of all images, (`leading`..., images, channels, height, width).
     fn array(&self, leading: &[usize], values: Vec<f32>) -> Tensor {
         let shape: Vec<usize> =
-            leading.iter().copied().chain([self.indices.len()]).chain(self.job.image_shape()).collect();
+            leading.iter().copied().chain([self.indices.len()]).chain(self.job.state_shape()).collect();
         Tensor::new(shape, values)
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::args::{Args, Choice};
 use super::job::{Job, Load, Subject};
+use super::latent;
 use super::metadata;
 use super::results::{Batch, Results};
 use super::start::Start;
@@ -63,6 +64,20 @@ fn listed() -> String {
     aligned(&Sampler::ALL.map(row))
 }
 
+/// What a run came to.
+pub struct Compute {
+    /// Images at a call.
+    pub batch: usize,
+    /// Seconds of each step.
+    pub seconds: Vec<f64>,
+    /// Paths of what was written.
+    pub outputs: Vec<String>,
+    /// What it takes on the device, for a report.
+    pub memory: Value,
+    /// How convolutions are computed, for a report.
+    pub algorithms: Value,
+}
+
 /// Makes the images and answers what it took, in lines.
 fn compute(
     job: &Job,
@@ -75,25 +90,45 @@ fn compute(
     let mut engine = device::open(global, console)?;
     engine.choices.weights = job.dtype.into();
     clock.lap("adapter");
-    let ready = ready(job, load, &engine, &mut clock)?;
-    let Ready { mut denoiser, batch, footprint, algorithms } = ready;
-    let mut results = Results::new(job);
-    let mut each = |batch| results.take(batch, &mut |z: &Tensor| Ok(z.clone()));
-    let seconds = batches(job, denoiser.as_mut(), batch, &mut each, console)?;
-    clock.lap_with(SAMPLING, format!("{} steps", seconds.len()));
-    let outputs = results.finish(console)?;
-    clock.lap("writing");
-
-    let peak = engine.gpu.memory_bytes().1;
+    let done = match (&job.subject, load) {
+        (Subject::Text { opened, prompt, tokens }, Load::Text(files)) => {
+            latent::compute(job, (opened, prompt, tokens), *files, &engine, &mut clock, console)?
+        }
+        (_, load) => compute_images(job, load, &engine, &mut clock, console)?,
+    };
+    let Compute { batch, seconds, outputs, memory, algorithms } = done;
+    let mut memory = memory;
+    memory["peak_bytes"] = engine.gpu.memory_bytes().1.into();
     report
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
         .set("algorithms", algorithms)
         .set("batch", batch)
-        .set("memory", footprint.map_or_else(|| json!({ "peak_bytes": peak }), |footprint| footprint.json(Some(peak))))
+        .set("memory", memory)
         .set("timings", clock.json(&seconds))
         .set("outputs", outputs);
     Ok(clock.table(&seconds))
+}
+
+/// Makes images whose states are the images themselves.
+fn compute_images(job: &Job, load: Load, engine: &Engine, clock: &mut Stopwatch, console: Console) -> Result<Compute> {
+    let Ready { mut denoiser, batch, footprint, algorithms } = ready(job, load, engine, clock)?;
+    let clean = match &job.start {
+        Start::Image(_, picture, _) => {
+            let [channels, height, width] = job.state_shape();
+            Some(picture.at(channels, (height, width))?)
+        }
+        _ => None,
+    };
+    let mut results = Results::new(job);
+    let mut each = |batch| results.take(batch, &mut |z: &Tensor| Ok(z.clone()));
+    let seconds = batches(job, denoiser.as_mut(), batch, clean.as_ref(), &mut each, console)?;
+    clock.lap_with(SAMPLING, format!("{} steps", seconds.len()));
+    let outputs = results.finish(console)?;
+    clock.lap("writing");
+    let peak = engine.gpu.memory_bytes().1;
+    let memory = footprint.map_or_else(|| json!({}), |footprint| footprint.json(Some(peak)));
+    Ok(Compute { batch, seconds, outputs, memory, algorithms })
 }
 
 /// What samples.
@@ -131,29 +166,31 @@ fn ready<'e>(job: &Job, load: Load, engine: &'e Engine, clock: &mut Stopwatch) -
             let batch = job.batch.unwrap_or(MOST_VECTORS).min(job.images.len());
             Ok(Ready { denoiser, batch, footprint: None, algorithms: Value::Null })
         }
-        (Subject::ClosedForm { name, .. }, Load::Network(_)) => Err(Error::usage(
-            format!("`{name}` is no network"),
+        _ => Err(Error::usage(
+            format!("`{}` is no network", job.name()),
             "name a closed form by `pca:`, `wiener:`, `sequential:` or `ideal:`",
         )),
     }
 }
 
-/// Samples all images, a batch at a time, and hands each on; answers the seconds of each step.
+/// Samples all images, a batch at a time, and hands each on; answers the seconds of each step. `clean` is the state without
+/// noise that they start from, (1, channels, height, width), where there is one.
 pub fn batches(
     job: &Job,
     denoiser: &mut dyn Denoiser,
     batch: usize,
+    clean: Option<&Tensor>,
     each: &mut dyn FnMut(Batch) -> Result<()>,
     console: Console,
 ) -> Result<Vec<f64>> {
-    let image = job.image_shape();
+    let image = job.state_shape();
     let mut noise = Noise::new(job.generator, job.seed, job.count, image.iter().product());
     let calls = job.images.len().div_ceil(batch) * job.schedule.steps().len();
     let bar = Progress::new("sampling", calls as u64, console.verbosity);
     let mut seconds = Vec::with_capacity(calls);
     for indices in job.images.chunks(batch) {
         let shape = [indices.len(), image[0], image[1], image[2]];
-        let x = start_states(job, indices, &mut noise);
+        let x = start_states(job, indices, clean, &mut noise);
         let mut taken = Batch::new(indices);
         let mut updates = 0;
         let mut since = Instant::now();
@@ -183,15 +220,22 @@ pub fn batches(
 }
 
 /// The states x that images `indices` start from, at the schedule's first level.
-fn start_states(job: &Job, indices: &[usize], noise: &mut Noise) -> Tensor {
+fn start_states(job: &Job, indices: &[usize], clean: Option<&Tensor>, noise: &mut Noise) -> Tensor {
     let rows =
         |tensor: &Tensor| -> Vec<f32> { indices.iter().flat_map(|&index| tensor.item(index).to_vec()).collect() };
-    let [channels, height, width] = job.image_shape();
+    let [channels, height, width] = job.state_shape();
     let shape = [indices.len(), channels, height, width];
     let mut x = match &job.start {
         Start::Seeded => job.schedule.start_state(&Tensor::new(shape, noise.initial(indices))),
         Start::Noise(_, tensor) => job.schedule.start_state(&Tensor::new(shape, rows(tensor))),
         Start::State(_, tensor) => return Tensor::new(shape, rows(tensor)),
+        Start::Image(_, _, given) => {
+            let drawn = given.as_ref().map_or_else(|| noise.initial(indices), |(_, tensor)| rows(tensor));
+            let (sigma, clean) = (job.schedule.start().sigma, clean.map_or(&[][..], |clean| &clean.data));
+            let pairs = drawn.into_iter().zip(clean.iter().cycle());
+            let x = pairs.map(|(noise, clean)| (f64::from(*clean) + sigma * f64::from(noise)) as f32);
+            return Tensor::new(shape, x.collect::<Vec<_>>());
+        }
     };
     if let Subject::ClosedForm { mean, .. } = &job.subject {
         x.data.iter_mut().zip(mean.iter().cycle()).for_each(|(x, mean)| *x = (f64::from(*x) + mean) as f32);
@@ -225,7 +269,9 @@ impl Denoiser for Traced<'_> {
 
 fn with_trace_hint(error: Error, job: &Job) -> Error {
     match error {
-        Error::NonFinite { place, hint } if !job.trace_nonfinite && matches!(job.subject, Subject::Network(_)) => {
+        Error::NonFinite { place, hint }
+            if !job.trace_nonfinite && !matches!(job.subject, Subject::ClosedForm { .. }) =>
+        {
             Error::NonFinite { place, hint: format!("{hint}; `--trace-nonfinite` names the first operation at fault") }
         }
         other => other,
@@ -272,6 +318,7 @@ fn describe_job(report: &mut Report, job: &Job) {
     method.insert("clip".to_owned(), json!(clip));
     let model = match &job.subject {
         Subject::Network(opened) => &opened.json,
+        Subject::Text { opened, .. } => &opened.json,
         Subject::ClosedForm { json, .. } => json,
     };
     report

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::args::Args;
 use crate::cli::args::Size;
 use crate::cli::model::read_images;
+use crate::data::picture::Picture;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -17,26 +18,33 @@ pub enum Start {
     Noise(PathBuf, Tensor),
     /// States x at the first sigma from a file.
     State(PathBuf, Tensor),
+    /// Noise over an image from a file; the noise is from a file, too, or from the seed.
+    Image(PathBuf, Picture, Option<(PathBuf, Tensor)>),
 }
 
 impl Start {
-    /// What the flags say, for images of so many channels.
+    /// What the flags say, for states of so many channels.
     ///
     /// # Errors
     /// Those of [`read_images`].
     pub fn read(args: &Args, channels: usize) -> Result<Self> {
-        match (&args.init_noise, &args.init) {
-            (Some(file), _) => Ok(Self::Noise(file.clone(), read_images(file, channels)?)),
-            (None, Some(file)) => Ok(Self::State(file.clone(), read_images(file, channels)?)),
-            (None, None) => Ok(Self::Seeded),
-        }
+        let read = |file: &PathBuf| Ok((file.clone(), read_images(file, channels)?));
+        let noise = args.init_noise.as_ref().map(read).transpose()?;
+        Ok(match (noise, &args.init, &args.init_image) {
+            (noise, _, Some(file)) => Self::Image(file.clone(), Picture::read(file)?, noise),
+            (Some((file, noise)), ..) => Self::Noise(file, noise),
+            (None, Some(file), _) => read(file).map(|(file, state)| Self::State(file, state))?,
+            (None, None, None) => Self::Seeded,
+        })
     }
 
     /// The file that it comes from, and what was in it.
     pub fn given(&self) -> Option<(&Path, &Tensor)> {
         match self {
-            Self::Seeded => None,
-            Self::Noise(file, tensor) | Self::State(file, tensor) => Some((file, tensor)),
+            Self::Seeded | Self::Image(_, _, None) => None,
+            Self::Noise(file, tensor) | Self::State(file, tensor) | Self::Image(_, _, Some((file, tensor))) => {
+                Some((file, tensor))
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! `downhill info`: what a model is and what it needs, how an image was made, what an array holds.
 
+mod pipeline;
+
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -7,11 +9,12 @@ use clap::builder::RangedU64ValueParser;
 use indicatif::{BinaryBytes, HumanCount};
 use serde_json::{Value, json};
 
-use super::args::{Dtype, Global, Size};
-use super::device::{choices, expect_family, family_text};
-use super::model::{Footprint, Opened};
-use super::table::Lines;
-use crate::checkpoint::Model;
+use crate::checkpoint::{Model, Weights};
+use crate::cli::args::{Dtype, Global, Size};
+use crate::cli::device::{choices, expect_family, family_text};
+use crate::cli::model::{Footprint, Opened};
+use crate::cli::pipeline::TextToImage;
+use crate::cli::table::Lines;
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
 use crate::gpu::Adapters;
@@ -153,6 +156,9 @@ fn array(file: &Path) -> Result<Found> {
 }
 
 fn model(spec: Option<&str>, args: &Args, global: &Global, console: Console) -> Result<Found> {
+    if let Some((opened, files)) = spec.map_or(Ok(None), TextToImage::open)? {
+        return pipeline::describe(&opened, &files, args, global, console);
+    }
     let (opened, files) = Opened::open(spec)?;
     let size = opened.size(args.size)?;
     let batch = args.batch.unwrap_or(1);
@@ -227,10 +233,6 @@ const USUAL_GPU_SUBGROUP: u32 = 32;
 fn describe_network(lines: &mut Lines, opened: &Opened, files: &Model) {
     let config = opened.net.config();
     let weights = &files.weights;
-    let mut dtypes: Vec<String> =
-        weights.names().filter_map(|name| weights.dtype(name)).map(|dtype| dtype.to_string()).collect();
-    dtypes.sort();
-    dtypes.dedup();
     let counts = |values: &[usize]| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     lines.add("model", &opened.name);
     lines.add("class", files.config.class_name().unwrap_or_default());
@@ -251,9 +253,18 @@ fn describe_network(lines: &mut Lines, opened: &Opened, files: &Model) {
         lines.add("classes", format!("{class:?}"));
     }
     let stored = BinaryBytes(weights.bytes());
-    lines.add("parameters", format!("{} in {}, {stored}", HumanCount(weights.parameters()), dtypes.join(" and ")));
+    lines.add("parameters", format!("{} in {}, {stored}", HumanCount(weights.parameters()), dtypes(weights)));
     let scheduler = opened.scheduler.class_name.as_deref().unwrap_or("none, diffusers' defaults");
     lines.add("scheduler", scheduler);
     let (least, most) = (opened.table.sigma_min(), opened.table.sigma_max());
     lines.add("noise", format!("{} timesteps, sigma {least:.4} to {most:.4}", opened.table.timesteps()));
+}
+
+/// The types that weights are stored in, in words.
+fn dtypes(weights: &Weights) -> String {
+    let mut dtypes: Vec<String> =
+        weights.names().filter_map(|name| weights.dtype(name)).map(|dtype| dtype.to_string()).collect();
+    dtypes.sort();
+    dtypes.dedup();
+    dtypes.join(" and ")
 }

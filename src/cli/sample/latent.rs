@@ -1,0 +1,163 @@
+//! The run of a pipeline from text to images: text, latents, images. Components go to the device in turn, and stay there only
+//! where the memory that may be taken holds both.
+
+use serde_json::{Map, Value};
+
+use super::job::Job;
+use super::results::{Batch, Results};
+use super::run::{Compute, batches};
+use super::start::Start;
+use super::text::Prompt;
+use crate::checkpoint::Component;
+use crate::cli::device;
+use crate::cli::model::Footprint;
+use crate::cli::pipeline::{self, Files, TextToImage, within};
+use crate::cli::timing::{SAMPLING, Stopwatch};
+use crate::denoise::Denoiser;
+use crate::denoise::guided::{Guidance, Guided};
+use crate::error::Result;
+use crate::graph::Plan;
+use crate::graph::run::check_limits;
+use crate::kernels::Engine;
+use crate::latent::autoencoder::{Decoder, Encoder, Planned, encoder_plan, scaled, unscaled};
+use crate::latent::text::TextEncoder;
+use crate::latent::tiles::Room;
+use crate::report::Console;
+use crate::tensor::Tensor;
+
+/// Images that are decoded at a time.
+const DECODED_AT_ONCE: usize = 1;
+
+/// Makes the images of `job`.
+///
+/// # Errors
+/// Before anything runs: [`crate::Error::OverLimit`] for a component that the device or the budget cannot hold. Then what the device
+/// reports, and what writing files does.
+pub fn compute(
+    job: &Job,
+    (opened, prompt, tokens): (&TextToImage, &Prompt, &[Vec<u32>; 2]),
+    files: Files,
+    engine: &Engine,
+    clock: &mut Stopwatch,
+    console: Console,
+) -> Result<Compute> {
+    let memory = prompt.memory.0;
+    let halves = if prompt.scale == 1.0 { 1 } else { 2 };
+    let unet_plan = |images| opened.unet_plan(images, halves, job.size, engine.family, &engine.choices);
+    let batch = pipeline::batch(job.batch, job.images.len(), &unet_plan, memory)?;
+    let unet = unet_plan(batch)?;
+    let [_, height, width] = opened.latent_shape(job.size);
+    let (family, choices) = (engine.family, &engine.choices);
+    let room = Room::of(&engine.gpu, family, Some(memory));
+    let latents = (height, width);
+    let decoding = Planned::new(&opened.autoencoder, DECODED_AT_ONCE, latents, prompt.tiling, family, choices, &room)?;
+    let encoding = match &job.start {
+        Start::Image(..) => {
+            Some(encoder_plan(&opened.autoencoder, 1, (job.size.height, job.size.width), family, choices)?)
+        }
+        _ => None,
+    };
+    let text = opened.text_plan(halves, family, choices);
+    let mut components = Map::new();
+    // Of several plans one is on the device at a time.
+    let mut takes = |name: &str, plans: &[Plan]| -> Result<u64> {
+        let largest = plans.iter().map(Footprint::of).max_by_key(|footprint| footprint.allocated);
+        let Some(footprint) = largest else { return Ok(0) };
+        components.insert(name.to_owned(), footprint.json(None));
+        plans.iter().try_for_each(|plan| check_limits(engine, plan))?;
+        within(name, footprint.allocated, memory)?;
+        Ok(footprint.allocated)
+    };
+    takes("text_encoder", std::slice::from_ref(&text))?;
+    takes("vae_encoder", encoding.as_slice())?;
+    let (of_unet, of_decoder) = (takes("unet", std::slice::from_ref(&unet))?, takes("vae_decoder", decoding.plans())?);
+    let both_stay = of_unet + of_decoder <= memory;
+
+    device::make_ready(engine, &text, clock)?;
+    let guidance = guidance(prompt.scale, tokens, files.text, engine)?;
+    clock.lap("text");
+    let Files { unet: network, autoencoder, .. } = files;
+    let clean = match &job.start {
+        Start::Image(_, picture, _) => {
+            let pixels = picture.at(opened.image_channels(), (job.size.height, job.size.width))?;
+            let encoder = Encoder::new(engine, &autoencoder, 1, (job.size.height, job.size.width))?;
+            let posterior = encoder.encode(&pixels)?;
+            clock.lap("image");
+            Some(scaled(opened.autoencoder.config(), &posterior.mean))
+        }
+        _ => None,
+    };
+
+    device::make_ready(engine, &unet, clock)?;
+    let table = opened.table.clone();
+    let guided =
+        Guided::new(engine, network, table, opened.scheduler.prediction_type, batch, (height, width), &guidance)?;
+    clock.lap_with("upload", format!("{:.1} MiB of weights", Footprint::of(&unet).weights as f64 / f64::from(1 << 20)));
+    let mut denoiser = Traced { guided, traces: job.trace_nonfinite };
+    let mut results = Results::new(job);
+    let load = || Decoder::within(engine, autoencoder, DECODED_AT_ONCE, latents, prompt.tiling, &room);
+    let unscaled = |z: &Tensor| unscaled(opened.autoencoder.config(), z);
+    let seconds = if both_stay {
+        let decoder = load()?;
+        let mut each = |taken: Batch| results.take(taken, &mut |z| decoder.decode(&unscaled(z)));
+        let seconds = batches(job, &mut denoiser, batch, clean.as_ref(), &mut each, console)?;
+        clock.lap_with(SAMPLING, format!("{} steps, and decoding", seconds.len()));
+        seconds
+    } else {
+        let mut kept = Vec::new();
+        let mut each = |taken: Batch| {
+            kept.push(taken);
+            Ok(())
+        };
+        let seconds = batches(job, &mut denoiser, batch, clean.as_ref(), &mut each, console)?;
+        clock.lap_with(SAMPLING, format!("{} steps", seconds.len()));
+        drop(denoiser);
+        let decoder = load()?;
+        for taken in kept {
+            results.take(taken, &mut |z| decoder.decode(&unscaled(z)))?;
+        }
+        clock.lap("decoding");
+        seconds
+    };
+    let outputs = results.finish(console)?;
+    clock.lap("writing");
+    Ok(Compute { batch, seconds, outputs, memory: Value::Object(components), algorithms: Value::Null })
+}
+
+/// The embeddings that lead the images. The text encoder leaves the device again.
+fn guidance(scale: f64, [negative, prompt]: &[Vec<u32>; 2], component: Component, engine: &Engine) -> Result<Guidance> {
+    let guided = scale != 1.0;
+    let texts = if guided { vec![prompt.clone(), negative.clone()] } else { vec![prompt.clone()] };
+    let encoder = TextEncoder::new(engine, component, texts.len())?;
+    let embeddings = encoder.encode(&texts)?;
+    let row = |at: usize| {
+        let mut shape = embeddings.shape.clone();
+        shape[0] = 1;
+        Tensor::new(shape, embeddings.item(at).to_vec())
+    };
+    Ok(Guidance { conditional: row(0), unconditional: guided.then(|| row(1)), scale })
+}
+
+/// A network that, asked to, looks for the operation at fault when its answer is not finite.
+struct Traced<'e> {
+    guided: Guided<'e>,
+    traces: bool,
+}
+
+impl Denoiser for Traced<'_> {
+    fn image_shape(&self) -> [usize; 3] {
+        self.guided.image_shape()
+    }
+
+    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
+        self.guided.eps(x, sigma)
+    }
+
+    fn eps_at(&mut self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<Tensor> {
+        let answer = self.guided.eps_at(x, sigma, timestep)?;
+        if self.traces && !answer.is_finite() {
+            self.guided.trace_nonfinite_eps(x, sigma, timestep)?;
+        }
+        Ok(answer)
+    }
+}
