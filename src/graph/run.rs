@@ -273,26 +273,34 @@ pub(crate) fn split_grid(dispatch: &Dispatch, flops: u64) -> Vec<([u32; 3], [u32
         .collect()
 }
 
-/// Refuses a plan with a slot or a weight that no storage of the device can hold, before anything is allocated.
+/// Refuses a plan with a value that no storage of the device can hold, before anything is allocated.
 ///
 /// # Errors
 /// [`Error::OverLimit`] naming it.
-pub fn check_limits(engine: &Engine, plan: &Plan) -> Result<()> {
-    let buffers = plan.buffers.iter().map(|buffer| (buffer.texels, Precision::Float32, buffer.label.as_str()));
-    let chunks = plan.weight_chunks.iter().map(|chunk| (chunk.texels, chunk.precision, "weights"));
-    for (texels, precision, label) in buffers.chain(chunks) {
-        let (limit, limit_name) = engine.gpu.max_texels(engine.family.storage_kind(precision));
-        if texels > limit {
-            return Err(Error::OverLimit {
-                tensor: label.to_owned(),
-                bytes: texels as u64 * precision.texel_bytes(),
-                limit_name,
-                limit: limit as u64 * precision.texel_bytes(),
-                hint: "lower `--batch` or the image size, or choose another adapter".into(),
-            });
-        }
+pub fn check_values(engine: &Engine, plan: &Plan) -> Result<()> {
+    let mut buffers = plan.buffers.iter();
+    buffers.try_for_each(|buffer| check_texels(engine, buffer.texels, Precision::Float32, &buffer.label))
+}
+
+/// As [`check_values`], and the chunks that the weights are cut into for this device.
+fn check_limits(engine: &Engine, plan: &Plan) -> Result<()> {
+    check_values(engine, plan)?;
+    let mut chunks = plan.weight_chunks.iter();
+    chunks.try_for_each(|chunk| check_texels(engine, chunk.texels, chunk.precision, "weights"))
+}
+
+fn check_texels(engine: &Engine, texels: usize, precision: Precision, label: &str) -> Result<()> {
+    let (limit, limit_name) = engine.gpu.max_texels(engine.family.storage_kind(precision));
+    if texels <= limit {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::OverLimit {
+        tensor: label.to_owned(),
+        bytes: texels as u64 * precision.texel_bytes(),
+        limit_name,
+        limit: limit as u64 * precision.texel_bytes(),
+        hint: "lower `--batch` or the image size, or choose another adapter".into(),
+    })
 }
 
 fn allocate_slots(engine: &Engine, plan: &Plan) -> Result<Vec<Storage>> {

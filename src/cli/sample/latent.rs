@@ -17,7 +17,7 @@ use crate::denoise::Denoiser;
 use crate::denoise::guided::{Guidance, Guided};
 use crate::error::Result;
 use crate::graph::Plan;
-use crate::graph::run::check_limits;
+use crate::graph::run::check_values;
 use crate::kernels::Engine;
 use crate::latent::autoencoder::{Decoder, Encoder, Planned, encoder_plan, scaled, unscaled};
 use crate::latent::text::TextEncoder;
@@ -64,7 +64,7 @@ pub fn compute(
         let largest = plans.iter().map(Footprint::of).max_by_key(|footprint| footprint.allocated);
         let Some(footprint) = largest else { return Ok(0) };
         components.insert(name.to_owned(), footprint.json(None));
-        plans.iter().try_for_each(|plan| check_limits(engine, plan))?;
+        plans.iter().try_for_each(|plan| check_values(engine, plan))?;
         within(name, footprint.allocated, memory)?;
         Ok(footprint.allocated)
     };
