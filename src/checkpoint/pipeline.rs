@@ -117,6 +117,22 @@ impl Pipeline {
         }
     }
 
+    /// Refuses a pipeline without a component, a folder of a single network among them.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] naming it.
+    pub fn expect(&self, component: &str) -> Result<()> {
+        match self.folder(component) {
+            Ok(folder) if self.has(component) || folder != self.root => Ok(()),
+            Ok(_) => Err(Error::bad_file_hint(
+                &self.root,
+                format!("a single network, without a component `{component}`"),
+                "give the folder of the whole pipeline, which holds model_index.json",
+            )),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The configuration of a component.
     ///
     /// # Errors
@@ -226,6 +242,9 @@ mod tests {
         let loose = folder(&[("vae/config.json", "{}")]);
         assert_eq!(open(&loose).folder("vae").unwrap(), loose.path().join("vae"));
         assert!(open(&loose).folder("unet").is_err());
+        open(&loose).expect("vae").unwrap();
+        let message = open(&flat).expect("text_encoder").unwrap_err().to_string();
+        assert!(message.contains("a single network, without a component `text_encoder`"), "{message}");
     }
 
     #[test]

@@ -61,6 +61,7 @@ impl TextToImage {
         if config.expect_class(&conditioned::CLASSES).is_err() {
             return Ok(None);
         }
+        [TEXT_ENCODER, TOKENIZER, AUTOENCODER].iter().try_for_each(|component| pipeline.expect(component))?;
         let files = Files {
             unet: pipeline.component(NETWORK)?,
             text: pipeline.component(TEXT_ENCODER)?,

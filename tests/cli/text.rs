@@ -123,6 +123,32 @@ fn the_prompt_stands_in_the_image() {
     assert_eq!((size.width(), size.height()), (24, 16));
 }
 
+/// Each component has its own lines, before anything runs; a size and a type change what they take.
+#[test]
+fn a_pipeline_is_described_by_its_components() {
+    let folder = Folder::new();
+    let peaks = |more: &[&str]| {
+        let run = downhill(&[&["info", &model("sd1-like"), "--json", &folder.at("info.json")], more].concat());
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+        for line in
+            ["StableDiffusionPipeline", "128 x 128; sides are multiples of 8", "PNDMScheduler", "210,860 in F16"]
+        {
+            assert!(run.stdout.contains(line), "{line}: {}", run.stdout);
+        }
+        let components = &folder.json("info.json")["call"]["components"];
+        ["text_encoder", "unet", "vae_decoder", "vae_encoder"].map(|name| {
+            let memory = &components[name]["memory"];
+            (memory["weights_bytes"].as_u64().expect(name), memory["planned_bytes"].as_u64().expect(name))
+        })
+    };
+    let (usual, half, small) = (peaks(&[]), peaks(&["--dtype", "f16"]), peaks(&["--size", "64"]));
+    for at in 0..4 {
+        assert!(half[at].0 < usual[at].0, "weights of float16 take less: {usual:?}, {half:?}");
+        assert!(small[at].1 < usual[at].1 || at == 0, "values of smaller images take less: {usual:?}, {small:?}");
+    }
+    downhill(&["info", &model("sd1-like"), "--size", "60"]).expect_error(2, "sides are multiples of 8: 64 x 64");
+}
+
 #[test]
 fn what_cannot_be_is_said_before_anything_runs() {
     let folder = Folder::new();
@@ -134,6 +160,7 @@ fn what_cannot_be_is_said_before_anything_runs() {
     refused(&[&model], 2, "makes images from text");
     refused(&[&model, "--negative", "x"], 2, "--prompt");
     refused(&["-p", "a cat"], 2, "knows no text");
+    refused(&[&format!("{model}/unet"), "-p", "a cat"], 4, "a single network, without a component `text_encoder`");
     refused(&["pca:digits", "-p", "a cat"], 2, "knows no text");
     refused(&[&model, "-p", "x", "-W", "63"], 2, "sides are multiples of 8: 128 x 64");
     refused(&[&model, "-p", "x", "--strength", "0.5"], 2, "--init-image");
