@@ -19,8 +19,9 @@ use downhill::latent::tokenizer::Tokenizer;
 use downhill::report::npy;
 use downhill::tensor::{Precision, Tensor};
 
-/// max|a - b| / max|b|: weights are those of float16 in both, rounding is that of float32.
-const TOLERANCE: f32 = 5e-4;
+/// max|a - b| / max|b|. The weights are of float16 in both; what is rounded here and not there are the transformed kernels of
+/// Winograd's convolutions (4.2e-4 in the U-Net, 8.7e-4 in the decoder; of the decoder in float32 4e-6).
+const TOLERANCE: f32 = 2e-3;
 /// What the whole may take on the device and on the host together; here they are the same memory.
 const MEMORY: u64 = 12 << 30;
 
