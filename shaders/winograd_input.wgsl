@@ -22,7 +22,7 @@ struct Params {
     pad_left: u32,
     tiles_x: u32,
     image_tiles: u32,
-    first_image: u32,
+    first_tile: u32,
     rows: u32,
     first_c4: u32,
 }

@@ -18,7 +18,7 @@ struct Params {
     c4: u32,
     tiles_x: u32,
     image_tiles: u32,
-    first_image: u32,
+    first_tile: u32,
     rows: u32,
     flags: u32,
     scale: f32,

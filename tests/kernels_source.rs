@@ -101,7 +101,8 @@ fn convolutions_read_any_source() {
             };
             case.compare(engine, case.both(conv), &[&weights, &bias, &bias, &bias], y.texels());
             for tile in [Tile::Two, Tile::Four] {
-                let input = WinogradInput { tile, x, source: case.source, y, pad: (1, 1), images: 0..x.n };
+                let input =
+                    WinogradInput { tile, x, source: case.source, y, pad: (1, 1), tiles: 0..x.n * tile.image_tiles(y) };
                 let transform = |source| WinogradInput { source, ..input.clone() }.dispatch(engine.family);
                 case.compare(engine, case.both(transform), &[], input.texels());
                 let rows = |source| WinogradRows { tile, x, source, y, pad: (1, 1), epilogue }.dispatch(engine.family);

@@ -1,5 +1,5 @@
 // Tiles of OUT x OUT outputs: a row of the matrices of Winograd's convolution is a tile. The kernel has the parameters tiles_x,
-// image_tiles (tiles of an image), first_image and rows (tiles of the images from there on).
+// image_tiles (tiles of an image), first_tile (counted over all images) and rows (tiles from there on).
 
 struct Place {
     image: u32,
@@ -8,9 +8,10 @@ struct Place {
 }
 
 fn place_of_tile(row: u32) -> Place {
-    let tile = row % call.params.image_tiles;
+    let of_all = call.params.first_tile + row;
+    let tile = of_all % call.params.image_tiles;
     return Place(
-        call.params.first_image + row / call.params.image_tiles,
+        of_all / call.params.image_tiles,
         tile / call.params.tiles_x * OUT,
         tile % call.params.tiles_x * OUT,
     );

@@ -104,8 +104,10 @@ pub fn lower(graph: &Graph, family: Family, algorithms: &[Algorithm], fold_alway
     lowering.lowered
 }
 
-/// Texels of a transformed map, at most (unless one image has more): 16 MiB.
+/// Texels of a transformed map, about at most: 16 MiB.
 const TRANSFORMED_TEXELS: usize = 1 << 20;
+/// Tiles that a pass has a multiple of: the rows of a block in products.
+const PASS_TILES: usize = 64;
 
 /// Texels of attention scores, at most: 32 MiB.
 const SCORES_TEXELS: usize = 1 << 21;
@@ -300,22 +302,22 @@ impl Lowering<'_> {
         self.step(&node.label, dispatch, reads, write, flops);
     }
 
-    /// Three dispatches for as many images at a time as keep the transformed map small.
+    /// Three dispatches for as many tiles at a time as keep the transformed map small.
     fn winograd(&mut self, label: &str, conv: &Winograd, terms: [Option<Operand>; 3], write: BufferId) {
         let Winograd { tile, reading, from, to, pad, weight, epilogue } = *conv;
         let (family, source) = (self.family, reading.source);
-        let image_texels = tile.positions() * tile.image_tiles(to) * from.c4().max(to.c4());
-        // Passes of like size.
-        let passes = to.n.div_ceil((TRANSFORMED_TEXELS / image_texels).max(1));
-        let share = to.n.div_ceil(passes);
-        for first in (0..to.n).step_by(share) {
-            let images = first..(first + share).min(to.n);
-            let input = WinogradInput { tile, x: from, y: to, pad, source, images: images.clone() };
+        let (all, tile_texels) = (to.n * tile.image_tiles(to), tile.positions() * from.c4().max(to.c4()));
+        // Passes of like size, of whole blocks of a product's rows.
+        let passes = all.div_ceil((TRANSFORMED_TEXELS / tile_texels).max(1));
+        let share = all.div_ceil(passes).next_multiple_of(PASS_TILES);
+        for first in (0..all).step_by(share) {
+            let tiles = first..(first + share).min(all);
+            let input = WinogradInput { tile, x: from, y: to, pad, source, tiles: tiles.clone() };
             let transformed = self.scratch(input.texels(), label);
             self.step(label, input.dispatch(family), reading.operands.to_vec(), transformed, 0);
 
-            let output = WinogradOutput { tile, y: to, images: images.clone(), epilogue };
-            let products = winograd::products(tile, images.len(), from, to, family);
+            let products = winograd::products(tile, tiles.len(), from, to, family);
+            let output = WinogradOutput { tile, y: to, tiles, epilogue };
             let multiplied = self.scratch(output.texels(), label);
             let reads = MatMul::reads(Operand::Buffer(transformed, 0), Operand::Weight(weight)).to_vec();
             self.step(label, products.dispatch(family), reads, multiplied, products.flops());

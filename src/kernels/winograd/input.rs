@@ -22,8 +22,8 @@ pub struct WinogradInput {
     pub y: Shape,
     /// Rows of zeros above and columns to the left.
     pub pad: (usize, usize),
-    /// The images whose tiles these are.
-    pub images: Range<usize>,
+    /// Which of the tiles, counted over all images.
+    pub tiles: Range<usize>,
 }
 
 /// The parameters of `winograd_input.wgsl`.
@@ -51,14 +51,14 @@ static KERNEL: Kernel =
     Kernel { name: "winograd_input", template: include_str!("../../../shaders/winograd_input.wgsl"), twin };
 
 impl WinogradInput {
-    fn tiles(&self) -> TilesParams {
-        TilesParams::new(self.tile, self.y, &self.images)
+    fn rows(&self) -> TilesParams {
+        TilesParams::new(self.tile, self.y, &self.tiles)
     }
 
     /// Texels written.
     #[must_use]
     pub fn texels(&self) -> usize {
-        self.tiles().texels(self.tile, self.x.c4())
+        self.rows().texels(self.tile, self.x.c4())
     }
 
     /// The dispatch of this stage.
@@ -70,7 +70,7 @@ impl WinogradInput {
             c4: self.x.c4() as u32,
             pad_top: self.pad.0 as u32,
             pad_left: self.pad.1 as u32,
-            tiles: self.tiles(),
+            tiles: self.rows(),
             source: self.source.params(),
         };
         let params = TwinParams { shader: shader_params, outputs: self.tile.outputs() as u32 };
@@ -83,7 +83,7 @@ impl WinogradInput {
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
         let x = Shape::new(1, 4, 4, 4);
-        let of = |tile, source| Self { tile, x, source, y: x, pad: (1, 1), images: 0..1 }.dispatch(family).shader;
+        let of = |tile, source| Self { tile, x, source, y: x, pad: (1, 1), tiles: 0..1 }.dispatch(family).shader;
         Source::kinds().into_iter().flat_map(|source| [of(Tile::Two, source), of(Tile::Four, source)]).collect()
     }
 }

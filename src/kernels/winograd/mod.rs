@@ -132,11 +132,10 @@ fn both_ways(values: &[f32], side: usize, line: impl Fn(&[f32]) -> Vec<f32>) -> 
     (0..columns[0].len()).flat_map(|i| line(&columns.iter().map(|column| column[i]).collect::<Vec<_>>())).collect()
 }
 
-/// The products of the middle stage for `images` images: reads the transformed map and packed weights, writes the products; the epilogue's
+/// The products of the middle stage for `rows` tiles: reads the transformed map and packed weights, writes the products; the epilogue's
 /// operands are not read.
 #[must_use]
-pub fn products(tile: Tile, images: usize, from: Shape, to: Shape, family: Family) -> MatMul {
-    let rows = images * tile.image_tiles(to);
+pub fn products(tile: Tile, rows: usize, from: Shape, to: Shape, family: Family) -> MatMul {
     let plain = MatMul::plain(tile.positions(), rows, from.c, to.c);
     MatMul {
         layout: Layout::Packed,

@@ -16,8 +16,8 @@ pub struct WinogradOutput {
     pub tile: Tile,
     /// The map written.
     pub y: Shape,
-    /// The images whose tiles these are.
-    pub images: Range<usize>,
+    /// Which of the tiles, counted over all images.
+    pub tiles: Range<usize>,
     /// What follows.
     pub epilogue: EpilogueSpec,
 }
@@ -45,14 +45,14 @@ static KERNEL: Kernel =
     Kernel { name: "winograd_output", template: include_str!("../../../shaders/winograd_output.wgsl"), twin };
 
 impl WinogradOutput {
-    fn tiles(&self) -> TilesParams {
-        TilesParams::new(self.tile, self.y, &self.images)
+    fn rows(&self) -> TilesParams {
+        TilesParams::new(self.tile, self.y, &self.tiles)
     }
 
     /// Texels of the products read.
     #[must_use]
     pub fn texels(&self) -> usize {
-        self.tiles().texels(self.tile, self.y.c4())
+        self.rows().texels(self.tile, self.y.c4())
     }
 
     /// The dispatch of this stage.
@@ -62,7 +62,7 @@ impl WinogradOutput {
             out_h: self.y.h as u32,
             out_w: self.y.w as u32,
             c4: self.y.c4() as u32,
-            tiles: self.tiles(),
+            tiles: self.rows(),
             epilogue: self.epilogue.params(),
         };
         let params = TwinParams { shader: shader_params, outputs: self.tile.outputs() as u32 };
@@ -75,7 +75,7 @@ impl WinogradOutput {
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
         let y = Shape::new(1, 4, 4, 4);
-        let of = |tile, epilogue| Self { tile, y, images: 0..1, epilogue }.dispatch(family).shader;
+        let of = |tile, epilogue| Self { tile, y, tiles: 0..1, epilogue }.dispatch(family).shader;
         let tiles = [Tile::Two, Tile::Four];
         EpilogueSpec::kinds().into_iter().flat_map(|epilogue| tiles.map(|tile| of(tile, epilogue))).collect()
     }

@@ -1,4 +1,4 @@
-//! The rows of the matrices of Winograd's convolution: tiles of some images; the twin of `shaders/shared/tiles.wgsl`.
+//! The rows of the matrices of Winograd's convolution: some of the tiles of all images; the twin of `shaders/shared/tiles.wgsl`.
 
 use std::ops::Range;
 
@@ -11,20 +11,20 @@ use crate::tensor::Shape;
 pub(super) struct TilesParams {
     tiles_x: u32,
     image_tiles: u32,
-    first_image: u32,
-    /// Tiles of all the images.
+    first_tile: u32,
+    /// Tiles from there on.
     pub rows: u32,
 }
 
 impl TilesParams {
-    /// The tiles that cover `images` of the map y.
-    pub fn new(tile: Tile, y: Shape, images: &Range<usize>) -> Self {
+    /// These of the tiles that cover the map y, counted over all its images.
+    pub fn new(tile: Tile, y: Shape, tiles: &Range<usize>) -> Self {
         let (tall, wide) = tile.grid(y);
         Self {
             tiles_x: wide as u32,
             image_tiles: (tall * wide) as u32,
-            first_image: images.start as u32,
-            rows: (images.len() * tall * wide) as u32,
+            first_tile: tiles.start as u32,
+            rows: tiles.len() as u32,
         }
     }
 
@@ -36,9 +36,10 @@ impl TilesParams {
     /// The image of a row, and row and column of its tile's first output; the twin of `place_of_tile`.
     pub fn place(self, tile: Tile, row: usize) -> (usize, usize, usize) {
         let [tiles_x, image_tiles, first] =
-            [self.tiles_x, self.image_tiles, self.first_image].map(|extent| extent as usize);
-        let of_image = row % image_tiles;
+            [self.tiles_x, self.image_tiles, self.first_tile].map(|extent| extent as usize);
+        let of_all = first + row;
+        let of_image = of_all % image_tiles;
         let (top, left) = (of_image / tiles_x * tile.outputs(), of_image % tiles_x * tile.outputs());
-        (first + row / image_tiles, top, left)
+        (of_all / image_tiles, top, left)
     }
 }
