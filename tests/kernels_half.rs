@@ -107,10 +107,10 @@ fn transformed_half_weights_make_the_convolution_but_for_their_rounding() {
                 println!("rows {tile:?} {:e}", distance(&made, &wanted));
                 assert!(distance(&made, &wanted) < 1e-3, "rows, {tile:?}: {:e}", distance(&made, &wanted));
             }
-            let products = winograd::products(tile, x.n, x, y, family);
+            let rows = x.n * tile.image_tiles(y);
+            let products = winograd::products(tile, rows, x, y, family);
             let weights = rounded(winograd::pack(&kernel, y.c, x.c, tile, family));
             let positions = tile.positions();
-            let rows = x.n * tile.image_tiles(y);
             let tiles = map(8, Shape::new(positions, 1, rows, x.c));
             let reads: [&[f32]; 7] = MatMul::reads(&tiles, &weights);
             let dispatch = with_half_weights(products.dispatch(family));
