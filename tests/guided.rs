@@ -7,10 +7,10 @@ use std::sync::LazyLock;
 
 use common::conditioned::{Golden, goldens};
 use common::{distance, engines, half_engines, numbers};
-use downhill::denoise::Denoiser;
 use downhill::denoise::conditioned::Conditioned;
 use downhill::denoise::diffusion::{NoiseTable, PredictionType, alpha_bar_of};
 use downhill::denoise::guided::{Guidance, Guided, plan};
+use downhill::denoise::{Denoiser, TraceNonFinite};
 use downhill::error::Error;
 use downhill::gpu::Options;
 use downhill::kernels::choice::{Algorithm, Choices};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use std::sync::LazyLock;
 
-use common::{distance, engines, half_engines};
+use common::{distance, engines, golden_folders, half_engines};
 use downhill::checkpoint::Model;
 use downhill::denoise::diffusion::{NoiseTable, PredictionType};
 use downhill::denoise::network::Network;
@@ -23,10 +23,7 @@ const TOLERANCE: f32 = 5e-5;
 const HALF_TOLERANCE: f32 = 3.3e-3;
 
 fn goldens() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/unet");
-    let mut cases: Vec<_> =
-        std::fs::read_dir(folder).expect("goldens").map(|entry| entry.expect("entry").path()).collect();
-    cases.sort();
+    let cases = golden_folders("unet");
     assert!(cases.len() >= 6, "too few goldens");
     cases
 }

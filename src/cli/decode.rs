@@ -121,9 +121,11 @@ fn decode(
     let size = (latents.shape[2], latents.shape[3]);
     let room = Room::of(&engine.gpu, engine.family, None);
     let planned = |batch: usize| Planned::new(net, batch, size, args.tile.0, engine.family, &engine.choices, &room);
-    let batch = match args.batch {
-        Some(batch) => batch,
-        None => (USUAL_ARENA_BYTES / largest(&planned(1)?).arena.max(1)) as usize,
+    let batch = if let Some(batch) = args.batch {
+        batch
+    } else {
+        let arena = Footprint::largest(planned(1)?.plans()).map_or(0, |footprint| footprint.arena);
+        (USUAL_ARENA_BYTES / arena.max(1)) as usize
     };
     let batch = batch.clamp(1, latents.shape[0]);
     let planned = planned(batch)?;
@@ -145,6 +147,8 @@ fn decode(
             hint: "nothing is written; the values of the latents or the weights make it overflow".to_owned(),
         });
     }
+    let peak = engine.gpu.memory_bytes().1;
+    let memory = Footprint::largest(planned.plans()).map(|footprint| footprint.json(Some(peak)));
     report
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
@@ -152,15 +156,9 @@ fn decode(
         .set("parameters", net.parameters())
         .set("batch", batch)
         .set("strips", decoder.strips())
-        .set("memory", largest(&planned).json(Some(engine.gpu.memory_bytes().1)))
+        .set("memory", memory)
         .set("timings", clock.json(&[]));
     Ok(images)
-}
-
-/// What the largest of the plans takes that are on the device one after the other.
-fn largest(planned: &Planned) -> Footprint {
-    let footprints = planned.plans().iter().map(Footprint::of);
-    footprints.max_by_key(|footprint| footprint.allocated).unwrap_or_else(|| Footprint::of(&planned.plans()[0]))
 }
 
 /// Whether a path names a PNG, or else an array.

@@ -273,6 +273,11 @@ impl Footprint {
         }
     }
 
+    /// What the largest of `plans` takes, which are on the device one after the other; none of none.
+    pub fn largest(plans: &[Plan]) -> Option<Self> {
+        plans.iter().map(Self::of).max_by_key(|footprint| footprint.allocated)
+    }
+
     /// `bytes` over the weights and the least for values.
     pub fn over_least(&self, bytes: u64) -> f64 {
         bytes as f64 / (self.weights + self.lower_bound).max(1) as f64

@@ -2,10 +2,10 @@
 //! 2022) where a second one is given to lead away from.
 
 use crate::checkpoint::Component;
-use crate::denoise::Denoiser;
 use crate::denoise::calls::{Feeds, network_scale, numbers, rows};
 use crate::denoise::conditioned::{Conditioned, open_net, plan as plan_call};
 use crate::denoise::diffusion::{NoiseTable, PredictionType};
+use crate::denoise::{Denoiser, TraceNonFinite};
 use crate::error::{Error, Result};
 use crate::graph::Plan;
 use crate::graph::Program;
@@ -135,18 +135,6 @@ impl<'e> Guided<'e> {
         self.network.profile()
     }
 
-    /// Names the first operation that makes a non-finite value, for what [`Denoiser::eps_at`] is called with.
-    ///
-    /// # Errors
-    /// [`Error::NonFinite`] naming the operation; [`Error::Device`].
-    pub fn trace_nonfinite_eps(&self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<()> {
-        let timestep = timestep.unwrap_or_else(|| self.table.timestep(sigma));
-        let z = network_scale(x, &vec![sigma; x.shape[0]]);
-        let (timesteps, items) = (vec![timestep; x.shape[0]], self.items(x.shape[0]));
-        self.network.calls.check(&z, &timesteps)?;
-        self.network.calls.trace_nonfinite(items.len(), |picks| self.feeds(&z, &timesteps, &items, picks))
-    }
-
     /// (image, context) of everything that is computed for so many images, batch after batch: within each, all images with one
     /// context and then all with the other. A batch that is not full repeats its last image.
     fn items(&self, images: usize) -> Vec<(usize, usize)> {
@@ -210,5 +198,15 @@ impl Denoiser for Guided<'_> {
     fn eps_at(&mut self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<Tensor> {
         let timestep = timestep.unwrap_or_else(|| self.table.timestep(sigma));
         self.eps_from(x, &vec![sigma; x.shape[0]], &vec![timestep; x.shape[0]])
+    }
+}
+
+impl TraceNonFinite for Guided<'_> {
+    fn trace_nonfinite_eps(&self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<()> {
+        let timestep = timestep.unwrap_or_else(|| self.table.timestep(sigma));
+        let z = network_scale(x, &vec![sigma; x.shape[0]]);
+        let (timesteps, items) = (vec![timestep; x.shape[0]], self.items(x.shape[0]));
+        self.network.calls.check(&z, &timesteps)?;
+        self.network.calls.trace_nonfinite(items.len(), |picks| self.feeds(&z, &timesteps, &items, picks))
     }
 }

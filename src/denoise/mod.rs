@@ -44,3 +44,12 @@ pub trait Denoiser {
     /// do not care.
     fn walk_over(&mut self, _sigmas: &[f64]) {}
 }
+
+/// A denoiser of operations that can be looked into.
+pub trait TraceNonFinite: Denoiser {
+    /// Names the first operation that makes a non-finite value, for what [`Denoiser::eps_at`] is called with.
+    ///
+    /// # Errors
+    /// [`crate::Error::NonFinite`] naming it; [`crate::Error::Device`].
+    fn trace_nonfinite_eps(&self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<()>;
+}

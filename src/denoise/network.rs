@@ -1,9 +1,9 @@
 //! A pretrained network as a denoiser: the variance-preserving scale and the timesteps it was trained in, wrapped once.
 
 use crate::checkpoint::{Model, Weights};
-use crate::denoise::Denoiser;
 use crate::denoise::calls::{Calls, Feeds, network_scale, numbers, rows, with_labels};
 use crate::denoise::diffusion::{NoiseTable, PredictionType};
+use crate::denoise::{Denoiser, TraceNonFinite};
 use crate::error::Result;
 use crate::graph::Program;
 use crate::graph::run::StepTime;
@@ -88,16 +88,6 @@ impl<'e> Network<'e> {
         self.calls.trace_nonfinite(z.shape[0], |picks| self.feeds(z, timesteps, labels, picks))
     }
 
-    /// As [`Network::trace_nonfinite`], for what [`Denoiser::eps_at`] is called with.
-    ///
-    /// # Errors
-    /// [`crate::Error::NonFinite`] naming the operation; [`crate::Error::Device`].
-    pub fn trace_nonfinite_eps(&self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<()> {
-        let timestep = timestep.unwrap_or_else(|| self.table.timestep(sigma));
-        let z = network_scale(x, &vec![sigma; x.shape[0]]);
-        self.trace_nonfinite(&z, &vec![timestep; x.shape[0]], None)
-    }
-
     /// What each step of one call takes, on zeros at timestep 0.
     ///
     /// # Errors
@@ -130,5 +120,13 @@ impl Denoiser for Network<'_> {
     fn eps_at(&mut self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<Tensor> {
         let timestep = timestep.unwrap_or_else(|| self.table.timestep(sigma));
         self.eps_from(x, &vec![sigma; x.shape[0]], &vec![timestep; x.shape[0]])
+    }
+}
+
+impl TraceNonFinite for Network<'_> {
+    fn trace_nonfinite_eps(&self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<()> {
+        let timestep = timestep.unwrap_or_else(|| self.table.timestep(sigma));
+        let z = network_scale(x, &vec![sigma; x.shape[0]]);
+        self.trace_nonfinite(&z, &vec![timestep; x.shape[0]], None)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::golden_folders;
 use downhill::checkpoint::{Component, Pipeline};
 use downhill::latent::autoencoder::open_net;
 use downhill::nets::autoencoder_kl::AutoencoderKl;
@@ -49,18 +50,11 @@ impl Golden {
 
 /// All of them.
 pub fn goldens() -> Vec<Golden> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let folders = |kind: &str| {
-        let entries = std::fs::read_dir(root.join(kind)).expect("goldens");
-        let mut folders: Vec<_> = entries.map(|entry| entry.expect("entry").path()).collect();
-        folders.sort();
-        folders
-    };
-    let latent = folders("latent").into_iter().map(|folder| {
+    let latent = golden_folders("latent").into_iter().map(|folder| {
         let stages = folder.join("stages");
         Golden::read(folder, &stages)
     });
-    let fields = folders("autoencoder").into_iter().map(|folder| Golden::read(folder.clone(), &folder));
+    let fields = golden_folders("autoencoder").into_iter().map(|folder| Golden::read(folder.clone(), &folder));
     let all: Vec<_> = latent.chain(fields).collect();
     assert!(all.len() >= 6, "the goldens are missing");
     all

@@ -4,11 +4,21 @@
 pub mod autoencoder;
 pub mod conditioned;
 
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use downhill::gpu::Options;
 use downhill::kernels::{Dispatch, Engine, FamilyName};
 use downhill::tensor::{Precision, Shape, TEXEL, pack_nchw};
+
+/// The folders in `tests/golden/KIND`, sorted.
+pub fn golden_folders(kind: &str) -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(kind);
+    let entries = std::fs::read_dir(root).expect("goldens");
+    let mut folders: Vec<_> = entries.map(|entry| entry.expect("entry").path()).collect();
+    folders.sort();
+    folders
+}
 
 /// Engines of both families on the adapter the tests run on; tests take what they need.
 pub fn engines() -> &'static [Engine] {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::job::Job;
 use super::results::{Batch, Results};
-use super::run::{Compute, batches};
+use super::run::{Compute, Traced, batches};
 use super::start::Start;
 use super::text::Prompt;
 use crate::checkpoint::Component;
@@ -13,7 +13,6 @@ use crate::cli::device;
 use crate::cli::model::Footprint;
 use crate::cli::pipeline::{self, Files, TextToImage, within};
 use crate::cli::timing::{SAMPLING, Stopwatch};
-use crate::denoise::Denoiser;
 use crate::denoise::guided::{Guidance, Guided};
 use crate::error::Result;
 use crate::graph::Plan;
@@ -61,8 +60,7 @@ pub fn compute(
     let mut components = Map::new();
     // Of several plans one is on the device at a time.
     let mut takes = |name: &str, plans: &[Plan]| -> Result<u64> {
-        let largest = plans.iter().map(Footprint::of).max_by_key(|footprint| footprint.allocated);
-        let Some(footprint) = largest else { return Ok(0) };
+        let Some(footprint) = Footprint::largest(plans) else { return Ok(0) };
         components.insert(name.to_owned(), footprint.json(None));
         plans.iter().try_for_each(|plan| check_values(engine, plan))?;
         within(name, footprint.allocated, memory)?;
@@ -93,7 +91,7 @@ pub fn compute(
     let guided =
         Guided::new(engine, network, table, opened.scheduler.prediction_type, batch, (height, width), &guidance)?;
     clock.lap_with("upload", format!("{:.1} MiB of weights", Footprint::of(&unet).weights as f64 / f64::from(1 << 20)));
-    let mut denoiser = Traced { guided, traces: job.trace_nonfinite };
+    let mut denoiser = Traced { network: guided, traces: job.trace_nonfinite };
     let mut results = Results::new(job);
     let load = || Decoder::within(engine, autoencoder, DECODED_AT_ONCE, latents, prompt.tiling, &room);
     let unscaled = |z: &Tensor| unscaled(opened.autoencoder.config(), z);
@@ -136,28 +134,4 @@ fn guidance(scale: f64, [negative, prompt]: &[Vec<u32>; 2], component: Component
         Tensor::new(shape, embeddings.item(at).to_vec())
     };
     Ok(Guidance { conditional: row(0), unconditional: guided.then(|| row(1)), scale })
-}
-
-/// A network that, asked to, looks for the operation at fault when its answer is not finite.
-struct Traced<'e> {
-    guided: Guided<'e>,
-    traces: bool,
-}
-
-impl Denoiser for Traced<'_> {
-    fn image_shape(&self) -> [usize; 3] {
-        self.guided.image_shape()
-    }
-
-    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
-        self.guided.eps(x, sigma)
-    }
-
-    fn eps_at(&mut self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<Tensor> {
-        let answer = self.guided.eps_at(x, sigma, timestep)?;
-        if self.traces && !answer.is_finite() {
-            self.guided.trace_nonfinite_eps(x, sigma, timestep)?;
-        }
-        Ok(answer)
-    }
 }

@@ -15,8 +15,8 @@ use crate::cli::device::{self, adapter_json, family_text};
 use crate::cli::model::{Footprint, Opened};
 use crate::cli::table::aligned;
 use crate::cli::timing::{SAMPLING, Stopwatch};
-use crate::denoise::Denoiser;
 use crate::denoise::network::Network;
+use crate::denoise::{Denoiser, TraceNonFinite};
 use crate::error::{Error, Result};
 use crate::kernels::{Engine, selftest};
 use crate::noise::Noise;
@@ -96,8 +96,7 @@ fn compute(
         }
         (_, load) => compute_images(job, load, &engine, &mut clock, console)?,
     };
-    let Compute { batch, seconds, outputs, memory, algorithms } = done;
-    let mut memory = memory;
+    let Compute { batch, seconds, outputs, mut memory, algorithms } = done;
     memory["peak_bytes"] = engine.gpu.memory_bytes().1.into();
     report
         .set("adapter", adapter_json(&engine.gpu.adapter))
@@ -244,12 +243,12 @@ fn start_states(job: &Job, indices: &[usize], clean: Option<&Tensor>, noise: &mu
 }
 
 /// A network that, asked to, looks for the operation at fault when its answer is not finite.
-struct Traced<'e> {
-    network: Network<'e>,
-    traces: bool,
+pub struct Traced<N> {
+    pub network: N,
+    pub traces: bool,
 }
 
-impl Denoiser for Traced<'_> {
+impl<N: TraceNonFinite> Denoiser for Traced<N> {
     fn image_shape(&self) -> [usize; 3] {
         self.network.image_shape()
     }
