@@ -7,7 +7,7 @@ use downhill::gpu::Region;
 use downhill::kernels::conv2d::{self, Conv2d};
 use downhill::kernels::epilogue::EpilogueSpec;
 use downhill::kernels::matmul::{Layout, MatMul};
-use downhill::kernels::winograd::{self, Tile, WinogradRows};
+use downhill::kernels::winograd::{self, Tile, WinogradProducts, WinogradRows};
 use downhill::kernels::{Activation, Dispatch, Source};
 use downhill::tensor::{Precision, Shape, TEXEL};
 use half::f16;
@@ -115,6 +115,12 @@ fn transformed_half_weights_make_the_convolution_but_for_their_rounding() {
             let reads: [&[f32]; 7] = MatMul::reads(&tiles, &weights);
             let dispatch = with_half_weights(products.dispatch(family));
             check(engine, &dispatch, &reads, positions * rows * y.c4(), "products");
+
+            let last = WinogradProducts { tile, x, y, tiles: 0..rows, epilogue: none };
+            if let Some(last) = last.dispatch(family) {
+                let reads: [&[f32]; 5] = [&tiles, &weights, &tiles, &tiles, &tiles];
+                check(engine, &with_half_weights(last), &reads, y.texels(), "products and last stage");
+            }
         }
     }
 }

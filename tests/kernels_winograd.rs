@@ -6,7 +6,8 @@ use common::*;
 use downhill::kernels::conv2d::{self, Conv2d};
 use downhill::kernels::epilogue::EpilogueSpec;
 use downhill::kernels::winograd::{
-    self, Tile, WinogradInput, WinogradOutput, WinogradRows, pack, pack_rows, packed_texels, rows_packed_texels,
+    self, Tile, WinogradInput, WinogradOutput, WinogradProducts, WinogradRows, pack, pack_rows, packed_texels,
+    rows_packed_texels,
 };
 use downhill::kernels::{Activation, Engine, Family, Normalised, Source};
 use downhill::tensor::{Shape, TEXEL};
@@ -82,8 +83,8 @@ impl Case {
         run_twin(&conv.dispatch(Family::Tile), &[x, x, x, &weights, bias, per_image, residual], self.y.texels())
     }
 
-    /// The three stages over `share` tiles at a time, each held against its twin.
-    fn staged(&self, engine: &Engine, tile: Tile, share: usize, factors: Option<&[f32]>) -> Vec<f32> {
+    /// The stages over `share` tiles at a time, each held against its twin: three, or the last two `in_one`, where the family can.
+    fn staged(&self, engine: &Engine, tile: Tile, share: usize, factors: Option<&[f32]>, in_one: bool) -> Vec<f32> {
         let family = engine.family;
         let weights = pack(&self.kernel, self.y.c, self.x.c, tile, family);
         assert_eq!(weights.len(), packed_texels(self.y.c, self.x.c, tile, family) * TEXEL);
@@ -99,15 +100,23 @@ impl Case {
             let reads: [&[f32]; 3] = [&self.data[0], &self.data[0], factors.unwrap_or(&self.data[0])];
             let transformed = check(engine, &input.dispatch(family), &reads, input.texels(), "input");
 
-            let products = winograd::products(tile, tiles.len(), x, y, family);
-            let output = WinogradOutput { tile, y, tiles, epilogue: self.epilogue };
-            let t = &transformed;
-            let reads = [t, t, t, &weights, &weights, &weights, &weights].map(Vec::as_slice);
-            let products = check(engine, &products.dispatch(family), &reads, output.texels(), "products");
-
-            let reads: [&[f32]; 4] = [&products, bias, per_image, residual];
-            let made = run_device(engine, &output.dispatch(family), &reads, y.texels());
-            let twin = run_twin(&output.dispatch(family), &reads, y.texels());
+            let last = WinogradProducts { tile, x, y, tiles: tiles.clone(), epilogue: self.epilogue };
+            let (last, products) = if let Some(dispatch) = last.dispatch(family).filter(|_| in_one) {
+                (dispatch, None)
+            } else {
+                let products = winograd::products(tile, tiles.len(), x, y, family);
+                let output = WinogradOutput { tile, y, tiles, epilogue: self.epilogue };
+                let t = &transformed;
+                let reads = [t, t, t, &weights, &weights, &weights, &weights].map(Vec::as_slice);
+                let products = check(engine, &products.dispatch(family), &reads, output.texels(), "products");
+                (output.dispatch(family), Some(products))
+            };
+            let reads: Vec<&[f32]> = match &products {
+                Some(products) => vec![products, bias, per_image, residual],
+                None => vec![&transformed, &weights, bias, per_image, residual],
+            };
+            let made = run_device(engine, &last, &reads, y.texels());
+            let twin = run_twin(&last, &reads, y.texels());
             for ((whole, made), twin) in whole.iter_mut().zip(made).zip(twin) {
                 assert_eq!(made.is_nan(), twin.is_nan(), "both write the same places");
                 assert!(made.is_nan() || whole.is_nan(), "a place is written once");
@@ -122,15 +131,17 @@ impl Case {
 }
 
 #[test]
-fn three_stages_make_a_convolution() {
+fn the_stages_make_a_convolution() {
     for engine in engines() {
         for case in shapes().map(Case::new) {
             let wanted = case.plain(&case.data[0]);
             for (tile, share) in TILES.into_iter().flat_map(|tile| [(tile, usize::MAX), (tile, 5), (tile, 64)]) {
-                let made = case.staged(engine, tile, share, None);
-                let apart = distance(&made, &wanted);
-                assert!(apart < 1e-5, "{} {tile:?}: {apart:e} from the definition", case.x);
-                assert_padding_is_zero(&made, case.y.c, "y");
+                for in_one in [false, true] {
+                    let made = case.staged(engine, tile, share, None, in_one);
+                    let apart = distance(&made, &wanted);
+                    assert!(apart < 1e-5, "{} {tile:?}: {apart:e} from the definition", case.x);
+                    assert_padding_is_zero(&made, case.y.c, "y");
+                }
             }
         }
     }
@@ -153,7 +164,7 @@ fn the_first_stage_normalises_what_lies_inside() {
                 .collect();
             let wanted = case.plain(&normalised);
             for tile in TILES {
-                let apart = distance(&case.staged(engine, tile, usize::MAX, Some(&factors)), &wanted);
+                let apart = distance(&case.staged(engine, tile, usize::MAX, Some(&factors), false), &wanted);
                 assert!(apart < 1e-5, "{} {tile:?}: {apart:e} from the definition", case.x);
             }
         }
@@ -185,4 +196,50 @@ fn rows_make_a_convolution_in_one_dispatch() {
             }
         }
     }
+}
+
+/// Blocks of 4, 16, 32 and 64 tiles, and an end of each that is not there.
+#[test]
+fn the_last_stages_in_one_are_those_by_themselves_with_any_number_of_tiles() {
+    let large = |channels| (Shape::new(1, 4, 4, channels), channels);
+    for engine in engines() {
+        let family = engine.family;
+        for tile in TILES {
+            for (columns, (x, channels)) in [(3, large(40)), (13, large(36)), (70, large(33)), (131, large(160))] {
+                let y = Shape::new(1, 2 * tile.outputs(), columns.min(66) * tile.outputs(), channels);
+                let (x, tiles) = (Shape { h: y.h, w: y.w, ..x }, 0..columns);
+                let epilogue = EpilogueSpec { bias: true, ..EpilogueSpec::default() };
+                let last = WinogradProducts { tile, x, y, tiles: tiles.clone(), epilogue };
+                let Some(dispatch) = last.dispatch(family) else { continue };
+                let products = winograd::products(tile, columns, x, y, family).dispatch(family);
+                let output = WinogradOutput { tile, y, tiles, epilogue };
+                let transformed = numbers(1, tile.positions() * columns * x.c4() * TEXEL);
+                let weights = pack(&numbers(2, y.c * x.c * 9), y.c, x.c, tile, family);
+                let (t, w, bias) = (&transformed[..], &weights[..], &map(3, Shape::vector(1, channels))[..]);
+                let products = run_device(engine, &products, &[t, t, t, w, t, t, t], output.texels());
+                let wanted = run_device(engine, &output.dispatch(family), &[&products, bias, t, t], y.texels());
+                let made = run_device(engine, &dispatch, &[t, w, bias, t, t], y.texels());
+                let scale = wanted.iter().filter(|v| v.is_finite()).fold(0f32, |most, v| most.max(v.abs()));
+                for (made, wanted) in made.iter().zip(&wanted) {
+                    assert_eq!(made.is_nan(), wanted.is_nan(), "both write the same places");
+                    assert!(
+                        made.is_nan() || (made - wanted).abs() <= 1e-5 * scale,
+                        "{}: {made} {wanted}",
+                        dispatch.shader
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn loops_that_a_driver_would_stop_are_not_asked_of_it() {
+    let stage = |channels| {
+        let y = Shape::new(1, 4, 4, channels);
+        let epilogue = EpilogueSpec::default();
+        WinogradProducts { tile: Tile::Four, x: y, y, tiles: 0..1, epilogue }.dispatch(Family::Lanes { width: 8 })
+    };
+    assert!(stage(4096).is_some());
+    assert!(stage(8192).is_none());
 }

@@ -54,11 +54,11 @@ fn a_forced_algorithm_computes_every_layer_that_it_can() {
 fn a_measured_layer_follows_the_measurement_and_the_others_the_prior() {
     let family = Family::Lanes { width: 8 };
     let prior = plan(family, &Choices::default());
-    let two = Algorithm::Winograd(Tile::Two);
-    assert_eq!(count(&prior, two), 0, "the prior never means it");
+    let rows = Algorithm::WinogradRows(Tile::Two);
+    assert_eq!(count(&prior, rows), 0, "the prior never means it");
     let (layer, uses) = distinct_layers(&digits()).into_iter().max_by_key(|(layer, _)| layer.size).expect("a layer");
-    let measured = plan(family, &Choices::measured([(layer, two)].into()));
-    assert_eq!(count(&measured, two), uses);
+    let measured = plan(family, &Choices::measured([(layer, rows)].into()));
+    assert_eq!(count(&measured, rows), uses);
     let direct = distinct_layers(&digits()).into_keys().map(|layer| (layer, Algorithm::Direct)).collect();
     assert_eq!(plan(family, &Choices::measured(direct)), plan(family, &Choices::exact()));
 }

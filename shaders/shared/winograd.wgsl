@@ -29,6 +29,15 @@ fn transform_output(m: array<vec4<f32>, SIDE>) -> array<vec4<f32>, OUT> {
         0.421875 * difference1 + 3.375 * difference2 + m[5],
     );
 }
+
+// The column of A^T at a position: the powers of its point, at infinity the last alone.
+fn output_powers(position: u32) -> array<f32, OUT> {
+    if position == 0u { return array<f32, OUT>(1.0, 0.0, 0.0, 0.0); }
+    if position == SIDE - 1u { return array<f32, OUT>(0.0, 0.0, 0.0, 1.0); }
+    let size = select(1.5, 0.75, position < 3u);
+    let point = select(-size, size, (position & 1u) == 1u);
+    return array<f32, OUT>(1.0, point, point * point, point * point * point);
+}
 //#else
 fn transform_input(d: array<vec4<f32>, SIDE>) -> array<vec4<f32>, SIDE> {
     return array<vec4<f32>, SIDE>(d[2] - d[0], d[2] + d[1], d[2] - d[1], d[3] - d[1]);
@@ -36,5 +45,12 @@ fn transform_input(d: array<vec4<f32>, SIDE>) -> array<vec4<f32>, SIDE> {
 
 fn transform_output(m: array<vec4<f32>, SIDE>) -> array<vec4<f32>, OUT> {
     return array<vec4<f32>, OUT>(m[0] + m[1] + m[2], m[1] - m[2] + m[3]);
+}
+
+// The column of A^T at a position: the powers of its point, at infinity the last alone.
+fn output_powers(position: u32) -> array<f32, OUT> {
+    if position == 0u { return array<f32, OUT>(1.0, 0.0); }
+    if position == SIDE - 1u { return array<f32, OUT>(0.0, 1.0); }
+    return array<f32, OUT>(1.0, select(-1.0, 1.0, position == 1u));
 }
 //#end

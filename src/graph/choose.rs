@@ -12,21 +12,25 @@ use crate::tensor::Shape;
 
 /// The algorithm of each weight, by `choices` where there is a choice: 3 x 3, stride 1, a weight that no one else reads.
 ///
-/// Transformed weights are larger; together they may add as much as all weights take otherwise. A weight of a large map saves more
-/// products a byte, so large maps come first. What is forced is not bounded.
+/// Transformed weights are larger; together they may add twice what all weights take otherwise. A weight of a large map saves more
+/// products a byte, so large maps come first; one that no longer fits is transformed by small tiles, or not at all. What is forced is
+/// not bounded.
 #[must_use]
 pub fn algorithms(graph: &Graph, choices: &Choices, family: Family) -> Vec<Algorithm> {
     let texels = |id: usize, algorithm| packed_texels(graph.weights[id].form, algorithm, family);
     let mut algorithms = vec![Algorithm::Direct; graph.weights.len()];
-    let mut left: usize = (0..graph.weights.len()).map(|id| texels(id, Algorithm::Direct)).sum();
+    let mut left: usize = 2 * (0..graph.weights.len()).map(|id| texels(id, Algorithm::Direct)).sum::<usize>();
     let mut layers = layers(graph);
     layers.sort_by_key(|(id, layer)| (std::cmp::Reverse(layer.size.0 * layer.size.1), *id));
     for (id, layer) in layers {
         let chosen = choices.of(layer, family);
-        let more = texels(id, chosen).saturating_sub(texels(id, Algorithm::Direct));
-        if more <= left || choices.forced.is_some() {
-            left = left.saturating_sub(more);
-            algorithms[id] = chosen;
+        for algorithm in [chosen, chosen.with_small_tiles()] {
+            let more = texels(id, algorithm).saturating_sub(texels(id, Algorithm::Direct));
+            if more <= left || choices.forced.is_some() {
+                left = left.saturating_sub(more);
+                algorithms[id] = algorithm;
+                break;
+            }
         }
     }
     algorithms
@@ -65,5 +69,32 @@ fn layer(form: WeightForm, y: Shape) -> Option<Layer> {
             Some(Layer { input, out, size: (y.h, y.w) })
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::winograd::Tile;
+    use crate::nets::builder::{Builder, Window};
+
+    #[test]
+    fn what_does_not_fit_is_transformed_by_smaller_tiles() {
+        let family = Family::Lanes { width: 8 };
+        let (four, two) = (Algorithm::Winograd(Tile::Four), Algorithm::Winograd(Tile::Two));
+        let graph = |heads: usize| {
+            let mut b = Builder::default();
+            let x = b.input("x", Shape::new(1, 16, 16, 64));
+            b.conv("conv", x, 64, Window { side: 3, stride: 1, pad_before: 1, pad_after: 1 });
+            // Other weights, of which the transformed ones may take twice as much.
+            for head in 0..heads {
+                b.conv(&format!("head {head}"), x, 64 * 9, Window { side: 1, stride: 1, pad_before: 0, pad_after: 0 });
+            }
+            b.graph
+        };
+        let of = |graph: &Graph, choices: &Choices| algorithms(graph, choices, family)[0];
+        assert_eq!(of(&graph(0), &Choices::default()), two, "36 / 9 - 1 is more than twice its own");
+        assert_eq!(of(&graph(1), &Choices::default()), four);
+        assert_eq!(of(&graph(0), &Choices::forced(four)), four, "what is forced is not bounded");
     }
 }

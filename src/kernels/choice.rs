@@ -44,7 +44,7 @@ impl Algorithm {
 
     /// The same on tiles of two. The transforms of F(4 x 4, 3 x 3) magnify the rounding of its weights: in float16 a whole network
     /// is then twice as far off as with weights as they are, on tiles of two hardly more (`docs/lab-notes.md`).
-    fn with_small_tiles(self) -> Self {
+    pub(crate) fn with_small_tiles(self) -> Self {
         match self {
             Self::Direct => Self::Direct,
             Self::Winograd(_) => Self::Winograd(Tile::Two),
@@ -152,12 +152,12 @@ impl Display for Choices {
     }
 }
 
-/// What was fastest on llvmpipe for layers like this one (`docs/lab-notes.md`); elsewhere the definition, until measured.
+/// What was fastest on llvmpipe for layers like this one, alone and in a batch (`docs/lab-notes.md`); elsewhere the definition, until measured.
 fn prior(layer: Layer, family: Family) -> Algorithm {
     let (channels, pixels) = (layer.input.min(layer.out), layer.size.0 * layer.size.1);
     match family {
-        Family::Lanes { .. } if channels * pixels >= 1 << 15 && channels >= 64 => Algorithm::Winograd(Tile::Four),
-        Family::Lanes { .. } if channels >= 128 && pixels >= 64 => Algorithm::WinogradRows(Tile::Four),
+        Family::Lanes { .. } if channels >= 32 && pixels >= 49 => Algorithm::Winograd(Tile::Four),
+        Family::Lanes { .. } if channels >= 128 && pixels >= 16 => Algorithm::Winograd(Tile::Two),
         _ => Algorithm::Direct,
     }
 }
@@ -197,8 +197,8 @@ mod tests {
             [Choices::default().of(layer, LANES), half.of(layer, LANES)]
         };
         assert_eq!(of(128, 32), [Tile::Four, Tile::Two].map(Algorithm::Winograd));
-        assert_eq!(of(256, 8), [Tile::Four, Tile::Two].map(Algorithm::WinogradRows));
-        assert_eq!(of(32, 32), [Algorithm::Direct; 2]);
+        assert_eq!(of(256, 4), [Algorithm::Winograd(Tile::Two); 2]);
+        assert_eq!(of(16, 32), [Algorithm::Direct; 2]);
         let four = Algorithm::Winograd(Tile::Four);
         assert_eq!(half.but(four).of(LAYER, LANES), four, "what is forced is what is wanted");
     }

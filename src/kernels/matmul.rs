@@ -101,6 +101,8 @@ const LANES_ROWS: [u32; 4] = [64, 32, 16, 4];
 const LEAST_ROWS: u32 = LANES_ROWS[3];
 /// Multiplications from which on a product is worth the longest kernel, which takes a second more to compile.
 const LARGE: usize = 1 << 26;
+/// Those up to which one by weights that are few, as in a small network, is not worth the next.
+const SMALL: usize = 1 << 25;
 
 impl MatMul {
     /// A product of two plain matrices: `rows` x `k` by `k` x `columns`, one after the other for each of `images`.
@@ -185,11 +187,13 @@ impl MatMul {
     /// compiling the longer kernel costs more than it saves; a tile that normalises lies in one image. The rows of a tile do not
     /// see each other, so the choice may depend on the batch.
     fn lanes_rows(&self) -> u32 {
+        let multiplications = self.batch.0 * self.batch.1 * self.rows * self.k * self.columns;
+        let few_weights = self.k * self.columns < 1 << 16 && self.batch.0 == 1;
         let most = match self.rows {
             0..=4 => 4,
             5..=16 => 16,
-            _ if self.k * self.columns < 1 << 16 && self.batch.0 == 1 => 16,
-            64.. if self.batch.0 * self.batch.1 * self.rows * self.k * self.columns >= LARGE => 64,
+            64.. if multiplications >= LARGE => 64,
+            _ if few_weights && multiplications <= SMALL => 16,
             _ => 32,
         };
         let fits = |rows: &u32| self.source.normalised.is_none() || self.rows_per_image.is_multiple_of(*rows as usize);

@@ -114,6 +114,7 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         matmul::MatMul::variants,
         winograd::WinogradInput::variants,
         winograd::WinogradOutput::variants,
+        winograd::WinogradProducts::variants,
         winograd::WinogradRows::variants,
         group_norm::Moments::variants,
         group_norm::GroupNormFold::variants,

@@ -20,7 +20,7 @@ use crate::kernels::matmul::{Layout, MatMul, Strides};
 use crate::kernels::resample::{AveragePool, UpsampleNearest};
 use crate::kernels::softmax::{Causal, Softmax};
 use crate::kernels::timestep_embedding::TimestepEmbedding;
-use crate::kernels::winograd::{self, Tile, WinogradInput, WinogradOutput, WinogradRows};
+use crate::kernels::winograd::{self, Tile, WinogradInput, WinogradOutput, WinogradProducts, WinogradRows};
 use crate::kernels::{Dispatch, Family, Normalised, Source, timestep_embedding};
 use crate::tensor::{Shape, TEXEL};
 
@@ -302,7 +302,7 @@ impl Lowering<'_> {
         self.step(&node.label, dispatch, reads, write, flops);
     }
 
-    /// Three dispatches for as many tiles at a time as keep the transformed map small.
+    /// Two or three dispatches for as many tiles at a time as keep the transformed map small.
     fn winograd(&mut self, label: &str, conv: &Winograd, terms: [Option<Operand>; 3], write: BufferId) {
         let Winograd { tile, reading, from, to, pad, weight, epilogue } = *conv;
         let (family, source) = (self.family, reading.source);
@@ -316,6 +316,12 @@ impl Lowering<'_> {
             let transformed = self.scratch(input.texels(), label);
             self.step(label, input.dispatch(family), reading.operands.to_vec(), transformed, 0);
 
+            let last = WinogradProducts { tile, x: from, y: to, tiles: tiles.clone(), epilogue };
+            if let Some(dispatch) = last.dispatch(family) {
+                let reads = with_terms(&[Operand::Buffer(transformed, 0), Operand::Weight(weight)], terms);
+                self.step(label, dispatch, reads, write, last.flops());
+                continue;
+            }
             let products = winograd::products(tile, tiles.len(), from, to, family);
             let output = WinogradOutput { tile, y: to, tiles, epilogue };
             let multiplied = self.scratch(output.texels(), label);

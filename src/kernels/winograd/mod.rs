@@ -1,6 +1,7 @@
 //! Winograd's minimal filtering for 3 x 3 convolutions of stride 1: F(m x m, 3 x 3) makes m x m outputs of a channel pair from
 //! (m + 2)^2 products instead of 9 m^2. Three stages: [`WinogradInput`] transforms tiles of the map, a batched
-//! [`MatMul`] multiplies them with transformed weights ([`pack`]), [`WinogradOutput`] transforms back.
+//! [`MatMul`] multiplies them with transformed weights ([`pack`]), [`WinogradOutput`] transforms back. On software adapters
+//! [`WinogradProducts`] is the last two in one.
 //!
 //! The transforms are Cook and Toom's, on the points 0, +-1, infinity for m = 2 and 0, +-3/4, +-3/2, infinity for m = 4. With
 //! N(x) the product of (x - p) over the finite points p, row p of B^T holds the coefficients of N(x) / (x - p), the last
@@ -10,11 +11,13 @@
 
 mod input;
 mod output;
+mod products;
 mod rows;
 mod tiles;
 
 pub use input::WinogradInput;
 pub use output::WinogradOutput;
+pub use products::WinogradProducts;
 pub use rows::{WinogradRows, pack_rows, rows_packed_texels};
 
 use super::Family;

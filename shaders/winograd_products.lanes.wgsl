@@ -1,0 +1,141 @@
+// Winograd's convolution for software adapters, second and last stage in one: the products of transformed tiles and transformed
+// weights, transformed back as they arise, so that they are never stored.
+//
+//   y[n, outputs of the tile, :] = finish(A^T m A),  m[position] = tiles[position] * weights[position]
+//
+// tiles    as winograd_input.wgsl writes them: SIDE * SIDE matrices, a row a tile, texels along the channels
+// weights  SIDE * SIDE packed matrices, one after the other, each in blocks of LANES texels of outputs for each channel
+// y        NHWC texels
+// grid     (output blocks, ROWS tiles); a workgroup is one subgroup of LANES
+// assumes  zeros in the padding channels of the weights; fewer than 65,535 iterations of all loops of a workgroup together, which is
+//          where some drivers stop
+//
+// The scheme of matmul.lanes.wgsl. Positions go row by row: a sum, once complete, is weighted into the OUT sums of its row, and
+// those, at the end of the row, into OUT * OUT outputs. An output is computed by 24 multiply-adds instead of 10, but not
+// storing a sum saves as much as a hundred products.
+//
+// Rungs, 3x3 at 64 channels 64x64, both stages, beside three stages in 2.15 ms: outputs in an array of ROWS * OUT * OUT 2.9 ms, and a
+// minute to compile; in variables, copied to such an array at the end 1.85 and 45 s; handed on from tile to tile 1.90 and 1.8 s, four
+// tiles at a time 1.88. Loading the weights of the next step early changes nothing.
+//#read tiles
+//#read weights
+//#include epilogue
+//#include winograd
+//#include tiles
+//#write y
+
+struct Params {
+    c4: u32,
+    out_h: u32,
+    out_w: u32,
+    out_c4: u32,
+    tiles_x: u32,
+    image_tiles: u32,
+    first_tile: u32,
+    rows: u32,
+    flags: u32,
+    scale: f32,
+    per_image_row: u32,
+}
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let group = workgroup + call.origin.xyz;
+    let c4 = call.params.c4;
+    let rows = call.params.rows;
+    let out_c4 = call.params.out_c4;
+    let first_row = group.y * ROWS;
+    let blocks = (out_c4 + LANES - 1u) / LANES;
+
+    //#repeat p ROWS
+    var row$p = min(first_row + $(p)u, rows - 1u) * c4;
+    //#end
+    var w = group.x * c4 * 4u * LANES + lane;
+    //#repeat p ROWS * OUT * OUT
+    var y$p = vec4<f32>();
+    //#end
+
+    for (var i = 0u; i < SIDE; i++) {
+        //#repeat p ROWS
+        //#repeat x OUT
+        var along${p}_$x = vec4<f32>();
+        //#end
+        //#end
+        for (var j = 0u; j < SIDE; j++) {
+            //#repeat p ROWS
+            var acc$p = vec4<f32>();
+            //#end
+            for (var first = 0u; first < c4; first += LANES) {
+                let c = min(first + lane, c4 - 1u);
+                //#repeat p ROWS
+                let a$p = load_tiles(row$p + c);
+                //#end
+                let count = min(LANES, c4 - first);
+                for (var s = 0u; s < count; s++) {
+                    //#repeat k 4
+                    let w$k = load_weights(w + $(k)u * LANES);
+                    //#end
+                    w += 4u * LANES;
+                    //#repeat p ROWS
+                    let v$p = subgroupShuffle(a$p, s);
+                    acc$p += v$p.x * w0;
+                    acc$p += v$p.y * w1;
+                    acc$p += v$p.z * w2;
+                    acc$p += v$p.w * w3;
+                    //#end
+                }
+            }
+            w += (blocks - 1u) * c4 * 4u * LANES;
+            let powers = output_powers(j);
+            //#repeat p ROWS
+            row$p += rows * c4;
+            //#repeat x OUT
+            along${p}_$x += powers[$x] * acc$p;
+            //#end
+            //#end
+        }
+        let powers = output_powers(i);
+        //#repeat p ROWS
+        //#repeat h OUT
+        //#repeat x OUT
+        y$(p * OUT * OUT + h * OUT + x) += powers[$h] * along${p}_$x;
+        //#end
+        //#end
+        //#end
+    }
+
+    // Loops, so that the epilogue does not stand here ROWS times. An array over all tiles would have to be addressed by a variable, which
+    // costs minutes to compile and is slow: the outputs of the next four tiles move to the front, and there those of the next.
+    let texel = group.x * LANES + lane;
+    for (var g = 0u; g < ROWS; g += 4u) {
+        //#repeat q OUT * OUT * 4
+        var front$q = y$q;
+        //#end
+        for (var p = 0u; p < 4u; p++) {
+            let row = first_row + g + p;
+            let place = place_of_tile(min(row, rows - 1u));
+            var outputs = array<vec4<f32>, OUT * OUT>(
+                //#repeat q OUT * OUT
+                front$q,
+                //#end
+            );
+            for (var q = 0u; q < OUT * OUT; q++) {
+                let at_y = place.top + q / OUT;
+                let at_x = place.left + q % OUT;
+                if row < rows && at_y < call.params.out_h && at_x < call.params.out_w && texel < out_c4 {
+                    let index = ((place.image * call.params.out_h + at_y) * call.params.out_w + at_x) * out_c4 + texel;
+                    store_y(index, finish(outputs[q], place.image, texel, index));
+                }
+            }
+            //#repeat p OUT * OUT * 3
+            front$p = front$(p + OUT * OUT);
+            //#end
+        }
+        //#repeat p ROWS * OUT * OUT - OUT * OUT * 4
+        y$p = y$(p + OUT * OUT * 4);
+        //#end
+    }
+}

@@ -1,0 +1,161 @@
+//! Second and last stage of Winograd's convolution in one, for software adapters: the products are never stored.
+
+use std::ops::Range;
+
+use super::tiles::TilesParams;
+use super::{Tile, both_ways};
+use crate::kernels::conv2d;
+use crate::kernels::epilogue::{EpilogueParams, EpilogueSpec};
+use crate::kernels::{Dispatch, Family, Kernel, Shader, params, words};
+use crate::tensor::{Shape, TEXEL};
+
+/// Multiplies transformed tiles with transformed weights and transforms the products back. Reads the tiles (see [`super::WinogradInput`]), weights (see
+/// [`super::pack`]), bias, `per_image`, residual; writes y.
+#[derive(Clone, Debug)]
+pub struct WinogradProducts {
+    /// The tile.
+    pub tile: Tile,
+    /// The map that the tiles are of.
+    pub x: Shape,
+    /// The map written.
+    pub y: Shape,
+    /// Which of the tiles, counted over all images.
+    pub tiles: Range<usize>,
+    /// What follows.
+    pub epilogue: EpilogueSpec,
+}
+
+/// The parameters of `winograd_products.lanes.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    c4: u32,
+    out_h: u32,
+    out_w: u32,
+    out_c4: u32,
+    tiles: TilesParams,
+    epilogue: EpilogueParams,
+}
+
+/// The twin's parameters: those of the shader and the variant's constants.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+struct TwinParams {
+    shader: Params,
+    outputs: u32,
+    block: u32,
+}
+
+static KERNEL: Kernel = Kernel {
+    name: "winograd_products.lanes",
+    template: include_str!("../../../shaders/winograd_products.lanes.wgsl"),
+    twin,
+};
+
+/// Tiles that a workgroup may take.
+const ROWS: [u32; 4] = [64, 32, 16, 4];
+/// Multiplications from which on a product is worth the longest kernel, which takes seconds more to compile.
+const LARGE: usize = 1 << 27;
+
+/// Iterations after which the loops of some drivers stop (Mesa 22 to 24).
+const MOST_ITERATIONS: usize = 65_535;
+
+impl WinogradProducts {
+    /// The dispatch of this stage; none where there are no `lanes` kernels, or where it would run into the limit of
+    /// iterations that some drivers have.
+    #[must_use]
+    pub fn dispatch(&self, family: Family) -> Option<Dispatch> {
+        let Family::Lanes { width } = family else { return None };
+        if self.iterations(width as usize) >= MOST_ITERATIONS {
+            return None;
+        }
+        let rows = self.block_rows();
+        let shader_params = Params {
+            c4: self.x.c4() as u32,
+            out_h: self.y.h as u32,
+            out_w: self.y.w as u32,
+            out_c4: self.y.c4() as u32,
+            tiles: TilesParams::new(self.tile, self.y, &self.tiles),
+            epilogue: self.epilogue.params(),
+        };
+        let constants =
+            [self.tile.constants(), self.epilogue.constants().to_vec(), vec![("LANES", width), ("ROWS", rows)]];
+        let params = TwinParams { shader: shader_params, outputs: self.tile.outputs() as u32, block: width };
+        let grid = [self.y.c4().div_ceil(width as usize), self.tiles.len().div_ceil(rows as usize), 1];
+        let shader = family.shader(&KERNEL, constants.concat());
+        Some(Dispatch { shader, params: words(&params), grid: grid.map(|extent| extent as u32) })
+    }
+
+    /// Iterations of the loops of a workgroup, counted together: over positions, channels, and at the end outputs.
+    fn iterations(&self, width: usize) -> usize {
+        let (c4, side) = (self.x.c4(), self.tile.side());
+        let epilogue = ROWS[0] as usize * (2 + self.tile.outputs().pow(2));
+        self.tile.positions() * (1 + c4.div_ceil(width) + c4) + side + epilogue
+    }
+
+    /// Tiles of a workgroup: many share a weight, but a large tile has many outputs to keep, and the longer kernel more to compile. The tiles
+    /// do not see each other, so the choice may depend on the batch.
+    fn block_rows(&self) -> u32 {
+        let large = self.flops() as usize / 2 >= LARGE;
+        let most = match (self.tile, large) {
+            (Tile::Two, true) => 64,
+            (Tile::Two, false) | (Tile::Four, true) => 32,
+            (Tile::Four, false) => 16,
+        };
+        let fitting = ROWS.into_iter().rev().find(|rows| *rows as usize >= self.tiles.len());
+        fitting.map_or(most, |rows| rows.min(most))
+    }
+
+    /// Multiplications and additions, without those of the transform.
+    #[must_use]
+    pub fn flops(&self) -> u64 {
+        2 * (self.tile.positions() * self.tiles.len() * self.x.c * self.y.c) as u64
+    }
+
+    /// Every shader variant that [`Self::dispatch`] can choose, for validation.
+    #[must_use]
+    pub fn variants(family: Family) -> Vec<Shader> {
+        let mut all: Vec<Shader> = Vec::new();
+        for tile in [Tile::Two, Tile::Four] {
+            for (tiles, channels) in [(4, 4), (16, 4), (64, 4), (4096, 1024)] {
+                let y = Shape::new(1, tiles * tile.outputs(), tile.outputs(), channels);
+                for epilogue in EpilogueSpec::kinds() {
+                    let stage = Self { tile, x: y, y, tiles: 0..tiles, epilogue };
+                    let shaders = stage.dispatch(family).map(|dispatch| dispatch.shader);
+                    all.extend(shaders.filter(|shader| !all.contains(shader)));
+                }
+            }
+        }
+        Shader::with_half_weights(all)
+    }
+}
+
+fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    let TwinParams { shader: p, outputs, block } = params(words);
+    let [tiles, weights, bias, per_image, residual] = reads else { return };
+    let tile = Tile::of_outputs(outputs);
+    let [c4, out_h, out_w, out_c4, rows, block] =
+        [p.c4, p.out_h, p.out_w, p.out_c4, p.tiles.rows, block].map(|extent| extent as usize);
+    let (inputs, channels) = (c4 * TEXEL, out_c4 * TEXEL);
+    let matrix = out_c4.div_ceil(block) * block * inputs * TEXEL;
+    for row in 0..rows {
+        let (image, top, left) = p.tiles.place(tile, row);
+        for channel in 0..channels {
+            let product = |position: usize| {
+                let from = &tiles[(position * rows + row) * inputs..][..inputs];
+                let weight =
+                    |i: usize| weights[position * matrix + conv2d::packed_index(channel, i, (0, 0), (1, 1), c4, block)];
+                from.iter().enumerate().map(|(i, value)| value * weight(i)).sum::<f32>()
+            };
+            let products: Vec<f32> = (0..tile.positions()).map(product).collect();
+            let values = both_ways(&products, tile.side(), |line| tile.transform_output(line));
+            for (at, value) in values.into_iter().enumerate() {
+                let (y, x) = (top + at / tile.outputs(), left + at % tile.outputs());
+                if y < out_h && x < out_w {
+                    let index = ((image * out_h + y) * out_w + x) * channels + channel;
+                    write[index] = p.epilogue.finish([bias, per_image, residual], value, image, channel, index);
+                }
+            }
+        }
+    }
+}
