@@ -34,6 +34,11 @@ fn conv2d_agrees_with_its_twin() {
         (Shape::new(2, 5, 19, 4), 130, 3, 1, (1, 1, 1, 1)),
         (Shape::new(1, 6, 6, 8), 8, 1, 2, (0, 0, 0, 0)),
         (Shape::new(1, 4, 4, 129), 36, 3, 1, (1, 1, 1, 1)),
+        // At most four channels written: another kernel of the lanes family.
+        (Shape::new(2, 9, 17, 33), 3, 3, 1, (1, 1, 1, 1)),
+        (Shape::new(1, 28, 28, 8), 1, 3, 1, (1, 1, 1, 1)),
+        (Shape::new(3, 1, 2, 5), 4, 3, 1, (1, 1, 1, 1)),
+        (Shape::new(1, 11, 13, 7), 2, 5, 1, (0, 1, 2, 3)),
     ];
     for engine in engines() {
         for (x, out, kernel, stride, (top, left, bottom, right)) in cases {

@@ -19,8 +19,8 @@ pub fn worth_folding(graph: &Graph, family: Family) -> bool {
     !matches!(family, Family::Lanes { .. }) || graph.flops() / images >= SMALL_FLOPS
 }
 
-/// Floating-point operations an image of a small network.
-const SMALL_FLOPS: u64 = 2_000_000_000;
+/// Floating-point operations an image of a small network: below the embedded one.
+const SMALL_FLOPS: u64 = 200_000_000;
 
 /// For each node whether its value need not exist.
 #[must_use]

@@ -24,7 +24,7 @@ pub struct Conv2d {
     pub epilogue: EpilogueSpec,
 }
 
-/// The parameters of `conv2d.lanes.wgsl`, `conv2d.tile.wgsl`, `conv2d.matrix.wgsl` and `winograd_rows.lanes.wgsl`.
+/// The parameters of `conv2d.lanes.wgsl`, `conv2d_narrow.lanes.wgsl`, `conv2d.tile.wgsl`, `conv2d.matrix.wgsl` and `winograd_rows.lanes.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub(super) struct Params {
@@ -54,6 +54,8 @@ struct TwinParams {
 }
 
 static LANES: Kernel = Kernel { name: "conv2d.lanes", template: include_str!("../../shaders/conv2d.lanes.wgsl"), twin };
+static NARROW: Kernel =
+    Kernel { name: "conv2d_narrow.lanes", template: include_str!("../../shaders/conv2d_narrow.lanes.wgsl"), twin };
 static TILE: Kernel = Kernel { name: "conv2d.tile", template: include_str!("../../shaders/conv2d.tile.wgsl"), twin };
 static MATRIX: Kernel =
     Kernel { name: "conv2d.matrix", template: include_str!("../../shaders/conv2d.matrix.wgsl"), twin: rounding_twin };
@@ -67,13 +69,28 @@ fn lanes_tile(y: Shape) -> (usize, usize) {
     if waste(&least) * 5 < waste(&(2, 8)) * 4 { least } else { (2, 8) }
 }
 
+/// Rows of pixels in a tile of the narrow kernel.
+const NARROW_ROWS: usize = 8;
+
 impl Conv2d {
+    /// Whether so few channels are written that lanes are better spent on pixels.
+    fn is_narrow(&self, width: u32) -> bool {
+        let (height, kernel) = self.kernel;
+        self.y.c4() == 1 && self.stride == 1 && height == kernel && kernel > 1 && kernel < width as usize
+    }
+
     /// The dispatch of this convolution.
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Dispatch {
         let shape = [("KX", self.kernel.1 as u32), ("STRIDE", self.stride as u32)];
         let constants = [&shape, self.source.constants().as_slice(), &self.epilogue.constants()].concat();
         let (shader, grid, tiles_x) = match family {
+            Family::Lanes { width } if self.is_narrow(width) => {
+                let (th, tw) = (NARROW_ROWS, width as usize + 1 - self.kernel.1);
+                let tiles = (self.y.h.div_ceil(th), self.y.w.div_ceil(tw));
+                let constants = [constants, vec![("LANES", width), ("TH", th as u32)]].concat();
+                (family.shader(&NARROW, constants), [1, tiles.0 * tiles.1, self.y.n], tiles.1)
+            }
             Family::Lanes { width } => {
                 let (th, tw) = lanes_tile(self.y);
                 let tiles = (self.y.h.div_ceil(th), self.y.w.div_ceil(tw));
@@ -131,11 +148,11 @@ impl Conv2d {
     /// Every shader variant that [`Self::dispatch`] can choose, for validation.
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
-        let sizes = [(8, 8), (4, 4), (1, 16)];
+        let sizes = [(8, 8, 8), (4, 4, 8), (1, 16, 8), (8, 8, 4)];
         let mut all: Vec<Shader> = Vec::new();
         for (kernel, stride) in [(3, 1), (3, 2), (1, 1), (1, 2)] {
-            for (h, w) in sizes {
-                let y = Shape::new(1, h, w, 8);
+            for (h, w, channels) in sizes {
+                let y = Shape::new(1, h, w, channels);
                 for (epilogue, source) in epilogues_and_sources() {
                     let conv = Self { x: y, source, y, kernel: (kernel, kernel), stride, pad: (0, 0), epilogue };
                     let shader = conv.dispatch(family).shader;
