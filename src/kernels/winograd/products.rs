@@ -54,7 +54,7 @@ static KERNEL: Kernel = Kernel {
 
 /// Tiles that a workgroup may take.
 const ROWS: [u32; 4] = [64, 32, 16, 4];
-/// Multiplications from which on a product is worth the longest kernel, which takes seconds more to compile.
+/// Multiplications from which on a convolution is worth the longest kernel, which takes seconds more to compile.
 const LARGE: usize = 1 << 27;
 
 /// Iterations after which the loops of some drivers stop (Mesa 22 to 24).
@@ -93,10 +93,11 @@ impl WinogradProducts {
         self.tile.positions() * (1 + c4.div_ceil(width) + c4) + side + epilogue
     }
 
-    /// Tiles of a workgroup: many share a weight, but a large tile has many outputs to keep, and the longer kernel more to compile. The tiles
-    /// do not see each other, so the choice may depend on the batch.
+    /// Tiles of a workgroup: many share a weight, but a large tile has many outputs to keep, and the longer kernel is worth
+    /// compiling only for a large convolution, of all tiles. The tiles do not see each other, so the choice may depend on the batch.
     fn block_rows(&self) -> u32 {
-        let large = self.flops() as usize / 2 >= LARGE;
+        let all_tiles = self.y.n * self.tile.image_tiles(self.y);
+        let large = self.tile.positions() * all_tiles * self.x.c * self.y.c >= LARGE;
         let most = match (self.tile, large) {
             (Tile::Two, true) => 64,
             (Tile::Two, false) | (Tile::Four, true) => 32,
@@ -117,7 +118,7 @@ impl WinogradProducts {
     pub fn variants(family: Family) -> Vec<Shader> {
         let mut all: Vec<Shader> = Vec::new();
         for tile in [Tile::Two, Tile::Four] {
-            for (tiles, channels) in [(4, 4), (16, 4), (64, 4), (4096, 1024)] {
+            for (tiles, channels) in [(4, 4), (16, 4), (64, 4), (1024, 1024)] {
                 let y = Shape::new(1, tiles * tile.outputs(), tile.outputs(), channels);
                 for epilogue in EpilogueSpec::kinds() {
                     let stage = Self { tile, x: y, y, tiles: 0..tiles, epilogue };
