@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use crate::error::{Error, Result};
 use crate::gpu::{Choice, Options};
 use crate::kernels::FamilyName;
+use crate::latent::tiles::Tiling;
 use crate::report::Verbosity;
 use crate::sample::admissible::ErrorModel;
 use crate::tensor::Precision;
@@ -241,6 +242,23 @@ impl std::str::FromStr for Shard {
         match parts {
             Some((index, of)) if index < of => Ok(Self { index, of }),
             _ => Err("expected I/N with I from 0 to N - 1".to_owned()),
+        }
+    }
+}
+
+/// The values of `--tile`.
+#[derive(Clone, Copy, Debug)]
+pub struct TileArg(pub Tiling);
+
+impl std::str::FromStr for TileArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match (text, text.parse()) {
+            ("auto", _) => Ok(Self(Tiling::Auto)),
+            ("never", _) => Ok(Self(Tiling::Never)),
+            (_, Ok(rows)) if rows > 0 => Ok(Self(Tiling::Rows(rows))),
+            _ => Err("expected a number of rows, `never` or `auto`".to_owned()),
         }
     }
 }

@@ -1,19 +1,18 @@
 //! `downhill decode`: latents to images, by the decoder alone.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
-use super::args::{Dtype, Global};
+use super::args::{Dtype, Global, TileArg};
 use super::device::{self, adapter_json, family_text};
 use super::model::{Footprint, read_images};
 use super::timing::Stopwatch;
 use crate::checkpoint::{Component, Pipeline};
 use crate::error::{Error, Result};
 use crate::latent::autoencoder::{Decoder, Planned, open_net};
-use crate::latent::tiles::{Room, Tiling};
+use crate::latent::tiles::Room;
 use crate::nets::autoencoder_kl::AutoencoderKl;
 use crate::report::images::{WHITE, grid, quantise, square_columns};
 use crate::report::png_file::write_png;
@@ -60,23 +59,6 @@ pub struct Args {
     /// Images at a call; any batch gives the same answer [default: what fits in 1 GiB]
     #[arg(short, long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     batch: Option<usize>,
-}
-
-/// The values of `--tile`.
-#[derive(Clone, Copy, Debug)]
-pub struct TileArg(pub Tiling);
-
-impl FromStr for TileArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match (text, text.parse()) {
-            ("auto", _) => Ok(Self(Tiling::Auto)),
-            ("never", _) => Ok(Self(Tiling::Never)),
-            (_, Ok(rows)) if rows > 0 => Ok(Self(Tiling::Rows(rows))),
-            _ => Err("expected a number of rows, `never` or `auto`".to_owned()),
-        }
-    }
 }
 
 /// Device memory for the values of a call where no batch is asked for.

@@ -2,8 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::cli::args::Size;
-use crate::cli::decode::TileArg;
+use crate::cli::args::{Size, TileArg};
 use crate::error::{Error, Result};
 use crate::latent::tiles::Tiling;
 
