@@ -7,8 +7,8 @@
 // weights  SIDE * SIDE packed matrices, one after the other, each in blocks of LANES texels of outputs for each channel
 // y        NHWC texels
 // grid     (output blocks, ROWS tiles); a workgroup is one subgroup of LANES
-// assumes  zeros in the padding channels of the weights; fewer than 65,535 iterations of all loops of a workgroup together, which is
-//          where some drivers stop
+// assumes  zeros in the padding channels of the weights; at most 30,000 iterations of all loops of a workgroup together: some
+//          drivers stop at 65,535
 //
 // The scheme of matmul.lanes.wgsl. Positions go row by row: a sum, once complete, is weighted into the OUT sums of its row, and
 // those, at the end of the row, into OUT * OUT outputs. An output is computed by 24 multiply-adds instead of 10, but not

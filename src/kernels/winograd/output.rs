@@ -81,24 +81,44 @@ impl WinogradOutput {
     }
 }
 
+/// What both last stages make of the products of a tile, on the host.
+pub(super) struct HostOutputs<'a> {
+    pub tile: Tile,
+    /// Rows, columns and channels, with padding, of the map written.
+    pub size: (usize, usize, usize),
+    pub epilogue: EpilogueParams,
+    /// Bias, a vector an image, residual.
+    pub terms: [&'a [f32]; 3],
+}
+
+impl HostOutputs<'_> {
+    /// Transforms the products of a channel of the tile at (image, row, column) back and writes what lies inside the map.
+    pub fn write(&self, products: &[f32], (image, top, left): (usize, usize, usize), channel: usize, y: &mut [f32]) {
+        let (tile, (out_h, out_w, channels)) = (self.tile, self.size);
+        let values = both_ways(products, tile.side(), |line| tile.transform_output(line));
+        for (at, value) in values.into_iter().enumerate() {
+            let (row, column) = (top + at / tile.outputs(), left + at % tile.outputs());
+            if row < out_h && column < out_w {
+                let index = ((image * out_h + row) * out_w + column) * channels + channel;
+                y[index] = self.epilogue.finish(self.terms, value, image, channel, index);
+            }
+        }
+    }
+}
+
 fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     let TwinParams { shader: p, outputs } = params(words);
     let [m, bias, per_image, residual] = reads else { return };
     let tile = Tile::of_outputs(outputs);
     let [out_h, out_w, rows] = [p.out_h, p.out_w, p.tiles.rows].map(|extent| extent as usize);
     let (channels, positions) = (p.c4 as usize * TEXEL, tile.positions());
+    let size = (out_h, out_w, channels);
+    let made = HostOutputs { tile, size, epilogue: p.epilogue, terms: [bias, per_image, residual] };
     for row in 0..rows {
-        let (image, top, left) = p.tiles.place(tile, row);
+        let place = p.tiles.place(tile, row);
         for channel in 0..channels {
             let products: Vec<f32> = (0..positions).map(|at| m[(at * rows + row) * channels + channel]).collect();
-            let values = both_ways(&products, tile.side(), |line| tile.transform_output(line));
-            for (at, value) in values.into_iter().enumerate() {
-                let (y, x) = (top + at / tile.outputs(), left + at % tile.outputs());
-                if y < out_h && x < out_w {
-                    let index = ((image * out_h + y) * out_w + x) * channels + channel;
-                    write[index] = p.epilogue.finish([bias, per_image, residual], value, image, channel, index);
-                }
-            }
+            made.write(&products, place, channel, write);
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
+use super::Tile;
+use super::output::HostOutputs;
 use super::tiles::TilesParams;
-use super::{Tile, both_ways};
 use crate::kernels::conv2d;
 use crate::kernels::epilogue::{EpilogueParams, EpilogueSpec};
+use crate::kernels::selftest::LONGEST_LOOP;
 use crate::kernels::{Dispatch, Family, Kernel, Shader, params, words};
 use crate::tensor::{Shape, TEXEL};
 
@@ -57,16 +59,13 @@ const ROWS: [u32; 4] = [64, 32, 16, 4];
 /// Multiplications from which on a convolution is worth the longest kernel, which takes seconds more to compile.
 const LARGE: usize = 1 << 27;
 
-/// Iterations after which the loops of some drivers stop (Mesa 22 to 24).
-const MOST_ITERATIONS: usize = 65_535;
-
 impl WinogradProducts {
     /// The dispatch of this stage; none where there are no `lanes` kernels, or where it would run into the limit of
     /// iterations that some drivers have.
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Option<Dispatch> {
         let Family::Lanes { width } = family else { return None };
-        if self.iterations(width as usize) >= MOST_ITERATIONS {
+        if self.iterations(width as usize) > LONGEST_LOOP as usize {
             return None;
         }
         let rows = self.block_rows();
@@ -139,8 +138,10 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
         [p.c4, p.out_h, p.out_w, p.out_c4, p.tiles.rows, block].map(|extent| extent as usize);
     let (inputs, channels) = (c4 * TEXEL, out_c4 * TEXEL);
     let matrix = out_c4.div_ceil(block) * block * inputs * TEXEL;
+    let size = (out_h, out_w, channels);
+    let made = HostOutputs { tile, size, epilogue: p.epilogue, terms: [bias, per_image, residual] };
     for row in 0..rows {
-        let (image, top, left) = p.tiles.place(tile, row);
+        let place = p.tiles.place(tile, row);
         for channel in 0..channels {
             let product = |position: usize| {
                 let from = &tiles[(position * rows + row) * inputs..][..inputs];
@@ -149,14 +150,7 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
                 from.iter().enumerate().map(|(i, value)| value * weight(i)).sum::<f32>()
             };
             let products: Vec<f32> = (0..tile.positions()).map(product).collect();
-            let values = both_ways(&products, tile.side(), |line| tile.transform_output(line));
-            for (at, value) in values.into_iter().enumerate() {
-                let (y, x) = (top + at / tile.outputs(), left + at % tile.outputs());
-                if y < out_h && x < out_w {
-                    let index = ((image * out_h + y) * out_w + x) * channels + channel;
-                    write[index] = p.epilogue.finish([bias, per_image, residual], value, image, channel, index);
-                }
-            }
+            made.write(&products, place, channel, write);
         }
     }
 }
