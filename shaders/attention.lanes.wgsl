@@ -11,6 +11,9 @@
 // before it was known shrinks (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018), and each lane adds
 // to one texel of the answer, or to two (WIDE).
 //
+// A lane loads one of the queries, so that a shuffle by a number hands it round (see conv2d.lanes.wgsl); the scores, which are no one
+// lane's, are turned by a lane a step, and the first lane's handed round.
+//
 // Rungs: this is the first; scores, softmax and mixture as three dispatches (matmul.lanes, softmax), which store and load every
 // score three times.
 //#read q
@@ -68,12 +71,12 @@ fn main(
     let there = min(LANES + lane, texels - 1u);
     //#end
 
+    //#repeat g (ROWS + LANES - 1) / LANES
+    let row$g = q_base + min(first_query + $(g)u * LANES + lane, call.params.queries - 1u) * call.params.q_row;
+    //#end
     //#repeat p ROWS
-    let q$p = q_base + min(first_query + $(p)u, call.params.queries - 1u) * call.params.q_row;
-    let a$p = load_q(q$p + here) * call.params.scale;
     var y$p = vec4<f32>();
     //#if WIDE
-    let b$p = load_q(q$p + there) * call.params.scale;
     var z$p = vec4<f32>();
     //#end
     var most$p = LEAST;
@@ -88,7 +91,10 @@ fn main(
         //#repeat p ROWS
         var s$p = vec4<f32>();
         //#end
-        for (var c = 0u; c < min(texels, LANES); c++) {
+        for (var c = 0u; c < texels; c++) {
+            //#repeat g (ROWS + LANES - 1) / LANES
+            let a$g = load_q(row$g + c) * call.params.scale;
+            //#end
             //#repeat j 4
             let t$j = load_k(k$j + c);
             //#end
@@ -97,31 +103,13 @@ fn main(
             let w2 = vec4<f32>(t0.z, t1.z, t2.z, t3.z);
             let w3 = vec4<f32>(t0.w, t1.w, t2.w, t3.w);
             //#repeat p ROWS
-            let v$p = subgroupShuffle(a$p, c);
+            let v$p = subgroupShuffle(a$(p / LANES), $(p % LANES)u);
             s$p += v$p.x * w0;
             s$p += v$p.y * w1;
             s$p += v$p.z * w2;
             s$p += v$p.w * w3;
             //#end
         }
-        //#if WIDE
-        for (var c = LANES; c < texels; c++) {
-            //#repeat j 4
-            let t$j = load_k(k$j + c);
-            //#end
-            let w0 = vec4<f32>(t0.x, t1.x, t2.x, t3.x);
-            let w1 = vec4<f32>(t0.y, t1.y, t2.y, t3.y);
-            let w2 = vec4<f32>(t0.z, t1.z, t2.z, t3.z);
-            let w3 = vec4<f32>(t0.w, t1.w, t2.w, t3.w);
-            //#repeat p ROWS
-            let v$p = subgroupShuffle(b$p, c - LANES);
-            s$p += v$p.x * w0;
-            s$p += v$p.y * w1;
-            s$p += v$p.z * w2;
-            s$p += v$p.w * w3;
-            //#end
-        }
-        //#end
 
         let live = vec4<u32>(key) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(keys);
         //#repeat p ROWS
@@ -147,7 +135,7 @@ fn main(
             //#end
             //#end
             //#repeat p ROWS
-            let v$p = subgroupShuffle(s$p, s);
+            let v$p = subgroupShuffle(s$p, 0u);
             y$p += v$p.x * m0;
             y$p += v$p.y * m1;
             y$p += v$p.z * m2;
@@ -158,6 +146,7 @@ fn main(
             z$p += v$p.z * n2;
             z$p += v$p.w * n3;
             //#end
+            s$p = subgroupShuffle(s$p, (lane + 1u) % LANES);
             //#end
         }
     }

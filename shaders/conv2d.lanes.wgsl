@@ -8,17 +8,21 @@
 // grid     (output blocks, tiles of TH x TW pixels, images); a workgroup is one subgroup of LANES
 // assumes  zeros in the padding channels of x and of the weights
 //
-// A lane owns one output texel (four channels) of each pixel of the tile. Input is read one texel a lane, LANES texels of
-// channels at once, and handed round by shuffles, so a weight loaded once serves the whole tile and an input texel
-// serves all lanes. Pixel-outer order: all products of a pixel go into its one accumulator before the next pixel.
+// A lane owns one output texel (four channels) of each pixel of the tile, and loads, texel of channels by texel of channels, one of
+// the tile's input pixels; a shuffle hands a pixel to all lanes. So a weight loaded once serves the whole tile and an input texel all
+// lanes. The shuffle's index is a number, which a driver makes a broadcast of; by a variable lavapipe has it for eight lanes only, and for
+// sixteen goes through them one by one. Pixel-outer order: all products of a pixel go into its one accumulator before the next pixel.
 //
 // Rungs, 3x3 at 128 channels 32x32: storage buffers, a lane a texel 1.4 GFLOP/s; texture operands 13; shuffles, tap-outer
-// 28; pixel-outer 34-56 (`downhill bench conv`; docs/lab-notes.md).
+// 28; pixel-outer 34-56; sixteen lanes twice that (`downhill bench conv`; docs/lab-notes.md).
 //#include conv2d_params
 //#include source
 //#read weights
 //#include epilogue
 //#write y
+
+// Input pixels that a row of the tile touches.
+const COLUMNS: u32 = (TW - 1u) * STRIDE + KX;
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -34,11 +38,14 @@ fn main(
     let out_x = group.y % call.params.tiles_x * TW;
     let image = group.z;
 
-    // Columns of the input that the tile touches: their pixel in a row, and whether they exist.
+    // Pixels of the input that the tile touches, for a row of the kernel: TH rows of COLUMNS, a pixel a lane.
     let left = i32(out_x * STRIDE) - i32(call.params.pad_left);
-    //#repeat j TW * STRIDE - STRIDE + KX
-    let inside$j = u32(left + $j) < in_w;
-    let column$j = min(u32(max(left + $j, 0)), in_w - 1u) >> UP;
+    //#repeat g (TH * ((TW - 1) * STRIDE + KX) + LANES - 1) / LANES
+    let of$g = min($(g)u * LANES + lane, TH * COLUMNS - 1u);
+    let in_x$g = left + i32(of$g % COLUMNS);
+    let column_inside$g = u32(in_x$g) < in_w;
+    let column$g = min(u32(max(in_x$g, 0)), in_w - 1u) >> UP;
+    let down$g = (out_y + of$g / COLUMNS) * STRIDE;
     //#end
 
     //#repeat p TH * TW
@@ -47,41 +54,37 @@ fn main(
 
     var w = group.x * kernel_h * in_c4 * KX * 4u * LANES + lane;
     for (var ky = 0u; ky < kernel_h; ky++) {
-        let top = i32(out_y * STRIDE + ky) - i32(call.params.pad_top);
-        //#repeat r TH
-        let in_y$r = top + $(r * STRIDE);
-        let row_inside$r = u32(in_y$r) < in_h;
-        let row$r = (image * (in_h >> UP) + (min(u32(max(in_y$r, 0)), in_h - 1u) >> UP)) * (in_w >> UP);
+        //#repeat g (TH * ((TW - 1) * STRIDE + KX) + LANES - 1) / LANES
+        let in_y$g = i32(down$g + ky) - i32(call.params.pad_top);
+        let inside$g = u32(in_y$g) < in_h && column_inside$g;
+        let pixel$g = (image * (in_h >> UP) + (min(u32(max(in_y$g, 0)), in_h - 1u) >> UP)) * (in_w >> UP) + column$g;
         //#end
-        for (var first = 0u; first < in_c4; first += LANES) {
-            let c = min(first + lane, in_c4 - 1u);
+        for (var c = 0u; c < in_c4; c++) {
             let fold = load_fold(image, c, in_c4);
+            //#repeat g (TH * ((TW - 1) * STRIDE + KX) + LANES - 1) / LANES
+            let x$g = normalised(load_joined(pixel$g, c, in_c4), fold);
+            let a$g = select(vec4<f32>(), x$g, inside$g);
+            //#end
+            //#repeat k KX * 4
+            let w$k = load_weights(w + $(k)u * LANES);
+            //#end
+            w += KX * 4u * LANES;
             //#repeat r TH
-            //#repeat j TW * STRIDE - STRIDE + KX
-            let x${r}_$j = normalised(load_joined(row$r + column$j, c, in_c4), fold);
-            let a${r}_$j = select(vec4<f32>(), x${r}_$j, row_inside$r && inside$j);
+            //#repeat j (TW - 1) * STRIDE + KX
+            let b${r}_$j = subgroupShuffle(
+                a$((r * ((TW - 1) * STRIDE + KX) + j) / LANES),
+                $((r * ((TW - 1) * STRIDE + KX) + j) % LANES)u,
+            );
+            //#end
+            //#repeat q TW
+            //#repeat kx KX
+            acc$(r * TW + q) += b${r}_$(q * STRIDE + kx).x * w$(kx * 4);
+            acc$(r * TW + q) += b${r}_$(q * STRIDE + kx).y * w$(kx * 4 + 1);
+            acc$(r * TW + q) += b${r}_$(q * STRIDE + kx).z * w$(kx * 4 + 2);
+            acc$(r * TW + q) += b${r}_$(q * STRIDE + kx).w * w$(kx * 4 + 3);
             //#end
             //#end
-            let count = min(LANES, in_c4 - first);
-            for (var s = 0u; s < count; s++) {
-                //#repeat k KX * 4
-                let w$k = load_weights(w + $(k)u * LANES);
-                //#end
-                w += KX * 4u * LANES;
-                //#repeat r TH
-                //#repeat j TW * STRIDE - STRIDE + KX
-                let b${r}_$j = subgroupShuffle(a${r}_$j, s);
-                //#end
-                //#repeat q TW
-                //#repeat kx KX
-                acc$(r * TW + q) += b${r}_$(q * STRIDE + kx).x * w$(kx * 4);
-                acc$(r * TW + q) += b${r}_$(q * STRIDE + kx).y * w$(kx * 4 + 1);
-                acc$(r * TW + q) += b${r}_$(q * STRIDE + kx).z * w$(kx * 4 + 2);
-                acc$(r * TW + q) += b${r}_$(q * STRIDE + kx).w * w$(kx * 4 + 3);
-                //#end
-                //#end
-                //#end
-            }
+            //#end
         }
     }
 

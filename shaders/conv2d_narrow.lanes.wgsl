@@ -41,7 +41,7 @@ fn main(
     let pixel$r = (image * (in_h >> UP) + (min(u32(max(top + $r, 0)), in_h - 1u) >> UP)) * (in_w >> UP) + column;
     //#end
     //#repeat k KX - 1
-    let neighbour$(k + 1) = min(lane + $(k + 1)u, LANES - 1u);
+    let neighbour$(k + 1) = (lane + $(k + 1)u) % LANES;
     //#end
 
     // Where a lane finds its weights of the first channel texel.

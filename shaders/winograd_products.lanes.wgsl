@@ -10,7 +10,7 @@
 // assumes  zeros in the padding channels of the weights; at most 30,000 iterations of all loops of a workgroup together: some
 //          drivers stop at 65,535
 //
-// The scheme of matmul.lanes.wgsl. Positions go row by row: a sum, once complete, is weighted into the OUT sums of its row, and
+// The scheme of matmul.lanes.wgsl: a lane loads one of the tiles. Positions go row by row: a sum, once complete, is weighted into the OUT sums of its row, and
 // those, at the end of the row, into OUT * OUT outputs. An output is computed by 24 multiply-adds instead of 10, but not
 // storing a sum saves as much as a hundred products.
 //
@@ -50,8 +50,8 @@ fn main(
     let first_row = group.y * ROWS;
     let blocks = (out_c4 + LANES - 1u) / LANES;
 
-    //#repeat p ROWS
-    var row$p = min(first_row + $(p)u, rows - 1u) * c4;
+    //#repeat g (ROWS + LANES - 1) / LANES
+    var row$g = min(first_row + $(g)u * LANES + lane, rows - 1u) * c4;
     //#end
     var w = group.x * c4 * 4u * LANES + lane;
     //#repeat p ROWS * OUT * OUT
@@ -68,30 +68,28 @@ fn main(
             //#repeat p ROWS
             var acc$p = vec4<f32>();
             //#end
-            for (var first = 0u; first < c4; first += LANES) {
-                let c = min(first + lane, c4 - 1u);
-                //#repeat p ROWS
-                let a$p = load_tiles(row$p + c);
+            for (var c = 0u; c < c4; c++) {
+                //#repeat g (ROWS + LANES - 1) / LANES
+                let a$g = load_tiles(row$g + c);
                 //#end
-                let count = min(LANES, c4 - first);
-                for (var s = 0u; s < count; s++) {
-                    //#repeat k 4
-                    let w$k = load_weights(w + $(k)u * LANES);
-                    //#end
-                    w += 4u * LANES;
-                    //#repeat p ROWS
-                    let v$p = subgroupShuffle(a$p, s);
-                    acc$p += v$p.x * w0;
-                    acc$p += v$p.y * w1;
-                    acc$p += v$p.z * w2;
-                    acc$p += v$p.w * w3;
-                    //#end
-                }
+                //#repeat k 4
+                let w$k = load_weights(w + $(k)u * LANES);
+                //#end
+                w += 4u * LANES;
+                //#repeat p ROWS
+                let v$p = subgroupShuffle(a$(p / LANES), $(p % LANES)u);
+                acc$p += v$p.x * w0;
+                acc$p += v$p.y * w1;
+                acc$p += v$p.z * w2;
+                acc$p += v$p.w * w3;
+                //#end
             }
             w += (blocks - 1u) * c4 * 4u * LANES;
             let powers = output_powers(j);
+            //#repeat g (ROWS + LANES - 1) / LANES
+            row$g += rows * c4;
+            //#end
             //#repeat p ROWS
-            row$p += rows * c4;
             //#repeat x OUT
             along${p}_$x += powers[$x] * acc$p;
             //#end

@@ -9,9 +9,9 @@
 // grid     (output blocks, tiles of TH x TW pixels, images); a workgroup is one subgroup of LANES
 // assumes  zeros in the padding channels of x and of the weights; TW a multiple of OUT
 //
-// The scheme of conv2d.lanes.wgsl. The transform of the input is done once by the lane that loads it, before it is handed
-// round, so it costs next to nothing; there is no stage before or after. A weight serves TH * TW / OUT sums, so the tile is
-// larger than that of the plain kernel.
+// The scheme of conv2d.lanes.wgsl, but a lane loads, and transforms, what a run of OUT outputs needs, before it is handed round: so the
+// transform costs next to nothing, and there is no stage before or after. A weight serves TH * TW / OUT sums, so the tile is larger
+// than that of the plain kernel.
 //
 // Rungs, 3x3 at 256 channels 16x16, beside the plain kernel's 62 GFLOP/s (counted as the plain convolution): OUT = 2 in a tile of
 // 2x8 74; in 4x8 80; OUT = 4 in 4x8 89, in 8x4 the same, in 8x8 78.
@@ -35,11 +35,15 @@ fn main(
     let out_x = group.y % call.params.tiles_x * TW;
     let image = group.z;
 
-    // Columns of the input that the tile touches: their pixel in a row, and whether they exist.
-    let left = i32(out_x) - i32(call.params.pad_left);
-    //#repeat j TW + 2
-    let inside$j = u32(left + $j) < in_w;
-    let column$j = min(u32(max(left + $j, 0)), in_w - 1u) >> UP;
+    // A lane loads what one run of OUT outputs needs: SIDE columns, their pixel in a row, and whether they exist.
+    //#repeat g (TH * TW / OUT + LANES - 1) / LANES
+    let of$g = min($(g)u * LANES + lane, TH * TW / OUT - 1u);
+    let left$g = i32(out_x + of$g % (TW / OUT) * OUT) - i32(call.params.pad_left);
+    let down$g = out_y + of$g / (TW / OUT);
+    //#repeat j SIDE
+    let inside${g}_$j = u32(left$g + $j) < in_w;
+    let column${g}_$j = min(u32(max(left$g + $j, 0)), in_w - 1u) >> UP;
+    //#end
     //#end
 
     //#repeat p TH * TW / OUT * SIDE
@@ -48,46 +52,37 @@ fn main(
 
     var w = group.x * 3u * in_c4 * SIDE * 4u * LANES + lane;
     for (var ky = 0u; ky < 3u; ky++) {
-        let top = i32(out_y + ky) - i32(call.params.pad_top);
-        //#repeat r TH
-        let in_y$r = top + $r;
-        let row_inside$r = u32(in_y$r) < in_h;
-        let row$r = (image * (in_h >> UP) + (min(u32(max(in_y$r, 0)), in_h - 1u) >> UP)) * (in_w >> UP);
+        //#repeat g (TH * TW / OUT + LANES - 1) / LANES
+        let in_y$g = i32(down$g + ky) - i32(call.params.pad_top);
+        let row_inside$g = u32(in_y$g) < in_h;
+        let row$g = (image * (in_h >> UP) + (min(u32(max(in_y$g, 0)), in_h - 1u) >> UP)) * (in_w >> UP);
         //#end
-        for (var first = 0u; first < in_c4; first += LANES) {
-            let c = min(first + lane, in_c4 - 1u);
+        for (var c = 0u; c < in_c4; c++) {
             let fold = load_fold(image, c, in_c4);
-            //#repeat r TH
-            //#repeat j TW + 2
-            let x${r}_$j = normalised(load_joined(row$r + column$j, c, in_c4), fold);
-            let d${r}_$j = select(vec4<f32>(), x${r}_$j, row_inside$r && inside$j);
+            //#repeat g (TH * TW / OUT + LANES - 1) / LANES
+            //#repeat j SIDE
+            let x${g}_$j = normalised(load_joined(row$g + column${g}_$j, c, in_c4), fold);
+            let d${g}_$j = select(vec4<f32>(), x${g}_$j, row_inside$g && inside${g}_$j);
             //#end
-            //#repeat q TW / OUT
-            let a${r}_$q = transform_input(array<vec4<f32>, SIDE>(
+            let a$g = transform_input(array<vec4<f32>, SIDE>(
                 //#repeat j SIDE
-                d${r}_$(q * OUT + j),
+                d${g}_$j,
                 //#end
             ));
             //#end
+            //#repeat z SIDE
+            //#repeat k 4
+            let w${z}_$k = load_weights(w + $(z * 4 + k)u * LANES);
             //#end
-            let count = min(LANES, in_c4 - first);
-            for (var s = 0u; s < count; s++) {
-                //#repeat z SIDE
-                //#repeat k 4
-                let w${z}_$k = load_weights(w + $(z * 4 + k)u * LANES);
-                //#end
-                //#repeat r TH
-                //#repeat q TW / OUT
-                let b${r}_${q}_$z = subgroupShuffle(a${r}_$q[$z], s);
-                acc$(r * TW / OUT * SIDE + q * SIDE + z) += b${r}_${q}_$z.x * w${z}_0;
-                acc$(r * TW / OUT * SIDE + q * SIDE + z) += b${r}_${q}_$z.y * w${z}_1;
-                acc$(r * TW / OUT * SIDE + q * SIDE + z) += b${r}_${q}_$z.z * w${z}_2;
-                acc$(r * TW / OUT * SIDE + q * SIDE + z) += b${r}_${q}_$z.w * w${z}_3;
-                //#end
-                //#end
-                //#end
-                w += SIDE * 4u * LANES;
-            }
+            //#repeat t TH * TW / OUT
+            let b${t}_$z = subgroupShuffle(a$(t / LANES)[$z], $(t % LANES)u);
+            acc$(t * SIDE + z) += b${t}_$z.x * w${z}_0;
+            acc$(t * SIDE + z) += b${t}_$z.y * w${z}_1;
+            acc$(t * SIDE + z) += b${t}_$z.z * w${z}_2;
+            acc$(t * SIDE + z) += b${t}_$z.w * w${z}_3;
+            //#end
+            //#end
+            w += SIDE * 4u * LANES;
         }
     }
 

@@ -84,6 +84,19 @@ enum Command {
     Completions(completions::Args),
 }
 
+impl Command {
+    /// Whether what it computes gains from vectors twice as wide. The embedded network has 32 to 96 channels, which fill half of them: it
+    /// takes as long either way, and its shaders compile sooner for narrow ones.
+    const fn fills_wide_vectors(&self) -> bool {
+        match self {
+            Self::Sample(args) => args.model.is_some(),
+            Self::Denoise(args) => args.model.is_some(),
+            Self::Tune(args) => args.model.is_some(),
+            _ => true,
+        }
+    }
+}
+
 /// Runs the program; the answer is the process exit code.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -94,12 +107,27 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(USAGE));
         }
     };
+    if cli.command.fills_wide_vectors() {
+        widen_vectors();
+    }
     let console = Console::new(cli.global.verbosity());
     match run(cli.command, &cli.global, console) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             console.error(&error);
             ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Has a software adapter use the widest vectors that the processor has.
+fn widen_vectors() {
+    for (name, value) in crate::gpu::wide_vectors(crate::paths::cache_dir().as_deref()) {
+        // SAFETY: the environment must not change while another thread reads it. The program has one thread until it runs a subcommand,
+        // which is after this.
+        #[expect(unsafe_code, reason = "lavapipe takes its vectors' width from nowhere else; see the SAFETY note")]
+        unsafe {
+            std::env::set_var(name, value);
         }
     }
 }

@@ -38,7 +38,7 @@ Images change in their last bits when the algorithms do. Runs that make one set 
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
     /// A model as `downhill sample` takes it; nothing: the embedded model
-    model: Option<String>,
+    pub model: Option<String>,
 
     /// Images at a network call while measuring; what is found holds for any batch
     #[arg(short, long, default_value = "1", allow_negative_numbers = true,

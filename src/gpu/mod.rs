@@ -11,6 +11,7 @@ mod pipeline_cache;
 mod quiet;
 mod readback;
 mod recording;
+mod vectors;
 mod warm;
 
 pub use adapter::{Adapters, Choice, Described, Kind};
@@ -19,6 +20,7 @@ pub use memory::{Region, Storage, StorageKind, row_texels};
 pub use pipeline::{Binding, Pipeline, PipelineSource};
 pub use readback::Readback;
 pub use recording::{Call, Recording};
+pub use vectors::wide_vectors;
 
 /// The release of wgpu that this program is built with.
 pub const WGPU_VERSION: &str = "30.0.1";

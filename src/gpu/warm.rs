@@ -92,7 +92,7 @@ impl Gpu {
 }
 
 /// Whether Mesa is told to keep no cache on disk, so that one device cannot use what another compiled.
-fn keeps_nothing() -> bool {
+pub(super) fn keeps_nothing() -> bool {
     ["MESA_SHADER_CACHE_DISABLE", "MESA_GLSL_CACHE_DISABLE"]
         .iter()
         .filter_map(|name| std::env::var(name).ok())

@@ -24,6 +24,7 @@ pub mod shader;
 pub mod softmax;
 pub mod source;
 pub mod tangent;
+mod template;
 pub mod timestep_embedding;
 pub mod tuned;
 pub mod winograd;

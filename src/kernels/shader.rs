@@ -1,14 +1,6 @@
 //! From a template in `shaders/` to the WGSL of one variant.
 //!
-//! A template is plain WGSL with a few directives, each on a line of its own:
-//!
-//! | directive | meaning |
-//! |---|---|
-//! | `//#read x`, `//#write y` | an operand: an array of texels behind `load_x(i)` or `store_y(i, v)` |
-//! | `//#include activation` | the text of `shaders/shared/activation.wgsl` |
-//! | `//#repeat p COUNT` ... `//#end` | the lines between, COUNT times; `$p` or `${p}` is the index, `$(p * 4 + 1)` computes |
-//! | `//#if NAME` ... `//#else` ... `//#end` | the lines between where the constant NAME is not zero |
-//!
+//! A template is plain WGSL with a few directives, each on a line of its own ([`super::template`]).
 //! The template defines `struct Params`; it reads them as `call.params`. A kernel whose dispatches may be split adds
 //! `call.origin` to its workgroup's place ([`Kernel::splits`]). Where an operand lives, in a storage buffer or
 //! in a storage texture (fast on software adapters, see `docs/lab-notes.md`), and whether in float32 or, where the call asks for it
@@ -16,6 +8,7 @@
 
 use std::fmt::Write;
 
+use super::template::expand;
 use crate::tensor::{Precision, TEXEL};
 
 /// Where the tensors of a plan live.
@@ -159,10 +152,14 @@ impl Shader {
         for (name, value) in &self.constants {
             let _ = writeln!(text, "const {name}: u32 = {value}u;");
         }
+        let declared = match self.memory {
+            Memory::Buffer => "var<uniform> call: Call;",
+            Memory::Texture => "var<uniform> given: Call;\nvar<private> call: Call;",
+        };
         let _ = writeln!(
             text,
             "struct Call {{ bases: array<vec4<u32>, {}>, origin: vec4<u32>, params: Params }}\n\
-             @group(0) @binding(0) var<uniform> call: Call;",
+             @group(0) @binding(0) {declared}",
             MAX_OPERANDS / TEXEL
         );
         for (index, (access, name)) in self.operands().into_iter().enumerate() {
@@ -172,7 +169,10 @@ impl Shader {
             self.constants.iter().map(|(name, value)| ((*name).to_owned(), i64::from(*value))).collect();
         let lines: Vec<_> = include_shared(self.kernel.template);
         expand(&lines, &scope, &mut text);
-        text
+        match self.memory {
+            Memory::Buffer => text,
+            Memory::Texture => copying_call(&text),
+        }
     }
 
     /// The binding of one operand and its accessor.
@@ -210,6 +210,25 @@ impl Shader {
         };
         format!("@group(0) @binding({binding}) {declaration}\n{signature} {{ let j = i + {base}; {body} }}\n")
     }
+}
+
+/// Has the entry point begin by copying the call into variables. A software adapter loads a uniform once for all lanes only where no
+/// loop or branch surrounds it, elsewhere once a lane (lavapipe, Mesa 22 to 25); and where uniforms alone decide a branch it may compile
+/// the shader anew at each dispatch, with their values in it, which a bit from elsewhere, always zero, keeps it from.
+fn copying_call(text: &str) -> String {
+    const MAIN: &str = "fn main(";
+    let (before, main) = text.split_once(MAIN).unwrap_or_else(|| panic!("a template without `{MAIN}`"));
+    let (inputs, body) = main.split_once("{\n").unwrap_or_else(|| panic!("`{MAIN}` without a body"));
+    let fields = before.lines().skip_while(|line| *line != "struct Params {").take_while(|line| *line != "}");
+    let words = fields.filter_map(|line| line.trim().strip_suffix(": u32,"));
+    let mut text = format!(
+        "{before}{MAIN}@builtin(num_workgroups) all_workgroups: vec3<u32>, {inputs}{{\n    \
+         let zero = all_workgroups.x >> 31u;\n    call = given;\n"
+    );
+    for name in words {
+        let _ = writeln!(text, "    call.params.{name} |= zero;");
+    }
+    text + body
 }
 
 /// The operands a template declares.
@@ -267,157 +286,5 @@ fn shared(name: &str) -> &'static str {
         "matrix_step" => include_str!("../../shaders/shared/matrix_step.wgsl"),
         "matrix_store" => include_str!("../../shaders/shared/matrix_store.wgsl"),
         _ => panic!("no shared shader `{name}`"),
-    }
-}
-
-/// Writes `lines` to `text` with directives carried out and `$` expressions replaced.
-fn expand(lines: &[&str], scope: &[(String, i64)], text: &mut String) {
-    let mut at = 0;
-    while at < lines.len() {
-        let line = lines[at];
-        at += 1;
-        let Some(directive) = line.trim().strip_prefix("//#") else {
-            text.push_str(&substitute(line, scope));
-            text.push('\n');
-            continue;
-        };
-        let words: Vec<_> = directive.split_whitespace().collect();
-        match words[..] {
-            ["read" | "write" | "enable", _] => {}
-            ["repeat", variable, ref count @ ..] => {
-                let (body, rest) = block(&lines[at..]);
-                for index in 0..evaluate(&count.concat(), scope) {
-                    let mut inner = scope.to_vec();
-                    inner.push((variable.to_owned(), index));
-                    expand(body, &inner, text);
-                }
-                at = lines.len() - rest;
-            }
-            ["if", ref condition @ ..] => {
-                let (body, rest) = block(&lines[at..]);
-                let (then, otherwise) = split_else(body);
-                expand(if evaluate(&condition.concat(), scope) != 0 { then } else { otherwise }, scope, text);
-                at = lines.len() - rest;
-            }
-            _ => panic!("unknown directive `{line}`"),
-        }
-    }
-}
-
-/// The lines up to the `//#end` that closes the block begun just before, and how many lines remain after it.
-fn block<'a, 'b>(lines: &'a [&'b str]) -> (&'a [&'b str], usize) {
-    let mut depth = 1;
-    for (index, line) in lines.iter().enumerate() {
-        match line.trim() {
-            opening if opening.starts_with("//#repeat ") || opening.starts_with("//#if ") => depth += 1,
-            "//#end" => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return (&lines[..index], lines.len() - index - 1);
-        }
-    }
-    panic!("a `//#repeat` or `//#if` without its `//#end`")
-}
-
-/// The two halves of an `//#if` block.
-fn split_else<'a, 'b>(body: &'a [&'b str]) -> (&'a [&'b str], &'a [&'b str]) {
-    let mut depth = 0;
-    for (index, line) in body.iter().enumerate() {
-        match line.trim() {
-            opening if opening.starts_with("//#repeat ") || opening.starts_with("//#if ") => depth += 1,
-            "//#end" => depth -= 1,
-            "//#else" if depth == 0 => return (&body[..index], &body[index + 1..]),
-            _ => {}
-        }
-    }
-    (body, &[])
-}
-
-/// Replaces `$name` and `$(expression)` in a line.
-fn substitute(line: &str, scope: &[(String, i64)]) -> String {
-    let mut out = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        let (expression, after) = if let Some(inner) = rest.strip_prefix('(') {
-            inner.split_once(')').unwrap_or_else(|| panic!("unclosed `$(` in `{line}`"))
-        } else if let Some(inner) = rest.strip_prefix('{') {
-            inner.split_once('}').unwrap_or_else(|| panic!("unclosed `${{` in `{line}`"))
-        } else {
-            rest.split_at(rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len()))
-        };
-        out.push_str(&evaluate(expression, scope).to_string());
-        rest = after;
-    }
-    out.push_str(rest);
-    out
-}
-
-/// Integer arithmetic over `+ - * /` and names; `*` and `/` bind tighter, evaluated left to right, no parentheses.
-fn evaluate(expression: &str, scope: &[(String, i64)]) -> i64 {
-    let atom = |word: &str| -> i64 {
-        let word = word.trim();
-        word.parse().unwrap_or_else(|_| {
-            let found = scope.iter().rev().find(|(name, _)| name == word);
-            found.unwrap_or_else(|| panic!("unknown name `{word}` in `{expression}`")).1
-        })
-    };
-    let product = |term: &str| -> i64 {
-        let mut value: Option<i64> = None;
-        let mut operator = '*';
-        for piece in term.split_inclusive(['*', '/']) {
-            let (word, next) = match piece.chars().last() {
-                Some(last @ ('*' | '/')) => (&piece[..piece.len() - 1], last),
-                _ => (piece, '*'),
-            };
-            value = Some(match (value, operator) {
-                (None, _) => atom(word),
-                (Some(left), '/') => left / atom(word),
-                (Some(left), _) => left * atom(word),
-            });
-            operator = next;
-        }
-        value.unwrap_or_else(|| panic!("empty expression `{expression}`"))
-    };
-    let mut value = 0;
-    let mut sign = 1;
-    for piece in expression.split_inclusive(['+', '-']) {
-        let (term, next) = match piece.chars().last() {
-            Some('+') => (&piece[..piece.len() - 1], 1),
-            Some('-') => (&piece[..piece.len() - 1], -1),
-            _ => (piece, 1),
-        };
-        value += sign * product(term);
-        sign = next;
-    }
-    value
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(template: &str, scope: &[(&str, i64)]) -> String {
-        let scope: Vec<_> = scope.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
-        let lines: Vec<_> = template.lines().collect();
-        let mut text = String::new();
-        expand(&lines, &scope, &mut text);
-        text
-    }
-
-    #[test]
-    fn repeats_nest_and_compute() {
-        let text = run("//#repeat p N\n//#repeat q 2\na$p = b$(p * 2 + q - 1);\n//#end\n//#end\nend", &[("N", 2)]);
-        assert_eq!(text, "a0 = b-1;\na0 = b0;\na1 = b1;\na1 = b2;\nend\n");
-    }
-
-    #[test]
-    fn conditions_choose_a_branch() {
-        let template = "//#if FLAG\n//#if OTHER\nboth\n//#else\none\n//#end\n//#else\nnone\n//#end";
-        assert_eq!(run(template, &[("FLAG", 1), ("OTHER", 1)]), "both\n");
-        assert_eq!(run(template, &[("FLAG", 1), ("OTHER", 0)]), "one\n");
-        assert_eq!(run(template, &[("FLAG", 0), ("OTHER", 1)]), "none\n");
     }
 }

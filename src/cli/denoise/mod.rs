@@ -43,7 +43,7 @@ With `--sigma` the input is x = x0 + sigma eps, and the output is eps, whatever 
 pub struct Args {
     /// A diffusers folder, a `.safetensors` beside its `config.json`, a hub id in the local cache, or `pca:DATA[,k=N]`,
     /// `wiener:DATA`, `sequential:DATA`, `ideal:DATA`; nothing: digits
-    model: Option<String>,
+    pub model: Option<String>,
 
     /// The images (N,C,H,W)
     #[arg(short, long, value_name = "FILE.npy")]

@@ -65,7 +65,7 @@ impl WinogradProducts {
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Option<Dispatch> {
         let Family::Lanes { width } = family else { return None };
-        if self.iterations(width as usize) > LONGEST_LOOP as usize {
+        if self.iterations() > LONGEST_LOOP as usize {
             return None;
         }
         let rows = self.block_rows();
@@ -86,10 +86,10 @@ impl WinogradProducts {
     }
 
     /// Iterations of the loops of a workgroup, counted together: over positions, channels, and at the end outputs.
-    fn iterations(&self, width: usize) -> usize {
+    fn iterations(&self) -> usize {
         let (c4, side) = (self.x.c4(), self.tile.side());
         let epilogue = ROWS[0] as usize * (2 + self.tile.outputs().pow(2));
-        self.tile.positions() * (1 + c4.div_ceil(width) + c4) + side + epilogue
+        self.tile.positions() * (1 + c4) + side + epilogue
     }
 
     /// Tiles of a workgroup: many share a weight, but a large tile has many outputs to keep, and the longer kernel is worth
