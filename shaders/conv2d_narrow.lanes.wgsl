@@ -66,7 +66,7 @@ fn main(
         let held$g = load_weights(from$g + c * KX * 4u * LANES);
         //#end
         //#repeat t KX * KX * 4
-        let w$t = subgroupShuffle(held$(t / LANES), $(t - t / LANES * LANES)u);
+        let w$t = subgroupShuffle(held$(t / LANES), $(t % LANES)u);
         //#end
         //#repeat r TH
         //#repeat ky KX

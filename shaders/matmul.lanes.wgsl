@@ -9,7 +9,9 @@
 // batch    z = image * heads + head; each operand has a stride for both
 // assumes  zeros in the padding of a along k; NORM: a tile lies in one image
 //
-// A lane owns one texel of columns in ROWS rows, and loads one of the rows of a. See conv2d.lanes.wgsl for the scheme and the rungs: 768^3
+// A lane owns one texel of columns in ROWS rows, and loads one of the rows of a; or (BY_K) LANES texels along k of every row, one of which a
+// shuffle by a variable hands round: as good where the driver has such shuffles, and better where rows lie 4 KiB apart, so that ROWS of
+// them do not fit the first cache together. See conv2d.lanes.wgsl for the scheme and the rungs: 768^3
 // on storage buffers 1.4 GFLOP/s, textures 13, shuffles 28 to 50 with 16 rows, 55 with 32 (a weight serves more rows);
 // on a Zen 5, real-time: 84 with 16 rows, 90 with 32, 100 with 64; with sixteen lanes 172.
 //#include matmul_params
@@ -35,12 +37,18 @@ fn main(
     let b_base = image * call.params.b_image + head * call.params.b_head;
     let b_row = call.params.b_row;
 
+    //#if BY_K
+    //#repeat p ROWS
+    let row$p = a_base + min(first_row + $(p)u, rows - 1u) * call.params.a_row;
+    //#end
+    //#else
     //#repeat g (ROWS + LANES - 1) / LANES
     let of$g = min(first_row + $(g)u * LANES + lane, rows - 1u);
     //#if JOINED
     let row$g = of$g;
     //#else
     let row$g = a_base + of$g * call.params.a_row;
+    //#end
     //#end
     //#end
     //#repeat p ROWS
@@ -56,36 +64,54 @@ fn main(
     let last_k = call.params.k - 1u;
     //#end
 
-    for (var c = 0u; c < k4; c++) {
-        let fold = load_fold(first_row / call.params.rows_per_image, c, k4);
-        //#repeat g (ROWS + LANES - 1) / LANES
-        //#if JOINED
-        let x$g = load_joined(row$g, c, k4);
-        //#else
-        let x$g = load_x(row$g + c);
-        //#end
-        let a$g = normalised(x$g, fold);
-        //#end
-        //#if B_ROWS
-        //#repeat j 4
-        let t$j = load_b(b$j + c);
-        //#end
-        let w0 = vec4<f32>(t0.x, t1.x, t2.x, t3.x);
-        let w1 = vec4<f32>(t0.y, t1.y, t2.y, t3.y);
-        let w2 = vec4<f32>(t0.z, t1.z, t2.z, t3.z);
-        let w3 = vec4<f32>(t0.w, t1.w, t2.w, t3.w);
-        //#else
-        //#repeat j 4
-        let w$j = load_b(b + min(c * 4u + $(j)u, last_k) * b_row);
-        //#end
-        //#end
+    // Two loops as one run at half the speed where one would do: what is assigned is blended under the masks of both.
+    let fold_image = first_row / call.params.rows_per_image;
+    //#if BY_K
+    for (var first = 0u; first < k4; first += LANES) {
+        let own = min(first + lane, k4 - 1u);
+        let fold = load_fold(fold_image, own, k4);
         //#repeat p ROWS
-        let v$p = subgroupShuffle(a$(p / LANES), $(p % LANES)u);
-        acc$p += v$p.x * w0;
-        acc$p += v$p.y * w1;
-        acc$p += v$p.z * w2;
-        acc$p += v$p.w * w3;
+        let a$p = normalised(load_x(row$p + own), fold);
         //#end
+        for (var c = first; c < min(first + LANES, k4); c++) {
+    //#else
+    for (var c = 0u; c < k4; c++) {
+        {
+            let fold = load_fold(fold_image, c, k4);
+            //#repeat g (ROWS + LANES - 1) / LANES
+            //#if JOINED
+            let x$g = load_joined(row$g, c, k4);
+            //#else
+            let x$g = load_x(row$g + c);
+            //#end
+            let a$g = normalised(x$g, fold);
+            //#end
+    //#end
+            //#if B_ROWS
+            //#repeat j 4
+            let t$j = load_b(b$j + c);
+            //#end
+            let w0 = vec4<f32>(t0.x, t1.x, t2.x, t3.x);
+            let w1 = vec4<f32>(t0.y, t1.y, t2.y, t3.y);
+            let w2 = vec4<f32>(t0.z, t1.z, t2.z, t3.z);
+            let w3 = vec4<f32>(t0.w, t1.w, t2.w, t3.w);
+            //#else
+            //#repeat j 4
+            let w$j = load_b(b + min(c * 4u + $(j)u, last_k) * b_row);
+            //#end
+            //#end
+            //#repeat p ROWS
+            //#if BY_K
+            let v$p = subgroupShuffle(a$p, c - first);
+            //#else
+            let v$p = subgroupShuffle(a$(p / LANES), $(p % LANES)u);
+            //#end
+            acc$p += v$p.x * w0;
+            acc$p += v$p.y * w1;
+            acc$p += v$p.z * w2;
+            acc$p += v$p.w * w3;
+            //#end
+        }
     }
 
     // The columns beyond the last are padding and must be zero.

@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 use super::args::Global;
 use super::timing::Stopwatch;
 use crate::error::{Error, Result};
-use crate::gpu::{Described, Kind};
+use crate::gpu::{Described, Kind, settle_vectors};
 use crate::graph::Plan;
 use crate::kernels::choice::Choices;
 use crate::kernels::tuned::Key;
 use crate::kernels::{Engine, Family, FamilyName, selftest};
+use crate::paths::cache_dir;
 use crate::report::Console;
 
 /// Opens the device that the flags choose, and says so when it computes in software.
@@ -19,6 +20,7 @@ use crate::report::Console;
 pub fn open(global: &Global, console: Console) -> Result<Engine> {
     let wanted = global.family.map(FamilyName::from);
     let mut engine = Engine::open(&global.options(), wanted)?;
+    settle_vectors([&engine.gpu.adapter], cache_dir().as_deref());
     engine.choices = choices(global, &engine.gpu.adapter, engine.family, console);
     let adapter = &engine.gpu.adapter;
     expect_family(adapter, engine.family, wanted)?;

@@ -4,7 +4,8 @@ use super::args::Global;
 use super::device::adapter_json;
 use super::table::aligned;
 use crate::error::Result;
-use crate::gpu::{Adapters, Choice, Described};
+use crate::gpu::{Adapters, Choice, Described, settle_vectors};
+use crate::paths::cache_dir;
 use crate::report::{Report, print_stdout};
 use indicatif::BinaryBytes;
 
@@ -23,6 +24,7 @@ pub struct Args {}
 pub fn run(_: &Args, global: &Global) -> Result<()> {
     let adapters = Adapters::find();
     let mut described = adapters.describe();
+    settle_vectors(&described, cache_dir().as_deref());
     // Where there is none, the error says how to get one.
     let best = adapters.find_described(&global.adapter.as_deref().map_or(Choice::Best, Choice::parse))?;
     if global.adapter.is_some() {

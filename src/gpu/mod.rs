@@ -20,7 +20,7 @@ pub use memory::{Region, Storage, StorageKind, row_texels};
 pub use pipeline::{Binding, Pipeline, PipelineSource};
 pub use readback::Readback;
 pub use recording::{Call, Recording};
-pub use vectors::wide_vectors;
+pub use vectors::{settle_vectors, wide_vectors};
 
 /// The release of wgpu that this program is built with.
 pub const WGPU_VERSION: &str = "30.0.1";

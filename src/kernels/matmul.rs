@@ -99,6 +99,8 @@ static MATRIX: Kernel =
 /// Rows that a tile of the lanes family may have.
 const LANES_ROWS: [u32; 4] = [64, 32, 16, 4];
 const LEAST_ROWS: u32 = LANES_ROWS[3];
+/// Lanes that lavapipe shuffles in one instruction, whatever the index.
+const SHUFFLED_LANES: u32 = 8;
 /// Multiplications from which on a product is worth the longest kernel, which takes a second more to compile.
 const LARGE: usize = 1 << 26;
 /// Those up to which one by weights that are few, as in a small network, is not worth the next.
@@ -146,7 +148,8 @@ impl MatMul {
         let (shader, tile) = match family {
             Family::Lanes { width } => {
                 let rows = self.lanes_rows();
-                let tile = [("LANES", width), ("ROWS", rows)];
+                let by_k = width == SHUFFLED_LANES && self.rows_collide(rows) && self.source.joined.is_none();
+                let tile = [("LANES", width), ("ROWS", rows), ("BY_K", u32::from(by_k))];
                 (family.shader(&LANES, [tile.as_slice(), &constants].concat()), (rows as usize, width as usize))
             }
             // What data multiply with data, attention's scores for one, keeps its precision.
@@ -200,6 +203,14 @@ impl MatMul {
         LANES_ROWS.into_iter().filter(|rows| *rows <= most).find(fits).unwrap_or(LEAST_ROWS)
     }
 
+    /// Whether so many rows of the first operand, read side by side, push each other out of a processor's first cache: 64 sets of 12
+    /// lines of 64 bytes (of 8 on older ones).
+    fn rows_collide(&self, rows: u32) -> bool {
+        let lines = self.a.row * size_of::<[f32; TEXEL]>() / 64;
+        let sets = 64 >> lines.trailing_zeros().min(6);
+        rows > 12 * sets
+    }
+
     /// Whether the kernels can normalise what they read, where an image has so many rows.
     #[must_use]
     pub fn normalises(family: Family, rows_per_image: usize) -> bool {
@@ -216,16 +227,18 @@ impl MatMul {
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
         let mut all: Vec<Shader> = Vec::new();
-        for (layout, rows) in [Layout::Packed, Layout::Rows, Layout::Transposed]
+        // Rows that collide, and rows that do not.
+        let sizes = [960, 1024].into_iter().flat_map(|k| LANES_ROWS.map(|rows| (rows, k)));
+        for (layout, (rows, k)) in [Layout::Packed, Layout::Rows, Layout::Transposed]
             .into_iter()
-            .flat_map(|l| LANES_ROWS.map(|rows| (l, rows)))
+            .flat_map(|layout| sizes.clone().map(move |size| (layout, size)))
         {
             for (epilogue, source) in super::conv2d::epilogues_and_sources() {
                 // Transposed operands are those of attention, which reads plain maps.
                 if source.upsampled || layout == Layout::Transposed && source != Source::default() {
                     continue;
                 }
-                let product = Self { layout, source, epilogue, ..Self::plain(1, rows as usize, 1024, 1024) };
+                let product = Self { layout, source, epilogue, ..Self::plain(1, rows as usize, k, 1024) };
                 let shader = product.dispatch(family).shader;
                 if !all.contains(&shader) {
                     all.push(shader);

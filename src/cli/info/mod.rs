@@ -17,9 +17,10 @@ use crate::cli::pipeline::TextToImage;
 use crate::cli::table::Lines;
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
-use crate::gpu::Adapters;
+use crate::gpu::{Adapters, settle_vectors};
 use crate::kernels::choice::{Algorithm, Choices};
 use crate::kernels::{Family, FamilyName};
+use crate::paths::cache_dir;
 use crate::report::{Console, Report, npy, png_file, print_stdout};
 
 const EXAMPLES: &str = "\
@@ -209,6 +210,7 @@ fn kernels(global: &Global, console: Console) -> Result<(Family, Choices)> {
     let choice = global.choice();
     match (Adapters::find().find_described(&choice), wanted, &global.adapter) {
         (Ok(adapter), _, _) => {
+            settle_vectors([&adapter], cache_dir().as_deref());
             let family = Family::for_adapter(&adapter, wanted);
             expect_family(&adapter, family, wanted)?;
             Ok((family, choices(global, &adapter, family, console)))
