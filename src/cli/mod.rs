@@ -92,6 +92,7 @@ impl Command {
             Self::Sample(args) => args.model.is_some(),
             Self::Denoise(args) => args.model.is_some(),
             Self::Tune(args) => args.model.is_some(),
+            Self::Info(args) => args.subject.is_some(),
             _ => true,
         }
     }

@@ -208,7 +208,7 @@ impl MatMul {
     fn rows_collide(&self, rows: u32) -> bool {
         let lines = self.a.row * size_of::<[f32; TEXEL]>() / 64;
         let sets = 64 >> lines.trailing_zeros().min(6);
-        rows > 12 * sets
+        lines > 0 && rows > 12 * sets
     }
 
     /// Whether the kernels can normalise what they read, where an image has so many rows.

@@ -30,6 +30,29 @@ fn devices_are_a_table_and_a_report_of_the_same() {
     assert_eq!(first.lines().count(), 2);
 }
 
+/// Has nothing to say where there is no lavapipe.
+#[test]
+fn the_width_of_vectors_is_the_users_to_choose() {
+    let folder = Folder::new();
+    let lanes = |width: &str| {
+        let devices = command(&["devices"])
+            .env("LP_NATIVE_VECTOR_WIDTH", width)
+            .env("MESA_SHADER_CACHE_DIR", folder.at("shaders"))
+            .output()
+            .expect("runs");
+        let table = String::from_utf8(devices.stdout).expect("text");
+        table
+            .lines()
+            .filter(|line| line.contains("llvmpipe"))
+            .map(|line| line.contains(&format!("{width} bits")))
+            .collect()
+    };
+    for width in ["128", "256"] {
+        let named: Vec<bool> = lanes(width);
+        assert!(named.iter().all(|named| *named), "{width}");
+    }
+}
+
 #[test]
 fn a_model_is_described() {
     let text = printed(&["info", "tests/bad/sound", "--family", "tile"]);

@@ -39,7 +39,7 @@ Examples:
 pub struct Args {
     /// A model as `downhill sample` takes it, a `.png` or an `.npy`; nothing: the embedded model
     #[arg(value_name = "PATH|MODEL")]
-    subject: Option<String>,
+    pub subject: Option<String>,
 
     /// Images at a network call [default: 1]
     #[arg(short, long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
