@@ -1,6 +1,6 @@
 //! From a template in `shaders/` to the WGSL of one variant.
 //!
-//! A template is plain WGSL with a few directives, each on a line of its own ([`super::template`]).
+//! A template is plain WGSL with a few directives, each on a line of its own (`template.rs` says which).
 //! The template defines `struct Params`; it reads them as `call.params`. A kernel whose dispatches may be split adds
 //! `call.origin` to its workgroup's place ([`Kernel::splits`]). Where an operand lives, in a storage buffer or
 //! in a storage texture (fast on software adapters, see `docs/lab-notes.md`), and whether in float32 or, where the call asks for it
