@@ -93,6 +93,8 @@ impl Command {
             Self::Denoise(args) => args.model.is_some(),
             Self::Tune(args) => args.model.is_some(),
             Self::Info(args) => args.subject.is_some(),
+            // Opens no device.
+            Self::Completions(_) => false,
             _ => true,
         }
     }

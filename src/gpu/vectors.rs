@@ -41,6 +41,9 @@ pub fn wide_vectors(cache: Option<&Path>) -> Vec<(&'static str, OsString)> {
 /// be slow with them. The driver is known only once it has read the width, and it reads it once. To be called before anything is
 /// written; goes on, slower, where the program cannot be started.
 pub fn settle_vectors<'a>(adapters: impl IntoIterator<Item = &'a Described>, cache: Option<&Path>) {
+    if std::env::var_os(WIDTH).is_none_or(|width| width != "512") {
+        return;
+    }
     let shaders = std::env::var_os(SHADER_CACHE).map(PathBuf::from);
     let Some(folder) = shaders.as_deref().filter(|folder| folder.ends_with(WIDE_SHADERS)).and_then(Path::parent) else {
         return;
