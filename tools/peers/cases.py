@@ -7,6 +7,8 @@ from pathlib import Path
 
 DIGITS = Path(__file__).resolve().parents[2] / "weights" / "digits"
 
+SUITES = ("matmul", "conv", "unet", "sample")
+
 SIDES = (768, 1024)
 # Images, channels, height, width; 3x3, stride 1, padding 1, as many channels out as in.
 MAPS = ((1, 128, 32, 32), (1, 256, 16, 16), (1, 512, 8, 8), (1, 64, 64, 64), (8, 256, 16, 16), (8, 512, 8, 8))
@@ -30,11 +32,25 @@ CONFIGS = {
 IMAGES, STEPS = 16, 10
 SAMPLE = f"{IMAGES} digits, {STEPS} steps, to PNG"
 
+# Beside those, on a GPU: its cores are not all busy before.
+LARGER_SIDES = (2048, 4096, 8192)
+LARGER_MAPS = ((8, 128, 64, 64), (16, 256, 32, 32), (8, 320, 64, 64))
+LARGER_NETS = (("cifar10-32", 64), ("celeba-64", 8))
+
+
+def named(sides, maps, nets):
+    """{suite: [case]}"""
+    return {
+        "matmul": [f"{side}x{side}x{side} {form}" for side in sides for form in ("weights", "data")],
+        "conv": ["x".join(map(str, extents)) + " 3x3" for extents in maps],
+        "unet": [f"{name}, batch {batch}" for name, batch in nets],
+        "sample": [SAMPLE],
+    }
+
+
 CASES = {
-    "matmul": [f"{side}x{side}x{side} {form}" for side in SIDES for form in ("weights", "data")],
-    "conv": ["x".join(map(str, extents)) + " 3x3" for extents in MAPS],
-    "unet": [f"{name}, batch {batch}" for name, batch in NETS],
-    "sample": [SAMPLE],
+    "cpu": named(SIDES, MAPS, NETS),
+    "cuda": named(SIDES + LARGER_SIDES, MAPS + LARGER_MAPS, NETS + LARGER_NETS),
 }
 
 
@@ -47,6 +63,14 @@ def net(case):
     """Name and batch of `NAME, batch N`."""
     name, batch = case.split(", batch ")
     return name, int(batch)
+
+
+def sizes(suite, asked):
+    """The cases as `--sizes` has them, of downhill and of burn."""
+    if suite == "unet":
+        return ",".join("{}:{}".format(*net(case)) for case in asked)
+    # One size a product: it is measured with weights and with data.
+    return ",".join(dict.fromkeys(case.split()[0] for case in asked))
 
 
 def burn_case(suite, case):

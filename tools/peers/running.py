@@ -21,8 +21,9 @@ ROOT = HERE.parents[1]
 BURN = ROOT / "benches" / "peers"
 # 256-bit vectors for oneDNN, ATen and MKL: as wide as lavapipe's.
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
-# Samples a round; a network's call lasts long enough by itself.
-SAMPLES = {"matmul": 3, "conv": 3, "unet": 1}
+# Samples a round by PyTorch's device; on a processor a network's call lasts long enough by itself. On a GPU the first
+# ones may fall on a clock that is still rising.
+SAMPLES = {"cpu": {"matmul": 3, "conv": 3, "unet": 1}, "cuda": {"matmul": 7, "conv": 7, "unet": 7}}
 
 
 def seconds_of(command, environment=None):
@@ -64,10 +65,10 @@ class Downhill:
     """downhill: a run of `downhill bench` or `downhill sample` a round."""
 
     title = "downhill"
-    suites = tuple(cases.CASES)
+    suites = cases.SUITES
 
-    def __init__(self, binary, adapter):
-        self.binary, self.about, self.roofs = str(binary), {}, []
+    def __init__(self, binary, adapter, samples):
+        self.binary, self.samples, self.about, self.roofs = str(binary), samples, {}, []
         self.everywhere = ["--quiet"] + (["--adapter", adapter] if adapter else [])
 
     def round(self, suite, asked):
@@ -75,11 +76,8 @@ class Downhill:
             with tempfile.TemporaryDirectory() as folder:
                 job = ["sample", "--count", str(cases.IMAGES), "--sampler", "ge", "--steps", str(cases.STEPS)]
                 return seconds_of([self.binary, *job, "--output", f"{folder}/digits.png", *self.everywhere])
-        sizes = []
-        if suite != "unet":
-            # One size a product: it is measured with weights and with data.
-            sizes = ["--sizes", ",".join(dict.fromkeys(case.split()[0] for case in asked))]
-        command = [self.binary, "bench", suite, *sizes, "-r", str(SAMPLES[suite]), "-o", "json", *self.everywhere]
+        sizes = ["--sizes", cases.sizes(suite, asked)]
+        command = [self.binary, "bench", suite, *sizes, "-r", str(self.samples[suite]), "-o", "json", *self.everywhere]
         report, outcomes = rows_of(command, suite)
         if not report:
             return {case: {"reason": outcomes} for case in asked}
@@ -89,13 +87,13 @@ class Downhill:
 
 
 class Torch:
-    """PyTorch and diffusers on the CPU: a process that stays, but for the whole job, which starts its own."""
+    """PyTorch and diffusers on the CPU or a GPU: a process that stays, but for the whole job, which starts its own."""
 
-    suites = tuple(cases.CASES)
+    suites = cases.SUITES
 
-    def __init__(self, title, variables, channels_last):
-        self.title, self.environment = title, dict(os.environ, **variables)
-        command = [sys.executable, HERE / "torch_worker.py"] + ["--channels-last"] * channels_last
+    def __init__(self, title, variables, device, channels_last):
+        self.title, self.environment, self.device = title, dict(os.environ, **variables), device
+        command = [sys.executable, HERE / "torch_worker.py", "--device", device] + ["--channels-last"] * channels_last
         self.worker = subprocess.Popen(
             command, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.about = self.answer()
@@ -107,14 +105,14 @@ class Torch:
         return json.loads(line)
 
     def ask(self, suite, case):
-        self.worker.stdin.write(json.dumps({"suite": suite, "case": case, "samples": SAMPLES[suite]}) + "\n")
+        self.worker.stdin.write(json.dumps({"suite": suite, "case": case, "samples": SAMPLES[self.device][suite]}) + "\n")
         self.worker.stdin.flush()
         return self.answer()
 
     def round(self, suite, asked):
         if suite == "sample":
             with tempfile.TemporaryDirectory() as folder:
-                command = [sys.executable, HERE / "diffusers_sample.py", f"{folder}/digits.png"]
+                command = [sys.executable, HERE / "diffusers_sample.py", f"{folder}/digits.png", self.device]
                 return seconds_of(command, self.environment)
         return {case: self.ask(suite, case) for case in asked}
 
@@ -133,8 +131,7 @@ class Burn:
         self.binary, self.device, self.about = str(binary), device, {}
 
     def round(self, suite, asked):
-        sizes = ",".join(dict.fromkeys(case.split()[0] for case in asked))
-        command = [self.binary, suite, "--sizes", sizes, "--repeats", "1", "--device", self.device]
+        command = [self.binary, suite, "--sizes", cases.sizes(suite, asked), "--repeats", "1", "--device", self.device]
         report, outcomes = rows_of(command, suite)
         if not report:
             return {case: {"reason": outcomes} for case in asked}
