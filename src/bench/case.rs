@@ -167,10 +167,7 @@ impl Case {
             Suite::Attention => each(sizes, |size| vec![Self::Kernels(Operation::Attention(size))]),
             Suite::Copy => each(sizes, both_copiers),
             Suite::Lanczos => each(sizes, both_ways),
-            Suite::Unet => Err(Error::usage(
-                "`--sizes` has no meaning for networks",
-                "leave out `--sizes`, or name one of `matmul`, `conv`, `norm`, `attention`, `copy`, `lanczos`",
-            )),
+            Suite::Unet => each(sizes, |net| vec![Self::Call(net)]),
         }
     }
 
@@ -293,7 +290,11 @@ mod tests {
         assert_eq!(names(Suite::Copy, "1"), ["1 MiB by a kernel", "1 MiB by the encoder"]);
         let refused = Case::of_sizes(Suite::Conv, "8x4x4,8").unwrap_err();
         assert_eq!((refused.exit_code(), refused.to_string().contains("`8`")), (2, true));
-        assert_eq!(Case::of_sizes(Suite::Unet, "1").unwrap_err().exit_code(), 2);
+        assert_eq!(names(Suite::Unet, "digits, cifar10-32:64"), ["digits, batch 1", "cifar10-32, batch 64"]);
+        for refused in ["1", "cifar10-32:", "cifar10-32:0", "celeba-64:many", "cifar10"] {
+            let error = Case::of_sizes(Suite::Unet, refused).unwrap_err();
+            assert_eq!((error.exit_code(), error.to_string().contains(refused)), (2, true));
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub struct Call {
     pub dispatches: usize,
     /// Seconds of all its kernels by the device's clock, the median of several calls; `None` where it has no clock.
     pub kernel_seconds: Option<f64>,
-    /// The share of such a call, from its inputs to its answer, in which no kernel runs; the median too.
+    /// The share of a sample's call, from its inputs to its answer, beyond those seconds; the median too.
     pub gap: Option<f64>,
 }
 

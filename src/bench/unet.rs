@@ -1,9 +1,10 @@
 //! Calls of whole networks: the embedded one, and two published topologies with generated weights.
 
 use std::fmt::{self, Display, Formatter};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use super::measure::{calls_of_sample, check, clock, compile};
+use super::measure::{check, clock, compile, wake};
 use super::problem::{Expected, Job, Work, numbers, plan_shaders};
 use super::report::{Call, Check, Roofs, Row};
 use super::statistics::{Timing, quantile};
@@ -24,6 +25,19 @@ pub enum Topology {
     Cifar10,
     /// The network of DDIM for `CelebA` at 64 x 64 (ermongroup/ddim, `configs/celeba.yml`).
     Celeba,
+}
+
+impl Topology {
+    const ALL: [Self; 3] = [Self::Digits, Self::Cifar10, Self::Celeba];
+
+    /// As it is typed.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Digits => "digits",
+            Self::Cifar10 => "cifar10-32",
+            Self::Celeba => "celeba-64",
+        }
+    }
 }
 
 /// A call of a network.
@@ -53,6 +67,8 @@ const CELEBA: &str = r#"{
     "flip_sin_to_cos": false, "freq_shift": 1
 }"#;
 
+/// Most images of a call.
+const MOST_IMAGES: usize = 4096;
 /// A timestep in the middle of the thousand.
 const TIMESTEP: f64 = 500.0;
 /// Seeds of images and of the first weight.
@@ -72,12 +88,23 @@ impl Net {
 
 impl Display for Net {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let name = match self.topology {
-            Topology::Digits => "digits",
-            Topology::Cifar10 => "cifar10-32",
-            Topology::Celeba => "celeba-64",
+        write!(f, "{}, batch {}", self.topology.name(), self.batch)
+    }
+}
+
+impl FromStr for Net {
+    type Err = String;
+
+    /// `NAME`, or `NAME:BATCH`.
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let (name, batch) = text.split_once(':').unwrap_or((text, "1"));
+        let Some(topology) = Topology::ALL.into_iter().find(|topology| topology.name() == name) else {
+            return Err(format!("`{text}`: a network is one of {}", Topology::ALL.map(Topology::name).join(", ")));
         };
-        write!(f, "{name}, batch {}", self.batch)
+        match batch.parse() {
+            Ok(batch) if (1..=MOST_IMAGES).contains(&batch) => Ok(Self { topology, batch }),
+            _ => Err(format!("`{text}`: a batch is a number from 1 to {MOST_IMAGES}")),
+        }
     }
 }
 
@@ -172,23 +199,12 @@ impl<'e> Calls<'e> {
         self.feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect()
     }
 
-    /// Makes a call under the device's clock; `None` where it has none.
-    fn clocked(&self) -> Result<Option<Clocked>> {
-        let begin = Instant::now();
+    /// Seconds of the kernels of a call by the device's clock; `None` where it has none.
+    fn kernel_seconds(&self) -> Result<Option<f64>> {
         self.program.feed(&self.inputs())?;
-        let Some(times) = self.program.dispatch_times()? else { return Ok(None) };
-        self.program.read()?;
-        let kernels = times.iter().map(Duration::as_secs_f64).sum();
-        Ok(Some(Clocked { kernels, gap: 1.0 - kernels / begin.elapsed().as_secs_f64() }))
+        let times = self.program.dispatch_times()?;
+        Ok(times.map(|times| times.iter().map(Duration::as_secs_f64).sum()))
     }
-}
-
-/// What the device's clock says of one call.
-struct Clocked {
-    /// Seconds of its kernels.
-    kernels: f64,
-    /// The share of the call, from its inputs to its answer, in which no kernel runs.
-    gap: f64,
 }
 
 impl Job for Calls<'_> {
@@ -219,16 +235,19 @@ pub fn measure_call(engine: &Engine, row: Row, net: Net, roofs: &Roofs, repeats:
     let first_seconds = clock(|| calls.repeat(1))?;
     row.check = Some(opened.check(engine)?);
 
-    let count = calls_of_sample(clock(|| calls.repeat(1))?);
-    let (mut samples, mut clocked) = (Vec::with_capacity(repeats), Vec::with_capacity(repeats));
+    let count = wake(&mut |times| calls.repeat(times))?;
+    let (mut samples, mut kernels, mut gaps) = (Vec::with_capacity(repeats), Vec::new(), Vec::new());
     for _ in 0..repeats {
-        samples.push(clock(|| calls.repeat(count))? / count as f64);
-        // In turns, so that whatever else the machine does falls on both.
-        clocked.extend(calls.clocked()?);
+        let sample = clock(|| calls.repeat(count))? / count as f64;
+        samples.push(sample);
+        // In turns, so that whatever else the machine does falls on both. To read the clock takes time too, so this call's own is no measure.
+        if let Some(seconds) = calls.kernel_seconds()? {
+            kernels.push(seconds);
+            gaps.push(1.0 - seconds / sample);
+        }
     }
     let timing = Timing::new(samples, count);
-    let median_of = |what: fn(&Clocked) -> f64| {
-        let mut values: Vec<f64> = clocked.iter().map(what).collect();
+    let median = |mut values: Vec<f64>| {
         values.sort_by(f64::total_cmp);
         (!values.is_empty()).then(|| quantile(&values, 0.5))
     };
@@ -238,8 +257,8 @@ pub fn measure_call(engine: &Engine, row: Row, net: Net, roofs: &Roofs, repeats:
         prepare_seconds,
         first_seconds,
         dispatches: calls.program.dispatches(),
-        kernel_seconds: median_of(|call| call.kernels),
-        gap: median_of(|call| call.gap),
+        kernel_seconds: median(kernels),
+        gap: median(gaps),
     });
     Ok(row.timed(timing, Work::Flops(graph.flops()), roofs))
 }

@@ -22,6 +22,7 @@ Examples:
   downhill bench matmul --sizes 768,256x512x64
   downhill bench conv --sizes 128x32x32,8x256x16x16   CxHxW, NxCxHxW
   downhill bench lanczos --sizes 60000x784,8000x12288
+  downhill bench unet --sizes cifar10-32:8,celeba-64   NAME, NAME:BATCH
   downhill bench unet -r 9 -o json > base.json
   downhill bench unet -r 9 --compare base.json
   downhill bench unet --dtype f16
@@ -34,7 +35,8 @@ quartiles over the median. A sample is one submission of as many calls as last 0
 Sizes: matmul MxKxN or one number; conv and norm CxHxW or NxCxHxW; attention TOKENSxCHANNELS or
 TOKENSxCHANNELSxHEAD_DIM; copy MiB, rounded up to whole rows where tensors live in textures; lanczos
 NxP, samples and their values: 32 eigenpairs to residuals of 1e-4, which stand in the row as its error;
-by itself up to 8000x12288, which takes minutes on a software adapter.";
+by itself up to 8000x12288, which takes minutes on a software adapter; unet digits, cifar10-32 or
+celeba-64, with `:BATCH` for several images.";
 
 /// Measure the kernels on an adapter, under the roofs of that adapter
 #[derive(Debug, clap::Args)]
@@ -111,7 +113,7 @@ impl Work {
             Self::All if sizes.is_some() => {
                 return Err(Error::usage(
                     "`--sizes` needs to know what they are sizes of",
-                    "name one of `matmul`, `conv`, `norm`, `attention`, `copy`, `lanczos` before it",
+                    "name one of `matmul`, `conv`, `norm`, `attention`, `copy`, `unet`, `lanczos` before it",
                 ));
             }
             Self::All => return Ok(Suite::ALL.into_iter().flat_map(Case::among_all).collect()),
