@@ -24,10 +24,11 @@ struct Params {
     offset: f32,
 }
 
-// Comparisons instead of `clamp`, which may turn NaN into a number and hide that something went wrong.
+// By its bits what is no number is found, for a compiler may take it that there is none: `clamp` and comparisons alike may turn it
+// into a bound and hide that something went wrong.
 fn clamped(v: vec4<f32>, clip: f32) -> vec4<f32> {
-    let low = select(v, vec4<f32>(-clip), v < vec4<f32>(-clip));
-    return select(low, vec4<f32>(clip), v > vec4<f32>(clip));
+    let is_nan = (bitcast<vec4<u32>>(v) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
+    return select(clamp(v, vec4<f32>(-clip), vec4<f32>(clip)), v, is_nan);
 }
 
 @compute @workgroup_size(64)

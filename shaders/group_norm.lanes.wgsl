@@ -18,7 +18,8 @@
 
 struct Params {
     channels: u32,
-    group_texels: u32,
+    group_channels: u32,
+    set_groups: u32,  // of the tile family
     pixels: u32,
     modulation: u32,
     eps: f32,
@@ -33,7 +34,7 @@ fn main(
     let image = workgroup.y;
     let c4 = (call.params.channels + 3u) / 4u;
     let pixels = call.params.pixels;
-    let texels = call.params.group_texels;
+    let texels = call.params.group_channels / 4u;
     let first = workgroup.x * texels;
     let base = image * pixels;
 

@@ -1,20 +1,19 @@
 // Batched matrix product for GPUs: y[i, j] = finish(alpha * sum over k of a[i, k] * b[k, j]).
 //
 // Operands, batch and parameters as in matmul.lanes.wgsl (packed weights are one block of all columns).
-// grid     (blocks of 16 texels along j, tiles of 64 rows, batch); 256 invocations, each 4 rows of one texel
+// grid     (blocks of SIDE * N texels along j, tiles of SIDE * M rows, batch); SIDE * SIDE invocations, each M rows of N texels
 // assumes  zeros in the padding of a along k
 //
-// Rungs: this is the first, a 64 x 64 tile in workgroup memory, 16 k at a time, 4 x 4 values an invocation.
+// Rungs: 64 x 64 values in workgroup memory, 16 k at a time, 4 x 4 an invocation, two barriers a step; now two halves and one barrier, the
+// next step fetched while this one is multiplied, and 8 x 8 an invocation where that leaves enough workgroups.
 //#include matmul_params
 //#include source
 //#read b
 //#include epilogue
+//#include register_tile
 //#write y
 
-var<workgroup> a_tile: array<vec4<f32>, 256>;  // [row][texel of k]
-var<workgroup> b_tile: array<vec4<f32>, 256>;  // [k][texel of columns]
-
-@compute @workgroup_size(256)
+@compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let group = workgroup + call.origin.xyz;
     let rows = call.params.rows;
@@ -24,72 +23,102 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let head = group.z % call.params.heads;
     let a_base = image * call.params.a_image + head * call.params.a_head;
     let b_base = image * call.params.b_image + head * call.params.b_head;
-    let column = group.x * 16u + local % 16u;
-    let row = group.y * 64u + local / 16u * 4u;
+    let place = tile_place(local);
+    let first_row = group.y * SIDE * M;
+    let first_column = group.x * SIDE * N;
 
-    // What this invocation fetches of a: one texel of one row.
-    let fetch_row = min(group.y * 64u + local / 4u, rows - 1u);
-
-    //#repeat r 4
-    var acc$r = vec4<f32>();
+    // What this invocation fetches: texels of rows of a, texels of rows of b.
+    //#repeat i M * DEPTH / SIDE
+    let a_row$i = (local + $(i)u * SIZE) / DEPTH;
+    let a_texel$i = (local + $(i)u * SIZE) % DEPTH;
+    let fetch_row$i = min(first_row + a_row$i, rows - 1u);
+    var next_a$i: vec4<f32>;
+    var next_fold$i: Fold;
     //#end
-    for (var first = 0u; first < k4; first += 4u) {
-        let c = min(first + local % 4u, k4 - 1u);
-        //#if JOINED
-        let x = load_joined(fetch_row, c, k4);
-        //#else
-        let x = load_x(a_base + fetch_row * call.params.a_row + c);
-        //#end
-        let v = normalised(x, load_fold(fetch_row / call.params.rows_per_image, c, k4));
-        a_tile[local] = select(vec4<f32>(), v, first + local % 4u < k4);
-        //#if B_ROWS
-        // Each of 64 invocations turns four rows of the transposed b around.
-        if local < 64u {
-            let block = local % 16u;
-            let t = first + local / 16u;
-            //#repeat j 4
-            let t$j = load_b(b_base + min((group.x * 16u + block) * 4u + $(j)u, call.params.columns - 1u) * call.params.b_row
-                + min(t, k4 - 1u));
+    //#if B_ROWS
+    // A block of 4 x 4 of the transposed b, to be turned around.
+    let b_texel = local % B_STRIDE;
+    let b_k = local / B_STRIDE;
+    //#repeat j 4
+    let fetch_column$j = b_base + min((first_column + b_texel) * 4u + $(j)u, call.params.columns - 1u) * call.params.b_row;
+    var next_b$j: vec4<f32>;
+    //#end
+    //#else
+    //#repeat i 4 * DEPTH * N / SIDE
+    let b_k$i = (local + $(i)u * SIZE) / B_STRIDE;
+    let b_texel$i = (local + $(i)u * SIZE) % B_STRIDE;
+    let fetch_column$i = b_base + min(first_column + b_texel$i, columns4 - 1u);
+    var next_b$i: vec4<f32>;
+    //#end
+    //#end
+
+    //#repeat r M
+    //#repeat c N
+    var acc${r}_$c = vec4<f32>();
+    //#end
+    //#end
+    let steps = (k4 + DEPTH - 1u) / DEPTH;
+    for (var step = 0u; step <= steps; step++) {
+        let first = step * DEPTH;
+        if step < steps {
+            //#repeat i M * DEPTH / SIDE
+            let c$i = min(first + a_texel$i, k4 - 1u);
+            //#if JOINED
+            next_a$i = load_joined(fetch_row$i, c$i, k4);
+            //#else
+            next_a$i = load_x(a_base + fetch_row$i * call.params.a_row + c$i);
             //#end
-            let at = local / 16u * 64u + block;
-            b_tile[at] = vec4<f32>(t0.x, t1.x, t2.x, t3.x);
-            b_tile[at + 16u] = vec4<f32>(t0.y, t1.y, t2.y, t3.y);
-            b_tile[at + 32u] = vec4<f32>(t0.z, t1.z, t2.z, t3.z);
-            b_tile[at + 48u] = vec4<f32>(t0.w, t1.w, t2.w, t3.w);
+            next_fold$i = load_fold(fetch_row$i / call.params.rows_per_image, c$i, k4);
+            //#end
+            //#if B_ROWS
+            if b_k < DEPTH {
+                //#repeat j 4
+                next_b$j = load_b(fetch_column$j + min(first + b_k, k4 - 1u));
+                //#end
+            }
+            //#else
+            //#repeat i 4 * DEPTH * N / SIDE
+            next_b$i = load_b(fetch_column$i + min(first * 4u + b_k$i, call.params.k - 1u) * call.params.b_row);
+            //#end
+            //#end
         }
-        //#else
-        let fetch_k = min(first * 4u + local / 16u, call.params.k - 1u);
-        b_tile[local] = load_b(b_base + fetch_k * call.params.b_row + min(column, columns4 - 1u));
-        //#end
-        workgroupBarrier();
-        let at = local / 16u * 16u;
-        //#repeat t 4
-        //#repeat r 4
-        let a${t}_$r = a_tile[at + $(r * 4 + t)u];
-        //#end
-        //#repeat j 4
-        let b${t}_$j = b_tile[$(t * 64 + j * 16)u + local % 16u];
-        //#end
-        //#repeat r 4
-        acc$r += a${t}_$r.x * b${t}_0;
-        acc$r += a${t}_$r.y * b${t}_1;
-        acc$r += a${t}_$r.z * b${t}_2;
-        acc$r += a${t}_$r.w * b${t}_3;
-        //#end
-        //#end
+        //#include register_tile_step
+        if step < steps {
+            let half = step % HALVES;
+            //#repeat i M * DEPTH / SIDE
+            let v$i = normalised(next_a$i, next_fold$i);
+            a_tile[half * A_HALF + place_in_a(a_row$i, a_texel$i)] = select(vec4<f32>(), v$i, first + a_texel$i < k4);
+            //#end
+            //#if B_ROWS
+            if b_k < DEPTH {
+                let at = half * B_HALF + b_k * 4u * B_STRIDE + b_texel;
+                //#repeat j 4
+                b_tile[at + $(j)u * B_STRIDE] = vec4<f32>(next_b0[$j], next_b1[$j], next_b2[$j], next_b3[$j]);
+                //#end
+            }
+            //#else
+            //#repeat i 4 * DEPTH * N / SIDE
+            b_tile[half * B_HALF + local + $(i)u * SIZE] = next_b$i;
+            //#end
+            //#end
+        }
         workgroupBarrier();
     }
 
-    if column < columns4 {
+    let y_base = image * call.params.y_image + head * call.params.y_head;
+    //#repeat c N
+    let column$c = first_column + place.x + $(c)u * SIDE;
+    if column$c < columns4 {
         // The columns beyond the last are padding and must be zero.
-        let live = vec4<u32>(column * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(call.params.columns);
-        let y_base = image * call.params.y_image + head * call.params.y_head;
-        //#repeat r 4
-        if row + $(r)u < rows {
-            let index = y_base + (row + $(r)u) * call.params.y_row + column;
-            let sum = select(vec4<f32>(), call.params.alpha * acc$r, live);
-            store_y(index, finish(sum, (row + $(r)u) / call.params.rows_per_image, column, index));
+        let live = vec4<u32>(column$c * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(call.params.columns);
+        //#repeat r M
+        let row$r = first_row + place.y + $(r)u * SIDE;
+        if row$r < rows {
+            let index = y_base + row$r * call.params.y_row + column$c;
+            let sum = select(vec4<f32>(), call.params.alpha * acc${r}_$c, live);
+            store_y(index, finish(sum, row$r / call.params.rows_per_image, column$c, index));
         }
         //#end
     }
+    //#end
 }

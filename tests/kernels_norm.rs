@@ -5,6 +5,7 @@ mod common;
 
 use common::{
     assert_padding_is_zero, check, check_within, distance, distance_to_definition, engines, map, numbers, run_device,
+    run_twin,
 };
 use downhill::kernels::group_norm::{GroupNormFactors, GroupNormFold, Moments, ScaleShift};
 use downhill::kernels::layer_norm::LayerNorm;
@@ -113,6 +114,17 @@ impl Case {
     }
 }
 
+/// As [`check`]. Where x * a and b all but cancel, the last stage differs by the rounding of x * a, which a GPU may leave out.
+fn check_stage(engine: &Engine, dispatch: &Dispatch, reads: &[&[f32]], texels: usize, what: &str) -> Vec<f32> {
+    let host = run_twin(dispatch, reads, texels);
+    let most = |values: &[f32]| values.iter().fold(f32::MIN_POSITIVE, |most, v| most.max(v.abs()));
+    let rounded = match (dispatch.shader.kernel.name, reads) {
+        ("scale_shift", [x, factors]) => f32::EPSILON * most(x) * most(factors) / most(&host),
+        _ => 0.0,
+    };
+    check_within(engine, dispatch, reads, texels, what, 1e-5 + rounded)
+}
+
 /// Shapes and numbers of groups: single values, groups of 1, 2, 3 and 12 channels, one group, several chunks.
 fn shapes() -> [(Shape, usize); 9] {
     [
@@ -140,7 +152,7 @@ fn group_norm_agrees_with_its_twin_and_the_definition() {
                 case.chunk = chunk.unwrap_or(case.chunk);
                 case.modulation = modulated.then(|| numbers(4, x.n * 2 * x.c));
                 let what = format!("{x} in {groups} groups, chunks of {}", case.chunk);
-                let y = case.run(engine, |dispatch, reads, texels| check(engine, dispatch, reads, texels, &what));
+                let y = case.run(engine, |dispatch, reads, texels| check_stage(engine, dispatch, reads, texels, &what));
                 assert_padding_is_zero(&y, x.c, &what);
                 let apart = distance_to_definition(&unpack_nchw(&y, x), &case.definition());
                 // A group of one value has no deviation: x * a and b are |x| / sqrt(eps), and all but cancel.
@@ -226,7 +238,7 @@ fn constant_channels_become_their_bias() {
     let mut case = Case::new(Shape::new(1, 9, 8, 5), 5);
     case.values.fill(-3.7);
     for engine in engines() {
-        let y = case.run(engine, |dispatch, reads, texels| check(engine, dispatch, reads, texels, "constant"));
+        let y = case.run(engine, |dispatch, reads, texels| check_stage(engine, dispatch, reads, texels, "constant"));
         for pixel in y.chunks(2 * TEXEL) {
             assert!(distance(&pixel[..5], &case.bias) < 1e-4, "{pixel:?} is not {:?}", case.bias);
         }

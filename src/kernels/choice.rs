@@ -152,12 +152,15 @@ impl Display for Choices {
     }
 }
 
-/// What was fastest on llvmpipe for layers like this one, alone and in a batch (`docs/lab-notes.md`); elsewhere the definition, until measured.
+/// What was fastest for layers like this one, alone and in a batch, on llvmpipe and on an H200 (`docs/lab-notes.md`).
 fn prior(layer: Layer, family: Family) -> Algorithm {
     let (channels, pixels) = (layer.input.min(layer.out), layer.size.0 * layer.size.1);
     match family {
         Family::Lanes { .. } if channels >= 32 && pixels >= 49 => Algorithm::Winograd(Tile::Four),
         Family::Lanes { .. } if channels >= 128 && pixels >= 16 => Algorithm::Winograd(Tile::Two),
+        // The processors of a GPU share the matrices: a small map has too few rows to occupy them otherwise.
+        Family::Tile if channels >= 32 && pixels >= 256 => Algorithm::Winograd(Tile::Four),
+        Family::Tile if channels >= 32 && pixels >= 16 => Algorithm::Winograd(Tile::Two),
         _ => Algorithm::Direct,
     }
 }

@@ -1,5 +1,6 @@
 //! Two-dimensional convolution over NHWC maps, zero padding, any kernel, stride 1 or 2.
 
+use super::blocking::Blocking;
 use super::epilogue::{EpilogueParams, EpilogueSpec};
 use super::source::{HostSource, SourceParams};
 use super::{Dispatch, Family, Kernel, Shader, Source, params, words};
@@ -99,15 +100,17 @@ impl Conv2d {
                 let grid = [blocks, tiles.0 * tiles.1, self.y.n];
                 (family.shader(&LANES, constants), grid, tiles.1)
             }
-            Family::Tile | Family::Matrix { .. } => {
+            Family::Matrix { width, side } => {
+                let constants = [constants, vec![("WIDTH", width), ("SIDE", side)]].concat();
                 let grid = [self.y.c4().div_ceil(16), self.y.rows().div_ceil(64), 1];
-                let shader = match family {
-                    Family::Matrix { width, side } => {
-                        family.shader(&MATRIX, [constants, vec![("WIDTH", width), ("SIDE", side)]].concat())
-                    }
-                    _ => family.shader(&TILE, constants),
-                };
-                (shader, grid, 1)
+                (family.shader(&MATRIX, constants), grid, 1)
+            }
+            Family::Tile => {
+                let tile = Blocking::of(self.y.rows(), self.y.c4(), 1);
+                let (rows, texels) = tile.grid();
+                let constants = [constants, tile.constants().to_vec()].concat();
+                let grid = [self.y.c4().div_ceil(texels), self.y.rows().div_ceil(rows), 1];
+                (family.shader(&TILE, constants), grid, 1)
             }
         };
         let shader_params = self.params(tiles_x);
@@ -148,7 +151,10 @@ impl Conv2d {
     /// Every shader variant that [`Self::dispatch`] can choose, for validation.
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
-        let sizes = [(8, 8, 8), (4, 4, 8), (1, 16, 8), (8, 8, 4)];
+        let sizes = match family {
+            Family::Lanes { .. } => [(8, 8, 8), (4, 4, 8), (1, 16, 8), (8, 8, 4)],
+            Family::Tile | Family::Matrix { .. } => Blocking::KINDS.map(|(rows, columns)| (rows, 1, columns)),
+        };
         let mut all: Vec<Shader> = Vec::new();
         for (kernel, stride) in [(3, 1), (3, 2), (1, 1), (1, 2)] {
             for (h, w, channels) in sizes {

@@ -1,5 +1,6 @@
 //! Batched matrix product over rows of texels: projections, 1 x 1 convolutions, attention scores, covariances.
 
+use super::blocking::Blocking;
 use super::epilogue::{EpilogueParams, EpilogueSpec};
 use super::source::{HostSource, SourceParams};
 use super::{Dispatch, Family, Kernel, Shader, Source, component, params, words};
@@ -137,6 +138,7 @@ impl MatMul {
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Dispatch {
         let columns4 = self.columns.div_ceil(TEXEL);
+        let (images, heads) = self.batch;
         let block = family.block(columns4);
         let (b_row, b_block) = match self.layout {
             Layout::Packed => (block, self.k.div_ceil(TEXEL) * TEXEL * block),
@@ -157,9 +159,11 @@ impl MatMul {
                 let units = vec![("WIDTH", width), ("SIDE", side)];
                 (family.shader(&MATRIX, [shared, units].concat()), (64, 16))
             }
-            Family::Tile | Family::Matrix { .. } => (family.shader(&TILE, constants), (64, 16)),
+            Family::Tile | Family::Matrix { .. } => {
+                let tile = Blocking::of(self.rows, columns4, images * heads);
+                (family.shader(&TILE, [constants, tile.constants().to_vec()].concat()), tile.grid())
+            }
         };
-        let (images, heads) = self.batch;
         let shader_params = Params {
             rows: self.rows as u32,
             // Packed weights hold zeros for the padding of k.
@@ -227,18 +231,23 @@ impl MatMul {
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
         let mut all: Vec<Shader> = Vec::new();
-        // Rows that collide, and rows that do not.
-        let sizes = [960, 1024].into_iter().flat_map(|k| LANES_ROWS.map(|rows| (rows, k)));
-        for (layout, (rows, k)) in [Layout::Packed, Layout::Rows, Layout::Transposed]
+        let sizes: Vec<[usize; 3]> = match family {
+            // Rows that collide, and rows that do not.
+            Family::Lanes { .. } => {
+                [960, 1024].into_iter().flat_map(|k| LANES_ROWS.map(|rows| [rows as usize, k, 1024])).collect()
+            }
+            Family::Tile | Family::Matrix { .. } => Blocking::KINDS.map(|(rows, columns)| [rows, 960, columns]).into(),
+        };
+        for (layout, [rows, k, columns]) in [Layout::Packed, Layout::Rows, Layout::Transposed]
             .into_iter()
-            .flat_map(|layout| sizes.clone().map(move |size| (layout, size)))
+            .flat_map(|layout| sizes.iter().map(move |size| (layout, *size)))
         {
             for (epilogue, source) in super::conv2d::epilogues_and_sources() {
                 // Transposed operands are those of attention, which reads plain maps.
                 if source.upsampled || layout == Layout::Transposed && source != Source::default() {
                     continue;
                 }
-                let product = Self { layout, source, epilogue, ..Self::plain(1, rows as usize, k, 1024) };
+                let product = Self { layout, source, epilogue, ..Self::plain(1, rows, k, columns) };
                 let shader = product.dispatch(family).shader;
                 if !all.contains(&shader) {
                     all.push(shader);

@@ -6,6 +6,7 @@
 
 pub mod activation;
 pub mod attention;
+mod blocking;
 pub mod choice;
 pub mod combine;
 pub mod concat;

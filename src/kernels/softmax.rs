@@ -1,6 +1,6 @@
 //! Softmax over the rows of a matrix, or over the part of each that its query may see.
 
-use super::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
+use super::{Dispatch, FLAT_WORKGROUP, Family, Kernel, Shader, flat_grid, params, words};
 use crate::tensor::TEXEL;
 
 /// Softmax over the columns of each row. Reads x, rows of whole texels whose padding may hold anything; writes y, laid out
@@ -24,7 +24,7 @@ pub struct Causal {
     pub first: usize,
 }
 
-/// The parameters of `softmax.wgsl`.
+/// The parameters of `softmax.wgsl` and `softmax.tile.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
@@ -34,7 +34,11 @@ struct Params {
     first: u32,
 }
 
-static KERNEL: Kernel = Kernel { name: "softmax", template: include_str!("../../shaders/softmax.wgsl"), twin };
+static BY_ROW: Kernel = Kernel { name: "softmax", template: include_str!("../../shaders/softmax.wgsl"), twin };
+static TILE: Kernel = Kernel { name: "softmax.tile", template: include_str!("../../shaders/softmax.tile.wgsl"), twin };
+
+/// Rows of a workgroup of the tile family, whose workgroups lie as those of a flat grid.
+const TILE_ROWS: u32 = 4;
 
 impl Softmax {
     /// The dispatch of this softmax.
@@ -44,13 +48,19 @@ impl Softmax {
         let Causal { queries, first } = self.causal.unwrap_or(Causal { queries: 1, first: self.columns - 1 });
         let [rows, columns, queries, first] = [self.rows, self.columns, queries, first].map(|extent| extent as u32);
         let params = Params { rows, columns, queries, first };
-        Dispatch { shader: family.shader(&KERNEL, vec![]), params: words(&params), grid: flat_grid(self.rows) }
+        let (kernel, invocations) = match family {
+            Family::Lanes { .. } => (&BY_ROW, self.rows),
+            Family::Tile | Family::Matrix { .. } => {
+                (&TILE, self.rows.div_ceil(TILE_ROWS as usize) * FLAT_WORKGROUP as usize)
+            }
+        };
+        Dispatch { shader: family.shader(kernel, vec![]), params: words(&params), grid: flat_grid(invocations) }
     }
 
     /// Every shader variant that [`Self::dispatch`] can choose, for validation.
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
-        vec![family.shader(&KERNEL, vec![])]
+        vec![Self { rows: 1, columns: 1, causal: None }.dispatch(family).shader]
     }
 }
 

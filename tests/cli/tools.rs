@@ -96,7 +96,8 @@ fn the_report_of_a_model_bounds_its_memory() {
 fn half_weights_halve_what_a_model_takes() {
     let folder = Folder::new();
     let weights = |dtype: &str| {
-        let text = printed(&["info", "--family", "tile", "--dtype", dtype, "--json", &folder.at("info.json")]);
+        let text =
+            printed(&["info", "--family", "tile", "--exact", "--dtype", dtype, "--json", &folder.at("info.json")]);
         let laid_out = format!("B in {dtype} as laid out");
         assert!(text.lines().any(|line| line.starts_with("  weights ") && line.contains(&laid_out)), "{text}");
         let memory = folder.json("info.json")["call"]["memory"].clone();

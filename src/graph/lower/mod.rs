@@ -104,8 +104,14 @@ pub fn lower(graph: &Graph, family: Family, algorithms: &[Algorithm], fold_alway
     lowering.lowered
 }
 
-/// Texels of a transformed map, about at most: 16 MiB.
-const TRANSFORMED_TEXELS: usize = 1 << 20;
+/// Texels of a transformed map, about at most: 16 MiB where passes over a small part stay in the cache, 64 MiB where a pass has to occupy
+/// all processors of a GPU.
+const fn transformed_texels(family: Family) -> usize {
+    match family {
+        Family::Lanes { .. } => 1 << 20,
+        Family::Tile | Family::Matrix { .. } => 1 << 22,
+    }
+}
 /// Tiles that a pass has a multiple of: the rows of a block in products.
 const PASS_TILES: usize = 64;
 
@@ -308,7 +314,7 @@ impl Lowering<'_> {
         let (family, source) = (self.family, reading.source);
         let (all, tile_texels) = (to.n * tile.image_tiles(to), tile.positions() * from.c4().max(to.c4()));
         // Passes of like size, of whole blocks of a product's rows.
-        let passes = all.div_ceil((TRANSFORMED_TEXELS / tile_texels).max(1));
+        let passes = all.div_ceil((transformed_texels(self.family) / tile_texels).max(1));
         let share = all.div_ceil(passes).next_multiple_of(PASS_TILES);
         for first in (0..all).step_by(share) {
             let tiles = first..(first + share).min(all);

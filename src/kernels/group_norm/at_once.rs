@@ -1,4 +1,4 @@
-//! Statistics and factors of group normalisation in one dispatch, for software adapters.
+//! Statistics and factors of group normalisation in one dispatch.
 
 use super::fold::Affine;
 use crate::kernels::source::{joined_constant, joined_value};
@@ -21,12 +21,13 @@ pub struct GroupNormFactors {
     pub modulation: Option<usize>,
 }
 
-/// The parameters of `group_norm.lanes.wgsl`.
+/// The parameters of `group_norm.lanes.wgsl` and `group_norm.tile.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
     channels: u32,
-    group_texels: u32,
+    group_channels: u32,
+    set_groups: u32,
     pixels: u32,
     modulation: u32,
     eps: f32,
@@ -42,34 +43,51 @@ struct TwinParams {
     groups: u32,
 }
 
-static KERNEL: Kernel =
+static LANES: Kernel =
     Kernel { name: "group_norm.lanes", template: include_str!("../../../shaders/group_norm.lanes.wgsl"), twin };
+static TILE: Kernel =
+    Kernel { name: "group_norm.tile", template: include_str!("../../../shaders/group_norm.tile.wgsl"), twin };
 
 /// Iterations of an invocation, at most: older drivers end a loop at 65,535 without a word.
 const MOST_ITERATIONS: usize = 30_000;
+/// Texels of a group, at most, that one workgroup of a GPU is quick enough with.
+const MOST_TEXELS: usize = 1 << 15;
 
 impl GroupNormFactors {
-    /// The dispatch; none where there are no `lanes` kernels, a group is no whole texels, or it is too large.
+    /// The dispatch; none where a group is too large or, for the lanes family, no whole texels.
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Option<Dispatch> {
-        let Family::Lanes { width } = family else { return None };
         let group_channels = self.x.c / self.groups;
-        let group_texels = group_channels / TEXEL;
-        let iterations = self.x.pixels().div_ceil(width as usize) * group_texels;
-        if !group_channels.is_multiple_of(TEXEL) || iterations > MOST_ITERATIONS {
-            return None;
-        }
+        // The fewest groups that are whole texels.
+        let set = [1, 2, 4].into_iter().find(|set| (set * group_channels).is_multiple_of(TEXEL))?;
+        let (kernel, mut constants) = match family {
+            Family::Lanes { width } => {
+                let iterations = self.x.pixels().div_ceil(width as usize) * (group_channels / TEXEL);
+                if set > 1 || iterations > MOST_ITERATIONS {
+                    return None;
+                }
+                (&LANES, vec![("LANES", width)])
+            }
+            Family::Tile | Family::Matrix { .. } => {
+                if self.x.pixels() * group_channels.div_ceil(TEXEL) > MOST_TEXELS {
+                    return None;
+                }
+                (&TILE, vec![])
+            }
+        };
+        constants.push(joined_constant(self.joined));
         let shader_params = Params {
             channels: self.x.c as u32,
-            group_texels: group_texels as u32,
+            group_channels: group_channels as u32,
+            set_groups: set as u32,
             pixels: self.x.pixels() as u32,
             modulation: self.modulation.unwrap_or(0) as u32,
             eps: self.eps,
             first_c4: self.joined.unwrap_or(0).div_ceil(TEXEL) as u32,
         };
         let params = TwinParams { shader: shader_params, images: self.x.n as u32, groups: self.groups as u32 };
-        let shader = family.shader(&KERNEL, vec![("LANES", width), joined_constant(self.joined)]);
-        Some(Dispatch { shader, params: words(&params), grid: [self.groups as u32, self.x.n as u32, 1] })
+        let grid = [self.groups.div_ceil(set) as u32, self.x.n as u32, 1];
+        Some(Dispatch { shader: family.shader(kernel, constants), params: words(&params), grid })
     }
 
     /// Every shader variant that [`Self::dispatch`] can choose, for validation.
@@ -92,7 +110,7 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
             let first = group * group_channels;
             let value = |at: usize| {
                 let (pixel, channel) = (image * pixels + at / group_channels, first + at % group_channels);
-                joined_value([x, x2], p.first_c4, channels, pixel, channel)
+                joined_value([x, x2], p.first_c4, channels.next_multiple_of(TEXEL), pixel, channel)
             };
             let nearby = value(0);
             // The lanes' sums are short; one long sum has to be wider.

@@ -1,0 +1,68 @@
+// Softmax for GPUs over what each row sees, its first columns: y[i, j] = exp(x[i, j] - max) / sum over j of exp(x[i, j] - max).
+//
+// x, y     as in softmax.wgsl
+// grid     a workgroup four rows, 32768 workgroups along x, the rest along y; 64 invocations a row, neighbours on neighbouring texels
+// assumes  what a row does not see of x may hold anything
+//
+// Rungs: softmax.wgsl, an invocation a row, reads rows far apart side by side and leaves most processors idle; this is the second.
+//#read x
+//#write y
+
+struct Params {
+    rows: u32,
+    columns: u32,
+    queries: u32,  // see softmax.wgsl
+    first: u32,
+}
+
+var<workgroup> partial: array<vec4<f32>, 256>;
+
+// Which columns of a texel a row sees.
+fn live(texel: u32, seen: u32) -> vec4<bool> {
+    return vec4<u32>(texel * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(seen);
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let of_all = (workgroup.y * 32768u + workgroup.x) * 4u + local / 64u;
+    // Rows beyond the last keep the others company at the barriers.
+    let row = min(of_all, call.params.rows - 1u);
+    let lane = local % 64u;
+    let columns4 = (call.params.columns + 3u) / 4u;
+    let seen = min(call.params.first + row % call.params.queries + 1u, call.params.columns);
+    let base = row * columns4;
+
+    let some = vec4<f32>(load_x(base).x);
+    var most4 = some;
+    for (var j = lane; j < columns4; j += 64u) {
+        most4 = max(most4, select(some, load_x(base + j), live(j, seen)));
+    }
+    partial[local] = most4;
+    workgroupBarrier();
+    for (var stride = 32u; stride > 0u; stride /= 2u) {
+        if lane < stride { partial[local] = max(partial[local], partial[local + stride]); }
+        workgroupBarrier();
+    }
+    most4 = partial[local - lane];
+    workgroupBarrier();
+    let most = max(max(most4.x, most4.y), max(most4.z, most4.w));
+
+    var sum4 = vec4<f32>();
+    for (var j = lane; j < columns4; j += 64u) {
+        sum4 += select(vec4<f32>(), exp(load_x(base + j) - most), live(j, seen));
+    }
+    partial[local] = sum4;
+    workgroupBarrier();
+    for (var stride = 32u; stride > 0u; stride /= 2u) {
+        if lane < stride { partial[local] += partial[local + stride]; }
+        workgroupBarrier();
+    }
+    sum4 = partial[local - lane];
+    let sum = (sum4.x + sum4.y) + (sum4.z + sum4.w);
+
+    if of_all < call.params.rows {
+        for (var j = lane; j < columns4; j += 64u) {
+            store_y(base + j, select(vec4<f32>(), exp(load_x(base + j) - most) / sum, live(j, seen)));
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! How a product of the tile family is cut into workgroups, for matrix products and convolutions alike.
+
+use crate::tensor::TEXEL;
+
+/// A tile of a product: `side` x `side` invocations, each `rows` rows by `texels` texels of columns, `depth` texels of k a step. With two
+/// `halves` of workgroup memory a step is put away while another is read, which saves a barrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Blocking {
+    side: u32,
+    rows: u32,
+    texels: u32,
+    depth: u32,
+    halves: u32,
+}
+
+/// Bytes of workgroup memory that every device has.
+const WORKGROUP_MEMORY: u32 = 16 << 10;
+
+/// The tiles, largest first, and the workgroups from which on each is worth it: fewer leave too many processors of a large GPU idle
+/// (measured on one with 132, see `docs/lab-notes.md`). Small tiles wait for their operands, so they fetch many at a time.
+/// `rows * depth` and `4 * texels * depth` are multiples of the side: each invocation fetches as much as any other.
+const LADDER: [(Blocking, usize); 4] = [
+    (Blocking { side: 16, rows: 8, texels: 2, depth: 4, halves: 1 }, 128),
+    (Blocking { side: 16, rows: 4, texels: 1, depth: 8, halves: 1 }, 100),
+    (Blocking { side: 8, rows: 4, texels: 1, depth: 8, halves: 2 }, 100),
+    (Blocking { side: 8, rows: 2, texels: 1, depth: 8, halves: 2 }, 0),
+];
+
+impl Blocking {
+    /// The largest tile that leaves enough workgroups and of which little hangs over, or the smallest. Rows and columns do not see each
+    /// other and k is summed in one order by all, so the choice may depend on the batch.
+    pub(super) fn of(rows: usize, columns4: usize, batch: usize) -> Self {
+        let is_worth = |(tile, least): &(Self, usize)| {
+            let (tall, wide) = tile.grid();
+            let workgroups = rows.div_ceil(tall) * columns4.div_ceil(wide);
+            workgroups * batch >= *least && 4 * rows * columns4 >= 3 * workgroups * tall * wide
+        };
+        let [.., (smallest, _)] = LADDER;
+        LADDER.into_iter().find(is_worth).map_or(smallest, |(tile, _)| tile)
+    }
+
+    /// Rows and texels of columns of a workgroup.
+    pub(super) fn grid(self) -> (usize, usize) {
+        ((self.side * self.rows) as usize, (self.side * self.texels) as usize)
+    }
+
+    /// Bytes of workgroup memory, where the rows of the first operand have so many texels more.
+    fn memory(self, pad: u32) -> u32 {
+        let Self { side, rows, texels, depth, halves } = self;
+        halves * side * (rows * (depth + pad) + texels * depth * TEXEL as u32) * size_of::<[f32; TEXEL]>() as u32
+    }
+
+    fn pad(self) -> u32 {
+        u32::from(self.memory(1) <= WORKGROUP_MEMORY)
+    }
+
+    /// The constants of the shaders.
+    pub(super) fn constants(self) -> [(&'static str, u32); 6] {
+        [
+            ("SIDE", self.side),
+            ("M", self.rows),
+            ("N", self.texels),
+            ("DEPTH", self.depth),
+            ("HALVES", self.halves),
+            ("PAD", self.pad()),
+        ]
+    }
+
+    /// Rows and columns of a product for which each tile is chosen, for validation.
+    pub(super) const KINDS: [(usize, usize); 4] = [(4, 4), (320, 320), (768, 768), (2048, 2048)];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tile_is_chosen_for_some_product() {
+        let chosen = Blocking::KINDS.map(|(rows, columns)| Blocking::of(rows, columns / TEXEL, 1));
+        assert_eq!(chosen.into_iter().rev().collect::<Vec<_>>(), LADDER.map(|(tile, _)| tile));
+        let batched = Blocking::of(64, 8, 400);
+        assert_eq!(batched, LADDER[2].0, "matrices of a batch are workgroups too");
+    }
+
+    #[test]
+    fn invocations_share_the_work_of_a_step() {
+        for (tile, _) in LADDER {
+            let Blocking { side, rows, texels, depth, .. } = tile;
+            assert_eq!((rows * depth % side, 4 * texels * depth % side), (0, 0));
+            assert!(texels * depth <= side, "a transposed operand is turned around by one block an invocation");
+            assert!(tile.memory(tile.pad()) <= WORKGROUP_MEMORY);
+        }
+    }
+}
