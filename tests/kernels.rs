@@ -3,14 +3,14 @@
 
 mod common;
 
-use common::{check, distance, engines, map, numbers};
+use common::{check, distance, engines, map, numbers, run_device};
 use downhill::gpu::{Call, Region};
 use downhill::kernels::conv2d::{Conv2d, pack, packed_texels};
 use downhill::kernels::engine::call_words;
 use downhill::kernels::epilogue::EpilogueSpec;
 use downhill::kernels::matmul::{Layout, MatMul, Strides};
 use downhill::kernels::shader::MAX_OPERANDS;
-use downhill::kernels::{Activation, Dispatch, Engine, Source};
+use downhill::kernels::{Activation, Dispatch, Engine, Family, Source};
 use downhill::tensor::{Shape, TEXEL, pack_nchw};
 
 /// A vector of `c` channels for each image, with a texel of something else after each: a part of wider vectors.
@@ -242,4 +242,27 @@ fn in_parts(engine: &Engine, dispatch: &Dispatch, input: &[f32], weights: &[f32]
         .collect();
     engine.gpu.submit(&engine.gpu.record(&calls).unwrap()).unwrap();
     engine.gpu.download(&[Region { storage: &result, first: 0, texels }]).unwrap().remove(0)
+}
+
+#[test]
+fn rows_have_the_same_bits_in_any_tile() {
+    // Enough rows for each tile of the tile family in turn; the first sixteen are the same.
+    let (k, columns) = (36, 1024);
+    for engine in engines() {
+        let products = [16, 320, 512, 2048].map(|rows| {
+            let plain = MatMul::plain(1, rows, k, columns);
+            let a = map(1, Shape::new(1, 1, 16, k)).repeat(rows / 16);
+            let b = map(2, Shape::new(1, 1, k, columns));
+            let reads = MatMul::reads(a.as_slice(), b.as_slice());
+            let dispatch = plain.dispatch(engine.family);
+            let y = run_device(engine, &dispatch, &reads, rows * columns / TEXEL);
+            (dispatch.shader, y[..16 * columns].iter().map(|v| v.to_bits()).collect::<Vec<_>>())
+        });
+        for pair in products.windows(2) {
+            assert!(pair[0].1 == pair[1].1, "{} and {}", pair[0].0, pair[1].0);
+        }
+        if engine.family == Family::Tile {
+            assert!(products.windows(2).all(|pair| pair[0].0 != pair[1].0), "each has a tile of its own");
+        }
+    }
 }

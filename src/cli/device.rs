@@ -13,6 +13,11 @@ use crate::kernels::{Engine, Family, FamilyName, selftest};
 use crate::paths::cache_dir;
 use crate::report::Console;
 
+/// Where the width of vectors that the program chose does not suit these adapters, begins again with another (see [`settle_vectors`]).
+pub fn settle_width<'a>(adapters: impl IntoIterator<Item = &'a Described>) {
+    settle_vectors(adapters, cache_dir().as_deref());
+}
+
 /// Opens the device that the flags choose, and says so when it computes in software.
 ///
 /// # Errors
@@ -20,7 +25,7 @@ use crate::report::Console;
 pub fn open(global: &Global, console: Console) -> Result<Engine> {
     let wanted = global.family.map(FamilyName::from);
     let mut engine = Engine::open(&global.options(), wanted)?;
-    settle_vectors([&engine.gpu.adapter], cache_dir().as_deref());
+    settle_width([&engine.gpu.adapter]);
     engine.choices = choices(global, &engine.gpu.adapter, engine.family, console);
     let adapter = &engine.gpu.adapter;
     expect_family(adapter, engine.family, wanted)?;

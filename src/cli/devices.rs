@@ -1,11 +1,10 @@
 //! `downhill devices`: every adapter of this machine.
 
 use super::args::Global;
-use super::device::adapter_json;
+use super::device::{adapter_json, settle_width};
 use super::table::aligned;
 use crate::error::Result;
-use crate::gpu::{Adapters, Choice, Described, settle_vectors};
-use crate::paths::cache_dir;
+use crate::gpu::{Adapters, Choice, Described};
 use crate::report::{Report, print_stdout};
 use indicatif::BinaryBytes;
 
@@ -24,7 +23,7 @@ pub struct Args {}
 pub fn run(_: &Args, global: &Global) -> Result<()> {
     let adapters = Adapters::find();
     let mut described = adapters.describe();
-    settle_vectors(&described, cache_dir().as_deref());
+    settle_width(&described);
     // Where there is none, the error says how to get one.
     let best = adapters.find_described(&global.adapter.as_deref().map_or(Choice::Best, Choice::parse))?;
     if global.adapter.is_some() {

@@ -2,6 +2,7 @@
 //! as the products behind it.
 
 use super::matmul::Strides;
+use super::selftest::LONGEST_LOOP;
 use super::{Dispatch, Family, Kernel, Shader, params, words};
 use crate::tensor::TEXEL;
 
@@ -23,8 +24,6 @@ pub struct Attention {
 const ROWS: usize = 32;
 /// From so many keys on, compiling one more shader pays.
 const LEAST_KEYS: usize = 256;
-/// Iterations of an invocation, at most.
-const MOST_ITERATIONS: usize = 30_000;
 
 /// The parameters of `attention.lanes.wgsl`.
 #[repr(C)]
@@ -61,7 +60,7 @@ impl Attention {
         let Family::Lanes { width } = family else { return None };
         let lanes = width as usize;
         let iterations = self.keys.div_ceil(TEXEL * lanes) * (self.texels + lanes);
-        if self.keys < LEAST_KEYS || self.texels > 2 * lanes || iterations > MOST_ITERATIONS {
+        if self.keys < LEAST_KEYS || self.texels > 2 * lanes || iterations > LONGEST_LOOP as usize {
             return None;
         }
         let (images, heads) = self.batch;

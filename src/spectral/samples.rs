@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Call, Recording, Region, Storage};
 use crate::kernels::engine::call_words;
 use crate::kernels::matmul::{Layout, MatMul, Strides};
+use crate::kernels::selftest::LONGEST_LOOP;
 use crate::kernels::shader::MAX_OPERANDS;
 use crate::kernels::{Dispatch, Engine};
 use crate::tensor::{TEXEL, Tensor};
@@ -22,8 +23,6 @@ const LONGEST_SPLIT: usize = 1 << 16;
 const BLOCK: usize = 32;
 /// Vectors that a product takes at most.
 pub const MOST_VECTORS: usize = 2 * BLOCK;
-/// Texels of the longest sum in a kernel: no loop runs longer.
-const LONGEST_LOOP: usize = 30_000;
 /// Values that the splits of a block of vectors write, about: they are read back at each application.
 const PARTIAL_VALUES: usize = 4 << 20;
 /// Floating-point operations of one dispatch at most, for [`MOST_VECTORS`]: a fifth of a second on a device
@@ -70,12 +69,12 @@ impl<'e> DeviceSamples<'e> {
         let (count, dimension) = (samples.shape[0], samples.shape[1]);
         let texels = dimension.div_ceil(TEXEL);
         let (most_texels, _) = engine.gpu.max_texels(engine.storage_kind());
-        if texels > LONGEST_LOOP {
+        if texels > LONGEST_LOOP as usize {
             return Err(Error::OverLimit {
                 tensor: "a sample".into(),
                 bytes: (dimension * size_of::<f32>()) as u64,
                 limit_name: "longest sum of a kernel",
-                limit: (LONGEST_LOOP * TEXEL * size_of::<f32>()) as u64,
+                limit: (LONGEST_LOOP as usize * TEXEL * size_of::<f32>()) as u64,
                 hint: "scale the images down; `downhill linear pca` has another way, `--route gram`".into(),
             });
         }

@@ -11,16 +11,15 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::{Model, Weights};
 use crate::cli::args::{Dtype, Global, Size};
-use crate::cli::device::{choices, expect_family, family_text};
+use crate::cli::device::{choices, expect_family, family_text, settle_width};
 use crate::cli::model::{Footprint, Opened};
 use crate::cli::pipeline::TextToImage;
 use crate::cli::table::Lines;
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
-use crate::gpu::{Adapters, settle_vectors};
+use crate::gpu::Adapters;
 use crate::kernels::choice::{Algorithm, Choices};
 use crate::kernels::{Family, FamilyName};
-use crate::paths::cache_dir;
 use crate::report::{Console, Report, npy, png_file, print_stdout};
 
 const EXAMPLES: &str = "\
@@ -210,7 +209,7 @@ fn kernels(global: &Global, console: Console) -> Result<(Family, Choices)> {
     let choice = global.choice();
     match (Adapters::find().find_described(&choice), wanted, &global.adapter) {
         (Ok(adapter), _, _) => {
-            settle_vectors([&adapter], cache_dir().as_deref());
+            settle_width([&adapter]);
             let family = Family::for_adapter(&adapter, wanted);
             expect_family(&adapter, family, wanted)?;
             Ok((family, choices(global, &adapter, family, console)))

@@ -1,6 +1,7 @@
 //! Statistics and factors of group normalisation in one dispatch.
 
 use super::fold::Affine;
+use crate::kernels::selftest::LONGEST_LOOP;
 use crate::kernels::source::{joined_constant, joined_value};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, params, words};
 use crate::tensor::{Shape, TEXEL};
@@ -48,8 +49,6 @@ static LANES: Kernel =
 static TILE: Kernel =
     Kernel { name: "group_norm.tile", template: include_str!("../../../shaders/group_norm.tile.wgsl"), twin };
 
-/// Iterations of an invocation, at most: older drivers end a loop at 65,535 without a word.
-const MOST_ITERATIONS: usize = 30_000;
 /// Texels of a group, at most, that one workgroup of a GPU is quick enough with.
 const MOST_TEXELS: usize = 1 << 15;
 
@@ -63,7 +62,7 @@ impl GroupNormFactors {
         let (kernel, mut constants) = match family {
             Family::Lanes { width } => {
                 let iterations = self.x.pixels().div_ceil(width as usize) * (group_channels / TEXEL);
-                if set > 1 || iterations > MOST_ITERATIONS {
+                if set > 1 || iterations > LONGEST_LOOP as usize {
                     return None;
                 }
                 (&LANES, vec![("LANES", width)])
