@@ -136,8 +136,10 @@ fn products_read_joined_and_normalised_maps() {
 #[test]
 fn statistics_are_taken_of_joined_maps() {
     for engine in engines() {
-        for case in cases().into_iter().filter(|case| case.source == Source { normalised: None, ..case.source }) {
-            let Source { joined: Some(_), .. } = case.source else { continue };
+        // More channel texels than a workgroup of the tile family has invocations.
+        let wide = Case::new(Shape::new(2, 3, 2, 1032), Some(512), false, None);
+        let cases = cases().into_iter().filter(|case| case.source.normalised.is_none()).chain([wide]);
+        for case in cases.filter(|case| case.source.joined.is_some()) {
             let x = case.x;
             let moments = |joined| Moments { x, joined, chunk: 7 }.dispatch(engine.family);
             let texels = x.n * x.pixels().div_ceil(7) * x.c4() * 2;
@@ -146,15 +148,20 @@ fn statistics_are_taken_of_joined_maps() {
             let wanted = run_device(engine, &moments(None), &[&case.whole, &case.whole], texels);
             assert!(distance(&made, &wanted) < 2e-6);
 
-            let factors =
-                |joined| GroupNormFactors { x, joined, groups: 1, eps: 1e-5, modulation: None }.dispatch(engine.family);
-            let (Some(of_parts), Some(of_whole)) = (factors(case.source.joined), factors(None)) else { continue };
             let vector = map(7, Shape::vector(1, x.c));
             let others: [&[f32]; 3] = [&vector, &vector, &vector];
-            let made = check(engine, &of_parts, &[&reads, others.as_slice()].concat(), x.n * x.c4() * 2, "at once");
-            let whole: [&[f32]; 2] = [&case.whole, &case.whole];
-            let wanted = run_device(engine, &of_whole, &[whole.as_slice(), &others].concat(), x.n * x.c4() * 2);
-            assert!(distance(&made, &wanted) < 2e-6);
+            // Whole texels, and sets of two and four groups that lie in both maps.
+            for groups in [1, x.c / 4, 2, x.c / 2, 4] {
+                let factors = |joined| {
+                    GroupNormFactors { x, joined, groups, eps: 1e-5, modulation: None }.dispatch(engine.family)
+                };
+                let (Some(of_parts), Some(of_whole)) = (factors(case.source.joined), factors(None)) else { continue };
+                let what = format!("at once, {groups} groups");
+                let made = check(engine, &of_parts, &[&reads, others.as_slice()].concat(), x.n * x.c4() * 2, &what);
+                let whole: [&[f32]; 2] = [&case.whole, &case.whole];
+                let wanted = run_device(engine, &of_whole, &[whole.as_slice(), &others].concat(), x.n * x.c4() * 2);
+                assert!(distance(&made, &wanted) < 2e-6, "{what}");
+            }
         }
     }
 }

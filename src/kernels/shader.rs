@@ -282,6 +282,7 @@ fn shared(name: &str) -> &'static str {
         "epilogue" => include_str!("../../shaders/shared/epilogue.wgsl"),
         "matmul_params" => include_str!("../../shaders/shared/matmul_params.wgsl"),
         "conv2d_params" => include_str!("../../shaders/shared/conv2d_params.wgsl"),
+        "group_sets" => include_str!("../../shaders/shared/group_sets.wgsl"),
         "workgroup_total" => include_str!("../../shaders/shared/workgroup_total.wgsl"),
         "register_tile" => include_str!("../../shaders/shared/register_tile.wgsl"),
         "register_tile_step" => include_str!("../../shaders/shared/register_tile_step.wgsl"),

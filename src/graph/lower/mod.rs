@@ -380,7 +380,7 @@ impl Lowering<'_> {
         if let Some(dispatch) = at_once.dispatch(family) {
             self.step(label, dispatch, [maps.as_slice(), &vectors].concat(), factors, 0);
         } else {
-            let moments = Moments { x: shape, joined, chunk: Moments::chunk_pixels(shape) };
+            let moments = Moments::new(shape, joined, family);
             let measured = self.scratch(shape.n * moments.chunks() * shape.c4() * 2, label);
             self.step(label, moments.dispatch(family), maps.to_vec(), measured, 0);
             let (images, pixels, chunk) = (shape.n, shape.pixels(), moments.chunk);

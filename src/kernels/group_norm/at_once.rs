@@ -1,6 +1,6 @@
 //! Statistics and factors of group normalisation in one dispatch.
 
-use super::fold::Affine;
+use super::fold::{Affine, groups_of_set};
 use crate::kernels::selftest::LONGEST_LOOP;
 use crate::kernels::source::{joined_constant, joined_value};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, params, words};
@@ -57,8 +57,7 @@ impl GroupNormFactors {
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Option<Dispatch> {
         let group_channels = self.x.c / self.groups;
-        // The fewest groups that are whole texels.
-        let set = [1, 2, 4].into_iter().find(|set| (set * group_channels).is_multiple_of(TEXEL))?;
+        let set = groups_of_set(group_channels);
         let (kernel, mut constants) = match family {
             Family::Lanes { width } => {
                 let iterations = self.x.pixels().div_ceil(width as usize) * (group_channels / TEXEL);

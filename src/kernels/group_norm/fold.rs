@@ -25,7 +25,7 @@ pub struct GroupNormFold {
     pub modulation: Option<usize>,
 }
 
-/// The parameters of `group_norm_fold.wgsl`.
+/// The parameters of `group_norm_fold.wgsl`, which has no use for the last, and `group_norm_fold.tile.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
@@ -37,37 +37,56 @@ struct Params {
     chunks: u32,
     modulation: u32,
     eps: f32,
+    set_groups: u32,
 }
 
-static KERNEL: Kernel =
+static BY_CHANNEL: Kernel =
     Kernel { name: "group_norm_fold", template: include_str!("../../../shaders/group_norm_fold.wgsl"), twin };
+
+static TILE: Kernel =
+    Kernel { name: "group_norm_fold.tile", template: include_str!("../../../shaders/group_norm_fold.tile.wgsl"), twin };
+
+/// Groups of a set as `shaders/shared/group_sets.wgsl` has it: the fewest that are whole texels.
+pub(super) fn groups_of_set(group_channels: usize) -> usize {
+    [1, 2].into_iter().find(|set| (set * group_channels).is_multiple_of(TEXEL)).unwrap_or(TEXEL)
+}
 
 impl GroupNormFold {
     /// The dispatch of this stage.
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Dispatch {
+        let group_channels = self.channels / self.groups;
+        let set = groups_of_set(group_channels);
         let params = Params {
             images: self.images as u32,
             channels: self.channels as u32,
-            group_channels: (self.channels / self.groups) as u32,
+            group_channels: group_channels as u32,
             pixels: self.pixels as u32,
             chunk: self.chunk as u32,
             chunks: self.pixels.div_ceil(self.chunk) as u32,
             modulation: self.modulation.unwrap_or(0) as u32,
             eps: self.eps,
+            set_groups: set as u32,
         };
-        let grid = flat_grid(self.images * self.channels.div_ceil(TEXEL));
-        Dispatch { shader: family.shader(&KERNEL, vec![]), params: words(&params), grid }
+        let (kernel, grid) = match family {
+            Family::Lanes { .. } => (&BY_CHANNEL, flat_grid(self.images * self.channels.div_ceil(TEXEL))),
+            Family::Tile | Family::Matrix { .. } => (&TILE, [self.groups.div_ceil(set) as u32, self.images as u32, 1]),
+        };
+        Dispatch { shader: family.shader(kernel, vec![]), params: words(&params), grid }
     }
 
     /// Every shader variant that [`Self::dispatch`] can choose, for validation.
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
-        vec![family.shader(&KERNEL, vec![])]
+        let kernel = match family {
+            Family::Lanes { .. } => &BY_CHANNEL,
+            Family::Tile | Family::Matrix { .. } => &TILE,
+        };
+        vec![family.shader(kernel, vec![])]
     }
 }
 
-/// The twin of `statistics`: mean and 1 / sqrt(variance + eps) of a group.
+/// Mean and 1 / sqrt(variance + eps) of a group.
 fn statistics(p: Params, moments: &[f32], image: usize, group: usize) -> (f32, f32) {
     let (c4, chunks) = ((p.channels as usize).div_ceil(TEXEL), p.chunks as usize);
     let first = group * p.group_channels as usize;

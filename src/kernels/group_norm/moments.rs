@@ -30,18 +30,31 @@ struct Params {
 
 static KERNEL: Kernel = Kernel { name: "moments", template: include_str!("../../../shaders/moments.wgsl"), twin };
 
-/// Invocations an image that keep a GPU busy.
+/// Invocations an image that keep a small GPU busy, and leave few enough chunks for one invocation to fold.
 const INVOCATIONS: usize = 4096;
+
+/// Invocations an image that keep a large GPU busy.
+const TILE_INVOCATIONS: usize = 1 << 16;
 
 /// Fewest and most pixels of a chunk: a chunk must outweigh the two texels it leaves, and a loop must end soon.
 const CHUNK_PIXELS: (usize, usize) = (16, 4096);
 
 impl Moments {
-    /// Pixels of a chunk that suit maps of this height, width and channels. The batch has no say, so that an image's
-    /// statistics are the same bits in any batch.
+    /// Moments of a map in chunks that suit the family, whose fold by workgroups minds more chunks less.
+    #[must_use]
+    pub fn new(x: Shape, joined: Option<usize>, family: Family) -> Self {
+        let chunk = match family {
+            Family::Lanes { .. } => Self::chunk_pixels(x),
+            Family::Tile | Family::Matrix { .. } => chunk_for(x, TILE_INVOCATIONS),
+        };
+        Self { x, joined, chunk }
+    }
+
+    /// Pixels of a chunk that suit maps of this height, width and channels where one invocation folds all chunks of a group.
+    /// The batch has no say, so that an image's statistics are the same bits in any batch.
     #[must_use]
     pub fn chunk_pixels(x: Shape) -> usize {
-        (x.pixels() * x.c4()).div_ceil(INVOCATIONS).clamp(CHUNK_PIXELS.0, CHUNK_PIXELS.1)
+        chunk_for(x, INVOCATIONS)
     }
 
     /// Chunks of an image.
@@ -71,6 +84,10 @@ impl Moments {
     pub fn variants(family: Family) -> Vec<Shader> {
         [None, Some(TEXEL)].map(|joined| family.shader(&KERNEL, vec![joined_constant(joined)])).to_vec()
     }
+}
+
+fn chunk_for(x: Shape, invocations: usize) -> usize {
+    (x.pixels() * x.c4()).div_ceil(invocations).clamp(CHUNK_PIXELS.0, CHUNK_PIXELS.1)
 }
 
 fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
@@ -108,6 +125,9 @@ mod tests {
             let chunk = Moments::chunk_pixels(Shape::new(1, h, w, c));
             assert!((16..=4096).contains(&chunk));
             assert_eq!(chunk, Moments::chunk_pixels(Shape::new(9, h, w, c)));
+            let of_tile = |n| Moments::new(Shape::new(n, h, w, c), None, Family::Tile).chunk;
+            assert!((16..=chunk).contains(&of_tile(1)));
+            assert_eq!(of_tile(1), of_tile(9));
         }
     }
 
