@@ -36,7 +36,7 @@ fn check_many_tokens(causal: bool) {
     let fetch = |_: &str, _: &[usize]| unreachable!("there are no weights");
     for engine in engines() {
         let program = Program::new(engine, &graph, &fetch, Aliasing::ByLiveness).unwrap();
-        let scores = program.plan.slots.iter().max().copied().unwrap_or(0);
+        let scores = program.plan.slots.iter().map(|slot| slot.texels).max().unwrap_or(0);
         assert!(scores < tokens * tokens / TEXEL, "all scores at once take {scores} texels");
         let input = Tensor::new([1, 3 * channels, 1, tokens], values.clone());
         let found = program.run(&[("qkv", &input)]).unwrap().remove(0);

@@ -7,12 +7,34 @@ use std::path::Path;
 use common::{distance, engines, half_engines, numbers};
 use downhill::checkpoint::Model;
 use downhill::denoise::network::open_net;
-use downhill::graph::lower::Operand;
+use downhill::gpu::Options;
+use downhill::graph::lower::{BufferId, Operand};
 use downhill::graph::op::WeightForm;
 use downhill::graph::{Aliasing, Plan, Program, host};
-use downhill::kernels::Family;
 use downhill::kernels::choice::Choices;
+use downhill::kernels::{Engine, Family, FamilyName};
 use downhill::tensor::{Precision, Tensor};
+
+/// Holds the operands of a plan against how its weights and values are stored: what reads or writes float16 is bound to float16, and
+/// nothing else is.
+fn check_operands(plan: &Plan) {
+    for step in &plan.steps {
+        let of_buffer = |buffer: BufferId| plan.buffers[buffer.0].precision == Precision::Float16;
+        let reads = step.reads.iter().map(|read| match read {
+            Operand::Weight(id) => {
+                plan.precision == Precision::Float16
+                    && plan.weights.get(id.0).is_some_and(|w| matches!(w.form, WeightForm::Kernel { .. }))
+            }
+            Operand::Buffer(buffer, _) => of_buffer(*buffer),
+        });
+        for (at, is_half) in reads.chain([of_buffer(step.write)]).enumerate() {
+            assert_eq!(step.dispatch.shader.halves.contains(&at), is_half, "{}, operand {at}", step.label);
+        }
+    }
+    for (buffer, slot) in plan.buffers.iter().zip(&plan.slot_of) {
+        assert_eq!(plan.slots[*slot].precision, buffer.precision, "{}", buffer.label);
+    }
+}
 
 #[test]
 fn half_weights_take_half_the_bytes_and_vectors_stay_as_they_are() {
@@ -31,17 +53,60 @@ fn half_weights_take_half_the_bytes_and_vectors_stay_as_they_are() {
         assert_eq!(half.weight_bytes(), kernels + bytes(&half, Precision::Float32));
         assert_eq!(full.weight_bytes(), 2 * kernels + bytes(&half, Precision::Float32));
         assert!(half.weight_bytes() * 100 < full.weight_bytes() * 51, "{} bytes", half.weight_bytes());
-        assert_eq!((half.arena_bytes(), &half.slot_of), (full.arena_bytes(), &full.slot_of));
+        assert_eq!((&half.slots, &half.slot_of), (&full.slots, &full.slot_of));
+        check_operands(&half);
+        assert!(full.steps.iter().all(|step| step.dispatch.shader.halves.is_empty()));
+    }
+}
 
-        for (step, same) in half.steps.iter().zip(&full.steps) {
-            for (at, read) in step.reads.iter().enumerate() {
-                let kernel = matches!(read, Operand::Weight(id)
-                    if half.weights.get(id.0).is_some_and(|w| matches!(w.form, WeightForm::Kernel { .. })));
-                // What reads float16 is bound to float16, and nothing else is.
-                assert_eq!(step.dispatch.shader.halves.contains(&at), kernel, "{}, operand {at}", step.label);
-            }
-            assert!(same.dispatch.shader.halves.is_empty());
-        }
+#[test]
+fn half_maps_take_half_the_bytes_and_what_is_fed_or_read_back_stays_as_it_is() {
+    let model = Model::open(None).expect("embedded model");
+    let graph = open_net(&model).expect("network").graph(2, 28, 28).expect("graph");
+    for (weights, family) in [(Precision::Float32, Family::Tile), (Precision::Float16, Family::Tile)] {
+        let [full, half] = [Precision::Float32, Precision::Float16].map(|maps| {
+            let choices = Choices { weights, maps, ..Choices::exact() };
+            Plan::new(&graph, family, &choices, Aliasing::ByLiveness, 1 << 26)
+        });
+        // The scores of attention stay as they are.
+        assert!(half.arena_bytes() * 10 < full.arena_bytes() * 7, "{} bytes", half.arena_bytes());
+        assert!(half.lower_bound_bytes <= half.arena_bytes());
+        let mut ports = half.inputs.iter().chain(&half.outputs).map(|port| half.buffers[port.buffer.0].precision);
+        assert!(ports.all(|precision| precision == Precision::Float32));
+        [full, half].iter().for_each(check_operands);
+    }
+    let maps = Choices { maps: Precision::Float16, ..Choices::exact() };
+    let [of_maps, of_none] = [&maps, &Choices::exact()]
+        .map(|choices| Plan::new(&graph, Family::Lanes { width: 8 }, choices, Aliasing::ByLiveness, 1 << 26));
+    assert_eq!(of_maps, of_none, "maps in textures stay as they are");
+}
+
+#[test]
+fn half_maps_agree_with_the_twins_that_round_them() {
+    let mut engine = Engine::open(&Options::default(), Some(FamilyName::Tile)).expect("an adapter");
+    engine.choices.maps = Precision::Float16;
+    let full = engines().iter().find(|engine| engine.family == Family::Tile).expect("an engine of storage buffers");
+    for name in ["one-level", "cifar-like", "scale-shift", "resnet-sampling"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/unet").join(name);
+        let model = Model::open(folder.to_str()).expect("golden");
+        let net = open_net(&model).expect("network");
+        let (n, side) = (2, 2 * net.config().size_multiple());
+        let graph = net.graph(n, side, side).expect("graph");
+        let channels = net.config().in_channels;
+        let x = Tensor::new([n, channels, side, side], numbers(1, n * channels * side * side));
+        let fetch = |key: &str, shape: &[usize]| model.weights.fetch(key, shape);
+        let feeds = net.feeds(&x, &vec![321.0; n], None, &fetch).expect("feeds");
+        let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        let program = Program::new(&engine, &graph, &fetch, Aliasing::ByLiveness).expect("program");
+        let made = program.run(&inputs).expect("a run").remove(0);
+        let twin = host::run(&program.plan, &fetch, &inputs, f32::NAN).expect("twins").remove(0);
+        let exact = Program::new(full, &graph, &fetch, Aliasing::ByLiveness).expect("program");
+        let exact = exact.run(&inputs).expect("a run").remove(0);
+        let (apart, rounding) = (distance(&made.data, &twin.data), distance(&made.data, &exact.data));
+        println!("{name}: {apart:.1e} from the twins, {rounding:.1e} from float32");
+        // A map may be rounded the other way where device and twin differ in the last bit.
+        assert!(apart < 2e-3, "{name}: {apart:e} from the twins");
+        assert!((1e-5..6e-3).contains(&rounding), "{name}: {rounding:e} from float32");
     }
 }
 

@@ -23,10 +23,22 @@ fn families() -> [Family; 7] {
     ]
 }
 
+/// Every variant of a family; of the kernels on storage buffers, each also with every operand in float16.
+fn variants(family: Family) -> Vec<Shader> {
+    let all = all_variants(family);
+    if family != Family::Tile {
+        return all;
+    }
+    let of_values = |shader: &&Shader| shader.halves.is_empty();
+    let halved = |shader: &Shader| Shader { halves: (0..shader.operands().len()).collect(), ..shader.clone() };
+    let halves: Vec<_> = all.iter().filter(of_values).map(halved).collect();
+    [all, halves].concat()
+}
+
 /// Every variant with its family and its validated module.
 fn modules() -> impl Iterator<Item = (Family, Shader, Module, ModuleInfo)> {
     families().into_iter().flat_map(|family| {
-        all_variants(family).into_iter().map(move |shader| {
+        variants(family).into_iter().map(move |shader| {
             let text = shader.wgsl();
             let module = naga::front::wgsl::parse_str(&text)
                 .unwrap_or_else(|error| panic!("{shader}: {}", error.emit_to_string(&text)));

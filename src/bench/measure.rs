@@ -67,6 +67,11 @@ pub fn compile(engine: &Engine, shaders: &[Shader]) -> Result<f64> {
 /// # Errors
 /// [`Error::Device`] when they are further apart than [`TOLERANCE`], or are no numbers.
 pub fn check(answer: &[f32], expected: &Expected) -> Result<Check> {
+    check_within(answer, expected, TOLERANCE)
+}
+
+/// As [`check`], with another distance that they may be apart.
+pub fn check_within(answer: &[f32], expected: &Expected, tolerance: f64) -> Result<Check> {
     let Expected { places, values, part } = expected;
     let largest = values.iter().fold(0.0f64, |most, value| most.max(f64::from(value.abs())));
     let mut apart = 0.0f64;
@@ -76,11 +81,11 @@ pub fn check(answer: &[f32], expected: &Expected) -> Result<Check> {
         apart = if distance.is_finite() { apart.max(distance) } else { f64::INFINITY };
     }
     let error = apart / largest.max(f64::from(f32::MIN_POSITIVE));
-    if error <= TOLERANCE {
+    if error <= tolerance {
         return Ok(Check { error, part: part.clone() });
     }
     Err(Error::Device {
-        what: format!("it is {error:.1e} from its CPU twin, over {TOLERANCE:.0e} ({part})"),
+        what: format!("it is {error:.1e} from its CPU twin, over {tolerance:.0e} ({part})"),
         hint: Some("see `downhill selftest`; choose another adapter with `--adapter`".into()),
     })
 }

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use crate::error::{Error, Result};
 use crate::gpu::{Choice, Options};
 use crate::kernels::FamilyName;
+use crate::kernels::choice::Choices;
 use crate::latent::tiles::Tiling;
 use crate::report::Verbosity;
 use crate::sample::admissible::ErrorModel;
@@ -80,29 +81,29 @@ pub enum Dtype {
     #[default]
     #[value(alias = "float32")]
     F32,
-    /// Half the bytes; sums stay in float32
+    /// Half the bytes of the weights; sums stay in float32
     #[value(alias = "float16")]
     F16,
+    /// On GPUs half the bytes of the maps between the layers too, which are rounded each time
+    F16Maps,
 }
 
 impl Dtype {
+    /// Has weights and maps stored so.
+    pub fn choose(self, choices: &mut Choices) {
+        let of = |is_half| if is_half { Precision::Float16 } else { Precision::Float32 };
+        choices.weights = of(self != Self::F32);
+        choices.maps = of(self == Self::F16Maps);
+    }
+
     /// A usage error for another than the usual type where `model` is no network and has no weights.
     pub fn expect_network(self, model: &str) -> Result<()> {
         match self {
             Self::F32 => Ok(()),
-            Self::F16 => {
+            Self::F16 | Self::F16Maps => {
                 let what = format!("`--dtype` has no meaning for `{model}`, which has no weights");
                 Err(Error::usage(what, "leave out `--dtype`"))
             }
-        }
-    }
-}
-
-impl From<Dtype> for Precision {
-    fn from(dtype: Dtype) -> Self {
-        match dtype {
-            Dtype::F32 => Self::Float32,
-            Dtype::F16 => Self::Float16,
         }
     }
 }

@@ -98,7 +98,7 @@ fn decode(
 ) -> Result<Tensor> {
     let mut clock = Stopwatch::start();
     let mut engine = device::open(global, console)?;
-    engine.choices.weights = args.dtype.into();
+    args.dtype.choose(&mut engine.choices);
     clock.lap("adapter");
     let size = (latents.shape[2], latents.shape[3]);
     let room = Room::of(&engine.gpu, engine.family, None);

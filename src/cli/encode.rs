@@ -119,7 +119,7 @@ fn encode(
 ) -> Result<Tensor> {
     let mut clock = Stopwatch::start();
     let mut engine = device::open(global, console)?;
-    engine.choices.weights = args.dtype.into();
+    args.dtype.choose(&mut engine.choices);
     clock.lap("adapter");
     let size = (images.shape[2], images.shape[3]);
     let planned = |batch: usize| encoder_plan(net, batch, size, engine.family, &engine.choices);

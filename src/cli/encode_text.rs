@@ -105,7 +105,7 @@ fn encode(
     let net = open_net(&component)?;
     let mut clock = Stopwatch::start();
     let mut engine = device::open(global, console)?;
-    engine.choices.weights = args.dtype.into();
+    args.dtype.choose(&mut engine.choices);
     clock.lap("adapter");
     let batch = args.batch.unwrap_or(BATCH).min(ids.len());
     let plan = Plan::new(&net.graph(batch), engine.family, &engine.choices, Aliasing::ByLiveness, usize::MAX);

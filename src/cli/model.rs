@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::gpu::row_texels;
 use crate::graph::choose::distinct_layers;
 use crate::graph::op::Graph;
+use crate::graph::plan::Chunk;
 use crate::graph::{Aliasing, Plan};
 use crate::kernels::choice::{Algorithm, Choices};
 use crate::kernels::{Engine, Family};
@@ -178,10 +179,10 @@ pub fn noise_of(model: &Model) -> Result<(SchedulerConfig, NoiseTable)> {
 /// As many images at a call as fit into a modest amount of memory and each value into a storage of the device, by the plan for
 /// `one`.
 pub fn usual_batch(one: &Plan, engine: &Engine) -> usize {
-    let (most_texels, _) = engine.gpu.max_texels(engine.storage_kind());
-    let largest = one.slots.iter().max().map_or(1, |texels| (*texels).max(1));
+    let most = |slot: &Chunk| engine.gpu.max_texels(engine.family.storage_kind(slot.precision)).0 / slot.texels.max(1);
+    let by_storage = one.slots.iter().map(most).min().unwrap_or(usize::MAX);
     let by_arena = (USUAL_ARENA_BYTES / one.arena_bytes().max(1)) as usize;
-    USUAL_BATCH.min(by_arena).min(most_texels / largest)
+    USUAL_BATCH.min(by_arena).min(by_storage)
 }
 
 /// How the convolutions of a network are computed.
@@ -259,17 +260,15 @@ pub struct Footprint {
 impl Footprint {
     /// What `plan` takes.
     pub fn of(plan: &Plan) -> Self {
-        let slots = plan.slots.iter().map(|texels| (*texels, Precision::Float32));
-        let chunks = plan.weight_chunks.iter().map(|chunk| (chunk.texels, chunk.precision));
-        let bytes = |(texels, precision): (usize, Precision)| {
+        let bytes = |&Chunk { texels, precision }: &Chunk| {
             row_texels(plan.family.storage_kind(precision), texels.max(1)) as u64 * precision.texel_bytes()
         };
         Self {
             dtype: plan.precision,
             weights: plan.weight_bytes(),
             arena: plan.arena_bytes(),
-            lower_bound: plan.lower_bound_bytes(),
-            allocated: slots.chain(chunks).map(bytes).sum(),
+            lower_bound: plan.lower_bound_bytes,
+            allocated: plan.slots.iter().chain(&plan.weight_chunks).map(bytes).sum(),
         }
     }
 

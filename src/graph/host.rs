@@ -3,16 +3,16 @@
 use super::WeightAccess;
 use super::lower::{BufferId, Operand};
 use super::plan::Plan;
-use super::weights::packed;
+use super::weights::{packed, round_to_float16};
 use crate::error::Result;
-use crate::tensor::{TEXEL, Tensor, pack_nchw, unpack_nchw};
+use crate::tensor::{Precision, TEXEL, Tensor, pack_nchw, unpack_nchw};
 
 /// Runs a plan by the twins; slots begin filled with `fill`. Inputs and outputs are NCHW, by name.
 ///
 /// # Errors
 /// Whatever `fetch` answers.
 pub fn run(plan: &Plan, fetch: &WeightAccess, inputs: &[(&str, &Tensor)], fill: f32) -> Result<Vec<Tensor>> {
-    let mut slots: Vec<Vec<f32>> = plan.slots.iter().map(|texels| vec![fill; texels * TEXEL]).collect();
+    let mut slots: Vec<Vec<f32>> = plan.slots.iter().map(|slot| vec![fill; slot.texels * TEXEL]).collect();
     let mut weights = plan
         .weights
         .iter()
@@ -43,6 +43,9 @@ pub fn run(plan: &Plan, fetch: &WeightAccess, inputs: &[(&str, &Tensor)], fill: 
             &reads,
             &mut written[step.write_first * TEXEL..length],
         );
+        if plan.buffers[step.write.0].precision == Precision::Float16 {
+            round_to_float16(&mut written[..length]);
+        }
         slots[slot] = written;
     }
     Ok(plan

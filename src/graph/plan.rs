@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use super::choose::algorithms;
 use super::fuse::fuse;
 use super::lower::{Buffer, BufferId, Lowered, Operand, Step, lower};
-use super::op::{Graph, Op, Weight, WeightForm, WeightId};
+use super::op::{Graph, Node, Op, Value, Weight, WeightForm, WeightId};
 use super::weights::{packed_texels, precision};
-use crate::kernels::Family;
 use crate::kernels::choice::{Algorithm, Choices};
+use crate::kernels::{Family, Memory};
 use crate::tensor::{Precision, Shape, TEXEL};
 
 /// How buffers share memory.
@@ -33,7 +33,7 @@ pub struct Place {
     pub texels: usize,
 }
 
-/// A storage of weights.
+/// A storage of weights, or of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunk {
     /// Texels it holds.
@@ -62,8 +62,8 @@ pub struct Plan {
     pub buffers: Vec<Buffer>,
     /// The slot of each buffer.
     pub slot_of: Vec<usize>,
-    /// Texels of each slot.
-    pub slots: Vec<usize>,
+    /// The slots.
+    pub slots: Vec<Chunk>,
     /// What the steps read besides buffers.
     pub weights: Vec<Weight>,
     /// The algorithm that each weight is packed for.
@@ -82,8 +82,8 @@ pub struct Plan {
     pub inputs: Vec<Port>,
     /// What is read back.
     pub outputs: Vec<Port>,
-    /// Texels alive at the worst moment: no plan of these steps can do with less.
-    pub lower_bound_texels: usize,
+    /// Bytes alive at the worst moment: no plan of these steps can do with less.
+    pub lower_bound_bytes: u64,
 }
 
 impl Plan {
@@ -92,10 +92,15 @@ impl Plan {
     pub fn new(graph: &Graph, family: Family, choices: &Choices, aliasing: Aliasing, max_texels: usize) -> Self {
         let graph = fuse(graph);
         let algorithms = algorithms(&graph, choices, family);
-        let Lowered { buffers, mut steps, tables } = lower(&graph, family, &algorithms, choices.fold_always);
+        let Lowered { mut buffers, mut steps, tables } = lower(&graph, family, &algorithms, choices.fold_always);
+        for (at, buffer) in buffers.iter_mut().enumerate().take(graph.nodes.len()) {
+            buffer.precision = value_precision(&graph, Value(at), choices, family);
+        }
         for step in &mut steps {
-            let is_half = |read: &Operand| operand_precision(&graph, read, choices.weights) == Precision::Float16;
-            step.dispatch.shader.halves = (0..step.reads.len()).filter(|at| is_half(&step.reads[*at])).collect();
+            let read = step.reads.iter().map(|read| operand_precision(&graph, &buffers, read, choices.weights));
+            let all = read.chain([buffers[step.write.0].precision]).enumerate();
+            step.dispatch.shader.halves =
+                all.filter(|(_, precision)| *precision == Precision::Float16).map(|(at, _)| at).collect();
         }
         let outputs: Vec<Port> = graph
             .outputs
@@ -105,7 +110,10 @@ impl Plan {
         let lives = lifetimes(&graph, &buffers, &steps, &outputs);
         let (slot_of, slots) = match aliasing {
             Aliasing::ByLiveness => share_slots(&buffers, &lives),
-            Aliasing::None => ((0..buffers.len()).collect(), buffers.iter().map(|buffer| buffer.texels).collect()),
+            Aliasing::None => {
+                let of = |buffer: &Buffer| Chunk { texels: buffer.texels, precision: buffer.precision };
+                ((0..buffers.len()).collect(), buffers.iter().map(of).collect())
+            }
         };
         let sizes = graph
             .weights
@@ -114,8 +122,8 @@ impl Plan {
             .map(|(w, algorithm)| (packed_texels(w.form, *algorithm, family), precision(w.form, choices.weights)));
         let tables_sizes = tables.iter().map(|table| (table.len() / TEXEL, Precision::Float32));
         let (places, weight_chunks) = place_weights(sizes.chain(tables_sizes), max_texels);
-        let lower_bound_texels = (0..steps.len())
-            .map(|at| buffers.iter().zip(&lives).filter(|(_, life)| life.contains(at)).map(|(b, _)| b.texels).sum())
+        let lower_bound_bytes = (0..steps.len())
+            .map(|at| buffers.iter().zip(&lives).filter(|(_, life)| life.contains(at)).map(|(b, _)| b.bytes()).sum())
             .max()
             .unwrap_or(0);
         let inputs = graph
@@ -141,26 +149,20 @@ impl Plan {
             steps,
             inputs,
             outputs,
-            lower_bound_texels,
+            lower_bound_bytes,
         }
     }
 
     /// Bytes of all slots together.
     #[must_use]
     pub fn arena_bytes(&self) -> u64 {
-        bytes(self.slots.iter().sum())
-    }
-
-    /// Bytes alive at the worst moment.
-    #[must_use]
-    pub fn lower_bound_bytes(&self) -> u64 {
-        bytes(self.lower_bound_texels)
+        self.slots.iter().map(Chunk::bytes).sum()
     }
 
     /// Bytes of the packed weights.
     #[must_use]
     pub fn weight_bytes(&self) -> u64 {
-        self.weight_chunks.iter().map(|chunk| chunk.texels as u64 * chunk.precision.texel_bytes()).sum()
+        self.weight_chunks.iter().map(Chunk::bytes).sum()
     }
 
     /// Floating-point operations of one run, counting products only.
@@ -182,16 +184,39 @@ impl Plan {
     }
 }
 
-fn bytes(texels: usize) -> u64 {
-    texels as u64 * Precision::Float32.texel_bytes()
+impl Chunk {
+    /// Bytes it takes.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.texels as u64 * self.precision.texel_bytes()
+    }
+}
+
+impl Buffer {
+    const fn bytes(&self) -> u64 {
+        self.texels as u64 * self.precision.texel_bytes()
+    }
+}
+
+/// How a value of the graph is stored: a map between the layers as `choices` have it. What is fed or read back, vectors and statistics are
+/// float32, and so are all values where there are tangents, which are small beside them, or where values lie in textures.
+fn value_precision(graph: &Graph, value: Value, choices: &Choices, family: Family) -> Precision {
+    let is_tangent = |node: &Node| {
+        matches!(node.op, Op::ActivationTangent { .. } | Op::GroupNormTangent { .. } | Op::AttentionTangent { .. })
+    };
+    let node = &graph.nodes[value.0];
+    let is_fed = matches!(node.op, Op::Input { .. } | Op::Combine { .. } | Op::TimestepEmbedding { .. });
+    let is_read_back = graph.outputs.iter().any(|(_, output)| *output == value);
+    let is_full = is_fed || is_read_back || node.shape.pixels() == 1 || graph.nodes.iter().any(is_tangent);
+    if is_full || family.memory() == Memory::Texture { Precision::Float32 } else { choices.maps }
 }
 
 /// How an operand is stored, where kernels are stored in `kernels`.
-fn operand_precision(graph: &Graph, operand: &Operand, kernels: Precision) -> Precision {
+fn operand_precision(graph: &Graph, buffers: &[Buffer], operand: &Operand, kernels: Precision) -> Precision {
     match operand {
         // Those beyond the graph's weights are tables.
         Operand::Weight(id) => graph.weights.get(id.0).map_or(Precision::Float32, |w| precision(w.form, kernels)),
-        Operand::Buffer(..) => Precision::Float32,
+        Operand::Buffer(buffer, _) => buffers[buffer.0].precision,
     }
 }
 
@@ -257,23 +282,26 @@ fn lifetimes(graph: &Graph, buffers: &[Buffer], steps: &[Step], outputs: &[Port]
     lives
 }
 
-/// Gives each buffer a slot, largest buffers first, each in the smallest slot where it meets nobody.
-fn share_slots(buffers: &[Buffer], lives: &[Life]) -> (Vec<usize>, Vec<usize>) {
+/// Gives each buffer a slot, largest buffers first, each in the smallest slot of its precision where it meets nobody.
+fn share_slots(buffers: &[Buffer], lives: &[Life]) -> (Vec<usize>, Vec<Chunk>) {
     let mut order: Vec<usize> = (0..buffers.len()).collect();
     order.sort_by_key(|&at| (std::cmp::Reverse(buffers[at].texels), lives[at].first));
     let mut slot_of = vec![0; buffers.len()];
-    let mut slots: Vec<(usize, Vec<Life>)> = Vec::new();
+    let mut slots: Vec<(Chunk, Vec<Life>)> = Vec::new();
     for at in order {
-        let free = |(_, tenants): &(usize, Vec<Life>)| !tenants.iter().any(|tenant| tenant.meets(lives[at]));
-        let best = slots.iter().enumerate().filter(|(_, slot)| free(slot)).min_by_key(|(_, (texels, _))| *texels);
+        let Buffer { texels, precision, .. } = buffers[at];
+        let free = |(slot, tenants): &(Chunk, Vec<Life>)| {
+            slot.precision == precision && !tenants.iter().any(|tenant| tenant.meets(lives[at]))
+        };
+        let best = slots.iter().enumerate().filter(|(_, slot)| free(slot)).min_by_key(|(_, (slot, _))| slot.texels);
         let slot = best.map_or(slots.len(), |(slot, _)| slot);
         if slot == slots.len() {
-            slots.push((buffers[at].texels, Vec::new()));
+            slots.push((Chunk { texels, precision }, Vec::new()));
         }
         slots[slot].1.push(lives[at]);
         slot_of[at] = slot;
     }
-    (slot_of, slots.into_iter().map(|(texels, _)| texels).collect())
+    (slot_of, slots.into_iter().map(|(slot, _)| slot).collect())
 }
 
 impl std::fmt::Display for Plan {
@@ -290,7 +318,7 @@ impl std::fmt::Display for Plan {
             self.steps.len(),
             self.slots.len(),
             self.arena_bytes(),
-            self.lower_bound_bytes(),
+            self.lower_bound_bytes,
             self.weight_bytes()
         )?;
         for port in &self.inputs {

@@ -279,7 +279,7 @@ pub(crate) fn split_grid(dispatch: &Dispatch, flops: u64) -> Vec<([u32; 3], [u32
 /// [`Error::OverLimit`] naming it.
 pub fn check_values(engine: &Engine, plan: &Plan) -> Result<()> {
     let mut buffers = plan.buffers.iter();
-    buffers.try_for_each(|buffer| check_texels(engine, buffer.texels, Precision::Float32, &buffer.label))
+    buffers.try_for_each(|buffer| check_texels(engine, buffer.texels, buffer.precision, &buffer.label))
 }
 
 /// As [`check_values`], and the chunks that the weights are cut into for this device.
@@ -307,11 +307,11 @@ fn allocate_slots(engine: &Engine, plan: &Plan) -> Result<Vec<Storage>> {
     plan.slots
         .iter()
         .enumerate()
-        .map(|(slot, texels)| {
+        .map(|(at_slot, slot)| {
             // The largest tenant names the slot.
-            let tenants = plan.buffers.iter().zip(&plan.slot_of).filter(|(_, at)| **at == slot);
+            let tenants = plan.buffers.iter().zip(&plan.slot_of).filter(|(_, at)| **at == at_slot);
             let label = tenants.max_by_key(|(buffer, _)| buffer.texels).map_or("", |(buffer, _)| buffer.label.as_str());
-            engine.gpu.allocate(engine.storage_kind(), *texels, label)
+            engine.gpu.allocate(engine.family.storage_kind(slot.precision), slot.texels, label)
         })
         .collect()
 }

@@ -47,7 +47,7 @@ pub fn packed(
 }
 
 /// Rounds each number to the nearest of float16, ties to even.
-fn round_to_float16(values: &mut [f32]) {
+pub(super) fn round_to_float16(values: &mut [f32]) {
     let mut halves = [f16::ZERO; 1024];
     for values in values.chunks_mut(halves.len()) {
         let halves = &mut halves[..values.len()];

@@ -100,6 +100,9 @@ pub struct Choices {
     pub fold_always: bool,
     /// How kernels of convolutions and matrix products are stored; vectors are always float32.
     pub weights: Precision,
+    /// How the maps between the layers of a network are stored, where they lie in storage buffers; what is fed or read back and vectors
+    /// are always float32.
+    pub maps: Precision,
 }
 
 impl Choices {

@@ -70,7 +70,7 @@ impl Engine {
     /// # Errors
     /// Whatever the device reports.
     pub fn run_once(&self, dispatch: &Dispatch, reads: &[&[f32]], texels: usize) -> Result<Vec<f32>> {
-        let kind = self.storage_kind();
+        let kind = self.family.storage_kind(dispatch.shader.precision(reads.len()));
         let storages = reads
             .iter()
             .enumerate()

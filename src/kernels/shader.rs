@@ -62,7 +62,7 @@ pub struct Shader {
     pub memory: Memory,
     /// The constants that make this variant, in the order of their declaration.
     pub constants: Vec<(&'static str, u32)>,
-    /// The operands, by their places, that are stored in float16; such are only read.
+    /// The operands, by their places, that are stored in float16; what is written, only in storage buffers.
     pub halves: Vec<usize>,
 }
 
@@ -183,9 +183,11 @@ impl Shader {
         let half = self.precision(index) == Precision::Float16;
         let format = if half { "rgba16float" } else { "rgba32float" };
         let (declaration, place) = match self.memory {
-            Memory::Buffer if half => (format!("var<storage, read> {name}: array<vec2<u32>>;"), ""),
-            Memory::Buffer if access == Access::Read => (format!("var<storage, read> {name}: array<vec4<f32>>;"), ""),
-            Memory::Buffer => (format!("var<storage, read_write> {name}: array<vec4<f32>>;"), ""),
+            Memory::Buffer => {
+                let space = if access == Access::Read { "storage, read" } else { "storage, read_write" };
+                let texel = if half { "vec2<u32>" } else { "vec4<f32>" };
+                (format!("var<{space}> {name}: array<{texel}>;"), "")
+            }
             Memory::Texture => (
                 format!("var {name}: texture_storage_2d<{format}, {mode}>;"),
                 "vec2<u32>(j & TEXTURE_MASK, j >> TEXTURE_SHIFT)",
@@ -195,11 +197,14 @@ impl Shader {
             .replace("TEXTURE_MASK", &format!("{}u", TEXTURE_WIDTH - 1))
             .replace("TEXTURE_SHIFT", &format!("{}u", TEXTURE_WIDTH.trailing_zeros()));
         let body = match (self.memory, access) {
-            // Unpacking is in every device's shaders; arithmetic in float16 would need a feature, and is not wanted.
-            (Memory::Buffer, _) if half => format!(
+            // Packing is in every device's shaders; arithmetic in float16 would need a feature, and is not wanted.
+            (Memory::Buffer, Access::Read) if half => format!(
                 "let halves = {name}[j]; return vec4<f32>(unpack2x16float(halves.x), unpack2x16float(halves.y));"
             ),
             (Memory::Buffer, Access::Read) => format!("return {name}[j];"),
+            (Memory::Buffer, Access::Write) if half => {
+                format!("{name}[j] = vec2<u32>(pack2x16float(v.xy), pack2x16float(v.zw));")
+            }
             (Memory::Buffer, Access::Write) => format!("{name}[j] = v;"),
             (Memory::Texture, Access::Read) => format!("return textureLoad({name}, {place});"),
             (Memory::Texture, Access::Write) => format!("textureStore({name}, {place}, v);"),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, row_texels};
 use crate::graph::op::{Graph, Value, WeightId};
+use crate::graph::plan::Chunk;
 use crate::graph::strips::{Cut, Norm, Stage, Strip, cuts, factors_name, map_name};
 use crate::graph::weights::packed;
 use crate::graph::{Aliasing, Plan, Program, WeightAccess};
@@ -48,10 +49,8 @@ impl Room {
     /// Whether a plan keeps within it.
     #[must_use]
     pub fn holds(&self, plan: &Plan) -> bool {
-        let slots = plan.slots.iter().map(|texels| (*texels, Precision::Float32));
-        let chunks = plan.weight_chunks.iter().map(|chunk| (chunk.texels, chunk.precision));
         let mut bytes = 0;
-        for (texels, precision) in slots.chain(chunks) {
+        for &Chunk { texels, precision } in plan.slots.iter().chain(&plan.weight_chunks) {
             let texels = row_texels(plan.family.storage_kind(precision), texels.max(1));
             if texels > self.most(precision) {
                 return false;

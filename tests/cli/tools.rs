@@ -106,6 +106,12 @@ fn half_weights_halve_what_a_model_takes() {
     };
     let ratio = weights("f16") / weights("f32");
     assert!((0.5..0.51).contains(&ratio), "{ratio}");
+    let arena = |dtype: &str| {
+        printed(&["info", "--family", "tile", "--exact", "--dtype", dtype, "--json", &folder.at("info.json")]);
+        folder.json("info.json")["call"]["memory"]["arena_bytes"].as_f64().expect("bytes")
+    };
+    let ratio = arena("f16-maps") / arena("f16");
+    assert!((0.5..0.7).contains(&ratio), "{ratio}");
     downhill(&["info", "tests/bad/sound.npy", "--dtype", "f16"]).expect_error(2, "no meaning for an array");
 }
 

@@ -132,7 +132,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let base = args.compare.as_deref().map(read_base).transpose()?;
     let mut report = Report::new("bench");
     let mut engine = device::open(global, console)?;
-    engine.choices.weights = args.dtype.into();
+    args.dtype.choose(&mut engine.choices);
     selftest::ensure(&engine)?;
     let progress = Progress::new("bench", (cases.len() + roofs::COUNT) as u64, console.verbosity);
     let mut findings = crate::bench::run(&engine, &cases, args.repeats, || progress.advance(1));

@@ -48,7 +48,7 @@ pub fn compute(args: &Args, model: Model, global: &Global, console: Console, rep
 
     let mut clock = Stopwatch::start();
     let mut engine = device::open(global, console)?;
-    engine.choices.weights = args.dtype.into();
+    args.dtype.choose(&mut engine.choices);
     clock.lap("adapter");
     let planned = |batch: usize| plan(&net, batch, size, tokens, engine.family, &engine.choices);
     let batch = match args.batch {

@@ -197,7 +197,7 @@ fn expect_labels(labels: Option<&Labels>, name: &str) -> Result<()> {
 fn compute(job: &Job, model: Model, global: &Global, console: Console, report: &mut Report) -> Result<Tensor> {
     let mut clock = Stopwatch::start();
     let mut engine = device::open(global, console)?;
-    engine.choices.weights = job.dtype.into();
+    job.dtype.choose(&mut engine.choices);
     clock.lap("adapter");
     let Opened { scheduler, table, .. } = &job.opened;
     let batch = job.opened.batch(job.batch, job.x.shape[0], job.size, &engine)?;

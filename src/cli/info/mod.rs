@@ -163,7 +163,7 @@ fn model(spec: Option<&str>, args: &Args, global: &Global, console: Console) -> 
     let size = opened.size(args.size)?;
     let batch = args.batch.unwrap_or(1);
     let (family, mut choices) = kernels(global, console)?;
-    choices.weights = args.dtype.unwrap_or_default().into();
+    args.dtype.unwrap_or_default().choose(&mut choices);
     let plan = opened.plan(batch, size, family, &choices)?;
     let footprint = Footprint::of(&plan);
     let exact = Footprint::of(&opened.plan(batch, size, family, &choices.but(Algorithm::Direct))?);

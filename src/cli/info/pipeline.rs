@@ -40,7 +40,7 @@ pub fn describe(opened: &TextToImage, files: &Files, args: &Args, global: &Globa
     })?;
     opened.expect_size(size)?;
     let (family, mut choices) = kernels(global, console)?;
-    choices.weights = args.dtype.unwrap_or_default().into();
+    args.dtype.unwrap_or_default().choose(&mut choices);
     let images = args.batch.unwrap_or(1);
     let [channels, height, width] = opened.latent_shape(size);
     let tokens = opened.tokenizer.length();

@@ -252,7 +252,7 @@ impl Subject {
     /// Those of [`StudyRun::engine`].
     pub fn engine(&self, run: &mut StudyRun) -> Result<Engine> {
         let mut engine = run.engine()?;
-        engine.choices.weights = self.dtype.into();
+        self.dtype.choose(&mut engine.choices);
         Ok(engine)
     }
 

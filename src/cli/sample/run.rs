@@ -88,7 +88,7 @@ fn compute(
     report: &mut Report,
 ) -> Result<String> {
     let mut engine = device::open(global, console)?;
-    engine.choices.weights = job.dtype.into();
+    job.dtype.choose(&mut engine.choices);
     clock.lap("adapter");
     let done = match (&job.subject, load) {
         (Subject::Text { opened, prompt, tokens }, Load::Text(files)) => {

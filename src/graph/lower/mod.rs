@@ -22,7 +22,7 @@ use crate::kernels::softmax::{Causal, Softmax};
 use crate::kernels::timestep_embedding::TimestepEmbedding;
 use crate::kernels::winograd::{self, Tile, WinogradInput, WinogradOutput, WinogradProducts, WinogradRows};
 use crate::kernels::{Dispatch, Family, Normalised, Source, timestep_embedding};
-use crate::tensor::{Shape, TEXEL};
+use crate::tensor::{Precision, Shape, TEXEL};
 
 /// A buffer of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +35,8 @@ pub struct Buffer {
     pub texels: usize,
     /// Who writes it.
     pub label: String,
+    /// How its numbers are stored.
+    pub precision: Precision,
 }
 
 /// What a dispatch binds at one place.
@@ -95,6 +97,7 @@ pub fn lower(graph: &Graph, family: Family, algorithms: &[Algorithm], fold_alway
     let buffers = graph.nodes.iter().zip(&folded).map(|(node, folded)| Buffer {
         texels: if *folded { 0 } else { node.shape.texels() },
         label: node.label.clone(),
+        precision: Precision::Float32,
     });
     let lowered = Lowered { buffers: buffers.collect(), ..Lowered::default() };
     let mut lowering = Lowering { graph, family, algorithms, folded, factors: BTreeMap::new(), lowered };
@@ -184,7 +187,7 @@ impl Lowering<'_> {
     }
 
     fn scratch(&mut self, texels: usize, label: &str) -> BufferId {
-        self.lowered.buffers.push(Buffer { texels, label: label.to_owned() });
+        self.lowered.buffers.push(Buffer { texels, label: label.to_owned(), precision: Precision::Float32 });
         BufferId(self.lowered.buffers.len() - 1)
     }
 
