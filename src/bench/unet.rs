@@ -224,7 +224,7 @@ impl Job for Calls<'_> {
 /// The row of a network's call: called for the first time, checked, then timed.
 ///
 /// # Errors
-/// What the device says, and those of [`check`].
+/// What the device says, and those of [`check_within`].
 pub fn measure_call(engine: &Engine, row: Row, net: Net, roofs: &Roofs, repeats: usize) -> Result<Row> {
     let mut row = row;
     let opened = Opened::new(net.topology)?;
