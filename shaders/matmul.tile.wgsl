@@ -4,8 +4,8 @@
 // grid     (blocks of SIDE * N texels along j, tiles of SIDE * M rows, batch); SIDE * SIDE invocations, each M rows of N texels
 // assumes  zeros in the padding of a along k
 //
-// Rungs: 64 x 64 values in workgroup memory, 16 k at a time, 4 x 4 an invocation, two barriers a step; now two halves and one barrier, the
-// next step fetched while this one is multiplied, and 8 x 8 an invocation where that leaves enough workgroups.
+// Rungs: 64 x 64 values in workgroup memory, 16 k at a time, 4 x 4 an invocation, fetched and put away before the products; now the
+// next step is fetched while this one is multiplied, and it is 8 x 8 an invocation where that leaves enough workgroups.
 //#include matmul_params
 //#include source
 //#read b

@@ -1,9 +1,9 @@
 // A tile of a product in registers: SIDE * M rows by SIDE * N texels of columns, DEPTH texels of k at a time through workgroup memory.
 // SIDE x SIDE invocations, each M rows by N texels, SIDE apart.
 //
-// The kernel fetches the operands of a step into registers before it multiplies those of the step before, and puts them into the half
-// of the workgroup memory that no one reads: one barrier a step. It looks at what it fetched only then, for until then it is on its way.
-// It has the sums acc0_0, ... and includes register_tile_step.
+// The kernel fetches the operands of a step into registers before it multiplies those of the step before, and looks at what it fetched
+// only after that, for until then it is on its way. It puts it where no one reads: with two HALVES of workgroup memory into the other one,
+// with one after a barrier more. It has the sums acc0_0, ... and includes register_tile_step.
 // Rows read together shall not fall on the same banks of the memory: the rows of a_tile have a texel more (PAD) or, where that is too
 // much memory, their texels are exchanged by row.
 const SIZE: u32 = SIDE * SIDE;
