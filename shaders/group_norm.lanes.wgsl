@@ -12,19 +12,10 @@
 // deviations of that size do not cancel, however far the mean is from zero.
 //
 // Rungs: this is the first; moments.wgsl and group_norm_fold.wgsl, which it replaces, take two dispatches and 1.6 times as long.
+//#include group_norm_params
 //#include joined
 //#include fold
 //#write factors
-
-struct Params {
-    channels: u32,
-    group_channels: u32,
-    set_groups: u32,  // of the tile family
-    pixels: u32,
-    modulation: u32,
-    eps: f32,
-    first_c4: u32,
-}
 
 @compute @workgroup_size(LANES)
 fn main(

@@ -13,20 +13,11 @@
 //
 // Rungs: this is the first; moments.wgsl and group_norm_fold.wgsl, which it replaces, take two dispatches, and an invocation of the
 // second walks over all chunks of a group.
+//#include group_norm_params
 //#include joined
 //#include group_sets
 //#include workgroup_total
 //#write factors
-
-struct Params {
-    channels: u32,
-    group_channels: u32,
-    set_groups: u32,
-    pixels: u32,
-    modulation: u32,
-    eps: f32,
-    first_c4: u32,
-}
 
 // A texel of the map less `near`, zero where it is not of the group or beyond its last.
 fn deviation(at: u32, count: u32, base: u32, first: u32, end: u32, near: f32) -> vec4<f32> {

@@ -7,22 +7,11 @@
 // Two passes, as in group_norm.tile.wgsl: the mean of the chunks' means, then their squared deviations from it.
 //
 // Rungs: group_norm_fold.wgsl, where an invocation walks over all chunks of a group; this is the second.
+//#include group_norm_fold_params
 //#read moments
 //#include group_sets
 //#include workgroup_total
 //#write factors
-
-struct Params {
-    images: u32,
-    channels: u32,
-    group_channels: u32,
-    pixels: u32,
-    chunk: u32,
-    chunks: u32,
-    modulation: u32,
-    eps: f32,
-    set_groups: u32,
-}
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {

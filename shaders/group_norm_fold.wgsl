@@ -14,21 +14,11 @@
 // (chunks) iterations: under 20,000 for any map of at least 32 channels that a device can hold.
 //
 // Rungs: this is the first.
+//#include group_norm_fold_params
 //#read moments
 //#include fold
 //#include flat
 //#write factors
-
-struct Params {
-    images: u32,
-    channels: u32,
-    group_channels: u32,
-    pixels: u32,
-    chunk: u32,
-    chunks: u32,
-    modulation: u32,
-    eps: f32,
-}
 
 struct Statistics {
     mean: f32,

@@ -5,22 +5,11 @@
 // assumes  what a row does not see of x may hold anything
 //
 // Rungs: softmax.wgsl, an invocation a row, reads rows far apart side by side and leaves most processors idle; this is the second.
+//#include softmax_rows
 //#read x
 //#write y
 
-struct Params {
-    rows: u32,
-    columns: u32,
-    queries: u32,  // see softmax.wgsl
-    first: u32,
-}
-
 var<workgroup> partial: array<vec4<f32>, 256>;
-
-// Which columns of a texel a row sees.
-fn live(texel: u32, seen: u32) -> vec4<bool> {
-    return vec4<u32>(texel * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(seen);
-}
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -29,7 +18,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let row = min(of_all, call.params.rows - 1u);
     let lane = local % 64u;
     let columns4 = (call.params.columns + 3u) / 4u;
-    let seen = min(call.params.first + row % call.params.queries + 1u, call.params.columns);
+    let seen = seen_by(row);
     let base = row * columns4;
 
     let some = vec4<f32>(load_x(base).x);

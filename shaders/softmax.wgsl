@@ -6,30 +6,17 @@
 // assumes  fewer than 40,000 columns (three passes of columns / 4 iterations); what a row does not see of x may hold anything
 //
 // Rungs: this is the first.
+//#include softmax_rows
 //#read x
 //#include flat
 //#write y
-
-struct Params {
-    rows: u32,
-    columns: u32,
-    // Rows are this many queries of one head after another, the first of them at this place among the keys; a query sees the keys
-    // up to its own place. Without a mask: 1, and the last place.
-    queries: u32,
-    first: u32,
-}
-
-// Which columns of a texel a row sees.
-fn live(texel: u32, seen: u32) -> vec4<bool> {
-    return vec4<u32>(texel * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(seen);
-}
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let row = flat_index(id);
     if row >= call.params.rows { return; }
     let columns4 = (call.params.columns + 3u) / 4u;
-    let seen = min(call.params.first + row % call.params.queries + 1u, call.params.columns);
+    let seen = seen_by(row);
     let base = row * columns4;
 
     let some = vec4<f32>(load_x(base).x);

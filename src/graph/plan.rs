@@ -93,8 +93,8 @@ impl Plan {
         let graph = fuse(graph);
         let algorithms = algorithms(&graph, choices, family);
         let Lowered { mut buffers, mut steps, tables } = lower(&graph, family, &algorithms, choices.fold_always);
-        for (at, buffer) in buffers.iter_mut().enumerate().take(graph.nodes.len()) {
-            buffer.precision = value_precision(&graph, Value(at), choices, family);
+        if choices.maps == Precision::Float16 && family.memory() == Memory::Buffer {
+            halve_maps(&graph, &mut buffers);
         }
         for step in &mut steps {
             let read = step.reads.iter().map(|read| operand_precision(&graph, &buffers, read, choices.weights));
@@ -198,17 +198,22 @@ impl Buffer {
     }
 }
 
-/// How a value of the graph is stored: a map between the layers as `choices` have it. What is fed or read back, vectors and statistics are
-/// float32, and so are all values where there are tangents, which are small beside them, or where values lie in textures.
-fn value_precision(graph: &Graph, value: Value, choices: &Choices, family: Family) -> Precision {
+/// Has the maps between the layers stored in float16. What is fed or read back, vectors and statistics stay as they are, and so do all
+/// values where there are tangents, which are small beside them.
+fn halve_maps(graph: &Graph, buffers: &mut [Buffer]) {
     let is_tangent = |node: &Node| {
         matches!(node.op, Op::ActivationTangent { .. } | Op::GroupNormTangent { .. } | Op::AttentionTangent { .. })
     };
-    let node = &graph.nodes[value.0];
-    let is_fed = matches!(node.op, Op::Input { .. } | Op::Combine { .. } | Op::TimestepEmbedding { .. });
-    let is_read_back = graph.outputs.iter().any(|(_, output)| *output == value);
-    let is_full = is_fed || is_read_back || node.shape.pixels() == 1 || graph.nodes.iter().any(is_tangent);
-    if is_full || family.memory() == Memory::Texture { Precision::Float32 } else { choices.maps }
+    if graph.nodes.iter().any(is_tangent) {
+        return;
+    }
+    for (at, (node, buffer)) in graph.nodes.iter().zip(buffers).enumerate() {
+        let is_fed = matches!(node.op, Op::Input { .. } | Op::Combine { .. } | Op::TimestepEmbedding { .. });
+        let is_read_back = graph.outputs.iter().any(|(_, output)| *output == Value(at));
+        if !is_fed && !is_read_back && node.shape.pixels() > 1 {
+            buffer.precision = Precision::Float16;
+        }
+    }
 }
 
 /// How an operand is stored, where kernels are stored in `kernels`.
