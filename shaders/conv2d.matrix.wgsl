@@ -60,9 +60,9 @@ fn main(
                     let line = ((ky * in_c4 + c) * KX + kx) * 4u + at / 16u % 4u;
                     put_b(at / 16u, at % 16u, load_weights(line * out_c4 + min(group.x * 16u + at % 16u, out_c4 - 1u)));
                 }
-                //#include matrix_step
+                //#insert matrix_step
             }
         }
     }
-    //#include matrix_store
+    //#insert matrix_store
 }

@@ -62,7 +62,7 @@ fn main(
             let k = min(first * 4u + at / 16u, last_k);
             put_b(at / 16u, at % 16u, load_b(b_base + k * call.params.b_row + min(group.x * 16u + at % 16u, last_column)));
         }
-        //#include matrix_step
+        //#insert matrix_step
     }
-    //#include matrix_store
+    //#insert matrix_store
 }

@@ -1,11 +1,12 @@
 // Batched matrix product for GPUs: y[i, j] = finish(alpha * sum over k of a[i, k] * b[k, j]).
 //
 // Operands, batch and parameters as in matmul.lanes.wgsl (packed weights are one block of all columns).
-// grid     (blocks of SIDE * N texels along j, tiles of SIDE * M rows, batch); SIDE * SIDE invocations, each M rows of N texels
+// grid     (blocks of WIDE * N texels along j, tiles of TALL * M rows, batch); WIDE * TALL invocations, each M rows of N texels
 // assumes  zeros in the padding of a along k
 //
-// Rungs: 64 x 64 values in workgroup memory, 16 k at a time, 4 x 4 an invocation, fetched and put away before the products; now the
-// next step is fetched while this one is multiplied, and it is 8 x 8 an invocation where that leaves enough workgroups.
+// Rungs: 64 x 64 values in workgroup memory, 16 k at a time, 4 x 4 an invocation, fetched and put away before the products; the next step
+// fetched while this one is multiplied, 8 x 8 an invocation where that leaves enough workgroups; no branches about the steps, and
+// workgroups of 128 invocations, of which a processor holds three (docs/lab-notes.md).
 //#include matmul_params
 //#include source
 //#read b
@@ -24,11 +25,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let a_base = image * call.params.a_image + head * call.params.a_head;
     let b_base = image * call.params.b_image + head * call.params.b_head;
     let place = tile_place(local);
-    let first_row = group.y * SIDE * M;
-    let first_column = group.x * SIDE * N;
+    let first_row = group.y * TALL * M;
+    let first_column = group.x * WIDE * N;
 
     // What this invocation fetches: texels of rows of a, texels of rows of b.
-    //#repeat i M * DEPTH / SIDE
+    //#repeat i M * DEPTH / WIDE
     let a_row$i = (local + $(i)u * SIZE) / DEPTH;
     let a_texel$i = (local + $(i)u * SIZE) % DEPTH;
     let fetch_row$i = min(first_row + a_row$i, rows - 1u);
@@ -44,7 +45,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var next_b$j: vec4<f32>;
     //#end
     //#else
-    //#repeat i 4 * DEPTH * N / SIDE
+    //#repeat i 4 * DEPTH * N / TALL
     let b_k$i = (local + $(i)u * SIZE) / B_STRIDE;
     let b_texel$i = (local + $(i)u * SIZE) % B_STRIDE;
     let fetch_column$i = b_base + min(first_column + b_texel$i, columns4 - 1u);
@@ -57,62 +58,43 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var acc${r}_$c = vec4<f32>();
     //#end
     //#end
-    let steps = (k4 + DEPTH - 1u) / DEPTH;
-    for (var step = 0u; step <= steps; step++) {
-        let first = step * DEPTH;
-        if step < steps {
-            //#repeat i M * DEPTH / SIDE
-            let c$i = min(first + a_texel$i, k4 - 1u);
-            //#if JOINED
-            next_a$i = load_joined(fetch_row$i, c$i, k4);
-            //#else
-            next_a$i = load_x(a_base + fetch_row$i * call.params.a_row + c$i);
-            //#end
-            next_fold$i = load_fold(fetch_row$i / call.params.rows_per_image, c$i, k4);
-            //#end
-            //#if B_ROWS
-            if b_k < DEPTH {
-                //#repeat j 4
-                next_b$j = load_b(fetch_column$j + min(first + b_k, k4 - 1u));
-                //#end
-            }
-            //#else
-            //#repeat i 4 * DEPTH * N / SIDE
-            next_b$i = load_b(fetch_column$i + min(first * 4u + b_k$i, call.params.k - 1u) * call.params.b_row);
-            //#end
+    {
+        let first = 0u;
+        //#insert matmul_tile_fetch
+    }
+    for (var step = 0u; step < (k4 + DEPTH - 1u) / DEPTH; step++) {
+        let half = step % HALVES;
+        let begun = step * DEPTH;
+        //#repeat i M * DEPTH / WIDE
+        let v$i = normalised(next_a$i, next_fold$i);
+        a_tile[half * A_HALF + place_in_a(a_row$i, a_texel$i)] = select(vec4<f32>(), v$i, begun + a_texel$i < k4);
+        //#end
+        //#if B_ROWS
+        if b_k < DEPTH {
+            let at = half * B_HALF + b_k * 4u * B_STRIDE + b_texel;
+            //#repeat j 4
+            b_tile[at + $(j)u * B_STRIDE] = vec4<f32>(next_b0[$j], next_b1[$j], next_b2[$j], next_b3[$j]);
             //#end
         }
-        //#include register_tile_step
-        if step < steps {
-            let half = step % HALVES;
-            //#repeat i M * DEPTH / SIDE
-            let v$i = normalised(next_a$i, next_fold$i);
-            a_tile[half * A_HALF + place_in_a(a_row$i, a_texel$i)] = select(vec4<f32>(), v$i, first + a_texel$i < k4);
-            //#end
-            //#if B_ROWS
-            if b_k < DEPTH {
-                let at = half * B_HALF + b_k * 4u * B_STRIDE + b_texel;
-                //#repeat j 4
-                b_tile[at + $(j)u * B_STRIDE] = vec4<f32>(next_b0[$j], next_b1[$j], next_b2[$j], next_b3[$j]);
-                //#end
-            }
-            //#else
-            //#repeat i 4 * DEPTH * N / SIDE
-            b_tile[half * B_HALF + local + $(i)u * SIZE] = next_b$i;
-            //#end
-            //#end
-        }
+        //#else
+        //#repeat i 4 * DEPTH * N / TALL
+        b_tile[half * B_HALF + local + $(i)u * SIZE] = next_b$i;
+        //#end
+        //#end
         workgroupBarrier();
+        let first = begun + DEPTH;
+        //#insert matmul_tile_fetch
+        //#insert register_tile_step
     }
 
     let y_base = image * call.params.y_image + head * call.params.y_head;
     //#repeat c N
-    let column$c = first_column + place.x + $(c)u * SIDE;
+    let column$c = first_column + place.x + $(c)u * WIDE;
     if column$c < columns4 {
         // The columns beyond the last are padding and must be zero.
         let live = vec4<u32>(column$c * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(call.params.columns);
         //#repeat r M
-        let row$r = first_row + place.y + $(r)u * SIDE;
+        let row$r = first_row + place.y + $(r)u * TALL;
         if row$r < rows {
             let index = y_base + row$r * call.params.y_row + column$c;
             let sum = select(vec4<f32>(), call.params.alpha * acc${r}_$c, live);

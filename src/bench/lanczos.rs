@@ -167,7 +167,7 @@ pub fn measure_eigenpairs(
             _ => format!("{} on the host, {}", found.route, found.spectrum.solver),
         }];
     }
-    let timing = steady(repeats, |times| solve.repeat(times))?;
+    let timing = steady(engine.gpu.adapter.kind, repeats, |times| solve.repeat(times))?;
     row.compile_seconds = Some((first - timing.median).max(0.0));
     let on_device = found.filter(|found| found.route == Route::MatrixFree);
     let work = on_device.map_or(Work::Nothing, |found| {

@@ -6,6 +6,7 @@ use super::problem::{Expected, Problem};
 use super::report::{Check, Roofs, Row};
 use super::statistics::Timing;
 use crate::error::{Error, Result};
+use crate::gpu::Kind;
 use crate::kernels::{Engine, Shader};
 
 /// How far device and twin may be apart, max |a - b| / max |b|: a third of the budget of a whole network.
@@ -30,29 +31,36 @@ fn calls_of_sample(once: f64) -> usize {
     (SAMPLE_SECONDS / once.max(f64::MIN_POSITIVE)).ceil().clamp(1.0, MOST_CALLS) as usize
 }
 
-/// Times `calls`, which runs a call so many times: `repeats` samples of at least `SAMPLE_SECONDS` each. It has been
-/// warmed up before.
-pub fn steady(repeats: usize, mut calls: impl FnMut(usize) -> Result<()>) -> Result<Timing> {
-    let count = wake(&mut calls)?;
+/// Times `calls`, which runs a call so many times on an adapter of `kind`: `repeats` samples of at least `SAMPLE_SECONDS` each. It has
+/// been warmed up before.
+pub fn steady(kind: Kind, repeats: usize, mut calls: impl FnMut(usize) -> Result<()>) -> Result<Timing> {
+    let count = wake(kind, &mut calls)?;
     let samples =
         (0..repeats.max(1)).map(|_| Ok(clock(|| calls(count))? / count as f64)).collect::<Result<Vec<_>>>()?;
     Ok(Timing::new(samples, count))
 }
 
-/// Runs samples that do not count for as long as they get faster: a GPU that has waited for the host runs at a fraction of its speed at
-/// first. Answers the calls of a sample, which one alone, mostly the way to a GPU and back, does not tell.
-pub fn wake(calls: &mut dyn FnMut(usize) -> Result<()>) -> Result<usize> {
-    const MOST_SAMPLES: usize = 40;
+/// Runs samples that do not count for as long as they get faster: a GPU that has waited for the host, for a check say, has slowed its clock
+/// to a fraction, and raises it in steps that last up to a good half second each. Answers the calls of a sample, which one alone, mostly
+/// the way to a GPU and back, does not tell.
+pub fn wake(kind: Kind, calls: &mut dyn FnMut(usize) -> Result<()>) -> Result<usize> {
+    // Seconds without progress after which there will be none, and after which nobody waits any longer.
+    let patience = if kind == Kind::Software { 0.0 } else { 1.0 };
+    const MOST_SECONDS: f64 = 10.0;
     const FASTER: f64 = 0.95;
     let mut count = 1;
-    let mut before = clock(|| calls(count))?;
-    for _ in 0..MOST_SAMPLES {
-        count = calls_of_sample(before);
+    let begin = Instant::now();
+    let mut best = clock(|| calls(count))?;
+    let mut progress = Instant::now();
+    while begin.elapsed().as_secs_f64() < MOST_SECONDS {
+        count = calls_of_sample(best);
         let now = clock(|| calls(count))? / count as f64;
-        if now > FASTER * before {
+        if now <= FASTER * best {
+            best = now;
+            progress = Instant::now();
+        } else if progress.elapsed().as_secs_f64() >= patience {
             break;
         }
-        before = now;
     }
     Ok(count)
 }
@@ -103,7 +111,7 @@ pub fn measure(engine: &Engine, row: Row, problem: &dyn Problem, roofs: &Roofs, 
     // A driver may put the compilation off until a shader runs.
     let first = clock(|| job.repeat(1))?;
     row.check = Some(check(&job.answer()?, &problem.expected(engine.family)?)?);
-    let timing = steady(repeats, |times| job.repeat(times))?;
+    let timing = steady(engine.gpu.adapter.kind, repeats, |times| job.repeat(times))?;
     row.compile_seconds = Some(pipelines + (first - timing.median).max(0.0));
     Ok(row.timed(timing, problem.work(), roofs))
 }
@@ -134,7 +142,7 @@ mod tests {
     #[test]
     fn short_calls_are_repeated_within_a_sample() {
         let mut asked = Vec::new();
-        let timing = steady(3, |times| {
+        let timing = steady(Kind::Software, 3, |times| {
             asked.push(times);
             Ok(())
         })

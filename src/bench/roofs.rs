@@ -118,7 +118,7 @@ fn dispatch(engine: &Engine, row: Row, repeats: usize) -> Result<Row> {
         gpu.wait()
     };
     run(1)?;
-    let timing = steady(repeats, run)?;
+    let timing = steady(engine.gpu.adapter.kind, repeats, run)?;
     let per_dispatch = timing.samples.iter().map(|seconds| seconds / MANY as f64).collect();
     let timing = Timing::new(per_dispatch, timing.calls * MANY);
     Ok(row.timed(timing, Work::Nothing, &Roofs::default()))
@@ -134,6 +134,6 @@ fn empty_submission(engine: &Engine, row: Row, repeats: usize) -> Result<Row> {
         })
     };
     run(1)?;
-    let timing = steady(repeats, run)?;
+    let timing = steady(engine.gpu.adapter.kind, repeats, run)?;
     Ok(row.timed(timing, Work::Nothing, &Roofs::default()))
 }

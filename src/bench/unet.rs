@@ -239,7 +239,7 @@ pub fn measure_call(engine: &Engine, row: Row, net: Net, roofs: &Roofs, repeats:
     let first_seconds = clock(|| calls.repeat(1))?;
     row.check = Some(opened.check(engine)?);
 
-    let count = wake(&mut |times| calls.repeat(times))?;
+    let count = wake(engine.gpu.adapter.kind, &mut |times| calls.repeat(times))?;
     let (mut samples, mut kernels, mut gaps) = (Vec::with_capacity(repeats), Vec::new(), Vec::new());
     for _ in 0..repeats {
         let sample = clock(|| calls.repeat(count))? / count as f64;

@@ -2,11 +2,12 @@
 
 use crate::tensor::TEXEL;
 
-/// A tile of a product: `side` x `side` invocations, each `rows` rows by `texels` texels of columns, `depth` texels of k a step. With two
+/// A tile of a product: `wide` x `tall` invocations, each `rows` rows by `texels` texels of columns, `depth` texels of k a step. With two
 /// `halves` of workgroup memory a step is put away while another is read, which saves a barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Blocking {
-    side: u32,
+    wide: u32,
+    tall: u32,
     rows: u32,
     texels: u32,
     depth: u32,
@@ -18,12 +19,12 @@ const WORKGROUP_MEMORY: u32 = 16 << 10;
 
 /// The tiles, largest first, and the workgroups from which on each is worth it: fewer leave too many processors of a large GPU idle
 /// (measured on one with 132, see `docs/lab-notes.md`). Small tiles wait for their operands, so they fetch many at a time.
-/// `rows * depth` and `4 * texels * depth` are multiples of the side: each invocation fetches as much as any other.
+/// `rows * depth` is a multiple of `wide` and `4 * texels * depth` one of `tall`: each invocation fetches as much as any other.
 const LADDER: [(Blocking, usize); 4] = [
-    (Blocking { side: 16, rows: 8, texels: 2, depth: 4, halves: 1 }, 128),
-    (Blocking { side: 16, rows: 4, texels: 1, depth: 8, halves: 1 }, 100),
-    (Blocking { side: 8, rows: 4, texels: 1, depth: 8, halves: 2 }, 100),
-    (Blocking { side: 8, rows: 2, texels: 1, depth: 8, halves: 2 }, 0),
+    (Blocking { wide: 16, tall: 8, rows: 8, texels: 2, depth: 4, halves: 1 }, 128),
+    (Blocking { wide: 16, tall: 16, rows: 4, texels: 1, depth: 8, halves: 1 }, 100),
+    (Blocking { wide: 8, tall: 8, rows: 4, texels: 1, depth: 8, halves: 2 }, 100),
+    (Blocking { wide: 8, tall: 8, rows: 2, texels: 1, depth: 8, halves: 2 }, 0),
 ];
 
 impl Blocking {
@@ -41,13 +42,13 @@ impl Blocking {
 
     /// Rows and texels of columns of a workgroup.
     pub(super) fn grid(self) -> (usize, usize) {
-        ((self.side * self.rows) as usize, (self.side * self.texels) as usize)
+        ((self.tall * self.rows) as usize, (self.wide * self.texels) as usize)
     }
 
     /// Bytes of workgroup memory, where the rows of the first operand have so many texels more.
     fn memory(self, pad: u32) -> u32 {
-        let Self { side, rows, texels, depth, halves } = self;
-        halves * side * (rows * (depth + pad) + texels * depth * TEXEL as u32) * size_of::<[f32; TEXEL]>() as u32
+        let Self { wide, tall, rows, texels, depth, halves } = self;
+        halves * (tall * rows * (depth + pad) + wide * texels * depth * TEXEL as u32) * size_of::<[f32; TEXEL]>() as u32
     }
 
     fn pad(self) -> u32 {
@@ -55,9 +56,10 @@ impl Blocking {
     }
 
     /// The constants of the shaders.
-    pub(super) fn constants(self) -> [(&'static str, u32); 6] {
+    pub(super) fn constants(self) -> [(&'static str, u32); 7] {
         [
-            ("SIDE", self.side),
+            ("WIDE", self.wide),
+            ("TALL", self.tall),
             ("M", self.rows),
             ("N", self.texels),
             ("DEPTH", self.depth),
@@ -85,9 +87,9 @@ mod tests {
     #[test]
     fn invocations_share_the_work_of_a_step() {
         for (tile, _) in LADDER {
-            let Blocking { side, rows, texels, depth, .. } = tile;
-            assert_eq!((rows * depth % side, 4 * texels * depth % side), (0, 0));
-            assert!(texels * depth <= side, "a transposed operand is turned around by one block an invocation");
+            let Blocking { wide, tall, rows, texels, depth, .. } = tile;
+            assert_eq!((rows * depth % wide, 4 * texels * depth % tall), (0, 0));
+            assert!(texels * depth <= tall, "a transposed operand is turned around by one block an invocation");
             assert!(tile.memory(tile.pad()) <= WORKGROUP_MEMORY);
         }
     }

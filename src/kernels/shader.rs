@@ -251,17 +251,18 @@ fn operands(template: &'static str) -> Vec<(Access, &'static str)> {
         .collect()
 }
 
-/// The template's lines with the shared pieces in place, each where it is first asked for.
+/// The template's lines with the shared pieces in place: declarations where they are first asked for, statements wherever they are.
 fn include_shared(template: &'static str) -> Vec<&'static str> {
     fn include(text: &'static str, included: &mut Vec<&'static str>, lines: &mut Vec<&'static str>) {
         for line in text.lines() {
-            match line.trim().strip_prefix("//#include ").map(str::trim) {
-                Some(name) if included.contains(&name) => {}
-                Some(name) => {
+            match line.trim().split_once(' ').map(|(directive, name)| (directive, name.trim())) {
+                Some(("//#include", name)) if included.contains(&name) => {}
+                Some(("//#include", name)) => {
                     included.push(name);
                     include(shared(name), included, lines);
                 }
-                None => lines.push(line),
+                Some(("//#insert", name)) => include(shared(name), included, lines),
+                _ => lines.push(line),
             }
         }
     }
@@ -292,6 +293,8 @@ fn shared(name: &str) -> &'static str {
         "softmax_rows" => include_str!("../../shaders/shared/softmax_rows.wgsl"),
         "group_sets" => include_str!("../../shaders/shared/group_sets.wgsl"),
         "workgroup_total" => include_str!("../../shaders/shared/workgroup_total.wgsl"),
+        "conv2d_tile_fetch" => include_str!("../../shaders/shared/conv2d_tile_fetch.wgsl"),
+        "matmul_tile_fetch" => include_str!("../../shaders/shared/matmul_tile_fetch.wgsl"),
         "register_tile" => include_str!("../../shaders/shared/register_tile.wgsl"),
         "register_tile_step" => include_str!("../../shaders/shared/register_tile_step.wgsl"),
         "matrix" => include_str!("../../shaders/shared/matrix.wgsl"),

@@ -3,7 +3,8 @@
 //! | directive | meaning |
 //! |---|---|
 //! | `//#read x`, `//#write y` | an operand: an array of texels behind `load_x(i)` or `store_y(i, v)` |
-//! | `//#include activation` | the text of `shaders/shared/activation.wgsl` |
+//! | `//#include activation` | the declarations of `shaders/shared/activation.wgsl`, once however often they are asked for |
+//! | `//#insert matrix_step` | the statements of `shaders/shared/matrix_step.wgsl`, each time |
 //! | `//#repeat p COUNT` ... `//#end` | the lines between, COUNT times; `$p` or `${p}` is the index, `$((p + 1) * 4)` computes |
 //! | `//#if NAME` ... `//#else` ... `//#end` | the lines between where the constant NAME, or what is computed from it, is not zero |
 //!
