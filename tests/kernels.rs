@@ -249,7 +249,7 @@ fn rows_have_the_same_bits_in_any_tile() {
     // Enough rows for each tile of the tile family in turn; the first sixteen are the same.
     let (k, columns) = (36, 1024);
     for engine in engines() {
-        let products = [16, 320, 512, 2048].map(|rows| {
+        let products = [16, 320, 512, 2048, 4096].map(|rows| {
             let plain = MatMul::plain(1, rows, k, columns);
             let a = map(1, Shape::new(1, 1, 16, k)).repeat(rows / 16);
             let b = map(2, Shape::new(1, 1, k, columns));

@@ -44,10 +44,10 @@ pub fn steady(kind: Kind, repeats: usize, mut calls: impl FnMut(usize) -> Result
 /// to a fraction, and raises it in steps that last up to a good half second each. Answers the calls of a sample, which one alone, mostly
 /// the way to a GPU and back, does not tell.
 pub fn wake(kind: Kind, calls: &mut dyn FnMut(usize) -> Result<()>) -> Result<usize> {
-    // Seconds without progress after which there will be none, and after which nobody waits any longer.
-    let patience = if kind == Kind::Software { 0.0 } else { 1.0 };
-    const MOST_SECONDS: f64 = 10.0;
     const FASTER: f64 = 0.95;
+    const MOST_SECONDS: f64 = 10.0;
+    // Seconds without progress after which there will be none.
+    let patience = if kind == Kind::Software { 0.0 } else { 1.0 };
     let mut count = 1;
     let begin = Instant::now();
     let mut best = clock(|| calls(count))?;

@@ -17,27 +17,55 @@ pub(super) struct Blocking {
 /// Bytes of workgroup memory that every device has.
 const WORKGROUP_MEMORY: u32 = 16 << 10;
 
-/// The tiles, largest first, and the workgroups from which on each is worth it: fewer leave too many processors of a large GPU idle
-/// (measured on one with 132, see `docs/lab-notes.md`). Small tiles wait for their operands, so they fetch many at a time.
-/// `rows * depth` is a multiple of `wide` and `4 * texels * depth` one of `tall`: each invocation fetches as much as any other.
-const LADDER: [(Blocking, usize); 4] = [
-    (Blocking { wide: 16, tall: 8, rows: 8, texels: 2, depth: 4, halves: 1 }, 128),
-    (Blocking { wide: 16, tall: 16, rows: 4, texels: 1, depth: 8, halves: 1 }, 100),
-    (Blocking { wide: 8, tall: 8, rows: 4, texels: 1, depth: 8, halves: 2 }, 100),
-    (Blocking { wide: 8, tall: 8, rows: 2, texels: 1, depth: 8, halves: 2 }, 0),
+/// A tile, and the workgroups from which on it is worth it: fewer leave too many processors of a large GPU idle (measured on one with 132,
+/// see `docs/lab-notes.md`).
+#[derive(Clone, Copy, Debug)]
+struct Rung {
+    tile: Blocking,
+    least: usize,
+    of: Counted,
+}
+
+/// Which workgroups of a batch of products count.
+#[derive(Clone, Copy, Debug)]
+enum Counted {
+    /// Those of one product: the tile is for operands that no longer fit the caches.
+    Product,
+    /// All.
+    Batch,
+}
+
+impl Rung {
+    const fn new([wide, tall, rows, texels, depth, halves]: [u32; 6], least: usize, of: Counted) -> Self {
+        Self { tile: Blocking { wide, tall, rows, texels, depth, halves }, least, of }
+    }
+}
+
+/// The tiles, largest first. Small ones wait for their operands, so they fetch many at a time. `rows * depth` is a multiple of `wide` and
+/// `4 * texels * depth` one of `tall`: each invocation fetches as much as any other.
+const LADDER: [Rung; 5] = [
+    Rung::new([16, 16, 8, 2, 4, 1], 256, Counted::Product),
+    Rung::new([16, 8, 8, 2, 4, 1], 200, Counted::Batch),
+    Rung::new([16, 16, 4, 1, 8, 1], 100, Counted::Batch),
+    Rung::new([8, 8, 4, 1, 8, 2], 100, Counted::Batch),
+    Rung::new([8, 8, 2, 1, 8, 2], 0, Counted::Batch),
 ];
 
 impl Blocking {
     /// The largest tile that leaves enough workgroups and of which little hangs over, or the smallest. Rows and columns do not see each
     /// other and k is summed in one order by all, so the choice may depend on the batch.
     pub(super) fn of(rows: usize, columns4: usize, batch: usize) -> Self {
-        let is_worth = |(tile, least): &(Self, usize)| {
-            let (tall, wide) = tile.grid();
+        let is_worth = |rung: &Rung| {
+            let (tall, wide) = rung.tile.grid();
             let workgroups = rows.div_ceil(tall) * columns4.div_ceil(wide);
-            workgroups * batch >= *least && 4 * rows * columns4 >= 3 * workgroups * tall * wide
+            let counted = match rung.of {
+                Counted::Product => workgroups,
+                Counted::Batch => workgroups * batch,
+            };
+            counted >= rung.least && 4 * rows * columns4 >= 3 * workgroups * tall * wide
         };
-        let [.., (smallest, _)] = LADDER;
-        LADDER.into_iter().find(is_worth).map_or(smallest, |(tile, _)| tile)
+        let [.., smallest] = LADDER;
+        LADDER.into_iter().find(is_worth).unwrap_or(smallest).tile
     }
 
     /// Rows and texels of columns of a workgroup.
@@ -69,7 +97,7 @@ impl Blocking {
     }
 
     /// Rows and columns of a product for which each tile is chosen, for validation.
-    pub(super) const KINDS: [(usize, usize); 4] = [(4, 4), (320, 320), (768, 768), (2048, 2048)];
+    pub(super) const KINDS: [(usize, usize); 5] = [(4, 4), (320, 320), (768, 768), (1280, 1280), (2048, 2048)];
 }
 
 #[cfg(test)]
@@ -79,14 +107,16 @@ mod tests {
     #[test]
     fn every_tile_is_chosen_for_some_product() {
         let chosen = Blocking::KINDS.map(|(rows, columns)| Blocking::of(rows, columns / TEXEL, 1));
-        assert_eq!(chosen.into_iter().rev().collect::<Vec<_>>(), LADDER.map(|(tile, _)| tile));
+        assert_eq!(chosen.into_iter().rev().collect::<Vec<_>>(), LADDER.map(|rung| rung.tile));
         let batched = Blocking::of(64, 8, 400);
-        assert_eq!(batched, LADDER[2].0, "matrices of a batch are workgroups too");
+        assert_eq!(batched, LADDER[3].tile, "matrices of a batch are workgroups too");
+        let passes = Blocking::of(2048, 256 / TEXEL, 36);
+        assert_eq!(passes, LADDER[1].tile, "a batch of small matrices is no large one");
     }
 
     #[test]
     fn invocations_share_the_work_of_a_step() {
-        for (tile, _) in LADDER {
+        for Rung { tile, .. } in LADDER {
             let Blocking { wide, tall, rows, texels, depth, .. } = tile;
             assert_eq!((rows * depth % wide, 4 * texels * depth % tall), (0, 0));
             assert!(texels * depth <= tall, "a transposed operand is turned around by one block an invocation");

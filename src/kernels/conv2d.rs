@@ -152,12 +152,12 @@ impl Conv2d {
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
         let sizes = match family {
-            Family::Lanes { .. } => [(8, 8, 8), (4, 4, 8), (1, 16, 8), (8, 8, 4)],
-            Family::Tile | Family::Matrix { .. } => Blocking::KINDS.map(|(rows, columns)| (rows, 1, columns)),
+            Family::Lanes { .. } => vec![(8, 8, 8), (4, 4, 8), (1, 16, 8), (8, 8, 4)],
+            Family::Tile | Family::Matrix { .. } => Blocking::KINDS.map(|(rows, columns)| (rows, 1, columns)).into(),
         };
         let mut all: Vec<Shader> = Vec::new();
         for (kernel, stride) in [(3, 1), (3, 2), (1, 1), (1, 2)] {
-            for (h, w, channels) in sizes {
+            for &(h, w, channels) in &sizes {
                 let y = Shape::new(1, h, w, channels);
                 for (epilogue, source) in epilogues_and_sources() {
                     let conv = Self { x: y, source, y, kernel: (kernel, kernel), stride, pad: (0, 0), epilogue };
