@@ -44,6 +44,7 @@ impl Rung {
 /// The tiles, largest first. Small ones wait for their operands, so they fetch many at a time. `rows * depth` is a multiple of `wide` and
 /// `4 * texels * depth` one of `tall`: each invocation fetches as much as any other.
 const LADDER: [Rung; 5] = [
+    //        wide, tall, rows, texels, depth, halves
     Rung::new([16, 16, 8, 2, 4, 1], 256, Counted::Product),
     Rung::new([16, 8, 8, 2, 4, 1], 200, Counted::Batch),
     Rung::new([16, 16, 4, 1, 8, 1], 100, Counted::Batch),
