@@ -35,21 +35,30 @@ enum Counted {
     Batch,
 }
 
-impl Rung {
-    const fn new([wide, tall, rows, texels, depth, halves]: [u32; 6], least: usize, of: Counted) -> Self {
-        Self { tile: Blocking { wide, tall, rows, texels, depth, halves }, least, of }
-    }
-}
-
 /// The tiles, largest first. Small ones wait for their operands, so they fetch many at a time. `rows * depth` is a multiple of `wide` and
 /// `4 * texels * depth` one of `tall`: each invocation fetches as much as any other.
 const LADDER: [Rung; 5] = [
-    //        wide, tall, rows, texels, depth, halves
-    Rung::new([16, 16, 8, 2, 4, 1], 256, Counted::Product),
-    Rung::new([16, 8, 8, 2, 4, 1], 200, Counted::Batch),
-    Rung::new([16, 16, 4, 1, 8, 1], 100, Counted::Batch),
-    Rung::new([8, 8, 4, 1, 8, 2], 100, Counted::Batch),
-    Rung::new([8, 8, 2, 1, 8, 2], 0, Counted::Batch),
+    Rung {
+        tile: Blocking { wide: 16, tall: 16, rows: 8, texels: 2, depth: 4, halves: 1 },
+        least: 256,
+        of: Counted::Product,
+    },
+    Rung {
+        tile: Blocking { wide: 16, tall: 8, rows: 8, texels: 2, depth: 4, halves: 1 },
+        least: 200,
+        of: Counted::Batch,
+    },
+    Rung {
+        tile: Blocking { wide: 16, tall: 16, rows: 4, texels: 1, depth: 8, halves: 1 },
+        least: 100,
+        of: Counted::Batch,
+    },
+    Rung {
+        tile: Blocking { wide: 8, tall: 8, rows: 4, texels: 1, depth: 8, halves: 2 },
+        least: 100,
+        of: Counted::Batch,
+    },
+    Rung { tile: Blocking { wide: 8, tall: 8, rows: 2, texels: 1, depth: 8, halves: 2 }, least: 0, of: Counted::Batch },
 ];
 
 impl Blocking {
