@@ -12,9 +12,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A flag or a value that cannot be used as given (exit code 2).
+    /// An argument or a setting that cannot be used as given.
     #[error("{what}")]
-    Usage { what: String, hint: Option<String> },
+    Argument { what: String, hint: Option<String> },
 
     /// A path given by the user that is not there (exit code 2).
     #[error("`{}` does not exist", path.display())]
@@ -70,9 +70,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// A usage error (exit code 2) with a remedy.
-    pub fn usage(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Usage { what: what.into(), hint: Some(hint.into()) }
+    /// An argument that cannot be used as given, with a remedy.
+    pub fn argument(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Argument { what: what.into(), hint: Some(hint.into()) }
     }
 
     /// A file whose content cannot be used (exit code 4), without a particular remedy.
@@ -98,7 +98,7 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage { .. } | Self::FileNotFound { .. } => 2,
+            Self::Argument { .. } | Self::FileNotFound { .. } => 2,
             Self::NoAdapter { .. } => 3,
             Self::BadFile { .. }
             | Self::UnsupportedField { .. }
@@ -117,7 +117,7 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Usage { hint, .. } | Self::BadFile { hint, .. } | Self::Device { hint, .. } => hint.clone(),
+            Self::Argument { hint, .. } | Self::BadFile { hint, .. } | Self::Device { hint, .. } => hint.clone(),
             Self::NoAdapter { hint, .. }
             | Self::OverLimit { hint, .. }
             | Self::OutOfMemory { hint, .. }

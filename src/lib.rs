@@ -2,7 +2,7 @@
 //! sampling is iterating it*.
 //!
 //! The rooms, from the ground up; each uses only rooms below it (see `docs/ARCHITECTURE.md`):
-//! [`error`], [`tensor`], [`noise`] - then [`gpu`], [`checkpoint`], [`report`] - [`kernels`], [`data`] - [`graph`], [`spectral`] -
+//! [`error`], [`tensor`], [`noise`] - then [`gpu`], [`formats`], [`checkpoint`], [`report`] - [`kernels`], [`data`] - [`graph`], [`spectral`] -
 //! [`nets`] - [`denoise`], [`latent`], [`quality`] - [`sample`] - [`study`], [`mod@bench`] - [`cli`].
 
 pub mod bench;
@@ -11,6 +11,7 @@ pub mod cli;
 pub mod data;
 pub mod denoise;
 pub mod error;
+pub mod formats;
 pub mod gpu;
 pub mod graph;
 pub mod kernels;

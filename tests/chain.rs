@@ -5,7 +5,7 @@ mod common;
 
 use common::{distance, engines, numbers};
 use downhill::data::{Dataset, Pixels, Spiked, digits};
-use downhill::report::npy;
+use downhill::formats::npy;
 use downhill::spectral::host::precise_second_moment;
 use downhill::spectral::moments::second_moments;
 use downhill::study::chain::{

@@ -5,10 +5,10 @@ mod common;
 
 use common::{engines, numbers};
 use downhill::data::{Dataset, Pixels, digits};
-use downhill::denoise::Denoiser;
 use downhill::denoise::closed_form::ClosedForm;
 use downhill::denoise::closed_form::ideal::Ideal;
 use downhill::denoise::closed_form::linear::Linear;
+use downhill::denoise::{Denoiser, Level};
 use downhill::sample::samplers::{Method, sample};
 use downhill::sample::schedule::Schedule;
 use downhill::sample::solvers::Solver;
@@ -69,7 +69,7 @@ fn the_ideal_denoiser_is_that_of_float64_at_every_level() {
             let mut ideal = Ideal::new(engine, data.clone(), data.mean(), image).unwrap();
             for sigma in [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0] {
                 let x = noised(data, images, sigma, 5);
-                let eps = ideal.eps(&x, &vec![sigma; images]).unwrap();
+                let eps = ideal.eps(&x, &Level::each(&vec![sigma; images])).unwrap();
                 assert_eq!(eps.shape, x.shape);
                 for at in [0, images / 2, images - 1] {
                     let far = apart(eps.item(at), &ideal_reference(data, x.item(at), sigma));
@@ -89,7 +89,7 @@ fn the_ideal_denoiser_of_the_digits_is_that_of_float64_between_them() {
     let half = data.samples.item(3).iter().zip(data.samples.item(8)).map(|(a, b)| 0.5 * (a + b)).collect();
     let x = Tensor::new([1, 1, 28, 28], half);
     for sigma in [0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 20.0, 100.0] {
-        let far = apart(&ideal.eps(&x, &[sigma]).unwrap().data, &ideal_reference(&data, &x.data, sigma));
+        let far = apart(&ideal.eps(&x, &Level::each(&[sigma])).unwrap().data, &ideal_reference(&data, &x.data, sigma));
         assert!(far < 1e-4, "sigma {sigma}: {far:e}");
     }
 }
@@ -144,12 +144,12 @@ fn a_projection_is_idempotent_and_leaves_what_is_orthogonal() {
         let engine = &engines()[0];
         let mut pca = Linear::projection(engine, &data, &mean, components, [dimension, 1, 1]).unwrap();
         let x = Tensor::new([2, dimension, 1, 1], numbers(9, 2 * dimension));
-        let eps = pca.eps(&x, &[0.5, 2.0]).unwrap();
+        let eps = pca.eps(&x, &Level::each(&[0.5, 2.0])).unwrap();
         let prediction = |at: usize, sigma: f32| -> Vec<f32> {
             x.item(at).iter().zip(eps.item(at)).map(|(x, eps)| x - sigma * eps).collect()
         };
         let projected = Tensor::new(x.shape.clone(), [prediction(0, 0.5), prediction(1, 2.0)].concat());
-        let again = pca.eps(&projected, &[1.0, 1.0]).unwrap();
+        let again = pca.eps(&projected, &Level::each(&[1.0, 1.0])).unwrap();
         let largest = again.data.iter().fold(0.0f32, |most, value| most.max(value.abs()));
         assert!(largest < 2e-6, "{largest:e} is left of a projection");
         // The variance of the data along it: the projection of all samples keeps the leading eigenvalues.
@@ -162,7 +162,7 @@ fn a_projection_is_idempotent_and_leaves_what_is_orthogonal() {
                 .map(|(value, mean)| (f64::from(*value) + mean) as f32)
                 .collect::<Vec<_>>(),
         );
-        let residual = pca.eps(&samples, &vec![1.0; count]).unwrap();
+        let residual = pca.eps(&samples, &Level::each(&vec![1.0; count])).unwrap();
         let energy = |values: &[f32]| values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>() / count as f64;
         let moment = downhill::spectral::host::precise_second_moment(&data.samples);
         let leading: f64 = eigen(moment.as_ref()).unwrap().0[..components].iter().sum();
@@ -183,9 +183,9 @@ fn answers_do_not_depend_on_the_batch() {
             Box::new(Linear::wiener(&data, &mean, [10, 1, 1]).unwrap()),
         ];
         for denoiser in &mut denoisers {
-            let all = denoiser.eps(&x, &sigma).unwrap();
+            let all = denoiser.eps(&x, &Level::each(&sigma)).unwrap();
             for at in [0, 33, 69] {
-                let one = denoiser.eps(&x.slice(at..at + 1), &sigma[at..=at]).unwrap();
+                let one = denoiser.eps(&x.slice(at..at + 1), &Level::each(&sigma[at..=at])).unwrap();
                 assert_eq!(one.data, all.item(at), "image {at}");
             }
         }
@@ -197,7 +197,7 @@ fn what_is_no_closed_form_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, tensor: &Tensor| {
         let path = folder.path().join(name).display().to_string();
-        downhill::report::npy::write(&path, tensor).unwrap();
+        downhill::formats::npy::write(&path, tensor).unwrap();
         path
     };
     let refused = |text: &str, code: u8, part: &str| match ClosedForm::open(text) {

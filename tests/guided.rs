@@ -10,7 +10,7 @@ use common::{distance, engines, half_engines, numbers};
 use downhill::denoise::conditioned::Conditioned;
 use downhill::denoise::diffusion::{NoiseTable, PredictionType, alpha_bar_of};
 use downhill::denoise::guided::{Guidance, Guided, plan};
-use downhill::denoise::{Denoiser, TraceNonFinite};
+use downhill::denoise::{Denoiser, Level};
 use downhill::error::Error;
 use downhill::gpu::Options;
 use downhill::kernels::choice::{Algorithm, Choices};
@@ -131,9 +131,11 @@ fn by_formula(
     scale: f64,
 ) -> Vec<f64> {
     let network = ready(engine, golden, 1);
-    let timesteps: Vec<f64> = sigma.iter().map(|sigma| NoiseTable::default().timestep(*sigma)).collect();
-    let [conditional, unconditional] =
-        [0, 1].map(|image| network.eps(x, sigma, &timesteps, &context(golden, image), prediction).expect("a call"));
+    let [conditional, unconditional] = [0, 1].map(|image| {
+        network
+            .eps(x, &Level::each(sigma), &NoiseTable::default(), &context(golden, image), prediction)
+            .expect("a call")
+    });
     let both = unconditional.data.iter().zip(&conditional.data);
     both.map(|(u, c)| f64::from(*u) + scale * (f64::from(*c) - f64::from(*u))).collect()
 }
@@ -152,7 +154,7 @@ fn guidance_leads_away_from_the_unconditional_answer() {
             let mut bits = Vec::new();
             for images in [1, 2, 3] {
                 let mut network = guided(engine, &golden, prediction, images, &guidance(7.5));
-                bits.push(network.eps(&x, &sigma).expect("a call"));
+                bits.push(network.eps(&x, &Level::each(&sigma)).expect("a call"));
             }
             assert!(bits.iter().all(|one| *one == bits[0]), "{}: the batch shows", golden.name);
             let expected = by_formula(engine, &golden, prediction, &x, &sigma, 7.5);
@@ -162,8 +164,9 @@ fn guidance_leads_away_from_the_unconditional_answer() {
 
             // Scale 1 is the conditional answer, with the other half or without it.
             let alone = Guidance { unconditional: None, ..guidance(1.0) };
-            let [with, without] = [guidance(1.0), alone]
-                .map(|guidance| guided(engine, &golden, prediction, 2, &guidance).eps(&x, &sigma).expect("a call"));
+            let [with, without] = [guidance(1.0), alone].map(|guidance| {
+                guided(engine, &golden, prediction, 2, &guidance).eps(&x, &Level::each(&sigma)).expect("a call")
+            });
             assert!(distance(&with.data, &without.data) < 1e-6, "{}", golden.name);
             assert!(distance(&without.data, &bits[0].data) > 1e-2, "{}: guidance does nothing", golden.name);
         }
@@ -177,7 +180,7 @@ fn a_timestep_that_is_given_is_the_one_called() {
     let x = Tensor::new(golden.x.shape.clone(), numbers(3, golden.x.data.len()));
     let guidance = Guidance { conditional: context(&golden, 0), unconditional: None, scale: 1.0 };
     let mut network = guided(&engines()[0], &golden, PredictionType::Epsilon, 3, &guidance);
-    let at = |network: &mut Guided, timestep| network.eps_at(&x, sigma, timestep).expect("a call");
+    let at = |network: &mut Guided, timestep| network.eps(&x, &[Level { sigma, timestep }; 3]).expect("a call");
     let known = at(&mut network, None);
     assert_eq!(known, at(&mut network, Some(NoiseTable::default().timestep(sigma))));
     let other = at(&mut network, Some(40.0));
@@ -211,8 +214,8 @@ fn the_first_value_that_is_not_finite_is_traced() {
     unconditional.data[5] = f32::NAN;
     let guidance = Guidance { conditional, unconditional: Some(unconditional), scale: 2.0 };
     for engine in engines() {
-        let network = guided(engine, &golden, PredictionType::Epsilon, 2, &guidance);
-        match network.trace_nonfinite_eps(&golden.x, 1.0, None) {
+        let mut network = guided(engine, &golden, PredictionType::Epsilon, 2, &guidance);
+        match network.trace_nonfinite(&golden.x, &[Level::at_sigma(1.0); 3]) {
             Err(Error::NonFinite { place, .. }) => assert!(place.contains("attn2.to_k"), "{place}"),
             other => panic!("{other:?}"),
         }

@@ -5,9 +5,9 @@ mod common;
 
 use common::{engines, numbers};
 use downhill::data::{Dataset, Pixels, digits};
-use downhill::denoise::Denoiser;
 use downhill::denoise::closed_form::ideal::Ideal;
 use downhill::denoise::closed_form::neighbours::{Neighbour, Neighbours};
+use downhill::denoise::{Denoiser, Level};
 use downhill::tensor::Tensor;
 
 fn data(seed: u32, count: usize, dimension: usize) -> Dataset {
@@ -63,7 +63,7 @@ fn half_the_gradient_of_the_smoothed_distance_is_sigma_eps() {
             }
         }
         let squares = ideal.smoothed_squared_distance(&Tensor::new([10, 5, 1, 1], moved), &[sigma; 10]).unwrap();
-        let eps = ideal.eps(&Tensor::new([1, 5, 1, 1], x), &[sigma]).unwrap();
+        let eps = ideal.eps(&Tensor::new([1, 5, 1, 1], x), &[Level::at_sigma(sigma)]).unwrap();
         let size = eps.data.iter().map(|eps| f64::from(*eps).powi(2)).sum::<f64>().sqrt();
         for (pair, eps) in squares.chunks_exact(2).zip(&eps.data) {
             let gradient = (pair[0] - pair[1]) / (2.0 * f64::from(step));
@@ -126,7 +126,7 @@ fn the_ideal_denoiser_becomes_the_projection() {
     x.data.iter_mut().zip(numbers(3, 40 * 784)).for_each(|(x, noise)| *x += 0.2 * noise);
     let x = Tensor::new([40, 1, 28, 28], x.data);
     let sigma = 0.05;
-    let eps = ideal.eps(&x, &[sigma; 40]).unwrap();
+    let eps = ideal.eps(&x, &[Level::at_sigma(sigma); 40]).unwrap();
     for (at, nearest) in ideal.samples().project(&x).unwrap().into_iter().enumerate() {
         assert_eq!(nearest.sample, 100 + at);
         let x0 = x.item(at).iter().zip(eps.item(at)).map(|(x, eps)| x - sigma as f32 * eps);

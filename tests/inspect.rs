@@ -5,13 +5,13 @@ mod common;
 use common::{engines, numbers};
 use downhill::Result;
 use downhill::data::{Dataset, Pixels, digits};
-use downhill::denoise::Denoiser;
 use downhill::denoise::closed_form::ideal::Ideal;
 use downhill::denoise::closed_form::linear::Linear;
 use downhill::denoise::closed_form::neighbours::Neighbours;
+use downhill::denoise::{Denoiser, Level};
 use downhill::noise::philox::normals;
 use downhill::sample::samplers::{Method, sample};
-use downhill::sample::schedule::{Level, Schedule, StartNoise};
+use downhill::sample::schedule::{Schedule, StartNoise};
 use downhill::sample::solvers::Solver;
 use downhill::sample::solvers::descent::{Descent, Noise};
 use downhill::sample::solvers::metric::Metric;
@@ -52,9 +52,9 @@ impl Denoiser for OnSubspace {
         [SIZE, 1, 1]
     }
 
-    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
         let mut eps = x.clone();
-        for (eps, sigma) in eps.data.chunks_exact_mut(SIZE).zip(sigma) {
+        for (eps, sigma) in eps.data.chunks_exact_mut(SIZE).zip(Level::sigmas(levels)) {
             let far = eps[..NORMAL].iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
             eps[NORMAL..].fill(0.0);
             eps[SIZE - 1] = (self.error * far) as f32;
@@ -206,8 +206,8 @@ impl Denoiser for Origin {
         [SIZE, 1, 1]
     }
 
-    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
-        let values = x.data.chunks_exact(SIZE).zip(sigma);
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
+        let values = x.data.chunks_exact(SIZE).zip(Level::sigmas(levels));
         let eps = values.flat_map(|(x, sigma)| x.iter().map(|x| (f64::from(*x) / sigma) as f32).collect::<Vec<_>>());
         Ok(Tensor::new(x.shape.clone(), eps.collect()))
     }
@@ -221,8 +221,8 @@ impl Denoiser for Shrunk {
         Origin.image_shape()
     }
 
-    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
-        let mut eps = Origin.eps(x, sigma)?;
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
+        let mut eps = Origin.eps(x, levels)?;
         eps.data.iter_mut().for_each(|value| *value *= 0.8);
         Ok(eps)
     }

@@ -5,6 +5,7 @@ mod common;
 
 use common::{distance, engines, numbers};
 use downhill::checkpoint::Model;
+use downhill::denoise::Level;
 use downhill::denoise::closed_form::ClosedForm;
 use downhill::denoise::diffusion::{NoiseTable, PredictionType};
 use downhill::denoise::jacobian::{Differences, Jacobian, JacobianAt, NetworkJacobian, Place};
@@ -20,7 +21,7 @@ fn place(sigma: f64) -> Place {
         .collect();
     let noise = downhill::noise::philox::normals(3, 0, 0, 784);
     let x = digit.iter().zip(noise).map(|(x, noise)| x + sigma as f32 * noise).collect();
-    Place { x: Tensor::new([1, 1, 28, 28], x), sigma, timestep: None }
+    Place { x: Tensor::new([1, 1, 28, 28], x), level: Level::at_sigma(sigma) }
 }
 
 fn network(engine: &downhill::kernels::Engine, block: usize) -> NetworkJacobian<'_> {

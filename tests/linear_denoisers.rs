@@ -5,11 +5,11 @@ mod common;
 
 use common::{engines, numbers};
 use downhill::data::{Coupling, Dataset, Noised, Spiked};
-use downhill::denoise::Denoiser;
 use downhill::denoise::closed_form::ClosedForm;
 use downhill::denoise::closed_form::linear::Linear;
 use downhill::denoise::closed_form::noisy::NoisyProjection;
 use downhill::denoise::closed_form::sequential::Sequential;
+use downhill::denoise::{Denoiser, Level};
 use downhill::sample::samplers::{Method, sample};
 use downhill::sample::schedule::Schedule;
 use downhill::sample::solvers::Solver;
@@ -58,10 +58,10 @@ fn alone_the_sequential_filter_is_the_wiener_filter() {
     let mut filter = Linear::of_moments(&[0.0; 3], &covariance, [3, 1, 1]).unwrap();
     let mut sequential = Sequential::new(filter.clone());
     let x = Tensor::new([2, 3, 1, 1], numbers(1, 6));
-    let wiener = filter.eps(&x, &[0.5, 2.0]).unwrap();
-    assert_eq!(sequential.eps(&x, &[0.5, 2.0]).unwrap(), wiener);
-    sequential.walk_over(&[0.0, 1.0, 2.0]);
-    let told = sequential.eps(&x, &[0.5, 2.0]).unwrap();
+    let wiener = filter.eps(&x, &Level::each(&[0.5, 2.0])).unwrap();
+    assert_eq!(sequential.eps(&x, &Level::each(&[0.5, 2.0])).unwrap(), wiener);
+    sequential.begin(&Level::each(&[0.0, 1.0, 2.0]));
+    let told = sequential.eps(&x, &Level::each(&[0.5, 2.0])).unwrap();
     assert_eq!(told.item(0), wiener.item(0));
     let twice = |at: usize| (f64::from(told.item(1)[at]) / f64::from(wiener.item(1)[at]) - 1.5).abs();
     assert!((0..3).all(|at| twice(at) < 1e-6));
@@ -89,21 +89,25 @@ fn a_noisy_projection_is_that_of_noisy_samples() {
             .each(&data.samples, &levels[1..], &mut |at, samples| {
                 let noisy = Dataset { samples, ..data.clone() };
                 let mut projection = Linear::projection(engine, &noisy, &mean, 3, image).unwrap();
-                expected.push(projection.eps(&x, &[levels[at + 1]]).unwrap());
+                expected.push(projection.eps(&x, &Level::each(&[levels[at + 1]])).unwrap());
                 Ok(())
             })
             .unwrap();
         let mut noisy = NoisyProjection::new(engine, data.clone(), mean.clone(), 3, image, noise);
-        noisy.walk_over(&levels);
+        noisy.begin(&Level::each(&levels));
         // In any order, and again.
         for at in [2, 0, 1, 2] {
-            let eps = noisy.eps(&x, &[levels[at + 1]]).unwrap();
+            let eps = noisy.eps(&x, &Level::each(&[levels[at + 1]])).unwrap();
             let apart = common::distance(&eps.data, &expected[at].data);
             assert!(apart < 1e-4, "{coupling}, level {at}: {apart:e}");
         }
         if coupling != Coupling::Nested {
             let mut alone = NoisyProjection::new(engine, data.clone(), mean.clone(), 3, image, noise);
-            assert_eq!(alone.eps(&x, &[1.0]).unwrap(), noisy.eps(&x, &[1.0]).unwrap(), "{coupling}");
+            assert_eq!(
+                alone.eps(&x, &Level::each(&[1.0])).unwrap(),
+                noisy.eps(&x, &Level::each(&[1.0])).unwrap(),
+                "{coupling}"
+            );
         }
     }
 }
@@ -118,10 +122,10 @@ fn fresh_noise_wears_components_off_where_shared_noise_keeps_them() {
     let kept = |coupling| {
         let noise = Noised { coupling, seed: 1 };
         let mut noisy = NoisyProjection::new(engine, data.clone(), vec![0.0; 40], 3, [40, 1, 1], noise);
-        noisy.walk_over(&sigmas);
+        noisy.begin(&Level::each(&sigmas));
         let start = Tensor::new([1, 40, 1, 1], numbers(5, 40));
         let mut project = |x: &Tensor, sigma: f64| {
-            let eps = noisy.eps(x, &[sigma]).unwrap();
+            let eps = noisy.eps(x, &Level::each(&[sigma])).unwrap();
             let data = x.data.iter().zip(&eps.data).map(|(x, eps)| (f64::from(*x) - sigma * f64::from(*eps)) as f32);
             Tensor::new(x.shape.clone(), data.collect())
         };
@@ -139,7 +143,7 @@ fn the_command_line_names_them() {
     let engine = &engines()[0];
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("data.npy").display().to_string();
-    downhill::report::npy::write(&file, &Tensor::new([50, 6], numbers(1, 300))).unwrap();
+    downhill::formats::npy::write(&file, &Tensor::new([50, 6], numbers(1, 300))).unwrap();
     let open = |text: &str| ClosedForm::open(text).unwrap().unwrap();
     let x = Tensor::new([1, 6, 1, 1], numbers(2, 6));
     for (text, kind, coupling) in [
@@ -151,7 +155,7 @@ fn the_command_line_names_them() {
         let json = form.json();
         assert_eq!((&json["closed_form"], json["noise"]["coupling"].as_str()), (&kind.into(), coupling), "{text}");
         assert_eq!(json["samples"], if kind == "pca" { 30 } else { 50 });
-        let answer = form.ready(engine).unwrap().eps(&x, &[0.5]).unwrap();
+        let answer = form.ready(engine).unwrap().eps(&x, &Level::each(&[0.5])).unwrap();
         assert!(answer.is_finite() && answer.shape == x.shape);
     }
     let error = ClosedForm::open(&format!("pca:{file},n=51")).err().unwrap();

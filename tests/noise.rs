@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use downhill::formats::npy;
 use downhill::noise::torch::Stream;
-use downhill::report::npy;
 
 /// Torch computes logarithm and cosine with vector polynomials of its own; the last bits differ.
 const TOLERANCE: f32 = 1e-6;

@@ -54,5 +54,5 @@ fn pictures_are_documents_and_pixels_with_all_their_words() {
         assert!(svg.contains(word), "{word}");
     }
     assert_eq!(svg, picture().svg(), "the same each time");
-    assert!(downhill::report::png_file::is_complete(root.join("all.png")));
+    assert!(downhill::formats::png::is_complete(root.join("all.png")));
 }

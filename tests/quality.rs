@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use common::{distance, engines};
 use downhill::data::{Pixels, digit_labels, digits};
+use downhill::formats::npy;
 use downhill::quality::sliced::Directions;
 use downhill::quality::{Extractor, Moments, Statistics, frechet, sliced};
-use downhill::report::npy;
 use downhill::tensor::Tensor;
 
 fn golden(name: &str) -> PathBuf {

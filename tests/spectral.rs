@@ -6,7 +6,7 @@ mod common;
 use common::{distance, engines, numbers};
 use downhill::Result;
 use downhill::data::Spiked;
-use downhill::report::npy;
+use downhill::formats::npy;
 use downhill::spectral::basis::{Random, inner, orthonormal};
 use downhill::spectral::covariance::DeviceCovariance;
 use downhill::spectral::host::HostCovariance;

@@ -11,12 +11,12 @@ use std::time::Instant;
 
 use downhill::checkpoint::Pipeline;
 use downhill::denoise::conditioned::{Conditioned, open_net};
+use downhill::formats::npy;
 use downhill::gpu::Options;
 use downhill::kernels::Engine;
 use downhill::latent::autoencoder::Decoder;
 use downhill::latent::text::TextEncoder;
 use downhill::latent::tokenizer::Tokenizer;
-use downhill::report::npy;
 use downhill::tensor::{Precision, Tensor};
 
 /// max|a - b| / max|b|. The weights are of float16 in both; what is rounded here and not there are the transformed kernels of

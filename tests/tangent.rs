@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use common::{distance, engines, numbers};
 use downhill::checkpoint::Model;
 use downhill::denoise::network::open_net;
+use downhill::formats::npy;
 use downhill::graph::op::{Epilogue, Graph, HeadSide, Heads, Op, Value, Weight, WeightForm, WeightId, WeightSource};
 use downhill::graph::tangent::{tangent_name, tangents};
 use downhill::graph::{Aliasing, Program, host, reference};
 use downhill::kernels::Activation;
 use downhill::nets::unet2d::{ClassEmbedding, ClassLabels};
-use downhill::report::npy;
 use downhill::tensor::{Shape, Tensor};
 
 /// Tangents of an image in the goldens.

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use common::{distance, distance_to_definition, engines, half_engines, numbers};
 use downhill::Error;
 use downhill::checkpoint::{Component, Dtype, Pipeline, Weights};
+use downhill::formats::npy;
 use downhill::graph::{Aliasing, Plan, Program, host, reference};
 use downhill::latent::text::{TextEncoder, open_net};
 use downhill::latent::tokenizer::Tokenizer;
-use downhill::report::npy;
 use downhill::tensor::Tensor;
 use safetensors::tensor::TensorView;
 
@@ -184,6 +184,6 @@ fn what_does_not_fit_the_encoder_is_refused() {
     ] {
         let error = encoder.encode(&texts).unwrap_err();
         assert!(error.to_string().starts_with(what), "{error}");
-        assert!(matches!(error, Error::Usage { .. }));
+        assert!(matches!(error, Error::Argument { .. }));
     }
 }

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use common::{distance, engines};
 use downhill::Error;
 use downhill::checkpoint::{ConfigFile, Model};
-use downhill::denoise::Denoiser;
 use downhill::denoise::diffusion::NoiseTable;
 use downhill::denoise::network::Network;
-use downhill::report::npy;
+use downhill::denoise::{Denoiser, Level};
+use downhill::formats::npy;
 use downhill::sample::samplers::sample;
-use downhill::sample::schedule::Level;
+
 use downhill::sample::scheduler_config::SchedulerConfig;
 use downhill::sample::settings::Settings;
 use downhill::tensor::Tensor;
@@ -73,13 +73,9 @@ impl Denoiser for Noted<'_> {
         self.network.image_shape()
     }
 
-    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor, Error> {
-        self.network.eps(x, sigma)
-    }
-
-    fn eps_at(&mut self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<Tensor, Error> {
-        self.timesteps.push(timestep.unwrap_or_else(|| self.table.timestep(sigma)));
-        self.network.eps_at(x, sigma, timestep)
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor, Error> {
+        self.timesteps.push(levels[0].called_at(&self.table));
+        self.network.eps(x, levels)
     }
 }
 

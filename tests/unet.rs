@@ -10,11 +10,11 @@ use common::{distance, engines, golden_folders, half_engines};
 use downhill::checkpoint::Model;
 use downhill::denoise::diffusion::{NoiseTable, PredictionType};
 use downhill::denoise::network::Network;
+use downhill::formats::npy;
 use downhill::gpu::Options;
 use downhill::kernels::choice::{Algorithm, Choices};
 use downhill::kernels::{Engine, FamilyName};
 use downhill::nets::unet2d::ClassLabels;
-use downhill::report::npy;
 use downhill::tensor::Tensor;
 
 /// max|a-b| / max|b| against float64 that a network may be away.

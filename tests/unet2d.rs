@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use downhill::checkpoint::Model;
 use downhill::denoise::network::open_net;
+use downhill::formats::npy;
 use downhill::graph::fuse::fuse;
 use downhill::graph::op::Graph;
 use downhill::graph::reference;
 use downhill::nets::unet2d::{ClassEmbedding, ClassLabels};
-use downhill::report::npy;
 
 /// Float32 roundings that remain: inputs that a call feeds, and factors such as 1 / sqrt(dim) that a graph holds.
 const TOLERANCE: f64 = 1e-7;

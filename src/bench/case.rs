@@ -152,10 +152,10 @@ impl Case {
     /// The cases of `suite` at `sizes`, with commas between them.
     ///
     /// # Errors
-    /// [`Error::Usage`] naming what is no size.
+    /// [`Error::Argument`] naming what is no size.
     pub fn of_sizes(suite: Suite, sizes: &str) -> Result<Vec<Self>> {
         fn each<S: FromStr<Err = String>>(sizes: &str, cases: impl Fn(S) -> Vec<Case>) -> Result<Vec<Case>> {
-            let refused = |what| Error::usage(format!("`--sizes` {what}"), "sizes stand with commas between them");
+            let refused = |what| Error::argument(format!("`--sizes` {what}"), "sizes stand with commas between them");
             let parsed: Vec<S> =
                 sizes.split(',').map(|size| size.trim().parse().map_err(refused)).collect::<Result<_>>()?;
             Ok(parsed.into_iter().flat_map(cases).collect())

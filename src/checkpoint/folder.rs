@@ -34,7 +34,7 @@ impl Model {
     /// the shape `org/name[@revision]` is looked up in the local hub cache; nothing is ever downloaded.
     ///
     /// # Errors
-    /// [`Error::FileNotFound`] or [`Error::Usage`] (exit code 2) when nothing of that name is there; errors of exit
+    /// [`Error::FileNotFound`] or [`Error::Argument`] (exit code 2) when nothing of that name is there; errors of exit
     /// code 4 naming file, field or tensor when what is there cannot be used.
     pub fn open(spec: Option<&str>) -> Result<Self> {
         Self::open_in(spec, &|name| std::env::var_os(name))

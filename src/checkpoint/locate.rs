@@ -17,7 +17,7 @@ pub(super) enum Located {
 /// in the local hub cache.
 ///
 /// # Errors
-/// [`Error::FileNotFound`] or [`Error::Usage`] when nothing of that name is there; [`Error::BadFile`] for a hub id that
+/// [`Error::FileNotFound`] or [`Error::Argument`] when nothing of that name is there; [`Error::BadFile`] for a hub id that
 /// the cache lacks.
 pub(super) fn locate(spec: &str, environment: Environment) -> Result<Located> {
     refuse_closed_form(spec)?;
@@ -36,7 +36,7 @@ pub(super) fn locate(spec: &str, environment: Environment) -> Result<Located> {
 /// Closed-form denoisers are named like models, but have no files to open.
 fn refuse_closed_form(spec: &str) -> Result<()> {
     match spec.split_once(':') {
-        Some((kind @ ("pca" | "wiener" | "ideal"), _)) => Err(Error::usage(
+        Some((kind @ ("pca" | "wiener" | "ideal"), _)) => Err(Error::argument(
             format!("`{spec}`: a closed-form denoiser (`{kind}:`) is not supported by this command"),
             "give a network: a diffusers folder, a `.safetensors` file or a hub id",
         )),

@@ -102,7 +102,7 @@ impl Dtype {
             Self::F32 => Ok(()),
             Self::F16 | Self::F16Maps => {
                 let what = format!("`--dtype` has no meaning for `{model}`, which has no weights");
-                Err(Error::usage(what, "leave out `--dtype`"))
+                Err(Error::argument(what, "leave out `--dtype`"))
             }
         }
     }
@@ -129,7 +129,7 @@ impl Global {
         ];
         match given.iter().find(|(flag, is_given)| *is_given && !meant.contains(flag)) {
             None => Ok(()),
-            Some((flag, _)) => Err(Error::usage(
+            Some((flag, _)) => Err(Error::argument(
                 format!("`--{flag}` has no meaning for `downhill {command}`"),
                 format!("leave out `--{flag}`"),
             )),
@@ -185,7 +185,7 @@ impl ErrorModelArg {
     /// The error model.
     ///
     /// # Errors
-    /// [`Error::Usage`] for numbers that are none, [`Error::FileNotFound`], [`Error::BadFile`].
+    /// [`Error::Argument`] for numbers that are none, [`Error::FileNotFound`], [`Error::BadFile`].
     pub fn read(&self) -> Result<ErrorModel> {
         match self {
             Self::Numbers(eta, nu) => ErrorModel::new(*eta, *nu),

@@ -11,12 +11,13 @@ use super::model::{Footprint, read_images};
 use super::timing::Stopwatch;
 use crate::checkpoint::{Component, Pipeline};
 use crate::error::{Error, Result};
+use crate::formats::images::{WHITE, grid, quantise, square_columns};
+use crate::formats::png::write_png;
+use crate::formats::{check_writable, npy};
 use crate::latent::autoencoder::{Decoder, Planned, open_net};
 use crate::latent::tiles::Room;
 use crate::nets::autoencoder_kl::AutoencoderKl;
-use crate::report::images::{WHITE, grid, quantise, square_columns};
-use crate::report::png_file::write_png;
-use crate::report::{Console, Report, check_writable, npy};
+use crate::report::{Console, Report};
 use crate::tensor::Tensor;
 
 const EXAMPLES: &str = "\
@@ -150,7 +151,7 @@ fn is_picture(path: &Path) -> Result<bool> {
         Some("npy") => Ok(false),
         _ => {
             let what = format!("`{}` is neither an array nor a picture", path.display());
-            Err(Error::usage(what, "name the output `.npy` or `.png`"))
+            Err(Error::argument(what, "name the output `.npy` or `.png`"))
         }
     }
 }

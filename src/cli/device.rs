@@ -81,11 +81,11 @@ pub fn choices(global: &Global, adapter: &Described, family: Family, console: Co
 /// A usage error when the kernels asked for are not those that the adapter can run.
 pub fn expect_family(adapter: &Described, family: Family, wanted: Option<FamilyName>) -> Result<()> {
     match (wanted, family) {
-        (Some(FamilyName::Lanes), Family::Tile) => Err(Error::usage(
+        (Some(FamilyName::Lanes), Family::Tile) => Err(Error::argument(
             format!("`--family lanes` needs subgroups of one size, which `{}` has not", adapter.name),
             "leave out `--family`",
         )),
-        (Some(FamilyName::Matrix), Family::Tile) => Err(Error::usage(
+        (Some(FamilyName::Matrix), Family::Tile) => Err(Error::argument(
             format!(
                 "`--family matrix` needs subgroups of one size and matrix units for float16, which `{}` has not",
                 adapter.name

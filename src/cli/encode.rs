@@ -13,10 +13,11 @@ use super::timing::Stopwatch;
 use crate::checkpoint::{Component, Pipeline};
 use crate::data::picture::Picture;
 use crate::error::{Error, Result};
+use crate::formats::{check_writable, npy};
 use crate::latent::autoencoder::{Encoder, encoder_plan, open_net};
 use crate::nets::autoencoder_kl::AutoencoderKl;
 use crate::noise::philox::normals;
-use crate::report::{Console, Report, check_writable, npy};
+use crate::report::{Console, Report};
 use crate::tensor::Tensor;
 
 const EXAMPLES: &str = "\
@@ -89,7 +90,9 @@ fn is_array(file: &Path) -> bool {
 
 fn read(file: &Path, size: Option<Size>, channels: usize) -> Result<Tensor> {
     match (is_array(file), size) {
-        (true, Some(_)) => Err(Error::usage("`--size` is for pictures", "leave out `--size`, or give a PNG or JPEG")),
+        (true, Some(_)) => {
+            Err(Error::argument("`--size` is for pictures", "leave out `--size`, or give a PNG or JPEG"))
+        }
         (true, None) => read_images(file, channels),
         (false, size) => {
             let picture = Picture::read(file)?;
@@ -101,8 +104,8 @@ fn read(file: &Path, size: Option<Size>, channels: usize) -> Result<Tensor> {
 /// A picture of a size that does not fit can be brought to another.
 fn of_picture(error: Error, file: &Path) -> Error {
     match error {
-        Error::Usage { what, hint } if !is_array(file) => {
-            Error::usage(what, format!("{}: give `--size HEIGHTxWIDTH`", hint.unwrap_or_default()))
+        Error::Argument { what, hint } if !is_array(file) => {
+            Error::argument(what, format!("{}: give `--size HEIGHTxWIDTH`", hint.unwrap_or_default()))
         }
         other => other,
     }

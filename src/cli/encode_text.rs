@@ -11,10 +11,11 @@ use super::model::Footprint;
 use super::timing::Stopwatch;
 use crate::checkpoint::Pipeline;
 use crate::error::{Error, Result};
+use crate::formats::{check_writable, npy};
 use crate::graph::{Aliasing, Plan};
 use crate::latent::text::{TextEncoder, open_net};
 use crate::latent::tokenizer::{Tokenizer, Tokens};
-use crate::report::{Console, Report, check_writable, npy, print_stdout};
+use crate::report::{Console, Report, print_stdout};
 use crate::tensor::Tensor;
 
 const EXAMPLES: &str = "\

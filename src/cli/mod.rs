@@ -156,7 +156,7 @@ fn run(command: Command, global: &Global, console: Console) -> Result<()> {
     };
     global.expect_only(name, meant)?;
     if let Some(file) = &global.json {
-        crate::report::check_writable(file)?;
+        crate::formats::check_writable(file)?;
     }
     match command {
         Command::Sample(args) => sample::run(*args, global, console),

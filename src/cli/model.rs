@@ -10,6 +10,7 @@ use crate::checkpoint::Model;
 use crate::denoise::diffusion::NoiseTable;
 use crate::denoise::network::open_net;
 use crate::error::{Error, Result};
+use crate::formats::npy;
 use crate::gpu::row_texels;
 use crate::graph::choose::distinct_layers;
 use crate::graph::op::Graph;
@@ -18,7 +19,6 @@ use crate::graph::{Aliasing, Plan};
 use crate::kernels::choice::{Algorithm, Choices};
 use crate::kernels::{Engine, Family};
 use crate::nets::unet2d::UNet2d;
-use crate::report::npy;
 use crate::sample::scheduler_config::SchedulerConfig;
 use crate::tensor::{Precision, Tensor};
 
@@ -105,12 +105,12 @@ impl Opened {
     /// Height and width of the images: those asked for, or the ones the network was trained on.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a size that the network cannot take, and where nobody names one.
+    /// [`Error::Argument`] for a size that the network cannot take, and where nobody names one.
     pub fn size(&self, asked: Option<Size>) -> Result<Size> {
         let trained = self.net.config().sample_size.map(|(height, width)| Size { height, width });
         let size = asked.or(trained).ok_or_else(|| {
             let what = format!("`{}` does not say how large its images are", self.name);
-            Error::usage(what, "give `--size HEIGHTxWIDTH`")
+            Error::argument(what, "give `--size HEIGHTxWIDTH`")
         })?;
         self.net.graph(1, size.height, size.width)?;
         Ok(size)
@@ -154,7 +154,7 @@ impl Opened {
 /// Those of [`Model::open`].
 pub fn open_files(spec: Option<&str>) -> Result<Model> {
     Model::open(spec).map_err(|error| match error {
-        Error::FileNotFound { .. } => Error::usage(
+        Error::FileNotFound { .. } => Error::argument(
             error.to_string(),
             "MODEL is a diffusers folder, a `.safetensors` beside its `config.json`, a hub id `org/name`, or a closed \
              form: `pca:DATA`, `wiener:DATA`, `sequential:DATA`, `ideal:DATA`",

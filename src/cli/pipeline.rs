@@ -163,7 +163,7 @@ impl TextToImage {
     /// A size that the components can make.
     ///
     /// # Errors
-    /// [`Error::Usage`] naming the nearest one.
+    /// [`Error::Argument`] naming the nearest one.
     pub fn expect_size(&self, size: Size) -> Result<()> {
         let factor = self.factor();
         let fits = |side: usize| side.is_multiple_of(factor);
@@ -171,7 +171,7 @@ impl TextToImage {
             return self.unet.graph(1, size.height / factor, size.width / factor, 1).map(|_| ());
         }
         let near = |side: usize| ((side + factor / 2) / factor).max(1) * factor;
-        Err(Error::usage(
+        Err(Error::argument(
             format!("images of {} x {} (height x width)", size.height, size.width),
             format!("sides are multiples of {factor}: {} x {}, say", near(size.height), near(size.width)),
         ))

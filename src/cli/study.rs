@@ -63,7 +63,7 @@ impl DataArgs {
             Some(samples) if samples > data.count() => {
                 let what =
                     format!("`--samples {samples}` asks for more than the {} samples of `{}`", data.count(), data.name);
-                return Err(Error::usage(what, format!("give at most {}", data.count())));
+                return Err(Error::argument(what, format!("give at most {}", data.count())));
             }
             Some(samples) => samples,
             None => usual.samples.min(data.count()),

@@ -11,11 +11,12 @@ use super::device::{self, adapter_json, family_text};
 use super::model::Opened;
 use super::table::aligned;
 use crate::error::{Error, Result};
+use crate::formats::check_writable;
 use crate::graph::tune::{Measurement, tune, unknown_layers};
 use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::selftest;
 use crate::kernels::tuned::Key;
-use crate::report::{Console, Progress, Report, check_writable, print_stdout};
+use crate::report::{Console, Progress, Report, print_stdout};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -69,7 +70,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     selftest::ensure(&engine)?;
     let key = Key::new(&engine.gpu.adapter, engine.family);
     let file = key.file().ok_or_else(|| {
-        Error::usage("there is no folder to keep the algorithms in", "set `DOWNHILL_CACHE_DIR` to one")
+        Error::argument("there is no folder to keep the algorithms in", "set `DOWNHILL_CACHE_DIR` to one")
     })?;
     check_writable(&file)?;
 

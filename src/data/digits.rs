@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::{Dataset, Pixels, idx};
+use super::{Dataset, Pixels};
 use crate::error::Result;
+use crate::formats::idx;
 
 const IMAGES: &[u8] = include_bytes!("../../data/digits/digits-images-idx3-ubyte.gz");
 const LABELS: &[u8] = include_bytes!("../../data/digits/digits-labels-idx1-ubyte.gz");

@@ -72,7 +72,7 @@ fn images_of(folder: &Path) -> Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Image, png_file::write_png};
+    use crate::formats::{Image, png::write_png};
 
     fn write(folder: &Path, name: &str, channels: usize, width: usize, first: u8) {
         let pixels = (0..2 * width * channels).map(|at| first + at as u8).collect();

@@ -5,7 +5,6 @@
 
 mod digits;
 mod folder;
-mod idx;
 mod noised;
 pub mod picture;
 mod spiked;
@@ -17,29 +16,9 @@ pub use noised::{Coupling, Noised};
 pub use spiked::Spiked;
 
 use crate::error::{Error, Result};
-use crate::report::{npy, npz};
+pub use crate::formats::Pixels;
+use crate::formats::{idx, npy, npz};
 use crate::tensor::Tensor;
-
-/// Which numbers the bytes 0 to 255 of images become. Arrays of other types keep their numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pixels {
-    /// 0 to 1.
-    #[default]
-    Unit,
-    /// -1 to 1, the range of the networks.
-    Signed,
-}
-
-impl Pixels {
-    /// The number that a byte becomes.
-    #[must_use]
-    pub fn value(self, byte: u8) -> f32 {
-        match self {
-            Self::Unit => f32::from(byte) / 255.0,
-            Self::Signed => f32::from(byte) / 127.5 - 1.0,
-        }
-    }
-}
 
 /// Where data come from: `DATA` of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -262,8 +241,12 @@ mod tests {
         std::fs::write(at("images.idx"), [0, 0, 8, 1, 0, 0, 0, 1, 7]).unwrap();
         npy::write(at("x"), &Tensor::zeros([2, 2])).unwrap();
         std::fs::write(at("other"), "text of some length").unwrap();
-        let image =
-            |first: u8| crate::report::Image { height: 1, width: 2, channels: 3, pixels: (first..first + 6).collect() };
+        let image = |first: u8| crate::formats::Image {
+            height: 1,
+            width: 2,
+            channels: 3,
+            pixels: (first..first + 6).collect(),
+        };
         npy::write_npz(at("images"), &[image(0), image(100)]).unwrap();
         let images = Source::parse(&at("images")).unwrap();
         assert!(matches!(images, Source::Npz(_)));

@@ -30,7 +30,7 @@ impl std::str::FromStr for Coupling {
 
     fn from_str(name: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|coupling| coupling.to_string() == name).ok_or_else(|| {
-            Error::usage(format!("no coupling is called `{name}`"), "take `nested`, `fresh` or `shared`")
+            Error::argument(format!("no coupling is called `{name}`"), "take `nested`, `fresh` or `shared`")
         })
     }
 }

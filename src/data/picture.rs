@@ -42,7 +42,7 @@ impl Picture {
     /// Lanczos' filter, whatever its proportions, where it has another size (as diffusers does). Transparency is left out.
     ///
     /// # Errors
-    /// [`Error::Usage`] for another number of channels.
+    /// [`Error::Argument`] for another number of channels.
     pub fn at(&self, channels: usize, (height, width): (usize, usize)) -> Result<Tensor> {
         let resized = if self.size() == (height, width) {
             self.0.clone()
@@ -54,7 +54,7 @@ impl Picture {
             3 => resized.to_rgb8().into_raw(),
             _ => {
                 let what = format!("an image where {channels} channels are needed");
-                return Err(Error::usage(what, "images have one channel or three"));
+                return Err(Error::argument(what, "images have one channel or three"));
             }
         };
         let of_channel = |channel| bytes.iter().skip(channel).step_by(channels);
@@ -66,7 +66,7 @@ impl Picture {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Image, png_file::write_png};
+    use crate::formats::{Image, png::write_png};
 
     #[test]
     fn pixels_are_in_their_places_and_sizes_change() {

@@ -36,11 +36,11 @@ impl Spiked {
     /// The model that `text` names: `spiked:n=1500,p=300,spikes=5/4/3/2/1,noise=0,seed=0`. What is left out is as here.
     ///
     /// # Errors
-    /// [`Error::Usage`] for an option or a number that is none, and as [`Self::directions`].
+    /// [`Error::Argument`] for an option or a number that is none, and as [`Self::directions`].
     pub fn parse(text: &str) -> Result<Self> {
         let mut model =
             Self { samples: 1500, dimension: 300, spikes: vec![5.0, 4.0, 3.0, 2.0, 1.0], noise: 0.0, seed: 0 };
-        let refuse = |part: &str| Error::usage(format!("`{part}` of `{text}` is not understood"), FORM);
+        let refuse = |part: &str| Error::argument(format!("`{part}` of `{text}` is not understood"), FORM);
         let Some(options) = text.strip_prefix("spiked").map(|rest| rest.strip_prefix(':').unwrap_or(rest)) else {
             return Err(refuse(text));
         };
@@ -64,7 +64,7 @@ impl Spiked {
     /// The orthonormal directions `v_i`, one a row: (spikes, dimension), float64.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a model that cannot be: no samples, no values, more spikes than values, variances or noise
+    /// [`Error::Argument`] for a model that cannot be: no samples, no values, more spikes than values, variances or noise
     /// that are negative or no numbers.
     pub fn directions(&self) -> Result<Vec<Vec<f64>>> {
         self.check()?;
@@ -111,7 +111,7 @@ impl Spiked {
 
     fn check(&self) -> Result<()> {
         let Self { samples, dimension, spikes, noise, .. } = self;
-        let refuse = |what: String, hint: &str| Err(Error::usage(what, hint));
+        let refuse = |what: String, hint: &str| Err(Error::argument(what, hint));
         if *samples == 0 || *dimension == 0 {
             return refuse(format!("{samples} samples of {dimension} values are no data"), "give at least one of both");
         }

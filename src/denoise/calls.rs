@@ -1,6 +1,7 @@
 //! Calls of a network on a device: any number of images, a batch at a time.
 
-use crate::denoise::diffusion::{PredictionType, alpha_bar_of};
+use crate::denoise::Level;
+use crate::denoise::diffusion::{NoiseTable, PredictionType};
 use crate::error::{Error, Result};
 use crate::graph::op::Graph;
 use crate::graph::run::StepTime;
@@ -39,11 +40,11 @@ impl<'e> Calls<'e> {
     pub fn check(&self, z: &Tensor, timesteps: &[f64]) -> Result<()> {
         if z.shape.len() != 4 || z.shape[1..] != self.image {
             let what = format!("images of shape {:?} for a network made ready for {:?}", z.shape, self.image);
-            return Err(Error::usage(what, "images are (n, channels, height, width)"));
+            return Err(Error::argument(what, "images are (n, channels, height, width)"));
         }
         if timesteps.len() != z.shape[0] {
             let what = format!("{} timesteps for {} images", timesteps.len(), z.shape[0]);
-            return Err(Error::usage(what, "give one timestep an image"));
+            return Err(Error::argument(what, "give one timestep an image"));
         }
         Ok(())
     }
@@ -85,15 +86,18 @@ impl<'e> Calls<'e> {
     /// eps from what the network answered for `z` at each of these sigmas.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a network that answers other channels than it reads.
-    pub fn to_eps(&self, answer: &mut Tensor, z: &Tensor, sigma: &[f64], prediction: PredictionType) -> Result<()> {
+    /// [`Error::Argument`] for a network that answers other channels than it reads.
+    pub fn to_eps(&self, answer: &mut Tensor, z: &Tensor, levels: &[Level], prediction: PredictionType) -> Result<()> {
         if self.out_channels != self.image[0] {
             let what = format!("a network of {} channels in and {} out", self.image[0], self.out_channels);
-            return Err(Error::usage(what, "only networks that answer as many channels as they read can be sampled"));
+            return Err(Error::argument(
+                what,
+                "only networks that answer as many channels as they read can be sampled",
+            ));
         }
         let stride = z.stride();
-        for (at, sigma) in sigma.iter().enumerate() {
-            let alpha_bar = alpha_bar_of(*sigma);
+        for (at, level) in levels.iter().enumerate() {
+            let alpha_bar = level.alpha_bar();
             let values = answer.data[at * stride..][..stride].iter_mut().zip(z.item(at));
             values.for_each(|(out, z)| *out = prediction.eps(f64::from(*out), f64::from(*z), alpha_bar) as f32);
         }
@@ -129,20 +133,20 @@ pub(super) fn with_labels<T>(
             then(Some(ClassLabels::Numbers(&numbers(all, picks))))
         }
         Some(ClassLabels::Rows(all)) if all.shape[0] == images => then(Some(ClassLabels::Rows(&rows(all, picks)))),
-        Some(_) => Err(Error::usage("as many class labels as images are needed", "give one class label an image")),
+        Some(_) => Err(Error::argument("as many class labels as images are needed", "give one class label an image")),
         None => then(None),
     }
 }
 
-/// x at each sigma in the scale of the networks, z = sqrt(alpha bar) x.
-pub(super) fn network_scale(x: &Tensor, sigma: &[f64]) -> Tensor {
+/// `x` at each level in the scale of the networks, z = sqrt(alpha bar) x, and the timesteps to call them at.
+pub(super) fn network_input(x: &Tensor, levels: &[Level], table: &NoiseTable) -> (Tensor, Vec<f64>) {
     let mut z = x.clone();
     let stride = z.stride();
-    for (values, sigma) in z.data.chunks_mut(stride).zip(sigma) {
-        let scale = alpha_bar_of(*sigma).sqrt();
+    for (values, level) in z.data.chunks_mut(stride).zip(levels) {
+        let scale = level.alpha_bar().sqrt();
         for value in values {
             *value = (f64::from(*value) * scale) as f32;
         }
     }
-    z
+    (z, levels.iter().map(|level| level.called_at(table)).collect())
 }

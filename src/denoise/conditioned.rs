@@ -1,8 +1,9 @@
 //! A pretrained network that looks at a context: its raw calls. [`super::guided`] makes a denoiser of it.
 
 use crate::checkpoint::{ConfigFile, Weights};
-use crate::denoise::calls::{Calls, Feeds, network_scale, numbers, rows, with_labels};
-use crate::denoise::diffusion::PredictionType;
+use crate::denoise::Level;
+use crate::denoise::calls::{Calls, Feeds, network_input, numbers, rows, with_labels};
+use crate::denoise::diffusion::{NoiseTable, PredictionType};
 use crate::error::{Error, Result};
 use crate::graph::run::StepTime;
 use crate::graph::{Aliasing, Plan, Program};
@@ -88,27 +89,27 @@ impl<'e> Conditioned<'e> {
     /// (n, `out_channels`, h, w).
     ///
     /// # Errors
-    /// [`Error::Usage`] where they do not fit the network or each other; [`Error::Device`].
+    /// [`Error::Argument`] where they do not fit the network or each other; [`Error::Device`].
     pub fn call(&self, z: &Tensor, timesteps: &[f64], context: &Tensor, labels: Option<ClassLabels>) -> Result<Tensor> {
         self.check(z, timesteps, context)?;
         self.calls.call(z.shape[0], |picks| self.feeds(z, timesteps, context, labels, picks))
     }
 
-    /// eps in images `x` of one noise level each, in the variance-exploding scale, from a call at these timesteps.
+    /// eps in images `x` of one noise level each, in the variance-exploding scale, from a call at the timesteps that `table` has for them.
     ///
     /// # Errors
     /// As [`Conditioned::call`].
     pub fn eps(
         &self,
         x: &Tensor,
-        sigma: &[f64],
-        timesteps: &[f64],
+        levels: &[Level],
+        table: &NoiseTable,
         context: &Tensor,
         prediction: PredictionType,
     ) -> Result<Tensor> {
-        let z = network_scale(x, sigma);
-        let mut answer = self.call(&z, timesteps, context, None)?;
-        self.calls.to_eps(&mut answer, &z, sigma, prediction)?;
+        let (z, timesteps) = network_input(x, levels, table);
+        let mut answer = self.call(&z, &timesteps, context, None)?;
+        self.calls.to_eps(&mut answer, &z, levels, prediction)?;
         Ok(answer)
     }
 
@@ -144,7 +145,7 @@ impl<'e> Conditioned<'e> {
         if context.shape == [images, tokens, dim] || context.shape == [1, tokens, dim] {
             return Ok(());
         }
-        Err(Error::usage(
+        Err(Error::argument(
             format!("a context of shape {:?} for {images} images", context.shape),
             format!("give shape [{images}, {tokens}, {dim}], or [1, {tokens}, {dim}] for all images"),
         ))

@@ -2,10 +2,10 @@
 //! 2022) where a second one is given to lead away from.
 
 use crate::checkpoint::Component;
-use crate::denoise::calls::{Feeds, network_scale, numbers, rows};
+use crate::denoise::calls::{Feeds, network_input, numbers, rows};
 use crate::denoise::conditioned::{Conditioned, open_net, plan as plan_call};
 use crate::denoise::diffusion::{NoiseTable, PredictionType};
-use crate::denoise::{Denoiser, TraceNonFinite};
+use crate::denoise::{Denoiser, Level};
 use crate::error::{Error, Result};
 use crate::graph::Plan;
 use crate::graph::Program;
@@ -41,7 +41,7 @@ impl Guidance {
     fn contexts(&self, dim: usize, component: &Component) -> Result<Tensor> {
         let shape = &self.conditional.shape;
         let [1, tokens, found] = shape[..] else {
-            return Err(Error::usage(format!("a context of shape {shape:?}"), "give shape [1, tokens, channels]"));
+            return Err(Error::argument(format!("a context of shape {shape:?}"), "give shape [1, tokens, channels]"));
         };
         if found != dim {
             return Err(Error::bad_file_hint(
@@ -53,7 +53,7 @@ impl Guidance {
         let mut data = self.conditional.data.clone();
         if let Some(unconditional) = &self.unconditional {
             if unconditional.shape != *shape {
-                return Err(Error::usage(
+                return Err(Error::argument(
                     format!("contexts of shapes {shape:?} and {:?}", unconditional.shape),
                     "both contexts of a guided network must have one shape",
                 ));
@@ -97,7 +97,7 @@ impl<'e> Guided<'e> {
     ///
     /// # Errors
     /// As [`open_net`]; [`Error::BadFile`] for a network that needs more than a context, or contexts of other channels;
-    /// [`Error::Usage`] for a size that it cannot take and contexts of different shapes; what the device reports.
+    /// [`Error::Argument`] for a size that it cannot take and contexts of different shapes; what the device reports.
     pub fn new(
         engine: &'e Engine,
         component: Component,
@@ -175,14 +175,6 @@ impl<'e> Guided<'e> {
         shape[0] = z.shape[0];
         Ok(Tensor::new(shape, guided))
     }
-
-    /// eps in `x` of these sigmas, from a call at these timesteps.
-    fn eps_from(&self, x: &Tensor, sigma: &[f64], timesteps: &[f64]) -> Result<Tensor> {
-        let z = network_scale(x, sigma);
-        let mut answer = self.answer(&z, timesteps)?;
-        self.network.calls.to_eps(&mut answer, &z, sigma, self.prediction)?;
-        Ok(answer)
-    }
 }
 
 impl Denoiser for Guided<'_> {
@@ -190,22 +182,16 @@ impl Denoiser for Guided<'_> {
         self.network.calls.image
     }
 
-    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
-        let timesteps: Vec<f64> = sigma.iter().map(|sigma| self.table.timestep(*sigma)).collect();
-        self.eps_from(x, sigma, &timesteps)
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
+        let (z, timesteps) = network_input(x, levels, &self.table);
+        let mut answer = self.answer(&z, &timesteps)?;
+        self.network.calls.to_eps(&mut answer, &z, levels, self.prediction)?;
+        Ok(answer)
     }
 
-    fn eps_at(&mut self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<Tensor> {
-        let timestep = timestep.unwrap_or_else(|| self.table.timestep(sigma));
-        self.eps_from(x, &vec![sigma; x.shape[0]], &vec![timestep; x.shape[0]])
-    }
-}
-
-impl TraceNonFinite for Guided<'_> {
-    fn trace_nonfinite_eps(&self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<()> {
-        let timestep = timestep.unwrap_or_else(|| self.table.timestep(sigma));
-        let z = network_scale(x, &vec![sigma; x.shape[0]]);
-        let (timesteps, items) = (vec![timestep; x.shape[0]], self.items(x.shape[0]));
+    fn trace_nonfinite(&mut self, x: &Tensor, levels: &[Level]) -> Result<()> {
+        let (z, timesteps) = network_input(x, levels, &self.table);
+        let items = self.items(x.shape[0]);
         self.network.calls.check(&z, &timesteps)?;
         self.network.calls.trace_nonfinite(items.len(), |picks| self.feeds(&z, &timesteps, &items, picks))
     }

@@ -6,9 +6,9 @@
 
 use std::cell::RefCell;
 
-use super::Denoiser;
-use super::diffusion::{NoiseTable, PredictionType, alpha_bar_of};
+use super::diffusion::{NoiseTable, PredictionType};
 use super::network::open_net;
+use super::{Denoiser, Level};
 use crate::checkpoint::{Model, Weights};
 use crate::error::{Error, Result};
 use crate::graph::tangent::{tangent_name, tangents};
@@ -24,9 +24,7 @@ pub struct Place {
     /// The image, (1, c, h, w), in the variance-exploding scale.
     pub x: Tensor,
     /// Its noise level.
-    pub sigma: f64,
-    /// The timestep at which a network is called, where that is not the one of sigma.
-    pub timestep: Option<f64>,
+    pub level: Level,
 }
 
 /// The Jacobian of x0(x, sigma) in x.
@@ -57,7 +55,7 @@ impl<'e> NetworkJacobian<'e> {
     /// and `prediction` as for [`super::network::Network::new`].
     ///
     /// # Errors
-    /// As [`super::network::Network::new`]; [`Error::Usage`] for a network that is no denoiser, or that needs class labels.
+    /// As [`super::network::Network::new`]; [`Error::Argument`] for a network that is no denoiser, or that needs class labels.
     pub fn new(
         engine: &'e Engine,
         model: Model,
@@ -70,7 +68,7 @@ impl<'e> NetworkJacobian<'e> {
         let config = net.config();
         if config.in_channels != config.out_channels {
             let what = format!("a network of {} channels in and {} out", config.in_channels, config.out_channels);
-            return Err(Error::usage(what, "only networks that answer as many channels as they read are denoisers"));
+            return Err(Error::argument(what, "only networks that answer as many channels as they read are denoisers"));
         }
         let image = [config.in_channels, size.0, size.1];
         let graph = tangents(&net.graph(1, size.0, size.1)?, names::X, block)?;
@@ -95,12 +93,12 @@ impl Jacobian for NetworkJacobian<'_> {
     fn products(&self, place: &Place, vectors: &Tensor) -> Result<Tensor> {
         let [c, h, w] = self.image;
         let len = c * h * w;
-        let alpha_bar = alpha_bar_of(place.sigma);
+        let alpha_bar = place.level.alpha_bar();
         let scaled = |values: &[f32]| -> Vec<f32> {
             values.iter().map(|value| (f64::from(*value) * alpha_bar.sqrt()) as f32).collect()
         };
         let z = Tensor::new([1, c, h, w], scaled(&place.x.data));
-        let timestep = place.timestep.unwrap_or_else(|| self.table.timestep(place.sigma));
+        let timestep = place.level.called_at(&self.table);
         let fetch = |key: &str, shape: &[usize]| self.weights.fetch(key, shape);
         let feeds = self.net.feeds(&z, &[timestep], None, &fetch)?;
         let mut products = Vec::with_capacity(vectors.data.len());
@@ -113,7 +111,7 @@ impl Jacobian for NetworkJacobian<'_> {
             let moved = self.program.run(&inputs)?.swap_remove(1);
             for ((out, z), v) in moved.data.iter().zip(&tangent.1.data).zip(block) {
                 let eps = self.prediction.eps(f64::from(*out), f64::from(*z), alpha_bar);
-                products.push((f64::from(*v) - place.sigma * eps) as f32);
+                products.push((f64::from(*v) - place.level.sigma * eps) as f32);
             }
         }
         Ok(Tensor::new(vectors.shape.clone(), products))
@@ -146,7 +144,7 @@ impl Jacobian for Differences<'_> {
         let mut steps = Vec::with_capacity(vectors.shape[0]);
         for vector in vectors.data.chunks(len) {
             let length = vector.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-            let step = if length > 0.0 { (self.step)(place.sigma) / length } else { 0.0 };
+            let step = if length > 0.0 { (self.step)(place.level.sigma) / length } else { 0.0 };
             for side in [step, -step] {
                 let moved = place.x.data.iter().zip(vector).map(|(x, v)| f64::from(*x) + side * f64::from(*v));
                 points.extend(moved.map(|value| value as f32));
@@ -154,7 +152,7 @@ impl Jacobian for Differences<'_> {
             steps.push(step);
         }
         let points = Tensor::new([2 * steps.len(), c, h, w], points);
-        let eps = self.denoiser.borrow_mut().eps_at(&points, place.sigma, place.timestep)?;
+        let eps = self.denoiser.borrow_mut().eps(&points, &vec![place.level; points.shape[0]])?;
         let mut products = Vec::with_capacity(vectors.data.len());
         for (at, (vector, step)) in vectors.data.chunks(len).zip(steps).enumerate() {
             let (above, below) = (eps.item(2 * at), eps.item(2 * at + 1));
@@ -163,7 +161,7 @@ impl Jacobian for Differences<'_> {
                 let eps = f64::from(*above) - f64::from(*below);
                 // What was moved, as float32 has it.
                 let moved = f64::from(*to) - f64::from(*from);
-                let product = if step > 0.0 { (moved - place.sigma * eps) / (2.0 * step) } else { f64::from(*v) };
+                let product = if step > 0.0 { (moved - place.level.sigma * eps) / (2.0 * step) } else { f64::from(*v) };
                 products.push(product as f32);
             }
         }

@@ -10,7 +10,10 @@ pub mod conditioned;
 pub mod diffusion;
 pub mod guided;
 pub mod jacobian;
+mod level;
 pub mod network;
+
+pub use level::Level;
 
 use crate::{Result, tensor::Tensor};
 
@@ -22,34 +25,25 @@ pub trait Denoiser {
     /// (channels, height, width) of one image.
     fn image_shape(&self) -> [usize; 3];
 
-    /// The noise eps in x = x0 + sigma eps.
+    /// Returns the noise eps in x = x0 + sigma eps, in the shape of `x`.
     ///
-    /// `x` is (n, c, h, w) in the variance-exploding scale, `sigma` one noise level an image (n values, each above 0);
-    /// the answer has the shape of `x`.
+    /// `x` is (n, c, h, w) in the variance-exploding scale; `levels` holds one noise level per image, each with sigma
+    /// above 0.
     ///
     /// # Errors
-    /// Whatever the device below reports. A non-finite answer is not an error here: the sampler checks each step.
-    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor>;
+    /// Whatever the device below reports. A non-finite result is not an error here: the sampler checks each step.
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor>;
 
-    /// As [`Denoiser::eps`] for images of one `sigma`; a network is called at the timestep where one is given: some of
-    /// diffusers' grids round the timesteps and not the sigmas.
+    /// Called before a walk with its noise levels, in any order, for denoisers whose result at one level depends on the
+    /// others. Does nothing by default.
+    fn begin(&mut self, _levels: &[Level]) {}
+
+    /// Names the first operation that makes a non-finite value when [`Denoiser::eps`] is called with the same arguments.
+    /// Denoisers without operations to inspect return `Ok`, as by default.
     ///
     /// # Errors
-    /// As [`Denoiser::eps`].
-    fn eps_at(&mut self, x: &Tensor, sigma: f64, _timestep: Option<f64>) -> Result<Tensor> {
-        self.eps(x, &vec![sigma; x.shape[0]])
+    /// [`crate::Error::NonFinite`] naming the operation; [`crate::Error::Device`].
+    fn trace_nonfinite(&mut self, _x: &Tensor, _levels: &[Level]) -> Result<()> {
+        Ok(())
     }
-
-    /// The noise levels of the walk that begins, in any order: for those whose answer at one depends on the others. Most
-    /// do not care.
-    fn walk_over(&mut self, _sigmas: &[f64]) {}
-}
-
-/// A denoiser of operations that can be looked into.
-pub trait TraceNonFinite: Denoiser {
-    /// Names the first operation that makes a non-finite value, for what [`Denoiser::eps_at`] is called with.
-    ///
-    /// # Errors
-    /// [`crate::Error::NonFinite`] naming it; [`crate::Error::Device`].
-    fn trace_nonfinite_eps(&self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<()>;
 }

@@ -1,9 +1,9 @@
 //! A pretrained network as a denoiser: the variance-preserving scale and the timesteps it was trained in, wrapped once.
 
 use crate::checkpoint::{Model, Weights};
-use crate::denoise::calls::{Calls, Feeds, network_scale, numbers, rows, with_labels};
+use crate::denoise::calls::{Calls, Feeds, network_input, numbers, rows, with_labels};
 use crate::denoise::diffusion::{NoiseTable, PredictionType};
-use crate::denoise::{Denoiser, TraceNonFinite};
+use crate::denoise::{Denoiser, Level};
 use crate::error::Result;
 use crate::graph::Program;
 use crate::graph::run::StepTime;
@@ -37,7 +37,7 @@ impl<'e> Network<'e> {
     /// say what the network was trained to answer; they come from the model's scheduler.
     ///
     /// # Errors
-    /// As [`open_net`]; then [`crate::Error::Usage`] for a size that the network cannot take, and what the device reports.
+    /// As [`open_net`]; then [`crate::Error::Argument`] for a size that the network cannot take, and what the device reports.
     pub fn new(
         engine: &'e Engine,
         model: Model,
@@ -65,7 +65,7 @@ impl<'e> Network<'e> {
     /// the network takes them; answers (n, `out_channels`, h, w).
     ///
     /// # Errors
-    /// [`crate::Error::Usage`] where they do not fit the network or each other; [`crate::Error::Device`].
+    /// [`crate::Error::Argument`] where they do not fit the network or each other; [`crate::Error::Device`].
     pub fn call(&self, z: &Tensor, timesteps: &[f64], labels: Option<ClassLabels>) -> Result<Tensor> {
         self.calls.check(z, timesteps)?;
         self.calls.call(z.shape[0], |picks| self.feeds(z, timesteps, labels, picks))
@@ -83,7 +83,7 @@ impl<'e> Network<'e> {
     ///
     /// # Errors
     /// [`crate::Error::NonFinite`] naming it; [`crate::Error::Device`].
-    pub fn trace_nonfinite(&self, z: &Tensor, timesteps: &[f64], labels: Option<ClassLabels>) -> Result<()> {
+    pub fn trace_call(&self, z: &Tensor, timesteps: &[f64], labels: Option<ClassLabels>) -> Result<()> {
         self.calls.check(z, timesteps)?;
         self.calls.trace_nonfinite(z.shape[0], |picks| self.feeds(z, timesteps, labels, picks))
     }
@@ -97,14 +97,6 @@ impl<'e> Network<'e> {
         let timesteps = vec![0.0; self.calls.batch];
         self.calls.profile(&self.net.feeds(&z, &timesteps, None, &|key, shape| self.weights.fetch(key, shape))?)
     }
-
-    /// eps in `x` of these sigmas, from a call at these timesteps.
-    fn eps_from(&self, x: &Tensor, sigma: &[f64], timesteps: &[f64]) -> Result<Tensor> {
-        let z = network_scale(x, sigma);
-        let mut answer = self.call(&z, timesteps, None)?;
-        self.calls.to_eps(&mut answer, &z, sigma, self.prediction)?;
-        Ok(answer)
-    }
 }
 
 impl Denoiser for Network<'_> {
@@ -112,21 +104,15 @@ impl Denoiser for Network<'_> {
         self.calls.image
     }
 
-    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
-        let timesteps: Vec<f64> = sigma.iter().map(|sigma| self.table.timestep(*sigma)).collect();
-        self.eps_from(x, sigma, &timesteps)
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
+        let (z, timesteps) = network_input(x, levels, &self.table);
+        let mut answer = self.call(&z, &timesteps, None)?;
+        self.calls.to_eps(&mut answer, &z, levels, self.prediction)?;
+        Ok(answer)
     }
 
-    fn eps_at(&mut self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<Tensor> {
-        let timestep = timestep.unwrap_or_else(|| self.table.timestep(sigma));
-        self.eps_from(x, &vec![sigma; x.shape[0]], &vec![timestep; x.shape[0]])
-    }
-}
-
-impl TraceNonFinite for Network<'_> {
-    fn trace_nonfinite_eps(&self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<()> {
-        let timestep = timestep.unwrap_or_else(|| self.table.timestep(sigma));
-        let z = network_scale(x, &vec![sigma; x.shape[0]]);
-        self.trace_nonfinite(&z, &vec![timestep; x.shape[0]], None)
+    fn trace_nonfinite(&mut self, x: &Tensor, levels: &[Level]) -> Result<()> {
+        let (z, timesteps) = network_input(x, levels, &self.table);
+        self.trace_call(&z, &timesteps, None)
     }
 }

@@ -26,7 +26,7 @@ pub fn tangent_name(name: &str) -> String {
 /// as another input; named by [`tangent_name`].
 ///
 /// # Errors
-/// [`Error::Usage`] when there is no such input, an output does not depend on it, or an operation's dependence on it has no
+/// [`Error::Argument`] when there is no such input, an output does not depend on it, or an operation's dependence on it has no
 /// rule: that of a time embedding and of what modulates a normalisation; layer normalisation and causal attention.
 pub fn tangents(graph: &Graph, input: &str, repeats: usize) -> Result<Graph> {
     // Fused first: an activation that rides on its normalisation is differentiated with it.
@@ -50,12 +50,12 @@ pub fn tangents(graph: &Graph, input: &str, repeats: usize) -> Result<Graph> {
     }
     let is_there = graph.nodes.iter().any(|node| matches!(&node.op, Op::Input { name } if name == input));
     if !is_there {
-        return Err(Error::usage(format!("the network has no input `{input}`"), "name one of its inputs"));
+        return Err(Error::argument(format!("the network has no input `{input}`"), "name one of its inputs"));
     }
     for (name, value) in &graph.outputs {
         let Some(tangent) = transform.tangents[value.0] else {
             let what = format!("output `{name}` does not depend on input `{input}`");
-            return Err(Error::usage(what, "name another input"));
+            return Err(Error::argument(what, "name another input"));
         };
         transform.made.outputs.push((name.clone(), transform.values[value.0]));
         transform.made.outputs.push((tangent_name(name), tangent));
@@ -214,5 +214,5 @@ impl Transform {
 
 fn no_rule(at: &At) -> Error {
     let what = format!("`{}` depends on the input in a way that tangents are not computed for", at.label);
-    Error::usage(what, "differentiate with respect to the image")
+    Error::argument(what, "differentiate with respect to the image")
 }

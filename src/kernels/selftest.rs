@@ -146,7 +146,7 @@ fn kept(engine: &Engine) -> Option<Vec<Check>> {
 pub fn keep(engine: &Engine, checks: &[Check]) {
     let Some(file) = cache_file(engine) else { return };
     let Ok(text) = serde_json::to_vec_pretty(checks) else { return };
-    let _ = crate::report::write_atomically(&file, |writer| std::io::Write::write_all(writer, &text));
+    let _ = crate::formats::write_atomically(&file, |writer| std::io::Write::write_all(writer, &text));
 }
 
 fn read_back(engine: &Engine) -> Result<Finding> {

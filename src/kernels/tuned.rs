@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::choice::{Algorithm, Layer};
 use super::{Family, Shader, all_variants};
 use crate::error::{Error, Result};
+use crate::formats::write_atomically;
 use crate::gpu::Described;
 use crate::paths::cache_dir;
-use crate::report::write_atomically;
 
 /// What choices are measured for: they mean nothing for another of these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -38,7 +38,7 @@ impl Planned {
     /// Plans a decoder for `batch` latents of `size` (height, width), before a device is touched.
     ///
     /// # Errors
-    /// Those of [`AutoencoderKl::decoder`]; [`Error::Usage`] when strips are asked for and nothing can be cut into strips.
+    /// Those of [`AutoencoderKl::decoder`]; [`Error::Argument`] when strips are asked for and nothing can be cut into strips.
     pub fn new(
         net: &AutoencoderKl,
         batch: usize,
@@ -64,7 +64,7 @@ impl Planned {
             Some(strips) => Ok(Self::Strips(strips)),
             // The device says what is too large.
             None if asked.is_none() => whole(),
-            None => Err(Error::usage(
+            None => Err(Error::argument(
                 "this decoder cannot work in strips of that size",
                 "give other rows with `--tile`, or `--tile auto`",
             )),
@@ -186,7 +186,7 @@ impl<'e> Decoder<'e> {
     /// scaled.
     ///
     /// # Errors
-    /// [`Error::Usage`] for latents of another shape; [`Error::Device`].
+    /// [`Error::Argument`] for latents of another shape; [`Error::Device`].
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
         check(latents, self.net.config().latent_channels, self.size, "latents")?;
         match &self.way {
@@ -265,7 +265,7 @@ impl<'e> Encoder<'e> {
     /// The distribution of the latents of images (n, `in_channels`, height, width), about -1 to 1.
     ///
     /// # Errors
-    /// [`Error::Usage`] for images of another shape; [`Error::Device`].
+    /// [`Error::Argument`] for images of another shape; [`Error::Device`].
     pub fn encode(&self, images: &Tensor) -> Result<Posterior> {
         check(images, self.net.config().in_channels, self.size, "images")?;
         let moments = in_batches(&self.program, self.batch, names::IMAGE, images)?;
@@ -318,14 +318,14 @@ fn check(given: &Tensor, channels: usize, (height, width): (usize, usize), what:
     if given.shape.len() == 4 && given.shape[0] > 0 && given.shape[1..] == [channels, height, width] {
         return Ok(());
     }
-    Err(Error::usage(
+    Err(Error::argument(
         format!("{what} of shape {:?} do not fit this autoencoder", given.shape),
         format!("give shape [n, {channels}, {height}, {width}]"),
     ))
 }
 
 fn no_images(shape: &[usize]) -> Error {
-    Error::usage(format!("a tensor of shape {shape:?} holds no images"), "images are (n, channels, height, width)")
+    Error::argument(format!("a tensor of shape {shape:?} holds no images"), "images are (n, channels, height, width)")
 }
 
 /// A program's only output for any number of items, a batch at a time; one that is not full repeats its last.

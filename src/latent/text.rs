@@ -53,7 +53,7 @@ impl<'e> TextEncoder<'e> {
     /// final normalisation.
     ///
     /// # Errors
-    /// [`Error::Usage`] when a text has more tokens than the network has places, fewer than another, or one that is not in the
+    /// [`Error::Argument`] when a text has more tokens than the network has places, fewer than another, or one that is not in the
     /// table; [`Error::Device`].
     pub fn encode(&self, texts: &[Vec<u32>]) -> Result<Tensor> {
         let tokens = self.check(texts)?;
@@ -82,16 +82,16 @@ impl<'e> TextEncoder<'e> {
         let Config { vocab_size, max_position_embeddings: places, .. } = *self.net.config();
         let tokens = texts.first().map_or(0, Vec::len);
         if tokens == 0 {
-            return Err(Error::usage("no tokens to encode", "give at least one text"));
+            return Err(Error::argument("no tokens to encode", "give at least one text"));
         }
         for text in texts {
             if text.len() > places || text.len() != tokens {
                 let what = format!("a text of {} tokens for an encoder of {places} places", text.len());
-                return Err(Error::usage(what, "take tokenizer and text encoder from one model"));
+                return Err(Error::argument(what, "take tokenizer and text encoder from one model"));
             }
             if let Some(id) = text.iter().find(|id| **id as usize >= vocab_size) {
                 let what = format!("the tokenizer gives token {id}, and the text encoder knows {vocab_size}");
-                return Err(Error::usage(what, "take tokenizer and text encoder from one model"));
+                return Err(Error::argument(what, "take tokenizer and text encoder from one model"));
             }
         }
         Ok(tokens)

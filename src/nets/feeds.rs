@@ -51,16 +51,16 @@ impl Labels {
         match (self, labels) {
             (Self::None, None) => Ok(()),
             (Self::None, Some(_)) => {
-                Err(Error::usage("this network takes no class labels", "leave the class labels away"))
+                Err(Error::argument("this network takes no class labels", "leave the class labels away"))
             }
-            (_, None) => Err(Error::usage("this network needs class labels", "give one class label an image")),
+            (_, None) => Err(Error::argument("this network needs class labels", "give one class label an image")),
             (Self::Rows(dim), Some(ClassLabels::Rows(rows))) if rows.shape == [batch, dim] => Ok(()),
-            (Self::Rows(dim), Some(_)) => Err(Error::usage(
+            (Self::Rows(dim), Some(_)) => Err(Error::argument(
                 "the class labels do not fit this network",
                 format!("give a vector of {dim} numbers an image: class labels of shape [{batch}, {dim}]"),
             )),
             (Self::Numbers, Some(ClassLabels::Numbers(numbers))) if numbers.len() == batch => Ok(()),
-            (Self::Numbers, Some(_)) => Err(Error::usage(
+            (Self::Numbers, Some(_)) => Err(Error::argument(
                 "the class labels do not fit this network",
                 format!("give one number an image: {batch} class labels"),
             )),
@@ -77,7 +77,7 @@ pub(super) fn check_images(x: &Tensor, timesteps: &[f64], channels: usize) -> Re
         return Err(images_error(&x.shape, channels));
     }
     if timesteps.len() != batch {
-        return Err(Error::usage(
+        return Err(Error::argument(
             format!("{} timesteps for {batch} images", timesteps.len()),
             "give one timestep an image",
         ));
@@ -93,7 +93,7 @@ pub(super) fn center_feed(batch: usize) -> (String, Tensor) {
 /// Refuses timesteps, or labels that are treated as such, beyond what can be embedded.
 pub(super) fn check_range(what: &str, numbers: &[f64]) -> Result<()> {
     match numbers.iter().find(|number| !(number.is_finite() && number.abs() < LARGEST_NUMBER)) {
-        Some(number) => Err(Error::usage(format!("{what} {number} is out of range"), "give a finite number")),
+        Some(number) => Err(Error::argument(format!("{what} {number} is out of range"), "give a finite number")),
         None => Ok(()),
     }
 }
@@ -117,7 +117,7 @@ pub(super) fn gather(what: &str, numbers: &[f64], table: &Tensor) -> Result<Vec<
     let mut gathered = Vec::with_capacity(numbers.len() * table.stride());
     for number in numbers {
         if number.fract() != 0.0 || *number < 0.0 || *number >= rows as f64 {
-            return Err(Error::usage(
+            return Err(Error::argument(
                 format!("{what} {number} is not in this network's table"),
                 format!("give whole numbers from 0 to {}", rows.saturating_sub(1)),
             ));
@@ -128,7 +128,7 @@ pub(super) fn gather(what: &str, numbers: &[f64], table: &Tensor) -> Result<Vec<
 }
 
 fn images_error(shape: &[usize], channels: usize) -> Error {
-    Error::usage(
+    Error::argument(
         format!("images of shape {shape:?} do not fit this network"),
         format!("give shape [n, {channels}, height, width]"),
     )

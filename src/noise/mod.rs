@@ -32,7 +32,7 @@ impl std::str::FromStr for Generator {
         match name {
             "philox" => Ok(Self::Philox),
             "torch" => Ok(Self::Torch),
-            _ => Err(Error::usage(format!("no generator is called `{name}`"), "use `philox` or `torch`")),
+            _ => Err(Error::argument(format!("no generator is called `{name}`"), "use `philox` or `torch`")),
         }
     }
 }

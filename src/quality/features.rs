@@ -65,13 +65,13 @@ impl<'e> Extractor<'e> {
     /// Features and logits of any number of images in -1..1, (n, c, h, w) or rows (n, c h w).
     ///
     /// # Errors
-    /// [`Error::Usage`] for images of another size; [`Error::Device`].
+    /// [`Error::Argument`] for images of another size; [`Error::Device`].
     pub fn of(&self, images: &Tensor) -> Result<Answer> {
         let stride: usize = self.net.image_shape().iter().product();
         let fits = images.shape.len() == 2 || images.shape[1..] == self.net.image_shape();
         if !fits || images.stride() != stride {
             let what = format!("images of shape {:?} for a classifier of {:?}", images.shape, self.net.image_shape());
-            return Err(Error::usage(what, "its features are defined for digits of 28 x 28, one channel"));
+            return Err(Error::argument(what, "its features are defined for digits of 28 x 28, one channel"));
         }
         let count = images.shape[0];
         let (mut features, mut logits) = (Vec::new(), Vec::new());

@@ -16,12 +16,12 @@ const ROUNDING: f64 = 1e-6;
 /// are singular, as they are for fewer samples than dimensions: no offset is needed and no imaginary part appears.
 ///
 /// # Errors
-/// [`Error::Usage`] for statistics of other features; [`Error::BadFile`] for a matrix that is no covariance;
+/// [`Error::Argument`] for statistics of other features; [`Error::BadFile`] for a matrix that is no covariance;
 /// [`Error::NonFinite`].
 pub fn distance(a: &Statistics, b: &Statistics) -> Result<f64> {
     if a.dimension() != b.dimension() {
         let what = format!("statistics of {} features against those of {}", a.dimension(), b.dimension());
-        return Err(Error::usage(what, "both must come from the same network"));
+        return Err(Error::argument(what, "both must come from the same network"));
     }
     let between: f64 = a.mean.iter().zip(&b.mean).map(|(a, b)| (a - b) * (a - b)).sum();
     let root = square_root(a.covariance.as_ref())?;

@@ -61,11 +61,11 @@ impl Moments {
     /// The mean and the unbiased covariance (over n - 1, as `np.cov` has it).
     ///
     /// # Errors
-    /// [`Error::Usage`] for fewer than two rows; [`Error::NonFinite`] when a row held NaN or infinity.
+    /// [`Error::Argument`] for fewer than two rows; [`Error::NonFinite`] when a row held NaN or infinity.
     pub fn statistics(&self) -> Result<Statistics> {
         if self.count < 2 {
             let what = format!("the covariance of {} samples", self.count);
-            return Err(Error::usage(what, "statistics take two samples or more"));
+            return Err(Error::argument(what, "statistics take two samples or more"));
         }
         let count = self.count as f64;
         let offset: Vec<f64> = self.sums.iter().map(|sum| sum / count).collect();

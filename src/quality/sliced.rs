@@ -39,12 +39,12 @@ impl Directions {
     /// Projects `rows`, (n, dimension) or (n, ...) of as many values each.
     ///
     /// # Errors
-    /// [`Error::Usage`] for rows of another size or none; [`Error::NonFinite`].
+    /// [`Error::Argument`] for rows of another size or none; [`Error::NonFinite`].
     pub fn slice(&self, rows: &Tensor) -> Result<Slices> {
         let dimension = self.columns.nrows();
         if rows.data.is_empty() || rows.stride() != dimension {
             let what = format!("samples of shape {:?} along directions of {dimension} values", rows.shape);
-            return Err(Error::usage(what, "both sets must have samples of the same size"));
+            return Err(Error::argument(what, "both sets must have samples of the same size"));
         }
         if !rows.is_finite() {
             let hint = "look for samples that are no numbers".to_owned();

@@ -5,7 +5,7 @@ use std::path::Path;
 use faer::Mat;
 
 use crate::error::{Error, Result};
-use crate::report::npz;
+use crate::formats::npz;
 
 /// What the Frechet distance knows of a set.
 #[derive(Clone, Debug, PartialEq)]

@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn errors_come_with_their_hint_and_colour_only_where_wanted() {
-        let error = Error::usage("no such sampler `x`", "use `ge`");
+        let error = Error::argument("no such sampler `x`", "use `ge`");
         let mut console = Console { verbosity: Verbosity::Quiet, colour: false };
         assert_eq!(console.error_text(&error), "error: no such sampler `x`\nhint: use `ge`");
         assert_eq!(console.error_text(&Error::bad_file("a.npy", "is empty")), "error: a.npy: is empty");

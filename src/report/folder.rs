@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::Report;
 use super::plot::{self, Picture};
-use super::{Report, check_writable, npy, write_atomically};
 use crate::error::Result;
+use crate::formats::{check_writable, npy, write_atomically};
 use crate::tensor::Tensor;
 
 /// What the report of a run is called.

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{check_writable, png_file};
 use crate::error::{Error, Result};
+use crate::formats::{check_writable, png};
 
 /// The target of a run's images.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Output {
     /// Understands a path as given to `-o`. `%d` and `%0Nd` stand for the image's index, `%%` for a percent sign.
     ///
     /// # Errors
-    /// [`Error::Usage`] for another extension than `.png` and `.npz`, for more than one index, and for anything else
+    /// [`Error::Argument`] for another extension than `.png` and `.npz`, for more than one index, and for anything else
     /// after a percent sign.
     pub fn parse(text: &str) -> Result<Self> {
         let target = Directives::parse(text)?;
@@ -43,9 +43,9 @@ impl Output {
             ("png", Directives::One(pattern)) => Ok(Self::Files(pattern)),
             ("npz", Directives::None(path)) => Ok(Self::Npz(path.into())),
             ("npz", Directives::One(_)) => {
-                Err(Error::usage(format!("`{text}`: an `.npz` holds all images, so it takes no index"), FORMS))
+                Err(Error::argument(format!("`{text}`: an `.npz` holds all images, so it takes no index"), FORMS))
             }
-            _ => Err(Error::usage(format!("`{text}` does not say how to write images"), FORMS)),
+            _ => Err(Error::argument(format!("`{text}` does not say how to write images"), FORMS)),
         }
     }
 
@@ -71,7 +71,7 @@ impl Pattern {
     /// True when the file of image `index` is there, whole and readable, so that a resumed run can pass it over.
     #[must_use]
     pub fn is_complete(&self, index: usize) -> bool {
-        png_file::is_complete(self.path(index))
+        png::is_complete(self.path(index))
     }
 }
 
@@ -96,11 +96,11 @@ impl Directives {
             let digits = &after[..after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len()];
             let Some(after) = after[digits.len()..].strip_prefix('d') else {
                 let hint = "write `%05d` for the image's index and `%%` for a percent sign";
-                return Err(Error::usage(format!("`{text}`: `%` is followed by something other than `0Nd`"), hint));
+                return Err(Error::argument(format!("`{text}`: `%` is followed by something other than `0Nd`"), hint));
             };
             let width = width(text, digits)?;
             if found.replace((std::mem::take(&mut literal), width)).is_some() {
-                return Err(Error::usage(format!("`{text}` has more than one place for the image's index"), FORMS));
+                return Err(Error::argument(format!("`{text}` has more than one place for the image's index"), FORMS));
             }
             rest = after;
         }
@@ -122,7 +122,7 @@ fn width(text: &str, digits: &str) -> Result<usize> {
         _ => {
             let what =
                 format!("`{text}`: `%{digits}d` is not a number filled up with zeros to at most {WIDEST} digits");
-            Err(Error::usage(what, "write `%05d`"))
+            Err(Error::argument(what, "write `%05d`"))
         }
     }
 }
@@ -130,7 +130,7 @@ fn width(text: &str, digits: &str) -> Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Image;
+    use crate::formats::Image;
 
     fn files(text: &str, index: usize) -> PathBuf {
         match Output::parse(text) {
@@ -192,7 +192,7 @@ mod tests {
         output.check_writable().unwrap();
         let Output::Files(pattern) = output else { panic!("{output:?}") };
         let image = Image { height: 1, width: 1, channels: 1, pixels: vec![3] };
-        png_file::write_png(pattern.path(1), &image, &[]).unwrap();
+        png::write_png(pattern.path(1), &image, &[]).unwrap();
         std::fs::write(pattern.path(2), "half").unwrap();
         assert_eq!([0, 1, 2].map(|index| pattern.is_complete(index)), [false, true, false]);
     }

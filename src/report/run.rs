@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
-use super::write_atomically;
 use crate::error::Result;
+use crate::formats::write_atomically;
 
 /// What a run tells about itself: adapter, driver, seed, flags, timings, bytes, in sections of any form.
 ///

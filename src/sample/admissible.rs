@@ -62,15 +62,15 @@ impl ErrorModel {
     /// by, at least 1.
     ///
     /// # Errors
-    /// [`Error::Usage`] for numbers out of range.
+    /// [`Error::Argument`] for numbers out of range.
     pub fn new(eta: f64, nu: f64) -> Result<Self> {
         if !(0.0..1.0).contains(&eta) {
             let hint = "eta is the denoiser's error over the distance to the data, from 0 to below 1";
-            return Err(Error::usage(format!("an error model of eta {eta}"), hint));
+            return Err(Error::argument(format!("an error model of eta {eta}"), hint));
         }
         if !(nu.is_finite() && nu >= 1.0) {
             let hint = "nu is the factor between noise and distance that the denoiser bears, 1 or more";
-            return Err(Error::usage(format!("an error model of nu {nu}"), hint));
+            return Err(Error::argument(format!("an error model of nu {nu}"), hint));
         }
         Ok(Self { eta, nu })
     }
@@ -96,7 +96,7 @@ impl ErrorModel {
     /// Where a step is so long that the distance may be anything, no distance is excluded from then on: `least` is 0.
     ///
     /// # Errors
-    /// [`Error::Usage`] for fewer than two levels, one that rises, and one before the last that is not above 0.
+    /// [`Error::Argument`] for fewer than two levels, one that rises, and one before the last that is not above 0.
     pub fn bounds(&self, sigmas: &[f64]) -> Result<Vec<StepBound>> {
         let mut before = StepBound { beta: 0.0, sigma_ratio: 1.0, least: 1.0, most: 1.0, is_admissible: true };
         let steps = steps(sigmas)?.into_iter().map(|kept| {
@@ -166,17 +166,17 @@ impl ErrorModel {
     /// [`ErrorModel::share_used`]) is convex in ln u, and the sum of these is how far down the schedule leads.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a range or a number of steps that is none, and where no number of steps reaches `low`.
+    /// [`Error::Argument`] for a range or a number of steps that is none, and where no number of steps reaches `low`.
     pub fn longest_steps(&self, high: f64, low: f64, steps: Option<usize>) -> Result<Vec<f64>> {
         if !(low > 0.0 && low < high && high.is_finite()) {
             let hint = "sigma falls from a number to a smaller one above 0";
-            return Err(Error::usage(format!("an admissible schedule from sigma {high} to {low}"), hint));
+            return Err(Error::argument(format!("an admissible schedule from sigma {high} to {low}"), hint));
         }
         let steps = match steps {
             Some(steps) if (1..=MOST_STEPS).contains(&steps) => steps,
             Some(steps) => {
                 let what = format!("an admissible schedule of {steps} steps");
-                return Err(Error::usage(what, format!("`--steps` takes 1 to {MOST_STEPS}")));
+                return Err(Error::argument(what, format!("`--steps` takes 1 to {MOST_STEPS}")));
             }
             None => self.fewest_steps(high, low).ok_or_else(|| {
                 let least = high * self.nu.powf(-self.eta.recip());
@@ -185,7 +185,7 @@ impl ErrorModel {
                     "with eta {:.4} and nu {:.4} every one ends above sigma {least:.4}; `--steps N` goes as far as N steps lead",
                     self.eta, self.nu
                 );
-                Error::usage(what, hint)
+                Error::argument(what, hint)
             })?,
         };
         let kept = (1.0 - self.longest_constant_step(steps)).max((low / high).powf((steps as f64).recip()));
@@ -206,7 +206,7 @@ fn steps(sigmas: &[f64]) -> Result<Vec<f64>> {
     let is_falling =
         sigmas.windows(2).all(|pair| pair[0] > 0.0 && pair[0].is_finite() && (0.0..=pair[0]).contains(&pair[1]));
     if sigmas.len() < 2 || !is_falling {
-        return Err(Error::usage(format!("a schedule of the {} levels {sigmas:?}", sigmas.len()), hint));
+        return Err(Error::argument(format!("a schedule of the {} levels {sigmas:?}", sigmas.len()), hint));
     }
     Ok(sigmas.windows(2).map(|pair| pair[1] / pair[0]).collect())
 }
@@ -282,10 +282,10 @@ mod tests {
         for sigmas in
             [&[][..], &[1.0], &[1.0, 2.0], &[1.0, 0.0, 0.0], &[1.0, f64::NAN], &[f64::INFINITY, 1.0], &[1.0, -1.0]]
         {
-            assert!(matches!(model.bounds(sigmas), Err(Error::Usage { .. })), "{sigmas:?}");
+            assert!(matches!(model.bounds(sigmas), Err(Error::Argument { .. })), "{sigmas:?}");
         }
         for (eta, nu) in [(1.0, 2.0), (-0.1, 2.0), (f64::NAN, 2.0), (0.1, 0.9), (0.1, f64::INFINITY)] {
-            assert!(matches!(ErrorModel::new(eta, nu), Err(Error::Usage { .. })), "{eta} {nu}");
+            assert!(matches!(ErrorModel::new(eta, nu), Err(Error::Argument { .. })), "{eta} {nu}");
         }
     }
 }

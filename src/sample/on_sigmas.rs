@@ -31,7 +31,7 @@ impl Settings {
     /// `loglinear` (N + 1 of them) and `karras` have the same range. States start with sigma of noise.
     ///
     /// # Errors
-    /// [`Error::Usage`] for timesteps, schedules of timesteps, and what [`Settings::resolve`] refuses.
+    /// [`Error::Argument`] for timesteps, schedules of timesteps, and what [`Settings::resolve`] refuses.
     pub fn on_sigmas(&self, range: (f64, f64)) -> Result<OnSigmas> {
         if self.timesteps.is_some() {
             return Err(no_timesteps("`--timesteps`"));
@@ -55,7 +55,7 @@ impl Settings {
         let steps = self.steps.unwrap_or(sampler.default_steps(&NoiseTable::default()));
         if !(1..=MOST_STEPS).contains(&steps) {
             let what = format!("a schedule of {steps} steps");
-            return Err(Error::usage(what, format!("`--steps` takes 1 to {MOST_STEPS}")));
+            return Err(Error::argument(what, format!("`--steps` takes 1 to {MOST_STEPS}")));
         }
         let high = grids::positive(self.sigma_max.unwrap_or(range.0))?;
         // A range of its own ends where the usual one would, seen from its start.
@@ -73,7 +73,7 @@ impl Settings {
 }
 
 fn no_timesteps(what: &str) -> Error {
-    Error::usage(
+    Error::argument(
         format!("{what} for a closed-form denoiser, which knows noise levels and no timesteps"),
         "take `--sigmas`, or one of the schedules `exponential`, `loglinear`, `karras` and `admissible`",
     )

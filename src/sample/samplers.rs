@@ -46,7 +46,7 @@ pub struct Progress<'a> {
 /// where noise is added; `watch` sees every step. Values are float32, each element's arithmetic is float64.
 ///
 /// # Errors
-/// [`Error::Usage`] when `x` does not have the denoiser's image shape, [`Error::NonFinite`] naming the step, and whatever
+/// [`Error::Argument`] when `x` does not have the denoiser's image shape, [`Error::NonFinite`] naming the step, and whatever
 /// the denoiser, `noise` and `watch` report.
 pub fn sample(
     denoiser: &mut dyn Denoiser,
@@ -56,7 +56,7 @@ pub fn sample(
     noise: &mut dyn FnMut(usize) -> Result<Tensor>,
     watch: &mut dyn FnMut(&Progress) -> Result<()>,
 ) -> Result<Tensor> {
-    denoiser.walk_over(&schedule.levels().iter().map(|level| level.sigma).collect::<Vec<_>>());
+    denoiser.begin(&schedule.levels());
     let mut walk = Walk::new(schedule, method);
     for index in 0..schedule.steps().len() {
         scale(&mut x, schedule.rejoin(index));
@@ -164,7 +164,7 @@ pub(super) struct Estimate {
 impl Calls<'_> {
     /// The denoiser's own answer for `x` at `level`.
     pub fn answer(&mut self, x: &Tensor, level: Level) -> Result<Tensor> {
-        let answer = self.denoiser.eps_at(x, level.sigma, level.timestep)?;
+        let answer = self.denoiser.eps(x, &vec![level; x.shape[0]])?;
         check_finite(&answer, "the denoiser's answer", self.place, level)?;
         Ok(answer)
     }
@@ -208,7 +208,7 @@ fn check_shape(x: &Tensor, image: [usize; 3]) -> Result<()> {
         return Ok(());
     }
     let what = format!("a start state of shape {:?} for images of {image:?}", x.shape);
-    Err(Error::usage(what, "the start state is (images, channels, height, width)"))
+    Err(Error::argument(what, "the start state is (images, channels, height, width)"))
 }
 
 fn check_finite(tensor: &Tensor, what: &str, place: Place, level: Level) -> Result<()> {

@@ -2,48 +2,9 @@
 
 use super::grids;
 use super::scheduler_config::Spacing;
-use crate::denoise::diffusion::{NoiseTable, alpha_bar_of};
+pub use crate::denoise::Level;
+use crate::denoise::diffusion::NoiseTable;
 use crate::{Error, Result, tensor::Tensor};
-
-/// One noise level.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Level {
-    /// The noise-to-signal ratio, 0 for a clean image.
-    pub sigma: f64,
-    /// The model's timestep of that sigma; none on a grid of sigmas and for the clean end.
-    pub timestep: Option<f64>,
-}
-
-impl Level {
-    /// The end of the way: no noise.
-    pub const CLEAN: Self = Self { sigma: 0.0, timestep: None };
-
-    fn at_sigma(sigma: f64) -> Self {
-        Self { sigma, timestep: None }
-    }
-
-    pub(super) fn at_timestep(table: &NoiseTable, timestep: f64) -> Self {
-        Self { sigma: table.sigma(timestep), timestep: Some(timestep) }
-    }
-
-    /// alpha bar = 1 / (1 + sigma^2).
-    #[must_use]
-    pub fn alpha_bar(self) -> f64 {
-        alpha_bar_of(self.sigma)
-    }
-}
-
-impl std::fmt::Display for Level {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(timestep) = self.timestep {
-            write!(f, "timestep {timestep}, ")?;
-        }
-        match self.sigma {
-            sigma if sigma >= 1e6 => write!(f, "sigma {sigma:.4e}"),
-            sigma => write!(f, "sigma {sigma:.4}"),
-        }
-    }
-}
 
 /// One step: the network is called at `from`, the state ends at `to`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -156,11 +117,11 @@ impl Shape {
     /// Whether a schedule of `kind` can be made of it.
     ///
     /// # Errors
-    /// [`Error::Usage`] for no steps, more steps than timesteps, and a range that `kind` has no use for.
+    /// [`Error::Argument`] for no steps, more steps than timesteps, and a range that `kind` has no use for.
     pub(super) fn check(&self, kind: Kind, table: &NoiseTable) -> Result<()> {
         if self.steps == 0 || self.steps > table.timesteps() {
             let what = format!("a schedule of {} steps on a model of {} timesteps", self.steps, table.timesteps());
-            return Err(Error::usage(what, format!("`--steps` takes 1 to {}", table.timesteps())));
+            return Err(Error::argument(what, format!("`--steps` takes 1 to {}", table.timesteps())));
         }
         if kind.spacing().is_some() {
             refuse(self.sigma_max, "sigma-max", kind.name())?;
@@ -193,7 +154,7 @@ impl Schedule {
     /// fewer steps than asked for.
     ///
     /// # Errors
-    /// [`Error::Usage`] for no steps, more steps than timesteps, or a sigma outside the model's range.
+    /// [`Error::Argument`] for no steps, more steps than timesteps, or a sigma outside the model's range.
     pub fn new(kind: Kind, shape: &Shape, table: &NoiseTable) -> Result<Self> {
         let &Shape { steps, sigma_max, sigma_min, .. } = shape;
         shape.check(kind, table)?;
@@ -207,7 +168,7 @@ impl Schedule {
             Kind::Karras => Self::from_sigmas(&grids::karras(table, steps, sigma_max, sigma_min)?),
             Kind::LogLinear => Self::from_sigmas(&grids::log_linear(table, steps, sigma_max, sigma_min)?),
             Kind::Exponential => Self::from_sigmas(&grids::exponential(table, steps, sigma_max, sigma_min)?),
-            Kind::Admissible => Err(Error::usage(
+            Kind::Admissible => Err(Error::argument(
                 "the schedule `admissible` needs an error model",
                 "give `--error-model ETA,NU`, or a file of `downhill inspect error-model`",
             )),
@@ -223,7 +184,7 @@ impl Schedule {
     /// the network, too.
     ///
     /// # Errors
-    /// [`Error::Usage`] when there are fewer than two, one rises, or one is not a timestep of the model.
+    /// [`Error::Argument`] when there are fewer than two, one rises, or one is not a timestep of the model.
     pub fn from_timesteps(timesteps: &[f64], set_alpha_to_one: bool, table: &NoiseTable) -> Result<Self> {
         never_rising(timesteps, "timesteps")?;
         let (top, end) = (table.last_timestep(), timesteps.len() - 1);
@@ -231,7 +192,7 @@ impl Schedule {
         if let Some(t) = timesteps.iter().enumerate().find(|entry| !known(*entry)).map(|(_, t)| t) {
             let hint =
                 format!("this model's timesteps are 0 to {top}; only the last may be -1, the scheduler's final level");
-            return Err(Error::usage(format!("`--timesteps`: {t} is not a timestep of this model"), hint));
+            return Err(Error::argument(format!("`--timesteps`: {t} is not a timestep of this model"), hint));
         }
         let level =
             |t: &f64| if *t < 0.0 { before_zero(set_alpha_to_one, table) } else { Level::at_timestep(table, *t) };
@@ -242,16 +203,16 @@ impl Schedule {
     /// may be 0.
     ///
     /// # Errors
-    /// [`Error::Usage`] when there are fewer than two, one rises, one is negative, or one before the last is 0.
+    /// [`Error::Argument`] when there are fewer than two, one rises, one is negative, or one before the last is 0.
     pub fn from_sigmas(sigmas: &[f64]) -> Result<Self> {
         never_rising(sigmas, "sigmas")?;
         if let Some(sigma) = sigmas.iter().find(|sigma| **sigma < 0.0) {
             let what = format!("`--sigmas`: {sigma} is negative");
-            return Err(Error::usage(what, "sigma is a noise level; the last may be 0"));
+            return Err(Error::argument(what, "sigma is a noise level; the last may be 0"));
         }
         if sigmas[..sigmas.len() - 1].contains(&0.0) {
             let what = "`--sigmas`: 0 stands before the last value, and no network is called without noise";
-            return Err(Error::usage(what, "sigma is a noise level; the last may be 0"));
+            return Err(Error::argument(what, "sigma is a noise level; the last may be 0"));
         }
         let levels = sigmas.iter().map(|sigma| Level::at_sigma(*sigma)).collect();
         Ok(Self::joined(levels, Scale::VarianceExploding))
@@ -262,7 +223,7 @@ impl Schedule {
         timesteps.dedup();
         let levels: Vec<Level> = timesteps.iter().map(|t| Level::at_timestep(table, *t as f64)).collect();
         if levels.len() < 2 {
-            return Err(Error::usage(
+            return Err(Error::argument(
                 "the whole schedule falls on one timestep",
                 format!(
                     "`--sigma-max` should be well above {:.4}, the least noise this model knows",
@@ -388,13 +349,13 @@ fn scaled(tensor: &Tensor, factor: f64) -> Tensor {
 fn never_rising(values: &[f64], flag: &str) -> Result<()> {
     let hint = "N steps take N + 1 falling values, the last is where the state ends";
     if values.len() < 2 {
-        return Err(Error::usage(format!("`--{flag}` holds {} values", values.len()), hint));
+        return Err(Error::argument(format!("`--{flag}` holds {} values", values.len()), hint));
     }
     let finite = values.iter().all(|value| value.is_finite());
     match values.windows(2).find(|pair| pair[1] > pair[0]) {
         None if finite => Ok(()),
-        None => Err(Error::usage(format!("`--{flag}` holds a value that is not a number"), hint)),
-        Some(pair) => Err(Error::usage(format!("`--{flag}`: {} follows {}", pair[1], pair[0]), hint)),
+        None => Err(Error::argument(format!("`--{flag}` holds a value that is not a number"), hint)),
+        Some(pair) => Err(Error::argument(format!("`--{flag}`: {} follows {}", pair[1], pair[0]), hint)),
     }
 }
 
@@ -402,7 +363,7 @@ fn never_rising(values: &[f64], flag: &str) -> Result<()> {
 fn refuse(value: Option<f64>, flag: &str, schedule: &str) -> Result<()> {
     match value {
         None => Ok(()),
-        Some(_) => Err(Error::usage(
+        Some(_) => Err(Error::argument(
             format!("`--{flag}` has no meaning for the schedule `{schedule}`"),
             "the schedules `paper`, `edm`, `karras` and `loglinear` have a range of sigma",
         )),

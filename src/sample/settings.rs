@@ -57,7 +57,7 @@ impl Settings {
     /// The schedule and the method for a model of configuration `config` and noise levels `table`.
     ///
     /// # Errors
-    /// [`Error::Usage`] for values out of range, and for settings that contradict each other or would be ignored;
+    /// [`Error::Argument`] for values out of range, and for settings that contradict each other or would be ignored;
     /// [`Error::UnsupportedField`] for what the configuration says to this sampler and is not supported.
     pub fn resolve(&self, config: &SchedulerConfig, table: &NoiseTable) -> Result<(Schedule, Method)> {
         config.check(self.sampler(config))?;
@@ -80,7 +80,9 @@ impl Settings {
         let sampler = self.sampler(config);
         let explicit = match (&self.timesteps, &self.sigmas) {
             (None, None) => self.made_schedule(config, table),
-            (Some(_), Some(_)) => Err(Error::usage("both `--timesteps` and `--sigmas` are given", "give one of them")),
+            (Some(_), Some(_)) => {
+                Err(Error::argument("both `--timesteps` and `--sigmas` are given", "give one of them"))
+            }
             (Some(timesteps), None) => Schedule::from_timesteps(timesteps, config.is_clean_end(sampler), table),
             (None, Some(sigmas)) => Schedule::from_sigmas(sigmas),
         }?;
@@ -97,7 +99,7 @@ impl Settings {
             None => Ok(schedule),
             Some(flag) => {
                 let what = format!("`--{flag}` contradicts `--{list}`, which lists every level");
-                Err(Error::usage(what, format!("leave out `--{flag}`")))
+                Err(Error::argument(what, format!("leave out `--{flag}`")))
             }
         }
     }
@@ -178,12 +180,12 @@ impl Settings {
     /// refused.
     pub(super) fn expected_error_model(&self, kind: Kind) -> Result<Option<ErrorModel>> {
         match (kind, self.error_model) {
-            (Kind::Admissible, None) => Err(Error::usage(
+            (Kind::Admissible, None) => Err(Error::argument(
                 "`--schedule admissible` needs an error model",
                 "give `--error-model ETA,NU`, or a file of `downhill inspect error-model`",
             )),
             (Kind::Admissible, model) => Ok(model),
-            (_, Some(_)) => Err(Error::usage(
+            (_, Some(_)) => Err(Error::argument(
                 "`--error-model` has no meaning for this schedule",
                 "leave out `--error-model`, or take `--schedule admissible`",
             )),
@@ -236,7 +238,7 @@ impl Settings {
         };
         for (flag, value) in [("gamma", self.gamma), ("mu", self.mu), ("eta", self.eta)] {
             if value.is_some() && !own.contains(&flag) {
-                return Err(Error::usage(
+                return Err(Error::argument(
                     format!("`--{flag}` has no meaning for the sampler `{}`", sampler.name()),
                     "`ge` takes `--gamma` and `--mu`, `ddim` takes `--eta`",
                 ));
@@ -288,7 +290,7 @@ impl Settings {
                 let between = |above: f64, below: f64| (level(above - half), level(below + half));
                 Ok(Start::RungeKutta([between(a, b), between(b, c), between(c, d)]))
             }
-            _ => Err(Error::usage(
+            _ => Err(Error::argument(
                 format!("{} steps of `pndm`, whose first 3 are begun by Runge and Kutta's rule", called.len()),
                 "take 4 `--steps` or more, or a scheduler with `skip_prk_steps`",
             )),
@@ -326,7 +328,7 @@ fn last_steps(schedule: Schedule, strength: f64) -> Result<Schedule> {
     in_range("strength", strength, strength > 0.0 && strength <= 1.0, "above 0 (the image itself) to 1 (no image)")?;
     let all = schedule.steps().len();
     match (all as f64 * strength) as usize {
-        0 => Err(Error::usage(
+        0 => Err(Error::argument(
             format!("`--strength {strength}` of {all} steps leaves none to walk"),
             format!("take `--strength` of at least {:.3}, or more `--steps`", 1.0 / all as f64),
         )),
@@ -335,5 +337,5 @@ fn last_steps(schedule: Schedule, strength: f64) -> Result<Schedule> {
 }
 
 fn in_range(flag: &str, value: f64, fits: bool, range: &str) -> Result<()> {
-    if fits { Ok(()) } else { Err(Error::usage(format!("`--{flag}` of {value} is out of range"), range)) }
+    if fits { Ok(()) } else { Err(Error::argument(format!("`--{flag}` of {value} is out of range"), range)) }
 }

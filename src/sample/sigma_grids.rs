@@ -61,7 +61,7 @@ impl SigmaGrid {
     /// The levels of the calls of `steps` steps, and where the last step ends.
     ///
     /// # Errors
-    /// [`Error::Usage`] for more steps than the model has timesteps, and a range that is none.
+    /// [`Error::Argument`] for more steps than the model has timesteps, and a range that is none.
     pub fn levels(&self, steps: usize, table: &NoiseTable) -> Result<Vec<Level>> {
         let timesteps = self.timesteps(steps, table)?;
         let mut levels: Vec<Level> = match self.spread {
@@ -131,7 +131,7 @@ impl SigmaGrid {
         let known = table.sigmas().partition_point(|sigma| -sigma.ln() >= self.lambda_min_clipped);
         if steps >= known {
             let what = format!("{steps} steps on the {known} timesteps that this sampler can be called at");
-            return Err(Error::usage(what, format!("take fewer than {known} `--steps`, or another sampler")));
+            return Err(Error::argument(what, format!("take fewer than {known} `--steps`, or another sampler")));
         }
         match spacing {
             Spacing::Linspace => {

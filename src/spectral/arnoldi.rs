@@ -37,7 +37,7 @@ pub struct NearlySymmetric {
 /// The leading eigenpairs of the symmetric part of `operator`, until each has less outside the basis than the tolerance.
 ///
 /// # Errors
-/// [`crate::Error::Usage`] for settings that cannot be, [`crate::Error::NonFinite`], and those of the operator.
+/// [`crate::Error::Argument`] for settings that cannot be, [`crate::Error::NonFinite`], and those of the operator.
 pub fn arnoldi(operator: &dyn SymmetricOperator, settings: &Settings) -> Result<NearlySymmetric> {
     let dimension = operator.dimension();
     settings.check(dimension)?;

@@ -24,7 +24,7 @@ const ROUNDING: f64 = 1e-6;
 /// convergence is believed only when random vectors have joined and changed nothing for some steps.
 ///
 /// # Errors
-/// [`crate::Error::Usage`] for settings that cannot be, [`crate::Error::NonFinite`], and those of the operator.
+/// [`crate::Error::Argument`] for settings that cannot be, [`crate::Error::NonFinite`], and those of the operator.
 pub fn lanczos(operator: &dyn SymmetricOperator, settings: &Settings) -> Result<Spectrum> {
     settings.check(operator.dimension())?;
     let mut run = Run::new(operator, settings);

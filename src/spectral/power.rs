@@ -13,7 +13,7 @@ use crate::error::Result;
 /// `most_applications` counts for each pair. The block of the settings means nothing here.
 ///
 /// # Errors
-/// [`crate::Error::Usage`] for settings that cannot be, [`crate::Error::NonFinite`], and those of the operator.
+/// [`crate::Error::Argument`] for settings that cannot be, [`crate::Error::NonFinite`], and those of the operator.
 pub fn power_iteration(operator: &dyn SymmetricOperator, settings: &Settings) -> Result<Spectrum> {
     let dimension = operator.dimension();
     settings.check(dimension)?;

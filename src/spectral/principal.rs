@@ -125,7 +125,7 @@ pub struct Components {
 /// The leading eigenpairs of X'X / n for `samples` X (n, p), by `route` or the cheapest one.
 ///
 /// # Errors
-/// [`Error::Usage`] for settings that cannot be or a matrix that is not formed any more, [`Error::NonFinite`] for data
+/// [`Error::Argument`] for settings that cannot be or a matrix that is not formed any more, [`Error::NonFinite`] for data
 /// that are not finite, and those of the device.
 pub fn principal_components(
     engine: &Engine,
@@ -166,7 +166,7 @@ fn expect_small(rows: usize, route: Route) -> Result<()> {
         return Ok(());
     }
     let what = format!("the {route} of {rows} rows is not formed, the limit is {LARGEST_MATRIX}");
-    Err(Error::usage(what, "use the matrix-free route"))
+    Err(Error::argument(what, "use the matrix-free route"))
 }
 
 /// The leading eigenpairs of a matrix on the host.

@@ -33,7 +33,7 @@ pub fn range_finder(
 /// `converged` says whether they came under the tolerance.
 ///
 /// # Errors
-/// [`crate::Error::Usage`] for settings that cannot be, [`crate::Error::NonFinite`], and those of the operator.
+/// [`crate::Error::Argument`] for settings that cannot be, [`crate::Error::NonFinite`], and those of the operator.
 pub fn randomized(operator: &dyn SymmetricOperator, passes: usize, settings: &Settings) -> Result<Spectrum> {
     let (dimension, count) = (operator.dimension(), settings.count);
     settings.check(dimension)?;

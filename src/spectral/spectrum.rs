@@ -32,9 +32,9 @@ impl Settings {
     /// Refuses what cannot be asked of an operator on `dimension` entries.
     ///
     /// # Errors
-    /// [`Error::Usage`].
+    /// [`Error::Argument`].
     pub fn check(&self, dimension: usize) -> Result<()> {
-        let refuse = |what: String, hint: String| Err(Error::usage(what, hint));
+        let refuse = |what: String, hint: String| Err(Error::argument(what, hint));
         if self.count == 0 || self.count > dimension {
             let what = format!("{} eigenpairs are asked of an operator in {dimension} dimensions", self.count);
             return refuse(what, format!("ask for 1 to {dimension}"));

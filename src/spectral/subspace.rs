@@ -16,7 +16,7 @@ const SPARE: usize = 8;
 /// more, unless settings say otherwise.
 ///
 /// # Errors
-/// [`crate::Error::Usage`] for settings that cannot be, [`crate::Error::NonFinite`], and those of the operator.
+/// [`crate::Error::Argument`] for settings that cannot be, [`crate::Error::NonFinite`], and those of the operator.
 pub fn subspace_iteration(operator: &dyn SymmetricOperator, settings: &Settings) -> Result<Spectrum> {
     let (dimension, count) = (operator.dimension(), settings.count);
     settings.check(dimension)?;

@@ -162,7 +162,7 @@ pub fn work(settings: &Settings) -> u64 {
 /// Walks every chain over every schedule.
 ///
 /// # Errors
-/// [`crate::Error::Usage`] for schedules that cannot be, and those of [`sample`].
+/// [`crate::Error::Argument`] for schedules that cannot be, and those of [`sample`].
 pub fn baseline(filter: &Linear, settings: &Settings, advance: Advance) -> Result<Baseline> {
     let (variances, directions) = filter.spectrum();
     let modes = settings.modes.min(variances.len());

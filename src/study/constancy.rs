@@ -71,7 +71,7 @@ pub fn constancy(
                     let move_to = |(x, eps): (&f32, &f32)| f64::from(*x) - (1.0 - fraction) * sigma * f64::from(*eps);
                     let x =
                         Tensor::new(progress.before.shape.clone(), pairs.map(|pair| move_to(pair) as f32).collect());
-                    let eps = denoiser.eps(&x, &vec![fraction * sigma; x.shape[0]])?;
+                    let eps = denoiser.eps(&x, &vec![Level::at_sigma(fraction * sigma); x.shape[0]])?;
                     for at in 0..x.shape[0] {
                         found.set(place, first + at, turn(eps.item(at), progress.eps.item(at)));
                     }

@@ -65,7 +65,7 @@ pub fn evenly(data: &Dataset, most: usize) -> Dataset {
 /// products where there are fewer samples than values.
 ///
 /// # Errors
-/// [`Error::Usage`] for data of more samples and values than a matrix is formed of.
+/// [`Error::Argument`] for data of more samples and values than a matrix is formed of.
 pub fn spectrum(data: &Dataset) -> Result<Vec<f64>> {
     let mut data = data.clone();
     data.centre();
@@ -75,7 +75,7 @@ pub fn spectrum(data: &Dataset) -> Result<Vec<f64>> {
         precise_gram(&data.samples)
     } else {
         let what = format!("a spectrum of {} samples of {} values", data.count(), data.dimension());
-        return Err(Error::usage(what, format!("take at most {LARGEST_MATRIX} of either")));
+        return Err(Error::argument(what, format!("take at most {LARGEST_MATRIX} of either")));
     };
     Ok(eigen(matrix.as_ref())?.0.into_iter().map(|value| value.max(0.0)).collect())
 }
@@ -95,7 +95,7 @@ pub struct TwoNearest {
 /// without the tenth of largest ratios. Samples that lie twice in the data are taken once. At `queries` of the samples.
 ///
 /// # Errors
-/// [`Error::Usage`] for fewer than four distinct samples; those of [`Neighbours::nearest`].
+/// [`Error::Argument`] for fewer than four distinct samples; those of [`Neighbours::nearest`].
 pub fn two_nearest(samples: &Neighbours, queries: usize, advance: Advance) -> Result<TwoNearest> {
     /// Neighbours asked for, since some may be the sample itself, and others copies of it.
     const ASKED: usize = 6;
@@ -115,7 +115,7 @@ pub fn two_nearest(samples: &Neighbours, queries: usize, advance: Advance) -> Re
     }
     if logs.len() < 4 {
         let what = format!("`{}` has too few distinct samples for two neighbours", samples.data().name);
-        return Err(Error::usage(what, "take more samples"));
+        return Err(Error::argument(what, "take more samples"));
     }
     let logs = sorted(logs);
     let kept = ((1.0 - LEFT_OUT) * logs.len() as f64) as usize;

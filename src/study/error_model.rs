@@ -5,8 +5,8 @@ use super::Advance;
 use super::statistics::{apart, quantile, sorted};
 use super::trajectories::Trajectories;
 use crate::Result;
-use crate::denoise::Denoiser;
 use crate::denoise::closed_form::neighbours::Neighbours;
+use crate::denoise::{Denoiser, Level};
 use crate::sample::admissible::ErrorModel;
 use crate::tensor::Tensor;
 
@@ -57,7 +57,7 @@ pub fn measure(
                 waiting.push((progress.index, sigma, factor, x.clone(), progress.eps.clone()));
             } else {
                 if (range.0..=range.1).contains(&sigma) {
-                    let eps = denoiser.eps(x, &vec![sigma; x.shape[0]])?;
+                    let eps = denoiser.eps(x, &vec![Level::at_sigma(sigma); x.shape[0]])?;
                     waiting.push((progress.index, sigma, factor, x.clone(), eps));
                 }
                 advance(x.shape[0] as u64);

@@ -55,7 +55,7 @@ impl Spacing {
     /// `steps` + 1 levels, falling from `first` to 0.
     ///
     /// # Errors
-    /// [`crate::Error::Usage`] for no steps, or a first level that is none.
+    /// [`crate::Error::Argument`] for no steps, or a first level that is none.
     pub fn sigmas(self, steps: usize, first: f64) -> Result<Vec<f64>> {
         let kind = match self {
             Self::Exponential => Kind::Exponential,

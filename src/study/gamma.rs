@@ -68,7 +68,7 @@ pub fn best_gamma(variances: &[f64], sigmas: &[f64], range: (f64, f64)) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::denoise::Denoiser;
+    use crate::denoise::{Denoiser, Level};
     use crate::sample::samplers::{Method, sample};
     use crate::sample::solvers::Solver;
     use crate::sample::solvers::descent::{Descent, Noise};
@@ -117,7 +117,8 @@ mod tests {
             [1, 2, 2]
         }
 
-        fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> crate::Result<Tensor> {
+        fn eps(&mut self, x: &Tensor, levels: &[Level]) -> crate::Result<Tensor> {
+            let sigma = Level::sigmas(levels);
             let eps =
                 |(at, x): (usize, &f32)| (sigma[0] * f64::from(*x) / (VARIANCES[at % 4] + sigma[0] * sigma[0])) as f32;
             Ok(Tensor::new(x.shape.clone(), x.data.iter().enumerate().map(eps).collect()))

@@ -23,7 +23,7 @@ pub fn places(denoiser: &mut dyn Denoiser, walk: &Trajectories, advance: Advance
         let mut visit = |level: Level, states: &Tensor| {
             for image in 0..states.shape[0] {
                 let x = states.slice(image..image + 1);
-                paths[first + image].push(Place { x, sigma: level.sigma, timestep: level.timestep });
+                paths[first + image].push(Place { x, level });
             }
         };
         visit(progress.step.from, progress.before);
@@ -92,7 +92,7 @@ pub fn turning(
     };
     let overlaps: Vec<_> = found.iter().map(overlaps).collect();
     let mut turning = Turning { found, overlaps, slopes: vec![0.0; count] };
-    let sigmas: Vec<f64> = path.iter().map(|place| place.sigma).collect();
+    let sigmas: Vec<f64> = path.iter().map(|place| place.level.sigma).collect();
     turning.slopes = (0..count).map(|i| slope(&sigmas, &turning.sines(i))).collect();
     Ok(turning)
 }

@@ -15,7 +15,7 @@ use super::Advance;
 use super::statistics::{Summary, apart, norm};
 use super::trajectories::Trajectories;
 use crate::Result;
-use crate::denoise::Denoiser;
+use crate::denoise::{Denoiser, Level};
 use crate::noise::philox::{block, normals};
 use crate::quality::sliced::{self, Directions};
 use crate::sample::samplers::Method;
@@ -184,7 +184,8 @@ impl Denoiser for Manifold {
         [self.ambient, 1, 1]
     }
 
-    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
+        let sigma = Level::sigmas(levels);
         let images = sigma.iter().enumerate().flat_map(|(at, sigma)| {
             let x = x.item(at);
             let pairs = x.iter().zip(self.prediction(x, *sigma));
@@ -296,7 +297,7 @@ mod tests {
             let projection = manifold.project(&x.data);
             let x = Tensor::new([1, 12, 1, 1], x.data);
             let sigma = 1e-3;
-            let eps = denoiser.eps(&x, &[sigma]).unwrap();
+            let eps = denoiser.eps(&x, &[Level::at_sigma(sigma)]).unwrap();
             let prediction: Vec<f32> = x.data.iter().zip(&eps.data).map(|(x, eps)| x - sigma as f32 * eps).collect();
             assert!(apart(&prediction, &projection) < 1e-4, "{manifold:?}");
             let far = denoiser.prediction(&x.data, 1e4);

@@ -64,7 +64,7 @@ pub fn along_trajectories(denoiser: &mut dyn Denoiser, walk: &Trajectories, adva
 /// |eps(k + sigma w, sigma) - w| / sqrt(n) for `images` k (n, c, h, w) and standard normals w of their own at each level.
 ///
 /// # Errors
-/// [`Error::Usage`] for images of another shape than the denoiser's; those of the denoiser; [`Error::NonFinite`].
+/// [`Error::Argument`] for images of another shape than the denoiser's; those of the denoiser; [`Error::NonFinite`].
 pub fn errors_on_images(
     denoiser: &mut dyn Denoiser,
     images: &Tensor,
@@ -76,7 +76,7 @@ pub fn errors_on_images(
     let shape = denoiser.image_shape();
     if images.shape.len() != 4 || images.shape[1..] != shape {
         let what = format!("images of shape {:?} for a denoiser of images {shape:?}", images.shape);
-        return Err(Error::usage(what, "take data of the size that the model was made for"));
+        return Err(Error::argument(what, "take data of the size that the model was made for"));
     }
     let (count, len) = (images.shape[0], images.stride());
     let mut found = ByLevel::new(levels.to_vec(), count);
@@ -87,7 +87,7 @@ pub fn errors_on_images(
                 (first..first + some.shape[0]).flat_map(|at| normals(seed, at as u64, index as u32 + 1, len)).collect();
             let noised = some.data.iter().zip(&added);
             let x = noised.map(|(k, w)| (f64::from(*k) + level.sigma * f64::from(*w)) as f32).collect();
-            let eps = denoiser.eps_at(&Tensor::new(some.shape.clone(), x), level.sigma, level.timestep)?;
+            let eps = denoiser.eps(&Tensor::new(some.shape.clone(), x), &vec![*level; some.shape[0]])?;
             for at in 0..some.shape[0] {
                 let off = apart(eps.item(at), &added[at * len..][..len]) / (len as f64).sqrt();
                 if !off.is_finite() {

@@ -1,6 +1,6 @@
 //! `downhill decode` and `downhill encode`.
 
-use downhill::report::npy;
+use downhill::formats::npy;
 use downhill::tensor::Tensor;
 
 use crate::{Folder, distance, downhill, quietly};

@@ -1,6 +1,6 @@
 //! Denoisers in closed form: `denoise --sigma` and `sample` with `pca:`, `wiener:` and `ideal:`.
 
-use downhill::report::{npy, png_file};
+use downhill::formats::{npy, png};
 use downhill::tensor::Tensor;
 
 use crate::{Folder, distance, downhill, quietly};
@@ -88,7 +88,7 @@ fn images_are_drawn_from_a_projection() {
     quietly(&[&call[..], &["--json", &report]].concat());
     let drawn = folder.array("x.npy");
     assert_eq!(drawn.shape, [5, 1, 28, 28]);
-    let metadata = png_file::read_metadata(&image).unwrap();
+    let metadata = png::read_metadata(&image).unwrap();
     for (keyword, text) in
         [("model", "pca:digits,k=3"), ("sampler", "ddim"), ("schedule", "exponential"), ("steps", "50")]
     {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use downhill::denoise::diffusion::{BetaConfig, BetaSchedule, NoiseTable};
-use downhill::report::npy;
+use downhill::formats::npy;
 use downhill::tensor::Tensor;
 
 use crate::{Folder, distance, downhill, quietly};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use downhill::report::npy;
+use downhill::formats::npy;
 
 use crate::{Folder, distance, downhill, quietly};
 

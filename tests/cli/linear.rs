@@ -1,7 +1,7 @@
 //! `linear`: the arrays and reports of the linear studies.
 
 use crate::{Folder, distance, downhill, quietly};
-use downhill::report::npy;
+use downhill::formats::npy;
 use downhill::tensor::Tensor;
 
 fn golden(file: &str) -> String {
@@ -209,7 +209,7 @@ fn studies_leave_a_report_data_and_plots() {
     let text = String::from_utf8(folder.bytes("energy/modes.csv")).unwrap();
     assert!(text.starts_with("coupling,schedule,steps,effective_modes,") && text.lines().count() == 19, "{text}");
     for name in ["angles/angles", "transition/transition", "energy/energy", "energy/participation", "energy/injected"] {
-        assert!(downhill::report::png_file::is_complete(folder.path(&format!("{name}.png"))), "{name}");
+        assert!(downhill::formats::png::is_complete(folder.path(&format!("{name}.png"))), "{name}");
         assert!(folder.bytes(&format!("{name}.svg")).starts_with(b"<svg"), "{name}");
     }
 }

@@ -115,7 +115,7 @@ impl Folder {
     }
 
     fn array(&self, name: &str) -> Tensor {
-        downhill::report::npy::read(self.path(name)).unwrap_or_else(|error| panic!("{error}"))
+        downhill::formats::npy::read(self.path(name)).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn json(&self, name: &str) -> serde_json::Value {
@@ -123,7 +123,7 @@ impl Folder {
     }
 
     fn write(&self, name: &str, tensor: &Tensor) -> String {
-        downhill::report::npy::write(self.path(name), tensor).expect("written");
+        downhill::formats::npy::write(self.path(name), tensor).expect("written");
         self.at(name)
     }
 

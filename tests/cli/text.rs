@@ -14,7 +14,7 @@ fn model(case: &str) -> String {
 
 fn golden(case: &str, file: &str) -> Tensor {
     let path = format!("{}/{}/{file}", env!("CARGO_MANIFEST_DIR"), model(case));
-    downhill::report::npy::read(&path).unwrap_or_else(|error| panic!("{error}"))
+    downhill::formats::npy::read(&path).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// `golden.json` as flags.

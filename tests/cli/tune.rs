@@ -155,6 +155,6 @@ fn by_library(image: &Path) -> Tensor {
     let mut engine = Engine::open(&downhill::gpu::Options::default(), Some(FamilyName::Lanes)).expect("device");
     engine.choices = Choices::measured(layers.into_keys().map(|layer| (layer, Algorithm::Direct)).collect());
     let network = Network::new(&engine, model, NoiseTable::default(), PredictionType::Epsilon, 1, (28, 28));
-    let x = downhill::report::npy::read(image).expect("an image");
+    let x = downhill::formats::npy::read(image).expect("an image");
     network.expect("network").call(&x, &[300.0], None).expect("an answer")
 }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::golden_folders;
 use downhill::checkpoint::{Component, Pipeline};
+use downhill::formats::npy;
 use downhill::latent::autoencoder::open_net;
 use downhill::nets::autoencoder_kl::AutoencoderKl;
-use downhill::report::npy;
 use downhill::tensor::Tensor;
 
 /// A folder with an autoencoder, and what both halves answer in float64.

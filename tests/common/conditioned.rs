@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::golden_folders;
 use downhill::checkpoint::{Component, Pipeline};
 use downhill::denoise::conditioned::open_net;
+use downhill::formats::npy;
 use downhill::nets::unet2d_condition::{ClassLabels, UNet2dCondition};
-use downhill::report::npy;
 use downhill::tensor::Tensor;
 
 /// A folder with a network, and what it answers in float64.

@@ -1,7 +1,7 @@
 //! Admissibility: two forms of the criterion, and what it promises, on denoisers that satisfy its assumption.
 
 use downhill::Result;
-use downhill::denoise::Denoiser;
+use downhill::denoise::{Denoiser, Level};
 use downhill::sample::admissible::ErrorModel;
 use downhill::sample::samplers::{Method, sample};
 use downhill::sample::schedule::Schedule;
@@ -35,7 +35,7 @@ impl Denoiser for Erring {
         [1, 1, SIZE]
     }
 
-    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
         let far = distance(x);
         let error = &self.errors[self.calls % self.errors.len()];
         self.calls += 1;
@@ -43,7 +43,7 @@ impl Denoiser for Erring {
         let gradient: Vec<f64> = (0..SIZE).map(|i| if i < NORMAL { f64::from(x.data[i]) } else { 0.0 }).collect();
         let leaning: Vec<f64> = (0..SIZE).map(|i| error[i] + 4.0 * error[SIZE] * gradient[i] / far).collect();
         let scale = self.eta * far / norm(&leaning);
-        let data = (0..SIZE).map(|i| ((gradient[i] + scale * leaning[i]) / sigma[0]) as f32).collect();
+        let data = (0..SIZE).map(|i| ((gradient[i] + scale * leaning[i]) / levels[0].sigma) as f32).collect();
         Ok(Tensor::new(x.shape.clone(), data))
     }
 }

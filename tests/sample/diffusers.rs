@@ -7,8 +7,8 @@
 use std::path::Path;
 
 use downhill::Result;
-use downhill::denoise::Denoiser;
-use downhill::denoise::diffusion::{NoiseTable, PredictionType, alpha_bar_of};
+use downhill::denoise::diffusion::{NoiseTable, PredictionType};
+use downhill::denoise::{Denoiser, Level};
 use downhill::sample::samplers::sample;
 use downhill::sample::scheduler_config::SchedulerConfig;
 use downhill::tensor::Tensor;
@@ -27,8 +27,8 @@ impl Denoiser for Toy {
         [3, 8, 8]
     }
 
-    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
-        let (t, alpha_bar) = (self.table.timestep(sigma[0]), alpha_bar_of(sigma[0]));
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
+        let (t, alpha_bar) = (self.table.timestep(levels[0].sigma), levels[0].alpha_bar());
         assert_eq!(t.fract(), 0.0, "a network is called at the timesteps it was trained on");
         let eps = |x: &f32| {
             let z = f64::from(*x) * alpha_bar.sqrt();

@@ -11,8 +11,8 @@ mod tables;
 mod trouble;
 
 use downhill::Result;
-use downhill::denoise::Denoiser;
 use downhill::denoise::diffusion::NoiseTable;
+use downhill::denoise::{Denoiser, Level};
 use downhill::sample::samplers::{Method, sample};
 use downhill::sample::schedule::Schedule;
 use downhill::sample::scheduler_config::SchedulerConfig;
@@ -27,11 +27,12 @@ impl<F: FnMut(f64, f64) -> f64> Denoiser for Pointwise<F> {
         self.0
     }
 
-    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
-        assert_eq!(sigma.len(), x.shape[0], "one sigma an image");
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
+        assert_eq!(levels.len(), x.shape[0], "one sigma an image");
         let each = x.stride();
         let values = x.data.iter().enumerate();
-        let data = values.map(|(index, value)| (self.1)(f64::from(*value), sigma[index / each]) as f32).collect();
+        let data =
+            values.map(|(index, value)| (self.1)(f64::from(*value), levels[index / each].sigma) as f32).collect();
         Ok(Tensor::new(x.shape.clone(), data))
     }
 }

@@ -317,7 +317,7 @@ fn what_cannot_be_is_a_usage_error() {
         (json!({"sampler": "ddim", "eta": 1.5}), "`--eta` of 1.5 is out of range"),
     ] {
         let error = resolve(asked.clone()).unwrap_err();
-        assert!(matches!(error, Error::Usage { .. }) && error.hint().is_some(), "{asked}: {error:?}");
+        assert!(matches!(error, Error::Argument { .. }) && error.hint().is_some(), "{asked}: {error:?}");
         assert!(error.to_string().starts_with(message), "{asked}: {error}");
     }
     let finite = Schedule::from_sigmas(&[f64::NAN, 1.0]).unwrap_err();

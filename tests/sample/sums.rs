@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use downhill::Result;
-use downhill::denoise::Denoiser;
 use downhill::denoise::diffusion::{NoiseTable, PredictionType, alpha_bar_of};
+use downhill::denoise::{Denoiser, Level};
 use downhill::noise::{Generator, Noise};
 use downhill::sample::samplers::Walk;
 use downhill::sample::scheduler_config::SchedulerConfig;
@@ -40,12 +40,9 @@ impl Denoiser for Toy {
         [3, 8, 8]
     }
 
-    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
-        self.eps_at(x, sigma[0], None)
-    }
-
-    fn eps_at(&mut self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<Tensor> {
-        let t = timestep.unwrap_or_else(|| self.table.timestep(sigma));
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
+        let sigma = levels[0].sigma;
+        let t = levels[0].called_at(&self.table);
         let alpha_bar = alpha_bar_of(sigma);
         let is_scaled = self.overwrites && self.calls == 0;
         self.calls += 1;

@@ -92,7 +92,7 @@ fn a_start_state_of_another_shape_is_refused() {
     for shape in [vec![1, 1, 2, 1], vec![1, 2], vec![2, 1, 1, 1]] {
         let mut zero = Pointwise(SHAPE, |_, _| 0.0);
         let error = run_quietly(&mut zero, &schedule, &method, Tensor::zeros(shape)).unwrap_err();
-        assert!(matches!(error, Error::Usage { .. }));
+        assert!(matches!(error, Error::Argument { .. }));
     }
 }
 

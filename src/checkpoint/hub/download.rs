@@ -39,7 +39,7 @@ pub enum Event<'a> {
 /// alone. `variant` prefers weights of that variant (`fp16`).
 ///
 /// # Errors
-/// [`Error::Usage`] for what is no hub id, and with `HF_HUB_OFFLINE`; [`Error::BadFile`] naming the address for what the hub
+/// [`Error::Argument`] for what is no hub id, and with `HF_HUB_OFFLINE`; [`Error::BadFile`] naming the address for what the hub
 /// does not have or answers wrongly, for a checksum that differs, and when the connection is lost again and again.
 pub fn fetch(id: &str, variant: Option<&str>, watch: &mut dyn FnMut(Event)) -> Result<PathBuf> {
     fetch_in(id, variant, &|name| std::env::var_os(name), watch)
@@ -56,10 +56,13 @@ pub fn fetch_in(
     watch: &mut dyn FnMut(Event),
 ) -> Result<PathBuf> {
     let Some(id) = HubId::parse(id) else {
-        return Err(Error::usage(format!("`{id}` is no model on the hub"), "give `org/name` or `org/name@revision`"));
+        return Err(Error::argument(
+            format!("`{id}` is no model on the hub"),
+            "give `org/name` or `org/name@revision`",
+        ));
     };
     if is_offline(environment) {
-        return Err(Error::usage(format!("`{id}` is not fetched: HF_HUB_OFFLINE is set"), "unset HF_HUB_OFFLINE"));
+        return Err(Error::argument(format!("`{id}` is not fetched: HF_HUB_OFFLINE is set"), "unset HF_HUB_OFFLINE"));
     }
     let cache = cache_folder(environment).ok_or_else(|| no_cache(&id))?;
     let repository = cache.join(format!("models--{}--{}", id.organisation, id.name));

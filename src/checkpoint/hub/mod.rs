@@ -108,7 +108,7 @@ pub(super) fn snapshot(id: &HubId, environment: Environment) -> Result<PathBuf> 
 }
 
 fn no_cache(id: &HubId) -> Error {
-    Error::usage(
+    Error::argument(
         format!("the local hub cache that may hold `{id}` cannot be found: no home folder is known"),
         "set HF_HUB_CACHE to the folder of the cache",
     )

@@ -111,7 +111,7 @@ impl Work {
             Self::Unet => Suite::Unet,
             Self::Lanczos => Suite::Lanczos,
             Self::All if sizes.is_some() => {
-                return Err(Error::usage(
+                return Err(Error::argument(
                     "`--sizes` needs to know what they are sizes of",
                     "name one of `matmul`, `conv`, `norm`, `attention`, `copy`, `unet`, `lanczos` before it",
                 ));
@@ -127,7 +127,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let cases = args.work.cases(args.sizes.as_deref())?;
     if args.dtype != Dtype::F32 && args.work != Work::Unet {
         let what = "`--dtype` is for the weights of networks, and not only those are measured";
-        return Err(Error::usage(what, "`downhill bench unet --dtype f16`"));
+        return Err(Error::argument(what, "`downhill bench unet --dtype f16`"));
     }
     let base = args.compare.as_deref().map(read_base).transpose()?;
     let mut report = Report::new("bench");

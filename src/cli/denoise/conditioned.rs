@@ -10,11 +10,13 @@ use crate::cli::args::Global;
 use crate::cli::device::{self, adapter_json, family_text};
 use crate::cli::model::{Algorithms, Footprint, model_json, noise_of, read_images, usual_batch};
 use crate::cli::timing::Stopwatch;
+use crate::denoise::Level;
 pub use crate::denoise::conditioned::CLASSES;
 use crate::denoise::conditioned::{Conditioned, open_net, plan};
 use crate::error::{Error, Result};
+use crate::formats::npy;
 use crate::nets::unet2d_condition::UNet2dCondition;
-use crate::report::{Console, Report, npy};
+use crate::report::{Console, Report};
 use crate::tensor::Tensor;
 
 /// The answer of the network in `model` to what `args` ask.
@@ -62,7 +64,7 @@ pub fn compute(args: &Args, model: Model, global: &Global, console: Console, rep
     let network = Conditioned::new(&engine, net, model.weights, batch, size, tokens)?;
     clock.lap("upload");
     let answer = match &sigma {
-        Some(sigma) => network.eps(&x, sigma, &timesteps, &context, scheduler.prediction_type)?,
+        Some(sigma) => network.eps(&x, &Level::each(sigma), &table, &context, scheduler.prediction_type)?,
         None => network.call(&x, &timesteps, &context, labels.as_ref().map(Labels::as_class_labels))?,
     };
     clock.lap("call");
@@ -92,7 +94,7 @@ fn read_context(file: Option<&Path>, images: usize, net: &UNet2dCondition, name:
         if !net.config().has_cross_attention() {
             return Ok(Tensor::zeros([1, 1, dim]));
         }
-        return Err(Error::usage(
+        return Err(Error::argument(
             format!("`{name}` looks at a context"),
             format!("give `--context FILE.npy`: (N,tokens,{dim}), or (1,tokens,{dim}) for all images"),
         ));

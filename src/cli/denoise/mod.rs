@@ -12,13 +12,14 @@ use crate::cli::args::{Dtype, Global, Size};
 use crate::cli::device::{self, adapter_json, family_text};
 use crate::cli::model::{Footprint, Opened, open_files, read_images};
 use crate::cli::timing::Stopwatch;
-use crate::denoise::Denoiser;
 use crate::denoise::closed_form::ClosedForm;
 use crate::denoise::network::Network;
+use crate::denoise::{Denoiser, Level};
 use crate::error::{Error, Result};
+use crate::formats::{check_writable, npy};
 use crate::kernels::selftest;
 use crate::nets::unet2d::ClassLabels;
-use crate::report::{Console, Report, check_writable, npy};
+use crate::report::{Console, Report};
 use crate::tensor::Tensor;
 
 const EXAMPLES: &str = "\
@@ -181,7 +182,7 @@ fn understand(args: Args, model: Model) -> Result<(Job, Model)> {
 fn expect_no_context(args: &Args, name: &str) -> Result<()> {
     match args.context {
         None => Ok(()),
-        Some(_) => Err(Error::usage(format!("`{name}` looks at no context"), "leave out `--context`")),
+        Some(_) => Err(Error::argument(format!("`{name}` looks at no context"), "leave out `--context`")),
     }
 }
 
@@ -191,7 +192,7 @@ fn expect_labels(labels: Option<&Labels>, name: &str) -> Result<()> {
         return Ok(());
     }
     let what = format!("`{name}` needs a class label for each image");
-    Err(Error::usage(what, "give `--class-labels FILE.npy`"))
+    Err(Error::argument(what, "give `--class-labels FILE.npy`"))
 }
 
 fn compute(job: &Job, model: Model, global: &Global, console: Console, report: &mut Report) -> Result<Tensor> {
@@ -211,7 +212,7 @@ fn compute(job: &Job, model: Model, global: &Global, console: Console, report: &
         Question::Raw { timesteps, labels } => {
             network.call(&job.x, timesteps, labels.as_ref().map(Labels::as_class_labels))?
         }
-        Question::Eps { sigma } => network.eps(&job.x, sigma)?,
+        Question::Eps { sigma } => network.eps(&job.x, &Level::each(sigma))?,
     };
     clock.lap("call");
     let (kind, levels) = match &job.question {
@@ -243,12 +244,12 @@ fn compute_closed_form(
     let mut clock = Stopwatch::start();
     let Some(sigma) = args.sigma else {
         let what = format!("`{}` knows noise levels and no timesteps", form.name);
-        return Err(Error::usage(what, "give `--sigma` in place of `--timesteps`"));
+        return Err(Error::argument(what, "give `--sigma` in place of `--timesteps`"));
     };
     let sigma = checked_sigma(sigma)?;
     if args.batch.is_some() {
         let what = format!("`--batch` has no meaning for `{}`, which calls no network", form.name);
-        return Err(Error::usage(what, "leave out `--batch`"));
+        return Err(Error::argument(what, "leave out `--batch`"));
     }
     args.dtype.expect_network(&form.name)?;
     expect_no_context(args, &form.name)?;
@@ -266,7 +267,7 @@ fn compute_closed_form(
     let model = form.json();
     let mut denoiser = form.ready(&engine)?;
     clock.lap("denoiser");
-    let eps = denoiser.eps(&x, &vec![sigma; x.shape[0]])?;
+    let eps = denoiser.eps(&x, &vec![Level::at_sigma(sigma); x.shape[0]])?;
     clock.lap("call");
     report
         .set("model", model)
@@ -315,5 +316,5 @@ fn checked_sigma(sigma: f64) -> Result<f64> {
     if sigma.is_finite() && sigma > 0.0 {
         return Ok(sigma);
     }
-    Err(Error::usage(format!("`--sigma` of {sigma} is not a noise level"), "sigma is a number above 0"))
+    Err(Error::argument(format!("`--sigma` of {sigma} is not a noise level"), "sigma is a number above 0"))
 }

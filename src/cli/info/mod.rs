@@ -17,10 +17,11 @@ use crate::cli::pipeline::TextToImage;
 use crate::cli::table::Lines;
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
+use crate::formats::{npy, png};
 use crate::gpu::Adapters;
 use crate::kernels::choice::{Algorithm, Choices};
 use crate::kernels::{Family, FamilyName};
-use crate::report::{Console, Report, npy, png_file, print_stdout};
+use crate::report::{Console, Report, print_stdout};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -113,13 +114,13 @@ fn refuse_model_flags(args: &Args, global: &Global, subject: &str) -> Result<()>
     match given.iter().find(|(_, is_given)| *is_given) {
         None => Ok(()),
         Some((flag, _)) => {
-            Err(Error::usage(format!("`--{flag}` has no meaning for {subject}"), format!("leave out `--{flag}`")))
+            Err(Error::argument(format!("`--{flag}` has no meaning for {subject}"), format!("leave out `--{flag}`")))
         }
     }
 }
 
 fn image(file: &Path) -> Result<Found> {
-    let metadata = png_file::read_metadata(file)?;
+    let metadata = png::read_metadata(file)?;
     let mut lines = Lines::default();
     for (keyword, text) in &metadata {
         lines.add(keyword, text);

@@ -33,10 +33,13 @@ struct Call<'a> {
 /// Describes `opened`.
 ///
 /// # Errors
-/// [`Error::Usage`] for a size that it cannot make, and where nobody names one.
+/// [`Error::Argument`] for a size that it cannot make, and where nobody names one.
 pub fn describe(opened: &TextToImage, files: &Files, args: &Args, global: &Global, console: Console) -> Result<Found> {
     let size = args.size.or(opened.trained()).ok_or_else(|| {
-        Error::usage(format!("`{}` does not say how large its images are", opened.name), "give `--size HEIGHTxWIDTH`")
+        Error::argument(
+            format!("`{}` does not say how large its images are", opened.name),
+            "give `--size HEIGHTxWIDTH`",
+        )
     })?;
     opened.expect_size(size)?;
     let (family, mut choices) = kernels(global, console)?;

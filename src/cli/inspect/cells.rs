@@ -187,7 +187,7 @@ pub fn distinct<T: PartialEq + std::fmt::Debug>(values: &[T], flag: &str) -> Res
         None => Ok(()),
         Some(at) => {
             let what = format!("`--{flag}` lists {:?} twice", values[at]);
-            Err(Error::usage(what, "give each value once"))
+            Err(Error::argument(what, "give each value once"))
         }
     }
 }

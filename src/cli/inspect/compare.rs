@@ -114,7 +114,7 @@ fn lines(args: &Args) -> Result<Vec<Line>> {
             .split(',')
             .map(|name| cells::sampler(name.trim()))
             .collect::<std::result::Result<_, _>>()
-            .map_err(|names| crate::Error::usage(format!("`--samplers {list}`"), names))?,
+            .map_err(|names| crate::Error::argument(format!("`--samplers {list}`"), names))?,
     };
     cells::distinct(&samplers, "samplers")?;
     cells::distinct(&args.steps, "steps")?;

@@ -58,7 +58,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let data = subject.expect_data(args.data.as_deref())?;
     if args.count > data.count() {
         let what = format!("`--count {}`, and `{}` holds {} images", args.count, data.name, data.count());
-        return Err(Error::usage(what, "take fewer images"));
+        return Err(Error::argument(what, "take fewer images"));
     }
     let picks = (0..args.count).map(|at| at * data.count() / args.count);
     let [channels, height, width] = subject.image;

@@ -56,7 +56,7 @@ pub struct Args {
 /// Runs `downhill inspect error-model`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     if !(args.share > 0.0 && args.share <= 1.0) {
-        return Err(Error::usage(format!("`--share` of {}", args.share), "a share is above 0 and at most 1"));
+        return Err(Error::argument(format!("`--share` of {}", args.share), "a share is above 0 and at most 1"));
     }
     let mut run = StudyRun::begin("inspect error-model", &args.out.output, &FILES, global, console)?;
     let subject = Subject::open(&args.subject, None)?;

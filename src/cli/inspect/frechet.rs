@@ -9,10 +9,11 @@ use crate::cli::device::{self, adapter_json, family_text};
 use crate::cli::table::Lines;
 use crate::data::{Pixels, Source};
 use crate::error::{Error, Result};
+use crate::formats::check_writable;
 use crate::kernels::{Engine, selftest};
 use crate::quality::sliced::{DIRECTIONS, Directions};
 use crate::quality::{Extractor, Moments, Statistics, frechet, sliced};
-use crate::report::{Console, Report, check_writable, print_stdout};
+use crate::report::{Console, Report, print_stdout};
 use crate::tensor::Tensor;
 
 const EXAMPLES: &str = "\
@@ -123,11 +124,11 @@ impl Loaded {
                 moments.add(&features.data);
                 Ok(Side { statistics: moments.statistics()?, images: Some((features, pixels)) })
             }
-            (Self::Images(_), None) => Err(Error::usage("images without a device", "name images or statistics")),
+            (Self::Images(_), None) => Err(Error::argument("images without a device", "name images or statistics")),
         }
     }
 }
 
 fn holds_statistics(path: &Path) -> bool {
-    crate::report::npz::read(path, &["mu"]).is_ok()
+    crate::formats::npz::read(path, &["mu"]).is_ok()
 }

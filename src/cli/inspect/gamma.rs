@@ -80,7 +80,10 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     cells::distinct(&args.steps, "steps")?;
     cells::distinct(&args.gammas, "gammas")?;
     if let Some(gamma) = args.gammas.iter().find(|gamma| !(0.0..=10.0).contains(*gamma)) {
-        return Err(Error::usage(format!("`--gammas` lists {gamma}"), "numbers from 0 to 10; the paper tries 1 to 3"));
+        return Err(Error::argument(
+            format!("`--gammas` lists {gamma}"),
+            "numbers from 0 to 10; the paper tries 1 to 3",
+        ));
     }
     let files =
         if args.gaussian_only { &["gaussian.csv", "gamma"][..] } else { &["gamma.csv", "gaussian.csv", "gamma"] };

@@ -227,7 +227,7 @@ impl Subject {
             self.name,
             self.image.iter().product::<usize>()
         );
-        Err(Error::usage(what, "take data of the size that the model was made for"))
+        Err(Error::argument(what, "take data of the size that the model was made for"))
     }
 
     /// As [`Self::data`], where there must be some.
@@ -243,7 +243,7 @@ impl Subject {
             return Ok(data);
         }
         let what = format!("nobody says which data `{}` is to be held against", self.name);
-        Err(Error::usage(what, "give `--data DATA`: an `.npy` (N,...), an IDX file or a folder of images"))
+        Err(Error::argument(what, "give `--data DATA`: an `.npy` (N,...), an IDX file or a folder of images"))
     }
 
     /// Opens the device, for weights stored as asked.
@@ -299,7 +299,7 @@ impl Subject {
     pub fn jacobian(self, engine: &Engine, block: usize) -> Result<NetworkJacobian<'_>> {
         let What::Network { opened, model, size } = self.what else {
             let what = format!("`{}` is no network", self.name);
-            return Err(Error::usage(what, "closed forms are differentiated by differences"));
+            return Err(Error::argument(what, "closed forms are differentiated by differences"));
         };
         let Opened { scheduler, table, .. } = *opened;
         NetworkJacobian::new(engine, model, table, scheduler.prediction_type, block, (size.height, size.width))

@@ -77,7 +77,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let modes = args.modes.unwrap_or(USUAL_MODES.min(data.dimension()));
     if modes > data.dimension() {
         let what = format!("`-k {modes}` asks for more modes than the {} values of a sample", data.dimension());
-        return Err(Error::usage(what, format!("give `-k` a number from 1 to {}", data.dimension())));
+        return Err(Error::argument(what, format!("give `-k` a number from 1 to {}", data.dimension())));
     }
     run.clock.lap("data");
     let filter = Linear::wiener(&data, &vec![0.0; data.dimension()], [data.dimension(), 1, 1])?;

@@ -138,7 +138,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
 fn kinds(args: &Args) -> Result<Vec<(Coupling, Schedule)>> {
     for (flag, value) in [("variance", args.variance), ("ratio", args.ratio)] {
         if !(value.is_finite() && value > 0.0) {
-            return Err(Error::usage(format!("`--{flag} {value}` is not above 0"), "give a positive number"));
+            return Err(Error::argument(format!("`--{flag} {value}` is not above 0"), "give a positive number"));
         }
     }
     let constant = Schedule::Constant { variance: args.variance };
@@ -154,7 +154,7 @@ fn step_counts(list: &NumberList) -> Result<Vec<usize>> {
             return Ok(*number as usize);
         }
         let what = format!("`{number}` of `--steps` is no number of steps");
-        Err(Error::usage(what, format!("give whole numbers from 1 to {MOST_STEPS}")))
+        Err(Error::argument(what, format!("give whole numbers from 1 to {MOST_STEPS}")))
     };
     let mut steps = list.0.iter().map(whole).collect::<Result<Vec<_>>>()?;
     steps.sort_unstable();

@@ -127,7 +127,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     settings.check(dimension)?;
     if args.whole && dimension > LARGEST_WHOLE {
         let what = format!("a whole Jacobian of {dimension} x {dimension} values is not formed");
-        return Err(Error::usage(what, "leave out `--whole`"));
+        return Err(Error::argument(what, "leave out `--whole`"));
     }
     let usual_sigma = subject.mean.is_none().then_some(SIGMA_MAX);
     let walk = WalkArgs {
@@ -166,7 +166,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         .map(|path| turning(jacobian, path, &settings, args.whole, &|done| bar.advance(done)))
         .collect::<Result<Vec<_>>>()?;
     drop(bar);
-    let sigmas: Vec<f64> = paths[0].iter().map(|place| place.sigma).collect();
+    let sigmas: Vec<f64> = paths[0].iter().map(|place| place.level.sigma).collect();
     let found = Found { sigmas, turnings };
     run.clock.lap_with("eigenvectors", format!("{} products", found.products()));
 

@@ -11,8 +11,9 @@ use crate::cli::device::{self, adapter_json, family_text};
 use crate::cli::timing::Stopwatch;
 use crate::data::{Dataset, Pixels, Source};
 use crate::error::{Error, Result};
+use crate::formats::{check_writable, npy};
 use crate::kernels::selftest;
-use crate::report::{Console, Report, check_writable, npy};
+use crate::report::{Console, Report};
 use crate::spectral::{Components, Route, Settings, principal_components};
 use crate::tensor::Tensor;
 
@@ -130,7 +131,7 @@ fn asked_of(data: &Dataset, components: usize) -> Result<usize> {
         return Ok(components);
     }
     let what = format!("`-k {components}` asks for more components than the {dimension} values of a sample");
-    Err(Error::usage(what, format!("give `-k` a number from 1 to {dimension}")))
+    Err(Error::argument(what, format!("give `-k` a number from 1 to {dimension}")))
 }
 
 fn say(found: &Components, console: Console) {

@@ -10,8 +10,9 @@ use crate::cli::args::Global;
 use crate::cli::study::{DataArgs, OutputArgs, StudyRun, Usual};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::formats::npy;
+use crate::report::Console;
 use crate::report::plot::{Axis, Colour, Figure, Heat, Panel, Picture, Series};
-use crate::report::{Console, npy};
 use crate::study::chain::{Arithmetic, Chain, LevelNoise, Projections, Projector, participation_ratio};
 use crate::tensor::Tensor;
 
@@ -151,18 +152,18 @@ pub fn expect_components(components: usize, dimension: usize) -> Result<()> {
         return Ok(());
     }
     let what = format!("`-k {components}` asks for more components than the {dimension} values of a sample");
-    Err(Error::usage(what, format!("give `-k` a number from 1 to {dimension}")))
+    Err(Error::argument(what, format!("give `-k` a number from 1 to {dimension}")))
 }
 
 /// A usage error for results that are too large to be kept and written.
 fn expect_writable(levels: usize, components: usize, dimension: usize) -> Result<()> {
     if dimension * dimension > LARGEST_ARRAY {
         let what = format!("a product of {dimension} x {dimension} values is not written");
-        return Err(Error::usage(what, "give data of fewer values, such as smaller images"));
+        return Err(Error::argument(what, "give data of fewer values, such as smaller images"));
     }
     if levels * components * dimension > LARGEST_ARRAY {
         let what = format!("{levels} bases of {components} x {dimension} values are not kept");
-        return Err(Error::usage(what, "ask for fewer steps or components"));
+        return Err(Error::argument(what, "ask for fewer steps or components"));
     }
     Ok(())
 }

@@ -102,7 +102,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let modes = args.modes.unwrap_or(USUAL_MODES.min(dimension));
     if modes > dimension {
         let what = format!("`-k {modes}` asks for more modes than the {dimension} values of a sample");
-        return Err(Error::usage(what, format!("give `-k` a number from 1 to {dimension}")));
+        return Err(Error::argument(what, format!("give `-k` a number from 1 to {dimension}")));
     }
     for sigma in [args.sigma_max, args.chain_sigma_max].into_iter().flatten() {
         Spacing::Linear.sigmas(1, sigma)?;

@@ -47,7 +47,7 @@ impl ScheduleArgs {
             if value.is_finite() && value > 0.0 {
                 return Ok(value);
             }
-            Err(Error::usage(format!("`--{flag} {value}` is not above 0"), "give a positive number"))
+            Err(Error::argument(format!("`--{flag} {value}` is not above 0"), "give a positive number"))
         };
         let (variance, ratio) = (positive("variance", self.variance)?, positive("ratio", self.ratio)?);
         Ok(match self.schedule {
@@ -85,11 +85,11 @@ impl StepArgs {
         };
         if let Some(sigma) = sigmas.iter().find(|sigma| !(sigma.is_finite() && **sigma >= 0.0)) {
             let what = format!("`{sigma}` of `--sigmas` is no standard deviation");
-            return Err(Error::usage(what, "give finite numbers of at least 0, one a step"));
+            return Err(Error::argument(what, "give finite numbers of at least 0, one a step"));
         }
         if let Some(given) = given.filter(|given| *given != sigmas.len()) {
             let what = format!("`--sigmas` gives {} steps, and `--noise` {given}", sigmas.len());
-            return Err(Error::usage(what, "give one standard deviation for each item of the noise (T,n,p)"));
+            return Err(Error::argument(what, "give one standard deviation for each item of the noise (T,n,p)"));
         }
         Ok(sigmas.clone())
     }

@@ -162,7 +162,7 @@ impl Job {
         };
         let size = given.or(asked).or(pictured).or(trained).ok_or_else(|| {
             let what = format!("`{}` does not say how large its images are", opened.name);
-            Error::usage(what, "give `--width` and `--height`")
+            Error::argument(what, "give `--width` and `--height`")
         })?;
         opened.expect_size(size)?;
         say_where_it_ends(&settings, &schedule, console);
@@ -176,13 +176,13 @@ impl Job {
     fn of_closed_form(args: Args, form: ClosedForm, output: Output, console: Console) -> Result<(Self, Load)> {
         if args.trace_nonfinite {
             let what = format!("`--trace-nonfinite` looks into a network, and `{}` has none", form.name);
-            return Err(Error::usage(what, "leave out `--trace-nonfinite`"));
+            return Err(Error::argument(what, "leave out `--trace-nonfinite`"));
         }
         args.dtype.expect_network(&form.name)?;
         args.text.expect_none(&form.name)?;
         if args.init_image.is_some() {
             let what = format!("`--init-image` has no meaning for `{}`", form.name);
-            return Err(Error::usage(what, "give the states by `--init FILE.npy`"));
+            return Err(Error::argument(what, "give the states by `--init FILE.npy`"));
         }
         let settings = args.settings()?;
         let OnSigmas { sampler, kind, schedule, method } = settings.on_sigmas(form.sigma_range())?;
@@ -198,7 +198,7 @@ impl Job {
                 "images of {}x{}, and those of `{}` are {height}x{width}",
                 other.height, other.width, form.name
             );
-            return Err(Error::usage(what, "images have the size of the data"));
+            return Err(Error::argument(what, "images have the size of the data"));
         }
         let mut plan = Plan { settings, sampler, kind, schedule, method, start };
         plan.measure_by(&args, image)?;
@@ -280,7 +280,7 @@ impl Plan {
         let images: Vec<usize> = (index..count).step_by(of).collect();
         if images.is_empty() && !targets.is_one_file_an_image() {
             let what = format!("`--shard {index}/{of}` of {count} images holds none");
-            return Err(Error::usage(what, "take fewer shards, or more images with `--count`"));
+            return Err(Error::argument(what, "take fewer shards, or more images with `--count`"));
         }
         Ok(Job {
             subject,
@@ -321,7 +321,7 @@ fn check_drawn(args: &Args, start: &Start, method: &Method, console: Console) ->
         return Ok(());
     }
     if args.rng.is_some() {
-        return Err(Error::usage(
+        return Err(Error::argument(
             "`--rng` has no meaning here: the start is given, and the sampler adds no noise",
             "leave out `--rng`",
         ));

@@ -63,15 +63,15 @@ impl MetricArg {
     /// without added noise.
     ///
     /// # Errors
-    /// [`Error::Usage`] for another sampler or beside gamma and mu, and for data of another size; those of reading data.
+    /// [`Error::Argument`] for another sampler or beside gamma and mu, and for data of another size; those of reading data.
     pub fn apply(&self, method: Method, sampler: Sampler, settings: &Settings, values: usize) -> Result<Method> {
         if sampler != Sampler::Ge {
             let what = format!("`--metric` has no meaning for the sampler `{}`", sampler.name());
-            return Err(Error::usage(what, "take `--sampler ge`"));
+            return Err(Error::argument(what, "take `--sampler ge`"));
         }
         if let Some(flag) = [("gamma", settings.gamma), ("mu", settings.mu)].iter().find(|(_, value)| value.is_some()) {
             let what = format!("`--{}` contradicts `--metric`, from which gamma follows, without noise", flag.0);
-            return Err(Error::usage(what, format!("leave out `--{}` or `--metric`", flag.0)));
+            return Err(Error::argument(what, format!("leave out `--{}` or `--metric`", flag.0)));
         }
         let (kind, data, components) = match self {
             Self::Pair(a, b, c) => {
@@ -83,7 +83,7 @@ impl MetricArg {
         let data = Source::parse(data)?.load(Pixels::Signed)?;
         if data.dimension() != values {
             let what = format!("samples of `{}` have {} values, and the images {values}", data.name, data.dimension());
-            return Err(Error::usage(what, "take data of the size that the model was made for"));
+            return Err(Error::argument(what, "take data of the size that the model was made for"));
         }
         let metric = match kind {
             Kind::Identity => Metric::identity(&data),

@@ -6,9 +6,10 @@ use super::job::Job;
 use super::metadata::{self, Metadata};
 use super::targets::step_file;
 use crate::error::Result;
-use crate::report::images::{WHITE, grid, quantise, square_columns, to_unit};
+use crate::formats::images::{WHITE, grid, quantise, square_columns, to_unit};
+use crate::formats::{Image, npy, png};
 use crate::report::output::Pattern;
-use crate::report::{Console, Image, Output, npy, png_file};
+use crate::report::{Console, Output};
 use crate::sample::samplers::Progress;
 use crate::tensor::Tensor;
 
@@ -104,7 +105,7 @@ impl<'j> Results<'j> {
 
     fn write_files(&mut self, pattern: &Pattern, indices: &[usize], images: &[Image]) -> Result<()> {
         for (index, image) in indices.iter().zip(images) {
-            png_file::write_png(pattern.path(*index), image, &metadata::of_image(&self.metadata, *index))?;
+            png::write_png(pattern.path(*index), image, &metadata::of_image(&self.metadata, *index))?;
             self.files += 1;
         }
         Ok(())
@@ -120,7 +121,7 @@ impl<'j> Results<'j> {
         let grid_metadata = metadata::of_grid(&self.metadata, &self.indices);
         match &targets.images {
             Some(Output::Grid(path)) => {
-                png_file::write_png(path, &whole_grid(&self.images), &grid_metadata)?;
+                png::write_png(path, &whole_grid(&self.images), &grid_metadata)?;
                 written.push(path.display().to_string());
             }
             Some(Output::Npz(path)) => {
@@ -156,7 +157,7 @@ impl<'j> Results<'j> {
         if let Some(folder) = &targets.steps {
             for (index, step) in self.steps.iter().enumerate() {
                 let pairs = metadata::with(&grid_metadata, "prediction of x0 at step", (index + 1).to_string());
-                png_file::write_png(step_file(folder, index), &whole_grid(&step.predictions), &pairs)?;
+                png::write_png(step_file(folder, index), &whole_grid(&step.predictions), &pairs)?;
             }
             written.push(folder.display().to_string());
         }

@@ -16,11 +16,12 @@ use crate::cli::model::{Footprint, Opened};
 use crate::cli::table::aligned;
 use crate::cli::timing::{SAMPLING, Stopwatch};
 use crate::denoise::network::Network;
-use crate::denoise::{Denoiser, TraceNonFinite};
+use crate::denoise::{Denoiser, Level};
 use crate::error::{Error, Result};
+use crate::formats::png;
 use crate::kernels::{Engine, selftest};
 use crate::noise::Noise;
-use crate::report::{Console, Progress, Report, png_file, print_stdout};
+use crate::report::{Console, Progress, Report, print_stdout};
 use crate::sample::catalogue::{Entry, Sampler};
 use crate::sample::samplers::{Clip, sample};
 use crate::spectral::samples::MOST_VECTORS;
@@ -165,7 +166,7 @@ fn ready<'e>(job: &Job, load: Load, engine: &'e Engine, clock: &mut Stopwatch) -
             let batch = job.batch.unwrap_or(MOST_VECTORS).min(job.images.len());
             Ok(Ready { denoiser, batch, footprint: None, algorithms: Value::Null })
         }
-        _ => Err(Error::usage(
+        _ => Err(Error::argument(
             format!("`{}` is no network", job.name()),
             "name a closed form by `pca:`, `wiener:`, `sequential:` or `ideal:`",
         )),
@@ -248,21 +249,21 @@ pub struct Traced<N> {
     pub traces: bool,
 }
 
-impl<N: TraceNonFinite> Denoiser for Traced<N> {
+impl<N: Denoiser> Denoiser for Traced<N> {
     fn image_shape(&self) -> [usize; 3] {
         self.network.image_shape()
     }
 
-    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
-        self.network.eps(x, sigma)
-    }
-
-    fn eps_at(&mut self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<Tensor> {
-        let answer = self.network.eps_at(x, sigma, timestep)?;
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
+        let answer = self.network.eps(x, levels)?;
         if self.traces && !answer.is_finite() {
-            self.network.trace_nonfinite_eps(x, sigma, timestep)?;
+            self.network.trace_nonfinite(x, levels)?;
         }
         Ok(answer)
+    }
+
+    fn begin(&mut self, levels: &[Level]) {
+        self.network.begin(levels);
     }
 }
 
@@ -286,7 +287,7 @@ fn pass_over_complete(job: &mut Job, console: Console) {
     job.images.retain(|index| {
         let is_complete = pattern.is_complete(*index);
         if is_complete {
-            let found = png_file::read_metadata(pattern.path(*index)).unwrap_or_default();
+            let found = png::read_metadata(pattern.path(*index)).unwrap_or_default();
             let mut expected = metadata::of_image(&shared, *index);
             expected.retain(|pair| !found.contains(pair));
             if !expected.is_empty() {

@@ -56,13 +56,13 @@ impl Start {
     /// How many images: those asked for, those of the file, or as many as `usual`.
     ///
     /// # Errors
-    /// [`Error::Usage`] for more than the file holds.
+    /// [`Error::Argument`] for more than the file holds.
     pub fn count(&self, asked: Option<usize>, usual: usize) -> Result<usize> {
         let Some((file, tensor)) = self.given() else { return Ok(asked.unwrap_or(usual)) };
         let count = asked.unwrap_or(tensor.shape[0]);
         if count > tensor.shape[0] {
             let what = format!("`--count {count}`, and {} holds {} images", file.display(), tensor.shape[0]);
-            return Err(Error::usage(what, "leave out `--count` to take them all"));
+            return Err(Error::argument(what, "leave out `--count` to take them all"));
         }
         Ok(count)
     }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::args::Args;
 use crate::error::{Error, Result};
-use crate::report::{Output, check_writable};
+use crate::formats::check_writable;
+use crate::report::Output;
 
 /// Where the results go.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ impl Targets {
     /// What the flags say, for a model whose samples show themselves as images of so many channels.
     ///
     /// # Errors
-    /// [`Error::Usage`] for what cannot be shown, or cannot be written.
+    /// [`Error::Argument`] for what cannot be shown, or cannot be written.
     pub fn new(args: &Args, output: Output, channels: usize, has_pixels: bool) -> Result<Self> {
         let is_image = has_pixels && matches!(channels, 1 | 3 | 4);
         let saves_arrays = args.save_samples.is_some() || args.save_path.is_some();
@@ -37,7 +38,7 @@ impl Targets {
             } else {
                 format!("samples of {channels} values are no images")
             };
-            return Err(Error::usage(
+            return Err(Error::argument(
                 what,
                 "leave out `--output` and `--save-steps`, and take `--save-samples FILE.npy`",
             ));
@@ -68,7 +69,7 @@ impl Targets {
             check_writable(file)?;
             if files[..at].contains(file) {
                 let what = format!("two outputs would both be `{}`", file.display());
-                return Err(Error::usage(what, "give each a path of its own"));
+                return Err(Error::argument(what, "give each a path of its own"));
             }
         }
         self.steps.as_ref().map_or(Ok(()), |folder| check_writable(step_file(folder, 0)))
@@ -89,13 +90,13 @@ pub fn step_file(folder: &Path, index: usize) -> PathBuf {
 /// Only files of single images can be passed over.
 ///
 /// # Errors
-/// [`Error::Usage`] for any other target.
+/// [`Error::Argument`] for any other target.
 pub fn check_resume(args: &Args, output: &Output) -> Result<()> {
     if !args.resume {
         return Ok(());
     }
     if !matches!(output, Output::Files(_)) {
-        return Err(Error::usage(
+        return Err(Error::argument(
             "`--resume` passes over files of single images, and the output is one file",
             "add `-o dir/%05d.png`, or leave out `--resume`",
         ));
@@ -108,7 +109,7 @@ pub fn check_resume(args: &Args, output: &Output) -> Result<()> {
     ];
     match saved.iter().find(|(_, is_given)| *is_given) {
         None => Ok(()),
-        Some((flag, _)) => Err(Error::usage(
+        Some((flag, _)) => Err(Error::argument(
             format!("`--{flag}` would lack the images that `--resume` passes over"),
             format!("leave out `--resume` or `--{flag}`"),
         )),

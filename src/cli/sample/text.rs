@@ -52,15 +52,15 @@ impl TextArgs {
     /// What a model of text is asked.
     ///
     /// # Errors
-    /// [`Error::Usage`] without a prompt, and for a scale that is no number.
+    /// [`Error::Argument`] without a prompt, and for a scale that is no number.
     pub fn understand(&self, model: &str) -> Result<Prompt> {
         let Some(prompt) = self.prompt.clone() else {
             let what = format!("`{model}` makes images from text");
-            return Err(Error::usage(what, "say what they shall show: `--prompt TEXT`; an empty one is one, too"));
+            return Err(Error::argument(what, "say what they shall show: `--prompt TEXT`; an empty one is one, too"));
         };
         let scale = self.cfg_scale.unwrap_or(USUAL_SCALE);
         if !scale.is_finite() {
-            return Err(Error::usage(format!("`--cfg-scale` of {scale} is out of range"), "a number; 7.5 is usual"));
+            return Err(Error::argument(format!("`--cfg-scale` of {scale} is out of range"), "a number; 7.5 is usual"));
         }
         Ok(Prompt {
             text: prompt,
@@ -74,11 +74,11 @@ impl TextArgs {
     /// A model without text is asked nothing.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a prompt; the other flags need one.
+    /// [`Error::Argument`] for a prompt; the other flags need one.
     pub fn expect_none(&self, model: &str) -> Result<()> {
         match self.prompt {
             None => Ok(()),
-            Some(_) => Err(Error::usage(
+            Some(_) => Err(Error::argument(
                 format!("`--prompt` has no meaning for `{model}`, which knows no text"),
                 "leave out `--prompt`, or give a folder with a text encoder",
             )),

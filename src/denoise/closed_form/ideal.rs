@@ -8,7 +8,7 @@
 
 use super::neighbours::{Neighbours, Scored, at_least, largest};
 use crate::data::Dataset;
-use crate::denoise::Denoiser;
+use crate::denoise::{Denoiser, Level};
 use crate::error::Result;
 use crate::kernels::Engine;
 use crate::spectral::samples::MOST_VECTORS;
@@ -195,7 +195,8 @@ impl Denoiser for Ideal<'_> {
         self.image
     }
 
-    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
+        let sigma = &Level::sigmas(levels)[..];
         let dimension = self.samples.mean().len();
         let mut eps = Vec::with_capacity(x.data.len());
         for (block, sigmas) in self.blocks(x, sigma) {

@@ -3,7 +3,7 @@
 use faer::{Col, ColRef, Mat, MatRef};
 
 use crate::data::Dataset;
-use crate::denoise::Denoiser;
+use crate::denoise::{Denoiser, Level};
 use crate::error::{Error, Result};
 use crate::kernels::Engine;
 use crate::spectral::basis::{eigen, split};
@@ -84,7 +84,7 @@ impl Linear {
     /// The Wiener filter of `centred` data, whose mean was `mean`: covariance X'X / n.
     ///
     /// # Errors
-    /// [`Error::Usage`] for data of more values and samples than a matrix is formed of.
+    /// [`Error::Argument`] for data of more values and samples than a matrix is formed of.
     pub fn wiener(centred: &Dataset, mean: &[f64], image: [usize; 3]) -> Result<Self> {
         let (values, directions) = whole_spectrum(centred)?;
         Ok(Self { mean: column(mean), directions, gain: Gain::Wiener(values), image })
@@ -140,7 +140,8 @@ impl Denoiser for Linear {
         self.image
     }
 
-    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
+        let sigma = &Level::sigmas(levels)[..];
         let images = sigma.iter().enumerate();
         let data = images.flat_map(|(at, sigma)| self.eps_of(x.item(at), *sigma)).collect();
         Ok(Tensor::new(x.shape.clone(), data))
@@ -166,7 +167,7 @@ fn whole_spectrum(data: &Dataset) -> Result<(Vec<f64>, Mat<f64>)> {
     if count > LARGEST_MATRIX {
         let what = format!("the covariance of {dimension} values, from {count} samples, is not formed");
         let hint = format!("give at most {LARGEST_MATRIX} of either, or take `pca:`, which needs no covariance");
-        return Err(Error::usage(what, hint));
+        return Err(Error::argument(what, hint));
     }
     let (values, weights) = eigen(precise_gram(&data.samples).as_ref())?;
     let largest = values.first().copied().unwrap_or(0.0);

@@ -31,8 +31,8 @@ use self::sequential::Sequential;
 use super::Denoiser;
 use crate::data::{Dataset, Noised, Pixels, Source};
 use crate::error::{Error, Result};
+use crate::formats::npy;
 use crate::kernels::Engine;
-use crate::report::npy;
 use crate::spectral::principal::LARGEST_MATRIX;
 use crate::tensor::Tensor;
 
@@ -68,7 +68,7 @@ impl ClosedForm {
     /// Reads the data of the closed form that `text` names; none where it does not look like one.
     ///
     /// # Errors
-    /// Those of [`Spec::parse`] and [`Source::load`]; [`Error::Usage`] for more components than a sample has values;
+    /// Those of [`Spec::parse`] and [`Source::load`]; [`Error::Argument`] for more components than a sample has values;
     /// [`Error::BadFile`], [`Error::WrongShape`] and [`Error::NonFinite`] for moments that are none.
     pub fn open(text: &str) -> Result<Option<Self>> {
         let read = |source: &Source| source.load(Pixels::Signed);
@@ -269,7 +269,7 @@ impl Filter {
 fn take_first(data: &mut Dataset, count: usize) -> Result<()> {
     if count > data.count() {
         let what = format!("`n={count}` asks for more samples than the {} of `{}`", data.count(), data.name);
-        return Err(Error::usage(what, format!("give `n` a number from 1 to {}", data.count())));
+        return Err(Error::argument(what, format!("give `n` a number from 1 to {}", data.count())));
     }
     data.samples = data.samples.slice(0..count);
     Ok(())
@@ -283,7 +283,7 @@ fn components_of(data: &Dataset, asked: Option<usize>) -> Result<usize> {
         Some(count) if count <= dimension => Ok(count),
         Some(count) => {
             let what = format!("`k={count}` asks for more components than the {dimension} values of a sample");
-            Err(Error::usage(what, format!("give `k` a number from 1 to {dimension}")))
+            Err(Error::argument(what, format!("give `k` a number from 1 to {dimension}")))
         }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use super::linear::Linear;
 use crate::data::{Coupling, Dataset, Noised};
-use crate::denoise::Denoiser;
+use crate::denoise::{Denoiser, Level};
 use crate::error::Result;
 use crate::kernels::Engine;
 use crate::tensor::Tensor;
@@ -83,7 +83,8 @@ impl Denoiser for NoisyProjection<'_> {
         self.image
     }
 
-    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
+        let sigma = &Level::sigmas(levels)[..];
         let mut eps = Vec::with_capacity(x.data.len());
         for (at, sigma) in sigma.iter().enumerate() {
             let projection = match self.found.remove(&sigma.to_bits()) {
@@ -96,8 +97,8 @@ impl Denoiser for NoisyProjection<'_> {
         Ok(Tensor::new(x.shape.clone(), eps))
     }
 
-    fn walk_over(&mut self, sigmas: &[f64]) {
-        let mut levels: Vec<f64> = sigmas.iter().copied().filter(|sigma| *sigma > 0.0).collect();
+    fn begin(&mut self, levels: &[Level]) {
+        let mut levels: Vec<f64> = levels.iter().map(|level| level.sigma).filter(|sigma| *sigma > 0.0).collect();
         levels.sort_by(f64::total_cmp);
         if self.noise.coupling == Coupling::Nested && levels != self.levels {
             self.found.clear();

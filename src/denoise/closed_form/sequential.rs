@@ -7,7 +7,7 @@
 //! `Sigma (Sigma + s_T^2 I)^-1`, however many levels there are.
 
 use super::linear::Linear;
-use crate::denoise::Denoiser;
+use crate::denoise::{Denoiser, Level};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -38,8 +38,9 @@ impl Denoiser for Sequential {
         self.filter.image_shape()
     }
 
-    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
-        let mut eps = self.filter.eps(x, sigma)?;
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
+        let sigma = &Level::sigmas(levels)[..];
+        let mut eps = self.filter.eps(x, levels)?;
         let length = eps.data.len() / sigma.len().max(1);
         for (image, sigma) in eps.data.chunks_exact_mut(length.max(1)).zip(sigma) {
             let factor = 1.0 + self.below(*sigma) / sigma;
@@ -50,8 +51,8 @@ impl Denoiser for Sequential {
         Ok(eps)
     }
 
-    fn walk_over(&mut self, sigmas: &[f64]) {
-        self.levels = sigmas.to_vec();
+    fn begin(&mut self, levels: &[Level]) {
+        self.levels = Level::sigmas(levels);
         self.levels.sort_by(f64::total_cmp);
     }
 }

@@ -76,14 +76,14 @@ impl Spec {
     /// What `text` names; none where it does not look like a closed form at all.
     ///
     /// # Errors
-    /// [`Error::Usage`] for an unknown kind, option or number; those of [`Source::parse`] for the data.
+    /// [`Error::Argument`] for an unknown kind, option or number; those of [`Source::parse`] for the data.
     pub fn parse(text: &str) -> Result<Option<Self>> {
         let Some((kind, rest)) = text.split_once(':') else { return Ok(None) };
         let is_word = kind.len() > 1 && kind.bytes().all(|byte| byte.is_ascii_lowercase());
         if !is_word || Path::new(text).exists() {
             return Ok(None);
         }
-        let refuse = |what: String| Err(Error::usage(what, HINT));
+        let refuse = |what: String| Err(Error::argument(what, HINT));
         if !KINDS.contains(&kind) {
             return refuse(format!("`{kind}` of `{text}` is no kind of denoiser"));
         }
@@ -121,7 +121,7 @@ impl PcaOptions {
         let mut asked = Self::default();
         let mut seed = None;
         for (name, value) in options {
-            let refuse = |what: &str| Err(Error::usage(format!("`{name}={value}` of `{text}` is no {what}"), HINT));
+            let refuse = |what: &str| Err(Error::argument(format!("`{name}={value}` of `{text}` is no {what}"), HINT));
             let count = || value.parse().ok().filter(|count| *count > 0);
             match *name {
                 "k" if count().is_some() => asked.components = count(),
@@ -133,14 +133,14 @@ impl PcaOptions {
                     Ok(number) => seed = Some(number),
                     Err(_) => return refuse("seed"),
                 },
-                _ => return Err(Error::usage(format!("`{name}=` means nothing to `pca:`"), PCA_HINT)),
+                _ => return Err(Error::argument(format!("`{name}=` means nothing to `pca:`"), PCA_HINT)),
             }
         }
         match (&mut asked.noise, seed) {
             (Some(noise), Some(seed)) => noise.seed = seed,
             (None, Some(_)) => {
                 let what = format!("`seed=` of `{text}` is the seed of noise, and there is none");
-                return Err(Error::usage(what, PCA_HINT));
+                return Err(Error::argument(what, PCA_HINT));
             }
             _ => {}
         }
@@ -153,7 +153,7 @@ const PCA_HINT: &str = "`pca:DATA` takes `k=` components, `n=` samples, `noise=n
 
 /// The files that `text` names in place of data, if it does.
 fn moment_files(text: &str, rest: &str) -> Result<Option<Moments>> {
-    let refuse = |what: String| Err(Error::usage(what, HINT));
+    let refuse = |what: String| Err(Error::argument(what, HINT));
     let names_one = |part: &str| ["mean=", "cov="].iter().any(|start| part.starts_with(start));
     if !names_one(rest) || Path::new(rest).exists() {
         return Ok(None);

@@ -82,7 +82,7 @@ impl Array {
 /// Evaluates `graph` on `inputs`, each (n, c, h, w), and answers its outputs by name.
 ///
 /// # Errors
-/// [`Error::Usage`] for an input that is missing or of another shape; whatever `weights` answers.
+/// [`Error::Argument`] for an input that is missing or of another shape; whatever `weights` answers.
 pub fn evaluate(graph: &Graph, inputs: &[(String, Tensor)], weights: &WeightAccess) -> Result<Vec<(String, Array)>> {
     let mut evaluation = Evaluation { graph, inputs, weights, values: Vec::with_capacity(graph.nodes.len()) };
     for node in &graph.nodes {
@@ -180,12 +180,12 @@ impl Evaluation<'_> {
 
     fn input(&self, name: &str, shape: Shape) -> Result<Array> {
         let Some((_, tensor)) = self.inputs.iter().find(|(input, _)| input == name) else {
-            return Err(Error::usage(format!("input `{name}` is missing"), "feed every input of the graph"));
+            return Err(Error::argument(format!("input `{name}` is missing"), "feed every input of the graph"));
         };
         let expected = [shape.n, shape.c, shape.h, shape.w];
         if tensor.shape != expected {
             let what = format!("input `{name}` has shape {:?}, expected {expected:?}", tensor.shape);
-            return Err(Error::usage(what, "feed the shape that the graph was built for"));
+            return Err(Error::argument(what, "feed the shape that the graph was built for"));
         }
         Ok(Array::from_nchw(tensor, shape))
     }

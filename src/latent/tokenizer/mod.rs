@@ -78,10 +78,10 @@ impl Tokenizer {
     /// The tokens of a text.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the text cannot be taken apart.
+    /// [`Error::Argument`] when the text cannot be taken apart.
     pub fn encode(&self, text: &str) -> Result<Tokens> {
         let encoding = self.backend.encode(text, false).map_err(|error| {
-            Error::usage(format!("the text `{text}` has no tokens: {error}"), "say it in other words")
+            Error::argument(format!("the text `{text}` has no tokens: {error}"), "say it in other words")
         })?;
         let room = self.length - 2;
         let found = encoding.get_ids();

@@ -49,11 +49,11 @@ impl AutoencoderKl {
     /// What the decoder computes for `batch` latents of this size (height, width).
     ///
     /// # Errors
-    /// [`Error::Usage`] for latents without pixels, or an empty batch.
+    /// [`Error::Argument`] for latents without pixels, or an empty batch.
     pub fn decoder(&self, batch: usize, (height, width): (usize, usize)) -> Result<Graph> {
         check_batch(batch)?;
         if height == 0 || width == 0 {
-            return Err(Error::usage(
+            return Err(Error::argument(
                 format!("latents of {height} x {width} hold no pixels"),
                 "height and width must be at least 1",
             ));
@@ -64,12 +64,12 @@ impl AutoencoderKl {
     /// What the encoder computes for `batch` images of this size (height, width).
     ///
     /// # Errors
-    /// [`Error::Usage`] for a size that is no multiple of [`Config::factor`], or an empty batch.
+    /// [`Error::Argument`] for a size that is no multiple of [`Config::factor`], or an empty batch.
     pub fn encoder(&self, batch: usize, (height, width): (usize, usize)) -> Result<Graph> {
         check_batch(batch)?;
         let multiple = self.config.factor();
         if height == 0 || width == 0 || !height.is_multiple_of(multiple) || !width.is_multiple_of(multiple) {
-            return Err(Error::usage(
+            return Err(Error::argument(
                 format!("images of {height} x {width} do not fit this autoencoder"),
                 format!("height and width must be multiples of {multiple}"),
             ));
@@ -139,7 +139,7 @@ impl AutoencoderKl {
 }
 
 fn check_batch(batch: usize) -> Result<()> {
-    if batch == 0 { Err(Error::usage("a batch of no images", "give at least one image")) } else { Ok(()) }
+    if batch == 0 { Err(Error::argument("a batch of no images", "give at least one image")) } else { Ok(()) }
 }
 
 /// One of the two halves in the making.

@@ -14,7 +14,7 @@ impl UNet2d {
     /// and class embeddings only.
     ///
     /// # Errors
-    /// [`Error::Usage`] where images, timesteps or labels do not fit the network or each other.
+    /// [`Error::Argument`] where images, timesteps or labels do not fit the network or each other.
     pub fn feeds(
         &self,
         x: &Tensor,
@@ -86,7 +86,7 @@ fn fourier(what: &str, numbers: &[f64], frequencies: &[f32]) -> Result<Vec<f32>>
     let mut rows = Vec::with_capacity(2 * numbers.len() * frequencies.len());
     for number in numbers {
         if *number <= 0.0 {
-            return Err(Error::usage(
+            return Err(Error::argument(
                 format!("{what} {number} has no logarithm, which this network's Fourier embedding needs"),
                 "give numbers above 0",
             ));

@@ -43,7 +43,7 @@ impl UNet2d {
     /// What the network computes for `batch` images of this size; inputs and output are named in [`names`].
     ///
     /// # Errors
-    /// [`Error::Usage`] for a size that cannot be halved often enough, or an empty batch.
+    /// [`Error::Argument`] for a size that cannot be halved often enough, or an empty batch.
     pub fn graph(&self, batch: usize, height: usize, width: usize) -> Result<Graph> {
         self.check_size(batch, height, width)?;
         Ok(self.build(batch, height, width).graph)
@@ -112,10 +112,10 @@ impl UNet2d {
         let multiple = self.config.size_multiple();
         let fits = |side: usize| side > 0 && side.is_multiple_of(multiple);
         if batch == 0 {
-            return Err(Error::usage("a batch of no images", "give at least one image"));
+            return Err(Error::argument("a batch of no images", "give at least one image"));
         }
         if !fits(height) || !fits(width) {
-            return Err(Error::usage(
+            return Err(Error::argument(
                 format!("images of {height} x {width} do not fit this network"),
                 format!("height and width must be multiples of {multiple}"),
             ));

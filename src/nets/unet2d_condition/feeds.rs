@@ -12,7 +12,7 @@ impl UNet2dCondition {
     /// `weights` is asked for the table behind a class embedding only.
     ///
     /// # Errors
-    /// [`Error::Usage`] where images, timesteps, contexts or labels do not fit the network or each other.
+    /// [`Error::Argument`] where images, timesteps, contexts or labels do not fit the network or each other.
     pub fn feeds(
         &self,
         x: &Tensor,
@@ -49,7 +49,7 @@ impl UNet2dCondition {
                 }
                 Ok(Tensor::new([n, dim, 1, tokens], data))
             }
-            _ => Err(Error::usage(
+            _ => Err(Error::argument(
                 format!("a context of shape {:?} does not fit this network", context.shape),
                 format!("give shape [{batch}, tokens, {dim}]"),
             )),

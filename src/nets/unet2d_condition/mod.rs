@@ -44,17 +44,17 @@ impl UNet2dCondition {
     /// named in [`names`].
     ///
     /// # Errors
-    /// [`Error::Usage`] for a size of which nothing is left once it is halved often enough, no tokens, or an empty batch.
+    /// [`Error::Argument`] for a size of which nothing is left once it is halved often enough, no tokens, or an empty batch.
     pub fn graph(&self, batch: usize, height: usize, width: usize, tokens: usize) -> Result<Graph> {
         if batch == 0 {
-            return Err(Error::usage("a batch of no images", "give at least one image"));
+            return Err(Error::argument("a batch of no images", "give at least one image"));
         }
         if tokens == 0 {
-            return Err(Error::usage("a context of no tokens", "give at least one token"));
+            return Err(Error::argument("a context of no tokens", "give at least one token"));
         }
         let least = self.least_side();
         if height < least || width < least {
-            return Err(Error::usage(
+            return Err(Error::argument(
                 format!("images of {height} x {width} do not fit this network"),
                 format!("height and width must be at least {least}"),
             ));

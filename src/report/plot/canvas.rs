@@ -13,7 +13,7 @@ use plotters::style::{
 };
 
 use super::colour::{Rgb, WHITE};
-use crate::report::Image;
+use crate::formats::Image;
 
 static FONT: &[u8] = include_bytes!("../../../data/font/dejavu-sans-subset.ttf");
 /// What the font is registered as, and what an SVG asks its viewer for.

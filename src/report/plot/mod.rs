@@ -21,9 +21,9 @@ mod page;
 
 use std::path::Path;
 
-use super::png_file::write_png;
-use super::write_atomically;
 use crate::error::Result;
+use crate::formats::png::write_png;
+use crate::formats::write_atomically;
 
 pub use axis::{Axis, Scale};
 

@@ -5,7 +5,7 @@ use super::canvas::{Anchor, Drawing, Place, text_width};
 use super::colour::{BLACK, GREY, Rgb};
 use super::legend::{self, Entry, SCALE_WIDTH};
 use super::{Figure, FirstRow, Heat, Panel, Picture, curves, heat};
-use crate::report::Image;
+use crate::formats::Image;
 
 /// The frame of a figure, and of a matrix, in points.
 const FRAME: (f64, f64) = (400.0, 270.0);

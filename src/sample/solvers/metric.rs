@@ -56,13 +56,13 @@ enum Along {
 /// The weight of the newest answer under the metric [[a, b], [b, c]] of the errors of the newest and the one before.
 ///
 /// # Errors
-/// [`Error::Usage`] unless it is positive definite.
+/// [`Error::Argument`] unless it is positive definite.
 pub fn gamma_of_pair(a: f64, b: f64, c: f64) -> Result<f64> {
     if a > 0.0 && c > 0.0 && a * c > b * b && (a + c).is_finite() {
         return Ok((a + b) / (a + 2.0 * b + c));
     }
     let what = format!("the metric [[{a}, {b}], [{b}, {c}]] is not positive definite");
-    Err(Error::usage(what, "A and C are above 0, and A C above B squared; 2,-1.3333,1 gives gamma 2"))
+    Err(Error::argument(what, "A and C are above 0, and A C above B squared; 2,-1.3333,1 gives gamma 2"))
 }
 
 /// The weight of the answer at `sigma` beside that at `before`, for a step down to `next`, along a direction in which the
@@ -96,17 +96,20 @@ impl Metric {
     /// orthogonal to these has the mean of what is left.
     ///
     /// # Errors
-    /// [`Error::Usage`] for data of more values than a matrix is formed of, and more components than values.
+    /// [`Error::Argument`] for data of more values than a matrix is formed of, and more components than values.
     pub fn principal(mut data: Dataset, count: Option<usize>) -> Result<Self> {
         let dimension = data.dimension();
         if dimension > LARGEST_MATRIX {
             let what = format!("the covariance of {dimension} values is not formed");
-            return Err(Error::usage(what, format!("`--metric pca:` takes up to {LARGEST_MATRIX} values of an image")));
+            return Err(Error::argument(
+                what,
+                format!("`--metric pca:` takes up to {LARGEST_MATRIX} values of an image"),
+            ));
         }
         let kept = count.unwrap_or(dimension);
         if kept == 0 || kept > dimension {
             let what = format!("{kept} components of the {dimension} values of a sample");
-            return Err(Error::usage(what, format!("give `k` a number from 1 to {dimension}")));
+            return Err(Error::argument(what, format!("give `k` a number from 1 to {dimension}")));
         }
         let name = format!("pca:{}", data.name);
         data.centre();

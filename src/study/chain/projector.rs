@@ -91,7 +91,7 @@ impl<'e> Projector<'e> {
     /// The leading eigenpairs of each of `levels`, all of one shape (n, p).
     ///
     /// # Errors
-    /// [`Error::Usage`] for more components than p, [`Error::NonFinite`], and those of the device.
+    /// [`Error::Argument`] for more components than p, [`Error::NonFinite`], and those of the device.
     pub fn leading(&self, levels: &[Tensor]) -> Result<Vec<Leading>> {
         let Some(first) = levels.first() else { return Ok(Vec::new()) };
         let (n, p) = (first.shape[0], first.shape[1]);

@@ -11,8 +11,8 @@ pub mod table;
 
 use std::time::Instant;
 
-use crate::denoise::Denoiser;
 use crate::denoise::diffusion::NoiseTable;
+use crate::denoise::{Denoiser, Level};
 use crate::error::{Error, Result};
 use crate::noise::{Generator, Noise};
 use crate::sample::catalogue::Sampler;
@@ -183,14 +183,17 @@ impl Denoiser for Counted<'_> {
         self.denoiser.image_shape()
     }
 
-    fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
         self.calls += 1;
-        self.denoiser.eps(x, sigma)
+        self.denoiser.eps(x, levels)
     }
 
-    fn eps_at(&mut self, x: &Tensor, sigma: f64, timestep: Option<f64>) -> Result<Tensor> {
-        self.calls += 1;
-        self.denoiser.eps_at(x, sigma, timestep)
+    fn begin(&mut self, levels: &[Level]) {
+        self.denoiser.begin(levels);
+    }
+
+    fn trace_nonfinite(&mut self, x: &Tensor, levels: &[Level]) -> Result<()> {
+        self.denoiser.trace_nonfinite(x, levels)
     }
 }
 
@@ -206,8 +209,9 @@ mod tests {
             [1, 2, 2]
         }
 
-        fn eps(&mut self, x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
-            let gain = sigma[0] / (1.0 + sigma[0] * sigma[0]);
+        fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
+            let sigma = levels[0].sigma;
+            let gain = sigma / (1.0 + sigma * sigma);
             Ok(Tensor::new(x.shape.clone(), x.data.iter().map(|x| (f64::from(*x) * gain) as f32).collect()))
         }
     }

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::Cell;
 use crate::data::{Pixels, Source};
 use crate::error::{Error, Result};
-use crate::report::images::quantise;
-use crate::report::{check_writable, npy, write_atomically};
+use crate::formats::images::quantise;
+use crate::formats::{check_writable, npy, write_atomically};
 use crate::tensor::Tensor;
 
 /// Images of a part.
@@ -40,7 +40,7 @@ impl Store {
     /// The folder `root` for samples of `settings`; what it holds already must have been made with the same.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a folder of samples of other settings, or one that cannot be written.
+    /// [`Error::Argument`] for a folder of samples of other settings, or one that cannot be written.
     pub fn open(root: &Path, settings: &Value) -> Result<Self> {
         let file = root.join(SETTINGS);
         check_writable(&file)?;
@@ -49,7 +49,7 @@ impl Store {
                 let found: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
                 if found != *settings {
                     let what = format!("`{}` holds samples of other settings: {found}", root.display());
-                    return Err(Error::usage(what, format!("choose another `--output`; this run has {settings}")));
+                    return Err(Error::argument(what, format!("choose another `--output`; this run has {settings}")));
                 }
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// A symbolic link is followed; a device or a pipe (`/dev/stdout`) is written to directly.
 ///
 /// # Errors
-/// [`Error::Usage`] when `path` is a folder or lies inside a file, [`Error::Io`] when writing fails.
+/// [`Error::Argument`] when `path` is a folder or lies inside a file, [`Error::Io`] when writing fails.
 pub fn write_atomically(
     path: impl AsRef<Path>,
     write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
@@ -53,12 +53,12 @@ fn refuse_impossible(path: &Path) -> Result<()> {
     if path.is_dir() || path.file_name().is_none() {
         let example = path.join("out.png");
         let hint = format!("name a file, such as `{}`", example.display());
-        return Err(Error::usage(format!("`{}` is a folder, not a file", path.display()), hint));
+        return Err(Error::argument(format!("`{}` is a folder, not a file", path.display()), hint));
     }
     let folder = nearest_existing(folder_of(path));
     if !folder.is_dir() {
         let what = format!("`{}` is a file, so `{}` cannot be written", folder.display(), path.display());
-        return Err(Error::usage(what, "choose another folder"));
+        return Err(Error::argument(what, "choose another folder"));
     }
     Ok(())
 }

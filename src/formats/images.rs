@@ -8,6 +8,27 @@ pub const GRID_GAP: usize = 2;
 /// The usual background of a grid.
 pub const WHITE: u8 = 255;
 
+/// Which numbers the bytes 0 to 255 of images become. Arrays of other types keep their numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pixels {
+    /// 0 to 1.
+    #[default]
+    Unit,
+    /// -1 to 1, the range of the networks.
+    Signed,
+}
+
+impl Pixels {
+    /// The number that a byte becomes.
+    #[must_use]
+    pub fn value(self, byte: u8) -> f32 {
+        match self {
+            Self::Unit => f32::from(byte) / 255.0,
+            Self::Signed => f32::from(byte) / 127.5 - 1.0,
+        }
+    }
+}
+
 /// An 8-bit image: grey (1 channel), RGB (3) or RGBA (4), row-major with the channels innermost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
@@ -34,15 +55,15 @@ pub fn to_unit(value: f32) -> f32 {
 /// The images of an NCHW tensor in the model's range -1..1.
 ///
 /// # Errors
-/// [`Error::Usage`] when the tensor is not of 1, 3 or 4 channels, [`Error::NonFinite`] when a value is not a number.
+/// [`Error::Argument`] when the tensor is not of 1, 3 or 4 channels, [`Error::NonFinite`] when a value is not a number.
 pub fn quantise(samples: &Tensor) -> Result<Vec<Image>> {
     let &[count, channels, height, width] = samples.shape.as_slice() else {
         let what = format!("a tensor of shape {:?} holds no images, which are (N,C,H,W)", samples.shape);
-        return Err(Error::usage(what, "save the values as `.npy` instead"));
+        return Err(Error::argument(what, "save the values as `.npy` instead"));
     };
     if !matches!(channels, 1 | 3 | 4) {
         let what = format!("{channels} channels cannot be shown as an image: it takes 1 (grey), 3 (RGB) or 4 (RGBA)");
-        return Err(Error::usage(what, "save the values with `--save-samples FILE.npy` instead"));
+        return Err(Error::argument(what, "save the values with `--save-samples FILE.npy` instead"));
     }
     (0..count).map(|index| quantise_one(index, samples.item(index), [channels, height, width])).collect()
 }

@@ -1,0 +1,13 @@
+//! File formats: reading and writing arrays (`.npy`, `.npz`), images (PNG) and IDX files.
+//!
+//! Every file appears whole or not at all: it is written beside its place and renamed ([`write_atomically`]).
+
+mod file;
+pub(crate) mod idx;
+pub mod images;
+pub mod npy;
+pub mod npz;
+pub mod png;
+
+pub use file::{check_writable, write_atomically};
+pub use images::{Image, Pixels};
