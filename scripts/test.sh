@@ -11,7 +11,8 @@ if cargo nextest --version >/dev/null 2>&1; then
     if [ $# -eq 0 ] && grep -q avx512vl /proc/cpuinfo 2>/dev/null; then
         LP_NATIVE_VECTOR_WIDTH=512 MESA_SHADER_CACHE_DIR="${CARGO_TARGET_DIR:-$PWD/target}/mesa-512" \
             sh scripts/with-adapter.sh cargo nextest run --all-features --no-fail-fast \
-            --test kernels --test kernels_winograd --test kernels_source --test attention --test unet || wide=$?
+            --test engine --test networks \
+            -E 'test(/^(attention|kernels|kernels_source|kernels_winograd|unet)::/)' || wide=$?
     fi
     sh scripts/with-adapter.sh cargo nextest run --all-features --no-fail-fast "$@"
     cargo test --doc --all-features --quiet

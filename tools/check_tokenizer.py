@@ -1,8 +1,8 @@
-"""Cases for `tests/tokenizer.rs` from transformers on CLIP's published merges, which the package open_clip_torch holds:
+"""Cases for `tests/networks/tokenizer.rs` from transformers on CLIP's published merges, which the package open_clip_torch holds:
 
     pip download --no-deps --dest DIR open_clip_torch
     python tools/check_tokenizer.py DIR/open_clip_torch-*.whl DIR/cases
-    DOWNHILL_TOKENIZER_CASES=DIR/cases/cases.json cargo nextest run --test tokenizer --run-ignored only
+    DOWNHILL_TOKENIZER_CASES=DIR/cases/cases.json cargo nextest run --test networks --run-ignored only tokenizer
 
 Every code point that is assigned in the Basic Multilingual Plane is tried beside letters and digits, and a sample of the others;
 so are the layouts of published tokenizers: special tokens looked for before or after normalisation, by a map or by ids, another

@@ -1,7 +1,7 @@
 """Stable Diffusion 1.5 in its real size with random float16 weights, and what PyTorch makes of it in float32.
 
 Used by `tools/make_goldens.py --stable-diffusion DIR`; has no command of its own. Writes 2.1 GB, not committed:
-`tests/stable_diffusion.rs` reads it. The topology is that of the published checkpoint; the byte-pair merges are few, so that
+`tests/networks/stable_diffusion.rs` reads it. The topology is that of the published checkpoint; the byte-pair merges are few, so that
 token ids are others.
 """
 

@@ -1,0 +1,114 @@
+//! Choices of algorithms: forced ones are followed, measured ones are sound.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::common::{distance, engines, numbers};
+use downhill::checkpoint::Model;
+use downhill::denoise::network::open_net;
+use downhill::graph::choose::distinct_layers;
+use downhill::graph::op::Graph;
+use downhill::graph::tune::{tune, unknown_layers};
+use downhill::graph::{Aliasing, Plan, Program};
+use downhill::kernels::Family;
+use downhill::kernels::choice::{Algorithm, Choices};
+use downhill::kernels::winograd::Tile;
+use downhill::tensor::Tensor;
+
+fn digits() -> Graph {
+    let model = Model::open(None).expect("embedded model");
+    open_net(&model).expect("network").graph(1, 28, 28).expect("graph")
+}
+
+fn plan(family: Family, choices: &Choices) -> Plan {
+    Plan::new(&digits(), family, choices, Aliasing::ByLiveness, 1 << 26)
+}
+
+/// Kernels of more than one tap that the plan computes by `algorithm`.
+fn count(plan: &Plan, algorithm: Algorithm) -> usize {
+    plan.convolutions().get(&algorithm).copied().unwrap_or(0)
+}
+
+#[test]
+fn a_forced_algorithm_computes_every_layer_that_it_can() {
+    let choosable: usize = distinct_layers(&digits()).values().sum();
+    for family in [Family::Tile, Family::Lanes { width: 8 }] {
+        let exact = plan(family, &Choices::exact());
+        let all = count(&exact, Algorithm::Direct);
+        assert!(choosable > 20 && all > choosable, "the network has layers with and without a choice");
+        assert_eq!(exact.convolutions().len(), 1);
+        let winograd =
+            |plan: &Plan| plan.steps.iter().any(|step| step.dispatch.shader.kernel.name.contains("winograd"));
+        assert!(!winograd(&exact));
+        for algorithm in Algorithm::of_family(family).into_iter().skip(1) {
+            let forced = plan(family, &Choices::forced(algorithm));
+            assert_eq!((count(&forced, algorithm), count(&forced, Algorithm::Direct)), (choosable, all - choosable));
+            assert!(winograd(&forced) && forced.weight_bytes() > exact.weight_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_measured_layer_follows_the_measurement_and_the_others_the_prior() {
+    let family = Family::Lanes { width: 8 };
+    let prior = plan(family, &Choices::default());
+    let rows = Algorithm::WinogradRows(Tile::Two);
+    assert_eq!(count(&prior, rows), 0, "the prior never means it");
+    let (layer, uses) = distinct_layers(&digits()).into_iter().max_by_key(|(layer, _)| layer.size).expect("a layer");
+    let measured = plan(family, &Choices::measured([(layer, rows)].into()));
+    assert_eq!(count(&measured, rows), uses);
+    let direct = distinct_layers(&digits()).into_keys().map(|layer| (layer, Algorithm::Direct)).collect();
+    assert_eq!(plan(family, &Choices::measured(direct)), plan(family, &Choices::exact()));
+}
+
+#[test]
+fn every_layer_is_measured_by_every_algorithm_within_the_time() {
+    let subjects = unknown_layers(&digits(), &BTreeMap::new());
+    let work: Vec<_> = subjects.iter().map(|subject| subject.layer.flops() * subject.count as u64).collect();
+    assert!(work.len() > 5 && work.is_sorted_by(|a, b| a >= b), "the most work comes first");
+    for engine in engines() {
+        assert_eq!(tune(engine, &subjects, 1, Duration::ZERO, || ()).expect("nothing"), []);
+        let mut told = 0;
+        let measured = tune(engine, &subjects[..3], 2, Duration::from_secs(600), || told += 1).expect("measured");
+        assert_eq!((measured.len(), told), (3, 3));
+        for (one, subject) in measured.iter().zip(&subjects) {
+            assert_eq!(one.subject, *subject);
+            let algorithms: Vec<_> = one.seconds.iter().map(|(algorithm, _)| *algorithm).collect();
+            assert_eq!(algorithms, Algorithm::of_family(engine.family));
+            let seconds: BTreeMap<_, _> =
+                one.seconds.iter().map(|(algorithm, s)| (*algorithm, s.expect("right, and within memory"))).collect();
+            assert!(seconds.values().all(|seconds| *seconds > 0.0 && seconds.is_finite()));
+            assert!(seconds[&one.chosen] <= seconds[&Algorithm::Direct]);
+        }
+        let known = measured.iter().map(|one| (one.subject.layer, one.chosen)).collect();
+        assert_eq!(unknown_layers(&digits(), &known), subjects[3..], "what is known is not measured again");
+    }
+}
+
+/// The choices are about time alone: an image is the same up to rounding, and has the bits of the definition where asked.
+#[test]
+fn algorithms_agree_and_exact_ones_have_the_bits_of_the_definition() {
+    let model = Model::open(None).expect("embedded model");
+    let net = open_net(&model).expect("network");
+    let graph = net.graph(2, 28, 28).expect("graph");
+    let x = Tensor::new([2, 1, 28, 28], numbers(1, 2 * 28 * 28));
+    let fetch = |key: &str, shape: &[usize]| model.weights.fetch(key, shape);
+    let feeds = net.feeds(&x, &[321.0; 2], None, &fetch).expect("feeds");
+    let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    for engine in engines() {
+        let answer = |choices: &Choices| {
+            let program = Program::with_choices(engine, choices, &graph, &fetch, Aliasing::ByLiveness);
+            program.expect("program").run(&inputs).expect("run").remove(0)
+        };
+        let exact = answer(&Choices::exact());
+        let direct: BTreeMap<_, _> =
+            distinct_layers(&graph).into_keys().map(|layer| (layer, Algorithm::Direct)).collect();
+        assert_eq!(exact, answer(&Choices::measured(direct)));
+        for algorithm in Algorithm::of_family(engine.family).into_iter().skip(1) {
+            let other = answer(&Choices::forced(algorithm));
+            let apart = distance(&other.data, &exact.data);
+            assert!(apart > 0.0, "{algorithm} is not what ran");
+            assert!(apart < 2e-5, "{algorithm}, {:?}: {apart:e} from the definition", engine.family);
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Networks that look at a context on the device: raw calls against diffusers in float64 (`tests/golden/latent`,
+//! `tests/golden/conditioned`), guidance against its formula.
+
+use std::sync::LazyLock;
+
+use crate::common::{distance, engines, numbers};
+use crate::definition::distance_to_definition;
+use crate::goldens::conditioned::{Golden, goldens};
+use crate::half_engines;
+use downhill::denoise::conditioned::Conditioned;
+use downhill::denoise::diffusion::{NoiseTable, PredictionType, alpha_bar_of};
+use downhill::denoise::guided::{Guidance, Guided, plan};
+use downhill::denoise::{Denoiser, Level};
+use downhill::error::Error;
+use downhill::gpu::Options;
+use downhill::kernels::choice::{Algorithm, Choices};
+use downhill::kernels::{Engine, FamilyName};
+use downhill::tensor::Tensor;
+
+/// max|a-b| / max|b| against float64 that a network may be away; measured up to 2.1e-5, by tiles of 4 x 4 where
+/// torch itself is 5e-6 away in float32.
+const TOLERANCE: f32 = 5e-5;
+/// The same with weights in float16: rounding those of `sd2-like` alone takes diffusers' own answer 4.7e-3 away in float64.
+const HALF_TOLERANCE: f32 = 1e-2;
+
+/// The network of a golden, ready for `batch` images.
+fn ready<'e>(engine: &'e Engine, golden: &Golden, batch: usize) -> Conditioned<'e> {
+    let (component, net) = golden.open();
+    let size = (golden.x.shape[2], golden.x.shape[3]);
+    Conditioned::new(engine, net, component.weights, batch, size, golden.context.shape[1])
+        .unwrap_or_else(|error| panic!("{}: {error}", golden.name))
+}
+
+fn call(engine: &Engine, golden: &Golden, batch: usize) -> Tensor {
+    ready(engine, golden, batch)
+        .call(&golden.x, &golden.timesteps, &golden.context, golden.labels())
+        .unwrap_or_else(|error| panic!("{}: {error}", golden.name))
+}
+
+/// An engine for each family and each algorithm that it has kernels for, forced on every layer; no map exists that need not.
+fn forced_engines() -> &'static [Engine] {
+    static ENGINES: LazyLock<Vec<Engine>> = LazyLock::new(|| {
+        let names = engines().iter().zip([FamilyName::Lanes, FamilyName::Tile]);
+        let pairs = names
+            .flat_map(|(engine, name)| Algorithm::of_family(engine.family).into_iter().map(move |one| (name, one)));
+        let forced = |(family, algorithm)| {
+            let mut engine = Engine::open(&Options::default(), Some(family)).expect("device");
+            engine.choices = Choices { fold_always: true, ..Choices::forced(algorithm) };
+            engine
+        };
+        pairs.map(forced).collect()
+    });
+    &ENGINES
+}
+
+/// max|a-b| / max|b| of the worst image against float64.
+fn apart(engine: &Engine, golden: &Golden, batch: usize) -> f32 {
+    let output = call(engine, golden, batch);
+    assert_eq!(output.shape, golden.eps.shape, "{}", golden.name);
+    (0..output.shape[0]).map(|image| distance(output.item(image), golden.eps.item(image))).fold(0.0, f32::max)
+}
+
+#[test]
+fn networks_agree_with_diffusers_in_both_families_by_every_algorithm() {
+    assert!(forced_engines().len() >= 4, "too few algorithms");
+    for engine in engines().iter().chain(forced_engines()) {
+        let mut worst = 0.0;
+        for golden in goldens() {
+            let apart = apart(engine, &golden, 2);
+            assert!(apart < TOLERANCE, "{}, {:?}, {}: {apart:e}", golden.name, engine.family, engine.choices);
+            worst = apart.max(worst);
+        }
+        println!("{worst:.1e} {:?}, {}", engine.family, engine.choices);
+    }
+}
+
+#[test]
+fn networks_with_weights_in_float16_stay_near_diffusers() {
+    for engine in half_engines() {
+        for golden in goldens() {
+            let apart = apart(engine, &golden, 3);
+            println!("{apart:.1e} {}", golden.name);
+            assert!(apart < HALF_TOLERANCE, "{}, {:?}: {apart:e}", golden.name, engine.family);
+        }
+    }
+}
+
+#[test]
+fn an_image_has_the_same_bits_in_any_batch() {
+    for golden in goldens().into_iter().step_by(2) {
+        for engine in engines() {
+            assert_eq!(call(engine, &golden, 1), call(engine, &golden, 4), "{}, {:?}", golden.name, engine.family);
+        }
+    }
+}
+
+/// The small latent models.
+fn latent() -> impl Iterator<Item = Golden> {
+    goldens().into_iter().take(3)
+}
+
+fn sd1_like() -> Golden {
+    latent().find(|golden| golden.name == "sd1-like").expect("a golden")
+}
+
+fn context(golden: &Golden, image: usize) -> Tensor {
+    let [_, tokens, dim] = golden.context.shape[..] else { panic!("{:?}", golden.context.shape) };
+    Tensor::new([1, tokens, dim], golden.context.item(image).to_vec())
+}
+
+fn guided<'e>(
+    engine: &'e Engine,
+    golden: &Golden,
+    prediction: PredictionType,
+    images: usize,
+    guidance: &Guidance,
+) -> Guided<'e> {
+    let size = (golden.x.shape[2], golden.x.shape[3]);
+    let component = golden.open().0;
+    Guided::new(engine, component, NoiseTable::default(), prediction, images, size, guidance)
+        .unwrap_or_else(|error| panic!("{}: {error}", golden.name))
+}
+
+/// Guidance of eps, from raw calls with either context.
+fn by_formula(
+    engine: &Engine,
+    golden: &Golden,
+    prediction: PredictionType,
+    x: &Tensor,
+    sigma: &[f64],
+    scale: f64,
+) -> Vec<f64> {
+    let network = ready(engine, golden, 1);
+    let [conditional, unconditional] = [0, 1].map(|image| {
+        network
+            .eps(x, &Level::each(sigma), &NoiseTable::default(), &context(golden, image), prediction)
+            .expect("a call")
+    });
+    let both = unconditional.data.iter().zip(&conditional.data);
+    both.map(|(u, c)| f64::from(*u) + scale * (f64::from(*c) - f64::from(*u))).collect()
+}
+
+#[test]
+fn guidance_leads_away_from_the_unconditional_answer() {
+    let predictions = [PredictionType::Epsilon, PredictionType::VPrediction, PredictionType::Sample];
+    for (golden, prediction) in latent().zip(predictions) {
+        let sigma = [9.0, 0.7, 2.5];
+        let mut x = golden.x.clone();
+        let stride = x.stride();
+        x.data.iter_mut().enumerate().for_each(|(at, value)| *value *= sigma[at / stride] as f32);
+        for engine in engines() {
+            let guidance =
+                |scale| Guidance { conditional: context(&golden, 0), unconditional: Some(context(&golden, 1)), scale };
+            let mut bits = Vec::new();
+            for images in [1, 2, 3] {
+                let mut network = guided(engine, &golden, prediction, images, &guidance(7.5));
+                bits.push(network.eps(&x, &Level::each(&sigma)).expect("a call"));
+            }
+            assert!(bits.iter().all(|one| *one == bits[0]), "{}: the batch shows", golden.name);
+            let expected = by_formula(engine, &golden, prediction, &x, &sigma, 7.5);
+            let apart = distance_to_definition(&bits[0].data, &expected);
+            println!("{apart:.1e} {} {prediction:?}", golden.name);
+            assert!(apart < 1e-5, "{}: {apart:e} from the formula", golden.name);
+
+            // Scale 1 is the conditional answer, with the other half or without it.
+            let alone = Guidance { unconditional: None, ..guidance(1.0) };
+            let [with, without] = [guidance(1.0), alone].map(|guidance| {
+                guided(engine, &golden, prediction, 2, &guidance).eps(&x, &Level::each(&sigma)).expect("a call")
+            });
+            assert!(distance(&with.data, &without.data) < 1e-6, "{}", golden.name);
+            assert!(distance(&without.data, &bits[0].data) > 1e-2, "{}: guidance does nothing", golden.name);
+        }
+    }
+}
+
+#[test]
+fn a_timestep_that_is_given_is_the_one_called() {
+    let golden = sd1_like();
+    let sigma = NoiseTable::default().sigma(400.0);
+    let x = Tensor::new(golden.x.shape.clone(), numbers(3, golden.x.data.len()));
+    let guidance = Guidance { conditional: context(&golden, 0), unconditional: None, scale: 1.0 };
+    let mut network = guided(&engines()[0], &golden, PredictionType::Epsilon, 3, &guidance);
+    let at = |network: &mut Guided, timestep| network.eps(&x, &[Level { sigma, timestep }; 3]).expect("a call");
+    let known = at(&mut network, None);
+    assert_eq!(known, at(&mut network, Some(NoiseTable::default().timestep(sigma))));
+    let other = at(&mut network, Some(40.0));
+    assert!(distance(&known.data, &other.data) > 1e-3);
+    let raw = ready(&engines()[0], &golden, 3);
+    let mut z = x.clone();
+    z.data.iter_mut().for_each(|value| *value = (f64::from(*value) * alpha_bar_of(sigma).sqrt()) as f32);
+    assert_eq!(other, raw.call(&z, &[40.0; 3], &context(&golden, 0), None).expect("a call"));
+}
+
+#[test]
+fn the_plan_is_known_before_the_device() {
+    let golden = sd1_like();
+    let engine = &engines()[0];
+    let (component, net) = golden.open();
+    let conditional = context(&golden, 0);
+    let guidance = Guidance { unconditional: Some(conditional.clone()), conditional, scale: 2.0 };
+    let planned = plan(&net, 2, (8, 8), &guidance, engine.family, &engine.choices).expect("plan");
+    let network = Guided::new(engine, component, NoiseTable::default(), PredictionType::Epsilon, 2, (8, 8), &guidance)
+        .expect("network");
+    assert_eq!(network.program().plan.arena_bytes(), planned.arena_bytes());
+    assert_eq!(network.program().plan.weight_bytes(), planned.weight_bytes());
+    assert!(network.profile().expect("profile").len() > 100);
+}
+
+#[test]
+fn the_first_value_that_is_not_finite_is_traced() {
+    let golden = sd1_like();
+    let conditional = context(&golden, 0);
+    let mut unconditional = conditional.clone();
+    unconditional.data[5] = f32::NAN;
+    let guidance = Guidance { conditional, unconditional: Some(unconditional), scale: 2.0 };
+    for engine in engines() {
+        let mut network = guided(engine, &golden, PredictionType::Epsilon, 2, &guidance);
+        match network.trace_nonfinite(&golden.x, &[Level::at_sigma(1.0); 3]) {
+            Err(Error::NonFinite { place, .. }) => assert!(place.contains("attn2.to_k"), "{place}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn contexts_that_do_not_fit_are_refused() {
+    let golden = sd1_like();
+    let engine = &engines()[0];
+    let good = context(&golden, 0);
+    let new = |guidance: &Guidance| {
+        let component = golden.open().0;
+        Guided::new(engine, component, NoiseTable::default(), PredictionType::Epsilon, 1, (8, 8), guidance).map(|_| ())
+    };
+    let alone = |conditional| Guidance { conditional, unconditional: None, scale: 1.0 };
+    let error = new(&alone(Tensor::zeros([1, 77, 24]))).expect_err("24 channels");
+    assert_eq!(error.exit_code(), 4);
+    assert!(error.to_string().contains("`cross_attention_dim` is 16, but the context has 24 channels"), "{error}");
+    let error = new(&alone(Tensor::zeros([2, 77, 16]))).expect_err("two contexts");
+    assert_eq!(error.exit_code(), 2);
+    let other = Guidance { unconditional: Some(Tensor::zeros([1, 5, 16])), ..alone(good.clone()) };
+    let error = new(&other).expect_err("two lengths");
+    assert_eq!((error.exit_code(), error.hint().is_some()), (2, true));
+    let network = ready(engine, &golden, 1);
+    for shape in [[2, 77, 16], [3, 76, 16], [3, 77, 15]] {
+        let error = network.call(&golden.x, &golden.timesteps, &Tensor::zeros(shape), None).expect_err("a context");
+        assert!(error.hint().expect("a hint").contains("[3, 77, 16], or [1, 77, 16]"), "{error}");
+    }
+    let labelled = goldens().into_iter().find(|golden| golden.name == "class-identity").expect("a golden");
+    let conditional = context(&labelled, 0);
+    let (component, _) = labelled.open();
+    let result =
+        Guided::new(engine, component, NoiseTable::default(), PredictionType::Epsilon, 1, (3, 2), &alone(conditional));
+    let error = result.map(|_| ()).expect_err("labels are needed");
+    assert!(error.to_string().contains("needs a class label"), "{error}");
+}

@@ -1,0 +1,13 @@
+//! Spectra, distances between sets, the studies that use them, and the figures they draw.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod chain;
+mod inspect;
+mod linear_baseline;
+mod linear_schedules;
+mod plot;
+mod quality;
+mod spectral;
+mod studies;
