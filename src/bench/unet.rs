@@ -8,7 +8,7 @@ use super::measure::{TOLERANCE, check_within, clock, compile, wake};
 use super::problem::{Expected, Job, Work, numbers, plan_shaders};
 use super::report::{Call, Check, Roofs, Row};
 use super::statistics::{Timing, quantile};
-use crate::checkpoint::{ConfigFile, Model, Weights};
+use crate::checkpoint::{ConfigFile, ModelFiles, Weights};
 use crate::denoise::network::open_net;
 use crate::error::Result;
 use crate::graph::{Aliasing, Plan, Program, host};
@@ -121,7 +121,7 @@ impl Opened {
     fn new(topology: Topology) -> Result<Self> {
         let (net, weights) = match topology {
             Topology::Digits => {
-                let model = Model::embedded()?;
+                let model = ModelFiles::embedded()?;
                 (open_net(&model)?, model.weights)
             }
             Topology::Cifar10 => generated(CIFAR10)?,

@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 const NETWORK: &str = "unet";
 
 /// The files of a denoising network: its configuration, its weights, and the noise schedule it was trained with.
-#[derive(Debug)]
-pub struct Model {
+#[derive(Clone, Debug)]
+pub struct ModelFiles {
     /// What the user called it; `digits` for the embedded model.
     pub name: String,
     /// The network's `config.json`; its `_class_name` is there.
@@ -26,7 +26,7 @@ pub struct Model {
     pub weights: Weights,
 }
 
-impl Model {
+impl ModelFiles {
     /// Opens what the command line calls MODEL.
     ///
     /// `None` is the embedded digits model. Otherwise an existing path wins: a diffusers folder (flat, or with
@@ -40,10 +40,10 @@ impl Model {
         Self::open_in(spec, &|name| std::env::var_os(name))
     }
 
-    /// [`Model::open`] with the environment variables that lead to the hub cache given by `environment`.
+    /// [`ModelFiles::open`] with the environment variables that lead to the hub cache given by `environment`.
     ///
     /// # Errors
-    /// As [`Model::open`].
+    /// As [`ModelFiles::open`].
     pub fn open_in(spec: Option<&str>, environment: Environment) -> Result<Self> {
         let Some(spec) = spec else { return Self::embedded() };
         match locate(spec, environment)? {
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_embedded_model_is_whole() {
-        let model = Model::open(None).unwrap();
+        let model = ModelFiles::open(None).unwrap();
         assert_eq!(model.name, "digits");
         assert_eq!(model.config.expect_class(&["UNet2DModel"]).unwrap(), "UNet2DModel");
         assert!(model.scheduler.is_some());
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn closed_forms_are_refused_as_usage() {
         for spec in ["pca:digits,k=3", "wiener:x.npy", "ideal:digits"] {
-            let error = Model::open(Some(spec)).unwrap_err();
+            let error = ModelFiles::open(Some(spec)).unwrap_err();
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains(spec), "{error}");
         }
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn what_is_nowhere_is_not_found() {
         for spec in ["no-such-model", "./no/such/model", "no/such.safetensors", ""] {
-            let error = Model::open_in(Some(spec), &|_| None).unwrap_err();
+            let error = ModelFiles::open_in(Some(spec), &|_| None).unwrap_err();
             assert!(matches!(error, Error::FileNotFound { .. }), "{spec}: {error:?}");
         }
     }

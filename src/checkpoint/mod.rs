@@ -1,6 +1,6 @@
 //! Model files: safetensors, diffusers folders, the hub cache, key mapping, the embedded model.
 //!
-//! [`Model::open`] turns what the user typed into a [`ConfigFile`] for the network, one for the scheduler where there
+//! [`ModelFiles::open`] turns what the user typed into a [`ConfigFile`] for the network, one for the scheduler where there
 //! is one, and [`Weights`] under diffusers' own names. Weights are never read as a whole: the headers are checked when
 //! a file is opened, and one tensor at a time is read and converted to float32 when it is asked for.
 
@@ -20,7 +20,7 @@ mod weights;
 
 pub use classifier::digits_classifier;
 pub use config::ConfigFile;
-pub use folder::Model;
+pub use folder::ModelFiles;
 #[cfg(feature = "download")]
 pub use hub::{Event, fetch, fetch_in};
 pub use pipeline::{Component, Pipeline};

@@ -30,7 +30,7 @@ pub struct Pipeline {
 }
 
 /// One network of a pipeline.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Component {
     /// Where its files lie.
     pub folder: PathBuf,

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use safetensors::Dtype;
 
@@ -20,12 +21,14 @@ use crate::tensor::Tensor;
 /// Opening reads and checks the headers only; [`Weights::fetch`] reads one tensor from the file and converts it to
 /// float32, so that no more than one tensor at a time is held here. Names are those of today's diffusers, whatever the
 /// file calls them (see `keys.rs`).
-#[derive(Debug)]
+///
+/// A clone is cheap: it shares the open files and their headers.
+#[derive(Clone, Debug)]
 pub struct Weights {
     /// What was opened: the file, or the index of the shards. Messages about the whole name it.
     path: PathBuf,
-    files: Vec<WeightFile>,
-    entries: BTreeMap<String, Entry>,
+    files: Arc<Vec<WeightFile>>,
+    entries: Arc<BTreeMap<String, Entry>>,
 }
 
 #[derive(Debug)]
@@ -89,7 +92,7 @@ impl Weights {
             entries.insert(name, Entry { file: 0, stored });
         }
         let files = vec![WeightFile { path: path.clone(), source: Source::Bytes(bytes.into()) }];
-        Self { path, files, entries }
+        Self { path, files: Arc::new(files), entries: Arc::new(entries) }
     }
 
     fn assemble(path: &Path, files: Vec<WeightFile>) -> Result<Self> {
@@ -111,7 +114,7 @@ impl Weights {
             }
             entries.insert(name, entry);
         }
-        Ok(Self { path: path.to_path_buf(), files, entries })
+        Ok(Self { path: path.to_path_buf(), files: Arc::new(files), entries: Arc::new(entries) })
     }
 
     /// The names of all tensors, sorted.

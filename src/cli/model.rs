@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::args::Size;
-use crate::checkpoint::Model;
+use crate::checkpoint::ModelFiles;
 use crate::denoise::diffusion::NoiseTable;
 use crate::denoise::network::open_net;
 use crate::error::{Error, Result};
@@ -47,8 +47,8 @@ impl Opened {
     /// Opens what the command line calls MODEL; its files are what goes to the device.
     ///
     /// # Errors
-    /// Those of [`Model::open`], [`open_net`] and [`SchedulerConfig::read`].
-    pub fn open(spec: Option<&str>) -> Result<(Self, Model)> {
+    /// Those of [`ModelFiles::open`], [`open_net`] and [`SchedulerConfig::read`].
+    pub fn open(spec: Option<&str>) -> Result<(Self, ModelFiles)> {
         Self::of(open_files(spec)?)
     }
 
@@ -56,7 +56,7 @@ impl Opened {
     ///
     /// # Errors
     /// Those of [`open_net`] and [`SchedulerConfig::read`].
-    pub fn of(model: Model) -> Result<(Self, Model)> {
+    pub fn of(model: ModelFiles) -> Result<(Self, ModelFiles)> {
         let net = open_net(&model)?;
         let (scheduler, table) = noise_of(&model)?;
         let opened = Self {
@@ -151,9 +151,9 @@ impl Opened {
 /// The files of what the command line calls MODEL.
 ///
 /// # Errors
-/// Those of [`Model::open`].
-pub fn open_files(spec: Option<&str>) -> Result<Model> {
-    Model::open(spec).map_err(|error| match error {
+/// Those of [`ModelFiles::open`].
+pub fn open_files(spec: Option<&str>) -> Result<ModelFiles> {
+    ModelFiles::open(spec).map_err(|error| match error {
         Error::FileNotFound { .. } => Error::argument(
             error.to_string(),
             "MODEL is a diffusers folder, a `.safetensors` beside its `config.json`, a hub id `org/name`, or a closed \
@@ -167,7 +167,7 @@ pub fn open_files(spec: Option<&str>) -> Result<Model> {
 ///
 /// # Errors
 /// Those of [`SchedulerConfig::read`].
-pub fn noise_of(model: &Model) -> Result<(SchedulerConfig, NoiseTable)> {
+pub fn noise_of(model: &ModelFiles) -> Result<(SchedulerConfig, NoiseTable)> {
     let Some(file) = &model.scheduler else {
         return Ok((SchedulerConfig::default(), NoiseTable::default()));
     };
@@ -297,8 +297,8 @@ impl Footprint {
 }
 
 /// A model for a report.
-pub fn model_json(model: &Model) -> Value {
-    let Model { name, config, scheduler, weights } = model;
+pub fn model_json(model: &ModelFiles) -> Value {
+    let ModelFiles { name, config, scheduler, weights } = model;
     json!({
         "name": name,
         "class": config.class_name().ok(),

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use super::diffusion::{NoiseTable, PredictionType};
 use super::network::open_net;
 use super::{Denoiser, Level};
-use crate::checkpoint::{Model, Weights};
+use crate::checkpoint::{ModelFiles, Weights};
 use crate::error::{Error, Result};
 use crate::graph::tangent::{tangent_name, tangents};
 use crate::graph::{Aliasing, Program};
@@ -58,7 +58,7 @@ impl<'e> NetworkJacobian<'e> {
     /// As [`super::network::Network::new`]; [`Error::Argument`] for a network that is no denoiser, or that needs class labels.
     pub fn new(
         engine: &'e Engine,
-        model: Model,
+        model: ModelFiles,
         table: NoiseTable,
         prediction: PredictionType,
         block: usize,

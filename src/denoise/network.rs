@@ -1,6 +1,6 @@
 //! A pretrained network as a denoiser: the variance-preserving scale and the timesteps it was trained in, wrapped once.
 
-use crate::checkpoint::{Model, Weights};
+use crate::checkpoint::{ModelFiles, Weights};
 use crate::denoise::calls::{Calls, Feeds, network_input, numbers, rows, with_labels};
 use crate::denoise::diffusion::{NoiseTable, PredictionType};
 use crate::denoise::{Denoiser, Level};
@@ -25,7 +25,7 @@ pub struct Network<'e> {
 /// # Errors
 /// [`crate::Error::UnsupportedField`] or [`crate::Error::BadFile`] of the configuration; [`crate::Error::MissingKey`],
 /// [`crate::Error::UnexpectedKey`] of the weights.
-pub fn open_net(model: &Model) -> Result<UNet2d> {
+pub fn open_net(model: &ModelFiles) -> Result<UNet2d> {
     model.config.expect_class(&["UNet2DModel"])?;
     let net = UNet2d::new(Config::from_map(&model.config.values, &model.config.path)?);
     model.weights.check(&net.keys())?;
@@ -40,7 +40,7 @@ impl<'e> Network<'e> {
     /// As [`open_net`]; then [`crate::Error::Argument`] for a size that the network cannot take, and what the device reports.
     pub fn new(
         engine: &'e Engine,
-        model: Model,
+        model: ModelFiles,
         table: NoiseTable,
         prediction: PredictionType,
         batch: usize,

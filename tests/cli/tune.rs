@@ -143,14 +143,14 @@ fn exact_runs_compute_by_the_definition_alone_whatever_was_measured() {
 
 /// The embedded network with every layer measured to be fastest by the definition.
 fn by_library(image: &Path) -> Tensor {
-    use downhill::checkpoint::Model;
+    use downhill::checkpoint::ModelFiles;
     use downhill::denoise::diffusion::{NoiseTable, PredictionType};
     use downhill::denoise::network::{Network, open_net};
     use downhill::graph::choose::distinct_layers;
     use downhill::kernels::choice::{Algorithm, Choices};
     use downhill::kernels::{Engine, FamilyName};
 
-    let model = Model::open(None).expect("embedded model");
+    let model = ModelFiles::open(None).expect("embedded model");
     let layers = distinct_layers(&open_net(&model).expect("network").graph(1, 28, 28).expect("graph"));
     let mut engine = Engine::open(&downhill::gpu::Options::default(), Some(FamilyName::Lanes)).expect("device");
     engine.choices = Choices::measured(layers.into_keys().map(|layer| (layer, Algorithm::Direct)).collect());

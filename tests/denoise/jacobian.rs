@@ -2,7 +2,7 @@
 //! of the whole matrix.
 
 use crate::common::{distance, engines, numbers};
-use downhill::checkpoint::Model;
+use downhill::checkpoint::ModelFiles;
 use downhill::denoise::Level;
 use downhill::denoise::closed_form::ClosedForm;
 use downhill::denoise::diffusion::{NoiseTable, PredictionType};
@@ -23,7 +23,7 @@ fn place(sigma: f64) -> Place {
 }
 
 fn network(engine: &downhill::kernels::Engine, block: usize) -> NetworkJacobian<'_> {
-    let model = Model::open(None).unwrap();
+    let model = ModelFiles::open(None).unwrap();
     NetworkJacobian::new(engine, model, NoiseTable::default(), PredictionType::Epsilon, block, (28, 28)).unwrap()
 }
 
@@ -31,7 +31,7 @@ fn network(engine: &downhill::kernels::Engine, block: usize) -> NetworkJacobian<
 fn products_are_those_of_central_differences() {
     for engine in engines() {
         let jacobian = network(engine, 4);
-        let model = Model::open(None).unwrap();
+        let model = ModelFiles::open(None).unwrap();
         let size = (28, 28);
         let mut denoiser =
             Network::new(engine, model, NoiseTable::default(), PredictionType::Epsilon, 10, size).unwrap();

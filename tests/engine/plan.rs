@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::common::{distance, engines, numbers};
-use downhill::checkpoint::Model;
+use downhill::checkpoint::ModelFiles;
 use downhill::denoise::network::open_net;
 use downhill::gpu::Options;
 use downhill::graph::{Aliasing, Plan, Program, host};
@@ -12,10 +12,10 @@ use downhill::kernels::choice::Choices;
 use downhill::kernels::{Engine, Family, FamilyName};
 use downhill::tensor::Tensor;
 
-fn cases() -> Vec<(Model, [usize; 4])> {
+fn cases() -> Vec<(ModelFiles, [usize; 4])> {
     let golden = |name: &str| {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/unet").join(name);
-        Model::open(folder.to_str()).expect("golden")
+        ModelFiles::open(folder.to_str()).expect("golden")
     };
     vec![
         (golden("scale-shift"), [2, 0, 12, 20]),
@@ -60,7 +60,7 @@ fn aliased_unaliased_and_nan_filled_runs_agree_bit_for_bit() {
 #[test]
 fn a_plan_prints_as_what_it_does() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/unet/one-level");
-    let model = Model::open(folder.to_str()).expect("golden");
+    let model = ModelFiles::open(folder.to_str()).expect("golden");
     let graph = open_net(&model).expect("network").graph(1, 5, 7).expect("graph");
     for (name, family) in [("lanes", Family::Lanes { width: 8 }), ("tile", Family::Tile)] {
         insta::assert_snapshot!(
@@ -72,7 +72,7 @@ fn a_plan_prints_as_what_it_does() {
 
 #[test]
 fn fusion_leaves_no_activation_or_sum_of_a_product_alone() {
-    let model = Model::open(None).expect("embedded model");
+    let model = ModelFiles::open(None).expect("embedded model");
     let graph = open_net(&model).expect("network").graph(4, 28, 28).expect("graph");
     let plan = Plan::new(&graph, Family::Lanes { width: 8 }, &Choices::default(), Aliasing::ByLiveness, 1 << 26);
     let alone: Vec<_> = plan
@@ -87,7 +87,7 @@ fn fusion_leaves_no_activation_or_sum_of_a_product_alone() {
 
 #[test]
 fn projections_of_the_time_embedding_are_one_product() {
-    let model = Model::open(None).expect("embedded model");
+    let model = ModelFiles::open(None).expect("embedded model");
     let graph = open_net(&model).expect("network").graph(4, 28, 28).expect("graph");
     let plan = Plan::new(&graph, Family::Tile, &Choices::default(), Aliasing::ByLiveness, 1 << 26);
     let projections: Vec<_> = plan.steps.iter().filter(|step| step.label.contains("time_emb_proj")).collect();

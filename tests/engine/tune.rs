@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::common::{distance, engines, numbers};
-use downhill::checkpoint::Model;
+use downhill::checkpoint::ModelFiles;
 use downhill::denoise::network::open_net;
 use downhill::graph::choose::distinct_layers;
 use downhill::graph::op::Graph;
@@ -16,7 +16,7 @@ use downhill::kernels::winograd::Tile;
 use downhill::tensor::Tensor;
 
 fn digits() -> Graph {
-    let model = Model::open(None).expect("embedded model");
+    let model = ModelFiles::open(None).expect("embedded model");
     open_net(&model).expect("network").graph(1, 28, 28).expect("graph")
 }
 
@@ -88,7 +88,7 @@ fn every_layer_is_measured_by_every_algorithm_within_the_time() {
 /// The choices are about time alone: an image is the same up to rounding, and has the bits of the definition where asked.
 #[test]
 fn algorithms_agree_and_exact_ones_have_the_bits_of_the_definition() {
-    let model = Model::open(None).expect("embedded model");
+    let model = ModelFiles::open(None).expect("embedded model");
     let net = open_net(&model).expect("network");
     let graph = net.graph(2, 28, 28).expect("graph");
     let x = Tensor::new([2, 1, 28, 28], numbers(1, 2 * 28 * 28));

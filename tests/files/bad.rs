@@ -2,17 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use downhill::checkpoint::Model;
+use downhill::checkpoint::ModelFiles;
 use downhill::{Error, Result};
 
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join("bad")
 }
 
-fn open(folder: &str) -> Result<Model> {
+fn open(folder: &str) -> Result<ModelFiles> {
     let path = corpus().join(folder);
     assert!(path.exists(), "{} is missing: run tools/make_bad_inputs.py", path.display());
-    Model::open(path.to_str())
+    ModelFiles::open(path.to_str())
 }
 
 /// Loads the model as a network of the shape of `sound/` would: every tensor, then the check that none is left.

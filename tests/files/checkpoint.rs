@@ -1,10 +1,10 @@
-//! Model folders of every layout, made in a temporary folder from one small set of tensors.
+//! ModelFiles folders of every layout, made in a temporary folder from one small set of tensors.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use downhill::checkpoint::{Dtype, Model, Weights};
+use downhill::checkpoint::{Dtype, ModelFiles, Weights};
 use downhill::{Error, Result};
 use safetensors::tensor::TensorView;
 use serde_json::json;
@@ -52,8 +52,8 @@ fn config(class: &str) -> Vec<u8> {
     json!({"_class_name": class, "layers_per_block": 1}).to_string().into_bytes()
 }
 
-fn open(path: &Path) -> Result<Model> {
-    Model::open_in(path.to_str(), &|_| None)
+fn open(path: &Path) -> Result<ModelFiles> {
+    ModelFiles::open_in(path.to_str(), &|_| None)
 }
 
 /// Every tensor comes back under today's names with its values.
@@ -202,15 +202,15 @@ fn a_hub_id_is_opened_from_the_cache_and_an_existing_path_wins() {
         (&format!("{snapshot}/{PLAIN}"), serialize(&tensors(), Dtype::F32)),
     ]);
     let environment = |name: &str| (name == "HF_HOME").then(|| OsString::from(cache.path()));
-    let model = Model::open_in(Some("org/name"), &environment).unwrap();
+    let model = ModelFiles::open_in(Some("org/name"), &environment).unwrap();
     assert_whole(&model.weights);
     assert_eq!(model.name, "org/name");
     assert_eq!(model.config.path, cache.path().join(snapshot).join("config.json"));
-    let error = Model::open_in(Some("org/other"), &environment).unwrap_err();
+    let error = ModelFiles::open_in(Some("org/other"), &environment).unwrap_err();
     let Error::BadFile { file, .. } = error else { panic!("{error:?}") };
     assert_eq!(file, cache.path().join("hub").join("models--org--other"));
     // `weights/digits` has the shape of an id, and is a folder of this crate, where tests run.
-    let model = Model::open_in(Some("weights/digits"), &environment).unwrap();
+    let model = ModelFiles::open_in(Some("weights/digits"), &environment).unwrap();
     assert_eq!(model.config.path, PathBuf::from("weights/digits/config.json"));
 }
 

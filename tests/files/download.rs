@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use downhill::checkpoint::{Event, Model, fetch_in};
+use downhill::checkpoint::{Event, ModelFiles, fetch_in};
 use downhill::error::{Error, Result};
 use sha1::Digest;
 
@@ -172,8 +172,8 @@ fn a_model_is_fetched_once_and_opens() {
     assert!(hub.asked().iter().any(|line| line.starts_with("GET /storage/")), "by way of a redirection");
 
     let cached = |name: &str| (name == "HF_HUB_CACHE").then(|| cache.path().into());
-    let model = Model::open_in(Some(ID), &cached).expect("in the cache");
-    assert_eq!(model.weights.parameters(), Model::embedded().expect("embedded").weights.parameters());
+    let model = ModelFiles::open_in(Some(ID), &cached).expect("in the cache");
+    assert_eq!(model.weights.parameters(), ModelFiles::embedded().expect("embedded").weights.parameters());
 
     let (again, bytes) = hub.fetch(cache.path()).expect("fetched");
     assert_eq!((again, bytes), (folder, 0));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::common::{distance, engines, numbers};
 use crate::half_engines;
-use downhill::checkpoint::Model;
+use downhill::checkpoint::ModelFiles;
 use downhill::denoise::network::open_net;
 use downhill::gpu::Options;
 use downhill::graph::lower::{BufferId, Operand};
@@ -37,7 +37,7 @@ fn check_operands(plan: &Plan) {
 
 #[test]
 fn half_weights_take_half_the_bytes_and_vectors_stay_as_they_are() {
-    let model = Model::open(None).expect("embedded model");
+    let model = ModelFiles::open(None).expect("embedded model");
     let graph = open_net(&model).expect("network").graph(2, 28, 28).expect("graph");
     for family in [Family::Lanes { width: 8 }, Family::Tile] {
         let [full, half] = [Precision::Float32, Precision::Float16].map(|weights| {
@@ -60,7 +60,7 @@ fn half_weights_take_half_the_bytes_and_vectors_stay_as_they_are() {
 
 #[test]
 fn half_maps_take_half_the_bytes_and_what_is_fed_or_read_back_stays_as_it_is() {
-    let model = Model::open(None).expect("embedded model");
+    let model = ModelFiles::open(None).expect("embedded model");
     let graph = open_net(&model).expect("network").graph(2, 28, 28).expect("graph");
     for (weights, family) in [(Precision::Float32, Family::Tile), (Precision::Float16, Family::Tile)] {
         let [full, half] = [Precision::Float32, Precision::Float16].map(|maps| {
@@ -87,7 +87,7 @@ fn half_maps_agree_with_the_twins_that_round_them() {
     let full = engines().iter().find(|engine| engine.family == Family::Tile).expect("an engine of storage buffers");
     for name in ["one-level", "cifar-like", "scale-shift", "resnet-sampling"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/unet").join(name);
-        let model = Model::open(folder.to_str()).expect("golden");
+        let model = ModelFiles::open(folder.to_str()).expect("golden");
         let net = open_net(&model).expect("network");
         let (n, side) = (2, 2 * net.config().size_multiple());
         let graph = net.graph(n, side, side).expect("graph");
@@ -112,7 +112,7 @@ fn half_maps_agree_with_the_twins_that_round_them() {
 #[test]
 fn half_weights_agree_with_the_twins_that_round_them() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/unet/one-level");
-    let (model, [n, h, w]) = (Model::open(folder.to_str()).expect("golden"), [2, 5, 7]);
+    let (model, [n, h, w]) = (ModelFiles::open(folder.to_str()).expect("golden"), [2, 5, 7]);
     let net = open_net(&model).expect("network");
     let graph = net.graph(n, h, w).expect("graph");
     let x = Tensor::new([n, net.config().in_channels, h, w], numbers(1, n * net.config().in_channels * h * w));
@@ -134,7 +134,7 @@ fn half_weights_agree_with_the_twins_that_round_them() {
 
 #[test]
 fn a_weight_beyond_float16_is_refused_by_name() {
-    let model = Model::open(None).expect("embedded model");
+    let model = ModelFiles::open(None).expect("embedded model");
     let net = open_net(&model).expect("network");
     let graph = net.graph(1, 28, 28).expect("graph");
     let (key, _) = net

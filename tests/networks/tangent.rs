@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::common::{distance, engines, numbers};
-use downhill::checkpoint::Model;
+use downhill::checkpoint::ModelFiles;
 use downhill::denoise::network::open_net;
 use downhill::formats::npy;
 use downhill::graph::op::{Epilogue, Graph, HeadSide, Heads, Op, Value, Weight, WeightForm, WeightId, WeightSource};
@@ -28,7 +28,7 @@ fn golden(part: &str) -> PathBuf {
 /// A golden network with its inputs.
 struct Case {
     name: String,
-    model: Model,
+    model: ModelFiles,
     graph: Graph,
     feeds: Vec<(String, Tensor)>,
     tangent: Tensor,
@@ -38,7 +38,7 @@ struct Case {
 impl Case {
     fn open(name: &str) -> Self {
         let (folder, of_tangent) = (golden("unet").join(name), golden("tangent").join(name));
-        let model = Model::open(folder.to_str()).unwrap();
+        let model = ModelFiles::open(folder.to_str()).unwrap();
         let net = open_net(&model).unwrap();
         let (x, timesteps) = (npy::read(folder.join("x.npy")).unwrap(), npy::read_f64(folder.join("t.npy")).unwrap());
         let labels = folder.join("labels.npy");
@@ -151,8 +151,8 @@ fn plans_of_tangents_agree_bit_for_bit_however_they_are_run() {
 }
 
 /// The embedded network at a timestep, and an image that looks like noise.
-fn embedded(images: usize) -> (Model, Graph, Vec<(String, Tensor)>) {
-    let model = Model::open(None).unwrap();
+fn embedded(images: usize) -> (ModelFiles, Graph, Vec<(String, Tensor)>) {
+    let model = ModelFiles::open(None).unwrap();
     let net = open_net(&model).unwrap();
     let graph = net.graph(images, 28, 28).unwrap();
     let x = Tensor::new([images, 1, 28, 28], numbers(5, images * 784));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::{distance, engines};
 use downhill::Error;
-use downhill::checkpoint::{ConfigFile, Model};
+use downhill::checkpoint::{ConfigFile, ModelFiles};
 use downhill::denoise::diffusion::NoiseTable;
 use downhill::denoise::network::Network;
 use downhill::denoise::{Denoiser, Level};
@@ -96,7 +96,7 @@ fn follow(folder: &Path) -> Result<(f32, f32), Error> {
     let noise = npy::read(beside("init_noise"))?.slice(0..images);
     let step_noise = npy::read(beside("step_noise"))?;
     let size = (noise.shape[2], noise.shape[3]);
-    let model = Model::open(golden(&case.network).to_str())?;
+    let model = ModelFiles::open(golden(&case.network).to_str())?;
     let network = Network::new(&engines()[0], model, table.clone(), config.prediction_type, images, size)?;
     let mut network = Noted { network, timesteps: Vec::new(), table };
 

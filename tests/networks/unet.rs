@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use crate::common::{distance, engines};
 use crate::goldens::golden_folders;
 use crate::half_engines;
-use downhill::checkpoint::Model;
+use downhill::checkpoint::ModelFiles;
 use downhill::denoise::diffusion::{NoiseTable, PredictionType};
 use downhill::denoise::network::Network;
 use downhill::formats::npy;
@@ -32,7 +32,7 @@ fn goldens() -> Vec<PathBuf> {
 fn call(engine: &Engine, folder: &Path, batch: usize) -> Tensor {
     let x = npy::read(folder.join("x.npy")).expect("x.npy");
     let timesteps = npy::read_f64(folder.join("t.npy")).expect("t.npy");
-    let model = Model::open(folder.to_str()).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let model = ModelFiles::open(folder.to_str()).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let size = (x.shape[2], x.shape[3]);
     let network = Network::new(engine, model, NoiseTable::default(), PredictionType::Epsilon, batch, size)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use downhill::checkpoint::Model;
+use downhill::checkpoint::ModelFiles;
 use downhill::denoise::network::open_net;
 use downhill::formats::npy;
 use downhill::graph::fuse::fuse;
@@ -52,7 +52,7 @@ fn relative_error(found: &[f64], expected: &[f64], images: usize) -> f64 {
 
 /// How far the graph of a golden is from diffusers, as it is built or as it is fused.
 fn evaluate(folder: &Path, rewrite: fn(&Graph) -> Graph) -> f64 {
-    let model = Model::open(folder.to_str()).unwrap();
+    let model = ModelFiles::open(folder.to_str()).unwrap();
     let network = open_net(&model).unwrap();
     let fetch = |key: &str, shape: &[usize]| model.weights.fetch(key, shape);
     let (x, timesteps) = (npy::read(folder.join("x.npy")).unwrap(), npy::read_f64(folder.join("t.npy")).unwrap());
@@ -97,7 +97,7 @@ fn outputs_are_those_of_diffusers_in_float64() {
 #[test]
 fn keys_are_those_of_diffusers() {
     for folder in golden_folders() {
-        let model = Model::open(folder.to_str()).unwrap();
+        let model = ModelFiles::open(folder.to_str()).unwrap();
         let network = open_net(&model).unwrap();
         let keys = network.keys();
         let count = keys.len();

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{Args, Labels, checked_sigma, expect_labels, read_labels, read_timesteps};
-use crate::checkpoint::{ConfigFile, Model};
+use crate::checkpoint::{ConfigFile, ModelFiles};
 use crate::cli::args::Global;
 use crate::cli::device::{self, adapter_json, family_text};
 use crate::cli::model::{Algorithms, Footprint, model_json, noise_of, read_images, usual_batch};
@@ -20,7 +20,13 @@ use crate::report::{Console, Report};
 use crate::tensor::Tensor;
 
 /// The answer of the network in `model` to what `args` ask.
-pub fn compute(args: &Args, model: Model, global: &Global, console: Console, report: &mut Report) -> Result<Tensor> {
+pub fn compute(
+    args: &Args,
+    model: ModelFiles,
+    global: &Global,
+    console: Console,
+    report: &mut Report,
+) -> Result<Tensor> {
     let net = open_net(&model.config, &model.weights)?;
     let (scheduler, table) = noise_of(&model)?;
     let about = model_json(&model);

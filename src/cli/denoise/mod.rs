@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
-use crate::checkpoint::Model;
+use crate::checkpoint::ModelFiles;
 use crate::cli::args::{Dtype, Global, Size};
 use crate::cli::device::{self, adapter_json, family_text};
 use crate::cli::model::{Footprint, Opened, open_files, read_images};
@@ -151,7 +151,7 @@ fn finish(
 }
 
 /// Everything that can be refused without a device is refused here.
-fn understand(args: Args, model: Model) -> Result<(Job, Model)> {
+fn understand(args: Args, model: ModelFiles) -> Result<(Job, ModelFiles)> {
     let (opened, model) = Opened::of(model)?;
     expect_no_context(&args, &opened.name)?;
     let x = read_images(&args.input, opened.net.config().in_channels)?;
@@ -195,7 +195,7 @@ fn expect_labels(labels: Option<&Labels>, name: &str) -> Result<()> {
     Err(Error::argument(what, "give `--class-labels FILE.npy`"))
 }
 
-fn compute(job: &Job, model: Model, global: &Global, console: Console, report: &mut Report) -> Result<Tensor> {
+fn compute(job: &Job, model: ModelFiles, global: &Global, console: Console, report: &mut Report) -> Result<Tensor> {
     let mut clock = Stopwatch::start();
     let mut engine = device::open(global, console)?;
     job.dtype.choose(&mut engine.choices);

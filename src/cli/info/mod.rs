@@ -9,7 +9,7 @@ use clap::builder::RangedU64ValueParser;
 use indicatif::{BinaryBytes, HumanCount};
 use serde_json::{Value, json};
 
-use crate::checkpoint::{Model, Weights};
+use crate::checkpoint::{ModelFiles, Weights};
 use crate::cli::args::{Dtype, Global, Size};
 use crate::cli::device::{choices, expect_family, family_text, settle_width};
 use crate::cli::model::{Footprint, Opened};
@@ -232,7 +232,7 @@ const USUAL_SUBGROUP: u32 = 8;
 /// Invocations of a subgroup of a GPU with matrix units.
 const USUAL_GPU_SUBGROUP: u32 = 32;
 
-fn describe_network(lines: &mut Lines, opened: &Opened, files: &Model) {
+fn describe_network(lines: &mut Lines, opened: &Opened, files: &ModelFiles) {
     let config = opened.net.config();
     let weights = &files.weights;
     let counts = |values: &[usize]| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");

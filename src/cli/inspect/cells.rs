@@ -3,7 +3,7 @@
 use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
 
-use crate::checkpoint::Model;
+use crate::checkpoint::ModelFiles;
 use crate::cli::model::Opened;
 use crate::cli::study::{OutputArgs, StudyRun};
 use crate::data::{Dataset, Pixels, Source};
@@ -105,7 +105,7 @@ fn fill(
     run: &StudyRun,
     args: &CellArgs,
     engine: &Engine,
-    (opened, model): (Opened, Model),
+    (opened, model): (Opened, ModelFiles),
     store: &Store,
     cells: &[Cell],
     count: usize,

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
 
-use crate::checkpoint::Model;
+use crate::checkpoint::ModelFiles;
 use crate::cli::args::{Dtype, ErrorModelArg, Size};
 use crate::cli::device;
 use crate::cli::model::Opened;
@@ -100,7 +100,7 @@ pub struct Subject {
 }
 
 enum What {
-    Network { opened: Box<Opened>, model: Model, size: Size },
+    Network { opened: Box<Opened>, model: ModelFiles, size: Size },
     ClosedForm(ClosedForm),
 }
 

@@ -6,7 +6,7 @@ use super::args::Args;
 use super::start::Start;
 use super::targets::{self, Targets};
 use super::text::{self, Prompt};
-use crate::checkpoint::Model;
+use crate::checkpoint::ModelFiles;
 use crate::cli::args::{Dtype, FamilyFlag, Global, Shard, Size};
 use crate::cli::model::Opened;
 use crate::cli::pipeline::{Files, TextToImage};
@@ -55,7 +55,7 @@ pub enum Subject {
 /// What goes to a device.
 pub enum Load {
     /// The files of a network.
-    Network(Model),
+    Network(ModelFiles),
     /// The files of a pipeline.
     Text(Box<Files>),
     /// The data of a closed form.
