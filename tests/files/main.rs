@@ -1,7 +1,8 @@
-//! Files: models, malformed ones, downloads, and noise read beside the published generator.
+//! Files: models, malformed ones, downloads, noise beside the published generator, and the style of these sources.
 
 mod bad;
 mod checkpoint;
 #[cfg(feature = "download")]
 mod download;
 mod noise;
+mod style;
