@@ -1,7 +1,7 @@
 """Make the reference data under `tests/golden` with diffusers and torch.
 
     python tools/make_goldens.py                     # all that is committed, into tests/golden
-    python tools/make_goldens.py --only unet         # one part: unet, conditioned, autoencoder, trajectory, tables, spectra, chains, latent
+    python tools/make_goldens.py --only unet         # one part; `--help` lists them
     python tools/make_goldens.py --stable-diffusion DIR   # Stable Diffusion 1.5 with random weights, not committed
     python tools/make_goldens.py --cifar10 DIR       # a full-size network, not committed; also --celeba64, --celebahq
 
@@ -15,7 +15,20 @@ from pathlib import Path
 import torch
 from diffusers.utils import logging
 
-from goldens import autoencoders, chains, conditioned, latent, quality, spectra, stable_diffusion, tables, tangents, trajectories, unets
+from goldens import (
+    autoencoders,
+    chains,
+    conditioned,
+    latent,
+    quality,
+    spectra,
+    stable_diffusion,
+    tables,
+    tangents,
+    trajectories,
+    trajectories_more,
+    unets,
+)
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
 PARTS = {
@@ -24,7 +37,8 @@ PARTS = {
     "autoencoder": lambda: autoencoders.write_all(GOLDEN / "autoencoder"),
     "latent": lambda: latent.write_all(GOLDEN / "latent"),
     "tangent": lambda: tangents.write_all(GOLDEN),
-    "trajectory": lambda: trajectories.write_all(GOLDEN),
+    "trajectory": lambda: trajectories.write_all(GOLDEN),  # removes the folder, so that the next part has to follow
+    "trajectory-more": lambda: trajectories_more.write_all(GOLDEN),
     "tables": lambda: tables.write_all(GOLDEN),
     "chains": lambda: chains.write_all(GOLDEN / "chains"),
     "quality": lambda: quality.write(GOLDEN),
