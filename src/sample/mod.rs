@@ -2,7 +2,7 @@
 //!
 //! [`settings::Settings`] is what was asked for; with a model's [`scheduler_config::SchedulerConfig`] it resolves to a
 //! [`schedule::Schedule`] and a [`samplers::Method`], which [`samplers::sample`] runs; [`on_sigmas`] does so for denoisers
-//! without timesteps. [`solvers`] has a file for each
+//! without timesteps; [`run`] samples many images, a batch at a time. [`solvers`] has a file for each
 //! family of steps, [`catalogue`] the names, [`admissible`] what can be said of a schedule before any of it runs.
 
 pub mod admissible;
@@ -10,6 +10,7 @@ pub mod catalogue;
 mod fields;
 mod grids;
 pub mod on_sigmas;
+pub mod run;
 pub mod samplers;
 pub mod schedule;
 pub mod scheduler_config;

@@ -3,8 +3,8 @@
 use super::Advance;
 use crate::Result;
 use crate::denoise::Denoiser;
-use crate::noise::{Generator, Noise};
-use crate::sample::samplers::{Method, Progress, sample};
+use crate::sample::run::Run;
+use crate::sample::samplers::{Method, Progress};
 use crate::sample::schedule::Schedule;
 use crate::tensor::Tensor;
 
@@ -27,46 +27,36 @@ impl Trajectories<'_> {
     /// of each network call for one image. Answers the states at the end: (count, c, h, w).
     ///
     /// # Errors
-    /// Those of [`sample`] and of `visit`.
+    /// Those of [`Run::batches`], of sampling and of `visit`.
     pub fn walk(
         &self,
         denoiser: &mut dyn Denoiser,
         advance: Advance,
         visit: &mut dyn FnMut(&mut dyn Denoiser, usize, &Progress) -> Result<()>,
     ) -> Result<Tensor> {
-        let [channels, height, width] = denoiser.image_shape();
-        let mut noise = Noise::new(Generator::Philox, self.seed, self.count, channels * height * width);
-        let images: Vec<usize> = (0..self.count).collect();
-        let mut ends = Vec::with_capacity(self.count * channels * height * width);
-        for indices in images.chunks(self.batch.max(1)) {
-            let shape = [indices.len(), channels, height, width];
-            let mut x = self.schedule.start_state(&Tensor::new(shape, noise.initial(indices)));
-            if let Some(mean) = self.mean {
-                x.data.iter_mut().zip(mean.iter().cycle()).for_each(|(x, mean)| *x = (f64::from(*x) + mean) as f32);
-            }
+        let image = denoiser.image_shape();
+        let run = Run {
+            batch: self.batch.max(1),
+            seed: self.seed,
+            mean: self.mean.map(<[f64]>::to_vec),
+            ..Run::new(self.schedule.clone(), self.method.clone(), self.count)
+        };
+        let mut batches = run.batches(image)?;
+        let mut ends = Vec::with_capacity(self.count * image.iter().product::<usize>());
+        loop {
             let mut seen = Vec::with_capacity(self.schedule.steps().len());
-            let mut updates = 0;
-            let end = sample(
-                denoiser,
-                self.schedule,
-                self.method,
-                x,
-                &mut |_| {
-                    updates += 1;
-                    Ok(Tensor::new(shape, noise.step(updates, indices)))
-                },
-                &mut |progress| {
-                    seen.push(Seen::new(progress));
-                    advance(indices.len() as u64);
-                    Ok(())
-                },
-            )?;
+            let sampled = batches.next_batch(denoiser, &mut |progress| {
+                seen.push(Seen::new(progress));
+                advance(progress.x.shape[0] as u64);
+                Ok(())
+            });
+            let Some(samples) = sampled.transpose()? else { break };
             for seen in &seen {
-                visit(denoiser, indices[0], &seen.as_progress())?;
+                visit(denoiser, samples.images[0], &seen.as_progress())?;
             }
-            ends.extend_from_slice(&end.data);
+            ends.extend_from_slice(&samples.x.data);
         }
-        Ok(Tensor::new([self.count, channels, height, width], ends))
+        Ok(Tensor::new([self.count, image[0], image[1], image[2]], ends))
     }
 
     /// Network calls for single images that a walk takes.

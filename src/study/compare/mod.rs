@@ -14,9 +14,9 @@ use std::time::Instant;
 use crate::denoise::diffusion::NoiseTable;
 use crate::denoise::{Denoiser, Level};
 use crate::error::{Error, Result};
-use crate::noise::{Generator, Noise};
 use crate::sample::catalogue::Sampler;
-use crate::sample::samplers::{Method, sample};
+use crate::sample::run::Run;
+use crate::sample::samplers::Method;
 use crate::sample::schedule::{Kind, Schedule};
 use crate::sample::scheduler_config::SchedulerConfig;
 use crate::sample::settings::Settings;
@@ -131,34 +131,26 @@ impl Subject<'_> {
     pub fn make(&mut self, cell: &Cell, range: std::ops::Range<usize>, advance: super::Advance) -> Result<Made> {
         let (schedule, method) = resolve(cell, &self.config, &self.table, self.clip)?;
         let image = self.denoiser.image_shape();
-        let mut noise = Noise::new(Generator::Philox, cell.seed, range.end, image.iter().product());
+        let run = Run {
+            images: range.clone().collect(),
+            batch: self.batch,
+            seed: cell.seed,
+            ..Run::new(schedule, method, range.end)
+        };
+        let mut batches = run.batches(image)?;
         let mut counted = Counted { denoiser: self.denoiser, calls: 0 };
         let begun = Instant::now();
         let mut data = Vec::with_capacity(range.len() * image.iter().product::<usize>());
-        let (mut calls, scale) = (0, schedule.end().alpha_bar().sqrt());
-        for first in range.clone().step_by(self.batch) {
-            let indices: Vec<usize> = (first..(first + self.batch).min(range.end)).collect();
-            let shape = [indices.len(), image[0], image[1], image[2]];
-            let x = schedule.start_state(&Tensor::new(shape, noise.initial(&indices)));
-            let mut updates = 0;
+        let mut calls = 0;
+        loop {
             counted.calls = 0;
-            let x = sample(
-                &mut counted,
-                &schedule,
-                &method,
-                x,
-                &mut |_| {
-                    updates += 1;
-                    Ok(Tensor::new(shape, noise.step(updates, &indices)))
-                },
-                &mut |_| {
-                    advance(1);
-                    Ok(())
-                },
-            )
-            .map_err(|error| named(error, cell))?;
+            let sampled = batches.next_batch(&mut counted, &mut |_| {
+                advance(1);
+                Ok(())
+            });
+            let Some(samples) = sampled.transpose().map_err(|error| named(error, cell))? else { break };
             calls = counted.calls;
-            data.extend(x.data.iter().map(|value| (f64::from(*value) * scale) as f32));
+            data.extend(run.in_model_scale(&samples.x).data);
         }
         let images = Tensor::new([range.len(), image[0], image[1], image[2]], data);
         Ok(Made { images, calls, seconds: begun.elapsed().as_secs_f64() })

@@ -1,0 +1,272 @@
+//! A run: many images from their start states, a batch at a time.
+//!
+//! [`sample`] walks one batch; a [`Run`] knows which images there are, where each starts and which noise belongs to it,
+//! so that image i of seed s is the same image in any batch and in any part of the run.
+
+use super::samplers::{Method, Progress, sample};
+use super::schedule::Schedule;
+use crate::denoise::Denoiser;
+use crate::noise::{Generator, Noise};
+use crate::{Error, Result, tensor::Tensor};
+
+/// The states that the images of a run start from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Start {
+    /// Noise from the seed.
+    #[default]
+    Seeded,
+    /// Standard normals (n, c, h, w), one item per image of the run, in place of noise from the seed.
+    Noise(Tensor),
+    /// States x (n, c, h, w) at the schedule's first level, one item per image of the run.
+    State(Tensor),
+    /// A clean state (1, c, h, w) under noise of the schedule's first level.
+    Clean {
+        /// The state without noise.
+        state: Tensor,
+        /// Standard normals (n, c, h, w), one item per image of the run; `None` draws them from the seed.
+        noise: Option<Tensor>,
+    },
+}
+
+impl Start {
+    /// The tensor that holds one item per image, if there is one.
+    #[must_use]
+    pub fn per_image(&self) -> Option<&Tensor> {
+        match self {
+            Self::Seeded | Self::Clean { noise: None, .. } => None,
+            Self::Noise(tensor) | Self::State(tensor) | Self::Clean { noise: Some(tensor), .. } => Some(tensor),
+        }
+    }
+}
+
+/// The images of a run, and everything that they follow from but the denoiser.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The noise levels.
+    pub schedule: Schedule,
+    /// The sampler with its settings.
+    pub method: Method,
+    /// The number of images of the whole run, over all its parts. [`Generator::Torch`] gives other noise for another
+    /// number.
+    pub count: usize,
+    /// The images to make, by their index in the whole run.
+    pub images: Vec<usize>,
+    /// Images per call of the denoiser, at least 1.
+    pub batch: usize,
+    /// The seed of all noise.
+    pub seed: u64,
+    /// The generator of all noise.
+    pub generator: Generator,
+    /// The start states.
+    pub start: Start,
+    /// The mean of the data, c h w values, which is added to states that start as pure noise.
+    pub mean: Option<Vec<f64>>,
+}
+
+impl Run {
+    /// A run of `count` images from seed 0, 16 per call.
+    #[must_use]
+    pub fn new(schedule: Schedule, method: Method, count: usize) -> Self {
+        Self {
+            schedule,
+            method,
+            count,
+            images: (0..count).collect(),
+            batch: 16,
+            seed: 0,
+            generator: Generator::default(),
+            start: Start::default(),
+            mean: None,
+        }
+    }
+
+    /// The batches of images of shape (channels, height, width), none of them sampled yet.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an image that is not of the run, a batch of none, and start states or a mean of another
+    /// shape than the images.
+    pub fn batches(&self, image: [usize; 3]) -> Result<Batches<'_>> {
+        self.check(image)?;
+        let noise = Noise::new(self.generator, self.seed, self.count, image.iter().product());
+        Ok(Batches { run: self, image, noise, next: 0 })
+    }
+
+    /// Calls of the sampling loop: the steps of all batches.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        self.images.len().div_ceil(self.batch.max(1)) * self.schedule.steps().len()
+    }
+
+    /// A state at the schedule's last level in the scale of the model, z = sqrt(alpha bar) x.
+    #[must_use]
+    pub fn in_model_scale(&self, x: &Tensor) -> Tensor {
+        let scale = self.schedule.end().alpha_bar().sqrt();
+        let data = x.data.iter().map(|value| (f64::from(*value) * scale) as f32).collect();
+        Tensor::new(x.shape.clone(), data)
+    }
+
+    fn check(&self, image: [usize; 3]) -> Result<()> {
+        if self.batch == 0 {
+            return Err(Error::argument("a `batch` of no images", "give at least one image"));
+        }
+        if let Some(index) = self.images.iter().find(|index| **index >= self.count) {
+            let what = format!("image {index} of a run of {} images", self.count);
+            return Err(Error::argument(what, "images are numbered from 0"));
+        }
+        let items = self.images.iter().max().map_or(0, |last| last + 1);
+        let fits = |tensor: &Tensor, items: usize| {
+            tensor.shape.len() == 4 && tensor.shape[0] >= items && tensor.shape[1..] == image
+        };
+        if let Some(given) = self.start.per_image().filter(|given| !fits(given, items)) {
+            let what = format!("start states of shape {:?} for {items} images of {image:?}", given.shape);
+            return Err(Error::argument(what, "start states are (images, channels, height, width)"));
+        }
+        if let Start::Clean { state, .. } = &self.start
+            && !fits(state, 1)
+        {
+            let what = format!("a clean state of shape {:?} for images of {image:?}", state.shape);
+            return Err(Error::argument(what, "the clean state is (1, channels, height, width)"));
+        }
+        let values: usize = image.iter().product();
+        match &self.mean {
+            Some(mean) if mean.len() != values => {
+                let what = format!("a mean of {} values for images of {image:?}", mean.len());
+                Err(Error::argument(what, format!("the mean has {values} values")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The samples of one batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Samples {
+    /// The images, by their index in the whole run.
+    pub images: Vec<usize>,
+    /// Their states x at the schedule's last level, (n, c, h, w), in the variance-exploding scale.
+    pub x: Tensor,
+}
+
+/// The batches of a run, one after the other. The denoiser is free between two batches.
+pub struct Batches<'r> {
+    run: &'r Run,
+    image: [usize; 3],
+    noise: Noise,
+    /// Images that are done, or under way.
+    next: usize,
+}
+
+impl Batches<'_> {
+    /// Samples the next batch; `None` after the last. `watch` sees every step.
+    ///
+    /// # Errors
+    /// Those of [`sample`]. The batch after a failed one is the next.
+    pub fn next_batch(
+        &mut self,
+        denoiser: &mut dyn Denoiser,
+        watch: &mut dyn FnMut(&Progress) -> Result<()>,
+    ) -> Option<Result<Samples>> {
+        let Self { run, image: [channels, height, width], next, .. } = *self;
+        let indices = &run.images[next..(next + run.batch).min(run.images.len())];
+        if indices.is_empty() {
+            return None;
+        }
+        self.next += indices.len();
+        let x = self.start_states(indices);
+        let shape = [indices.len(), channels, height, width];
+        // Noise is numbered by the updates that add some, from 1; step 0 is the start.
+        let mut updates = 0;
+        let mut noise = |_| {
+            updates += 1;
+            Ok(Tensor::new(shape, self.noise.step(updates, indices)))
+        };
+        let sampled = sample(denoiser, &run.schedule, &run.method, x, &mut noise, watch);
+        Some(sampled.map(|x| Samples { images: indices.to_vec(), x }))
+    }
+
+    /// The states x of `indices` at the schedule's first level.
+    fn start_states(&mut self, indices: &[usize]) -> Tensor {
+        let rows = |tensor: &Tensor| -> Vec<f32> { indices.iter().flat_map(|&at| tensor.item(at).to_vec()).collect() };
+        let [channels, height, width] = self.image;
+        let shape = [indices.len(), channels, height, width];
+        let run = self.run;
+        let mut x = match &run.start {
+            Start::Seeded => run.schedule.start_state(&Tensor::new(shape, self.noise.initial(indices))),
+            Start::Noise(noise) => run.schedule.start_state(&Tensor::new(shape, rows(noise))),
+            Start::State(state) => return Tensor::new(shape, rows(state)),
+            Start::Clean { state, noise } => {
+                let drawn = noise.as_ref().map_or_else(|| self.noise.initial(indices), rows);
+                let sigma = run.schedule.start().sigma;
+                let pairs = drawn.into_iter().zip(state.data.iter().cycle());
+                let x = pairs.map(|(noise, clean)| (f64::from(*clean) + sigma * f64::from(noise)) as f32);
+                return Tensor::new(shape, x.collect::<Vec<_>>());
+            }
+        };
+        if let Some(mean) = &run.mean {
+            x.data.iter_mut().zip(mean.iter().cycle()).for_each(|(x, mean)| *x = (f64::from(*x) + mean) as f32);
+        }
+        x
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::denoise::Level;
+    use crate::sample::settings::Settings;
+
+    /// The eps of a standard normal.
+    struct Gaussian;
+
+    impl Denoiser for Gaussian {
+        fn image_shape(&self) -> [usize; 3] {
+            [1, 2, 2]
+        }
+
+        fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
+            let gain = levels[0].sigma / (1.0 + levels[0].sigma.powi(2));
+            Ok(Tensor::new(x.shape.clone(), x.data.iter().map(|x| (f64::from(*x) * gain) as f32).collect()))
+        }
+    }
+
+    fn run(settings: &Settings, count: usize) -> Run {
+        let resolved = settings.on_sigmas((10.0, 0.01)).unwrap();
+        Run::new(resolved.schedule, resolved.method, count)
+    }
+
+    fn all(run: &Run) -> Result<Vec<f32>> {
+        let mut batches = run.batches([1, 2, 2])?;
+        let mut values = Vec::new();
+        while let Some(samples) = batches.next_batch(&mut Gaussian, &mut |_| Ok(())) {
+            values.extend(samples?.x.data);
+        }
+        Ok(values)
+    }
+
+    #[test]
+    fn an_image_is_the_same_in_any_batch_and_part() {
+        let settings = Settings { steps: Some(4), eta: Some(1.0), ..Settings::default() };
+        let whole = run(&settings, 7);
+        let values = all(&whole).unwrap();
+        for batch in [1, 2, 3] {
+            assert_eq!(all(&Run { batch, ..whole.clone() }).unwrap(), values);
+        }
+        let odd: Vec<f32> = [1, 3, 5].iter().flat_map(|at| values[at * 4..][..4].to_vec()).collect();
+        assert_eq!(all(&Run { images: vec![1, 3, 5], batch: 2, ..whole.clone() }).unwrap(), odd);
+        assert_ne!(all(&Run { seed: 1, ..whole }).unwrap(), values);
+    }
+
+    #[test]
+    fn a_start_of_another_shape_is_refused() {
+        let run = run(&Settings::default(), 3);
+        let refused = |run: Run| all(&run).unwrap_err().to_string();
+        let start = |shape: [usize; 4]| Start::State(Tensor::zeros(shape));
+        assert!(refused(Run { start: start([2, 1, 2, 2]), ..run.clone() }).contains("3 images"));
+        assert!(refused(Run { start: start([3, 1, 2, 3]), ..run.clone() }).contains("[3, 1, 2, 3]"));
+        let clean = Start::Clean { state: Tensor::zeros([1, 3, 2, 2]), noise: None };
+        assert!(refused(Run { start: clean, ..run.clone() }).contains("clean state"));
+        assert!(refused(Run { images: vec![3], ..run.clone() }).contains("image 3 of a run of 3"));
+        assert!(refused(Run { mean: Some(vec![0.0]), ..run.clone() }).contains("mean of 1 values"));
+        assert!(refused(Run { batch: 0, ..run }).contains("`batch`"));
+    }
+}
