@@ -1,14 +1,35 @@
-//! One error type for the whole house: each variant knows its exit code and its remedy.
+//! One error type for the whole crate.
 //!
-//! A message says what went wrong and where (file, key, tensor, field); [`Error::hint`] says what to do about it.
-//! The command line prints `error: ...` and, where there is one, `hint: ...`, and exits with [`Error::exit_code`].
+//! The message of an [`Error`] says what went wrong and where (file, key, tensor, field). [`Error::hint`] says what to do
+//! about it, and [`Error::kind`] groups the variants by cause. Fields of settings stand in backticks by their Rust names:
+//! `` `sigma_max` ``.
 
 use std::path::{Path, PathBuf};
 
-/// What every fallible function of the crate returns.
+/// The result of every fallible function of the crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Everything that can go wrong, grouped by the exit code it leads to.
+/// The cause of an [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An argument or a setting that cannot be used.
+    Argument,
+    /// A path that does not exist.
+    NotFound,
+    /// No adapter, or none that fits the request.
+    Adapter,
+    /// A file that cannot be read, written or used.
+    File,
+    /// Not enough device memory, or a device limit that is exceeded.
+    Memory,
+    /// The device was lost, timed out or rejected a command.
+    Device,
+    /// NaN or infinity in the values.
+    NonFinite,
+}
+
+/// Everything that can go wrong.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -16,71 +37,71 @@ pub enum Error {
     #[error("{what}")]
     Argument { what: String, hint: Option<String> },
 
-    /// A path given by the user that is not there (exit code 2).
+    /// A path given by the user that does not exist.
     #[error("`{}` does not exist", path.display())]
     FileNotFound { path: PathBuf },
 
-    /// No adapter, or none that fits the request (exit code 3).
+    /// No adapter, or none that fits the request.
     #[error("{what}")]
     NoAdapter { what: String, hint: String },
 
-    /// A model or data file that cannot be used (exit code 4).
+    /// A model or data file that cannot be used.
     #[error("{}: {what}", file.display())]
     BadFile { file: PathBuf, what: String, hint: Option<String> },
 
-    /// A configuration field whose value this program does not support (exit code 4).
+    /// A configuration field whose value is not supported.
     #[error("{}: `{field}` is {value}, which is not supported", file.display())]
     UnsupportedField { file: PathBuf, field: String, value: String, supported: String },
 
-    /// A weight that the network needs and the file lacks (exit code 4).
+    /// A weight that the network needs and the file does not have.
     #[error("{}: no tensor `{key}`", file.display())]
     MissingKey { file: PathBuf, key: String, nearest: Option<String> },
 
-    /// A weight that the file holds and the network has no place for (exit code 4).
+    /// A weight in the file that the network does not use.
     #[error("{}: tensor `{key}` has no place in this network", file.display())]
     UnexpectedKey { file: PathBuf, key: String, nearest: Option<String> },
 
-    /// A tensor of another shape than the network or the command needs (exit code 4).
+    /// A tensor in a file whose shape is not the one required.
     #[error("{}: `{key}` has shape {found:?}, expected {expected:?}", file.display())]
     WrongShape { file: PathBuf, key: String, found: Vec<usize>, expected: Vec<usize> },
 
-    /// A weight that float16 cannot hold (exit code 4).
+    /// A weight beyond the range of float16.
     #[error("`{key}` holds {value:e}, and float16 nothing beyond 65504")]
     BeyondFloat16 { key: String, value: f32 },
 
-    /// Reading or writing failed below us (exit code 4).
+    /// Reading or writing failed in the operating system.
     #[error("{}: {source}", file.display())]
     Io { file: PathBuf, source: std::io::Error },
 
-    /// A tensor or a dispatch larger than the device grants (exit code 5).
+    /// A tensor or a dispatch larger than the device allows.
     #[error("`{tensor}` needs {bytes} bytes, over the device's {limit_name} of {limit}")]
     OverLimit { tensor: String, bytes: u64, limit_name: &'static str, limit: u64, hint: String },
 
-    /// The device refused an allocation (exit code 5).
+    /// An allocation that the device refused.
     #[error("out of memory while allocating `{tensor}` ({bytes} bytes)")]
     OutOfMemory { tensor: String, bytes: u64, hint: String },
 
-    /// The device was lost, timed out or rejected a command (exit code 6).
+    /// The device was lost, timed out or rejected a command.
     #[error("the device failed: {what}")]
     Device { what: String, hint: Option<String> },
 
-    /// NaN or infinity where a number was due (exit code 7).
+    /// NaN or infinity where a number is required.
     #[error("non-finite values in {place}")]
     NonFinite { place: String, hint: String },
 }
 
 impl Error {
-    /// An argument that cannot be used as given, with a remedy.
+    /// An argument that cannot be used as given, with a hint.
     pub fn argument(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Argument { what: what.into(), hint: Some(hint.into()) }
     }
 
-    /// A file whose content cannot be used (exit code 4), without a particular remedy.
+    /// A file whose content cannot be used, without a hint.
     pub fn bad_file(file: impl AsRef<Path>, what: impl Into<String>) -> Self {
         Self::BadFile { file: file.as_ref().to_path_buf(), what: what.into(), hint: None }
     }
 
-    /// A file whose content cannot be used (exit code 4), with a remedy.
+    /// A file whose content cannot be used, with a hint.
     pub fn bad_file_hint(file: impl AsRef<Path>, what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::BadFile { file: file.as_ref().to_path_buf(), what: what.into(), hint: Some(hint.into()) }
     }
@@ -94,26 +115,27 @@ impl Error {
         }
     }
 
-    /// The process exit code of the command-line contract.
+    /// The cause of the error.
     #[must_use]
-    pub fn exit_code(&self) -> u8 {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Argument { .. } | Self::FileNotFound { .. } => 2,
-            Self::NoAdapter { .. } => 3,
+            Self::Argument { .. } => ErrorKind::Argument,
+            Self::FileNotFound { .. } => ErrorKind::NotFound,
+            Self::NoAdapter { .. } => ErrorKind::Adapter,
             Self::BadFile { .. }
             | Self::UnsupportedField { .. }
             | Self::MissingKey { .. }
             | Self::UnexpectedKey { .. }
             | Self::WrongShape { .. }
             | Self::BeyondFloat16 { .. }
-            | Self::Io { .. } => 4,
-            Self::OverLimit { .. } | Self::OutOfMemory { .. } => 5,
-            Self::Device { .. } => 6,
-            Self::NonFinite { .. } => 7,
+            | Self::Io { .. } => ErrorKind::File,
+            Self::OverLimit { .. } | Self::OutOfMemory { .. } => ErrorKind::Memory,
+            Self::Device { .. } => ErrorKind::Device,
+            Self::NonFinite { .. } => ErrorKind::NonFinite,
         }
     }
 
-    /// What to do about it, where there is something to do.
+    /// A remedy, where there is one.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -129,7 +151,7 @@ impl Error {
             Self::WrongShape { .. } => {
                 Some("the configuration and the weights are of different networks; take both from one model".to_owned())
             }
-            Self::BeyondFloat16 { .. } => Some("keep the weights in float32: `--dtype f32`".to_owned()),
+            Self::BeyondFloat16 { .. } => Some("choose float32 for `dtype`".to_owned()),
             Self::FileNotFound { .. } | Self::Io { .. } => None,
         }
     }

@@ -26,4 +26,4 @@ pub mod spectral;
 pub mod study;
 pub mod tensor;
 
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};

@@ -155,7 +155,7 @@ impl Case {
     /// [`Error::Argument`] naming what is no size.
     pub fn of_sizes(suite: Suite, sizes: &str) -> Result<Vec<Self>> {
         fn each<S: FromStr<Err = String>>(sizes: &str, cases: impl Fn(S) -> Vec<Case>) -> Result<Vec<Case>> {
-            let refused = |what| Error::argument(format!("`--sizes` {what}"), "sizes stand with commas between them");
+            let refused = |what| Error::argument(format!("`sizes` {what}"), "separate sizes by commas");
             let parsed: Vec<S> =
                 sizes.split(',').map(|size| size.trim().parse().map_err(refused)).collect::<Result<_>>()?;
             Ok(parsed.into_iter().flat_map(cases).collect())
@@ -220,7 +220,7 @@ impl Operation {
                 bytes: bytes(self.largest_texels()),
                 limit_name,
                 limit: bytes(limit),
-                hint: "give a smaller `--sizes`".into(),
+                hint: "choose smaller `sizes`".into(),
             });
         }
         Ok(match *self {
@@ -289,11 +289,11 @@ mod tests {
         assert_eq!(names(Suite::Lanczos, "90x8"), ["90x8", "90x8 matrix-free"]);
         assert_eq!(names(Suite::Copy, "1"), ["1 MiB by a kernel", "1 MiB by the encoder"]);
         let refused = Case::of_sizes(Suite::Conv, "8x4x4,8").unwrap_err();
-        assert_eq!((refused.exit_code(), refused.to_string().contains("`8`")), (2, true));
+        assert_eq!((refused.kind(), refused.to_string().contains("`8`")), (crate::ErrorKind::Argument, true));
         assert_eq!(names(Suite::Unet, "digits, cifar10-32:64"), ["digits, batch 1", "cifar10-32, batch 64"]);
         for refused in ["1", "cifar10-32:", "cifar10-32:0", "celeba-64:many", "cifar10"] {
             let error = Case::of_sizes(Suite::Unet, refused).unwrap_err();
-            assert_eq!((error.exit_code(), error.to_string().contains(refused)), (2, true));
+            assert_eq!((error.kind(), error.to_string().contains(refused)), (crate::ErrorKind::Argument, true));
         }
     }
 

@@ -86,7 +86,7 @@ impl Eigenpairs {
         const MOST_BYTES: u64 = 16 << 30;
         let bytes = (self.size.samples * self.size.dimension * size_of::<f32>()) as u64;
         let over = |limit_name, limit| {
-            let hint = "give a smaller `--sizes`".into();
+            let hint = "choose smaller `sizes`".into();
             Err(Error::OverLimit { tensor: self.to_string(), bytes, limit_name, limit, hint })
         };
         let (texels, limit_name) = engine.gpu.max_texels(engine.storage_kind());
@@ -129,7 +129,7 @@ impl<'e> Solve<'e> {
         }
         Err(Error::Device {
             what: format!("a residual of {error:.1e} on the host twin is over {RESIDUAL:.0e}"),
-            hint: Some("see `downhill selftest`; choose another adapter with `--adapter`".into()),
+            hint: Some("choose another `adapter`, and see `downhill selftest`".into()),
         })
     }
 }

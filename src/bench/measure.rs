@@ -94,7 +94,7 @@ pub fn check_within(answer: &[f32], expected: &Expected, tolerance: f64) -> Resu
     }
     Err(Error::Device {
         what: format!("it is {error:.1e} from its CPU twin, over {tolerance:.0e} ({part})"),
-        hint: Some("see `downhill selftest`; choose another adapter with `--adapter`".into()),
+        hint: Some("choose another `adapter`, and see `downhill selftest`".into()),
     })
 }
 

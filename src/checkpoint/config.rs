@@ -280,7 +280,7 @@ mod tests {
         ];
         for (error, message) in errors {
             assert_eq!(error.to_string(), format!("config.json: {message}"));
-            assert_eq!(error.exit_code(), 4);
+            assert_eq!(error.kind(), crate::ErrorKind::File);
         }
     }
 

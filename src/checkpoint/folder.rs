@@ -121,7 +121,7 @@ mod tests {
     fn closed_forms_are_refused_as_usage() {
         for spec in ["pca:digits,k=3", "wiener:x.npy", "ideal:digits"] {
             let error = ModelFiles::open(Some(spec)).unwrap_err();
-            assert_eq!(error.exit_code(), 2);
+            assert_eq!(error.kind(), crate::ErrorKind::Argument);
             assert!(error.to_string().contains(spec), "{error}");
         }
     }

@@ -159,7 +159,7 @@ mod tests {
 
     fn message(json: &str, data: &[u8]) -> String {
         let error = read_bytes(json, data).unwrap_err();
-        assert_eq!(error.exit_code(), 4);
+        assert_eq!(error.kind(), crate::ErrorKind::File);
         let message = error.to_string();
         assert!(message.starts_with("x.safetensors: "), "{message}");
         message

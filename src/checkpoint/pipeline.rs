@@ -230,7 +230,7 @@ mod tests {
         assert!(message.contains("`StableDiffusionPipeline` has no component `safety_checker`"), "{message}");
         let error = pipeline.component("unet").unwrap_err();
         assert!(error.to_string().contains("the component `unet` is not there"), "{error}");
-        assert_eq!(error.exit_code(), 4);
+        assert_eq!(error.kind(), crate::ErrorKind::File);
         let error = pipeline.component("vae").unwrap_err();
         assert!(error.to_string().contains("no weights"), "{error}");
     }

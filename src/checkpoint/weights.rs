@@ -389,6 +389,6 @@ mod tests {
         let bytes = file(&[("conv_in.bias", &[3], INFINITY)]);
         let error = Weights::from_bytes("x.safetensors", bytes).unwrap().fetch("conv_in.bias", &[3]).unwrap_err();
         assert_eq!(error.to_string(), "x.safetensors: tensor `conv_in.bias` holds inf at element 0");
-        assert_eq!(error.exit_code(), 4);
+        assert_eq!(error.kind(), crate::ErrorKind::File);
     }
 }

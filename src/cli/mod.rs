@@ -1,8 +1,8 @@
 //! The command line: one file a subcommand; parse, call, print.
 //!
 //! Data goes to files and standard output, talk to standard error. What was typed (`Args`) becomes what it means
-//! (`Job`) in one place a subcommand, before any device is touched. Exit codes are those of [`crate::Error::exit_code`];
-//! what clap itself refuses is a usage error (2).
+//! (`Job`) in one place a subcommand, before any device is touched. Exit codes are those of [`exit`]; what clap itself
+//! refuses is a usage error (2).
 
 mod args;
 mod bench;
@@ -15,6 +15,8 @@ mod devices;
 mod download;
 mod encode;
 mod encode_text;
+mod exit;
+mod flags;
 mod info;
 mod inspect;
 mod linear;
@@ -29,11 +31,12 @@ mod tune;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::Result;
 use crate::report::Console;
 use args::Global;
+use flags::Flags;
 
 /// Exit code of what cannot be understood.
 const USAGE: u8 = 2;
@@ -102,8 +105,10 @@ impl Command {
 
 /// Runs the program; the answer is the process exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let mut root = root();
+    let matches = root.try_get_matches_from_mut(std::env::args_os());
+    let (cli, flags) = match matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches))) {
+        Ok((cli, matches)) => (cli, flags(&root, &matches)),
         Err(refusal) => {
             // Help and version come here too. Nobody reads any more: nothing to do about it.
             let _ = refusal.print();
@@ -117,10 +122,26 @@ pub fn main() -> ExitCode {
     match run(cli.command, &cli.global, console) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            console.error(&error);
-            ExitCode::from(error.exit_code())
+            console.error(&flags.message(&error), flags.hint(&error).as_deref());
+            ExitCode::from(exit::code(error.kind()))
         }
     }
+}
+
+/// The program's arguments, as clap has them.
+fn root() -> clap::Command {
+    Cli::command()
+}
+
+/// The flags of the subcommand that was called.
+fn flags(root: &clap::Command, matches: &ArgMatches) -> Flags {
+    let (mut command, mut matches) = (root, matches);
+    while let Some((name, inner)) = matches.subcommand()
+        && let Some(subcommand) = command.find_subcommand(name)
+    {
+        (command, matches) = (subcommand, inner);
+    }
+    Flags::of(command)
 }
 
 /// Has a software adapter use the widest vectors that the processor has.

@@ -77,7 +77,7 @@ mod tests {
         verdict(&checks).unwrap();
         checks.push(check("barrier", Finding::Failed("3 wrong".into())));
         let error = verdict(&checks).unwrap_err();
-        assert_eq!(error.exit_code(), 6);
+        assert_eq!(error.kind(), crate::ErrorKind::Device);
         assert_eq!(error.to_string(), "the device failed: it fails the self-test: barrier");
     }
 }

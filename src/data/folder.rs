@@ -99,7 +99,7 @@ mod tests {
     fn what_is_no_data_set_is_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let empty = read(folder.path(), Pixels::Unit).unwrap_err();
-        assert!(empty.to_string().contains("no images") && empty.exit_code() == 4, "{empty}");
+        assert!(empty.to_string().contains("no images") && empty.kind() == crate::ErrorKind::File, "{empty}");
         write(folder.path(), "a.png", 1, 3, 0);
         write(folder.path(), "b.png", 1, 4, 0);
         let other = read(folder.path(), Pixels::Unit).unwrap_err();

@@ -216,12 +216,12 @@ mod tests {
         for shape in [vec![0, 4], vec![3], vec![2, 0]] {
             let values = vec![0.0; shape.iter().product()];
             let error = Dataset::new("x.npy", Tensor::new(shape, values)).unwrap_err();
-            assert_eq!(error.exit_code(), 4);
+            assert_eq!(error.kind(), crate::ErrorKind::File);
             assert!(error.to_string().starts_with("x.npy: the array of shape"), "{error}");
         }
         for value in [f32::NAN, f32::INFINITY] {
             let error = Dataset::new("x.npy", Tensor::new([2, 2], vec![0.0, 1.0, 2.0, value])).unwrap_err();
-            assert_eq!(error.exit_code(), 7);
+            assert_eq!(error.kind(), crate::ErrorKind::NonFinite);
             assert_eq!(error.to_string(), "non-finite values in `x.npy`: value 1 of sample 1");
         }
     }
@@ -255,13 +255,16 @@ mod tests {
         let bytes: Vec<f32> = loaded.samples.item(1).iter().map(|value| (value * 255.0).round()).collect();
         assert_eq!(bytes, [100.0, 103.0, 101.0, 104.0, 102.0, 105.0]);
         npz::write(Path::new(&at("floats")), &[("arr_0", &[1, 1, 1, 1], &[0.0])]).unwrap();
-        assert_eq!(Source::parse(&at("floats")).unwrap().load(Pixels::Unit).unwrap_err().exit_code(), 4);
+        assert_eq!(
+            Source::parse(&at("floats")).unwrap().load(Pixels::Unit).unwrap_err().kind(),
+            crate::ErrorKind::File
+        );
         assert_eq!(Source::parse("digits").unwrap(), Source::Digits);
         assert!(matches!(Source::parse(&at("")).unwrap(), Source::Folder(_)));
         assert!(matches!(Source::parse(&at("images.idx")).unwrap(), Source::Idx(_)));
         assert!(matches!(Source::parse(&at("x")).unwrap(), Source::Npy(_)));
-        assert_eq!(Source::parse(&at("missing")).unwrap_err().exit_code(), 2);
+        assert_eq!(Source::parse(&at("missing")).unwrap_err().kind(), crate::ErrorKind::NotFound);
         let error = Source::parse(&at("other")).unwrap_err();
-        assert_eq!((error.exit_code(), error.hint().is_some()), (4, true));
+        assert_eq!((error.kind(), error.hint().is_some()), (crate::ErrorKind::File, true));
     }
 }

@@ -194,6 +194,6 @@ mod tests {
         for coupling in Coupling::ALL {
             assert_eq!(coupling.to_string().parse::<Coupling>().unwrap(), coupling);
         }
-        assert_eq!("other".parse::<Coupling>().unwrap_err().exit_code(), 2);
+        assert_eq!("other".parse::<Coupling>().unwrap_err().kind(), crate::ErrorKind::Argument);
     }
 }

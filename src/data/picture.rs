@@ -81,14 +81,14 @@ mod tests {
         assert_eq!(whole.data[..6], [-1.0, 1.0, -1.0, 1.0, -1.0, -1.0]);
         assert_eq!(whole.data[12], 51.0 / 127.5 - 1.0);
         assert_eq!(picture.at(1, (8, 16)).unwrap().shape, [1, 1, 8, 16]);
-        assert_eq!(picture.at(4, (2, 3)).unwrap_err().exit_code(), 2);
+        assert_eq!(picture.at(4, (2, 3)).unwrap_err().kind(), crate::ErrorKind::Argument);
     }
 
     #[test]
     fn what_is_no_image_is_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.png");
-        assert_eq!(Picture::read(&file).unwrap_err().exit_code(), 2);
+        assert_eq!(Picture::read(&file).unwrap_err().kind(), crate::ErrorKind::NotFound);
         std::fs::write(&file, "text").unwrap();
         let error = Picture::read(&file).unwrap_err();
         assert!(error.to_string().contains("a.png: not a readable image"), "{error}");

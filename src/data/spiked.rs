@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(Spiked::parse("spiked").unwrap().spikes.len(), 5);
         for text in ["spiked:q=1", "spiked:p", "spiked:p=x", "spiked:spikes=", "spiked:noise=-1", "spiked:p=0", "other"]
         {
-            assert_eq!(Spiked::parse(text).unwrap_err().exit_code(), 2, "{text}");
+            assert_eq!(Spiked::parse(text).unwrap_err().kind(), crate::ErrorKind::Argument, "{text}");
         }
     }
 
@@ -186,7 +186,7 @@ mod tests {
             Spiked { spikes: vec![-1.0], ..model() },
         ];
         for case in cases {
-            assert_eq!(case.generate().unwrap_err().exit_code(), 2, "{case:?}");
+            assert_eq!(case.generate().unwrap_err().kind(), crate::ErrorKind::Argument, "{case:?}");
         }
     }
 }

@@ -132,7 +132,7 @@ mod tests {
         })
         .unwrap_err();
         assert_eq!(error.to_string(), format!("{}: the cable was pulled", path.display()));
-        assert_eq!(error.exit_code(), 4);
+        assert_eq!(error.kind(), crate::ErrorKind::File);
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(entries(folder.path()), ["x.txt"]);
     }
@@ -144,7 +144,7 @@ mod tests {
         for path in [folder.path().to_path_buf(), folder.path().join("file/x.png"), folder.path().join("file/y/x.png")]
         {
             for error in [check_writable(&path).unwrap_err(), write_atomically(&path, |_| Ok(())).unwrap_err()] {
-                assert_eq!(error.exit_code(), 2, "{error}");
+                assert_eq!(error.kind(), crate::ErrorKind::Argument, "{error}");
                 assert!(error.hint().is_some());
             }
         }

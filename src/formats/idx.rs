@@ -172,7 +172,7 @@ mod tests {
         ];
         for (bytes, part) in cases {
             let error = read(&bytes).unwrap_err();
-            assert_eq!(error.exit_code(), 4);
+            assert_eq!(error.kind(), crate::ErrorKind::File);
             assert!(error.to_string().starts_with("x.idx: ") && error.to_string().contains(part), "{error}");
             assert!(error.hint().is_some());
         }

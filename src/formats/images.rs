@@ -63,7 +63,7 @@ pub fn quantise(samples: &Tensor) -> Result<Vec<Image>> {
     };
     if !matches!(channels, 1 | 3 | 4) {
         let what = format!("{channels} channels cannot be shown as an image: it takes 1 (grey), 3 (RGB) or 4 (RGBA)");
-        return Err(Error::argument(what, "save the values with `--save-samples FILE.npy` instead"));
+        return Err(Error::argument(what, "save the values as an array instead: `save_samples`"));
     }
     (0..count).map(|index| quantise_one(index, samples.item(index), [channels, height, width])).collect()
 }
@@ -159,13 +159,16 @@ mod tests {
     fn what_is_no_image_is_refused() {
         for channels in [2, 5, 16] {
             let error = quantise(&Tensor::zeros([1, channels, 2, 2])).unwrap_err();
-            assert_eq!(error.exit_code(), 2);
+            assert_eq!(error.kind(), crate::ErrorKind::Argument);
             assert!(error.to_string().starts_with(&format!("{channels} channels")), "{error}");
         }
-        assert_eq!(quantise(&Tensor::zeros([3, 2, 2])).unwrap_err().exit_code(), 2);
+        assert_eq!(quantise(&Tensor::zeros([3, 2, 2])).unwrap_err().kind(), crate::ErrorKind::Argument);
         for value in [f32::NAN, f32::INFINITY] {
             let error = quantise(&Tensor::new([2, 1, 1, 1], vec![0.0, value])).unwrap_err();
-            assert_eq!((error.exit_code(), error.to_string().as_str()), (7, "non-finite values in image 1"));
+            assert_eq!(
+                (error.kind(), error.to_string().as_str()),
+                (crate::ErrorKind::NonFinite, "non-finite values in image 1")
+            );
         }
     }
 

@@ -393,10 +393,10 @@ mod tests {
             let error = read(&path).unwrap_err();
             assert!(error.to_string().contains(message), "{error} does not say: {message}");
             assert!(error.to_string().starts_with(&path.display().to_string()));
-            assert_eq!(error.exit_code(), 4);
+            assert_eq!(error.kind(), crate::ErrorKind::File);
             assert!(error.hint().is_some(), "{error}");
         }
-        assert_eq!(read("/nowhere/x.npy").unwrap_err().exit_code(), 2);
+        assert_eq!(read("/nowhere/x.npy").unwrap_err().kind(), crate::ErrorKind::NotFound);
     }
 
     proptest! {

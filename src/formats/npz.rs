@@ -101,14 +101,14 @@ mod tests {
     fn other_files_are_refused_with_a_word_on_what_is_missing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.npz");
-        assert_eq!(read(&path, &["mu"]).unwrap_err().exit_code(), 2);
+        assert_eq!(read(&path, &["mu"]).unwrap_err().kind(), crate::ErrorKind::NotFound);
         std::fs::write(&path, "text").unwrap();
-        assert_eq!(read(&path, &["mu"]).unwrap_err().exit_code(), 4);
+        assert_eq!(read(&path, &["mu"]).unwrap_err().kind(), crate::ErrorKind::File);
         write(&path, &[("a", &[1], &[1.0]), ("b", &[1], &[1.0])]).unwrap();
         let error = read(&path, &["mu"]).unwrap_err();
         assert!(error.to_string().contains("no array `mu` among `a`, `b`"), "{error}");
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-        assert_eq!(read(&path, &["a"]).unwrap_err().exit_code(), 4);
+        assert_eq!(read(&path, &["a"]).unwrap_err().kind(), crate::ErrorKind::File);
     }
 }

@@ -157,10 +157,10 @@ mod tests {
         for length in 0..bytes.len() - 4 {
             std::fs::write(&cut, &bytes[..length]).unwrap();
             assert!(!is_complete(&cut), "{length} of {} bytes", bytes.len());
-            assert_eq!(read_metadata(&cut).unwrap_err().exit_code(), 4, "{length} bytes");
+            assert_eq!(read_metadata(&cut).unwrap_err().kind(), crate::ErrorKind::File, "{length} bytes");
         }
         assert!(!is_complete(folder.path().join("none.png")));
-        assert_eq!(read_metadata(folder.path().join("none.png")).unwrap_err().exit_code(), 2);
+        assert_eq!(read_metadata(folder.path().join("none.png")).unwrap_err().kind(), crate::ErrorKind::NotFound);
         assert!(!is_complete(folder.path()));
     }
 }

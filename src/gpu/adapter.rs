@@ -29,7 +29,7 @@ impl std::fmt::Display for Kind {
 /// An adapter as people see it, with the limits that matter here.
 #[derive(Clone, Debug)]
 pub struct Described {
-    /// Its place in the list, for `--adapter INDEX`.
+    /// The index in the list of adapters.
     pub index: usize,
     /// As the driver names it.
     pub name: String,
@@ -70,7 +70,7 @@ pub enum Choice {
 }
 
 impl Choice {
-    /// From the text of `--adapter`: an index, `cpu`, or part of a name.
+    /// Reads a choice from text: an index, `cpu`, or part of a name.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         match text.parse() {

@@ -105,7 +105,7 @@ impl Gpu {
             None => Ok(()),
             Some(what) => Err(Error::Device {
                 what: what.clone(),
-                hint: Some("lower `--batch`, or choose another adapter with `--adapter`".into()),
+                hint: Some("lower `batch`, or choose another `adapter`".into()),
             }),
         }
     }
@@ -118,7 +118,7 @@ impl Gpu {
         let made = create();
         let [validation, internal] = [validation, internal].map(|scope| pollster::block_on(scope.pop()));
         if pollster::block_on(memory.pop()).is_some() {
-            let hint = "lower `--batch` or the image size, or choose an adapter with more memory".into();
+            let hint = "lower `batch` or the image size, or choose an `adapter` with more memory".into();
             return Err(Error::OutOfMemory { tensor: tensor.to_owned(), bytes, hint });
         }
         match validation.or(internal) {
@@ -153,7 +153,7 @@ fn request(adapter: &wgpu::Adapter, matrix: bool) -> Result<(wgpu::Device, wgpu:
     };
     pollster::block_on(adapter.request_device(&descriptor)).map_err(|error| Error::Device {
         what: format!("`{}` cannot be opened: {error}", adapter.get_info().name),
-        hint: Some("choose another adapter with `--adapter`; see `downhill devices`".into()),
+        hint: Some("choose another `adapter`; `downhill devices` lists them".into()),
     })
 }
 

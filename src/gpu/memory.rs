@@ -123,7 +123,7 @@ impl Gpu {
         let bytes = texels as u64 * precision.texel_bytes();
         let (limit, limit_name) = self.max_texels(kind);
         if texels > limit {
-            let hint = "lower `--batch` or the image size, or choose another adapter".into();
+            let hint = "lower `batch` or the image size, or choose another `adapter`".into();
             let limit = limit as u64 * precision.texel_bytes();
             return Err(Error::OverLimit { tensor: tensor.to_owned(), bytes, limit_name, limit, hint });
         }

@@ -131,7 +131,7 @@ fn module(device: &wgpu::Device, checked: bool, source: &PipelineSource) -> wgpu
     // SAFETY: the text is composed from the templates compiled into this program, never from input. Every kernel
     // clamps or tests the indices it computes against the extents in its parameters, which the plan derives from
     // the sizes of the storages it binds; every loop is bounded by such an extent. A test runs each kernel on
-    // awkward shapes, and the whole test suite passes with `--checked`, where both are enforced.
+    // awkward shapes, and the whole test suite passes with `Options::checked`, where both are enforced.
     #[expect(unsafe_code, reason = "bounds checks and loop bounds cost up to half the speed; see the SAFETY note")]
     unsafe {
         device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())

@@ -79,7 +79,7 @@ impl Gpu {
                     bytes: u64::from(largest),
                     limit_name: "number of workgroups along a dimension",
                     limit: u64::from(limits.max_compute_workgroups_per_dimension),
-                    hint: "lower `--batch` or the image size".into(),
+                    hint: "lower `batch` or the image size".into(),
                 });
             }
             let first = blocks.len();

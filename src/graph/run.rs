@@ -299,7 +299,7 @@ fn check_texels(engine: &Engine, texels: usize, precision: Precision, label: &st
         bytes: texels as u64 * precision.texel_bytes(),
         limit_name,
         limit: limit as u64 * precision.texel_bytes(),
-        hint: "lower `--batch` or the image size, or choose another adapter".into(),
+        hint: "lower `batch` or the image size, or choose another `adapter`".into(),
     })
 }
 

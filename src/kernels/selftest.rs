@@ -116,7 +116,7 @@ pub fn ensure(engine: &Engine) -> Result<()> {
         Some(what) => Err(Error::Device {
             what: format!("`{}` fails the self-test: {what}", engine.gpu.adapter.name),
             hint: Some(
-                "choose another adapter with `--adapter`; see `downhill devices` and `downhill selftest`".into(),
+                "choose another `adapter`: `downhill devices` lists them, `downhill selftest` checks one".into(),
             ),
         }),
     }

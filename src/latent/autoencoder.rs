@@ -66,7 +66,7 @@ impl Planned {
             None if asked.is_none() => whole(),
             None => Err(Error::argument(
                 "this decoder cannot work in strips of that size",
-                "give other rows with `--tile`, or `--tile auto`",
+                "choose another number of rows for `tile`, or automatic tiling",
             )),
         }
     }

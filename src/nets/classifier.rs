@@ -136,7 +136,7 @@ mod tests {
             (r#"{"depth": 3}"#, "depth"),
         ] {
             let error = read(json).unwrap_err();
-            assert_eq!(error.exit_code(), 4, "{json}");
+            assert_eq!(error.kind(), crate::ErrorKind::File, "{json}");
             assert!(error.to_string().contains(expected), "{json}: {error}");
         }
     }

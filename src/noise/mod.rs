@@ -162,6 +162,6 @@ mod tests {
         for generator in [Generator::Philox, Generator::Torch] {
             assert_eq!(generator.to_string().parse::<Generator>().unwrap(), generator);
         }
-        assert_eq!("cuda".parse::<Generator>().unwrap_err().exit_code(), 2);
+        assert_eq!("cuda".parse::<Generator>().unwrap_err().kind(), crate::ErrorKind::Argument);
     }
 }

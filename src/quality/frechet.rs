@@ -91,8 +91,8 @@ mod tests {
     #[test]
     fn what_is_no_covariance_is_refused() {
         let (a, b) = (diagonal(&[0.0; 2], &[1.0, 1.0]), diagonal(&[0.0; 2], &[1.0, -0.5]));
-        assert_eq!(distance(&a, &b).unwrap_err().exit_code(), 4);
-        assert_eq!(distance(&b, &a).unwrap_err().exit_code(), 4);
-        assert_eq!(distance(&a, &diagonal(&[0.0], &[1.0])).unwrap_err().exit_code(), 2);
+        assert_eq!(distance(&a, &b).unwrap_err().kind(), crate::ErrorKind::File);
+        assert_eq!(distance(&b, &a).unwrap_err().kind(), crate::ErrorKind::File);
+        assert_eq!(distance(&a, &diagonal(&[0.0], &[1.0])).unwrap_err().kind(), crate::ErrorKind::Argument);
     }
 }

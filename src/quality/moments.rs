@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn too_few_rows_and_what_is_no_number_are_refused() {
-        assert_eq!(of_rows(&[1.0, 2.0], 2).unwrap_err().exit_code(), 2);
-        assert_eq!(of_rows(&[1.0, 2.0, f32::NAN, 1.0], 2).unwrap_err().exit_code(), 7);
+        assert_eq!(of_rows(&[1.0, 2.0], 2).unwrap_err().kind(), crate::ErrorKind::Argument);
+        assert_eq!(of_rows(&[1.0, 2.0, f32::NAN, 1.0], 2).unwrap_err().kind(), crate::ErrorKind::NonFinite);
     }
 }

@@ -42,8 +42,8 @@ impl Console {
     }
 
     /// Says what went wrong, and what to do about it; also when quiet.
-    pub fn error(self, error: &Error) {
-        say(&self.error_text(error));
+    pub fn error(self, message: &str, hint: Option<&str>) {
+        say(&self.error_text(message, hint));
     }
 
     /// Says what may not be as expected.
@@ -67,11 +67,11 @@ impl Console {
         }
     }
 
-    fn error_text(self, error: &Error) -> String {
-        let mut text = self.labelled("error", RED, &error.to_string());
-        if let Some(hint) = error.hint() {
+    fn error_text(self, message: &str, hint: Option<&str>) -> String {
+        let mut text = self.labelled("error", RED, message);
+        if let Some(hint) = hint {
             text.push('\n');
-            text.push_str(&self.labelled("hint", CYAN, &hint));
+            text.push_str(&self.labelled("hint", CYAN, hint));
         }
         text
     }
@@ -121,13 +121,13 @@ mod tests {
 
     #[test]
     fn errors_come_with_their_hint_and_colour_only_where_wanted() {
-        let error = Error::argument("no such sampler `x`", "use `ge`");
+        let (message, hint) = ("no such sampler `x`", Some("use `ge`"));
         let mut console = Console { verbosity: Verbosity::Quiet, colour: false };
-        assert_eq!(console.error_text(&error), "error: no such sampler `x`\nhint: use `ge`");
-        assert_eq!(console.error_text(&Error::bad_file("a.npy", "is empty")), "error: a.npy: is empty");
+        assert_eq!(console.error_text(message, hint), "error: no such sampler `x`\nhint: use `ge`");
+        assert_eq!(console.error_text("a.npy: is empty", None), "error: a.npy: is empty");
         console.colour = true;
         let expected = "\x1b[1;31merror:\x1b[0m no such sampler `x`\n\x1b[1;36mhint:\x1b[0m use `ge`";
-        assert_eq!(console.error_text(&error), expected);
+        assert_eq!(console.error_text(message, hint), expected);
     }
 
     #[test]

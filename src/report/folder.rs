@@ -167,7 +167,7 @@ mod tests {
     fn what_cannot_be_written_is_refused_before_the_work() {
         let place = tempfile::tempdir().unwrap();
         std::fs::create_dir(place.path().join("plot.svg")).unwrap();
-        assert_eq!(Folder::new(place.path(), &["plot"]).unwrap_err().exit_code(), 2);
+        assert_eq!(Folder::new(place.path(), &["plot"]).unwrap_err().kind(), crate::ErrorKind::Argument);
         std::fs::write(place.path().join("file"), "").unwrap();
         assert!(Folder::new(&place.path().join("file"), &[]).is_err());
     }

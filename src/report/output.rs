@@ -178,7 +178,7 @@ mod tests {
         ];
         for text in texts {
             let error = Output::parse(text).map(|output| format!("{text}: {output:?}")).unwrap_err();
-            assert_eq!(error.exit_code(), 2, "{text}");
+            assert_eq!(error.kind(), crate::ErrorKind::Argument, "{text}");
             assert!(error.to_string().contains(text), "{error}");
             assert!(error.hint().is_some(), "{text}");
         }

@@ -163,7 +163,7 @@ mod tests {
         assert!(values.iter().zip([5.0, 3.0, 1.0]).all(|(value, expected)| (value - expected).abs() < 1e-14));
         assert!((vectors[(1, 0)].abs() - 1.0).abs() < 1e-14);
         let broken = Mat::from_fn(2, 2, |_, _| f64::NAN);
-        assert_eq!(eigen(broken.as_ref()).unwrap_err().exit_code(), 7);
+        assert_eq!(eigen(broken.as_ref()).unwrap_err().kind(), crate::ErrorKind::NonFinite);
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl<'e> DeviceSamples<'e> {
                 bytes: (dimension * size_of::<f32>()) as u64,
                 limit_name: "longest sum of a kernel",
                 limit: (LONGEST_LOOP as usize * TEXEL * size_of::<f32>()) as u64,
-                hint: "scale the images down; `downhill linear pca` has another way, `--route gram`".into(),
+                hint: "scale the images down, or choose the `route` by inner products, `gram`".into(),
             });
         }
         let wanted = (count * dimension * BLOCK / PARTIAL_VALUES).max(SPLIT).next_multiple_of(SPLIT);

@@ -98,8 +98,8 @@ mod tests {
                 assert!((sigmas[0] - 3.0).abs() < 1e-12 && sigmas[steps] == 0.0, "{spacing}: {sigmas:?}");
                 assert!(sigmas.windows(2).all(|pair| pair[0] > pair[1]), "{spacing}: {sigmas:?}");
             }
-            assert_eq!(spacing.sigmas(3, -1.0).unwrap_err().exit_code(), 2);
-            assert_eq!(spacing.sigmas(0, 1.0).unwrap_err().exit_code(), 2);
+            assert_eq!(spacing.sigmas(3, -1.0).unwrap_err().kind(), crate::ErrorKind::Argument);
+            assert_eq!(spacing.sigmas(0, 1.0).unwrap_err().kind(), crate::ErrorKind::Argument);
         }
         let even = Spacing::Variance.sigmas(4, 2.0).unwrap();
         assert!(even.windows(2).all(|pair| (pair[0] * pair[0] - pair[1] * pair[1] - 1.0).abs() < 1e-12));

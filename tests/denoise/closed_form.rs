@@ -2,6 +2,7 @@
 //! modes, projections by their geometry.
 
 use crate::common::{engines, numbers};
+use downhill::ErrorKind;
 use downhill::data::{Dataset, Pixels, digits};
 use downhill::denoise::closed_form::ClosedForm;
 use downhill::denoise::closed_form::ideal::Ideal;
@@ -198,15 +199,15 @@ fn what_is_no_closed_form_is_refused() {
         downhill::formats::npy::write(&path, tensor).unwrap();
         path
     };
-    let refused = |text: &str, code: u8, part: &str| match ClosedForm::open(text) {
+    let refused = |text: &str, kind: ErrorKind, part: &str| match ClosedForm::open(text) {
         Ok(_) => panic!("{text} is taken"),
         Err(error) => {
-            assert_eq!(error.exit_code(), code, "{error}");
+            assert_eq!(error.kind(), kind, "{error}");
             assert!(error.to_string().contains(part), "{error}");
         }
     };
     let data = file("data.npy", &Tensor::new([5, 3], numbers(1, 15)));
-    refused(&format!("pca:{data},k=4"), 2, "more components than the 3 values");
+    refused(&format!("pca:{data},k=4"), ErrorKind::Argument, "more components than the 3 values");
     let mean = file("m.npy", &Tensor::zeros([2]));
     for (name, values, part) in [
         ("skew", vec![1.0, 0.5, 0.2, 1.0], "not symmetric"),
@@ -215,7 +216,7 @@ fn what_is_no_closed_form_is_refused() {
     ] {
         let side = values.len().isqrt();
         let cov = file(name, &Tensor::new([side, side], values));
-        refused(&format!("wiener:mean={mean},cov={cov}"), 4, part);
+        refused(&format!("wiener:mean={mean},cov={cov}"), ErrorKind::File, part);
     }
     let form = ClosedForm::open(&format!("ideal:{data}")).unwrap().unwrap();
     for shape in [vec![2, 4], vec![3], vec![0, 3]] {

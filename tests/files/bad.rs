@@ -29,7 +29,7 @@ fn load(folder: &str) -> Result<()> {
 /// Asserts exit code 4, that `file` in the folder is the one named, and that message and hint hold `parts`.
 fn assert_refused(error: &Error, folder: &str, file: &str, parts: &[&str]) {
     let text = format!("{error} hint: {}", error.hint().unwrap_or_default());
-    assert_eq!(error.exit_code(), 4, "{text}");
+    assert_eq!(error.kind(), downhill::ErrorKind::File, "{text}");
     let named = corpus().join(folder).join(file);
     assert!(text.starts_with(&format!("{}: ", named.display())), "{text}");
     for part in parts {

@@ -157,7 +157,7 @@ fn an_index_that_lies_is_refused() {
     let root = folder(&sharded(|_| "../elsewhere.safetensors"));
     let error = open(root.path()).unwrap_err();
     assert!(error.to_string().contains("\"../elsewhere.safetensors\", no file name"), "{error}");
-    assert_eq!(error.exit_code(), 4);
+    assert_eq!(error.kind(), downhill::ErrorKind::File);
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn files_that_are_no_models_say_what_would_be() {
     ] {
         let error = open(&root.path().join(path)).unwrap_err();
         let text = format!("{error} hint: {}", error.hint().unwrap_or_default());
-        assert_eq!(error.exit_code(), 4, "{text}");
+        assert_eq!(error.kind(), downhill::ErrorKind::File, "{text}");
         assert!(text.contains(part), "`{part}` is not in: {text}");
     }
 }

@@ -215,7 +215,7 @@ fn damage_is_found_and_nothing_is_left() {
     let (hub, cache) = (digits(|file| file.damaged = true), tempfile::tempdir().expect("a folder"));
     let error = hub.fetch(cache.path()).expect_err("damaged");
     assert!(matches!(&error, Error::BadFile { what, .. } if what.contains("checksum")), "{error}");
-    assert_eq!(error.exit_code(), 4);
+    assert_eq!(error.kind(), downhill::ErrorKind::File);
     let snapshot = cache.path().join(format!("models--org--digits/snapshots/{COMMIT}"));
     assert!(!snapshot.join(WEIGHTS).exists());
     let blobs = std::fs::read_dir(cache.path().join("models--org--digits/blobs")).expect("blobs").count();
@@ -245,8 +245,11 @@ fn what_the_hub_does_not_have_is_said() {
         "{error}"
     );
     let error = fetch_in(ID, None, &environment(&empty.address, "1"), &mut |_| ()).expect_err("offline");
-    assert_eq!((error.exit_code(), error.to_string().contains("HF_HUB_OFFLINE")), (2, true));
+    assert_eq!((error.kind(), error.to_string().contains("HF_HUB_OFFLINE")), (downhill::ErrorKind::Argument, true));
     let error = fetch_in(ID, None, &environment("http://127.0.0.1:9", ""), &mut |_| ()).expect_err("nobody answers");
     assert!(error.to_string().contains("the connection failed"), "{error}");
-    assert_eq!(fetch_in("not an id", None, &|_| None, &mut |_| ()).expect_err("no id").exit_code(), 2);
+    assert_eq!(
+        fetch_in("not an id", None, &|_| None, &mut |_| ()).expect_err("no id").kind(),
+        downhill::ErrorKind::Argument
+    );
 }

@@ -263,7 +263,7 @@ fn what_does_not_fit_is_refused() {
     let decoder = Decoder::new(engine, golden.component(), 1, golden.size()).expect("decoder");
     for shape in [vec![1, 3, 8, 8], vec![1, 4, 8, 7], vec![4, 8, 8], vec![0, 4, 8, 8]] {
         let error = decoder.decode(&Tensor::zeros(shape)).expect_err("a shape");
-        assert_eq!(error.exit_code(), 2);
+        assert_eq!(error.kind(), downhill::ErrorKind::Argument);
         assert!(error.hint().expect("a hint").contains("[n, 4, 8, 8]"), "{error}");
     }
     let error = Encoder::new(engine, &golden.component(), 1, (60, 64)).map(|_| ()).expect_err("60 rows");

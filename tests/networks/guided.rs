@@ -233,13 +233,13 @@ fn contexts_that_do_not_fit_are_refused() {
     };
     let alone = |conditional| Guidance { conditional, unconditional: None, scale: 1.0 };
     let error = new(&alone(Tensor::zeros([1, 77, 24]))).expect_err("24 channels");
-    assert_eq!(error.exit_code(), 4);
+    assert_eq!(error.kind(), downhill::ErrorKind::File);
     assert!(error.to_string().contains("`cross_attention_dim` is 16, but the context has 24 channels"), "{error}");
     let error = new(&alone(Tensor::zeros([2, 77, 16]))).expect_err("two contexts");
-    assert_eq!(error.exit_code(), 2);
+    assert_eq!(error.kind(), downhill::ErrorKind::Argument);
     let other = Guidance { unconditional: Some(Tensor::zeros([1, 5, 16])), ..alone(good.clone()) };
     let error = new(&other).expect_err("two lengths");
-    assert_eq!((error.exit_code(), error.hint().is_some()), (2, true));
+    assert_eq!((error.kind(), error.hint().is_some()), (downhill::ErrorKind::Argument, true));
     let network = ready(engine, &golden, 1);
     for shape in [[2, 77, 16], [3, 76, 16], [3, 77, 15]] {
         let error = network.call(&golden.x, &golden.timesteps, &Tensor::zeros(shape), None).expect_err("a context");

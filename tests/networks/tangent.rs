@@ -404,7 +404,7 @@ fn what_has_no_rule_is_named() {
     assert_eq!(error.to_string(), "the network has no input `y`");
     let error = tangents(&graph, "timestep", 1).unwrap_err();
     assert!(error.to_string().starts_with("`time_proj` depends on the input"), "{error}");
-    assert_eq!(error.exit_code(), 2);
+    assert_eq!(error.kind(), downhill::ErrorKind::Argument);
     let mut apart = Graph::default();
     input(&mut apart, "x", Shape::vector(1, 4));
     let other = input(&mut apart, "other", Shape::vector(1, 4));

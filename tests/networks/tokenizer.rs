@@ -50,7 +50,7 @@ fn refusal(folder: &tempfile::TempDir) -> Error {
     match Tokenizer::open(folder.path()) {
         Ok(_) => panic!("it opens"),
         Err(error) => {
-            assert_eq!(error.exit_code(), 4, "{error}");
+            assert_eq!(error.kind(), downhill::ErrorKind::File, "{error}");
             error
         }
     }

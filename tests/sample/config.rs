@@ -105,7 +105,7 @@ fn malformed_fields_are_named() {
     ] {
         let error = read(json!({field: value})).unwrap_err();
         assert_eq!(error.to_string(), format!("scheduler_config.json: {expected}"));
-        assert_eq!(error.exit_code(), 4);
+        assert_eq!(error.kind(), downhill::ErrorKind::File);
     }
 }
 

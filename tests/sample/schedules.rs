@@ -92,7 +92,7 @@ fn strength_keeps_the_last_steps() {
     assert_eq!(resolve(0.79, "euler").unwrap().len(), 3);
     for (strength, expected) in [(0.19, "leaves none"), (0.0, "out of range"), (1.5, "out of range")] {
         let error = resolve(strength, "ddim").unwrap_err();
-        assert_eq!(error.exit_code(), 2);
+        assert_eq!(error.kind(), downhill::ErrorKind::Argument);
         assert!(error.to_string().contains(expected), "{error}");
     }
 }

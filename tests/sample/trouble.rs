@@ -76,7 +76,7 @@ fn non_finite_values_stop_the_run_and_name_the_step() {
     let cut = schedule.steps()[1].from.sigma;
     let mut broken = Pointwise(SHAPE, |x, sigma| if sigma > cut { x / sigma } else { f64::NAN });
     let error = run_quietly(&mut broken, &schedule, &method, start([1.0, 2.0])).unwrap_err();
-    assert_eq!(error.exit_code(), 7);
+    assert_eq!(error.kind(), downhill::ErrorKind::NonFinite);
     assert_eq!(
         error.to_string(),
         "non-finite values in the denoiser's answer in step 2 of 2 (timestep 549, sigma 4.5412)"

@@ -140,7 +140,10 @@ fn a_thousand_levels_are_no_trouble() {
 fn what_is_not_finite_or_too_much_is_an_error() {
     let projector = Projector::new(&engines()[0], 3);
     let mut data = Tensor::new([4, 5], numbers(1, 20));
-    assert_eq!(Projector::new(&engines()[0], 6).leading(&[data.clone()]).unwrap_err().exit_code(), 2);
+    assert_eq!(
+        Projector::new(&engines()[0], 6).leading(&[data.clone()]).unwrap_err().kind(),
+        downhill::ErrorKind::Argument
+    );
     data.data[3] = f32::NAN;
-    assert_eq!(projector.leading(&[data]).unwrap_err().exit_code(), 7);
+    assert_eq!(projector.leading(&[data]).unwrap_err().kind(), downhill::ErrorKind::NonFinite);
 }

@@ -233,7 +233,7 @@ mod tests {
             (&dangling, "google/ddpm-cat", "gone"),
         ] {
             let error = look_up(cache, text).unwrap_err();
-            assert_eq!(error.exit_code(), 4);
+            assert_eq!(error.kind(), crate::ErrorKind::File);
             let Error::BadFile { file, hint: Some(hint), .. } = error else { panic!("{text}") };
             assert!(file.starts_with(cache.path()) && file.ends_with(folder), "{}", file.display());
             assert!(

@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(Work::Copy.cases(Some("1,2")).unwrap().len(), 4);
         assert_eq!(Work::All.cases(None).unwrap().len(), Suite::ALL.into_iter().flat_map(Case::among_all).count());
         for work in [Work::All, Work::Unet] {
-            assert_eq!(work.cases(Some("8")).unwrap_err().exit_code(), 2);
+            assert_eq!(work.cases(Some("8")).unwrap_err().kind(), crate::ErrorKind::Argument);
         }
     }
 
@@ -211,6 +211,6 @@ mod tests {
         let wrong = Error::Device { what: "wrong".into(), hint: None };
         findings.rows.push(Row::new("conv", "b").ended(&wrong));
         let error = verdict(&findings, console).unwrap_err();
-        assert_eq!((error.exit_code(), error.to_string().contains("1 of 1 cases failed")), (6, true));
+        assert_eq!((error.kind(), error.to_string().contains("1 of 1 cases failed")), (crate::ErrorKind::Device, true));
     }
 }

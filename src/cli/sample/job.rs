@@ -98,7 +98,7 @@ impl Job {
     /// Understands `args`, opening the model and the start file; answers what goes to the device too.
     ///
     /// # Errors
-    /// Everything that can be wrong with them: see [`Error::exit_code`] 2 and 4.
+    /// Everything that can be wrong with them: [`Error::Argument`], and errors of files.
     pub fn new(args: Args, global: &Global, console: Console) -> Result<(Self, Load)> {
         let output = Output::parse(args.output.as_deref().unwrap_or(USUAL_OUTPUT))?;
         targets::check_resume(&args, &output)?;

@@ -229,7 +229,7 @@ mod tests {
             ("ideal:nowhere.npy", "`nowhere.npy` does not exist"),
         ] {
             let error = Spec::parse(text).unwrap_err();
-            assert_eq!(error.exit_code(), 2, "{text}");
+            assert_eq!(error.kind(), crate::ErrorKind::Argument, "{text}");
             assert!(error.to_string().contains(part), "{text}: {error}");
         }
     }

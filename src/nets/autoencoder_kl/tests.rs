@@ -123,8 +123,11 @@ fn sizes_that_cannot_be_halved_are_refused() {
     network.encoder(1, (6, 10)).unwrap();
     for size in [(7, 8), (8, 7), (0, 8)] {
         let error = network.encoder(1, size).unwrap_err();
-        assert_eq!((error.exit_code(), error.hint().as_deref()), (2, Some("height and width must be multiples of 2")));
+        assert_eq!(
+            (error.kind(), error.hint().as_deref()),
+            (crate::ErrorKind::Argument, Some("height and width must be multiples of 2"))
+        );
     }
-    assert_eq!(network.decoder(1, (0, 3)).unwrap_err().exit_code(), 2);
-    assert_eq!(network.decoder(0, (3, 3)).unwrap_err().exit_code(), 2);
+    assert_eq!(network.decoder(1, (0, 3)).unwrap_err().kind(), crate::ErrorKind::Argument);
+    assert_eq!(network.decoder(0, (3, 3)).unwrap_err().kind(), crate::ErrorKind::Argument);
 }

@@ -86,6 +86,6 @@ fn other_classes_and_fields_are_refused_by_name() {
     ] {
         let error = sd1(changes).unwrap_err();
         assert!(error.to_string().contains(what), "{error}");
-        assert_eq!(error.exit_code(), 4);
+        assert_eq!(error.kind(), crate::ErrorKind::File);
     }
 }

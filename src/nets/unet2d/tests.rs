@@ -138,7 +138,7 @@ fn a_size_that_cannot_be_halved_is_refused() {
     network.graph(1, 6, 10).unwrap();
     for (height, width) in [(7, 8), (8, 7), (0, 8)] {
         let error = network.graph(1, height, width).unwrap_err();
-        assert_eq!(error.exit_code(), 2);
+        assert_eq!(error.kind(), crate::ErrorKind::Argument);
         assert!(error.hint().unwrap().contains("multiples of 2"));
     }
 }
@@ -178,7 +178,7 @@ fn feeds_that_do_not_fit_are_refused() {
     let refused = |network: &UNet2d, x: &Tensor, t: &[f64], labels: Option<ClassLabels>, remedy: &str| {
         let table = |_: &str, shape: &[usize]| Ok(Tensor::zeros(shape));
         let error = network.feeds(x, t, labels, &table).unwrap_err();
-        assert_eq!(error.exit_code(), 2);
+        assert_eq!(error.kind(), crate::ErrorKind::Argument);
         assert!(error.hint().unwrap().contains(remedy), "{error}: {:?}", error.hint());
     };
     refused(&plain, &Tensor::zeros([2, 4, 4, 4]), &[1.0, 2.0], None, "[n, 3, height, width]");

@@ -155,7 +155,7 @@ fn sizes_are_refused_only_where_nothing_would_be_left() {
     ];
     for (result, remedy) in refused {
         let error = result.unwrap_err();
-        assert_eq!(error.exit_code(), 2);
+        assert_eq!(error.kind(), crate::ErrorKind::Argument);
         assert!(error.hint().unwrap().contains(remedy), "{error}");
     }
 }
@@ -208,7 +208,7 @@ fn feeds_that_do_not_fit_are_refused() {
     let none = |key: &str, _: &[usize]| -> Result<Tensor> { panic!("`{key}` was asked for") };
     let refused = |x: &Tensor, t: &[f64], context: &Tensor, labels: Option<ClassLabels>, remedy: &str| {
         let error = plain.feeds(x, t, context, labels, &none).unwrap_err();
-        assert_eq!(error.exit_code(), 2);
+        assert_eq!(error.kind(), crate::ErrorKind::Argument);
         assert!(error.hint().unwrap().contains(remedy), "{error}: {:?}", error.hint());
     };
     refused(&Tensor::zeros([2, 3, 4, 4]), &[1.0, 2.0], &context, None, "[n, 4, height, width]");

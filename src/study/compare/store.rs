@@ -165,6 +165,6 @@ mod tests {
         assert!(again.parts(&cell, 200).any(|part| part.is_err()));
 
         let other = Store::open(folder.path(), &json!({ "model": "other" })).unwrap_err();
-        assert_eq!(other.exit_code(), 2);
+        assert_eq!(other.kind(), crate::ErrorKind::Argument);
     }
 }
