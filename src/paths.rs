@@ -1,11 +1,11 @@
-//! Where things that may be lost are kept.
+//! Folders for files that may be lost.
 
 use std::path::PathBuf;
 
 use etcetera::BaseStrategy;
 
-/// The folder for what can be made again: `DOWNHILL_CACHE_DIR`, or `downhill` in the user's cache folder. Nothing where
-/// there is no home.
+/// Returns the folder for files that can be recreated: `DOWNHILL_CACHE_DIR`, or `downhill` in the user's cache folder.
+/// `None` if there is no home folder.
 #[must_use]
 pub fn cache_dir() -> Option<PathBuf> {
     if let Some(chosen) = std::env::var_os("DOWNHILL_CACHE_DIR") {

@@ -1,23 +1,23 @@
-//! Host tensors: row-major float32 with an explicit shape, and the layout the engine uses on the device.
+//! Host tensors, row-major float32 with an explicit shape, and the layout of tensors on the device.
 //!
-//! Files and the command line speak NCHW. Inside the engine every tensor is NHWC with the channels padded to whole
-//! *texels* of four floats, the padding always zero: one vec4 load is four channels of one pixel.
+//! Files and the library's interface use NCHW. Inside the engine every tensor is NHWC with the channels padded to whole
+//! *texels* of four floats. The padding is always zero, so that one vec4 load is four channels of one pixel.
 
-/// Floats in a texel, the unit of every device tensor.
+/// The number of floats in a texel, the unit of every device tensor.
 pub const TEXEL: usize = 4;
 
-/// How the numbers of a device array are stored; computed with they are in float32 either way.
+/// The storage of numbers in a device array. Arithmetic is in float32 either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Precision {
-    /// Four bytes a number.
+    /// Four bytes per number.
     #[default]
     Float32,
-    /// Two bytes a number: 11 significant bits, nothing beyond 65504.
+    /// Two bytes per number: 11 significant bits, and a largest value of 65504.
     Float16,
 }
 
 impl Precision {
-    /// Bytes of a texel.
+    /// The size of a texel in bytes.
     #[must_use]
     pub const fn texel_bytes(self) -> u64 {
         match self {
@@ -46,10 +46,10 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// A tensor over `data`.
+    /// Creates a tensor over `data`.
     ///
     /// # Panics
-    /// When the number of values is not the product of `shape`: a bug of the caller, never of the input.
+    /// Panics if the number of values is not the product of `shape`.
     #[must_use]
     pub fn new(shape: impl Into<Vec<usize>>, data: Vec<f32>) -> Self {
         let shape = shape.into();
@@ -57,7 +57,7 @@ impl Tensor {
         Self { shape, data }
     }
 
-    /// A tensor of zeros.
+    /// Creates a tensor of zeros.
     #[must_use]
     pub fn zeros(shape: impl Into<Vec<usize>>) -> Self {
         let shape = shape.into();
@@ -65,20 +65,20 @@ impl Tensor {
         Self { shape, data: vec![0.0; len] }
     }
 
-    /// Values in one item of the outermost dimension.
+    /// The number of values in one item of the outermost dimension.
     #[must_use]
     pub fn stride(&self) -> usize {
         self.shape[1..].iter().product()
     }
 
-    /// Item `index` of the outermost dimension.
+    /// Returns item `index` of the outermost dimension.
     #[must_use]
     pub fn item(&self, index: usize) -> &[f32] {
         let stride = self.stride();
         &self.data[index * stride..(index + 1) * stride]
     }
 
-    /// Items `range` of the outermost dimension, copied.
+    /// Returns a copy of the items `range` of the outermost dimension.
     #[must_use]
     pub fn slice(&self, range: std::ops::Range<usize>) -> Self {
         let stride = self.stride();
@@ -87,65 +87,65 @@ impl Tensor {
         Self::new(shape, self.data[range.start * stride..range.end * stride].to_vec())
     }
 
-    /// True when no value is NaN or infinite.
+    /// Returns `true` if no value is NaN or infinite.
     #[must_use]
     pub fn is_finite(&self) -> bool {
         self.data.iter().all(|v| v.is_finite())
     }
 }
 
-/// The shape of a tensor inside the engine: batch, height, width, channels. Tokens are `w` of a map with `h` = 1; a
-/// vector an image is a map of 1 x 1.
+/// The shape of a tensor inside the engine: batch, height, width, channels. Tokens are the columns `w` of a map with
+/// `h` = 1. One vector per image is a map of 1 x 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
-    /// Images in the batch.
+    /// The number of images in the batch.
     pub n: usize,
-    /// Rows of pixels.
+    /// The number of rows of pixels.
     pub h: usize,
-    /// Columns of pixels, or tokens.
+    /// The number of columns of pixels, or of tokens.
     pub w: usize,
-    /// Channels, unpadded.
+    /// The number of channels, without padding.
     pub c: usize,
 }
 
 impl Shape {
-    /// (n, h, w, c)
+    /// Creates the shape (n, h, w, c).
     #[must_use]
     pub const fn new(n: usize, h: usize, w: usize, c: usize) -> Self {
         Self { n, h, w, c }
     }
 
-    /// A vector of `c` channels for each of `n` images.
+    /// The shape of one vector of `c` channels per image.
     #[must_use]
     pub const fn vector(n: usize, c: usize) -> Self {
         Self::new(n, 1, 1, c)
     }
 
-    /// Pixels of one image.
+    /// The number of pixels per image.
     #[must_use]
     pub const fn pixels(self) -> usize {
         self.h * self.w
     }
 
-    /// Pixels of the whole batch: the rows of the tensor seen as a matrix.
+    /// The number of pixels in the whole batch: the rows of the tensor viewed as a matrix.
     #[must_use]
     pub const fn rows(self) -> usize {
         self.n * self.h * self.w
     }
 
-    /// Texels of one pixel: channels over four, rounded up.
+    /// The number of texels per pixel: channels over four, rounded up.
     #[must_use]
     pub const fn c4(self) -> usize {
         self.c.div_ceil(TEXEL)
     }
 
-    /// Texels of the whole tensor.
+    /// The number of texels in the whole tensor.
     #[must_use]
     pub const fn texels(self) -> usize {
         self.rows() * self.c4()
     }
 
-    /// Bytes of the whole tensor on the device.
+    /// The size of the whole tensor on the device, in bytes.
     #[must_use]
     pub const fn bytes(self) -> u64 {
         (self.texels() * TEXEL * size_of::<f32>()) as u64
@@ -174,7 +174,7 @@ pub fn pack_nchw(values: &[f32], shape: Shape) -> Vec<f32> {
     packed
 }
 
-/// The inverse of [`pack_nchw`]: drops the padding and answers NCHW.
+/// The inverse of [`pack_nchw`]: drops the padding and returns NCHW.
 #[must_use]
 pub fn unpack_nchw(packed: &[f32], shape: Shape) -> Vec<f32> {
     let (pixels, padded) = (shape.pixels(), shape.c4() * TEXEL);

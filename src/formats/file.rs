@@ -1,4 +1,4 @@
-//! Writing files so that a reader never sees half of one.
+//! Atomic writing: a reader never sees a partial file.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -6,13 +6,13 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Writes `path` through `write`, creating its folders: the bytes go to a temporary file in the same folder, which is
-/// renamed to `path` when all are there. When anything fails, nothing is left behind and an older file stays as it was.
+/// Writes `path` through `write`, creating its folders. The bytes go to a temporary file in the same folder, which is
+/// renamed to `path` when it is complete. On failure nothing is left behind, and an existing file is unchanged.
 ///
-/// A symbolic link is followed; a device or a pipe (`/dev/stdout`) is written to directly.
+/// A symbolic link is followed. A device or a pipe (`/dev/stdout`) is written to directly.
 ///
 /// # Errors
-/// [`Error::Argument`] when `path` is a folder or lies inside a file, [`Error::Io`] when writing fails.
+/// [`Error::Argument`] if `path` is a folder or has a file as its parent, [`Error::Io`] if writing fails.
 pub fn write_atomically(
     path: impl AsRef<Path>,
     write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
@@ -32,8 +32,8 @@ pub fn write_atomically(
     Ok(())
 }
 
-/// Finds out whether [`write_atomically`] could write `path`, before hours are spent on what goes into it. Leaves
-/// nothing behind: of folders that do not exist yet, the nearest one that does is tried.
+/// Checks that [`write_atomically`] can write `path`, before hours are spent on its content. Leaves nothing behind: of
+/// folders that do not exist yet, the nearest existing ancestor is tried.
 ///
 /// # Errors
 /// Those of [`write_atomically`].
@@ -48,7 +48,7 @@ pub fn check_writable(path: impl AsRef<Path>) -> Result<()> {
     temporary_in(folder).map(drop).map_err(|error| failed(path, error))
 }
 
-/// A path that names a folder, or that goes through a file, can never be written.
+/// Refuses a path that names a folder or has a file as its parent.
 fn refuse_impossible(path: &Path) -> Result<()> {
     if path.is_dir() || path.file_name().is_none() {
         let example = path.join("out.png");
@@ -63,7 +63,7 @@ fn refuse_impossible(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// True for what exists but cannot be replaced by a renamed file: a device, a pipe.
+/// Returns `true` for a path that exists but cannot be replaced by a renamed file: a device or a pipe.
 fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
 }
@@ -79,7 +79,7 @@ fn nearest_existing(folder: &Path) -> &Path {
     folder.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."))
 }
 
-/// A temporary file with the permissions of an ordinary new file (the crate's own default is private).
+/// Creates a temporary file with the permissions of an ordinary new file (the crate's own default is private).
 fn temporary_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     tempfile::Builder::new().prefix(".downhill-").suffix(".part").make_in(folder, |path| File::create_new(path))
 }
@@ -90,7 +90,7 @@ fn fill(file: &mut File, write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Re
     writer.flush()
 }
 
-/// The error of writing `path`: never "does not exist", which is said of inputs.
+/// The error of writing `path`. It is never "does not exist", which is reserved for inputs.
 fn failed(path: &Path, source: io::Error) -> Error {
     Error::Io { file: path.to_path_buf(), source }
 }
@@ -153,7 +153,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn an_unwritable_place_is_found_out_early_and_named_plainly() {
-        // The kernel's own folder refuses new files to everyone, the superuser included.
+        // The /proc folder refuses new files to everyone, including root.
         let path = Path::new("/proc/x.png");
         let error = check_writable(path).unwrap_err();
         assert!(matches!(&error, Error::Io { file, .. } if file == path), "{error}");

@@ -1,5 +1,5 @@
-//! IDX files, the format of MNIST (<http://yann.lecun.com/exdb/mnist/>): two zero bytes, a type, the number of dimensions,
-//! their extents and the values, all big-endian; compressed by gzip or not.
+//! IDX files, the format of MNIST (<http://yann.lecun.com/exdb/mnist/>): two zero bytes, a type, the number of
+//! dimensions, their extents and the values, all big-endian, with or without gzip compression.
 
 use std::io::Read;
 use std::path::Path;
@@ -11,20 +11,20 @@ use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// Largest file after decompression: far above any published data set, far below a bomb.
+/// The largest file after decompression: far above any published data set, and far below a decompression bomb.
 const LARGEST: u64 = 1 << 34;
-/// Most dimensions that are believed.
+/// The largest number of dimensions that is accepted.
 const MOST_DIMENSIONS: usize = 8;
 
-/// True for the first bytes of an IDX file, or of anything compressed by gzip.
+/// Returns `true` for the first bytes of an IDX file, or of a gzip file.
 pub fn looks_like(first: &[u8]) -> bool {
     first.starts_with(&GZIP) || matches!(first, [0, 0, 0x08..=0x0e, 1..=8, ..])
 }
 
-/// The values of an IDX file as float32: bytes as `pixels` says, other types as they are.
+/// Parses the values of an IDX file as float32: bytes according to `pixels`, other types unchanged.
 ///
 /// # Errors
-/// [`Error::BadFile`] naming `file` for everything that is not one complete array.
+/// [`Error::BadFile`] naming `file` for anything but a single complete array.
 pub fn parse(file: &Path, bytes: &[u8], pixels: Pixels) -> Result<Tensor> {
     if bytes.starts_with(&GZIP) {
         let mut plain = Vec::new();
@@ -44,7 +44,7 @@ fn parse_plain(file: &Path, bytes: &[u8], pixels: Pixels) -> Result<Tensor> {
     };
     let Some(kind) = Kind::parse(*code) else {
         let supported = "supported: 0x08 and 0x09 (bytes), 0x0b, 0x0c (integers), 0x0d, 0x0e (floats)";
-        return bad(format!("type 0x{code:02x} is no type of IDX"), supported);
+        return bad(format!("type 0x{code:02x} is not a type of IDX"), supported);
     };
     let dimensions = usize::from(*dimensions);
     if !(1..=MOST_DIMENSIONS).contains(&dimensions) {
@@ -56,14 +56,14 @@ fn parse_plain(file: &Path, bytes: &[u8], pixels: Pixels) -> Result<Tensor> {
     let shape: Vec<usize> = extents.as_chunks().0.iter().map(|extent| u32::from_be_bytes(*extent) as usize).collect();
     let needed = shape.iter().try_fold(kind.size(), |bytes, extent| bytes.checked_mul(*extent));
     if needed != Some(values.len()) {
-        let needed = needed.map_or("more bytes than there can be".to_owned(), |needed| format!("{needed} bytes"));
+        let needed = needed.map_or("more bytes than can be addressed".to_owned(), |needed| format!("{needed} bytes"));
         let what = format!("shape {shape:?} needs {needed}, the file has {}", values.len());
         return bad(what, "copy or download it again");
     }
     Ok(Tensor::new(shape, kind.decode(values, pixels)))
 }
 
-/// The types of IDX.
+/// The element types of IDX.
 #[derive(Clone, Copy)]
 enum Kind {
     U8,
@@ -87,7 +87,7 @@ impl Kind {
         })
     }
 
-    /// Bytes of a value.
+    /// The size of a value in bytes.
     fn size(self) -> usize {
         match self {
             Self::U8 | Self::I8 => 1,
@@ -162,12 +162,12 @@ mod tests {
         let cases: [(Vec<u8>, &str); 9] = [
             (Vec::new(), "not an IDX file"),
             (b"text".to_vec(), "not an IDX file"),
-            (file(0x0a, &[1], &[1]), "type 0x0a is no type"),
+            (file(0x0a, &[1], &[1]), "type 0x0a is not a type"),
             (vec![0, 0, 8, 0], "claims 0 dimensions"),
             (vec![0, 0, 8, 200], "claims 200 dimensions"),
             (vec![0, 0, 8, 2, 0, 0, 0, 1], "truncated inside the header"),
             (sound[..sound.len() - 1].to_vec(), "shape [2, 2] needs 4 bytes, the file has 3"),
-            (file(0x0e, &[u32::MAX, u32::MAX, u32::MAX], &[]), "needs more bytes than there can be"),
+            (file(0x0e, &[u32::MAX, u32::MAX, u32::MAX], &[]), "needs more bytes than can be addressed"),
             (cut, "not a complete gzip file"),
         ];
         for (bytes, part) in cases {

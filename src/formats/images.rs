@@ -1,25 +1,25 @@
-//! From the model's range to pixels: 8-bit images and grids of them.
+//! Conversion from the model's range to pixels: 8-bit images and grids of them.
 
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// Pixels between the images of a grid.
+/// The number of pixels between the images of a grid.
 pub const GRID_GAP: usize = 2;
-/// The usual background of a grid.
+/// The default background of a grid.
 pub const WHITE: u8 = 255;
 
-/// Which numbers the bytes 0 to 255 of images become. Arrays of other types keep their numbers.
+/// The numbers that the bytes 0 to 255 of images become. Arrays of other types are unchanged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pixels {
-    /// 0 to 1.
+    /// From 0 to 1.
     #[default]
     Unit,
-    /// -1 to 1, the range of the networks.
+    /// From -1 to 1, the range of the networks.
     Signed,
 }
 
 impl Pixels {
-    /// The number that a byte becomes.
+    /// Returns the number that a byte becomes.
     #[must_use]
     pub fn value(self, byte: u8) -> f32 {
         match self {
@@ -35,34 +35,34 @@ pub struct Image {
     pub height: usize,
     pub width: usize,
     pub channels: usize,
-    /// height x width x channels values.
+    /// The values, height x width x channels.
     pub pixels: Vec<u8>,
 }
 
-/// A value of the model's range -1..1 in 8 bits, as diffusers' `VaeImageProcessor` has it: `(x / 2 + 0.5).clamp(0, 1)`,
-/// times 255, rounded half to even. NaN becomes 0; see [`quantise`], which refuses it.
+/// Converts a value of the model's range -1..1 to 8 bits as diffusers' `VaeImageProcessor` does: `(x / 2 +
+/// 0.5).clamp(0, 1)`, times 255, rounded half to even. NaN becomes 0; see [`quantise`], which refuses it.
 #[must_use]
 pub fn to_byte(value: f32) -> u8 {
     (to_unit(value) * 255.0).round_ties_even() as u8
 }
 
-/// A value of the model's range -1..1 in 0..1, clamped.
+/// Converts a value of the model's range -1..1 to 0..1, clamped.
 #[must_use]
 pub fn to_unit(value: f32) -> f32 {
     (value / 2.0 + 0.5).clamp(0.0, 1.0)
 }
 
-/// The images of an NCHW tensor in the model's range -1..1.
+/// Converts an NCHW tensor in the model's range -1..1 to images.
 ///
 /// # Errors
-/// [`Error::Argument`] when the tensor is not of 1, 3 or 4 channels, [`Error::NonFinite`] when a value is not a number.
+/// [`Error::Argument`] if the tensor does not have 1, 3 or 4 channels, [`Error::NonFinite`] if a value is not finite.
 pub fn quantise(samples: &Tensor) -> Result<Vec<Image>> {
     let &[count, channels, height, width] = samples.shape.as_slice() else {
-        let what = format!("a tensor of shape {:?} holds no images, which are (N,C,H,W)", samples.shape);
-        return Err(Error::argument(what, "save the values as `.npy` instead"));
+        let what = format!("a tensor of shape {:?} is not a batch of images, (N, C, H, W)", samples.shape);
+        return Err(Error::argument(what, "save the values as an array instead: `save_samples`"));
     };
     if !matches!(channels, 1 | 3 | 4) {
-        let what = format!("{channels} channels cannot be shown as an image: it takes 1 (grey), 3 (RGB) or 4 (RGBA)");
+        let what = format!("{channels} channels do not make an image, which has 1 (grey), 3 (RGB) or 4 (RGBA)");
         return Err(Error::argument(what, "save the values as an array instead: `save_samples`"));
     }
     (0..count).map(|index| quantise_one(index, samples.item(index), [channels, height, width])).collect()
@@ -70,7 +70,7 @@ pub fn quantise(samples: &Tensor) -> Result<Vec<Image>> {
 
 fn quantise_one(index: usize, values: &[f32], [channels, height, width]: [usize; 3]) -> Result<Image> {
     if !values.iter().all(|value| value.is_finite()) {
-        let hint = "nothing is written for it; the weights or the schedule make the values overflow".to_string();
+        let hint = "no image is written; the weights or the schedule make the values overflow".to_string();
         return Err(Error::NonFinite { place: format!("image {index}"), hint });
     }
     let area = height * width;
@@ -78,18 +78,18 @@ fn quantise_one(index: usize, values: &[f32], [channels, height, width]: [usize;
     Ok(Image { height, width, channels, pixels })
 }
 
-/// The grid's number of columns when none is asked for: as near to a square as can be, wider rather than taller.
+/// Returns the default number of columns of a grid: as square as possible, wider rather than taller.
 #[must_use]
 pub fn square_columns(count: usize) -> usize {
     let root = count.isqrt();
     if root * root < count { root + 1 } else { root.max(1) }
 }
 
-/// One image of all, in rows of `columns` (at most as many as there are images), [`GRID_GAP`] pixels of `background`
-/// between them and in the places left over.
+/// Combines all images into one, in rows of `columns` (at most the number of images). [`GRID_GAP`] pixels of
+/// `background` separate the images; unused cells are filled with it.
 ///
 /// # Panics
-/// When there is no image, no column, or the images differ in size: a bug of the caller, who has them from one tensor.
+/// Panics if `images` is empty, `columns` is zero, or the images differ in size.
 #[must_use]
 pub fn grid(images: &[Image], columns: usize, background: u8) -> Image {
     let Image { height, width, channels, .. } = images[0];
@@ -117,14 +117,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// `np.round(np.clip(np.float32(x) / 2 + 0.5, 0, 1) * 255)`: ends, out of range, and the two ties 0.5 and 127.5.
+    /// `np.round(np.clip(np.float32(x) / 2 + 0.5, 0, 1) * 255)`: the ends, values out of range, and the two ties 0.5
+    /// and 127.5.
     #[test]
     fn bytes_follow_diffusers() {
         let cases = [(-1.0, 0), (1.0, 255), (-7.0, 0), (7.0, 255), (0.0, 128), (-0.5, 64), (0.5, 191), (0.25, 159)];
         for (value, byte) in cases {
             assert_eq!(to_byte(value), byte, "{value}");
         }
-        // 126.5 / 255 is exact in no format; the nearest float32 lands on the tie, and even is down.
+        // No format holds 126.5 / 255 exactly. The nearest float32 lands on the tie, and even is down.
         let tie = 2.0 * (126.5f32 / 255.0) - 1.0;
         assert_eq!((tie / 2.0 + 0.5) * 255.0, 126.5);
         assert_eq!(to_byte(tie), 126);

@@ -1,6 +1,6 @@
-//! File formats: reading and writing arrays (`.npy`, `.npz`), images (PNG) and IDX files.
+//! File formats: arrays (`.npy`, `.npz`), images (PNG) and IDX files.
 //!
-//! Every file appears whole or not at all: it is written beside its place and renamed ([`write_atomically`]).
+//! Every file appears whole or not at all: it is written beside its destination and renamed ([`write_atomically`]).
 
 mod file;
 pub(crate) mod idx;

@@ -1,8 +1,9 @@
-//! Array files of Python: `.npy` of any real type in, float32 out; images as `.npz`.
+//! Array files of NumPy: `.npy` of any real type is read as float32; images are written as `.npz`.
 //!
 //! The format is that of `numpy.save` (`numpy.lib.format`, NEP 1): magic, version, header length, a Python dictionary
-//! with `descr`, `fortran_order` and `shape`, then the values. Read are little-endian values in C order, of every integer
-//! and float type up to 8 bytes and bool. A file is checked in full before its values are used: nothing is guessed.
+//! with `descr`, `fortran_order` and `shape`, then the values. Supported are little-endian values in C order, of every
+//! integer and float type up to 8 bytes, and bool. A file is checked in full before its values are used; nothing is
+//! guessed.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -15,23 +16,23 @@ use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
-/// Values start at a multiple of this.
+/// The alignment of the values, in bytes.
 const ALIGNMENT: usize = 64;
-/// Longest header read, the limit of `numpy.load` too.
+/// The longest header that is read, the same limit as `numpy.load`.
 const LONGEST_HEADER: usize = 10_000;
 const RESAVE: &str = "save it again with `np.save(path, np.ascontiguousarray(array, dtype=np.float32))`";
 
-/// Reads an array as float32, rounding wider types; a scalar becomes an array of shape (1).
+/// Reads an array as float32, rounding wider types. A scalar becomes an array of shape (1).
 ///
 /// # Errors
-/// [`Error::FileNotFound`], [`Error::Io`], and [`Error::BadFile`] for everything that is not a complete little-endian
-/// array of real numbers in C order.
+/// [`Error::FileNotFound`], [`Error::Io`], and [`Error::BadFile`] for anything but a complete little-endian array of
+/// real numbers in C order.
 pub fn read(path: impl AsRef<Path>) -> Result<Tensor> {
     let (shape, values) = read_as(path.as_ref(), |value| value as f32)?;
     Ok(Tensor::new(shape, values))
 }
 
-/// Reads the values of an array of any shape as float64, row-major: timesteps, labels, sigmas. Integers above 2^53 are
+/// Reads an array of any shape as float64, row-major, for timesteps, labels and sigmas. Integers above 2^53 are
 /// rounded.
 ///
 /// # Errors
@@ -51,14 +52,14 @@ pub fn write(path: impl AsRef<Path>, tensor: &Tensor) -> Result<()> {
     })
 }
 
-/// Writes images as guided-diffusion's evaluator takes them: one `.npz` whose `arr_0` is uint8 of shape
-/// (N, height, width, channels). The same images give the same bytes.
+/// Writes images in the format of guided-diffusion's evaluator: one `.npz` whose `arr_0` is uint8 of shape (N, height,
+/// width, channels). The same images give the same bytes.
 ///
 /// # Errors
 /// Those of [`write_atomically`].
 ///
 /// # Panics
-/// When the images differ in size: a bug of the caller, who has them from one tensor.
+/// Panics if the images differ in size.
 pub fn write_npz(path: impl AsRef<Path>, images: &[Image]) -> Result<()> {
     let [height, width, channels] = images.first().map_or([0; 3], |image| [image.height, image.width, image.channels]);
     assert!(images.iter().all(|image| [image.height, image.width, image.channels] == [height, width, channels]));
@@ -72,7 +73,7 @@ pub fn write_npz(path: impl AsRef<Path>, images: &[Image]) -> Result<()> {
     })
 }
 
-/// As `np.savez` stores: uncompressed, of any size, and without the time of day.
+/// The options of `np.savez`: uncompressed, of any size, and without a timestamp.
 pub(super) fn entry_options() -> SimpleFileOptions {
     SimpleFileOptions::default()
         .compression_method(zip::CompressionMethod::Stored)
@@ -80,7 +81,7 @@ pub(super) fn entry_options() -> SimpleFileOptions {
         .large_file(true)
 }
 
-/// The header of a C-order array, of version 1.0.
+/// Writes the header of a C-order array, version 1.0.
 pub(super) fn write_header(writer: &mut impl Write, descr: &str, shape: &[usize]) -> io::Result<()> {
     let extents = match shape {
         [extent] => format!("{extent},"),
@@ -97,7 +98,7 @@ pub(super) fn write_header(writer: &mut impl Write, descr: &str, shape: &[usize]
     writer.write_all(header.as_bytes())
 }
 
-/// Shape and values, each passed through `convert`.
+/// Reads shape and values, each value passed through `convert`.
 fn read_as<T>(path: &Path, convert: impl Fn(f64) -> T) -> Result<(Vec<usize>, Vec<T>)> {
     let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
     let array = parse(&bytes).map_err(|fault| Error::bad_file_hint(path, fault.what, fault.hint))?;
@@ -105,22 +106,22 @@ fn read_as<T>(path: &Path, convert: impl Fn(f64) -> T) -> Result<(Vec<usize>, Ve
     Ok((shape, array.kind.decode(array.values, convert)))
 }
 
-/// An array file, taken apart.
+/// A parsed array file.
 pub(super) struct Array<'a> {
     pub shape: Vec<usize>,
     pub kind: Kind,
-    /// Exactly the bytes that `shape` and `kind` call for.
+    /// The values, exactly the number of bytes that `shape` and `kind` require.
     pub values: &'a [u8],
 }
 
 impl Array<'_> {
-    /// Whether the values are unsigned bytes, as those of images are.
+    /// `true` if the values are unsigned bytes, as in images.
     pub fn is_bytes(&self) -> bool {
         matches!(self.kind, Kind::U1)
     }
 }
 
-/// What is wrong with a file, and what to do.
+/// A fault of a file, and a hint.
 pub(super) struct Fault {
     pub what: String,
     pub hint: &'static str,
@@ -150,14 +151,15 @@ pub(super) fn parse(bytes: &[u8]) -> std::result::Result<Array<'_>, Fault> {
             fault(format!("{extra} bytes follow the values of shape {shape:?}"), "the file holds more than one array")
         }
         _ => {
-            let needed = needed.map_or("more bytes than there can be".to_string(), |needed| format!("{needed} bytes"));
+            let needed =
+                needed.map_or("more bytes than can be addressed".to_string(), |needed| format!("{needed} bytes"));
             let what = format!("truncated: shape {shape:?} needs {needed}, the file has {}", values.len());
             fault(what, "copy or save the file again")
         }
     }
 }
 
-/// The text of the header, and what follows it.
+/// Splits a file into the text of its header and the bytes after it.
 fn split(bytes: &[u8]) -> std::result::Result<(&str, &[u8]), Fault> {
     const CUT: &str = "copy or save the file again";
     let Some(rest) = bytes.strip_prefix(MAGIC) else {
@@ -188,13 +190,13 @@ fn split(bytes: &[u8]) -> std::result::Result<(&str, &[u8]), Fault> {
     }
 }
 
-/// What follows `'key':` in the header's dictionary.
+/// Returns the text that follows `'key':` in the header's dictionary.
 fn field<'a>(header: &'a str, key: &str) -> Option<&'a str> {
     let (_, rest) = ["'", "\""].iter().find_map(|quote| header.split_once(&format!("{quote}{key}{quote}")))?;
     Some(rest.trim_start().strip_prefix(':')?.trim_start())
 }
 
-/// A tuple of extents: `()`, `(5,)`, `(2, 3)`.
+/// Parses a tuple of extents: `()`, `(5,)`, `(2, 3)`.
 fn parse_shape(text: &str) -> Option<Vec<usize>> {
     let (inside, _) = text.strip_prefix('(')?.split_once(')')?;
     let inside = inside.trim();
@@ -205,7 +207,7 @@ fn parse_shape(text: &str) -> Option<Vec<usize>> {
     inside.split(',').map(|extent| extent.trim().parse().ok()).collect()
 }
 
-/// The types that can be read.
+/// The element types that can be read.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     F2,
@@ -223,7 +225,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The value of `descr`: a quoted byte order and type, as `'<f4'`.
+    /// Parses the value of `descr`: a quoted byte order and type, such as `'<f4'`.
     fn parse(descr: &str) -> std::result::Result<Self, Fault> {
         let quoted = descr.strip_prefix('\'').and_then(|text| text.split_once('\''));
         let quoted = quoted.or_else(|| descr.strip_prefix('"').and_then(|text| text.split_once('"')));
@@ -254,7 +256,7 @@ impl Kind {
         Ok(kind)
     }
 
-    /// Bytes of a value.
+    /// The size of a value in bytes.
     fn size(self) -> usize {
         match self {
             Self::I1 | Self::U1 | Self::Bool => 1,
@@ -264,7 +266,7 @@ impl Kind {
         }
     }
 
-    /// The values in `bytes`, each passed through `convert`.
+    /// Decodes the values in `bytes`, each passed through `convert`.
     pub(super) fn decode<T>(self, bytes: &[u8], convert: impl Fn(f64) -> T) -> Vec<T> {
         match self {
             Self::F2 => each(bytes, |value| f16::from_le_bytes(value).to_f64(), convert),
@@ -294,7 +296,7 @@ mod tests {
     use proptest::prelude::*;
     use std::path::PathBuf;
 
-    /// A folder, and a file of `bytes` in it.
+    /// A folder and, in it, a file of `bytes`.
     fn file(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.npy");
@@ -302,7 +304,7 @@ mod tests {
         (folder, path)
     }
 
-    /// An array file as another writer makes it.
+    /// An array file written by another library.
     fn saved<T: npyz::Serialize + npyz::AutoSerialize + Clone>(values: &[T], shape: &[u64]) -> Vec<u8> {
         let mut bytes = Vec::new();
         let options = npyz::WriteOptions::new().default_dtype().shape(shape).writer(&mut bytes);
@@ -386,7 +388,7 @@ mod tests {
             (raw(&f4("5"), &[0; 4]), "no usable `shape`"),
             (raw(&f4("(2, 3)"), &[0; 20]), "truncated: shape [2, 3] needs 24 bytes, the file has 20"),
             (raw(&f4("(2, 3)"), &[0; 25]), "1 bytes follow the values of shape [2, 3]"),
-            (raw(&f4("(4294967296, 4294967296)"), &[0; 4]), "more bytes than there can be"),
+            (raw(&f4("(4294967296, 4294967296)"), &[0; 4]), "more bytes than can be addressed"),
         ];
         for (bytes, message) in cases {
             let (_folder, path) = file(&bytes);

@@ -1,4 +1,4 @@
-//! Archives of arrays, as `np.savez` and `np.savez_compressed` write them.
+//! Archives of arrays, as written by `np.savez` and `np.savez_compressed`.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,24 +8,24 @@ use super::npy::{Array, entry_options, parse, write_header};
 use super::write_atomically;
 use crate::error::{Error, Result};
 
-/// Bytes of the largest array that is read: more is no statistics and no set of samples, but a bomb.
+/// The largest array that is read, in bytes. Anything larger is a decompression bomb, not a set of samples.
 const LARGEST: u64 = 1 << 32;
 
-/// An array of an archive.
+/// An array in an archive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamedArray {
     pub shape: Vec<usize>,
-    /// Row-major.
+    /// The values, row-major.
     pub values: Vec<f64>,
-    /// Whether it holds bytes, as images do.
+    /// `true` if the array holds bytes, as images do.
     pub is_bytes: bool,
 }
 
-/// The arrays called `names`, in their order, as float64.
+/// Reads the arrays called `names`, in that order, as float64.
 ///
 /// # Errors
-/// [`Error::FileNotFound`], [`Error::Io`]; [`Error::BadFile`] for what is no archive, lacks an array, or holds one that
-/// cannot be read.
+/// [`Error::FileNotFound`], [`Error::Io`]; [`Error::BadFile`] if the file is not an archive, lacks an array, or holds
+/// one that cannot be read.
 pub fn read(path: &Path, names: &[&str]) -> Result<Vec<NamedArray>> {
     let file = File::open(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Error::FileNotFound { path: path.to_path_buf() },
@@ -63,7 +63,7 @@ pub fn read(path: &Path, names: &[&str]) -> Result<Vec<NamedArray>> {
         .collect()
 }
 
-/// Writes float64 arrays: name, shape, values.
+/// Writes float64 arrays given as name, shape and values.
 ///
 /// # Errors
 /// Those of [`write_atomically`].

@@ -1,4 +1,4 @@
-//! PNG files with the run's settings inside, as text chunks.
+//! PNG files with the settings of a run as text chunks.
 
 use std::fs::File;
 use std::io::{self, BufReader, Write};
@@ -7,11 +7,11 @@ use std::path::Path;
 use super::{Image, write_atomically};
 use crate::error::{Error, Result};
 
-/// Writes `image` with `metadata` as (keyword, text) pairs: `tEXt` chunks, or `iTXt` where the text is not ASCII. The same
-/// arguments give the same bytes.
+/// Writes `image` with `metadata` as (keyword, text) pairs: `tEXt` chunks, or `iTXt` where the text is not ASCII. The
+/// same arguments give the same bytes.
 ///
 /// # Errors
-/// Those of [`write_atomically`]; [`Error::Io`] too for a keyword that PNG does not allow (1 to 79 Latin-1 characters)
+/// Those of [`write_atomically`]; [`Error::Io`] also for a keyword that PNG does not allow (1 to 79 Latin-1 characters)
 /// or an image without pixels.
 pub fn write_png(path: impl AsRef<Path>, image: &Image, metadata: &[(String, String)]) -> Result<()> {
     write_atomically(path, |writer| encode(writer, image, metadata))
@@ -39,10 +39,10 @@ fn encode(writer: impl Write, image: &Image, metadata: &[(String, String)]) -> i
     Ok(())
 }
 
-/// The text chunks of a PNG as (keyword, text): plain ones first, then those with UTF-8 text, each in the file's order.
+/// Reads the text chunks of a PNG as (keyword, text): plain ones first, then those in UTF-8, each kind in file order.
 ///
 /// # Errors
-/// [`Error::FileNotFound`], [`Error::Io`], or [`Error::BadFile`] for what is not a complete PNG.
+/// [`Error::FileNotFound`], [`Error::Io`], or [`Error::BadFile`] if the file is not a complete PNG.
 pub fn read_metadata(path: impl AsRef<Path>) -> Result<Vec<(String, String)>> {
     let path = path.as_ref();
     let file = File::open(path).map_err(|error| Error::io(path, error))?;
@@ -59,7 +59,7 @@ fn texts(file: File) -> std::result::Result<Vec<(String, String)>, png::Decoding
     for chunk in &info.uncompressed_latin1_text {
         pairs.push((chunk.keyword.clone(), chunk.text.clone()));
     }
-    // A megabyte of text is the limit that the crate sets on what a compressed chunk may grow to.
+    // The crate limits a decompressed chunk to one megabyte of text.
     for chunk in &info.compressed_latin1_text {
         let mut chunk = chunk.clone();
         chunk.decompress_text()?;
@@ -73,7 +73,7 @@ fn texts(file: File) -> std::result::Result<Vec<(String, String)>, png::Decoding
     Ok(pairs)
 }
 
-/// True when `path` is a PNG that decodes to its end.
+/// Returns `true` if `path` is a PNG that decodes to its end.
 #[must_use]
 pub fn is_complete(path: impl AsRef<Path>) -> bool {
     File::open(path).is_ok_and(|file| decode(file).is_ok())

@@ -1,11 +1,11 @@
-//! Reproducible noise, made on the host.
+//! Reproducible noise, generated on the host.
 //!
-//! Two generators serve a sampling run through one interface, [`Noise`]:
+//! Two generators share one interface, [`Noise`]:
 //!
-//! * [`philox`], the default: counter-based and keyed by (seed, image, step), so that image i of seed s is the same
-//!   image in any batch, shard or device, whatever else is drawn;
-//! * [`torch`], for reproducing published runs: the stream of `torch.Generator("cpu")`, drawn for the whole run at
-//!   once as `torch.randn((total, ...))` draws it, of which a batch takes its images.
+//! * [`philox`], the default: counter-based and keyed by (seed, image, step). Image i of seed s is the same in any
+//!   batch, shard or device, no matter what else is drawn.
+//! * [`torch`], for reproducing published runs: the stream of `torch.Generator("cpu")`. It is drawn for the whole run
+//!   at once, as `torch.randn((total, ...))` draws it, and a batch takes its images.
 //!
 //! Step 0 is the initial noise; step k >= 1 is the noise added by the k-th stochastic update of the run.
 
@@ -14,14 +14,14 @@ pub mod torch;
 
 use crate::error::{Error, Result};
 
-/// Which generator a run draws from.
+/// The generators of noise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Generator {
-    /// Philox4x32-10 keyed by seed, image and step.
+    /// Philox4x32-10, keyed by seed, image and step.
     #[default]
     Philox,
-    /// torch's CPU generator.
+    /// PyTorch's CPU generator.
     Torch,
 }
 
@@ -32,7 +32,7 @@ impl std::str::FromStr for Generator {
         match name {
             "philox" => Ok(Self::Philox),
             "torch" => Ok(Self::Torch),
-            _ => Err(Error::argument(format!("no generator is called `{name}`"), "use `philox` or `torch`")),
+            _ => Err(Error::argument(format!("there is no generator `{name}`"), "use `philox` or `torch`")),
         }
     }
 }
@@ -46,34 +46,34 @@ impl std::fmt::Display for Generator {
     }
 }
 
-/// The noise of one sampling run of `total` images with `len` values each.
+/// The noise of a sampling run of `total` images with `len` values per image.
 #[derive(Clone, Debug)]
 pub enum Noise {
-    /// Every image on its own.
+    /// Each image is drawn independently.
     Philox {
         seed: u64,
-        /// Values of one image.
+        /// The number of values per image.
         len: usize,
     },
-    /// The whole run's tensor, drawn step by step.
+    /// The tensor of the whole run is drawn, step by step.
     Torch {
-        /// The stream, standing before the draw of step `next`.
+        /// The stream, positioned before the draw of step `next`.
         stream: torch::Stream,
         seed: u64,
-        /// Images of the whole run, also of those that other batches and shards make.
+        /// The number of images in the whole run, including those of other batches and shards.
         total: usize,
-        /// Values of one image.
+        /// The number of values per image.
         len: usize,
-        /// The step whose draw comes next in the stream.
+        /// The step that is drawn next.
         next: u32,
     },
 }
 
 impl Noise {
-    /// The noise of a run of `total` images (over all its batches and shards) with `len` values each.
+    /// Creates the noise of a run of `total` images (over all batches and shards) with `len` values per image.
     ///
-    /// [`Generator::Torch`] gives other noise for another `total` or `len`, as torch does; [`Generator::Philox`] gives
-    /// image i the same noise in a run of any size.
+    /// With [`Generator::Torch`] the noise depends on `total` and `len`, as in PyTorch. With [`Generator::Philox`],
+    /// image i has the same noise in a run of any size.
     #[must_use]
     pub fn new(generator: Generator, seed: u64, total: usize, len: usize) -> Self {
         match generator {
@@ -82,8 +82,8 @@ impl Noise {
         }
     }
 
-    /// The initial noise of `images` (indices in the whole run, in any order), one after the other: float32 standard
-    /// normals of shape (images, len).
+    /// Returns the initial noise of `images` (indices in the whole run, in any order), one after the other: float32
+    /// standard normals of shape (images, len).
     ///
     /// # Panics
     /// As [`Noise::step`].
@@ -91,13 +91,13 @@ impl Noise {
         self.step(0, images)
     }
 
-    /// The noise of step `step` for `images`, of shape (images, len). Step 0 is the initial noise.
+    /// Returns the noise of step `step` for `images`, of shape (images, len). Step 0 is the initial noise.
     ///
-    /// Steps may be asked for in any order and any number of times; in ascending order torch's stream is drawn only
-    /// once a batch, a step that lies behind replays it from the seed.
+    /// Steps may be requested in any order and repeatedly. In ascending order PyTorch's stream is drawn only once per
+    /// batch; an earlier step replays it from the seed.
     ///
     /// # Panics
-    /// When an index is not below the total that a torch run was made for: a bug of the caller, never of the input.
+    /// Panics if an index is not below the `total` of a run with [`Generator::Torch`].
     pub fn step(&mut self, step: u32, images: &[usize]) -> Vec<f32> {
         match self {
             Self::Philox { seed, len } => {
@@ -134,7 +134,7 @@ mod tests {
             let run: Vec<Vec<f32>> = (0..4).map(|step| whole.step(step, &all)).collect();
             for batch in [vec![0, 1, 2], vec![3, 4, 5, 6], vec![1, 3, 5], vec![6, 0], vec![4], vec![2, 2], vec![]] {
                 let mut shard = Noise::new(generator, 11, TOTAL, LEN);
-                // Out of order and twice: resuming a run asks in any order.
+                // Out of order and twice, as a resumed run requests them.
                 for step in [0u32, 1, 3, 3, 2, 0] {
                     let expected: Vec<f32> = batch
                         .iter()

@@ -1,8 +1,8 @@
 //! Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011), a
-//! counter-based generator: block i of a stream is a function of i, no state has to be carried.
+//! counter-based generator: block i of a stream is a function of i, without state.
 //!
-//! The key is the seed; the counter holds image, step and block, so streams never overlap. Normals are made in f64 with
-//! the `libm` crate, whose results are the same bits on every platform, and rounded to float32 once.
+//! The key is the seed. The counter holds image, step and block, so streams never overlap. Normals are computed in f64
+//! with the `libm` crate, which gives the same bits on every platform, and rounded to float32 once.
 
 use std::convert::Infallible;
 use std::f64::consts::TAU;
@@ -11,7 +11,7 @@ use rand::TryRng;
 
 const ROUNDS: usize = 10;
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
-/// Weyl increments of the key: golden ratio and sqrt(3) - 1.
+/// The Weyl increments of the key: golden ratio and sqrt(3) - 1.
 const KEY_STEPS: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
 /// The Philox4x32-10 block function.
@@ -26,13 +26,13 @@ pub fn block(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     counter
 }
 
-/// High and low word of a product.
+/// Returns the high and the low word of a product.
 fn multiply(a: u32, b: u32) -> (u32, u32) {
     let product = u64::from(a) * u64::from(b);
     ((product >> 32) as u32, product as u32)
 }
 
-/// The words of one (seed, image, step): a `rand` generator, for whatever is to be drawn but normals.
+/// The words of one (seed, image, step): a `rand` generator, for draws other than normals.
 #[derive(Clone, Debug)]
 pub struct Stream {
     key: [u32; 2],
@@ -40,18 +40,18 @@ pub struct Stream {
     step: u32,
     next_block: u32,
     words: [u32; 4],
-    /// Words of `words` already given out.
+    /// The number of `words` already returned.
     used: usize,
 }
 
 impl Stream {
-    /// The stream of `image` at `step` under `seed`. It repeats after 2^34 words.
+    /// Creates the stream of `image` at `step` under `seed`. It repeats after 2^34 words.
     #[must_use]
     pub fn new(seed: u64, image: u64, step: u32) -> Self {
         Self { key: [seed as u32, (seed >> 32) as u32], image, step, next_block: 0, words: [0; 4], used: 4 }
     }
 
-    /// The next four words.
+    /// Computes the next four words.
     fn next_words(&mut self) -> [u32; 4] {
         let counter = [self.next_block, self.step, self.image as u32, (self.image >> 32) as u32];
         self.next_block = self.next_block.wrapping_add(1);
@@ -84,9 +84,9 @@ impl TryRng for Stream {
     }
 }
 
-/// `len` standard normals of `image` at `step` under `seed`, float32.
+/// Returns `len` standard normals of `image` at `step` under `seed`, in float32.
 ///
-/// Value j depends on (seed, image, step, j) alone: a shorter draw is the beginning of a longer one.
+/// Value j depends on (seed, image, step, j) alone: a shorter draw is a prefix of a longer one.
 #[must_use]
 pub fn normals(seed: u64, image: u64, step: u32, len: usize) -> Vec<f32> {
     let mut stream = Stream::new(seed, image, step);
@@ -100,7 +100,8 @@ pub fn normals(seed: u64, image: u64, step: u32, len: usize) -> Vec<f32> {
     values
 }
 
-/// Standard normals as a matrix (rows, len), row-major: row i is [`normals`] of image i at `step`. Made on all cores.
+/// Returns standard normals as a matrix (rows, len), row-major: row i is [`normals`] of image i at `step`. Uses all
+/// cores.
 #[must_use]
 pub fn normal_rows(seed: u64, step: u32, rows: usize, len: usize) -> Vec<f32> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(rows).max(1);
@@ -118,14 +119,14 @@ pub fn normal_rows(seed: u64, step: u32, rows: usize, len: usize) -> Vec<f32> {
     values
 }
 
-/// Two independent standard normals from two words. A radius is at most sqrt(-2 ln 2^-32) = 6.66.
+/// Converts two words to two independent standard normals. The largest radius is sqrt(-2 ln 2^-32) = 6.66.
 fn box_muller(radius_word: u32, angle_word: u32) -> [f32; 2] {
     let radius = libm::sqrt(-2.0 * libm::log(unit(radius_word)));
     let (sine, cosine) = libm::sincos(TAU * unit(angle_word));
     [(radius * cosine) as f32, (radius * sine) as f32]
 }
 
-/// A word as a uniform number in (0, 1], exact in f64.
+/// Converts a word to a uniform number in (0, 1], exact in f64.
 fn unit(word: u32) -> f64 {
     (f64::from(word) + 1.0) * (1.0 / 4_294_967_296.0)
 }
@@ -137,7 +138,7 @@ mod tests {
 
     /// `kat_vectors` of Random123 1.14, philox4x32 with 10 rounds.
     #[test]
-    fn the_block_function_gives_the_published_answers() {
+    fn the_block_function_gives_the_published_values() {
         let cases = [
             ([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
             ([u32::MAX; 4], [u32::MAX; 2], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]),

@@ -1,10 +1,11 @@
-//! torch's CPU generator: the normals of `torch.randn(..., generator=torch.Generator("cpu").manual_seed(seed))`.
+//! PyTorch's CPU generator: the normals of `torch.randn(..., generator=torch.Generator("cpu").manual_seed(seed))`.
 //!
-//! As torch's sources have it (`CPUGeneratorImpl.cpp`, `MT19937RNGEngine.h`, `native/cpu/DistributionTemplates.h`): a Mersenne
-//! twister; 16 and more values are made in blocks of 16 by Box-Muller in float32 from 24-bit uniforms, and when their
-//! number is no multiple of 16, the last 16 are made anew from fresh words; fewer are made one at a time in double
-//! precision from 53-bit uniforms, the second value of each pair being kept for later. Values agree with torch's to a
-//! few float32 ulps, since its own vectorised logarithms and cosines differ between processors.
+//! It follows PyTorch's sources (`CPUGeneratorImpl.cpp`, `MT19937RNGEngine.h`, `native/cpu/DistributionTemplates.h`): a
+//! Mersenne twister. Draws of 16 or more values are made in blocks of 16 by Box-Muller in float32, from 24-bit
+//! uniforms. If their number is not a multiple of 16, the last 16 are drawn again from fresh words. Draws of fewer than
+//! 16 are made one value at a time in double precision from 53-bit uniforms, and the second value of each pair is kept
+//! for later. Values agree with PyTorch's to a few float32 ulps, since its own vectorised logarithms and cosines differ
+//! between processors.
 
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
@@ -52,7 +53,7 @@ impl Engine {
         self.next = 0;
     }
 
-    /// Passes over `count` words: whole states at a time.
+    /// Skips `count` words, whole states at a time.
     fn skip(&mut self, mut count: usize) {
         while count > 0 {
             if self.next == STATE_WORDS {
@@ -64,12 +65,12 @@ impl Engine {
         }
     }
 
-    /// Uniform in [0, 1), 24 bits.
+    /// Draws a uniform number in [0, 1) of 24 bits.
     fn uniform(&mut self) -> f32 {
         (self.word() & 0x00ff_ffff) as f32 * (1.0 / 16_777_216.0)
     }
 
-    /// Uniform in [0, 1), 53 bits of two words, the higher first.
+    /// Draws a uniform number in [0, 1) of 53 bits from two words, the higher first.
     fn uniform_double(&mut self) -> f64 {
         let high = u64::from(self.word());
         let bits = (high << 32 | u64::from(self.word())) & ((1 << 53) - 1);
@@ -77,11 +78,11 @@ impl Engine {
     }
 }
 
-/// A generator as `torch.Generator("cpu")` is one: successive draws go on in the stream.
+/// A generator like `torch.Generator("cpu")`: successive draws continue the stream.
 #[derive(Clone)]
 pub struct Stream {
     engine: Engine,
-    /// The second value of the last pair made one at a time.
+    /// The second value of the last pair drawn one at a time.
     kept: Option<f64>,
 }
 
@@ -92,21 +93,21 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// The stream after `manual_seed(seed)`: the twister takes the low 32 bits only, as in torch.
+    /// Creates the stream after `manual_seed(seed)`. The twister uses only the low 32 bits, as in PyTorch.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { engine: Engine::new(seed as u32), kept: None }
     }
 
-    /// `torch.randn(len)` in float32.
+    /// Draws `torch.randn(len)` in float32.
     pub fn randn(&mut self, len: usize) -> Vec<f32> {
         self.images(1, len, &[0])
     }
 
-    /// Draws `torch.randn((total, len))` and answers the rows `images` of it, in the order given.
+    /// Draws `torch.randn((total, len))` and returns its rows `images`, in the given order.
     ///
     /// # Panics
-    /// When an index is not below `total`: a bug of the caller, never of the input.
+    /// Panics if an index is not below `total`.
     pub fn images(&mut self, total: usize, len: usize, images: &[usize]) -> Vec<f32> {
         assert!(images.iter().all(|image| *image < total), "images {images:?} of a draw of {total}");
         let mut wanted: BTreeMap<usize, Vec<f32>> = images.iter().map(|image| (*image, vec![0.0; len])).collect();
@@ -119,7 +120,7 @@ impl Stream {
                 self.block_at(start, len, &mut wanted);
             }
             if !all.is_multiple_of(BLOCK) {
-                // Torch has drawn a word for each of the last values before it makes the last block anew.
+                // PyTorch draws a word for each of the last values before it draws the last block again.
                 self.engine.skip(all % BLOCK);
                 self.block_at(all - BLOCK, len, &mut wanted);
             }
@@ -127,7 +128,7 @@ impl Stream {
         images.iter().flat_map(|image| wanted[image].iter().copied()).collect()
     }
 
-    /// Passes over a draw of `len` values.
+    /// Skips a draw of `len` values.
     pub fn skip(&mut self, len: usize) {
         if len < BLOCK {
             for _ in 0..len {
@@ -138,7 +139,7 @@ impl Stream {
         }
     }
 
-    /// Draws the block at `start` of a draw whose rows hold `len` values, for the wanted rows.
+    /// Draws the block at `start`, of a draw with rows of `len` values, for the rows wanted.
     fn block_at(&mut self, start: usize, len: usize, wanted: &mut BTreeMap<usize, Vec<f32>>) {
         if wanted.range(start / len..=(start + BLOCK - 1) / len).next().is_some() {
             copy_block(wanted, len, start, &self.block());
@@ -147,7 +148,7 @@ impl Stream {
         }
     }
 
-    /// Sixteen values: uniforms i and i + 8 make values i and i + 8. Rounds to float32 where torch does.
+    /// Draws sixteen values: uniforms i and i + 8 give values i and i + 8. Rounds to float32 where PyTorch does.
     fn block(&mut self) -> [f32; BLOCK] {
         let uniforms: [f32; BLOCK] = std::array::from_fn(|_| self.engine.uniform());
         let mut values = [0.0; BLOCK];
@@ -161,7 +162,7 @@ impl Stream {
         values
     }
 
-    /// One value in double precision.
+    /// Draws one value in double precision.
     fn single(&mut self) -> f32 {
         if let Some(value) = self.kept.take() {
             return value as f32;
@@ -174,7 +175,7 @@ impl Stream {
     }
 }
 
-/// Copies `values`, which stand at `start` of a (total, len) draw, to the wanted rows that they touch.
+/// Copies `values`, which begin at `start` of a (total, len) draw, to the wanted rows that they overlap.
 fn copy_block(wanted: &mut BTreeMap<usize, Vec<f32>>, len: usize, start: usize, values: &[f32]) {
     for (offset, value) in values.iter().enumerate() {
         let at = start + offset;
@@ -197,7 +198,7 @@ mod tests {
     }
 
     /// `torch.randn(17)` after `manual_seed(2**40 + 3)` in torch 2.15: the twister takes the seed's low word, and the
-    /// last 16 values are made anew.
+    /// last 16 values are drawn again.
     #[test]
     fn a_draw_is_that_of_torch() {
         let expected = [
@@ -227,7 +228,7 @@ mod tests {
     }
 
     /// Printed by torch 2.15 for one generator seeded with 0: draws of 5, 17 and 3 values. The first leaves the second
-    /// value of its last pair behind, the draw of 17 passes it by, the draw of 3 begins with it.
+    /// value of its last pair behind, the draw of 17 ignores it, and the draw of 3 begins with it.
     #[test]
     fn draws_go_on_in_the_stream() {
         let mut stream = Stream::new(0);

@@ -1,4 +1,4 @@
-//! Features of images by the classifier of digits, on the engine.
+//! Features of images, computed on the engine by the classifier of digits.
 
 use crate::checkpoint::digits_classifier;
 use crate::error::{Error, Result};
@@ -7,26 +7,26 @@ use crate::kernels::Engine;
 use crate::nets::classifier::{CLASS_NAME, Classifier, X};
 use crate::tensor::Tensor;
 
-/// Images of a call.
+/// The number of images per call.
 const BATCH: usize = 64;
 
-/// The classifier within the program on a device.
+/// The embedded classifier on a device.
 pub struct Extractor<'e> {
     net: Classifier,
     program: Program<'e>,
 }
 
-/// What the classifier says of images.
+/// The classifier's output for a set of images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// (n, features).
+    /// The features, (n, features).
     pub features: Tensor,
-    /// (n, classes), before the softmax.
+    /// The logits before the softmax, (n, classes).
     pub logits: Tensor,
 }
 
 impl Answer {
-    /// The class of each image: that of its largest logit.
+    /// Returns the class of each image, that of its largest logit.
     #[must_use]
     pub fn classes(&self) -> Vec<usize> {
         let largest = |row: &[f32]| (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0);
@@ -35,10 +35,10 @@ impl Answer {
 }
 
 impl<'e> Extractor<'e> {
-    /// Makes the classifier ready.
+    /// Prepares the classifier on `engine`.
     ///
     /// # Errors
-    /// What the device reports.
+    /// Those of the device.
     pub fn new(engine: &'e Engine) -> Result<Self> {
         let (config, weights) = digits_classifier()?;
         config.expect_class(&[CLASS_NAME])?;
@@ -50,19 +50,19 @@ impl<'e> Extractor<'e> {
         Ok(Self { net, program })
     }
 
-    /// (channels, height, width) of the images it takes.
+    /// The shape of an input image: (channels, height, width).
     #[must_use]
     pub fn image_shape(&self) -> [usize; 3] {
         self.net.image_shape()
     }
 
-    /// Values of a feature vector.
+    /// The length of a feature vector.
     #[must_use]
     pub fn dimension(&self) -> usize {
         self.net.features
     }
 
-    /// Features and logits of any number of images in -1..1, (n, c, h, w) or rows (n, c h w).
+    /// Computes features and logits of images in -1..1, (n, c, h, w) or rows (n, c h w), for any n.
     ///
     /// # Errors
     /// [`Error::Argument`] for images of another size; [`Error::Device`].
@@ -78,7 +78,7 @@ impl<'e> Extractor<'e> {
         let [channels, height, width] = self.net.image_shape();
         for first in (0..count).step_by(BATCH) {
             let taken = BATCH.min(count - first);
-            // A batch that is not full ends with zeros; no image sees another.
+            // A batch that is not full ends with zeros: images are independent.
             let mut batch = Tensor::zeros([BATCH, channels, height, width]);
             batch.data[..taken * stride].copy_from_slice(&images.data[first * stride..(first + taken) * stride]);
             let outputs = self.program.run(&[(X, &batch)])?;

@@ -7,16 +7,17 @@ use super::Statistics;
 use crate::error::{Error, Result};
 use crate::spectral::basis::eigen;
 
-/// How far below zero, over the largest, an eigenvalue of a covariance may be for rounding's sake.
+/// Negative eigenvalues of a covariance up to this share of the largest are taken for rounding.
 const ROUNDING: f64 = 1e-6;
 
 /// |mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1^1/2 S2 S1^1/2)^1/2).
 ///
-/// The trace is that of (S1 S2)^1/2, of a matrix that is symmetric and has no negative eigenvalue even where S1 and S2
-/// are singular, as they are for fewer samples than dimensions: no offset is needed and no imaginary part appears.
+/// The trace is that of (S1 S2)^1/2, taken of a symmetric matrix without negative eigenvalues. That holds even where S1
+/// and S2 are singular, as they are for fewer samples than dimensions: no offset is needed and no imaginary part
+/// appears.
 ///
 /// # Errors
-/// [`Error::Argument`] for statistics of other features; [`Error::BadFile`] for a matrix that is no covariance;
+/// [`Error::Argument`] for statistics of different features; [`Error::BadFile`] for a matrix that is not a covariance;
 /// [`Error::NonFinite`].
 pub fn distance(a: &Statistics, b: &Statistics) -> Result<f64> {
     if a.dimension() != b.dimension() {
@@ -25,7 +26,7 @@ pub fn distance(a: &Statistics, b: &Statistics) -> Result<f64> {
     }
     let between: f64 = a.mean.iter().zip(&b.mean).map(|(a, b)| (a - b) * (a - b)).sum();
     let root = square_root(a.covariance.as_ref())?;
-    // Any covariance is looked at: that of b enters a product that would hide what is wrong with it.
+    // Both covariances are checked: that of b enters a product that would hide its faults.
     square_root(b.covariance.as_ref())?;
     let product = &root * &b.covariance * &root;
     let (values, _) = eigen(symmetric(product.as_ref()).as_ref())?;
@@ -33,7 +34,7 @@ pub fn distance(a: &Statistics, b: &Statistics) -> Result<f64> {
     Ok((between + trace(&a.covariance) + trace(&b.covariance) - 2.0 * shared).max(0.0))
 }
 
-/// The symmetric square root of a covariance.
+/// Returns the symmetric square root of a covariance.
 fn square_root(matrix: MatRef<'_, f64>) -> Result<Mat<f64>> {
     let (values, vectors) = eigen(matrix)?;
     let largest = values.iter().fold(0.0f64, |most, value| most.max(value.abs()));
@@ -81,7 +82,7 @@ mod tests {
 
     #[test]
     fn singular_covariances_are_no_obstacle() {
-        // Five samples in eight dimensions, and the same ones moved: only the means differ.
+        // Five samples in eight dimensions, and the same samples shifted: only the means differ.
         let rows: Vec<f32> = (0..40u8).map(|i| (f32::from(i) * 1.3).sin()).collect();
         let moved: Vec<f32> = rows.iter().map(|value| value + 0.5).collect();
         let found = distance(&of_rows(&rows, 8).unwrap(), &of_rows(&moved, 8).unwrap()).unwrap();

@@ -1,13 +1,13 @@
-//! How far a set of images is from another: features by a small classifier on the engine, their statistics in float64,
-//! and distances between them.
+//! Distances between sets of images: features by a small classifier on the engine, their statistics in float64, and two
+//! distances between them.
 //!
-//! | measure | what it sees |
+//! | measure | compares |
 //! |---|---|
-//! | [`frechet`] | means and covariances of features: what FID is, with another network |
-//! | [`sliced`] | whole distributions, along random directions: of features or of pixels |
+//! | [`frechet`] | means and covariances of features, as FID does with another network |
+//! | [`sliced`] | whole distributions along random directions, of features or of pixels |
 //!
-//! The Frechet distance of n samples is biased upwards by about as much as their own mean and covariance are uncertain, so
-//! figures compare only at one n, and the floor is what n real images score.
+//! The Frechet distance of n samples is biased upwards by about the uncertainty of their mean and covariance. Figures
+//! are therefore comparable only at the same n, and the floor is the score of n real images.
 
 pub mod features;
 pub mod frechet;

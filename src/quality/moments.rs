@@ -1,4 +1,4 @@
-//! Mean and covariance of rows that come a few at a time, in float64.
+//! Mean and covariance, in float64, of rows that arrive a few at a time.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, get_global_parallelism};
@@ -6,20 +6,20 @@ use faer::{Accum, Mat, get_global_parallelism};
 use super::Statistics;
 use crate::error::{Error, Result};
 
-/// Sums over rows of `dimension` values, about a point near their mean: the first row. About zero, the covariance of values
-/// with a large mean would be the small difference of large numbers.
+/// Sums over rows of `dimension` values, relative to a point near their mean: the first row. Relative to zero, the
+/// covariance of values with a large mean would be the small difference of large numbers.
 #[derive(Clone, Debug)]
 pub struct Moments {
     dimension: usize,
     count: usize,
     about: Vec<f64>,
     sums: Vec<f64>,
-    /// Sums of products, symmetric.
+    /// Sums of products, a symmetric matrix.
     products: Mat<f64>,
 }
 
 impl Moments {
-    /// No rows yet.
+    /// Creates sums over no rows.
     #[must_use]
     pub fn new(dimension: usize) -> Self {
         Self {
@@ -31,16 +31,16 @@ impl Moments {
         }
     }
 
-    /// Rows so far.
+    /// The number of rows added so far.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Adds rows, one after the other in `rows`.
+    /// Adds the rows that `rows` holds one after the other.
     ///
     /// # Panics
-    /// When `rows` is not whole rows: a bug of the caller.
+    /// Panics if the length of `rows` is not a multiple of the dimension.
     pub fn add(&mut self, rows: &[f32]) {
         assert!(rows.len().is_multiple_of(self.dimension), "{} values in rows of {}", rows.len(), self.dimension);
         if self.count == 0 {
@@ -58,14 +58,14 @@ impl Moments {
         self.count += count;
     }
 
-    /// The mean and the unbiased covariance (over n - 1, as `np.cov` has it).
+    /// Returns the mean and the unbiased covariance (over n - 1, as `np.cov` does).
     ///
     /// # Errors
-    /// [`Error::Argument`] for fewer than two rows; [`Error::NonFinite`] when a row held NaN or infinity.
+    /// [`Error::Argument`] for fewer than two rows; [`Error::NonFinite`] if a row held NaN or infinity.
     pub fn statistics(&self) -> Result<Statistics> {
         if self.count < 2 {
             let what = format!("the covariance of {} samples", self.count);
-            return Err(Error::argument(what, "statistics take two samples or more"));
+            return Err(Error::argument(what, "statistics need at least two samples"));
         }
         let count = self.count as f64;
         let offset: Vec<f64> = self.sums.iter().map(|sum| sum / count).collect();
@@ -78,10 +78,10 @@ impl Moments {
     }
 }
 
-/// The statistics of rows that are all there.
+/// Returns the statistics of rows that are all in memory.
 ///
 /// # Errors
-/// As [`Moments::statistics`].
+/// Those of [`Moments::statistics`].
 pub fn of_rows(rows: &[f32], dimension: usize) -> Result<Statistics> {
     let mut moments = Moments::new(dimension);
     moments.add(rows);

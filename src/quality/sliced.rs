@@ -1,5 +1,5 @@
-//! The sliced Wasserstein distance (Rabin et al. 2011; Bonneel et al. 2015): both sets are projected on random directions,
-//! where the transport between two distributions is known from their order.
+//! The sliced Wasserstein distance (Rabin et al. 2011; Bonneel et al. 2015): both sets are projected on random
+//! directions. In one dimension the optimal transport follows from the order of the values.
 
 use faer::{Mat, get_global_parallelism, linalg::matmul::matmul};
 
@@ -7,16 +7,16 @@ use crate::error::{Error, Result};
 use crate::noise::philox::normals;
 use crate::tensor::Tensor;
 
-/// Directions where nobody says how many.
+/// The default number of directions.
 pub const DIRECTIONS: usize = 128;
 
-/// The place of directions in the streams of noise: a step that no sampler takes. Directions that are the noise some image
-/// started from would find that image far out along them.
+/// The step under which directions are drawn, which no sampler reaches. Directions that equal some image's initial
+/// noise would find that image far out along them.
 const STEP: u32 = u32::MAX;
 
-/// Unit directions, the same for every set compared.
+/// Unit directions, shared by all sets that are compared.
 pub struct Directions {
-    /// One a column.
+    /// One direction per column.
     columns: Mat<f64>,
 }
 
@@ -24,7 +24,7 @@ pub struct Directions {
 pub struct Slices(Vec<Vec<f64>>);
 
 impl Directions {
-    /// `count` directions of `dimension` values, uniform on the sphere, from `seed`.
+    /// Draws `count` directions of `dimension` values from `seed`, uniform on the sphere.
     #[must_use]
     pub fn new(dimension: usize, count: usize, seed: u64) -> Self {
         let mut columns = Mat::zeros(dimension, count);
@@ -36,10 +36,10 @@ impl Directions {
         Self { columns }
     }
 
-    /// Projects `rows`, (n, dimension) or (n, ...) of as many values each.
+    /// Projects `rows`, (n, dimension) or (n, ...) with that many values per row.
     ///
     /// # Errors
-    /// [`Error::Argument`] for rows of another size or none; [`Error::NonFinite`].
+    /// [`Error::Argument`] for rows of another size or no rows; [`Error::NonFinite`].
     pub fn slice(&self, rows: &Tensor) -> Result<Slices> {
         let dimension = self.columns.nrows();
         if rows.data.is_empty() || rows.stride() != dimension {
@@ -47,7 +47,7 @@ impl Directions {
             return Err(Error::argument(what, "both sets must have samples of the same size"));
         }
         if !rows.is_finite() {
-            let hint = "look for samples that are no numbers".to_owned();
+            let hint = "look for samples that are NaN or infinite".to_owned();
             return Err(Error::NonFinite { place: "the samples to project".to_owned(), hint });
         }
         let count = rows.shape[0];
@@ -63,19 +63,19 @@ impl Directions {
     }
 }
 
-/// The square root of the mean over directions of the squared Wasserstein-2 distance between the projections.
+/// Returns the square root of the mean, over directions, of the squared Wasserstein-2 distance between the projections.
 #[must_use]
 pub fn distance(a: &Slices, b: &Slices) -> f64 {
     let squares: f64 = a.0.iter().zip(&b.0).map(|(a, b)| squared_transport(a, b)).sum();
     (squares / a.0.len().max(1) as f64).sqrt()
 }
 
-/// The squared Wasserstein-2 distance of two sorted samples: the integral of the squared difference of their quantile
-/// functions, which are steps, n of them and m of them.
+/// Returns the squared Wasserstein-2 distance of two sorted samples: the integral of the squared difference of their
+/// quantile functions, which are step functions of n and m steps.
 fn squared_transport(a: &[f64], b: &[f64]) -> f64 {
     let (n, m) = (a.len(), b.len());
     let (mut i, mut j, mut sum) = (0, 0, 0.0);
-    // Positions in units of 1 / (n m), so that the ends of steps are compared exactly.
+    // Positions in units of 1 / (n m), so that the ends of steps compare exactly.
     let mut from = 0;
     while i < n && j < m {
         let (end_a, end_b) = ((i + 1) * m, (j + 1) * n);

@@ -1,4 +1,4 @@
-//! The mean and the covariance of features, and the files they lie in: those of pytorch-fid.
+//! Mean and covariance of features, and the files that hold them, in pytorch-fid's format.
 
 use std::path::Path;
 
@@ -7,36 +7,36 @@ use faer::Mat;
 use crate::error::{Error, Result};
 use crate::formats::npz;
 
-/// What the Frechet distance knows of a set.
+/// The mean and the covariance of a set of features: the input of the Frechet distance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statistics {
     pub mean: Vec<f64>,
-    /// Symmetric.
+    /// The covariance, symmetric.
     pub covariance: Mat<f64>,
 }
 
 impl Statistics {
-    /// A mean and its covariance.
+    /// Combines a mean and its covariance.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] for NaN or infinity in them.
+    /// [`Error::NonFinite`] if they hold NaN or infinity.
     pub fn new(mean: Vec<f64>, covariance: Mat<f64>) -> Result<Self> {
         let count = mean.len();
         let entries = (0..count).flat_map(|row| (0..count).map(move |column| (row, column)));
         if mean.iter().all(|value| value.is_finite()) && entries.into_iter().all(|at| covariance[at].is_finite()) {
             return Ok(Self { mean, covariance });
         }
-        let hint = "look for samples that are no numbers".to_owned();
+        let hint = "look for samples that are NaN or infinite".to_owned();
         Err(Error::NonFinite { place: "the statistics of features".to_owned(), hint })
     }
 
-    /// Values of a feature vector.
+    /// The length of a feature vector.
     #[must_use]
     pub fn dimension(&self) -> usize {
         self.mean.len()
     }
 
-    /// Reads `mu` (d) and `sigma` (d, d) from an `.npz`, as pytorch-fid and the TTUR authors save them.
+    /// Reads `mu` (d) and `sigma` (d, d) from an `.npz`, as pytorch-fid and the authors of the TTUR paper save them.
     ///
     /// # Errors
     /// [`Error::FileNotFound`]; [`Error::BadFile`] for another file or other arrays; [`Error::NonFinite`].
@@ -48,7 +48,7 @@ impl Statistics {
             return Err(Error::bad_file_hint(
                 path,
                 format!("`mu` has shape {:?} and `sigma` {:?}", mu.shape, sigma.shape),
-                "statistics are `mu` of d values and `sigma` of (d, d)",
+                "statistics are `mu` of shape (d) and `sigma` of shape (d, d)",
             ));
         }
         let at = |row: usize, column: usize| sigma.values[row * dimension + column];
@@ -57,7 +57,7 @@ impl Statistics {
         Self::new(mu.values, covariance)
     }
 
-    /// Writes them so that [`Statistics::read`] and pytorch-fid read them: float64.
+    /// Writes the statistics in float64, for [`Statistics::read`] and pytorch-fid.
     ///
     /// # Errors
     /// Those of writing files.

@@ -1,9 +1,10 @@
-//! Leading eigenpairs of the symmetric part of an operator that is nearly symmetric and can be applied, its transpose not: a
+//! Leading eigenpairs of the symmetric part of a nearly symmetric operator whose transpose cannot be applied, such as a
 //! network's Jacobian by forward-mode tangents.
 //!
-//! With an orthonormal basis Q the symmetric part (A + A') / 2 within the basis is that of Q' A Q, exactly: only how the basis
-//! grows is up to A, whose Krylov space (Arnoldi 1951, in blocks) is that of the symmetric part up to the asymmetry. Where that is
-//! large against the distance of eigenvalues, [`whole`] forms the matrix, as many products as there are dimensions.
+//! With an orthonormal basis Q, the symmetric part (A + A') / 2 within the basis is exactly that of Q' A Q. Only the
+//! growth of the basis depends on A: its Krylov space (Arnoldi 1951, in blocks) is that of the symmetric part up to the
+//! asymmetry. Where the asymmetry is large compared with the gaps between eigenvalues, [`whole`] forms the matrix, at
+//! the price of one product per dimension.
 
 use faer::{Mat, MatRef};
 use serde::Serialize;
@@ -13,31 +14,33 @@ use super::operator::{SymmetricOperator, apply_columns, rows_of};
 use super::spectrum::{Settings, Spectrum, scale_of};
 use crate::error::Result;
 
-/// Vectors of a block beyond those sought, when none is asked for.
+/// The number of vectors in a block beyond those sought, by default.
 const SPARE: usize = 8;
-/// What a direction outside the basis must have, over the largest eigenvalue, to be more than rounding of float32.
+/// The least part outside the basis, relative to the largest eigenvalue, that is more than float32 rounding.
 const ROUNDING: f64 = 1e-6;
-/// Columns of the identity applied at once.
+/// The number of columns of the identity applied at once.
 const UNITS: usize = 256;
 
-/// Eigenpairs of the symmetric part of an operator, and how far from it the operator is.
+/// Eigenpairs of the symmetric part of an operator, with a measure of its asymmetry.
 #[derive(Clone, Debug, Serialize)]
 pub struct NearlySymmetric {
-    /// The eigenpairs of the symmetric part. Residuals are |A v - lambda v|, what is not symmetric in it included.
+    /// The eigenpairs of the symmetric part. Residuals are |A v - lambda v|, so they include the asymmetry of A.
     pub spectrum: Spectrum,
-    /// |A - A'| / |A + A'| in the Frobenius norm: 0 where the operator is symmetric, 1 where half of it is not. By [`arnoldi`] it is
-    /// estimated from the random vectors of the first block.
+    /// |A - A'| / |A + A'| in the Frobenius norm: 0 for a symmetric operator, 1 when both parts are equally large.
+    /// [`arnoldi`] estimates it from the random vectors of the first block.
     pub asymmetry: f64,
-    /// Vectors of the basis.
+    /// The number of vectors in the basis.
     pub basis: usize,
-    /// |A v - Q Q' A v| of each, over the largest |lambda|: what the basis Q lacks, which is what convergence means.
+    /// |A v - Q Q' A v| of each eigenvector, relative to the largest |lambda|: the part outside the basis Q, which
+    /// decides convergence.
     pub outside: Vec<f64>,
 }
 
-/// The leading eigenpairs of the symmetric part of `operator`, until each has less outside the basis than the tolerance.
+/// Computes the leading eigenpairs of the symmetric part of `operator`, until the part of each outside the basis is
+/// below the tolerance.
 ///
 /// # Errors
-/// [`crate::Error::Argument`] for settings that cannot be, [`crate::Error::NonFinite`], and those of the operator.
+/// [`crate::Error::Argument`] for invalid settings, [`crate::Error::NonFinite`], and those of the operator.
 pub fn arnoldi(operator: &dyn SymmetricOperator, settings: &Settings) -> Result<NearlySymmetric> {
     let dimension = operator.dimension();
     settings.check(dimension)?;
@@ -91,10 +94,11 @@ pub fn arnoldi(operator: &dyn SymmetricOperator, settings: &Settings) -> Result<
     }
 }
 
-/// The leading eigenpairs of the symmetric part of `operator`, from its whole matrix: as many products as dimensions, and exact.
+/// Computes the leading eigenpairs of the symmetric part of `operator` exactly, from its whole matrix: one product per
+/// dimension.
 ///
 /// # Errors
-/// As [`arnoldi`].
+/// Those of [`arnoldi`].
 pub fn whole(operator: &dyn SymmetricOperator, settings: &Settings) -> Result<NearlySymmetric> {
     let dimension = operator.dimension();
     settings.check(dimension)?;
@@ -128,15 +132,16 @@ fn symmetric_part(matrix: &Mat<f64>) -> Mat<f64> {
     Mat::from_fn(matrix.nrows(), matrix.ncols(), |i, j| 0.5 * (matrix[(i, j)] + matrix[(j, i)]))
 }
 
-/// |A - A'| / |A + A'|, 0 for a matrix of zeros.
+/// Returns |A - A'| / |A + A'|, 0 for a matrix of zeros.
 fn asymmetry(matrix: &Mat<f64>) -> f64 {
     let (apart, together) = (matrix - matrix.transpose(), matrix + matrix.transpose());
     let whole = together.norm_l2();
     if whole > 0.0 { apart.norm_l2() / whole } else { 0.0 }
 }
 
-/// [`asymmetry`] from random orthonormal vectors Z and their `first` images A Z, which lie in the basis Q (but for the last steps'
-/// rounding): |A -+ A'|^2 = 2 |A|^2 -+ 2 tr A^2, where |A Z|^2 and tr Z' A A Z estimate both up to the same factor (Hutchinson 1990).
+/// Estimates [`asymmetry`] from random orthonormal vectors Z and their `first` images A Z. These lie in the basis Q up
+/// to the rounding of the last steps. |A -+ A'|^2 = 2 |A|^2 -+ 2 tr A^2, and |A Z|^2 and tr Z' A A Z estimate both
+/// terms up to the same factor (Hutchinson 1990).
 fn sampled_asymmetry(basis: &Mat<f64>, images: &Mat<f64>, first: MatRef<'_, f64>) -> f64 {
     let twice = images * inner(basis.as_ref(), first);
     let block = first.ncols();
@@ -151,7 +156,7 @@ mod tests {
     use crate::spectral::operator::columns_of;
     use crate::tensor::Tensor;
 
-    /// A matrix that need not be symmetric.
+    /// A matrix that may be asymmetric.
     struct Plain(Mat<f64>);
 
     impl SymmetricOperator for Plain {
@@ -164,7 +169,7 @@ mod tests {
         }
     }
 
-    /// Eigenvalues 0.8^i along random directions, and an antisymmetric part of `share` of its norm.
+    /// Eigenvalues 0.8^i along random directions, plus an antisymmetric part of `share` of the norm.
     fn operator(dimension: usize, share: f64) -> (Plain, Mat<f64>) {
         let mut random = Random::new(3);
         let nothing = Mat::zeros(dimension, 0);

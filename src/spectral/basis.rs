@@ -1,4 +1,4 @@
-//! Tall matrices with orthonormal columns, and the small eigenproblems they carry: float64, by a library.
+//! Tall matrices with orthonormal columns, and the small eigenproblems on them, in float64 by faer.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Col, Mat, MatRef, Side, get_global_parallelism};
@@ -7,14 +7,14 @@ use super::operator::check_finite;
 use crate::error::{Error, Result};
 use crate::noise::philox::normals;
 
-/// What is left of a vector after projection, over what it was, below which only rounding is left.
+/// The relative length of a projected vector below which only rounding is left.
 const NOTHING_LEFT: f64 = 1e-10;
 
-/// Eigenvalues of a symmetric matrix, largest first, and its eigenvectors as columns in their order. The lower triangle
-/// counts.
+/// Computes the eigenvalues of a symmetric matrix, largest first, and its eigenvectors as columns in that order. Only
+/// the lower triangle is read.
 ///
 /// # Errors
-/// [`Error::NonFinite`] when an entry is NaN or infinite, or the iteration does not end.
+/// [`Error::NonFinite`] if an entry is NaN or infinite, or if the iteration does not converge.
 pub fn eigen(matrix: MatRef<'_, f64>) -> Result<(Vec<f64>, Mat<f64>)> {
     check_finite(matrix, "a projected operator")?;
     let solved = matrix.self_adjoint_eigen(Side::Lower).map_err(|error| Error::NonFinite {
@@ -35,11 +35,11 @@ pub fn inner(left: MatRef<'_, f64>, right: MatRef<'_, f64>) -> Mat<f64> {
     product
 }
 
-/// Takes the components along the orthonormal columns of `basis` off the columns of `block`, in two passes; answers what
-/// was taken off, (columns of basis, columns of block).
+/// Removes from `block` its components along the orthonormal columns of `basis`, in two passes. Returns the removed
+/// coefficients, (columns of basis, columns of block).
 pub fn project_out(basis: MatRef<'_, f64>, block: &mut Mat<f64>) -> Mat<f64> {
     let mut taken = Mat::zeros(basis.ncols(), block.ncols());
-    // Twice is enough (Kahan, Parlett): one pass leaves what cancellation takes.
+    // Twice is enough (Kahan, Parlett): a single pass leaves cancellation errors behind.
     for _ in 0..2 {
         let along = inner(basis, block.as_ref());
         matmul(block.as_mut(), Accum::Add, basis, along.as_ref(), -1.0, get_global_parallelism());
@@ -48,8 +48,8 @@ pub fn project_out(basis: MatRef<'_, f64>, block: &mut Mat<f64>) -> Mat<f64> {
     taken
 }
 
-/// Splits `block`, already orthogonal to whatever it must be, into orthonormal columns and the matrix R with
-/// block = columns * R, up to directions shorter than `negligible`, which are left out.
+/// Splits `block`, already orthogonal to the basis it extends, into orthonormal columns and a matrix R with block =
+/// columns * R. Directions shorter than `negligible` are omitted.
 #[must_use]
 pub fn split(block: MatRef<'_, f64>, negligible: f64) -> (Mat<f64>, Mat<f64>) {
     let (rows, count) = (block.nrows(), block.ncols());
@@ -72,7 +72,7 @@ pub fn split(block: MatRef<'_, f64>, negligible: f64) -> (Mat<f64>, Mat<f64>) {
     (columns.subcols(0, found).to_owned(), factors.subrows(0, found).to_owned())
 }
 
-/// Takes the components along the columns of `basis` off one vector, in two passes; answers them.
+/// Removes from one vector its components along the columns of `basis`, in two passes, and returns them.
 fn take_off(basis: MatRef<'_, f64>, vector: &mut Col<f64>) -> Col<f64> {
     let mut taken = Col::zeros(basis.ncols());
     for _ in 0..2 {
@@ -83,7 +83,7 @@ fn take_off(basis: MatRef<'_, f64>, vector: &mut Col<f64>) -> Col<f64> {
     taken
 }
 
-/// The orthonormal columns of a block, those without a direction of their own replaced by random ones.
+/// Returns the orthonormal columns of a block. Columns without an independent direction are replaced by random ones.
 #[must_use]
 pub fn orthonormal(block: MatRef<'_, f64>, random: &mut Random) -> Mat<f64> {
     let (columns, _) = split(block, 0.0);
@@ -92,7 +92,7 @@ pub fn orthonormal(block: MatRef<'_, f64>, random: &mut Random) -> Mat<f64> {
     join(columns.as_ref(), random.orthogonal_to(&[none.as_ref(), columns.as_ref()], missing).as_ref())
 }
 
-/// Two matrices side by side.
+/// Places two matrices side by side.
 #[must_use]
 pub fn join(left: MatRef<'_, f64>, right: MatRef<'_, f64>) -> Mat<f64> {
     let mut joined = Mat::zeros(left.nrows(), left.ncols() + right.ncols());
@@ -109,13 +109,13 @@ pub struct Random {
 }
 
 impl Random {
-    /// The vectors of `seed`.
+    /// Starts the vectors of `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { seed, drawn: 0 }
     }
 
-    /// A block of standard normals, (rows, count).
+    /// Draws a block of standard normals, (rows, count).
     #[must_use]
     pub fn block(&mut self, rows: usize, count: usize) -> Mat<f64> {
         let first = self.drawn;
@@ -124,7 +124,8 @@ impl Random {
         Mat::from_fn(rows, count, |i, j| f64::from(vectors[j][i]))
     }
 
-    /// `count` orthonormal columns orthogonal to those of every basis in `bases`, fewer where no more fit.
+    /// Draws `count` orthonormal columns orthogonal to every basis in `bases`, or fewer if the space has no room for
+    /// more.
     #[must_use]
     pub fn orthogonal_to(&mut self, bases: &[MatRef<'_, f64>], count: usize) -> Mat<f64> {
         let rows = bases.first().map_or(0, MatRef::nrows);
@@ -136,7 +137,7 @@ impl Random {
             for basis in bases.iter().copied().chain([found.as_ref()]) {
                 project_out(basis, &mut block);
             }
-            // Where few dimensions are left, what is left of a random vector is short, and needs its passes again.
+            // When few dimensions are left, the rest of a random vector is short and needs its passes again.
             let (mut columns, _) = split(block.as_ref(), 0.0);
             for basis in bases.iter().copied().chain([found.as_ref()]) {
                 project_out(basis, &mut columns);

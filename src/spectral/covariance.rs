@@ -1,4 +1,4 @@
-//! The second moment of data on the device, matrix-free: X'(XV) / n in two batched products on one copy of X.
+//! The second moment of data on a device, matrix-free: X'(XV) / n as two batched products on one copy of X.
 
 use super::operator::SymmetricOperator;
 use super::samples::{DeviceSamples, MOST_VECTORS};
@@ -6,21 +6,21 @@ use crate::error::Result;
 use crate::kernels::Engine;
 use crate::tensor::Tensor;
 
-/// X'X / n for samples X (n, p) that lie on a device.
+/// X'X / n for samples X (n, p) in device memory.
 pub struct DeviceCovariance<'e> {
     samples: DeviceSamples<'e>,
 }
 
 impl<'e> DeviceCovariance<'e> {
-    /// Puts `samples` (n, p) on the device.
+    /// Uploads `samples` (n, p).
     ///
     /// # Errors
-    /// As [`DeviceSamples::new`].
+    /// Those of [`DeviceSamples::new`].
     pub fn new(engine: &'e Engine, samples: &Tensor) -> Result<Self> {
         Ok(Self { samples: DeviceSamples::new(engine, samples)? })
     }
 
-    /// Floating-point operations of an application to `vectors` vectors.
+    /// The number of floating-point operations of one application to `vectors` vectors.
     #[must_use]
     pub fn flops(&self, vectors: usize) -> u64 {
         4 * (self.samples.count() * self.samples.dimension() * vectors) as u64

@@ -8,7 +8,8 @@ use super::operator::{SymmetricOperator, columns_of, rows_of};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
-/// Samples taken at once: what they sum to in float32 stays near 1e-6 of the truth, and their float64 copy small.
+/// The number of samples taken at once. Their float32 sums stay within about 1e-6 of the truth, and their float64 copy
+/// stays small.
 const SAMPLES: usize = 4096;
 
 /// X'X / n for samples X (n, p), computed in float64 on the host.
@@ -17,13 +18,13 @@ pub struct HostCovariance<'a> {
 }
 
 impl<'a> HostCovariance<'a> {
-    /// The operator of `samples`, (n, p).
+    /// Wraps `samples`, (n, p).
     #[must_use]
     pub fn new(samples: &'a Tensor) -> Self {
         Self { samples }
     }
 
-    /// The samples, some rows at a time, in float64.
+    /// Iterates over the samples in float64, some rows at a time.
     fn chunks(&self) -> impl Iterator<Item = Mat<f64>> {
         let dimension = self.samples.shape[1];
         self.samples.data.chunks(SAMPLES * dimension).map(move |values| {
@@ -32,7 +33,7 @@ impl<'a> HostCovariance<'a> {
         })
     }
 
-    /// X' U for U (n, b), float64: (p, b).
+    /// Computes X' U for U (n, b), in float64: (p, b).
     #[must_use]
     pub fn combine_samples(&self, weights: MatRef<'_, f64>) -> Mat<f64> {
         let mut sum = Mat::zeros(self.samples.shape[1], weights.ncols());
@@ -63,24 +64,25 @@ impl SymmetricOperator for HostCovariance<'_> {
     }
 }
 
-/// X'X / n, (p, p): products in float32, sums over many samples in float64, half of it computed.
+/// Computes X'X / n, (p, p): products in float32, sums over many samples in float64. Only one triangle is computed.
 #[must_use]
 pub fn second_moment(samples: &Tensor) -> Mat<f64> {
     let (count, dimension) = (samples.shape[0], samples.shape[1]);
-    // The rows of X seen as columns.
+    // The rows of X, viewed as columns.
     let columns = MatRef::from_column_major_slice(&samples.data, dimension, count);
     times_own_transpose(columns, (count as f64).recip())
 }
 
-/// XX' / n, (n, n): it has the eigenvalues of X'X / n, and is smaller where there are fewer samples than values.
+/// Computes XX' / n, (n, n). It has the nonzero eigenvalues of X'X / n, and is smaller when there are fewer samples
+/// than values.
 #[must_use]
 pub fn gram(samples: &Tensor) -> Mat<f64> {
     let (count, dimension) = (samples.shape[0], samples.shape[1]);
     times_own_transpose(MatRef::from_row_major_slice(&samples.data, count, dimension), (count as f64).recip())
 }
 
-/// [`second_moment`] with products in float64 as well, at about half its speed: for whoever needs small eigenvalues beside
-/// large ones.
+/// As [`second_moment`], with products in float64 too, at about half the speed: for small eigenvalues beside large
+/// ones.
 #[must_use]
 pub fn precise_second_moment(samples: &Tensor) -> Mat<f64> {
     let (count, dimension) = (samples.shape[0], samples.shape[1]);
@@ -88,7 +90,7 @@ pub fn precise_second_moment(samples: &Tensor) -> Mat<f64> {
     precisely_times_own_transpose(columns, (count as f64).recip())
 }
 
-/// [`gram`] with products in float64 as well.
+/// As [`gram`], with products in float64 too.
 #[must_use]
 pub fn precise_gram(samples: &Tensor) -> Mat<f64> {
     let (count, dimension) = (samples.shape[0], samples.shape[1]);

@@ -7,24 +7,24 @@ use super::operator::{SymmetricOperator, apply_columns};
 use super::spectrum::{Found, Settings, Spectrum, scale_of};
 use crate::error::Result;
 
-/// Vectors of a block at most, when none is asked for; as many as the eigenpairs sought, if they are fewer.
+/// The largest default block. It is smaller if fewer eigenpairs are sought.
 const BLOCK: usize = 64;
-/// Applications after random vectors have joined the basis, through which the eigenpairs sought must not change.
+/// The number of applications, after random vectors have joined the basis, during which the eigenpairs must not change.
 const PROBES: usize = 6;
-/// Blocks that the basis holds beyond twice the eigenpairs sought, before it is restarted.
+/// The number of blocks the basis holds, beyond twice the eigenpairs sought, before it is restarted.
 const BLOCKS_KEPT: usize = 8;
-/// Coupling to a further direction, over the largest eigenvalue, that is float32 rounding of the operator.
+/// The coupling to a further direction, relative to the largest eigenvalue, that is float32 rounding of the operator.
 const ROUNDING: f64 = 1e-6;
 
-/// The leading eigenpairs of `operator`.
+/// Computes the leading eigenpairs of `operator`.
 ///
-/// The basis is orthogonalised twice against all of itself at each step, so the projected operator is computed, not
-/// assumed tridiagonal: restarts keep the best Ritz vectors, and directions that the Krylov space lacks are filled in at
-/// random. A block of fewer vectors than eigenpairs sought cannot see an eigenvalue more often than it has vectors; then
-/// convergence is believed only when random vectors have joined and changed nothing for some steps.
+/// Each step orthogonalises the new block twice against the whole basis, so the projected operator is computed, not
+/// assumed tridiagonal. Restarts keep the best Ritz vectors, and random directions fill in what the Krylov space lacks.
+/// A block with fewer vectors than eigenpairs sought sees an eigenvalue at most as often as it has vectors. Convergence
+/// is then accepted only after random vectors have joined the basis and changed nothing for some steps.
 ///
 /// # Errors
-/// [`crate::Error::Argument`] for settings that cannot be, [`crate::Error::NonFinite`], and those of the operator.
+/// [`crate::Error::Argument`] for invalid settings, [`crate::Error::NonFinite`], and those of the operator.
 pub fn lanczos(operator: &dyn SymmetricOperator, settings: &Settings) -> Result<Spectrum> {
     settings.check(operator.dimension())?;
     let mut run = Run::new(operator, settings);
@@ -44,20 +44,20 @@ struct Run<'a> {
     operator: &'a dyn SymmetricOperator,
     settings: &'a Settings,
     block: usize,
-    /// Columns of the basis at which it is restarted.
+    /// The number of columns at which the basis is restarted.
     most_columns: usize,
     random: Random,
     /// Orthonormal columns that the operator has been applied to.
     basis: Mat<f64>,
     /// The operator within the basis.
     projected: Mat<f64>,
-    /// Orthonormal columns to be applied next, orthogonal to the basis.
+    /// The next orthonormal columns to apply the operator to, orthogonal to the basis.
     next: Mat<f64>,
-    /// What the last block's image has outside the basis.
+    /// The part of the last block's image outside the basis.
     outside: Mat<f64>,
-    /// Random vectors probe for missed eigenvalues: the Ritz values before they joined, and the steps since.
+    /// While random vectors probe for missed eigenvalues: the Ritz values before they joined, and the steps since.
     probed: Option<(Vec<f64>, usize)>,
-    /// The next block shall hold such vectors.
+    /// `true` if the next block is to hold such vectors.
     probe_next: bool,
     iterations: usize,
     applied_vectors: usize,
@@ -65,11 +65,11 @@ struct Run<'a> {
 
 /// Eigenpairs of the projected operator.
 struct Ritz {
-    /// Largest first.
+    /// Eigenvalues, largest first.
     values: Vec<f64>,
-    /// In coordinates of the basis.
+    /// Eigenvectors in coordinates of the basis.
     vectors: Mat<f64>,
-    /// Estimates for those sought, relative to the largest value.
+    /// Estimated residuals of those sought, relative to the largest value.
     residuals: Vec<f64>,
 }
 
@@ -97,7 +97,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Applies the operator to the next block and takes the block into the basis.
+    /// Applies the operator to the next block and adds the block to the basis.
     fn expand(&mut self) -> Result<()> {
         let mut image = apply_columns(self.operator, self.next.as_ref())?;
         self.iterations += 1;
@@ -127,7 +127,7 @@ impl<'a> Run<'a> {
         let first = self.basis.ncols() - last;
         let count = self.settings.count.min(values.len());
         let weights = vectors.submatrix(first, 0, last, count);
-        // |outside * weights| of each column, by way of the small matrix outside' outside.
+        // |outside * weights| per column, by way of the small matrix outside' outside.
         let squares = inner(self.outside.as_ref(), self.outside.as_ref());
         let scale = scale_of(&values);
         let residual = |j: usize| {
@@ -137,7 +137,8 @@ impl<'a> Run<'a> {
         Ok(Ritz { residuals: (0..count).map(residual).collect(), values, vectors })
     }
 
-    /// Whether the eigenpairs sought are found, so far as can be told; arranges for a probe where it cannot.
+    /// Returns `true` if the eigenpairs sought are found, as far as can be determined. Otherwise arranges for a probe
+    /// where one is needed.
     fn believed(&mut self, ritz: &Ritz) -> bool {
         let Settings { count, tolerance, .. } = *self.settings;
         let converged = ritz.values.len() >= count && ritz.residuals.iter().all(|residual| *residual <= tolerance);
@@ -160,14 +161,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Restarts a basis that is full, and makes the next block.
+    /// Restarts a full basis and prepares the next block.
     fn continue_from(&mut self, ritz: &Ritz) {
         let scale = scale_of(&ritz.values);
         let (mut next, _) = split(self.outside.as_ref(), ROUNDING * scale);
         project_out(self.basis.as_ref(), &mut next);
         let (columns, count) = (self.basis.ncols(), self.settings.count);
         if columns + next.ncols() > self.most_columns && columns > count + self.block {
-            // Half a block of neighbours speeds up those sought (Wu and Simon, section 5).
+            // Keeping half a block of neighbours speeds up those sought (Wu and Simon, section 5).
             let kept = (count + self.block.div_ceil(2)).min(columns);
             self.basis = &self.basis * ritz.vectors.subcols(0, kept);
             self.projected = Mat::from_fn(kept, kept, |i, j| if i == j { ritz.values[i] } else { 0.0 });
@@ -181,7 +182,7 @@ impl<'a> Run<'a> {
         self.next = self.fitting(join(next.as_ref(), fresh.as_ref()).as_ref());
     }
 
-    /// As many columns of a block as the space still has.
+    /// Returns as many columns of a block as the space has room for.
     fn fitting(&self, block: MatRef<'_, f64>) -> Mat<f64> {
         let room = self.operator.dimension() - self.basis.ncols();
         block.subcols(0, block.ncols().min(room)).to_owned()

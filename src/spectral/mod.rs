@@ -1,16 +1,16 @@
-//! Eigenpairs of symmetric operators: what an operator is ([`operator`]), who solves for its leading eigenpairs, and the
-//! principal components of data, by the cheapest route ([`principal`]).
+//! Eigenpairs of symmetric operators: the trait of an operator ([`operator`]), solvers for its leading eigenpairs, and
+//! the principal components of data by the cheapest route ([`principal`]).
 //!
-//! | solver | when |
+//! | solver | use |
 //! |---|---|
-//! | [`lanczos::lanczos`] | the usual one: fewest applications for a given residual |
-//! | [`subspace::subspace_iteration`] | a block held against itself; simple, slower where eigenvalues are close |
-//! | [`power::power_iteration`] | one vector at a time, deflated: what linear diffusion is held against |
+//! | [`lanczos::lanczos`] | the default: fewest applications for a given residual |
+//! | [`subspace::subspace_iteration`] | a block iterated as a whole; simple, slower where eigenvalues are close |
+//! | [`power::power_iteration`] | one vector at a time, with deflation: the baseline of linear diffusion |
 //! | [`randomized::range_finder`] | a fixed, small number of applications, without a promise about the residual |
-//! | [`arnoldi::arnoldi`] | the operator is symmetric only nearly, as a network's Jacobian |
+//! | [`arnoldi::arnoldi`] | nearly symmetric operators, such as a network's Jacobian |
 //!
-//! An operator computes in float32, on a device or not. What is small is float64 on the host by a library: the basis,
-//! its orthogonality, the projected eigenproblem. Every answer carries its residuals, measured by one more application.
+//! An operator computes in float32, on a device or on the host. The small parts are float64 on the host: the basis, its
+//! orthogonality and the projected eigenproblem. Every result carries its residuals, measured by one more application.
 
 pub mod arnoldi;
 pub mod basis;

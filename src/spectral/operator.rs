@@ -1,26 +1,26 @@
-//! What a solver knows of the matrix whose eigenpairs it seeks: how it acts on a block of vectors.
+//! The interface of a solver to its matrix: the action on a block of vectors.
 
 use faer::{Mat, MatRef};
 
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// A symmetric linear map of R^p, given by what it does to a block of vectors.
+/// A symmetric linear map of R^p, given by its action on a block of vectors.
 pub trait SymmetricOperator {
-    /// Entries of a vector, p.
+    /// The length of a vector, p.
     fn dimension(&self) -> usize;
 
-    /// Applies the operator to each row of `vectors`, (b, p); the answer has the same shape.
+    /// Applies the operator to each row of `vectors`, (b, p). The result has the same shape.
     ///
     /// # Errors
-    /// Whatever the place where it computes reports.
+    /// Those of the device or data behind the operator.
     fn apply(&self, vectors: &Tensor) -> Result<Tensor>;
 }
 
 /// Applies `operator` to the columns of `vectors` (p, b), float64 on this side.
 ///
 /// # Errors
-/// Those of the operator; [`Error::NonFinite`] when it answers NaN or infinity.
+/// Those of the operator; [`Error::NonFinite`] if its result holds NaN or infinity.
 pub fn apply_columns(operator: &dyn SymmetricOperator, vectors: MatRef<'_, f64>) -> Result<Mat<f64>> {
     let answer = operator.apply(&rows_of(vectors))?;
     if !answer.is_finite() {
@@ -32,7 +32,7 @@ pub fn apply_columns(operator: &dyn SymmetricOperator, vectors: MatRef<'_, f64>)
     Ok(columns_of(&answer))
 }
 
-/// The columns of a matrix as the rows of a float32 tensor.
+/// Returns the columns of a matrix as the rows of a float32 tensor.
 #[must_use]
 pub fn rows_of(columns: MatRef<'_, f64>) -> Tensor {
     let mut values = Vec::with_capacity(columns.nrows() * columns.ncols());
@@ -42,7 +42,7 @@ pub fn rows_of(columns: MatRef<'_, f64>) -> Tensor {
     Tensor::new([columns.ncols(), columns.nrows()], values)
 }
 
-/// The rows of a tensor (b, p) as the columns of a float64 matrix.
+/// Returns the rows of a tensor (b, p) as the columns of a float64 matrix.
 #[must_use]
 pub fn columns_of(rows: &Tensor) -> Mat<f64> {
     let dimension = rows.shape[1];
@@ -55,13 +55,13 @@ pub struct Dense {
 }
 
 impl Dense {
-    /// An operator of a square matrix whose upper triangle mirrors the lower.
+    /// Creates an operator from a square matrix whose upper triangle mirrors the lower.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] when an entry is NaN or infinite.
+    /// [`Error::NonFinite`] if an entry is NaN or infinite.
     ///
     /// # Panics
-    /// When the matrix is not square: a bug of the caller.
+    /// Panics if the matrix is not square.
     pub fn new(matrix: Mat<f64>) -> Result<Self> {
         assert_eq!(matrix.nrows(), matrix.ncols(), "a symmetric operator is square");
         check_finite(matrix.as_ref(), "the matrix")?;
@@ -85,7 +85,7 @@ impl SymmetricOperator for Dense {
     }
 }
 
-/// An error naming `place` when an entry is NaN or infinite.
+/// Checks that no entry is NaN or infinite. The error names `place`.
 ///
 /// # Errors
 /// [`Error::NonFinite`].
@@ -94,6 +94,6 @@ pub fn check_finite(matrix: MatRef<'_, f64>, place: &str) -> Result<()> {
     if finite {
         return Ok(());
     }
-    let hint = "look at the data; a spectrum of what is not finite means nothing".into();
+    let hint = "remove NaN and infinity from the data; they have no spectrum".into();
     Err(Error::NonFinite { place: place.to_owned(), hint })
 }

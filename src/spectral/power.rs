@@ -1,4 +1,4 @@
-//! Power iteration, one eigenpair after the other: those found are deflated (Hotelling 1933).
+//! Power iteration, one eigenpair at a time: those found are deflated (Hotelling 1933).
 
 use faer::Mat;
 
@@ -7,13 +7,13 @@ use super::operator::{SymmetricOperator, apply_columns};
 use super::spectrum::{Found, Settings, Spectrum};
 use crate::error::Result;
 
-/// The eigenpairs of largest modulus, which are the leading ones of a positive operator.
+/// Computes the eigenpairs of largest modulus, which are the leading ones of a positive operator.
 ///
-/// A pair converges as the next eigenvalue over its own a step: of two that are equal, some vector of their plane comes first.
-/// `most_applications` counts for each pair. The block of the settings means nothing here.
+/// The error of a pair shrinks per step by the ratio of the next eigenvalue to its own. Of two equal eigenvalues, some
+/// vector of their plane comes first. `most_applications` applies to each pair; `block` is ignored.
 ///
 /// # Errors
-/// [`crate::Error::Argument`] for settings that cannot be, [`crate::Error::NonFinite`], and those of the operator.
+/// [`crate::Error::Argument`] for invalid settings, [`crate::Error::NonFinite`], and those of the operator.
 pub fn power_iteration(operator: &dyn SymmetricOperator, settings: &Settings) -> Result<Spectrum> {
     let dimension = operator.dimension();
     settings.check(dimension)?;
@@ -26,7 +26,7 @@ pub fn power_iteration(operator: &dyn SymmetricOperator, settings: &Settings) ->
         for step in 1.. {
             let mut image = apply_columns(operator, vector.as_ref())?;
             found.iterations += 1;
-            // Deflation: the operator without what it does along the vectors found.
+            // Deflation: the operator without its action along the vectors already found.
             project_out(found.vectors.as_ref(), &mut image);
             let value = inner(vector.as_ref(), image.as_ref())[(0, 0)];
             scale = scale.max(value.abs());
@@ -47,7 +47,7 @@ pub fn power_iteration(operator: &dyn SymmetricOperator, settings: &Settings) ->
     found.measured(operator, "power iteration", settings)
 }
 
-/// Largest first: of near-ties, the second may have come first.
+/// Sorts the pairs, largest first. Of two close eigenvalues, the smaller may have converged first.
 fn sort(found: &mut Found) {
     let mut order: Vec<usize> = (0..found.values.len()).collect();
     order.sort_by(|a, b| found.values[*b].total_cmp(&found.values[*a]));

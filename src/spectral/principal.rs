@@ -1,13 +1,13 @@
-//! Principal components of data: the leading eigenpairs of X'X / n by the route that costs least.
+//! Principal components of data: the leading eigenpairs of X'X / n by the cheapest route.
 //!
-//! | route | what is formed | cost in operations |
+//! | route | matrix formed | cost in operations |
 //! |---|---|---|
 //! | [`Route::Moment`] | X'X / n, (p, p), on the host | n p^2, and an eigenproblem of p rows |
 //! | [`Route::Gram`] | XX' / n, (n, n), on the host | n^2 p, and an eigenproblem of n rows |
-//! | [`Route::MatrixFree`] | nothing: block Lanczos on X'(XV) | 4 n p for each vector, about seven times as many as sought |
+//! | [`Route::MatrixFree`] | none: block Lanczos on X'(XV) | 4 n p per vector, about seven vectors per eigenpair |
 //!
-//! A matrix is formed only up to [`LARGEST_MATRIX`] rows; beyond, nothing grows with p^2. [`Rates`] turn operations into
-//! seconds. X is what it is: whoever wants a covariance takes the mean off first.
+//! A matrix is formed only up to [`LARGEST_MATRIX`] rows; beyond that, nothing grows with p^2. [`Rates`] turn
+//! operations into seconds. X is used as given: for a covariance, subtract the mean first.
 
 use std::time::Instant;
 
@@ -25,27 +25,28 @@ use crate::gpu::Kind;
 use crate::kernels::Engine;
 use crate::tensor::Tensor;
 
-/// Rows of a matrix that is still formed: 128 MiB in float64.
+/// The largest matrix that is formed, in rows: 128 MiB in float64.
 pub const LARGEST_MATRIX: usize = 4096;
 
-/// Rows up to which a matrix is diagonalised as a whole.
+/// The largest matrix that is diagonalised as a whole, in rows.
 const WHOLE: usize = 1024;
 
-/// Vectors that Lanczos applies an operator to, over the eigenpairs sought: data with a decaying spectrum take five to nine.
+/// The expected number of vectors that Lanczos applies an operator to, per eigenpair. Data with a decaying spectrum
+/// take five to nine.
 const EXPECTED_APPLICATIONS: f64 = 7.0;
 
-/// Eigenvalues below this share of the largest have no direction in a Gram matrix of float32 products.
+/// Eigenvalues below this share of the largest do not determine a direction in a Gram matrix of float32 products.
 const NO_DIRECTION: f64 = 1e-6;
 
-/// How the eigenpairs are found.
+/// A way to find the eigenpairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Route {
-    /// By the matrix X'X / n.
+    /// From the matrix X'X / n.
     Moment,
-    /// By the matrix XX' / n of the samples' products.
+    /// From the matrix XX' / n of the samples' inner products.
     Gram,
-    /// By X'(XV) on the device.
+    /// By applying X'(XV) on the device.
     MatrixFree,
 }
 
@@ -59,20 +60,20 @@ impl std::fmt::Display for Route {
     }
 }
 
-/// Operations a second that routes are compared by: orders of magnitude, which is all the choice needs.
+/// Operations per second, by which routes are compared. Orders of magnitude suffice for the choice.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rates {
-    /// Products on the device, float32.
+    /// Products on the device, in float32.
     pub device: f64,
-    /// Products on the host, float32, by a library.
+    /// Products on the host, in float32.
     pub host: f64,
-    /// Eigenproblems on the host, float64; a whole one is counted as 9 operations times the cube of its rows, a larger one
-    /// by the products of Lanczos.
+    /// Eigenproblems on the host, in float64. A full one counts as 9 operations times the cube of its rows, a larger
+    /// one as the products of Lanczos.
     pub eigen: f64,
 }
 
 impl Rates {
-    /// Two cores of a laptop, and the device: itself in software, or a small GPU.
+    /// Returns the rates of two laptop cores and of a device of this kind: software on those cores, or a small GPU.
     #[must_use]
     pub fn of(kind: Kind) -> Self {
         Self { device: if kind == Kind::Software { 2e10 } else { 1e12 }, host: 1e11, eigen: 4e10 }
@@ -80,7 +81,7 @@ impl Rates {
 }
 
 impl Route {
-    /// The seconds it should take for `count` eigenpairs of samples (n, p).
+    /// Returns the expected time in seconds for `count` eigenpairs of samples (n, p).
     #[must_use]
     pub fn seconds(self, [n, p]: [usize; 2], count: usize, rates: &Rates) -> f64 {
         let (samples, values) = (n as f64, p as f64);
@@ -97,7 +98,7 @@ impl Route {
         }
     }
 
-    /// The cheapest route that is open.
+    /// Returns the cheapest route that is available.
     #[must_use]
     pub fn choose(shape: [usize; 2], count: usize, rates: &Rates) -> Self {
         let fits = |rows: usize| rows <= LARGEST_MATRIX;
@@ -108,25 +109,25 @@ impl Route {
     }
 }
 
-/// Principal components, and how they were found.
+/// Principal components, and the way they were found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Components {
-    /// Eigenvalues of X'X / n, its eigenvectors, their residuals.
+    /// Eigenvalues of X'X / n, with eigenvectors and residuals.
     #[serde(flatten)]
     pub spectrum: Spectrum,
-    /// The way taken.
+    /// The route taken.
     pub route: Route,
-    /// Seconds to form a matrix, or to put the data on the device.
+    /// Seconds to form a matrix, or to upload the data.
     pub prepare_seconds: f64,
     /// Seconds to solve.
     pub solve_seconds: f64,
 }
 
-/// The leading eigenpairs of X'X / n for `samples` X (n, p), by `route` or the cheapest one.
+/// Computes the leading eigenpairs of X'X / n for `samples` X (n, p), by `route` or the cheapest one.
 ///
 /// # Errors
-/// [`Error::Argument`] for settings that cannot be or a matrix that is not formed any more, [`Error::NonFinite`] for data
-/// that are not finite, and those of the device.
+/// [`Error::Argument`] for invalid settings or a matrix above [`LARGEST_MATRIX`], [`Error::NonFinite`] for data that
+/// are not finite, and those of the device.
 pub fn principal_components(
     engine: &Engine,
     samples: &Tensor,
@@ -136,7 +137,7 @@ pub fn principal_components(
     let shape = [samples.shape[0], samples.shape[1]];
     settings.check(shape[1])?;
     if !samples.is_finite() {
-        return Err(Error::NonFinite { place: "the data".into(), hint: "leave out or replace such values".into() });
+        return Err(Error::NonFinite { place: "the data".into(), hint: "remove or replace such values".into() });
     }
     let rates = Rates::of(engine.gpu.adapter.kind);
     let route = route.unwrap_or_else(|| Route::choose(shape, settings.count, &rates));
@@ -169,7 +170,7 @@ fn expect_small(rows: usize, route: Route) -> Result<()> {
     Err(Error::argument(what, "use the matrix-free route"))
 }
 
-/// The leading eigenpairs of a matrix on the host.
+/// Computes the leading eigenpairs of a matrix on the host.
 fn of_matrix(matrix: &Dense, settings: &Settings) -> Result<Spectrum> {
     if matrix.matrix().nrows() > WHOLE {
         return lanczos(matrix, settings);
@@ -185,8 +186,8 @@ fn of_matrix(matrix: &Dense, settings: &Settings) -> Result<Spectrum> {
     found.measured(matrix, "dense eigensolver", settings)
 }
 
-/// From eigenpairs of XX' / n to those of X'X / n: v = X'u, normalised. Where there are fewer directions than sought, the
-/// eigenvalue is zero and any orthogonal direction serves.
+/// Turns eigenpairs of XX' / n into those of X'X / n: v = X'u, normalised. Where the data have fewer directions than
+/// sought, the eigenvalue is zero and any orthogonal direction serves.
 fn by_gram(samples: &Tensor, gram: &Dense, settings: &Settings) -> Result<Spectrum> {
     let (count, dimension) = (samples.shape[0], samples.shape[1]);
     let within = of_matrix(gram, &Settings { count: settings.count.min(count), ..*settings })?;
@@ -194,7 +195,7 @@ fn by_gram(samples: &Tensor, gram: &Dense, settings: &Settings) -> Result<Spectr
     let directions = within.values.iter().take_while(|value| **value > NO_DIRECTION * largest).count();
     let weights = Mat::from_fn(count, directions, |i, j| f64::from(within.vectors.data[j * count + i]));
     let data = HostCovariance::new(samples);
-    // Close to orthogonal as they come; made so in their order, the leading ones change least.
+    // The vectors are close to orthogonal. Orthogonalising them in order changes the leading ones least.
     let (vectors, _) = split(data.combine_samples(weights.as_ref()).as_ref(), 0.0);
     let directions = vectors.ncols();
     let rest = Random::new(settings.seed).orthogonal_to(&[vectors.as_ref()], settings.count - directions);
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!(choose(500, 12_288, 32), Route::Gram);
         assert_eq!(choose(60_000, 12_288, 32), Route::MatrixFree);
         assert_eq!(choose(8_000, 12_288, 32), Route::MatrixFree);
-        // A GPU applies the data faster than the host forms their moment.
+        // A GPU applies the data faster than the host forms their second moment.
         assert_eq!(Route::choose([60_000, 784], 32, &Rates::of(Kind::Discrete)), Route::MatrixFree);
     }
 }

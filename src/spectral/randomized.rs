@@ -1,4 +1,4 @@
-//! The randomised range finder (Halko, Martinsson and Tropp 2011, algorithm 4.4) and the eigenpairs within its range.
+//! The randomised range finder (Halko, Martinsson and Tropp 2011, algorithm 4.4), and the eigenpairs within its range.
 
 use faer::Mat;
 
@@ -8,11 +8,11 @@ use super::spectrum::{Found, Settings, Spectrum};
 use super::subspace::rayleigh_ritz;
 use crate::error::Result;
 
-/// Vectors beyond those sought when no block is asked for, as in scikit-learn.
+/// The number of vectors beyond those sought, by default, as in scikit-learn.
 const OVERSAMPLING: usize = 10;
 
-/// Orthonormal columns that span most of what the operator reaches: `columns` random vectors after `passes` applications,
-/// with the block made orthonormal between them.
+/// Computes orthonormal columns that span most of the operator's range: `columns` random vectors after `passes`
+/// applications, orthonormalised in between.
 ///
 /// # Errors
 /// [`crate::Error::NonFinite`], and those of the operator.
@@ -29,11 +29,11 @@ pub fn range_finder(
     Ok(orthonormal(block.as_ref(), random))
 }
 
-/// The leading eigenpairs within the range that `passes` applications find, 1 or more; their residuals are reported, and
-/// `converged` says whether they came under the tolerance.
+/// Computes the leading eigenpairs within the range that `passes` (at least 1) applications find. Their residuals are
+/// reported, and `converged` is `true` if they are below the tolerance.
 ///
 /// # Errors
-/// [`crate::Error::Argument`] for settings that cannot be, [`crate::Error::NonFinite`], and those of the operator.
+/// [`crate::Error::Argument`] for invalid settings, [`crate::Error::NonFinite`], and those of the operator.
 pub fn randomized(operator: &dyn SymmetricOperator, passes: usize, settings: &Settings) -> Result<Spectrum> {
     let (dimension, count) = (operator.dimension(), settings.count);
     settings.check(dimension)?;

@@ -1,9 +1,9 @@
-//! Data on the device: the inner products of vectors with all samples, and the sums of samples under weights.
+//! Data on a device: inner products of vectors with all samples, and weighted sums of samples.
 //!
-//! With the vectors as rows, both products take the samples X as they lie: W' = V' X' has X as a transposed second operand,
-//! Y' = W' X as a plain one. The second sums over samples; it is cut into splits of samples, one image of the batch each,
-//! so that a GPU has enough to do and float32 sums stay short. The splits are added up on the host in float64. What does
-//! not fit one binding, or one dispatch, lies in several parts.
+//! With the vectors as rows, both products use the samples X in place: W' = V' X' takes X as a transposed second
+//! operand, Y' = W' X as a plain one. The second product sums over samples. It is cut into splits of samples, one batch
+//! image per split, so that a GPU has enough work and float32 sums stay short. The host adds the splits in float64.
+//! Data that exceed one binding, or one dispatch, are stored in several parts.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -16,43 +16,44 @@ use crate::kernels::shader::MAX_OPERANDS;
 use crate::kernels::{Dispatch, Engine};
 use crate::tensor::{TEXEL, Tensor};
 
-/// Samples of a split at least, where there are as many, and at most.
+/// The least number of samples per split where there are that many, and the most.
 const SPLIT: usize = 1024;
 const LONGEST_SPLIT: usize = 1 << 16;
-/// Vectors of a block that sizes are chosen for, and at most of one submission.
+/// The number of vectors that block sizes are chosen for, and the most per submission.
 const BLOCK: usize = 32;
-/// Vectors that a product takes at most.
+/// The largest number of vectors per product.
 pub const MOST_VECTORS: usize = 2 * BLOCK;
-/// Values that the splits of a block of vectors write, about: they are read back at each application.
+/// The approximate number of values that the splits of a block of vectors write. They are read back at each
+/// application.
 const PARTIAL_VALUES: usize = 4 << 20;
-/// Floating-point operations of one dispatch at most, for [`MOST_VECTORS`]: a fifth of a second on a device
-/// that does a tenth of a teraflop a second.
+/// The most floating-point operations per dispatch, for [`MOST_VECTORS`]: a fifth of a second on a device of a tenth of
+/// a teraflop per second.
 const DISPATCH_FLOPS: usize = 20_000_000_000;
 
-/// Samples X (n, p) that lie on a device.
+/// Samples X (n, p) in device memory.
 pub struct DeviceSamples<'e> {
     engine: &'e Engine,
     count: usize,
     dimension: usize,
-    /// Samples of a split, a multiple of four.
+    /// The number of samples per split, a multiple of four.
     split: usize,
     parts: Vec<Part>,
     session: Mutex<Option<Session>>,
 }
 
-/// Samples in one storage, filled up with zeros to whole splits.
+/// Samples in one storage, padded with zeros to whole splits.
 struct Part {
     storage: Storage,
-    /// Samples, without the zeros.
+    /// The number of samples, without padding.
     samples: usize,
     splits: usize,
 }
 
-/// Everything that is made for one number of vectors.
+/// The resources for one number of vectors.
 struct Session {
     vectors: usize,
     input: Storage,
-    /// Inner products, or weights: a storage a part, each row filled up to whole splits.
+    /// Inner products, or weights: one storage per part, each row padded to whole splits.
     along: Vec<Storage>,
     partial: Vec<Storage>,
     inner_products: Recording,
@@ -60,10 +61,10 @@ struct Session {
 }
 
 impl<'e> DeviceSamples<'e> {
-    /// Puts `samples` (n, p) on the device.
+    /// Uploads `samples` (n, p).
     ///
     /// # Errors
-    /// [`Error::OverLimit`] when one sample is longer than a kernel's loop may be, [`Error::OutOfMemory`],
+    /// [`Error::OverLimit`] if a sample is longer than the longest sum of a kernel, [`Error::OutOfMemory`],
     /// [`Error::Device`].
     pub fn new(engine: &'e Engine, samples: &Tensor) -> Result<Self> {
         let (count, dimension) = (samples.shape[0], samples.shape[1]);
@@ -75,11 +76,11 @@ impl<'e> DeviceSamples<'e> {
                 bytes: (dimension * size_of::<f32>()) as u64,
                 limit_name: "longest sum of a kernel",
                 limit: (LONGEST_LOOP as usize * TEXEL * size_of::<f32>()) as u64,
-                hint: "scale the images down, or choose the `route` by inner products, `gram`".into(),
+                hint: "scale the images down, or choose `gram`, the `route` by inner products".into(),
             });
         }
         let wanted = (count * dimension * BLOCK / PARTIAL_VALUES).max(SPLIT).next_multiple_of(SPLIT);
-        // A row of padding may be added to a texture: leave room for it.
+        // A texture may be padded by one row: leave room for it.
         let fitting = (most_texels / 2 / texels).max(TEXEL) / TEXEL * TEXEL;
         let split = wanted.min(LONGEST_SPLIT).min(count.next_multiple_of(TEXEL)).min(fitting);
         let most_samples = (DISPATCH_FLOPS / (2 * MOST_VECTORS * dimension)).min(most_texels / 2 / texels);
@@ -98,19 +99,19 @@ impl<'e> DeviceSamples<'e> {
         Ok(Self { engine, count, dimension, split, parts, session: Mutex::new(None) })
     }
 
-    /// Samples, n.
+    /// The number of samples, n.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Values of a sample, p.
+    /// The length of a sample, p.
     #[must_use]
     pub fn dimension(&self) -> usize {
         self.dimension
     }
 
-    /// V X' in float32 for at most [`MOST_VECTORS`] rows V, (b, p): (b, n).
+    /// Computes V X' in float32 for at most [`MOST_VECTORS`] rows V, (b, p): (b, n).
     ///
     /// # Errors
     /// Those of the device.
@@ -121,7 +122,7 @@ impl<'e> DeviceSamples<'e> {
             upload(self.engine, &session.input, vectors, self.dimension, rows)?;
             gpu.submit(&session.inner_products)?;
             if let ([part], [storage]) = (self.parts.as_slice(), session.along.as_slice()) {
-                // One part holds all: its rows are shortened, and no value is written twice.
+                // A single part holds everything: its rows are truncated, and no value is written twice.
                 let width = part.splits * self.split;
                 let written = gpu.download(&[Region { storage, first: 0, texels: rows * width / TEXEL }])?;
                 let mut data = Vec::with_capacity(rows * self.count);
@@ -145,8 +146,8 @@ impl<'e> DeviceSamples<'e> {
         })
     }
 
-    /// W X for at most [`MOST_VECTORS`] rows of weights W, (b, n): (b, p), summed in float32 over splits of samples and in
-    /// float64 over these.
+    /// Computes W X for at most [`MOST_VECTORS`] rows of weights W, (b, n): (b, p), summed in float32 within splits of
+    /// samples and in float64 over the splits.
     ///
     /// # Errors
     /// Those of the device.
@@ -168,8 +169,8 @@ impl<'e> DeviceSamples<'e> {
         })
     }
 
-    /// V X' X for at most [`MOST_VECTORS`] rows V, (b, p), without a stop between the products: (b, p), summed as
-    /// [`Self::weighted_sums`] does.
+    /// Computes V X' X for at most [`MOST_VECTORS`] rows V, (b, p), without reading back between the products: (b, p),
+    /// summed as in [`Self::weighted_sums`].
     ///
     /// # Errors
     /// Those of the device.
@@ -198,7 +199,7 @@ impl<'e> DeviceSamples<'e> {
         Ok(sums.chunks_exact(padded).flat_map(|row| &row[..self.dimension]).copied().collect())
     }
 
-    /// Works with what is made ready for so many vectors.
+    /// Runs `work` with the resources for this number of vectors.
     fn with_session<T>(&self, vectors: usize, work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
         debug_assert!((1..=MOST_VECTORS).contains(&vectors), "{vectors} vectors");
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
@@ -219,7 +220,7 @@ impl<'e> DeviceSamples<'e> {
         }
     }
 
-    /// Y' = W' X of one part, a split an image.
+    /// Y' = W' X of one part, one split per image.
     fn second_product(&self, vectors: usize, splits: usize) -> MatMul {
         let along = self.split / TEXEL;
         MatMul {
@@ -275,9 +276,9 @@ impl<'e> DeviceSamples<'e> {
     }
 }
 
-/// Uploads rows of `dimension` values, each filled up with zeros to whole texels, and rows of zeros up to `rows`.
+/// Uploads rows of `dimension` values, each padded with zeros to whole texels, and zero rows up to `rows`.
 fn upload(engine: &Engine, storage: &Storage, values: &[f32], dimension: usize, rows: usize) -> Result<()> {
-    /// Rows padded at once.
+    /// The number of rows padded at once.
     const BATCH: usize = 4096;
     let padded = dimension.next_multiple_of(TEXEL);
     let given = values.len() / dimension;

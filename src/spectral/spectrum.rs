@@ -1,4 +1,4 @@
-//! What a solver is asked, and what it answers.
+//! Settings and results of the solvers.
 
 use faer::{Mat, MatRef};
 use serde::Serialize;
@@ -7,36 +7,36 @@ use super::operator::{SymmetricOperator, apply_columns, rows_of};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// What is asked of a solver.
+/// The settings of a solver.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Settings {
-    /// Leading eigenpairs sought, by eigenvalue, largest first.
+    /// The number of leading eigenpairs sought, by eigenvalue, largest first.
     pub count: usize,
-    /// Residual at which an eigenpair counts as found, relative to the largest eigenvalue.
+    /// The residual at which an eigenpair counts as found, relative to the largest eigenvalue.
     pub tolerance: f64,
-    /// Vectors of a block; `None` lets the solver choose.
+    /// The number of vectors per block. `None` lets the solver choose.
     pub block: Option<usize>,
-    /// Applications of the operator to a block after which a solver gives up.
+    /// The number of applications to a block after which a solver gives up.
     pub most_applications: usize,
-    /// Of the vectors that a solver begins with.
+    /// The seed of the initial vectors.
     pub seed: u64,
 }
 
 impl Settings {
-    /// `count` eigenpairs to a residual of 1e-5, in blocks as the solver chooses, seed 0.
+    /// Settings for `count` eigenpairs to a residual of 1e-5, with the solver's choice of blocks and seed 0.
     #[must_use]
     pub fn new(count: usize) -> Self {
         Self { count, tolerance: 1e-5, block: None, most_applications: 1000, seed: 0 }
     }
 
-    /// Refuses what cannot be asked of an operator on `dimension` entries.
+    /// Checks the settings against an operator on `dimension` entries.
     ///
     /// # Errors
     /// [`Error::Argument`].
     pub fn check(&self, dimension: usize) -> Result<()> {
         let refuse = |what: String, hint: String| Err(Error::argument(what, hint));
         if self.count == 0 || self.count > dimension {
-            let what = format!("{} eigenpairs are asked of an operator in {dimension} dimensions", self.count);
+            let what = format!("{} eigenpairs requested of an operator in {dimension} dimensions", self.count);
             return refuse(what, format!("ask for 1 to {dimension}"));
         }
         if !(self.tolerance.is_finite() && self.tolerance > 0.0) {
@@ -45,46 +45,47 @@ impl Settings {
         }
         if self.block == Some(0) || self.most_applications == 0 {
             let what = "a solver needs a block of at least one vector and at least one application".to_owned();
-            return refuse(what, "raise them".into());
+            return refuse(what, "raise `block` and `most_applications` to at least 1".into());
         }
         Ok(())
     }
 }
 
-/// Leading eigenpairs, with what it took to find them.
+/// Leading eigenpairs, with the work it took to find them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Spectrum {
     /// Eigenvalues, largest first.
     pub values: Vec<f64>,
-    /// Orthonormal eigenvectors, one a row: (count, p).
+    /// Orthonormal eigenvectors, one per row: (count, p).
     #[serde(skip)]
     pub vectors: Tensor,
-    /// |A v - lambda v| of each, over the largest |lambda|, by an application after the last step.
+    /// |A v - lambda v| per eigenpair, relative to the largest |lambda|, measured by an application after the last
+    /// step.
     pub residuals: Vec<f64>,
-    /// True when every residual that the solver watches came under the tolerance.
+    /// `true` if every residual that the solver watches is below the tolerance.
     pub converged: bool,
-    /// Steps of the solver's loop.
+    /// The number of iterations of the solver.
     pub iterations: usize,
-    /// Vectors that the operator was applied to, those of the final residuals included.
+    /// The number of vectors that the operator was applied to, including those of the final residuals.
     pub applied_vectors: usize,
     /// The solver.
     pub solver: &'static str,
-    /// What was asked.
+    /// The settings of the solver.
     pub settings: Settings,
 }
 
 impl Spectrum {
-    /// The largest residual.
+    /// Returns the largest residual.
     #[must_use]
     pub fn worst_residual(&self) -> f64 {
         self.residuals.iter().copied().fold(0.0, f64::max)
     }
 }
 
-/// What a solver found, before its residuals are measured.
+/// Eigenpairs before their residuals are measured.
 pub(super) struct Found {
     pub values: Vec<f64>,
-    /// Eigenvectors, one a column.
+    /// Eigenvectors, one per column.
     pub vectors: Mat<f64>,
     pub converged: bool,
     pub iterations: usize,
@@ -92,7 +93,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// The answer, with the residuals measured by one more application.
+    /// Returns the spectrum, with residuals measured by one more application.
     pub fn measured(
         self,
         operator: &dyn SymmetricOperator,
@@ -113,7 +114,7 @@ impl Found {
     }
 }
 
-/// |A v - lambda v| of each pair over the largest |lambda|; absolute where every eigenvalue is zero.
+/// Computes |A v - lambda v| of each pair, relative to the largest |lambda|, or absolute if every eigenvalue is zero.
 ///
 /// # Errors
 /// Those of the operator.
@@ -129,7 +130,7 @@ pub fn residuals(operator: &dyn SymmetricOperator, values: &[f64], vectors: MatR
         .collect())
 }
 
-/// The largest |lambda|, or one where all are zero: what residuals are relative to.
+/// Returns the scale of residuals: the largest |lambda|, or one if all are zero.
 pub(super) fn scale_of(values: &[f64]) -> f64 {
     match values.iter().fold(0.0f64, |most, value| most.max(value.abs())) {
         0.0 => 1.0,

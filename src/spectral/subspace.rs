@@ -7,16 +7,16 @@ use super::operator::{SymmetricOperator, apply_columns};
 use super::spectrum::{Found, Settings, Spectrum, scale_of};
 use crate::error::Result;
 
-/// Vectors iterated beyond those sought, so that the last of these converge too.
+/// The number of vectors iterated beyond those sought, so that the last of these converge too.
 const SPARE: usize = 8;
 
-/// The eigenpairs of largest modulus, which are the leading ones of a positive operator.
+/// Computes the eigenpairs of largest modulus, which are the leading ones of a positive operator.
 ///
-/// A pair converges as the first eigenvalue outside the block over its own a step. The block holds those sought and eight
-/// more, unless settings say otherwise.
+/// The error of a pair shrinks per step by the ratio of the first eigenvalue outside the block to its own. The default
+/// block holds eight vectors more than are sought.
 ///
 /// # Errors
-/// [`crate::Error::Argument`] for settings that cannot be, [`crate::Error::NonFinite`], and those of the operator.
+/// [`crate::Error::Argument`] for invalid settings, [`crate::Error::NonFinite`], and those of the operator.
 pub fn subspace_iteration(operator: &dyn SymmetricOperator, settings: &Settings) -> Result<Spectrum> {
     let (dimension, count) = (operator.dimension(), settings.count);
     settings.check(dimension)?;
@@ -49,7 +49,7 @@ pub fn subspace_iteration(operator: &dyn SymmetricOperator, settings: &Settings)
     }
 }
 
-/// Eigenpairs of vectors' * image: the operator within the span of orthonormal vectors.
+/// Computes the eigenpairs of vectors' * image: the operator within the span of orthonormal vectors.
 pub(super) fn rayleigh_ritz(vectors: &Mat<f64>, image: &Mat<f64>) -> Result<(Vec<f64>, Mat<f64>)> {
     let projected = inner(vectors.as_ref(), image.as_ref());
     let symmetric =

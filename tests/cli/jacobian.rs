@@ -79,7 +79,7 @@ fn what_cannot_be_followed_is_refused() {
     let refuse = |flags: &[&str], code: i32, what: &str| {
         downhill(&[&["linear", "jacobian", NETWORK, "-o", &out], flags].concat()).expect_error(code, what);
     };
-    refuse(&["-k", "193"], 2, "193 eigenpairs are asked of an operator in 192 dimensions");
+    refuse(&["-k", "193"], 2, "193 eigenpairs requested of an operator in 192 dimensions");
     refuse(&["--tolerance", "0"], 2, "a tolerance of 0 cannot be met");
     let labelled = ["linear", "jacobian", "tests/golden/unet/class-table", "-o", &out];
     downhill(&labelled).expect_error(4, "the network needs a class label for each image");
