@@ -19,6 +19,7 @@ from goldens import (
     autoencoders,
     chains,
     conditioned,
+    dit,
     latent,
     quality,
     spectra,
@@ -40,6 +41,7 @@ PARTS = {
     "trajectory": lambda: trajectories.write_all(GOLDEN),  # removes the folder, so that the next part has to follow
     "trajectory-more": lambda: trajectories_more.write_all(GOLDEN),
     "tables": lambda: tables.write_all(GOLDEN),
+    "dit": lambda: dit.write_all(GOLDEN),
     "chains": lambda: chains.write_all(GOLDEN / "chains"),
     "quality": lambda: quality.write(GOLDEN),
     "spectra": lambda: spectra.write_all(GOLDEN / "spectra"),

@@ -57,7 +57,8 @@ CASES = {
     "single-plain-end": (SINGLE, dict(final_sigmas_type="sigma_min"), 6, {}),
     "single-eps": (SINGLE, dict(algorithm_type="dpmsolver", final_sigmas_type="sigma_min"), 6, {}),
     "single-eps-3": (
-        SINGLE, dict(algorithm_type="dpmsolver", final_sigmas_type="sigma_min", solver_order=3, solver_type="heun"), 6, {}),
+        SINGLE, dict(algorithm_type="dpmsolver", final_sigmas_type="sigma_min", solver_order=3, solver_type="heun"), 6,
+        {}),
     "single-sde": (SINGLE, dict(lower_order_final=True, algorithm_type="sde-dpmsolver++"), 6, {}),
     "single-clipped-cosine": (
         SINGLE, dict(lower_order_final=True, beta_schedule="squaredcos_cap_v2", lambda_min_clipped=-5.1), 6, {}),
@@ -162,7 +163,8 @@ def write(writer, name, kind, fields, steps, arguments):
     is_flow = kind in (FLOW, FLOW_HEUN) or "use_flow_sigmas" in fields
     calls = len(scheduler.timesteps)
     ends = [min(2 * step + 1, calls - 1) for step in range(steps)] if kind in TWO_CALLS else list(range(calls))
-    settings = {"sampler": name, "steps": steps, **arguments, "scale": "x" if kind in IN_X else "flow" if is_flow else "z",
+    scale = "x" if kind in IN_X else "flow" if is_flow else "z"
+    settings = {"sampler": name, "steps": steps, **arguments, "scale": scale,
                 "step_ends": ends, "timesteps": scheduler.timesteps.tolist()}
     if getattr(scheduler, "sigmas", None) is not None:
         settings["sigmas"] = scheduler.sigmas.tolist()
