@@ -21,7 +21,7 @@ use downhill::kernels::Engine;
 /// A case made ready on a device.
 fn prepare<'e>(engine: &'e Engine, case: &Case) -> Result<Box<dyn Job + 'e>> {
     Ok(match case {
-        Case::Kernels(operation) => operation.problem(engine)?.prepare(engine)?,
+        Case::Kernels(operation) => operation.problem(engine)?.prepare(engine.into())?,
         Case::Spectrum(eigenpairs) => Box::new(Solve::new(engine, *eigenpairs)?),
         Case::Call(net) => Box::new(Calls::new(engine, *net)?),
     })

@@ -5,6 +5,7 @@ use super::problem::{affordable, numbers, spread};
 use super::sizes::{AttentionSize, MapSize};
 use crate::error::Result;
 use crate::gpu::{Region, Storage};
+use crate::graph::Compiler;
 use crate::graph::op::{Activation, Graph, Op, Weight, WeightForm, WeightSource};
 use crate::kernels::probes::Copy;
 use crate::kernels::{Engine, Family, Shader};
@@ -128,11 +129,12 @@ impl Problem for EncoderCopy {
         copied(self.texels)
     }
 
-    fn shaders(&self, _: &Engine) -> Vec<Shader> {
+    fn shaders(&self, _: Compiler) -> Vec<Shader> {
         Vec::new()
     }
 
-    fn prepare<'e>(&self, engine: &'e Engine) -> Result<Box<dyn Job + 'e>> {
+    fn prepare<'e>(&self, compiler: Compiler<'e>) -> Result<Box<dyn Job + 'e>> {
+        let engine = compiler.engine;
         let storage = |name: &str| engine.gpu.allocate(engine.storage_kind(), self.texels, name);
         let (from, to) = (storage("copied from")?, storage("copied to")?);
         engine.gpu.upload(&from, 0, &numbers(DATA, self.texels * TEXEL))?;
@@ -161,8 +163,7 @@ impl Job for CopyJob<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Aliasing, Plan, host};
-    use crate::kernels::choice::Choices;
+    use crate::graph::{CompileOptions, Plan, Target, host};
 
     #[test]
     fn a_part_is_a_part_of_the_whole() {
@@ -170,7 +171,11 @@ mod tests {
             let norms = ["3x64x4x4", "1x6x3x5"].map(|size| norm(size.parse().unwrap()));
             let attentions = ["9x8", "6x16x4"].map(|size| attention(size.parse().unwrap()));
             for problem in norms.into_iter().chain(attentions) {
-                let plan = Plan::new(&problem.graph, family, &Choices::exact(), Aliasing::None, usize::MAX);
+                let plan = Plan::new(
+                    &problem.graph,
+                    &Target::without_device(family),
+                    &CompileOptions::exact().without_aliasing(),
+                );
                 let inputs: Vec<_> = problem.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
                 let fetch = |_: &str, _: &[usize]| unreachable!("all weights are constants");
                 let whole = host::run(&plan, &fetch, &inputs, 0.0).unwrap().remove(0).data;

@@ -7,6 +7,7 @@ use super::report::{Check, Roofs, Row};
 use super::statistics::Timing;
 use crate::error::{Error, Result};
 use crate::gpu::Kind;
+use crate::graph::Compiler;
 use crate::kernels::{Engine, Shader};
 
 /// How far device and twin may be apart, max |a - b| / max |b|: a third of the budget of a whole network.
@@ -102,12 +103,13 @@ pub fn check_within(answer: &[f32], expected: &Expected, tolerance: f64) -> Resu
 ///
 /// # Errors
 /// Those of the problem and of the device, and of [`check`].
-pub fn measure(engine: &Engine, row: Row, problem: &dyn Problem, roofs: &Roofs, repeats: usize) -> Result<Row> {
+pub fn measure(compiler: Compiler, row: Row, problem: &dyn Problem, roofs: &Roofs, repeats: usize) -> Result<Row> {
     let mut row = row;
-    let shaders = problem.shaders(engine);
+    let engine = compiler.engine;
+    let shaders = problem.shaders(compiler);
     row.kernels = shaders.iter().map(ToString::to_string).collect();
     let pipelines = compile(engine, &shaders)?;
-    let job = problem.prepare(engine)?;
+    let job = problem.prepare(compiler)?;
     // A driver may put the compilation off until a shader runs.
     let first = clock(|| job.repeat(1))?;
     row.check = Some(check(&job.answer()?, &problem.expected(engine.family)?)?);

@@ -22,17 +22,19 @@ use std::time::SystemTime;
 
 use crate::error::Result;
 use crate::gpu::WGPU_VERSION;
-use crate::kernels::{Engine, Family};
+use crate::graph::Compiler;
+use crate::kernels::Family;
 use case::Case;
 use report::{Findings, Roofs, Row};
 
 /// Measures the roofs, then `cases`, with `repeats` samples each; `done` is told of each row.
 #[must_use]
-pub fn run(engine: &Engine, cases: &[Case], repeats: usize, mut done: impl FnMut()) -> Findings {
+pub fn run(compiler: Compiler, cases: &[Case], repeats: usize, mut done: impl FnMut()) -> Findings {
+    let engine = compiler.engine;
     let (mut rows, roofs) = roofs::measure_roofs(engine, repeats, &mut done);
     for case in cases {
         let row = Row::new(case.suite().name(), case);
-        rows.push(one(engine, row.clone(), case, &roofs, repeats).unwrap_or_else(|error| row.ended(&error)));
+        rows.push(one(compiler, row.clone(), case, &roofs, repeats).unwrap_or_else(|error| row.ended(&error)));
         done();
     }
     let adapter = &engine.gpu.adapter;
@@ -47,19 +49,21 @@ pub fn run(engine: &Engine, cases: &[Case], repeats: usize, mut done: impl FnMut
             Family::Lanes { width } => format!("lanes, {width} wide"),
             Family::Matrix { width, side } => format!("matrix, tiles of {side} x {side}, subgroups of {width}"),
         },
-        algorithms: engine.choices.to_string(),
-        dtype: engine.choices.weights.to_string(),
+        algorithms: compiler.options.origin(&compiler.target()),
+        dtype: compiler.options.weights.to_string(),
         repeats,
         roofs,
         rows,
     }
 }
 
-fn one(engine: &Engine, row: Row, case: &Case, roofs: &Roofs, repeats: usize) -> Result<Row> {
+fn one(compiler: Compiler, row: Row, case: &Case, roofs: &Roofs, repeats: usize) -> Result<Row> {
     match case {
-        Case::Spectrum(eigenpairs) => lanczos::measure_eigenpairs(engine, row, *eigenpairs, roofs, repeats),
-        Case::Call(net) => unet::measure_call(engine, row, *net, roofs, repeats),
-        Case::Kernels(operation) => measure::measure(engine, row, operation.problem(engine)?.as_ref(), roofs, repeats),
+        Case::Spectrum(eigenpairs) => lanczos::measure_eigenpairs(compiler.engine, row, *eigenpairs, roofs, repeats),
+        Case::Call(net) => unet::measure_call(compiler, row, *net, roofs, repeats),
+        Case::Kernels(operation) => {
+            measure::measure(compiler, row, operation.problem(compiler.engine)?.as_ref(), roofs, repeats)
+        }
     }
 }
 

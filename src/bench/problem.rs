@@ -5,8 +5,7 @@ use crate::gpu::{Call, Recording, Region, Storage};
 use crate::graph::choose::distinct_layers;
 use crate::graph::op::{Graph, WeightSource};
 use crate::graph::run::split_grid;
-use crate::graph::{Aliasing, Plan, Program, host};
-use crate::kernels::choice::Choices;
+use crate::graph::{CompileOptions, Compiler, Plan, Program, Target, host};
 use crate::kernels::engine::call_words;
 use crate::kernels::shader::MAX_OPERANDS;
 use crate::kernels::{Dispatch, Engine, Family, Shader};
@@ -58,13 +57,13 @@ pub trait Problem {
     fn work(&self) -> Work;
 
     /// The shaders it runs, each once.
-    fn shaders(&self, engine: &Engine) -> Vec<Shader>;
+    fn shaders(&self, compiler: Compiler) -> Vec<Shader>;
 
     /// Makes it ready on a device.
     ///
     /// # Errors
     /// What the device says: [`crate::Error::OverLimit`], [`crate::Error::OutOfMemory`], [`crate::Error::Device`].
-    fn prepare<'e>(&self, engine: &'e Engine) -> Result<Box<dyn Job + 'e>>;
+    fn prepare<'e>(&self, compiler: Compiler<'e>) -> Result<Box<dyn Job + 'e>>;
 
     /// A part of the answer by the CPU twins, as large as [`CHECK_FLOPS`] allow.
     ///
@@ -130,21 +129,20 @@ impl Problem for GraphProblem {
         self.work
     }
 
-    fn shaders(&self, engine: &Engine) -> Vec<Shader> {
-        plan_shaders(&self.graph, engine, &choices_alone(&self.graph, engine))
+    fn shaders(&self, compiler: Compiler) -> Vec<Shader> {
+        plan_shaders(&alone(&self.graph, compiler).plan(&self.graph))
     }
 
-    fn prepare<'e>(&self, engine: &'e Engine) -> Result<Box<dyn Job + 'e>> {
+    fn prepare<'e>(&self, compiler: Compiler<'e>) -> Result<Box<dyn Job + 'e>> {
         debug_assert!(self.graph.weights.iter().all(|weight| matches!(weight.source, WeightSource::Constant(_))));
-        let choices = choices_alone(&self.graph, engine);
-        let program = Program::with_choices(engine, &choices, &self.graph, &no_checkpoint, Aliasing::None)?;
+        let program = alone(&self.graph, compiler).program(&self.graph, &no_checkpoint)?;
         program.feed(&by_name(&self.inputs))?;
         Ok(Box::new(program))
     }
 
     fn expected(&self, family: Family) -> Result<Expected> {
         let GraphPart { graph, inputs, places, name } = &self.part;
-        let plan = Plan::new(graph, family, &Choices::exact(), Aliasing::None, usize::MAX);
+        let plan = Plan::new(graph, &Target::without_device(family), &CompileOptions::exact().without_aliasing());
         let values = host::run(&plan, &no_checkpoint, &by_name(inputs), 0.0)?.remove(0).data;
         Ok(Expected { places: places.clone(), values, part: name.clone() })
     }
@@ -160,22 +158,23 @@ impl Job for Program<'_> {
     }
 }
 
-/// What the engine prefers for a layer on its own: transformed weights are bounded by those of a network, of which there is none.
-fn choices_alone(graph: &Graph, engine: &Engine) -> Choices {
+/// The compiler for a layer by itself, by the algorithm that it has in a network: the bound on transformed weights is
+/// relative to the weights of a network, and there is none here.
+fn alone<'e>(graph: &Graph, compiler: Compiler<'e>) -> Compiler<'e> {
     let mut layers = distinct_layers(graph).into_keys();
-    match (layers.next(), layers.next()) {
-        (Some(layer), None) => engine.choices.but(engine.choices.of(layer, engine.family)),
-        _ => engine.choices.clone(),
-    }
+    let options = match (layers.next(), layers.next()) {
+        (Some(layer), None) => compiler.options.with_forced(compiler.options.algorithm(layer, &compiler.target())),
+        _ => compiler.options,
+    };
+    Compiler::new(compiler.engine, options.without_aliasing())
 }
 
-/// The shaders that a graph's plan runs, each once.
-pub fn plan_shaders(graph: &Graph, engine: &Engine, choices: &Choices) -> Vec<Shader> {
-    let (max_texels, _) = engine.gpu.max_texels(engine.storage_kind());
+/// The shaders that a plan runs, each once.
+pub fn plan_shaders(plan: &Plan) -> Vec<Shader> {
     let mut shaders: Vec<Shader> = Vec::new();
-    for step in Plan::new(graph, engine.family, choices, Aliasing::None, max_texels).steps {
+    for step in &plan.steps {
         if !shaders.contains(&step.dispatch.shader) {
-            shaders.push(step.dispatch.shader);
+            shaders.push(step.dispatch.shader.clone());
         }
     }
     shaders
@@ -222,11 +221,12 @@ impl Problem for KernelProblem {
         self.work
     }
 
-    fn shaders(&self, _: &Engine) -> Vec<Shader> {
+    fn shaders(&self, _: Compiler) -> Vec<Shader> {
         vec![self.dispatch.shader.clone()]
     }
 
-    fn prepare<'e>(&self, engine: &'e Engine) -> Result<Box<dyn Job + 'e>> {
+    fn prepare<'e>(&self, compiler: Compiler<'e>) -> Result<Box<dyn Job + 'e>> {
+        let engine = compiler.engine;
         let gpu = &engine.gpu;
         let allocate = |texels: usize, name: &str| gpu.allocate(engine.storage_kind(), texels, name);
         let mut operands = Vec::with_capacity(self.data.len());

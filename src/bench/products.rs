@@ -126,12 +126,12 @@ fn conv_part(size: MapSize, x: &Tensor, kernel: &[f32]) -> GraphPart {
 mod tests {
     use super::*;
     use crate::bench::problem::Problem;
-    use crate::graph::{Aliasing, Plan, host};
-    use crate::kernels::choice::Choices;
+    use crate::graph::{CompileOptions, Plan, Target, host};
 
     /// What the twins make of the whole work, where the part says they should agree.
     fn whole(problem: &GraphProblem, family: Family) -> Vec<f32> {
-        let plan = Plan::new(&problem.graph, family, &Choices::exact(), Aliasing::None, usize::MAX);
+        let plan =
+            Plan::new(&problem.graph, &Target::without_device(family), &CompileOptions::exact().without_aliasing());
         let inputs: Vec<_> = problem.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let fetch = |_: &str, _: &[usize]| unreachable!("all weights are constants");
         host::run(&plan, &fetch, &inputs, 0.0).unwrap().remove(0).data

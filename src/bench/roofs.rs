@@ -82,17 +82,17 @@ fn chain(engine: &Engine, row: Row, fused: bool, repeats: usize) -> Result<Row> 
     let mut rounds = 16;
     loop {
         let problem = chain_problem(engine, rounds, fused);
-        let job = problem.prepare(engine)?;
+        let job = problem.prepare(engine.into())?;
         job.repeat(1)?;
         if rounds >= MOST_ROUNDS || clock(|| job.repeat(1))? >= CHAIN_SECONDS {
-            return measure(engine, row, &problem, &Roofs::default(), repeats);
+            return measure(engine.into(), row, &problem, &Roofs::default(), repeats);
         }
         rounds *= 4;
     }
 }
 
 fn copy(engine: &Engine, row: Row, copy: Operation, repeats: usize) -> Result<Row> {
-    measure(engine, row, copy.problem(engine)?.as_ref(), &Roofs::default(), repeats)
+    measure(engine.into(), row, copy.problem(engine)?.as_ref(), &Roofs::default(), repeats)
 }
 
 /// What a dispatch costs that does next to nothing, among many of its kind.

@@ -11,8 +11,7 @@ use super::statistics::{Timing, quantile};
 use crate::checkpoint::{ConfigFile, ModelFiles, Weights};
 use crate::denoise::network::open_net;
 use crate::error::Result;
-use crate::graph::{Aliasing, Plan, Program, host};
-use crate::kernels::Engine;
+use crate::graph::{Compiler, Program, host};
 use crate::nets::unet2d::{Config, UNet2d};
 use crate::tensor::{Precision, Tensor};
 
@@ -139,29 +138,33 @@ impl Opened {
         self.net.feeds(&x, &vec![TIMESTEP; batch], None, &|key, shape| self.weights.fetch(key, shape))
     }
 
-    fn program<'e>(&self, engine: &'e Engine, batch: usize, (height, width): (usize, usize)) -> Result<Program<'e>> {
+    fn program<'e>(
+        &self,
+        compiler: Compiler<'e>,
+        batch: usize,
+        (height, width): (usize, usize),
+    ) -> Result<Program<'e>> {
         let graph = self.net.graph(batch, height, width)?;
-        Program::new(engine, &graph, &|key, shape| self.weights.fetch(key, shape), Aliasing::ByLiveness)
+        compiler.program(&graph, &|key, shape| self.weights.fetch(key, shape))
     }
 
-    fn calls<'e>(&self, engine: &'e Engine, batch: usize) -> Result<Calls<'e>> {
-        let program = self.program(engine, batch, self.size)?;
+    fn calls<'e>(&self, compiler: Compiler<'e>, batch: usize) -> Result<Calls<'e>> {
+        let program = self.program(compiler, batch, self.size)?;
         Ok(Calls { program, feeds: self.feeds(batch, self.size)? })
     }
 
     /// One image of the smallest size on the device and by the twins: the same layers, in a time that one can wait for.
-    fn check(&self, engine: &Engine) -> Result<Check> {
+    fn check(&self, compiler: Compiler) -> Result<Check> {
         let side = self.net.config().size_multiple();
         let feeds = self.feeds(1, (side, side))?;
         let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-        let answer = self.program(engine, 1, (side, side))?.run(&inputs)?.remove(0);
-        let graph = self.net.graph(1, side, side)?;
-        let plan = Plan::new(&graph, engine.family, &engine.choices, Aliasing::ByLiveness, usize::MAX);
+        let program = self.program(compiler, 1, (side, side))?;
+        let answer = program.run(&inputs)?.remove(0);
         let fetch = |key: &str, shape: &[usize]| self.weights.fetch(key, shape);
-        let values = host::run(&plan, &fetch, &inputs, 0.0)?.remove(0).data;
+        let values = host::run(&program.plan, &fetch, &inputs, 0.0)?.remove(0).data;
         let part = format!("an image of {side} x {side}");
         // A map may be rounded the other way where device and twin differ in the last bit.
-        let tolerance = if engine.choices.maps == Precision::Float16 { HALF_MAPS_TOLERANCE } else { TOLERANCE };
+        let tolerance = if compiler.options.maps == Precision::Float16 { HALF_MAPS_TOLERANCE } else { TOLERANCE };
         check_within(&answer.data, &Expected { places: (0..values.len()).collect(), values, part }, tolerance)
     }
 }
@@ -195,8 +198,8 @@ impl<'e> Calls<'e> {
     ///
     /// # Errors
     /// What the device says.
-    pub fn new(engine: &'e Engine, net: Net) -> Result<Self> {
-        Opened::new(net.topology)?.calls(engine, net.batch)
+    pub fn new(compiler: impl Into<Compiler<'e>>, net: Net) -> Result<Self> {
+        Opened::new(net.topology)?.calls(compiler.into(), net.batch)
     }
 
     fn inputs(&self) -> Vec<(&str, &Tensor)> {
@@ -225,19 +228,19 @@ impl Job for Calls<'_> {
 ///
 /// # Errors
 /// What the device says, and those of [`check_within`].
-pub fn measure_call(engine: &Engine, row: Row, net: Net, roofs: &Roofs, repeats: usize) -> Result<Row> {
-    let mut row = row;
+pub fn measure_call(compiler: Compiler, row: Row, net: Net, roofs: &Roofs, repeats: usize) -> Result<Row> {
+    let (engine, mut row) = (compiler.engine, row);
     let opened = Opened::new(net.topology)?;
     let graph = opened.net.graph(net.batch, opened.size.0, opened.size.1)?;
-    let shaders = plan_shaders(&graph, engine, &engine.choices);
+    let shaders = plan_shaders(&compiler.plan(&graph));
     row.kernels = shaders.iter().map(ToString::to_string).collect();
     let pipelines = compile(engine, &shaders)?;
     let begin = Instant::now();
-    let calls = opened.calls(engine, net.batch)?;
+    let calls = opened.calls(compiler, net.batch)?;
     let prepare_seconds = begin.elapsed().as_secs_f64();
     // A driver may put the compilation off until a shader runs.
     let first_seconds = clock(|| calls.repeat(1))?;
-    row.check = Some(opened.check(engine)?);
+    row.check = Some(opened.check(compiler)?);
 
     let count = wake(engine.gpu.adapter.kind, &mut |times| calls.repeat(times))?;
     let (mut samples, mut kernels, mut gaps) = (Vec::with_capacity(repeats), Vec::new(), Vec::new());
@@ -270,7 +273,7 @@ pub fn measure_call(engine: &Engine, row: Row, net: Net, roofs: &Roofs, repeats:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::choice::Choices;
+    use crate::graph::{CompileOptions, Plan, Target};
 
     #[test]
     fn the_topologies_have_as_many_parameters_as_the_published_networks() {
@@ -290,8 +293,7 @@ mod tests {
         weights.check_complete(&keys).unwrap();
         let opened = Opened { net, weights, size: (8, 8) };
         let graph = opened.net.graph(1, 8, 8).unwrap();
-        let plan =
-            Plan::new(&graph, crate::kernels::Family::Tile, &Choices::default(), Aliasing::ByLiveness, usize::MAX);
+        let plan = Plan::new(&graph, &Target::without_device(crate::kernels::Family::Tile), &CompileOptions::default());
         let feeds = opened.feeds(1, opened.size).unwrap();
         let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let fetch = |key: &str, shape: &[usize]| opened.weights.fetch(key, shape);

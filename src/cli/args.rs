@@ -6,8 +6,9 @@ use clap::ValueEnum;
 
 use crate::error::{Error, Result};
 use crate::gpu::{Choice, Options};
+use crate::graph::CompileOptions;
 use crate::kernels::FamilyName;
-use crate::kernels::choice::Choices;
+use crate::kernels::choice::Algorithm;
 use crate::latent::tiles::Tiling;
 use crate::report::Verbosity;
 use crate::sample::admissible::ErrorModel;
@@ -89,11 +90,16 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// Has weights and maps stored so.
-    pub fn choose(self, choices: &mut Choices) {
+    /// The options of compiling networks: weights and maps of this type, and the definition of every convolution with
+    /// `--exact`.
+    pub fn options(self, global: &Global) -> CompileOptions {
         let of = |is_half| if is_half { Precision::Float16 } else { Precision::Float32 };
-        choices.weights = of(self != Self::F32);
-        choices.maps = of(self == Self::F16Maps);
+        CompileOptions {
+            forced: global.exact.then_some(Algorithm::Direct),
+            weights: of(self != Self::F32),
+            maps: of(self == Self::F16Maps),
+            ..CompileOptions::default()
+        }
     }
 
     /// A usage error for another than the usual type where `model` is no network and has no weights.

@@ -7,13 +7,14 @@ use serde_json::json;
 
 use super::args::{Dtype, Global, TileArg};
 use super::device::{self, adapter_json, family_text};
-use super::model::{Footprint, read_images};
+use super::model::{footprint_json, read_images};
 use super::timing::Stopwatch;
 use crate::checkpoint::{Component, Pipeline};
 use crate::error::{Error, Result};
 use crate::formats::images::{WHITE, grid, quantise, square_columns};
 use crate::formats::png::write_png;
 use crate::formats::{check_writable, npy};
+use crate::graph::{Footprint, Target};
 use crate::latent::autoencoder::{Decoder, Planned, open_net};
 use crate::latent::tiles::Room;
 use crate::nets::autoencoder_kl::AutoencoderKl;
@@ -98,12 +99,11 @@ fn decode(
     report: &mut Report,
 ) -> Result<Tensor> {
     let mut clock = Stopwatch::start();
-    let mut engine = device::open(global, console)?;
-    args.dtype.choose(&mut engine.choices);
+    let engine = device::open(global, console)?;
     clock.lap("adapter");
     let size = (latents.shape[2], latents.shape[3]);
-    let room = Room::of(&engine.gpu, engine.family, None);
-    let planned = |batch: usize| Planned::new(net, batch, size, args.tile.0, engine.family, &engine.choices, &room);
+    let room = Room { target: Target::of(&engine), options: args.dtype.options(global), budget: None };
+    let planned = |batch: usize| Planned::new(net, batch, size, args.tile.0, &room);
     let batch = if let Some(batch) = args.batch {
         batch
     } else {
@@ -116,7 +116,8 @@ fn decode(
     let shaders: Vec<_> = others.iter().flat_map(|plan| &plan.steps).map(|step| &step.dispatch.shader).collect();
     engine.pipelines(&shaders)?;
     device::make_ready(&engine, first, &mut clock)?;
-    let decoder = Decoder::with_tiling(&engine, component, batch, size, args.tile.0, None)?;
+    let footprint = Footprint::largest(planned.plans());
+    let decoder = Decoder::new(&engine, component, size, planned)?;
     if decoder.strips() > 1 {
         console.detail(&format!("decoding in up to {} strips of rows", decoder.strips()));
     }
@@ -131,7 +132,7 @@ fn decode(
         });
     }
     let peak = engine.gpu.memory_bytes().1;
-    let memory = Footprint::largest(planned.plans()).map(|footprint| footprint.json(Some(peak)));
+    let memory = footprint.map(|footprint| footprint_json(&footprint, Some(peak)));
     report
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))

@@ -1,5 +1,7 @@
 //! Opening the device, the same way for every subcommand.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::args::Global;
@@ -7,7 +9,7 @@ use super::timing::Stopwatch;
 use crate::error::{Error, Result};
 use crate::gpu::{Described, Kind, settle_vectors};
 use crate::graph::Plan;
-use crate::kernels::choice::Choices;
+use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::tuned::Key;
 use crate::kernels::{Engine, Family, FamilyName, selftest};
 use crate::paths::cache_dir;
@@ -26,7 +28,7 @@ pub fn open(global: &Global, console: Console) -> Result<Engine> {
     let wanted = global.family.map(FamilyName::from);
     let mut engine = Engine::open(&global.options(), wanted)?;
     settle_width([&engine.gpu.adapter]);
-    engine.choices = choices(global, &engine.gpu.adapter, engine.family, console);
+    engine.measured = measured(global, &engine.gpu.adapter, engine.family, console);
     let adapter = &engine.gpu.adapter;
     expect_family(adapter, engine.family, wanted)?;
     if adapter.kind == Kind::Software {
@@ -62,20 +64,17 @@ pub fn make_ready(engine: &Engine, plan: &Plan, clock: &mut Stopwatch) -> Result
     Ok(())
 }
 
-/// The algorithms to prefer: those that the flags ask for, or those measured before by `downhill tune`.
-pub fn choices(global: &Global, adapter: &Described, family: Family, console: Console) -> Choices {
+/// The algorithms measured before by `downhill tune`; none with `--exact`, which has no use for them.
+pub fn measured(global: &Global, adapter: &Described, family: Family, console: Console) -> BTreeMap<Layer, Algorithm> {
     if global.exact {
-        return Choices::exact();
+        return BTreeMap::new();
     }
     let key = Key::new(adapter, family);
-    let Some(file) = key.file() else { return Choices::default() };
-    match key.load(&file) {
-        Ok(measured) => Choices::measured(measured),
-        Err(why) => {
-            console.detail(&format!("{} is ignored: {why}", file.display()));
-            Choices::default()
-        }
-    }
+    let Some(file) = key.file() else { return BTreeMap::new() };
+    key.load(&file).unwrap_or_else(|why| {
+        console.detail(&format!("{} is ignored: {why}", file.display()));
+        BTreeMap::new()
+    })
 }
 
 /// A usage error when the kernels asked for are not those that the adapter can run.

@@ -8,13 +8,14 @@ use serde_json::json;
 use super::args::{Dtype, Global, Size};
 use super::decode::USUAL_ARENA_BYTES;
 use super::device::{self, adapter_json, family_text};
-use super::model::{Footprint, read_images};
+use super::model::{footprint_json, read_images};
 use super::timing::Stopwatch;
 use crate::checkpoint::{Component, Pipeline};
 use crate::data::picture::Picture;
 use crate::error::{Error, Result};
 use crate::formats::{check_writable, npy};
-use crate::latent::autoencoder::{Encoder, encoder_plan, open_net};
+use crate::graph::{Compiler, Footprint};
+use crate::latent::autoencoder::{Encoder, open_net};
 use crate::nets::autoencoder_kl::AutoencoderKl;
 use crate::noise::philox::normals;
 use crate::report::{Console, Report};
@@ -121,11 +122,11 @@ fn encode(
     report: &mut Report,
 ) -> Result<Tensor> {
     let mut clock = Stopwatch::start();
-    let mut engine = device::open(global, console)?;
-    args.dtype.choose(&mut engine.choices);
+    let engine = device::open(global, console)?;
+    let compiler = Compiler::new(&engine, args.dtype.options(global));
     clock.lap("adapter");
     let size = (images.shape[2], images.shape[3]);
-    let planned = |batch: usize| encoder_plan(net, batch, size, engine.family, &engine.choices);
+    let planned = |batch: usize| Ok::<_, Error>(compiler.plan(&net.encoder(batch, size)?));
     let batch = match args.batch {
         Some(batch) => batch,
         None => (USUAL_ARENA_BYTES / planned(1)?.arena_bytes().max(1)) as usize,
@@ -133,7 +134,7 @@ fn encode(
     let batch = batch.clamp(1, images.shape[0]);
     let plan = planned(batch)?;
     device::make_ready(&engine, &plan, &mut clock)?;
-    let encoder = Encoder::new(&engine, component, batch, size)?;
+    let encoder = Encoder::new(compiler, component, batch, size)?;
     clock.lap("upload");
     let posterior = encoder.encode(images)?;
     clock.lap("call");
@@ -158,7 +159,7 @@ fn encode(
         .set("parameters", net.parameters())
         .set("seed", if args.sample { json!(args.seed) } else { json!(null) })
         .set("batch", batch)
-        .set("memory", Footprint::of(&plan).json(Some(engine.gpu.memory_bytes().1)))
+        .set("memory", footprint_json(&Footprint::of(&plan), Some(engine.gpu.memory_bytes().1)))
         .set("timings", clock.json(&[]));
     Ok(latents)
 }

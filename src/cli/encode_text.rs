@@ -7,12 +7,12 @@ use serde_json::json;
 
 use super::args::{Dtype, Global};
 use super::device::{self, adapter_json, family_text};
-use super::model::Footprint;
+use super::model::footprint_json;
 use super::timing::Stopwatch;
 use crate::checkpoint::Pipeline;
 use crate::error::{Error, Result};
 use crate::formats::{check_writable, npy};
-use crate::graph::{Aliasing, Plan};
+use crate::graph::{Compiler, Footprint};
 use crate::latent::text::{TextEncoder, open_net};
 use crate::latent::tokenizer::{Tokenizer, Tokens};
 use crate::report::{Console, Report, print_stdout};
@@ -105,14 +105,14 @@ fn encode(
     let component = pipeline.component("text_encoder")?;
     let net = open_net(&component)?;
     let mut clock = Stopwatch::start();
-    let mut engine = device::open(global, console)?;
-    args.dtype.choose(&mut engine.choices);
+    let engine = device::open(global, console)?;
+    let compiler = Compiler::new(&engine, args.dtype.options(global));
     clock.lap("adapter");
     let batch = args.batch.unwrap_or(BATCH).min(ids.len());
-    let plan = Plan::new(&net.graph(batch), engine.family, &engine.choices, Aliasing::ByLiveness, usize::MAX);
+    let plan = compiler.plan(&net.graph(batch));
     let footprint = Footprint::of(&plan);
     device::make_ready(&engine, &plan, &mut clock)?;
-    let encoder = TextEncoder::new(&engine, component, batch)?;
+    let encoder = TextEncoder::new(compiler, component, batch)?;
     clock.lap("upload");
     let embeddings = encoder.encode(ids)?;
     clock.lap("call");
@@ -129,7 +129,7 @@ fn encode(
         .set("shape", json!(embeddings.shape))
         .set("parameters", net.parameters())
         .set("batch", batch)
-        .set("memory", footprint.json(Some(engine.gpu.memory_bytes().1)))
+        .set("memory", footprint_json(&footprint, Some(engine.gpu.memory_bytes().1)))
         .set("timings", clock.json(&[]));
     Ok(embeddings)
 }

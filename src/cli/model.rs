@@ -11,16 +11,15 @@ use crate::denoise::diffusion::NoiseTable;
 use crate::denoise::network::open_net;
 use crate::error::{Error, Result};
 use crate::formats::npy;
-use crate::gpu::row_texels;
 use crate::graph::choose::distinct_layers;
 use crate::graph::op::Graph;
 use crate::graph::plan::Chunk;
-use crate::graph::{Aliasing, Plan};
-use crate::kernels::choice::{Algorithm, Choices};
-use crate::kernels::{Engine, Family};
+use crate::graph::{CompileOptions, Compiler, Footprint, Plan, Target};
+use crate::kernels::Engine;
+use crate::kernels::choice::Algorithm;
 use crate::nets::unet2d::UNet2d;
 use crate::sample::scheduler_config::SchedulerConfig;
-use crate::tensor::{Precision, Tensor};
+use crate::tensor::Tensor;
 
 /// Images of a call where nothing is asked for.
 const USUAL_BATCH: usize = 16;
@@ -121,12 +120,9 @@ impl Opened {
     ///
     /// # Errors
     /// Those of [`UNet2d::graph`].
-    pub fn batch(&self, asked: Option<usize>, images: usize, size: Size, engine: &Engine) -> Result<usize> {
-        let batch = if let Some(batch) = asked {
-            batch
-        } else {
-            usual_batch(&self.plan(1, size, engine.family, &engine.choices)?, engine)
-        };
+    pub fn batch(&self, asked: Option<usize>, images: usize, size: Size, compiler: Compiler) -> Result<usize> {
+        let batch =
+            if let Some(batch) = asked { batch } else { usual_batch(&self.plan(1, size, compiler)?, compiler.engine) };
         Ok(batch.clamp(1, images.max(1)))
     }
 
@@ -134,17 +130,17 @@ impl Opened {
     ///
     /// # Errors
     /// Those of [`UNet2d::graph`].
-    pub fn plan(&self, batch: usize, size: Size, family: Family, choices: &Choices) -> Result<Plan> {
-        let graph = self.net.graph(batch, size.height, size.width)?;
-        Ok(Plan::new(&graph, family, choices, Aliasing::ByLiveness, usize::MAX))
+    pub fn plan(&self, batch: usize, size: Size, compiler: Compiler) -> Result<Plan> {
+        Ok(compiler.plan(&self.net.graph(batch, size.height, size.width)?))
     }
 
     /// How the convolutions of a plan are computed, and why so.
     ///
     /// # Errors
     /// Those of [`UNet2d::graph`].
-    pub fn algorithms(&self, plan: &Plan, size: Size, choices: &Choices) -> Result<Algorithms> {
-        Ok(Algorithms::of(plan, &self.net.graph(1, size.height, size.width)?, choices))
+    pub fn algorithms(&self, plan: &Plan, size: Size, compiler: Compiler) -> Result<Algorithms> {
+        let graph = self.net.graph(1, size.height, size.width)?;
+        Ok(Algorithms::of(plan, &graph, &compiler.target(), &compiler.options))
     }
 }
 
@@ -204,10 +200,10 @@ enum Origin {
 
 impl Algorithms {
     /// Those of the plan of `graph`, which may be for another batch.
-    pub fn of(plan: &Plan, graph: &Graph, choices: &Choices) -> Self {
+    pub fn of(plan: &Plan, graph: &Graph, target: &Target, options: &CompileOptions) -> Self {
         let layers = distinct_layers(graph);
-        let measured = layers.keys().filter(|layer| choices.measured.contains_key(layer)).count();
-        let origin = match (choices.forced, measured) {
+        let measured = layers.keys().filter(|layer| target.measured.contains_key(layer)).count();
+        let origin = match (options.forced, measured) {
             (Some(_), _) => Origin::Exact,
             (None, 0) => Origin::Prior,
             (None, measured) => Origin::Cache { measured, layers: layers.len() },
@@ -242,58 +238,17 @@ impl std::fmt::Display for Algorithms {
     }
 }
 
-/// Device memory that a plan takes, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Footprint {
-    /// How kernels of convolutions and products are stored.
-    pub dtype: Precision,
-    /// Packed weights.
-    pub weights: u64,
-    /// Values between the steps.
-    pub arena: u64,
-    /// The least that any plan of the same steps takes for them.
-    pub lower_bound: u64,
-    /// All that is allocated: whole rows of textures, where the values lie in textures.
-    pub allocated: u64,
-}
-
-impl Footprint {
-    /// What `plan` takes.
-    pub fn of(plan: &Plan) -> Self {
-        let bytes = |&Chunk { texels, precision }: &Chunk| {
-            row_texels(plan.family.storage_kind(precision), texels.max(1)) as u64 * precision.texel_bytes()
-        };
-        Self {
-            dtype: plan.precision,
-            weights: plan.weight_bytes(),
-            arena: plan.arena_bytes(),
-            lower_bound: plan.lower_bound_bytes,
-            allocated: plan.slots.iter().chain(&plan.weight_chunks).map(bytes).sum(),
-        }
-    }
-
-    /// What the largest of `plans` takes, which are on the device one after the other; none of none.
-    pub fn largest(plans: &[Plan]) -> Option<Self> {
-        plans.iter().map(Self::of).max_by_key(|footprint| footprint.allocated)
-    }
-
-    /// `bytes` over the weights and the least for values.
-    pub fn over_least(&self, bytes: u64) -> f64 {
-        bytes as f64 / (self.weights + self.lower_bound).max(1) as f64
-    }
-
-    /// For a report; `peak` is what the device held at most, where there was one.
-    pub fn json(&self, peak: Option<u64>) -> Value {
-        json!({
-            "dtype": self.dtype.to_string(),
-            "weights_bytes": self.weights,
-            "arena_bytes": self.arena,
-            "arena_lower_bound_bytes": self.lower_bound,
-            "planned_bytes": self.allocated,
-            "peak_bytes": peak,
-            "peak_over_lower_bound": self.over_least(peak.unwrap_or(self.allocated)),
-        })
-    }
+/// A footprint for a report; `peak` is the most that the device held, where there was one.
+pub fn footprint_json(footprint: &Footprint, peak: Option<u64>) -> Value {
+    json!({
+        "dtype": footprint.dtype.to_string(),
+        "weights_bytes": footprint.weights,
+        "arena_bytes": footprint.arena,
+        "arena_lower_bound_bytes": footprint.lower_bound,
+        "planned_bytes": footprint.allocated,
+        "peak_bytes": peak,
+        "peak_over_lower_bound": footprint.over_least(peak.unwrap_or(footprint.allocated)),
+    })
 }
 
 /// A model for a report.

@@ -3,15 +3,12 @@
 use serde_json::{Value, json};
 
 use super::args::Size;
-use super::model::Footprint;
 use super::sample::Prompt;
 use crate::checkpoint::{Component, Pipeline};
 use crate::denoise::conditioned;
 use crate::denoise::diffusion::NoiseTable;
 use crate::error::{Error, Result};
-use crate::graph::{Aliasing, Plan};
-use crate::kernels::Family;
-use crate::kernels::choice::Choices;
+use crate::graph::{Compiler, Footprint, Plan};
 use crate::latent::tokenizer::Tokenizer;
 use crate::latent::{autoencoder, text};
 use crate::nets::autoencoder_kl::AutoencoderKl;
@@ -181,22 +178,15 @@ impl TextToImage {
     ///
     /// # Errors
     /// Those of [`UNet2dCondition::graph`].
-    pub fn unet_plan(
-        &self,
-        images: usize,
-        halves: usize,
-        size: Size,
-        family: Family,
-        choices: &Choices,
-    ) -> Result<Plan> {
+    pub fn unet_plan(&self, images: usize, halves: usize, size: Size, compiler: Compiler) -> Result<Plan> {
         let [_, height, width] = self.latent_shape(size);
         let tokens = self.tokenizer.length();
-        conditioned::plan(&self.unet, images * halves, (height, width), tokens, family, choices)
+        Ok(compiler.plan(&self.unet.graph(images * halves, height, width, tokens)?))
     }
 
     /// The plan of encoding so many texts at once.
-    pub fn text_plan(&self, texts: usize, family: Family, choices: &Choices) -> Plan {
-        Plan::new(&self.text.graph(texts), family, choices, Aliasing::ByLiveness, usize::MAX)
+    pub fn text_plan(&self, texts: usize, compiler: Compiler) -> Plan {
+        compiler.plan(&self.text.graph(texts))
     }
 }
 

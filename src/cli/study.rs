@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::args::Global;
+use super::args::{Dtype, Global};
 use super::device::{self, adapter_json, family_text};
 use super::timing::Stopwatch;
 use crate::data::{Dataset, Pixels, Source, Spiked};
 use crate::error::{Error, Result};
+use crate::graph::Compiler;
 use crate::kernels::{Engine, selftest};
 use crate::report::{Console, Folder, Progress, Report};
 
@@ -113,7 +114,7 @@ pub struct StudyRun<'a> {
     /// What is told about the run.
     pub report: Report,
     pub clock: Stopwatch,
-    global: &'a Global,
+    pub(super) global: &'a Global,
     console: Console,
 }
 
@@ -137,6 +138,11 @@ impl<'a> StudyRun<'a> {
         self.report.set("adapter", adapter_json(&engine.gpu.adapter)).set("family", family_text(engine.family));
         self.clock.lap("adapter");
         Ok(engine)
+    }
+
+    /// The compiler of networks in float32, with the definition of every convolution under `--exact`.
+    pub fn compiler<'e>(&self, engine: &'e Engine) -> Compiler<'e> {
+        Compiler::new(engine, Dtype::F32.options(self.global))
     }
 
     /// A bar over `total` units of work.

@@ -74,7 +74,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     })?;
     check_writable(&file)?;
 
-    let known = if args.again { BTreeMap::new() } else { engine.choices.measured.clone() };
+    let known = if args.again { BTreeMap::new() } else { engine.measured.clone() };
     let subjects = unknown_layers(&graph, &known);
     let progress = Progress::new("tuning", subjects.len() as u64, console.verbosity);
     let budget = Duration::from_secs(args.seconds);

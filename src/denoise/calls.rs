@@ -3,9 +3,8 @@
 use crate::denoise::Level;
 use crate::denoise::diffusion::{NoiseTable, PredictionType};
 use crate::error::{Error, Result};
-use crate::graph::op::Graph;
 use crate::graph::run::StepTime;
-use crate::graph::{Aliasing, Program, WeightAccess};
+use crate::graph::{Plan, Program, WeightAccess};
 use crate::kernels::Engine;
 use crate::nets::unet2d::ClassLabels;
 use crate::tensor::Tensor;
@@ -23,16 +22,16 @@ pub(super) struct Calls<'e> {
 }
 
 impl<'e> Calls<'e> {
-    /// A graph built for `batch` images, its first output (batch, `out_channels`, height, width).
+    /// A plan for `batch` images, with the first output (batch, `out_channels`, height, width).
     pub fn new(
         engine: &'e Engine,
-        graph: &Graph,
+        plan: Plan,
         weights: &WeightAccess,
         batch: usize,
         image: [usize; 3],
         out_channels: usize,
     ) -> Result<Self> {
-        let program = Program::new(engine, graph, weights, Aliasing::ByLiveness)?;
+        let program = Program::new(engine, plan, weights)?;
         Ok(Self { program, batch, image, out_channels })
     }
 

@@ -6,9 +6,7 @@ use crate::denoise::calls::{Calls, Feeds, network_input, numbers, rows, with_lab
 use crate::denoise::diffusion::{NoiseTable, PredictionType};
 use crate::error::{Error, Result};
 use crate::graph::run::StepTime;
-use crate::graph::{Aliasing, Plan, Program};
-use crate::kernels::choice::Choices;
-use crate::kernels::{Engine, Family};
+use crate::graph::{CompileOptions, Compiler, Plan, Program, Target};
 use crate::nets::unet2d_condition::{ClassLabels, Config, UNet2dCondition};
 use crate::tensor::Tensor;
 
@@ -36,11 +34,11 @@ pub fn plan(
     batch: usize,
     size: (usize, usize),
     tokens: usize,
-    family: Family,
-    choices: &Choices,
+    target: &Target,
+    options: &CompileOptions,
 ) -> Result<Plan> {
     let graph = net.graph(batch, size.0, size.1, tokens)?;
-    Ok(Plan::new(&graph, family, choices, Aliasing::ByLiveness, usize::MAX))
+    Ok(Plan::new(&graph, target, options))
 }
 
 /// A `UNet2DConditionModel` on a device, ready for calls of up to `batch` images of one size.
@@ -58,7 +56,7 @@ impl<'e> Conditioned<'e> {
     /// # Errors
     /// Those of [`UNet2dCondition::graph`], and what the device reports.
     pub fn new(
-        engine: &'e Engine,
+        compiler: impl Into<Compiler<'e>>,
         net: UNet2dCondition,
         weights: Weights,
         batch: usize,
@@ -68,7 +66,9 @@ impl<'e> Conditioned<'e> {
         let graph = net.graph(batch, size.0, size.1, tokens)?;
         let image = [net.config().in_channels, size.0, size.1];
         let fetch = |key: &str, shape: &[usize]| weights.fetch(key, shape);
-        let calls = Calls::new(engine, &graph, &fetch, batch, image, net.config().out_channels)?;
+        let compiler = compiler.into();
+        let calls =
+            Calls::new(compiler.engine, compiler.plan(&graph), &fetch, batch, image, net.config().out_channels)?;
         Ok(Self { net, weights, calls, tokens })
     }
 

@@ -7,11 +7,8 @@ use crate::denoise::conditioned::{Conditioned, open_net, plan as plan_call};
 use crate::denoise::diffusion::{NoiseTable, PredictionType};
 use crate::denoise::{Denoiser, Level};
 use crate::error::{Error, Result};
-use crate::graph::Plan;
-use crate::graph::Program;
 use crate::graph::run::StepTime;
-use crate::kernels::choice::Choices;
-use crate::kernels::{Engine, Family};
+use crate::graph::{CompileOptions, Compiler, Plan, Program, Target};
 use crate::nets::unet2d_condition::UNet2dCondition;
 use crate::tensor::Tensor;
 
@@ -73,10 +70,10 @@ pub fn plan(
     images: usize,
     size: (usize, usize),
     guidance: &Guidance,
-    family: Family,
-    choices: &Choices,
+    target: &Target,
+    options: &CompileOptions,
 ) -> Result<Plan> {
-    plan_call(net, images * guidance.halves(), size, guidance.tokens(), family, choices)
+    plan_call(net, images * guidance.halves(), size, guidance.tokens(), target, options)
 }
 
 /// A guided network on a device, ready for calls of up to `images` images of one size.
@@ -99,7 +96,7 @@ impl<'e> Guided<'e> {
     /// As [`open_net`]; [`Error::BadFile`] for a network that needs more than a context, or contexts of other channels;
     /// [`Error::Argument`] for a size that it cannot take and contexts of different shapes; what the device reports.
     pub fn new(
-        engine: &'e Engine,
+        compiler: impl Into<Compiler<'e>>,
         component: Component,
         table: NoiseTable,
         prediction: PredictionType,
@@ -117,7 +114,7 @@ impl<'e> Guided<'e> {
         }
         let contexts = guidance.contexts(net.config().cross_attention_dim, &component)?;
         let batch = images.max(1) * guidance.halves();
-        let network = Conditioned::new(engine, net, component.weights, batch, size, guidance.tokens())?;
+        let network = Conditioned::new(compiler, net, component.weights, batch, size, guidance.tokens())?;
         Ok(Self { network, table, prediction, images: images.max(1), contexts, scale: guidance.scale })
     }
 

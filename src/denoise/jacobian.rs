@@ -12,8 +12,7 @@ use super::{Denoiser, Level};
 use crate::checkpoint::{ModelFiles, Weights};
 use crate::error::{Error, Result};
 use crate::graph::tangent::{tangent_name, tangents};
-use crate::graph::{Aliasing, Program};
-use crate::kernels::Engine;
+use crate::graph::{Compiler, Program};
 use crate::nets::unet2d::{UNet2d, names};
 use crate::spectral::SymmetricOperator;
 use crate::tensor::Tensor;
@@ -57,7 +56,7 @@ impl<'e> NetworkJacobian<'e> {
     /// # Errors
     /// As [`super::network::Network::new`]; [`Error::Argument`] for a network that is no denoiser, or that needs class labels.
     pub fn new(
-        engine: &'e Engine,
+        compiler: impl Into<Compiler<'e>>,
         model: ModelFiles,
         table: NoiseTable,
         prediction: PredictionType,
@@ -73,7 +72,7 @@ impl<'e> NetworkJacobian<'e> {
         let image = [config.in_channels, size.0, size.1];
         let graph = tangents(&net.graph(1, size.0, size.1)?, names::X, block)?;
         let weights = model.weights;
-        let program = Program::new(engine, &graph, &|key, shape| weights.fetch(key, shape), Aliasing::ByLiveness)?;
+        let program = compiler.into().program(&graph, &|key, shape| weights.fetch(key, shape))?;
         Ok(Self { net, weights, program, table, prediction, block: block.max(1), image })
     }
 

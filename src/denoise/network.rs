@@ -5,9 +5,8 @@ use crate::denoise::calls::{Calls, Feeds, network_input, numbers, rows, with_lab
 use crate::denoise::diffusion::{NoiseTable, PredictionType};
 use crate::denoise::{Denoiser, Level};
 use crate::error::Result;
-use crate::graph::Program;
 use crate::graph::run::StepTime;
-use crate::kernels::Engine;
+use crate::graph::{Compiler, Program};
 use crate::nets::unet2d::{ClassLabels, Config, UNet2d};
 use crate::tensor::Tensor;
 
@@ -39,7 +38,7 @@ impl<'e> Network<'e> {
     /// # Errors
     /// As [`open_net`]; then [`crate::Error::Argument`] for a size that the network cannot take, and what the device reports.
     pub fn new(
-        engine: &'e Engine,
+        compiler: impl Into<Compiler<'e>>,
         model: ModelFiles,
         table: NoiseTable,
         prediction: PredictionType,
@@ -51,7 +50,9 @@ impl<'e> Network<'e> {
         let graph = net.graph(batch, size.0, size.1)?;
         let image = [net.config().in_channels, size.0, size.1];
         let fetch = |key: &str, shape: &[usize]| weights.fetch(key, shape);
-        let calls = Calls::new(engine, &graph, &fetch, batch, image, net.config().out_channels)?;
+        let compiler = compiler.into();
+        let calls =
+            Calls::new(compiler.engine, compiler.plan(&graph), &fetch, batch, image, net.config().out_channels)?;
         Ok(Self { net, weights, calls, table, prediction })
     }
 

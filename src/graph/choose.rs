@@ -5,28 +5,28 @@ use std::collections::BTreeMap;
 
 use super::fuse::fuse;
 use super::op::{Graph, Op, WeightForm, WeightId};
+use super::options::{CompileOptions, Target};
 use super::weights::packed_texels;
-use crate::kernels::Family;
-use crate::kernels::choice::{Algorithm, Choices, Layer};
+use crate::kernels::choice::{Algorithm, Layer};
 use crate::tensor::Shape;
 
-/// The algorithm of each weight, by `choices` where there is a choice: 3 x 3, stride 1, a weight that no one else reads.
+/// The algorithm of each weight. There is a choice for kernels of 3 x 3 and stride 1 that only one layer reads.
 ///
 /// Transformed weights are larger; together they may add twice what all weights take otherwise. A weight of a large map saves more
 /// products a byte, so large maps come first; one that no longer fits is transformed by small tiles, or not at all. What is forced is
 /// not bounded.
 #[must_use]
-pub fn algorithms(graph: &Graph, choices: &Choices, family: Family) -> Vec<Algorithm> {
-    let texels = |id: usize, algorithm| packed_texels(graph.weights[id].form, algorithm, family);
+pub fn algorithms(graph: &Graph, options: &CompileOptions, target: &Target) -> Vec<Algorithm> {
+    let texels = |id: usize, algorithm| packed_texels(graph.weights[id].form, algorithm, target.family);
     let mut algorithms = vec![Algorithm::Direct; graph.weights.len()];
     let mut left: usize = 2 * (0..graph.weights.len()).map(|id| texels(id, Algorithm::Direct)).sum::<usize>();
     let mut layers = layers(graph);
     layers.sort_by_key(|(id, layer)| (std::cmp::Reverse(layer.size.0 * layer.size.1), *id));
     for (id, layer) in layers {
-        let chosen = choices.of(layer, family);
+        let chosen = options.algorithm(layer, target);
         for algorithm in [chosen, chosen.with_small_tiles()] {
             let more = texels(id, algorithm).saturating_sub(texels(id, Algorithm::Direct));
-            if more <= left || choices.forced.is_some() {
+            if more <= left || options.forced.is_some() {
                 left = left.saturating_sub(more);
                 algorithms[id] = algorithm;
                 break;
@@ -75,12 +75,13 @@ fn layer(form: WeightForm, y: Shape) -> Option<Layer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::Family;
     use crate::kernels::winograd::Tile;
     use crate::nets::builder::{Builder, Window};
 
     #[test]
     fn what_does_not_fit_is_transformed_by_smaller_tiles() {
-        let family = Family::Lanes { width: 8 };
+        let target = Target::without_device(Family::Lanes { width: 8 });
         let (four, two) = (Algorithm::Winograd(Tile::Four), Algorithm::Winograd(Tile::Two));
         let graph = |heads: usize| {
             let mut b = Builder::default();
@@ -92,9 +93,9 @@ mod tests {
             }
             b.graph
         };
-        let of = |graph: &Graph, choices: &Choices| algorithms(graph, choices, family)[0];
-        assert_eq!(of(&graph(0), &Choices::default()), two, "36 / 9 - 1 is more than twice its own");
-        assert_eq!(of(&graph(1), &Choices::default()), four);
-        assert_eq!(of(&graph(0), &Choices::forced(four)), four, "what is forced is not bounded");
+        let of = |graph: &Graph, options: CompileOptions| algorithms(graph, &options, &target)[0];
+        assert_eq!(of(&graph(0), CompileOptions::default()), two, "36 / 9 - 1 is more than twice its own");
+        assert_eq!(of(&graph(1), CompileOptions::default()), four);
+        assert_eq!(of(&graph(0), CompileOptions::forced(four)), four, "what is forced is not bounded");
     }
 }

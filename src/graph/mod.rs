@@ -3,12 +3,17 @@
 //! [`op::Graph`] -> [`fuse`] -> [`lower`] -> [`plan::Plan`] -> [`run::Program`] on a device, or [`host`] by the CPU twins.
 
 pub mod choose;
+pub mod compiler;
 pub mod cost;
+#[doc(hidden)]
+pub mod counters;
 pub mod fold;
+pub mod footprint;
 pub mod fuse;
 pub mod host;
 pub mod lower;
 pub mod op;
+pub mod options;
 pub mod plan;
 pub mod reference;
 pub mod run;
@@ -18,6 +23,9 @@ pub mod tangent;
 pub mod tune;
 pub mod weights;
 
+pub use compiler::Compiler;
+pub use footprint::Footprint;
+pub use options::{CompileOptions, Target};
 pub use plan::{Aliasing, Plan};
 pub use run::Program;
 

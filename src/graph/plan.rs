@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 
 use super::choose::algorithms;
+use super::counters::count_plan;
 use super::fuse::fuse;
 use super::lower::{Buffer, BufferId, Lowered, Operand, Step, lower};
 use super::op::{Graph, Node, Op, Value, Weight, WeightForm, WeightId};
+use super::options::{CompileOptions, StorageLimits, Target};
 use super::weights::{packed_texels, precision};
-use crate::kernels::choice::{Algorithm, Choices};
+use crate::kernels::choice::Algorithm;
 use crate::kernels::{Family, Memory};
 use crate::tensor::{Precision, Shape, TEXEL};
 
@@ -18,7 +20,7 @@ pub enum Aliasing {
     /// Buffers that never live at the same time may share a slot.
     #[default]
     ByLiveness,
-    /// Every buffer has a slot of its own: for finding mistakes of the other.
+    /// Every buffer has a separate slot: for finding mistakes of the other.
     None,
 }
 
@@ -87,17 +89,19 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans a graph: fuse, choose algorithms, lower, place. `max_texels` is the largest storage of the device.
+    /// Plans a graph: fuse, choose algorithms, lower, place. [`super::Compiler::plan`] plans for a device.
     #[must_use]
-    pub fn new(graph: &Graph, family: Family, choices: &Choices, aliasing: Aliasing, max_texels: usize) -> Self {
+    pub fn new(graph: &Graph, target: &Target, options: &CompileOptions) -> Self {
+        count_plan();
+        let family = target.family;
         let graph = fuse(graph);
-        let algorithms = algorithms(&graph, choices, family);
-        let Lowered { mut buffers, mut steps, tables } = lower(&graph, family, &algorithms, choices.fold_always);
-        if choices.maps == Precision::Float16 && family.memory() == Memory::Buffer {
+        let algorithms = algorithms(&graph, options, target);
+        let Lowered { mut buffers, mut steps, tables } = lower(&graph, family, &algorithms, options.fold_always);
+        if options.maps == Precision::Float16 && family.memory() == Memory::Buffer {
             halve_maps(&graph, &mut buffers);
         }
         for step in &mut steps {
-            let read = step.reads.iter().map(|read| operand_precision(&graph, &buffers, read, choices.weights));
+            let read = step.reads.iter().map(|read| operand_precision(&graph, &buffers, read, options.weights));
             let all = read.chain([buffers[step.write.0].precision]).enumerate();
             step.dispatch.shader.halves =
                 all.filter(|(_, precision)| *precision == Precision::Float16).map(|(at, _)| at).collect();
@@ -108,7 +112,7 @@ impl Plan {
             .map(|(name, value)| Port { name: name.clone(), buffer: BufferId(value.0), shape: graph.shape(*value) })
             .collect();
         let lives = lifetimes(&graph, &buffers, &steps, &outputs);
-        let (slot_of, slots) = match aliasing {
+        let (slot_of, slots) = match options.aliasing {
             Aliasing::ByLiveness => share_slots(&buffers, &lives),
             Aliasing::None => {
                 let of = |buffer: &Buffer| Chunk { texels: buffer.texels, precision: buffer.precision };
@@ -119,9 +123,9 @@ impl Plan {
             .weights
             .iter()
             .zip(&algorithms)
-            .map(|(w, algorithm)| (packed_texels(w.form, *algorithm, family), precision(w.form, choices.weights)));
+            .map(|(w, algorithm)| (packed_texels(w.form, *algorithm, family), precision(w.form, options.weights)));
         let tables_sizes = tables.iter().map(|table| (table.len() / TEXEL, Precision::Float32));
-        let (places, weight_chunks) = place_weights(sizes.chain(tables_sizes), max_texels);
+        let (places, weight_chunks) = place_weights(sizes.chain(tables_sizes), target.limits);
         let lower_bound_bytes = (0..steps.len())
             .map(|at| buffers.iter().zip(&lives).filter(|(_, life)| life.contains(at)).map(|(b, _)| b.bytes()).sum())
             .max()
@@ -143,7 +147,7 @@ impl Plan {
             weights: graph.weights,
             algorithms,
             places,
-            precision: choices.weights,
+            precision: options.weights,
             weight_chunks,
             tables,
             steps,
@@ -227,11 +231,12 @@ fn operand_precision(graph: &Graph, buffers: &[Buffer], operand: &Operand, kerne
 
 /// Places weights one after the other, those of a precision together; a new storage begins where the device's limit asks
 /// for it.
-fn place_weights(sizes: impl Iterator<Item = (usize, Precision)>, max_texels: usize) -> (Vec<Place>, Vec<Chunk>) {
+fn place_weights(sizes: impl Iterator<Item = (usize, Precision)>, limits: StorageLimits) -> (Vec<Place>, Vec<Chunk>) {
     let mut chunks: Vec<Chunk> = Vec::new();
     let places = sizes
         .map(|(texels, precision)| {
-            let fits = |chunk: &Chunk| chunk.texels + texels <= max_texels || chunk.texels == 0;
+            let most = limits.texels(precision);
+            let fits = |chunk: &Chunk| chunk.texels + texels <= most || chunk.texels == 0;
             // Only the newest of a precision is not full yet.
             let open = chunks.iter().rposition(|chunk| chunk.precision == precision).filter(|at| fits(&chunks[*at]));
             let chunk = open.unwrap_or_else(|| {
@@ -354,7 +359,7 @@ mod tests {
     fn a_storage_of_weights_has_one_precision_and_keeps_within_the_limit() {
         let (full, half) = (Precision::Float32, Precision::Float16);
         let sizes = [(3, half), (2, full), (4, half), (9, full), (1, half), (1, full)];
-        let (places, chunks) = place_weights(sizes.into_iter(), 6);
+        let (places, chunks) = place_weights(sizes.into_iter(), StorageLimits { float32: 6, float16: 6 });
         let chunks: Vec<_> = chunks.iter().map(|chunk| (chunk.texels, chunk.precision)).collect();
         // Nothing can be done about the one that is over the limit by itself; it is refused before anything is allocated.
         assert_eq!(chunks, [(3, half), (2, full), (5, half), (9, full), (1, full)]);

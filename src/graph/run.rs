@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use super::WeightAccess;
 use super::lower::Operand;
-use super::op::Graph;
-use super::plan::{Aliasing, Plan};
+use super::plan::Plan;
 use super::weights::packed;
 use crate::error::{Error, Result};
 use crate::gpu::{Call, Readback, Recording, Region, Storage};
-use crate::kernels::choice::Choices;
 use crate::kernels::engine::call_words;
 use crate::kernels::shader::MAX_OPERANDS;
 use crate::kernels::{Dispatch, Engine};
@@ -44,27 +42,11 @@ pub struct StepTime {
 }
 
 impl<'e> Program<'e> {
-    /// Plans `graph` for the engine and makes it ready: pipelines, memory, weights, commands.
+    /// Makes a plan ready: pipelines, memory, weights, commands.
     ///
     /// # Errors
-    /// Whatever `fetch` says of a weight; [`Error::OverLimit`], [`Error::OutOfMemory`] or [`Error::Device`] of the device.
-    pub fn new(engine: &'e Engine, graph: &Graph, fetch: &WeightAccess, aliasing: Aliasing) -> Result<Self> {
-        Self::with_choices(engine, &engine.choices, graph, fetch, aliasing)
-    }
-
-    /// As [`Program::new`], with other algorithms than the engine prefers.
-    ///
-    /// # Errors
-    /// As [`Program::new`].
-    pub fn with_choices(
-        engine: &'e Engine,
-        choices: &Choices,
-        graph: &Graph,
-        fetch: &WeightAccess,
-        aliasing: Aliasing,
-    ) -> Result<Self> {
-        let (max_texels, _) = engine.gpu.max_texels(engine.storage_kind());
-        let plan = Plan::new(graph, engine.family, choices, aliasing, max_texels);
+    /// Those of `fetch` for a weight; [`Error::OverLimit`], [`Error::OutOfMemory`] or [`Error::Device`] of the device.
+    pub fn new(engine: &'e Engine, plan: Plan, fetch: &WeightAccess) -> Result<Self> {
         check_limits(engine, &plan)?;
         let shaders: Vec<_> = plan.steps.iter().map(|step| &step.dispatch.shader).collect();
         let pipelines = engine.pipelines(&shaders)?;
@@ -154,7 +136,7 @@ impl<'e> Program<'e> {
     }
 
     /// Runs the graph `times` over on whatever its inputs hold, and waits: for measurement, where feeding and reading
-    /// back do not count. Only a plan without [`Aliasing::ByLiveness`] keeps its inputs from one time to the next.
+    /// back do not count. Only a plan without [`super::Aliasing::ByLiveness`] keeps its inputs from one time to the next.
     ///
     /// # Errors
     /// [`Error::Device`] when the device fails.

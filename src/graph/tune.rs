@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::choose::distinct_layers;
 use super::op::{Activation, Epilogue, Graph, Op, Weight, WeightForm, WeightSource};
-use super::{Aliasing, Program};
+use super::{CompileOptions, Compiler, Program};
 use crate::error::{Error, Result};
 use crate::kernels::Engine;
 use crate::kernels::choice::{Algorithm, Layer};
@@ -110,8 +110,8 @@ fn measure(engine: &Engine, subject: Subject, batch: usize) -> Result<Measuremen
     let mut contenders: Vec<Contender> = Vec::new();
     let mut wanted = None;
     for algorithm in algorithms.iter().copied() {
-        let choices = engine.choices.but(algorithm);
-        let program = match Program::with_choices(engine, &choices, &graph, &fetch, Aliasing::None) {
+        let options = CompileOptions::forced(algorithm).without_aliasing();
+        let program = match Compiler::new(engine, options).program(&graph, &fetch) {
             Err(Error::OverLimit { .. } | Error::OutOfMemory { .. }) => continue,
             other => other?,
         };

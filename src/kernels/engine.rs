@@ -1,9 +1,9 @@
 //! The engine: a device with the family of kernels that serves it, and the pipelines compiled so far.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-use super::choice::Choices;
+use super::choice::{Algorithm, Layer};
 use super::shader::{Access, MAX_OPERANDS, Memory, Shader, TEXTURE_WIDTH};
 use super::{Dispatch, Family};
 use crate::error::Result;
@@ -16,8 +16,8 @@ pub struct Engine {
     pub gpu: Gpu,
     /// The kernels that serve it.
     pub family: Family,
-    /// The algorithms it prefers.
-    pub choices: Choices,
+    /// The fastest algorithm of each layer that was measured on this adapter with these kernels (`downhill tune`).
+    pub measured: BTreeMap<Layer, Algorithm>,
     pipelines: Mutex<HashMap<Shader, Pipeline>>,
 }
 
@@ -30,7 +30,7 @@ impl Engine {
         let matrix = family == Some(FamilyName::Matrix);
         let gpu = Gpu::open(&Options { matrix, ..options.clone() })?;
         let family = Family::for_adapter(&gpu.adapter, family);
-        Ok(Self { gpu, family, choices: Choices::default(), pipelines: Mutex::default() })
+        Ok(Self { gpu, family, measured: BTreeMap::new(), pipelines: Mutex::default() })
     }
 
     /// What the tensors of this engine are made of, but for weights that are stored otherwise.

@@ -3,10 +3,9 @@
 use crate::checkpoint::{Component, Weights};
 use crate::error::{Error, Result};
 use crate::graph::op::Graph;
-use crate::graph::{Aliasing, Plan, Program};
-use crate::kernels::choice::Choices;
-use crate::kernels::{Engine, Family};
-use crate::latent::tiles::{Room, Strips, Tiling, plan};
+use crate::graph::{Compiler, Plan, Program};
+use crate::kernels::Engine;
+use crate::latent::tiles::{Room, Strips, Tiling};
 use crate::nets::autoencoder_kl::{AutoencoderKl, Config, names};
 use crate::tensor::Tensor;
 
@@ -29,39 +28,43 @@ pub fn open_net(component: &Component) -> Result<AutoencoderKl> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Planned {
     /// A batch at a time.
-    Whole(Box<Plan>),
+    Whole {
+        /// Latents at a call.
+        batch: usize,
+        /// The plan of a call.
+        plan: Box<Plan>,
+    },
     /// An image at a time, in strips.
-    Strips(Strips),
+    Strips {
+        /// The decoder for one image.
+        graph: Graph,
+        /// How it is cut, and the plans of the parts.
+        strips: Strips,
+    },
 }
 
 impl Planned {
-    /// Plans a decoder for `batch` latents of `size` (height, width), before a device is touched.
+    /// Plans a decoder for `batch` latents of `size` (height, width), before a device is touched: in strips where `tiling`
+    /// asks for them, or where a map does not fit `room`.
     ///
     /// # Errors
     /// Those of [`AutoencoderKl::decoder`]; [`Error::Argument`] when strips are asked for and nothing can be cut into strips.
-    pub fn new(
-        net: &AutoencoderKl,
-        batch: usize,
-        size: (usize, usize),
-        tiling: Tiling,
-        family: Family,
-        choices: &Choices,
-        room: &Room,
-    ) -> Result<Self> {
-        let whole = || Ok(Self::Whole(Box::new(plan(&net.decoder(batch, size)?, family, choices, room))));
+    pub fn new(net: &AutoencoderKl, batch: usize, size: (usize, usize), tiling: Tiling, room: &Room) -> Result<Self> {
+        let whole = || Ok(Self::Whole { batch, plan: Box::new(room.plan(&net.decoder(batch, size)?)) });
         let asked = match tiling {
             Tiling::Never => return whole(),
             Tiling::Rows(rows) => Some(rows),
             Tiling::Auto => {
                 let whole = whole()?;
                 match &whole {
-                    Self::Whole(plan) if !room.holds(plan) => None,
+                    Self::Whole { plan, .. } if !room.holds(plan) => None,
                     _ => return Ok(whole),
                 }
             }
         };
-        match Strips::new(&net.decoder(1, size)?, asked, family, choices, room) {
-            Some(strips) => Ok(Self::Strips(strips)),
+        let graph = net.decoder(1, size)?;
+        match Strips::new(&graph, asked, room) {
+            Some(strips) => Ok(Self::Strips { graph, strips }),
             // The device says what is too large.
             None if asked.is_none() => whole(),
             None => Err(Error::argument(
@@ -75,30 +78,16 @@ impl Planned {
     #[must_use]
     pub fn plans(&self) -> &[Plan] {
         match self {
-            Self::Whole(plan) => std::slice::from_ref(plan),
-            Self::Strips(strips) => &strips.plans,
+            Self::Whole { plan, .. } => std::slice::from_ref(plan),
+            Self::Strips { strips, .. } => &strips.plans,
         }
     }
 
     /// Whether it works in strips.
     #[must_use]
     pub fn in_strips(&self) -> bool {
-        matches!(self, Self::Strips(_))
+        matches!(self, Self::Strips { .. })
     }
-}
-
-/// The plan of an encoder for `batch` images of `size` (height, width), before a device is touched.
-///
-/// # Errors
-/// Those of [`AutoencoderKl::encoder`].
-pub fn encoder_plan(
-    net: &AutoencoderKl,
-    batch: usize,
-    size: (usize, usize),
-    family: Family,
-    choices: &Choices,
-) -> Result<Plan> {
-    Ok(plan(&net.encoder(batch, size)?, family, choices, &Room::UNLIMITED))
 }
 
 /// A decoder on a device, ready for latents of one size.
@@ -107,64 +96,30 @@ pub struct Decoder<'e> {
     net: AutoencoderKl,
     weights: Weights,
     size: (usize, usize),
-    batch: usize,
     way: Way<'e>,
 }
 
 enum Way<'e> {
-    Whole(Box<Program<'e>>),
+    Whole { batch: usize, program: Box<Program<'e>> },
     Strips { graph: Graph, strips: Strips },
 }
 
 impl<'e> Decoder<'e> {
-    /// Makes the decoder of a component ready for latents of `size` (height, width), up to `batch` at a time; in strips where a
-    /// map would not fit the device.
+    /// Makes the decoder of a component ready for latents of `size` (height, width), as it was planned for that size.
     ///
     /// # Errors
-    /// As [`open_net`] and [`Planned::new`]; then what the device reports.
-    pub fn new(engine: &'e Engine, component: Component, batch: usize, size: (usize, usize)) -> Result<Self> {
-        Self::with_tiling(engine, component, batch, size, Tiling::Auto, None)
-    }
-
-    /// As [`Decoder::new`], in strips when `tiling` says so, or when everything together would take more than `budget` bytes.
-    ///
-    /// # Errors
-    /// As [`Decoder::new`].
-    pub fn with_tiling(
-        engine: &'e Engine,
-        component: Component,
-        batch: usize,
-        size: (usize, usize),
-        tiling: Tiling,
-        budget: Option<u64>,
-    ) -> Result<Self> {
-        let room = Room::of(&engine.gpu, engine.family, budget);
-        Self::within(engine, component, batch, size, tiling, &room)
-    }
-
-    /// As [`Decoder::with_tiling`], on a device of which no more than `room` is used.
-    ///
-    /// # Errors
-    /// As [`Decoder::new`].
-    pub fn within(
-        engine: &'e Engine,
-        component: Component,
-        batch: usize,
-        size: (usize, usize),
-        tiling: Tiling,
-        room: &Room,
-    ) -> Result<Self> {
+    /// As [`open_net`]; then what the device reports.
+    pub fn new(engine: &'e Engine, component: Component, size: (usize, usize), planned: Planned) -> Result<Self> {
         let net = open_net(&component)?;
         let weights = component.weights;
-        let way = match Planned::new(&net, batch, size, tiling, engine.family, &engine.choices, room)? {
-            Planned::Strips(strips) => Way::Strips { graph: net.decoder(1, size)?, strips },
-            Planned::Whole(_) => {
+        let way = match planned {
+            Planned::Strips { graph, strips } => Way::Strips { graph, strips },
+            Planned::Whole { batch, plan } => {
                 let fetch = |key: &str, shape: &[usize]| weights.fetch(key, shape);
-                let graph = net.decoder(batch, size)?;
-                Way::Whole(Box::new(Program::new(engine, &graph, &fetch, Aliasing::ByLiveness)?))
+                Way::Whole { batch, program: Box::new(Program::new(engine, *plan, &fetch)?) }
             }
         };
-        Ok(Self { engine, net, weights, size, batch, way })
+        Ok(Self { engine, net, weights, size, way })
     }
 
     /// The configuration.
@@ -177,7 +132,7 @@ impl<'e> Decoder<'e> {
     #[must_use]
     pub fn strips(&self) -> usize {
         match &self.way {
-            Way::Whole(_) => 1,
+            Way::Whole { .. } => 1,
             Way::Strips { graph, strips } => strips.most_strips(graph),
         }
     }
@@ -190,7 +145,7 @@ impl<'e> Decoder<'e> {
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
         check(latents, self.net.config().latent_channels, self.size, "latents")?;
         match &self.way {
-            Way::Whole(program) => in_batches(program, self.batch, names::LATENT, latents),
+            Way::Whole { batch, program } => in_batches(program, *batch, names::LATENT, latents),
             Way::Strips { graph, strips } => {
                 let fetch = |key: &str, shape: &[usize]| self.weights.fetch(key, shape);
                 let images = (0..latents.shape[0])
@@ -206,8 +161,8 @@ impl<'e> Decoder<'e> {
     /// [`Error::NonFinite`] naming it; [`Error::Device`].
     pub fn trace_nonfinite(&self, latents: &Tensor) -> Result<()> {
         match &self.way {
-            Way::Whole(program) => {
-                let picks = (0..self.batch).map(|at| at.min(latents.shape[0] - 1));
+            Way::Whole { batch, program } => {
+                let picks = (0..*batch).map(|at| at.min(latents.shape[0] - 1));
                 program.trace_nonfinite(&[(names::LATENT, &rows(latents, picks))])
             }
             Way::Strips { .. } => Ok(()),
@@ -249,10 +204,15 @@ impl<'e> Encoder<'e> {
     ///
     /// # Errors
     /// As [`open_net`] and [`AutoencoderKl::encoder`]; then what the device reports.
-    pub fn new(engine: &'e Engine, component: &Component, batch: usize, size: (usize, usize)) -> Result<Self> {
+    pub fn new(
+        compiler: impl Into<Compiler<'e>>,
+        component: &Component,
+        batch: usize,
+        size: (usize, usize),
+    ) -> Result<Self> {
         let net = open_net(component)?;
         let fetch = |key: &str, shape: &[usize]| component.weights.fetch(key, shape);
-        let program = Program::new(engine, &net.encoder(batch, size)?, &fetch, Aliasing::ByLiveness)?;
+        let program = compiler.into().program(&net.encoder(batch, size)?, &fetch)?;
         Ok(Self { net, size, batch, program })
     }
 

@@ -2,8 +2,7 @@
 
 use crate::checkpoint::{Component, Weights};
 use crate::error::{Error, Result};
-use crate::graph::{Aliasing, Program};
-use crate::kernels::Engine;
+use crate::graph::{Compiler, Program};
 use crate::nets::clip_text::{ClipText, Config, names};
 use crate::tensor::Tensor;
 
@@ -33,13 +32,13 @@ impl<'e> TextEncoder<'e> {
     ///
     /// # Errors
     /// As [`open_net`]; then what the device reports.
-    pub fn new(engine: &'e Engine, component: Component, batch: usize) -> Result<Self> {
+    pub fn new(compiler: impl Into<Compiler<'e>>, component: Component, batch: usize) -> Result<Self> {
         let net = open_net(&component)?;
         let weights = component.weights;
         let (key, shape) = net.position_table();
         let positions = weights.fetch(&key, &shape)?;
         let graph = net.graph(batch);
-        let program = Program::new(engine, &graph, &|key, shape| weights.fetch(key, shape), Aliasing::ByLiveness)?;
+        let program = compiler.into().program(&graph, &|key, shape| weights.fetch(key, shape))?;
         Ok(Self { net, weights, positions, program, batch })
     }
 

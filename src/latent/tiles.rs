@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, row_texels};
+use crate::graph::footprint::fits;
 use crate::graph::op::{Graph, Value, WeightId};
-use crate::graph::plan::Chunk;
 use crate::graph::strips::{Cut, Norm, Stage, Strip, cuts, factors_name, map_name};
 use crate::graph::weights::packed;
-use crate::graph::{Aliasing, Plan, Program, WeightAccess};
-use crate::kernels::choice::{Algorithm, Choices};
-use crate::kernels::{Engine, Family};
+use crate::graph::{CompileOptions, Plan, Program, Target, WeightAccess};
+use crate::kernels::Engine;
+use crate::kernels::choice::Algorithm;
 use crate::tensor::{Precision, Shape, TEXEL, Tensor, pack_nchw, unpack_nchw};
 
 /// Whether a decoder works in strips.
@@ -26,44 +25,28 @@ pub enum Tiling {
     Rows(usize),
 }
 
-/// What a device has room for.
+/// The device, options and memory that a decoder is planned for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// Texels of one storage, for values and for weights of float16.
-    pub texels: [usize; 2],
-    /// Bytes of everything together, where there is a budget.
-    pub bytes: Option<u64>,
+pub struct Room<'a> {
+    /// The target, with the largest storages of the device.
+    pub target: Target<'a>,
+    /// The options.
+    pub options: CompileOptions,
+    /// Bytes of all storages together; `None` without a budget.
+    pub budget: Option<u64>,
 }
 
-impl Room {
-    /// No limits: for planning before a device is known.
-    pub const UNLIMITED: Self = Self { texels: [usize::MAX; 2], bytes: None };
-
-    /// What the device of an engine grants, within a budget of `bytes`.
+impl Room<'_> {
+    /// Plans a graph.
     #[must_use]
-    pub fn of(gpu: &Gpu, family: Family, bytes: Option<u64>) -> Self {
-        let most = |precision| gpu.max_texels(family.storage_kind(precision)).0;
-        Self { texels: [Precision::Float32, Precision::Float16].map(most), bytes }
+    pub fn plan(&self, graph: &Graph) -> Plan {
+        Plan::new(graph, &self.target, &self.options)
     }
 
-    /// Whether a plan keeps within it.
+    /// True if the storages of a plan keep within the limits of the device and the budget.
     #[must_use]
     pub fn holds(&self, plan: &Plan) -> bool {
-        let mut bytes = 0;
-        for &Chunk { texels, precision } in plan.slots.iter().chain(&plan.weight_chunks) {
-            let texels = row_texels(plan.family.storage_kind(precision), texels.max(1));
-            if texels > self.most(precision) {
-                return false;
-            }
-            bytes += texels as u64 * precision.texel_bytes();
-        }
-        self.bytes.is_none_or(|most| bytes <= most)
-    }
-
-    /// Texels of a storage.
-    #[must_use]
-    pub fn most(&self, precision: Precision) -> usize {
-        self.texels[usize::from(precision == Precision::Float16)]
+        fits(plan, self.target.limits, self.budget)
     }
 }
 
@@ -78,24 +61,19 @@ pub struct Strips {
     pub plans: Vec<Plan>,
 }
 
-/// The plan of a graph.
-pub(super) fn plan(graph: &Graph, family: Family, choices: &Choices, room: &Room) -> Plan {
-    Plan::new(graph, family, choices, Aliasing::ByLiveness, room.most(choices.weights))
-}
-
 impl Strips {
     /// The longest head that fits, and then the fewest strips that do, or strips of about `asked` rows of the output; none
     /// where the graph cannot be cut, or nothing fits.
     #[must_use]
-    pub fn new(graph: &Graph, asked: Option<usize>, family: Family, choices: &Choices, room: &Room) -> Option<Self> {
+    pub fn new(graph: &Graph, asked: Option<usize>, room: &Room) -> Option<Self> {
         let fit = |cut: &Cut| {
-            let head = plan(&cut.head(), family, choices, room);
+            let head = room.plan(&cut.head());
             if !room.holds(&head) || asked.is_some_and(|rows| rows < cut.shape(cut.first).h) {
                 return None;
             }
             let (mut rows, mut plans) = (Vec::new(), vec![head]);
             for stage in &cut.stages {
-                let (of_stage, plan) = fit_stage(cut, stage, asked, family, choices, room)?;
+                let (of_stage, plan) = fit_stage(cut, stage, asked, room)?;
                 rows.push(of_stage);
                 plans.push(plan);
             }
@@ -107,8 +85,8 @@ impl Strips {
         // However few rows are asked for, the head is as short as can be and whole.
         found.or_else(|| {
             let (cut, way) = ways.iter().enumerate().next_back().filter(|_| asked.is_some())?;
-            let head = plan(&way.head(), family, choices, room);
-            let stages = way.stages.iter().map(|stage| fit_stage(way, stage, asked, family, choices, room));
+            let head = room.plan(&way.head());
+            let stages = way.stages.iter().map(|stage| fit_stage(way, stage, asked, room));
             let (rows, mut plans): (Vec<_>, Vec<_>) = stages.collect::<Option<Vec<_>>>()?.into_iter().unzip();
             plans.insert(0, head);
             Some(Self { cut, rows, plans })
@@ -132,13 +110,15 @@ impl Strips {
         let cut = &ways[self.cut];
         let mut maps: BTreeMap<Value, Vec<f32>> = BTreeMap::new();
         {
-            let head = Program::new(engine, &cut.head(), fetch, Aliasing::ByLiveness)?;
+            let head = Program::new(engine, self.plans[0].clone(), fetch)?;
             let shape = head.plan.inputs[0].shape;
             let first = head.run_texels(&[(input.0, &pack_nchw(&input.1.data, shape))])?.remove(0);
             maps.insert(cut.first, first);
         }
-        for (at, (stage, rows)) in cut.stages.iter().zip(&self.rows).enumerate() {
-            let target = run_stage(engine, graph, fetch, (cut, stage, *rows), &maps)?;
+        let plans = self.plans[1..].iter();
+        for (at, ((stage, rows), plan)) in cut.stages.iter().zip(&self.rows).zip(plans).enumerate() {
+            let program = Program::new(engine, plan.clone(), fetch)?;
+            let target = run_stage(&program, graph, fetch, (cut, stage, *rows), &maps)?;
             let read_later = |map: &Value| cut.stages[at + 1..].iter().any(|later| later.maps.contains(map));
             maps.retain(|map, _| read_later(map));
             maps.insert(stage.target, target);
@@ -150,18 +130,11 @@ impl Strips {
 }
 
 /// The rows of a stage's strips, and the plan of one.
-fn fit_stage(
-    cut: &Cut,
-    stage: &Stage,
-    asked: Option<usize>,
-    family: Family,
-    choices: &Choices,
-    room: &Room,
-) -> Option<(usize, Plan)> {
+fn fit_stage(cut: &Cut, stage: &Stage, asked: Option<usize>, room: &Room) -> Option<(usize, Plan)> {
     let height = cut.shape(stage.maps[0]).h;
     let least = stage.least_rows(height);
     let planned = |rows: usize| {
-        let plan = plan(&cut.strip_graph(stage, rows), family, choices, room);
+        let plan = room.plan(&cut.strip_graph(stage, rows));
         room.holds(&plan).then_some((rows, plan))
     };
     if let Some(asked) = asked {
@@ -180,18 +153,18 @@ fn fit_stage(
 
 /// The target of a stage.
 fn run_stage(
-    engine: &Engine,
+    program: &Program,
     graph: &Graph,
     fetch: &WeightAccess,
     (cut, stage, rows): (&Cut, &Stage, usize),
     maps: &BTreeMap<Value, Vec<f32>>,
 ) -> Result<Vec<f32>> {
     let height = cut.shape(stage.maps[0]).h;
-    let program = Program::new(engine, &cut.strip_graph(stage, rows), fetch, Aliasing::ByLiveness)?;
     let mut factors = Vec::with_capacity(stage.norms.len());
     for norm in &stage.norms {
-        let vector =
-            |id: WeightId| packed(&graph.weights[id.0], Algorithm::Direct, Precision::Float32, engine.family, fetch);
+        let vector = |id: WeightId| {
+            packed(&graph.weights[id.0], Algorithm::Direct, Precision::Float32, program.plan.family, fetch)
+        };
         let affine = [vector(norm.weight)?, vector(norm.bias)?];
         factors.push((factors_name(norm), normalisation(norm, &maps[&norm.x], cut.shape(norm.x), &affine)));
     }

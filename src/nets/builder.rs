@@ -1,6 +1,7 @@
 //! Layers: nodes of a [`Graph`] together with the checkpoint tensors they read. A layer is stated once, and the graph
 //! and the list of checkpoint keys both follow from it.
 
+use crate::graph::counters::count_graph;
 use crate::graph::op::{Activation, Epilogue, Graph, HeadSide, Heads, Op, Value, Weight, WeightForm, WeightSource};
 use crate::tensor::Shape;
 
@@ -8,7 +9,7 @@ use crate::tensor::Shape;
 pub type Key = (String, Vec<usize>);
 
 /// A graph in the making.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Builder {
     /// The nodes and weights so far.
     pub graph: Graph,
@@ -38,6 +39,13 @@ impl Window {
     #[must_use]
     pub const fn output(self, input: usize) -> usize {
         (input + self.pad_before + self.pad_after - self.side) / self.stride + 1
+    }
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        count_graph();
+        Self { graph: Graph::default(), keys: Vec::new() }
     }
 }
 

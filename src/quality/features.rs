@@ -2,8 +2,7 @@
 
 use crate::checkpoint::digits_classifier;
 use crate::error::{Error, Result};
-use crate::graph::{Aliasing, Program};
-use crate::kernels::Engine;
+use crate::graph::{Compiler, Program};
 use crate::nets::classifier::{CLASS_NAME, Classifier, X};
 use crate::tensor::Tensor;
 
@@ -35,18 +34,18 @@ impl Answer {
 }
 
 impl<'e> Extractor<'e> {
-    /// Prepares the classifier on `engine`.
+    /// Prepares the classifier on a device.
     ///
     /// # Errors
     /// Those of the device.
-    pub fn new(engine: &'e Engine) -> Result<Self> {
+    pub fn new(compiler: impl Into<Compiler<'e>>) -> Result<Self> {
         let (config, weights) = digits_classifier()?;
         config.expect_class(&[CLASS_NAME])?;
         let net = Classifier::from_map(&config.values, &config.path)?;
         let keys: Vec<String> = net.keys().into_iter().map(|(key, _)| key).collect();
         weights.check_complete(&keys)?;
         let fetch = |key: &str, shape: &[usize]| weights.fetch(key, shape);
-        let program = Program::new(engine, &net.graph(BATCH), &fetch, Aliasing::ByLiveness)?;
+        let program = compiler.into().program(&net.graph(BATCH), &fetch)?;
         Ok(Self { net, program })
     }
 

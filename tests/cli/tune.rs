@@ -147,13 +147,13 @@ fn by_library(image: &Path) -> Tensor {
     use downhill::denoise::diffusion::{NoiseTable, PredictionType};
     use downhill::denoise::network::{Network, open_net};
     use downhill::graph::choose::distinct_layers;
-    use downhill::kernels::choice::{Algorithm, Choices};
+    use downhill::kernels::choice::Algorithm;
     use downhill::kernels::{Engine, FamilyName};
 
     let model = ModelFiles::open(None).expect("embedded model");
     let layers = distinct_layers(&open_net(&model).expect("network").graph(1, 28, 28).expect("graph"));
     let mut engine = Engine::open(&downhill::gpu::Options::default(), Some(FamilyName::Lanes)).expect("device");
-    engine.choices = Choices::measured(layers.into_keys().map(|layer| (layer, Algorithm::Direct)).collect());
+    engine.measured = layers.into_keys().map(|layer| (layer, Algorithm::Direct)).collect();
     let network = Network::new(&engine, model, NoiseTable::default(), PredictionType::Epsilon, 1, (28, 28));
     let x = downhill::formats::npy::read(image).expect("an image");
     network.expect("network").call(&x, &[300.0], None).expect("an answer")

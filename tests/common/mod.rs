@@ -4,24 +4,16 @@ use std::sync::LazyLock;
 
 use downhill::gpu::Options;
 use downhill::kernels::{Engine, FamilyName};
-use downhill::tensor::Precision;
 
 /// Engines of both families on the adapter the tests run on.
 pub fn engines() -> &'static [Engine] {
-    static ENGINES: LazyLock<Vec<Engine>> = LazyLock::new(|| open_engines(Precision::Float32));
-    &ENGINES
-}
-
-/// Engines of both families with the kernels of networks stored as `weights`.
-pub fn open_engines(weights: Precision) -> Vec<Engine> {
-    let open = |family| match Engine::open(&Options::default(), Some(family)) {
-        Ok(mut engine) => {
-            engine.choices.weights = weights;
-            engine
-        }
-        Err(error) => panic!("{error}; run the tests with `sh scripts/with-adapter.sh cargo test`"),
-    };
-    [FamilyName::Lanes, FamilyName::Tile].map(open).into()
+    static ENGINES: LazyLock<[Engine; 2]> = LazyLock::new(|| {
+        [FamilyName::Lanes, FamilyName::Tile].map(|family| {
+            Engine::open(&Options::default(), Some(family))
+                .unwrap_or_else(|error| panic!("{error}; run the tests with `sh scripts/with-adapter.sh cargo test`"))
+        })
+    });
+    &*ENGINES
 }
 
 /// Numbers between -1 and 1 that look random and are the same everywhere.

@@ -2,8 +2,8 @@
 
 use crate::check::check;
 use crate::common::{engines, numbers};
+use downhill::graph::Compiler;
 use downhill::graph::op::{Graph, Op};
-use downhill::graph::{Aliasing, Program};
 use downhill::kernels::Family;
 use downhill::kernels::attention::Attention;
 use downhill::kernels::matmul::Strides;
@@ -34,7 +34,7 @@ fn check_many_tokens(causal: bool) {
         |part: usize, channel: usize, token: usize| f64::from(values[(part * channels + channel) * tokens + token]);
     let fetch = |_: &str, _: &[usize]| unreachable!("there are no weights");
     for engine in engines() {
-        let program = Program::new(engine, &graph, &fetch, Aliasing::ByLiveness).unwrap();
+        let program = Compiler::from(engine).program(&graph, &fetch).unwrap();
         let scores = program.plan.slots.iter().map(|slot| slot.texels).max().unwrap_or(0);
         assert!(scores < tokens * tokens / TEXEL, "all scores at once take {scores} texels");
         let input = Tensor::new([1, 3 * channels, 1, tokens], values.clone());

@@ -7,8 +7,7 @@ use crate::common::{distance, engines, numbers};
 use downhill::checkpoint::ModelFiles;
 use downhill::denoise::network::open_net;
 use downhill::gpu::Options;
-use downhill::graph::{Aliasing, Plan, Program, host};
-use downhill::kernels::choice::Choices;
+use downhill::graph::{CompileOptions, Compiler, Plan, Target, host};
 use downhill::kernels::{Engine, Family, FamilyName};
 use downhill::tensor::Tensor;
 
@@ -34,8 +33,10 @@ fn aliased_unaliased_and_nan_filled_runs_agree_bit_for_bit() {
         let feeds = net.feeds(&x, &vec![321.0; n], None, &fetch).expect("feeds");
         let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         for engine in engines() {
-            let shared = Program::new(engine, &graph, &fetch, Aliasing::ByLiveness).expect("program");
-            let apart = Program::new(engine, &graph, &fetch, Aliasing::None).expect("program");
+            let shared = Compiler::from(engine).program(&graph, &fetch).expect("program");
+            let apart = Compiler::new(engine, CompileOptions::default().without_aliasing())
+                .program(&graph, &fetch)
+                .expect("program");
             assert!(shared.plan.arena_bytes() < apart.plan.arena_bytes(), "sharing must save something");
             assert!(shared.plan.arena_bytes() >= shared.plan.lower_bound_bytes);
             let first = shared.run(&inputs).expect("run");
@@ -65,7 +66,7 @@ fn a_plan_prints_as_what_it_does() {
     for (name, family) in [("lanes", Family::Lanes { width: 8 }), ("tile", Family::Tile)] {
         insta::assert_snapshot!(
             name,
-            Plan::new(&graph, family, &Choices::default(), Aliasing::ByLiveness, 1 << 26).to_string()
+            Plan::new(&graph, &Target::without_device(family), &CompileOptions::default()).to_string()
         );
     }
 }
@@ -74,7 +75,7 @@ fn a_plan_prints_as_what_it_does() {
 fn fusion_leaves_no_activation_or_sum_of_a_product_alone() {
     let model = ModelFiles::open(None).expect("embedded model");
     let graph = open_net(&model).expect("network").graph(4, 28, 28).expect("graph");
-    let plan = Plan::new(&graph, Family::Lanes { width: 8 }, &Choices::default(), Aliasing::ByLiveness, 1 << 26);
+    let plan = Plan::new(&graph, &Target::without_device(Family::Lanes { width: 8 }), &CompileOptions::default());
     let alone: Vec<_> = plan
         .steps
         .iter()
@@ -89,7 +90,7 @@ fn fusion_leaves_no_activation_or_sum_of_a_product_alone() {
 fn projections_of_the_time_embedding_are_one_product() {
     let model = ModelFiles::open(None).expect("embedded model");
     let graph = open_net(&model).expect("network").graph(4, 28, 28).expect("graph");
-    let plan = Plan::new(&graph, Family::Tile, &Choices::default(), Aliasing::ByLiveness, 1 << 26);
+    let plan = Plan::new(&graph, &Target::without_device(Family::Tile), &CompileOptions::default());
     let projections: Vec<_> = plan.steps.iter().filter(|step| step.label.contains("time_emb_proj")).collect();
     let [stacked] = projections[..] else { panic!("{} projections", projections.len()) };
     assert!(stacked.label.ends_with("and 10 more"), "{}", stacked.label);
@@ -107,7 +108,7 @@ fn a_checked_device_computes_the_same_bits() {
     for (trusted, name) in engines().iter().zip([FamilyName::Lanes, FamilyName::Tile]) {
         let options = Options { checked: true, ..Options::default() };
         let checked = Engine::open(&options, Some(name)).expect("device");
-        let run = |engine| Program::new(engine, &graph, &fetch, Aliasing::ByLiveness)?.run(&inputs);
+        let run = |engine: &Engine| Compiler::from(engine).program(&graph, &fetch)?.run(&inputs);
         assert_eq!(run(trusted).expect("trusted"), run(&checked).expect("checked"));
     }
 }

@@ -9,9 +9,9 @@ use downhill::denoise::network::open_net;
 use downhill::graph::choose::distinct_layers;
 use downhill::graph::op::Graph;
 use downhill::graph::tune::{tune, unknown_layers};
-use downhill::graph::{Aliasing, Plan, Program};
+use downhill::graph::{CompileOptions, Plan, Program, Target};
 use downhill::kernels::Family;
-use downhill::kernels::choice::{Algorithm, Choices};
+use downhill::kernels::choice::{Algorithm, Layer};
 use downhill::kernels::winograd::Tile;
 use downhill::tensor::Tensor;
 
@@ -20,8 +20,13 @@ fn digits() -> Graph {
     open_net(&model).expect("network").graph(1, 28, 28).expect("graph")
 }
 
-fn plan(family: Family, choices: &Choices) -> Plan {
-    Plan::new(&digits(), family, choices, Aliasing::ByLiveness, 1 << 26)
+fn plan(family: Family, options: CompileOptions) -> Plan {
+    Plan::new(&digits(), &Target::without_device(family), &options)
+}
+
+/// The plan with these layers measured.
+fn measured(family: Family, measured: &BTreeMap<Layer, Algorithm>) -> Plan {
+    Plan::new(&digits(), &Target { measured, ..Target::without_device(family) }, &CompileOptions::default())
 }
 
 /// Kernels of more than one tap that the plan computes by `algorithm`.
@@ -33,7 +38,7 @@ fn count(plan: &Plan, algorithm: Algorithm) -> usize {
 fn a_forced_algorithm_computes_every_layer_that_it_can() {
     let choosable: usize = distinct_layers(&digits()).values().sum();
     for family in [Family::Tile, Family::Lanes { width: 8 }] {
-        let exact = plan(family, &Choices::exact());
+        let exact = plan(family, CompileOptions::exact());
         let all = count(&exact, Algorithm::Direct);
         assert!(choosable > 20 && all > choosable, "the network has layers with and without a choice");
         assert_eq!(exact.convolutions().len(), 1);
@@ -41,7 +46,7 @@ fn a_forced_algorithm_computes_every_layer_that_it_can() {
             |plan: &Plan| plan.steps.iter().any(|step| step.dispatch.shader.kernel.name.contains("winograd"));
         assert!(!winograd(&exact));
         for algorithm in Algorithm::of_family(family).into_iter().skip(1) {
-            let forced = plan(family, &Choices::forced(algorithm));
+            let forced = plan(family, CompileOptions::forced(algorithm));
             assert_eq!((count(&forced, algorithm), count(&forced, Algorithm::Direct)), (choosable, all - choosable));
             assert!(winograd(&forced) && forced.weight_bytes() > exact.weight_bytes());
         }
@@ -51,14 +56,13 @@ fn a_forced_algorithm_computes_every_layer_that_it_can() {
 #[test]
 fn a_measured_layer_follows_the_measurement_and_the_others_the_prior() {
     let family = Family::Lanes { width: 8 };
-    let prior = plan(family, &Choices::default());
+    let prior = plan(family, CompileOptions::default());
     let rows = Algorithm::WinogradRows(Tile::Two);
     assert_eq!(count(&prior, rows), 0, "the prior never means it");
     let (layer, uses) = distinct_layers(&digits()).into_iter().max_by_key(|(layer, _)| layer.size).expect("a layer");
-    let measured = plan(family, &Choices::measured([(layer, rows)].into()));
-    assert_eq!(count(&measured, rows), uses);
+    assert_eq!(count(&measured(family, &[(layer, rows)].into()), rows), uses);
     let direct = distinct_layers(&digits()).into_keys().map(|layer| (layer, Algorithm::Direct)).collect();
-    assert_eq!(plan(family, &Choices::measured(direct)), plan(family, &Choices::exact()));
+    assert_eq!(measured(family, &direct), plan(family, CompileOptions::exact()));
 }
 
 #[test]
@@ -96,16 +100,17 @@ fn algorithms_agree_and_exact_ones_have_the_bits_of_the_definition() {
     let feeds = net.feeds(&x, &[321.0; 2], None, &fetch).expect("feeds");
     let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     for engine in engines() {
-        let answer = |choices: &Choices| {
-            let program = Program::with_choices(engine, choices, &graph, &fetch, Aliasing::ByLiveness);
+        let answer = |target: &Target, options: CompileOptions| {
+            let program = Program::new(engine, Plan::new(&graph, target, &options), &fetch);
             program.expect("program").run(&inputs).expect("run").remove(0)
         };
-        let exact = answer(&Choices::exact());
+        let target = Target::of(engine);
+        let exact = answer(&target, CompileOptions::exact());
         let direct: BTreeMap<_, _> =
             distinct_layers(&graph).into_keys().map(|layer| (layer, Algorithm::Direct)).collect();
-        assert_eq!(exact, answer(&Choices::measured(direct)));
+        assert_eq!(exact, answer(&Target { measured: &direct, ..target }, CompileOptions::default()));
         for algorithm in Algorithm::of_family(engine.family).into_iter().skip(1) {
-            let other = answer(&Choices::forced(algorithm));
+            let other = answer(&target, CompileOptions::forced(algorithm));
             let apart = distance(&other.data, &exact.data);
             assert!(apart > 0.0, "{algorithm} is not what ran");
             assert!(apart < 2e-5, "{algorithm}, {:?}: {apart:e} from the definition", engine.family);

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use crate::common::{distance, engines, numbers};
 use crate::goldens::autoencoder::{Golden, goldens};
-use crate::half_engines;
+use crate::{by, half_compilers};
 use downhill::error::Error;
 use downhill::graph::fuse::fuse;
 use downhill::graph::op::Graph;
-use downhill::graph::reference;
-use downhill::kernels::Engine;
+use downhill::graph::options::StorageLimits;
+use downhill::graph::{CompileOptions, Compiler, Target, reference};
 use downhill::latent::autoencoder::{Decoder, Encoder, Planned, scaled, unscaled};
 use downhill::latent::tiles::{Room, Tiling};
 use downhill::tensor::Tensor;
@@ -71,14 +71,30 @@ fn keys_are_those_of_diffusers() {
     }
 }
 
-/// How far decoder and encoder are from float64 on an engine.
-fn apart(engine: &Engine, golden: &Golden, batch: usize) -> [f32; 3] {
-    let decoder = Decoder::new(engine, golden.component(), batch, golden.size()).expect("decoder");
+/// A decoder for `batch` latents of `size` at a call.
+fn decoder<'e>(
+    compiler: impl Into<Compiler<'e>>,
+    golden: &Golden,
+    batch: usize,
+    size: (usize, usize),
+    tiling: Tiling,
+) -> Decoder<'e> {
+    let compiler = compiler.into();
+    let room = Room { target: compiler.target(), options: compiler.options, budget: None };
+    let planned = Planned::new(&golden.open().1, batch, size, tiling, &room).expect("plan");
+    Decoder::new(compiler.engine, golden.component(), size, planned).expect("decoder")
+}
+
+/// How far decoder and encoder are from float64.
+fn apart(compiler: Compiler, golden: &Golden, batch: usize) -> [f32; 3] {
+    let decoder = decoder(compiler, golden, batch, golden.size(), Tiling::Auto);
     assert_eq!(decoder.strips(), 1);
     let decoded = decoder.decode(&golden.latent).expect("decode");
     let size = (golden.image.shape[2], golden.image.shape[3]);
-    let posterior =
-        Encoder::new(engine, &golden.component(), batch, size).expect("encoder").encode(&golden.image).expect("encode");
+    let posterior = Encoder::new(compiler, &golden.component(), batch, size)
+        .expect("encoder")
+        .encode(&golden.image)
+        .expect("encode");
     [worst(&decoded, &golden.decoded), worst(&posterior.mean, &golden.mean), worst(&posterior.logvar, &golden.logvar)]
 }
 
@@ -87,7 +103,7 @@ fn both_halves_agree_with_diffusers_in_both_families() {
     for engine in engines() {
         for golden in goldens() {
             for batch in [1, 3] {
-                let apart = apart(engine, &golden, batch);
+                let apart = apart(engine.into(), &golden, batch);
                 println!("{apart:?} {}, {:?}, batch {batch}", golden.name, engine.family);
                 assert!(
                     apart.iter().all(|apart| *apart < TOLERANCE),
@@ -102,13 +118,13 @@ fn both_halves_agree_with_diffusers_in_both_families() {
 
 #[test]
 fn weights_in_float16_stay_near() {
-    for engine in half_engines() {
+    for compiler in half_compilers() {
         for golden in goldens() {
-            let apart = apart(engine, &golden, 2);
-            println!("{apart:?} {}, {:?}", golden.name, engine.family);
+            let apart = apart(compiler, &golden, 2);
+            println!("{apart:?} {}, {:?}", golden.name, compiler.engine.family);
             let stored_as_halves = !["sd2-like", "odd-sizes"].contains(&golden.name.as_str());
             let tolerance = if stored_as_halves { 5e-4 } else { HALF_TOLERANCE };
-            assert!(apart.iter().all(|apart| *apart < tolerance), "{}, {:?}: {apart:?}", golden.name, engine.family);
+            assert!(apart.iter().all(|apart| *apart < tolerance), "{}, {}: {apart:?}", golden.name, by(compiler));
         }
     }
 }
@@ -131,11 +147,9 @@ fn strips_of_any_height_are_the_whole() {
         let golden = of(name);
         let latent = latents(&golden, size);
         for engine in engines() {
-            let whole =
-                Decoder::new(engine, golden.component(), 2, size).expect("decoder").decode(&latent).expect("whole");
+            let whole = decoder(engine, &golden, 2, size, Tiling::Auto).decode(&latent).expect("whole");
             for rows in [1, 5, 16, 1000] {
-                let tiling = Tiling::Rows(rows);
-                let decoder = Decoder::with_tiling(engine, golden.component(), 2, size, tiling, None).expect("decoder");
+                let decoder = decoder(engine, &golden, 2, size, Tiling::Rows(rows));
                 let found = decoder.decode(&latent).expect("strips");
                 let largest = whole.shape[2];
                 assert_eq!(decoder.strips() > 1, rows < largest, "{name}, {rows} rows: {} strips", decoder.strips());
@@ -165,9 +179,8 @@ fn no_seam_shows_between_strips() {
     let (size, rows) = ((16, 8), 24);
     let latent = latents(&golden, size).slice(0..1);
     for engine in engines() {
-        let whole = Decoder::new(engine, golden.component(), 1, size).expect("decoder").decode(&latent).expect("whole");
-        let decoder =
-            Decoder::with_tiling(engine, golden.component(), 1, size, Tiling::Rows(rows), None).expect("decoder");
+        let whole = decoder(engine, &golden, 1, size, Tiling::Auto).decode(&latent).expect("whole");
+        let decoder = decoder(engine, &golden, 1, size, Tiling::Rows(rows));
         assert!(decoder.strips() >= 5);
         let found = decoder.decode(&latent).expect("strips");
         let largest = found.data.iter().zip(&whole.data).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -193,21 +206,21 @@ fn strips_are_chosen_when_a_map_does_not_fit() {
     let size = (40, 40);
     let latent = latents(&golden, size).slice(0..1);
     for engine in engines() {
-        let planned = |room: &Room| {
-            Planned::new(&net, 1, size, Tiling::Auto, engine.family, &engine.choices, room).expect("plan")
-        };
-        let whole = planned(&Room::of(&engine.gpu, engine.family, None));
+        let target = Target::of(engine);
+        let room =
+            |limits, budget| Room { target: Target { limits, ..target }, options: CompileOptions::default(), budget };
+        let planned = |room: &Room| Planned::new(&net, 1, size, Tiling::Auto, room).expect("plan");
+        let whole = planned(&room(target.limits, None));
         assert!(!whole.in_strips());
         // The largest map has 160 x 160 pixels of 6 channels, 51200 texels; less than half of it is enough for strips.
-        let small = Room { texels: [24_576, usize::MAX], bytes: None };
+        let small = room(StorageLimits { float32: 24_576, ..StorageLimits::UNLIMITED }, None);
         let strips = planned(&small);
         assert!(strips.in_strips());
         assert!(strips.plans().iter().all(|plan| small.holds(plan)));
-        let budget = Room { bytes: Some(whole.plans()[0].arena_bytes()), ..Room::UNLIMITED };
-        assert!(planned(&budget).in_strips());
-        let decoder = Decoder::within(engine, golden.component(), 1, size, Tiling::Auto, &small).expect("decoder");
+        assert!(planned(&room(StorageLimits::UNLIMITED, Some(whole.plans()[0].arena_bytes()))).in_strips());
+        let decoder = Decoder::new(engine, golden.component(), size, strips).expect("decoder");
         assert!(decoder.strips() > 1);
-        let whole = Decoder::new(engine, golden.component(), 1, size).expect("decoder").decode(&latent).expect("whole");
+        let whole = self::decoder(engine, &golden, 1, size, Tiling::Auto).decode(&latent).expect("whole");
         assert!(worst(&decoder.decode(&latent).expect("strips"), &whole) < 2e-5);
     }
 }
@@ -217,7 +230,8 @@ fn a_decoder_with_attention_at_the_end_has_no_strips() {
     let golden = of("attention-everywhere");
     let (_, net) = golden.open();
     let engine = &engines()[0];
-    let result = Planned::new(&net, 1, (4, 4), Tiling::Rows(1), engine.family, &engine.choices, &Room::UNLIMITED);
+    let room = Room { target: Target::without_device(engine.family), options: CompileOptions::default(), budget: None };
+    let result = Planned::new(&net, 1, (4, 4), Tiling::Rows(1), &room);
     // After the last attention only the last convolution is left, which can be cut.
     match result {
         Ok(planned) => assert_eq!(planned.plans().len(), 2),
@@ -260,7 +274,7 @@ fn a_draw_has_the_posteriors_deviation() {
 fn what_does_not_fit_is_refused() {
     let golden = of("sd1-like");
     let engine = &engines()[0];
-    let decoder = Decoder::new(engine, golden.component(), 1, golden.size()).expect("decoder");
+    let decoder = decoder(engine, &golden, 1, golden.size(), Tiling::Auto);
     for shape in [vec![1, 3, 8, 8], vec![1, 4, 8, 7], vec![4, 8, 8], vec![0, 4, 8, 8]] {
         let error = decoder.decode(&Tensor::zeros(shape)).expect_err("a shape");
         assert_eq!(error.kind(), downhill::ErrorKind::Argument);

@@ -1,20 +1,17 @@
 //! Networks that look at a context on the device: raw calls against diffusers in float64 (`tests/golden/latent`,
 //! `tests/golden/conditioned`), guidance against its formula.
 
-use std::sync::LazyLock;
-
 use crate::common::{distance, engines, numbers};
 use crate::definition::distance_to_definition;
 use crate::goldens::conditioned::{Golden, goldens};
-use crate::half_engines;
+use crate::{by, compilers, forced_compilers, half_compilers};
 use downhill::denoise::conditioned::Conditioned;
 use downhill::denoise::diffusion::{NoiseTable, PredictionType, alpha_bar_of};
 use downhill::denoise::guided::{Guidance, Guided, plan};
 use downhill::denoise::{Denoiser, Level};
 use downhill::error::Error;
-use downhill::gpu::Options;
-use downhill::kernels::choice::{Algorithm, Choices};
-use downhill::kernels::{Engine, FamilyName};
+use downhill::graph::{CompileOptions, Compiler, Target};
+use downhill::kernels::Engine;
 use downhill::tensor::Tensor;
 
 /// max|a-b| / max|b| against float64 that a network may be away; measured up to 2.1e-5, by tiles of 4 x 4 where
@@ -24,63 +21,47 @@ const TOLERANCE: f32 = 5e-5;
 const HALF_TOLERANCE: f32 = 1e-2;
 
 /// The network of a golden, ready for `batch` images.
-fn ready<'e>(engine: &'e Engine, golden: &Golden, batch: usize) -> Conditioned<'e> {
+fn ready<'e>(compiler: Compiler<'e>, golden: &Golden, batch: usize) -> Conditioned<'e> {
     let (component, net) = golden.open();
     let size = (golden.x.shape[2], golden.x.shape[3]);
-    Conditioned::new(engine, net, component.weights, batch, size, golden.context.shape[1])
+    Conditioned::new(compiler, net, component.weights, batch, size, golden.context.shape[1])
         .unwrap_or_else(|error| panic!("{}: {error}", golden.name))
 }
 
-fn call(engine: &Engine, golden: &Golden, batch: usize) -> Tensor {
-    ready(engine, golden, batch)
+fn call(compiler: Compiler, golden: &Golden, batch: usize) -> Tensor {
+    ready(compiler, golden, batch)
         .call(&golden.x, &golden.timesteps, &golden.context, golden.labels())
         .unwrap_or_else(|error| panic!("{}: {error}", golden.name))
 }
 
-/// An engine for each family and each algorithm that it has kernels for, forced on every layer; no map exists that need not.
-fn forced_engines() -> &'static [Engine] {
-    static ENGINES: LazyLock<Vec<Engine>> = LazyLock::new(|| {
-        let names = engines().iter().zip([FamilyName::Lanes, FamilyName::Tile]);
-        let pairs = names
-            .flat_map(|(engine, name)| Algorithm::of_family(engine.family).into_iter().map(move |one| (name, one)));
-        let forced = |(family, algorithm)| {
-            let mut engine = Engine::open(&Options::default(), Some(family)).expect("device");
-            engine.choices = Choices { fold_always: true, ..Choices::forced(algorithm) };
-            engine
-        };
-        pairs.map(forced).collect()
-    });
-    &ENGINES
-}
-
 /// max|a-b| / max|b| of the worst image against float64.
-fn apart(engine: &Engine, golden: &Golden, batch: usize) -> f32 {
-    let output = call(engine, golden, batch);
+fn apart(compiler: Compiler, golden: &Golden, batch: usize) -> f32 {
+    let output = call(compiler, golden, batch);
     assert_eq!(output.shape, golden.eps.shape, "{}", golden.name);
     (0..output.shape[0]).map(|image| distance(output.item(image), golden.eps.item(image))).fold(0.0, f32::max)
 }
 
 #[test]
 fn networks_agree_with_diffusers_in_both_families_by_every_algorithm() {
-    assert!(forced_engines().len() >= 4, "too few algorithms");
-    for engine in engines().iter().chain(forced_engines()) {
+    assert!(forced_compilers().len() >= 4, "too few algorithms");
+    for compiler in compilers().into_iter().chain(forced_compilers()) {
         let mut worst = 0.0;
         for golden in goldens() {
-            let apart = apart(engine, &golden, 2);
-            assert!(apart < TOLERANCE, "{}, {:?}, {}: {apart:e}", golden.name, engine.family, engine.choices);
+            let apart = apart(compiler, &golden, 2);
+            assert!(apart < TOLERANCE, "{}, {}: {apart:e}", golden.name, by(compiler));
             worst = apart.max(worst);
         }
-        println!("{worst:.1e} {:?}, {}", engine.family, engine.choices);
+        println!("{worst:.1e} {}", by(compiler));
     }
 }
 
 #[test]
 fn networks_with_weights_in_float16_stay_near_diffusers() {
-    for engine in half_engines() {
+    for compiler in half_compilers() {
         for golden in goldens() {
-            let apart = apart(engine, &golden, 3);
+            let apart = apart(compiler, &golden, 3);
             println!("{apart:.1e} {}", golden.name);
-            assert!(apart < HALF_TOLERANCE, "{}, {:?}: {apart:e}", golden.name, engine.family);
+            assert!(apart < HALF_TOLERANCE, "{}, {}: {apart:e}", golden.name, by(compiler));
         }
     }
 }
@@ -89,7 +70,13 @@ fn networks_with_weights_in_float16_stay_near_diffusers() {
 fn an_image_has_the_same_bits_in_any_batch() {
     for golden in goldens().into_iter().step_by(2) {
         for engine in engines() {
-            assert_eq!(call(engine, &golden, 1), call(engine, &golden, 4), "{}, {:?}", golden.name, engine.family);
+            assert_eq!(
+                call(engine.into(), &golden, 1),
+                call(engine.into(), &golden, 4),
+                "{}, {:?}",
+                golden.name,
+                engine.family
+            );
         }
     }
 }
@@ -130,7 +117,7 @@ fn by_formula(
     sigma: &[f64],
     scale: f64,
 ) -> Vec<f64> {
-    let network = ready(engine, golden, 1);
+    let network = ready(engine.into(), golden, 1);
     let [conditional, unconditional] = [0, 1].map(|image| {
         network
             .eps(x, &Level::each(sigma), &NoiseTable::default(), &context(golden, image), prediction)
@@ -185,7 +172,7 @@ fn a_timestep_that_is_given_is_the_one_called() {
     assert_eq!(known, at(&mut network, Some(NoiseTable::default().timestep(sigma))));
     let other = at(&mut network, Some(40.0));
     assert!(distance(&known.data, &other.data) > 1e-3);
-    let raw = ready(&engines()[0], &golden, 3);
+    let raw = ready(compilers()[0], &golden, 3);
     let mut z = x.clone();
     z.data.iter_mut().for_each(|value| *value = (f64::from(*value) * alpha_bar_of(sigma).sqrt()) as f32);
     assert_eq!(other, raw.call(&z, &[40.0; 3], &context(&golden, 0), None).expect("a call"));
@@ -198,7 +185,7 @@ fn the_plan_is_known_before_the_device() {
     let (component, net) = golden.open();
     let conditional = context(&golden, 0);
     let guidance = Guidance { unconditional: Some(conditional.clone()), conditional, scale: 2.0 };
-    let planned = plan(&net, 2, (8, 8), &guidance, engine.family, &engine.choices).expect("plan");
+    let planned = plan(&net, 2, (8, 8), &guidance, &Target::of(engine), &CompileOptions::default()).expect("plan");
     let network = Guided::new(engine, component, NoiseTable::default(), PredictionType::Epsilon, 2, (8, 8), &guidance)
         .expect("network");
     assert_eq!(network.program().plan.arena_bytes(), planned.arena_bytes());
@@ -240,7 +227,7 @@ fn contexts_that_do_not_fit_are_refused() {
     let other = Guidance { unconditional: Some(Tensor::zeros([1, 5, 16])), ..alone(good.clone()) };
     let error = new(&other).expect_err("two lengths");
     assert_eq!((error.kind(), error.hint().is_some()), (downhill::ErrorKind::Argument, true));
-    let network = ready(engine, &golden, 1);
+    let network = ready(engine.into(), &golden, 1);
     for shape in [[2, 77, 16], [3, 76, 16], [3, 77, 15]] {
         let error = network.call(&golden.x, &golden.timesteps, &Tensor::zeros(shape), None).expect_err("a context");
         assert!(error.hint().expect("a hint").contains("[3, 77, 16], or [1, 77, 16]"), "{error}");

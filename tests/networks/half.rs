@@ -3,15 +3,13 @@
 use std::path::Path;
 
 use crate::common::{distance, engines, numbers};
-use crate::half_engines;
+use crate::{compilers, half_compilers};
 use downhill::checkpoint::ModelFiles;
 use downhill::denoise::network::open_net;
-use downhill::gpu::Options;
 use downhill::graph::lower::{BufferId, Operand};
 use downhill::graph::op::WeightForm;
-use downhill::graph::{Aliasing, Plan, Program, host};
-use downhill::kernels::choice::Choices;
-use downhill::kernels::{Engine, Family, FamilyName};
+use downhill::graph::{CompileOptions, Compiler, Plan, Target, host};
+use downhill::kernels::Family;
 use downhill::tensor::{Precision, Tensor};
 
 /// Holds the operands of a plan against how its weights and values are stored: what reads or writes float16 is bound to float16, and
@@ -41,8 +39,8 @@ fn half_weights_take_half_the_bytes_and_vectors_stay_as_they_are() {
     let graph = open_net(&model).expect("network").graph(2, 28, 28).expect("graph");
     for family in [Family::Lanes { width: 8 }, Family::Tile] {
         let [full, half] = [Precision::Float32, Precision::Float16].map(|weights| {
-            let choices = Choices { weights, ..Choices::exact() };
-            Plan::new(&graph, family, &choices, Aliasing::ByLiveness, 1 << 26)
+            let options = CompileOptions { weights, ..CompileOptions::exact() };
+            Plan::new(&graph, &Target::without_device(family), &options)
         });
         let bytes = |plan: &Plan, precision| {
             let chunks = plan.weight_chunks.iter().filter(|chunk| chunk.precision == precision);
@@ -64,8 +62,8 @@ fn half_maps_take_half_the_bytes_and_what_is_fed_or_read_back_stays_as_it_is() {
     let graph = open_net(&model).expect("network").graph(2, 28, 28).expect("graph");
     for (weights, family) in [(Precision::Float32, Family::Tile), (Precision::Float16, Family::Tile)] {
         let [full, half] = [Precision::Float32, Precision::Float16].map(|maps| {
-            let choices = Choices { weights, maps, ..Choices::exact() };
-            Plan::new(&graph, family, &choices, Aliasing::ByLiveness, 1 << 26)
+            let options = CompileOptions { weights, maps, ..CompileOptions::exact() };
+            Plan::new(&graph, &Target::without_device(family), &options)
         });
         // The scores of attention stay as they are.
         assert!(half.arena_bytes() * 10 < full.arena_bytes() * 7, "{} bytes", half.arena_bytes());
@@ -74,17 +72,16 @@ fn half_maps_take_half_the_bytes_and_what_is_fed_or_read_back_stays_as_it_is() {
         assert!(ports.all(|precision| precision == Precision::Float32));
         [full, half].iter().for_each(check_operands);
     }
-    let maps = Choices { maps: Precision::Float16, ..Choices::exact() };
-    let [of_maps, of_none] = [&maps, &Choices::exact()]
-        .map(|choices| Plan::new(&graph, Family::Lanes { width: 8 }, choices, Aliasing::ByLiveness, 1 << 26));
+    let maps = CompileOptions { maps: Precision::Float16, ..CompileOptions::exact() };
+    let lanes = Target::without_device(Family::Lanes { width: 8 });
+    let [of_maps, of_none] = [maps, CompileOptions::exact()].map(|options| Plan::new(&graph, &lanes, &options));
     assert_eq!(of_maps, of_none, "maps in textures stay as they are");
 }
 
 #[test]
 fn half_maps_agree_with_the_twins_that_round_them() {
-    let mut engine = Engine::open(&Options::default(), Some(FamilyName::Tile)).expect("an adapter");
-    engine.choices.maps = Precision::Float16;
     let full = engines().iter().find(|engine| engine.family == Family::Tile).expect("an engine of storage buffers");
+    let half = CompileOptions { maps: Precision::Float16, ..CompileOptions::default() };
     for name in ["one-level", "cifar-like", "scale-shift", "resnet-sampling"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/unet").join(name);
         let model = ModelFiles::open(folder.to_str()).expect("golden");
@@ -96,10 +93,10 @@ fn half_maps_agree_with_the_twins_that_round_them() {
         let fetch = |key: &str, shape: &[usize]| model.weights.fetch(key, shape);
         let feeds = net.feeds(&x, &vec![321.0; n], None, &fetch).expect("feeds");
         let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-        let program = Program::new(&engine, &graph, &fetch, Aliasing::ByLiveness).expect("program");
+        let program = Compiler::new(full, half).program(&graph, &fetch).expect("program");
         let made = program.run(&inputs).expect("a run").remove(0);
         let twin = host::run(&program.plan, &fetch, &inputs, f32::NAN).expect("twins").remove(0);
-        let exact = Program::new(full, &graph, &fetch, Aliasing::ByLiveness).expect("program");
+        let exact = Compiler::from(full).program(&graph, &fetch).expect("program");
         let exact = exact.run(&inputs).expect("a run").remove(0);
         let (apart, rounding) = (distance(&made.data, &twin.data), distance(&made.data, &exact.data));
         println!("{name}: {apart:.1e} from the twins, {rounding:.1e} from float32");
@@ -119,16 +116,16 @@ fn half_weights_agree_with_the_twins_that_round_them() {
     let fetch = |key: &str, shape: &[usize]| model.weights.fetch(key, shape);
     let feeds = net.feeds(&x, &vec![321.0; n], None, &fetch).expect("feeds");
     let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    for (engine, full) in half_engines().iter().zip(engines()) {
-        let program = Program::new(engine, &graph, &fetch, Aliasing::ByLiveness).expect("program");
+    for (half, full) in half_compilers().into_iter().zip(engines()) {
+        let program = half.program(&graph, &fetch).expect("program");
         let made = program.run(&inputs).expect("a run").remove(0);
         let twin = host::run(&program.plan, &fetch, &inputs, f32::NAN).expect("twins").remove(0);
         let apart = distance(&made.data, &twin.data);
-        assert!(apart < 1e-5, "{:?}: {apart:e} from the twins", engine.family);
-        let exact = Program::new(full, &graph, &fetch, Aliasing::ByLiveness).expect("program");
+        assert!(apart < 1e-5, "{:?}: {apart:e} from the twins", full.family);
+        let exact = Compiler::from(full).program(&graph, &fetch).expect("program");
         let exact = exact.run(&inputs).expect("a run").remove(0);
         let rounding = distance(&made.data, &exact.data);
-        assert!((1e-5..3e-3).contains(&rounding), "{:?}: {rounding:e} from float32", engine.family);
+        assert!((1e-5..3e-3).contains(&rounding), "{:?}: {rounding:e} from float32", full.family);
     }
 }
 
@@ -152,10 +149,9 @@ fn a_weight_beyond_float16_is_refused_by_name() {
             Ok(tensor)
         }
     };
-    let made = |engine, value| {
-        Program::new(engine, &graph, &fetch_with(value), Aliasing::ByLiveness).map(|program| program.plan.precision)
-    };
-    for (half, full) in half_engines().iter().zip(engines()) {
+    let made =
+        |compiler: Compiler, value| compiler.program(&graph, &fetch_with(value)).map(|program| program.plan.precision);
+    for (half, full) in half_compilers().into_iter().zip(compilers()) {
         let error = made(half, -65505.0).expect_err("it is too large");
         assert_eq!(error.kind(), downhill::ErrorKind::File);
         assert_eq!(error.to_string(), format!("`{key}` holds -6.5505e4, and float16 nothing beyond 65504"));

@@ -13,9 +13,11 @@ use downhill::checkpoint::Pipeline;
 use downhill::denoise::conditioned::{Conditioned, open_net};
 use downhill::formats::npy;
 use downhill::gpu::Options;
+use downhill::graph::{CompileOptions, Compiler};
 use downhill::kernels::Engine;
-use downhill::latent::autoencoder::Decoder;
+use downhill::latent::autoencoder::{self, Decoder, Planned};
 use downhill::latent::text::TextEncoder;
+use downhill::latent::tiles::{Room, Tiling};
 use downhill::latent::tokenizer::Tokenizer;
 use downhill::tensor::{Precision, Tensor};
 
@@ -40,9 +42,7 @@ fn about() -> serde_json::Value {
 }
 
 fn engine() -> Engine {
-    let mut engine = Engine::open(&Options::default(), None).expect("a device");
-    engine.choices.weights = Precision::Float16;
-    engine
+    Engine::open(&Options::default(), None).expect("a device")
 }
 
 fn pipeline() -> Pipeline {
@@ -79,12 +79,14 @@ fn resident_peak() -> Option<u64> {
 #[ignore = "needs the folder that tools/make_goldens.py --stable-diffusion makes"]
 fn every_stage_is_that_of_pytorch() {
     let (engine, about) = (engine(), about());
+    let half = CompileOptions { weights: Precision::Float16, ..CompileOptions::default() };
+    let compiler = Compiler::new(&engine, half);
     let text = |name: &str| about[name].as_str().expect("a prompt").to_owned();
     let tokenizer = Tokenizer::open(&pipeline().folder("tokenizer").expect("a tokenizer")).expect("a tokenizer");
     let ids = ["negative", "prompt"].map(|name| tokenizer.encode(&text(name)).expect("tokens").ids);
 
     let component = pipeline().component("text_encoder").expect("a text encoder");
-    let encoder = TextEncoder::new(&engine, component, 2).expect("a text encoder");
+    let encoder = TextEncoder::new(compiler, component, 2).expect("a text encoder");
     let since = Instant::now();
     let context = encoder.encode(&ids).expect("embeddings");
     took("two texts", since, "text", &engine);
@@ -93,7 +95,7 @@ fn every_stage_is_that_of_pytorch() {
 
     let component = pipeline().component("unet").expect("a U-Net");
     let net = open_net(&component.config, &component.weights).expect("a U-Net");
-    let network = Conditioned::new(&engine, net, component.weights, 2, (64, 64), 77).expect("a U-Net");
+    let network = Conditioned::new(compiler, net, component.weights, 2, (64, 64), 77).expect("a U-Net");
     let noise = reference("noise.npy");
     let both = Tensor::new([2, 4, 64, 64], [noise.data.clone(), noise.data.clone()].concat());
     let timestep = about["timestep"].as_f64().expect("a timestep");
@@ -106,7 +108,10 @@ fn every_stage_is_that_of_pytorch() {
     drop(network);
 
     let component = pipeline().component("vae").expect("an autoencoder");
-    let decoder = Decoder::new(&engine, component, 1, (64, 64)).expect("a decoder");
+    let room = Room { target: compiler.target(), options: half, budget: None };
+    let net = autoencoder::open_net(&component).expect("an autoencoder");
+    let planned = Planned::new(&net, 1, (64, 64), Tiling::Auto, &room).expect("a plan");
+    let decoder = Decoder::new(&engine, component, (64, 64), planned).expect("a decoder");
     let since = Instant::now();
     let image = decoder.decode(&noise).expect("an image");
     took("decoder, 512 x 512", since, "decode", &engine);

@@ -9,7 +9,7 @@ use downhill::denoise::network::open_net;
 use downhill::formats::npy;
 use downhill::graph::op::{Epilogue, Graph, HeadSide, Heads, Op, Value, Weight, WeightForm, WeightId, WeightSource};
 use downhill::graph::tangent::{tangent_name, tangents};
-use downhill::graph::{Aliasing, Program, host, reference};
+use downhill::graph::{CompileOptions, Compiler, host, reference};
 use downhill::kernels::Activation;
 use downhill::nets::unet2d::{ClassEmbedding, ClassLabels};
 use downhill::tensor::{Shape, Tensor};
@@ -111,7 +111,7 @@ fn products_on_the_device_are_those_of_torch() {
         let tangent = (tangent_name("x"), case.tangent.clone());
         for engine in engines() {
             let fetch = |key: &str, shape: &[usize]| case.fetch(key, shape);
-            let program = Program::new(engine, &graph, &fetch, Aliasing::ByLiveness).unwrap();
+            let program = Compiler::from(engine).program(&graph, &fetch).unwrap();
             let outputs = program.run(&case.inputs(&tangent)).unwrap();
             let product: Vec<f64> = outputs[1].data.iter().copied().map(f64::from).collect();
             let error = worst(&product, &case.product, case.tangent.shape[0]);
@@ -130,8 +130,9 @@ fn plans_of_tangents_agree_bit_for_bit_however_they_are_run() {
         let tangent = (tangent_name("x"), case.tangent.clone());
         let inputs = case.inputs(&tangent);
         for engine in engines() {
-            let shared = Program::new(engine, &graph, &fetch, Aliasing::ByLiveness).unwrap();
-            let apart = Program::new(engine, &graph, &fetch, Aliasing::None).unwrap();
+            let shared = Compiler::from(engine).program(&graph, &fetch).unwrap();
+            let apart =
+                Compiler::new(engine, CompileOptions::default().without_aliasing()).program(&graph, &fetch).unwrap();
             assert!(shared.plan.arena_bytes() < apart.plan.arena_bytes(), "sharing must save something");
             let first = shared.run(&inputs).unwrap();
             assert!(first.iter().all(Tensor::is_finite));
@@ -179,7 +180,7 @@ fn products_are_central_differences() {
         reference::evaluate(&graph, &feeds, &fetch).unwrap().remove(0).1.to_nchw()
     };
     for engine in engines() {
-        let program = Program::new(engine, &with_tangents, &fetch, Aliasing::ByLiveness).unwrap();
+        let program = Compiler::from(engine).program(&with_tangents, &fetch).unwrap();
         let inputs: Vec<_> = feeds.iter().chain([&tangent]).map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let product = program.run(&inputs).unwrap().remove(1);
         for which in 0..REPEATS {
@@ -208,7 +209,7 @@ fn a_tangent_has_the_same_bits_in_any_block() {
     for engine in engines() {
         let run = |repeats: usize, tangent: Tensor| {
             let graph = tangents(&case.graph, "x", repeats).unwrap();
-            let program = Program::new(engine, &graph, &fetch, Aliasing::ByLiveness).unwrap();
+            let program = Compiler::from(engine).program(&graph, &fetch).unwrap();
             program.run(&case.inputs(&(tangent_name("x"), tangent))).unwrap().remove(1)
         };
         let block = run(REPEATS, case.tangent.clone());
@@ -253,7 +254,7 @@ fn check_graph(mut graph: Graph, feeds: &[(&str, Tensor)], what: &str) {
     assert!(error < 1e-5, "{what}: {error:e} on the host");
     let inputs: Vec<_> = all.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     for engine in engines() {
-        let found = Program::new(engine, &made, &fetch, Aliasing::ByLiveness).unwrap().run(&inputs).unwrap();
+        let found = Compiler::from(engine).program(&made, &fetch).unwrap().run(&inputs).unwrap();
         let found: Vec<f64> = found[1].data.iter().copied().map(f64::from).collect();
         let error = worst(&found, &expected, 1);
         assert!(error < 2e-5, "{what}: {error:e} on {:?}", engine.family);
@@ -383,7 +384,7 @@ fn attention_of_many_tokens_is_differentiated_a_part_of_the_queries_at_a_time() 
     for engine in engines() {
         let run = |repeats: usize, tangent: &Tensor| {
             let made = tangents(&graph, "x", repeats).unwrap();
-            let program = Program::new(engine, &made, &fetch, Aliasing::ByLiveness).unwrap();
+            let program = Compiler::from(engine).program(&made, &fetch).unwrap();
             let steps = program.plan.steps.iter().filter(|step| step.dispatch.shader.kernel.name == "softmax_tangent");
             let parts = steps.count();
             (program.run(&[("x", &value), ("tangent of x", tangent)]).unwrap().remove(1), parts)

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::common::{distance, engines, numbers};
 use crate::definition::distance_to_definition;
-use crate::half_engines;
+use crate::half_compilers;
 use downhill::Error;
 use downhill::checkpoint::{Component, Dtype, Pipeline, Weights};
 use downhill::formats::npy;
-use downhill::graph::{Aliasing, Plan, Program, host, reference};
+use downhill::graph::{CompileOptions, Compiler, Plan, host, reference};
 use downhill::latent::text::{TextEncoder, open_net};
 use downhill::latent::tokenizer::Tokenizer;
 use downhill::tensor::Tensor;
@@ -93,8 +93,8 @@ fn plans_agree_bit_for_bit_however_they_are_run() {
         let inputs = [("embeddings", &input)];
         let fetch = |key: &str, shape: &[usize]| component.weights.fetch(key, shape);
         for engine in engines() {
-            let [shared, apart] = [Aliasing::ByLiveness, Aliasing::None]
-                .map(|aliasing| Program::new(engine, &net.graph(2), &fetch, aliasing).unwrap());
+            let [shared, apart] = [CompileOptions::default(), CompileOptions::default().without_aliasing()]
+                .map(|options| Compiler::new(engine, options).program(&net.graph(2), &fetch).unwrap());
             let first = shared.run(&inputs).unwrap();
             assert!(first[0].is_finite());
             for program in [&shared, &apart] {
@@ -114,11 +114,11 @@ fn plans_agree_bit_for_bit_however_they_are_run() {
 fn weights_in_float16_cost_three_digits() {
     for folder in goldens() {
         let (texts, expected) = case(&folder);
-        for engine in half_engines() {
-            let encoder = TextEncoder::new(engine, component(&folder), 2).unwrap();
+        for compiler in half_compilers() {
+            let encoder = TextEncoder::new(compiler, component(&folder), 2).unwrap();
             let apart = distance(&encoder.encode(&texts).unwrap().data, &expected.data);
-            println!("{}, {:?}: {apart:.1e}", folder.display(), engine.family);
-            assert!(apart < HALF_TOLERANCE, "{}, {:?}: {apart:e}", folder.display(), engine.family);
+            println!("{}, {:?}: {apart:.1e}", folder.display(), compiler.engine.family);
+            assert!(apart < HALF_TOLERANCE, "{}, {:?}: {apart:e}", folder.display(), compiler.engine.family);
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::bench::case::{Case, Suite};
 use crate::bench::report::{Findings, Status};
 use crate::bench::roofs;
 use crate::error::{Error, Result};
+use crate::graph::Compiler;
 use crate::kernels::selftest;
 use crate::report::{Console, Progress, Report, print_stdout};
 
@@ -131,11 +132,11 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     }
     let base = args.compare.as_deref().map(read_base).transpose()?;
     let mut report = Report::new("bench");
-    let mut engine = device::open(global, console)?;
-    args.dtype.choose(&mut engine.choices);
+    let engine = device::open(global, console)?;
+    let compiler = Compiler::new(&engine, args.dtype.options(global));
     selftest::ensure(&engine)?;
     let progress = Progress::new("bench", (cases.len() + roofs::COUNT) as u64, console.verbosity);
-    let mut findings = crate::bench::run(&engine, &cases, args.repeats, || progress.advance(1));
+    let mut findings = crate::bench::run(compiler, &cases, args.repeats, || progress.advance(1));
     drop(progress);
     if let Some(base) = &base {
         for difference in findings.differences(base) {

@@ -8,13 +8,14 @@ use super::{Args, Labels, checked_sigma, expect_labels, read_labels, read_timest
 use crate::checkpoint::{ConfigFile, ModelFiles};
 use crate::cli::args::Global;
 use crate::cli::device::{self, adapter_json, family_text};
-use crate::cli::model::{Algorithms, Footprint, model_json, noise_of, read_images, usual_batch};
+use crate::cli::model::{Algorithms, footprint_json, model_json, noise_of, read_images, usual_batch};
 use crate::cli::timing::Stopwatch;
 use crate::denoise::Level;
 pub use crate::denoise::conditioned::CLASSES;
 use crate::denoise::conditioned::{Conditioned, open_net, plan};
 use crate::error::{Error, Result};
 use crate::formats::npy;
+use crate::graph::{Compiler, Footprint};
 use crate::nets::unet2d_condition::UNet2dCondition;
 use crate::report::{Console, Report};
 use crate::tensor::Tensor;
@@ -55,19 +56,21 @@ pub fn compute(
     net.feeds(&x, &timesteps, &each, classes, &|key, shape| model.weights.fetch(key, shape))?;
 
     let mut clock = Stopwatch::start();
-    let mut engine = device::open(global, console)?;
-    args.dtype.choose(&mut engine.choices);
+    let engine = device::open(global, console)?;
+    let compiler = Compiler::new(&engine, args.dtype.options(global));
+    let target = compiler.target();
     clock.lap("adapter");
-    let planned = |batch: usize| plan(&net, batch, size, tokens, engine.family, &engine.choices);
+    let planned = |batch: usize| plan(&net, batch, size, tokens, &target, &compiler.options);
     let batch = match args.batch {
         Some(batch) => batch,
         None => usual_batch(&planned(1)?, &engine),
     };
     let batch = batch.clamp(1, images);
     let plan = planned(batch)?;
-    let (footprint, algorithms) = (Footprint::of(&plan), Algorithms::of(&plan, &graph, &engine.choices));
+    let footprint = Footprint::of(&plan);
+    let algorithms = Algorithms::of(&plan, &graph, &target, &compiler.options);
     device::make_ready(&engine, &plan, &mut clock)?;
-    let network = Conditioned::new(&engine, net, model.weights, batch, size, tokens)?;
+    let network = Conditioned::new(compiler, net, model.weights, batch, size, tokens)?;
     clock.lap("upload");
     let answer = match &sigma {
         Some(sigma) => network.eps(&x, &Level::each(sigma), &table, &context, scheduler.prediction_type)?,
@@ -87,7 +90,7 @@ pub fn compute(
         .set(kind, json!(levels))
         .set("algorithms", algorithms.json())
         .set("batch", batch)
-        .set("memory", footprint.json(Some(engine.gpu.memory_bytes().1)))
+        .set("memory", footprint_json(&footprint, Some(engine.gpu.memory_bytes().1)))
         .set("timings", clock.json(&[]))
         .set("outputs", json!([args.output.display().to_string()]));
     Ok(answer)

@@ -10,13 +10,14 @@ use serde_json::json;
 use crate::checkpoint::ModelFiles;
 use crate::cli::args::{Dtype, Global, Size};
 use crate::cli::device::{self, adapter_json, family_text};
-use crate::cli::model::{Footprint, Opened, open_files, read_images};
+use crate::cli::model::{Opened, footprint_json, open_files, read_images};
 use crate::cli::timing::Stopwatch;
 use crate::denoise::closed_form::ClosedForm;
 use crate::denoise::network::Network;
 use crate::denoise::{Denoiser, Level};
 use crate::error::{Error, Result};
 use crate::formats::{check_writable, npy};
+use crate::graph::{Compiler, Footprint};
 use crate::kernels::selftest;
 use crate::nets::unet2d::ClassLabels;
 use crate::report::{Console, Report};
@@ -197,16 +198,16 @@ fn expect_labels(labels: Option<&Labels>, name: &str) -> Result<()> {
 
 fn compute(job: &Job, model: ModelFiles, global: &Global, console: Console, report: &mut Report) -> Result<Tensor> {
     let mut clock = Stopwatch::start();
-    let mut engine = device::open(global, console)?;
-    job.dtype.choose(&mut engine.choices);
+    let engine = device::open(global, console)?;
+    let compiler = Compiler::new(&engine, job.dtype.options(global));
     clock.lap("adapter");
     let Opened { scheduler, table, .. } = &job.opened;
-    let batch = job.opened.batch(job.batch, job.x.shape[0], job.size, &engine)?;
-    let plan = job.opened.plan(batch, job.size, engine.family, &engine.choices)?;
+    let batch = job.opened.batch(job.batch, job.x.shape[0], job.size, compiler)?;
+    let plan = job.opened.plan(batch, job.size, compiler)?;
     let footprint = Footprint::of(&plan);
     device::make_ready(&engine, &plan, &mut clock)?;
     let size = (job.size.height, job.size.width);
-    let mut network = Network::new(&engine, model, table.clone(), scheduler.prediction_type, batch, size)?;
+    let mut network = Network::new(compiler, model, table.clone(), scheduler.prediction_type, batch, size)?;
     clock.lap("upload");
     let answer = match &job.question {
         Question::Raw { timesteps, labels } => {
@@ -225,9 +226,9 @@ fn compute(job: &Job, model: ModelFiles, global: &Global, console: Console, repo
         .set("family", family_text(engine.family))
         .set("shape", json!(job.x.shape))
         .set(kind, json!(levels))
-        .set("algorithms", job.opened.algorithms(&plan, job.size, &engine.choices)?.json())
+        .set("algorithms", job.opened.algorithms(&plan, job.size, compiler)?.json())
         .set("batch", batch)
-        .set("memory", footprint.json(Some(engine.gpu.memory_bytes().1)))
+        .set("memory", footprint_json(&footprint, Some(engine.gpu.memory_bytes().1)))
         .set("timings", clock.json(&[]))
         .set("outputs", json!([job.output.display().to_string()]));
     Ok(answer)

@@ -2,6 +2,7 @@
 
 mod pipeline;
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -11,15 +12,16 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::{ModelFiles, Weights};
 use crate::cli::args::{Dtype, Global, Size};
-use crate::cli::device::{choices, expect_family, family_text, settle_width};
-use crate::cli::model::{Footprint, Opened};
+use crate::cli::device::{expect_family, family_text, measured, settle_width};
+use crate::cli::model::{Algorithms, Opened, footprint_json};
 use crate::cli::pipeline::TextToImage;
 use crate::cli::table::Lines;
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
 use crate::formats::{npy, png};
 use crate::gpu::Adapters;
-use crate::kernels::choice::{Algorithm, Choices};
+use crate::graph::{Footprint, Plan, Target};
+use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::{Family, FamilyName};
 use crate::report::{Console, Report, print_stdout};
 
@@ -163,14 +165,15 @@ fn model(spec: Option<&str>, args: &Args, global: &Global, console: Console) -> 
     let (opened, files) = Opened::open(spec)?;
     let size = opened.size(args.size)?;
     let batch = args.batch.unwrap_or(1);
-    let (family, mut choices) = kernels(global, console)?;
-    args.dtype.unwrap_or_default().choose(&mut choices);
-    let plan = opened.plan(batch, size, family, &choices)?;
+    let kernels = kernels(global, console)?;
+    let (family, target, options) = (kernels.family, kernels.target(), args.dtype.unwrap_or_default().options(global));
+    let graph = opened.net.graph(batch, size.height, size.width)?;
+    let plan = Plan::new(&graph, &target, &options);
     let footprint = Footprint::of(&plan);
-    let exact = Footprint::of(&opened.plan(batch, size, family, &choices.but(Algorithm::Direct))?);
+    let exact = Footprint::of(&Plan::new(&graph, &target, &options.with_forced(Algorithm::Direct)));
     let transformed = footprint.weights.saturating_sub(exact.weights);
-    let algorithms = opened.algorithms(&plan, size, &choices)?;
-    let flops = opened.net.graph(batch, size.height, size.width)?.flops();
+    let algorithms = Algorithms::of(&plan, &graph, &target, &options);
+    let flops = graph.flops();
 
     let mut lines = Lines::default();
     describe_network(&mut lines, &opened, &files);
@@ -194,7 +197,7 @@ fn model(spec: Option<&str>, args: &Args, global: &Global, console: Console) -> 
     }
     let call = json!({
         "batch": batch, "height": size.height, "width": size.width, "family": family_text(family),
-        "gflop": flops as f64 / 1e9, "dispatches": plan.steps.len(), "memory": footprint.json(None),
+        "gflop": flops as f64 / 1e9, "dispatches": plan.steps.len(), "memory": footprint_json(&footprint, None),
         "algorithms": algorithms.json(), "transformed_bytes": transformed,
     });
     let config = Value::Object(files.config.values);
@@ -203,9 +206,21 @@ fn model(spec: Option<&str>, args: &Args, global: &Global, console: Console) -> 
     Ok(Found { text, sections })
 }
 
+/// The kernels that plans are described for, on a device that is not opened.
+struct Kernels {
+    family: Family,
+    measured: BTreeMap<Layer, Algorithm>,
+}
+
+impl Kernels {
+    fn target(&self) -> Target<'_> {
+        Target { measured: &self.measured, ..Target::without_device(self.family) }
+    }
+}
+
 /// The kernels of the adapter that would compute, and its algorithms: the one asked for, or the best there is, or those
 /// for GPUs where there is none.
-fn kernels(global: &Global, console: Console) -> Result<(Family, Choices)> {
+fn kernels(global: &Global, console: Console) -> Result<Kernels> {
     let wanted = global.family.map(FamilyName::from);
     let choice = global.choice();
     match (Adapters::find().find_described(&choice), wanted, &global.adapter) {
@@ -213,7 +228,7 @@ fn kernels(global: &Global, console: Console) -> Result<(Family, Choices)> {
             settle_width([&adapter]);
             let family = Family::for_adapter(&adapter, wanted);
             expect_family(&adapter, family, wanted)?;
-            Ok((family, choices(global, &adapter, family, console)))
+            Ok(Kernels { family, measured: measured(global, &adapter, family, console) })
         }
         (Err(error), _, Some(_)) => Err(error),
         (Err(_), wanted, None) => {
@@ -222,7 +237,7 @@ fn kernels(global: &Global, console: Console) -> Result<(Family, Choices)> {
                 Some(FamilyName::Matrix) => Family::Matrix { width: USUAL_GPU_SUBGROUP, side: 16 },
                 Some(FamilyName::Tile) | None => Family::Tile,
             };
-            Ok((family, if global.exact { Choices::exact() } else { Choices::default() }))
+            Ok(Kernels { family, measured: BTreeMap::new() })
         }
     }
 }

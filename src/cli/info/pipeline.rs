@@ -7,14 +7,14 @@ use super::{Args, Found, dtypes, kernels};
 use crate::checkpoint::Component;
 use crate::cli::args::{Global, Size};
 use crate::cli::device::family_text;
-use crate::cli::model::Footprint;
+use crate::cli::model::footprint_json;
 use crate::cli::pipeline::{Files, TextToImage};
 use crate::cli::table::Lines;
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
+use crate::graph::Footprint;
 use crate::graph::Plan;
 use crate::graph::op::Graph;
-use crate::latent::autoencoder::encoder_plan;
 use crate::report::Console;
 
 /// Texts of a run: the prompt and the negative one.
@@ -42,13 +42,14 @@ pub fn describe(opened: &TextToImage, files: &Files, args: &Args, global: &Globa
         )
     })?;
     opened.expect_size(size)?;
-    let (family, mut choices) = kernels(global, console)?;
-    args.dtype.unwrap_or_default().choose(&mut choices);
+    let kernels = kernels(global, console)?;
+    let (family, target, options) = (kernels.family, kernels.target(), args.dtype.unwrap_or_default().options(global));
     let images = args.batch.unwrap_or(1);
     let [channels, height, width] = opened.latent_shape(size);
     let tokens = opened.tokenizer.length();
-    let whole = |graph: &Graph| Plan::new(graph, family, &choices, crate::graph::Aliasing::ByLiveness, usize::MAX);
+    let whole = |graph: &Graph| Plan::new(graph, &target, &options);
     let pixels = (size.height, size.width);
+    let text = opened.text.graph(TEXTS);
     let unet = opened.unet.graph(TEXTS * images, height, width, tokens)?;
     let (decoder, encoder) = (opened.autoencoder.decoder(1, (height, width))?, opened.autoencoder.encoder(1, pixels)?);
     let latents = format!("{channels} x {height} x {width}");
@@ -57,8 +58,8 @@ pub fn describe(opened: &TextToImage, files: &Files, args: &Args, global: &Globa
             name: "text_encoder",
             component: &files.text,
             what: format!("{TEXTS} texts of {tokens} tokens"),
-            plan: opened.text_plan(TEXTS, family, &choices),
-            graph: opened.text.graph(TEXTS),
+            plan: whole(&text),
+            graph: text,
         },
         Call {
             name: "unet",
@@ -78,7 +79,7 @@ pub fn describe(opened: &TextToImage, files: &Files, args: &Args, global: &Globa
             name: "vae encoder",
             component: &files.autoencoder,
             what: format!("{} x {} to {latents}", size.height, size.width),
-            plan: encoder_plan(&opened.autoencoder, 1, pixels, family, &choices)?,
+            plan: whole(&encoder),
             graph: encoder,
         },
     ];
@@ -133,5 +134,5 @@ fn component(lines: &mut Lines, call: &Call) -> Value {
     lines.add("  weights", format!("{weights} in {} as laid out", footprint.dtype));
     lines.add("  values", values);
     lines.add("  peak", BinaryBytes(footprint.allocated));
-    json!({ "gflop": gflop, "dispatches": plan.steps.len(), "memory": footprint.json(None) })
+    json!({ "gflop": gflop, "dispatches": plan.steps.len(), "memory": footprint_json(&footprint, None) })
 }

@@ -82,7 +82,7 @@ pub fn measure(
     run.report.set("model", opened.json.clone()).set("settings", settings).set("data", data_json(&data));
     run.clock.lap("model");
     let engine = run.engine()?;
-    let extractor = Extractor::new(&engine)?;
+    let extractor = Extractor::new(run.compiler(&engine))?;
     run.clock.lap("classifier");
 
     fill(run, args, &engine, (opened, model), &store, cells, count)?;
@@ -120,10 +120,11 @@ fn fill(
     }
     let Some(largest) = work.iter().map(|(_, range)| range.len()).max() else { return Ok(()) };
     let size = opened.size(None)?;
-    let batch = opened.batch(args.batch, largest, size, engine)?;
+    let compiler = run.compiler(engine);
+    let batch = opened.batch(args.batch, largest, size, compiler)?;
     let Opened { scheduler, table, .. } = opened;
     let mut network =
-        Network::new(engine, model, table.clone(), scheduler.prediction_type, batch, (size.height, size.width))?;
+        Network::new(compiler, model, table.clone(), scheduler.prediction_type, batch, (size.height, size.width))?;
     let steps = |cell: &Cell| Ok(resolve(cell, &scheduler, &table, args.clip)?.0.steps().len());
     let mut total = 0;
     for (cell, range) in &work {

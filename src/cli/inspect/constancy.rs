@@ -61,7 +61,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let data = subject.data(args.data.as_deref())?;
     let way = subject.way(&args.walk, STEPS)?;
     let (name, mean, least) = (subject.name.clone(), subject.mean.clone(), subject.sigma_range().0);
-    let engine = subject.engine(&mut run)?;
+    let engine = run.engine()?;
     let samples = data.map(|data| {
         let mean = data.mean();
         Neighbours::new(&engine, data, mean)

@@ -66,7 +66,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let images = Tensor::new([args.count, channels, height, width], values);
     let levels = subject.levels(args.levels);
     let name = subject.name.clone();
-    let engine = subject.engine(&mut run)?;
+    let engine = run.engine()?;
     let (mut denoiser, batch) = subject.ready(&engine, &mut run, args.count)?;
     let bar = run.progress("errors", (levels.len() * args.count) as u64);
     let advance = |done| bar.advance(done);

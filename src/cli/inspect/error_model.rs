@@ -63,7 +63,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let data = subject.data(args.data.as_deref())?;
     let way = subject.way(&args.walk, STEPS)?;
     let (name, mean, range) = (subject.name.clone(), subject.mean.clone(), subject.sigma_range());
-    let engine = subject.engine(&mut run)?;
+    let engine = run.engine()?;
     let samples = data.map(|data| {
         let mean = data.mean();
         Neighbours::new(&engine, data, mean)

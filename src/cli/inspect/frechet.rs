@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::args::Global;
+use crate::cli::args::{Dtype, Global};
 use crate::cli::device::{self, adapter_json, family_text};
 use crate::cli::table::Lines;
 use crate::data::{Pixels, Source};
 use crate::error::{Error, Result};
 use crate::formats::check_writable;
+use crate::graph::Compiler;
 use crate::kernels::{Engine, selftest};
 use crate::quality::sliced::{DIRECTIONS, Directions};
 use crate::quality::{Extractor, Moments, Statistics, frechet, sliced};
@@ -69,7 +70,10 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     } else {
         None
     };
-    let extractor = engine.as_ref().map(|engine: &Engine| Extractor::new(engine)).transpose()?;
+    let extractor = engine
+        .as_ref()
+        .map(|engine: &Engine| Extractor::new(Compiler::new(engine, Dtype::F32.options(global))))
+        .transpose()?;
     let (first, second) = (first.side(extractor.as_ref())?, second.side(extractor.as_ref())?);
     let distance = frechet::distance(&first.statistics, &second.statistics)?;
     if let Some(file) = &args.save_statistics {

@@ -45,7 +45,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let subject = Subject::open(&args.subject, None)?;
     let way = subject.way(&args.walk, STEPS)?;
     let (name, mean) = (subject.name.clone(), subject.mean.clone());
-    let engine = subject.engine(&mut run)?;
+    let engine = run.engine()?;
     let (mut denoiser, batch) = subject.ready(&engine, &mut run, args.walk.count)?;
     let walk = way.trajectories(args.walk.count, batch, args.out.seed, mean.as_deref());
     let bar = run.progress("norms", walk.calls());

@@ -53,7 +53,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let data = subject.expect_data(args.data.as_deref())?;
     let way = subject.way(&args.walk, STEPS)?;
     let (name, own_mean) = (subject.name.clone(), subject.mean.clone());
-    let engine = subject.engine(&mut run)?;
+    let engine = run.engine()?;
     let source = data.name.clone();
     let mean = data.mean();
     let samples = Neighbours::new(&engine, data, mean)?;

@@ -15,6 +15,7 @@ use crate::denoise::closed_form::{ClosedForm, Spec};
 use crate::denoise::jacobian::NetworkJacobian;
 use crate::denoise::network::Network;
 use crate::error::{Error, Result};
+use crate::graph::Compiler;
 use crate::kernels::Engine;
 use crate::sample::catalogue::Sampler;
 use crate::sample::samplers::Method;
@@ -246,16 +247,6 @@ impl Subject {
         Err(Error::argument(what, "give `--data DATA`: an `.npy` (N,...), an IDX file or a folder of images"))
     }
 
-    /// Opens the device, for weights stored as asked.
-    ///
-    /// # Errors
-    /// Those of [`StudyRun::engine`].
-    pub fn engine(&self, run: &mut StudyRun) -> Result<Engine> {
-        let mut engine = run.engine()?;
-        self.dtype.choose(&mut engine.choices);
-        Ok(engine)
-    }
-
     /// The denoiser on a device, and images at a call, for `images` of them.
     ///
     /// # Errors
@@ -270,13 +261,14 @@ impl Subject {
         let (denoiser, batch): (Box<dyn Denoiser + 'e>, usize) = match self.what {
             What::ClosedForm(form) => (form.ready(engine)?, self.batch.unwrap_or(MOST_VECTORS).min(images)),
             What::Network { opened, model, size } => {
-                let batch = opened.batch(self.batch, images, size, engine)?;
-                let plan = opened.plan(batch, size, engine.family, &engine.choices)?;
-                run.report.set("algorithms", opened.algorithms(&plan, size, &engine.choices)?.json());
+                let compiler = Compiler::new(engine, self.dtype.options(run.global));
+                let batch = opened.batch(self.batch, images, size, compiler)?;
+                let plan = opened.plan(batch, size, compiler)?;
+                run.report.set("algorithms", opened.algorithms(&plan, size, compiler)?.json());
                 device::make_ready(engine, &plan, &mut run.clock)?;
                 let Opened { scheduler, table, .. } = *opened;
                 let size = (size.height, size.width);
-                (Box::new(Network::new(engine, model, table, scheduler.prediction_type, batch, size)?), batch)
+                (Box::new(Network::new(compiler, model, table, scheduler.prediction_type, batch, size)?), batch)
             }
         };
         run.clock.lap("denoiser");
@@ -296,13 +288,14 @@ impl Subject {
     ///
     /// # Errors
     /// A usage error for a closed form; what the device reports.
-    pub fn jacobian(self, engine: &Engine, block: usize) -> Result<NetworkJacobian<'_>> {
+    pub fn jacobian<'e>(self, engine: &'e Engine, run: &StudyRun, block: usize) -> Result<NetworkJacobian<'e>> {
         let What::Network { opened, model, size } = self.what else {
             let what = format!("`{}` is no network", self.name);
             return Err(Error::argument(what, "closed forms are differentiated by differences"));
         };
         let Opened { scheduler, table, .. } = *opened;
-        NetworkJacobian::new(engine, model, table, scheduler.prediction_type, block, (size.height, size.width))
+        let compiler = Compiler::new(engine, self.dtype.options(run.global));
+        NetworkJacobian::new(compiler, model, table, scheduler.prediction_type, block, (size.height, size.width))
     }
 }
 

@@ -141,7 +141,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     };
     let way = subject.way(&walk, args.steps)?;
     let (name, mean, differences) = (subject.name.clone(), subject.mean.clone(), subject.difference_step());
-    let engine = subject.engine(&mut run)?;
+    let engine = run.engine()?;
     let (mut denoiser, batch) = subject.ready(&engine, &mut run, args.count)?;
     let walks = way.trajectories(args.count, batch, args.output.seed, mean.as_deref());
     let bar = run.progress("trajectories", walks.calls());
@@ -157,7 +157,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     } else {
         // The network's memory is free again before its tangents take theirs.
         drop(denoiser);
-        exact = Subject::open(&args.subject, None)?.jacobian(&engine, args.block)?;
+        exact = Subject::open(&args.subject, None)?.jacobian(&engine, &run, args.block)?;
         (&exact, "exact")
     };
     let bar = run.progress("eigenvectors", paths.iter().map(|path| path.len() as u64).sum());

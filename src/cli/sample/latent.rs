@@ -10,15 +10,15 @@ use super::start::Start;
 use super::text::Prompt;
 use crate::checkpoint::Component;
 use crate::cli::device;
-use crate::cli::model::Footprint;
+use crate::cli::model::footprint_json;
 use crate::cli::pipeline::{self, Files, TextToImage, within};
 use crate::cli::timing::{SAMPLING, Stopwatch};
 use crate::denoise::guided::{Guidance, Guided};
 use crate::error::Result;
 use crate::graph::Plan;
 use crate::graph::run::check_values;
-use crate::kernels::Engine;
-use crate::latent::autoencoder::{Decoder, Encoder, Planned, encoder_plan, scaled, unscaled};
+use crate::graph::{Compiler, Footprint};
+use crate::latent::autoencoder::{Decoder, Encoder, Planned, scaled, unscaled};
 use crate::latent::text::TextEncoder;
 use crate::latent::tiles::Room;
 use crate::report::Console;
@@ -36,32 +36,29 @@ pub fn compute(
     job: &Job,
     (opened, prompt, tokens): (&TextToImage, &Prompt, &[Vec<u32>; 2]),
     files: Files,
-    engine: &Engine,
+    compiler: Compiler,
     clock: &mut Stopwatch,
     console: Console,
 ) -> Result<Compute> {
-    let memory = prompt.memory.0;
+    let (engine, memory) = (compiler.engine, prompt.memory.0);
     let halves = if prompt.scale == 1.0 { 1 } else { 2 };
-    let unet_plan = |images| opened.unet_plan(images, halves, job.size, engine.family, &engine.choices);
+    let unet_plan = |images| opened.unet_plan(images, halves, job.size, compiler);
     let batch = pipeline::batch(job.batch, job.images.len(), &unet_plan, memory)?;
     let unet = unet_plan(batch)?;
     let [_, height, width] = opened.latent_shape(job.size);
-    let (family, choices) = (engine.family, &engine.choices);
-    let room = Room::of(&engine.gpu, family, Some(memory));
+    let room = Room { target: compiler.target(), options: compiler.options, budget: Some(memory) };
     let latents = (height, width);
-    let decoding = Planned::new(&opened.autoencoder, DECODED_AT_ONCE, latents, prompt.tiling, family, choices, &room)?;
+    let decoding = Planned::new(&opened.autoencoder, DECODED_AT_ONCE, latents, prompt.tiling, &room)?;
     let encoding = match &job.start {
-        Start::Image(..) => {
-            Some(encoder_plan(&opened.autoencoder, 1, (job.size.height, job.size.width), family, choices)?)
-        }
+        Start::Image(..) => Some(compiler.plan(&opened.autoencoder.encoder(1, (job.size.height, job.size.width))?)),
         _ => None,
     };
-    let text = opened.text_plan(halves, family, choices);
+    let text = opened.text_plan(halves, compiler);
     let mut components = Map::new();
     // Of several plans one is on the device at a time.
     let mut takes = |name: &str, plans: &[Plan]| -> Result<u64> {
         let Some(footprint) = Footprint::largest(plans) else { return Ok(0) };
-        components.insert(name.to_owned(), footprint.json(None));
+        components.insert(name.to_owned(), footprint_json(&footprint, None));
         plans.iter().try_for_each(|plan| check_values(engine, plan))?;
         within(name, footprint.allocated, memory)?;
         Ok(footprint.allocated)
@@ -72,13 +69,13 @@ pub fn compute(
     let both_stay = of_unet + of_decoder <= memory;
 
     device::make_ready(engine, &text, clock)?;
-    let guidance = guidance(prompt.scale, tokens, files.text, engine)?;
+    let guidance = guidance(prompt.scale, tokens, files.text, compiler)?;
     clock.lap("text");
     let Files { unet: network, autoencoder, .. } = files;
     let clean = match &job.start {
         Start::Image(_, picture, _) => {
             let pixels = picture.at(opened.image_channels(), (job.size.height, job.size.width))?;
-            let encoder = Encoder::new(engine, &autoencoder, 1, (job.size.height, job.size.width))?;
+            let encoder = Encoder::new(compiler, &autoencoder, 1, (job.size.height, job.size.width))?;
             let posterior = encoder.encode(&pixels)?;
             clock.lap("image");
             Some(scaled(opened.autoencoder.config(), &posterior.mean))
@@ -89,11 +86,11 @@ pub fn compute(
     device::make_ready(engine, &unet, clock)?;
     let table = opened.table.clone();
     let guided =
-        Guided::new(engine, network, table, opened.scheduler.prediction_type, batch, (height, width), &guidance)?;
+        Guided::new(compiler, network, table, opened.scheduler.prediction_type, batch, (height, width), &guidance)?;
     clock.lap_with("upload", format!("{:.1} MiB of weights", Footprint::of(&unet).weights as f64 / f64::from(1 << 20)));
     let mut denoiser = Traced { network: guided, traces: job.trace_nonfinite };
     let mut results = Results::new(job);
-    let load = || Decoder::within(engine, autoencoder, DECODED_AT_ONCE, latents, prompt.tiling, &room);
+    let load = || Decoder::new(engine, autoencoder, latents, decoding);
     let unscaled = |z: &Tensor| unscaled(opened.autoencoder.config(), z);
     let seconds = if both_stay {
         let decoder = load()?;
@@ -123,10 +120,15 @@ pub fn compute(
 }
 
 /// The embeddings that lead the images. The text encoder leaves the device again.
-fn guidance(scale: f64, [negative, prompt]: &[Vec<u32>; 2], component: Component, engine: &Engine) -> Result<Guidance> {
+fn guidance(
+    scale: f64,
+    [negative, prompt]: &[Vec<u32>; 2],
+    component: Component,
+    compiler: Compiler,
+) -> Result<Guidance> {
     let guided = scale != 1.0;
     let texts = if guided { vec![prompt.clone(), negative.clone()] } else { vec![prompt.clone()] };
-    let encoder = TextEncoder::new(engine, component, texts.len())?;
+    let encoder = TextEncoder::new(compiler, component, texts.len())?;
     let embeddings = encoder.encode(&texts)?;
     let row = |at: usize| {
         let mut shape = embeddings.shape.clone();

@@ -12,14 +12,15 @@ use super::results::{Batch, Results};
 use super::start::Start;
 use crate::cli::args::Global;
 use crate::cli::device::{self, adapter_json, family_text};
-use crate::cli::model::{Footprint, Opened};
+use crate::cli::model::{Opened, footprint_json};
 use crate::cli::table::aligned;
 use crate::cli::timing::{SAMPLING, Stopwatch};
 use crate::denoise::network::Network;
 use crate::denoise::{Denoiser, Level};
 use crate::error::{Error, Result};
 use crate::formats::png;
-use crate::kernels::{Engine, selftest};
+use crate::graph::{Compiler, Footprint};
+use crate::kernels::selftest;
 use crate::noise::Noise;
 use crate::report::{Console, Progress, Report, print_stdout};
 use crate::sample::catalogue::{Entry, Sampler};
@@ -88,14 +89,14 @@ fn compute(
     mut clock: Stopwatch,
     report: &mut Report,
 ) -> Result<String> {
-    let mut engine = device::open(global, console)?;
-    job.dtype.choose(&mut engine.choices);
+    let engine = device::open(global, console)?;
+    let compiler = Compiler::new(&engine, job.dtype.options(global));
     clock.lap("adapter");
     let done = match (&job.subject, load) {
         (Subject::Text { opened, prompt, tokens }, Load::Text(files)) => {
-            latent::compute(job, (opened, prompt, tokens), *files, &engine, &mut clock, console)?
+            latent::compute(job, (opened, prompt, tokens), *files, compiler, &mut clock, console)?
         }
-        (_, load) => compute_images(job, load, &engine, &mut clock, console)?,
+        (_, load) => compute_images(job, load, compiler, &mut clock, console)?,
     };
     let Compute { batch, seconds, outputs, mut memory, algorithms } = done;
     memory["peak_bytes"] = engine.gpu.memory_bytes().1.into();
@@ -111,8 +112,14 @@ fn compute(
 }
 
 /// Makes images whose states are the images themselves.
-fn compute_images(job: &Job, load: Load, engine: &Engine, clock: &mut Stopwatch, console: Console) -> Result<Compute> {
-    let Ready { mut denoiser, batch, footprint, algorithms } = ready(job, load, engine, clock)?;
+fn compute_images(
+    job: &Job,
+    load: Load,
+    compiler: Compiler,
+    clock: &mut Stopwatch,
+    console: Console,
+) -> Result<Compute> {
+    let Ready { mut denoiser, batch, footprint, algorithms } = ready(job, load, compiler, clock)?;
     let clean = match &job.start {
         Start::Image(_, picture, _) => {
             let [channels, height, width] = job.state_shape();
@@ -126,8 +133,8 @@ fn compute_images(job: &Job, load: Load, engine: &Engine, clock: &mut Stopwatch,
     clock.lap_with(SAMPLING, format!("{} steps", seconds.len()));
     let outputs = results.finish(console)?;
     clock.lap("writing");
-    let peak = engine.gpu.memory_bytes().1;
-    let memory = footprint.map_or_else(|| json!({}), |footprint| footprint.json(Some(peak)));
+    let peak = compiler.engine.gpu.memory_bytes().1;
+    let memory = footprint.map_or_else(|| json!({}), |footprint| footprint_json(&footprint, Some(peak)));
     Ok(Compute { batch, seconds, outputs, memory, algorithms })
 }
 
@@ -143,17 +150,18 @@ struct Ready<'e> {
 }
 
 /// Puts the denoiser of `job` on the device.
-fn ready<'e>(job: &Job, load: Load, engine: &'e Engine, clock: &mut Stopwatch) -> Result<Ready<'e>> {
+fn ready<'e>(job: &Job, load: Load, compiler: Compiler<'e>, clock: &mut Stopwatch) -> Result<Ready<'e>> {
+    let engine = compiler.engine;
     match (&job.subject, load) {
         (Subject::Network(opened), Load::Network(model)) => {
             let Opened { scheduler, table, .. } = opened.as_ref();
-            let batch = opened.batch(job.batch, job.images.len(), job.size, engine)?;
-            let plan = opened.plan(batch, job.size, engine.family, &engine.choices)?;
-            let algorithms = opened.algorithms(&plan, job.size, &engine.choices)?.json();
+            let batch = opened.batch(job.batch, job.images.len(), job.size, compiler)?;
+            let plan = opened.plan(batch, job.size, compiler)?;
+            let algorithms = opened.algorithms(&plan, job.size, compiler)?.json();
             let footprint = Footprint::of(&plan);
             device::make_ready(engine, &plan, clock)?;
             let size = (job.size.height, job.size.width);
-            let network = Network::new(engine, model, table.clone(), scheduler.prediction_type, batch, size)?;
+            let network = Network::new(compiler, model, table.clone(), scheduler.prediction_type, batch, size)?;
             clock.lap_with("upload", format!("{:.1} MiB of weights", footprint.weights as f64 / f64::from(1 << 20)));
             let denoiser = Box::new(Traced { network, traces: job.trace_nonfinite });
             Ok(Ready { denoiser, batch, footprint: Some(footprint), algorithms })
