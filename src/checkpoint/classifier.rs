@@ -1,13 +1,13 @@
-//! The classifier of digits within the program: see `weights/digits-classifier/README.md`.
+//! The embedded classifier of digits: see `weights/digits-classifier/README.md`.
 
 use super::config::ConfigFile;
 use super::weights::Weights;
 use crate::error::Result;
 
-/// Its configuration and its weights.
+/// Returns its configuration and its weights.
 ///
 /// # Errors
-/// None that a build which passes its tests can meet.
+/// None in a build that passes its tests.
 pub fn digits_classifier() -> Result<(ConfigFile, Weights)> {
     let config = ConfigFile::parse(
         "(embedded classifier)/config.json",

@@ -1,4 +1,4 @@
-//! One component of a diffusers folder: which of its files hold the weights.
+//! The weight files of one component of a diffusers folder.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -9,17 +9,17 @@ use super::config::ConfigFile;
 use super::weights::Weights;
 use crate::error::{Error, Result};
 
-/// What diffusers calls the weights of every network.
+/// The stem of weight files in diffusers.
 const STEM: &str = "diffusion_pytorch_model";
-/// What transformers calls them.
+/// The stem of weight files in transformers.
 pub(super) const TRANSFORMERS_STEM: &str = "model";
-/// Variants taken when the plain weights are missing, in this order.
+/// The variants tried, in this order, when the plain weights are missing.
 const VARIANTS: [&str; 2] = ["fp16", "bf16"];
-/// Suffixes of Python pickles, which cannot be read without running them.
+/// The suffixes of Python pickles, which cannot be read without executing them.
 const PICKLE_SUFFIXES: [&str; 5] = ["bin", "ckpt", "pt", "pth", "pkl"];
 
-/// Opens the weights in `folder`: plain or sharded, or a variant of them; `stem` begins the files' names, diffusers' own
-/// where none is given.
+/// Opens the weights in `folder`: plain, sharded, or a variant of them. `stem` is the beginning of the file names, by
+/// default that of diffusers.
 pub(super) fn open_weights(folder: &Path, stem: Option<&str>) -> Result<Weights> {
     let stem = stem.unwrap_or(STEM);
     for (file, index) in candidates(stem) {
@@ -34,7 +34,7 @@ pub(super) fn open_weights(folder: &Path, stem: Option<&str>) -> Result<Weights>
     Err(no_weights(folder, stem))
 }
 
-/// File names of the weights and of the index of their shards, best first.
+/// Returns the file names of the weights and of their shard index, best first.
 fn candidates(stem: &str) -> impl Iterator<Item = (String, String)> + '_ {
     let plain = (format!("{stem}.safetensors"), format!("{stem}.safetensors.index.json"));
     let variants = VARIANTS.into_iter().map(move |variant| {
@@ -43,21 +43,21 @@ fn candidates(stem: &str) -> impl Iterator<Item = (String, String)> + '_ {
     std::iter::once(plain).chain(variants)
 }
 
-/// True for a file that by its suffix is a Python pickle.
+/// Returns `true` if the suffix of `file` is that of a Python pickle.
 pub(super) fn is_pickle(file: &Path) -> bool {
     file.extension().is_some_and(|suffix| PICKLE_SUFFIXES.iter().any(|pickle| suffix.eq_ignore_ascii_case(pickle)))
 }
 
-/// The error for weights that come only as a Python pickle.
+/// The error for weights that exist only as a Python pickle.
 pub(super) fn pickle_error(file: &Path) -> Error {
     Error::bad_file_hint(
         file,
-        "a Python pickle, which is not read here",
+        "a Python pickle, which is not supported",
         "convert it to safetensors: load it with diffusers and call `save_pretrained(..., safe_serialization=True)`",
     )
 }
 
-/// Opens the shards that an index names, and checks that each tensor lies where the index says.
+/// Opens the shards that an index names, and checks that each tensor is in the file that the index says.
 fn open_sharded(index: &Path) -> Result<Weights> {
     let placed = weight_map(index)?;
     let folder = index.parent().unwrap_or(Path::new(""));
@@ -66,7 +66,7 @@ fn open_sharded(index: &Path) -> Result<Weights> {
     if let Some((shard, name)) = shards.iter().zip(&names).find(|(shard, _)| !shard.is_file()) {
         return Err(Error::bad_file_hint(
             shard,
-            format!("this shard is not there; `{}` places tensors in `{name}`", index.display()),
+            format!("this shard is missing; `{}` places tensors in `{name}`", index.display()),
             "download or copy the missing file",
         ));
     }
@@ -80,7 +80,7 @@ fn open_sharded(index: &Path) -> Result<Weights> {
     Ok(weights)
 }
 
-/// The tensors of an index and the file names of their shards.
+/// Reads the tensors of an index and the file names of their shards.
 fn weight_map(index: &Path) -> Result<Vec<(String, String)>> {
     let config = ConfigFile::read(index)?;
     let Some(Value::Object(map)) = config.values.get("weight_map") else {
@@ -88,14 +88,17 @@ fn weight_map(index: &Path) -> Result<Vec<(String, String)>> {
     };
     map.iter()
         .map(|(key, shard)| match shard.as_str() {
-            // A plain file name: an index must not lead out of its folder.
+            // A plain file name: an index must not refer outside its folder.
             Some(name) if Path::new(name).file_name() == Some(name.as_ref()) => Ok((key.clone(), name.to_owned())),
-            _ => Err(Error::bad_file(index, format!("`weight_map` places tensor `{key}` in {shard}, no file name"))),
+            _ => Err(Error::bad_file(
+                index,
+                format!("`weight_map` places tensor `{key}` in {shard}, which is not a file name"),
+            )),
         })
         .collect()
 }
 
-/// Why a folder without the files looked for is of no use, told from what it does hold.
+/// The error for a folder without weights, with a hint from the files it does contain.
 fn no_weights(folder: &Path, stem: &str) -> Error {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
@@ -105,7 +108,7 @@ fn no_weights(folder: &Path, stem: &str) -> Error {
     }
     let wanted = format!("no weights: neither `{stem}.safetensors` nor `{stem}.safetensors.index.json`");
     match files.iter().find(|file| file.extension().is_some_and(|suffix| suffix == "safetensors")) {
-        Some(other) => Error::bad_file_hint(folder, wanted, format!("to use `{0}`, give that file", other.display())),
+        Some(other) => Error::bad_file_hint(folder, wanted, format!("to use `{0}`, name that file", other.display())),
         None => Error::bad_file_hint(folder, wanted, "download or copy the weights beside the configuration"),
     }
 }

@@ -1,4 +1,4 @@
-//! The JSON configurations beside the weights, read field by field.
+//! The JSON configurations that accompany the weights, read field by field.
 
 use std::path::{Path, PathBuf};
 
@@ -9,14 +9,14 @@ use crate::error::{Error, Result};
 
 /// A `config.json`, `scheduler_config.json` or `model_index.json`.
 ///
-/// Each accessor takes what holds when the field is absent: the class default of diffusers. A field that is `null` is
-/// not absent: only the accessors that begin with `opt_` take it, and answer `None`. A value of another type is
-/// [`Error::BadFile`] naming file, field and value.
+/// Each accessor takes the value of an absent field: the default of the diffusers class. A `null` is not an absent
+/// field: only the accessors that begin with `opt_` accept it, as `None`. A value of another type is an
+/// [`Error::BadFile`] that names file, field and value.
 #[derive(Clone, Debug)]
 pub struct ConfigFile {
-    /// Where it was read from; in parentheses when it is compiled in.
+    /// The file it was read from. In parentheses if it is embedded.
     pub path: PathBuf,
-    /// The fields as they stand in the file.
+    /// The fields, as in the file.
     pub values: Map<String, Value>,
 }
 
@@ -24,15 +24,15 @@ impl ConfigFile {
     /// Reads `path`.
     ///
     /// # Errors
-    /// [`Error::BadFile`] when the file is missing or is no JSON object.
+    /// [`Error::BadFile`] if the file is missing or not a JSON object.
     pub fn read(path: &Path) -> Result<Self> {
         Self::parse(path, &read_model_file(path)?)
     }
 
-    /// Parses `json`; `path` is the name that messages carry.
+    /// Parses `json`. Messages name it `path`.
     ///
     /// # Errors
-    /// [`Error::BadFile`] when it is no JSON object.
+    /// [`Error::BadFile`] if it is not a JSON object.
     pub fn parse(path: impl Into<PathBuf>, json: &[u8]) -> Result<Self> {
         let path = path.into();
         match serde_json::from_slice(&quote_infinities(json)) {
@@ -45,10 +45,10 @@ impl ConfigFile {
         }
     }
 
-    /// The class that the configuration is for, `_class_name`.
+    /// Returns the class of the configuration, `_class_name`.
     ///
     /// # Errors
-    /// [`Error::BadFile`] when the field is missing or not a string.
+    /// [`Error::BadFile`] if the field is missing or not a string.
     pub fn class_name(&self) -> Result<&str> {
         match self.values.get("_class_name") {
             Some(Value::String(name)) => Ok(name),
@@ -56,12 +56,12 @@ impl ConfigFile {
             None => Err(Error::bad_file_hint(
                 &self.path,
                 "no field `_class_name`",
-                "this is no configuration saved by diffusers' `save_pretrained`",
+                "this is not a configuration saved by diffusers' `save_pretrained`",
             )),
         }
     }
 
-    /// The class, when it is one of `supported`.
+    /// Returns the class if it is one of `supported`.
     ///
     /// # Errors
     /// [`Error::UnsupportedField`] for another class, otherwise as [`ConfigFile::class_name`].
@@ -70,81 +70,82 @@ impl ConfigFile {
         if supported.contains(&name) { Ok(name) } else { Err(self.unsupported("_class_name", supported.join(", "))) }
     }
 
-    /// A whole number of at least zero.
+    /// Reads a non-negative integer.
     pub fn usize(&self, field: &str, default: usize) -> Result<usize> {
         self.get(field, default, "a whole number", as_usize)
     }
 
-    /// A whole number of at least zero, or null.
+    /// Reads a non-negative integer or null.
     pub fn opt_usize(&self, field: &str, default: Option<usize>) -> Result<Option<usize>> {
         self.get(field, default, "a whole number or null", nullable(as_usize))
     }
 
-    /// A whole number of either sign.
+    /// Reads an integer.
     pub fn i64(&self, field: &str, default: i64) -> Result<i64> {
         self.get(field, default, "a whole number", Value::as_i64)
     }
 
-    /// A number; Python's `Infinity`, `-Infinity` and `NaN` are numbers too.
+    /// Reads a number. Python's `Infinity`, `-Infinity` and `NaN` are accepted.
     pub fn f64(&self, field: &str, default: f64) -> Result<f64> {
         self.get(field, default, "a number", as_f64)
     }
 
-    /// A number, or null.
+    /// Reads a number or null.
     pub fn opt_f64(&self, field: &str, default: Option<f64>) -> Result<Option<f64>> {
         self.get(field, default, "a number or null", nullable(as_f64))
     }
 
-    /// True or false.
+    /// Reads a boolean.
     pub fn bool(&self, field: &str, default: bool) -> Result<bool> {
         self.get(field, default, "true or false", Value::as_bool)
     }
 
-    /// True, false, or null.
+    /// Reads a boolean or null.
     pub fn opt_bool(&self, field: &str, default: Option<bool>) -> Result<Option<bool>> {
         self.get(field, default, "true, false or null", nullable(Value::as_bool))
     }
 
-    /// A string.
+    /// Reads a string.
     pub fn string(&self, field: &str, default: &str) -> Result<String> {
         self.get(field, default.to_owned(), "a string", as_string)
     }
 
-    /// A string, or null.
+    /// Reads a string or null.
     pub fn opt_string(&self, field: &str, default: Option<&str>) -> Result<Option<String>> {
         self.get(field, default.map(str::to_owned), "a string or null", nullable(as_string))
     }
 
-    /// A list of whole numbers.
+    /// Reads a list of non-negative integers.
     pub fn usize_list(&self, field: &str, default: &[usize]) -> Result<Vec<usize>> {
         self.get(field, default.to_vec(), "a list of whole numbers", list(as_usize))
     }
 
-    /// A list of whole numbers, one whole number (which becomes a list of one), or null: diffusers' `int | tuple`.
+    /// Reads a list of non-negative integers, a single one (which becomes a list of one) or null: diffusers' `int |
+    /// tuple`.
     pub fn opt_usize_or_list(&self, field: &str, default: Option<&[usize]>) -> Result<Option<Vec<usize>>> {
         let one_or_list = |value: &Value| as_usize(value).map(|one| vec![one]).or_else(|| list(as_usize)(value));
         let expected = "a whole number, a list of them or null";
         self.get(field, default.map(<[usize]>::to_vec), expected, nullable(one_or_list))
     }
 
-    /// A list of numbers, or null.
+    /// Reads a list of numbers or null.
     pub fn opt_f64_list(&self, field: &str, default: Option<&[f64]>) -> Result<Option<Vec<f64>>> {
         self.get(field, default.map(<[f64]>::to_vec), "a list of numbers or null", nullable(list(as_f64)))
     }
 
-    /// A list of strings.
+    /// Reads a list of strings.
     pub fn string_list(&self, field: &str, default: &[&str]) -> Result<Vec<String>> {
         let default = default.iter().map(|name| (*name).to_owned()).collect();
         self.get(field, default, "a list of strings", list(as_string))
     }
 
-    /// True when the file has the field, be it null.
+    /// Returns `true` if the file has the field, even as null.
     #[must_use]
     pub fn has(&self, field: &str) -> bool {
         self.values.contains_key(field)
     }
 
-    /// The error for a field whose value is understood but not supported; `supported` lists what is.
+    /// The error for a field whose value is valid but not supported. `supported` lists the supported values.
     #[must_use]
     pub fn unsupported(&self, field: &str, supported: impl Into<String>) -> Error {
         Error::UnsupportedField {
@@ -155,7 +156,7 @@ impl ConfigFile {
         }
     }
 
-    /// The error for a field whose value makes no sense; `expected` says what would.
+    /// The error for an invalid value. `expected` describes a valid one.
     #[must_use]
     pub fn wrong_value(&self, field: &str, expected: &str) -> Error {
         Error::bad_file(&self.path, format!("`{field}` is {}, expected {expected}", self.shown(field)))
@@ -198,8 +199,8 @@ fn nullable<T>(convert: impl Fn(&Value) -> Option<T>) -> impl Fn(&Value) -> Opti
     move |value| if value.is_null() { Some(None) } else { convert(value).map(Some) }
 }
 
-/// Puts the numbers that Python writes and JSON does not know (`"lambda_min_clipped": -Infinity` stands in many
-/// published scheduler configurations) into quotes, where [`ConfigFile::f64`] finds them.
+/// Quotes the numbers that Python writes but JSON does not define, so that [`ConfigFile::f64`] finds them: many
+/// published scheduler configurations have `"lambda_min_clipped": -Infinity`.
 fn quote_infinities(json: &[u8]) -> Vec<u8> {
     const NUMBERS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
     let mut quoted = Vec::with_capacity(json.len());

@@ -1,13 +1,13 @@
-//! Stored numbers to float32.
+//! Conversion of stored numbers to float32.
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-/// The dtypes that [`to_f32`] reads, for messages.
+/// The dtypes that [`to_f32`] supports, for messages.
 pub(super) const SUPPORTED_DTYPES: &str = "F16, BF16, F32, F64";
 
-/// Little-endian `bytes` of `dtype` as float32; `None` for a dtype that weights cannot have.
+/// Converts little-endian `bytes` of `dtype` to float32, or returns `None` for a dtype that weights cannot have.
 ///
 /// F16 and BF16 convert exactly, subnormals included; F64 is rounded to nearest.
 pub(super) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
@@ -24,7 +24,7 @@ fn elements<const SIZE: usize, T>(bytes: &[u8], convert: impl Fn([u8; SIZE]) -> 
     bytes.as_chunks::<SIZE>().0.iter().map(|element| convert(*element)).collect()
 }
 
-/// A whole slice at once is what the processor's conversion instructions are reached by.
+/// Converts a whole slice at once, to use the processor's conversion instructions.
 fn widen<T>(halves: &[T]) -> Vec<f32>
 where
     [T]: HalfFloatSliceExt,
@@ -42,14 +42,15 @@ mod tests {
         halves.iter().flat_map(|half| half.to_le_bytes()).collect()
     }
 
-    /// 2^exponent, exactly.
+    /// Returns 2^exponent, exactly.
     fn power(exponent: i32) -> f32 {
         2f64.powi(exponent) as f32
     }
 
     #[test]
     fn f16_is_exact_from_the_smallest_subnormal_to_the_largest_value() {
-        // Smallest and largest subnormal, smallest normal, one, minus two, largest, minus zero, and a ninth past a vector.
+        // Smallest and largest subnormal, smallest normal, one, minus two, largest, minus zero, and a ninth beyond a
+        // vector of eight.
         let halves = [0x0001, 0x03ff, 0x0400, 0x3c00, 0xc000, 0x7bff, 0x8000, 0x8001, 0x3555];
         let expected =
             [power(-24), 1023.0 * power(-24), power(-14), 1.0, -2.0, 65504.0, -0.0, -power(-24), 1365.0 * power(-12)];

@@ -1,4 +1,4 @@
-//! From what the user typed as MODEL to configurations and weights.
+//! From the name of a model to its configurations and weights.
 
 use std::path::{Path, PathBuf};
 
@@ -10,37 +10,37 @@ use super::pipeline::{Component, Pipeline, read_config, read_scheduler};
 use super::weights::Weights;
 use crate::error::{Error, Result};
 
-/// The component of a pipeline that predicts noise.
+/// The component of a pipeline that predicts the noise.
 const NETWORK: &str = "unet";
 
 /// The files of a denoising network: its configuration, its weights, and the noise schedule it was trained with.
 #[derive(Clone, Debug)]
 pub struct ModelFiles {
-    /// What the user called it; `digits` for the embedded model.
+    /// The name it was opened by; `digits` for the embedded model.
     pub name: String,
-    /// The network's `config.json`; its `_class_name` is there.
+    /// The network's `config.json`, which has a `_class_name`.
     pub config: ConfigFile,
-    /// The `scheduler_config.json`, where there is one.
+    /// The `scheduler_config.json`, if there is one.
     pub scheduler: Option<ConfigFile>,
     /// The network's tensors.
     pub weights: Weights,
 }
 
 impl ModelFiles {
-    /// Opens what the command line calls MODEL.
+    /// Opens a model by its name.
     ///
-    /// `None` is the embedded digits model. Otherwise an existing path wins: a diffusers folder (flat, or with
-    /// `model_index.json` and sub-folders) or a `.safetensors` file beside its `config.json`. What is no path and has
-    /// the shape `org/name[@revision]` is looked up in the local hub cache; nothing is ever downloaded.
+    /// `None` is the embedded model of digits. Otherwise an existing path is used first: a diffusers folder (flat, or
+    /// with `model_index.json` and sub-folders) or a `.safetensors` file beside its `config.json`. A name that is not a
+    /// path and has the form `org/name[@revision]` is looked up in the local hub cache; nothing is ever downloaded.
     ///
     /// # Errors
-    /// [`Error::FileNotFound`] or [`Error::Argument`] (exit code 2) when nothing of that name is there; errors of exit
-    /// code 4 naming file, field or tensor when what is there cannot be used.
+    /// [`Error::FileNotFound`] or [`Error::Argument`] if there is nothing of that name. Errors naming file, field or
+    /// tensor if the model cannot be used.
     pub fn open(spec: Option<&str>) -> Result<Self> {
         Self::open_in(spec, &|name| std::env::var_os(name))
     }
 
-    /// [`ModelFiles::open`] with the environment variables that lead to the hub cache given by `environment`.
+    /// As [`ModelFiles::open`], with the environment variables of the hub cache read from `environment`.
     ///
     /// # Errors
     /// As [`ModelFiles::open`].
@@ -52,10 +52,10 @@ impl ModelFiles {
         }
     }
 
-    /// The digits model that is compiled in: 28x28 grey handwritten digits (see `weights/digits/README.md`).
+    /// Opens the embedded model of digits: 28 x 28 handwritten digits in grey (see `weights/digits/README.md`).
     ///
     /// # Errors
-    /// None that a build which passes its tests can meet.
+    /// None in a build that passes its tests.
     pub fn embedded() -> Result<Self> {
         let config =
             ConfigFile::parse("(embedded digits)/config.json", include_bytes!("../../weights/digits/config.json"))?;

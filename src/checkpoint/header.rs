@@ -1,8 +1,8 @@
-//! The header of a safetensors file, checked before a byte of data is believed.
+//! The header of a safetensors file, validated before any data is used.
 //!
 //! Format (huggingface/safetensors): a little-endian u64 N, N bytes of JSON, then the data that the JSON's
-//! `data_offsets` point into, without holes or overlaps. A header is input from a stranger: every number in it is
-//! checked against the file before it is used.
+//! `data_offsets` refer to, without holes or overlaps. A header is untrusted input: every number in it is checked
+//! against the file before it is used.
 
 use std::path::Path;
 
@@ -12,16 +12,16 @@ use serde_json::{Map, Value};
 use super::source::Source;
 use crate::error::{Error, Result};
 
-/// Bytes of the length that opens the file.
+/// The size of the length field that opens the file, in bytes.
 const LENGTH_BYTES: u64 = 8;
-/// The format's own limit on the JSON, which keeps a lying length from allocating gigabytes.
+/// The format's own limit on the JSON. It keeps a false length from allocating gigabytes.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
-/// What a checkout without Git LFS leaves in place of a large file.
+/// The beginning of a pointer file, which a checkout without Git LFS leaves in place of a large file.
 const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
 const SAVE_AGAIN: &str = "the file is damaged or incomplete; download or save it again";
 
-/// One tensor as the header describes it, its bytes found at `offset` counted from the start of the file.
+/// One tensor of the header. Its bytes begin at `offset`, counted from the start of the file.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) name: String,
@@ -31,7 +31,7 @@ pub(super) struct Stored {
     pub(super) bytes: usize,
 }
 
-/// Reads and checks the header of `source`; the tensors come in the order of their data.
+/// Reads and validates the header of `source`. The tensors are in the order of their data.
 pub(super) fn read(file: &Path, source: &Source) -> Result<Vec<Stored>> {
     let json_bytes = json_length(file, source)?;
     let json = source.read(file, LENGTH_BYTES, json_bytes as usize)?;
@@ -48,7 +48,7 @@ pub(super) fn read(file: &Path, source: &Source) -> Result<Vec<Stored>> {
         .collect())
 }
 
-/// N, checked against the file.
+/// Reads N and checks it against the file.
 fn json_length(file: &Path, source: &Source) -> Result<u64> {
     let length = source.length();
     if length == 0 {
@@ -69,7 +69,7 @@ fn json_length(file: &Path, source: &Source) -> Result<u64> {
         return Err(Error::bad_file_hint(
             file,
             format!("its header claims {json_bytes} bytes, over the format's limit of {MAX_HEADER_BYTES}"),
-            "this is no safetensors file, or a damaged one",
+            "this is not a safetensors file, or a damaged one",
         ));
     }
     if json_bytes > length - LENGTH_BYTES {
@@ -95,7 +95,7 @@ fn parse(file: &Path, json: &[u8]) -> Result<Vec<(String, TensorInfo)>> {
         .collect()
 }
 
-/// Every tensor follows the one before it, holds what its shape needs, and the last ends with the file.
+/// Checks that every tensor follows the one before it and fits its shape, and that the last ends with the file.
 fn check_layout(file: &Path, tensors: &[(String, TensorInfo)], data_bytes: u64) -> Result<()> {
     let bad = |what: String| Err(Error::bad_file_hint(file, what, SAVE_AGAIN));
     let mut expected_start = 0;
@@ -139,7 +139,7 @@ fn check_layout(file: &Path, tensors: &[(String, TensorInfo)], data_bytes: u64) 
     Ok(())
 }
 
-/// Bytes of a tensor's data; `None` when they overflow or do not fill whole bytes.
+/// Returns the size of a tensor's data in bytes, or `None` if it overflows or is not a whole number of bytes.
 fn needed_bytes(info: &TensorInfo) -> Option<usize> {
     let elements = info.shape.iter().try_fold(1usize, |product, extent| product.checked_mul(*extent))?;
     let bits = elements.checked_mul(info.dtype.bitsize())?;

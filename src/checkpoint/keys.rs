@@ -1,39 +1,39 @@
-//! Names of tensors: older and foreign spellings to those of today's diffusers.
+//! Names of tensors: from older and foreign spellings to those of today's diffusers.
 //!
-//! Three families are known. Checkpoints saved by early diffusers call the projections of an attention layer
+//! Three families are supported. Checkpoints saved by early diffusers call the projections of an attention layer
 //! `query`, `key`, `value` and `proj_attn` (diffusers, `_convert_deprecated_attention_blocks`). Checkpoints of the DDIM
-//! code base (ermongroup/ddim, luping-liu/PNDM) name everything differently and count the levels of the way up from the
-//! highest resolution; they are recognised by `temb.dense.0.weight`. Text encoders saved by transformers before 5 begin every name with
-//! `text_model.`.
+//! code base (ermongroup/ddim, luping-liu/PNDM) name everything differently and count the levels of the up path from
+//! the highest resolution; they are recognised by `temb.dense.0.weight`. Text encoders saved by transformers before 5
+//! begin every name with `text_model.`.
 
 /// The tensor whose presence marks a checkpoint of the DDIM code base.
 const DDIM_MARK: &str = "temb.dense.0.weight";
 
-/// The tensor whose presence marks a text encoder with the prefix.
+/// The tensor whose presence marks a text encoder with that prefix.
 const TEXT_MARK: &str = "text_model.embeddings.token_embedding.weight";
 const TEXT_PREFIX: &str = "text_model.";
 
-/// The places 0, 1, 2, ... of tokens, which transformers before 4.31 wrote beside the weights of text encoders.
+/// The positions 0, 1, 2, ... of tokens, which transformers before 4.31 stored beside the weights of text encoders.
 const POSITIONS: &str = "embeddings.position_ids";
 
-/// Whether a tensor of this name holds nothing that a network learned.
+/// Returns `true` if a tensor of this name holds nothing learned.
 pub(super) fn is_buffer(name: &str) -> bool {
     name == POSITIONS
 }
 
-/// How the names of one checkpoint become diffusers' names.
+/// The mapping from the names of one checkpoint to diffusers' names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Renaming {
     /// A diffusers checkpoint of any age.
     Diffusers,
-    /// A checkpoint of the DDIM code base with this many levels on the way up.
+    /// A checkpoint of the DDIM code base with this many levels on the up path.
     Ddim { up_levels: usize },
     /// A text encoder with the prefix.
     Text,
 }
 
 impl Renaming {
-    /// Looks at all the names of a checkpoint.
+    /// Detects the mapping from all the names of a checkpoint.
     pub(super) fn detect<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Self {
         if names.clone().any(|name| name == TEXT_MARK) {
             return Self::Text;
@@ -45,7 +45,7 @@ impl Renaming {
         Self::Ddim { up_levels }
     }
 
-    /// The name that diffusers gives to the tensor stored as `stored`; a name of no known family is left as it is.
+    /// Returns diffusers' name of the tensor stored as `stored`. A name of no known family is unchanged.
     pub(super) fn name(self, stored: &str) -> String {
         let parts: Vec<&str> = stored.split('.').collect();
         let renamed = match self {
@@ -57,12 +57,12 @@ impl Renaming {
     }
 }
 
-/// The level of `up.{level}....`
+/// Returns the level of `up.{level}....`
 fn up_level(name: &str) -> Option<usize> {
     name.strip_prefix("up.")?.split('.').next()?.parse().ok()
 }
 
-/// `....attentions.{i}.query.weight` and its like.
+/// Converts `....attentions.{i}.query.weight` and similar names.
 fn deprecated_attention(parts: &[&str]) -> Option<String> {
     let (before, ["attentions", index, projection, leaf]) = parts.split_last_chunk()? else {
         return None;
@@ -79,7 +79,7 @@ fn deprecated_attention(parts: &[&str]) -> Option<String> {
     Some(renamed.join("."))
 }
 
-/// A name of the DDIM code base.
+/// Converts a name of the DDIM code base.
 fn ddim(parts: &[&str], up_levels: usize) -> Option<String> {
     let renamed = match parts {
         ["temb", "dense", "0", leaf] => format!("time_embedding.linear_1.{leaf}"),
@@ -90,7 +90,7 @@ fn ddim(parts: &[&str], up_levels: usize) -> Option<String> {
         ["mid", "attn_1", layer @ ..] => format!("mid_block.attentions.0.{}", ddim_attention(layer)),
         ["down", level, layer @ ..] => format!("down_blocks.{level}.{}", ddim_level(layer)?),
         ["up", level, layer @ ..] => {
-            // Counted from the highest resolution there, from the lowest in diffusers.
+            // Counted from the highest resolution there, and from the lowest in diffusers.
             let level = up_levels.checked_sub(1)?.checked_sub(level.parse().ok()?)?;
             format!("up_blocks.{level}.{}", ddim_level(layer)?)
         }
@@ -99,7 +99,7 @@ fn ddim(parts: &[&str], up_levels: usize) -> Option<String> {
     Some(renamed)
 }
 
-/// What follows `down.{level}.` or `up.{level}.`
+/// Converts the part after `down.{level}.` or `up.{level}.`
 fn ddim_level(layer: &[&str]) -> Option<String> {
     match layer {
         ["block", index, rest @ ..] => Some(format!("resnets.{index}.{}", ddim_resnet(rest))),
@@ -139,7 +139,7 @@ fn rename_first<'a>(layer: &[&'a str], rename: impl Fn(&'a str) -> &'a str) -> S
 mod tests {
     use super::*;
 
-    /// Both spellings of every tensor of a network of the DDIM code base, written down from `models/diffusion.py`
+    /// Both spellings of every tensor of a network of the DDIM code base, transcribed from `models/diffusion.py`
     /// (theirs) and `unets/unet_2d.py` (diffusers'): `levels` levels of `blocks` residual blocks, attention on one.
     fn both_spellings(levels: usize, blocks: usize, attention_level: usize) -> Vec<(String, String)> {
         let mut pairs = Vec::new();

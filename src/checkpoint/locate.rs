@@ -1,24 +1,24 @@
-//! From what the user typed as MODEL to a place on disk.
+//! From the name of a model to a place on disk.
 
 use std::path::{Path, PathBuf};
 
 use super::hub::{self, Environment, HubId};
 use crate::error::{Error, Result};
 
-/// Where a model lies.
+/// The place of a model.
 pub(super) enum Located {
-    /// A diffusers folder: one that was named, or a snapshot in the hub cache.
+    /// A diffusers folder: the one named, or a snapshot in the hub cache.
     Folder(PathBuf),
-    /// A file that was named.
+    /// The file named.
     File(PathBuf),
 }
 
-/// Finds what `spec` names. An existing path wins; what is no path and has the shape `org/name[@revision]` is looked up
-/// in the local hub cache.
+/// Finds the place that `spec` names. An existing path is used first. A name that is not a path and has the form
+/// `org/name[@revision]` is looked up in the local hub cache.
 ///
 /// # Errors
-/// [`Error::FileNotFound`] or [`Error::Argument`] when nothing of that name is there; [`Error::BadFile`] for a hub id that
-/// the cache lacks.
+/// [`Error::FileNotFound`] or [`Error::Argument`] if there is nothing of that name; [`Error::BadFile`] for a hub id
+/// that the cache lacks.
 pub(super) fn locate(spec: &str, environment: Environment) -> Result<Located> {
     refuse_closed_form(spec)?;
     let path = Path::new(spec);
@@ -33,7 +33,7 @@ pub(super) fn locate(spec: &str, environment: Environment) -> Result<Located> {
     }
 }
 
-/// Closed-form denoisers are named like models, but have no files to open.
+/// Refuses closed-form denoisers: they are named like models, but have no files.
 fn refuse_closed_form(spec: &str) -> Result<()> {
     match spec.split_once(':') {
         Some((kind @ ("pca" | "wiener" | "ideal"), _)) => Err(Error::argument(

@@ -1,8 +1,8 @@
-//! Model files: safetensors, diffusers folders, the hub cache, key mapping, the embedded model.
+//! Model files: safetensors, diffusers folders, the hub cache, the mapping of names, and the embedded model.
 //!
-//! [`ModelFiles::open`] turns what the user typed into a [`ConfigFile`] for the network, one for the scheduler where there
-//! is one, and [`Weights`] under diffusers' own names. Weights are never read as a whole: the headers are checked when
-//! a file is opened, and one tensor at a time is read and converted to float32 when it is asked for.
+//! [`ModelFiles::open`] turns a name into a [`ConfigFile`] for the network, one for the scheduler if there is one, and
+//! [`Weights`] under diffusers' own names. Weights are never read as a whole: the headers are checked when a file is
+//! opened, and each tensor is read and converted to float32 when it is requested.
 
 mod classifier;
 mod component;

@@ -1,9 +1,10 @@
-//! The hint beside a wrong key: the key that was probably meant.
+//! The hint for a wrong key: the key that was probably meant.
 
-/// Edits that a differing layer number weighs: `conv2` is another layer than `conv1`, `conv_1` is probably the same.
+/// The weight of a differing layer number, in edits: `conv2` is another layer than `conv1`, but `conv_1` is probably
+/// the same.
 const OTHER_LAYER: usize = 3;
 
-/// The candidate closest to `wanted` by edit distance, preferring those that carry the same layer numbers.
+/// Returns the candidate closest to `wanted` by edit distance, preferring those with the same layer numbers.
 pub(super) fn nearest<'a>(wanted: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
     candidates.min_by_key(|candidate| cost(wanted, candidate)).map(str::to_owned)
 }

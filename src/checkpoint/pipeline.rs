@@ -1,4 +1,4 @@
-//! A diffusers pipeline of several networks: `model_index.json`, and a sub-folder for each component.
+//! A diffusers pipeline of several networks: `model_index.json`, and a sub-folder per component.
 
 use std::path::{Path, PathBuf};
 
@@ -11,28 +11,28 @@ use super::locate::{Located, locate};
 use super::weights::Weights;
 use crate::error::{Error, Result};
 
-/// The configuration of a network, in its own folder.
+/// The file name of a network's configuration.
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const SCHEDULER_CONFIG: &str = "scheduler_config.json";
 const MODEL_INDEX: &str = "model_index.json";
 const SCHEDULER: &str = "scheduler";
-/// Components that transformers saved, under its own file names.
+/// The components saved by transformers, under its own file names.
 const OF_TRANSFORMERS: [&str; 1] = ["text_encoder"];
 
-/// A folder with components, none of them opened yet.
+/// A folder of components, none of which is open yet.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
-    /// What the user called it.
+    /// The name it was opened by.
     pub name: String,
     root: PathBuf,
-    /// Its `model_index.json`, where there is one.
+    /// Its `model_index.json`, if there is one.
     index: Option<ConfigFile>,
 }
 
 /// One network of a pipeline.
 #[derive(Clone, Debug)]
 pub struct Component {
-    /// Where its files lie.
+    /// The folder of its files.
     pub folder: PathBuf,
     /// Its `config.json`.
     pub config: ConfigFile,
@@ -44,13 +44,13 @@ impl Pipeline {
     /// Opens the folder that `spec` names: a path, or a hub id `org/name[@revision]` in the local cache.
     ///
     /// # Errors
-    /// [`Error::FileNotFound`] when nothing of that name is there, [`Error::BadFile`] for what is no folder or has a
+    /// [`Error::FileNotFound`] if there is nothing of that name, [`Error::BadFile`] if it is not a folder or has a
     /// `model_index.json` that cannot be read.
     pub fn open(spec: &str) -> Result<Self> {
         Self::open_in(spec, &|name| std::env::var_os(name))
     }
 
-    /// [`Pipeline::open`] with the environment variables that lead to the hub cache given by `environment`.
+    /// As [`Pipeline::open`], with the environment variables of the hub cache read from `environment`.
     ///
     /// # Errors
     /// As [`Pipeline::open`].
@@ -59,26 +59,26 @@ impl Pipeline {
             Located::Folder(root) => Self::at(spec, root),
             Located::File(file) => Err(Error::bad_file_hint(
                 file,
-                "one file, where a folder with several networks is needed",
-                "give the diffusers folder that holds model_index.json",
+                "a single file; a folder with several networks is needed",
+                "name the diffusers folder that holds model_index.json",
             )),
         }
     }
 
-    /// The pipeline in the folder `root`, which the user calls `name`.
+    /// The pipeline in the folder `root`, called `name`.
     pub(super) fn at(name: &str, root: PathBuf) -> Result<Self> {
         let index = root.join(MODEL_INDEX);
         let index = if index.is_file() { Some(ConfigFile::read(&index)?) } else { None };
         Ok(Self { name: name.to_owned(), root, index })
     }
 
-    /// The class of the pipeline by its `model_index.json`; none without one.
+    /// The class of the pipeline in its `model_index.json`, or `None` without one.
     #[must_use]
     pub fn class_name(&self) -> Option<&str> {
         self.index.as_ref().and_then(|index| index.class_name().ok())
     }
 
-    /// Whether there is a component of that name, by the index or, without one, by its sub-folder.
+    /// Returns `true` if there is a component of that name, according to the index or, without one, its sub-folder.
     #[must_use]
     pub fn has(&self, component: &str) -> bool {
         match &self.index {
@@ -87,10 +87,10 @@ impl Pipeline {
         }
     }
 
-    /// The folder of a component: its own, or the root where it has none (a flat folder holds a single network).
+    /// Returns the folder of a component: its own, or the root if it has none (a flat folder holds a single network).
     ///
     /// # Errors
-    /// [`Error::BadFile`] when the index says that the pipeline has no such component, or names one whose folder is missing.
+    /// [`Error::BadFile`] if the index does not list the component, or lists it and its folder is missing.
     pub fn folder(&self, component: &str) -> Result<PathBuf> {
         let own = self.root.join(component);
         let is_flat = self.root.join(CONFIG).is_file();
@@ -100,7 +100,7 @@ impl Pipeline {
                 format!("the pipeline `{}` has no component `{component}`", self.class_name().unwrap_or("unknown")),
                 format!("supported: pipelines that have a `{component}`"),
             )),
-            // Without an index a flat folder may have sub-folders of its own accord.
+            // Without an index, a flat folder may have unrelated sub-folders.
             None if is_flat => Ok(self.root.clone()),
             _ if own.is_dir() => Ok(own),
             Some(_) if is_flat => Ok(self.root.clone()),
@@ -111,13 +111,13 @@ impl Pipeline {
             )),
             Some(_) => Err(Error::bad_file_hint(
                 own,
-                format!("the component `{component}` is not there"),
+                format!("the component `{component}` is missing"),
                 "download or copy the whole folder, with a sub-folder for each component",
             )),
         }
     }
 
-    /// Refuses a pipeline without a component, a folder of a single network among them.
+    /// Checks that the pipeline has a component. A folder of a single network does not.
     ///
     /// # Errors
     /// [`Error::BadFile`] naming it.
@@ -127,13 +127,13 @@ impl Pipeline {
             Ok(_) => Err(Error::bad_file_hint(
                 &self.root,
                 format!("a single network, without a component `{component}`"),
-                "give the folder of the whole pipeline, which holds model_index.json",
+                "name the folder of the whole pipeline, which holds model_index.json",
             )),
             Err(error) => Err(error),
         }
     }
 
-    /// The configuration of a component.
+    /// Reads the configuration of a component.
     ///
     /// # Errors
     /// As [`Pipeline::component`].
@@ -144,7 +144,7 @@ impl Pipeline {
     /// Opens a component: its configuration, and the header of its weights.
     ///
     /// # Errors
-    /// [`Error::BadFile`] (exit code 4) naming the file that is missing or malformed.
+    /// [`Error::BadFile`] naming the file that is missing or malformed.
     pub fn component(&self, component: &str) -> Result<Component> {
         let folder = self.folder(component)?;
         let config = read_config(&folder)?;
@@ -153,10 +153,10 @@ impl Pipeline {
         Ok(Component { folder, config, weights })
     }
 
-    /// The `scheduler_config.json`, where there is one.
+    /// Reads the `scheduler_config.json`, if there is one.
     ///
     /// # Errors
-    /// [`Error::BadFile`] when it cannot be read or names no class.
+    /// [`Error::BadFile`] if it cannot be read or has no class.
     pub fn scheduler(&self) -> Result<Option<ConfigFile>> {
         let own = self.root.join(SCHEDULER);
         let has_components = self.index.is_some() || !self.root.join(CONFIG).is_file();
@@ -164,7 +164,7 @@ impl Pipeline {
     }
 }
 
-/// What `model_index.json` says of a component that is not there: nothing, null, or `[null, null]`.
+/// Returns `true` for the entry of an absent component in `model_index.json`: none, null, or `[null, null]`.
 fn is_absent(entry: Option<&Value>) -> bool {
     match entry {
         None | Some(Value::Null) => true,
@@ -173,7 +173,7 @@ fn is_absent(entry: Option<&Value>) -> bool {
     }
 }
 
-/// The `config.json` in `folder`.
+/// Reads the `config.json` in `folder`.
 pub(super) fn read_config(folder: &Path) -> Result<ConfigFile> {
     let path = folder.join(CONFIG);
     if path.exists() {
@@ -181,12 +181,12 @@ pub(super) fn read_config(folder: &Path) -> Result<ConfigFile> {
     }
     Err(Error::bad_file_hint(
         path,
-        "the network's configuration is not there",
+        "the network's configuration is missing",
         "a model is a folder with config.json, scheduler_config.json and diffusion_pytorch_model.safetensors",
     ))
 }
 
-/// The `scheduler_config.json` in `folder`, where there is one.
+/// Reads the `scheduler_config.json` in `folder`, if there is one.
 pub(super) fn read_scheduler(folder: &Path) -> Result<Option<ConfigFile>> {
     let path = folder.join(SCHEDULER_CONFIG);
     if !path.exists() {
@@ -229,7 +229,7 @@ mod tests {
         let message = pipeline.folder("safety_checker").unwrap_err().to_string();
         assert!(message.contains("`StableDiffusionPipeline` has no component `safety_checker`"), "{message}");
         let error = pipeline.component("unet").unwrap_err();
-        assert!(error.to_string().contains("the component `unet` is not there"), "{error}");
+        assert!(error.to_string().contains("the component `unet` is missing"), "{error}");
         assert_eq!(error.kind(), crate::ErrorKind::File);
         let error = pipeline.component("vae").unwrap_err();
         assert!(error.to_string().contains("no weights"), "{error}");

@@ -1,4 +1,4 @@
-//! Where weights lie: in a file read piece by piece, or in memory.
+//! The bytes of weights: a file read piece by piece, or memory.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -16,7 +16,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Opens `file`, which a model folder or an index promised: its absence is the model's fault, not the user's.
+    /// Opens `file`, which a model folder or an index refers to: its absence is a fault of the model.
     pub(super) fn open(file: &Path) -> Result<Self> {
         let open = || {
             let handle = File::open(file)?;
@@ -26,7 +26,7 @@ impl Source {
         open().map_err(|source| model_file_error(file, source))
     }
 
-    /// Bytes in all.
+    /// The total size in bytes.
     pub(super) fn length(&self) -> u64 {
         match self {
             Self::File(_, length) => *length,
@@ -34,7 +34,7 @@ impl Source {
         }
     }
 
-    /// `count` bytes from `offset` on; `file` is the name that an error carries.
+    /// Reads `count` bytes from `offset`. Errors name `file`.
     pub(super) fn read(&self, file: &Path, offset: u64, count: usize) -> Result<Cow<'_, [u8]>> {
         match self {
             Self::File(handle, _) => {
@@ -56,10 +56,10 @@ pub(super) fn read_model_file(file: &Path) -> Result<Vec<u8>> {
     std::fs::read(file).map_err(|source| model_file_error(file, source))
 }
 
-/// An input/output error on a file that belongs to a model: always exit code 4, also when the file is not there.
+/// An input/output error on a file of a model. A missing file is also an [`Error::BadFile`].
 fn model_file_error(file: &Path, source: std::io::Error) -> Error {
     match source.kind() {
-        std::io::ErrorKind::NotFound => Error::bad_file(file, "the model needs this file, and it is not there"),
+        std::io::ErrorKind::NotFound => Error::bad_file(file, "the model needs this file, which is missing"),
         _ => Error::Io { file: file.to_path_buf(), source },
     }
 }

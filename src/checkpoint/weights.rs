@@ -18,14 +18,14 @@ use crate::tensor::Tensor;
 
 /// The weights of one network: one safetensors file, several shards, or memory.
 ///
-/// Opening reads and checks the headers only; [`Weights::fetch`] reads one tensor from the file and converts it to
-/// float32, so that no more than one tensor at a time is held here. Names are those of today's diffusers, whatever the
-/// file calls them (see `keys.rs`).
+/// Opening reads and checks only the headers. [`Weights::fetch`] reads one tensor from the file and converts it to
+/// float32, so that at most one tensor at a time is in memory. Names are those of today's diffusers, whatever the file
+/// calls them (see `keys.rs`).
 ///
 /// A clone is cheap: it shares the open files and their headers.
 #[derive(Clone, Debug)]
 pub struct Weights {
-    /// What was opened: the file, or the index of the shards. Messages about the whole name it.
+    /// The file opened, or the index of the shards, for messages about the whole.
     path: PathBuf,
     files: Arc<Vec<WeightFile>>,
     entries: Arc<BTreeMap<String, Entry>>,
@@ -47,13 +47,13 @@ impl Weights {
     /// Opens one safetensors file.
     ///
     /// # Errors
-    /// [`Error::BadFile`] (exit code 4) naming the file, and the tensor where one is at fault, when the file is not
-    /// there, truncated, or its header lies.
+    /// [`Error::BadFile`] naming the file, and the tensor at fault, if the file is missing or truncated, or its header
+    /// is invalid.
     pub fn open(file: &Path) -> Result<Self> {
         Self::open_shards(file, &[file.to_path_buf()])
     }
 
-    /// Opens several safetensors files as one set of weights; `path` is what messages about the whole name.
+    /// Opens several safetensors files as one set of weights. Messages about the whole name `path`.
     pub(super) fn open_shards(path: &Path, shards: &[PathBuf]) -> Result<Self> {
         let mut files = Vec::with_capacity(shards.len());
         for shard in shards {
@@ -62,7 +62,7 @@ impl Weights {
         Self::assemble(path, files)
     }
 
-    /// A whole safetensors file that lies in memory; `name` stands for its path in messages.
+    /// Reads a safetensors file in memory. Messages name it `name`.
     ///
     /// # Errors
     /// As [`Weights::open`].
@@ -72,8 +72,8 @@ impl Weights {
         Self::assemble(&path, vec![file])
     }
 
-    /// Float32 weights made by a program, for tests and benchmarks; names are taken as they are, and of two tensors
-    /// with one name the later one counts.
+    /// Creates float32 weights from tensors, for tests and benchmarks. Names are used unchanged. Of two tensors with
+    /// the same name, the later one is used.
     #[must_use]
     pub fn from_tensors(tensors: Vec<(String, Tensor)>) -> Self {
         let path = PathBuf::from("(generated weights)");
@@ -117,41 +117,41 @@ impl Weights {
         Ok(Self { path: path.to_path_buf(), files: Arc::new(files), entries: Arc::new(entries) })
     }
 
-    /// The names of all tensors, sorted.
+    /// Iterates over the names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
 
-    /// The shape of tensor `key` as it is stored.
+    /// Returns the stored shape of tensor `key`.
     #[must_use]
     pub fn shape(&self, key: &str) -> Option<&[usize]> {
         self.entries.get(key).map(|entry| entry.stored.shape.as_slice())
     }
 
-    /// The dtype of tensor `key` as it is stored.
+    /// Returns the stored dtype of tensor `key`.
     #[must_use]
     pub fn dtype(&self, key: &str) -> Option<Dtype> {
         self.entries.get(key).map(|entry| entry.stored.dtype)
     }
 
-    /// What was opened: a safetensors file, the index of shards, or a name in parentheses for weights in memory.
+    /// The safetensors file opened, the index of its shards, or a name in parentheses for weights in memory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Each tensor's name as it is stored, and the file that holds it.
+    /// Iterates over the stored name of each tensor and the file that holds it.
     pub(super) fn places(&self) -> impl Iterator<Item = (&str, &Path)> {
         self.entries.values().map(|entry| (entry.stored.name.as_str(), self.files[entry.file].path.as_path()))
     }
 
-    /// Numbers in all tensors together.
+    /// The total number of parameters.
     #[must_use]
     pub fn parameters(&self) -> u64 {
         self.entries.values().map(|entry| entry.stored.shape.iter().product::<usize>() as u64).sum()
     }
 
-    /// Bytes of all tensors together as they are stored.
+    /// The total size of the stored tensors in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.entries.values().map(|entry| entry.stored.bytes as u64).sum()
@@ -159,25 +159,26 @@ impl Weights {
 
     /// Reads tensor `key` as float32 in `expected_shape`, row-major.
     ///
-    /// A 1x1 convolution (C, D, 1, 1) and a linear layer (C, D) are the same numbers: either is accepted for the other,
-    /// and the tensor comes in the shape that was asked for.
+    /// A 1x1 convolution (C, D, 1, 1) and a linear layer (C, D) hold the same numbers: each is accepted for the other,
+    /// and the tensor is returned in the shape requested.
     ///
     /// # Errors
-    /// All with exit code 4: [`Error::MissingKey`] with the nearest key, [`Error::WrongShape`], and [`Error::BadFile`]
-    /// for a dtype other than F16, BF16, F32 and F64 or for values that are not finite as float32.
+    /// [`Error::MissingKey`] with the nearest key, [`Error::WrongShape`], and [`Error::BadFile`] for a dtype other than
+    /// F16, BF16, F32 and F64 or for values that are not finite as float32.
     pub fn fetch(&self, key: &str, expected_shape: &[usize]) -> Result<Tensor> {
         let (file, stored) = self.stored(key, expected_shape)?;
         let values = values(file, key, stored, 0..stored.bytes)?;
         Ok(Tensor::new(expected_shape, values))
     }
 
-    /// Reads some rows of a table `key` of shape (rows, columns) as float32, one after the other, and nothing else of it.
+    /// Reads some rows of a table `key` of shape (rows, columns) as float32, one after the other, without reading the
+    /// others.
     ///
     /// # Errors
     /// As [`Weights::fetch`].
     ///
     /// # Panics
-    /// When a row is not in the table.
+    /// Panics if a row is not in the table.
     pub fn fetch_rows(&self, key: &str, (rows, columns): (usize, usize), picks: &[usize]) -> Result<Tensor> {
         let (file, stored) = self.stored(key, &[rows, columns])?;
         let row_bytes = stored.bytes / rows;
@@ -189,7 +190,7 @@ impl Weights {
         Ok(Tensor::new([picks.len(), columns], data))
     }
 
-    /// Where tensor `key` lies, which is expected to have this shape.
+    /// Finds tensor `key` and checks its shape.
     fn stored(&self, key: &str, expected_shape: &[usize]) -> Result<(&WeightFile, &Stored)> {
         let Some(entry) = self.entries.get(key) else {
             return Err(Error::MissingKey {
@@ -210,8 +211,8 @@ impl Weights {
         Ok((file, stored))
     }
 
-    /// Checks by the headers alone that each of `keys` is there with its shape and a dtype of floating point, and that there
-    /// is no other tensor.
+    /// Checks, by the headers alone, that each of `keys` is present with its shape and a floating-point dtype, and that
+    /// there are no other tensors.
     ///
     /// # Errors
     /// As [`Weights::fetch`] for the first key that cannot be fetched, then as [`Weights::check_complete`].
@@ -219,7 +220,7 @@ impl Weights {
         for (key, shape) in keys {
             let sound = self.dtype(key).is_some_and(|dtype| READ_AS_FLOAT.contains(&dtype));
             if !sound || self.shape(key) != Some(shape) {
-                // Fetching says what is wrong, if anything is.
+                // Fetching reports the fault, if there is one.
                 self.fetch(key, shape)?;
             }
         }
@@ -227,10 +228,11 @@ impl Weights {
         self.check_complete(&keys)
     }
 
-    /// Checks that the network has used every tensor there is, but for buffers that nothing is learned in; `used` are the keys it has fetched.
+    /// Checks that the network has used every tensor, apart from buffers, which hold nothing learned. `used` are the
+    /// keys it has fetched.
     ///
     /// # Errors
-    /// [`Error::UnexpectedKey`] (exit code 4) for the first tensor that has no place, with the nearest of `used`.
+    /// [`Error::UnexpectedKey`] for the first unused tensor, with the nearest of `used`.
     pub fn check_complete(&self, used: &[String]) -> Result<()> {
         let places: HashSet<&str> = used.iter().map(String::as_str).collect();
         match self.entries.iter().find(|(name, _)| !places.contains(name.as_str()) && !is_buffer(name)) {
@@ -244,7 +246,7 @@ impl Weights {
     }
 }
 
-/// The values at these bytes of a tensor.
+/// Reads the values in this range of bytes of a tensor.
 fn values(file: &WeightFile, key: &str, stored: &Stored, range: Range<usize>) -> Result<Vec<f32>> {
     let WeightFile { path, source } = file;
     let bytes = source.read(path, stored.offset + range.start as u64, range.len())?;
@@ -266,15 +268,15 @@ fn values(file: &WeightFile, key: &str, stored: &Stored, range: Range<usize>) ->
     Ok(values)
 }
 
-/// Dtypes of weights that can be fetched whatever they hold, so that the header tells enough.
+/// The dtypes of weights that can be fetched with any content, so that the header is sufficient.
 const READ_AS_FLOAT: [Dtype; 4] = [Dtype::F16, Dtype::BF16, Dtype::F32, Dtype::F64];
 
-/// The name of a tensor in a message: both names where the file has another one.
+/// Returns the name of a tensor for messages: both names if the file uses another one.
 fn label(name: &str, stored: &Stored) -> String {
     if name == stored.name { name.to_owned() } else { format!("{name}, stored as {}", stored.name) }
 }
 
-/// Equal shapes, or a matrix and a 1x1 convolution of the same extents.
+/// Returns `true` for equal shapes, and for a matrix and a 1x1 convolution of the same extents.
 fn same_matrix(found: &[usize], expected: &[usize]) -> bool {
     match (found, expected) {
         ([a, b, 1, 1], [c, d]) | ([a, b], [c, d, 1, 1]) => (a, b) == (c, d),
@@ -293,7 +295,7 @@ mod tests {
         ])
     }
 
-    /// A safetensors file of float16 tensors, all ones but for what the test changes.
+    /// A safetensors file of float16 tensors, all ones except as the test changes them.
     fn file(tensors: &[(&str, &[usize], u16)]) -> Vec<u8> {
         let mut header = serde_json::Map::new();
         let mut data = Vec::new();

@@ -74,7 +74,7 @@ fn missing_components_are_named() {
     for (component, part) in
         [("text", "text_encoder"), ("text", "tokenizer"), ("unet", "unet"), ("encoder", "vae"), ("decoder", "vae")]
     {
-        let what = format!("the component `{part}` is not there");
+        let what = format!("the component `{part}` is missing");
         Broken::new("sd1-like").remove(part).run(component).expect_error(4, &what);
         let what = format!("`StableDiffusionPipeline` has no component `{part}`");
         Broken::new("sd1-like")
@@ -89,7 +89,7 @@ fn missing_components_are_named() {
     ] {
         Broken::new("sd1-like").remove(file).run(component).expect_error(4, "no weights");
     }
-    Broken::new("sd1-like").remove("vae/config.json").run("decoder").expect_error(4, "configuration is not there");
+    Broken::new("sd1-like").remove("vae/config.json").run("decoder").expect_error(4, "configuration is missing");
 }
 
 #[test]

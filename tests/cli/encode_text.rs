@@ -85,11 +85,11 @@ fn every_broken_folder_has_its_own_error() {
     let cases: [(Change, &str); 9] = [
         (
             |f| std::fs::remove_dir_all(f.path("model/tokenizer")).expect("removed"),
-            "the component `tokenizer` is not there",
+            "the component `tokenizer` is missing",
         ),
         (
             |f| std::fs::remove_dir_all(f.path("model/text_encoder")).expect("removed"),
-            "the component `text_encoder` is not there",
+            "the component `text_encoder` is missing",
         ),
         (|f| rewrite(f, "model_index.json", "CLIPTextModel", "T5EncoderModel"), "wrote"),
         (

@@ -75,7 +75,7 @@ fn faults_of_the_file_are_found_when_it_is_opened() {
         (
             "missing-shard",
             "diffusion_pytorch_model-00002-of-00002.safetensors",
-            &["this shard is not there", "diffusion_pytorch_model.safetensors.index.json"],
+            &["this shard is missing", "diffusion_pytorch_model.safetensors.index.json"],
         ),
         ("only-pickle", "diffusion_pytorch_model.bin", &["a Python pickle", "safe_serialization=True"]),
         ("no-weights", "", &["no weights", WEIGHTS]),

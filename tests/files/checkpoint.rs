@@ -156,7 +156,7 @@ fn an_index_that_lies_is_refused() {
     assert!(error.to_string().contains("index.json: "), "{error}");
     let root = folder(&sharded(|_| "../elsewhere.safetensors"));
     let error = open(root.path()).unwrap_err();
-    assert!(error.to_string().contains("\"../elsewhere.safetensors\", no file name"), "{error}");
+    assert!(error.to_string().contains("\"../elsewhere.safetensors\", which is not a file name"), "{error}");
     assert_eq!(error.kind(), downhill::ErrorKind::File);
 }
 
@@ -182,8 +182,8 @@ fn files_that_are_no_models_say_what_would_be() {
     for (path, part) in [
         ("model.ckpt", "safe_serialization=True"),
         ("notes.txt", "a `.safetensors` file beside its `config.json`"),
-        ("lonely/model.safetensors", "config.json: the network's configuration is not there"),
-        ("named", "other.safetensors`, give that file"),
+        ("lonely/model.safetensors", "config.json: the network's configuration is missing"),
+        ("named", "other.safetensors`, name that file"),
         ("empty", "config.json"),
     ] {
         let error = open(&root.path().join(path)).unwrap_err();

@@ -1,8 +1,8 @@
-//! Models from the hub into the local cache, in the layout that `huggingface_hub` gives it.
+//! Downloads of models from the hub into the local cache, in the layout of `huggingface_hub`.
 //!
-//! The hub tells the commit of a revision and its files; each file has an `ETag`, which names its blob and is the SHA-256 of
-//! what lies in large-file storage, or the Git hash of what lies in the repository itself. A file is fetched into
-//! `blobs/ETAG.incomplete`, from where an earlier attempt stopped, is checked, and only then takes its name.
+//! The hub reports the commit of a revision and its files. Each file has an `ETag`, which names its blob: the SHA-256
+//! of a file in large-file storage, or the Git hash of a file in the repository itself. A file is fetched into
+//! `blobs/ETAG.incomplete`, continuing an earlier attempt, and is renamed only after its checksum has been verified.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -19,33 +19,34 @@ use super::{DEFAULT_REVISION, Environment, HubId, cache_folder, is_name, is_offl
 use crate::error::{Error, Result};
 
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
-/// Bytes read at a time.
+/// The number of bytes read at a time.
 const PIECE: usize = 1 << 16;
-/// Attempts at one file: each goes on from where the last one stopped.
+/// The number of attempts per file. Each continues where the last one stopped.
 const ATTEMPTS: u32 = 5;
-/// The wait before the second attempt; before the third it is twice that, and so on.
+/// The wait before the second attempt. It doubles before each further one.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// What a download is doing, for whoever watches.
+/// A progress event of a download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// This file of so many bytes begins, the first `there` of which are there already.
+    /// A file of `bytes` bytes begins, of which the first `there` are already present.
     Begin { file: &'a str, bytes: u64, there: u64 },
-    /// So many bytes more.
+    /// The number of further bytes received.
     Bytes(u64),
 }
 
-/// Fetches `org/name[@revision]` into the local cache and answers the folder of its snapshot. Files that are there are left
-/// alone. `variant` prefers weights of that variant (`fp16`).
+/// Fetches `org/name[@revision]` into the local cache and returns the folder of its snapshot. Files already present are
+/// kept. `variant` prefers weights of that variant (`fp16`).
 ///
 /// # Errors
-/// [`Error::Argument`] for what is no hub id, and with `HF_HUB_OFFLINE`; [`Error::BadFile`] naming the address for what the hub
-/// does not have or answers wrongly, for a checksum that differs, and when the connection is lost again and again.
+/// [`Error::Argument`] for a name that is not a hub id, and with `HF_HUB_OFFLINE`; [`Error::BadFile`] naming the
+/// address for anything the hub does not have, for an unexpected response, for a checksum that differs, and for a
+/// connection that is lost repeatedly.
 pub fn fetch(id: &str, variant: Option<&str>, watch: &mut dyn FnMut(Event)) -> Result<PathBuf> {
     fetch_in(id, variant, &|name| std::env::var_os(name), watch)
 }
 
-/// [`fetch`] with the environment variables of the hub given by `environment`.
+/// As [`fetch`], with the environment variables of the hub read from `environment`.
 ///
 /// # Errors
 /// As [`fetch`].
@@ -57,7 +58,7 @@ pub fn fetch_in(
 ) -> Result<PathBuf> {
     let Some(id) = HubId::parse(id) else {
         return Err(Error::argument(
-            format!("`{id}` is no model on the hub"),
+            format!("`{id}` is not a model on the hub"),
             "give `org/name` or `org/name@revision`",
         ));
     };
@@ -73,8 +74,8 @@ pub fn fetch_in(
     if wanted.is_empty() {
         return Err(Error::bad_file_hint(
             hub.page(&id),
-            "holds no model of diffusers in safetensors",
-            "look at its files there",
+            "does not hold a diffusers model in safetensors",
+            "check its files on the hub",
         ));
     }
     let snapshot = repository.join("snapshots").join(&commit);
@@ -89,7 +90,7 @@ pub fn fetch_in(
     Ok(snapshot)
 }
 
-/// The hub, or what stands for it.
+/// A client of the hub or of a server in its place.
 struct Hub {
     endpoint: String,
     token: Option<String>,
@@ -115,26 +116,26 @@ impl Hub {
         format!("{}/{}/{}", self.endpoint, id.organisation, id.name)
     }
 
-    /// The commit of a revision, and its files.
+    /// Returns the commit of a revision, and its files.
     fn listing(&self, id: &HubId, revision: &str) -> Result<(String, Vec<String>)> {
         let address =
             format!("{}/api/models/{}/{}/revision/{}", self.endpoint, id.organisation, id.name, escaped(revision));
         let mut response = self.ask(&address, None)?;
         let body = response.body_mut().read_to_string().map_err(|error| lost(&address, &error.to_string()))?;
         let listing: Value = serde_json::from_str(&body)
-            .map_err(|error| Error::bad_file(&address, format!("the answer is not JSON: {error}")))?;
+            .map_err(|error| Error::bad_file(&address, format!("the response is not JSON: {error}")))?;
         let commit = listing["sha"].as_str().filter(|commit| is_name(commit));
         let siblings = listing["siblings"].as_array();
         let (Some(commit), Some(siblings)) = (commit, siblings) else {
-            return Err(Error::bad_file(&address, "the answer names no commit and files"));
+            return Err(Error::bad_file(&address, "the response names no commit and files"));
         };
         let names = siblings.iter().filter_map(|file| file["rfilename"].as_str());
-        // No name may lead out of the snapshot.
+        // No name may lead outside the snapshot.
         let sound = |name: &&str| name.split('/').all(is_name);
         Ok((commit.to_owned(), names.filter(sound).map(str::to_owned).collect()))
     }
 
-    /// Fetches a file into `blobs` and answers its blob.
+    /// Fetches a file into `blobs` and returns the path of its blob.
     fn file(
         &self,
         id: &HubId,
@@ -172,14 +173,14 @@ impl Hub {
             last = self.go_on(&address, &part, &mut out, &mut there, watch)?;
         }
         if there != about.bytes {
-            return Err(lost(&address, &last.unwrap_or_else(|| format!("{there} of {} bytes came", about.bytes))));
+            return Err(lost(&address, &last.unwrap_or_else(|| format!("{there} of {} bytes received", about.bytes))));
         }
         about.check(&address, &part)?;
         std::fs::rename(&part, &blob).map_err(|error| Error::io(&blob, error))?;
         Ok(blob)
     }
 
-    /// Reads on from byte `there` until the end or until the connection is lost, and then says why.
+    /// Reads from byte `there` to the end, or until the connection is lost. Returns the cause of the loss, if any.
     fn go_on(
         &self,
         address: &str,
@@ -194,7 +195,7 @@ impl Hub {
             Err(other) => return Err(other),
         };
         if *there > 0 && response.status() != 206 {
-            // The server begins anew.
+            // The server starts over.
             out.set_len(0).map_err(|error| Error::io(part, error))?;
             *there = 0;
         }
@@ -213,7 +214,7 @@ impl Hub {
         }
     }
 
-    /// What the hub says of a file, before any redirection to where it lies.
+    /// Asks the hub about a file, before any redirection to its storage.
     fn about(&self, address: &str) -> Result<About> {
         let request = self.agent.head(address).config().max_redirects(0).max_redirects_will_error(false).build();
         let request = self.token.iter().fold(request, |request, token| request.header("Authorization", bearer(token)));
@@ -228,7 +229,7 @@ impl Hub {
         let bytes = header("x-linked-size").or_else(|| header("content-length")).and_then(|bytes| bytes.parse().ok());
         match (etag.filter(|tag| is_name(tag)), bytes) {
             (Some(etag), Some(bytes)) => Ok(About { etag: etag.to_owned(), bytes }),
-            _ => Err(Error::bad_file(address, "the answer has no ETag and length")),
+            _ => Err(Error::bad_file(address, "the response has no ETag and length")),
         }
     }
 
@@ -241,14 +242,14 @@ impl Hub {
     }
 }
 
-/// What is known of a file before it is fetched.
+/// The properties of a file that are known before it is fetched.
 struct About {
     etag: String,
     bytes: u64,
 }
 
 impl About {
-    /// Holds what came against the checksum, and drops it where they differ.
+    /// Verifies the checksum of a received file, and deletes the file if it differs.
     fn check(&self, address: &str, part: &Path) -> Result<()> {
         let is_hex = self.etag.bytes().all(|digit| digit.is_ascii_hexdigit());
         let found = match self.etag.len() {
@@ -262,13 +263,13 @@ impl About {
         std::fs::remove_file(part).map_err(|error| Error::io(part, error))?;
         Err(Error::bad_file_hint(
             address,
-            format!("what came has the checksum {found}, expected {}", self.etag),
-            "it was damaged on its way and is dropped; try again",
+            format!("the received file has the checksum {found}, expected {}", self.etag),
+            "it was damaged in transfer and deleted; try again",
         ))
     }
 }
 
-/// The digest of a file in hexadecimal.
+/// Returns the digest of a file in hexadecimal.
 fn hash<D: Digest>(mut digest: D, path: &Path) -> Result<String> {
     let mut file = File::open(path).map_err(|error| Error::io(path, error))?;
     let mut piece = vec![0; PIECE];
@@ -287,7 +288,7 @@ fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
 
-/// A revision as one part of an address.
+/// Escapes a revision as one part of an address.
 fn escaped(revision: &str) -> String {
     revision.replace('/', "%2F")
 }
@@ -295,20 +296,24 @@ fn escaped(revision: &str) -> String {
 const LOST: &str = "the connection failed";
 
 fn lost(address: &str, why: &str) -> Error {
-    Error::bad_file_hint(address, format!("{LOST}: {why}"), "what came is kept: the same command goes on from there")
+    Error::bad_file_hint(
+        address,
+        format!("{LOST}: {why}"),
+        "the received part is kept, and the same command resumes from there",
+    )
 }
 
 fn refused(address: &str, response: &Response<Body>) -> Error {
     let status = response.status();
     let hint = match status.as_u16() {
-        401 | 403 => "the model asks for an account: accept its terms on its page, and set HF_TOKEN",
+        401 | 403 => "the model requires an account: accept its terms on its page, and set HF_TOKEN",
         404 => "there is no such model, revision or file; a private one needs HF_TOKEN",
         _ => "try again later",
     };
-    Error::bad_file_hint(address, format!("the hub answers {status}"), hint)
+    Error::bad_file_hint(address, format!("the hub responds with status {status}"), hint)
 }
 
-/// Gives a blob its name in a snapshot: a relative link, or a copy where there are no links.
+/// Links a blob into a snapshot under its name: a relative link, or a copy where links are not available.
 fn put(blob: &Path, place: &Path) -> Result<()> {
     let Some(folder) = place.parent() else { return Ok(()) };
     std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;

@@ -1,8 +1,8 @@
-//! Which files of a repository on the hub are a model here.
+//! The files of a hub repository that make up a model.
 
-/// Files of a model with one network, in its folder.
+/// The files of a model with one network, in its folder.
 const FLAT: [&str; 3] = ["config.json", "scheduler_config.json", "diffusion_pytorch_model.safetensors"];
-/// Files of a pipeline from text to images.
+/// The files of a text-to-image pipeline.
 const PIPELINE: [&str; 10] = [
     "model_index.json",
     "scheduler/scheduler_config.json",
@@ -16,20 +16,20 @@ const PIPELINE: [&str; 10] = [
     "vae/diffusion_pytorch_model.safetensors",
 ];
 
-/// The files that are needed, in words: what kind of model a name stands for is not known without them.
+/// Lists the files needed, in words, for either kind of model: the kind is unknown without the files.
 pub(super) fn needed() -> String {
     format!("{} (one network), or {} (text to images)", FLAT.join(", "), PIPELINE.join(", "))
 }
 
-/// Folders of components that are read.
+/// The folders of the components that are read.
 #[cfg(any(feature = "download", test))]
 const FOLDERS: [&str; 6] = ["", "scheduler", "text_encoder", "tokenizer", "unet", "vae"];
-/// Beginnings of the names of weights, by diffusers and by transformers.
+/// The stems of weight files, in diffusers and in transformers.
 #[cfg(any(feature = "download", test))]
 const STEMS: [&str; 2] = ["diffusion_pytorch_model", "model"];
 
-/// Which of a repository's files are to be fetched: configurations, vocabularies, and of each component's weights those in
-/// safetensors of the `variant` (`fp16`), or without one the plain ones, or else of any variant there is.
+/// Selects the files of a repository to fetch: configurations, vocabularies, and per component the weights in
+/// safetensors of the `variant` (`fp16`), or without one the plain weights, or else any variant that exists.
 #[cfg(any(feature = "download", test))]
 pub(super) fn chosen(all: &[String], variant: Option<&str>) -> Vec<String> {
     let split =
@@ -40,7 +40,7 @@ pub(super) fn chosen(all: &[String], variant: Option<&str>) -> Vec<String> {
         let inside: Vec<String> = all.iter().map(split).filter(|(of, _)| of == folder).map(|(_, name)| name).collect();
         let path = |name: &String| if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
         found.extend(inside.iter().filter(|name| is_text(folder, name)).map(path));
-        // A pipeline's root may hold the same weights once more, all in one file.
+        // The root of a pipeline may hold the same weights again, all in one file.
         if !(is_pipeline && folder.is_empty()) {
             let best = variant.into_iter().map(Some).chain([None, Some("fp16"), Some("bf16")]);
             let sets = best.map(|variant| inside.iter().filter(|name| is_weights(name, variant)).map(path).collect());
@@ -52,7 +52,7 @@ pub(super) fn chosen(all: &[String], variant: Option<&str>) -> Vec<String> {
     found
 }
 
-/// A configuration or a vocabulary.
+/// Returns `true` for a configuration or a vocabulary.
 #[cfg(any(feature = "download", test))]
 fn is_text(folder: &str, name: &str) -> bool {
     let of_tokenizer =
@@ -63,7 +63,7 @@ fn is_text(folder: &str, name: &str) -> bool {
     }
 }
 
-/// Weights of a variant: one file, or shards and their index.
+/// Returns `true` for weights of a variant: one file, or shards and their index.
 #[cfg(any(feature = "download", test))]
 fn is_weights(name: &str, variant: Option<&str>) -> bool {
     let Some(rest) = STEMS.iter().find_map(|stem| name.strip_prefix(stem)) else { return false };

@@ -1,8 +1,8 @@
 //! The local cache of the Hugging Face hub, read offline.
 //!
 //! `models--{org}--{name}/refs/{revision}` holds a commit, `snapshots/{commit}/` the files (links into `blobs/`). The
-//! cache lies where `huggingface_hub` puts it: `HF_HUB_CACHE`, its old name `HUGGINGFACE_HUB_CACHE`, `HF_HOME/hub`,
-//! `XDG_CACHE_HOME/huggingface/hub`, `~/.cache/huggingface/hub`, the first that is set.
+//! cache is where `huggingface_hub` puts it, in the first of these that is set: `HF_HUB_CACHE`, its old name
+//! `HUGGINGFACE_HUB_CACHE`, `HF_HOME/hub`, `XDG_CACHE_HOME/huggingface/hub`, `~/.cache/huggingface/hub`.
 
 #[cfg(feature = "download")]
 mod download;
@@ -16,12 +16,12 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// A lookup of environment variables: the process environment, or a test's own.
+/// A lookup of environment variables: those of the process, or a test's.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 const DEFAULT_REVISION: &str = "main";
 
-/// A model on the hub: `org/name`, at a branch, tag or commit.
+/// A model on the hub: `org/name` at a branch, tag or commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HubId {
     organisation: String,
@@ -30,7 +30,7 @@ pub(super) struct HubId {
 }
 
 impl HubId {
-    /// Reads `org/name[@revision]`; `None` for anything of another shape, paths with a file suffix included.
+    /// Parses `org/name[@revision]`. Returns `None` for any other form, including paths with a file suffix.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (repository, revision) = match text.split_once('@') {
             Some((repository, revision)) => (repository, Some(revision)),
@@ -57,25 +57,26 @@ impl std::fmt::Display for HubId {
     }
 }
 
-/// Letters, digits, `-`, `_` and `.`, not beginning with `.` or `-`: what the hub allows, and never `..`.
+/// Returns `true` for letters, digits, `-`, `_` and `.`, not beginning with `.` or `-`: the names that the hub allows,
+/// and never `..`.
 fn is_name(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
-/// The folder of the snapshot of `id`.
+/// Returns the folder of the snapshot of `id`.
 ///
-/// Without a revision, `refs/main` decides, or the only snapshot there is. With one, `refs/{revision}` decides, or a
-/// snapshot of that name.
+/// Without a revision, it is that of `refs/main`, or the only snapshot there is. With one, it is that of
+/// `refs/{revision}`, or the snapshot of that name.
 ///
 /// # Errors
-/// [`Error::BadFile`] (exit code 4) naming the folder looked in and the files needed.
+/// [`Error::BadFile`] naming the folder searched and the files needed.
 pub(super) fn snapshot(id: &HubId, environment: Environment) -> Result<PathBuf> {
     let cache = cache_folder(environment).ok_or_else(|| no_cache(id))?;
     let miss = |looked_in: &Path, what: String| miss(id, &cache, looked_in, what, is_offline(environment));
     let repository = cache.join(format!("models--{}--{}", id.organisation, id.name));
     if !repository.is_dir() {
-        return Err(miss(&repository, format!("`{id}` is neither a path here nor in the local hub cache")));
+        return Err(miss(&repository, format!("`{id}` is neither a path nor in the local hub cache")));
     }
     let revision = id.revision.as_deref().unwrap_or(DEFAULT_REVISION);
     let snapshots = repository.join("snapshots");
@@ -101,7 +102,7 @@ pub(super) fn snapshot(id: &HubId, environment: Environment) -> Result<PathBuf> 
         (None, _) => Err(miss(&snapshots, format!("the local hub cache holds no snapshot of `{id}`"))),
         (Some(_), others) => Err(Error::bad_file_hint(
             &snapshots,
-            format!("{} snapshots of `{id}`, and no `refs/{DEFAULT_REVISION}` to choose by", others + 1),
+            format!("{} snapshots of `{id}`, and no `refs/{DEFAULT_REVISION}` to choose one", others + 1),
             format!("choose one: `{id}@COMMIT`"),
         )),
     }
@@ -109,18 +110,18 @@ pub(super) fn snapshot(id: &HubId, environment: Environment) -> Result<PathBuf> 
 
 fn no_cache(id: &HubId) -> Error {
     Error::argument(
-        format!("the local hub cache that may hold `{id}` cannot be found: no home folder is known"),
+        format!("the local hub cache that may hold `{id}` cannot be found: there is no home folder"),
         "set HF_HUB_CACHE to the folder of the cache",
     )
 }
 
-/// Whether the environment forbids any look at the hub: `HF_HUB_OFFLINE` is 1, ON, YES or TRUE.
+/// Returns `true` if the environment forbids access to the hub: `HF_HUB_OFFLINE` is 1, ON, YES or TRUE.
 fn is_offline(environment: Environment) -> bool {
     let value = environment("HF_HUB_OFFLINE").and_then(|value| value.into_string().ok()).unwrap_or_default();
     ["1", "ON", "YES", "TRUE"].contains(&value.to_ascii_uppercase().as_str())
 }
 
-/// What is not in the cache: how to fetch it, which files it is, and where they would go.
+/// The error for a model that is not in the cache: how to fetch it, the files needed, and their places.
 fn miss(id: &HubId, cache: &Path, looked_in: &Path, what: String, offline: bool) -> Error {
     let name = format!("{}/{}", id.organisation, id.name);
     let how = match (offline, cfg!(feature = "download")) {
@@ -128,7 +129,7 @@ fn miss(id: &HubId, cache: &Path, looked_in: &Path, what: String, offline: bool)
         (false, true) => format!("fetch it with `downhill download {id}`"),
         (false, false) => {
             let revision = id.revision.as_ref().map_or_else(String::new, |revision| format!(" --revision {revision}"));
-            format!("nothing is downloaded here: fetch it with `hf download {name}{revision}`")
+            format!("this command does not download: fetch it with `hf download {name}{revision}`")
         }
     };
     let repository = cache.join(format!("models--{}--{}", id.organisation, id.name));
@@ -145,7 +146,7 @@ fn miss(id: &HubId, cache: &Path, looked_in: &Path, what: String, offline: bool)
     )
 }
 
-/// Where the cache lies; `None` when nothing says so.
+/// Returns the folder of the cache, or `None` if no variable determines it.
 fn cache_folder(environment: Environment) -> Option<PathBuf> {
     let folder = |name: &str| environment(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     folder("HF_HUB_CACHE")
@@ -171,7 +172,7 @@ mod tests {
         HubId::parse(text).unwrap()
     }
 
-    /// A cache with one model at the given snapshots and refs.
+    /// A cache with one model, at the given snapshots and refs.
     fn cache(snapshots: &[&str], refs: &[(&str, &str)]) -> tempfile::TempDir {
         let cache = tempfile::tempdir().unwrap();
         let repository = cache.path().join("models--google--ddpm-cat");
