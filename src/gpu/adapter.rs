@@ -1,15 +1,15 @@
-//! Which adapters there are, and which one is meant.
+//! The adapters of this machine, and the choice of one.
 
 use crate::error::{Error, Result};
 
-/// What sort of adapter it is.
+/// The kind of an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A card of its own.
+    /// A separate graphics card.
     Discrete,
     /// Part of the processor.
     Integrated,
-    /// Handed through to a virtual machine, or unknown.
+    /// Passed through to a virtual machine, or unknown.
     Other,
     /// A software rasteriser such as lavapipe or WARP.
     Software,
@@ -26,46 +26,47 @@ impl std::fmt::Display for Kind {
     }
 }
 
-/// An adapter as people see it, with the limits that matter here.
+/// The properties of an adapter, with the limits that matter here.
 #[derive(Clone, Debug)]
 pub struct Described {
     /// The index in the list of adapters.
     pub index: usize,
-    /// As the driver names it.
+    /// The name given by the driver.
     pub name: String,
     /// `vulkan`, `metal`, `dx12` ...
     pub backend: String,
-    /// What sort it is.
+    /// The kind of adapter.
     pub kind: Kind,
-    /// Driver and its version.
+    /// The driver and its version.
     pub driver: String,
-    /// Bytes of the largest storage buffer binding.
+    /// The size of the largest storage buffer binding, in bytes.
     pub max_binding_bytes: u64,
-    /// Bytes of the largest buffer.
+    /// The size of the largest buffer, in bytes.
     pub max_buffer_bytes: u64,
-    /// Side of the largest texture in texels.
+    /// The side of the largest texture, in texels.
     pub max_texture_side: u32,
-    /// Bytes of workgroup memory.
+    /// The size of workgroup memory, in bytes.
     pub workgroup_bytes: u32,
-    /// Smallest and largest subgroup, where subgroups are offered.
+    /// The sizes of the smallest and the largest subgroup, if subgroups are supported.
     pub subgroup: Option<(u32, u32)>,
-    /// Whether shaders may use 16-bit floats.
+    /// `true` if shaders may use 16-bit floats.
     pub f16: bool,
-    /// Side of the tiles of float16 that its matrix units multiply and sum in float32, 16 or 8, where it has such.
+    /// The side, 16 or 8, of the float16 tiles that the adapter's matrix units multiply and sum in float32, if it has
+    /// such units.
     pub matrix: Option<u32>,
 }
 
-/// Which adapter the user wants.
+/// A choice of adapter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// The best there is: discrete before integrated before software.
+    /// The best one: discrete before integrated before software.
     #[default]
     Best,
-    /// The one at this place in the list of `downhill devices`.
+    /// The one at this index in the list of adapters.
     Index(usize),
     /// A software adapter.
     Cpu,
-    /// The first whose name holds this text, in any case.
+    /// The first one whose name contains this text, in any case.
     Name(String),
 }
 
@@ -90,7 +91,8 @@ pub struct Adapters {
 }
 
 impl Adapters {
-    /// Looks for adapters on Vulkan, Metal and DX12, or on what `WGPU_BACKEND` names. No surface is ever asked for.
+    /// Finds adapters on Vulkan, Metal and DX12, or on the backends that `WGPU_BACKEND` names. A surface is never
+    /// requested.
     #[must_use]
     pub fn find() -> Self {
         let native = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
@@ -112,24 +114,24 @@ impl Adapters {
         Self { list }
     }
 
-    /// What `downhill devices` shows.
+    /// Returns the properties of all adapters.
     #[must_use]
     pub fn describe(&self) -> Vec<Described> {
         self.list.iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect()
     }
 
-    /// What is known of the adapter that `choice` means, without opening it.
+    /// Returns the properties of the adapter that `choice` selects, without opening it.
     ///
     /// # Errors
-    /// [`Error::NoAdapter`] when there is none, or none that fits.
+    /// [`Error::NoAdapter`] if there is none, or none that matches.
     pub fn find_described(&self, choice: &Choice) -> Result<Described> {
         self.choose(choice).map(|(index, adapter)| describe(index, adapter))
     }
 
-    /// The adapter that `choice` means.
+    /// Returns the adapter that `choice` selects.
     ///
     /// # Errors
-    /// [`Error::NoAdapter`] when there is none, or none that fits.
+    /// [`Error::NoAdapter`] if there is none, or none that matches.
     pub(super) fn choose(&self, choice: &Choice) -> Result<(usize, &wgpu::Adapter)> {
         let found = self.list.iter().enumerate().find(|(index, adapter)| match choice {
             Choice::Best => true,
@@ -157,12 +159,12 @@ impl Adapters {
     }
 }
 
-/// `WGPU_BACKEND`, where it is set to something.
+/// Returns `WGPU_BACKEND`, if it is set and not empty.
 fn backend_variable() -> Option<String> {
     std::env::var("WGPU_BACKEND").ok().filter(|names| !names.trim().is_empty())
 }
 
-/// The error where no adapter is found: a driver lacks, or the environment asks for a backend that has none.
+/// The error when no adapter is found: no driver is installed, or the environment requests a backend that has none.
 fn none_at_all() -> Error {
     match backend_variable() {
         None => Error::NoAdapter { what: "no usable adapter".into(), hint: NO_ADAPTER_HINT.into() },
@@ -182,11 +184,11 @@ fn kind(device_type: wgpu::DeviceType) -> Kind {
     }
 }
 
-/// What shaders with tiles of float16 for matrix units need.
+/// The features that shaders with float16 tiles for matrix units need.
 pub(super) const MATRIX_FEATURES: wgpu::Features =
     wgpu::Features::SHADER_F16.union(wgpu::Features::SUBGROUP).union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
 
-/// Side of the largest square tiles of float16 that are summed in float32.
+/// Returns the side of the largest square float16 tiles that are summed in float32.
 fn matrix_side(adapter: &wgpu::Adapter) -> Option<u32> {
     let offered = adapter.cooperative_matrix_properties();
     let fits = |side: &u32| {

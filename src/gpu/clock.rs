@@ -1,4 +1,4 @@
-//! The device's own clock: what each dispatch of a recording takes, without the way there and back.
+//! The device's own clock: the time of each dispatch of a recording, without submission and read-back.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use super::device::Gpu;
 use super::recording::{Recording, Step};
 use crate::error::Result;
 
-/// Dispatches of one submission: a query set holds 4096 instants, two for each.
+/// The number of dispatches per submission: a query set holds 4096 timestamps, two per dispatch.
 const DISPATCHES: usize = (wgpu::QUERY_SET_MAX_QUERIES / 2) as usize;
 
 impl Gpu {
-    /// Runs a recording once and answers the time of each dispatch by the device's clock; `None` where it has none.
+    /// Runs a recording once and returns the time of each dispatch by the device's clock, or `None` if it has none.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`] or [`crate::Error::Device`].
@@ -25,7 +25,7 @@ impl Gpu {
         Ok(Some(times))
     }
 
-    /// One submission with a pass for each dispatch, an instant before and one after it.
+    /// Makes one submission, with one pass per dispatch and a timestamp before and after each.
     fn timed(&self, steps: &[Step]) -> Result<Vec<Duration>> {
         let count = 2 * steps.len() as u32;
         let bytes = u64::from(count * wgpu::QUERY_SIZE);

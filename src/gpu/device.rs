@@ -1,4 +1,4 @@
-//! The device: opened with all its adapter grants, and watched for errors.
+//! The device: opened with every limit its adapter grants, and watched for errors.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,41 +7,41 @@ use super::adapter::{Adapters, Choice, Described, Kind, MATRIX_FEATURES, describ
 use super::pipeline_cache::PipelineCache;
 use crate::error::{Error, Result};
 
-/// How a device is opened.
+/// Options for opening a device.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Which adapter.
+    /// The choice of adapter.
     pub adapter: Choice,
-    /// Compile shaders with bounds checks and bounded loops, as untrusted code would be.
+    /// Compiles shaders with bounds checks and bounded loops, as for untrusted code.
     pub checked: bool,
-    /// Let shaders use the adapter's matrix units, where it has such as the kernels use.
+    /// Lets shaders use the adapter's matrix units, if the kernels support them.
     pub matrix: bool,
 }
 
-/// An open device with its queue, and what is known of its adapter.
+/// An open device, its queue, and the properties of its adapter.
 pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) checked: bool,
     matrix: bool,
-    /// Pipelines of earlier runs, where the driver does not keep them itself.
+    /// Pipelines of earlier runs, if the driver does not keep them itself.
     pub(super) pipelines: Option<PipelineCache>,
-    /// What it was opened from.
+    /// The adapter it was opened from.
     opener: wgpu::Adapter,
-    /// The adapter it belongs to.
+    /// The properties of its adapter.
     pub adapter: Described,
     first_error: Arc<Mutex<Option<String>>>,
     allocated: Arc<AtomicU64>,
     peak: Arc<AtomicU64>,
-    /// Bytes handed to the queue since it was last made to catch up.
+    /// The number of bytes passed to the queue since it was last waited for.
     pub(super) staged: AtomicU64,
 }
 
 impl Gpu {
-    /// Opens the adapter that `options` choose, with every limit it grants.
+    /// Opens the adapter that `options` select, with every limit it grants.
     ///
     /// # Errors
-    /// [`Error::NoAdapter`] when there is none that fits; [`Error::Device`] when it cannot be opened.
+    /// [`Error::NoAdapter`] if none matches; [`Error::Device`] if it cannot be opened.
     pub fn open(options: &Options) -> Result<Self> {
         let adapters = Adapters::find();
         let (index, adapter) = adapters.choose(&options.adapter)?;
@@ -67,38 +67,39 @@ impl Gpu {
         })
     }
 
-    /// Another device of the same adapter, for what need not wait for this one's queue; its errors go nowhere.
+    /// Opens another device on the same adapter, for work that does not wait for this one's queue. Its errors are
+    /// discarded.
     ///
     /// # Errors
-    /// [`Error::Device`] when the adapter opens no second one.
+    /// [`Error::Device`] if the adapter does not open a second one.
     pub(super) fn open_beside(&self) -> Result<(wgpu::Device, wgpu::Queue)> {
         let opened = request(&self.opener, self.matrix)?;
         opened.0.on_uncaptured_error(Arc::new(|_| ()));
         Ok(opened)
     }
 
-    /// Bytes of device memory held by storages now, and at most since the device was opened.
+    /// Returns the device memory held by storages, in bytes: now, and the largest since the device was opened.
     #[must_use]
     pub fn memory_bytes(&self) -> (u64, u64) {
         (self.allocated.load(Ordering::Relaxed), self.peak.load(Ordering::Relaxed))
     }
 
-    /// Waits until everything submitted is done.
+    /// Waits until all submitted work is done.
     ///
     /// # Errors
-    /// [`Error::Device`] with the first thing that went wrong on the device.
+    /// [`Error::Device`] with the first failure on the device.
     pub fn wait(&self) -> Result<()> {
         self.poll(wgpu::PollType::wait_indefinitely())
     }
 
-    /// Waits as `poll_type` says, and reports the first error the device has met.
+    /// Waits as `poll_type` says, and reports the first error of the device.
     pub(super) fn poll(&self, poll_type: wgpu::PollType) -> Result<()> {
         let polled = self.device.poll(poll_type);
         self.check()?;
         polled.map(|_| ()).map_err(|error| Error::Device { what: error.to_string(), hint: None })
     }
 
-    /// The first error the device has met, if any.
+    /// Reports the first error of the device, if any.
     pub(super) fn check(&self) -> Result<()> {
         let first = self.first_error.lock().unwrap_or_else(PoisonError::into_inner);
         match first.as_ref() {
@@ -110,7 +111,8 @@ impl Gpu {
         }
     }
 
-    /// Runs `create` and turns what the device says of it into an error: out of memory for `tensor` of `bytes`, or else.
+    /// Runs `create` and converts the device's response to an error: out of memory for `tensor` of `bytes`, or another
+    /// one.
     pub(super) fn scoped<T>(&self, tensor: &str, bytes: u64, create: impl FnOnce() -> T) -> Result<T> {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
@@ -127,7 +129,7 @@ impl Gpu {
         }
     }
 
-    /// A token that counts `bytes` as held until it is dropped.
+    /// Returns a token that counts `bytes` as held until it is dropped.
     pub(super) fn hold(&self, bytes: u64) -> Held {
         let now = self.allocated.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.peak.fetch_max(now, Ordering::Relaxed);
@@ -139,8 +141,8 @@ impl Gpu {
 fn request(adapter: &wgpu::Adapter, matrix: bool) -> Result<(wgpu::Device, wgpu::Queue)> {
     let usual = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
     let wanted = if matrix { usual | MATRIX_FEATURES } else { usual };
-    // SAFETY: experimental features may have bugs in wgpu that break its promises to safe callers. The one asked for is used by two
-    // shaders compiled into this program, and only when the user names their family.
+    // SAFETY: experimental features may have bugs in wgpu that break its promises to safe callers. The one requested is
+    // used by two shaders compiled into this program, and only when the user names their family.
     #[expect(unsafe_code, reason = "matrix units are behind an experimental feature; see the SAFETY note")]
     let experimental =
         if matrix { unsafe { wgpu::ExperimentalFeatures::enabled() } } else { wgpu::ExperimentalFeatures::default() };
@@ -157,7 +159,7 @@ fn request(adapter: &wgpu::Adapter, matrix: bool) -> Result<(wgpu::Device, wgpu:
     })
 }
 
-/// Device memory in use; gives itself back when dropped.
+/// Device memory in use, released when dropped.
 pub(super) struct Held {
     bytes: u64,
     allocated: Arc<AtomicU64>,
@@ -169,7 +171,8 @@ impl Drop for Held {
     }
 }
 
-/// Keeps the first error the device reports outside any scope, or the reason it was lost; later ones only follow from it.
+/// Keeps the first error that the device reports outside any scope, or the reason it was lost. Later ones only follow
+/// from it.
 fn keep_first_error(device: &wgpu::Device, first: &Arc<Mutex<Option<String>>>) {
     let keep = |slot: &Mutex<Option<String>>, what: String| {
         slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);

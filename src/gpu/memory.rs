@@ -9,28 +9,28 @@ use super::device::{Gpu, Held};
 use crate::error::{Error, Result};
 use crate::tensor::{Precision, TEXEL};
 
-/// Bytes handed to the queue before it is made to catch up, so that staging memory stays small.
+/// The number of bytes passed to the queue before it is waited for, so that staging memory stays small.
 const UPLOAD_BATCH_BYTES: usize = 64 << 20;
 
-/// What an array of texels is made of.
+/// The storage of an array of texels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageKind {
     /// A storage buffer.
     Buffer {
-        /// How its numbers are stored.
+        /// The storage of its numbers.
         precision: Precision,
     },
-    /// An `rgba32float` or `rgba16float` texture whose rows hold `width` texels, one row after the other.
+    /// An `rgba32float` or `rgba16float` texture with rows of `width` texels, one row after the other.
     Texture {
-        /// Texels in a row.
+        /// The number of texels per row.
         width: u32,
-        /// How its numbers are stored.
+        /// The storage of its numbers.
         precision: Precision,
     },
 }
 
 impl StorageKind {
-    /// How its numbers are stored.
+    /// The storage of its numbers.
     #[must_use]
     pub const fn precision(self) -> Precision {
         match self {
@@ -39,9 +39,9 @@ impl StorageKind {
     }
 }
 
-/// Texels that an array of `texels` really takes: whole rows of a texture.
+/// Returns the number of texels that an array of `texels` occupies: whole rows of a texture.
 ///
-/// The number of rows is never a power of two: lavapipe compiles a shader anew for each combination of bound textures
+/// The number of rows is never a power of two. lavapipe compiles a shader again for each combination of bound textures
 /// whose sides are, or are not, powers of two, and a network would meet dozens of combinations.
 #[must_use]
 pub fn row_texels(kind: StorageKind, texels: usize) -> usize {
@@ -78,12 +78,12 @@ pub struct Region<'a> {
     pub storage: &'a Storage,
     /// The first texel.
     pub first: usize,
-    /// How many.
+    /// The number of texels.
     pub texels: usize,
 }
 
 impl Storage {
-    /// Texels it holds.
+    /// The number of texels it holds.
     #[must_use]
     pub fn texels(&self) -> usize {
         self.texels
@@ -98,7 +98,7 @@ impl Storage {
 }
 
 impl Gpu {
-    /// The most texels that one storage of this kind can hold, and the name of the limit.
+    /// Returns the largest number of texels in one storage of this kind, and the name of the limit.
     #[must_use]
     pub fn max_texels(&self, kind: StorageKind) -> (usize, &'static str) {
         let limits = self.device.limits();
@@ -113,7 +113,7 @@ impl Gpu {
         }
     }
 
-    /// Makes an array of `texels`; `tensor` names it in messages.
+    /// Allocates an array of `texels`. Messages name it `tensor`.
     ///
     /// # Errors
     /// [`Error::OverLimit`] or [`Error::OutOfMemory`].
@@ -154,11 +154,11 @@ impl Gpu {
         Ok(Storage { backing, precision, texels, _held: self.hold(bytes) })
     }
 
-    /// Copies `values` (whole texels) to `storage` from texel `first` on, in bounded batches; where it stores float16, each is
-    /// rounded to the nearest, ties to even.
+    /// Copies `values` (whole texels) to `storage` from texel `first` on, in bounded batches. A storage of float16
+    /// rounds them to nearest, ties to even.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device fails.
+    /// [`Error::Device`] if the device fails.
     pub fn upload(&self, storage: &Storage, first: usize, values: &[f32]) -> Result<()> {
         let mut at = first;
         for batch in values.chunks(UPLOAD_BATCH_BYTES / size_of::<f32>()) {
@@ -185,7 +185,7 @@ impl Gpu {
         }
     }
 
-    /// Copies texels, as they are stored, to `storage` from texel `first` on.
+    /// Copies texels, in their stored form, to `storage` from texel `first` on.
     fn write(&self, storage: &Storage, first: usize, bytes: &[u8]) {
         let texel_bytes = storage.precision.texel_bytes();
         let Backing::Texture { texture, width, .. } = &storage.backing else {
@@ -223,10 +223,11 @@ impl Gpu {
         }
     }
 
-    /// Copies all of `from` to `to`, of the same kind and size, `times` over by the encoder alone; returns when submitted.
+    /// Copies all of `from` to `to`, of the same kind and size, `times` times, with the copy engine alone. Returns once
+    /// submitted.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device fails.
+    /// [`Error::Device`] if the device fails.
     pub fn copy(&self, from: &Storage, to: &Storage, times: usize) -> Result<()> {
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         for _ in 0..times {
@@ -243,7 +244,7 @@ impl Gpu {
     }
 }
 
-/// The format of a texture of texels.
+/// Returns the format of a texture of texels.
 pub(super) const fn texture_format(precision: Precision) -> wgpu::TextureFormat {
     match precision {
         Precision::Float32 => wgpu::TextureFormat::Rgba32Float,

@@ -1,6 +1,6 @@
-//! The only room that knows wgpu: adapters, the device, its memory, pipelines, recorded commands.
+//! The only module that uses wgpu: adapters, the device, its memory, pipelines and recorded commands.
 //!
-//! Above it, a tensor is a range of texels in a [`Storage`], a computation a list of [`Call`]s.
+//! To the modules above, a tensor is a range of texels in a [`Storage`], and a computation is a list of [`Call`]s.
 
 mod adapter;
 mod clock;
@@ -22,7 +22,7 @@ pub use readback::Readback;
 pub use recording::{Call, Recording};
 pub use vectors::{settle_vectors, wide_vectors};
 
-/// The release of wgpu that this program is built with.
+/// The version of wgpu in use.
 pub const WGPU_VERSION: &str = "30.0.1";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Pipelines: a shader compiled for this device, with the layout of what it binds.
+//! Pipelines: a shader compiled for the device, with the layout of its bindings.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,23 +8,23 @@ use super::pipeline_cache::PipelineCache;
 use crate::error::Result;
 use crate::tensor::Precision;
 
-/// What a shader binds at one place.
+/// The kind of a binding of a shader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Binding {
     /// A storage buffer that is only read.
     ReadBuffer,
     /// A storage buffer that is written.
     WriteBuffer,
-    /// A storage texture that is only read, its numbers stored so.
+    /// A storage texture that is only read, with numbers of this precision.
     ReadTexture(Precision),
     /// A storage texture of float32 that is written.
     WriteTexture,
 }
 
-/// What a pipeline is made from: the uniform block of parameters is binding 0, the others follow.
+/// The source of a pipeline. The uniform block of parameters is binding 0; the others follow.
 #[derive(Clone, Debug)]
 pub struct PipelineSource {
-    /// For messages.
+    /// The name in messages.
     pub label: String,
     /// The shader; its entry point is `main`.
     pub wgsl: String,
@@ -43,18 +43,18 @@ impl Gpu {
     /// Compiles a shader.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] when the device or its driver refuses it.
+    /// [`crate::Error::Device`] if the device or its driver rejects it.
     pub fn compile(&self, source: &PipelineSource) -> Result<Pipeline> {
         self.scoped(&format!("shader `{}`", source.label), 0, || {
             create(&self.device, self.checked, self.pipelines.as_ref(), source)
         })
     }
 
-    /// Compiles several shaders at once, on all cores: the longest first, each core taking the next when it is done.
-    /// Where the driver would put the compilation off until a shader runs, it is made to do it now (`gpu::warm`).
+    /// Compiles several shaders on all cores, the longest first: each core takes the next when it is done. Where the
+    /// driver would defer the compilation until a shader runs, it is made to compile now (`gpu::warm`).
     ///
     /// # Errors
-    /// As [`Self::compile`]; the first one counts.
+    /// As [`Self::compile`]; the first error is returned.
     pub fn compile_all(&self, sources: &[PipelineSource]) -> Result<Vec<Pipeline>> {
         let mut order: Vec<usize> = (0..sources.len()).collect();
         order.sort_by_key(|at| std::cmp::Reverse(sources[*at].wgsl.len()));
@@ -81,12 +81,12 @@ impl Gpu {
     }
 }
 
-/// Threads that are worth starting.
+/// Returns the number of threads worth starting.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Makes a pipeline on `device`, whose error scopes tell what is wrong with it.
+/// Creates a pipeline on `device`, and reports the errors of its scopes.
 pub(super) fn create(
     device: &wgpu::Device,
     checked: bool,
@@ -119,7 +119,7 @@ pub(super) fn create(
     Pipeline { compiled, layout }
 }
 
-/// The one place where shaders are trusted.
+/// The only place where shaders are trusted.
 fn module(device: &wgpu::Device, checked: bool, source: &PipelineSource) -> wgpu::ShaderModule {
     let descriptor = wgpu::ShaderModuleDescriptor {
         label: Some(&source.label),

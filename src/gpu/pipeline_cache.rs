@@ -1,5 +1,5 @@
-//! What a driver makes of shaders, kept on disk between runs, where the backend hands it out (Vulkan). Some drivers keep a
-//! cache of their own, lavapipe among them; for these there is nothing to keep here.
+//! Compiled pipelines, kept on disk between runs where the backend exposes them (Vulkan). Some drivers keep a cache of
+//! their own accord, lavapipe among them; for these, nothing is kept here.
 
 use std::fs;
 use std::hash::Hasher;
@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use crate::paths::cache_dir;
 
-/// Bytes before the driver's data: a checksum of them.
+/// The size of the checksum that precedes the driver's data, in bytes.
 const CHECKSUM: usize = 8;
-/// What a cache without pipelines may hold: Vulkan's header, and the driver's.
+/// The largest size of a cache without pipelines: Vulkan's header and the driver's.
 const EMPTY: usize = 64;
 
-/// The driver's cache of pipelines, and the file it came from and goes to.
+/// The driver's pipeline cache, and the file that it is read from and written to.
 pub(super) struct PipelineCache {
     pub(super) cache: wgpu::PipelineCache,
     file: PathBuf,
@@ -21,7 +21,8 @@ pub(super) struct PipelineCache {
 }
 
 impl PipelineCache {
-    /// The cache of an adapter with what an earlier run has left; nothing where the device has none, or no place for it.
+    /// Opens the cache of an adapter with the data of an earlier run, or returns `None` if the device has no cache or
+    /// there is no folder for it.
     pub(super) fn open(device: &wgpu::Device, adapter: &wgpu::AdapterInfo) -> Option<Self> {
         Self::open_in(&cache_dir()?.join("pipelines"), device, adapter)
     }
@@ -32,9 +33,9 @@ impl PipelineCache {
         }
         let file = folder.join(wgpu::util::pipeline_cache_key(adapter)?);
         let loaded = read(&file);
-        // SAFETY: the data are what `get_data` answered in an earlier run: the checksum before them, which this program writes, says
-        // that they are whole, and wgpu and the driver check by their headers that they are of this adapter and driver, and
-        // begin anew where they are not.
+        // SAFETY: the data are the result of `get_data` in an earlier run. The checksum before them, written by this
+        // program, shows that they are complete; wgpu and the driver check by their headers that they belong to this
+        // adapter and driver, and otherwise start with an empty cache.
         #[expect(unsafe_code, reason = "the only way to hand a driver what it made before; see the SAFETY note")]
         let cache = unsafe {
             device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
@@ -46,7 +47,7 @@ impl PipelineCache {
         Some(Self { cache, file, loaded })
     }
 
-    /// Keeps what the driver has made since. Where that fails, a later run is only slower.
+    /// Saves the pipelines compiled since. If that fails, a later run is only slower.
     pub(super) fn save(&self) {
         let made = self.cache.get_data().filter(|data| data.len() > EMPTY && self.loaded.as_ref() != Some(data));
         if let Some(data) = made {
@@ -56,13 +57,13 @@ impl PipelineCache {
 }
 
 fn checksum(data: &[u8]) -> [u8; CHECKSUM] {
-    // Not stable between releases of Rust, which is no loss: the cache then begins anew.
+    // Not stable between releases of Rust, which does no harm: the cache then starts empty.
     let mut hasher = std::hash::DefaultHasher::new();
     hasher.write(data);
     hasher.finish().to_le_bytes()
 }
 
-/// The data in a file, where they are whole.
+/// Reads the data of a file, if they are complete.
 fn read(file: &Path) -> Option<Vec<u8>> {
     let bytes = fs::read(file).ok()?;
     let (sum, data) = bytes.split_at_checked(CHECKSUM)?;
@@ -100,7 +101,7 @@ mod tests {
         assert_eq!(read(&file), None);
     }
 
-    /// Whatever lies in the place of the cache, a device opens and computes with it.
+    /// A device opens and computes with any content of the cache file.
     #[test]
     fn a_device_takes_its_cache_or_begins_anew() {
         let folder = tempfile::tempdir().unwrap();
@@ -125,6 +126,6 @@ mod tests {
         write(&first.file, &[7; 300]).unwrap();
         let other = PipelineCache::open_in(folder.path(), &device, &info).unwrap();
         assert_eq!(other.loaded, Some(vec![7; 300]));
-        assert_eq!(other.cache.get_data(), Some(data), "what is no cache of this driver is dropped");
+        assert_eq!(other.cache.get_data(), Some(data), "data that are not a cache of this driver are dropped");
     }
 }

@@ -1,8 +1,8 @@
-//! Drivers that talk: on a machine without a display, Mesa's device-selection layer looks for a Wayland display while
-//! adapters are listed and complains on stderr, although no surface is ever asked for.
+//! Noise of drivers: on a machine without a display, Mesa's device-selection layer looks for a Wayland display while
+//! adapters are listed and complains on stderr, although a surface is never requested.
 
-/// Runs `work` with stderr closed where only a missing display would be complained about: on Linux, when
-/// `XDG_RUNTIME_DIR` does not name a folder by a full path. A program's stderr should hold its own words.
+/// Runs `work` with stderr closed where a driver would only complain about a missing display: on Linux, if
+/// `XDG_RUNTIME_DIR` is not an absolute path of a folder. A program's stderr should hold only its own messages.
 #[cfg(target_os = "linux")]
 pub(super) fn without_driver_chatter<T>(work: impl FnOnce() -> T) -> T {
     let names_a_folder = |folder| std::path::Path::new(&folder).is_absolute();
@@ -12,13 +12,13 @@ pub(super) fn without_driver_chatter<T>(work: impl FnOnce() -> T) -> T {
     let silenced = silence();
     let answer = work();
     if let Ok(saved) = silenced {
-        // Nothing can be said about a failure here: there is no stderr to say it on.
+        // A failure cannot be reported here: there is no stderr to report it on.
         let _ = rustix::stdio::dup2_stderr(&saved);
     }
     answer
 }
 
-/// Points stderr at nothing and answers where it pointed before.
+/// Redirects stderr to nothing and returns its former target.
 #[cfg(target_os = "linux")]
 fn silence() -> std::io::Result<std::os::fd::OwnedFd> {
     let nothing = std::fs::File::options().write(true).open("/dev/null")?;

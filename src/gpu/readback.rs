@@ -1,4 +1,4 @@
-//! Values on their way back to the host, through a staging buffer that it may read.
+//! Read-back of values to the host, through a staging buffer that it may map.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -8,7 +8,7 @@ use super::memory::{Backing, Region, extent};
 use crate::error::{Error, Result};
 use crate::tensor::Precision;
 
-/// Regions that are read back again and again.
+/// Regions that are read back repeatedly.
 pub struct Readback {
     staging: wgpu::Buffer,
     spans: Vec<Span>,
@@ -26,7 +26,7 @@ impl Readback {
 }
 
 impl Gpu {
-    /// Makes ready to read `regions` back.
+    /// Prepares the read-back of `regions`.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] for the staging buffer.
@@ -44,18 +44,18 @@ impl Gpu {
         Ok(Readback { staging, spans })
     }
 
-    /// Reads regions back once, each as its texels' floats; waits for everything submitted before.
+    /// Reads regions back once, each as the floats of its texels. Waits for all work submitted before.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] for the staging buffer, [`Error::Device`] when the device fails.
+    /// [`Error::OutOfMemory`] for the staging buffer, [`Error::Device`] if the device fails.
     pub fn download(&self, regions: &[Region<'_>]) -> Result<Vec<Vec<f32>>> {
         self.fetch(&self.readback(regions)?)
     }
 
-    /// Reads what the regions hold now, each as its texels' floats; waits for everything submitted before.
+    /// Reads the current content of the regions, each as the floats of its texels. Waits for all work submitted before.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device fails.
+    /// [`Error::Device`] if the device fails.
     pub fn fetch(&self, readback: &Readback) -> Result<Vec<Vec<f32>>> {
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         readback.encode(&mut encoder);
@@ -63,7 +63,7 @@ impl Gpu {
         self.staged_values(readback)
     }
 
-    /// Waits for the copies of a submission and looks at what they brought.
+    /// Waits for the copies of a submission and reads their values.
     ///
     /// # Errors
     /// [`Error::Device`].
@@ -79,7 +79,7 @@ impl Gpu {
         })
     }
 
-    /// Waits for the device and looks at a buffer that the host may read.
+    /// Waits for the device and reads a buffer that the host may map.
     ///
     /// # Errors
     /// [`Error::Device`].
@@ -98,18 +98,18 @@ impl Gpu {
     }
 }
 
-/// What has to be copied to get at a region: of a texture, whole rows.
+/// The range to copy for a region: whole rows of a texture.
 struct Span {
     backing: Backing,
     precision: Precision,
-    /// Where the copy begins: a texel of a buffer, a row of a texture.
+    /// The first texel of a buffer, or the first row of a texture.
     first: usize,
-    /// Rows of a texture.
+    /// The number of rows of a texture.
     rows: u32,
     bytes: u64,
-    /// Bytes before the region's first.
+    /// The number of bytes before the region's first.
     skip: u64,
-    /// Texels of the region.
+    /// The number of texels of the region.
     texels: usize,
 }
 
@@ -162,7 +162,7 @@ impl Span {
     }
 }
 
-/// Numbers from how the device stores them.
+/// Converts numbers from their stored form.
 fn floats(bytes: &[u8], precision: Precision) -> Vec<f32> {
     match precision {
         Precision::Float32 => bytemuck::pod_collect_to_vec(bytes),

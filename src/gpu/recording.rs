@@ -8,26 +8,26 @@ use super::pipeline::Pipeline;
 use super::readback::Readback;
 use crate::error::{Error, Result};
 
-/// Submissions that may be on their way at once.
+/// The largest number of submissions in flight.
 const IN_FLIGHT: usize = 2;
 
-/// Estimated work of one submission, in floating-point operations: far below what a slow device does in the two seconds
-/// that Windows grants.
+/// The estimated work per submission, in floating-point operations: far below what a slow device does in the two
+/// seconds that Windows allows.
 const SUBMISSION_FLOPS: u64 = 100_000_000_000;
 
-/// One dispatch with everything it binds.
+/// One dispatch with all its bindings.
 pub struct Call<'a> {
-    /// What runs.
+    /// The pipeline to run.
     pub pipeline: &'a Pipeline,
-    /// The uniform block: the words the shader reads as its parameters.
+    /// The uniform block: the words that the shader reads as its parameters.
     pub words: Vec<u32>,
     /// Bindings 1, 2, ...
     pub operands: Vec<&'a Storage>,
-    /// Workgroups along x, y, z.
+    /// The number of workgroups along x, y, z.
     pub grid: [u32; 3],
-    /// Estimated floating-point operations.
+    /// The estimated number of floating-point operations.
     pub flops: u64,
-    /// For messages.
+    /// The name in messages.
     pub label: &'a str,
 }
 
@@ -48,13 +48,13 @@ impl Step {
     }
 }
 
-/// Dispatches ready to be submitted again and again.
+/// Dispatches that can be submitted repeatedly.
 pub struct Recording {
     pub(super) steps: Vec<Step>,
 }
 
 impl Recording {
-    /// Dispatches of one submission.
+    /// The number of dispatches per submission.
     #[must_use]
     pub fn dispatches(&self) -> usize {
         self.steps.len()
@@ -62,10 +62,10 @@ impl Recording {
 }
 
 impl Gpu {
-    /// Prepares dispatches: one uniform buffer for all their parameters, one bind group each.
+    /// Prepares dispatches: one uniform buffer for all their parameters, and one bind group each.
     ///
     /// # Errors
-    /// [`Error::OverLimit`] for a grid larger than the device grants; [`Error::Device`] when a binding is refused.
+    /// [`Error::OverLimit`] for a grid larger than the device allows; [`Error::Device`] if a binding is rejected.
     pub fn record(&self, calls: &[Call<'_>]) -> Result<Recording> {
         let limits = self.device.limits();
         let alignment = limits.min_uniform_buffer_offset_alignment as usize;
@@ -125,15 +125,15 @@ impl Gpu {
         Ok(Recording { steps })
     }
 
-    /// Submits a recording; returns when all but the last few submissions are done.
+    /// Submits a recording. Returns when all but the last few submissions are done.
     ///
     /// # Errors
-    /// [`Error::Device`] with the first thing that went wrong.
+    /// [`Error::Device`] with the first failure.
     pub fn submit(&self, recording: &Recording) -> Result<()> {
         self.submit_repeated(recording, 1)
     }
 
-    /// Submits a recording `times` over, one after the other in as few submissions as may be; returns as [`Gpu::submit`].
+    /// Submits a recording `times` times, in as few submissions as possible. Returns as [`Gpu::submit`] does.
     ///
     /// # Errors
     /// As [`Gpu::submit`].
@@ -175,7 +175,7 @@ impl Gpu {
         }
     }
 
-    /// Submits some dispatches of a recording, by their places.
+    /// Submits a range of the dispatches of a recording.
     ///
     /// # Errors
     /// As [`Self::submit`].
@@ -184,7 +184,7 @@ impl Gpu {
         self.check()
     }
 
-    /// Runs a recording one dispatch at a time and measures each by the wall clock, submission included.
+    /// Runs a recording one dispatch at a time and measures each by the wall clock, including its submission.
     ///
     /// # Errors
     /// As [`Self::submit`].

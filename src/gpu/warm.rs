@@ -1,8 +1,8 @@
-//! Shaders that the driver compiles when they first run, made to be compiled before: by an empty dispatch of each.
+//! Early compilation, by an empty dispatch, of shaders that the driver would compile when they first run.
 //!
-//! lavapipe hands a shader to LLVM at its first dispatch, in the thread that submits it, one after the other: with nothing
-//! in its cache on disk that is seconds in which the other cores do nothing. So other devices of the same adapter take a
-//! share of the shaders, and what they compile lies in the driver's cache when the first device asks for it.
+//! lavapipe passes a shader to LLVM at its first dispatch, in the thread that submits it, one after the other. With an
+//! empty disk cache that takes seconds in which the other cores are idle. Other devices on the same adapter therefore
+//! take a share of the shaders, and the results are in the driver's cache when the first device needs them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -15,26 +15,27 @@ use super::pipeline::{Binding, Pipeline, PipelineSource, cores, create};
 use crate::error::{Error, Result};
 use crate::tensor::Precision;
 
-/// Longer than loading the largest shader from the driver's cache takes, and much shorter than compiling it.
+/// Longer than loading the largest shader from the driver's cache, and much shorter than compiling it.
 const LOADING: Duration = Duration::from_millis(60);
 
-/// What the driver needs to write its cache: it does so in threads of the lowest priority, which wait for idle cores.
+/// The time that the driver needs to write its cache. It writes in threads of the lowest priority, which wait for idle
+/// cores.
 const WRITING: Duration = Duration::from_millis(40);
 
-/// Most devices that compile beside the first.
+/// The largest number of devices that compile beside the first.
 const MOST_HELPERS: usize = 7;
 
-/// Bytes of parameters that any kernel reads at most.
+/// The largest parameter block of any kernel, in bytes.
 const PARAMETER_BYTES: u64 = 4096;
 
-/// Width and height of a texture that a driver treats as it treats a network's (see [`super::row_texels`]).
+/// The width and height of a texture that drivers treat like a network's (see [`super::row_texels`]).
 const TEXTURE: [u32; 2] = [4096, 3];
 
 impl Gpu {
-    /// Has the driver compile what it would compile at the first dispatch; `shaders` in the order in which to begin.
+    /// Makes the driver compile the shaders that it would compile at their first dispatch, in the order of `shaders`.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device fails.
+    /// [`Error::Device`] if the device fails.
     pub(super) fn warm_up(&self, shaders: &[(&PipelineSource, &Pipeline)]) -> Result<()> {
         if self.adapter.kind != Kind::Software || shaders.is_empty() {
             return Ok(());
@@ -58,7 +59,7 @@ impl Gpu {
             let helpers: Vec<_> = running
                 .into_iter()
                 .map(|(loaded, helper)| {
-                    // A helper that waits no longer has begun, and needs no word.
+                    // A helper that has stopped waiting has already started, and needs no message.
                     let _ = loaded.send(());
                     helper
                 })
@@ -75,7 +76,8 @@ impl Gpu {
         self.check()
     }
 
-    /// Compiles shaders on another device until none is left; answers which. Where that fails, it is only slower.
+    /// Compiles shaders on another device until none is left, and returns their indices. If that fails, the run is only
+    /// slower.
     fn compile_beside(&self, shaders: &[(&PipelineSource, &Pipeline)], next: &AtomicUsize) -> Vec<usize> {
         let Ok((device, queue)) = self.open_beside() else { return Vec::new() };
         let lane = Lane::new(device, queue);
@@ -91,7 +93,7 @@ impl Gpu {
     }
 }
 
-/// Whether Mesa is told to keep no cache on disk, so that one device cannot use what another compiled.
+/// Returns `true` if Mesa is told not to keep a disk cache, so that a device cannot use what another one compiled.
 pub(super) fn keeps_nothing() -> bool {
     ["MESA_SHADER_CACHE_DISABLE", "MESA_GLSL_CACHE_DISABLE"]
         .iter()
@@ -99,13 +101,13 @@ pub(super) fn keeps_nothing() -> bool {
         .any(|value| ["1", "t", "true", "y", "yes"].contains(&value.to_lowercase().as_str()))
 }
 
-/// A device that compiles one shader after the other, with something to bind for each kind of binding.
+/// A device that compiles one shader after the other, with a resource for each kind of binding.
 struct Lane {
     device: wgpu::Device,
     queue: wgpu::Queue,
     parameters: wgpu::Buffer,
     buffers: [wgpu::Buffer; 2],
-    /// To read, to read in float16, to write.
+    /// Textures to read, to read in float16, and to write.
     textures: [wgpu::TextureView; 3],
 }
 
@@ -124,8 +126,8 @@ impl Lane {
                 sample_count: 1,
                 dimension: wgpu::TextureDimension::D2,
                 format: texture_format(precision),
-                // Without the second, wgpu clears it in a render pass: llvmpipe then takes every later instant of a
-                // timestamp query in its rasteriser, at any time.
+                // Without the second usage, wgpu clears it in a render pass: llvmpipe then takes every later timestamp
+                // in its rasteriser, at an arbitrary time.
                 usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
                 view_formats: &[],
             });
@@ -137,7 +139,7 @@ impl Lane {
         Self { device, queue, parameters, buffers, textures }
     }
 
-    /// Submits a dispatch of no workgroup at all, and waits for it.
+    /// Submits a dispatch of zero workgroups, and waits for it.
     fn compile(&self, (source, pipeline): (&PipelineSource, &Pipeline)) -> Result<()> {
         let operands = source.bindings.iter().map(|binding| match binding {
             Binding::ReadBuffer => self.buffers[0].as_entire_binding(),

@@ -9,14 +9,14 @@ use crate::latent::tiles::{Room, Strips, Tiling};
 use crate::nets::autoencoder_kl::{AutoencoderKl, Config, names};
 use crate::tensor::Tensor;
 
-/// The classes of autoencoders.
+/// The supported classes of autoencoders.
 pub const CLASSES: [&str; 1] = ["AutoencoderKL"];
 
-/// The network of a component: configuration read and checked against the weights, nothing on a device yet.
+/// Reads the network of a component: the configuration, checked against the weights, without using a device.
 ///
 /// # Errors
-/// [`Error::UnsupportedField`] or [`Error::BadFile`] of the configuration; [`Error::MissingKey`], [`Error::WrongShape`] or
-/// [`Error::UnexpectedKey`] of the weights.
+/// [`Error::UnsupportedField`] or [`Error::BadFile`] for the configuration; [`Error::MissingKey`],
+/// [`Error::WrongShape`] or [`Error::UnexpectedKey`] for the weights.
 pub fn open_net(component: &Component) -> Result<AutoencoderKl> {
     component.config.expect_class(&CLASSES)?;
     let net = AutoencoderKl::new(Config::from_map(&component.config.values, &component.config.path)?);
@@ -24,7 +24,7 @@ pub fn open_net(component: &Component) -> Result<AutoencoderKl> {
     Ok(net)
 }
 
-/// How a decoder is going to work.
+/// The plan of a decoder.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Planned {
     /// A batch at a time.
@@ -83,7 +83,7 @@ impl Planned {
         }
     }
 
-    /// Whether it works in strips.
+    /// `true` if it works in strips.
     #[must_use]
     pub fn in_strips(&self) -> bool {
         matches!(self, Self::Strips { .. })
@@ -128,7 +128,7 @@ impl<'e> Decoder<'e> {
         self.net.config()
     }
 
-    /// Strips of the largest map; 1 where images are decoded whole.
+    /// The number of strips of the largest map, 1 if images are decoded whole.
     #[must_use]
     pub fn strips(&self) -> usize {
         match &self.way {
@@ -137,8 +137,8 @@ impl<'e> Decoder<'e> {
         }
     }
 
-    /// Images, about -1 to 1, (n, `out_channels`, height, width), from raw latents (n, `latent_channels`, h, w), which are not
-    /// scaled.
+    /// Decodes images, about -1 to 1, (n, `out_channels`, height, width), from raw, unscaled latents (n,
+    /// `latent_channels`, h, w).
     ///
     /// # Errors
     /// [`Error::Argument`] for latents of another shape; [`Error::Device`].
@@ -155,7 +155,7 @@ impl<'e> Decoder<'e> {
         }
     }
 
-    /// Names the first operation that makes a non-finite value of these latents, where they are decoded whole.
+    /// Names the first operation that makes a non-finite value of these latents, if they are decoded whole.
     ///
     /// # Errors
     /// [`Error::NonFinite`] naming it; [`Error::Device`].
@@ -170,17 +170,17 @@ impl<'e> Decoder<'e> {
     }
 }
 
-/// What the encoder says of a batch of images: a normal distribution for each latent.
+/// The output of the encoder for a batch of images: one normal distribution per latent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Posterior {
-    /// (n, `latent_channels`, h, w), not scaled.
+    /// The mean, (n, `latent_channels`, h, w), not scaled.
     pub mean: Tensor,
     /// The logarithm of the variance, from -30 to 20, of the same shape.
     pub logvar: Tensor,
 }
 
 impl Posterior {
-    /// A draw: the mean and standard normal noise of its shape, by the deviation of each.
+    /// Returns a draw: the mean plus standard normal `noise` of the same shape times the standard deviation.
     #[must_use]
     pub fn draw(&self, noise: &Tensor) -> Tensor {
         let of = self.mean.data.iter().zip(&self.logvar.data).zip(&noise.data);
@@ -191,7 +191,7 @@ impl Posterior {
     }
 }
 
-/// An encoder on a device, ready for images of one size.
+/// An encoder on a device, for images of one size.
 pub struct Encoder<'e> {
     net: AutoencoderKl,
     size: (usize, usize),
@@ -200,7 +200,7 @@ pub struct Encoder<'e> {
 }
 
 impl<'e> Encoder<'e> {
-    /// Makes the encoder of a component ready for images of `size` (height, width), up to `batch` at a time.
+    /// Creates the encoder of a component for images of `size` (height, width), up to `batch` at a time.
     ///
     /// # Errors
     /// As [`open_net`] and [`AutoencoderKl::encoder`]; then what the device reports.
@@ -222,7 +222,7 @@ impl<'e> Encoder<'e> {
         self.net.config()
     }
 
-    /// The distribution of the latents of images (n, `in_channels`, height, width), about -1 to 1.
+    /// Encodes images (n, `in_channels`, height, width), about -1 to 1, to the distribution of their latents.
     ///
     /// # Errors
     /// [`Error::Argument`] for images of another shape; [`Error::Device`].
@@ -247,7 +247,7 @@ impl<'e> Encoder<'e> {
     }
 }
 
-/// The latents of the diffusion network from the encoder's.
+/// Converts the encoder's latents to those of the diffusion network.
 #[must_use]
 pub fn scaled(config: &Config, raw: &Tensor) -> Tensor {
     of_channels(raw, |channel, value| {
@@ -256,7 +256,7 @@ pub fn scaled(config: &Config, raw: &Tensor) -> Tensor {
     })
 }
 
-/// The decoder's latents from the diffusion network's.
+/// Converts the diffusion network's latents to those of the decoder.
 #[must_use]
 pub fn unscaled(config: &Config, latents: &Tensor) -> Tensor {
     of_channels(latents, |channel, value| {
@@ -265,7 +265,7 @@ pub fn unscaled(config: &Config, latents: &Tensor) -> Tensor {
     })
 }
 
-/// (n, c, h, w) changed by a function of channel and value.
+/// Applies a function of channel and value to (n, c, h, w).
 fn of_channels(tensor: &Tensor, change: impl Fn(usize, f64) -> f64) -> Tensor {
     let (channels, pixels) = (tensor.shape[1], tensor.shape[2..].iter().product::<usize>().max(1));
     let values = tensor.data.iter().enumerate();
@@ -273,7 +273,7 @@ fn of_channels(tensor: &Tensor, change: impl Fn(usize, f64) -> f64) -> Tensor {
     Tensor::new(tensor.shape.clone(), data)
 }
 
-/// Refuses what is not (n, `channels`, h, w) of a size.
+/// Checks that a tensor is (n, `channels`, h, w) of the given size.
 fn check(given: &Tensor, channels: usize, (height, width): (usize, usize), what: &str) -> Result<()> {
     if given.shape.len() == 4 && given.shape[0] > 0 && given.shape[1..] == [channels, height, width] {
         return Ok(());
@@ -285,10 +285,13 @@ fn check(given: &Tensor, channels: usize, (height, width): (usize, usize), what:
 }
 
 fn no_images(shape: &[usize]) -> Error {
-    Error::argument(format!("a tensor of shape {shape:?} holds no images"), "images are (n, channels, height, width)")
+    Error::argument(
+        format!("a tensor of shape {shape:?} is not a batch of images"),
+        "images are (n, channels, height, width)",
+    )
 }
 
-/// A program's only output for any number of items, a batch at a time; one that is not full repeats its last.
+/// Runs a program's only output for any number of items, one batch at a time. A partial batch repeats its last item.
 fn in_batches(program: &Program, batch: usize, name: &str, items: &Tensor) -> Result<Tensor> {
     let count = items.shape[0];
     joined((0..count).step_by(batch).map(|first| {
@@ -298,7 +301,7 @@ fn in_batches(program: &Program, batch: usize, name: &str, items: &Tensor) -> Re
     }))
 }
 
-/// These items of a tensor.
+/// Returns these items of a tensor.
 fn rows(tensor: &Tensor, picks: impl Iterator<Item = usize>) -> Tensor {
     let mut shape = tensor.shape.clone();
     let data: Vec<f32> = picks.flat_map(|at| tensor.item(at).iter().copied()).collect();
@@ -306,7 +309,7 @@ fn rows(tensor: &Tensor, picks: impl Iterator<Item = usize>) -> Tensor {
     Tensor::new(shape, data)
 }
 
-/// Tensors one after the other.
+/// Concatenates tensors.
 fn joined(parts: impl Iterator<Item = Result<Tensor>>) -> Result<Tensor> {
     let (mut data, mut shape) = (Vec::new(), Vec::new());
     for part in parts {

@@ -1,4 +1,4 @@
-//! The stages around the network of a latent model: text to embeddings, images to latents and back.
+//! The stages around the network of a latent model: text to embeddings, and images to latents and back.
 
 pub mod autoencoder;
 pub mod text;

@@ -6,21 +6,21 @@ use crate::graph::{Compiler, Program};
 use crate::nets::clip_text::{ClipText, Config, names};
 use crate::tensor::Tensor;
 
-/// A text encoder on a device, ready for up to `batch` texts at a call.
+/// A text encoder on a device, for up to `batch` texts per call.
 pub struct TextEncoder<'e> {
     net: ClipText,
     weights: Weights,
-    /// Rows of the position table, one after the other.
+    /// The rows of the position table.
     positions: Tensor,
     program: Program<'e>,
     batch: usize,
 }
 
-/// The network of a component: configuration read and checked against the weights, nothing on a device yet.
+/// Reads the network of a component: the configuration, checked against the weights, without using a device.
 ///
 /// # Errors
-/// [`Error::UnsupportedField`] or [`Error::BadFile`] of the configuration; [`Error::MissingKey`], [`Error::WrongShape`] or
-/// [`Error::UnexpectedKey`] of the weights.
+/// [`Error::UnsupportedField`] or [`Error::BadFile`] for the configuration; [`Error::MissingKey`],
+/// [`Error::WrongShape`] or [`Error::UnexpectedKey`] for the weights.
 pub fn open_net(component: &Component) -> Result<ClipText> {
     let net = ClipText::new(Config::from_map(&component.config.values, &component.config.path)?);
     component.weights.check(&net.keys())?;
@@ -28,7 +28,7 @@ pub fn open_net(component: &Component) -> Result<ClipText> {
 }
 
 impl<'e> TextEncoder<'e> {
-    /// Makes the encoder of a component ready for `batch` texts at a call. The table of tokens stays on the host, in its file.
+    /// Creates the encoder of a component for `batch` texts per call. The token table stays on the host, in its file.
     ///
     /// # Errors
     /// As [`open_net`]; then what the device reports.
@@ -42,18 +42,18 @@ impl<'e> TextEncoder<'e> {
         Ok(Self { net, weights, positions, program, batch })
     }
 
-    /// The program that runs it.
+    /// The program of the network.
     #[must_use]
     pub fn program(&self) -> &Program<'e> {
         &self.program
     }
 
-    /// The embeddings of texts, given by the ids of their tokens, as many for each text: (n, tokens, `hidden_size`), after the
-    /// final normalisation.
+    /// Returns the embeddings of texts, given by the ids of their tokens, the same number per text: (n, tokens,
+    /// `hidden_size`), after the final normalisation.
     ///
     /// # Errors
-    /// [`Error::Argument`] when a text has more tokens than the network has places, fewer than another, or one that is not in the
-    /// table; [`Error::Device`].
+    /// [`Error::Argument`] if a text has more tokens than the network has positions, another number than the first, or
+    /// an id outside the token table; [`Error::Device`].
     pub fn encode(&self, texts: &[Vec<u32>]) -> Result<Tensor> {
         let tokens = self.check(texts)?;
         let hidden = self.net.config().hidden_size;
@@ -76,7 +76,7 @@ impl<'e> TextEncoder<'e> {
         self.program.trace_nonfinite(&[(names::EMBEDDINGS, &self.embeddings(first)?)])
     }
 
-    /// The number of tokens of each text.
+    /// Checks texts and returns the number of tokens per text.
     fn check(&self, texts: &[Vec<u32>]) -> Result<usize> {
         let Config { vocab_size, max_position_embeddings: places, .. } = *self.net.config();
         let tokens = texts.first().map_or(0, Vec::len);
@@ -85,18 +85,19 @@ impl<'e> TextEncoder<'e> {
         }
         for text in texts {
             if text.len() > places || text.len() != tokens {
-                let what = format!("a text of {} tokens for an encoder of {places} places", text.len());
-                return Err(Error::argument(what, "take tokenizer and text encoder from one model"));
+                let what = format!("a text of {} tokens for an encoder of {places} positions", text.len());
+                return Err(Error::argument(what, "use the tokenizer and the text encoder of the same model"));
             }
             if let Some(id) = text.iter().find(|id| **id as usize >= vocab_size) {
-                let what = format!("the tokenizer gives token {id}, and the text encoder knows {vocab_size}");
-                return Err(Error::argument(what, "take tokenizer and text encoder from one model"));
+                let what = format!("the tokenizer returns token {id}, but the text encoder has {vocab_size} tokens");
+                return Err(Error::argument(what, "use the tokenizer and the text encoder of the same model"));
             }
         }
         Ok(tokens)
     }
 
-    /// The input for these texts, (batch, channels, 1, places): rows of the two tables added up, zeros where there is no token.
+    /// Returns the input for these texts, (batch, channels, 1, places): the sum of rows of both tables, and zeros where
+    /// there is no token.
     fn embeddings(&self, texts: &[Vec<u32>]) -> Result<Tensor> {
         let Config { vocab_size, hidden_size, max_position_embeddings: places, .. } = *self.net.config();
         let (key, _) = self.net.token_table();
@@ -113,7 +114,7 @@ impl<'e> TextEncoder<'e> {
     }
 }
 
-/// (channels, places) as (places, channels).
+/// Transposes (channels, places) to (places, channels).
 fn transposed(values: &[f32], channels: usize) -> Vec<f32> {
     let places = values.len() / channels;
     (0..values.len()).map(|at| values[at % channels * places + at / channels]).collect()

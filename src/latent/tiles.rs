@@ -1,5 +1,5 @@
-//! Decoding in strips: a decoder whose maps are too large for the device, computed a strip of rows at a time
-//! ([`crate::graph::strips`]). The maps lie on the host, NHWC in texels, so that a strip is a range of them.
+//! Decoding in strips: a decoder whose maps are too large for the device is computed a strip of rows at a time
+//! ([`crate::graph::strips`]). The maps stay on the host, NHWC in texels, so that a strip is a contiguous range.
 
 use std::collections::BTreeMap;
 
@@ -13,15 +13,15 @@ use crate::kernels::Engine;
 use crate::kernels::choice::Algorithm;
 use crate::tensor::{Precision, Shape, TEXEL, Tensor, pack_nchw, unpack_nchw};
 
-/// Whether a decoder works in strips.
+/// The choice between whole images and strips.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tiling {
-    /// When a map would not fit the device.
+    /// In strips if a map does not fit the device.
     #[default]
     Auto,
-    /// Never: what does not fit is refused.
+    /// Never in strips: a map that does not fit is an error.
     Never,
-    /// Always, in strips of about so many rows of each map.
+    /// Always in strips of about this many rows of each map.
     Rows(usize),
 }
 
@@ -50,20 +50,20 @@ impl Room<'_> {
     }
 }
 
-/// How a graph is computed in strips.
+/// A graph computed in strips.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Strips {
-    /// Which of the ways to cut the graph, longest head first.
+    /// The index of the cut among those of the graph, longest head first.
     pub cut: usize,
-    /// Rows of a strip of the maps that each stage reads.
+    /// The number of rows per strip of the maps that each stage reads.
     pub rows: Vec<usize>,
-    /// The plans of the head and of each stage; one is on the device at a time.
+    /// The plans of the head and of each stage. One is on the device at a time.
     pub plans: Vec<Plan>,
 }
 
 impl Strips {
-    /// The longest head that fits, and then the fewest strips that do, or strips of about `asked` rows of the output; none
-    /// where the graph cannot be cut, or nothing fits.
+    /// Chooses the longest head that fits, and then the fewest strips that do, or strips of about `asked` rows of the
+    /// output. Returns `None` if the graph cannot be cut, or nothing fits.
     #[must_use]
     pub fn new(graph: &Graph, asked: Option<usize>, room: &Room) -> Option<Self> {
         let fit = |cut: &Cut| {
@@ -82,7 +82,7 @@ impl Strips {
         let ways = cuts(graph);
         let found =
             ways.iter().enumerate().find_map(|(cut, way)| fit(way).map(|(rows, plans)| Self { cut, rows, plans }));
-        // However few rows are asked for, the head is as short as can be and whole.
+        // Even for strips of few rows, the head is as short as possible and is computed whole.
         found.or_else(|| {
             let (cut, way) = ways.iter().enumerate().next_back().filter(|_| asked.is_some())?;
             let head = room.plan(&way.head());
@@ -93,7 +93,7 @@ impl Strips {
         })
     }
 
-    /// Strips of the stage that has the most.
+    /// The number of strips of the stage that has the most.
     #[must_use]
     pub fn most_strips(&self, graph: &Graph) -> usize {
         let ways = cuts(graph);
@@ -104,7 +104,7 @@ impl Strips {
     /// Computes the graph's first output for one image, (1, c, h, w), from its only input `name`.
     ///
     /// # Errors
-    /// Whatever `fetch` says of a weight, and what the device reports.
+    /// Those of `fetch` and of the device.
     pub fn run(&self, engine: &Engine, graph: &Graph, fetch: &WeightAccess, input: (&str, &Tensor)) -> Result<Tensor> {
         let ways = cuts(graph);
         let cut = &ways[self.cut];
@@ -142,7 +142,7 @@ fn fit_stage(cut: &Cut, stage: &Stage, asked: Option<usize>, room: &Room) -> Opt
     }
     let mut strips = 1;
     loop {
-        // So many strips of one size, with what they share.
+        // This many strips of one size, including the rows they share.
         let rows = (height + 2 * stage.overlap() * (strips - 1)).div_ceil(strips).clamp(least, height);
         match planned(rows) {
             None if rows > least => strips *= 2,
@@ -151,7 +151,7 @@ fn fit_stage(cut: &Cut, stage: &Stage, asked: Option<usize>, room: &Room) -> Opt
     }
 }
 
-/// The target of a stage.
+/// Computes the target of a stage.
 fn run_stage(
     program: &Program,
     graph: &Graph,
@@ -186,7 +186,7 @@ fn run_stage(
     Ok(target)
 }
 
-/// Zeros for a map that no device need hold.
+/// Allocates zeros for a map that stays on the host.
 fn on_the_host(len: usize, label: &str) -> Result<Vec<f32>> {
     let mut map = Vec::new();
     if map.try_reserve_exact(len).is_err() {
@@ -200,8 +200,8 @@ fn on_the_host(len: usize, label: &str) -> Result<Vec<f32>> {
     Ok(map)
 }
 
-/// The factors of a normalisation of one image's map: for each channel `weight / deviation`, and then what is added; sums are
-/// in float64.
+/// Returns the factors of a normalisation of one image's map: per channel `weight / deviation`, and then the offset.
+/// Sums are in float64.
 fn normalisation(norm: &Norm, map: &[f32], shape: Shape, [weight, bias]: &[Vec<f32>; 2]) -> Vec<f32> {
     let padded = shape.c4() * TEXEL;
     let mut sums = vec![(0.0f64, 0.0f64); padded];

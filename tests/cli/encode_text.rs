@@ -125,9 +125,10 @@ fn every_broken_folder_has_its_own_error() {
             assert!(!folder.path("e.npy").exists());
         }
     }
-    for (missing, what) in
-        [("merges.txt", "not there, beside a `vocab.json`"), ("vocab.json", "not there, beside a `merges.txt`")]
-    {
+    for (missing, what) in [
+        ("merges.txt", "missing, although there is a `vocab.json`"),
+        ("vocab.json", "not there, beside a `merges.txt`"),
+    ] {
         let folder = Folder::new();
         let model = copy(&folder, "sd1-like");
         remove(&folder, &format!("model/tokenizer/{missing}"));

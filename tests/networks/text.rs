@@ -178,9 +178,9 @@ fn what_does_not_fit_the_encoder_is_refused() {
     let encoder = TextEncoder::new(&engines()[0], component(folder), 2).unwrap();
     for (texts, what) in [
         (vec![], "no tokens to encode"),
-        (vec![vec![1; 78]], "a text of 78 tokens for an encoder of 77 places"),
+        (vec![vec![1; 78]], "a text of 78 tokens for an encoder of 77 positions"),
         (vec![vec![1; 5], vec![1; 4]], "a text of 4 tokens"),
-        (vec![vec![1, 634]], "the tokenizer gives token 634, and the text encoder knows 634"),
+        (vec![vec![1, 634]], "the tokenizer returns token 634, but the text encoder has 634 tokens"),
     ] {
         let error = encoder.encode(&texts).unwrap_err();
         assert!(error.to_string().starts_with(what), "{error}");

@@ -123,8 +123,8 @@ fn missing_and_malformed_files_have_their_own_errors() {
         message.ends_with("no tokenizer: neither `tokenizer.json` nor `vocab.json` with `merges.txt`"),
         "{message}"
     );
-    assert!(without(&["merges.txt"]).ends_with("merges.txt: not there, beside a `vocab.json`"));
-    assert!(without(&["vocab.json"]).ends_with("vocab.json: not there, beside a `merges.txt`"));
+    assert!(without(&["merges.txt"]).ends_with("merges.txt: missing, although there is a `vocab.json`"));
+    assert!(without(&["vocab.json"]).ends_with("vocab.json: missing, although there is a `merges.txt`"));
 
     for (file, content, what) in [
         ("vocab.json", "[]", "vocab.json: not a JSON object"),
@@ -133,7 +133,7 @@ fn missing_and_malformed_files_have_their_own_errors() {
         (
             "merges.txt",
             "#version: 0.2\ni n\nthree of them\n",
-            "merges.txt: line 3 is no pair of tokens: `three of them`",
+            "merges.txt: line 3 is not a pair of tokens: `three of them`",
         ),
         ("merges.txt", "in zz\n", "the merge `in zz` needs the token `zz`"),
         ("tokenizer_config.json", r#"{"tokenizer_class": "T5Tokenizer"}"#, "`tokenizer_class` is \"T5Tokenizer\""),
@@ -147,8 +147,8 @@ fn missing_and_malformed_files_have_their_own_errors() {
         ("tokenizer_config.json", r#"{"added_tokens_decoder": {"x": "y"}}"#, "`added_tokens_decoder`"),
         ("special_tokens_map.json", "{", "special_tokens_map.json: not a JSON object"),
         ("tokenizer.json", r#"{"model": {"type": "Unigram"}}"#, "`model.type` is Unigram"),
-        ("tokenizer.json", r#"{"model": {"type": "BPE", "vocab": {}, "merges": [["a"]]}}"#, "merge 0 is no pair"),
-        ("tokenizer.json", r#"{"model": {"type": "BPE", "vocab": {}}}"#, "`model.merges` is no list"),
+        ("tokenizer.json", r#"{"model": {"type": "BPE", "vocab": {}, "merges": [["a"]]}}"#, "merge 0 is not a pair"),
+        ("tokenizer.json", r#"{"model": {"type": "BPE", "vocab": {}}}"#, "`model.merges` is not a list"),
         ("tokenizer.json", r#"{"model": 3}"#, "`model` is 3"),
     ] {
         let error = refusal(&golden("sd1-like", &[(file, content)]));

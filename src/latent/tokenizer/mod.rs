@@ -1,9 +1,9 @@
-//! CLIP's byte-pair encoding by the `tokenizers` crate, put together as transformers' `CLIPTokenizer`
-//! (`models/clip/tokenization_clip.py`, 5.23) puts it together.
+//! CLIP's byte-pair encoding by the `tokenizers` crate, assembled as in transformers' `CLIPTokenizer`
+//! (`models/clip/tokenization_clip.py`, 5.23).
 //!
-//! A folder holds `tokenizer.json`, or `vocab.json` with `merges.txt`; either way the vocabulary and the merges are all that is
-//! taken, and normalisation and splitting are those of the class. Which tokens are special, and which one pads, say
-//! `tokenizer_config.json` and `special_tokens_map.json`.
+//! A folder holds `tokenizer.json`, or `vocab.json` with `merges.txt`. In both cases only the vocabulary and the merges
+//! are read; normalisation and splitting are those of the class. `tokenizer_config.json` and `special_tokens_map.json`
+//! determine the special tokens and the padding.
 
 mod special;
 mod vocabulary;
@@ -23,10 +23,11 @@ use crate::error::{Error, Result};
 use special::Special;
 use vocabulary::Vocabulary;
 
-/// Text that is taken apart before bytes are paired: special tokens, contractions, words, single digits, runs of other signs.
+/// The pieces of a text before bytes are paired: special tokens, contractions, words, single digits, runs of other
+/// characters.
 const PIECES: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
-/// What marks a token at the end of a word.
+/// The mark of a token at the end of a word.
 const END_OF_WORD: &str = "</w>";
 
 /// The tokenizer of a text encoder.
@@ -38,12 +39,12 @@ pub struct Tokenizer {
     length: usize,
 }
 
-/// A text as tokens.
+/// The tokens of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
     /// The ids, [`Tokenizer::length`] of them: a start, the text, an end, and padding.
     pub ids: Vec<u32>,
-    /// The end of the text that found no place, if any.
+    /// The truncated end of the text, if it was too long.
     pub truncated: Option<String>,
 }
 
@@ -51,8 +52,8 @@ impl Tokenizer {
     /// Opens the tokenizer in `folder`.
     ///
     /// # Errors
-    /// [`Error::BadFile`] naming the file that is missing or malformed; [`Error::UnsupportedField`] for a tokenizer of another
-    /// kind, or one that pads or cuts at the beginning.
+    /// [`Error::BadFile`] naming the file that is missing or malformed; [`Error::UnsupportedField`] for a tokenizer of
+    /// another kind, or one that pads or truncates at the beginning.
     pub fn open(folder: &Path) -> Result<Self> {
         let vocabulary = Vocabulary::read(folder)?;
         let special = Special::read(folder, &vocabulary)?;
@@ -69,20 +70,21 @@ impl Tokenizer {
         Ok(Self { start, end, pad, length: special.length, backend })
     }
 
-    /// Tokens that every text is brought to.
+    /// The number of tokens that every text is padded or truncated to.
     #[must_use]
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// The tokens of a text.
+    /// Returns the tokens of a text.
     ///
     /// # Errors
-    /// [`Error::Argument`] when the text cannot be taken apart.
+    /// [`Error::Argument`] if the text cannot be split into tokens.
     pub fn encode(&self, text: &str) -> Result<Tokens> {
-        let encoding = self.backend.encode(text, false).map_err(|error| {
-            Error::argument(format!("the text `{text}` has no tokens: {error}"), "say it in other words")
-        })?;
+        let encoding = self
+            .backend
+            .encode(text, false)
+            .map_err(|error| Error::argument(format!("the text `{text}` has no tokens: {error}"), "rephrase it"))?;
         let room = self.length - 2;
         let found = encoding.get_ids();
         let kept = found.len().min(room);
@@ -99,10 +101,10 @@ impl Tokenizer {
     }
 }
 
-/// What to do about a file that cannot be right.
+/// The hint for a damaged file.
 const DAMAGED: &str = "restore the folder as transformers' `save_pretrained` wrote it";
 
-/// The tokenizer without special tokens.
+/// Builds the tokenizer without special tokens.
 fn backend(vocabulary: Vocabulary, unknown: &str) -> tokenizers::Result<Backend> {
     let mut model = BPE::new(vocabulary.ids.into_iter().collect(), vocabulary.merges);
     model.end_of_word_suffix = Some(END_OF_WORD.to_owned());

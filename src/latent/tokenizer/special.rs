@@ -1,4 +1,4 @@
-//! Which tokens are special, as transformers' `from_pretrained` finds out.
+//! The special tokens of a folder, determined as transformers' `from_pretrained` does.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,18 +14,18 @@ const CONFIG: &str = "tokenizer_config.json";
 const MAP: &str = "special_tokens_map.json";
 const ADDED: &str = "added_tokens.json";
 
-/// Classes that are put together alike.
+/// The supported classes, which are assembled alike.
 const CLASSES: [&str; 2] = ["CLIPTokenizer", "CLIPTokenizerFast"];
 
-/// What holds for `bos_token`, `eos_token`, `unk_token`, `pad_token` where no file says otherwise.
+/// The default of `bos_token`, `eos_token`, `unk_token` and `pad_token`.
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
-/// Tokens with a name of their own.
+/// The fields of named tokens.
 const NAMED: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-/// Lists of further ones.
+/// The fields of lists of further tokens.
 const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 
-/// Tokens of a text where no file says, and beyond which a number stands for "any".
+/// The default number of tokens per text, and the number above which a limit means "none".
 const LENGTH: usize = 77;
 const MOST_TOKENS: f64 = 65536.0;
 
@@ -35,9 +35,9 @@ pub(super) struct Special {
     pub end: String,
     pub unknown: String,
     pub pad: String,
-    /// Tokens that are found in a text before anything else, in the order in which they are added.
+    /// The tokens found in a text before anything else, in the order in which they are added.
     pub added: Vec<AddedToken>,
-    /// Tokens that a text is brought to (`model_max_length`).
+    /// The number of tokens that a text is padded or truncated to (`model_max_length`).
     pub length: usize,
 }
 
@@ -86,7 +86,7 @@ impl Special {
             added: Vec::new(),
             length: length(&config)?,
         };
-        // Of several with one text the last counts, but for what a list of ids has.
+        // Of several with the same text the last one is used, except for those from a list of ids.
         let listed: Vec<String> = added.iter().map(|token| token.content.clone()).collect();
         let further = named.tokens(&special)?;
         added.extend(further.into_iter().filter(|token| !listed.contains(&token.content)));
@@ -94,20 +94,20 @@ impl Special {
     }
 }
 
-/// The files that give tokens names; what the second says counts.
+/// The files that name tokens. The second takes precedence.
 struct Named<'a> {
     config: &'a ConfigFile,
     map: &'a ConfigFile,
 }
 
 impl<'a> Named<'a> {
-    /// What a field says, and the file where it says so.
+    /// Returns the value of a field, and the file that has it.
     fn get(&self, field: &str) -> (&'a ConfigFile, Option<&'a Value>) {
         let file = if self.map.has(field) { self.map } else { self.config };
         (file, file.values.get(field))
     }
 
-    /// The special tokens with names, then those of lists.
+    /// Returns the named special tokens, then those of lists.
     fn tokens(&self, special: &Special) -> Result<Vec<AddedToken>> {
         let mut tokens = Vec::new();
         for field in NAMED {
@@ -135,7 +135,7 @@ impl<'a> Named<'a> {
     }
 }
 
-/// What a file says of the whole that is not supported.
+/// Refuses settings of a file that are not supported.
 fn check(config: &ConfigFile) -> Result<()> {
     if let Some(class) = config.opt_string("tokenizer_class", None)?
         && !CLASSES.contains(&class.as_str())
@@ -153,7 +153,7 @@ fn check(config: &ConfigFile) -> Result<()> {
     Ok(())
 }
 
-/// `model_max_length`; transformers writes a huge number for none.
+/// Reads `model_max_length`. Transformers writes a huge number for "none".
 fn length(config: &ConfigFile) -> Result<usize> {
     let length = config.opt_f64("model_max_length", None)?.unwrap_or(LENGTH as f64);
     match length {
@@ -163,18 +163,18 @@ fn length(config: &ConfigFile) -> Result<usize> {
     }
 }
 
-/// A JSON object in the folder, empty where there is no such file.
+/// Reads a JSON object in the folder, empty if there is no such file.
 fn read(folder: &Path, name: &str) -> Result<ConfigFile> {
     let path = folder.join(name);
     if path.is_file() { ConfigFile::read(&path) } else { Ok(ConfigFile { path, values: Map::new() }) }
 }
 
-/// The text of a token, which a file has as such or with properties.
+/// Returns the text of a token, which is stored alone or with properties.
 fn content(token: &Value) -> Option<String> {
     token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_owned)
 }
 
-/// A token with its properties; `special` where the file does not say.
+/// Returns a token with its properties. `special` is the default of the property.
 fn token_of(config: &ConfigFile, field: &str, token: &Value, special: bool) -> Result<AddedToken> {
     let wrong = || Error::bad_file(&config.path, format!("`{field}` has {token}, expected a token"));
     let content = content(token).ok_or_else(wrong)?;

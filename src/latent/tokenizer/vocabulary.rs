@@ -13,20 +13,20 @@ const WHOLE: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
 
-/// What is learned of a byte-pair encoding.
+/// The learned part of a byte-pair encoding.
 pub(super) struct Vocabulary {
-    /// Where the merges were read from, for messages.
+    /// The file of the merges, for messages.
     pub file: PathBuf,
     /// The id of each token.
     pub ids: HashMap<String, u32>,
-    /// Pairs of tokens that become one, the most frequent first.
+    /// Pairs of tokens that are merged, the most frequent first.
     pub merges: Vec<(String, String)>,
-    /// The tokens beside the vocabulary that `tokenizer.json` lists, as it has them.
+    /// The tokens outside the vocabulary that `tokenizer.json` lists, unchanged.
     pub added: Vec<Value>,
 }
 
 impl Vocabulary {
-    /// Reads what is in `folder`, and checks that each merge makes a token.
+    /// Reads the files in `folder`, and checks that each merge makes a token.
     pub fn read(folder: &Path) -> Result<Self> {
         let vocabulary = Self::find(folder)?;
         for (first, second) in &vocabulary.merges {
@@ -74,12 +74,12 @@ impl Vocabulary {
             });
         }
         let Some(Value::Object(vocabulary)) = model.get("vocab") else {
-            return Err(bad("`model.vocab` is no object".to_owned()));
+            return Err(bad("`model.vocab` is not an object".to_owned()));
         };
         let Some(Value::Array(merges)) = model.get("merges") else {
-            return Err(bad("`model.merges` is no list".to_owned()));
+            return Err(bad("`model.merges` is not a list".to_owned()));
         };
-        // A merge is a string of two parts in older files, a pair in newer ones.
+        // A merge is a string of two parts in older files, and a pair in newer ones.
         let pair = |(at, merge): (usize, &Value)| {
             match merge {
                 Value::String(merge) => halves(merge),
@@ -89,7 +89,7 @@ impl Vocabulary {
                 },
                 _ => None,
             }
-            .ok_or_else(|| bad(format!("merge {at} is no pair of tokens")))
+            .ok_or_else(|| bad(format!("merge {at} is not a pair of tokens")))
         };
         let merges = merges.iter().enumerate().map(pair).collect::<Result<_>>()?;
         let added = file.values.get("added_tokens").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -101,7 +101,7 @@ impl Vocabulary {
         let is_merge = |(_, line): &(usize, &str)| !line.is_empty() && !line.starts_with("#version");
         let pair = |(at, line)| {
             halves(line).ok_or_else(|| {
-                let what = format!("line {} is no pair of tokens: `{line}`", at + 1);
+                let what = format!("line {} is not a pair of tokens: `{line}`", at + 1);
                 Error::bad_file_hint(&file, what, DAMAGED)
             })
         };
@@ -111,7 +111,7 @@ impl Vocabulary {
 }
 
 fn missing(file: PathBuf, beside: &str) -> Error {
-    Error::bad_file_hint(file, format!("not there, beside a `{beside}`"), "download or copy the missing file")
+    Error::bad_file_hint(file, format!("missing, although there is a `{beside}`"), "download or copy the missing file")
 }
 
 fn halves(merge: &str) -> Option<(String, String)> {
