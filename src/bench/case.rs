@@ -1,4 +1,4 @@
-//! The cases of a benchmark: what is measured when nothing is said, and what is asked for by size.
+//! The cases of a benchmark: the default ones, and those of given sizes.
 
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
@@ -35,11 +35,11 @@ pub enum Suite {
 }
 
 impl Suite {
-    /// All of them, in the order of their tables.
+    /// All suites, in the order of their tables.
     pub const ALL: [Self; 7] =
         [Self::Matmul, Self::Conv, Self::Norm, Self::Attention, Self::Copy, Self::Unet, Self::Lanczos];
 
-    /// As it is typed.
+    /// The name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -59,11 +59,11 @@ impl Suite {
 pub enum Second {
     /// Weights, packed for the kernel beforehand.
     Weights,
-    /// Data, as it comes.
+    /// Data, in the usual layout.
     Data,
 }
 
-/// Who copies.
+/// The agent of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copier {
     /// A kernel.
@@ -72,7 +72,7 @@ pub enum Copier {
     Encoder,
 }
 
-/// One thing to be measured.
+/// A case: one piece of work to measure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Case {
     /// Kernels on data.
@@ -83,7 +83,7 @@ pub enum Case {
     Spectrum(Eigenpairs),
 }
 
-/// What kernels are measured at.
+/// An operation of kernels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Operation {
     /// A matrix product.
@@ -99,7 +99,7 @@ pub enum Operation {
 }
 
 impl Case {
-    /// What `suite` measures when no sizes are given.
+    /// Returns the default cases of `suite`.
     #[must_use]
     pub fn usual(suite: Suite) -> Vec<Self> {
         let product = |rows, k, columns| ProductSize { rows, k, columns };
@@ -137,10 +137,11 @@ impl Case {
         }
     }
 
-    /// What of `suite` is measured among all others: the usual, but for data that take more than a few seconds.
+    /// Returns the cases of `suite` in a run of all suites: the default ones, without data that take more than a few
+    /// seconds.
     #[must_use]
     pub fn among_all(suite: Suite) -> Vec<Self> {
-        /// Values of data.
+        /// The largest number of values in the data.
         const MOST_VALUES: usize = 10_000_000;
         let is_small = |case: &Self| match case {
             Self::Spectrum(Eigenpairs { size, .. }) => size.samples * size.dimension <= MOST_VALUES,
@@ -149,10 +150,10 @@ impl Case {
         Self::usual(suite).into_iter().filter(is_small).collect()
     }
 
-    /// The cases of `suite` at `sizes`, with commas between them.
+    /// Parses the cases of `suite` at `sizes`, separated by commas.
     ///
     /// # Errors
-    /// [`Error::Argument`] naming what is no size.
+    /// [`Error::Argument`] naming the invalid size.
     pub fn of_sizes(suite: Suite, sizes: &str) -> Result<Vec<Self>> {
         fn each<S: FromStr<Err = String>>(sizes: &str, cases: impl Fn(S) -> Vec<Case>) -> Result<Vec<Case>> {
             let refused = |what| Error::argument(format!("`sizes` {what}"), "separate sizes by commas");
@@ -171,7 +172,7 @@ impl Case {
         }
     }
 
-    /// The kind of work it is.
+    /// The suite of the case.
     #[must_use]
     pub fn suite(&self) -> Suite {
         match self {
@@ -187,7 +188,8 @@ impl Case {
 }
 
 impl Operation {
-    /// Texels of the largest array on the device, so that what fits nowhere is not made on the host either.
+    /// Returns the number of texels in the largest array on the device, so that an array that cannot fit is not created
+    /// on the host either.
     fn largest_texels(&self) -> usize {
         let texels = |channels: usize| channels.div_ceil(TEXEL);
         match *self {
@@ -206,10 +208,10 @@ impl Operation {
         }
     }
 
-    /// The work on the host, ready for an engine.
+    /// Creates the work on the host, for an engine.
     ///
     /// # Errors
-    /// [`Error::OverLimit`] when an array is larger than the device grants.
+    /// [`Error::OverLimit`] if an array is larger than the device allows.
     pub fn problem(&self, engine: &Engine) -> Result<Box<dyn Problem>> {
         let (kind, family) = (engine.storage_kind(), engine.family);
         let (limit, limit_name) = engine.gpu.max_texels(kind);
@@ -229,7 +231,7 @@ impl Operation {
             Self::Conv(size) => Box::new(conv(size)),
             Self::Norm(size) => Box::new(norm(size)),
             Self::Attention(size) => Box::new(attention(size)),
-            // The encoder copies whole rows of a texture: let the kernel do the same.
+            // The encoder copies whole rows of a texture: make the kernel do the same.
             Self::Copy(size, Copier::Kernel) => Box::new(kernel_copy(row_texels(kind, copy_texels(size)), family)),
             Self::Copy(size, Copier::Encoder) => Box::new(EncoderCopy { texels: row_texels(kind, copy_texels(size)) }),
         })
@@ -313,7 +315,7 @@ mod tests {
     fn the_largest_array_is_found() {
         let texels = |suite, sizes| match Case::of_sizes(suite, sizes).unwrap()[0] {
             Case::Kernels(operation) => operation.largest_texels(),
-            _ => unreachable!("only kernels have arrays of their own"),
+            _ => unreachable!("only kernels have arrays"),
         };
         assert_eq!(texels(Suite::Matmul, "2x100x8"), 200);
         assert_eq!(texels(Suite::Conv, "512x8x8"), 9 * 512 * 128);

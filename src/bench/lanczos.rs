@@ -1,4 +1,4 @@
-//! Principal components of generated data: their eigenpairs are checked against the host twin before they are timed.
+//! Principal components of generated data. Their eigenpairs are checked against the host twin before they are timed.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -19,24 +19,24 @@ use crate::spectral::spectrum::residuals;
 use crate::spectral::{Components, Route, Settings, principal_components};
 use crate::tensor::{TEXEL, Tensor};
 
-/// Eigenpairs sought.
+/// The number of eigenpairs sought.
 const COUNT: usize = 32;
-/// Residuals that they must have, relative to the largest eigenvalue.
+/// The largest acceptable residual, relative to the largest eigenvalue.
 const RESIDUAL: f64 = 1e-4;
-/// Directions of the data's signal, with variances that fall as those of photographs do.
+/// The number of directions of the signal, with variances that fall as those of photographs do.
 const DIRECTIONS: usize = 256;
 const DECAY: f32 = -0.75;
-/// Standard deviation of the noise beside a first direction of one.
+/// The standard deviation of the noise, relative to a first direction of one.
 const NOISE: f32 = 0.02;
-/// Seeds of directions, factors and noise.
+/// The seeds of directions, factors and noise.
 const SEEDS: [u64; 3] = [7, 8, 9];
 
 /// The leading eigenpairs of generated data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Eigenpairs {
-    /// Samples and their values.
+    /// The number of samples and their values.
     pub size: DataSize,
-    /// The way to them; `None` is the cheapest.
+    /// The route to the eigenpairs. `None` is the cheapest.
     pub route: Option<Route>,
 }
 
@@ -52,7 +52,7 @@ impl Eigenpairs {
         Settings { tolerance: RESIDUAL / 2.0, ..Settings::new(COUNT.min(self.size.dimension)) }
     }
 
-    /// Data whose eigenvalues fall as i^(-3/2) over a floor of noise.
+    /// Generates data whose eigenvalues fall as i^(-3/2) to a floor of noise.
     fn data(self) -> Tensor {
         let DataSize { samples, dimension } = self.size;
         let directions = DIRECTIONS.min(dimension);
@@ -80,9 +80,9 @@ impl Eigenpairs {
         Tensor::new([samples, dimension], values)
     }
 
-    /// Refuses data of which not even a few samples fit the device, or that no host should be asked to make.
+    /// Refuses data of which not even a few samples fit the device, or that are too large for the host.
     fn check_size(self, engine: &Engine) -> Result<()> {
-        /// Most bytes of data.
+        /// The largest data, in bytes.
         const MOST_BYTES: u64 = 16 << 30;
         let bytes = (self.size.samples * self.size.dimension * size_of::<f32>()) as u64;
         let over = |limit_name, limit| {
@@ -97,7 +97,7 @@ impl Eigenpairs {
     }
 }
 
-/// Eigenpairs ready to be solved for, again and again: from data on the host to eigenpairs on the host.
+/// Eigenpairs that can be solved for repeatedly: from data on the host to eigenpairs on the host.
 pub struct Solve<'e> {
     engine: &'e Engine,
     eigenpairs: Eigenpairs,
@@ -105,10 +105,10 @@ pub struct Solve<'e> {
 }
 
 impl<'e> Solve<'e> {
-    /// Makes the data.
+    /// Generates the data.
     ///
     /// # Errors
-    /// [`Error::OverLimit`] for data that fit no device.
+    /// [`Error::OverLimit`] for data that cannot fit a device.
     pub fn new(engine: &'e Engine, eigenpairs: Eigenpairs) -> Result<Self> {
         eigenpairs.check_size(engine)?;
         Ok(Self { engine, eigenpairs, data: eigenpairs.data() })
@@ -118,7 +118,7 @@ impl<'e> Solve<'e> {
         principal_components(self.engine, &self.data, &self.eigenpairs.settings(), self.eigenpairs.route)
     }
 
-    /// The residuals on the twin in float64.
+    /// Checks the residuals on the twin in float64.
     fn check(&self, found: &Components) -> Result<Check> {
         let spectrum = &found.spectrum;
         let twin = HostCovariance::new(&self.data);
@@ -144,10 +144,10 @@ impl Job for Solve<'_> {
     }
 }
 
-/// The row of a spectrum: solved for, checked, then timed from data on the host to eigenpairs on the host.
+/// Measures a spectrum: solves, checks, then times from data on the host to eigenpairs on the host.
 ///
 /// # Errors
-/// What the device says, and [`Error::Device`] for residuals that are too large.
+/// Those of the device, and [`Error::Device`] for residuals that are too large.
 pub fn measure_eigenpairs(
     engine: &Engine,
     row: Row,

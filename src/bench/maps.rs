@@ -1,4 +1,4 @@
-//! Normalisation, attention and copies to be measured.
+//! Cases of normalisation, attention and copies.
 
 use super::problem::{Expected, GraphPart, GraphProblem, Job, KernelPart, KernelProblem, Problem, Work};
 use super::problem::{affordable, numbers, spread};
@@ -11,19 +11,19 @@ use crate::kernels::probes::Copy;
 use crate::kernels::{Engine, Family, Shader};
 use crate::tensor::{Shape, TEXEL, Tensor};
 
-/// Seed of the data.
+/// The seed of the data.
 const DATA: u64 = 3;
-/// Groups of a normalisation, or fewer where these do not divide the channels.
+/// The number of groups of a normalisation. It is smaller if these do not divide the channels.
 const GROUPS: usize = 32;
-/// Operations that the twin of a normalisation spends on a value, give or take.
+/// The approximate number of operations that the twin of a normalisation spends per value.
 const NORM_FLOPS: u64 = 20;
 
-/// `GroupNorm` and `SiLU`. What counts is the traffic no one can do without: the map read once and written once.
+/// `GroupNorm` and `SiLU`. The work is the unavoidable traffic: the map read once and written once.
 pub fn norm(size: MapSize) -> GraphProblem {
     let MapSize { images, channels, height, width } = size;
     let stride = channels * height * width;
     let x = Tensor::new([images, channels, height, width], numbers(DATA, images * stride));
-    // Images do not know of each other: a batch of some has the answers of all.
+    // Images are independent: a batch of some has the outputs of all.
     let picks = spread(affordable(NORM_FLOPS * stride as u64, images), images);
     let picked = picks.iter().flat_map(|image| x.item(*image).iter().copied()).collect();
     let part = GraphPart {
@@ -72,7 +72,7 @@ pub fn attention(size: AttentionSize) -> GraphProblem {
     GraphProblem { work: Work::Flops(graph.flops()), graph, inputs, part }
 }
 
-/// Attention whose queries, keys and values lie side by side, or with some `queries` of their own.
+/// Attention whose queries, keys and values lie side by side, or with `queries` separate ones.
 fn attention_graph(size: AttentionSize, queries: Option<usize>) -> Graph {
     let AttentionSize { tokens, channels, head_dim } = size;
     let mut graph = Graph::default();
@@ -107,9 +107,9 @@ pub fn kernel_copy(texels: usize, family: Family) -> KernelProblem {
     KernelProblem { dispatch, data: vec![numbers(DATA, texels * TEXEL)], reads: vec![0], texels, work, part }
 }
 
-/// A copy that the encoder is told of, without a kernel.
+/// A copy by the command encoder, without a kernel.
 pub struct EncoderCopy {
-    /// Texels read, and as many written.
+    /// The number of texels read, and of texels written.
     pub texels: usize,
 }
 

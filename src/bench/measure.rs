@@ -1,4 +1,4 @@
-//! A case from its check to its figures.
+//! The measurement of a case, from its check to its figures.
 
 use std::time::Instant;
 
@@ -10,30 +10,30 @@ use crate::gpu::Kind;
 use crate::graph::Compiler;
 use crate::kernels::{Engine, Shader};
 
-/// How far device and twin may be apart, max |a - b| / max |b|: a third of the budget of a whole network.
+/// The largest distance between device and twin, max |a - b| / max |b|: a third of the budget of a whole network.
 pub const TOLERANCE: f64 = 1e-4;
 
-/// Seconds that a sample lasts at least: calls are repeated within a submission until they do, so that the submission
-/// itself does not count.
+/// The least duration of a sample in seconds. Calls are repeated within a submission until they take that long, so that
+/// the cost of the submission itself is negligible.
 const SAMPLE_SECONDS: f64 = 0.05;
 
-/// Most calls of a sample.
+/// The largest number of calls per sample.
 const MOST_CALLS: f64 = 10_000.0;
 
-/// Seconds of `work`.
+/// Returns the duration of `work` in seconds.
 pub fn clock(work: impl FnOnce() -> Result<()>) -> Result<f64> {
     let begin = Instant::now();
     work()?;
     Ok(begin.elapsed().as_secs_f64())
 }
 
-/// Calls of a sample, where one takes `once` seconds.
+/// Returns the number of calls per sample, if one call takes `once` seconds.
 fn calls_of_sample(once: f64) -> usize {
     (SAMPLE_SECONDS / once.max(f64::MIN_POSITIVE)).ceil().clamp(1.0, MOST_CALLS) as usize
 }
 
-/// Times `calls`, which runs a call so many times on an adapter of `kind`: `repeats` samples of at least `SAMPLE_SECONDS` each. It has
-/// been warmed up before.
+/// Times `calls`, which runs a call a given number of times, on an adapter of `kind`: `repeats` samples of at least
+/// `SAMPLE_SECONDS` each. The work has been warmed up before.
 pub fn steady(kind: Kind, repeats: usize, mut calls: impl FnMut(usize) -> Result<()>) -> Result<Timing> {
     let count = wake(kind, &mut calls)?;
     let samples =
@@ -41,13 +41,13 @@ pub fn steady(kind: Kind, repeats: usize, mut calls: impl FnMut(usize) -> Result
     Ok(Timing::new(samples, count))
 }
 
-/// Runs samples that do not count for as long as they get faster: a GPU that has waited for the host, for a check say, has slowed its clock
-/// to a fraction, and raises it in steps that last up to a good half second each. Answers the calls of a sample, which one alone, mostly
-/// the way to a GPU and back, does not tell.
+/// Runs discarded samples for as long as they get faster. A GPU that has waited for the host, for instance during a
+/// check, has lowered its clock to a fraction, and raises it in steps of up to half a second. Returns the number of
+/// calls per sample, which a single call, dominated by the round trip to a GPU, does not determine.
 pub fn wake(kind: Kind, calls: &mut dyn FnMut(usize) -> Result<()>) -> Result<usize> {
     const FASTER: f64 = 0.95;
     const MOST_SECONDS: f64 = 10.0;
-    // Seconds without progress after which there will be none.
+    // Seconds without progress after which none is expected.
     let patience = if kind == Kind::Software { 0.0 } else { 1.0 };
     let mut count = 1;
     let begin = Instant::now();
@@ -66,20 +66,20 @@ pub fn wake(kind: Kind, calls: &mut dyn FnMut(usize) -> Result<()>) -> Result<us
     Ok(count)
 }
 
-/// Compiles what is not compiled yet; answers the seconds.
+/// Compiles the shaders that are not compiled yet, and returns the seconds it took.
 pub fn compile(engine: &Engine, shaders: &[Shader]) -> Result<f64> {
     clock(|| engine.pipelines(&shaders.iter().collect::<Vec<_>>()).map(drop))
 }
 
-/// Holds a part of an answer against what it must be.
+/// Compares a part of an output with its expected values.
 ///
 /// # Errors
-/// [`Error::Device`] when they are further apart than [`TOLERANCE`], or are no numbers.
+/// [`Error::Device`] if they are further apart than [`TOLERANCE`], or not finite.
 pub fn check(answer: &[f32], expected: &Expected) -> Result<Check> {
     check_within(answer, expected, TOLERANCE)
 }
 
-/// As [`check`], with another distance that they may be apart.
+/// As [`check`], with another tolerance.
 pub fn check_within(answer: &[f32], expected: &Expected, tolerance: f64) -> Result<Check> {
     let Expected { places, values, part } = expected;
     let largest = values.iter().fold(0.0f64, |most, value| most.max(f64::from(value.abs())));
@@ -99,7 +99,7 @@ pub fn check_within(answer: &[f32], expected: &Expected, tolerance: f64) -> Resu
     })
 }
 
-/// A problem's row: compiled, run, checked, then timed.
+/// Measures a problem: compiles, runs, checks, then times it.
 ///
 /// # Errors
 /// Those of the problem and of the device, and of [`check`].

@@ -1,10 +1,10 @@
-//! Benchmarks: each case is right before it is timed, and stands under the roofs measured in the same run.
+//! Benchmarks: each case is verified before it is timed, and compared with the roofs measured in the same run.
 //!
-//! [`case::Case`] says what is measured, [`problem::Problem`] what that is on the host, [`measure`] checks it against the
-//! CPU twins and times it, [`report::Findings`] is what came of it.
+//! [`case::Case`] names the work, [`problem::Problem`] defines it on the host, [`measure`] checks it against the CPU
+//! twins and times it, and [`report::Findings`] holds the results.
 //!
-//! Kernels are measured as the networks run them: a case is a graph, planned and lowered like any other, wherever there
-//! is an operation for it. A sample is one submission of as many calls as last a twentieth of a second.
+//! Kernels are measured as networks run them: a case is a graph, planned and lowered like any other, wherever there is
+//! an operation for it. A sample is one submission of as many calls as take a twentieth of a second.
 
 pub mod case;
 pub mod lanczos;
@@ -27,7 +27,7 @@ use crate::kernels::Family;
 use case::Case;
 use report::{Findings, Roofs, Row};
 
-/// Measures the roofs, then `cases`, with `repeats` samples each; `done` is told of each row.
+/// Measures the roofs, then `cases`, with `repeats` samples each. Calls `done` after each row.
 #[must_use]
 pub fn run(compiler: Compiler, cases: &[Case], repeats: usize, mut done: impl FnMut()) -> Findings {
     let engine = compiler.engine;
@@ -67,7 +67,7 @@ fn one(compiler: Compiler, row: Row, case: &Case, roofs: &Roofs, repeats: usize)
     }
 }
 
-/// The day in UTC, as `2026-11-22`.
+/// Returns the day in UTC, such as `2026-11-22`.
 fn today() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string().chars().take(10).collect()
 }

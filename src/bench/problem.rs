@@ -1,4 +1,4 @@
-//! A piece of work to be measured: how it runs on a device, and what of it the host computes to check it.
+//! A piece of work to measure: its form on a device, and the part that the host computes to check it.
 
 use crate::error::Result;
 use crate::gpu::{Call, Recording, Region, Storage};
@@ -12,92 +12,93 @@ use crate::kernels::{Dispatch, Engine, Family, Shader};
 use crate::noise::philox;
 use crate::tensor::{TEXEL, Tensor};
 
-/// Floating-point operations that the host may spend on a check: about a second of a CPU twin.
+/// The number of floating-point operations that the host may spend on a check: about a second of a CPU twin.
 pub const CHECK_FLOPS: u64 = 300_000_000;
 
-/// What a call amounts to.
+/// The work of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// Floating-point operations, held against the arithmetic of the device.
+    /// Floating-point operations, compared with the arithmetic roof.
     Flops(u64),
-    /// Bytes that have to be read and written at the least, held against its memory.
+    /// The least number of bytes to read and write, compared with the memory roof.
     Bytes(u64),
     /// Neither: a latency.
     Nothing,
 }
 
-/// What some places of an answer must hold.
+/// The expected values at some places of an output.
 pub struct Expected {
-    /// Indices into the answer.
+    /// Indices into the output.
     pub places: Vec<usize>,
-    /// What the CPU twin has there.
+    /// The values of the CPU twin there.
     pub values: Vec<f32>,
-    /// Which part of the answer it is, in words.
+    /// The name of this part of the output.
     pub part: String,
 }
 
-/// Work ready to be run on a device.
+/// Work on a device.
 pub trait Job {
-    /// Runs it `times` over, and waits.
+    /// Runs the work `times` times, and waits.
     ///
     /// # Errors
     /// [`crate::Error::Device`].
     fn repeat(&self, times: usize) -> Result<()>;
 
-    /// What the last run wrote.
+    /// Reads the output of the last run.
     ///
     /// # Errors
     /// [`crate::Error::Device`].
     fn answer(&self) -> Result<Vec<f32>>;
 }
 
-/// Work, on the host so far.
+/// Work on the host, before it has a device.
 pub trait Problem {
-    /// What a call amounts to.
+    /// The work of a call.
     fn work(&self) -> Work;
 
     /// The shaders it runs, each once.
     fn shaders(&self, compiler: Compiler) -> Vec<Shader>;
 
-    /// Makes it ready on a device.
+    /// Prepares the work on a device.
     ///
     /// # Errors
     /// What the device says: [`crate::Error::OverLimit`], [`crate::Error::OutOfMemory`], [`crate::Error::Device`].
     fn prepare<'e>(&self, compiler: Compiler<'e>) -> Result<Box<dyn Job + 'e>>;
 
-    /// A part of the answer by the CPU twins, as large as [`CHECK_FLOPS`] allow.
+    /// Computes a part of the output by the CPU twins, as large as [`CHECK_FLOPS`] allow.
     ///
     /// # Errors
-    /// None that a sound problem meets.
+    /// None for a correct problem.
     fn expected(&self, family: Family) -> Result<Expected>;
 }
 
-/// `count` of `total` things, evenly spread, the first and the last among them.
+/// Selects `count` of `total` indices, evenly spread, the first and the last among them.
 pub fn spread(count: usize, total: usize) -> Vec<usize> {
     let count = count.clamp(1, total.max(1));
     (0..count).map(|at| if count == 1 { 0 } else { at * (total - 1) / (count - 1) }).collect()
 }
 
-/// How many things of `flops` each the host may compute, one at least.
+/// Returns the number of items of `flops` each that the host may compute, at least one.
 pub fn affordable(flops: u64, total: usize) -> usize {
     ((CHECK_FLOPS / flops.max(1)) as usize).clamp(1, total.max(1))
 }
 
-/// Numbers that look like standard normals: few different ones, again and again, for a draw of millions takes a while.
+/// Returns numbers that look like standard normals. A few different ones are repeated, since drawing millions takes a
+/// while.
 pub fn numbers(seed: u64, len: usize) -> Vec<f32> {
-    /// A prime: no row of a matrix is like the next.
+    /// A prime, so that no two rows of a matrix are alike.
     const DIFFERENT: usize = 65_537;
     let pool = philox::normals(seed, 0, 0, len.min(DIFFERENT));
     pool.iter().copied().cycle().take(len).collect()
 }
 
-/// A graph of one output without checkpoint weights, and a smaller one that computes a part of the same answer.
+/// A graph of one output without checkpoint weights, and a smaller one that computes a part of the same output.
 pub struct GraphProblem {
-    /// The work.
+    /// The graph of the work.
     pub graph: Graph,
     /// Its inputs, NCHW.
     pub inputs: Vec<(String, Tensor)>,
-    /// What a call amounts to.
+    /// The work of a call.
     pub work: Work,
     /// The part to check.
     pub part: GraphPart,
@@ -105,13 +106,13 @@ pub struct GraphProblem {
 
 /// A graph whose output is a part of another's.
 pub struct GraphPart {
-    /// The graph.
+    /// The graph of the part.
     pub graph: Graph,
     /// Its inputs, NCHW.
     pub inputs: Vec<(String, Tensor)>,
-    /// Where each value of its output stands in the output of the other.
+    /// The place of each of its output values in the output of the other graph.
     pub places: Vec<usize>,
-    /// Which part it is, in words.
+    /// The name of the part.
     pub name: String,
 }
 
@@ -182,29 +183,29 @@ pub fn plan_shaders(plan: &Plan) -> Vec<Shader> {
 
 /// One dispatch on arrays of whole texels.
 pub struct KernelProblem {
-    /// What runs.
+    /// The dispatch to run.
     pub dispatch: Dispatch,
-    /// What it reads; a number of its operands says which array each is.
+    /// The arrays it reads. The number of an operand selects one of them.
     pub data: Vec<Vec<f32>>,
     /// The array of each operand that is read.
     pub reads: Vec<usize>,
-    /// Texels it writes.
+    /// The number of texels it writes.
     pub texels: usize,
-    /// What a call amounts to.
+    /// The work of a call.
     pub work: Work,
     /// The part to check.
     pub part: KernelPart,
 }
 
-/// A dispatch that writes a part of what another writes.
+/// A dispatch that writes a part of the output of another.
 pub struct KernelPart {
-    /// What the twin runs.
+    /// The dispatch that the twin runs.
     pub dispatch: Dispatch,
-    /// What it reads in place of the first array of the whole, where that differs.
+    /// The array it reads in place of the first array of the whole, if that differs.
     pub first: Option<Vec<f32>>,
-    /// Where each value it writes stands in what the other writes.
+    /// The place of each of its values in the output of the other.
     pub places: Vec<usize>,
-    /// Which part it is, in words.
+    /// The name of the part.
     pub name: String,
 }
 

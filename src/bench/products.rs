@@ -1,4 +1,4 @@
-//! The matrix products and convolutions to be measured.
+//! Cases of matrix products and convolutions.
 
 use super::problem::{GraphPart, GraphProblem, KernelPart, KernelProblem, Work, affordable, numbers, spread};
 use super::sizes::{MapSize, ProductSize};
@@ -7,11 +7,11 @@ use crate::kernels::Family;
 use crate::kernels::matmul::MatMul;
 use crate::tensor::{Shape, TEXEL, Tensor, pack_nchw};
 
-/// Seeds of the operands.
+/// The seeds of the operands.
 const LEFT: u64 = 1;
 const RIGHT: u64 = 2;
 
-/// A graph of one convolution without bias, `x` in, `y` out; a matrix product where the kernel is 1 x 1.
+/// A graph of one convolution without bias, `x` in, `y` out; a matrix product if the kernel is 1 x 1.
 fn conv_graph(x: Shape, y: Shape, side: usize, pad: usize, weights: Vec<f32>) -> Graph {
     let mut graph = Graph::default();
     let input = graph.push(Op::Input { name: "x".into() }, x, "x");
@@ -23,16 +23,16 @@ fn conv_graph(x: Shape, y: Shape, side: usize, pad: usize, weights: Vec<f32>) ->
     graph
 }
 
-/// Numbers of the size that keeps a sum of `terms` products near one.
+/// Returns numbers of a size that keeps a sum of `terms` products near one.
 fn weights(len: usize, terms: usize) -> Vec<f32> {
     let scale = (terms as f32).sqrt().recip();
     numbers(RIGHT, len).iter().map(|value| value * scale).collect()
 }
 
-/// The product of data and packed weights, as linear layers and 1 x 1 convolutions have it.
+/// The product of data and packed weights, as in linear layers and 1 x 1 convolutions.
 pub fn with_weights(size: ProductSize) -> GraphProblem {
     let ProductSize { rows, k, columns } = size;
-    // Channels come first on the host: the rows of the first operand stand as columns there.
+    // Channels come first on the host: the rows of the first operand are columns there.
     let x = numbers(LEFT, k * rows);
     let matrix = weights(columns * k, k);
     let shapes = |rows: usize| (Shape::new(1, 1, rows, k), Shape::new(1, 1, rows, columns));
@@ -51,7 +51,7 @@ pub fn with_weights(size: ProductSize) -> GraphProblem {
     GraphProblem { work: Work::Flops(graph.flops()), graph, inputs: input(rows, x), part }
 }
 
-/// The product of two matrices of data, as attention and covariances have it.
+/// The product of two matrices of data, as in attention and covariances.
 pub fn with_data(size: ProductSize, family: Family) -> KernelProblem {
     let ProductSize { rows, k, columns } = size;
     let a = pack_nchw(&numbers(LEFT, k * rows), Shape::new(1, 1, rows, k));
@@ -86,7 +86,7 @@ pub fn conv(size: MapSize) -> GraphProblem {
     GraphProblem { work: Work::Flops(graph.flops()), graph, inputs: vec![("x".to_owned(), x)], part }
 }
 
-/// Windows of the output all over the map, as a batch of small images with their surroundings.
+/// Selects windows of the output across the map, as a batch of small images with their surroundings.
 fn conv_part(size: MapSize, x: &Tensor, kernel: &[f32]) -> GraphPart {
     let MapSize { images, channels, height, width } = size;
     let (rows, columns) = (height.min(2), width.min(4));
@@ -128,7 +128,7 @@ mod tests {
     use crate::bench::problem::Problem;
     use crate::graph::{CompileOptions, Plan, Target, host};
 
-    /// What the twins make of the whole work, where the part says they should agree.
+    /// Returns the output of the twins for the whole work, from which the part is taken.
     fn whole(problem: &GraphProblem, family: Family) -> Vec<f32> {
         let plan =
             Plan::new(&problem.graph, &Target::without_device(family), &CompileOptions::exact().without_aliasing());

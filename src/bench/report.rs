@@ -1,4 +1,4 @@
-//! What a benchmark found, as data: rows that a table prints and a later run compares itself to.
+//! The findings of a benchmark, as data: rows that a table prints and a later run compares itself with.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,89 +7,89 @@ use super::statistics::{Comparison, Timing};
 use crate::error::Error;
 use crate::tensor::Precision;
 
-/// How a case ended.
+/// The outcome of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Right, and timed.
+    /// Correct, and timed.
     Measured,
-    /// More than the device offers; the reason is given.
+    /// More than the device offers, with a reason.
     Unsupported,
-    /// Wrong, or the device failed; the reason is given.
+    /// Wrong, or a failure of the device, with a reason.
     Failed,
 }
 
-/// The part of an answer that was held against the CPU twins.
+/// The part of an output that was compared with the CPU twins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Check {
     /// max |device - twin| / max |twin|.
     pub error: f64,
-    /// Which part it was.
+    /// The name of the part.
     pub part: String,
 }
 
 /// Work over time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rate {
-    /// Work of a call: operations or bytes.
+    /// The work of a call: operations or bytes.
     pub work: u64,
-    /// Work a second over 10^9, by the median.
+    /// Work per second over 10^9, by the median.
     pub value: f64,
     /// `GFLOP/s` or `GB/s`.
     pub unit: String,
-    /// The rate over that of the roof, where there is one.
+    /// The ratio of the rate to that of the roof, if there is one.
     pub of_roof: Option<f64>,
 }
 
-/// What only a network's call has.
+/// The figures of a network's call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Call {
-    /// Numbers in its weights.
+    /// The number of parameters.
     pub parameters: u64,
     /// Seconds to upload weights and record commands, without the compilation.
     pub prepare_seconds: f64,
     /// Seconds of the first call.
     pub first_seconds: f64,
-    /// Dispatches of a call.
+    /// The number of dispatches per call.
     pub dispatches: usize,
-    /// Seconds of all its kernels by the device's clock, the median of several calls; `None` where it has no clock.
+    /// Seconds of all its kernels by the device's clock, the median of several calls; `None` if it has no clock.
     pub kernel_seconds: Option<f64>,
-    /// The share of a sample's call, from its inputs to its answer, beyond those seconds; the median too.
+    /// The share of a sample's call, from its inputs to its output, beyond those seconds; also the median.
     pub gap: Option<f64>,
 }
 
 /// One case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// The suite it belongs to; `roof` for a roof.
+    /// The suite of the case; `roof` for a roof.
     pub suite: String,
     /// The case.
     pub case: String,
-    /// How it ended.
+    /// The outcome.
     pub status: Status,
-    /// Why there are no figures.
+    /// The reason for missing figures.
     #[serde(default)]
     pub reason: Option<String>,
-    /// The shaders it ran.
+    /// The shaders of the case.
     pub kernels: Vec<String>,
     /// The check before the measurement.
     pub check: Option<Check>,
-    /// Seconds to make its pipelines, and what the first call took beyond a later one.
+    /// Seconds to create its pipelines, plus the excess of the first call over a later one.
     pub compile_seconds: Option<f64>,
     /// The time of a call.
     pub timing: Option<Timing>,
-    /// What that amounts to.
+    /// The rate that follows from the time.
     pub rate: Option<Rate>,
-    /// What only a network's call has.
+    /// The figures of a network's call.
     #[serde(default)]
     pub call: Option<Call>,
-    /// Against an earlier run.
+    /// The comparison with an earlier run.
     #[serde(default)]
     pub comparison: Option<Comparison>,
 }
 
 impl Row {
-    /// A row without figures, so far.
+    /// Creates a row without figures.
     #[must_use]
     pub fn new(suite: &str, case: impl ToString) -> Self {
         Self {
@@ -107,7 +107,8 @@ impl Row {
         }
     }
 
-    /// The row of a case that ended in `error`: more than the device grants is unsupported, all else has failed.
+    /// Returns the row of a case that ended in `error`: unsupported if it needs more than the device allows, otherwise
+    /// failed.
     #[must_use]
     pub fn ended(mut self, error: &Error) -> Self {
         let over = matches!(error, Error::OverLimit { .. } | Error::OutOfMemory { .. });
@@ -116,7 +117,7 @@ impl Row {
         self
     }
 
-    /// The row with a timing, and the rate that follows from it under a roof in GFLOP/s or GB/s.
+    /// Returns the row with a timing, and the rate that follows from it under a roof in GFLOP/s or GB/s.
     #[must_use]
     pub fn timed(mut self, timing: Timing, work: Work, roofs: &Roofs) -> Self {
         let rate = |work: u64, unit: &str, roof: Option<f64>| {
@@ -133,16 +134,16 @@ impl Row {
     }
 }
 
-/// What the device does at best, as far as it was measured.
+/// The best performance of the device, as far as it was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Roofs {
-    /// GFLOP/s of the faster chain, by its least sample.
+    /// GFLOP/s of the faster chain, by its shortest sample.
     pub arithmetic: Option<f64>,
-    /// GB/s of the faster copy, read and written together, by its least sample.
+    /// GB/s of the faster copy, read and written together, by its shortest sample.
     pub memory: Option<f64>,
 }
 
-/// How weights were stored before there was a choice.
+/// The storage of weights in reports that precede the choice.
 fn float32() -> String {
     Precision::Float32.to_string()
 }
@@ -150,34 +151,34 @@ fn float32() -> String {
 /// A whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Findings {
-    /// The program's version.
+    /// The version of the program.
     pub version: String,
-    /// The release of wgpu.
+    /// The version of wgpu.
     pub wgpu: String,
     /// The day, in UTC.
     pub date: String,
-    /// The adapter's name, sort and backend.
+    /// The adapter's name, kind and backend.
     pub adapter: String,
     /// Its driver and the driver's version.
     pub driver: String,
     /// The family of kernels.
     pub family: String,
-    /// How the algorithms of convolutions are chosen.
+    /// The choice of algorithms for convolutions.
     #[serde(default)]
     pub algorithms: String,
-    /// How the weights of networks are stored.
+    /// The storage of the weights of networks.
     #[serde(default = "float32")]
     pub dtype: String,
-    /// Samples a case.
+    /// The number of samples per case.
     pub repeats: usize,
-    /// The roofs that the rows stand under.
+    /// The roofs of the rows.
     pub roofs: Roofs,
     /// The cases, the roofs first.
     pub rows: Vec<Row>,
 }
 
 impl Findings {
-    /// Sets every row that `base` has measured too beside it.
+    /// Adds a comparison to every row that `base` has measured too.
     pub fn compare(&mut self, base: &Self) {
         for row in &mut self.rows {
             let same = base.rows.iter().find(|other| other.suite == row.suite && other.case == row.case);
@@ -188,7 +189,7 @@ impl Findings {
         }
     }
 
-    /// What differs between this run and `base`, so that their ratios mean less.
+    /// Lists the differences between this run and `base` that make their ratios less meaningful.
     #[must_use]
     pub fn differences(&self, base: &Self) -> Vec<String> {
         let pairs = [
@@ -202,7 +203,7 @@ impl Findings {
         differs.map(|(what, now, before)| format!("{what}: `{before}` then, `{now}` now")).collect()
     }
 
-    /// The cases that failed.
+    /// Iterates over the cases that failed.
     pub fn failures(&self) -> impl Iterator<Item = &Row> {
         self.rows.iter().filter(|row| row.status == Status::Failed)
     }

@@ -1,4 +1,4 @@
-//! What the device does at best, measured in the run whose rows stand under it.
+//! The best performance of the device, measured in the same run as the rows that it bounds.
 
 use super::case::{Copier, Operation};
 use super::measure::{clock, measure, steady};
@@ -14,24 +14,24 @@ use crate::kernels::probes::{Chain, Copy};
 use crate::kernels::shader::MAX_OPERANDS;
 use crate::tensor::TEXEL;
 
-/// Suite of the roofs.
+/// The suite of the roofs.
 pub const ROOF: &str = "roof";
 
-/// How many roofs there are.
+/// The number of roofs.
 pub const COUNT: usize = 6;
 
 /// Multiplier and addend of the chains: every sum ends near one.
 const FACTORS: [f32; 4] = [0.9, 0.1, 0.0, 0.0];
 
-/// Texels of a chain's answer that the twin computes.
+/// The number of texels of a chain's output that the twin computes.
 const CHECKED_TEXELS: usize = 4;
 
-/// Seconds that are long enough for a chain.
+/// The duration, in seconds, that is sufficient for a chain.
 const CHAIN_SECONDS: f64 = 0.02;
-/// Most rounds of a chain; loops of a kernel stay below 30,000.
+/// The largest number of rounds of a chain; loops of a kernel stay below 30,000.
 const MOST_ROUNDS: usize = 16_384;
 
-/// Measures every roof; a row for each, and what they amount to.
+/// Measures every roof: one row per roof, and the summary.
 #[must_use]
 pub fn measure_roofs(engine: &Engine, repeats: usize, mut done: impl FnMut()) -> (Vec<Row>, Roofs) {
     let size = CopySize { mebibytes: if engine.gpu.adapter.kind == Kind::Software { 64.0 } else { 256.0 } };
@@ -48,7 +48,7 @@ pub fn measure_roofs(engine: &Engine, repeats: usize, mut done: impl FnMut()) ->
     }
     add("dispatch of one workgroup", &|row| dispatch(engine, row, repeats));
     add("empty submission", &|row| empty_submission(engine, row, repeats));
-    // A roof is what the device can do: its best sample counts, not the middle one.
+    // A roof is what the device can do: the best sample counts, not the median.
     let best = |rows: &[Row]| {
         let measured = rows.iter().filter_map(|row| row.rate.as_ref().zip(row.timing.as_ref()));
         measured.map(|(rate, timing)| rate.work as f64 / timing.least * 1e-9).reduce(f64::max)
@@ -77,7 +77,7 @@ fn chain_problem(engine: &Engine, rounds: usize, fused: bool) -> KernelProblem {
     }
 }
 
-/// Chains long enough to outlast their launch, and short enough for any device.
+/// Measures chains long enough to outlast their launch, and short enough for any device.
 fn chain(engine: &Engine, row: Row, fused: bool, repeats: usize) -> Result<Row> {
     let mut rounds = 16;
     loop {
@@ -95,7 +95,7 @@ fn copy(engine: &Engine, row: Row, copy: Operation, repeats: usize) -> Result<Ro
     measure(engine.into(), row, copy.problem(engine)?.as_ref(), &Roofs::default(), repeats)
 }
 
-/// What a dispatch costs that does next to nothing, among many of its kind.
+/// Measures the cost of a nearly empty dispatch among many others.
 fn dispatch(engine: &Engine, row: Row, repeats: usize) -> Result<Row> {
     const MANY: usize = 256;
     let gpu = &engine.gpu;
@@ -124,7 +124,7 @@ fn dispatch(engine: &Engine, row: Row, repeats: usize) -> Result<Row> {
     Ok(row.timed(timing, Work::Nothing, &Roofs::default()))
 }
 
-/// The way to the device and back.
+/// Measures the round trip to the device.
 fn empty_submission(engine: &Engine, row: Row, repeats: usize) -> Result<Row> {
     let nothing = engine.gpu.record(&[])?;
     let run = |times: usize| {

@@ -1,63 +1,63 @@
-//! Sizes as they are typed.
+//! Sizes as typed on the command line.
 
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
-/// Longest extent that can be asked for; sizes of several stay within what is counted in 64 bits.
+/// The largest extent. Sizes of several extents stay within 64 bits.
 const LONGEST: usize = 1 << 16;
 
-/// A matrix product, `MxKxN` or one number for all three.
+/// The size of a matrix product, `MxKxN` or one number for all three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProductSize {
-    /// Rows of the first operand and of the result.
+    /// The number of rows of the first operand and of the result.
     pub rows: usize,
-    /// Columns of the first operand, rows of the second.
+    /// The number of columns of the first operand, and of rows of the second.
     pub k: usize,
-    /// Columns of the second operand and of the result.
+    /// The number of columns of the second operand and of the result.
     pub columns: usize,
 }
 
-/// A map, `CxHxW` or `NxCxHxW`.
+/// The size of a map, `CxHxW` or `NxCxHxW`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapSize {
-    /// Images.
+    /// The number of images.
     pub images: usize,
-    /// Channels.
+    /// The number of channels.
     pub channels: usize,
-    /// Rows of pixels.
+    /// The number of rows of pixels.
     pub height: usize,
-    /// Columns of pixels.
+    /// The number of columns of pixels.
     pub width: usize,
 }
 
-/// Self-attention, `TOKENSxCHANNELS` with one head or `TOKENSxCHANNELSxHEAD_DIM`.
+/// The size of self-attention, `TOKENSxCHANNELS` with one head or `TOKENSxCHANNELSxHEAD_DIM`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttentionSize {
-    /// Queries, keys and values.
+    /// The number of queries, keys and values.
     pub tokens: usize,
-    /// Channels of all heads together.
+    /// The number of channels of all heads together.
     pub channels: usize,
-    /// Channels of a head: a divisor of the channels, a multiple of four.
+    /// The number of channels per head: a divisor of the channels, a multiple of four.
     pub head_dim: usize,
 }
 
-/// A copy, in MiB.
+/// The size of a copy in MiB.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CopySize {
     /// MiB read, and as many written.
     pub mebibytes: f64,
 }
 
-/// Data, `NxP`.
+/// The size of data, `NxP`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataSize {
-    /// Samples.
+    /// The number of samples.
     pub samples: usize,
-    /// Values of a sample.
+    /// The number of values per sample.
     pub dimension: usize,
 }
 
-/// Extents with an `x` between them.
+/// Parses extents separated by `x`.
 fn extents(text: &str) -> Result<Vec<usize>, String> {
     text.split(['x', 'X'])
         .map(|part| match part.trim().parse() {
@@ -113,7 +113,7 @@ impl FromStr for DataSize {
     fn from_str(text: &str) -> Result<Self, String> {
         match extents(text)?[..] {
             [samples, dimension] => Ok(Self { samples, dimension }),
-            _ => Err(format!("`{text}`: data are `NxP`, samples and the values of one")),
+            _ => Err(format!("`{text}`: data are `NxP`: samples, and values per sample")),
         }
     }
 }

@@ -1,27 +1,27 @@
-//! What a handful of noisy samples say.
+//! Statistics of a handful of noisy samples.
 
 use serde::{Deserialize, Serialize};
 
-/// Fewer samples than this have no spread worth the name.
+/// With fewer samples than this, a spread is not meaningful.
 const FEWEST_FOR_SPREAD: usize = 3;
 
 /// The time of one call, from several samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
-    /// Seconds of a call in each sample, as they came.
+    /// Seconds per call in each sample, in the order measured.
     pub samples: Vec<f64>,
-    /// Calls of a sample, one after the other in one submission.
+    /// The number of calls per sample, one after the other in one submission.
     pub calls: usize,
-    /// The middle sample, in seconds.
+    /// The median sample, in seconds.
     pub median: f64,
-    /// The least sample, in seconds.
+    /// The shortest sample, in seconds.
     pub least: f64,
     /// The distance between the quartiles over the median; `None` for fewer than three samples.
     pub spread: Option<f64>,
 }
 
 impl Timing {
-    /// The timing that `samples` (seconds of a call, one at least) amount to.
+    /// Summarises `samples` (seconds per call, at least one).
     #[must_use]
     pub fn new(samples: Vec<f64>, calls: usize) -> Self {
         let mut sorted = samples.clone();
@@ -33,7 +33,7 @@ impl Timing {
     }
 }
 
-/// The value below which the share `at` of sorted values lies, between neighbours in proportion; 0 of none.
+/// Returns the quantile `at` of sorted values, interpolated linearly, or 0 for no values.
 #[must_use]
 pub fn quantile(sorted: &[f64], at: f64) -> f64 {
     let place = at * sorted.len().saturating_sub(1) as f64;
@@ -44,17 +44,17 @@ pub fn quantile(sorted: &[f64], at: f64) -> f64 {
     }
 }
 
-/// How a measurement stands to an earlier one.
+/// The outcome of a comparison with an earlier measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// Beyond what both spreads allow.
+    /// Faster by more than both spreads.
     Faster,
-    /// Beyond what both spreads allow.
+    /// Slower by more than both spreads.
     Slower,
     /// Within the spreads.
     Same,
-    /// One of the two has too few samples to say.
+    /// Unknown: one of the two has too few samples.
     Unsure,
 }
 
@@ -69,19 +69,19 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// A measurement beside an earlier one of the same work.
+/// A comparison with an earlier measurement of the same work.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// The earlier median, in seconds.
     pub base: f64,
     /// The earlier median over this one: 2 is twice as fast.
     pub speedup: f64,
-    /// Whether that is more than noise.
+    /// The judgement, given the noise.
     pub verdict: Verdict,
 }
 
 impl Comparison {
-    /// `now` against `base`.
+    /// Compares `now` with `base`.
     #[must_use]
     pub fn new(now: &Timing, base: &Timing) -> Self {
         let speedup = base.median / now.median.max(f64::MIN_POSITIVE);

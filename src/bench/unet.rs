@@ -15,10 +15,10 @@ use crate::graph::{Compiler, Program, host};
 use crate::nets::unet2d::{Config, UNet2d};
 use crate::tensor::{Precision, Tensor};
 
-/// A network.
+/// The topology of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topology {
-    /// The embedded handwritten digits.
+    /// The embedded network of digits.
     Digits,
     /// `google/ddpm-cifar10-32`.
     Cifar10,
@@ -29,7 +29,7 @@ pub enum Topology {
 impl Topology {
     const ALL: [Self; 3] = [Self::Digits, Self::Cifar10, Self::Celeba];
 
-    /// As it is typed.
+    /// The name on the command line.
     const fn name(self) -> &'static str {
         match self {
             Self::Digits => "digits",
@@ -42,13 +42,13 @@ impl Topology {
 /// A call of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Net {
-    /// Which network.
+    /// The network.
     pub topology: Topology,
-    /// Images of the call.
+    /// The number of images per call.
     pub batch: usize,
 }
 
-/// What both published topologies share.
+/// The configuration that both published topologies share.
 const CIFAR10: &str = r#"{
     "_class_name": "UNet2DModel", "sample_size": 32, "in_channels": 3, "out_channels": 3, "layers_per_block": 2,
     "block_out_channels": [128, 256, 256, 256],
@@ -66,18 +66,18 @@ const CELEBA: &str = r#"{
     "flip_sin_to_cos": false, "freq_shift": 1
 }"#;
 
-/// How far device and twin may be apart with maps in float16.
+/// The largest distance between device and twin with maps in float16.
 const HALF_MAPS_TOLERANCE: f64 = 5e-3;
-/// Most images of a call.
+/// The largest number of images per call.
 const MOST_IMAGES: usize = 4096;
 /// A timestep in the middle of the thousand.
 const TIMESTEP: f64 = 500.0;
-/// Seeds of images and of the first weight.
+/// The seeds of the images and of the first weight.
 const IMAGES: u64 = 6;
 const FIRST_WEIGHT: u64 = 100;
 
 impl Net {
-    /// What is measured when nothing is said.
+    /// The default cases.
     pub const USUAL: [Self; 5] = [
         Self { topology: Topology::Digits, batch: 1 },
         Self { topology: Topology::Digits, batch: 16 },
@@ -96,7 +96,7 @@ impl Display for Net {
 impl FromStr for Net {
     type Err = String;
 
-    /// `NAME`, or `NAME:BATCH`.
+    /// Parses `NAME` or `NAME:BATCH`.
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let (name, batch) = text.split_once(':').unwrap_or((text, "1"));
         let Some(topology) = Topology::ALL.into_iter().find(|topology| topology.name() == name) else {
@@ -131,7 +131,7 @@ impl Opened {
         Ok(Self { net, weights, size })
     }
 
-    /// What a call is fed, NCHW.
+    /// Returns the inputs of a call, NCHW.
     fn feeds(&self, batch: usize, (height, width): (usize, usize)) -> Result<Vec<(String, Tensor)>> {
         let channels = self.net.config().in_channels;
         let x = Tensor::new([batch, channels, height, width], numbers(IMAGES, batch * channels * height * width));
@@ -169,7 +169,7 @@ impl Opened {
     }
 }
 
-/// The network of a configuration, with weights that keep every layer's values near one.
+/// Creates the network of a configuration, with weights that keep the values of every layer near one.
 fn generated(config: &str) -> Result<(UNet2d, Weights)> {
     let file = ConfigFile::parse("(benchmark)/config.json", config.as_bytes())?;
     let net = UNet2d::new(Config::from_map(&file.values, &file.path)?);
@@ -187,14 +187,14 @@ fn generated(config: &str) -> Result<(UNet2d, Weights)> {
     Ok((net, weights))
 }
 
-/// A network's call on a device, ready to be made: every call is fed and read back.
+/// A network on a device, for repeated calls with their inputs uploaded and outputs read back.
 pub struct Calls<'e> {
     program: Program<'e>,
     feeds: Vec<(String, Tensor)>,
 }
 
 impl<'e> Calls<'e> {
-    /// Makes a network ready.
+    /// Prepares a network.
     ///
     /// # Errors
     /// What the device says.
@@ -206,7 +206,7 @@ impl<'e> Calls<'e> {
         self.feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect()
     }
 
-    /// Seconds of the kernels of a call by the device's clock; `None` where it has none.
+    /// Returns the seconds of the kernels of a call by the device's clock, or `None` if it has none.
     fn kernel_seconds(&self) -> Result<Option<f64>> {
         self.program.feed(&self.inputs())?;
         let times = self.program.dispatch_times()?;
@@ -224,7 +224,7 @@ impl Job for Calls<'_> {
     }
 }
 
-/// The row of a network's call: called for the first time, checked, then timed.
+/// Measures a network: calls it for the first time, checks it, then times it.
 ///
 /// # Errors
 /// What the device says, and those of [`check_within`].
@@ -238,7 +238,7 @@ pub fn measure_call(compiler: Compiler, row: Row, net: Net, roofs: &Roofs, repea
     let begin = Instant::now();
     let calls = opened.calls(compiler, net.batch)?;
     let prepare_seconds = begin.elapsed().as_secs_f64();
-    // A driver may put the compilation off until a shader runs.
+    // A driver may defer the compilation until a shader runs.
     let first_seconds = clock(|| calls.repeat(1))?;
     row.check = Some(opened.check(compiler)?);
 
@@ -247,7 +247,8 @@ pub fn measure_call(compiler: Compiler, row: Row, net: Net, roofs: &Roofs, repea
     for _ in 0..repeats {
         let sample = clock(|| calls.repeat(count))? / count as f64;
         samples.push(sample);
-        // In turns, so that whatever else the machine does falls on both. To read the clock takes time too, so this call's own is no measure.
+        // By turns, so that other load on the machine falls on both. Reading the clock takes time too, so this call is
+        // not itself a sample.
         if let Some(seconds) = calls.kernel_seconds()? {
             kernels.push(seconds);
             gaps.push(1.0 - seconds / sample);

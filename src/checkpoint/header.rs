@@ -167,7 +167,11 @@ mod tests {
 
     #[test]
     fn a_sound_header_is_read_with_absolute_offsets() {
-        let json = r#"{"__metadata__":{"format":"pt"},"b":{"dtype":"F16","shape":[2],"data_offsets":[4,8]},"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"empty":{"dtype":"F32","shape":[0,3],"data_offsets":[4,4]}}   "#;
+        let json = concat!(
+            r#"{"__metadata__":{"format":"pt"},"b":{"dtype":"F16","shape":[2],"data_offsets":[4,8]},"#,
+            r#""a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"#,
+            r#""empty":{"dtype":"F32","shape":[0,3],"data_offsets":[4,4]}}   "#
+        );
         let tensors = read_bytes(json, &[0; 8]).unwrap();
         let start = 8 + json.len() as u64;
         let found: Vec<_> = tensors.iter().map(|t| (t.name.as_str(), t.offset - start, t.bytes)).collect();
@@ -186,7 +190,10 @@ mod tests {
         assert!(message(&one("[0,4]", "[1]"), &[0; 8]).contains("4 bytes follow the last tensor"));
         let huge = one("[0,8]", "[4294967296,4294967296]");
         assert!(message(&huge, &[0; 8]).contains("is impossible"));
-        let overlap = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#;
+        let overlap = concat!(
+            r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"#,
+            r#""b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#
+        );
         assert!(message(overlap, &[0; 12]).contains("`b`: data_offsets [4, 12] overlap those of `a`"));
     }
 

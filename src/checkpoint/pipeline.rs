@@ -107,7 +107,7 @@ impl Pipeline {
             None => Err(Error::bad_file_hint(
                 &self.root,
                 format!("neither a network nor a pipeline with a component `{component}`"),
-                "a network is a folder with config.json and its weights, a pipeline one with a sub-folder for each component",
+                "a network is a folder with config.json and weights, a pipeline has a sub-folder per component",
             )),
             Some(_) => Err(Error::bad_file_hint(
                 own,

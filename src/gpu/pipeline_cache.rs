@@ -1,5 +1,5 @@
-//! Compiled pipelines, kept on disk between runs where the backend exposes them (Vulkan). Some drivers keep a cache of
-//! their own accord, lavapipe among them; for these, nothing is kept here.
+//! Compiled pipelines, kept on disk between runs where the backend exposes them (Vulkan). Some drivers keep
+//! such a cache themselves, lavapipe among them; for these, nothing is kept here.
 
 use std::fs;
 use std::hash::Hasher;

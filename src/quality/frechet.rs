@@ -1,5 +1,5 @@
-//! The Frechet distance between Gaussians of given means and covariances, squared: what FID reports (Heusel et al. 2017;
-//! Dowson and Landau 1982).
+//! The squared Frechet distance between Gaussians of given means and covariances, as reported by FID (Heusel et al.
+//! 2017; Dowson and Landau 1982).
 
 use faer::{Mat, MatRef};
 

@@ -1,8 +1,8 @@
 //! Second moments X'X / n of many data sets of one shape, in batched matrix products on the device.
 //!
-//! The samples lie transposed, a row of texels a value: X' is both operands of the product, plain and as its own transpose.
-//! Sums over samples are cut into splits, an image of the batch each, and the splits are added up on the host in float64, so
-//! that sums in float32 stay short.
+//! The samples are stored transposed, one row of texels per value: X' is both operands of the product, plain and as its
+//! own transpose. Sums over samples are cut into splits, one batch image per split. The host adds the splits in
+//! float64, so that sums in float32 stay short.
 
 use faer::Mat;
 
@@ -14,14 +14,15 @@ use crate::kernels::matmul::{Layout, MatMul, Strides};
 use crate::kernels::shader::MAX_OPERANDS;
 use crate::tensor::{TEXEL, Tensor};
 
-/// Samples of a split at most.
+/// The largest number of samples per split.
 const SPLIT: usize = 1024;
-/// Floating-point operations of a dispatch at most: a fifth of a second on a device that does a tenth of a teraflop.
+/// The most floating-point operations per dispatch: a fifth of a second on a device of a tenth of a teraflop per
+/// second.
 const DISPATCH_FLOPS: usize = 20_000_000_000;
-/// Values that one batch puts on the device, or reads back, at most.
+/// The most values that one batch uploads, or reads back.
 const BATCH_VALUES: usize = 16 << 20;
 
-/// X'X / n of each of `sets`, all of one shape (n, p).
+/// Computes X'X / n of each of `sets`, all of one shape (n, p).
 ///
 /// # Errors
 /// [`crate::Error::OverLimit`], [`crate::Error::OutOfMemory`], [`crate::Error::Device`].
@@ -78,7 +79,7 @@ pub fn second_moments(engine: &Engine, sets: &[Tensor]) -> Result<Vec<Mat<f64>>>
     Ok(moments)
 }
 
-/// Appends samples `first..first + split` of (n, p) as (p, split), zeros where there are none.
+/// Appends samples `first..first + split` of (n, p) as (p, split), with zeros beyond the last sample.
 fn transpose_into(values: &mut Vec<f32>, samples: &Tensor, first: usize, split: usize) {
     let (count, dimension) = (samples.shape[0], samples.shape[1]);
     let start = values.len();

@@ -328,6 +328,8 @@ fn wording(text: &Text) -> Vec<String> {
     // Punctuation ends a phrase, so it is kept as a word.
     let mut words: Vec<String> = Vec::new();
     for piece in prose.split_whitespace() {
+        // So is a placeholder in braces.
+        let piece = if piece.contains('{') { "_" } else { piece };
         let word: String = piece.trim_matches(|c: char| !c.is_alphanumeric() && c != '_').to_owned();
         let ends = piece.ends_with(['.', ',', ';', ':', ')', '?', '!', '"']);
         words.push(word);
