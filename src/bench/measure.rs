@@ -102,7 +102,7 @@ pub fn check_within(answer: &[f32], expected: &Expected, tolerance: f64) -> Resu
 /// Measures a problem: compiles, runs, checks, then times it.
 ///
 /// # Errors
-/// Those of the problem and of the device, and of [`check`].
+/// Those of the problem, of the device and of [`check`].
 pub fn measure(compiler: Compiler, row: Row, problem: &dyn Problem, roofs: &Roofs, repeats: usize) -> Result<Row> {
     let mut row = row;
     let engine = compiler.engine;
@@ -110,7 +110,7 @@ pub fn measure(compiler: Compiler, row: Row, problem: &dyn Problem, roofs: &Roof
     row.kernels = shaders.iter().map(ToString::to_string).collect();
     let pipelines = compile(engine, &shaders)?;
     let job = problem.prepare(compiler)?;
-    // A driver may put the compilation off until a shader runs.
+    // A driver may defer the compilation until a shader runs.
     let first = clock(|| job.repeat(1))?;
     row.check = Some(check(&job.answer()?, &problem.expected(engine.family)?)?);
     let timing = steady(engine.gpu.adapter.kind, repeats, |times| job.repeat(times))?;

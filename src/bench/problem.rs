@@ -56,13 +56,13 @@ pub trait Problem {
     /// The work of a call.
     fn work(&self) -> Work;
 
-    /// The shaders it runs, each once.
+    /// The distinct shaders of the work.
     fn shaders(&self, compiler: Compiler) -> Vec<Shader>;
 
     /// Prepares the work on a device.
     ///
     /// # Errors
-    /// What the device says: [`crate::Error::OverLimit`], [`crate::Error::OutOfMemory`], [`crate::Error::Device`].
+    /// Those of the device: [`crate::Error::OverLimit`], [`crate::Error::OutOfMemory`], [`crate::Error::Device`].
     fn prepare<'e>(&self, compiler: Compiler<'e>) -> Result<Box<dyn Job + 'e>>;
 
     /// Computes a part of the output by the CPU twins, as large as [`CHECK_FLOPS`] allow.
@@ -159,8 +159,8 @@ impl Job for Program<'_> {
     }
 }
 
-/// The compiler for a layer by itself, by the algorithm that it has in a network: the bound on transformed weights is
-/// relative to the weights of a network, and there is none here.
+/// Returns the compiler for a single layer, with the algorithm that the layer has in a network: the bound on
+/// transformed weights is relative to the weights of a network, and there is no network here.
 fn alone<'e>(graph: &Graph, compiler: Compiler<'e>) -> Compiler<'e> {
     let mut layers = distinct_layers(graph).into_keys();
     let options = match (layers.next(), layers.next()) {
@@ -170,7 +170,7 @@ fn alone<'e>(graph: &Graph, compiler: Compiler<'e>) -> Compiler<'e> {
     Compiler::new(compiler.engine, options.without_aliasing())
 }
 
-/// The shaders that a plan runs, each once.
+/// Returns the distinct shaders of a plan.
 pub fn plan_shaders(plan: &Plan) -> Vec<Shader> {
     let mut shaders: Vec<Shader> = Vec::new();
     for step in &plan.steps {

@@ -153,7 +153,7 @@ impl Opened {
         Ok(Calls { program, feeds: self.feeds(batch, self.size)? })
     }
 
-    /// One image of the smallest size on the device and by the twins: the same layers, in a time that one can wait for.
+    /// Checks one image of the smallest size on the device against the twins: the same layers, in an acceptable time.
     fn check(&self, compiler: Compiler) -> Result<Check> {
         let side = self.net.config().size_multiple();
         let feeds = self.feeds(1, (side, side))?;
@@ -197,7 +197,7 @@ impl<'e> Calls<'e> {
     /// Prepares a network.
     ///
     /// # Errors
-    /// What the device says.
+    /// Those of the device.
     pub fn new(compiler: impl Into<Compiler<'e>>, net: Net) -> Result<Self> {
         Opened::new(net.topology)?.calls(compiler.into(), net.batch)
     }
@@ -227,7 +227,7 @@ impl Job for Calls<'_> {
 /// Measures a network: calls it for the first time, checks it, then times it.
 ///
 /// # Errors
-/// What the device says, and those of [`check_within`].
+/// Those of the device and of [`check_within`].
 pub fn measure_call(compiler: Compiler, row: Row, net: Net, roofs: &Roofs, repeats: usize) -> Result<Row> {
     let (engine, mut row) = (compiler.engine, row);
     let opened = Opened::new(net.topology)?;

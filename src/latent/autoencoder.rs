@@ -27,28 +27,28 @@ pub fn open_net(component: &Component) -> Result<AutoencoderKl> {
 /// The plan of a decoder.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Planned {
-    /// A batch at a time.
+    /// One batch at a time.
     Whole {
-        /// Latents at a call.
+        /// The number of latents per call.
         batch: usize,
         /// The plan of a call.
         plan: Box<Plan>,
     },
-    /// An image at a time, in strips.
+    /// One image at a time, in strips.
     Strips {
         /// The decoder for one image.
         graph: Graph,
-        /// How it is cut, and the plans of the parts.
+        /// The cut of the graph, and the plans of its parts.
         strips: Strips,
     },
 }
 
 impl Planned {
-    /// Plans a decoder for `batch` latents of `size` (height, width), before a device is touched: in strips where `tiling`
-    /// asks for them, or where a map does not fit `room`.
+    /// Plans a decoder for `batch` latents of `size` (height, width), without using a device: in strips if `tiling`
+    /// requests them, or if a map does not fit `room`.
     ///
     /// # Errors
-    /// Those of [`AutoencoderKl::decoder`]; [`Error::Argument`] when strips are asked for and nothing can be cut into strips.
+    /// Those of [`AutoencoderKl::decoder`]; [`Error::Argument`] if strips are requested and the decoder cannot be cut.
     pub fn new(net: &AutoencoderKl, batch: usize, size: (usize, usize), tiling: Tiling, room: &Room) -> Result<Self> {
         let whole = || Ok(Self::Whole { batch, plan: Box::new(room.plan(&net.decoder(batch, size)?)) });
         let asked = match tiling {
@@ -65,7 +65,7 @@ impl Planned {
         let graph = net.decoder(1, size)?;
         match Strips::new(&graph, asked, room) {
             Some(strips) => Ok(Self::Strips { graph, strips }),
-            // The device says what is too large.
+            // The device reports the map that is too large.
             None if asked.is_none() => whole(),
             None => Err(Error::argument(
                 "this decoder cannot work in strips of that size",
@@ -90,7 +90,7 @@ impl Planned {
     }
 }
 
-/// A decoder on a device, ready for latents of one size.
+/// A decoder on a device, for latents of one size.
 pub struct Decoder<'e> {
     engine: &'e Engine,
     net: AutoencoderKl,
@@ -105,10 +105,10 @@ enum Way<'e> {
 }
 
 impl<'e> Decoder<'e> {
-    /// Makes the decoder of a component ready for latents of `size` (height, width), as it was planned for that size.
+    /// Creates the decoder of a component for latents of `size` (height, width), from a plan for that size.
     ///
     /// # Errors
-    /// As [`open_net`]; then what the device reports.
+    /// As [`open_net`]; then those of the device.
     pub fn new(engine: &'e Engine, component: Component, size: (usize, usize), planned: Planned) -> Result<Self> {
         let net = open_net(&component)?;
         let weights = component.weights;
@@ -203,7 +203,7 @@ impl<'e> Encoder<'e> {
     /// Creates the encoder of a component for images of `size` (height, width), up to `batch` at a time.
     ///
     /// # Errors
-    /// As [`open_net`] and [`AutoencoderKl::encoder`]; then what the device reports.
+    /// As [`open_net`] and [`AutoencoderKl::encoder`]; then those of the device.
     pub fn new(
         compiler: impl Into<Compiler<'e>>,
         component: &Component,

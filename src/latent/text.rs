@@ -31,7 +31,7 @@ impl<'e> TextEncoder<'e> {
     /// Creates the encoder of a component for `batch` texts per call. The token table stays on the host, in its file.
     ///
     /// # Errors
-    /// As [`open_net`]; then what the device reports.
+    /// As [`open_net`]; then those of the device.
     pub fn new(compiler: impl Into<Compiler<'e>>, component: Component, batch: usize) -> Result<Self> {
         let net = open_net(&component)?;
         let weights = component.weights;

@@ -43,7 +43,7 @@ impl Room<'_> {
         Plan::new(graph, &self.target, &self.options)
     }
 
-    /// True if the storages of a plan keep within the limits of the device and the budget.
+    /// Returns `true` if the storages of a plan fit the device and the budget.
     #[must_use]
     pub fn holds(&self, plan: &Plan) -> bool {
         fits(plan, self.target.limits, self.budget)
@@ -129,7 +129,7 @@ impl Strips {
     }
 }
 
-/// The rows of a stage's strips, and the plan of one.
+/// Returns the number of rows per strip of a stage, and the plan of one strip.
 fn fit_stage(cut: &Cut, stage: &Stage, asked: Option<usize>, room: &Room) -> Option<(usize, Plan)> {
     let height = cut.shape(stage.maps[0]).h;
     let least = stage.least_rows(height);
