@@ -7,6 +7,7 @@
 
 pub mod bench;
 pub mod checkpoint;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod data;
 pub mod denoise;

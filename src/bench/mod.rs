@@ -18,8 +18,6 @@ pub mod sizes;
 pub mod statistics;
 pub mod unet;
 
-use std::time::SystemTime;
-
 use crate::error::Result;
 use crate::gpu::WGPU_VERSION;
 use crate::graph::Compiler;
@@ -27,9 +25,9 @@ use crate::kernels::Family;
 use case::Case;
 use report::{Findings, Roofs, Row};
 
-/// Measures the roofs, then `cases`, with `repeats` samples each. Calls `done` after each row.
+/// Measures the roofs, then `cases`, with `repeats` samples each. `date` heads the findings. Calls `done` after each row.
 #[must_use]
-pub fn run(compiler: Compiler, cases: &[Case], repeats: usize, mut done: impl FnMut()) -> Findings {
+pub fn run(compiler: Compiler, cases: &[Case], repeats: usize, date: &str, mut done: impl FnMut()) -> Findings {
     let engine = compiler.engine;
     let (mut rows, roofs) = roofs::measure_roofs(engine, repeats, &mut done);
     for case in cases {
@@ -41,7 +39,7 @@ pub fn run(compiler: Compiler, cases: &[Case], repeats: usize, mut done: impl Fn
     Findings {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         wgpu: WGPU_VERSION.to_owned(),
-        date: today(),
+        date: date.to_owned(),
         adapter: format!("{} ({} on {})", adapter.name, adapter.kind, adapter.backend),
         driver: adapter.driver.clone(),
         family: match engine.family {
@@ -65,9 +63,4 @@ fn one(compiler: Compiler, row: Row, case: &Case, roofs: &Roofs, repeats: usize)
             measure::measure(compiler, row, operation.problem(compiler.engine)?.as_ref(), roofs, repeats)
         }
     }
-}
-
-/// Returns the day in UTC, such as `2026-11-22`.
-fn today() -> String {
-    humantime::format_rfc3339_seconds(SystemTime::now()).to_string().chars().take(10).collect()
 }

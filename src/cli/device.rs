@@ -5,20 +5,16 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::args::Global;
+use super::quiet::without_driver_chatter;
 use super::timing::Stopwatch;
+use super::vectors;
 use crate::error::{Error, Result};
-use crate::gpu::{Described, Kind, settle_vectors};
+use crate::gpu::{Described, Kind};
 use crate::graph::Plan;
 use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::tuned::Key;
 use crate::kernels::{Engine, Family, FamilyName, selftest};
-use crate::paths::cache_dir;
 use crate::report::Console;
-
-/// Where the width of vectors that the program chose does not suit these adapters, begins again with another (see [`settle_vectors`]).
-pub fn settle_width<'a>(adapters: impl IntoIterator<Item = &'a Described>) {
-    settle_vectors(adapters, cache_dir().as_deref());
-}
 
 /// Opens the device that the flags choose, and says so when it computes in software.
 ///
@@ -26,8 +22,8 @@ pub fn settle_width<'a>(adapters: impl IntoIterator<Item = &'a Described>) {
 /// As [`Engine::open`]; a usage error when `--family` asks for kernels that the adapter cannot run.
 pub fn open(global: &Global, console: Console) -> Result<Engine> {
     let wanted = global.family.map(FamilyName::from);
-    let mut engine = Engine::open(&global.options(), wanted)?;
-    settle_width([&engine.gpu.adapter]);
+    let mut engine = without_driver_chatter(|| Engine::open(&global.options(), wanted))?;
+    vectors::settle([&engine.gpu.adapter]);
     engine.measured = measured(global, &engine.gpu.adapter, engine.family, console);
     let adapter = &engine.gpu.adapter;
     expect_family(adapter, engine.family, wanted)?;

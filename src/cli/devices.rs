@@ -1,8 +1,10 @@
 //! `downhill devices`: every adapter of this machine.
 
 use super::args::Global;
-use super::device::{adapter_json, settle_width};
+use super::device::adapter_json;
+use super::quiet::without_driver_chatter;
 use super::table::aligned;
+use super::vectors;
 use crate::error::Result;
 use crate::gpu::{Adapters, Choice, Described};
 use crate::report::{Report, print_stdout};
@@ -21,9 +23,9 @@ pub struct Args {}
 
 /// Prints the table, and writes the report that is asked for.
 pub fn run(_: &Args, global: &Global) -> Result<()> {
-    let adapters = Adapters::find();
+    let adapters = without_driver_chatter(Adapters::find);
     let mut described = adapters.describe();
-    settle_width(&described);
+    vectors::settle(&described);
     // Where there is none, the error says how to get one.
     let best = adapters.find_described(&global.adapter.as_deref().map_or(Choice::Best, Choice::parse))?;
     if global.adapter.is_some() {

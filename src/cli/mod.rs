@@ -22,12 +22,14 @@ mod inspect;
 mod linear;
 mod model;
 mod pipeline;
+mod quiet;
 mod sample;
 mod selftest;
 mod study;
 mod table;
 mod timing;
 mod tune;
+mod vectors;
 
 use std::process::ExitCode;
 
@@ -116,7 +118,7 @@ pub fn main() -> ExitCode {
         }
     };
     if cli.command.fills_wide_vectors() {
-        widen_vectors();
+        vectors::widen();
     }
     let console = Console::new(cli.global.verbosity());
     match run(cli.command, &cli.global, console) {
@@ -142,18 +144,6 @@ fn flags(root: &clap::Command, matches: &ArgMatches) -> Flags {
         (command, matches) = (subcommand, inner);
     }
     Flags::of(command)
-}
-
-/// Has a software adapter use the widest vectors that the processor has.
-fn widen_vectors() {
-    for (name, value) in crate::gpu::wide_vectors(crate::paths::cache_dir().as_deref()) {
-        // SAFETY: the environment must not change while another thread reads it. The program has one thread until it runs a subcommand,
-        // which is after this.
-        #[expect(unsafe_code, reason = "lavapipe takes its vectors' width from nowhere else; see the SAFETY note")]
-        unsafe {
-            std::env::set_var(name, value);
-        }
-    }
 }
 
 /// Runs a subcommand, with those of the global flags that mean something to it.

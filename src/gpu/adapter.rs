@@ -102,9 +102,7 @@ impl Adapters {
             flags: wgpu::InstanceFlags::empty().with_env(),
             ..wgpu::InstanceDescriptor::new_without_display_handle()
         };
-        let mut list = super::quiet::without_driver_chatter(|| {
-            pollster::block_on(wgpu::Instance::new(descriptor).enumerate_adapters(backends))
-        });
+        let mut list = pollster::block_on(wgpu::Instance::new(descriptor).enumerate_adapters(backends));
         list.sort_by_key(|adapter| match kind(adapter.get_info().device_type) {
             Kind::Discrete => 0,
             Kind::Integrated => 1,

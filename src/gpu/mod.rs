@@ -8,10 +8,8 @@ mod device;
 mod memory;
 mod pipeline;
 mod pipeline_cache;
-mod quiet;
 mod readback;
 mod recording;
-mod vectors;
 mod warm;
 
 pub use adapter::{Adapters, Choice, Described, Kind};
@@ -20,7 +18,7 @@ pub use memory::{Region, Storage, StorageKind, row_texels};
 pub use pipeline::{Binding, Pipeline, PipelineSource};
 pub use readback::Readback;
 pub use recording::{Call, Recording};
-pub use vectors::{settle_vectors, wide_vectors};
+pub use warm::driver_keeps_nothing;
 
 /// The version of wgpu in use.
 pub const WGPU_VERSION: &str = "30.0.1";

@@ -42,7 +42,7 @@ impl Gpu {
         }
         let lane = self.scoped("empty dispatch", 0, || Lane::new(self.device.clone(), self.queue.clone()))?;
         let next = &AtomicUsize::new(1);
-        let most = if keeps_nothing() { 0 } else { MOST_HELPERS };
+        let most = if driver_keeps_nothing() { 0 } else { MOST_HELPERS };
         let helpers = (cores() - 1).min(most).min(shaders.len() - 1);
         let by_helpers: Vec<usize> = std::thread::scope(|scope| {
             let running: Vec<_> = (0..helpers)
@@ -94,7 +94,8 @@ impl Gpu {
 }
 
 /// Returns `true` if Mesa is told not to keep a disk cache, so that a device cannot use what another one compiled.
-pub(super) fn keeps_nothing() -> bool {
+#[must_use]
+pub fn driver_keeps_nothing() -> bool {
     ["MESA_SHADER_CACHE_DISABLE", "MESA_GLSL_CACHE_DISABLE"]
         .iter()
         .filter_map(|name| std::env::var(name).ok())

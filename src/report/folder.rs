@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::Report;
 use super::plot::{self, Picture};
+use super::run::Report;
+use super::table::Table;
 use crate::error::Result;
 use crate::formats::{check_writable, npy, write_atomically};
 use crate::tensor::Tensor;
@@ -101,37 +102,6 @@ impl Folder {
 
     fn wrote(&mut self, name: &str) {
         self.written.push(self.root.join(name).display().to_string());
-    }
-}
-
-/// Numbers in columns with names, for a `.csv`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Table {
-    columns: Vec<String>,
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    /// No rows yet.
-    #[must_use]
-    pub fn new(columns: &[&str]) -> Self {
-        Self { columns: columns.iter().map(ToString::to_string).collect(), rows: Vec::new() }
-    }
-
-    /// Adds a row of texts or numbers.
-    pub fn row(&mut self, cells: &[&dyn std::fmt::Display]) {
-        debug_assert_eq!(cells.len(), self.columns.len(), "{:?}", self.columns);
-        self.rows.push(cells.iter().map(ToString::to_string).collect());
-    }
-
-    /// As text: commas, a header, cells in quotes where they hold a comma or quotes (RFC 4180, lines ended by `\n`).
-    #[must_use]
-    pub fn csv(&self) -> String {
-        let cell = |text: &String| {
-            if text.contains([',', '"', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.clone() }
-        };
-        let line = |cells: &Vec<String>| cells.iter().map(cell).collect::<Vec<_>>().join(",") + "\n";
-        std::iter::once(&self.columns).chain(&self.rows).map(line).collect()
     }
 }
 

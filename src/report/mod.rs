@@ -1,14 +1,22 @@
-//! Reports: plots, the folders of studies, a run's JSON, progress and messages.
+//! The results of runs: reports, tables, figures, folders of studies.
 
+#[cfg(feature = "cli")]
 pub mod console;
+#[cfg(feature = "plot")]
 pub mod folder;
 pub mod output;
 pub mod plot;
+#[cfg(feature = "cli")]
 pub mod progress;
 pub mod run;
+pub mod table;
 
+#[cfg(feature = "cli")]
 pub use console::{Console, Verbosity, print_stdout};
-pub use folder::{Folder, Table};
+#[cfg(feature = "plot")]
+pub use folder::Folder;
 pub use output::Output;
+#[cfg(feature = "cli")]
 pub use progress::Progress;
 pub use run::Report;
+pub use table::Table;

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::Verbosity;
+use super::console::Verbosity;
 
 /// Redraws a second.
 const HERTZ: u8 = 10;

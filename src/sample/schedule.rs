@@ -27,7 +27,8 @@ pub enum Scale {
 }
 
 /// The kinds of schedule, by the names of the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// The gradient-estimation paper's: N log-spaced sigmas snapped to timesteps, then timestep 0.
@@ -45,7 +46,7 @@ pub enum Kind {
     /// Karras et al. on the model's range of sigma: rho 7, not snapped, then sigma 0.
     Karras,
     /// Log-spaced sigmas, not snapped.
-    #[value(name = "loglinear")]
+    #[cfg_attr(feature = "cli", value(name = "loglinear"))]
     LogLinear,
     /// diffusers' `use_exponential_sigmas`: log-spaced sigmas on the model's range, not snapped, then sigma 0.
     Exponential,

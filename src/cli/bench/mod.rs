@@ -3,6 +3,7 @@
 mod print;
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
@@ -123,6 +124,11 @@ impl Work {
     }
 }
 
+/// The day in UTC, as `2026-11-22`.
+fn today() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string().chars().take(10).collect()
+}
+
 /// Runs `downhill bench`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let cases = args.work.cases(args.sizes.as_deref())?;
@@ -136,7 +142,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let compiler = Compiler::new(&engine, args.dtype.options(global));
     selftest::ensure(&engine)?;
     let progress = Progress::new("bench", (cases.len() + roofs::COUNT) as u64, console.verbosity);
-    let mut findings = crate::bench::run(compiler, &cases, args.repeats, || progress.advance(1));
+    let mut findings = crate::bench::run(compiler, &cases, args.repeats, &today(), || progress.advance(1));
     drop(progress);
     if let Some(base) = &base {
         for difference in findings.differences(base) {

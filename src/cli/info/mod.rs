@@ -12,10 +12,12 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::{ModelFiles, Weights};
 use crate::cli::args::{Dtype, Global, Size};
-use crate::cli::device::{expect_family, family_text, measured, settle_width};
+use crate::cli::device::{expect_family, family_text, measured};
 use crate::cli::model::{Algorithms, Opened, footprint_json};
 use crate::cli::pipeline::TextToImage;
+use crate::cli::quiet::without_driver_chatter;
 use crate::cli::table::Lines;
+use crate::cli::vectors;
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
 use crate::formats::{npy, png};
@@ -223,9 +225,9 @@ impl Kernels {
 fn kernels(global: &Global, console: Console) -> Result<Kernels> {
     let wanted = global.family.map(FamilyName::from);
     let choice = global.choice();
-    match (Adapters::find().find_described(&choice), wanted, &global.adapter) {
+    match (without_driver_chatter(Adapters::find).find_described(&choice), wanted, &global.adapter) {
         (Ok(adapter), _, _) => {
-            settle_width([&adapter]);
+            vectors::settle([&adapter]);
             let family = Family::for_adapter(&adapter, wanted);
             expect_family(&adapter, family, wanted)?;
             Ok(Kernels { family, measured: measured(global, &adapter, family, console) })

@@ -9,7 +9,7 @@ use crate::cli::study::{OutputArgs, StudyRun};
 use crate::cli::table::Lines;
 use crate::error::{Error, Result};
 use crate::quality::moments::of_rows;
-use crate::report::folder::Table;
+use crate::report::Table;
 use crate::report::plot::{Axis, Colour, Figure, Panel, Picture, Series};
 use crate::report::{Console, print_stdout};
 use crate::sample::catalogue::Sampler;

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::{Cell, Score, schedule_name};
-use crate::report::folder::Table;
+use crate::report::Table;
 
 /// What came of a cell, over its seeds.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]

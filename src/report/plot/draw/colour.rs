@@ -1,6 +1,6 @@
 //! Colours: a cycle of eight, shades from dark to bright, and the map of values to colours.
 
-use super::Colour;
+use crate::report::plot::figure::Colour;
 
 /// Red, green, blue.
 pub(super) type Rgb = [u8; 3];

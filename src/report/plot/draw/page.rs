@@ -1,11 +1,13 @@
 //! How panels lie on a page: frames, axes, titles, and what stands beside them.
 
-use super::axis::{Axis, Fitted};
 use super::canvas::{Anchor, Drawing, Place, text_width};
 use super::colour::{BLACK, GREY, Rgb};
+use super::frame::Frame;
 use super::legend::{self, Entry, SCALE_WIDTH};
-use super::{Figure, FirstRow, Heat, Panel, Picture, curves, heat};
+use super::{curves, heat};
 use crate::formats::Image;
+use crate::report::plot::axis::Axis;
+use crate::report::plot::figure::{Figure, FirstRow, Heat, Panel, Picture};
 
 /// The frame of a figure, and of a matrix, in points.
 const FRAME: (f64, f64) = (400.0, 270.0);
@@ -24,22 +26,6 @@ const TITLE_TEXT: f64 = 13.0;
 const LABEL_TEXT: f64 = 12.0;
 const TICK_TEXT: f64 = 11.0;
 const GRID: Rgb = [228, 228, 228];
-
-/// A rectangle on the page with two axes.
-pub(super) struct Frame {
-    /// The upper left corner.
-    pub corner: Place,
-    pub size: (f64, f64),
-    pub x: Fitted,
-    pub y: Fitted,
-}
-
-impl Frame {
-    /// A place from shares of the axes.
-    pub fn place(&self, share: Place) -> Place {
-        (self.corner.0 + share.0 * self.size.0, self.corner.1 + (1.0 - share.1) * self.size.1)
-    }
-}
 
 /// The picture as SVG.
 pub(super) fn svg(picture: &Picture) -> String {

@@ -1,10 +1,11 @@
 //! A figure: curves with bands, points, bars, within a frame.
 
-use super::axis::Fitted;
 use super::canvas::{Drawing, Place, Shape};
 use super::colour::Rgb;
-use super::page::Frame;
-use super::{Figure, Mark, Scale, Series};
+use super::fitted::Fitted;
+use super::frame::Frame;
+use crate::report::plot::axis::Scale;
+use crate::report::plot::figure::{Figure, Mark, Series};
 
 /// How much wider than the data an axis is, as a share.
 const MARGIN: f64 = 0.04;

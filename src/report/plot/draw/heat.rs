@@ -1,10 +1,11 @@
 //! A heat map within a frame.
 
-use super::axis::Fitted;
 use super::canvas::Drawing;
 use super::colour::mapped;
-use super::page::Frame;
-use super::{Axis, FirstRow, Heat};
+use super::fitted::Fitted;
+use super::frame::Frame;
+use crate::report::plot::axis::{Axis, Scale};
+use crate::report::plot::figure::{FirstRow, Heat};
 
 /// The axes of a heat map: cells are numbered where there is no range.
 pub(super) fn axes(heat: &Heat) -> [Fitted; 2] {
@@ -19,7 +20,7 @@ pub(super) fn axes(heat: &Heat) -> [Fitted; 2] {
 /// What the colours run over: the axis given, with a range.
 pub(super) fn colours(heat: &Heat) -> Axis {
     let fitted = heat.colours.fitted(heat.values.iter().copied(), 0.0);
-    let value = |place: f64| if heat.colours.scale == super::Scale::Log { 10f64.powf(place) } else { place };
+    let value = |place: f64| if heat.colours.scale == Scale::Log { 10f64.powf(place) } else { place };
     Axis { range: Some((value(fitted.low), value(fitted.high))), ..heat.colours.clone() }
 }
 

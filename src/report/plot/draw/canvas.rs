@@ -15,7 +15,7 @@ use plotters::style::{
 use super::colour::{Rgb, WHITE};
 use crate::formats::Image;
 
-static FONT: &[u8] = include_bytes!("../../../data/font/dejavu-sans-subset.ttf");
+static FONT: &[u8] = include_bytes!("../../../../data/font/dejavu-sans-subset.ttf");
 /// What the font is registered as, and what an SVG asks its viewer for.
 const FAMILY: FontFamily<'static> = FontFamily::SansSerif;
 /// Units of an SVG, and pixels of a PNG, to a point of the page.

@@ -2,7 +2,8 @@
 
 use super::canvas::{Anchor, Drawing, Place, text_width};
 use super::colour::{BLACK, GREY, Rgb, mapped};
-use super::{Axis, Colour, Figure, Mark, Series};
+use crate::report::plot::axis::Axis;
+use crate::report::plot::figure::{Colour, Figure, Mark, Series};
 
 pub(super) const TEXT: f64 = 11.0;
 const ROW: f64 = 18.0;

@@ -1,0 +1,33 @@
+//! Drivers that talk. On a machine without a display, Mesa's device-selection layer looks for a Wayland display while
+//! adapters are listed, and complains on standard error, although no surface is ever requested.
+
+/// Runs `work` with standard error closed where only a missing display would be reported: on Linux, when
+/// `XDG_RUNTIME_DIR` is not an absolute path. Standard error should hold the program's own words.
+#[cfg(target_os = "linux")]
+pub fn without_driver_chatter<T>(work: impl FnOnce() -> T) -> T {
+    let is_absolute = |folder| std::path::Path::new(&folder).is_absolute();
+    if std::env::var_os("XDG_RUNTIME_DIR").is_some_and(is_absolute) {
+        return work();
+    }
+    let silenced = silence();
+    let result = work();
+    if let Ok(saved) = silenced {
+        // A failure cannot be reported here: there is no standard error to report it on.
+        let _ = rustix::stdio::dup2_stderr(&saved);
+    }
+    result
+}
+
+/// Points standard error at `/dev/null` and returns its former target.
+#[cfg(target_os = "linux")]
+fn silence() -> std::io::Result<std::os::fd::OwnedFd> {
+    let nothing = std::fs::File::options().write(true).open("/dev/null")?;
+    let saved = rustix::io::dup(std::io::stderr())?;
+    rustix::stdio::dup2_stderr(&nothing)?;
+    Ok(saved)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn without_driver_chatter<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
