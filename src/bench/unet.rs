@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::measure::{TOLERANCE, check_within, clock, compile, wake};
@@ -9,10 +10,9 @@ use super::problem::{Expected, Job, Work, numbers, plan_shaders};
 use super::report::{Call, Check, Roofs, Row};
 use super::statistics::{Timing, quantile};
 use crate::checkpoint::{ConfigFile, ModelFiles, Weights};
-use crate::denoise::network::open_net;
 use crate::error::Result;
 use crate::graph::{Compiler, Program, host};
-use crate::nets::unet2d::{Config, UNet2d};
+use crate::nets::architecture::{self, Architecture, CallSize, Inputs};
 use crate::tensor::{Precision, Tensor};
 
 /// The topology of a network.
@@ -111,7 +111,7 @@ impl FromStr for Net {
 
 /// A network with its weights.
 struct Opened {
-    net: UNet2d,
+    net: Arc<dyn Architecture>,
     weights: Weights,
     size: (usize, usize),
 }
@@ -121,30 +121,26 @@ impl Opened {
         let (net, weights) = match topology {
             Topology::Digits => {
                 let model = ModelFiles::embedded()?;
-                (open_net(&model)?, model.weights)
+                (architecture::open(&model.config, &model.weights)?, model.weights)
             }
             Topology::Cifar10 => generated(CIFAR10)?,
             Topology::Celeba => generated(CELEBA)?,
         };
-        let side = net.config().size_multiple();
-        let size = net.config().sample_size.unwrap_or((side, side));
+        let side = net.smallest_side();
+        let size = net.sample_size().unwrap_or((side, side));
         Ok(Self { net, weights, size })
     }
 
     /// Returns the inputs of a call, NCHW.
     fn feeds(&self, batch: usize, (height, width): (usize, usize)) -> Result<Vec<(String, Tensor)>> {
-        let channels = self.net.config().in_channels;
+        let channels = self.net.in_channels();
         let x = Tensor::new([batch, channels, height, width], numbers(IMAGES, batch * channels * height * width));
-        self.net.feeds(&x, &vec![TIMESTEP; batch], None, &|key, shape| self.weights.fetch(key, shape))
+        let timesteps = vec![TIMESTEP; batch];
+        self.net.feeds(&Inputs::new(&x, &timesteps), &|key, shape| self.weights.fetch(key, shape))
     }
 
-    fn program<'e>(
-        &self,
-        compiler: Compiler<'e>,
-        batch: usize,
-        (height, width): (usize, usize),
-    ) -> Result<Program<'e>> {
-        let graph = self.net.graph(batch, height, width)?;
+    fn program<'e>(&self, compiler: Compiler<'e>, batch: usize, size: (usize, usize)) -> Result<Program<'e>> {
+        let graph = self.net.graph(CallSize::images(batch, size))?;
         compiler.program(&graph, &|key, shape| self.weights.fetch(key, shape))
     }
 
@@ -155,7 +151,7 @@ impl Opened {
 
     /// Checks one image of the smallest size on the device against the twins: the same layers, in an acceptable time.
     fn check(&self, compiler: Compiler) -> Result<Check> {
-        let side = self.net.config().size_multiple();
+        let side = self.net.smallest_side();
         let feeds = self.feeds(1, (side, side))?;
         let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let program = self.program(compiler, 1, (side, side))?;
@@ -170,9 +166,9 @@ impl Opened {
 }
 
 /// Creates the network of a configuration, with weights that keep the values of every layer near one.
-fn generated(config: &str) -> Result<(UNet2d, Weights)> {
+fn generated(config: &str) -> Result<(Arc<dyn Architecture>, Weights)> {
     let file = ConfigFile::parse("(benchmark)/config.json", config.as_bytes())?;
-    let net = UNet2d::new(Config::from_map(&file.values, &file.path)?);
+    let net = architecture::read(&file)?;
     let tensors = net.keys().into_iter().enumerate().map(|(at, (key, shape))| {
         let inputs: usize = shape[1..].iter().product();
         let (centre, scale) = match shape.len() {
@@ -231,7 +227,7 @@ impl Job for Calls<'_> {
 pub fn measure_call(compiler: Compiler, row: Row, net: Net, roofs: &Roofs, repeats: usize) -> Result<Row> {
     let (engine, mut row) = (compiler.engine, row);
     let opened = Opened::new(net.topology)?;
-    let graph = opened.net.graph(net.batch, opened.size.0, opened.size.1)?;
+    let graph = opened.net.graph(CallSize::images(net.batch, opened.size))?;
     let shaders = plan_shaders(&compiler.plan(&graph));
     row.kernels = shaders.iter().map(ToString::to_string).collect();
     let pipelines = compile(engine, &shaders)?;
@@ -280,7 +276,7 @@ mod tests {
     fn the_topologies_have_as_many_parameters_as_the_published_networks() {
         let parameters = |config: &str| {
             let file = ConfigFile::parse("config.json", config.as_bytes()).unwrap();
-            UNet2d::new(Config::from_map(&file.values, &file.path).unwrap()).parameters()
+            architecture::read(&file).unwrap().parameters()
         };
         assert_eq!(parameters(CIFAR10), 35_746_307);
         assert_eq!(parameters(CELEBA), 78_700_803);
@@ -293,7 +289,7 @@ mod tests {
         let keys: Vec<String> = net.keys().into_iter().map(|(key, _)| key).collect();
         weights.check_complete(&keys).unwrap();
         let opened = Opened { net, weights, size: (8, 8) };
-        let graph = opened.net.graph(1, 8, 8).unwrap();
+        let graph = opened.net.graph(CallSize::images(1, (8, 8))).unwrap();
         let plan = Plan::new(&graph, &Target::without_device(crate::kernels::Family::Tile), &CompileOptions::default());
         let feeds = opened.feeds(1, opened.size).unwrap();
         let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::args::Size;
 use crate::checkpoint::ModelFiles;
 use crate::denoise::diffusion::NoiseTable;
-use crate::denoise::network::open_net;
 use crate::error::{Error, Result};
 use crate::formats::npy;
 use crate::graph::choose::distinct_layers;
@@ -17,12 +17,14 @@ use crate::graph::plan::Chunk;
 use crate::graph::{CompileOptions, Compiler, Footprint, Plan, Target};
 use crate::kernels::Engine;
 use crate::kernels::choice::Algorithm;
-use crate::nets::unet2d::UNet2d;
+use crate::nets::architecture::{self, Architecture, CallSize, LabelInput};
 use crate::sample::scheduler_config::SchedulerConfig;
 use crate::tensor::Tensor;
 
 /// Images of a call where nothing is asked for.
 const USUAL_BATCH: usize = 16;
+/// Tokens of a context where none is given.
+const USUAL_TOKENS: usize = 77;
 /// Device memory for the values of a call where no batch is asked for.
 const USUAL_ARENA_BYTES: u64 = 1 << 30;
 
@@ -35,18 +37,20 @@ pub struct Opened {
     /// For reports.
     pub json: Value,
     /// Its network.
-    pub net: UNet2d,
+    pub net: Arc<dyn Architecture>,
     /// What its scheduler says, or diffusers' defaults.
     pub scheduler: SchedulerConfig,
     /// The noise levels it was trained with.
     pub table: NoiseTable,
+    /// Tokens of context per image; 0 for a network that takes none.
+    pub tokens: usize,
 }
 
 impl Opened {
     /// Opens what the command line calls MODEL; its files are what goes to the device.
     ///
     /// # Errors
-    /// Those of [`ModelFiles::open`], [`open_net`] and [`SchedulerConfig::read`].
+    /// Those of [`ModelFiles::open`], [`architecture::open`] and [`SchedulerConfig::read`].
     pub fn open(spec: Option<&str>) -> Result<(Self, ModelFiles)> {
         Self::of(open_files(spec)?)
     }
@@ -54,14 +58,15 @@ impl Opened {
     /// What [`open_files`] answered.
     ///
     /// # Errors
-    /// Those of [`open_net`] and [`SchedulerConfig::read`].
+    /// Those of [`architecture::open`] and [`SchedulerConfig::read`].
     pub fn of(model: ModelFiles) -> Result<(Self, ModelFiles)> {
-        let net = open_net(&model)?;
+        let net = architecture::open(&model.config, &model.weights)?;
         let (scheduler, table) = noise_of(&model)?;
         let opened = Self {
             name: model.name.clone(),
             config: model.config.path.clone(),
             json: model_json(&model),
+            tokens: net.context().map_or(0, |_| USUAL_TOKENS),
             net,
             scheduler,
             table,
@@ -74,24 +79,38 @@ impl Opened {
     /// # Errors
     /// [`Error::BadFile`] naming both numbers.
     pub fn expect_denoiser(&self) -> Result<()> {
-        let config = self.net.config();
-        if config.in_channels == config.out_channels {
+        if self.net.is_denoiser() {
             return Ok(());
         }
         Err(Error::bad_file_hint(
             &self.config,
-            format!("`in_channels` is {} and `out_channels` {}", config.in_channels, config.out_channels),
+            format!("`in_channels` is {} and `out_channels` {}", self.net.in_channels(), self.net.out_channels()),
             "only a network that answers as many channels as it reads is a denoiser; \
              `downhill denoise --timesteps` calls any network",
         ))
     }
 
-    /// A network that needs class labels cannot be asked without.
+    /// A network that needs a context or class labels cannot be called without.
     ///
     /// # Errors
     /// [`Error::BadFile`].
     pub fn expect_unconditional(&self) -> Result<()> {
-        if self.net.config().class_embedding.is_none() {
+        if self.net.context().is_some() {
+            return Err(Error::bad_file_hint(
+                &self.config,
+                "the network needs a context for each image, which cannot be given here",
+                "`downhill denoise --timesteps T --context FILE.npy` calls such a network",
+            ));
+        }
+        self.expect_no_labels()
+    }
+
+    /// A network that needs class labels cannot be called without.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`].
+    pub fn expect_no_labels(&self) -> Result<()> {
+        if self.net.labels() == LabelInput::None {
             return Ok(());
         }
         Err(Error::bad_file_hint(
@@ -106,20 +125,25 @@ impl Opened {
     /// # Errors
     /// [`Error::Argument`] for a size that the network cannot take, and where nobody names one.
     pub fn size(&self, asked: Option<Size>) -> Result<Size> {
-        let trained = self.net.config().sample_size.map(|(height, width)| Size { height, width });
+        let trained = self.net.sample_size().map(|(height, width)| Size { height, width });
         let size = asked.or(trained).ok_or_else(|| {
             let what = format!("`{}` does not say how large its images are", self.name);
             Error::argument(what, "give `--size HEIGHTxWIDTH`")
         })?;
-        self.net.graph(1, size.height, size.width)?;
+        self.net.graph(self.call_size(1, size))?;
         Ok(size)
+    }
+
+    /// The extents of a call.
+    pub fn call_size(&self, batch: usize, size: Size) -> CallSize {
+        CallSize::images(batch, (size.height, size.width)).with_tokens(self.tokens)
     }
 
     /// Images at a call: `asked`, or as many as fit into a modest amount of memory and each value into a storage of the
     /// device; never more than there are `images`.
     ///
     /// # Errors
-    /// Those of [`UNet2d::graph`].
+    /// Those of [`Architecture::graph`].
     pub fn batch(&self, asked: Option<usize>, images: usize, size: Size, compiler: Compiler) -> Result<usize> {
         let batch =
             if let Some(batch) = asked { batch } else { usual_batch(&self.plan(1, size, compiler)?, compiler.engine) };
@@ -129,17 +153,17 @@ impl Opened {
     /// The plan of a call.
     ///
     /// # Errors
-    /// Those of [`UNet2d::graph`].
+    /// Those of [`Architecture::graph`].
     pub fn plan(&self, batch: usize, size: Size, compiler: Compiler) -> Result<Plan> {
-        Ok(compiler.plan(&self.net.graph(batch, size.height, size.width)?))
+        Ok(compiler.plan(&self.net.graph(self.call_size(batch, size))?))
     }
 
     /// How the convolutions of a plan are computed, and why so.
     ///
     /// # Errors
-    /// Those of [`UNet2d::graph`].
+    /// Those of [`Architecture::graph`].
     pub fn algorithms(&self, plan: &Plan, size: Size, compiler: Compiler) -> Result<Algorithms> {
-        let graph = self.net.graph(1, size.height, size.width)?;
+        let graph = self.net.graph(self.call_size(1, size))?;
         Ok(Algorithms::of(plan, &graph, &compiler.target(), &compiler.options))
     }
 }

@@ -1,19 +1,20 @@
 //! The pipeline of a run from text to images: opened and checked as far as can be without a device.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::args::Size;
 use super::sample::Prompt;
 use crate::checkpoint::{Component, Pipeline};
-use crate::denoise::conditioned;
 use crate::denoise::diffusion::NoiseTable;
 use crate::error::{Error, Result};
 use crate::graph::{Compiler, Footprint, Plan};
 use crate::latent::tokenizer::Tokenizer;
 use crate::latent::{autoencoder, text};
+use crate::nets::architecture::{self, Architecture, CallSize, LabelInput};
 use crate::nets::autoencoder_kl::AutoencoderKl;
 use crate::nets::clip_text::ClipText;
-use crate::nets::unet2d_condition::UNet2dCondition;
 use crate::report::Console;
 use crate::sample::scheduler_config::SchedulerConfig;
 
@@ -28,7 +29,7 @@ pub struct TextToImage {
     pub name: String,
     /// For reports.
     pub json: Value,
-    pub unet: UNet2dCondition,
+    pub unet: Arc<dyn Architecture>,
     pub text: ClipText,
     pub autoencoder: AutoencoderKl,
     pub tokenizer: Tokenizer,
@@ -55,7 +56,7 @@ impl TextToImage {
         // What is no folder, and what cannot be read, is for the ordinary way to say.
         let Ok(pipeline) = Pipeline::open(spec) else { return Ok(None) };
         let Ok(config) = pipeline.config(NETWORK) else { return Ok(None) };
-        if config.expect_class(&conditioned::CLASSES).is_err() {
+        if !architecture::read(&config).is_ok_and(|net| net.context().is_some()) {
             return Ok(None);
         }
         [TEXT_ENCODER, TOKENIZER, AUTOENCODER].iter().try_for_each(|component| pipeline.expect(component))?;
@@ -75,7 +76,7 @@ impl TextToImage {
         let opened = Self {
             name: pipeline.name.clone(),
             json: describe(&pipeline, &files, &scheduler),
-            unet: conditioned::open_net(&files.unet.config, &files.unet.weights)?,
+            unet: architecture::open(&files.unet.config, &files.unet.weights)?,
             text: text::open_net(&files.text)?,
             autoencoder: autoencoder::open_net(&files.autoencoder)?,
             tokenizer: Tokenizer::open(&pipeline.folder(TOKENIZER)?)?,
@@ -88,13 +89,13 @@ impl TextToImage {
 
     /// Whether the components are made for each other.
     fn check(&self, files: &Files) -> Result<()> {
-        let (unet, latents) = (self.unet.config(), self.autoencoder.config().latent_channels);
+        let (unet, latents) = (self.unet.as_ref(), self.autoencoder.config().latent_channels);
         let of_unet = |what: String, hint: &str| Err(Error::bad_file_hint(&files.unet.config.path, what, hint));
-        if unet.in_channels != latents || unet.out_channels != latents {
+        if unet.in_channels() != latents || unet.out_channels() != latents {
             let what = format!(
                 "`in_channels` is {} and `out_channels` {}, and latents have {latents} (`{}`)",
-                unet.in_channels,
-                unet.out_channels,
+                unet.in_channels(),
+                unet.out_channels(),
                 files.autoencoder.config.path.display()
             );
             return of_unet(
@@ -103,12 +104,12 @@ impl TextToImage {
             );
         }
         let hidden = self.text.config().hidden_size;
-        if unet.cross_attention_dim != hidden {
-            let (dim, path) = (unet.cross_attention_dim, files.text.config.path.display());
+        if let Some(dim) = unet.context().map(|input| input.channels).filter(|dim| *dim != hidden) {
+            let path = files.text.config.path.display();
             let what = format!("`cross_attention_dim` is {dim}, and texts have {hidden} channels (`{path}`)");
             return of_unet(what, "take all components from one model");
         }
-        if unet.class_embedding.is_some() {
+        if unet.labels() != LabelInput::None {
             return of_unet("the network needs class labels, too".to_owned(), "pipelines of text to images have none");
         }
         Ok(())
@@ -132,7 +133,7 @@ impl TextToImage {
 
     /// Channels of latents.
     pub fn channels(&self) -> usize {
-        self.unet.config().in_channels
+        self.unet.in_channels()
     }
 
     /// Pixels of an image along a side of a pixel of its latents.
@@ -148,7 +149,7 @@ impl TextToImage {
     /// The size of the images that the network was trained on.
     pub fn trained(&self) -> Option<Size> {
         let factor = self.factor();
-        let (height, width) = self.unet.config().sample_size?;
+        let (height, width) = self.unet.sample_size()?;
         Some(Size { height: height * factor, width: width * factor })
     }
 
@@ -165,7 +166,7 @@ impl TextToImage {
         let factor = self.factor();
         let fits = |side: usize| side.is_multiple_of(factor);
         if fits(size.height) && fits(size.width) {
-            return self.unet.graph(1, size.height / factor, size.width / factor, 1).map(|_| ());
+            return self.unet.graph(self.unet_size(1, size)).map(|_| ());
         }
         let near = |side: usize| ((side + factor / 2) / factor).max(1) * factor;
         Err(Error::argument(
@@ -177,11 +178,15 @@ impl TextToImage {
     /// The plan of the network's call for so many images, each with as many contexts as guidance takes.
     ///
     /// # Errors
-    /// Those of [`UNet2dCondition::graph`].
+    /// Those of [`Architecture::graph`].
     pub fn unet_plan(&self, images: usize, halves: usize, size: Size, compiler: Compiler) -> Result<Plan> {
+        Ok(compiler.plan(&self.unet.graph(self.unet_size(images * halves, size))?))
+    }
+
+    /// The extents of a call of the network.
+    pub fn unet_size(&self, batch: usize, size: Size) -> CallSize {
         let [_, height, width] = self.latent_shape(size);
-        let tokens = self.tokenizer.length();
-        Ok(compiler.plan(&self.unet.graph(images * halves, height, width, tokens)?))
+        CallSize::images(batch, (height, width)).with_tokens(self.tokenizer.length())
     }
 
     /// The plan of encoding so many texts at once.

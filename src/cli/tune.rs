@@ -65,7 +65,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("tune");
     let (opened, _) = Opened::open(args.model.as_deref())?;
     let size = opened.size(args.size)?;
-    let graph = opened.net.graph(args.batch, size.height, size.width)?;
+    let graph = opened.net.graph(opened.call_size(args.batch, size))?;
     let engine = device::open(global, console)?;
     selftest::ensure(&engine)?;
     let key = Key::new(&engine.gpu.adapter, engine.family);

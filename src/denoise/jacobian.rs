@@ -1,23 +1,25 @@
-//! How a denoiser's answer changes with the image: products of vectors and the Jacobian of x0(x, sigma) = x - sigma eps(x, sigma).
+//! Jacobians of denoisers: products of vectors and the Jacobian of x0(x, sigma) = x - sigma eps(x, sigma).
 //!
-//! For the posterior mean the Jacobian is the posterior covariance over sigma^2, symmetric and not negative; a network's is
-//! neither by construction. [`NetworkJacobian`] is exact, by the tangents of the network's graph; [`Differences`] asks any
-//! denoiser twice for each vector.
+//! For the posterior mean the Jacobian is the posterior covariance over sigma^2, symmetric and positive semidefinite; a
+//! network's is neither by construction. [`NetworkJacobian`] is exact, by the tangents of the network's graph;
+//! [`Differences`] calls any denoiser twice per vector.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use super::diffusion::{NoiseTable, PredictionType};
-use super::network::open_net;
+use super::guidance::{Condition, Guidance};
 use super::{Denoiser, Level};
-use crate::checkpoint::{ModelFiles, Weights};
+use crate::checkpoint::Weights;
 use crate::error::{Error, Result};
 use crate::graph::tangent::{tangent_name, tangents};
 use crate::graph::{Compiler, Program};
-use crate::nets::unet2d::{UNet2d, names};
+use crate::nets::architecture::{Architecture, Inputs};
+use crate::nets::feeds::names;
 use crate::spectral::SymmetricOperator;
 use crate::tensor::Tensor;
 
-/// Where a Jacobian is taken.
+/// The point at which a Jacobian is taken.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
     /// The image, (1, c, h, w), in the variance-exploding scale.
@@ -31,49 +33,60 @@ pub trait Jacobian {
     /// (channels, height, width) of an image.
     fn image_shape(&self) -> [usize; 3];
 
-    /// J v for each row of `vectors`, (b, c h w), in their order.
+    /// Returns J v for each row of `vectors`, (b, c h w), in their order.
     ///
     /// # Errors
     /// Whatever the denoiser reports.
     fn products(&self, place: &Place, vectors: &Tensor) -> Result<Tensor>;
 }
 
+/// The settings of a [`NetworkJacobian`].
+#[derive(Clone, Debug)]
+pub struct JacobianSettings {
+    /// The noise levels of the network's training.
+    pub table: NoiseTable,
+    /// The form of its output.
+    pub prediction: PredictionType,
+    /// The condition of the one image.
+    pub condition: Condition,
+    /// Height and width of the image.
+    pub size: (usize, usize),
+    /// Vectors per call, at least 1.
+    pub block: usize,
+}
+
 /// The exact Jacobian of a network on a device.
 pub struct NetworkJacobian<'e> {
-    net: UNet2d,
+    net: Arc<dyn Architecture>,
     weights: Weights,
     program: Program<'e>,
-    table: NoiseTable,
-    prediction: PredictionType,
-    block: usize,
+    settings: JacobianSettings,
     image: [usize; 3],
 }
 
 impl<'e> NetworkJacobian<'e> {
-    /// Makes the network of `model` ready for products with `block` vectors at a call, on images of `size` (height, width). `table`
-    /// and `prediction` as for [`super::network::Network::new`].
+    /// Puts the network and its tangents on the device.
     ///
     /// # Errors
-    /// As [`super::network::Network::new`]; [`Error::Argument`] for a network that is no denoiser, or that needs class labels.
+    /// [`Error::Argument`] for a network that is not a denoiser, a condition or a size that it does not take, and
+    /// operators without a tangent rule; what the device reports.
     pub fn new(
         compiler: impl Into<Compiler<'e>>,
-        model: ModelFiles,
-        table: NoiseTable,
-        prediction: PredictionType,
-        block: usize,
-        size: (usize, usize),
+        net: Arc<dyn Architecture>,
+        weights: Weights,
+        settings: JacobianSettings,
     ) -> Result<Self> {
-        let net = open_net(&model)?;
-        let config = net.config();
-        if config.in_channels != config.out_channels {
-            let what = format!("a network of {} channels in and {} out", config.in_channels, config.out_channels);
-            return Err(Error::argument(what, "only networks that answer as many channels as they read are denoisers"));
+        if !net.is_denoiser() {
+            let what = format!("a network of {} channels in and {} out", net.in_channels(), net.out_channels());
+            return Err(Error::argument(what, "a denoiser has as many channels in its output as in its input"));
         }
-        let image = [config.in_channels, size.0, size.1];
-        let graph = tangents(&net.graph(1, size.0, size.1)?, names::X, block)?;
-        let weights = model.weights;
+        settings.condition.check(net.as_ref())?;
+        let settings = JacobianSettings { block: settings.block.max(1), ..settings };
+        let size = Guidance::none(settings.condition.clone()).call_size(1, settings.size);
+        let graph = tangents(&net.graph(size)?, names::X, settings.block)?;
         let program = compiler.into().program(&graph, &|key, shape| weights.fetch(key, shape))?;
-        Ok(Self { net, weights, program, table, prediction, block: block.max(1), image })
+        let image = [net.in_channels(), size.height, size.width];
+        Ok(Self { net, weights, program, settings, image })
     }
 
     /// The program that runs it.
@@ -88,7 +101,7 @@ impl Jacobian for NetworkJacobian<'_> {
         self.image
     }
 
-    /// With z = sqrt(alpha bar) x the chain rule gives the network sqrt(alpha bar) v; eps is linear in its answer and in z.
+    /// With z = sqrt(alpha bar) x the chain rule gives the network sqrt(alpha bar) v; eps is linear in its output and in z.
     fn products(&self, place: &Place, vectors: &Tensor) -> Result<Tensor> {
         let [c, h, w] = self.image;
         let len = c * h * w;
@@ -97,19 +110,24 @@ impl Jacobian for NetworkJacobian<'_> {
             values.iter().map(|value| (f64::from(*value) * alpha_bar.sqrt()) as f32).collect()
         };
         let z = Tensor::new([1, c, h, w], scaled(&place.x.data));
-        let timestep = place.level.called_at(&self.table);
+        let JacobianSettings { table, prediction, condition, block: count, .. } = &self.settings;
+        let timesteps = [place.level.called_at(table)];
         let fetch = |key: &str, shape: &[usize]| self.weights.fetch(key, shape);
-        let feeds = self.net.feeds(&z, &[timestep], None, &fetch)?;
+        let inputs =
+            Inputs::new(&z, &timesteps).with_context(condition.context.as_ref()).with_labels(condition.labels.as_ref());
+        let feeds = self.net.feeds(&inputs, &fetch)?;
         let mut products = Vec::with_capacity(vectors.data.len());
-        for block in vectors.data.chunks(self.block * len) {
+        for block in vectors.data.chunks(count * len) {
             let mut directions = scaled(block);
-            directions.resize(self.block * len, 0.0);
-            let tangent = (tangent_name(names::X), Tensor::new([self.block, c, h, w], directions));
+            directions.resize(count * len, 0.0);
+            let tangent = (tangent_name(names::X), Tensor::new([*count, c, h, w], directions));
             let inputs: Vec<_> = feeds.iter().chain([&tangent]).map(|(name, fed)| (name.as_str(), fed)).collect();
             // The second output is the tangent of the first.
             let moved = self.program.run(&inputs)?.swap_remove(1);
-            for ((out, z), v) in moved.data.iter().zip(&tangent.1.data).zip(block) {
-                let eps = self.prediction.eps(f64::from(*out), f64::from(*z), alpha_bar);
+            // A learned variance comes after the prediction.
+            let predicted = moved.data.chunks(moved.stride()).flat_map(|output| &output[..len]);
+            for ((out, z), v) in predicted.zip(&tangent.1.data).zip(block) {
+                let eps = prediction.eps(f64::from(*out), f64::from(*z), alpha_bar);
                 products.push((f64::from(*v) - place.level.sigma * eps) as f32);
             }
         }
@@ -120,12 +138,13 @@ impl Jacobian for NetworkJacobian<'_> {
 /// The Jacobian of any denoiser by central differences: exact but for rounding where x0 is linear in x.
 pub struct Differences<'a> {
     denoiser: RefCell<&'a mut dyn Denoiser>,
-    /// Half the distance of two calls for a vector of length 1, at a noise level.
+    /// Half the distance of the two images for a vector of length 1, at a noise level.
     step: &'a dyn Fn(f64) -> f64,
 }
 
 impl<'a> Differences<'a> {
-    /// Of `denoiser`, moved by `step(sigma)` to both sides along each vector, over its length.
+    /// Differences of `denoiser` between images moved to both sides along each vector, by `step(sigma)` over the
+    /// vector's length.
     pub fn new(denoiser: &'a mut dyn Denoiser, step: &'a dyn Fn(f64) -> f64) -> Self {
         Self { denoiser: RefCell::new(denoiser), step }
     }
@@ -158,7 +177,7 @@ impl Jacobian for Differences<'_> {
             let (from, to) = (points.item(2 * at + 1), points.item(2 * at));
             for (((above, below), (from, to)), v) in above.iter().zip(below).zip(from.iter().zip(to)).zip(vector) {
                 let eps = f64::from(*above) - f64::from(*below);
-                // What was moved, as float32 has it.
+                // The distance moved, as rounded to float32.
                 let moved = f64::from(*to) - f64::from(*from);
                 let product = if step > 0.0 { (moved - place.level.sigma * eps) / (2.0 * step) } else { f64::from(*v) };
                 products.push(product as f32);
@@ -168,8 +187,8 @@ impl Jacobian for Differences<'_> {
     }
 }
 
-/// A Jacobian at a place, as what solvers apply. It is symmetric only as far as the denoiser is a posterior mean:
-/// [`crate::spectral::arnoldi`] takes it for what it is.
+/// A Jacobian at a place, as an operator for eigensolvers. It is symmetric only as far as the denoiser is a posterior
+/// mean; [`crate::spectral::arnoldi`] does not assume symmetry.
 pub struct JacobianAt<'a> {
     jacobian: &'a dyn Jacobian,
     place: &'a Place,

@@ -1,19 +1,21 @@
-//! Denoisers: given x = x0 + sigma eps and sigma, answer eps.
+//! Denoisers: given x = x0 + sigma eps and sigma, they estimate eps.
 //!
-//! This is the papers' notation (the variance-exploding scale), and the only one that samplers and studies speak. A
-//! network trained in the variance-preserving scale z = sqrt(alpha bar) x is wrapped once, with the table of
-//! [`diffusion`] between its timesteps and sigma.
+//! This is the papers' notation (the variance-exploding scale), and the only one in samplers and studies. A network
+//! trained in the variance-preserving scale z = sqrt(alpha bar) x is wrapped once, by [`NetworkDenoiser`], with the
+//! table of [`diffusion`] between its timesteps and sigma.
 
-mod calls;
 pub mod closed_form;
-pub mod conditioned;
 pub mod diffusion;
-pub mod guided;
+mod guidance;
 pub mod jacobian;
 mod level;
-pub mod network;
+mod network;
+mod network_denoiser;
 
+pub use guidance::{Condition, Guidance};
 pub use level::Level;
+pub use network::Network;
+pub use network_denoiser::NetworkDenoiser;
 
 use crate::{Result, tensor::Tensor};
 

@@ -1,119 +1,190 @@
-//! A pretrained network as a denoiser: the variance-preserving scale and the timesteps it was trained in, wrapped once.
+//! A pretrained network on a device: its raw calls, in its own scale. [`super::NetworkDenoiser`] makes a denoiser of it.
 
-use crate::checkpoint::{ModelFiles, Weights};
-use crate::denoise::calls::{Calls, Feeds, network_input, numbers, rows, with_labels};
-use crate::denoise::diffusion::{NoiseTable, PredictionType};
-use crate::denoise::{Denoiser, Level};
-use crate::error::Result;
+use std::sync::Arc;
+
+use crate::checkpoint::Weights;
+use crate::error::{Error, Result};
 use crate::graph::run::StepTime;
-use crate::graph::{Compiler, Program};
-use crate::nets::unet2d::{ClassLabels, Config, UNet2d};
+use crate::graph::{Compiler, Plan, Program};
+use crate::kernels::Engine;
+use crate::nets::architecture::{Architecture, CallSize, Inputs};
+use crate::nets::feeds::{ClassLabels, Feeds};
 use crate::tensor::Tensor;
 
-/// A `UNet2DModel` on a device, ready for calls of up to `batch` images of one size.
+/// A network on a device. It takes any number of images of one size, a batch at a time.
 pub struct Network<'e> {
-    net: UNet2d,
+    net: Arc<dyn Architecture>,
     weights: Weights,
-    calls: Calls<'e>,
-    table: NoiseTable,
-    prediction: PredictionType,
-}
-
-/// The network of a model: configuration read and checked against the weights, nothing on a device yet.
-///
-/// # Errors
-/// [`crate::Error::UnsupportedField`] or [`crate::Error::BadFile`] of the configuration; [`crate::Error::MissingKey`],
-/// [`crate::Error::UnexpectedKey`] of the weights.
-pub fn open_net(model: &ModelFiles) -> Result<UNet2d> {
-    model.config.expect_class(&["UNet2DModel"])?;
-    let net = UNet2d::new(Config::from_map(&model.config.values, &model.config.path)?);
-    model.weights.check(&net.keys())?;
-    Ok(net)
+    program: Program<'e>,
+    size: CallSize,
 }
 
 impl<'e> Network<'e> {
-    /// Makes the network of `model` ready for `batch` images of `size` (height, width) at a call. `table` and `prediction`
-    /// say what the network was trained to answer; they come from the model's scheduler.
+    /// Puts a network with its weights on the device, for calls of `size`.
     ///
     /// # Errors
-    /// As [`open_net`]; then [`crate::Error::Argument`] for a size that the network cannot take, and what the device reports.
+    /// [`Error::Argument`] for a size that the network does not take; what the device reports.
     pub fn new(
         compiler: impl Into<Compiler<'e>>,
-        model: ModelFiles,
-        table: NoiseTable,
-        prediction: PredictionType,
-        batch: usize,
-        size: (usize, usize),
+        net: Arc<dyn Architecture>,
+        weights: Weights,
+        size: CallSize,
     ) -> Result<Self> {
-        let net = open_net(&model)?;
-        let weights = model.weights;
-        let graph = net.graph(batch, size.0, size.1)?;
-        let image = [net.config().in_channels, size.0, size.1];
-        let fetch = |key: &str, shape: &[usize]| weights.fetch(key, shape);
         let compiler = compiler.into();
-        let calls =
-            Calls::new(compiler.engine, compiler.plan(&graph), &fetch, batch, image, net.config().out_channels)?;
-        Ok(Self { net, weights, calls, table, prediction })
+        let plan = compiler.plan(&net.graph(size)?);
+        Self::with_plan(compiler.engine, net, weights, size, plan)
+    }
+
+    /// The same with the plan of a call, made from [`Architecture::graph`] of `size`.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn with_plan(
+        engine: &'e Engine,
+        net: Arc<dyn Architecture>,
+        weights: Weights,
+        size: CallSize,
+        plan: Plan,
+    ) -> Result<Self> {
+        let program = Program::new(engine, plan, &|key, shape| weights.fetch(key, shape))?;
+        Ok(Self { net, weights, program, size })
+    }
+
+    /// The architecture.
+    #[must_use]
+    pub fn net(&self) -> &dyn Architecture {
+        self.net.as_ref()
     }
 
     /// The program that runs it.
     #[must_use]
     pub fn program(&self) -> &Program<'e> {
-        &self.calls.program
+        &self.program
     }
 
-    /// One raw call: images in the network's own scale (n, `in_channels`, h, w), one timestep an image, class labels where
-    /// the network takes them; answers (n, `out_channels`, h, w).
+    /// The extents of a call.
+    #[must_use]
+    pub fn size(&self) -> CallSize {
+        self.size
+    }
+
+    /// (channels, height, width) of an image.
+    #[must_use]
+    pub fn image_shape(&self) -> [usize; 3] {
+        [self.net.in_channels(), self.size.height, self.size.width]
+    }
+
+    /// Returns the output for images in the network's own scale, (n, `out_channels`, h, w). A context of one row,
+    /// (1, tokens, channels), and a single class label stand for all images.
     ///
     /// # Errors
-    /// [`crate::Error::Argument`] where they do not fit the network or each other; [`crate::Error::Device`].
-    pub fn call(&self, z: &Tensor, timesteps: &[f64], labels: Option<ClassLabels>) -> Result<Tensor> {
-        self.calls.check(z, timesteps)?;
-        self.calls.call(z.shape[0], |picks| self.feeds(z, timesteps, labels, picks))
+    /// [`Error::Argument`] if the inputs do not fit the network or each other; [`Error::Device`].
+    pub fn call(&self, inputs: &Inputs) -> Result<Tensor> {
+        self.check(inputs)?;
+        let (images, channels) = (inputs.x.shape[0], self.net.out_channels());
+        let mut data = Vec::with_capacity(images * channels * self.size.height * self.size.width);
+        for first in (0..images).step_by(self.size.batch) {
+            let output = self.program.run(&by_name(&self.feeds(inputs, first)?))?.remove(0);
+            data.extend_from_slice(&output.data[..self.size.batch.min(images - first) * output.stride()]);
+        }
+        Ok(Tensor::new([images, channels, self.size.height, self.size.width], data))
     }
 
-    /// The inputs of a call for these images.
-    fn feeds(&self, z: &Tensor, timesteps: &[f64], labels: Option<ClassLabels>, picks: &[usize]) -> Result<Feeds> {
-        let (x, timesteps) = (rows(z, picks), numbers(timesteps, picks));
-        with_labels(labels, z.shape[0], picks, |labels| {
-            self.net.feeds(&x, &timesteps, labels, &|key, shape| self.weights.fetch(key, shape))
+    /// Names the first operation that makes a non-finite value in [`Network::call`] with the same inputs.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] naming it; [`Error::Device`].
+    pub fn trace_nonfinite(&self, inputs: &Inputs) -> Result<()> {
+        self.check(inputs)?;
+        (0..inputs.x.shape[0]).step_by(self.size.batch).try_for_each(|first| {
+            let feeds = self.feeds(inputs, first)?;
+            self.program.trace_nonfinite(&by_name(&feeds))
         })
     }
 
-    /// Names the first operation that makes a non-finite value of `z` at these timesteps.
+    /// The duration of each step of one call with these inputs, a whole batch of them.
     ///
     /// # Errors
-    /// [`crate::Error::NonFinite`] naming it; [`crate::Error::Device`].
-    pub fn trace_call(&self, z: &Tensor, timesteps: &[f64], labels: Option<ClassLabels>) -> Result<()> {
-        self.calls.check(z, timesteps)?;
-        self.calls.trace_nonfinite(z.shape[0], |picks| self.feeds(z, timesteps, labels, picks))
+    /// As [`Network::call`].
+    pub fn profile(&self, inputs: &Inputs) -> Result<Vec<StepTime>> {
+        self.check(inputs)?;
+        self.program.profile(&by_name(&self.feeds(inputs, 0)?))
     }
 
-    /// What each step of one call takes, on zeros at timestep 0.
-    ///
-    /// # Errors
-    /// [`crate::Error::Device`].
-    pub fn profile(&self) -> Result<Vec<StepTime>> {
-        let z = self.calls.zeros();
-        let timesteps = vec![0.0; self.calls.batch];
-        self.calls.profile(&self.net.feeds(&z, &timesteps, None, &|key, shape| self.weights.fetch(key, shape))?)
+    /// Refuses images of another shape, and any number of timesteps but one per image.
+    fn check(&self, inputs: &Inputs) -> Result<()> {
+        let (shape, expected) = (&inputs.x.shape, self.image_shape());
+        if shape.len() != 4 || shape[1..] != expected {
+            let what = format!("images of shape {shape:?} for a network that takes {expected:?}");
+            return Err(Error::argument(what, "images are (n, channels, height, width)"));
+        }
+        let images = shape[0];
+        if inputs.timesteps.len() != images {
+            let what = format!("{} timesteps for {images} images", inputs.timesteps.len());
+            return Err(Error::argument(what, "give one timestep per image"));
+        }
+        if inputs.labels.is_some_and(|labels| ![1, images].contains(&labels.len())) {
+            return Err(Error::argument(
+                format!("class labels for {images} images must be {images} or 1"),
+                "give one class label per image",
+            ));
+        }
+        self.check_context(inputs.context, images)
+    }
+
+    fn check_context(&self, context: Option<&Tensor>, images: usize) -> Result<()> {
+        let (Some(context), Some(input)) = (context, self.net.context()) else { return Ok(()) };
+        let (tokens, channels) = (self.size.tokens, input.channels);
+        if context.shape == [images, tokens, channels] || context.shape == [1, tokens, channels] {
+            return Ok(());
+        }
+        Err(Error::argument(
+            format!("a context of shape {:?} for {images} images", context.shape),
+            format!("give shape [{images}, {tokens}, {channels}], or [1, {tokens}, {channels}] for all images"),
+        ))
+    }
+
+    /// The inputs of the batch that begins at image `first`; a batch that is not full repeats its last image.
+    fn feeds(&self, inputs: &Inputs, first: usize) -> Result<Feeds> {
+        let images = inputs.x.shape[0];
+        let picks: Vec<usize> = (first..first + self.size.batch).map(|image| image.min(images - 1)).collect();
+        let (x, timesteps) = (rows(inputs.x, &picks), numbers(inputs.timesteps, &picks));
+        let context = inputs.context.map(|context| rows_for(context, &picks));
+        let labels = inputs.labels.map(|labels| labels_for(labels, &picks));
+        let batch = Inputs { x: &x, timesteps: &timesteps, context: context.as_ref(), labels: labels.as_ref() };
+        self.net.feeds(&batch, &|key, shape| self.weights.fetch(key, shape))
     }
 }
 
-impl Denoiser for Network<'_> {
-    fn image_shape(&self) -> [usize; 3] {
-        self.calls.image
-    }
+fn by_name(feeds: &Feeds) -> Vec<(&str, &Tensor)> {
+    feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect()
+}
 
-    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
-        let (z, timesteps) = network_input(x, levels, &self.table);
-        let mut answer = self.call(&z, &timesteps, None)?;
-        self.calls.to_eps(&mut answer, &z, levels, self.prediction)?;
-        Ok(answer)
-    }
+/// These rows of a tensor.
+pub(super) fn rows(tensor: &Tensor, picks: &[usize]) -> Tensor {
+    let mut shape = tensor.shape.clone();
+    shape[0] = picks.len();
+    Tensor::new(shape, picks.iter().flat_map(|&at| tensor.item(at).iter().copied()).collect::<Vec<_>>())
+}
 
-    fn trace_nonfinite(&mut self, x: &Tensor, levels: &[Level]) -> Result<()> {
-        let (z, timesteps) = network_input(x, levels, &self.table);
-        self.trace_call(&z, &timesteps, None)
+/// The rows of these images, where a single row stands for all images.
+pub(super) fn rows_for(tensor: &Tensor, images: &[usize]) -> Tensor {
+    let last = tensor.shape[0].saturating_sub(1);
+    rows(tensor, &images.iter().map(|image| (*image).min(last)).collect::<Vec<_>>())
+}
+
+/// These of some numbers.
+pub(super) fn numbers(all: &[f64], picks: &[usize]) -> Vec<f64> {
+    picks.iter().map(|&at| all[at]).collect()
+}
+
+/// The labels of these images, where a single label stands for all images.
+pub(super) fn labels_for(labels: &ClassLabels, images: &[usize]) -> ClassLabels {
+    match labels {
+        ClassLabels::Numbers(all) => {
+            let last = all.len().saturating_sub(1);
+            ClassLabels::Numbers(images.iter().map(|image| all[(*image).min(last)]).collect())
+        }
+        ClassLabels::Rows(all) => ClassLabels::Rows(rows_for(all, images)),
     }
 }

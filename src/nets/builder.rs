@@ -8,6 +8,12 @@ use crate::tensor::Shape;
 /// A checkpoint key and the shape its tensor has there.
 pub type Key = (String, Vec<usize>);
 
+/// The number of parameters in these tensors.
+#[must_use]
+pub fn parameters(keys: &[Key]) -> u64 {
+    keys.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+}
+
 /// A graph in the making.
 #[derive(Debug)]
 pub struct Builder {
@@ -79,12 +85,6 @@ impl Builder {
     pub fn linear(&mut self, path: &str, x: Value, out: usize) -> Value {
         let input = self.graph.shape(x).c;
         self.matrix(path, vec![path.to_owned()], x, (out, input), None, true)
-    }
-
-    /// `Linear` at `path` without a bias: weight (out, in).
-    pub fn linear_plain(&mut self, path: &str, x: Value, out: usize) -> Value {
-        let input = self.graph.shape(x).c;
-        self.matrix(path, vec![path.to_owned()], x, (out, input), None, false)
     }
 
     /// `Linear`s at `paths` (each over the same channels of x), one after the other, with room for attention heads:

@@ -1,10 +1,10 @@
-//! What a call feeds to the graph of a U-Net: images, timesteps and labels as tensors.
+//! The feeds of a call: images, timesteps, contexts and labels as tensors, for the inputs of a graph.
 
 use crate::error::{Error, Result};
 use crate::kernels::timestep_embedding::split_in_three;
 use crate::tensor::Tensor;
 
-/// Names of the graphs' inputs and of their output.
+/// Names of a graph's inputs and of its output.
 pub mod names {
     /// The images, (n, h, w, `in_channels`).
     pub const X: &str = "x";
@@ -12,7 +12,7 @@ pub mod names {
     pub const TIMESTEP: &str = "timestep";
     /// Projected timesteps, (n, 1, 1, c): a learned or Fourier time embedding.
     pub const TIME_ROWS: &str = "time_rows";
-    /// Class labels in three parts: `class_embed_type` timestep over a positional embedding.
+    /// Class labels in three parts: `class_embed_type` of `timestep`, with a positional embedding.
     pub const CLASS_TIMESTEP: &str = "class_timestep";
     /// Class vectors, (n, 1, 1, c): every other class embedding.
     pub const CLASS_ROWS: &str = "class_rows";
@@ -20,55 +20,42 @@ pub mod names {
     pub const CENTER_COEFFICIENTS: &str = "center_coefficients";
     /// 1 / t, (n, 1, 1, 1): a Fourier time embedding.
     pub const OUTPUT_COEFFICIENTS: &str = "output_coefficients";
-    /// The context that cross-attention looks at, (n, 1, tokens, dim).
+    /// The context of cross-attention, (n, 1, tokens, channels).
     pub const CONTEXT: &str = "context";
-    /// What the network answers, (n, h, w, `out_channels`).
+    /// The output, (n, h, w, `out_channels`).
     pub const SAMPLE: &str = "sample";
 }
 
-/// The labels of a batch.
-#[derive(Clone, Copy, Debug)]
-pub enum ClassLabels<'a> {
-    /// A number an image: a row of the table, or a label that is embedded like a timestep.
-    Numbers(&'a [f64]),
-    /// A vector an image, (n, `time_embedding_dim`): `class_embed_type` identity.
-    Rows(&'a Tensor),
+/// The inputs of a graph, by name.
+pub type Feeds = Vec<(String, Tensor)>;
+
+/// The class labels of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClassLabels {
+    /// One number per image: a row of a table, or a label that is embedded like a timestep.
+    Numbers(Vec<f64>),
+    /// One vector per image, (n, channels).
+    Rows(Tensor),
 }
 
-/// What a network takes as class labels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Labels {
-    None,
-    /// A number an image.
-    Numbers,
-    /// A vector of this length an image.
-    Rows(usize),
-}
-
-impl Labels {
-    /// Refuses labels that are not what `self` says, for `batch` images.
-    pub fn check(self, labels: Option<ClassLabels>, batch: usize) -> Result<()> {
-        match (self, labels) {
-            (Self::None, None) => Ok(()),
-            (Self::None, Some(_)) => {
-                Err(Error::argument("this network takes no class labels", "leave the class labels away"))
-            }
-            (_, None) => Err(Error::argument("this network needs class labels", "give one class label an image")),
-            (Self::Rows(dim), Some(ClassLabels::Rows(rows))) if rows.shape == [batch, dim] => Ok(()),
-            (Self::Rows(dim), Some(_)) => Err(Error::argument(
-                "the class labels do not fit this network",
-                format!("give a vector of {dim} numbers an image: class labels of shape [{batch}, {dim}]"),
-            )),
-            (Self::Numbers, Some(ClassLabels::Numbers(numbers))) if numbers.len() == batch => Ok(()),
-            (Self::Numbers, Some(_)) => Err(Error::argument(
-                "the class labels do not fit this network",
-                format!("give one number an image: {batch} class labels"),
-            )),
+impl ClassLabels {
+    /// The number of labels.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Numbers(numbers) => numbers.len(),
+            Self::Rows(rows) => rows.shape.first().copied().unwrap_or(0),
         }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
-/// How many images there are, which must have `channels` and a timestep each.
+/// The number of images, which must have `channels` channels and one timestep each.
 pub(super) fn check_images(x: &Tensor, timesteps: &[f64], channels: usize) -> Result<usize> {
     let [batch, found, _, _] = x.shape[..] else {
         return Err(images_error(&x.shape, channels));
@@ -79,10 +66,18 @@ pub(super) fn check_images(x: &Tensor, timesteps: &[f64], channels: usize) -> Re
     if timesteps.len() != batch {
         return Err(Error::argument(
             format!("{} timesteps for {batch} images", timesteps.len()),
-            "give one timestep an image",
+            "give one timestep per image",
         ));
     }
     Ok(batch)
+}
+
+/// Refuses a context, for a network without cross-attention layers.
+pub(super) fn expect_no_context(context: Option<&Tensor>) -> Result<()> {
+    match context {
+        None => Ok(()),
+        Some(_) => Err(Error::argument("this network does not take a context", "omit the context")),
+    }
 }
 
 /// The feed of [`names::CENTER_COEFFICIENTS`].
@@ -90,7 +85,7 @@ pub(super) fn center_feed(batch: usize) -> (String, Tensor) {
     (names::CENTER_COEFFICIENTS.to_owned(), vectors(batch, vec![2.0; batch]))
 }
 
-/// Refuses timesteps, or labels that are treated as such, beyond what can be embedded.
+/// Refuses timesteps, or labels that are embedded like timesteps, that are not finite or far too large.
 pub(super) fn check_range(what: &str, numbers: &[f64]) -> Result<()> {
     match numbers.iter().find(|number| !(number.is_finite() && number.abs() < LARGEST_NUMBER)) {
         Some(number) => Err(Error::argument(format!("{what} {number} is out of range"), "give a finite number")),
@@ -98,7 +93,7 @@ pub(super) fn check_range(what: &str, numbers: &[f64]) -> Result<()> {
     }
 }
 
-/// Numbers in three parts each, for a positional embedding.
+/// Each number in three parts, for a positional embedding.
 pub(super) fn parts(numbers: &[f64]) -> Tensor {
     vectors(numbers.len(), numbers.iter().flat_map(|t| split_in_three(*t)).collect())
 }
@@ -106,7 +101,7 @@ pub(super) fn parts(numbers: &[f64]) -> Tensor {
 /// Far beyond any schedule; the three parts of a number below it are ordinary float32 numbers.
 const LARGEST_NUMBER: f64 = 1e30;
 
-/// One vector an image, as (n, c, 1, 1).
+/// One vector per image, as (n, c, 1, 1).
 pub(super) fn vectors(batch: usize, data: Vec<f32>) -> Tensor {
     Tensor::new([batch, data.len() / batch.max(1), 1, 1], data)
 }

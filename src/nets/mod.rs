@@ -1,15 +1,19 @@
 //! Networks: from a diffusers configuration to a graph.
 //!
 //! [`fields`] reads a configuration, [`builder`] makes layers, [`blocks`] makes the blocks that networks share, and each
-//! network has a room of its own.
+//! network has its own folder. [`architecture`] is the table of the denoising networks.
 
+pub mod architecture;
 pub mod autoencoder_kl;
 pub mod blocks;
 pub mod builder;
 pub mod classifier;
 pub mod clip_text;
-mod feeds;
+pub mod feeds;
 pub mod fields;
 pub mod unet2d;
 pub mod unet2d_condition;
 mod unet_fields;
+
+pub use architecture::{Architecture, CallSize, Inputs, LabelInput, open};
+pub use feeds::ClassLabels;

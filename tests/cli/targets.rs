@@ -94,7 +94,7 @@ fn two_channels(folder: &Folder) {
     let map = config.as_object().expect("an object");
     let config_file = std::path::Path::new("config.json");
     let config = downhill::nets::unet2d::Config::from_map(map, config_file).expect("a sound configuration");
-    let keys = downhill::nets::unet2d::UNet2d::new(config).keys();
+    let keys = downhill::nets::Architecture::keys(&downhill::nets::unet2d::UNet2d::new(config));
     let zeros = vec![0u8; 1 << 16];
     let tensors = keys.iter().map(|(key, shape)| {
         let bytes = &zeros[..shape.iter().product::<usize>() * 4];

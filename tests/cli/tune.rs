@@ -144,17 +144,19 @@ fn exact_runs_compute_by_the_definition_alone_whatever_was_measured() {
 /// The embedded network with every layer measured to be fastest by the definition.
 fn by_library(image: &Path) -> Tensor {
     use downhill::checkpoint::ModelFiles;
-    use downhill::denoise::diffusion::{NoiseTable, PredictionType};
-    use downhill::denoise::network::{Network, open_net};
+    use downhill::denoise::Network;
     use downhill::graph::choose::distinct_layers;
     use downhill::kernels::choice::Algorithm;
     use downhill::kernels::{Engine, FamilyName};
+    use downhill::nets::{CallSize, Inputs, open};
 
     let model = ModelFiles::open(None).expect("embedded model");
-    let layers = distinct_layers(&open_net(&model).expect("network").graph(1, 28, 28).expect("graph"));
+    let net = open(&model.config, &model.weights).expect("network");
+    let size = CallSize::images(1, (28, 28));
+    let layers = distinct_layers(&net.graph(size).expect("graph"));
     let mut engine = Engine::open(&downhill::gpu::Options::default(), Some(FamilyName::Lanes)).expect("device");
     engine.measured = layers.into_keys().map(|layer| (layer, Algorithm::Direct)).collect();
-    let network = Network::new(&engine, model, NoiseTable::default(), PredictionType::Epsilon, 1, (28, 28));
+    let network = Network::new(&engine, net, model.weights, size);
     let x = downhill::formats::npy::read(image).expect("an image");
-    network.expect("network").call(&x, &[300.0], None).expect("an answer")
+    network.expect("network").call(&Inputs::new(&x, &[300.0])).expect("an output")
 }

@@ -3,11 +3,11 @@
 
 use crate::common::{distance, engines, numbers};
 use downhill::checkpoint::ModelFiles;
-use downhill::denoise::Level;
 use downhill::denoise::closed_form::ClosedForm;
 use downhill::denoise::diffusion::{NoiseTable, PredictionType};
-use downhill::denoise::jacobian::{Differences, Jacobian, JacobianAt, NetworkJacobian, Place};
-use downhill::denoise::network::Network;
+use downhill::denoise::jacobian::{Differences, Jacobian, JacobianAt, JacobianSettings, NetworkJacobian, Place};
+use downhill::denoise::{Condition, Guidance, Level, Network, NetworkDenoiser};
+use downhill::nets::{CallSize, open};
 use downhill::spectral::Settings;
 use downhill::spectral::arnoldi::{arnoldi, whole};
 use downhill::tensor::Tensor;
@@ -24,7 +24,15 @@ fn place(sigma: f64) -> Place {
 
 fn network(engine: &downhill::kernels::Engine, block: usize) -> NetworkJacobian<'_> {
     let model = ModelFiles::open(None).unwrap();
-    NetworkJacobian::new(engine, model, NoiseTable::default(), PredictionType::Epsilon, block, (28, 28)).unwrap()
+    let net = open(&model.config, &model.weights).unwrap();
+    let settings = JacobianSettings {
+        table: NoiseTable::default(),
+        prediction: PredictionType::Epsilon,
+        condition: Condition::default(),
+        size: (28, 28),
+        block,
+    };
+    NetworkJacobian::new(engine, net, model.weights, settings).unwrap()
 }
 
 #[test]
@@ -32,9 +40,10 @@ fn products_are_those_of_central_differences() {
     for engine in engines() {
         let jacobian = network(engine, 4);
         let model = ModelFiles::open(None).unwrap();
-        let size = (28, 28);
-        let mut denoiser =
-            Network::new(engine, model, NoiseTable::default(), PredictionType::Epsilon, 10, size).unwrap();
+        let net = open(&model.config, &model.weights).unwrap();
+        let network = Network::new(engine, net, model.weights, CallSize::images(10, (28, 28))).unwrap();
+        let (table, prediction) = (NoiseTable::default(), PredictionType::Epsilon);
+        let mut denoiser = NetworkDenoiser::new(network, table, prediction, Guidance::default()).unwrap();
         // More vectors than a block, and no whole number of blocks; of any length.
         let vectors = Tensor::new([5, 784], numbers(1, 5 * 784));
         for sigma in [0.05, 0.7, 3.0] {

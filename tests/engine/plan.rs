@@ -5,10 +5,10 @@ use std::path::Path;
 
 use crate::common::{distance, engines, numbers};
 use downhill::checkpoint::ModelFiles;
-use downhill::denoise::network::open_net;
 use downhill::gpu::Options;
 use downhill::graph::{CompileOptions, Compiler, Plan, Target, host};
 use downhill::kernels::{Engine, Family, FamilyName};
+use downhill::nets::{CallSize, Inputs, open};
 use downhill::tensor::Tensor;
 
 fn cases() -> Vec<(ModelFiles, [usize; 4])> {
@@ -26,11 +26,11 @@ fn cases() -> Vec<(ModelFiles, [usize; 4])> {
 #[test]
 fn aliased_unaliased_and_nan_filled_runs_agree_bit_for_bit() {
     for (model, [n, _, h, w]) in cases() {
-        let net = open_net(&model).expect("network");
-        let graph = net.graph(n, h, w).expect("graph");
-        let x = Tensor::new([n, net.config().in_channels, h, w], numbers(1, n * net.config().in_channels * h * w));
+        let net = open(&model.config, &model.weights).expect("network");
+        let graph = net.graph(CallSize::images(n, (h, w))).expect("graph");
+        let x = Tensor::new([n, net.in_channels(), h, w], numbers(1, n * net.in_channels() * h * w));
         let fetch = |key: &str, shape: &[usize]| model.weights.fetch(key, shape);
-        let feeds = net.feeds(&x, &vec![321.0; n], None, &fetch).expect("feeds");
+        let feeds = net.feeds(&Inputs::new(&x, &vec![321.0; n]), &fetch).expect("feeds");
         let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         for engine in engines() {
             let shared = Compiler::from(engine).program(&graph, &fetch).expect("program");
@@ -62,7 +62,8 @@ fn aliased_unaliased_and_nan_filled_runs_agree_bit_for_bit() {
 fn a_plan_prints_as_what_it_does() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/unet/one-level");
     let model = ModelFiles::open(folder.to_str()).expect("golden");
-    let graph = open_net(&model).expect("network").graph(1, 5, 7).expect("graph");
+    let graph =
+        open(&model.config, &model.weights).expect("network").graph(CallSize::images(1, (5, 7))).expect("graph");
     for (name, family) in [("lanes", Family::Lanes { width: 8 }), ("tile", Family::Tile)] {
         insta::assert_snapshot!(
             name,
@@ -74,7 +75,8 @@ fn a_plan_prints_as_what_it_does() {
 #[test]
 fn fusion_leaves_no_activation_or_sum_of_a_product_alone() {
     let model = ModelFiles::open(None).expect("embedded model");
-    let graph = open_net(&model).expect("network").graph(4, 28, 28).expect("graph");
+    let graph =
+        open(&model.config, &model.weights).expect("network").graph(CallSize::images(4, (28, 28))).expect("graph");
     let plan = Plan::new(&graph, &Target::without_device(Family::Lanes { width: 8 }), &CompileOptions::default());
     let alone: Vec<_> = plan
         .steps
@@ -89,7 +91,8 @@ fn fusion_leaves_no_activation_or_sum_of_a_product_alone() {
 #[test]
 fn projections_of_the_time_embedding_are_one_product() {
     let model = ModelFiles::open(None).expect("embedded model");
-    let graph = open_net(&model).expect("network").graph(4, 28, 28).expect("graph");
+    let graph =
+        open(&model.config, &model.weights).expect("network").graph(CallSize::images(4, (28, 28))).expect("graph");
     let plan = Plan::new(&graph, &Target::without_device(Family::Tile), &CompileOptions::default());
     let projections: Vec<_> = plan.steps.iter().filter(|step| step.label.contains("time_emb_proj")).collect();
     let [stacked] = projections[..] else { panic!("{} projections", projections.len()) };
@@ -99,11 +102,11 @@ fn projections_of_the_time_embedding_are_one_product() {
 #[test]
 fn a_checked_device_computes_the_same_bits() {
     let (model, [n, _, h, w]) = cases().swap_remove(0);
-    let net = open_net(&model).expect("network");
-    let graph = net.graph(n, h, w).expect("graph");
-    let x = Tensor::new([n, net.config().in_channels, h, w], numbers(1, n * net.config().in_channels * h * w));
+    let net = open(&model.config, &model.weights).expect("network");
+    let graph = net.graph(CallSize::images(n, (h, w))).expect("graph");
+    let x = Tensor::new([n, net.in_channels(), h, w], numbers(1, n * net.in_channels() * h * w));
     let fetch = |key: &str, shape: &[usize]| model.weights.fetch(key, shape);
-    let feeds = net.feeds(&x, &vec![321.0; n], None, &fetch).expect("feeds");
+    let feeds = net.feeds(&Inputs::new(&x, &vec![321.0; n]), &fetch).expect("feeds");
     let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     for (trusted, name) in engines().iter().zip([FamilyName::Lanes, FamilyName::Tile]) {
         let options = Options { checked: true, ..Options::default() };

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::common::{distance, engines, numbers};
 use downhill::checkpoint::ModelFiles;
-use downhill::denoise::network::open_net;
 use downhill::graph::choose::distinct_layers;
 use downhill::graph::op::Graph;
 use downhill::graph::tune::{tune, unknown_layers};
@@ -13,11 +12,12 @@ use downhill::graph::{CompileOptions, Plan, Program, Target};
 use downhill::kernels::Family;
 use downhill::kernels::choice::{Algorithm, Layer};
 use downhill::kernels::winograd::Tile;
+use downhill::nets::{CallSize, Inputs, open};
 use downhill::tensor::Tensor;
 
 fn digits() -> Graph {
     let model = ModelFiles::open(None).expect("embedded model");
-    open_net(&model).expect("network").graph(1, 28, 28).expect("graph")
+    open(&model.config, &model.weights).expect("network").graph(CallSize::images(1, (28, 28))).expect("graph")
 }
 
 fn plan(family: Family, options: CompileOptions) -> Plan {
@@ -93,11 +93,11 @@ fn every_layer_is_measured_by_every_algorithm_within_the_time() {
 #[test]
 fn algorithms_agree_and_exact_ones_have_the_bits_of_the_definition() {
     let model = ModelFiles::open(None).expect("embedded model");
-    let net = open_net(&model).expect("network");
-    let graph = net.graph(2, 28, 28).expect("graph");
+    let net = open(&model.config, &model.weights).expect("network");
+    let graph = net.graph(CallSize::images(2, (28, 28))).expect("graph");
     let x = Tensor::new([2, 1, 28, 28], numbers(1, 2 * 28 * 28));
     let fetch = |key: &str, shape: &[usize]| model.weights.fetch(key, shape);
-    let feeds = net.feeds(&x, &[321.0; 2], None, &fetch).expect("feeds");
+    let feeds = net.feeds(&Inputs::new(&x, &[321.0; 2]), &fetch).expect("feeds");
     let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     for engine in engines() {
         let answer = |target: &Target, options: CompileOptions| {

@@ -5,13 +5,12 @@ use crate::common::{distance, engines, numbers};
 use crate::definition::distance_to_definition;
 use crate::goldens::conditioned::{Golden, goldens};
 use crate::{by, compilers, forced_compilers, half_compilers};
-use downhill::denoise::conditioned::Conditioned;
 use downhill::denoise::diffusion::{NoiseTable, PredictionType, alpha_bar_of};
-use downhill::denoise::guided::{Guidance, Guided, plan};
-use downhill::denoise::{Denoiser, Level};
+use downhill::denoise::{Condition, Denoiser, Guidance, Level, Network, NetworkDenoiser};
 use downhill::error::Error;
-use downhill::graph::{CompileOptions, Compiler, Target};
+use downhill::graph::Compiler;
 use downhill::kernels::Engine;
+use downhill::nets::Inputs;
 use downhill::tensor::Tensor;
 
 /// max|a-b| / max|b| against float64 that a network may be away; measured up to 2.1e-5, by tiles of 4 x 4 where
@@ -21,17 +20,14 @@ const TOLERANCE: f32 = 5e-5;
 const HALF_TOLERANCE: f32 = 1e-2;
 
 /// The network of a golden, ready for `batch` images.
-fn ready<'e>(compiler: Compiler<'e>, golden: &Golden, batch: usize) -> Conditioned<'e> {
+fn ready<'e>(compiler: Compiler<'e>, golden: &Golden, batch: usize) -> Network<'e> {
     let (component, net) = golden.open();
-    let size = (golden.x.shape[2], golden.x.shape[3]);
-    Conditioned::new(compiler, net, component.weights, batch, size, golden.context.shape[1])
+    Network::new(compiler, net, component.weights, golden.size(batch))
         .unwrap_or_else(|error| panic!("{}: {error}", golden.name))
 }
 
 fn call(compiler: Compiler, golden: &Golden, batch: usize) -> Tensor {
-    ready(compiler, golden, batch)
-        .call(&golden.x, &golden.timesteps, &golden.context, golden.labels())
-        .unwrap_or_else(|error| panic!("{}: {error}", golden.name))
+    ready(compiler, golden, batch).call(&golden.inputs()).unwrap_or_else(|error| panic!("{}: {error}", golden.name))
 }
 
 /// max|a-b| / max|b| of the worst image against float64.
@@ -100,12 +96,16 @@ fn guided<'e>(
     golden: &Golden,
     prediction: PredictionType,
     images: usize,
-    guidance: &Guidance,
-) -> Guided<'e> {
-    let size = (golden.x.shape[2], golden.x.shape[3]);
-    let component = golden.open().0;
-    Guided::new(engine, component, NoiseTable::default(), prediction, images, size, guidance)
-        .unwrap_or_else(|error| panic!("{}: {error}", golden.name))
+    guidance: Guidance,
+) -> Result<NetworkDenoiser<'e>, Error> {
+    let (component, net) = golden.open();
+    let size = guidance.call_size(images, (golden.x.shape[2], golden.x.shape[3]));
+    let network = Network::new(engine, net, component.weights, size)?;
+    NetworkDenoiser::new(network, NoiseTable::default(), prediction, guidance)
+}
+
+fn condition(golden: &Golden, image: usize) -> Condition {
+    Condition::context(context(golden, image))
 }
 
 /// Guidance of eps, from raw calls with either context.
@@ -117,11 +117,10 @@ fn by_formula(
     sigma: &[f64],
     scale: f64,
 ) -> Vec<f64> {
-    let network = ready(engine.into(), golden, 1);
     let [conditional, unconditional] = [0, 1].map(|image| {
-        network
-            .eps(x, &Level::each(sigma), &NoiseTable::default(), &context(golden, image), prediction)
-            .expect("a call")
+        let guidance = Guidance::none(condition(golden, image));
+        let mut network = guided(engine, golden, prediction, 1, guidance).expect("a denoiser");
+        network.eps(x, &Level::each(sigma)).expect("a call")
     });
     let both = unconditional.data.iter().zip(&conditional.data);
     both.map(|(u, c)| f64::from(*u) + scale * (f64::from(*c) - f64::from(*u))).collect()
@@ -136,11 +135,14 @@ fn guidance_leads_away_from_the_unconditional_answer() {
         let stride = x.stride();
         x.data.iter_mut().enumerate().for_each(|(at, value)| *value *= sigma[at / stride] as f32);
         for engine in engines() {
-            let guidance =
-                |scale| Guidance { conditional: context(&golden, 0), unconditional: Some(context(&golden, 1)), scale };
+            let guidance = |scale| Guidance {
+                conditional: condition(&golden, 0),
+                unconditional: Some(condition(&golden, 1)),
+                scale,
+            };
             let mut bits = Vec::new();
             for images in [1, 2, 3] {
-                let mut network = guided(engine, &golden, prediction, images, &guidance(7.5));
+                let mut network = guided(engine, &golden, prediction, images, guidance(7.5)).expect("a denoiser");
                 bits.push(network.eps(&x, &Level::each(&sigma)).expect("a call"));
             }
             assert!(bits.iter().all(|one| *one == bits[0]), "{}: the batch shows", golden.name);
@@ -152,7 +154,8 @@ fn guidance_leads_away_from_the_unconditional_answer() {
             // Scale 1 is the conditional answer, with the other half or without it.
             let alone = Guidance { unconditional: None, ..guidance(1.0) };
             let [with, without] = [guidance(1.0), alone].map(|guidance| {
-                guided(engine, &golden, prediction, 2, &guidance).eps(&x, &Level::each(&sigma)).expect("a call")
+                let mut network = guided(engine, &golden, prediction, 2, guidance).expect("a denoiser");
+                network.eps(&x, &Level::each(&sigma)).expect("a call")
             });
             assert!(distance(&with.data, &without.data) < 1e-6, "{}", golden.name);
             assert!(distance(&without.data, &bits[0].data) > 1e-2, "{}: guidance does nothing", golden.name);
@@ -165,9 +168,10 @@ fn a_timestep_that_is_given_is_the_one_called() {
     let golden = sd1_like();
     let sigma = NoiseTable::default().sigma(400.0);
     let x = Tensor::new(golden.x.shape.clone(), numbers(3, golden.x.data.len()));
-    let guidance = Guidance { conditional: context(&golden, 0), unconditional: None, scale: 1.0 };
-    let mut network = guided(&engines()[0], &golden, PredictionType::Epsilon, 3, &guidance);
-    let at = |network: &mut Guided, timestep| network.eps(&x, &[Level { sigma, timestep }; 3]).expect("a call");
+    let guidance = Guidance::none(condition(&golden, 0));
+    let mut network = guided(&engines()[0], &golden, PredictionType::Epsilon, 3, guidance).expect("a denoiser");
+    let at =
+        |network: &mut NetworkDenoiser, timestep| network.eps(&x, &[Level { sigma, timestep }; 3]).expect("a call");
     let known = at(&mut network, None);
     assert_eq!(known, at(&mut network, Some(NoiseTable::default().timestep(sigma))));
     let other = at(&mut network, Some(40.0));
@@ -175,21 +179,21 @@ fn a_timestep_that_is_given_is_the_one_called() {
     let raw = ready(compilers()[0], &golden, 3);
     let mut z = x.clone();
     z.data.iter_mut().for_each(|value| *value = (f64::from(*value) * alpha_bar_of(sigma).sqrt()) as f32);
-    assert_eq!(other, raw.call(&z, &[40.0; 3], &context(&golden, 0), None).expect("a call"));
+    assert_eq!(other, raw.call(&Inputs::new(&z, &[40.0; 3]).with_context(Some(&context(&golden, 0)))).expect("a call"));
 }
 
 #[test]
 fn the_plan_is_known_before_the_device() {
     let golden = sd1_like();
     let engine = &engines()[0];
-    let (component, net) = golden.open();
-    let conditional = context(&golden, 0);
-    let guidance = Guidance { unconditional: Some(conditional.clone()), conditional, scale: 2.0 };
-    let planned = plan(&net, 2, (8, 8), &guidance, &Target::of(engine), &CompileOptions::default()).expect("plan");
-    let network = Guided::new(engine, component, NoiseTable::default(), PredictionType::Epsilon, 2, (8, 8), &guidance)
-        .expect("network");
-    assert_eq!(network.program().plan.arena_bytes(), planned.arena_bytes());
-    assert_eq!(network.program().plan.weight_bytes(), planned.weight_bytes());
+    let (_, net) = golden.open();
+    let [conditional, unconditional] = [0, 1].map(|image| condition(&golden, image));
+    let guidance = Guidance { unconditional: Some(unconditional), conditional, scale: 2.0 };
+    let graph = net.graph(guidance.call_size(2, (8, 8))).expect("graph");
+    let planned = Compiler::from(engine).plan(&graph);
+    let network = guided(engine, &golden, PredictionType::Epsilon, 2, guidance).expect("a denoiser");
+    assert_eq!(network.network().program().plan.arena_bytes(), planned.arena_bytes());
+    assert_eq!(network.network().program().plan.weight_bytes(), planned.weight_bytes());
     assert!(network.profile().expect("profile").len() > 100);
 }
 
@@ -199,9 +203,10 @@ fn the_first_value_that_is_not_finite_is_traced() {
     let conditional = context(&golden, 0);
     let mut unconditional = conditional.clone();
     unconditional.data[5] = f32::NAN;
+    let [conditional, unconditional] = [conditional, unconditional].map(Condition::context);
     let guidance = Guidance { conditional, unconditional: Some(unconditional), scale: 2.0 };
     for engine in engines() {
-        let mut network = guided(engine, &golden, PredictionType::Epsilon, 2, &guidance);
+        let mut network = guided(engine, &golden, PredictionType::Epsilon, 2, guidance.clone()).expect("a denoiser");
         match network.trace_nonfinite(&golden.x, &[Level::at_sigma(1.0); 3]) {
             Err(Error::NonFinite { place, .. }) => assert!(place.contains("attn2.to_k"), "{place}"),
             other => panic!("{other:?}"),
@@ -214,29 +219,30 @@ fn contexts_that_do_not_fit_are_refused() {
     let golden = sd1_like();
     let engine = &engines()[0];
     let good = context(&golden, 0);
-    let new = |guidance: &Guidance| {
-        let component = golden.open().0;
-        Guided::new(engine, component, NoiseTable::default(), PredictionType::Epsilon, 1, (8, 8), guidance).map(|_| ())
+    let refused = |golden: &Golden, guidance| {
+        guided(engine, golden, PredictionType::Epsilon, 1, guidance).map(|_| ()).expect_err("a bad condition")
     };
-    let alone = |conditional| Guidance { conditional, unconditional: None, scale: 1.0 };
-    let error = new(&alone(Tensor::zeros([1, 77, 24]))).expect_err("24 channels");
-    assert_eq!(error.kind(), downhill::ErrorKind::File);
-    assert!(error.to_string().contains("`cross_attention_dim` is 16, but the context has 24 channels"), "{error}");
-    let error = new(&alone(Tensor::zeros([2, 77, 16]))).expect_err("two contexts");
+    let alone = |context| Guidance::none(Condition::context(context));
+    let error = refused(&golden, alone(Tensor::zeros([1, 77, 24])));
     assert_eq!(error.kind(), downhill::ErrorKind::Argument);
-    let other = Guidance { unconditional: Some(Tensor::zeros([1, 5, 16])), ..alone(good.clone()) };
-    let error = new(&other).expect_err("two lengths");
+    assert!(error.to_string().contains("24 channels for a network with `cross_attention_dim` 16"), "{error}");
+    let unconditional = Some(Condition::context(Tensor::zeros([1, 5, 16])));
+    let error = refused(&golden, Guidance { unconditional, ..alone(good.clone()) });
     assert_eq!((error.kind(), error.hint().is_some()), (downhill::ErrorKind::Argument, true));
+    let error = refused(&golden, Guidance::default());
+    assert!(error.to_string().contains("needs a context"), "{error}");
     let network = ready(engine.into(), &golden, 1);
     for shape in [[2, 77, 16], [3, 76, 16], [3, 77, 15]] {
-        let error = network.call(&golden.x, &golden.timesteps, &Tensor::zeros(shape), None).expect_err("a context");
+        let wrong = Tensor::zeros(shape);
+        let error = network.call(&golden.inputs().with_context(Some(&wrong))).expect_err("a context");
         assert!(error.hint().expect("a hint").contains("[3, 77, 16], or [1, 77, 16]"), "{error}");
     }
+    let mut two = guided(engine, &golden, PredictionType::Epsilon, 1, alone(Tensor::zeros([2, 77, 16]))).expect("two");
+    assert_eq!(
+        two.eps(&golden.x, &[Level::at_sigma(1.0); 3]).expect_err("three images").kind(),
+        downhill::ErrorKind::Argument
+    );
     let labelled = goldens().into_iter().find(|golden| golden.name == "class-identity").expect("a golden");
-    let conditional = context(&labelled, 0);
-    let (component, _) = labelled.open();
-    let result =
-        Guided::new(engine, component, NoiseTable::default(), PredictionType::Epsilon, 1, (3, 2), &alone(conditional));
-    let error = result.map(|_| ()).expect_err("labels are needed");
-    assert!(error.to_string().contains("needs a class label"), "{error}");
+    let error = refused(&labelled, alone(context(&labelled, 0)));
+    assert!(error.to_string().contains("needs class labels"), "{error}");
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use crate::common::{distance, engines, numbers};
 use crate::{compilers, half_compilers};
 use downhill::checkpoint::ModelFiles;
-use downhill::denoise::network::open_net;
 use downhill::graph::lower::{BufferId, Operand};
 use downhill::graph::op::WeightForm;
 use downhill::graph::{CompileOptions, Compiler, Plan, Target, host};
 use downhill::kernels::Family;
+use downhill::nets::{CallSize, Inputs, open};
 use downhill::tensor::{Precision, Tensor};
 
 /// Holds the operands of a plan against how its weights and values are stored: what reads or writes float16 is bound to float16, and
@@ -36,7 +36,8 @@ fn check_operands(plan: &Plan) {
 #[test]
 fn half_weights_take_half_the_bytes_and_vectors_stay_as_they_are() {
     let model = ModelFiles::open(None).expect("embedded model");
-    let graph = open_net(&model).expect("network").graph(2, 28, 28).expect("graph");
+    let graph =
+        open(&model.config, &model.weights).expect("network").graph(CallSize::images(2, (28, 28))).expect("graph");
     for family in [Family::Lanes { width: 8 }, Family::Tile] {
         let [full, half] = [Precision::Float32, Precision::Float16].map(|weights| {
             let options = CompileOptions { weights, ..CompileOptions::exact() };
@@ -59,7 +60,8 @@ fn half_weights_take_half_the_bytes_and_vectors_stay_as_they_are() {
 #[test]
 fn half_maps_take_half_the_bytes_and_what_is_fed_or_read_back_stays_as_it_is() {
     let model = ModelFiles::open(None).expect("embedded model");
-    let graph = open_net(&model).expect("network").graph(2, 28, 28).expect("graph");
+    let graph =
+        open(&model.config, &model.weights).expect("network").graph(CallSize::images(2, (28, 28))).expect("graph");
     for (weights, family) in [(Precision::Float32, Family::Tile), (Precision::Float16, Family::Tile)] {
         let [full, half] = [Precision::Float32, Precision::Float16].map(|maps| {
             let options = CompileOptions { weights, maps, ..CompileOptions::exact() };
@@ -85,13 +87,13 @@ fn half_maps_agree_with_the_twins_that_round_them() {
     for name in ["one-level", "cifar-like", "scale-shift", "resnet-sampling"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/unet").join(name);
         let model = ModelFiles::open(folder.to_str()).expect("golden");
-        let net = open_net(&model).expect("network");
-        let (n, side) = (2, 2 * net.config().size_multiple());
-        let graph = net.graph(n, side, side).expect("graph");
-        let channels = net.config().in_channels;
+        let net = open(&model.config, &model.weights).expect("network");
+        let (n, side) = (2, 2 * net.size_multiple());
+        let graph = net.graph(CallSize::images(n, (side, side))).expect("graph");
+        let channels = net.in_channels();
         let x = Tensor::new([n, channels, side, side], numbers(1, n * channels * side * side));
         let fetch = |key: &str, shape: &[usize]| model.weights.fetch(key, shape);
-        let feeds = net.feeds(&x, &vec![321.0; n], None, &fetch).expect("feeds");
+        let feeds = net.feeds(&Inputs::new(&x, &vec![321.0; n]), &fetch).expect("feeds");
         let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let program = Compiler::new(full, half).program(&graph, &fetch).expect("program");
         let made = program.run(&inputs).expect("a run").remove(0);
@@ -110,11 +112,11 @@ fn half_maps_agree_with_the_twins_that_round_them() {
 fn half_weights_agree_with_the_twins_that_round_them() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/unet/one-level");
     let (model, [n, h, w]) = (ModelFiles::open(folder.to_str()).expect("golden"), [2, 5, 7]);
-    let net = open_net(&model).expect("network");
-    let graph = net.graph(n, h, w).expect("graph");
-    let x = Tensor::new([n, net.config().in_channels, h, w], numbers(1, n * net.config().in_channels * h * w));
+    let net = open(&model.config, &model.weights).expect("network");
+    let graph = net.graph(CallSize::images(n, (h, w))).expect("graph");
+    let x = Tensor::new([n, net.in_channels(), h, w], numbers(1, n * net.in_channels() * h * w));
     let fetch = |key: &str, shape: &[usize]| model.weights.fetch(key, shape);
-    let feeds = net.feeds(&x, &vec![321.0; n], None, &fetch).expect("feeds");
+    let feeds = net.feeds(&Inputs::new(&x, &vec![321.0; n]), &fetch).expect("feeds");
     let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     for (half, full) in half_compilers().into_iter().zip(engines()) {
         let program = half.program(&graph, &fetch).expect("program");
@@ -132,8 +134,8 @@ fn half_weights_agree_with_the_twins_that_round_them() {
 #[test]
 fn a_weight_beyond_float16_is_refused_by_name() {
     let model = ModelFiles::open(None).expect("embedded model");
-    let net = open_net(&model).expect("network");
-    let graph = net.graph(1, 28, 28).expect("graph");
+    let net = open(&model.config, &model.weights).expect("network");
+    let graph = net.graph(CallSize::images(1, (28, 28))).expect("graph");
     let (key, _) = net
         .keys()
         .into_iter()

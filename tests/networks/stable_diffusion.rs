@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use downhill::checkpoint::Pipeline;
-use downhill::denoise::conditioned::{Conditioned, open_net};
+use downhill::denoise::Network;
 use downhill::formats::npy;
 use downhill::gpu::Options;
 use downhill::graph::{CompileOptions, Compiler};
@@ -19,6 +19,7 @@ use downhill::latent::autoencoder::{self, Decoder, Planned};
 use downhill::latent::text::TextEncoder;
 use downhill::latent::tiles::{Room, Tiling};
 use downhill::latent::tokenizer::Tokenizer;
+use downhill::nets::{CallSize, Inputs, open};
 use downhill::tensor::{Precision, Tensor};
 
 /// max|a - b| / max|b|. The weights are of float16 in both; what is rounded here and not there are the transformed kernels of
@@ -94,12 +95,13 @@ fn every_stage_is_that_of_pytorch() {
     drop(encoder);
 
     let component = pipeline().component("unet").expect("a U-Net");
-    let net = open_net(&component.config, &component.weights).expect("a U-Net");
-    let network = Conditioned::new(compiler, net, component.weights, 2, (64, 64), 77).expect("a U-Net");
+    let net = open(&component.config, &component.weights).expect("a U-Net");
+    let network =
+        Network::new(compiler, net, component.weights, CallSize::images(2, (64, 64)).with_tokens(77)).expect("a U-Net");
     let noise = reference("noise.npy");
     let both = Tensor::new([2, 4, 64, 64], [noise.data.clone(), noise.data.clone()].concat());
     let timestep = about["timestep"].as_f64().expect("a timestep");
-    let call = || network.call(&both, &[timestep; 2], &context, None).expect("an answer");
+    let call = || network.call(&Inputs::new(&both, &[timestep; 2]).with_context(Some(&context))).expect("an output");
     call();
     let since = Instant::now();
     let halves = call();

@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 
 use crate::common::{distance, engines, numbers};
 use downhill::checkpoint::ModelFiles;
-use downhill::denoise::network::open_net;
 use downhill::formats::npy;
 use downhill::graph::op::{Epilogue, Graph, HeadSide, Heads, Op, Value, Weight, WeightForm, WeightId, WeightSource};
 use downhill::graph::tangent::{tangent_name, tangents};
 use downhill::graph::{CompileOptions, Compiler, host, reference};
 use downhill::kernels::Activation;
-use downhill::nets::unet2d::{ClassEmbedding, ClassLabels};
+use downhill::nets::{CallSize, ClassLabels, Inputs, LabelInput, open};
 use downhill::tensor::{Shape, Tensor};
 
 /// Tangents of an image in the goldens.
@@ -39,17 +38,17 @@ impl Case {
     fn open(name: &str) -> Self {
         let (folder, of_tangent) = (golden("unet").join(name), golden("tangent").join(name));
         let model = ModelFiles::open(folder.to_str()).unwrap();
-        let net = open_net(&model).unwrap();
+        let net = open(&model.config, &model.weights).unwrap();
         let (x, timesteps) = (npy::read(folder.join("x.npy")).unwrap(), npy::read_f64(folder.join("t.npy")).unwrap());
         let labels = folder.join("labels.npy");
         let labels = labels.exists().then(|| (npy::read(&labels).unwrap(), npy::read_f64(&labels).unwrap()));
-        let labels = labels.as_ref().map(|(rows, numbers)| match net.config().class_embedding {
-            Some(ClassEmbedding::Identity) => ClassLabels::Rows(rows),
-            _ => ClassLabels::Numbers(numbers),
+        let labels = labels.map(|(rows, numbers)| match net.labels() {
+            LabelInput::Rows(_) => ClassLabels::Rows(rows),
+            LabelInput::Numbers { .. } | LabelInput::None => ClassLabels::Numbers(numbers),
         });
         let fetch = |key: &str, shape: &[usize]| model.weights.fetch(key, shape);
-        let feeds = net.feeds(&x, &timesteps, labels, &fetch).unwrap();
-        let graph = net.graph(x.shape[0], x.shape[2], x.shape[3]).unwrap();
+        let feeds = net.feeds(&Inputs::new(&x, &timesteps).with_labels(labels.as_ref()), &fetch).unwrap();
+        let graph = net.graph(CallSize::images(x.shape[0], (x.shape[2], x.shape[3]))).unwrap();
         let tangent = npy::read(of_tangent.join("tangent.npy")).unwrap();
         let product = npy::read_f64(of_tangent.join("product.npy")).unwrap();
         Self { name: name.to_owned(), model, graph, feeds, tangent, product }
@@ -154,11 +153,11 @@ fn plans_of_tangents_agree_bit_for_bit_however_they_are_run() {
 /// The embedded network at a timestep, and an image that looks like noise.
 fn embedded(images: usize) -> (ModelFiles, Graph, Vec<(String, Tensor)>) {
     let model = ModelFiles::open(None).unwrap();
-    let net = open_net(&model).unwrap();
-    let graph = net.graph(images, 28, 28).unwrap();
+    let net = open(&model.config, &model.weights).unwrap();
+    let graph = net.graph(CallSize::images(images, (28, 28))).unwrap();
     let x = Tensor::new([images, 1, 28, 28], numbers(5, images * 784));
     let timesteps: Vec<f64> = (0..images).map(|image| 250.0 + 100.0 * image as f64).collect();
-    let feeds = net.feeds(&x, &timesteps, None, &|key, shape| model.weights.fetch(key, shape)).unwrap();
+    let feeds = net.feeds(&Inputs::new(&x, &timesteps), &|key, shape| model.weights.fetch(key, shape)).unwrap();
     (model, graph, feeds)
 }
 

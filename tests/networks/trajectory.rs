@@ -7,11 +7,11 @@ use crate::common::{distance, engines};
 use downhill::Error;
 use downhill::checkpoint::{ConfigFile, ModelFiles};
 use downhill::denoise::diffusion::NoiseTable;
-use downhill::denoise::network::Network;
-use downhill::denoise::{Denoiser, Level};
+use downhill::denoise::{Denoiser, Guidance, Level, Network, NetworkDenoiser};
 use downhill::formats::npy;
 use downhill::sample::samplers::sample;
 
+use downhill::nets::{CallSize, open};
 use downhill::sample::scheduler_config::SchedulerConfig;
 use downhill::sample::settings::Settings;
 use downhill::tensor::Tensor;
@@ -98,7 +98,7 @@ impl Case {
 
 /// Notes what a network is called with.
 struct Noted<'a> {
-    network: Network<'a>,
+    network: NetworkDenoiser<'a>,
     timesteps: Vec<f64>,
     table: NoiseTable,
 }
@@ -134,7 +134,9 @@ fn follow(folder: &Path) -> Result<(f32, f32), Error> {
     let step_noise = npy::read(beside("step_noise"))?;
     let size = (noise.shape[2], noise.shape[3]);
     let model = ModelFiles::open(golden(&case.network).to_str())?;
-    let network = Network::new(&engines()[0], model, table.clone(), config.prediction_type, images, size)?;
+    let net = open(&model.config, &model.weights)?;
+    let network = Network::new(&engines()[0], net, model.weights, CallSize::images(images, size))?;
+    let network = NetworkDenoiser::new(network, table.clone(), config.prediction_type, Guidance::default())?;
     let mut network = Noted { network, timesteps: Vec::new(), table };
 
     let held = |x: &Tensor, level: Level| -> Vec<f32> {

@@ -6,11 +6,10 @@ use crate::common::distance;
 use crate::goldens::golden_folders;
 use crate::{by, compilers, forced_compilers, half_compilers};
 use downhill::checkpoint::ModelFiles;
-use downhill::denoise::diffusion::{NoiseTable, PredictionType};
-use downhill::denoise::network::Network;
+use downhill::denoise::Network;
 use downhill::formats::npy;
 use downhill::graph::Compiler;
-use downhill::nets::unet2d::ClassLabels;
+use downhill::nets::{CallSize, ClassLabels, Inputs, open};
 use downhill::tensor::Tensor;
 
 /// max|a-b| / max|b| against float64 that a network may be away.
@@ -29,17 +28,18 @@ fn call(compiler: Compiler, folder: &Path, batch: usize) -> Tensor {
     let x = npy::read(folder.join("x.npy")).expect("x.npy");
     let timesteps = npy::read_f64(folder.join("t.npy")).expect("t.npy");
     let model = ModelFiles::open(folder.to_str()).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let size = (x.shape[2], x.shape[3]);
-    let network = Network::new(compiler, model, NoiseTable::default(), PredictionType::Epsilon, batch, size)
+    let net = open(&model.config, &model.weights).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let size = CallSize::images(batch, (x.shape[2], x.shape[3]));
+    let network = Network::new(compiler, net, model.weights, size)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let labels = folder.join("labels.npy");
-    let labels =
-        labels.exists().then(|| (npy::read(&labels).expect("labels"), npy::read_f64(&labels).expect("labels")));
-    let labels = labels.as_ref().map(|(rows, numbers)| match rows.shape.len() {
-        2 => ClassLabels::Rows(rows),
-        _ => ClassLabels::Numbers(numbers),
+    let labels = labels.exists().then(|| match npy::read(&labels).expect("labels") {
+        rows if rows.shape.len() == 2 => ClassLabels::Rows(rows),
+        _ => ClassLabels::Numbers(npy::read_f64(&labels).expect("labels")),
     });
-    network.call(&x, &timesteps, labels).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+    network
+        .call(&Inputs::new(&x, &timesteps).with_labels(labels.as_ref()))
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
 }
 
 /// max|a-b| / max|b| of the worst image against float64.

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use downhill::checkpoint::ModelFiles;
-use downhill::denoise::network::open_net;
 use downhill::formats::npy;
 use downhill::graph::fuse::fuse;
 use downhill::graph::op::Graph;
 use downhill::graph::reference;
-use downhill::nets::unet2d::{ClassEmbedding, ClassLabels};
+use downhill::nets::{CallSize, ClassLabels, Inputs, LabelInput, open};
 
 /// Float32 roundings that remain: inputs that a call feeds, and factors such as 1 / sqrt(dim) that a graph holds.
 const TOLERANCE: f64 = 1e-7;
@@ -53,24 +52,17 @@ fn relative_error(found: &[f64], expected: &[f64], images: usize) -> f64 {
 /// How far the graph of a golden is from diffusers, as it is built or as it is fused.
 fn evaluate(folder: &Path, rewrite: fn(&Graph) -> Graph) -> f64 {
     let model = ModelFiles::open(folder.to_str()).unwrap();
-    let network = open_net(&model).unwrap();
+    let network = open(&model.config, &model.weights).unwrap();
     let fetch = |key: &str, shape: &[usize]| model.weights.fetch(key, shape);
     let (x, timesteps) = (npy::read(folder.join("x.npy")).unwrap(), npy::read_f64(folder.join("t.npy")).unwrap());
     let labels_file = folder.join("labels.npy");
-    let (rows, numbers);
-    let labels = match network.config().class_embedding {
-        None => None,
-        Some(ClassEmbedding::Identity) => {
-            rows = npy::read(&labels_file).unwrap();
-            Some(ClassLabels::Rows(&rows))
-        }
-        Some(_) => {
-            numbers = npy::read_f64(&labels_file).unwrap();
-            Some(ClassLabels::Numbers(&numbers))
-        }
+    let labels = match network.labels() {
+        LabelInput::None => None,
+        LabelInput::Rows(_) => Some(ClassLabels::Rows(npy::read(&labels_file).unwrap())),
+        LabelInput::Numbers { .. } => Some(ClassLabels::Numbers(npy::read_f64(&labels_file).unwrap())),
     };
-    let graph = rewrite(&network.graph(x.shape[0], x.shape[2], x.shape[3]).unwrap());
-    let feeds = network.feeds(&x, &timesteps, labels, &fetch).unwrap();
+    let graph = rewrite(&network.graph(CallSize::images(x.shape[0], (x.shape[2], x.shape[3]))).unwrap());
+    let feeds = network.feeds(&Inputs::new(&x, &timesteps).with_labels(labels.as_ref()), &fetch).unwrap();
     let outputs = reference::evaluate(&graph, &feeds, &fetch).unwrap();
     let [(output, sample)] = &outputs[..] else { panic!("{} outputs", outputs.len()) };
     assert_eq!(output, "sample");
@@ -98,7 +90,7 @@ fn outputs_are_those_of_diffusers_in_float64() {
 fn keys_are_those_of_diffusers() {
     for folder in golden_folders() {
         let model = ModelFiles::open(folder.to_str()).unwrap();
-        let network = open_net(&model).unwrap();
+        let network = open(&model.config, &model.weights).unwrap();
         let keys = network.keys();
         let count = keys.len();
         let ours: BTreeMap<_, _> = keys.into_iter().collect();

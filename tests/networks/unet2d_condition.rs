@@ -16,9 +16,8 @@ fn evaluate(golden: &Golden, rewrite: fn(&Graph) -> Graph) -> f64 {
     let (component, net) = golden.open();
     let fetch = |key: &str, shape: &[usize]| component.weights.fetch(key, shape);
     let shape = &golden.x.shape;
-    let graph = net.graph(shape[0], shape[2], shape[3], golden.context.shape[1]).expect("graph");
-    let labels = golden.labels();
-    let feeds = net.feeds(&golden.x, &golden.timesteps, &golden.context, labels, &fetch).expect("feeds");
+    let graph = net.graph(golden.size(shape[0])).expect("graph");
+    let feeds = net.feeds(&golden.inputs(), &fetch).expect("feeds");
     let outputs = reference::evaluate(&rewrite(&graph), &feeds, &fetch).expect("evaluation");
     let [(output, sample)] = &outputs[..] else { panic!("{} outputs", outputs.len()) };
     assert_eq!(output, "sample");

@@ -1,7 +1,5 @@
 //! `downhill denoise`: one raw call of a network, or of a closed-form denoiser.
 
-mod conditioned;
-
 use std::path::{Path, PathBuf};
 
 use clap::builder::RangedU64ValueParser;
@@ -13,13 +11,13 @@ use crate::cli::device::{self, adapter_json, family_text};
 use crate::cli::model::{Opened, footprint_json, open_files, read_images};
 use crate::cli::timing::Stopwatch;
 use crate::denoise::closed_form::ClosedForm;
-use crate::denoise::network::Network;
-use crate::denoise::{Denoiser, Level};
+use crate::denoise::{Condition, Denoiser, Guidance, Level, Network, NetworkDenoiser};
 use crate::error::{Error, Result};
 use crate::formats::{check_writable, npy};
 use crate::graph::{Compiler, Footprint};
 use crate::kernels::selftest;
-use crate::nets::unet2d::ClassLabels;
+use crate::nets::architecture::ContextInput;
+use crate::nets::{ClassLabels, Inputs, LabelInput};
 use crate::report::{Console, Report};
 use crate::tensor::Tensor;
 
@@ -83,29 +81,17 @@ pub struct Args {
 /// What is asked of the network.
 enum Question {
     /// Its raw answer at a timestep for each image.
-    Raw { timesteps: Vec<f64>, labels: Option<Labels> },
+    Raw { timesteps: Vec<f64>, labels: Option<ClassLabels> },
     /// eps at a noise level for each image.
     Eps { sigma: Vec<f64> },
-}
-
-enum Labels {
-    Numbers(Vec<f64>),
-    Rows(Tensor),
-}
-
-impl Labels {
-    fn as_class_labels(&self) -> ClassLabels<'_> {
-        match self {
-            Self::Numbers(numbers) => ClassLabels::Numbers(numbers),
-            Self::Rows(rows) => ClassLabels::Rows(rows),
-        }
-    }
 }
 
 /// A call, ready for a device.
 struct Job {
     opened: Opened,
     x: Tensor,
+    /// For a network that takes a context, if the user gave one.
+    context: Option<Tensor>,
     size: Size,
     question: Question,
     batch: Option<usize>,
@@ -122,10 +108,6 @@ pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
         return finish(&answer, &args.output, "the denoiser's answer", global, console, &report);
     }
     let model = open_files(args.model.as_deref())?;
-    if conditioned::CLASSES.contains(&model.config.class_name()?) {
-        let answer = conditioned::compute(&args, model, global, console, &mut report)?;
-        return finish(&answer, &args.output, "the network's answer", global, console, &report);
-    }
     let (job, model) = understand(args, model)?;
     let answer = compute(&job, model, global, console, &mut report)?;
     finish(&answer, &job.output, "the network's answer", global, console, &report)
@@ -153,42 +135,44 @@ fn finish(
 
 /// Everything that can be refused without a device is refused here.
 fn understand(args: Args, model: ModelFiles) -> Result<(Job, ModelFiles)> {
-    let (opened, model) = Opened::of(model)?;
-    expect_no_context(&args, &opened.name)?;
-    let x = read_images(&args.input, opened.net.config().in_channels)?;
-    let size = opened.size(Some(Size { height: x.shape[2], width: x.shape[3] }))?;
+    let (mut opened, model) = Opened::of(model)?;
+    let x = read_images(&args.input, opened.net.in_channels())?;
     let images = x.shape[0];
+    let context = read_context(&args, images, &opened)?;
+    opened.tokens = context.as_ref().map_or(0, |context| context.shape[1]);
+    let size = opened.size(Some(Size { height: x.shape[2], width: x.shape[3] }))?;
     let question = match (&args.timesteps, args.sigma) {
         (Some(timesteps), _) => {
             let labels = args.class_labels.as_deref().map(|file| read_labels(file, images)).transpose()?;
             let timesteps = read_timesteps(timesteps, images)?;
-            if opened.net.config().class_embedding.is_some() {
+            if opened.net.labels() != LabelInput::None {
                 expect_labels(labels.as_ref(), &opened.name)?;
             }
             // The host's part of a call finds everything that does not fit the network.
-            let classes = labels.as_ref().map(Labels::as_class_labels);
-            opened.net.feeds(&x, &timesteps, classes, &|key, shape| model.weights.fetch(key, shape))?;
+            let contexts = context.as_ref().map(|context| spread(context, images));
+            let inputs = Inputs::new(&x, &timesteps).with_context(contexts.as_ref()).with_labels(labels.as_ref());
+            opened.net.feeds(&inputs, &|key, shape| model.weights.fetch(key, shape))?;
             Question::Raw { timesteps, labels }
         }
         (None, sigma) => {
             opened.expect_denoiser()?;
-            opened.expect_unconditional()?;
+            opened.expect_no_labels()?;
             Question::Eps { sigma: vec![checked_sigma(sigma.unwrap_or_default())?; images] }
         }
     };
-    Ok((Job { opened, x, size, question, batch: args.batch, dtype: args.dtype, output: args.output }, model))
+    Ok((Job { opened, x, context, size, question, batch: args.batch, dtype: args.dtype, output: args.output }, model))
 }
 
-/// A network that looks at nothing but its images cannot be shown a context.
+/// Refuses a context for a model that does not take one.
 fn expect_no_context(args: &Args, name: &str) -> Result<()> {
     match args.context {
         None => Ok(()),
-        Some(_) => Err(Error::argument(format!("`{name}` looks at no context"), "leave out `--context`")),
+        Some(_) => Err(Error::argument(format!("`{name}` does not take a context"), "leave out `--context`")),
     }
 }
 
 /// A network that needs class labels cannot be called without.
-fn expect_labels(labels: Option<&Labels>, name: &str) -> Result<()> {
+fn expect_labels(labels: Option<&ClassLabels>, name: &str) -> Result<()> {
     if labels.is_some() {
         return Ok(());
     }
@@ -206,14 +190,19 @@ fn compute(job: &Job, model: ModelFiles, global: &Global, console: Console, repo
     let plan = job.opened.plan(batch, job.size, compiler)?;
     let footprint = Footprint::of(&plan);
     device::make_ready(&engine, &plan, &mut clock)?;
-    let size = (job.size.height, job.size.width);
-    let mut network = Network::new(compiler, model, table.clone(), scheduler.prediction_type, batch, size)?;
+    let size = job.opened.call_size(batch, job.size);
+    let network = Network::new(compiler, job.opened.net.clone(), model.weights, size)?;
     clock.lap("upload");
     let answer = match &job.question {
         Question::Raw { timesteps, labels } => {
-            network.call(&job.x, timesteps, labels.as_ref().map(Labels::as_class_labels))?
+            let inputs = Inputs::new(&job.x, timesteps).with_context(job.context.as_ref());
+            network.call(&inputs.with_labels(labels.as_ref()))?
         }
-        Question::Eps { sigma } => network.eps(&job.x, &Level::each(sigma))?,
+        Question::Eps { sigma } => {
+            let guidance = Guidance::none(Condition { context: job.context.clone(), labels: None });
+            NetworkDenoiser::new(network, table.clone(), scheduler.prediction_type, guidance)?
+                .eps(&job.x, &Level::each(sigma))?
+        }
     };
     clock.lap("call");
     let (kind, levels) = match &job.question {
@@ -225,6 +214,7 @@ fn compute(job: &Job, model: ModelFiles, global: &Global, console: Console, repo
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
         .set("shape", json!(job.x.shape))
+        .set("context", json!(job.context.as_ref().map(|context| &context.shape)))
         .set(kind, json!(levels))
         .set("algorithms", job.opened.algorithms(&plan, job.size, compiler)?.json())
         .set("batch", batch)
@@ -300,11 +290,11 @@ fn read_timesteps(text: &str, images: usize) -> Result<Vec<f64>> {
     }
 }
 
-fn read_labels(file: &Path, images: usize) -> Result<Labels> {
+fn read_labels(file: &Path, images: usize) -> Result<ClassLabels> {
     let rows = npy::read(file)?;
     match rows.shape.as_slice() {
-        [found] if *found == images => Ok(Labels::Numbers(npy::read_f64(file)?)),
-        [found, _] if *found == images => Ok(Labels::Rows(rows)),
+        [found] if *found == images => Ok(ClassLabels::Numbers(npy::read_f64(file)?)),
+        [found, _] if *found == images => Ok(ClassLabels::Rows(rows)),
         shape => Err(Error::bad_file_hint(
             file,
             format!("the array has shape {shape:?} for {images} images"),
@@ -318,4 +308,46 @@ fn checked_sigma(sigma: f64) -> Result<f64> {
         return Ok(sigma);
     }
     Err(Error::argument(format!("`--sigma` of {sigma} is not a noise level"), "sigma is a number above 0"))
+}
+
+/// Finite contexts (N, tokens, channels) or (1, tokens, channels) for `images` images; none where the network does not
+/// read them.
+fn read_context(args: &Args, images: usize, opened: &Opened) -> Result<Option<Tensor>> {
+    let Some(ContextInput { channels, is_read }) = opened.net.context() else {
+        expect_no_context(args, &opened.name)?;
+        return Ok(None);
+    };
+    let Some(file) = &args.context else {
+        if !is_read {
+            return Ok(None);
+        }
+        return Err(Error::argument(
+            format!("`{}` needs a context", opened.name),
+            format!("give `--context FILE.npy`: (N,tokens,{channels}), or (1,tokens,{channels}) for all images"),
+        ));
+    };
+    let context = npy::read(file)?;
+    match context.shape[..] {
+        [n, tokens, found] if (n == 1 || n == images) && tokens > 0 && found == channels => {}
+        _ => {
+            return Err(Error::bad_file_hint(
+                file,
+                format!("the array has shape {:?}, expected [{images}, tokens, {channels}]", context.shape),
+                format!("give a context for each image, or one for all: [1, tokens, {channels}]"),
+            ));
+        }
+    }
+    if !context.is_finite() {
+        let hint = "every value must be a finite number".to_owned();
+        return Err(Error::NonFinite { place: file.display().to_string(), hint });
+    }
+    Ok(Some(context))
+}
+
+/// A context for each image.
+fn spread(context: &Tensor, images: usize) -> Tensor {
+    let mut shape = context.shape.clone();
+    let times = images / shape[0];
+    shape[0] = images;
+    Tensor::new(shape, context.data.repeat(times))
 }

@@ -169,7 +169,7 @@ fn model(spec: Option<&str>, args: &Args, global: &Global, console: Console) -> 
     let batch = args.batch.unwrap_or(1);
     let kernels = kernels(global, console)?;
     let (family, target, options) = (kernels.family, kernels.target(), args.dtype.unwrap_or_default().options(global));
-    let graph = opened.net.graph(batch, size.height, size.width)?;
+    let graph = opened.net.graph(opened.call_size(batch, size))?;
     let plan = Plan::new(&graph, &target, &options);
     let footprint = Footprint::of(&plan);
     let exact = Footprint::of(&Plan::new(&graph, &target, &options.with_forced(Algorithm::Direct)));
@@ -250,26 +250,21 @@ const USUAL_SUBGROUP: u32 = 8;
 const USUAL_GPU_SUBGROUP: u32 = 32;
 
 fn describe_network(lines: &mut Lines, opened: &Opened, files: &ModelFiles) {
-    let config = opened.net.config();
+    let net = opened.net.as_ref();
     let weights = &files.weights;
-    let counts = |values: &[usize]| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     lines.add("model", &opened.name);
     lines.add("class", files.config.class_name().unwrap_or_default());
-    let trained = config.sample_size.map_or("any size".to_owned(), |(height, width)| format!("{height} x {width}"));
-    let multiple = config.size_multiple();
-    lines.add("images", format!("{} channels, {trained}; sides are multiples of {multiple}", config.in_channels));
+    let trained = net.sample_size().map_or("any size".to_owned(), |(height, width)| format!("{height} x {width}"));
+    let multiple = net.size_multiple();
+    lines.add("images", format!("{} channels, {trained}; sides are multiples of {multiple}", net.in_channels()));
     let answer = match opened.scheduler.prediction_type {
         PredictionType::Epsilon => "the noise eps",
         PredictionType::Sample => "the image x0",
         PredictionType::VPrediction => "the velocity v",
     };
-    lines.add("answer", format!("{} channels, {answer}", config.out_channels));
-    lines.add(
-        "levels",
-        format!("{} channels, {} layers each", counts(&config.block_out_channels), config.layers_per_block),
-    );
-    if let Some(class) = &config.class_embedding {
-        lines.add("classes", format!("{class:?}"));
+    lines.add("answer", format!("{} channels, {answer}", net.out_channels()));
+    for (heading, text) in net.details() {
+        lines.add(heading, text);
     }
     let stored = BinaryBytes(weights.bytes());
     lines.add("parameters", format!("{} in {}, {stored}", HumanCount(weights.parameters()), dtypes(weights)));

@@ -50,7 +50,7 @@ pub fn describe(opened: &TextToImage, files: &Files, args: &Args, global: &Globa
     let whole = |graph: &Graph| Plan::new(graph, &target, &options);
     let pixels = (size.height, size.width);
     let text = opened.text.graph(TEXTS);
-    let unet = opened.unet.graph(TEXTS * images, height, width, tokens)?;
+    let unet = opened.unet.graph(opened.unet_size(TEXTS * images, size))?;
     let (decoder, encoder) = (opened.autoencoder.decoder(1, (height, width))?, opened.autoencoder.encoder(1, pixels)?);
     let latents = format!("{channels} x {height} x {width}");
     let calls = [

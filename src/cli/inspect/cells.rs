@@ -7,7 +7,7 @@ use crate::checkpoint::ModelFiles;
 use crate::cli::model::Opened;
 use crate::cli::study::{OutputArgs, StudyRun};
 use crate::data::{Dataset, Pixels, Source};
-use crate::denoise::network::Network;
+use crate::denoise::{Guidance, Network, NetworkDenoiser};
 use crate::error::{Error, Result};
 use crate::kernels::Engine;
 use crate::quality::Extractor;
@@ -122,9 +122,10 @@ fn fill(
     let size = opened.size(None)?;
     let compiler = run.compiler(engine);
     let batch = opened.batch(args.batch, largest, size, compiler)?;
-    let Opened { scheduler, table, .. } = opened;
-    let mut network =
-        Network::new(compiler, model, table.clone(), scheduler.prediction_type, batch, (size.height, size.width))?;
+    let size = opened.call_size(batch, size);
+    let Opened { net, scheduler, table, .. } = opened;
+    let network = Network::new(compiler, net, model.weights, size)?;
+    let mut network = NetworkDenoiser::new(network, table.clone(), scheduler.prediction_type, Guidance::default())?;
     let steps = |cell: &Cell| Ok(resolve(cell, &scheduler, &table, args.clip)?.0.steps().len());
     let mut total = 0;
     for (cell, range) in &work {

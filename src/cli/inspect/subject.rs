@@ -12,8 +12,8 @@ use crate::cli::study::StudyRun;
 use crate::data::{Dataset, Pixels, Source};
 use crate::denoise::Denoiser;
 use crate::denoise::closed_form::{ClosedForm, Spec};
-use crate::denoise::jacobian::NetworkJacobian;
-use crate::denoise::network::Network;
+use crate::denoise::jacobian::{JacobianSettings, NetworkJacobian};
+use crate::denoise::{Condition, Guidance, Network, NetworkDenoiser};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::kernels::Engine;
@@ -137,7 +137,7 @@ impl Subject {
         Ok(Self {
             name: opened.name.clone(),
             json: opened.json.clone(),
-            image: [opened.net.config().in_channels, size.height, size.width],
+            image: [opened.net.in_channels(), size.height, size.width],
             mean: None,
             what: What::Network { opened: Box::new(opened), model, size },
             batch: args.batch,
@@ -266,9 +266,11 @@ impl Subject {
                 let plan = opened.plan(batch, size, compiler)?;
                 run.report.set("algorithms", opened.algorithms(&plan, size, compiler)?.json());
                 device::make_ready(engine, &plan, &mut run.clock)?;
-                let Opened { scheduler, table, .. } = *opened;
-                let size = (size.height, size.width);
-                (Box::new(Network::new(compiler, model, table, scheduler.prediction_type, batch, size)?), batch)
+                let size = opened.call_size(batch, size);
+                let Opened { net, scheduler, table, .. } = *opened;
+                let network = Network::new(compiler, net, model.weights, size)?;
+                let guidance = Guidance::default();
+                (Box::new(NetworkDenoiser::new(network, table, scheduler.prediction_type, guidance)?), batch)
             }
         };
         run.clock.lap("denoiser");
@@ -293,9 +295,16 @@ impl Subject {
             let what = format!("`{}` is no network", self.name);
             return Err(Error::argument(what, "closed forms are differentiated by differences"));
         };
-        let Opened { scheduler, table, .. } = *opened;
+        let Opened { net, scheduler, table, .. } = *opened;
+        let settings = JacobianSettings {
+            table,
+            prediction: scheduler.prediction_type,
+            condition: Condition::default(),
+            size: (size.height, size.width),
+            block,
+        };
         let compiler = Compiler::new(engine, self.dtype.options(run.global));
-        NetworkJacobian::new(compiler, model, table, scheduler.prediction_type, block, (size.height, size.width))
+        NetworkJacobian::new(compiler, net, model.weights, settings)
     }
 }
 

@@ -125,14 +125,14 @@ impl Job {
         opened.expect_denoiser()?;
         opened.expect_unconditional()?;
         let (schedule, method) = settings.resolve(&opened.scheduler, &opened.table)?;
-        let start = Start::read(&args, opened.net.config().in_channels)?;
-        let trained = opened.net.config().sample_size.map(|(height, width)| Size { height, width });
+        let start = Start::read(&args, opened.net.in_channels())?;
+        let trained = opened.net.sample_size().map(|(height, width)| Size { height, width });
         let size = start.size().or(text::size(args.size, args.height, args.width, trained));
         say_where_it_ends(&settings, &schedule, console);
         let mut plan = Plan::on(&opened.scheduler, settings, schedule, method, start);
-        let targets = plan.targets(&args, output, opened.net.config().in_channels, true, console)?;
+        let targets = plan.targets(&args, output, opened.net.in_channels(), true, console)?;
         let size = opened.size(size)?;
-        plan.measure_by(&args, [opened.net.config().in_channels, size.height, size.width])?;
+        plan.measure_by(&args, [opened.net.in_channels(), size.height, size.width])?;
         let subject = Subject::Network(Box::new(opened));
         Ok((plan.job(args, subject, size, targets, USUAL_COUNT)?, Load::Network(model)))
     }
@@ -220,7 +220,7 @@ impl Job {
     /// (channels, height, width) of a state: an image, or its latents.
     pub fn state_shape(&self) -> [usize; 3] {
         match &self.subject {
-            Subject::Network(opened) => [opened.net.config().in_channels, self.size.height, self.size.width],
+            Subject::Network(opened) => [opened.net.in_channels(), self.size.height, self.size.width],
             Subject::Text { opened, .. } => opened.latent_shape(self.size),
             Subject::ClosedForm { image, .. } => *image,
         }

@@ -13,7 +13,7 @@ use crate::cli::device;
 use crate::cli::model::footprint_json;
 use crate::cli::pipeline::{self, Files, TextToImage, within};
 use crate::cli::timing::{SAMPLING, Stopwatch};
-use crate::denoise::guided::{Guidance, Guided};
+use crate::denoise::{Condition, Guidance, Network, NetworkDenoiser};
 use crate::error::Result;
 use crate::graph::Plan;
 use crate::graph::run::check_values;
@@ -85,8 +85,9 @@ pub fn compute(
 
     device::make_ready(engine, &unet, clock)?;
     let table = opened.table.clone();
-    let guided =
-        Guided::new(compiler, network, table, opened.scheduler.prediction_type, batch, (height, width), &guidance)?;
+    let size = guidance.call_size(batch, (height, width));
+    let network = Network::new(compiler, opened.unet.clone(), network.weights, size)?;
+    let guided = NetworkDenoiser::new(network, table, opened.scheduler.prediction_type, guidance)?;
     clock.lap_with("upload", format!("{:.1} MiB of weights", Footprint::of(&unet).weights as f64 / f64::from(1 << 20)));
     let mut denoiser = Traced { network: guided, traces: job.trace_nonfinite };
     let mut results = Results::new(job);
@@ -135,5 +136,6 @@ fn guidance(
         shape[0] = 1;
         Tensor::new(shape, embeddings.item(at).to_vec())
     };
-    Ok(Guidance { conditional: row(0), unconditional: guided.then(|| row(1)), scale })
+    let condition = |at: usize| Condition::context(row(at));
+    Ok(Guidance { conditional: condition(0), unconditional: guided.then(|| condition(1)), scale })
 }

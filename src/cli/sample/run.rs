@@ -15,8 +15,7 @@ use crate::cli::device::{self, adapter_json, family_text};
 use crate::cli::model::{Opened, footprint_json};
 use crate::cli::table::aligned;
 use crate::cli::timing::{SAMPLING, Stopwatch};
-use crate::denoise::network::Network;
-use crate::denoise::{Denoiser, Level};
+use crate::denoise::{Denoiser, Guidance, Level, Network, NetworkDenoiser};
 use crate::error::{Error, Result};
 use crate::formats::png;
 use crate::graph::{Compiler, Footprint};
@@ -160,8 +159,9 @@ fn ready<'e>(job: &Job, load: Load, compiler: Compiler<'e>, clock: &mut Stopwatc
             let algorithms = opened.algorithms(&plan, job.size, compiler)?.json();
             let footprint = Footprint::of(&plan);
             device::make_ready(engine, &plan, clock)?;
-            let size = (job.size.height, job.size.width);
-            let network = Network::new(compiler, model, table.clone(), scheduler.prediction_type, batch, size)?;
+            let size = opened.call_size(batch, job.size);
+            let network = Network::new(compiler, opened.net.clone(), model.weights, size)?;
+            let network = NetworkDenoiser::new(network, table.clone(), scheduler.prediction_type, Guidance::default())?;
             clock.lap_with("upload", format!("{:.1} MiB of weights", footprint.weights as f64 / f64::from(1 << 20)));
             let denoiser = Box::new(Traced { network, traces: job.trace_nonfinite });
             Ok(Ready { denoiser, batch, footprint: Some(footprint), algorithms })

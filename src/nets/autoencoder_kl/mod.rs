@@ -8,8 +8,9 @@ pub use config::{BlockType, Config};
 
 use crate::error::{Error, Result};
 use crate::graph::op::{Activation, Graph, Value};
+use crate::nets::architecture::check_batch;
 use crate::nets::blocks::{Attention, Resize, Resnet, Style, downsample_conv, upsample_conv};
-use crate::nets::builder::{Builder, Key, Window};
+use crate::nets::builder::{Builder, Key, Window, parameters};
 use crate::tensor::Shape;
 
 /// Names of the graphs' inputs and outputs.
@@ -86,10 +87,10 @@ impl AutoencoderKl {
         keys
     }
 
-    /// Numbers in a checkpoint of this network.
+    /// The number of parameters in a checkpoint of this network.
     #[must_use]
     pub fn parameters(&self) -> u64 {
-        self.keys().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+        parameters(&self.keys())
     }
 
     fn build_encoder(&self, batch: usize, (height, width): (usize, usize)) -> Builder {
@@ -136,10 +137,6 @@ impl AutoencoderKl {
         body.b.graph.outputs.push((names::SAMPLE.to_owned(), x));
         body.b
     }
-}
-
-fn check_batch(batch: usize) -> Result<()> {
-    if batch == 0 { Err(Error::argument("a batch of no images", "give at least one image")) } else { Ok(()) }
 }
 
 /// One of the two halves in the making.

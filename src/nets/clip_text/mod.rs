@@ -10,7 +10,7 @@ mod tests;
 pub use config::Config;
 
 use crate::graph::op::{Graph, HeadSide, Heads, Value};
-use crate::nets::builder::{Builder, Key};
+use crate::nets::builder::{Builder, Key, parameters};
 use crate::tensor::Shape;
 
 /// Names of the graph's input and of its output.
@@ -56,10 +56,10 @@ impl ClipText {
         keys
     }
 
-    /// Numbers in a checkpoint of this network.
+    /// The number of parameters in a checkpoint of this network.
     #[must_use]
     pub fn parameters(&self) -> u64 {
-        self.keys().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+        parameters(&self.keys())
     }
 
     /// The table of tokens: key and (rows, channels).

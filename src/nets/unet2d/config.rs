@@ -54,6 +54,16 @@ pub enum ClassEmbedding {
     Identity,
 }
 
+impl std::fmt::Display for ClassEmbedding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Table(rows) => write!(f, "{rows}, one label per image"),
+            Self::Timestep => f.write_str("one number per image, embedded like a timestep"),
+            Self::Identity => f.write_str("a vector per image"),
+        }
+    }
+}
+
 /// Every field of a `UNet2DModel` that matters at inference (`dropout` is read and has no effect).
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "the fields are diffusers' own")]

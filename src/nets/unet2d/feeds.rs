@@ -1,28 +1,22 @@
-//! What a call feeds to the graph: images, timesteps and labels as tensors.
+//! The feeds of a call: images, timesteps and labels as tensors.
 
 use std::f64::consts::TAU;
 
-use super::{ClassEmbedding, ClassLabels, TimeEmbedding, UNet2d, names};
+use super::{TimeEmbedding, UNet2d, names};
 use crate::error::{Error, Result};
 use crate::graph::WeightAccess;
-use crate::nets::feeds::{self, Labels, center_feed, check_images, check_range, gather, vectors};
+use crate::nets::architecture::{Architecture, Inputs};
+use crate::nets::feeds::{
+    self, ClassLabels, Feeds, center_feed, check_images, check_range, expect_no_context, gather, vectors,
+};
 use crate::tensor::Tensor;
 
 impl UNet2d {
-    /// Every input of the graph for images `x` (n, `in_channels`, h, w) at one timestep an image, by name; each tensor
-    /// is (n, c, h, w), or (n, c, 1, 1) for a vector an image. `weights` is asked for the tables behind learned, Fourier
-    /// and class embeddings only.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] where images, timesteps or labels do not fit the network or each other.
-    pub fn feeds(
-        &self,
-        x: &Tensor,
-        timesteps: &[f64],
-        labels: Option<ClassLabels>,
-        weights: &WeightAccess,
-    ) -> Result<Vec<(String, Tensor)>> {
+    /// See [`Architecture::feeds`]: the tables behind learned, Fourier and class embeddings are looked up here.
+    pub(super) fn inputs_as_feeds(&self, inputs: &Inputs, weights: &WeightAccess) -> Result<Feeds> {
+        let Inputs { x, timesteps, context, labels } = *inputs;
         let batch = check_images(x, timesteps, self.config.in_channels)?;
+        expect_no_context(context)?;
         self.labels().check(labels, batch)?;
         let mut feeds = vec![(names::X.to_owned(), x.clone())];
         if self.config.center_input_sample {
@@ -37,16 +31,7 @@ impl UNet2d {
         Ok(feeds)
     }
 
-    /// What it takes as class labels.
-    fn labels(&self) -> Labels {
-        match self.config.class_embedding {
-            None => Labels::None,
-            Some(ClassEmbedding::Identity) => Labels::Rows(self.config.time_embedding_dim),
-            Some(ClassEmbedding::Table(_) | ClassEmbedding::Timestep) => Labels::Numbers,
-        }
-    }
-
-    fn class_feed(&self, labels: ClassLabels, weights: &WeightAccess) -> Result<(String, Tensor)> {
+    fn class_feed(&self, labels: &ClassLabels, weights: &WeightAccess) -> Result<(String, Tensor)> {
         let numbers = match labels {
             ClassLabels::Rows(rows) => {
                 return Ok((names::CLASS_ROWS.to_owned(), vectors(rows.shape[0], rows.data.clone())));

@@ -7,13 +7,17 @@ mod feeds;
 #[cfg(test)]
 mod tests;
 
-pub use crate::nets::feeds::{ClassLabels, names};
+use crate::nets::feeds::Feeds;
+pub use crate::nets::feeds::names;
 pub use config::{BlockType, ClassEmbedding, Config, Resample, TimeEmbedding};
 
 pub use crate::nets::unet_fields::TimeScaleShift;
 
-use crate::error::{Error, Result};
+use crate::checkpoint::ConfigFile;
+use crate::error::Result;
+use crate::graph::WeightAccess;
 use crate::graph::op::{Activation, Graph, Op, Value};
+use crate::nets::architecture::{Architecture, CallSize, Inputs, LabelInput, check_batch, check_sides};
 use crate::nets::blocks::ladder::{self, Levels, Place, Way};
 use crate::nets::blocks::{
     Attention, Resize, Resnet, Style, downsample_conv, image_input, positional_embedding, timestep_mlp, upsample_conv,
@@ -28,6 +32,9 @@ pub struct UNet2d {
 }
 
 impl UNet2d {
+    /// The class in diffusers.
+    pub const CLASS: &str = "UNet2DModel";
+
     /// The network of a configuration.
     #[must_use]
     pub fn new(config: Config) -> Self {
@@ -40,29 +47,12 @@ impl UNet2d {
         &self.config
     }
 
-    /// What the network computes for `batch` images of this size; inputs and output are named in [`names`].
+    /// The network of a configuration file.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a size that cannot be halved often enough, or an empty batch.
-    pub fn graph(&self, batch: usize, height: usize, width: usize) -> Result<Graph> {
-        self.check_size(batch, height, width)?;
-        Ok(self.build(batch, height, width).graph)
-    }
-
-    /// Every tensor a checkpoint of this network holds, with its shape there.
-    #[must_use]
-    pub fn keys(&self) -> Vec<Key> {
-        let side = self.config.size_multiple();
-        let mut keys = self.build(1, side, side).keys;
-        keys.extend(self.time_table());
-        keys.extend(self.class_table());
-        keys
-    }
-
-    /// Numbers in a checkpoint of this network.
-    #[must_use]
-    pub fn parameters(&self) -> u64 {
-        self.keys().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+    /// Those of [`Config::from_map`].
+    pub fn read(file: &ConfigFile) -> Result<Self> {
+        Ok(Self::new(Config::from_map(&file.values, &file.path)?))
     }
 
     /// The tensor behind the input [`names::TIME_ROWS`]: a table, or the frequencies of a Fourier embedding.
@@ -108,21 +98,6 @@ impl UNet2d {
         b
     }
 
-    fn check_size(&self, batch: usize, height: usize, width: usize) -> Result<()> {
-        let multiple = self.config.size_multiple();
-        let fits = |side: usize| side > 0 && side.is_multiple_of(multiple);
-        if batch == 0 {
-            return Err(Error::argument("a batch of no images", "give at least one image"));
-        }
-        if !fits(height) || !fits(width) {
-            return Err(Error::argument(
-                format!("images of {height} x {width} do not fit this network"),
-                format!("height and width must be multiples of {multiple}"),
-            ));
-        }
-        Ok(())
-    }
-
     fn output(&self, b: &mut Builder, hidden: Value) -> Value {
         if self.config.time_embedding_type != TimeEmbedding::Fourier {
             return hidden;
@@ -153,7 +128,7 @@ impl UNet2d {
     }
 
     /// A timestep, or a label treated as one, as the vector before the linear layers. Only the positional projection is
-    /// free of checkpoint tensors and made in the graph; the others are rows made by [`UNet2d::feeds`].
+    /// free of checkpoint tensors and made in the graph; the others are rows made with the feeds.
     fn projection(&self, b: &mut Builder, batch: usize, label: &str, (parts, rows): (&str, &str)) -> Value {
         let config = &self.config;
         let dim = config.time_projection_dim();
@@ -167,7 +142,65 @@ impl UNet2d {
     }
 }
 
-/// The levels of a network in the making.
+impl Architecture for UNet2d {
+    fn class_name(&self) -> &'static str {
+        Self::CLASS
+    }
+
+    fn in_channels(&self) -> usize {
+        self.config.in_channels
+    }
+
+    fn out_channels(&self) -> usize {
+        self.config.out_channels
+    }
+
+    fn sample_size(&self) -> Option<(usize, usize)> {
+        self.config.sample_size
+    }
+
+    fn size_multiple(&self) -> usize {
+        self.config.size_multiple()
+    }
+
+    fn labels(&self) -> LabelInput {
+        let numbers = |classes| LabelInput::Numbers { classes, null: None };
+        match self.config.class_embedding {
+            None => LabelInput::None,
+            Some(ClassEmbedding::Identity) => LabelInput::Rows(self.config.time_embedding_dim),
+            Some(ClassEmbedding::Table(rows)) => numbers(Some(rows)),
+            Some(ClassEmbedding::Timestep) => numbers(None),
+        }
+    }
+
+    fn graph(&self, size: CallSize) -> Result<Graph> {
+        check_batch(size.batch)?;
+        check_sides(size, self.size_multiple())?;
+        Ok(self.build(size.batch, size.height, size.width).graph)
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        let side = self.size_multiple();
+        let mut keys = self.build(1, side, side).keys;
+        keys.extend(self.time_table());
+        keys.extend(self.class_table());
+        keys
+    }
+
+    fn feeds(&self, inputs: &Inputs, weights: &WeightAccess) -> Result<Feeds> {
+        self.inputs_as_feeds(inputs, weights)
+    }
+
+    fn details(&self) -> Vec<(&'static str, String)> {
+        let config = &self.config;
+        let channels: Vec<String> = config.block_out_channels.iter().map(ToString::to_string).collect();
+        let levels = format!("{} channels, {} layers each", channels.join(", "), config.layers_per_block);
+        let classes = config.class_embedding.map(|class| ("classes", class.to_string()));
+        std::iter::once(("levels", levels)).chain(classes).collect()
+    }
+}
+
+/// The levels of a network under construction.
 struct Body<'a> {
     config: &'a Config,
     style: Style,

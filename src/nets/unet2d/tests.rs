@@ -3,7 +3,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::error::Error;
 use crate::kernels::timestep_embedding::split_in_three;
+use crate::nets::feeds::ClassLabels;
 use crate::tensor::Tensor;
 
 /// A small network of two levels, with these fields changed.
@@ -57,7 +59,7 @@ fn published_networks_have_their_published_size() {
     let cifar = ddpm("DADD", &[128, 256, 256, 256]);
     assert_eq!(cifar.parameters(), 35_746_307);
     // Counted by PyTorch's `FlopCounterMode` on the diffusers network.
-    assert_eq!(cifar.graph(1, 32, 32).unwrap().flops(), 12_443_713_536);
+    assert_eq!(cifar.graph(CallSize::images(1, (32, 32))).unwrap().flops(), 12_443_713_536);
     assert_eq!(ddpm("DDADD", &[128, 256, 256, 256, 512]).parameters(), 78_700_803);
     assert_eq!(ddpm("DDDDAD", &[128, 128, 256, 256, 512, 512]).parameters(), 113_673_219);
 }
@@ -135,9 +137,9 @@ fn head_dim_matters_only_where_there_is_attention() {
 #[test]
 fn a_size_that_cannot_be_halved_is_refused() {
     let network = network(json!({}));
-    network.graph(1, 6, 10).unwrap();
+    network.graph(CallSize::images(1, (6, 10))).unwrap();
     for (height, width) in [(7, 8), (8, 7), (0, 8)] {
-        let error = network.graph(1, height, width).unwrap_err();
+        let error = network.graph(CallSize::images(1, (height, width))).unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::Argument);
         assert!(error.hint().unwrap().contains("multiples of 2"));
     }
@@ -154,10 +156,12 @@ fn inputs_of_the_graph_are_what_is_fed() {
     ];
     for changes in variants {
         let network = network(changes);
-        let graph = network.graph(2, 4, 6).unwrap();
-        let labels = network.config.class_embedding.map(|_| ClassLabels::Numbers(&[3.0, 8.0]));
+        let graph = network.graph(CallSize::images(2, (4, 6))).unwrap();
+        let labels = network.config.class_embedding.map(|_| ClassLabels::Numbers(vec![3.0, 8.0]));
         let weights = |_: &str, shape: &[usize]| Ok(rows(shape));
-        let feeds = network.feeds(&rows(&[2, 3, 4, 6]), &[1.0, 2.0], labels, &weights).unwrap();
+        let feeds = network
+            .feeds(&Inputs::new(&rows(&[2, 3, 4, 6]), &[1.0, 2.0]).with_labels(labels.as_ref()), &weights)
+            .unwrap();
         let mut fed: Vec<_> = feeds.into_iter().map(|(name, tensor)| (name, tensor.shape)).collect();
         let inputs = graph.nodes.iter().filter_map(|node| match &node.op {
             Op::Input { name } => Some((name.clone(), vec![node.shape.n, node.shape.c, node.shape.h, node.shape.w])),
@@ -174,24 +178,24 @@ fn inputs_of_the_graph_are_what_is_fed() {
 fn feeds_that_do_not_fit_are_refused() {
     let plain = network(json!({}));
     let images = Tensor::zeros([2, 3, 4, 4]);
-    let labels = ClassLabels::Numbers(&[1.0, 2.0]);
-    let refused = |network: &UNet2d, x: &Tensor, t: &[f64], labels: Option<ClassLabels>, remedy: &str| {
+    let labels = ClassLabels::Numbers(vec![1.0, 2.0]);
+    let refused = |network: &UNet2d, x: &Tensor, t: &[f64], labels: Option<&ClassLabels>, remedy: &str| {
         let table = |_: &str, shape: &[usize]| Ok(Tensor::zeros(shape));
-        let error = network.feeds(x, t, labels, &table).unwrap_err();
+        let error = network.feeds(&Inputs::new(x, t).with_labels(labels), &table).unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::Argument);
         assert!(error.hint().unwrap().contains(remedy), "{error}: {:?}", error.hint());
     };
     refused(&plain, &Tensor::zeros([2, 4, 4, 4]), &[1.0, 2.0], None, "[n, 3, height, width]");
     refused(&plain, &Tensor::zeros([2]), &[1.0, 2.0], None, "[n, 3, height, width]");
-    refused(&plain, &images, &[1.0], None, "one timestep an image");
+    refused(&plain, &images, &[1.0], None, "one timestep per image");
     refused(&plain, &images, &[1.0, f64::NAN], None, "finite");
-    refused(&plain, &images, &[1.0, 2.0], Some(labels), "leave");
+    refused(&plain, &images, &[1.0, 2.0], Some(&labels), "omit");
     let table = network(json!({"num_class_embeds": 2}));
-    refused(&table, &images, &[1.0, 2.0], None, "one class label an image");
-    refused(&table, &images, &[1.0, 2.0], Some(labels), "from 0 to 1");
-    refused(&table, &images, &[1.0, 2.0], Some(ClassLabels::Numbers(&[1.0])), "one number an image");
+    refused(&table, &images, &[1.0, 2.0], None, "one class label per image");
+    refused(&table, &images, &[1.0, 2.0], Some(&labels), "from 0 to 1");
+    refused(&table, &images, &[1.0, 2.0], Some(&ClassLabels::Numbers(vec![1.0])), "one number per image");
     let identity = network(json!({"class_embed_type": "identity"}));
-    refused(&identity, &images, &[1.0, 2.0], Some(labels), "[2, 32]");
+    refused(&identity, &images, &[1.0, 2.0], Some(&labels), "[2, 32]");
     let learned = network(json!({"time_embedding_type": "learned", "num_train_timesteps": 5}));
     refused(&learned, &images, &[1.0, 1.5], None, "from 0 to 4");
     refused(&learned, &images, &[1.0, 5.0], None, "from 0 to 4");
@@ -201,7 +205,7 @@ fn feeds_that_do_not_fit_are_refused() {
 
 #[test]
 fn a_positional_network_needs_no_table() {
-    let feeds = network(json!({})).feeds(&Tensor::zeros([1, 3, 2, 2]), &[0.1], None, &no_weights).unwrap();
+    let feeds = network(json!({})).feeds(&Inputs::new(&Tensor::zeros([1, 3, 2, 2]), &[0.1]), &no_weights).unwrap();
     let [_, (name, parts)] = &feeds[..] else { panic!("{} feeds", feeds.len()) };
     assert_eq!((name.as_str(), &parts.data[..]), (names::TIMESTEP, &split_in_three(0.1)[..]));
 }
@@ -223,7 +227,7 @@ fn timesteps_split_into_short_parts() {
 
 #[test]
 fn one_graph_serves_attention_of_several_heads_from_one_map() {
-    let graph = network(json!({"attention_head_dim": 6})).graph(2, 4, 4).unwrap();
+    let graph = network(json!({"attention_head_dim": 6})).graph(CallSize::images(2, (4, 4))).unwrap();
     let middle = |label: &str| graph.nodes.iter().find(|node| node.label == format!("mid_block.attentions.0.{label}"));
     // 16 channels hold two heads of 6, each padded to 8.
     assert_eq!(middle("to_qkv").unwrap().shape, Shape::new(2, 2, 2, 3 * 2 * 8));

@@ -54,6 +54,18 @@ pub enum ClassEmbedding {
     SimpleProjection(usize),
 }
 
+impl std::fmt::Display for ClassEmbedding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Table(rows) => write!(f, "{rows}, one label per image"),
+            Self::Timestep => f.write_str("one number per image, embedded like a timestep"),
+            Self::Identity => f.write_str("a vector per image"),
+            Self::Projection(dim) => write!(f, "a vector of {dim} numbers per image, through two layers"),
+            Self::SimpleProjection(dim) => write!(f, "a vector of {dim} numbers per image, through one layer"),
+        }
+    }
+}
+
 /// Transformer blocks in each transformer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransformerLayers {

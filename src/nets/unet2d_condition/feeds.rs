@@ -1,33 +1,31 @@
-//! What a call feeds to the graph: images, timesteps, contexts and labels as tensors.
+//! The feeds of a call: images, timesteps, contexts and labels as tensors.
 
-use super::{ClassEmbedding, ClassLabels, UNet2dCondition, names};
+use super::{UNet2dCondition, names};
 use crate::error::{Error, Result};
 use crate::graph::WeightAccess;
-use crate::nets::feeds::{Labels, center_feed, check_images, check_range, gather, parts, vectors};
+use crate::nets::architecture::{Architecture, Inputs};
+use crate::nets::feeds::{ClassLabels, Feeds, center_feed, check_images, check_range, gather, parts, vectors};
 use crate::tensor::Tensor;
 
 impl UNet2dCondition {
-    /// Every input of the graph for images `x` (n, `in_channels`, h, w) at one timestep an image with a context each
-    /// (n, tokens, `cross_attention_dim`), by name; each tensor is (n, c, h, w), or (n, c, 1, 1) for a vector an image.
-    /// `weights` is asked for the table behind a class embedding only.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] where images, timesteps, contexts or labels do not fit the network or each other.
-    pub fn feeds(
-        &self,
-        x: &Tensor,
-        timesteps: &[f64],
-        context: &Tensor,
-        labels: Option<ClassLabels>,
-        weights: &WeightAccess,
-    ) -> Result<Vec<(String, Tensor)>> {
+    /// See [`Architecture::feeds`]: the table behind a class embedding is looked up here.
+    pub(super) fn inputs_as_feeds(&self, inputs: &Inputs, weights: &WeightAccess) -> Result<Feeds> {
+        let Inputs { x, timesteps, context, labels } = *inputs;
         let batch = check_images(x, timesteps, self.config.in_channels)?;
         self.labels().check(labels, batch)?;
         check_range("timestep", timesteps)?;
+        let context = match context {
+            Some(context) => self.context_feed(context, batch)?,
+            None if self.config.has_cross_attention() => {
+                let hint = format!("give a context of shape [{batch}, tokens, {}]", self.config.cross_attention_dim);
+                return Err(Error::argument("this network needs a context", hint));
+            }
+            None => Tensor::zeros([batch, self.config.cross_attention_dim, 1, 1]),
+        };
         let mut feeds = vec![
             (names::X.to_owned(), x.clone()),
             (names::TIMESTEP.to_owned(), parts(timesteps)),
-            (names::CONTEXT.to_owned(), self.context_feed(context, batch)?),
+            (names::CONTEXT.to_owned(), context),
         ];
         if self.config.center_input_sample {
             feeds.push(center_feed(batch));
@@ -56,17 +54,7 @@ impl UNet2dCondition {
         }
     }
 
-    /// What it takes as class labels.
-    fn labels(&self) -> Labels {
-        match self.config.class_embedding {
-            None => Labels::None,
-            Some(ClassEmbedding::Identity) => Labels::Rows(self.config.time_embedding_dim),
-            Some(ClassEmbedding::Projection(dim) | ClassEmbedding::SimpleProjection(dim)) => Labels::Rows(dim),
-            Some(ClassEmbedding::Table(_) | ClassEmbedding::Timestep) => Labels::Numbers,
-        }
-    }
-
-    fn class_feed(&self, labels: ClassLabels, weights: &WeightAccess) -> Result<(String, Tensor)> {
+    fn class_feed(&self, labels: &ClassLabels, weights: &WeightAccess) -> Result<(String, Tensor)> {
         let numbers = match labels {
             ClassLabels::Rows(rows) => {
                 return Ok((names::CLASS_ROWS.to_owned(), vectors(rows.shape[0], rows.data.clone())));

@@ -8,11 +8,15 @@ mod tests;
 
 pub use config::{BlockType, ClassEmbedding, Config, MidBlock, TransformerLayers};
 
-pub use crate::nets::feeds::{ClassLabels, names};
+use crate::nets::feeds::Feeds;
+pub use crate::nets::feeds::names;
 pub use crate::nets::unet_fields::TimeScaleShift;
 
+use crate::checkpoint::ConfigFile;
 use crate::error::{Error, Result};
+use crate::graph::WeightAccess;
 use crate::graph::op::{Activation, Graph, Value};
+use crate::nets::architecture::{Architecture, CallSize, ContextInput, Inputs, LabelInput, check_batch};
 use crate::nets::blocks::ladder::{self, Levels, Place, Way};
 use crate::nets::blocks::transformer::Transformer;
 use crate::nets::blocks::{
@@ -28,6 +32,9 @@ pub struct UNet2dCondition {
 }
 
 impl UNet2dCondition {
+    /// The class in diffusers.
+    pub const CLASS: &str = "UNet2DConditionModel";
+
     /// The network of a configuration.
     #[must_use]
     pub fn new(config: Config) -> Self {
@@ -40,41 +47,12 @@ impl UNet2dCondition {
         &self.config
     }
 
-    /// What the network computes for `batch` images of this size with `tokens` tokens of context each; inputs and output are
-    /// named in [`names`].
+    /// The network of a configuration file.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a size of which nothing is left once it is halved often enough, no tokens, or an empty batch.
-    pub fn graph(&self, batch: usize, height: usize, width: usize, tokens: usize) -> Result<Graph> {
-        if batch == 0 {
-            return Err(Error::argument("a batch of no images", "give at least one image"));
-        }
-        if tokens == 0 {
-            return Err(Error::argument("a context of no tokens", "give at least one token"));
-        }
-        let least = self.least_side();
-        if height < least || width < least {
-            return Err(Error::argument(
-                format!("images of {height} x {width} do not fit this network"),
-                format!("height and width must be at least {least}"),
-            ));
-        }
-        Ok(self.build(batch, (height, width), tokens).graph)
-    }
-
-    /// Every tensor a checkpoint of this network holds, with its shape there.
-    #[must_use]
-    pub fn keys(&self) -> Vec<Key> {
-        let side = self.least_side();
-        let mut keys = self.build(1, (side, side), 1).keys;
-        keys.extend(self.class_table());
-        keys
-    }
-
-    /// Numbers in a checkpoint of this network.
-    #[must_use]
-    pub fn parameters(&self) -> u64 {
-        self.keys().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+    /// Those of [`Config::from_map`].
+    pub fn read(file: &ConfigFile) -> Result<Self> {
+        Ok(Self::new(Config::from_map(&file.values, &file.path)?))
     }
 
     /// The smallest height and width: halves are rounded up where all sides are padded, down otherwise.
@@ -164,12 +142,94 @@ impl UNet2dCondition {
     }
 }
 
+impl Architecture for UNet2dCondition {
+    fn class_name(&self) -> &'static str {
+        Self::CLASS
+    }
+
+    fn in_channels(&self) -> usize {
+        self.config.in_channels
+    }
+
+    fn out_channels(&self) -> usize {
+        self.config.out_channels
+    }
+
+    fn sample_size(&self) -> Option<(usize, usize)> {
+        self.config.sample_size
+    }
+
+    /// Any size from [`Architecture::smallest_side`]: on the way up, maps take the size of those they are joined with.
+    fn size_multiple(&self) -> usize {
+        1
+    }
+
+    fn smallest_side(&self) -> usize {
+        self.least_side()
+    }
+
+    fn context(&self) -> Option<ContextInput> {
+        Some(ContextInput { channels: self.config.cross_attention_dim, is_read: self.config.has_cross_attention() })
+    }
+
+    fn labels(&self) -> LabelInput {
+        let numbers = |classes| LabelInput::Numbers { classes, null: None };
+        match self.config.class_embedding {
+            None => LabelInput::None,
+            Some(ClassEmbedding::Identity) => LabelInput::Rows(self.config.time_embedding_dim),
+            Some(ClassEmbedding::Projection(dim) | ClassEmbedding::SimpleProjection(dim)) => LabelInput::Rows(dim),
+            Some(ClassEmbedding::Table(rows)) => numbers(Some(rows)),
+            Some(ClassEmbedding::Timestep) => numbers(None),
+        }
+    }
+
+    /// A context that no layer reads may have no tokens.
+    fn graph(&self, size: CallSize) -> Result<Graph> {
+        let CallSize { batch, height, width, tokens } = size;
+        check_batch(batch)?;
+        if tokens == 0 && self.config.has_cross_attention() {
+            return Err(Error::argument("a context of no tokens", "give at least one token"));
+        }
+        let least = self.least_side();
+        if height < least || width < least {
+            return Err(Error::argument(
+                format!("images of {height} x {width} do not fit this network"),
+                format!("height and width must be at least {least}"),
+            ));
+        }
+        Ok(self.build(batch, (height, width), tokens.max(1)).graph)
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        let side = self.least_side();
+        let mut keys = self.build(1, (side, side), 1).keys;
+        keys.extend(self.class_table());
+        keys
+    }
+
+    fn feeds(&self, inputs: &Inputs, weights: &WeightAccess) -> Result<Feeds> {
+        self.inputs_as_feeds(inputs, weights)
+    }
+
+    fn details(&self) -> Vec<(&'static str, String)> {
+        let config = &self.config;
+        let counts = |values: &[usize]| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let levels =
+            format!("{} channels, {} layers", counts(&config.block_out_channels), counts(&config.layers_per_block));
+        let classes = config.class_embedding.map(|class| ("classes", class.to_string()));
+        [("levels", levels), ("context", format!("{} channels per token", config.cross_attention_dim))]
+            .into_iter()
+            .chain(classes)
+            .collect()
+    }
+}
+
 /// A convolution of an odd kernel that keeps the resolution.
 const fn same_size(side: usize) -> Window {
     Window { side, stride: 1, pad_before: side / 2, pad_after: side / 2 }
 }
 
-/// The levels of a network in the making.
+/// The levels of a network under construction.
 struct Body<'a> {
     config: &'a Config,
     style: Style,

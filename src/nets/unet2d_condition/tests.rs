@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::graph::op::Op;
+use crate::nets::feeds::ClassLabels;
 use crate::tensor::Tensor;
 
 /// A small network of two levels, with these fields changed.
@@ -35,7 +36,7 @@ fn published_networks_have_their_published_size() {
     let one = sd(json!({"cross_attention_dim": 768, "sample_size": 64}));
     assert_eq!(one.parameters(), 859_520_964);
     // Counted by PyTorch's `FlopCounterMode` on the diffusers network, one image of 64 x 64 with 77 tokens.
-    assert_eq!(one.graph(1, 64, 64, 77).unwrap().flops(), 803_273_441_280);
+    assert_eq!(one.graph(CallSize::images(1, (64, 64)).with_tokens(77)).unwrap().flops(), 803_273_441_280);
     let two =
         sd(json!({"cross_attention_dim": 1024, "attention_head_dim": [5, 10, 20, 20], "use_linear_projection": true}));
     assert_eq!(two.parameters(), 865_910_724);
@@ -143,15 +144,15 @@ fn heads_matter_only_where_there_is_attention() {
 #[test]
 fn sizes_are_refused_only_where_nothing_would_be_left() {
     let padded = network(json!({}));
-    padded.graph(1, 1, 1, 1).unwrap();
-    padded.graph(2, 5, 8, 77).unwrap();
+    padded.graph(CallSize::images(1, (1, 1)).with_tokens(1)).unwrap();
+    padded.graph(CallSize::images(2, (5, 8)).with_tokens(77)).unwrap();
     let unpadded = network(json!({"downsample_padding": 0}));
-    unpadded.graph(1, 2, 3, 1).unwrap();
+    unpadded.graph(CallSize::images(1, (2, 3)).with_tokens(1)).unwrap();
     let refused = [
-        (padded.graph(1, 0, 8, 1), "at least 1"),
-        (unpadded.graph(1, 8, 1, 1), "at least 2"),
-        (padded.graph(0, 8, 8, 1), "one image"),
-        (padded.graph(1, 8, 8, 0), "one token"),
+        (padded.graph(CallSize::images(1, (0, 8)).with_tokens(1)), "at least 1"),
+        (unpadded.graph(CallSize::images(1, (8, 1)).with_tokens(1)), "at least 2"),
+        (padded.graph(CallSize::images(0, (8, 8)).with_tokens(1)), "one image"),
+        (padded.graph(CallSize::images(1, (8, 8)).with_tokens(0)), "one token"),
     ];
     for (result, remedy) in refused {
         let error = result.unwrap_err();
@@ -162,7 +163,7 @@ fn sizes_are_refused_only_where_nothing_would_be_left() {
 
 #[test]
 fn keys_and_values_of_the_context_are_one_product() {
-    let graph = network(json!({})).graph(3, 4, 5, 7).unwrap();
+    let graph = network(json!({})).graph(CallSize::images(3, (4, 5)).with_tokens(7)).unwrap();
     let block = "down_blocks.0.attentions.0.transformer_blocks.0";
     let node = |label: &str| graph.nodes.iter().find(|node| node.label == format!("{block}.{label}")).unwrap();
     assert_eq!(node("attn1.to_qkv").shape, Shape::new(3, 4, 5, 3 * 8));
@@ -184,11 +185,13 @@ fn inputs_of_the_graph_are_what_is_fed() {
     ];
     for changes in variants {
         let network = network(changes);
-        let graph = network.graph(2, 4, 6, 5).unwrap();
-        let labels = network.config.class_embedding.map(|_| ClassLabels::Numbers(&[3.0, 8.0]));
+        let graph = network.graph(CallSize::images(2, (4, 6)).with_tokens(5)).unwrap();
+        let labels = network.config.class_embedding.map(|_| ClassLabels::Numbers(vec![3.0, 8.0]));
         let weights = |_: &str, shape: &[usize]| Ok(Tensor::zeros(shape));
         let (x, context) = (Tensor::zeros([2, 4, 4, 6]), Tensor::zeros([2, 5, 6]));
-        let feeds = network.feeds(&x, &[1.0, 2.0], &context, labels, &weights).unwrap();
+        let feeds = network
+            .feeds(&Inputs::new(&x, &[1.0, 2.0]).with_context(Some(&context)).with_labels(labels.as_ref()), &weights)
+            .unwrap();
         let mut fed: Vec<_> = feeds.into_iter().map(|(name, tensor)| (name, tensor.shape)).collect();
         let inputs = graph.nodes.iter().filter_map(|node| match &node.op {
             Op::Input { name } => Some((name.clone(), vec![node.shape.n, node.shape.c, node.shape.h, node.shape.w])),
@@ -206,16 +209,16 @@ fn feeds_that_do_not_fit_are_refused() {
     let plain = network(json!({}));
     let (x, context) = (Tensor::zeros([2, 4, 4, 4]), Tensor::zeros([2, 3, 6]));
     let none = |key: &str, _: &[usize]| -> Result<Tensor> { panic!("`{key}` was asked for") };
-    let refused = |x: &Tensor, t: &[f64], context: &Tensor, labels: Option<ClassLabels>, remedy: &str| {
-        let error = plain.feeds(x, t, context, labels, &none).unwrap_err();
+    let refused = |x: &Tensor, t: &[f64], context: &Tensor, labels: Option<&ClassLabels>, remedy: &str| {
+        let error = plain.feeds(&Inputs::new(x, t).with_context(Some(context)).with_labels(labels), &none).unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::Argument);
         assert!(error.hint().unwrap().contains(remedy), "{error}: {:?}", error.hint());
     };
     refused(&Tensor::zeros([2, 3, 4, 4]), &[1.0, 2.0], &context, None, "[n, 4, height, width]");
-    refused(&x, &[1.0], &context, None, "one timestep an image");
+    refused(&x, &[1.0], &context, None, "one timestep per image");
     refused(&x, &[1.0, f64::INFINITY], &context, None, "finite");
     refused(&x, &[1.0, 2.0], &Tensor::zeros([1, 3, 6]), None, "[2, tokens, 6]");
     refused(&x, &[1.0, 2.0], &Tensor::zeros([2, 3, 5]), None, "[2, tokens, 6]");
     refused(&x, &[1.0, 2.0], &Tensor::zeros([2, 6]), None, "[2, tokens, 6]");
-    refused(&x, &[1.0, 2.0], &context, Some(ClassLabels::Numbers(&[0.0, 1.0])), "leave");
+    refused(&x, &[1.0, 2.0], &context, Some(&ClassLabels::Numbers(vec![0.0, 1.0])), "omit");
 }

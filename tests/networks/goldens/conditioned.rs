@@ -1,12 +1,12 @@
 //! The goldens of networks that look at a context: the small latent models, and networks with one or the other field changed.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::golden_folders;
 use downhill::checkpoint::{Component, Pipeline};
-use downhill::denoise::conditioned::open_net;
 use downhill::formats::npy;
-use downhill::nets::unet2d_condition::{ClassLabels, UNet2dCondition};
+use downhill::nets::{Architecture, CallSize, ClassLabels, Inputs, open};
 use downhill::tensor::Tensor;
 
 /// A folder with a network, and what it answers in float64.
@@ -17,14 +17,17 @@ pub struct Golden {
     pub timesteps: Vec<f64>,
     pub context: Tensor,
     pub eps: Tensor,
-    labels: Option<(Tensor, Vec<f64>)>,
+    labels: Option<ClassLabels>,
 }
 
 impl Golden {
     fn read(folder: PathBuf, stages: &Path) -> Self {
         let read = |name: &str| npy::read(stages.join(name)).unwrap_or_else(|error| panic!("{error}"));
         let labels = stages.join("labels.npy");
-        let labels = labels.exists().then(|| (read("labels.npy"), npy::read_f64(&labels).expect("labels")));
+        let labels = labels.exists().then(|| match read("labels.npy") {
+            rows if rows.shape.len() == 2 => ClassLabels::Rows(rows),
+            _ => ClassLabels::Numbers(npy::read_f64(&labels).expect("labels")),
+        });
         let timesteps = npy::read_f64(stages.join("t.npy")).expect("t.npy");
         let (x, context, eps) = (read("x.npy"), read("context.npy"), read("eps.npy"));
         let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
@@ -32,19 +35,21 @@ impl Golden {
     }
 
     /// Its U-Net.
-    pub fn open(&self) -> (Component, UNet2dCondition) {
+    pub fn open(&self) -> (Component, Arc<dyn Architecture>) {
         let pipeline = Pipeline::open(self.folder.to_str().expect("a path")).expect("pipeline");
         let component = pipeline.component("unet").unwrap_or_else(|error| panic!("{}: {error}", self.name));
-        let net =
-            open_net(&component.config, &component.weights).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        let net = open(&component.config, &component.weights).unwrap_or_else(|error| panic!("{}: {error}", self.name));
         (component, net)
     }
 
-    pub fn labels(&self) -> Option<ClassLabels<'_>> {
-        self.labels.as_ref().map(|(rows, numbers)| match rows.shape.len() {
-            2 => ClassLabels::Rows(rows),
-            _ => ClassLabels::Numbers(numbers),
-        })
+    /// The inputs of its call.
+    pub fn inputs(&self) -> Inputs<'_> {
+        Inputs::new(&self.x, &self.timesteps).with_context(Some(&self.context)).with_labels(self.labels.as_ref())
+    }
+
+    /// The extents of a call for `batch` images.
+    pub fn size(&self, batch: usize) -> CallSize {
+        CallSize::images(batch, (self.x.shape[2], self.x.shape[3])).with_tokens(self.context.shape[1])
     }
 }
 

@@ -1,0 +1,147 @@
+//! Conditions of a network, and classifier-free guidance between two of them (Ho and Salimans, 2022).
+
+use crate::error::{Error, Result};
+use crate::nets::architecture::{Architecture, CallSize, LabelInput};
+use crate::nets::feeds::ClassLabels;
+use crate::tensor::Tensor;
+
+/// The inputs of a network besides images and timesteps.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Condition {
+    /// One context per image, (n, tokens, channels), or one for all images, (1, tokens, channels).
+    pub context: Option<Tensor>,
+    /// One class label per image, or one for all images.
+    pub labels: Option<ClassLabels>,
+}
+
+impl Condition {
+    /// A context for all images, (1, tokens, channels).
+    #[must_use]
+    pub fn context(context: Tensor) -> Self {
+        Self { context: Some(context), labels: None }
+    }
+
+    /// Class labels by number: one per image, or one for all images.
+    #[must_use]
+    pub fn classes(labels: Vec<f64>) -> Self {
+        Self { context: None, labels: Some(ClassLabels::Numbers(labels)) }
+    }
+
+    fn tokens(&self) -> usize {
+        self.context.as_ref().and_then(|context| context.shape.get(1).copied()).unwrap_or(0)
+    }
+
+    /// Refuses what `net` does not take, and the lack of what it needs.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    pub fn check(&self, net: &dyn Architecture) -> Result<()> {
+        match (&self.context, net.context()) {
+            (Some(_), None) => {
+                return Err(Error::argument("this network does not take a context", "omit the context"));
+            }
+            (None, Some(input)) if input.is_read => {
+                let hint = format!("give a context of shape [1, tokens, {}]", input.channels);
+                return Err(Error::argument("this network needs a context", hint));
+            }
+            (Some(context), Some(input)) => check_context(context, input.channels)?,
+            (None, _) => {}
+        }
+        net.labels().check(self.labels.as_ref(), self.labels.as_ref().map_or(1, ClassLabels::len))
+    }
+}
+
+fn check_context(context: &Tensor, channels: usize) -> Result<()> {
+    match context.shape[..] {
+        [images, tokens, found] if images > 0 && tokens > 0 && found == channels => Ok(()),
+        [_, _, found] if found != channels => Err(Error::argument(
+            format!("a context of {found} channels for a network with `cross_attention_dim` {channels}"),
+            "the text encoder and the network must belong to one model",
+        )),
+        _ => Err(Error::argument(
+            format!("a context of shape {:?}", context.shape),
+            format!("give shape [1, tokens, {channels}]"),
+        )),
+    }
+}
+
+/// The condition of a denoiser, and a second one that guidance moves away from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guidance {
+    pub conditional: Condition,
+    /// The condition to move away from: the context of an empty or a negative prompt, or the null class.
+    pub unconditional: Option<Condition>,
+    /// s in `eps_u + s (eps_c - eps_u)`. It has no effect without an unconditional condition.
+    pub scale: f64,
+}
+
+impl Default for Guidance {
+    /// No condition.
+    fn default() -> Self {
+        Self::none(Condition::default())
+    }
+}
+
+impl Guidance {
+    /// A condition without guidance.
+    #[must_use]
+    pub fn none(conditional: Condition) -> Self {
+        Self { conditional, unconditional: None, scale: 1.0 }
+    }
+
+    /// Guidance of class labels by the null class of `net`, as in `DiT` (Peebles and Xie, 2023). A scale of 1 needs no
+    /// null class and halves the work.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the scale is not 1 and the network does not have a null class.
+    pub fn classes(net: &dyn Architecture, labels: Vec<f64>, scale: f64) -> Result<Self> {
+        let conditional = Condition::classes(labels);
+        if scale == 1.0 {
+            return Ok(Self::none(conditional));
+        }
+        let LabelInput::Numbers { null: Some(null), .. } = net.labels() else {
+            return Err(Error::argument(
+                "this network does not have a null class, so its class labels cannot be guided",
+                "take a guidance scale of 1",
+            ));
+        };
+        Ok(Self { conditional, unconditional: Some(Condition::classes(vec![null as f64])), scale })
+    }
+
+    /// Conditions per image: 2 with an unconditional one.
+    #[must_use]
+    pub fn conditions(&self) -> usize {
+        1 + usize::from(self.unconditional.is_some())
+    }
+
+    /// The extents of the calls for `images` images of a size (height, width): all conditions of all images are one
+    /// batch.
+    #[must_use]
+    pub fn call_size(&self, images: usize, size: (usize, usize)) -> CallSize {
+        CallSize::images(images.max(1) * self.conditions(), size).with_tokens(self.conditional.tokens())
+    }
+
+    /// Refuses conditions that do not fit `net` or each other.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    pub fn check(&self, net: &dyn Architecture) -> Result<()> {
+        self.conditional.check(net)?;
+        let Some(unconditional) = &self.unconditional else { return Ok(()) };
+        unconditional.check(net)?;
+        let shapes =
+            [&self.conditional, unconditional].map(|one| one.context.as_ref().map(|context| &context.shape[1..]));
+        if shapes[0] == shapes[1] {
+            return Ok(());
+        }
+        Err(Error::argument(
+            "contexts of different lengths",
+            "both contexts of guidance must have the same tokens and channels",
+        ))
+    }
+
+    /// The conditions, the conditional one first.
+    pub(super) fn each(&self) -> impl Iterator<Item = &Condition> {
+        std::iter::once(&self.conditional).chain(&self.unconditional)
+    }
+}

@@ -1,0 +1,222 @@
+//! A pretrained network as a denoiser: the scale and the timesteps that it was trained with, its condition, and guidance.
+
+use super::diffusion::{NoiseTable, PredictionType};
+use super::guidance::{Condition, Guidance};
+use super::network::{Network, labels_for, numbers, rows, rows_for};
+use super::{Denoiser, Level};
+use crate::error::{Error, Result};
+use crate::graph::run::StepTime;
+use crate::nets::architecture::Inputs;
+use crate::nets::feeds::ClassLabels;
+use crate::tensor::Tensor;
+
+/// A network on a device as a denoiser, with or without guidance.
+pub struct NetworkDenoiser<'e> {
+    network: Network<'e>,
+    table: NoiseTable,
+    prediction: PredictionType,
+    guidance: Guidance,
+    /// Images per call.
+    images: usize,
+}
+
+impl<'e> NetworkDenoiser<'e> {
+    /// Makes a denoiser of a network that is ready for calls of [`Guidance::call_size`]. `table` and `prediction` are
+    /// those of the network's training; they come from the model's scheduler.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a network with other channels in its output than in its input, for conditions that it
+    /// does not take, and for calls of another size.
+    pub fn new(
+        network: Network<'e>,
+        table: NoiseTable,
+        prediction: PredictionType,
+        guidance: Guidance,
+    ) -> Result<Self> {
+        let (net, size) = (network.net(), network.size());
+        if !net.is_denoiser() {
+            let what = format!("a network of {} channels in and {} out", net.in_channels(), net.out_channels());
+            return Err(Error::argument(what, "a denoiser has as many channels in its output as in its input"));
+        }
+        guidance.check(net)?;
+        let images = size.batch / guidance.conditions();
+        if guidance.call_size(images, size.sides()) != size {
+            return Err(Error::argument(
+                format!("a network for {} images and {} tokens per call", size.batch, size.tokens),
+                "make it ready for the call size of its guidance",
+            ));
+        }
+        Ok(Self { network, table, prediction, guidance, images })
+    }
+
+    /// The network, for raw calls.
+    #[must_use]
+    pub fn network(&self) -> &Network<'e> {
+        &self.network
+    }
+
+    /// Images per call.
+    #[must_use]
+    pub fn images(&self) -> usize {
+        self.images
+    }
+
+    /// Replaces the conditional condition, for other images than before.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a condition that the network does not take.
+    pub fn set_condition(&mut self, conditional: Condition) -> Result<()> {
+        let guidance = Guidance { conditional, ..self.guidance.clone() };
+        guidance.check(self.network.net())?;
+        self.guidance = guidance;
+        Ok(())
+    }
+
+    /// The duration of each step of one call, on zeros at timestep 0.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn profile(&self) -> Result<Vec<StepTime>> {
+        let [channels, height, width] = self.network.image_shape();
+        let z = Tensor::zeros([self.images, channels, height, width]);
+        self.network.profile(&self.call(&z, &vec![0.0; self.images])?.inputs())
+    }
+
+    /// The guided output of the network in its own scale, (n, `in_channels`, h, w), without a learned variance. The
+    /// network predicts eps in some form that is affine in its output, and the weights of the two conditions sum to 1,
+    /// so guidance of that form is guidance of eps.
+    ///
+    /// # Errors
+    /// As [`Network::call`].
+    pub fn predict(&self, z: &Tensor, timesteps: &[f64]) -> Result<Tensor> {
+        let all = self.network.call(&self.call(z, timesteps)?.inputs())?;
+        let mut shape = all.shape.clone();
+        (shape[0], shape[1]) = (z.shape[0], self.network.net().in_channels());
+        let predicted = shape[1..].iter().product();
+        let mut guided = Vec::with_capacity(shape.iter().product());
+        let conditions = self.guidance.conditions();
+        for image in 0..z.shape[0] {
+            let at = image / self.images * self.images * conditions + image % self.images;
+            let conditional = &all.item(at)[..predicted];
+            if conditions == 1 {
+                guided.extend_from_slice(conditional);
+                continue;
+            }
+            let unconditional = &all.item(at + self.images)[..predicted];
+            guided.extend(unconditional.iter().zip(conditional).map(|(u, c)| {
+                let (u, c) = (f64::from(*u), f64::from(*c));
+                (u + self.guidance.scale * (c - u)) as f32
+            }));
+        }
+        Ok(Tensor::new(shape, guided))
+    }
+
+    /// The images with each of their conditions, batch after batch: within a batch all images with one condition, and
+    /// then all with the other. The last batch repeats its last image.
+    fn call(&self, z: &Tensor, timesteps: &[f64]) -> Result<Call> {
+        let count = z.shape.first().copied().unwrap_or(0);
+        if timesteps.len() != count {
+            let what = format!("{} timesteps for {count} images", timesteps.len());
+            return Err(Error::argument(what, "give one timestep per image"));
+        }
+        self.guidance.each().try_for_each(|condition| check_count(condition, count))?;
+        let mut order = Vec::new();
+        let (mut contexts, mut labels) = (Vec::new(), Vec::new());
+        for first in (0..count).step_by(self.images) {
+            let batch: Vec<usize> = (first..first + self.images).map(|image| image.min(count - 1)).collect();
+            for condition in self.guidance.each() {
+                order.extend_from_slice(&batch);
+                contexts.extend(condition.context.as_ref().map(|context| rows_for(context, &batch)));
+                labels.extend(condition.labels.as_ref().map(|labels| labels_for(labels, &batch)));
+            }
+        }
+        Ok(Call {
+            z: rows(z, &order),
+            timesteps: numbers(timesteps, &order),
+            context: joined(contexts),
+            labels: joined_labels(labels),
+        })
+    }
+
+    /// `x` at each level in the scale of the network, z = sqrt(alpha bar) x, and the timesteps to call it at.
+    fn input(&self, x: &Tensor, levels: &[Level]) -> (Tensor, Vec<f64>) {
+        let mut z = x.clone();
+        let stride = z.stride();
+        for (values, level) in z.data.chunks_mut(stride).zip(levels) {
+            let scale = level.alpha_bar().sqrt();
+            for value in values {
+                *value = (f64::from(*value) * scale) as f32;
+            }
+        }
+        (z, levels.iter().map(|level| level.called_at(&self.table)).collect())
+    }
+}
+
+impl Denoiser for NetworkDenoiser<'_> {
+    fn image_shape(&self) -> [usize; 3] {
+        self.network.image_shape()
+    }
+
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
+        let (z, timesteps) = self.input(x, levels);
+        let mut output = self.predict(&z, &timesteps)?;
+        let stride = output.stride();
+        for (at, level) in levels.iter().enumerate() {
+            let alpha_bar = level.alpha_bar();
+            let values = output.data[at * stride..][..stride].iter_mut().zip(z.item(at));
+            values.for_each(|(out, z)| *out = self.prediction.eps(f64::from(*out), f64::from(*z), alpha_bar) as f32);
+        }
+        Ok(output)
+    }
+
+    fn trace_nonfinite(&mut self, x: &Tensor, levels: &[Level]) -> Result<()> {
+        let (z, timesteps) = self.input(x, levels);
+        self.network.trace_nonfinite(&self.call(&z, &timesteps)?.inputs())
+    }
+}
+
+/// The inputs of a call of the network, one row per image and condition.
+struct Call {
+    z: Tensor,
+    timesteps: Vec<f64>,
+    context: Option<Tensor>,
+    labels: Option<ClassLabels>,
+}
+
+impl Call {
+    fn inputs(&self) -> Inputs<'_> {
+        Inputs::new(&self.z, &self.timesteps).with_context(self.context.as_ref()).with_labels(self.labels.as_ref())
+    }
+}
+
+/// Refuses a condition for another number of images.
+fn check_count(condition: &Condition, images: usize) -> Result<()> {
+    let contexts = condition.context.as_ref().map(|context| context.shape[0]);
+    let labels = condition.labels.as_ref().map(ClassLabels::len);
+    match contexts.into_iter().chain(labels).find(|count| ![1, images].contains(count)) {
+        Some(count) => Err(Error::argument(
+            format!("conditions for {count} images in a call of {images}"),
+            "give one condition per image, or one for all images",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Tensors one after the other.
+fn joined(parts: Vec<Tensor>) -> Option<Tensor> {
+    let mut shape = parts.first()?.shape.clone();
+    shape[0] = parts.iter().map(|part| part.shape[0]).sum();
+    Some(Tensor::new(shape, parts.into_iter().flat_map(|part| part.data).collect::<Vec<_>>()))
+}
+
+/// Labels one after the other; all are of one kind, which [`Guidance::check`] ensures.
+fn joined_labels(parts: Vec<ClassLabels>) -> Option<ClassLabels> {
+    let (mut numbers, mut rows) = (Vec::new(), Vec::new());
+    for part in parts {
+        match part {
+            ClassLabels::Numbers(some) => numbers.extend(some),
+            ClassLabels::Rows(some) => rows.push(some),
+        }
+    }
+    joined(rows).map(ClassLabels::Rows).or_else(|| (!numbers.is_empty()).then_some(ClassLabels::Numbers(numbers)))
+}

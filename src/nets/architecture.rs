@@ -1,0 +1,253 @@
+//! Architectures: from the class that a configuration names to a network.
+//!
+//! [`ARCHITECTURES`] is the table. A new network is a folder in this room and a line there; everything above, from the
+//! denoisers to the command line, works on the trait.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::builder::{Key, parameters};
+use super::feeds::{ClassLabels, Feeds};
+use super::unet2d::UNet2d;
+use super::unet2d_condition::UNet2dCondition;
+use crate::checkpoint::{ConfigFile, Weights};
+use crate::error::{Error, Result};
+use crate::graph::WeightAccess;
+use crate::graph::op::Graph;
+use crate::tensor::Tensor;
+
+/// A denoising network, as a diffusers configuration describes it: the graph of a call, and the tensors it reads.
+pub trait Architecture: Debug + Send + Sync {
+    /// The class in diffusers.
+    fn class_name(&self) -> &'static str;
+
+    /// Channels of the images, or of the latents, that go in.
+    fn in_channels(&self) -> usize;
+
+    /// Channels of the output, including those of a learned variance.
+    fn out_channels(&self) -> usize;
+
+    /// Whether the second half of the output's channels parametrises a variance, which deterministic samplers drop.
+    fn learns_variance(&self) -> bool {
+        false
+    }
+
+    /// Height and width of the images in training, if the configuration has them.
+    fn sample_size(&self) -> Option<(usize, usize)>;
+
+    /// The divisor of every height and width that the network takes.
+    fn size_multiple(&self) -> usize;
+
+    /// The smallest height and width that the network takes, a multiple of [`Architecture::size_multiple`].
+    fn smallest_side(&self) -> usize {
+        self.size_multiple()
+    }
+
+    /// The context of tokens that a call takes; `None` for a network without cross-attention layers.
+    fn context(&self) -> Option<ContextInput> {
+        None
+    }
+
+    /// The class labels that a call takes.
+    fn labels(&self) -> LabelInput;
+
+    /// The graph of a call. Its inputs and its output are named in [`super::feeds::names`].
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a size that the network does not take, or an empty batch.
+    fn graph(&self, size: CallSize) -> Result<Graph>;
+
+    /// Every tensor in a checkpoint of this network, with its shape there.
+    fn keys(&self) -> Vec<Key>;
+
+    /// Every input of the graph, by name. Each tensor is (n, c, h, w), or (n, c, 1, 1) for one vector per image.
+    /// `weights` fetches the tables behind embeddings that are looked up on the host.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the arguments do not fit the network or each other.
+    fn feeds(&self, inputs: &Inputs, weights: &WeightAccess) -> Result<Feeds>;
+
+    /// Further facts for people, as pairs of a heading and a text.
+    fn details(&self) -> Vec<(&'static str, String)>;
+
+    /// The number of parameters in a checkpoint of this network.
+    fn parameters(&self) -> u64 {
+        parameters(&self.keys())
+    }
+
+    /// Whether the output, without a learned variance, has the channels of the input.
+    fn is_denoiser(&self) -> bool {
+        let predicted = if self.learns_variance() { self.out_channels() / 2 } else { self.out_channels() };
+        predicted == self.in_channels()
+    }
+}
+
+/// The arguments of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// Images in the network's own scale, (n, `in_channels`, h, w).
+    pub x: &'a Tensor,
+    /// One timestep per image.
+    pub timesteps: &'a [f64],
+    /// One context per image, (n, tokens, channels).
+    pub context: Option<&'a Tensor>,
+    /// One class label per image.
+    pub labels: Option<&'a ClassLabels>,
+}
+
+impl<'a> Inputs<'a> {
+    /// Images and their timesteps, with neither context nor labels.
+    #[must_use]
+    pub fn new(x: &'a Tensor, timesteps: &'a [f64]) -> Self {
+        Self { x, timesteps, context: None, labels: None }
+    }
+
+    /// The same with a context or without.
+    #[must_use]
+    pub fn with_context(self, context: Option<&'a Tensor>) -> Self {
+        Self { context, ..self }
+    }
+
+    /// The same with class labels or without.
+    #[must_use]
+    pub fn with_labels(self, labels: Option<&'a ClassLabels>) -> Self {
+        Self { labels, ..self }
+    }
+}
+
+/// The extents of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallSize {
+    /// Images.
+    pub batch: usize,
+    pub height: usize,
+    pub width: usize,
+    /// Tokens of context per image; 0 for a network that takes none.
+    pub tokens: usize,
+}
+
+impl CallSize {
+    /// `batch` images of a height and a width, without a context.
+    #[must_use]
+    pub const fn images(batch: usize, (height, width): (usize, usize)) -> Self {
+        Self { batch, height, width, tokens: 0 }
+    }
+
+    /// The same with `tokens` tokens of context per image.
+    #[must_use]
+    pub const fn with_tokens(self, tokens: usize) -> Self {
+        Self { tokens, ..self }
+    }
+
+    /// Height and width.
+    #[must_use]
+    pub const fn sides(self) -> (usize, usize) {
+        (self.height, self.width)
+    }
+}
+
+/// The context that a network takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContextInput {
+    /// Channels of a token.
+    pub channels: usize,
+    /// Whether any layer attends to it. A network without such layers takes a context and does not read it.
+    pub is_read: bool,
+}
+
+/// The class labels that a network takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LabelInput {
+    None,
+    /// One number per image.
+    Numbers {
+        /// The number of classes, if labels are rows of a table.
+        classes: Option<usize>,
+        /// The label that stands for "no class" in classifier-free guidance.
+        null: Option<usize>,
+    },
+    /// One vector of this length per image.
+    Rows(usize),
+}
+
+impl LabelInput {
+    /// Refuses labels of another kind or number, for `batch` images.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    pub fn check(self, labels: Option<&ClassLabels>, batch: usize) -> Result<()> {
+        match (self, labels) {
+            (Self::None, None) => Ok(()),
+            (Self::None, Some(_)) => {
+                Err(Error::argument("this network does not take class labels", "omit the class labels"))
+            }
+            (Self::Numbers { .. } | Self::Rows(_), None) => {
+                Err(Error::argument("this network needs class labels", "give one class label per image"))
+            }
+            (Self::Rows(dim), Some(ClassLabels::Rows(rows))) if rows.shape == [batch, dim] => Ok(()),
+            (Self::Rows(dim), Some(_)) => Err(Error::argument(
+                "the class labels do not fit this network",
+                format!("give one vector of {dim} numbers per image: class labels of shape [{batch}, {dim}]"),
+            )),
+            (Self::Numbers { .. }, Some(ClassLabels::Numbers(numbers))) if numbers.len() == batch => Ok(()),
+            (Self::Numbers { .. }, Some(_)) => Err(Error::argument(
+                "the class labels do not fit this network",
+                format!("give one number per image: {batch} class labels"),
+            )),
+        }
+    }
+}
+
+/// An architecture in the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The class in diffusers.
+    pub class_name: &'static str,
+    read: fn(&ConfigFile) -> Result<Arc<dyn Architecture>>,
+}
+
+/// Every architecture.
+pub const ARCHITECTURES: [Entry; 2] = [
+    Entry { class_name: UNet2d::CLASS, read: |file| Ok(Arc::new(UNet2d::read(file)?)) },
+    Entry { class_name: UNet2dCondition::CLASS, read: |file| Ok(Arc::new(UNet2dCondition::read(file)?)) },
+];
+
+/// The network that a configuration describes.
+///
+/// # Errors
+/// [`Error::UnsupportedField`] for a class, a field or a value without an implementation; [`Error::BadFile`] for wrong
+/// types, values out of range and fields that contradict each other.
+pub fn read(config: &ConfigFile) -> Result<Arc<dyn Architecture>> {
+    let name = config.expect_class(&ARCHITECTURES.map(|entry| entry.class_name))?;
+    match ARCHITECTURES.iter().find(|entry| entry.class_name == name) {
+        Some(entry) => (entry.read)(config),
+        None => Err(config.unsupported("_class_name", "the classes of the table of architectures")),
+    }
+}
+
+/// The network that a configuration describes, checked against the weights.
+///
+/// # Errors
+/// As [`read`]; then [`Error::MissingKey`], [`Error::WrongShape`] or [`Error::UnexpectedKey`] of the weights.
+pub fn open(config: &ConfigFile, weights: &Weights) -> Result<Arc<dyn Architecture>> {
+    let net = read(config)?;
+    weights.check(&net.keys())?;
+    Ok(net)
+}
+
+/// Refuses an empty batch.
+pub(super) fn check_batch(batch: usize) -> Result<()> {
+    if batch == 0 { Err(Error::argument("a batch of no images", "give at least one image")) } else { Ok(()) }
+}
+
+/// Refuses a height or a width that is 0 or not a multiple of `multiple`.
+pub(super) fn check_sides(size: CallSize, multiple: usize) -> Result<()> {
+    let fits = |side: usize| side > 0 && side.is_multiple_of(multiple);
+    if fits(size.height) && fits(size.width) {
+        return Ok(());
+    }
+    Err(Error::argument(
+        format!("images of {} x {} do not fit this network", size.height, size.width),
+        format!("height and width must be multiples of {multiple}"),
+    ))
+}
