@@ -83,7 +83,7 @@ impl Choice {
 }
 
 const NO_ADAPTER_HINT: &str = "install a Vulkan driver, or the software adapter: \
-     `apt-get install mesa-vulkan-drivers libvulkan1` on Debian and Ubuntu (`sh scripts/with-adapter.sh COMMAND` does it for you)";
+     `apt-get install mesa-vulkan-drivers libvulkan1` on Debian and Ubuntu (`sh scripts/with-adapter.sh COMMAND` does it)";
 
 /// All adapters of this machine, best first.
 pub struct Adapters {
