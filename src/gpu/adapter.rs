@@ -83,7 +83,8 @@ impl Choice {
 }
 
 const NO_ADAPTER_HINT: &str = "install a Vulkan driver, or the software adapter: \
-     `apt-get install mesa-vulkan-drivers libvulkan1` on Debian and Ubuntu (`sh scripts/with-adapter.sh COMMAND` does it)";
+     `apt-get install mesa-vulkan-drivers libvulkan1` on Debian and Ubuntu \
+     (`sh scripts/with-adapter.sh COMMAND` does it)";
 
 /// All adapters of this machine, best first.
 pub struct Adapters {
