@@ -9,10 +9,6 @@ const WIDTH: usize = 120;
 /// Folders and documents that are still to be brought to this style.
 const WAITING: &[&str] = &[
     "docs/ARCHITECTURE.md",
-    "docs/benchmarks.md",
-    "docs/lab-notes.md",
-    "docs/linear-diffusion.md",
-    "docs/sampling-is-descent.md",
     "shaders",
     "src/cli",
     "src/data",
