@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use crate::error::{Error, Result};
 use crate::gpu::{Choice, Options};
@@ -12,6 +13,7 @@ use crate::kernels::choice::Algorithm;
 use crate::latent::tiles::Tiling;
 use crate::report::Verbosity;
 use crate::sample::admissible::ErrorModel;
+use crate::sample::schedule::ScheduleKind;
 use crate::tensor::Precision;
 
 /// Longest side of an image that can be asked for: beyond any device, and costs counted in products stay within range.
@@ -268,6 +270,12 @@ impl std::str::FromStr for TileArg {
             _ => Err("expected a number of rows, `never` or `auto`".to_owned()),
         }
     }
+}
+
+/// Reads the name of a kind of schedule.
+pub fn schedule_kind() -> impl TypedValueParser<Value = ScheduleKind> {
+    let kinds = ScheduleKind::ALL.map(|kind| PossibleValue::new(kind.name()).help(kind.about()));
+    PossibleValuesParser::new(kinds).try_map(|name| name.parse::<ScheduleKind>())
 }
 
 #[cfg(test)]

@@ -176,13 +176,13 @@ impl ErrorModel {
             Some(steps) if (1..=MOST_STEPS).contains(&steps) => steps,
             Some(steps) => {
                 let what = format!("an admissible schedule of {steps} steps");
-                return Err(Error::argument(what, format!("`--steps` takes 1 to {MOST_STEPS}")));
+                return Err(Error::argument(what, format!("`steps` takes 1 to {MOST_STEPS}")));
             }
             None => self.fewest_steps(high, low).ok_or_else(|| {
                 let least = high * self.nu.powf(-self.eta.recip());
                 let what = format!("no admissible schedule leads from sigma {high:.4} to {low:.4}");
                 let hint = format!(
-                    "with eta {:.4} and nu {:.4} every one ends above sigma {least:.4}; `--steps N` goes as far as N steps lead",
+                    "with eta {:.4} and nu {:.4} every one ends above sigma {least:.4}; `steps` goes as far as N steps lead",
                     self.eta, self.nu
                 );
                 Error::argument(what, hint)

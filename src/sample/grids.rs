@@ -105,7 +105,7 @@ pub(super) fn beyond(steps: usize, offset: usize, table: &NoiseTable) -> Error {
             "{steps} steps with a `steps_offset` of {offset} begin beyond the last of {} timesteps",
             table.timesteps()
         ),
-        "take fewer `--steps`, or another `--schedule`",
+        "take fewer `steps`, or another `schedule`",
     )
 }
 
@@ -155,14 +155,14 @@ fn known(table: &NoiseTable, sigma_max: Option<f64>, default: f64) -> Result<f64
         return Ok(sigma);
     }
     let range = format!("this model knows {:.4} to {:.4}", table.sigma_min(), table.sigma_max());
-    Err(Error::argument(format!("`--sigma-max` of {sigma} is outside the model's range of noise"), range))
+    Err(Error::argument(format!("`sigma_max` of {sigma} is outside the model's range of noise"), range))
 }
 
 pub(super) fn positive(sigma: f64) -> Result<f64> {
     if sigma.is_finite() && sigma > 0.0 {
         return Ok(sigma);
     }
-    Err(Error::argument(format!("`--sigma-max` of {sigma} is not a noise level"), "sigma is a number above 0"))
+    Err(Error::argument(format!("`sigma_max` of {sigma} is not a noise level"), "sigma is a number above 0"))
 }
 
 pub(super) fn below(sigma_min: f64, sigma_max: f64) -> Result<f64> {
@@ -171,6 +171,6 @@ pub(super) fn below(sigma_min: f64, sigma_max: f64) -> Result<f64> {
     }
     Err(Error::argument(
         format!("a range of sigma from {sigma_max} to {sigma_min}"),
-        "`--sigma-min` is above 0 and below `--sigma-max`",
+        "`sigma_min` is above 0 and below `sigma_max`",
     ))
 }

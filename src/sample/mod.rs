@@ -1,13 +1,13 @@
 //! Sampling: schedules of noise levels, and the loop that iterates a denoiser down them.
 //!
 //! [`settings::Settings`] is what was asked for; with a model's [`scheduler_config::SchedulerConfig`] it resolves to a
-//! [`schedule::Schedule`] and a [`samplers::Method`], which [`samplers::sample`] runs; [`on_sigmas`] does so for denoisers
-//! without timesteps; [`run`] samples many images, a batch at a time. [`solvers`] has a file for each
-//! family of steps, [`catalogue`] the names, [`admissible`] what can be said of a schedule before any of it runs.
+//! [`settings::Course`]: a [`schedule::Schedule`] and a [`walk::Method`], which [`walk::sample`] runs, and [`run`] for
+//! many images, a batch at a time. [`on_sigmas`] resolves settings for denoisers without timesteps. [`samplers`] has a
+//! file for each sampler, [`solvers`] the steps that several of them share; [`admissible`] holds what can be said of a
+//! schedule before any of it runs.
 
 pub mod admissible;
-pub mod catalogue;
-mod fields;
+pub mod config_fields;
 mod grids;
 pub mod on_sigmas;
 pub mod run;
@@ -15,6 +15,6 @@ pub mod samplers;
 pub mod schedule;
 pub mod scheduler_config;
 pub mod settings;
-mod sigma_grids;
-pub mod solver_config;
+pub mod sigma_grids;
 pub mod solvers;
+pub mod walk;

@@ -3,8 +3,8 @@
 //! [`sample`] walks one batch; a [`Run`] knows which images there are, where each starts and which noise belongs to it,
 //! so that image i of seed s is the same image in any batch and in any part of the run.
 
-use super::samplers::{Method, Progress, sample};
 use super::schedule::Schedule;
+use super::walk::{Method, Progress, sample};
 use crate::denoise::Denoiser;
 use crate::noise::{Generator, Noise};
 use crate::{Error, Result, tensor::Tensor};
@@ -174,12 +174,7 @@ impl Batches<'_> {
         self.next += indices.len();
         let x = self.start_states(indices);
         let shape = [indices.len(), channels, height, width];
-        // Noise is numbered by the updates that add some, from 1; step 0 is the start.
-        let mut updates = 0;
-        let mut noise = |_| {
-            updates += 1;
-            Ok(Tensor::new(shape, self.noise.step(updates, indices)))
-        };
+        let mut noise = |update| Ok(Tensor::new(shape, self.noise.step(update, indices)));
         let sampled = sample(denoiser, &run.schedule, &run.method, x, &mut noise, watch);
         Some(sampled.map(|x| Samples { images: indices.to_vec(), x }))
     }

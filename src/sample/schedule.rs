@@ -1,7 +1,7 @@
-//! Schedules: the noise levels that a sampler walks down, one network call a step.
+//! Schedules: the noise levels that a sampler walks down.
 
+use super::config_fields::Spacing;
 use super::grids;
-use super::scheduler_config::Spacing;
 pub use crate::denoise::Level;
 use crate::denoise::diffusion::NoiseTable;
 use crate::{Error, Result, tensor::Tensor};
@@ -26,56 +26,92 @@ pub enum Scale {
     VarianceExploding,
 }
 
-/// The kinds of schedule, by the names of the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// The gradient-estimation paper's: N log-spaced sigmas snapped to timesteps, then timestep 0.
-    Paper,
-    /// The paper's DDIM baseline: timesteps evenly from the top (or from `sigma_max`) to 0.
-    Ddim,
-    /// diffusers' `leading` spacing: multiples of T/N, and the scheduler's offset.
-    Leading,
-    /// diffusers' `trailing` spacing: from T - 1 downwards.
-    Trailing,
-    /// diffusers' `linspace` spacing: both ends included.
-    Linspace,
-    /// Karras et al. as the paper's code has it: rho 7 from sigma 80 to 0.002, snapped to timesteps.
-    Edm,
-    /// Karras et al. on the model's range of sigma: rho 7, not snapped, then sigma 0.
-    Karras,
-    /// Log-spaced sigmas, not snapped.
-    #[cfg_attr(feature = "cli", value(name = "loglinear"))]
-    LogLinear,
-    /// diffusers' `use_exponential_sigmas`: log-spaced sigmas on the model's range, not snapped, then sigma 0.
-    Exponential,
-    /// The longest steps that an error model admits, log-spaced, not snapped: see `--error-model`.
-    Admissible,
+/// Declares [`ScheduleKind`], a kind per line with its name and a line about it.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $about:literal;)*) => {
+        /// The kinds of schedule.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        pub enum ScheduleKind {
+            $($(#[$doc])* #[doc = $about] #[serde(rename = $name)] $variant,)*
+        }
+
+        impl ScheduleKind {
+            /// All of them, in the order they are listed.
+            pub const ALL: [Self; [$($name),*].len()] = [$(Self::$variant),*];
+
+            /// Returns its name on the command line and in files.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// Returns a line about it, for a list of them.
+            #[must_use]
+            pub fn about(self) -> &'static str {
+                match self { $(Self::$variant => $about,)* }
+            }
+        }
+    };
 }
 
-impl Kind {
-    /// The spacing of diffusers that it is, if it is one.
+kinds! {
+    Paper = "paper",
+        "The gradient-estimation paper's: N log-spaced sigmas snapped to timesteps, then timestep 0";
+    Ddim = "ddim",
+        "The paper's DDIM baseline: timesteps evenly from the top, or from the first sigma, to 0";
+    Leading = "leading", "diffusers' `leading` spacing: multiples of T/N, and the scheduler's offset";
+    Trailing = "trailing", "diffusers' `trailing` spacing: from T - 1 downwards";
+    Linspace = "linspace", "diffusers' `linspace` spacing: both ends included";
+    Edm = "edm",
+        "Karras et al. as the paper's code has it: rho 7 from sigma 80 to 0.002, snapped to timesteps";
+    Karras = "karras",
+        "Karras et al. on the model's range of sigma: rho 7, not snapped, then sigma 0";
+    LogLinear = "loglinear", "Log-spaced sigmas, not snapped";
+    Exponential = "exponential",
+        "diffusers' `use_exponential_sigmas`: log-spaced sigmas on the model's range, not snapped, then sigma 0";
+    Admissible = "admissible",
+        "The longest steps that an error model admits, log-spaced, not snapped";
+    Own = "own", "The sampler's own, for samplers that have one";
+}
+
+impl ScheduleKind {
+    /// Returns the spacing of diffusers that it is, if it is one.
     #[must_use]
     pub fn spacing(self) -> Option<Spacing> {
         match self {
             Self::Leading => Some(Spacing::Leading),
             Self::Trailing => Some(Spacing::Trailing),
             Self::Linspace => Some(Spacing::Linspace),
-            _ => None,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self.spacing() {
-            Some(Spacing::Leading) => "leading",
-            Some(Spacing::Trailing) => "trailing",
-            _ => "linspace",
+            Self::Paper
+            | Self::Ddim
+            | Self::Edm
+            | Self::Karras
+            | Self::LogLinear
+            | Self::Exponential
+            | Self::Admissible
+            | Self::Own => None,
         }
     }
 }
 
-impl From<Spacing> for Kind {
+impl std::fmt::Display for ScheduleKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for ScheduleKind {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|kind| format!("`{kind}`")).collect();
+            Error::argument(format!("`{name}` is not a schedule"), format!("the schedules are {}", names.join(", ")))
+        })
+    }
+}
+
+impl From<Spacing> for ScheduleKind {
     fn from(spacing: Spacing) -> Self {
         match spacing {
             Spacing::Leading => Self::Leading,
@@ -97,9 +133,9 @@ pub enum Successor {
     Stride,
 }
 
-/// What a schedule of some [`Kind`] is made from.
+/// What a schedule of some [`ScheduleKind`] is made from.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Shape {
+pub struct ScheduleShape {
     /// N, the number of steps.
     pub steps: usize,
     /// The first sigma; none for the kind's own.
@@ -114,19 +150,19 @@ pub struct Shape {
     pub successor: Successor,
 }
 
-impl Shape {
+impl ScheduleShape {
     /// Whether a schedule of `kind` can be made of it.
     ///
     /// # Errors
     /// [`Error::Argument`] for no steps, more steps than timesteps, and a range that `kind` has no use for.
-    pub(super) fn check(&self, kind: Kind, table: &NoiseTable) -> Result<()> {
+    pub(super) fn check(&self, kind: ScheduleKind, table: &NoiseTable) -> Result<()> {
         if self.steps == 0 || self.steps > table.timesteps() {
             let what = format!("a schedule of {} steps on a model of {} timesteps", self.steps, table.timesteps());
-            return Err(Error::argument(what, format!("`--steps` takes 1 to {}", table.timesteps())));
+            return Err(Error::argument(what, format!("`steps` takes 1 to {}", table.timesteps())));
         }
         if kind.spacing().is_some() {
-            refuse(self.sigma_max, "sigma-max", kind.name())?;
-            refuse(self.sigma_min, "sigma-min", kind.name())?;
+            refuse(self.sigma_max, "sigma_max", kind.name())?;
+            refuse(self.sigma_min, "sigma_min", kind.name())?;
         }
         Ok(())
     }
@@ -156,26 +192,24 @@ impl Schedule {
     ///
     /// # Errors
     /// [`Error::Argument`] for no steps, more steps than timesteps, or a sigma outside the model's range.
-    pub fn new(kind: Kind, shape: &Shape, table: &NoiseTable) -> Result<Self> {
-        let &Shape { steps, sigma_max, sigma_min, .. } = shape;
+    pub fn new(kind: ScheduleKind, shape: &ScheduleShape, table: &NoiseTable) -> Result<Self> {
+        let &ScheduleShape { steps, sigma_max, sigma_min, .. } = shape;
         shape.check(kind, table)?;
         match kind {
-            Kind::Paper => Self::snapped(grids::paper(table, steps, sigma_max, sigma_min)?, table),
-            Kind::Ddim => {
-                refuse(sigma_min, "sigma-min", "ddim")?;
+            ScheduleKind::Paper => Self::snapped(grids::paper(table, steps, sigma_max, sigma_min)?, table),
+            ScheduleKind::Ddim => {
+                refuse(sigma_min, "sigma_min", "ddim")?;
                 Self::snapped(grids::ddim(table, steps, sigma_max)?, table)
             }
-            Kind::Edm => Self::snapped(grids::edm(table, steps, sigma_max, sigma_min)?, table),
-            Kind::Karras => Self::from_sigmas(&grids::karras(table, steps, sigma_max, sigma_min)?),
-            Kind::LogLinear => Self::from_sigmas(&grids::log_linear(table, steps, sigma_max, sigma_min)?),
-            Kind::Exponential => Self::from_sigmas(&grids::exponential(table, steps, sigma_max, sigma_min)?),
-            Kind::Admissible => Err(Error::argument(
-                "the schedule `admissible` needs an error model",
-                "give `--error-model ETA,NU`, or a file of `downhill inspect error-model`",
-            )),
-            Kind::Leading => Ok(Self::spaced(grids::leading(table, steps, shape.steps_offset)?, shape, table)),
-            Kind::Trailing => Ok(Self::spaced(grids::trailing(table, steps), shape, table)),
-            Kind::Linspace => Ok(Self::spaced(grids::linspace(table, steps), shape, table)),
+            ScheduleKind::Edm => Self::snapped(grids::edm(table, steps, sigma_max, sigma_min)?, table),
+            ScheduleKind::Karras => Self::from_sigmas(&grids::karras(table, steps, sigma_max, sigma_min)?),
+            ScheduleKind::LogLinear => Self::from_sigmas(&grids::log_linear(table, steps, sigma_max, sigma_min)?),
+            ScheduleKind::Exponential => Self::from_sigmas(&grids::exponential(table, steps, sigma_max, sigma_min)?),
+            ScheduleKind::Admissible => Err(no_error_model()),
+            ScheduleKind::Own => Err(no_own_grid()),
+            ScheduleKind::Leading => Ok(Self::spaced(grids::leading(table, steps, shape.steps_offset)?, shape, table)),
+            ScheduleKind::Trailing => Ok(Self::spaced(grids::trailing(table, steps), shape, table)),
+            ScheduleKind::Linspace => Ok(Self::spaced(grids::linspace(table, steps), shape, table)),
         }
     }
 
@@ -193,7 +227,7 @@ impl Schedule {
         if let Some(t) = timesteps.iter().enumerate().find(|entry| !known(*entry)).map(|(_, t)| t) {
             let hint =
                 format!("this model's timesteps are 0 to {top}; only the last may be -1, the scheduler's final level");
-            return Err(Error::argument(format!("`--timesteps`: {t} is not a timestep of this model"), hint));
+            return Err(Error::argument(format!("`timesteps`: {t} is not a timestep of this model"), hint));
         }
         let level =
             |t: &f64| if *t < 0.0 { before_zero(set_alpha_to_one, table) } else { Level::at_timestep(table, *t) };
@@ -208,11 +242,11 @@ impl Schedule {
     pub fn from_sigmas(sigmas: &[f64]) -> Result<Self> {
         never_rising(sigmas, "sigmas")?;
         if let Some(sigma) = sigmas.iter().find(|sigma| **sigma < 0.0) {
-            let what = format!("`--sigmas`: {sigma} is negative");
+            let what = format!("`sigmas`: {sigma} is negative");
             return Err(Error::argument(what, "sigma is a noise level; the last may be 0"));
         }
         if sigmas[..sigmas.len() - 1].contains(&0.0) {
-            let what = "`--sigmas`: 0 stands before the last value, and no network is called without noise";
+            let what = "`sigmas`: 0 stands before the last value, and no network is called without noise";
             return Err(Error::argument(what, "sigma is a noise level; the last may be 0"));
         }
         let levels = sigmas.iter().map(|sigma| Level::at_sigma(*sigma)).collect();
@@ -226,17 +260,14 @@ impl Schedule {
         if levels.len() < 2 {
             return Err(Error::argument(
                 "the whole schedule falls on one timestep",
-                format!(
-                    "`--sigma-max` should be well above {:.4}, the least noise this model knows",
-                    table.sigma_min()
-                ),
+                format!("`sigma_max` should be well above {:.4}, the least noise this model knows", table.sigma_min()),
             ));
         }
         Ok(Self::joined(levels, Scale::VariancePreserving))
     }
 
     /// diffusers' spacings: the network is called at each of `timesteps`.
-    fn spaced(timesteps: Vec<usize>, shape: &Shape, table: &NoiseTable) -> Self {
+    fn spaced(timesteps: Vec<usize>, shape: &ScheduleShape, table: &NoiseTable) -> Self {
         let stride = table.timesteps() / shape.steps;
         let next = |index: usize| match (shape.successor, timesteps.get(index + 1)) {
             (Successor::Stride, _) => timesteps[index].checked_sub(stride),
@@ -346,27 +377,38 @@ fn scaled(tensor: &Tensor, factor: f64) -> Tensor {
     Tensor::new(tensor.shape.clone(), data)
 }
 
-/// A usage error unless `values` are two or more finite numbers, none above the one before.
-fn never_rising(values: &[f64], flag: &str) -> Result<()> {
+/// The error for the schedule `admissible` without an error model.
+pub(super) fn no_error_model() -> Error {
+    Error::argument("the schedule `admissible` needs an error model", "give `error_model`: eta and nu")
+}
+
+/// The error for the schedule `own` with a sampler that does not have one.
+pub(super) fn no_own_grid() -> Error {
+    let what = "the schedule `own` has no meaning for a sampler without a grid of its own";
+    Error::argument(what, "leave out `schedule`, or choose another")
+}
+
+/// Returns an error unless `values` are two or more finite numbers, none above the one before.
+fn never_rising(values: &[f64], field: &str) -> Result<()> {
     let hint = "N steps take N + 1 falling values, the last is where the state ends";
     if values.len() < 2 {
-        return Err(Error::argument(format!("`--{flag}` holds {} values", values.len()), hint));
+        return Err(Error::argument(format!("`{field}` holds {} values", values.len()), hint));
     }
     let finite = values.iter().all(|value| value.is_finite());
     match values.windows(2).find(|pair| pair[1] > pair[0]) {
         None if finite => Ok(()),
-        None => Err(Error::argument(format!("`--{flag}` holds a value that is not a number"), hint)),
-        Some(pair) => Err(Error::argument(format!("`--{flag}`: {} follows {}", pair[1], pair[0]), hint)),
+        None => Err(Error::argument(format!("`{field}` holds a value that is not a number"), hint)),
+        Some(pair) => Err(Error::argument(format!("`{field}`: {} follows {}", pair[1], pair[0]), hint)),
     }
 }
 
-/// A usage error when a `value` was given that a schedule has no use for.
-fn refuse(value: Option<f64>, flag: &str, schedule: &str) -> Result<()> {
+/// Returns an error when a `value` was given that a schedule has no use for.
+fn refuse(value: Option<f64>, field: &str, schedule: &str) -> Result<()> {
     match value {
         None => Ok(()),
         Some(_) => Err(Error::argument(
-            format!("`--{flag}` has no meaning for the schedule `{schedule}`"),
-            "the schedules `paper`, `edm`, `karras` and `loglinear` have a range of sigma",
+            format!("`{field}` has no meaning for the schedule `{schedule}`"),
+            "the schedules `paper`, `edm`, `karras`, `loglinear`, `exponential` and `admissible` have a range of sigma",
         )),
     }
 }

@@ -4,47 +4,21 @@
 //! takes the default of the class that samples; where those differ, the field is none here. The betas alone take the
 //! default of the class in the file: the network was trained on them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::catalogue::Sampler;
-use super::fields::Fields;
-use super::solver_config::{FinalSigma, SolverConfig};
-use crate::denoise::diffusion::{BetaConfig, BetaSchedule, NoiseTable, PredictionType};
-use crate::{Error, Result};
-
-/// How diffusers spreads N timesteps over T (the values of `timestep_spacing`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Spacing {
-    /// Multiples of T/N from 0, and the offset.
-    #[default]
-    Leading,
-    /// From T - 1 downwards.
-    Trailing,
-    /// Both ends included.
-    Linspace,
-}
-
-/// The variance of the noise that a DDPM step adds (the values of `variance_type`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum VarianceType {
-    /// The posterior's, right for data concentrated on a point.
-    #[default]
-    FixedSmall,
-    /// The same, by way of its logarithm.
-    FixedSmallLog,
-    /// beta, right for data of unit variance.
-    FixedLarge,
-}
+pub use super::config_fields::{Fields, Spacing, VarianceType};
+use super::samplers::spec::{Betas, ClipRule};
+use super::samplers::{Sampler, betas_of_class};
+use crate::Result;
+use crate::denoise::diffusion::{BetaConfig, NoiseTable, PredictionType};
 
 /// What a model's `scheduler_config.json` says about sampling.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SchedulerConfig {
-    /// Where it was read from, for messages.
-    pub file: PathBuf,
+    /// All fields of the file; each sampler reads those of its class.
+    pub fields: Fields,
     /// `_class_name`, where the file has one.
     pub class_name: Option<String>,
     /// The fields that fix the noise levels.
@@ -63,8 +37,6 @@ pub struct SchedulerConfig {
     pub steps_offset: usize,
     /// `variance_type`.
     pub variance_type: VarianceType,
-    /// What concerns some samplers alone.
-    pub solver: SolverConfig,
     /// The model samples latents: gradient estimation takes the range that its paper has for Stable Diffusion.
     pub of_latents: bool,
 }
@@ -73,7 +45,7 @@ impl Default for SchedulerConfig {
     /// What an empty file says.
     fn default() -> Self {
         Self {
-            file: PathBuf::from("scheduler_config.json"),
+            fields: Fields::default(),
             class_name: None,
             betas: BetaConfig::default(),
             prediction_type: PredictionType::Epsilon,
@@ -83,7 +55,6 @@ impl Default for SchedulerConfig {
             timestep_spacing: None,
             steps_offset: 0,
             variance_type: VarianceType::FixedSmall,
-            solver: SolverConfig::default(),
             of_latents: false,
         }
     }
@@ -96,15 +67,13 @@ impl SchedulerConfig {
     /// [`Error::UnsupportedField`] for a value that would change the samples in a way not supported here,
     /// [`Error::BadFile`] for one of the wrong type or range. Fields of other samplers' own are passed over.
     pub fn read(map: &Map<String, Value>, file: &Path) -> Result<Self> {
-        let fields = Fields { map, file };
-        for (field, what) in [
+        let fields = Fields::new(map.clone(), file);
+        for (field, supported) in [
             ("rescale_betas_zero_snr", "false: timestep T - 1 would have no signal and an infinite sigma"),
             ("thresholding", "false: `clip_sample` clips to a fixed range instead"),
             ("use_flow_sigmas", "false: models trained on betas"),
         ] {
-            if fields.get(field)?.unwrap_or(false) {
-                return Err(fields.unsupported(field, what));
-            }
+            fields.refuse_true(field, supported)?;
         }
         let default = Self::default();
         let class_name: Option<String> = fields.get("_class_name")?;
@@ -114,7 +83,6 @@ impl SchedulerConfig {
         }
         let prediction_type = fields.one_of("prediction_type", "epsilon, sample, v_prediction")?.unwrap_or_default();
         Ok(Self {
-            file: file.to_path_buf(),
             betas: betas(&fields, class_name.as_deref())?,
             class_name,
             prediction_type,
@@ -126,8 +94,8 @@ impl SchedulerConfig {
             variance_type: fields
                 .one_of("variance_type", "fixed_small, fixed_small_log, fixed_large")?
                 .unwrap_or_default(),
-            solver: SolverConfig::read(&fields, prediction_type)?,
             of_latents: false,
+            fields,
         })
     }
 
@@ -138,51 +106,44 @@ impl SchedulerConfig {
         Self { steps_offset: 1, clip_sample: Some(false), of_latents: true, ..self }
     }
 
-    /// Whether `sampler` can honour what the file says.
-    ///
-    /// # Errors
-    /// [`Error::UnsupportedField`] naming a field that it cannot.
-    pub fn check(&self, sampler: Sampler) -> Result<()> {
-        match self.solver.refusal(sampler) {
-            None => Ok(()),
-            Some((field, value, supported)) => Err(Error::UnsupportedField {
-                file: self.file.clone(),
-                field: field.to_owned(),
-                value: value.to_owned(),
-                supported: supported.to_owned(),
-            }),
-        }
-    }
-
-    /// `timestep_spacing` as `sampler` reads it.
+    /// Returns `timestep_spacing` as `sampler` reads it.
     #[must_use]
     pub fn spacing(&self, sampler: Sampler) -> Spacing {
-        self.timestep_spacing.unwrap_or(match sampler {
-            Sampler::Ge | Sampler::Ddim | Sampler::Ddpm | Sampler::Pndm => Spacing::Leading,
-            _ => Spacing::Linspace,
-        })
+        self.timestep_spacing.unwrap_or(sampler.spec().spacing)
     }
 
-    /// `set_alpha_to_one` as `sampler` reads it.
-    #[must_use]
-    pub fn is_clean_end(&self, sampler: Sampler) -> bool {
-        match sampler {
-            Sampler::Ge | Sampler::Ddim => self.set_alpha_to_one.unwrap_or(true),
-            Sampler::Pndm => self.set_alpha_to_one.unwrap_or(false),
-            Sampler::Deis => false,
-            Sampler::Euler | Sampler::DpmPlusPlus2m | Sampler::UniPc => self.solver.final_sigma == FinalSigma::Zero,
-            Sampler::Ddpm | Sampler::EulerAncestral | Sampler::Heun | Sampler::Lms => true,
-        }
+    /// Returns whether the last step of `sampler` ends without noise.
+    ///
+    /// # Errors
+    /// [`crate::Error::UnsupportedField`] for a `final_sigmas_type` that diffusers does not have.
+    pub fn is_clean_end(&self, sampler: Sampler) -> Result<bool> {
+        sampler.spec().end.is_clean(self.set_alpha_to_one, &self.fields)
     }
 
-    /// `clip_sample` as `sampler` reads it: those of diffusers' classes that have no such field do not clip.
+    /// Returns `clip_sample` as `sampler` reads it: classes without such a field do not clip.
     #[must_use]
     pub fn clips(&self, sampler: Sampler) -> bool {
-        match sampler {
-            Sampler::Ge | Sampler::Ddim | Sampler::Ddpm => self.clip_sample.unwrap_or(true),
-            Sampler::Heun => self.clip_sample.unwrap_or(false),
-            _ => false,
+        match sampler.spec().clip {
+            ClipRule::Never => false,
+            ClipRule::Field { default, .. } => self.clip_sample.unwrap_or(default),
         }
+    }
+
+    /// Returns the sampler of the model's scheduler; gradient estimation where the class is not known or not named.
+    #[must_use]
+    pub fn sampler(&self) -> Sampler {
+        self.class_name.as_deref().and_then(Sampler::of_class).unwrap_or(Sampler::Ge)
+    }
+
+    /// Returns a sentence about a class that no sampler here implements.
+    #[must_use]
+    pub fn unknown_class(&self) -> Option<String> {
+        let class = self.class_name.as_deref().filter(|class| Sampler::of_class(class).is_none())?;
+        Some(format!(
+            "the scheduler class `{class}` of {} is not supported: sampling with `{}` instead",
+            self.fields.file().display(),
+            self.sampler()
+        ))
     }
 
     /// The noise levels of the model, read from `file`.
@@ -194,35 +155,16 @@ impl SchedulerConfig {
     }
 }
 
-/// The betas a class of diffusers has by default; none for a class that is not built on betas, or not known.
+/// The betas of a class by default; `None` for a class that is not built on betas, or not known.
 fn class_betas(class_name: Option<&str>) -> Option<BetaConfig> {
     let Some(class_name) = class_name else { return Some(BetaConfig::default()) };
-    let (beta_start, beta_end, beta_schedule) = match class_name {
-        "DDIMScheduler"
-        | "DDIMInverseScheduler"
-        | "DDIMParallelScheduler"
-        | "DDPMScheduler"
-        | "DDPMParallelScheduler"
-        | "PNDMScheduler"
-        | "DEISMultistepScheduler"
-        | "DPMSolverMultistepScheduler"
-        | "DPMSolverMultistepInverseScheduler"
-        | "DPMSolverSinglestepScheduler"
-        | "EulerAncestralDiscreteScheduler"
-        | "EulerDiscreteScheduler"
-        | "GEScheduler"
-        | "LMSDiscreteScheduler"
-        | "RePaintScheduler"
-        | "SASolverScheduler"
-        | "UniPCMultistepScheduler" => return Some(BetaConfig::default()),
-        "DPMSolverSDEScheduler"
-        | "HeunDiscreteScheduler"
-        | "KDPM2AncestralDiscreteScheduler"
-        | "KDPM2DiscreteScheduler" => (0.000_85, 0.012, BetaSchedule::Linear),
-        "LCMScheduler" | "TCDScheduler" => (0.000_85, 0.012, BetaSchedule::ScaledLinear),
-        _ => return None,
-    };
-    Some(BetaConfig { beta_start, beta_end, beta_schedule, ..BetaConfig::default() })
+    match class_name {
+        // Classes without a sampler here.
+        "DDIMInverseScheduler" | "DPMSolverMultistepInverseScheduler" | "RePaintScheduler" => {
+            Some(BetaConfig::default())
+        }
+        known => betas_of_class(known).map(Betas::config),
+    }
 }
 
 /// The fields that fix the noise levels.

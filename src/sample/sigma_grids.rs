@@ -1,25 +1,24 @@
-//! The grids of diffusers' schedulers that step in sigma: timesteps with a sigma each, and where the last step ends.
+//! The grids of diffusers' schedulers that step in sigma: timesteps with a sigma each, and the end of the last step.
 
+use super::config_fields::{Spacing, Spread};
 use super::grids;
-use super::schedule::Level;
-use super::scheduler_config::Spacing;
-use super::solver_config::Spread;
+use crate::denoise::Level;
 use crate::denoise::diffusion::NoiseTable;
 use crate::{Error, Result};
 
-/// What diffusers makes of N.
+/// The timesteps that diffusers makes of N.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Count {
-    /// N timesteps, with both ends where the spacing has both; those of `linspace` are no whole numbers. Euler,
+pub enum Count {
+    /// N timesteps, with both ends where the spacing has both; those of `linspace` are not whole numbers. Euler,
     /// Euler-ancestral, Heun and LMS.
     Ends,
     /// N + 1 whole timesteps but the last. DPM-Solver, `UniPC` and DEIS.
     Inner,
 }
 
-/// Which timestep the network is called with where the sigmas are spread anew.
+/// The timestep that the network is called with where the sigmas are spread anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rounding {
+pub enum Rounding {
     /// That of the sigma.
     None,
     /// The nearest whole one.
@@ -28,15 +27,57 @@ pub(super) enum Rounding {
     Down,
 }
 
-/// Where the last step ends.
+/// The end of the last step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub enum End {
     /// Without noise.
     Clean,
     /// At timestep 0.
     First,
-    /// Where the last call is made: that step changes nothing.
+    /// At the level of the last call: that step changes nothing.
     LastCall,
+}
+
+/// The rules of a sampler for its grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SigmaRule {
+    /// The timesteps that it makes of N.
+    pub count: Count,
+    /// Whether `use_karras_sigmas` and its like spread its sigmas.
+    pub spreads: bool,
+    /// The end of spread sigmas, where the last step does not end without noise.
+    pub spread_end: End,
+    /// Whether timesteps of Karras's spread are rounded down, and not to the nearest, on betas of a squared cosine.
+    pub rounds_cosine_down: bool,
+    /// Whether it honours `lambda_min_clipped`.
+    pub clips_lambda: bool,
+    /// Whether it honours `interpolation_type`.
+    pub interpolates: bool,
+}
+
+impl SigmaRule {
+    /// The usual rules: spread sigmas, and nothing else that a file could ask for.
+    #[must_use]
+    pub const fn new(count: Count) -> Self {
+        Self {
+            count,
+            spreads: true,
+            spread_end: End::First,
+            rounds_cosine_down: false,
+            clips_lambda: false,
+            interpolates: false,
+        }
+    }
+
+    /// Returns the rounding of the timesteps of `spread`.
+    #[must_use]
+    pub fn rounding(&self, spread: Spread, is_cosine: bool) -> Rounding {
+        match (self.count, spread) {
+            (Count::Ends, _) => Rounding::None,
+            (Count::Inner, Spread::Karras | Spread::Lu) if !(is_cosine && self.rounds_cosine_down) => Rounding::Nearest,
+            (Count::Inner, _) => Rounding::Down,
+        }
+    }
 }
 
 /// A grid of one of these schedulers.
@@ -131,7 +172,7 @@ impl SigmaGrid {
         let known = table.sigmas().partition_point(|sigma| -sigma.ln() >= self.lambda_min_clipped);
         if steps >= known {
             let what = format!("{steps} steps on the {known} timesteps that this sampler can be called at");
-            return Err(Error::argument(what, format!("take fewer than {known} `--steps`, or another sampler")));
+            return Err(Error::argument(what, format!("take fewer than {known} `steps`, or another sampler")));
         }
         match spacing {
             Spacing::Linspace => {
@@ -157,7 +198,7 @@ impl SigmaGrid {
     }
 }
 
-/// sigma at `timestep`, between those of whole timesteps linearly as numpy.interp has it.
+/// Returns sigma at `timestep`, between those of whole timesteps linearly as numpy.interp has it.
 fn interpolated(table: &NoiseTable, timestep: f64) -> f64 {
     let sigmas = table.sigmas();
     let low = (timestep.max(0.0) as usize).min(sigmas.len() - 1);

@@ -16,14 +16,10 @@ use crate::denoise::Denoiser;
 use crate::denoise::closed_form::linear::Linear;
 use crate::denoise::closed_form::sequential::Sequential;
 use crate::noise::philox::normals;
-use crate::sample::samplers::{Method, sample};
 use crate::sample::schedule::Schedule;
-use crate::sample::solvers::Solver;
-use crate::sample::solvers::descent::{Descent, Noise};
+use crate::sample::solvers::descent::Descent;
+use crate::sample::walk::{Method, sample};
 use crate::tensor::Tensor;
-
-/// One estimate a step, no noise added: x + (r - s) eps.
-pub const DDIM: Method = Method { solver: Solver::Descent(Descent { gamma: 1.0, noise: Noise::Mu(0.0) }), clip: None };
 
 /// Steps of the noise generator: what each draw is for.
 const DATA: u32 = 0;
@@ -221,7 +217,9 @@ fn walked(chain: Chain, filter: &Linear, directions: faer::MatRef<f64>, sigmas: 
 fn walk(denoiser: &mut dyn Denoiser, sigmas: &[f64], x: Tensor) -> Result<Tensor> {
     let schedule = Schedule::from_sigmas(sigmas)?;
     let shape = x.shape.clone();
-    sample(denoiser, &schedule, &DDIM, x, &mut |_| Ok(Tensor::zeros(shape.clone())), &mut |_| Ok(()))
+    sample(denoiser, &schedule, &Method::new(Descent::DDIM), x, &mut |_| Ok(Tensor::zeros(shape.clone())), &mut |_| {
+        Ok(())
+    })
 }
 
 fn drawn(

@@ -7,8 +7,8 @@ use super::statistics::turn;
 use super::trajectories::Trajectories;
 use crate::Result;
 use crate::denoise::Denoiser;
+use crate::denoise::Level;
 use crate::denoise::closed_form::neighbours::Neighbours;
-use crate::sample::schedule::Level;
 use crate::tensor::Tensor;
 
 /// How far from the projection the points of a segment are, over where it begins.

@@ -9,7 +9,7 @@
 //! | projections on population components | 1, or 0 | whatever the steps |
 
 use crate::Result;
-use crate::sample::schedule::{Kind, Schedule};
+use crate::sample::schedule::{Schedule, ScheduleKind};
 use crate::sample::settings::Settings;
 
 /// Where a range of sigmas ends, over where it begins, before the last step to 0.
@@ -58,8 +58,8 @@ impl Spacing {
     /// [`crate::Error::Argument`] for no steps, or a first level that is none.
     pub fn sigmas(self, steps: usize, first: f64) -> Result<Vec<f64>> {
         let kind = match self {
-            Self::Exponential => Kind::Exponential,
-            Self::Karras => Kind::Karras,
+            Self::Exponential => ScheduleKind::Exponential,
+            Self::Karras => ScheduleKind::Karras,
             Self::Linear | Self::Variance => {
                 let share = |at: usize| at as f64 / steps as f64;
                 let place = |share: f64| if self == Self::Linear { share } else { share.sqrt() };

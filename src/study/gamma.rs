@@ -69,9 +69,8 @@ pub fn best_gamma(variances: &[f64], sigmas: &[f64], range: (f64, f64)) -> f64 {
 mod tests {
     use super::*;
     use crate::denoise::{Denoiser, Level};
-    use crate::sample::samplers::{Method, sample};
-    use crate::sample::solvers::Solver;
     use crate::sample::solvers::descent::{Descent, Noise};
+    use crate::sample::walk::{Method, sample};
     use crate::tensor::Tensor;
 
     /// The paper's grid for CIFAR-10 before its sigmas are snapped to timesteps: from sigma 40, N = 10.
@@ -129,7 +128,7 @@ mod tests {
     fn the_sampler_has_the_gains_of_the_formula() {
         let schedule = Schedule::from_sigmas(&grid()).unwrap();
         for gamma in [1.0, 1.62, 2.0, 2.8] {
-            let method = Method { solver: Solver::Descent(Descent { gamma, noise: Noise::Mu(0.0) }), clip: None };
+            let method = Method::new(Descent { gamma, noise: Noise::Mu(0.0) });
             let start = Tensor::new([1, 1, 2, 2], vec![40.0, -20.0, 40.0, 10.0]);
             let mut none = |_| unreachable!("no noise is added");
             let end = sample(&mut Gaussian, &schedule, &method, start.clone(), &mut none, &mut |_| Ok(())).unwrap();

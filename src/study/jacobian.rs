@@ -2,9 +2,9 @@
 //! turned from those at its end.
 
 use crate::denoise::Denoiser;
+use crate::denoise::Level;
 use crate::denoise::jacobian::{Jacobian, JacobianAt, Place};
 use crate::error::Result;
-use crate::sample::schedule::Level;
 use crate::spectral::Settings;
 use crate::spectral::arnoldi::{NearlySymmetric, arnoldi, whole};
 use crate::study::Advance;

@@ -18,10 +18,9 @@ use crate::Result;
 use crate::denoise::{Denoiser, Level};
 use crate::noise::philox::{block, normals};
 use crate::quality::sliced::{self, Directions};
-use crate::sample::samplers::Method;
 use crate::sample::schedule::{Schedule, StartNoise};
-use crate::sample::solvers::Solver;
 use crate::sample::solvers::descent::{Descent, Noise};
+use crate::sample::walk::Method;
 use crate::tensor::Tensor;
 
 /// Gaussians of the mixture.
@@ -232,7 +231,7 @@ pub fn examine(manifold: &Manifold, count: usize, steps: usize, seed: u64, advan
         let (high, low) = SIGMAS;
         let sigmas: Vec<f64> = (0..=steps).map(|step| high * (low / high).powf(step as f64 / steps as f64)).collect();
         let schedule = Schedule::from_sigmas(&sigmas)?.starting(StartNoise::Sigma);
-        let method = Method { solver: Solver::Descent(Descent { gamma, noise: Noise::Mu(0.0) }), clip: None };
+        let method = Method::new(Descent { gamma, noise: Noise::Mu(0.0) });
         let walk = Trajectories { schedule: &schedule, method: &method, count, batch: count, seed, mean: None };
         let ends = walk.walk(&mut denoiser, &|_| {}, &mut |_, _, progress| {
             if samplers.is_empty() {

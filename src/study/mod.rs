@@ -27,6 +27,7 @@ pub mod gains;
 pub mod gamma;
 pub mod jacobian;
 pub mod manifolds;
+pub mod metric;
 pub mod nadler;
 pub mod norms;
 pub mod optimise;

@@ -5,8 +5,8 @@ use super::Advance;
 use super::statistics::{apart, norm};
 use super::trajectories::Trajectories;
 use crate::denoise::Denoiser;
+use crate::denoise::Level;
 use crate::noise::philox::normals;
-use crate::sample::schedule::Level;
 use crate::tensor::Tensor;
 use crate::{Error, Result};
 

@@ -4,8 +4,8 @@ use super::Advance;
 use crate::Result;
 use crate::denoise::Denoiser;
 use crate::sample::run::Run;
-use crate::sample::samplers::{Method, Progress};
 use crate::sample::schedule::Schedule;
+use crate::sample::walk::{Method, Progress};
 use crate::tensor::Tensor;
 
 /// Ways from noise to images, the same for the same seed in any batch.

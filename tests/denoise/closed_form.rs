@@ -8,10 +8,9 @@ use downhill::denoise::closed_form::ClosedForm;
 use downhill::denoise::closed_form::ideal::Ideal;
 use downhill::denoise::closed_form::linear::Linear;
 use downhill::denoise::{Denoiser, Level};
-use downhill::sample::samplers::{Method, sample};
 use downhill::sample::schedule::Schedule;
-use downhill::sample::solvers::Solver;
 use downhill::sample::solvers::descent::{Descent, Noise};
+use downhill::sample::walk::{Method, sample};
 use downhill::spectral::basis::eigen;
 use downhill::tensor::Tensor;
 use faer::Mat;
@@ -114,7 +113,7 @@ fn the_wiener_filter_with_ddim_has_the_gain_of_each_mode() {
         ];
         let sigmas: Vec<f64> = (0..20).map(|at| 20.0 * 1e-4f64.powf(f64::from(at) / 19.0)).chain([0.0]).collect();
         let schedule = Schedule::from_sigmas(&sigmas).unwrap();
-        let method = Method { solver: Solver::Descent(Descent { gamma: 1.0, noise: Noise::Mu(0.0) }), clip: None };
+        let method = Method::new(Descent { gamma: 1.0, noise: Noise::Mu(0.0) });
         for (name, mut filter) in filters {
             for mode in [0, 1, 5, dimension - 1] {
                 let along = |at: usize| modes[(at, mode)];

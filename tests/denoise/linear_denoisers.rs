@@ -8,18 +8,19 @@ use downhill::denoise::closed_form::linear::Linear;
 use downhill::denoise::closed_form::noisy::NoisyProjection;
 use downhill::denoise::closed_form::sequential::Sequential;
 use downhill::denoise::{Denoiser, Level};
-use downhill::sample::samplers::{Method, sample};
 use downhill::sample::schedule::Schedule;
-use downhill::sample::solvers::Solver;
-use downhill::sample::solvers::descent::{Descent, Noise};
+use downhill::sample::solvers::descent::Descent;
+use downhill::sample::walk::{Method, sample};
 use downhill::tensor::Tensor;
 use faer::Mat;
 
-const DDIM: Method = Method { solver: Solver::Descent(Descent { gamma: 1.0, noise: Noise::Mu(0.0) }), clip: None };
+fn ddim() -> Method {
+    Method::new(Descent::DDIM)
+}
 
 fn walked(denoiser: &mut dyn Denoiser, sigmas: &[f64], x: Tensor) -> Tensor {
     let schedule = Schedule::from_sigmas(sigmas).unwrap();
-    sample(denoiser, &schedule, &DDIM, x, &mut |_| unreachable!("DDIM adds none"), &mut |_| Ok(())).unwrap()
+    sample(denoiser, &schedule, &ddim(), x, &mut |_| unreachable!("DDIM adds none"), &mut |_| Ok(())).unwrap()
 }
 
 /// `Sigma (Sigma + s_T^2 I)^-1`, whatever the levels between.

@@ -1,6 +1,7 @@
 //! Whole sampling paths on the device, network and sampler together, against diffusers and the paper's formula in float64
 //! (`tests/golden/trajectory`).
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use crate::common::{distance, engines};
@@ -9,11 +10,11 @@ use downhill::checkpoint::{ConfigFile, ModelFiles};
 use downhill::denoise::diffusion::NoiseTable;
 use downhill::denoise::{Denoiser, Guidance, Level, Network, NetworkDenoiser};
 use downhill::formats::npy;
-use downhill::sample::samplers::sample;
+use downhill::sample::walk::sample;
 
 use downhill::nets::{CallSize, open};
 use downhill::sample::scheduler_config::SchedulerConfig;
-use downhill::sample::settings::Settings;
+use downhill::sample::settings::{Course, Settings};
 use downhill::tensor::Tensor;
 
 /// max|a-b| / max|b| that a state may be away.
@@ -121,7 +122,7 @@ fn follow(folder: &Path) -> Result<(f32, f32), Error> {
     let case = ConfigFile::read(&folder.join("timesteps.json"))?.values;
     let case: Case = serde_json::from_value(case.into()).expect("a case");
     let table = config.noise_table(folder)?;
-    let (schedule, method) = case.settings().resolve(&config, &table)?;
+    let Course { schedule, method, .. } = case.settings().resolve(&config, &table)?;
     let steps = schedule.steps().len();
 
     let expected = npy::read(folder.join("path.npy"))?;
@@ -145,21 +146,21 @@ fn follow(folder: &Path) -> Result<(f32, f32), Error> {
     };
     let mut furthest = 0.0f32;
     let values = noise.data.len();
-    // Draw k of step i is entry i + k steps.
-    let (mut drawing, mut draw) = (0, 0);
+    // Step and draw: draw k of step i is entry i + k steps.
+    let drawing = Cell::new((0, 0));
     let end = sample(
         &mut network,
         &schedule,
         &method,
         schedule.start_state(&noise),
-        &mut |step| {
-            draw = if step == drawing { draw } else { 0 };
-            drawing = step;
+        &mut |_| {
+            let (step, draw) = drawing.get();
+            drawing.set((step, draw + 1));
             let normals = step_noise.item(step + draw * steps)[..values].to_vec();
-            draw += 1;
             Ok(Tensor::new(noise.shape.clone(), normals))
         },
         &mut |progress| {
+            drawing.set((progress.index + 1, 0));
             let state = held(progress.x, progress.step.to);
             furthest = furthest.max(distance(&state, expected.item(case.entry(progress.index, steps))));
             Ok(())

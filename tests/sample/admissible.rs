@@ -3,10 +3,9 @@
 use downhill::Result;
 use downhill::denoise::{Denoiser, Level};
 use downhill::sample::admissible::ErrorModel;
-use downhill::sample::samplers::{Method, sample};
 use downhill::sample::schedule::Schedule;
-use downhill::sample::solvers::Solver;
 use downhill::sample::solvers::descent::{Descent, Noise};
+use downhill::sample::walk::{Method, sample};
 use downhill::tensor::Tensor;
 use proptest::prelude::*;
 
@@ -102,11 +101,11 @@ proptest! {
         let scale = unit * sigmas[0] / norm(&start[..NORMAL]);
         let x = Tensor::new([1, 1, 1, SIZE], start.iter().map(|value| (value * scale) as f32).collect::<Vec<_>>());
         let first = distance(&x);
-        let method = Method { solver: Solver::Descent(Descent { gamma: 1.0, noise: Noise::Mu(0.0) }), clip: None };
+        let method = Method::new(Descent { gamma: 1.0, noise: Noise::Mu(0.0) });
         let bounds = model.bounds(&sigmas).unwrap();
         let mut seen = Vec::new();
         let mut denoiser = Erring { eta, errors, calls: 0 };
-        let mut watch = |progress: &downhill::sample::samplers::Progress| {
+        let mut watch = |progress: &downhill::sample::walk::Progress| {
             seen.push((distance(progress.x), progress.step.to.sigma));
             Ok(())
         };
@@ -130,7 +129,7 @@ fn bounds_are_reached() {
         let error = [vec![0.0; SIZE], vec![sign]].concat();
         let mut x = Tensor::new([1, 1, 1, SIZE], vec![1.0; SIZE]);
         let first = distance(&x);
-        let method = Method { solver: Solver::Descent(Descent { gamma: 1.0, noise: Noise::Mu(0.0) }), clip: None };
+        let method = Method::new(Descent { gamma: 1.0, noise: Noise::Mu(0.0) });
         let mut denoiser = Erring { eta: 0.3, errors: vec![error], calls: 0 };
         let schedule = Schedule::from_sigmas(&sigmas).unwrap();
         x = sample(&mut denoiser, &schedule, &method, x, &mut |_| unreachable!(), &mut |_| Ok(())).unwrap();

@@ -1,10 +1,10 @@
 //! The exact denoiser of a Gaussian of variance lambda, eps = x sigma / (lambda + sigma^2): every step multiplies x, so
 //! the whole run is one gain.
 
-use downhill::sample::samplers::{Method, sample};
 use downhill::sample::schedule::Schedule;
-use downhill::sample::solvers::Solver;
+use downhill::sample::settings::Course;
 use downhill::sample::solvers::descent::{Descent, Noise};
+use downhill::sample::walk::{Method, sample};
 use downhill::tensor::Tensor;
 use serde_json::json;
 
@@ -20,14 +20,14 @@ fn gain(lambda: f64, schedule: &Schedule, method: &Method) -> f64 {
 }
 
 fn plain(gamma: f64, noise: Noise) -> Method {
-    Method { solver: Solver::Descent(Descent { gamma, noise }), clip: None }
+    Method::new(Descent { gamma, noise })
 }
 
 /// The gain of DDIM is the product of `(lambda + sigma_t sigma_(t-1)) / (lambda + sigma_t^2)`.
 #[test]
 fn ddim_gain_is_the_product_of_its_steps() {
     for schedule in ["paper", "ddim", "leading", "trailing", "edm", "karras", "loglinear"] {
-        let schedule = resolve(json!({"schedule": schedule, "steps": 10})).unwrap().0;
+        let schedule = resolve(json!({"schedule": schedule, "steps": 10})).unwrap().schedule;
         for lambda in [0.01, 1.0, 25.0] {
             let sigmas: Vec<f64> = schedule.levels().iter().map(|level| level.sigma).collect();
             let product: f64 = sigmas.windows(2).map(|s| (lambda + s[0] * s[1]) / (lambda + s[0] * s[0])).product();
@@ -56,11 +56,11 @@ fn amplitude_gains_of_gradient_estimation() {
 /// DDPM is mu = 1/2, DDIM with eta = 1 and `fixed_small`; mu = 0 is DDIM.
 #[test]
 fn the_table_of_gamma_and_mu() {
-    let (schedule, ddpm) =
+    let Course { schedule, method: ddpm, .. } =
         resolve(json!({"sampler": "ddpm", "steps": 20, "schedule": "trailing", "clip": false})).unwrap();
     let start = Tensor::new([2, 1, 1, 1], vec![90.0, -3.0]);
     let run = |method: &Method| {
-        let mut noise = |step: usize| {
+        let mut noise = |step: u32| {
             let value = (step as f32 * 1.7).sin();
             Ok(Tensor::new([2, 1, 1, 1], vec![value, 0.5 - value]))
         };
@@ -101,11 +101,11 @@ fn smalldiffusions_equivalence() {
     };
     for steps in [5, 20, 50] {
         let asked = json!({"sampler": "ddim", "schedule": "trailing", "steps": steps});
-        let (theirs, ddim) = super::settings(asked).resolve(&config, &table).unwrap();
+        let theirs = super::settings(asked).resolve(&config, &table).unwrap();
         let mut timesteps: Vec<f64> = (0..steps).map(|i| (1000 - i * (1000 / steps) - 1) as f64).collect();
         timesteps.push(0.0);
         let ours = json!({"sampler": "ge", "gamma": 1.0, "timesteps": timesteps});
-        let (ours, ge) = super::settings(ours).resolve(&config, &table).unwrap();
-        assert_eq!(gain(0.3, &theirs, &ddim), gain(0.3, &ours, &ge));
+        let ours = super::settings(ours).resolve(&config, &table).unwrap();
+        assert_eq!(gain(0.3, &theirs.schedule, &theirs.method), gain(0.3, &ours.schedule, &ours.method));
     }
 }

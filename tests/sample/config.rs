@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use downhill::denoise::diffusion::{BetaSchedule, PredictionType};
-use downhill::sample::catalogue::Sampler;
+use downhill::sample::samplers::Sampler;
 use downhill::sample::scheduler_config::{SchedulerConfig, Spacing, VarianceType};
 use downhill::{Error, Result};
 use serde_json::{Value, json};
@@ -38,10 +38,10 @@ fn silence_means_the_defaults_of_diffusers() {
     let config = read(json!({})).unwrap();
     assert_eq!(config, SchedulerConfig::default());
     for sampler in [Sampler::Ddim, Sampler::Ddpm, Sampler::Ge] {
-        assert!(config.clips(sampler) && config.is_clean_end(sampler));
+        assert!(config.clips(sampler) && config.is_clean_end(sampler).unwrap());
         assert_eq!((config.spacing(sampler), config.steps_offset), (Spacing::Leading, 0));
     }
-    assert!(!config.clips(Sampler::Heun) && !config.is_clean_end(Sampler::Pndm));
+    assert!(!config.clips(Sampler::Heun) && !config.is_clean_end(Sampler::Pndm).unwrap());
     assert_eq!((config.spacing(Sampler::Euler), config.spacing(Sampler::Pndm)), (Spacing::Linspace, Spacing::Leading));
     let heun = read(json!({"_class_name": "HeunDiscreteScheduler"})).unwrap();
     assert_eq!((heun.betas.beta_start, heun.betas.beta_end), (0.000_85, 0.012));
@@ -161,12 +161,13 @@ fn a_scheduler_names_its_sampler() {
         (None, Sampler::Ge),
     ] {
         let config = read(json!({"_class_name": class})).unwrap();
-        assert_eq!(super::settings(json!({})).sampler(&config), sampler, "{class:?}");
-        assert_eq!(
-            super::settings(json!({"sampler": "lms"})).sampler(&config),
-            Sampler::Lms,
-            "what is asked for goes first"
-        );
+        let table = config.noise_table(Path::new("scheduler_config.json")).unwrap();
+        let course = |asked| super::settings(asked).resolve(&config, &table).unwrap();
+        assert_eq!(course(json!({})).sampler, sampler, "{class:?}");
+        assert_eq!(course(json!({"sampler": "lms"})).sampler, Sampler::Lms, "what is asked for goes first");
+        let is_known = class.is_none_or(|class| Sampler::of_class(class).is_some());
+        assert_eq!(course(json!({})).notes.is_empty(), is_known, "{class:?}");
+        assert!(course(json!({"sampler": "lms"})).notes.is_empty(), "a sampler that is asked for is no surprise");
     }
     for sampler in Sampler::ALL {
         let asked: Sampler = serde_json::from_value(json!(sampler.name())).unwrap();
@@ -180,7 +181,8 @@ fn settings_of_another_solver_are_translated() {
     let table = downhill::denoise::diffusion::NoiseTable::default();
     let solver = |sampler: &str, fields: Value| {
         let config = read(fields).unwrap();
-        super::settings(json!({"sampler": sampler, "steps": 5})).resolve(&config, &table).unwrap().1.solver
+        let course = super::settings(json!({"sampler": sampler, "steps": 5})).resolve(&config, &table).unwrap();
+        course.method.solver.settings()
     };
     for (sampler, foreign) in [
         ("dpm++2m", json!({"solver_type": "bh1", "algorithm_type": "deis"})),
@@ -196,7 +198,12 @@ fn settings_of_another_solver_are_translated() {
 /// Python writes infinities by name; `ConfigFile` passes them on as strings.
 #[test]
 fn infinities_are_numbers() {
-    assert_eq!(read(json!({"lambda_min_clipped": "-Infinity"})).unwrap(), read(json!({})).unwrap());
-    let error = read(json!({"lambda_min_clipped": "low"})).unwrap_err();
+    let table = downhill::denoise::diffusion::NoiseTable::default();
+    let schedule = |fields: Value| {
+        let asked = super::settings(json!({"sampler": "dpm++2m", "steps": 5}));
+        asked.resolve(&read(fields).unwrap(), &table).map(|course| course.schedule)
+    };
+    assert_eq!(schedule(json!({"lambda_min_clipped": "-Infinity"})).unwrap(), schedule(json!({})).unwrap());
+    let error = schedule(json!({"lambda_min_clipped": "low"})).unwrap_err();
     assert_eq!(error.to_string(), "scheduler_config.json: `lambda_min_clipped` is \"low\", expected a number");
 }

@@ -9,8 +9,9 @@ use std::path::Path;
 use downhill::Result;
 use downhill::denoise::diffusion::{NoiseTable, PredictionType};
 use downhill::denoise::{Denoiser, Level};
-use downhill::sample::samplers::sample;
 use downhill::sample::scheduler_config::SchedulerConfig;
+use downhill::sample::settings::Course;
+use downhill::sample::walk::sample;
 use downhill::tensor::Tensor;
 use serde_json::{Value, json};
 
@@ -56,17 +57,17 @@ fn noise(step: usize) -> Tensor {
     Tensor::new([4, 3, 8, 8], data)
 }
 
-/// (sum |z|, sum `z_i (i + 1)` / 768, steps whose noise was drawn)
-fn figures(asked: Value, config: Value) -> (f64, f64, Vec<usize>) {
+/// (sum |z|, sum `z_i (i + 1)` / 768, updates whose noise was drawn)
+fn figures(asked: Value, config: Value) -> (f64, f64, Vec<u32>) {
     let file = Path::new("scheduler_config.json");
     let config = SchedulerConfig::read(config.as_object().unwrap(), file).unwrap();
     let table = config.noise_table(file).unwrap();
-    let (schedule, method) = settings(asked).resolve(&config, &table).unwrap();
+    let Course { schedule, method, .. } = settings(asked).resolve(&config, &table).unwrap();
     let mut toy = Toy { table, prediction: config.prediction_type };
     let mut drawn = Vec::new();
-    let mut noise = |step| {
-        drawn.push(step);
-        Ok(noise(step))
+    let mut noise = |update: u32| {
+        drawn.push(update);
+        Ok(noise(update as usize - 1))
     };
     let x = sample(&mut toy, &schedule, &method, schedule.start_state(&start()), &mut noise, &mut |_| Ok(())).unwrap();
     let z = schedule.shown(&x, schedule.end());
@@ -141,8 +142,8 @@ fn ddpm_with_large_variance() {
 #[test]
 fn noise_is_drawn_only_where_it_is_added() {
     let drawn = |asked| figures(asked, json!({})).2;
-    assert_eq!(drawn(json!({"sampler": "ddim", "steps": 4})), [0usize; 0]);
-    assert_eq!(drawn(json!({"sampler": "ddpm", "steps": 4})), [0, 1, 2], "the last step ends clean");
-    assert_eq!(drawn(json!({"steps": 4, "clip": false})), [0usize; 0]);
-    assert_eq!(drawn(json!({"steps": 4, "mu": 0.5})), [0, 1, 2, 3], "it ends at sigma(0), with noise");
+    assert_eq!(drawn(json!({"sampler": "ddim", "steps": 4})), [0u32; 0]);
+    assert_eq!(drawn(json!({"sampler": "ddpm", "steps": 4})), [1, 2, 3], "the last step ends clean");
+    assert_eq!(drawn(json!({"steps": 4, "clip": false})), [0u32; 0]);
+    assert_eq!(drawn(json!({"steps": 4, "mu": 0.5})), [1, 2, 3, 4], "it ends at sigma(0), with noise");
 }

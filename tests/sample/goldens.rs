@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use downhill::Error;
-use downhill::sample::schedule::Level;
+use downhill::denoise::Level;
 use downhill::sample::scheduler_config::SchedulerConfig;
+use downhill::sample::settings::Course;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -81,7 +82,7 @@ fn levels_of_the_golden_trajectories() {
         };
         let golden: Golden = read(&folder.join("timesteps.json"));
         let table = config.noise_table(&file).unwrap();
-        let (schedule, _) = settings(asked(&golden)).resolve(&config, &table).unwrap();
+        let Course { schedule, .. } = settings(asked(&golden)).resolve(&config, &table).unwrap();
         assert_eq!(schedule.steps().len(), golden.timesteps.len(), "{}", folder.display());
         for (index, step) in schedule.steps().iter().enumerate() {
             agree(step.from, golden.timesteps[index], golden.alpha_bar[index]);

@@ -13,10 +13,10 @@ mod trouble;
 use downhill::Result;
 use downhill::denoise::diffusion::NoiseTable;
 use downhill::denoise::{Denoiser, Level};
-use downhill::sample::samplers::{Method, sample};
 use downhill::sample::schedule::Schedule;
 use downhill::sample::scheduler_config::SchedulerConfig;
-use downhill::sample::settings::Settings;
+use downhill::sample::settings::{Course, Settings};
+use downhill::sample::walk::{Method, sample};
 use downhill::tensor::Tensor;
 
 /// A denoiser that acts on each value alone: `eps(x, sigma)`.
@@ -43,12 +43,12 @@ fn settings(json: serde_json::Value) -> Settings {
 }
 
 /// `settings` on a model of the default configuration.
-fn resolve(json: serde_json::Value) -> Result<(Schedule, Method)> {
+fn resolve(json: serde_json::Value) -> Result<Course> {
     settings(json).resolve(&SchedulerConfig::default(), &NoiseTable::default())
 }
 
 /// Runs without watching; `noise` is not to be called.
 fn run_quietly(denoiser: &mut dyn Denoiser, schedule: &Schedule, method: &Method, x: Tensor) -> Result<Tensor> {
-    let mut no_noise = |index| panic!("noise was drawn for step {index} of a deterministic sampler");
+    let mut no_noise = |update| panic!("noise was drawn for update {update} of a deterministic sampler");
     sample(denoiser, schedule, method, x, &mut no_noise, &mut |_| Ok(()))
 }

@@ -2,16 +2,17 @@
 
 use downhill::Error;
 use downhill::denoise::diffusion::{BetaConfig, BetaSchedule, NoiseTable};
-use downhill::sample::catalogue::Sampler;
-use downhill::sample::samplers::{Method, sample};
-use downhill::sample::schedule::{Kind, Level, Scale, Schedule, Shape, Successor};
+use downhill::sample::samplers::Sampler;
+use downhill::sample::schedule::{Level, Scale, Schedule, ScheduleKind, ScheduleShape, Successor};
 use downhill::sample::scheduler_config::SchedulerConfig;
+use downhill::sample::settings::Course;
+use downhill::sample::walk::{Method, sample};
 use downhill::tensor::Tensor;
 use serde_json::json;
 
 use super::{Pointwise, resolve, run_quietly, settings};
 
-const SHAPE: Shape = Shape {
+const SHAPE: ScheduleShape = ScheduleShape {
     steps: 10,
     sigma_max: None,
     sigma_min: None,
@@ -24,7 +25,7 @@ fn timesteps(schedule: &Schedule) -> Vec<f64> {
     schedule.levels().iter().map(|level| level.timestep.unwrap()).collect()
 }
 
-fn made(kind: Kind, shape: &Shape) -> Schedule {
+fn made(kind: ScheduleKind, shape: &ScheduleShape) -> Schedule {
     Schedule::new(kind, shape, &NoiseTable::default()).unwrap()
 }
 
@@ -35,7 +36,7 @@ fn the_papers_schedule() {
         (10, vec![853, 765, 665, 549, 415, 270, 148, 73, 33, 14, 0]),
         (20, vec![853, 810, 765, 717, 665, 610, 551, 486, 417, 345, 273, 206, 151, 107, 74, 51, 34, 22, 14, 9, 0]),
     ] {
-        let schedule = resolve(json!({"sampler": "ge", "steps": steps})).unwrap().0;
+        let schedule = resolve(json!({"sampler": "ge", "steps": steps})).unwrap().schedule;
         assert_eq!(timesteps(&schedule), expected.into_iter().map(f64::from).collect::<Vec<_>>());
         assert_eq!(schedule.scale(), Scale::VariancePreserving);
         assert!((schedule.end().sigma - 0.0100).abs() < 1e-5, "it ends at sigma(0), not at 0");
@@ -45,11 +46,20 @@ fn the_papers_schedule() {
 #[test]
 fn the_papers_baselines() {
     let shape = SHAPE;
-    assert_eq!(timesteps(&made(Kind::Ddim, &shape)), [999., 899., 799., 699., 599., 499., 399., 299., 199., 99., 0.]);
-    let offset = Shape { sigma_max: Some(40.0), ..shape };
-    assert_eq!(timesteps(&made(Kind::Ddim, &offset)), [853., 767., 682., 597., 511., 426., 341., 255., 170., 85., 0.]);
-    assert_eq!(timesteps(&made(Kind::Edm, &shape)), [930., 868., 794., 705., 591., 441., 252., 93., 22., 2., 0.]);
-    let fifty = made(Kind::Edm, &Shape { steps: 50, ..shape });
+    assert_eq!(
+        timesteps(&made(ScheduleKind::Ddim, &shape)),
+        [999., 899., 799., 699., 599., 499., 399., 299., 199., 99., 0.]
+    );
+    let offset = ScheduleShape { sigma_max: Some(40.0), ..shape };
+    assert_eq!(
+        timesteps(&made(ScheduleKind::Ddim, &offset)),
+        [853., 767., 682., 597., 511., 426., 341., 255., 170., 85., 0.]
+    );
+    assert_eq!(
+        timesteps(&made(ScheduleKind::Edm, &shape)),
+        [930., 868., 794., 705., 591., 441., 252., 93., 22., 2., 0.]
+    );
+    let fifty = made(ScheduleKind::Edm, &ScheduleShape { steps: 50, ..shape });
     assert_eq!(fifty.steps().len(), 47, "what snaps to timestep 0 again is not visited again");
 }
 
@@ -64,13 +74,13 @@ fn the_papers_schedule_on_latent_levels() {
     };
     let config = SchedulerConfig { betas, ..SchedulerConfig::default() };
     let table = config.noise_table("scheduler_config.json".as_ref()).unwrap();
-    let shape = Shape { sigma_max: Some(8.35), sigma_min: Some(table.sigma(100.0)), ..SHAPE };
-    let schedule = Schedule::new(Kind::Paper, &shape, &table).unwrap();
+    let shape = ScheduleShape { sigma_max: Some(8.35), sigma_min: Some(table.sigma(100.0)), ..SHAPE };
+    let schedule = Schedule::new(ScheduleKind::Paper, &shape, &table).unwrap();
     assert_eq!(timesteps(&schedule), [901., 830., 751., 663., 566., 461., 353., 252., 166., 100., 0.]);
-    let own = Schedule::new(Kind::Paper, &SHAPE, &table).unwrap();
+    let own = Schedule::new(ScheduleKind::Paper, &SHAPE, &table).unwrap();
     assert_eq!(own.start().timestep, Some(999.0), "40 is beyond these levels: the default gives way");
     let latents = config.for_latents();
-    let (schedule, _) = settings(json!({"sampler": "ge", "steps": 10})).resolve(&latents, &table).unwrap();
+    let Course { schedule, .. } = settings(json!({"sampler": "ge", "steps": 10})).resolve(&latents, &table).unwrap();
     assert_eq!(timesteps(&schedule), [901., 830., 751., 663., 566., 461., 353., 252., 166., 100., 0.]);
     for steps in [1, 2, 50, 1000] {
         settings(json!({"sampler": "ge", "steps": steps})).resolve(&latents, &table).unwrap();
@@ -85,7 +95,7 @@ fn strength_keeps_the_last_steps() {
     let resolve = |strength: f64, sampler: &str| {
         settings(json!({"sampler": sampler, "steps": 5, "strength": strength, "schedule": "leading"}))
             .resolve(&config, &table)
-            .map(|(schedule, _)| schedule.steps().iter().map(|step| step.from.timestep.unwrap()).collect::<Vec<_>>())
+            .map(|course| course.schedule.steps().iter().map(|step| step.from.timestep.unwrap()).collect::<Vec<_>>())
     };
     assert_eq!(resolve(0.6, "ddim").unwrap(), [401., 201., 1.]);
     assert_eq!(resolve(1.0, "ddim").unwrap(), [801., 601., 401., 201., 1.]);
@@ -102,10 +112,13 @@ fn strength_keeps_the_last_steps() {
 /// times).
 #[test]
 fn spacings_are_those_of_diffusers_for_every_number_of_steps() {
-    for (kind, expected) in [(Kind::Leading, 487_301_301), (Kind::Trailing, 483_935_050), (Kind::Linspace, 472_233_788)]
-    {
+    for (kind, expected) in [
+        (ScheduleKind::Leading, 487_301_301),
+        (ScheduleKind::Trailing, 483_935_050),
+        (ScheduleKind::Linspace, 472_233_788),
+    ] {
         let checksum = |steps| {
-            let schedule = made(kind, &Shape { steps, ..SHAPE });
+            let schedule = made(kind, &ScheduleShape { steps, ..SHAPE });
             assert_eq!(schedule.steps().len(), steps);
             let timesteps = schedule.steps().iter().map(|step| step.from.timestep.unwrap() as u64);
             timesteps.zip(1..).map(|(t, place)| t * place).sum::<u64>() % 1_000_003
@@ -119,7 +132,10 @@ fn spacings_end_where_the_scheduler_says() {
     let offset = SchedulerConfig { steps_offset: 1, set_alpha_to_one: Some(false), ..SchedulerConfig::default() };
     let table = NoiseTable::default();
     let leading = |sampler: &str, config: &SchedulerConfig| {
-        settings(json!({"sampler": sampler, "schedule": "leading", "steps": 5})).resolve(config, &table).unwrap().0
+        settings(json!({"sampler": sampler, "schedule": "leading", "steps": 5}))
+            .resolve(config, &table)
+            .unwrap()
+            .schedule
     };
     let schedule = leading("ddim", &offset);
     let called: Vec<f64> = schedule.steps().iter().map(|step| step.from.timestep.unwrap()).collect();
@@ -135,7 +151,7 @@ fn spacings_end_where_the_scheduler_says() {
 fn ddim_strides_where_the_list_does_not() {
     let steps = |sampler: &str| {
         let asked = json!({"sampler": sampler, "schedule": "trailing", "steps": 7});
-        resolve(asked).unwrap().0.steps()[..2].to_vec()
+        resolve(asked).unwrap().schedule.steps()[..2].to_vec()
     };
     let ends = |sampler: &str| steps(sampler).iter().map(|s| (s.from.timestep, s.to.timestep)).collect::<Vec<_>>();
     assert_eq!(ends("ddim"), [(Some(999.0), Some(857.0)), (Some(856.0), Some(714.0))]);
@@ -145,7 +161,7 @@ fn ddim_strides_where_the_list_does_not() {
 #[test]
 fn grids_of_sigma() {
     let sigmas = |json| {
-        let schedule = resolve(json).unwrap().0;
+        let schedule = resolve(json).unwrap().schedule;
         assert_eq!(schedule.scale(), Scale::VarianceExploding);
         schedule.levels().iter().map(|level| level.sigma).collect::<Vec<_>>()
     };
@@ -162,13 +178,13 @@ fn grids_of_sigma() {
 #[test]
 fn explicit_timesteps() {
     let table = NoiseTable::default();
-    let schedule = resolve(json!({"timesteps": [900.0, 10.5, 0.0], "steps": 2})).unwrap().0;
+    let schedule = resolve(json!({"timesteps": [900.0, 10.5, 0.0], "steps": 2})).unwrap().schedule;
     assert_eq!(timesteps(&schedule), [900.0, 10.5, 0.0]);
     assert_eq!(schedule.start().sigma, table.sigmas()[900]);
     let before_zero = json!({"timesteps": [900, 0, -1]});
-    assert_eq!(resolve(before_zero.clone()).unwrap().0.end(), Level::CLEAN);
+    assert_eq!(resolve(before_zero.clone()).unwrap().schedule.end(), Level::CLEAN);
     let first = SchedulerConfig { set_alpha_to_one: Some(false), ..SchedulerConfig::default() };
-    let schedule = settings(before_zero).resolve(&first, &table).unwrap().0;
+    let schedule = settings(before_zero).resolve(&first, &table).unwrap().schedule;
     assert_eq!(schedule.end().timestep, Some(0.0));
 }
 
@@ -178,10 +194,11 @@ fn a_repeated_timestep_is_a_step_of_its_own() {
     let table = NoiseTable::default();
     let config = SchedulerConfig { set_alpha_to_one: Some(false), ..SchedulerConfig::default() };
     let walk = |asked| settings(asked).resolve(&config, &table).unwrap();
-    let (spaced, method) = walk(json!({"sampler": "ddim", "steps": 4}));
-    let (listed, same_method) = walk(json!({"sampler": "ddim", "timesteps": [750, 500, 250, 0, 0]}));
-    assert_eq!((&listed, same_method), (&spaced, method.clone()));
-    let (level, _) = walk(json!({"timesteps": [5, 5]}));
+    let Course { schedule: spaced, method, .. } = walk(json!({"sampler": "ddim", "steps": 4}));
+    let listed = walk(json!({"sampler": "ddim", "timesteps": [750, 500, 250, 0, 0]}));
+    assert_eq!(listed.schedule, spaced);
+    assert_eq!((listed.method.solver.settings(), listed.method.clip), (method.solver.settings(), method.clip));
+    let level = walk(json!({"timesteps": [5, 5]})).schedule;
     assert_eq!(level.steps().len(), 1);
     let mut calls = 0;
     let mut constant = Pointwise([1, 1, 1], |_, _| {
@@ -209,7 +226,7 @@ fn start_noise_is_that_of_the_sampler() {
         (json!({"sampler": "unipc", "sigmas": [2.0, 1.0, 0.0]}), false),
         (json!({"sampler": "pndm", "steps": 5}), false),
     ] {
-        let schedule = resolve(asked.clone()).unwrap().0;
+        let schedule = resolve(asked.clone()).unwrap().schedule;
         let sigma = schedule.start().sigma;
         let expected = if of_sigma { sigma } else { sigma.hypot(1.0) };
         assert!((f64::from(schedule.start_state(&noise).data[0]) / expected - 1.0).abs() < 1e-6, "{asked}");
@@ -226,7 +243,7 @@ fn every_sampler_takes_every_schedule() {
         for mut asked in kinds.into_iter().chain(lists) {
             asked["sampler"] = json!(sampler.name());
             asked["clip"] = json!(false);
-            let (schedule, method) = resolve(asked.clone()).unwrap();
+            let Course { schedule, method, .. } = resolve(asked.clone()).unwrap();
             // The data is a Gaussian of unit variance: its samples are about one, from any start.
             let mut gaussian = Pointwise([1, 1, 1], |x, sigma| x * sigma / (1.0 + sigma * sigma));
             let x = schedule.start_state(&Tensor::new([1, 1, 1, 1], vec![1.0]));
@@ -249,7 +266,7 @@ fn solvers_are_of_their_order() {
         let sigmas: Vec<f64> =
             (0..=steps).map(|i| 4.0 * (0.5f64 / 4.0).powf(f64::from(i) / f64::from(steps))).collect();
         let asked = settings(json!({"sampler": sampler, "sigmas": sigmas, "clip": false}));
-        let (schedule, method) = asked.resolve(config, &NoiseTable::default()).unwrap();
+        let Course { schedule, method, .. } = asked.resolve(config, &NoiseTable::default()).unwrap();
         let mut gaussian = Pointwise([1, 1, 1], |x, sigma| x * sigma / (1.0 + sigma * sigma));
         let x = Tensor::new([1, 1, 1, 1], vec![1000.0]);
         let end = run_quietly(&mut gaussian, &schedule, &method, x).unwrap();
@@ -272,7 +289,7 @@ fn solvers_are_of_their_order() {
     ] {
         let (coarse, fine) = (error(sampler, config, 20), error(sampler, config, 40));
         let measured = (coarse / fine).log2();
-        println!("{sampler} {}: order {measured:.2}, {coarse:.1e} to {fine:.1e}", config.solver.order);
+        println!("{sampler}: order {measured:.2}, {coarse:.1e} to {fine:.1e}");
         // Below that, it is float32 that errs.
         assert!(measured > order - 0.35 || fine < 1e-6, "{sampler}: order {measured}, {coarse:e} to {fine:e}");
     }

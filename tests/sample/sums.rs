@@ -7,8 +7,9 @@ use downhill::Result;
 use downhill::denoise::diffusion::{NoiseTable, PredictionType, alpha_bar_of};
 use downhill::denoise::{Denoiser, Level};
 use downhill::noise::{Generator, Noise};
-use downhill::sample::samplers::Walk;
 use downhill::sample::scheduler_config::SchedulerConfig;
+use downhill::sample::settings::Course;
+use downhill::sample::walk::Walk;
 use downhill::tensor::Tensor;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -66,24 +67,22 @@ fn run(sum: &Check) -> f64 {
         "DDPMScheduler" => Some("ddpm"),
         _ => None,
     };
-    let (schedule, method) =
+    let Course { schedule, method, .. } =
         settings(json!({"sampler": sampler, "steps": sum.steps})).resolve(&config, &table).unwrap();
     let overwrites = ["Euler", "Heun", "LMS"].iter().any(|name| sum.class.starts_with(name));
     let mut toy = Toy { table, prediction: config.prediction_type, overwrites, calls: 0 };
     let mut drawn = Noise::new(Generator::Torch, 0, 4, 192);
-    let mut noise = |step: usize| {
-        let values = drawn.step(u32::try_from(step).unwrap(), &[0, 1, 2, 3]);
-        Ok(Tensor::new([4, 3, 8, 8], values))
-    };
+    // The checks do not draw a start state: their first update takes the first draw.
+    let mut noise = |update: u32| Ok(Tensor::new([4, 3, 8, 8], drawn.step(update - 1, &[0, 1, 2, 3])));
     let mut x = schedule.start_state(&diffusers::start());
     let mut walk = Walk::new(&schedule, &method);
-    for (index, step) in schedule.steps().iter().enumerate() {
+    for step in schedule.steps() {
         toy.calls = 0;
         if overwrites {
             let scale = step.from.alpha_bar().sqrt();
             x.data.iter_mut().for_each(|value| *value = (f64::from(*value) * scale) as f32);
         }
-        x = walk.step(index, x, &mut toy, &mut noise).unwrap().x;
+        x = walk.step(x, &mut toy, &mut noise).unwrap().x;
     }
     let z = schedule.shown(&x, schedule.end());
     z.data.iter().map(|value| f64::from(*value).abs()).sum()

@@ -27,7 +27,7 @@ fn schedule(class: &str, fields: &Map<String, Value>, steps: &str) -> Schedule {
         _ => None,
     };
     let asked = settings(json!({"sampler": sampler, "steps": steps.parse::<usize>().unwrap()}));
-    asked.resolve(&config, &config.noise_table(file).unwrap()).unwrap().0
+    asked.resolve(&config, &config.noise_table(file).unwrap()).unwrap().schedule
 }
 
 /// diffusers lists a timestep for each call: Heun's twice but for the first, PNDM's more often where it begins.

@@ -1,10 +1,10 @@
 //! Clipping, watching, and what goes wrong in the loop.
 
 use downhill::Error;
-use downhill::sample::samplers::{Clip, Method, sample};
 use downhill::sample::schedule::Schedule;
-use downhill::sample::solvers::Solver;
+use downhill::sample::settings::Course;
 use downhill::sample::solvers::descent::{Descent, Noise};
+use downhill::sample::walk::{Clip, Method, sample};
 use downhill::tensor::Tensor;
 use serde_json::json;
 
@@ -12,8 +12,8 @@ use super::{Pointwise, resolve, run_quietly};
 
 const SHAPE: [usize; 3] = [1, 1, 2];
 
-fn descent(gamma: f64) -> Solver {
-    Solver::Descent(Descent { gamma, noise: Noise::Mu(0.0) })
+fn descent(gamma: f64) -> Descent {
+    Descent { gamma, noise: Noise::Mu(0.0) }
 }
 
 fn start(values: [f32; 2]) -> Tensor {
@@ -25,8 +25,8 @@ fn start(values: [f32; 2]) -> Tensor {
 fn clipping_derives_eps_anew_or_not() {
     let schedule = Schedule::from_sigmas(&[2.0, 1.0]).unwrap();
     for (rederive_eps, expected) in [(false, [1.0 + 1.0, 0.5 + 1.0]), (true, [1.0 + (5.0 - 1.0) / 2.0, 0.5 + 1.0])] {
-        let method = Method { solver: descent(1.0), clip: Some(Clip { range: 1.0, rederive_eps }) };
-        let mut watch = |progress: &downhill::sample::samplers::Progress| {
+        let method = Method { clip: Some(Clip { range: 1.0, rederive_eps }), ..Method::new(descent(1.0)) };
+        let mut watch = |progress: &downhill::sample::walk::Progress| {
             assert_eq!(progress.x0.data, [1.0, 0.5]);
             assert_eq!(progress.eps.data, [1.0, 1.0], "the denoiser's own answer is shown");
             Ok(())
@@ -42,7 +42,7 @@ fn clipping_derives_eps_anew_or_not() {
 #[test]
 fn gradient_estimation_averages_what_was_clipped() {
     let schedule = Schedule::from_sigmas(&[4.0, 2.0, 1.0, 0.5]).unwrap();
-    let method = Method { solver: descent(2.0), clip: Some(Clip { range: 1.0, rederive_eps: true }) };
+    let method = Method { clip: Some(Clip { range: 1.0, rederive_eps: true }), ..Method::new(descent(2.0)) };
     let model = |x: f64, sigma: f64| 0.3 * x / sigma;
     let (mut x, mut last) = (10.0f64, None);
     for pair in [4.0, 2.0, 1.0, 0.5].windows(2) {
@@ -58,9 +58,9 @@ fn gradient_estimation_averages_what_was_clipped() {
 
 #[test]
 fn every_step_is_watched() {
-    let (schedule, method) = resolve(json!({"steps": 5})).unwrap();
+    let Course { schedule, method, .. } = resolve(json!({"steps": 5})).unwrap();
     let mut seen = Vec::new();
-    let mut watch = |progress: &downhill::sample::samplers::Progress| {
+    let mut watch = |progress: &downhill::sample::walk::Progress| {
         seen.push((progress.index, progress.step));
         Ok(())
     };
@@ -72,14 +72,14 @@ fn every_step_is_watched() {
 
 #[test]
 fn non_finite_values_stop_the_run_and_name_the_step() {
-    let (schedule, method) = resolve(json!({"timesteps": [900, 549, 0], "clip": false})).unwrap();
+    let Course { schedule, method, .. } = resolve(json!({"timesteps": [900, 549, 0], "clip": false})).unwrap();
     let cut = schedule.steps()[1].from.sigma;
     let mut broken = Pointwise(SHAPE, |x, sigma| if sigma > cut { x / sigma } else { f64::NAN });
     let error = run_quietly(&mut broken, &schedule, &method, start([1.0, 2.0])).unwrap_err();
     assert_eq!(error.kind(), downhill::ErrorKind::NonFinite);
     assert_eq!(
         error.to_string(),
-        "non-finite values in the denoiser's answer in step 2 of 2 (timestep 549, sigma 4.5412)"
+        "non-finite values in the denoiser's output in step 2 of 2 (timestep 549, sigma 4.5412)"
     );
     let mut huge = Pointwise(SHAPE, |_, _| 3e38);
     let error = run_quietly(&mut huge, &schedule, &method, start([1.0, 2.0])).unwrap_err();
@@ -88,7 +88,7 @@ fn non_finite_values_stop_the_run_and_name_the_step() {
 
 #[test]
 fn a_start_state_of_another_shape_is_refused() {
-    let (schedule, method) = resolve(json!({})).unwrap();
+    let Course { schedule, method, .. } = resolve(json!({})).unwrap();
     for shape in [vec![1, 1, 2, 1], vec![1, 2], vec![2, 1, 1, 1]] {
         let mut zero = Pointwise(SHAPE, |_, _| 0.0);
         let error = run_quietly(&mut zero, &schedule, &method, Tensor::zeros(shape)).unwrap_err();
@@ -100,12 +100,12 @@ fn a_start_state_of_another_shape_is_refused() {
 #[test]
 fn start_states_and_scales() {
     let noise = start([1.0, -0.5]);
-    let (timesteps, _) = resolve(json!({"timesteps": [765, 0]})).unwrap();
+    let Course { schedule: timesteps, .. } = resolve(json!({"timesteps": [765, 0]})).unwrap();
     let x = timesteps.start_state(&noise);
     assert!((f64::from(x.data[0]) - (1.0 + timesteps.start().sigma.powi(2)).sqrt()).abs() < 1e-5);
     let z = timesteps.shown(&x, timesteps.start());
     assert!(z.data.iter().zip(&noise.data).all(|(z, noise)| (z - noise).abs() < 1e-6));
-    let (sigmas, _) = resolve(json!({"sigmas": [3.0, 0.0]})).unwrap();
+    let Course { schedule: sigmas, .. } = resolve(json!({"sigmas": [3.0, 0.0]})).unwrap();
     let x = sigmas.start_state(&noise);
     assert!((x.data[0] - 10f32.sqrt()).abs() < 1e-6);
     assert_eq!(sigmas.shown(&x, sigmas.start()), x);

@@ -1,6 +1,8 @@
 //! The studies of denoisers: what they measure, where it is known beforehand.
 
 use crate::common::{engines, numbers};
+use std::sync::Arc;
+
 use downhill::Result;
 use downhill::data::{Dataset, Pixels, digits};
 use downhill::denoise::closed_form::ideal::Ideal;
@@ -8,15 +10,14 @@ use downhill::denoise::closed_form::linear::Linear;
 use downhill::denoise::closed_form::neighbours::Neighbours;
 use downhill::denoise::{Denoiser, Level};
 use downhill::noise::philox::normals;
-use downhill::sample::samplers::{Method, sample};
 use downhill::sample::schedule::{Schedule, StartNoise};
-use downhill::sample::solvers::Solver;
 use downhill::sample::solvers::descent::{Descent, Noise};
-use downhill::sample::solvers::metric::Metric;
+use downhill::sample::walk::{Method, Solver, sample};
 use downhill::study::constancy::{constancy, share_below};
 use downhill::study::dimension::{Extent, evenly, local_extents, spectrum, two_nearest};
 use downhill::study::error_model::{curve, fit, measure};
 use downhill::study::manifolds::{Manifold, examine};
+use downhill::study::metric;
 use downhill::study::norms::{along_trajectories, errors_on_images};
 use downhill::study::projection::projections;
 use downhill::study::trajectories::Trajectories;
@@ -28,7 +29,7 @@ const SIZE: usize = 24;
 const NORMAL: usize = 18;
 
 fn ddim() -> Method {
-    Method { solver: Solver::Descent(Descent { gamma: 1.0, noise: Noise::Mu(0.0) }), clip: None }
+    Method::new(Descent { gamma: 1.0, noise: Noise::Mu(0.0) })
 }
 
 fn falling(high: f64, low: f64, steps: usize) -> Schedule {
@@ -307,7 +308,7 @@ fn a_metric_of_the_data_is_exact_on_a_gaussian() {
     let sigmas: Vec<f64> = (0..=10).map(|step| 10.0 * 0.55f64.powi(step)).collect();
     let schedule = Schedule::from_sigmas(&sigmas).unwrap();
     let x = Tensor::new([1, 4, 1, 1], vec![3.0, -2.0, 1.0, 5.0]);
-    let mut run = |solver: Solver| {
+    let mut run = |solver: Arc<dyn Solver>| {
         let method = Method { solver, clip: None };
         let mut states = Vec::new();
         sample(&mut denoiser, &schedule, &method, x.clone(), &mut |_| unreachable!(), &mut |progress| {
@@ -325,15 +326,15 @@ fn a_metric_of_the_data_is_exact_on_a_gaussian() {
             .fold(0.0, f64::max)
     };
     // The first step is DDIM's, so that the answer before the second is not that of the exact way: its error fades.
-    let by_components = run(Solver::Metric(Metric::principal(data.clone(), None).unwrap()));
-    let by_values = run(Solver::Metric(Metric::diagonal(&data)));
-    let by_mean = run(Solver::Metric(Metric::identity(&data)));
-    let plain = run(Solver::Descent(Descent { gamma: 2.0, noise: Noise::Mu(0.0) }));
+    let by_components = run(Arc::new(metric::principal(data.clone(), None).unwrap()));
+    let by_values = run(Arc::new(metric::diagonal(&data)));
+    let by_mean = run(Arc::new(metric::uniform(&data)));
+    let plain = run(Arc::new(Descent { gamma: 2.0, noise: Noise::Mu(0.0) }));
     assert!((by_components - by_values).abs() < 1e-4, "the components are the axes: {by_components}, {by_values}");
     assert!(by_components < 0.02, "{by_components}");
     assert!(by_components < 0.3 * by_mean && by_components < 0.3 * plain, "{by_components}, {by_mean}, {plain}");
-    assert_eq!(Metric::principal(data.clone(), Some(5)).unwrap_err().kind(), downhill::ErrorKind::Argument);
+    assert_eq!(metric::principal(data.clone(), Some(5)).unwrap_err().kind(), downhill::ErrorKind::Argument);
     // Two components, and one variance for the rest.
-    let some = run(Solver::Metric(Metric::principal(data, Some(2)).unwrap()));
+    let some = run(Arc::new(metric::principal(data, Some(2)).unwrap()));
     assert!(some > by_components && some < plain, "{some}");
 }

@@ -11,7 +11,7 @@ use crate::denoise::{Guidance, Network, NetworkDenoiser};
 use crate::error::{Error, Result};
 use crate::kernels::Engine;
 use crate::quality::Extractor;
-use crate::sample::catalogue::Sampler;
+use crate::sample::samplers::Sampler;
 use crate::study::compare::store::PART;
 use crate::study::compare::{Cell, Reference, Score, Store, Subject, measure, resolve};
 
@@ -126,7 +126,7 @@ fn fill(
     let Opened { net, scheduler, table, .. } = opened;
     let network = Network::new(compiler, net, model.weights, size)?;
     let mut network = NetworkDenoiser::new(network, table.clone(), scheduler.prediction_type, Guidance::default())?;
-    let steps = |cell: &Cell| Ok(resolve(cell, &scheduler, &table, args.clip)?.0.steps().len());
+    let steps = |cell: &Cell| Ok(resolve(cell, &scheduler, &table, args.clip)?.schedule.steps().len());
     let mut total = 0;
     for (cell, range) in &work {
         total += range.len().div_ceil(batch) * steps(cell)?;
@@ -173,11 +173,7 @@ pub fn calls(text: &str) -> std::result::Result<usize, String> {
 /// # Errors
 /// In words, for clap.
 pub fn sampler(text: &str) -> std::result::Result<Sampler, String> {
-    let named = Sampler::ALL.into_iter().find(|sampler| sampler.name() == text);
-    named.ok_or_else(|| {
-        let names: Vec<_> = Sampler::ALL.iter().map(|sampler| sampler.name()).collect();
-        format!("samplers are {}", names.join(", "))
-    })
+    text.parse().map_err(|error: Error| error.hint().unwrap_or_default())
 }
 
 /// A usage error for an empty or repeated list.

@@ -8,8 +8,8 @@ use crate::cli::study::{OutputArgs, StudyRun};
 use crate::error::Result;
 use crate::report::plot::{Axis, Colour, Figure, Picture, Series};
 use crate::report::{Console, print_stdout};
-use crate::sample::catalogue::Sampler;
-use crate::sample::schedule::Kind;
+use crate::sample::samplers::Sampler;
+use crate::sample::schedule::ScheduleKind;
 use crate::study::compare::table::{Row, Spread, csv, grid};
 use crate::study::compare::{Cell, Score};
 
@@ -49,8 +49,8 @@ pub struct Args {
     count: usize,
 
     /// One schedule for all samplers, instead of the one usual with each
-    #[arg(long, value_enum, value_name = "SCHEDULE")]
-    schedule: Option<Kind>,
+    #[arg(long, value_parser = crate::cli::args::schedule_kind(), value_name = "SCHEDULE")]
+    schedule: Option<ScheduleKind>,
 
     /// Leave out the ablation of schedules
     #[arg(long)]
@@ -128,10 +128,10 @@ fn lines(args: &Args) -> Result<Vec<Line>> {
     }
     if !args.no_ablation {
         let schedules = [
-            ("DDIM (from 157)", Kind::Ddim, None),
-            ("DDIM offset (from 40)", Kind::Ddim, Some(OFFSET_SIGMA)),
-            ("EDM (80 to 0.002)", Kind::Edm, None),
-            ("paper (from 40)", Kind::Paper, None),
+            ("DDIM (from 157)", ScheduleKind::Ddim, None),
+            ("DDIM offset (from 40)", ScheduleKind::Ddim, Some(OFFSET_SIGMA)),
+            ("EDM (80 to 0.002)", ScheduleKind::Edm, None),
+            ("paper (from 40)", ScheduleKind::Paper, None),
         ];
         lines.extend(schedules.map(|(label, schedule, sigma_max)| {
             let cell = Cell { schedule, sigma_max, ..Cell::usual(Sampler::Ddim, ABLATION_CALLS, 0) };

@@ -12,7 +12,7 @@ use crate::quality::moments::of_rows;
 use crate::report::Table;
 use crate::report::plot::{Axis, Colour, Figure, Panel, Picture, Series};
 use crate::report::{Console, print_stdout};
-use crate::sample::catalogue::Sampler;
+use crate::sample::samplers::Sampler;
 use crate::spectral::basis::eigen;
 use crate::study::compare::table::Spread;
 use crate::study::compare::{Cell, resolve};
@@ -95,7 +95,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let grids = args
         .steps
         .iter()
-        .map(|calls| Ok(sigmas(&resolve(&cell(*calls, 1.0, 0), &opened.scheduler, &opened.table, false)?.0)))
+        .map(|calls| Ok(sigmas(&resolve(&cell(*calls, 1.0, 0), &opened.scheduler, &opened.table, false)?.schedule)))
         .collect::<Result<Vec<_>>>()?;
     let measured = if args.gaussian_only { None } else { Some(network(&mut run, args, &cell)?) };
     let gaussians = gaussians(args)?;

@@ -1,8 +1,8 @@
 //! What the studies' tables and plots have in common.
 
+use crate::denoise::Level;
 use crate::report::Table;
 use crate::report::plot::{Axis, Colour, Figure, FirstRow, Heat, Scale, Series};
-use crate::sample::schedule::Level;
 use crate::study::norms::ByLevel;
 use crate::study::statistics::Summary;
 

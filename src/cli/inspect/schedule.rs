@@ -13,8 +13,8 @@ use crate::error::Result;
 use crate::report::plot::{Axis, Colour, Figure, Picture, Series};
 use crate::report::{Console, Report, Table, print_stdout};
 use crate::sample::admissible::{ErrorModel, StepBound};
-use crate::sample::catalogue::Sampler;
-use crate::sample::schedule::Kind;
+use crate::sample::samplers::Sampler;
+use crate::sample::schedule::ScheduleKind;
 use crate::sample::settings::Settings;
 
 const FILES: [&str; 2] = ["schedule.csv", "schedule"];
@@ -49,8 +49,8 @@ pub struct Args {
     steps: Option<usize>,
 
     /// Where the noise levels lie [default: `paper`, for closed forms `exponential`]
-    #[arg(long, value_enum, value_name = "KIND")]
-    schedule: Option<Kind>,
+    #[arg(long, value_parser = crate::cli::args::schedule_kind(), value_name = "KIND")]
+    schedule: Option<ScheduleKind>,
 
     /// First sigma of a schedule that has a range
     #[arg(long, value_name = "SIGMA", allow_negative_numbers = true)]
@@ -98,7 +98,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
 impl Args {
     /// The levels, first to last.
     fn sigmas(&self, model: &ErrorModel) -> Result<Vec<f64>> {
-        let admissible = self.schedule == Some(Kind::Admissible);
+        let admissible = self.schedule == Some(ScheduleKind::Admissible);
         let settings = Settings {
             schedule: self.schedule,
             steps: self.steps,
@@ -114,7 +114,7 @@ impl Args {
         } else {
             let (opened, _) = Opened::open(self.model.as_deref())?;
             let settings = Settings { sampler: Some(Sampler::Ge), ..settings };
-            settings.resolve(&opened.scheduler, &opened.table)?.0
+            settings.resolve(&opened.scheduler, &opened.table)?.schedule
         };
         Ok(schedule.levels().iter().map(|level| level.sigma).collect())
     }

@@ -17,10 +17,10 @@ use crate::denoise::{Condition, Guidance, Network, NetworkDenoiser};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::kernels::Engine;
-use crate::sample::catalogue::Sampler;
-use crate::sample::samplers::Method;
-use crate::sample::schedule::{Kind, Level, Schedule};
-use crate::sample::settings::Settings;
+use crate::sample::samplers::Sampler;
+use crate::sample::schedule::{Level, Schedule, ScheduleKind};
+use crate::sample::settings::{Course, Settings};
+use crate::sample::walk::Method;
 use crate::spectral::samples::MOST_VECTORS;
 use crate::study::trajectories::Trajectories;
 
@@ -59,8 +59,8 @@ pub struct WalkArgs {
     pub steps: Option<usize>,
 
     /// Where the noise levels lie [default: `ddim`, for closed forms `exponential`]
-    #[arg(long, value_enum, value_name = "KIND")]
-    pub schedule: Option<Kind>,
+    #[arg(long, value_parser = crate::cli::args::schedule_kind(), value_name = "KIND")]
+    pub schedule: Option<ScheduleKind>,
 
     /// First sigma of a schedule that has a range
     #[arg(long, value_name = "SIGMA", allow_negative_numbers = true)]
@@ -164,13 +164,10 @@ impl Subject {
             error_model,
             ..Settings::default()
         };
-        let (schedule, method) = match &self.what {
-            What::ClosedForm(form) => {
-                let found = settings.on_sigmas(form.sigma_range())?;
-                (found.schedule, found.method)
-            }
+        let Course { schedule, method, .. } = match &self.what {
+            What::ClosedForm(form) => settings.on_sigmas(form.sigma_range())?,
             What::Network { opened, .. } => {
-                let usual = error_model.is_none().then_some(Kind::Ddim);
+                let usual = error_model.is_none().then_some(ScheduleKind::Ddim);
                 let settings = Settings { schedule: args.schedule.or(usual), ..settings };
                 settings.resolve(&opened.scheduler, &opened.table)?
             }

@@ -10,7 +10,7 @@ use crate::denoise::jacobian::{Differences, Jacobian};
 use crate::error::{Error, Result};
 use crate::report::plot::{Axis, Colour, Figure, Panel, Picture, Series};
 use crate::report::{Console, Folder, Table};
-use crate::sample::schedule::Kind;
+use crate::sample::schedule::ScheduleKind;
 use crate::spectral::Settings;
 use crate::study::jacobian::{Turning, places, turning};
 use crate::study::rank::{bootstrap, kendall, spearman};
@@ -62,8 +62,8 @@ pub struct Args {
     steps: usize,
 
     /// Where the noise levels lie [default: `loglinear`]
-    #[arg(long, value_enum, value_name = "KIND")]
-    schedule: Option<Kind>,
+    #[arg(long, value_parser = crate::cli::args::schedule_kind(), value_name = "KIND")]
+    schedule: Option<ScheduleKind>,
 
     /// First sigma of a schedule that has a range [default: 40, for closed forms as far as their data ask for]
     #[arg(long, value_name = "SIGMA", allow_negative_numbers = true)]
@@ -134,7 +134,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         count: args.count,
         sampler: Descent::Ddim,
         steps: Some(args.steps),
-        schedule: Some(args.schedule.unwrap_or(Kind::LogLinear)),
+        schedule: Some(args.schedule.unwrap_or(ScheduleKind::LogLinear)),
         sigma_max: args.sigma_max.or(usual_sigma.filter(|_| args.schedule.is_none())),
         sigma_min: args.sigma_min,
         error_model: None,

@@ -9,8 +9,8 @@ use super::text::TextArgs;
 use crate::cli::args::{Dtype, ErrorModelArg, LONGEST_SIDE, NumberList, Shard, Size};
 use crate::error::Result;
 use crate::noise::Generator;
-use crate::sample::catalogue::Sampler;
-use crate::sample::schedule::Kind;
+use crate::sample::samplers::Sampler;
+use crate::sample::schedule::ScheduleKind;
 use crate::sample::settings::Settings;
 
 /// What diffusers' image-to-image pipelines take where nobody says.
@@ -113,8 +113,8 @@ pub struct Args {
     pub steps: Option<usize>,
 
     /// Where the noise levels lie [default: `paper` for `ge`, otherwise what the model's scheduler says]
-    #[arg(long, value_enum, value_name = "KIND", help_heading = SCHEDULE)]
-    pub schedule: Option<Kind>,
+    #[arg(long, value_parser = crate::cli::args::schedule_kind(), value_name = "KIND", help_heading = SCHEDULE)]
+    pub schedule: Option<ScheduleKind>,
 
     /// First sigma of a schedule that has a range
     #[arg(long, value_name = "SIGMA", allow_negative_numbers = true, help_heading = SCHEDULE)]

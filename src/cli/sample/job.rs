@@ -15,12 +15,10 @@ use crate::error::{Error, Result};
 use crate::noise::Generator;
 use crate::report::output::Pattern;
 use crate::report::{Console, Output};
-use crate::sample::catalogue::Sampler;
-use crate::sample::on_sigmas::OnSigmas;
-use crate::sample::samplers::Method;
-use crate::sample::schedule::{Kind, Schedule};
-use crate::sample::scheduler_config::SchedulerConfig;
-use crate::sample::settings::Settings;
+use crate::sample::samplers::Sampler;
+use crate::sample::schedule::{Schedule, ScheduleKind};
+use crate::sample::settings::{Course, Settings};
+use crate::sample::walk::Method;
 
 /// Images where nobody says how many.
 const USUAL_COUNT: usize = 16;
@@ -70,7 +68,7 @@ pub struct Job {
     pub settings: Settings,
     pub sampler: Sampler,
     /// The kind of schedule; none for listed levels.
-    pub kind: Option<Kind>,
+    pub kind: Option<ScheduleKind>,
     pub schedule: Schedule,
     pub method: Method,
     pub size: Size,
@@ -124,12 +122,13 @@ impl Job {
         args.text.expect_none(&opened.name)?;
         opened.expect_denoiser()?;
         opened.expect_unconditional()?;
-        let (schedule, method) = settings.resolve(&opened.scheduler, &opened.table)?;
+        let course = settings.resolve(&opened.scheduler, &opened.table)?;
+        tell(&course, console);
         let start = Start::read(&args, opened.net.in_channels())?;
         let trained = opened.net.sample_size().map(|(height, width)| Size { height, width });
         let size = start.size().or(text::size(args.size, args.height, args.width, trained));
-        say_where_it_ends(&settings, &schedule, console);
-        let mut plan = Plan::on(&opened.scheduler, settings, schedule, method, start);
+        say_where_it_ends(&settings, &course.schedule, console);
+        let mut plan = Plan::new(settings, course, start);
         let targets = plan.targets(&args, output, opened.net.in_channels(), true, console)?;
         let size = opened.size(size)?;
         plan.measure_by(&args, [opened.net.in_channels(), size.height, size.width])?;
@@ -147,7 +146,8 @@ impl Job {
         let prompt = args.text.understand(&opened.name)?;
         let tokens = opened.tokens(&prompt, console)?;
         let settings = args.settings()?;
-        let (schedule, method) = settings.resolve(&opened.scheduler, &opened.table)?;
+        let course = settings.resolve(&opened.scheduler, &opened.table)?;
+        tell(&course, console);
         let start = Start::read(&args, opened.channels())?;
         let (factor, trained) = (opened.factor(), opened.trained());
         let asked = text::size(args.size, args.height, args.width, trained);
@@ -165,8 +165,8 @@ impl Job {
             Error::argument(what, "give `--width` and `--height`")
         })?;
         opened.expect_size(size)?;
-        say_where_it_ends(&settings, &schedule, console);
-        let mut plan = Plan::on(&opened.scheduler, settings, schedule, method, start);
+        say_where_it_ends(&settings, &course.schedule, console);
+        let mut plan = Plan::new(settings, course, start);
         plan.measure_by(&args, opened.latent_shape(size))?;
         let targets = plan.targets(&args, output, opened.image_channels(), true, console)?;
         let subject = Subject::Text { opened: Box::new(opened), prompt, tokens };
@@ -185,8 +185,8 @@ impl Job {
             return Err(Error::argument(what, "give the states by `--init FILE.npy`"));
         }
         let settings = args.settings()?;
-        let OnSigmas { sampler, kind, schedule, method } = settings.on_sigmas(form.sigma_range())?;
-        say_where_it_ends(&settings, &schedule, console);
+        let course = settings.on_sigmas(form.sigma_range())?;
+        say_where_it_ends(&settings, &course.schedule, console);
         let image = form.image_shape();
         let [channels, height, width] = image;
         let start = Start::read(&args, channels)?;
@@ -200,7 +200,7 @@ impl Job {
             );
             return Err(Error::argument(what, "images have the size of the data"));
         }
-        let mut plan = Plan { settings, sampler, kind, schedule, method, start };
+        let mut plan = Plan::new(settings, course, start);
         plan.measure_by(&args, image)?;
         let targets = plan.targets(&args, output, channels, form.has_pixels(), console)?;
         let (name, json, mean) = (form.name.clone(), form.json(), form.mean().to_vec());
@@ -239,18 +239,16 @@ impl Job {
 struct Plan {
     settings: Settings,
     sampler: Sampler,
-    kind: Option<Kind>,
+    kind: Option<ScheduleKind>,
     schedule: Schedule,
     method: Method,
     start: Start,
 }
 
 impl Plan {
-    /// On the noise levels of a network.
-    fn on(scheduler: &SchedulerConfig, settings: Settings, schedule: Schedule, method: Method, start: Start) -> Self {
-        let listed = settings.timesteps.is_some() || settings.sigmas.is_some();
-        let kind = (!listed).then(|| settings.kind(scheduler));
-        Self { sampler: settings.sampler(scheduler), kind, settings, schedule, method, start }
+    fn new(settings: Settings, course: Course, start: Start) -> Self {
+        let Course { sampler, kind, schedule, method, .. } = course;
+        Self { settings, sampler, kind, schedule, method, start }
     }
 
     /// Takes the metric that was asked for, for images of (channels, height, width).
@@ -304,6 +302,13 @@ impl Plan {
             trace_nonfinite: args.trace_nonfinite,
             timings: args.timings,
         })
+    }
+}
+
+/// Prints where the course differs from what the model's files ask for.
+fn tell(course: &Course, console: Console) {
+    for note in &course.notes {
+        console.note(&format!("note: {note}"));
     }
 }
 

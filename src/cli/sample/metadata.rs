@@ -80,7 +80,7 @@ pub fn with(shared: &Metadata, keyword: &str, text: String) -> Metadata {
 pub fn schedule_name(job: &Job) -> String {
     let settings = &job.settings;
     match (&settings.timesteps, job.kind) {
-        (_, Some(kind)) => name_of(&kind),
+        (_, Some(kind)) => kind.name().to_owned(),
         (Some(_), None) => "explicit timesteps".to_owned(),
         (None, None) => "explicit sigmas".to_owned(),
     }

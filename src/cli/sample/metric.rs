@@ -1,16 +1,17 @@
 //! `--metric`: what gradient estimation measures its errors by.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::cli::args::NumberList;
 use crate::data::{Pixels, Source};
 use crate::error::{Error, Result};
-use crate::sample::catalogue::Sampler;
-use crate::sample::samplers::Method;
+use crate::sample::samplers::Sampler;
 use crate::sample::settings::Settings;
-use crate::sample::solvers::Solver;
 use crate::sample::solvers::descent::{Descent, Noise};
-use crate::sample::solvers::metric::{Metric, gamma_of_pair};
+use crate::sample::solvers::metric::gamma_of_pair;
+use crate::sample::walk::Method;
+use crate::study::metric;
 
 const HINT: &str = "a metric is `A,B,C` for [[A, B], [B, C]], `identity:DATA`, `diagonal:DATA` or `pca:DATA[,k=N]`";
 
@@ -76,7 +77,7 @@ impl MetricArg {
         let (kind, data, components) = match self {
             Self::Pair(a, b, c) => {
                 let descent = Descent { gamma: gamma_of_pair(*a, *b, *c)?, noise: Noise::Mu(0.0) };
-                return Ok(Method { solver: Solver::Descent(descent), ..method });
+                return Ok(Method { solver: Arc::new(descent), ..method });
             }
             Self::OfData { kind, data, components } => (kind, data, components),
         };
@@ -86,11 +87,11 @@ impl MetricArg {
             return Err(Error::argument(what, "take data of the size that the model was made for"));
         }
         let metric = match kind {
-            Kind::Identity => Metric::identity(&data),
-            Kind::Diagonal => Metric::diagonal(&data),
-            Kind::Principal => Metric::principal(data, *components)?,
+            Kind::Identity => metric::uniform(&data),
+            Kind::Diagonal => metric::diagonal(&data),
+            Kind::Principal => metric::principal(data, *components)?,
         };
-        Ok(Method { solver: Solver::Metric(metric), ..method })
+        Ok(Method { solver: Arc::new(metric), ..method })
     }
 }
 

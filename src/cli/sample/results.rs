@@ -10,7 +10,7 @@ use crate::formats::images::{WHITE, grid, quantise, square_columns, to_unit};
 use crate::formats::{Image, npy, png};
 use crate::report::output::Pattern;
 use crate::report::{Console, Output};
-use crate::sample::samplers::Progress;
+use crate::sample::walk::Progress;
 use crate::tensor::Tensor;
 
 /// The results of a run, gathered batch by batch.

@@ -22,8 +22,8 @@ use crate::graph::{Compiler, Footprint};
 use crate::kernels::selftest;
 use crate::noise::Noise;
 use crate::report::{Console, Progress, Report, print_stdout};
-use crate::sample::catalogue::{Entry, Sampler};
-use crate::sample::samplers::{Clip, sample};
+use crate::sample::samplers::Sampler;
+use crate::sample::walk::{Clip, sample};
 use crate::spectral::samples::MOST_VECTORS;
 use crate::tensor::Tensor;
 
@@ -55,12 +55,19 @@ pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
     global.json.as_ref().map_or(Ok(()), |file| report.write(file))
 }
 
-/// A line for each sampler: name, order, network calls a step, source.
+/// Returns one line per sampler: name, order, network calls per step, source and flags.
 fn listed() -> String {
     let row = |sampler: Sampler| {
-        let Entry { name, order, calls, source, .. } = sampler.entry();
-        let unit = if calls == "1" { "call a step" } else { "calls a step" };
-        [name.to_owned(), format!("order {order}"), format!("{calls} {unit}"), source.to_owned()]
+        let spec = sampler.spec();
+        let unit = if spec.calls.per_step == 1 { "call per step" } else { "calls per step" };
+        let flags: Vec<_> = spec.parameters.iter().map(|name| format!("--{name}")).collect();
+        let flags = if flags.is_empty() { String::new() } else { format!("; {}", flags.join(", ")) };
+        [
+            spec.name.to_owned(),
+            format!("order {}", spec.order),
+            format!("{} {unit}", spec.calls.per_step),
+            format!("{}{flags}", spec.source),
+        ]
     };
     aligned(&Sampler::ALL.map(row))
 }
@@ -200,17 +207,13 @@ pub fn batches(
         let shape = [indices.len(), image[0], image[1], image[2]];
         let x = start_states(job, indices, clean, &mut noise);
         let mut taken = Batch::new(indices);
-        let mut updates = 0;
         let mut since = Instant::now();
         let x = sample(
             denoiser,
             &job.schedule,
             &job.method,
             x,
-            &mut |_| {
-                updates += 1;
-                Ok(Tensor::new(shape, noise.step(updates, indices)))
-            },
+            &mut |update| Ok(Tensor::new(shape, noise.step(update, indices))),
             &mut |progress| {
                 taken.watch(job, progress);
                 seconds.push(since.elapsed().as_secs_f64());

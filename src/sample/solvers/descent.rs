@@ -1,7 +1,7 @@
 //! DDPM, DDIM, gradient estimation, Euler and Euler-ancestral: one step with two numbers.
 
-use super::super::samplers::{Calls, Clip, Moved, Place, Solving};
 use super::super::schedule::Step;
+use super::super::walk::{Clip, Oracle, Position, Solver, Stepper, Update};
 use crate::{Result, tensor::Tensor};
 
 /// How noise enters a step from `sigma` to `sigma'`.
@@ -64,6 +64,9 @@ pub struct Descent {
 }
 
 impl Descent {
+    /// DDIM without noise.
+    pub const DDIM: Self = Self { gamma: 1.0, noise: Noise::Mu(0.0) };
+
     /// (`sigma_down`, spread of the noise) of `step`, in the variance-exploding scale: the level that the estimate goes
     /// down to, and the noise that brings it up again.
     fn split(&self, step: &Step) -> (f64, f64) {
@@ -86,29 +89,43 @@ impl Descent {
     }
 }
 
-pub(super) struct Walking {
+impl Solver for Descent {
+    fn begin(&self) -> Box<dyn Stepper> {
+        Box::new(State::new(*self))
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![("gamma", self.gamma.to_string()), ("noise", self.noise.to_string())]
+    }
+
+    fn is_stochastic(&self) -> bool {
+        self.noise.is_added()
+    }
+}
+
+struct State {
     descent: Descent,
     previous: Option<Tensor>,
 }
 
-impl Walking {
-    pub(super) fn new(descent: Descent) -> Self {
+impl State {
+    fn new(descent: Descent) -> Self {
         Self { descent, previous: None }
     }
 }
 
-impl Solving for Walking {
-    fn step(&mut self, place: Place, mut x: Tensor, calls: &mut Calls) -> Result<Moved> {
-        let (step, gamma, clip) = (place.step(), self.descent.gamma, calls.clip);
+impl Stepper for State {
+    fn step(&mut self, position: Position, mut x: Tensor, oracle: &mut Oracle) -> Result<Update> {
+        let (step, gamma, clip) = (position.step(), self.descent.gamma, oracle.clip);
         let sigma = step.from.sigma;
-        let answer = calls.answer(&x, step.from)?;
+        let raw = oracle.eps(&x, step.from)?;
         let (sigma_down, spread) = self.descent.split(&step);
-        let w = if spread > 0.0 { Some(calls.noise()?) } else { None };
+        let w = if spread > 0.0 { Some(oracle.noise()?) } else { None };
 
         let mut x0 = Tensor::zeros(x.shape.clone());
-        let mut kept = answer.clone();
+        let mut kept = raw.clone();
         for i in 0..x.data.len() {
-            let (here, mut eps) = (f64::from(x.data[i]), f64::from(answer.data[i]));
+            let (here, mut eps) = (f64::from(x.data[i]), f64::from(raw.data[i]));
             let clipped = clip.map(|clip| (here - sigma * eps).clamp(-clip.range, clip.range));
             if let (Some(clipped), Some(Clip { rederive_eps: true, .. })) = (clipped, clip) {
                 eps = (here - clipped) / sigma;
@@ -125,6 +142,6 @@ impl Solving for Walking {
             x.data[i] = (estimate + sigma_down * eps_bar + added) as f32;
         }
         self.previous = Some(kept);
-        Ok(Moved { eps: answer, x0, x })
+        Ok(Update { eps: raw, x0, x })
     }
 }

@@ -25,11 +25,7 @@
 
 use faer::{Col, Mat};
 
-use super::super::samplers::{Calls, Estimate, Moved, Place, Solving, combine};
-use crate::data::Dataset;
-use crate::spectral::basis::eigen;
-use crate::spectral::host::precise_second_moment;
-use crate::spectral::principal::LARGEST_MATRIX;
+use super::super::walk::{Estimate, Oracle, Position, Solver, Stepper, Update, combine};
 use crate::{Error, Result, tensor::Tensor};
 
 /// The largest gamma: a step to sigma 0 would extrapolate without bound where the data have no extent.
@@ -38,7 +34,7 @@ const LARGEST_GAMMA: f64 = 8.0;
 /// Variances of data along directions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metric {
-    /// What the user calls it.
+    /// Its name in reports.
     pub name: String,
     along: Along,
 }
@@ -53,7 +49,7 @@ enum Along {
     Directions { directions: Mat<f64>, variances: Vec<f64>, rest: f64 },
 }
 
-/// The weight of the newest answer under the metric [[a, b], [b, c]] of the errors of the newest and the one before.
+/// Returns the weight of the newest eps under the metric [[a, b], [b, c]] of the errors of the newest and the one before.
 ///
 /// # Errors
 /// [`Error::Argument`] unless it is positive definite.
@@ -65,7 +61,7 @@ pub fn gamma_of_pair(a: f64, b: f64, c: f64) -> Result<f64> {
     Err(Error::argument(what, "A and C are above 0, and A C above B squared; 2,-1.3333,1 gives gamma 2"))
 }
 
-/// The weight of the answer at `sigma` beside that at `before`, for a step down to `next`, along a direction in which the
+/// Returns the weight of eps at `sigma` beside that at `before`, for a step down to `next`, along a direction in which the
 /// data have variance `lambda`: the step is then the exact one of a Gaussian.
 #[must_use]
 pub fn gamma_of(lambda: f64, before: f64, sigma: f64, next: f64) -> f64 {
@@ -78,53 +74,32 @@ pub fn gamma_of(lambda: f64, before: f64, sigma: f64, next: f64) -> f64 {
 }
 
 impl Metric {
-    /// One variance for all directions: the mean of those of `data`.
+    /// One variance for all directions.
     #[must_use]
-    pub fn identity(data: &Dataset) -> Self {
-        let variances = variances(data);
-        let mean = variances.iter().sum::<f64>() / variances.len() as f64;
-        Self { name: format!("identity:{}", data.name), along: Along::All(mean) }
+    pub fn uniform(name: String, variance: f64) -> Self {
+        Self { name, along: Along::All(variance) }
     }
 
-    /// The variance of each value of `data`.
+    /// A variance per value of an image.
     #[must_use]
-    pub fn diagonal(data: &Dataset) -> Self {
-        Self { name: format!("diagonal:{}", data.name), along: Along::Values(variances(data)) }
+    pub fn diagonal(name: String, variances: Vec<f64>) -> Self {
+        Self { name, along: Along::Values(variances) }
     }
 
-    /// The variances along the leading `count` principal components of `data`, all where none are given; all that is
-    /// orthogonal to these has the mean of what is left.
+    /// A variance per orthonormal direction, the columns of `directions` (values of an image, directions), and `rest`
+    /// for all directions orthogonal to these.
     ///
     /// # Errors
-    /// [`Error::Argument`] for data of more values than a matrix is formed of, and more components than values.
-    pub fn principal(mut data: Dataset, count: Option<usize>) -> Result<Self> {
-        let dimension = data.dimension();
-        if dimension > LARGEST_MATRIX {
-            let what = format!("the covariance of {dimension} values is not formed");
-            return Err(Error::argument(
-                what,
-                format!("`--metric pca:` takes up to {LARGEST_MATRIX} values of an image"),
-            ));
+    /// [`Error::Argument`] unless there is one variance per direction.
+    pub fn principal(name: String, directions: Mat<f64>, variances: Vec<f64>, rest: f64) -> Result<Self> {
+        if directions.ncols() != variances.len() {
+            let what = format!("{} variances for {} directions", variances.len(), directions.ncols());
+            return Err(Error::argument(what, "a metric has one variance per direction"));
         }
-        let kept = count.unwrap_or(dimension);
-        if kept == 0 || kept > dimension {
-            let what = format!("{kept} components of the {dimension} values of a sample");
-            return Err(Error::argument(what, format!("give `k` a number from 1 to {dimension}")));
-        }
-        let name = format!("pca:{}", data.name);
-        data.centre();
-        let (values, vectors) = eigen(precise_second_moment(&data.samples).as_ref())?;
-        let values: Vec<f64> = values.into_iter().map(|value| value.max(0.0)).collect();
-        let left = (dimension - kept).max(1) as f64;
-        let along = Along::Directions {
-            directions: vectors.subcols(0, kept).to_owned(),
-            rest: values[kept..].iter().sum::<f64>() / left,
-            variances: values[..kept].to_vec(),
-        };
-        Ok(Self { name, along })
+        Ok(Self { name, along: Along::Directions { directions, variances, rest } })
     }
 
-    /// Values of an image, where the metric knows them.
+    /// Returns the number of values of an image, where the metric fixes it.
     #[must_use]
     pub fn dimension(&self) -> Option<usize> {
         match &self.along {
@@ -159,33 +134,32 @@ impl Metric {
     }
 }
 
-/// The variance of each value.
-fn variances(data: &Dataset) -> Vec<f64> {
-    let mean = data.mean();
-    let mut sums = vec![0.0; mean.len()];
-    for sample in data.samples.data.chunks_exact(mean.len()) {
-        let values = sample.iter().zip(&mean);
-        sums.iter_mut().zip(values).for_each(|(sum, (value, mean))| *sum += (f64::from(*value) - mean).powi(2));
+impl Solver for Metric {
+    fn begin(&self) -> Box<dyn Stepper> {
+        Box::new(State::new(self.clone()))
     }
-    sums.into_iter().map(|sum| sum / data.count() as f64).collect()
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![("metric", self.name.clone())]
+    }
 }
 
-pub(super) struct Walking {
+struct State {
     metric: Metric,
     /// The answer of the step before, and its sigma.
     before: Option<(f64, Tensor)>,
 }
 
-impl Walking {
-    pub(super) fn new(metric: Metric) -> Self {
+impl State {
+    fn new(metric: Metric) -> Self {
         Self { metric, before: None }
     }
 }
 
-impl Solving for Walking {
-    fn step(&mut self, place: Place, x: Tensor, calls: &mut Calls) -> Result<Moved> {
-        let (sigma, next) = (place.step().from.sigma, place.step().to.sigma);
-        let Estimate { answer, eps, .. } = calls.estimate(&x, place.step().from)?;
+impl Stepper for State {
+    fn step(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
+        let (sigma, next) = (position.step().from.sigma, position.step().to.sigma);
+        let Estimate { raw, eps, .. } = oracle.estimate(&x, position.step().from)?;
         let average = match &self.before {
             Some((before, last)) if *before > sigma && sigma > next => {
                 let gamma = |variance: f64| gamma_of(variance, *before, sigma, next);
@@ -197,7 +171,7 @@ impl Solving for Walking {
         let x0 = combine(&[(1.0, &x), (-sigma, &average)]);
         let x = combine(&[(1.0, &x), (next - sigma, &average)]);
         self.before = Some((sigma, eps));
-        Ok(Moved { eps: answer, x0, x })
+        Ok(Update { eps: raw, x0, x })
     }
 }
 

@@ -14,12 +14,11 @@ use std::time::Instant;
 use crate::denoise::diffusion::NoiseTable;
 use crate::denoise::{Denoiser, Level};
 use crate::error::{Error, Result};
-use crate::sample::catalogue::Sampler;
 use crate::sample::run::Run;
-use crate::sample::samplers::Method;
-use crate::sample::schedule::{Kind, Schedule};
+use crate::sample::samplers::Sampler;
+use crate::sample::schedule::ScheduleKind;
 use crate::sample::scheduler_config::SchedulerConfig;
-use crate::sample::settings::Settings;
+use crate::sample::settings::{Course, Settings};
 use crate::tensor::Tensor;
 
 pub use measure::{Reference, Score};
@@ -29,7 +28,7 @@ pub use store::Store;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
     pub sampler: Sampler,
-    pub schedule: Kind,
+    pub schedule: ScheduleKind,
     /// Network calls that are not to be exceeded.
     pub calls: usize,
     /// The weight of the newest eps, for gradient estimation.
@@ -40,28 +39,18 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// The sampler on the schedule that is usual with it: gradient estimation on the paper's, DDIM on the paper's baseline,
-    /// PNDM on its class's `leading` spacing, the others on diffusers' `trailing` one, which begins at the full noise however
-    /// few the steps. (From the full noise in 4 steps, PNDM's extrapolation over four answers overshoots.)
+    /// The sampler on the schedule that serves it best in few steps: gradient estimation on the paper's, DDIM on the
+    /// paper's baseline, PNDM on its class's `leading` spacing, most others on diffusers' `trailing` one, which begins at
+    /// the full noise however few the steps. (From the full noise in 4 steps, PNDM's extrapolation over four estimates
+    /// overshoots.)
     #[must_use]
     pub fn usual(sampler: Sampler, calls: usize, seed: u64) -> Self {
-        let schedule = match sampler {
-            Sampler::Ge => Kind::Paper,
-            Sampler::Ddim => Kind::Ddim,
-            Sampler::Pndm => Kind::Leading,
-            _ => Kind::Trailing,
-        };
-        Self { sampler, schedule, calls, gamma: None, sigma_max: None, seed }
+        Self { sampler, schedule: sampler.spec().short_kind, calls, gamma: None, sigma_max: None, seed }
     }
 
-    /// Steps of a schedule that take no more than the calls: Heun's method asks twice in every step but the last, PNDM twice in the
-    /// first.
+    /// The steps of a schedule that take at most `calls` calls.
     fn steps(&self) -> usize {
-        match self.sampler {
-            Sampler::Heun => self.calls.div_ceil(2),
-            Sampler::Pndm => self.calls.saturating_sub(1).max(1),
-            _ => self.calls,
-        }
+        self.sampler.spec().calls.steps_within(self.calls)
     }
 
     /// A name for files: `ge-paper-10-s0`.
@@ -69,14 +58,8 @@ impl Cell {
     pub fn name(&self) -> String {
         let gamma = self.gamma.map_or_else(String::new, |gamma| format!("-gamma{gamma}"));
         let start = self.sigma_max.map_or_else(String::new, |sigma| format!("-from{sigma}"));
-        format!("{}-{}{start}-{}{gamma}-s{}", self.sampler.name(), schedule_name(self.schedule), self.calls, self.seed)
+        format!("{}-{}{start}-{}{gamma}-s{}", self.sampler.name(), self.schedule.name(), self.calls, self.seed)
     }
-}
-
-/// The name of a schedule on the command line.
-#[must_use]
-pub fn schedule_name(kind: Kind) -> String {
-    serde_json::to_value(kind).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// A network ready to be sampled, and what its scheduler says.
@@ -94,12 +77,10 @@ pub struct Subject<'a> {
 ///
 /// # Errors
 /// Those of [`Settings::resolve`]: a schedule that the sampler or the number of steps does not fit.
-pub fn resolve(cell: &Cell, config: &SchedulerConfig, table: &NoiseTable, clip: bool) -> Result<(Schedule, Method)> {
-    let mut config = config.clone();
-    if cell.sampler == Sampler::Pndm {
-        // Runge and Kutta's start would take 13 calls before the method begins.
-        config.solver.skip_prk_steps = true;
-    }
+pub fn resolve(cell: &Cell, config: &SchedulerConfig, table: &NoiseTable, clip: bool) -> Result<Course> {
+    // PNDM alone has this field: Runge and Kutta's start would take 13 calls before the method begins.
+    let fields = config.fields.clone().with("skip_prk_steps", true.into());
+    let config = SchedulerConfig { fields, ..config.clone() };
     let settings = Settings {
         sampler: Some(cell.sampler),
         schedule: Some(cell.schedule),
@@ -129,7 +110,7 @@ impl Subject<'_> {
     /// # Errors
     /// Those of [`resolve`] and of sampling.
     pub fn make(&mut self, cell: &Cell, range: std::ops::Range<usize>, advance: super::Advance) -> Result<Made> {
-        let (schedule, method) = resolve(cell, &self.config, &self.table, self.clip)?;
+        let Course { schedule, method, .. } = resolve(cell, &self.config, &self.table, self.clip)?;
         let image = self.denoiser.image_shape();
         let run = Run {
             images: range.clone().collect(),
@@ -246,7 +227,7 @@ mod tests {
         let cell = Cell::usual(Sampler::Ge, 10, 3);
         assert_eq!(cell.name(), "ge-paper-10-s3");
         assert_eq!(Cell { gamma: Some(1.5), ..cell.clone() }.name(), "ge-paper-10-gamma1.5-s3");
-        let other = Cell { schedule: Kind::LogLinear, sigma_max: Some(40.0), ..cell };
+        let other = Cell { schedule: ScheduleKind::LogLinear, sigma_max: Some(40.0), ..cell };
         assert_eq!(other.name(), "ge-loglinear-from40-10-s3");
     }
 }

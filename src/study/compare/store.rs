@@ -134,7 +134,7 @@ fn write_json(file: &Path, value: &Value) -> Result<()> {
 mod tests {
     use super::super::Made;
     use super::*;
-    use crate::sample::catalogue::Sampler;
+    use crate::sample::samplers::Sampler;
 
     fn made(count: usize, value: f32) -> Made {
         Made { images: Tensor::new([count, 1, 2, 2], vec![value; count * 4]), calls: 5, seconds: 1.5 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::{Cell, Score, schedule_name};
+use super::{Cell, Score};
 use crate::report::Table;
 
 /// What came of a cell, over its seeds.
@@ -57,7 +57,7 @@ impl Row {
         Self {
             label: label.to_owned(),
             sampler: cell.sampler.name(),
-            schedule: schedule_name(cell.schedule),
+            schedule: cell.schedule.name().to_owned(),
             gamma: cell.gamma,
             calls: cell.calls,
             made_calls: None,
@@ -166,7 +166,7 @@ pub fn grid(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::catalogue::Sampler;
+    use crate::sample::samplers::Sampler;
 
     #[test]
     fn the_table_has_the_shape_of_the_papers() {

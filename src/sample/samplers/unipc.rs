@@ -1,10 +1,53 @@
 //! The unified predictor-corrector: Zhao et al. (2023), as diffusers' `UniPCMultistepScheduler` has it.
 
-use super::super::samplers::{Calls, Moved, Place, Solving, combine};
-use super::History;
+use std::sync::Arc;
+
+use super::super::config_fields::{Form, Spacing, refuse_shifts, solver_order};
+use super::super::schedule::{Schedule, ScheduleKind};
+use super::super::sigma_grids::{Count, End, SigmaRule};
+use super::super::solvers::history::History;
+use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
+use super::spec::{Betas, Calls, ClipRule, EndRule, Grid, Request, Spec, StartRule};
 use crate::{Result, tensor::Tensor};
 
-/// What it can be told.
+pub(super) static SPEC: Spec = Spec {
+    name: "unipc",
+    order: 3,
+    calls: Calls::ONE,
+    source: "Zhao et al. 2023; corrects the step before",
+    class: Some("UniPCMultistepScheduler"),
+    folders: &["UniPCMultistepScheduler"],
+    betas: Betas::Ddpm,
+    steps: 20,
+    spacing: Spacing::Linspace,
+    grid: Grid::Sigmas(SigmaRule { spread_end: End::LastCall, ..SigmaRule::new(Count::Inner) }),
+    kind: None,
+    short_kind: ScheduleKind::Trailing,
+    end: EndRule::FinalSigma,
+    start: StartRule::UnitZ,
+    clip: ClipRule::Never,
+    parameters: &[],
+    solver,
+};
+
+fn solver(request: &Request, _: &Schedule) -> Result<Arc<dyn Solver>> {
+    let fields = request.fields;
+    for (field, supported) in [("shift_terminal", "null: flow models alone have it"), ("solver_p", "null")] {
+        if fields.is_given(field) {
+            return Err(fields.unsupported(field, supported));
+        }
+    }
+    refuse_shifts(fields)?;
+    Ok(Arc::new(UniPc {
+        order: solver_order(fields)?,
+        predict_x0: fields.get_or("predict_x0", true)?,
+        is_bh1: Form::read(fields)? == Some(Form::Bh1),
+        lower_order_final: fields.get_or("lower_order_final", true)?,
+        uncorrected: fields.get("disable_corrector")?.unwrap_or_default(),
+    }))
+}
+
+/// Its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UniPc {
     /// The predictor's order, from 1 on; the corrector's is one more.
@@ -27,14 +70,30 @@ struct Predicted {
     x: Tensor,
 }
 
-pub(super) struct Walking {
+impl Solver for UniPc {
+    fn begin(&self) -> Box<dyn Stepper> {
+        Box::new(State::new(self.clone()))
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("order", self.order.to_string()),
+            ("extrapolates", if self.predict_x0 { "x0" } else { "eps" }.to_owned()),
+            ("form", if self.is_bh1 { "bh1" } else { "bh2" }.to_owned()),
+            ("not corrected", format!("{:?}", self.uncorrected)),
+            ("lower order at the end", self.lower_order_final.to_string()),
+        ]
+    }
+}
+
+struct State {
     unipc: UniPc,
     history: History,
     predicted: Option<Predicted>,
 }
 
-impl Walking {
-    pub(super) fn new(unipc: UniPc) -> Self {
+impl State {
+    fn new(unipc: UniPc) -> Self {
         let history = History::new(unipc.order);
         Self { unipc, history, predicted: None }
     }
@@ -73,9 +132,9 @@ impl Walking {
     }
 
     /// The state that the last step should have reached, now that the estimate `at_end` at its end is known.
-    fn corrected(&self, place: Place, at_end: &Tensor) -> Option<Tensor> {
+    fn corrected(&self, position: Position, at_end: &Tensor) -> Option<Tensor> {
         let last = self.predicted.as_ref().filter(|last| last.to < last.from)?;
-        if self.unipc.uncorrected.contains(&(place.index - 1)) {
+        if self.unipc.uncorrected.contains(&(position.index - 1)) {
             return None;
         }
         let (kept, weights) = self.factors(last.from, last.to, last.order, true);
@@ -86,26 +145,26 @@ impl Walking {
     }
 }
 
-impl Solving for Walking {
-    fn step(&mut self, place: Place, x: Tensor, calls: &mut Calls) -> Result<Moved> {
-        let step = place.step();
-        let here = calls.estimate(&x, step.from)?;
+impl Stepper for State {
+    fn step(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
+        let step = position.step();
+        let here = oracle.estimate(&x, step.from)?;
         let estimate = if self.unipc.predict_x0 { here.x0.clone() } else { here.eps };
-        let x = self.corrected(place, &estimate).unwrap_or(x);
+        let x = self.corrected(position, &estimate).unwrap_or(x);
         self.history.push(step.from.sigma, estimate);
         if step.to.sigma == step.from.sigma {
             self.predicted = None;
-            return Ok(Moved { eps: here.answer, x0: here.x0, x });
+            return Ok(Update { eps: here.raw, x0: here.x0, x });
         }
         let is_capped = self.unipc.lower_order_final || step.to.sigma == 0.0;
-        let most = if is_capped { place.left() } else { self.unipc.order };
+        let most = if is_capped { position.left() } else { self.unipc.order };
         let order = self.unipc.order.min(most).min(self.history.distinct());
         let (kept, weights) = self.factors(step.from.sigma, step.to.sigma, order, false);
         let mut terms = self.history.weighted(&weights);
         terms.push((kept, &x));
         let end = combine(&terms);
         self.predicted = Some(Predicted { from: step.from.sigma, to: step.to.sigma, order, x });
-        Ok(Moved { eps: here.answer, x0: here.x0, x: end })
+        Ok(Update { eps: here.raw, x0: here.x0, x: end })
     }
 }
 

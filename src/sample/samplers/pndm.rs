@@ -4,16 +4,70 @@
 //! average. The first steps, which have no four estimates yet, are begun by Runge and Kutta's rule or by Heun's.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
 
-use super::super::samplers::{Calls, Moved, Place, Solving, combine, scale};
-use super::super::schedule::{Level, Step};
+use super::super::config_fields::Spacing;
+use super::super::schedule::{Schedule, ScheduleKind, Step, Successor};
+use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine, scale};
+use super::spec::{Betas, Calls, ClipRule, EndRule, Grid, Request, Spec, StartRule};
+use crate::denoise::Level;
 use crate::denoise::diffusion::PredictionType;
-use crate::{Result, tensor::Tensor};
+use crate::{Error, Result, tensor::Tensor};
+
+pub(super) static SPEC: Spec = Spec {
+    name: "pndm",
+    order: 4,
+    calls: Calls { start: 1, ..Calls::ONE },
+    source: "Liu et al. 2022 (PLMS); 4 calls in each of the first 3 steps, or 2 in the first",
+    class: Some("PNDMScheduler"),
+    folders: &["PNDMScheduler"],
+    betas: Betas::Ddpm,
+    steps: 50,
+    spacing: Spacing::Leading,
+    grid: Grid::Timesteps(Successor::Stride),
+    kind: None,
+    short_kind: ScheduleKind::Leading,
+    end: EndRule::SetAlphaToOne(false),
+    start: StartRule::UnitZ,
+    clip: ClipRule::Never,
+    parameters: &[],
+    solver,
+};
+
+fn solver(request: &Request, schedule: &Schedule) -> Result<Arc<dyn Solver>> {
+    Ok(Arc::new(Pndm { start: start(request, schedule)?, prediction: request.prediction }))
+}
+
+/// The Runge-Kutta start evaluates half a stride between timesteps, so it needs a spacing with a stride.
+fn start(request: &Request, schedule: &Schedule) -> Result<Start> {
+    let table = request.table;
+    if request.kind.is_none_or(|kind| kind.spacing().is_none()) {
+        return Ok(Start::Heun(None));
+    }
+    let skips = request.fields.get_or("skip_prk_steps", false)?;
+    let called: Vec<f64> = schedule.steps().iter().filter_map(|step| step.from.timestep).collect();
+    let stride = table.timesteps() / request.steps;
+    let level = |t: f64| Level::at_timestep(table, t.clamp(0.0, table.last_timestep()));
+    match called[..] {
+        [_] if skips => Ok(Start::Heun(None)),
+        [_, second, ..] if skips => Ok(Start::Heun(Some(level(second + stride as f64)))),
+        [a, b, c, d, ..] => {
+            let half = (stride / 2) as f64;
+            let between = |above: f64, below: f64| (level(above - half), level(below + half));
+            Ok(Start::RungeKutta([between(a, b), between(b, c), between(c, d)]))
+        }
+        _ => Err(Error::argument(
+            format!("{} steps of `pndm`, whose first 3 are begun by Runge and Kutta's rule", called.len()),
+            "take 4 `steps` or more, or a scheduler with `skip_prk_steps`",
+        )),
+    }
+}
 
 /// Estimates that are averaged.
 const ORDER: usize = 4;
 
-/// What it can be told.
+/// Its settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pndm {
     /// How the first steps are taken.
@@ -30,12 +84,12 @@ pub enum Start {
     /// first.
     Heun(Option<Level>),
     /// The first three steps ask four times; a pair of levels for each, where its second and where its third and fourth
-    /// question are asked from: half a step below its start and half a step above its end, in whole timesteps.
+    /// question are evaluation from: half a step below its start and half a step above its end, in whole timesteps.
     RungeKutta([(Level, Level); ORDER - 1]),
 }
 
-impl std::fmt::Display for Start {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Heun(_) => "Heun",
             Self::RungeKutta(_) => "Runge-Kutta",
@@ -44,20 +98,30 @@ impl std::fmt::Display for Start {
 }
 
 /// What the network answered, what it predicted of x0, and its own output behind that.
-struct Asked {
-    answer: Tensor,
+struct Evaluation {
+    raw: Tensor,
     x0: Tensor,
     output: Tensor,
 }
 
-pub(super) struct Walking {
+impl Solver for Pndm {
+    fn begin(&self) -> Box<dyn Stepper> {
+        Box::new(State::new(*self))
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![("begun by", self.start.to_string())]
+    }
+}
+
+struct State {
     pndm: Pndm,
     /// What the network predicted, the newest first.
     outputs: VecDeque<Tensor>,
 }
 
-impl Walking {
-    pub(super) fn new(pndm: Pndm) -> Self {
+impl State {
+    fn new(pndm: Pndm) -> Self {
         Self { pndm, outputs: VecDeque::new() }
     }
 
@@ -84,9 +148,9 @@ impl Walking {
     }
 
     /// What the network says of `x` at `level`.
-    fn ask(&self, x: &Tensor, level: Level, calls: &mut Calls) -> Result<Asked> {
-        let here = calls.estimate(x, level)?;
-        Ok(Asked { output: self.output(x, &here.eps, level), answer: here.answer, x0: here.x0 })
+    fn evaluate(&self, x: &Tensor, level: Level, oracle: &mut Oracle) -> Result<Evaluation> {
+        let here = oracle.estimate(x, level)?;
+        Ok(Evaluation { output: self.output(x, &here.eps, level), raw: here.raw, x0: here.x0 })
     }
 
     /// Runge and Kutta's rule from `step.from` to `step.to` by way of `below` and `above`.
@@ -95,16 +159,16 @@ impl Walking {
         step: Step,
         (below, above): (Level, Level),
         x: &Tensor,
-        calls: &mut Calls,
-    ) -> Result<Moved> {
+        oracle: &mut Oracle,
+    ) -> Result<Update> {
         let to = |to: Level| Step { from: step.from, to };
-        let first = self.ask(x, step.from, calls)?;
+        let first = self.evaluate(x, step.from, oracle)?;
         let half = same_z(self.transfer(x, to(below), &[(1.0, &first.output)]), below, above);
-        let second = self.ask(&half, above, calls)?.output;
+        let second = self.evaluate(&half, above, oracle)?.output;
         let half = self.transfer(x, to(above), &[(1.0, &second)]);
-        let third = self.ask(&half, above, calls)?.output;
+        let third = self.evaluate(&half, above, oracle)?.output;
         let whole = self.transfer(x, step, &[(1.0, &third)]);
-        let fourth = self.ask(&whole, step.to, calls)?.output;
+        let fourth = self.evaluate(&whole, step.to, oracle)?.output;
         let mean = [(1.0 / 6.0, &first.output), (1.0 / 3.0, &second), (1.0 / 3.0, &third), (1.0 / 6.0, &fourth)];
         let x = self.transfer(x, step, &mean);
         Ok(self.keep(first, x))
@@ -112,10 +176,10 @@ impl Walking {
 
     /// Heun's rule: to `step.to`, which diffusers counts from T/N, and then to the level `next` of the next call, from
     /// `again`.
-    fn heun(&mut self, step: Step, next: Level, again: Level, x: &Tensor, calls: &mut Calls) -> Result<Moved> {
-        let first = self.ask(x, step.from, calls)?;
+    fn heun(&mut self, step: Step, next: Level, again: Level, x: &Tensor, oracle: &mut Oracle) -> Result<Update> {
+        let first = self.evaluate(x, step.from, oracle)?;
         let ahead = same_z(self.transfer(x, step, &[(1.0, &first.output)]), step.to, next);
-        let second = self.ask(&ahead, next, calls)?.output;
+        let second = self.evaluate(&ahead, next, oracle)?.output;
         let start = same_z(x.clone(), step.from, again);
         let mean = [(0.5, &first.output), (0.5, &second)];
         let end = self.transfer(&start, Step { from: again, to: next }, &mean);
@@ -123,28 +187,28 @@ impl Walking {
     }
 
     /// Remembers what the network answered at the step's start; the state is now `x`.
-    fn keep(&mut self, asked: Asked, x: Tensor) -> Moved {
-        self.outputs.push_front(asked.output);
+    fn keep(&mut self, evaluation: Evaluation, x: Tensor) -> Update {
+        self.outputs.push_front(evaluation.output);
         self.outputs.truncate(ORDER);
-        Moved { eps: asked.answer, x0: asked.x0, x }
+        Update { eps: evaluation.raw, x0: evaluation.x0, x }
     }
 }
 
-impl Solving for Walking {
-    fn step(&mut self, place: Place, x: Tensor, calls: &mut Calls) -> Result<Moved> {
-        let step = place.step();
-        let next = place.steps.get(place.index + 1).map(|next| next.from);
+impl Stepper for State {
+    fn step(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
+        let step = position.step();
+        let next = position.steps.get(position.index + 1).map(|next| next.from);
         match (self.pndm.start, next) {
-            (Start::RungeKutta(halves), Some(next)) if place.index < halves.len() => {
-                let moved = self.runge_kutta(Step { from: step.from, to: next }, halves[place.index], &x, calls)?;
-                return Ok(Moved { x: same_z(moved.x, next, step.to), ..moved });
+            (Start::RungeKutta(halves), Some(next)) if position.index < halves.len() => {
+                let moved = self.runge_kutta(Step { from: step.from, to: next }, halves[position.index], &x, oracle)?;
+                return Ok(Update { x: same_z(moved.x, next, step.to), ..moved });
             }
-            (Start::Heun(again), Some(next)) if place.index == 0 => {
-                return self.heun(step, next, again.unwrap_or(step.from), &x, calls);
+            (Start::Heun(again), Some(next)) if position.index == 0 => {
+                return self.heun(step, next, again.unwrap_or(step.from), &x, oracle);
             }
             _ => {}
         }
-        let here = self.ask(&x, step.from, calls)?;
+        let here = self.evaluate(&x, step.from, oracle)?;
         let weights: &[f64] = match self.outputs.len() {
             0 => &[1.0],
             1 => &[3.0 / 2.0, -1.0 / 2.0],

@@ -1,11 +1,49 @@
 //! The diffusion exponential integrator sampler: Zhang and Chen (2022), with the polynomial in log rho (rho is sigma
 //! here), as diffusers' `DEISMultistepScheduler` has it.
 
-use super::super::samplers::{Calls, Moved, Place, Solving, combine};
-use super::{History, multistep_order};
+use std::sync::Arc;
+
+use super::super::config_fields::{Form, Spacing, refuse_shifts, solver_order};
+use super::super::schedule::{Schedule, ScheduleKind};
+use super::super::sigma_grids::{Count, End, SigmaRule};
+use super::super::solvers::history::{History, multistep_order};
+use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
+use super::dpm::Algorithm;
+use super::spec::{Betas, Calls, ClipRule, EndRule, Grid, Request, Spec, StartRule};
 use crate::{Result, tensor::Tensor};
 
-/// What it can be told.
+pub(super) static SPEC: Spec = Spec {
+    name: "deis",
+    order: 2,
+    calls: Calls::ONE,
+    source: "Zhang and Chen 2022, polynomials in log sigma",
+    class: Some("DEISMultistepScheduler"),
+    folders: &["DEISMultistepScheduler"],
+    betas: Betas::Ddpm,
+    steps: 20,
+    spacing: Spacing::Linspace,
+    grid: Grid::Sigmas(SigmaRule { spread_end: End::LastCall, ..SigmaRule::new(Count::Inner) }),
+    kind: None,
+    short_kind: ScheduleKind::Trailing,
+    end: EndRule::First,
+    start: StartRule::UnitZ,
+    clip: ClipRule::Never,
+    parameters: &[],
+    solver,
+};
+
+fn solver(request: &Request, _: &Schedule) -> Result<Arc<dyn Solver>> {
+    let fields = request.fields;
+    if Algorithm::read(fields)?.is_stochastic() {
+        return Err(fields.unsupported("algorithm_type", "deis, dpmsolver, dpmsolver++"));
+    }
+    refuse_shifts(fields)?;
+    Form::read(fields)?;
+    let lower_order_final = fields.get_or("lower_order_final", true)?;
+    Ok(Arc::new(Deis { order: solver_order(fields)?, lower_order_final }))
+}
+
+/// Its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deis {
     /// 1, 2 or 3.
@@ -14,29 +52,39 @@ pub struct Deis {
     pub lower_order_final: bool,
 }
 
-pub(super) struct Walking {
+impl Solver for Deis {
+    fn begin(&self) -> Box<dyn Stepper> {
+        Box::new(State::new(*self))
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![("order", self.order.to_string()), ("lower order at the end", self.lower_order_final.to_string())]
+    }
+}
+
+struct State {
     deis: Deis,
     history: History,
 }
 
-impl Walking {
-    pub(super) fn new(deis: Deis) -> Self {
+impl State {
+    fn new(deis: Deis) -> Self {
         Self { deis, history: History::new(deis.order) }
     }
 }
 
-impl Solving for Walking {
+impl Stepper for State {
     /// x' = x + the integral, from sigma to sigma', of the polynomial in log sigma through the newest estimates of eps.
-    fn step(&mut self, place: Place, x: Tensor, calls: &mut Calls) -> Result<Moved> {
-        let step = place.step();
-        let here = calls.estimate(&x, step.from)?;
+    fn step(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
+        let step = position.step();
+        let here = oracle.estimate(&x, step.from)?;
         self.history.push(step.from.sigma, here.eps);
         let order =
-            multistep_order(self.deis.order, self.history.distinct(), self.deis.lower_order_final, false, place);
+            multistep_order(self.deis.order, self.history.distinct(), self.deis.lower_order_final, false, position);
         let weights = integrals(&self.history.sigmas(order), step.from.sigma, step.to.sigma);
         let mut terms = self.history.weighted(&weights);
         terms.push((1.0, &x));
-        Ok(Moved { eps: here.answer, x0: here.x0, x: combine(&terms) })
+        Ok(Update { eps: here.raw, x0: here.x0, x: combine(&terms) })
     }
 }
 

@@ -1,37 +1,80 @@
 //! Linear multistep in sigma: Adams and Bashforth's rule on a grid that is not even (Katherine Crowson's `sample_lms`).
 
-use super::super::samplers::{Calls, Moved, Place, Solving, combine};
-use super::History;
+use std::sync::Arc;
+
+use super::super::config_fields::Spacing;
+use super::super::schedule::{Schedule, ScheduleKind};
+use super::super::sigma_grids::{Count, SigmaRule};
+use super::super::solvers::history::History;
+use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
+use super::spec::{Betas, Calls, ClipRule, EndRule, Grid, Request, Spec, StartRule};
 use crate::{Result, tensor::Tensor};
 
-/// What it can be told.
+pub(super) static SPEC: Spec = Spec {
+    name: "lms",
+    order: 4,
+    calls: Calls::ONE,
+    source: "k-diffusion, Crowson 2022; multistep in sigma",
+    class: Some("LMSDiscreteScheduler"),
+    folders: &["LMSDiscreteScheduler"],
+    betas: Betas::Ddpm,
+    steps: 50,
+    spacing: Spacing::Linspace,
+    grid: Grid::Sigmas(SigmaRule::new(Count::Ends)),
+    kind: None,
+    short_kind: ScheduleKind::Trailing,
+    end: EndRule::Clean,
+    start: StartRule::SigmaUnlessLeading,
+    clip: ClipRule::Never,
+    parameters: &[],
+    solver,
+};
+
+/// The order that diffusers takes it with.
+const ORDER: usize = 4;
+
+fn solver(_: &Request, _: &Schedule) -> Result<Arc<dyn Solver>> {
+    Ok(Arc::new(Lms { order: ORDER }))
+}
+
+/// Its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lms {
     /// How many estimates of eps the polynomial goes through, 1 to 4; diffusers takes 4.
     pub order: usize,
 }
 
-pub(super) struct Walking {
+impl Solver for Lms {
+    fn begin(&self) -> Box<dyn Stepper> {
+        Box::new(State::new(*self))
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![("order", self.order.to_string())]
+    }
+}
+
+struct State {
     history: History,
 }
 
-impl Walking {
-    pub(super) fn new(lms: Lms) -> Self {
+impl State {
+    fn new(lms: Lms) -> Self {
         Self { history: History::new(lms.order) }
     }
 }
 
-impl Solving for Walking {
+impl Stepper for State {
     /// x' = x + the integral, from sigma to sigma', of the polynomial through the newest estimates of eps.
-    fn step(&mut self, place: Place, x: Tensor, calls: &mut Calls) -> Result<Moved> {
-        let step = place.step();
-        let here = calls.estimate(&x, step.from)?;
+    fn step(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
+        let step = position.step();
+        let here = oracle.estimate(&x, step.from)?;
         self.history.push(step.from.sigma, here.eps);
         let nodes = self.history.sigmas(self.history.distinct());
         let weights = integrals(&nodes, step.from.sigma, step.to.sigma);
         let mut terms = self.history.weighted(&weights);
         terms.push((1.0, &x));
-        Ok(Moved { eps: here.answer, x0: here.x0, x: combine(&terms) })
+        Ok(Update { eps: here.raw, x0: here.x0, x: combine(&terms) })
     }
 }
 

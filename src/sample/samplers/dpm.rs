@@ -1,8 +1,54 @@
 //! DPM-Solver and DPM-Solver++, multistep: Lu et al. (2022), as diffusers' `DPMSolverMultistepScheduler` has them.
 
-use super::super::samplers::{Calls, Moved, Place, Solving, combine};
-use super::{History, multistep_order};
+use std::sync::Arc;
+
+use super::super::config_fields::{Fields, FinalSigma, Form, Spacing, refuse_shifts, solver_order};
+use super::super::schedule::{Schedule, ScheduleKind};
+use super::super::sigma_grids::{Count, SigmaRule};
+use super::super::solvers::history::{History, multistep_order};
+use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
+use super::spec::{Betas, Calls, ClipRule, EndRule, Grid, Request, Spec, StartRule};
 use crate::{Result, tensor::Tensor};
+
+pub(super) static SPEC: Spec = Spec {
+    name: "dpm++2m",
+    order: 2,
+    calls: Calls::ONE,
+    source: "DPM-Solver++: Lu et al. 2022",
+    class: Some("DPMSolverMultistepScheduler"),
+    folders: &["DPMSolverMultistepScheduler"],
+    betas: Betas::Ddpm,
+    steps: 20,
+    spacing: Spacing::Linspace,
+    grid: Grid::Sigmas(SigmaRule { rounds_cosine_down: true, clips_lambda: true, ..SigmaRule::new(Count::Inner) }),
+    kind: None,
+    short_kind: ScheduleKind::Trailing,
+    end: EndRule::FinalSigma,
+    start: StartRule::UnitZ,
+    clip: ClipRule::Never,
+    parameters: &[],
+    solver,
+};
+
+fn solver(request: &Request, _: &Schedule) -> Result<Arc<dyn Solver>> {
+    let fields = request.fields;
+    let (order, algorithm) = (solver_order(fields)?, Algorithm::read(fields)?);
+    if !algorithm.is_in_x0() && FinalSigma::read(fields)? == FinalSigma::Zero {
+        let supported = "dpmsolver++ and sde-dpmsolver++, or any with `final_sigmas_type` sigma_min";
+        return Err(fields.unsupported("algorithm_type", supported));
+    }
+    if order == 3 && algorithm == Algorithm::StochasticEps {
+        return Err(fields.unsupported("solver_order", "1, 2 with sde-dpmsolver"));
+    }
+    refuse_shifts(fields)?;
+    Ok(Arc::new(Dpm {
+        order,
+        algorithm,
+        is_heun: Form::read(fields)? == Some(Form::Heun),
+        lower_order_final: fields.get_or("lower_order_final", true)?,
+        euler_at_final: fields.get_or("euler_at_final", false)?,
+    }))
+}
 
 /// What is integrated (the values of `algorithm_type`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -23,13 +69,22 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Whether noise is added.
+    /// Reads `algorithm_type`.
+    ///
+    /// # Errors
+    /// [`crate::Error::UnsupportedField`] for another value.
+    pub fn read(fields: &Fields) -> Result<Self> {
+        let supported = "dpmsolver, dpmsolver++, sde-dpmsolver, sde-dpmsolver++, deis";
+        Ok(fields.one_of("algorithm_type", supported)?.unwrap_or_default())
+    }
+
+    /// Returns whether noise is added.
     #[must_use]
     pub fn is_stochastic(self) -> bool {
         matches!(self, Self::StochasticEps | Self::StochasticX0)
     }
 
-    /// Whether it is x0 that is extrapolated.
+    /// Returns whether it is x0 that is extrapolated.
     #[must_use]
     pub fn is_in_x0(self) -> bool {
         matches!(self, Self::X0 | Self::StochasticX0)
@@ -47,7 +102,7 @@ impl std::fmt::Display for Algorithm {
     }
 }
 
-/// What it can be told.
+/// Its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dpm {
     /// 1, 2 or 3; [`Algorithm::StochasticEps`] has no third.
@@ -115,33 +170,52 @@ fn weights(sigmas: &[f64], h: f64, [b, c, d]: [f64; 3]) -> Vec<f64> {
     }
 }
 
-pub(super) struct Walking {
+impl Solver for Dpm {
+    fn begin(&self) -> Box<dyn Stepper> {
+        Box::new(State::new(*self))
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("order", self.order.to_string()),
+            ("algorithm", self.algorithm.to_string()),
+            ("form", if self.is_heun { "heun" } else { "midpoint" }.to_owned()),
+            ("lower order at the end", (self.lower_order_final || self.euler_at_final).to_string()),
+        ]
+    }
+
+    fn is_stochastic(&self) -> bool {
+        self.algorithm.is_stochastic()
+    }
+}
+
+struct State {
     dpm: Dpm,
     history: History,
 }
 
-impl Walking {
-    pub(super) fn new(dpm: Dpm) -> Self {
+impl State {
+    fn new(dpm: Dpm) -> Self {
         Self { dpm, history: History::new(dpm.order) }
     }
 }
 
-impl Solving for Walking {
-    fn step(&mut self, place: Place, x: Tensor, calls: &mut Calls) -> Result<Moved> {
-        let (step, dpm) = (place.step(), self.dpm);
-        let here = calls.estimate(&x, step.from)?;
+impl Stepper for State {
+    fn step(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
+        let (step, dpm) = (position.step(), self.dpm);
+        let here = oracle.estimate(&x, step.from)?;
         let extrapolated = if dpm.algorithm.is_in_x0() { here.x0.clone() } else { here.eps };
         self.history.push(step.from.sigma, extrapolated);
         if step.to.sigma == step.from.sigma {
-            return Ok(Moved { eps: here.answer, x0: here.x0, x });
+            return Ok(Update { eps: here.raw, x0: here.x0, x });
         }
         let order =
-            multistep_order(dpm.order, self.history.distinct(), dpm.lower_order_final, dpm.euler_at_final, place);
+            multistep_order(dpm.order, self.history.distinct(), dpm.lower_order_final, dpm.euler_at_final, position);
         let (kept, weights, spread) = dpm.factors(&self.history.sigmas(order), step.to.sigma);
-        let w = if spread > 0.0 { Some(calls.noise()?) } else { None };
+        let w = if spread > 0.0 { Some(oracle.noise()?) } else { None };
         let mut terms = self.history.weighted(&weights);
         terms.push((kept, &x));
         terms.extend(w.as_ref().map(|w| (spread, w)));
-        Ok(Moved { eps: here.answer, x: combine(&terms), x0: here.x0 })
+        Ok(Update { eps: here.raw, x: combine(&terms), x0: here.x0 })
     }
 }

@@ -1,0 +1,38 @@
+//! Denoising diffusion probabilistic models: Ho et al. (2020).
+
+use std::sync::Arc;
+
+use super::super::config_fields::{Spacing, VarianceType};
+use super::super::schedule::{Schedule, ScheduleKind, Successor};
+use super::super::solvers::descent::{Descent, Noise};
+use super::super::walk::Solver;
+use super::spec::{Betas, Calls, ClipRule, EndRule, Grid, Request, Spec, StartRule};
+use crate::Result;
+
+pub(super) static SPEC: Spec = Spec {
+    name: "ddpm",
+    order: 1,
+    calls: Calls::ONE,
+    source: "Ho et al. 2020; adds noise",
+    class: Some("DDPMScheduler"),
+    folders: &[],
+    betas: Betas::Ddpm,
+    steps: 1000,
+    spacing: Spacing::Leading,
+    grid: Grid::Timesteps(Successor::NextThenClean),
+    kind: None,
+    short_kind: ScheduleKind::Trailing,
+    end: EndRule::Clean,
+    start: StartRule::UnitZ,
+    clip: ClipRule::Field { default: true, rederive_eps: true },
+    parameters: &[],
+    solver,
+};
+
+fn solver(request: &Request, _: &Schedule) -> Result<Arc<dyn Solver>> {
+    let noise = match request.variance {
+        VarianceType::FixedLarge => Noise::FixedLarge,
+        VarianceType::FixedSmall | VarianceType::FixedSmallLog => Noise::Mu(0.5),
+    };
+    Ok(Arc::new(Descent { gamma: 1.0, noise }))
+}

@@ -1,0 +1,210 @@
+//! The columns of the table of samplers: what a sampler's file says about it.
+
+use std::sync::Arc;
+
+use super::super::config_fields::{Fields, FinalSigma, Spacing, VarianceType};
+use super::super::schedule::{Schedule, ScheduleKind, Successor};
+use super::super::sigma_grids::SigmaRule;
+use super::super::walk::Solver;
+use crate::denoise::diffusion::{BetaConfig, BetaSchedule, NoiseTable, PredictionType};
+use crate::{Error, Result};
+
+/// Everything that is known about a sampler before it runs.
+pub struct Spec {
+    /// Its name on the command line and in files.
+    pub name: &'static str,
+    /// The order of its steps with default settings.
+    pub order: usize,
+    /// Its network calls.
+    pub calls: Calls,
+    /// The source, for a list of samplers.
+    pub source: &'static str,
+    /// The class of diffusers that it implements, if there is one.
+    pub class: Option<&'static str>,
+    /// The classes of diffusers whose folders it samples by default.
+    pub folders: &'static [&'static str],
+    /// The betas that its class has where a folder's file does not name them.
+    pub betas: Betas,
+    /// N where it is not given.
+    pub steps: usize,
+    /// `timestep_spacing` where a folder's file does not name it.
+    pub spacing: Spacing,
+    /// Its noise levels.
+    pub grid: Grid,
+    /// The kind of schedule where none is given; `None` for the one that the folder's file describes.
+    pub kind: Option<ScheduleKind>,
+    /// The kind of schedule that serves it best in few steps, where samplers are compared at equal calls.
+    pub short_kind: ScheduleKind,
+    /// The level that its last step ends at.
+    pub end: EndRule,
+    /// The noise of its start state.
+    pub start: StartRule,
+    /// Clipping of its predictions of x0.
+    pub clip: ClipRule,
+    /// The parameters that it takes: the names of fields of [`Parameters`].
+    pub parameters: &'static [&'static str],
+    /// Makes its solver, and refuses by name what a folder's file says to its class and is not supported.
+    pub solver: fn(&Request, &Schedule) -> Result<Arc<dyn Solver>>,
+}
+
+/// Network calls of a sampler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calls {
+    /// Those of a step.
+    pub per_step: usize,
+    /// Those of the last step.
+    pub last: usize,
+    /// Those that starting takes in addition.
+    pub start: usize,
+}
+
+impl Calls {
+    /// One call per step.
+    pub const ONE: Self = Self { per_step: 1, last: 1, start: 0 };
+    /// Two calls per step but for the last.
+    pub const TWO: Self = Self { per_step: 2, last: 1, start: 0 };
+
+    /// Returns the largest number of steps that take at most `calls` calls, at least 1.
+    #[must_use]
+    pub fn steps_within(self, calls: usize) -> usize {
+        1 + calls.saturating_sub(self.start + self.last) / self.per_step
+    }
+}
+
+/// The betas that a class of diffusers has by default, of 1000 timesteps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Betas {
+    /// Linear from 0.0001 to 0.02: those of DDPM.
+    Ddpm,
+    /// Linear from 0.00085 to 0.012: those of k-diffusion's samplers.
+    Narrow,
+    /// Evenly in the root from 0.00085 to 0.012: those of Stable Diffusion.
+    Latent,
+}
+
+impl Betas {
+    /// Returns the configuration.
+    #[must_use]
+    pub fn config(self) -> BetaConfig {
+        let narrow = |beta_schedule| BetaConfig {
+            beta_start: 0.000_85,
+            beta_end: 0.012,
+            beta_schedule,
+            ..BetaConfig::default()
+        };
+        match self {
+            Self::Ddpm => BetaConfig::default(),
+            Self::Narrow => narrow(BetaSchedule::Linear),
+            Self::Latent => narrow(BetaSchedule::ScaledLinear),
+        }
+    }
+}
+
+/// The noise levels of a sampler on diffusers' spacings.
+#[derive(Clone, Copy)]
+pub enum Grid {
+    /// Those of the spacing's timesteps.
+    Timesteps(Successor),
+    /// Those of diffusers' schedulers that step in sigma.
+    Sigmas(SigmaRule),
+    /// Its own, for [`ScheduleKind::Own`].
+    Own(fn(&Request) -> Result<Schedule>),
+}
+
+/// The level that the last step ends at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndRule {
+    /// `set_alpha_to_one` decides between no noise and timestep 0; the value is its default.
+    SetAlphaToOne(bool),
+    /// `final_sigmas_type` decides between no noise and timestep 0.
+    FinalSigma,
+    /// Without noise.
+    Clean,
+    /// At timestep 0.
+    First,
+}
+
+impl EndRule {
+    /// Returns whether the last step ends without noise. `set_alpha_to_one` is what the folder's file says.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedField`] for a `final_sigmas_type` that diffusers does not have.
+    pub fn is_clean(self, set_alpha_to_one: Option<bool>, fields: &Fields) -> Result<bool> {
+        match self {
+            Self::SetAlphaToOne(default) => Ok(set_alpha_to_one.unwrap_or(default)),
+            Self::FinalSigma => Ok(FinalSigma::read(fields)? == FinalSigma::Zero),
+            Self::Clean => Ok(true),
+            Self::First => Ok(false),
+        }
+    }
+}
+
+/// The noise of the start state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartRule {
+    /// As much as makes z = sqrt(alpha bar) x the noise itself.
+    UnitZ,
+    /// sigma of it, but with the `leading` spacing, which starts as [`StartRule::UnitZ`].
+    SigmaUnlessLeading,
+    /// sigma of it.
+    Sigma,
+}
+
+/// Clipping of predictions of x0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClipRule {
+    /// The class has no such field and does not clip. Where clipping is asked for, eps is derived again.
+    Never,
+    /// `clip_sample` decides.
+    Field {
+        /// Its default.
+        default: bool,
+        /// Whether eps is derived again from the clipped x0.
+        rederive_eps: bool,
+    },
+}
+
+/// The parameters of some samplers that a caller may give.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Parameters {
+    /// The weight of the newest eps in gradient estimation.
+    pub gamma: Option<f64>,
+    /// The share of noise in gradient estimation, from 0 to below 1.
+    pub mu: Option<f64>,
+    /// The share of noise in samplers that have `eta`, from 0 to 1.
+    pub eta: Option<f64>,
+}
+
+impl Parameters {
+    /// Returns those that are given, by name.
+    pub fn given(&self) -> impl Iterator<Item = &'static str> {
+        let all = [("gamma", self.gamma), ("mu", self.mu), ("eta", self.eta)];
+        all.into_iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name)
+    }
+}
+
+/// What a sampler makes its grid and its solver from.
+pub struct Request<'a> {
+    /// The folder's scheduler configuration.
+    pub fields: &'a Fields,
+    /// What the network predicts.
+    pub prediction: PredictionType,
+    /// `variance_type`.
+    pub variance: VarianceType,
+    /// The model's noise levels.
+    pub table: &'a NoiseTable,
+    /// N, asked for or the default.
+    pub steps: usize,
+    /// The kind of schedule; `None` for listed levels.
+    pub kind: Option<ScheduleKind>,
+    /// The parameters that the caller gives.
+    pub parameters: Parameters,
+}
+
+/// Checks the value of a parameter.
+///
+/// # Errors
+/// [`Error::Argument`] naming it, unless `fits`.
+pub fn in_range(parameter: &str, value: f64, fits: bool, range: &str) -> Result<f64> {
+    if fits { Ok(value) } else { Err(Error::argument(format!("`{parameter}` of {value} is out of range"), range)) }
+}

@@ -1,0 +1,272 @@
+//! The loop that walks a state down a schedule, and what a solver of its steps is.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::schedule::{Schedule, Step};
+use crate::denoise::{Denoiser, Level};
+use crate::{Error, Result, tensor::Tensor};
+
+/// Clipping of the prediction of x0 to plus and minus `range`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clip {
+    /// The largest magnitude of a value of x0.
+    pub range: f64,
+    /// Whether eps is derived again from the clipped x0 before it is used; otherwise only x0 is clipped.
+    pub rederive_eps: bool,
+}
+
+/// The rule of a step, with its settings.
+///
+/// Every solver here is linear in the state, the estimates of this step and those it remembers, and the noise. In the
+/// variance-exploding scale, x = x0 + sigma eps, its coefficients follow from the sigmas alone, so that a solver is a
+/// few lines about sigma; formulas published for z = sqrt(alpha bar) x are divided by sqrt(alpha bar) at the step's end.
+pub trait Solver: fmt::Debug + Send + Sync {
+    /// Returns the state before the first step.
+    fn begin(&self) -> Box<dyn Stepper>;
+
+    /// Returns the settings by name, for reports.
+    fn settings(&self) -> Vec<(&'static str, String)>;
+
+    /// Returns whether steps add noise.
+    fn is_stochastic(&self) -> bool {
+        false
+    }
+}
+
+/// What a solver remembers between the steps of one walk.
+pub trait Stepper {
+    /// Takes `x`, (n, c, h, w) at the step's `from`, to its `to`.
+    ///
+    /// # Errors
+    /// Those of `oracle`.
+    fn step(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update>;
+}
+
+/// A solver, and how predictions of x0 are clipped.
+#[derive(Clone, Debug)]
+pub struct Method {
+    /// The rule of a step.
+    pub solver: Arc<dyn Solver>,
+    /// Clipping of x0, if any.
+    pub clip: Option<Clip>,
+}
+
+impl Method {
+    /// Steps of `solver`, without clipping.
+    #[must_use]
+    pub fn new(solver: impl Solver + 'static) -> Self {
+        Self { solver: Arc::new(solver), clip: None }
+    }
+}
+
+/// A finished step, as a watcher sees it.
+#[derive(Debug)]
+pub struct Progress<'a> {
+    /// Its index, from 0.
+    pub index: usize,
+    /// Its levels.
+    pub step: Step,
+    /// The state x at `step.from`: (n, c, h, w).
+    pub before: &'a Tensor,
+    /// The denoiser's own estimate of eps at `step.from`: (n, c, h, w).
+    pub eps: &'a Tensor,
+    /// The prediction of x0: (n, c, h, w).
+    pub x0: &'a Tensor,
+    /// The state x at `step.to` in the variance-exploding scale: (n, c, h, w).
+    pub x: &'a Tensor,
+}
+
+/// Standard normals for the stochastic updates of a walk, numbered from 1: (n, c, h, w).
+pub type NoiseSource<'a> = &'a mut dyn FnMut(u32) -> Result<Tensor>;
+
+/// Walks `x`, (n, c, h, w) in the variance-exploding scale at the schedule's first level, down to its last.
+///
+/// `noise(k)` returns the standard normals of the k-th stochastic update, as [`crate::noise::Noise::step`] numbers them,
+/// and is called only where noise is added; `watch` sees every step. Values are float32, each element's arithmetic is
+/// float64.
+///
+/// # Errors
+/// [`Error::Argument`] when `x` does not have the denoiser's image shape, [`Error::NonFinite`] naming the step, and
+/// the errors of the denoiser, `noise` and `watch`.
+pub fn sample(
+    denoiser: &mut dyn Denoiser,
+    schedule: &Schedule,
+    method: &Method,
+    mut x: Tensor,
+    noise: NoiseSource,
+    watch: &mut dyn FnMut(&Progress) -> Result<()>,
+) -> Result<Tensor> {
+    denoiser.begin(&schedule.levels());
+    let mut walk = Walk::new(schedule, method);
+    for (index, step) in schedule.steps().iter().enumerate() {
+        scale(&mut x, schedule.rejoin(index));
+        let before = x.clone();
+        let Update { eps, x0, x: after } = walk.step(x, denoiser, noise)?;
+        watch(&Progress { index, step: *step, before: &before, eps: &eps, x0: &x0, x: &after })?;
+        x = after;
+    }
+    Ok(x)
+}
+
+/// A walk down a schedule, one step at a time: [`sample`] without its loop.
+pub struct Walk<'a> {
+    schedule: &'a Schedule,
+    clip: Option<Clip>,
+    stepper: Box<dyn Stepper>,
+    /// Steps taken.
+    index: usize,
+    /// Stochastic updates made.
+    updates: u32,
+}
+
+impl<'a> Walk<'a> {
+    /// A walk that stands before its first step.
+    #[must_use]
+    pub fn new(schedule: &'a Schedule, method: &Method) -> Self {
+        Self { schedule, clip: method.clip, stepper: method.solver.begin(), index: 0, updates: 0 }
+    }
+
+    /// Takes the next step, from the state `x` at its `from`.
+    ///
+    /// # Errors
+    /// As [`sample`]; [`Error::Argument`] after the last step.
+    pub fn step(&mut self, x: Tensor, denoiser: &mut dyn Denoiser, noise: NoiseSource) -> Result<Update> {
+        check_shape(&x, denoiser.image_shape())?;
+        let position = Position { steps: self.schedule.steps(), index: self.index };
+        if self.index >= position.steps.len() {
+            let what = format!("step {} of a walk of {}", self.index + 1, position.steps.len());
+            return Err(Error::argument(what, "a walk has as many steps as its schedule"));
+        }
+        let mut oracle = Oracle { denoiser, noise, position, clip: self.clip, updates: &mut self.updates };
+        let update = self.stepper.step(position, x, &mut oracle)?;
+        check_finite(&update.x, "the state", position, position.step().to)?;
+        self.index += 1;
+        Ok(update)
+    }
+}
+
+/// The position of a step in its schedule.
+#[derive(Clone, Copy, Debug)]
+pub struct Position<'a> {
+    /// All steps.
+    pub steps: &'a [Step],
+    /// The present one, from 0.
+    pub index: usize,
+}
+
+impl Position<'_> {
+    /// The present step.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        self.steps[self.index]
+    }
+
+    /// Steps from here to the end, this one included: 1 at the last.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.steps.len() - self.index
+    }
+}
+
+/// The result of a step; all (n, c, h, w).
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// The denoiser's own estimate of eps at the step's `from`.
+    pub eps: Tensor,
+    /// The prediction of x0 there.
+    pub x0: Tensor,
+    /// The state at the step's `to`.
+    pub x: Tensor,
+}
+
+/// The denoiser and the noise, as a step may ask for them.
+pub struct Oracle<'a> {
+    denoiser: &'a mut dyn Denoiser,
+    noise: NoiseSource<'a>,
+    position: Position<'a>,
+    updates: &'a mut u32,
+    /// Clipping of x0, if any.
+    pub clip: Option<Clip>,
+}
+
+/// An estimate of the parts of a state, x = x0 + sigma eps, clipped where that is asked for; all (n, c, h, w).
+pub struct Estimate {
+    /// The denoiser's own eps, before clipping.
+    pub raw: Tensor,
+    /// The noise.
+    pub eps: Tensor,
+    /// The clean image.
+    pub x0: Tensor,
+}
+
+impl Oracle<'_> {
+    /// Calls the denoiser on `x` at `level` and returns its own eps.
+    ///
+    /// # Errors
+    /// Those of the denoiser; [`Error::NonFinite`] naming the step.
+    pub fn eps(&mut self, x: &Tensor, level: Level) -> Result<Tensor> {
+        let eps = self.denoiser.eps(x, &vec![level; x.shape[0]])?;
+        check_finite(&eps, "the denoiser's output", self.position, level)?;
+        Ok(eps)
+    }
+
+    /// Calls the denoiser on `x` at `level` and returns the parts of `x`; eps follows from a clipped x0.
+    ///
+    /// # Errors
+    /// As [`Oracle::eps`].
+    pub fn estimate(&mut self, x: &Tensor, level: Level) -> Result<Estimate> {
+        let raw = self.eps(x, level)?;
+        let mut x0 = combine(&[(1.0, x), (-level.sigma, &raw)]);
+        let eps = match self.clip {
+            None => raw.clone(),
+            Some(Clip { range, .. }) => {
+                x0.data.iter_mut().for_each(|value| *value = value.clamp(-range as f32, range as f32));
+                combine(&[(1.0 / level.sigma, x), (-1.0 / level.sigma, &x0)])
+            }
+        };
+        Ok(Estimate { raw, eps, x0 })
+    }
+
+    /// Draws the standard normals of the next stochastic update.
+    ///
+    /// # Errors
+    /// Those of the source of noise.
+    pub fn noise(&mut self) -> Result<Tensor> {
+        *self.updates += 1;
+        (self.noise)(*self.updates)
+    }
+}
+
+/// Returns the sum of `terms`, each a factor and a tensor of one shape; there is at least one.
+#[must_use]
+pub fn combine(terms: &[(f64, &Tensor)]) -> Tensor {
+    let at = |index: usize| terms.iter().map(|(factor, tensor)| factor * f64::from(tensor.data[index])).sum::<f64>();
+    let data = (0..terms[0].1.data.len()).map(|index| at(index) as f32).collect();
+    Tensor::new(terms[0].1.shape.clone(), data)
+}
+
+/// Multiplies all values of `x`.
+pub(super) fn scale(x: &mut Tensor, factor: f64) {
+    if factor != 1.0 {
+        x.data.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
+    }
+}
+
+fn check_shape(x: &Tensor, image: [usize; 3]) -> Result<()> {
+    if x.shape.len() == 4 && x.shape[1..] == image {
+        return Ok(());
+    }
+    let what = format!("a start state of shape {:?} for images of {image:?}", x.shape);
+    Err(Error::argument(what, "the start state is (images, channels, height, width)"))
+}
+
+fn check_finite(tensor: &Tensor, what: &str, position: Position, level: Level) -> Result<()> {
+    if tensor.is_finite() {
+        return Ok(());
+    }
+    Err(Error::NonFinite {
+        place: format!("{what} in step {} of {} ({level})", position.index + 1, position.steps.len()),
+        hint: "look for NaN in the weights and the start state; a smaller `gamma` diverges less".to_owned(),
+    })
+}
