@@ -6,7 +6,7 @@ use super::sizes::{AttentionSize, MapSize};
 use crate::error::Result;
 use crate::gpu::{Region, Storage};
 use crate::graph::Compiler;
-use crate::graph::op::{Activation, Graph, Op, Weight, WeightForm, WeightSource};
+use crate::graph::op::{Activation, Attention, Graph, GroupNorm, Input, Weight, WeightForm, WeightSource};
 use crate::kernels::probes::Copy;
 use crate::kernels::{Engine, Family, Shader};
 use crate::tensor::{Shape, TEXEL, Tensor};
@@ -40,7 +40,7 @@ fn norm_graph(size: MapSize) -> Graph {
     let MapSize { images, channels, height, width } = size;
     let shape = Shape::new(images, height, width, channels);
     let mut graph = Graph::default();
-    let x = graph.push(Op::Input { name: "x".into() }, shape, "x");
+    let x = graph.push(Input { name: "x".into() }, shape, "x");
     let mut vector = |seed: u64| {
         let source = WeightSource::Constant(numbers(seed, channels));
         graph.weight(Weight { name: "weights".into(), source, form: WeightForm::Vector { len: channels, heads: None } })
@@ -48,7 +48,7 @@ fn norm_graph(size: MapSize) -> Graph {
     let (weight, bias) = (vector(4), vector(5));
     let groups = (1..=GROUPS.min(channels)).rev().find(|groups| channels.is_multiple_of(*groups)).unwrap_or(1);
     let activation = Some(Activation::Silu);
-    let norm = Op::GroupNorm { x, weight, bias, groups, eps: 1e-5, modulation: None, activation };
+    let norm = GroupNorm { x, weight, bias, groups, eps: 1e-5, modulation: None, activation };
     let y = graph.push(norm, shape, "y");
     graph.outputs.push(("y".into(), y));
     graph
@@ -77,10 +77,10 @@ fn attention_graph(size: AttentionSize, queries: Option<usize>) -> Graph {
     let AttentionSize { tokens, channels, head_dim } = size;
     let mut graph = Graph::default();
     let mut input =
-        |name: &str, rows| graph.push(Op::Input { name: name.into() }, Shape::new(1, 1, rows, 3 * channels), name);
+        |name: &str, rows| graph.push(Input { name: name.into() }, Shape::new(1, 1, rows, 3 * channels), name);
     let keys = input("keys", tokens);
     let q = queries.map_or(keys, |rows| input("queries", rows));
-    let attention = Op::Attention {
+    let attention = Attention {
         q: (q, 0),
         k: (keys, channels),
         v: (keys, 2 * channels),

@@ -2,7 +2,7 @@
 
 use super::problem::{GraphPart, GraphProblem, KernelPart, KernelProblem, Work, affordable, numbers, spread};
 use super::sizes::{MapSize, ProductSize};
-use crate::graph::op::{Epilogue, Graph, Op, Weight, WeightForm, WeightSource};
+use crate::graph::op::{Conv2d, Epilogue, Graph, Input, Weight, WeightForm, WeightSource};
 use crate::kernels::Family;
 use crate::kernels::matmul::MatMul;
 use crate::tensor::{Shape, TEXEL, Tensor, pack_nchw};
@@ -14,10 +14,10 @@ const RIGHT: u64 = 2;
 /// A graph of one convolution without bias, `x` in, `y` out; a matrix product if the kernel is 1 x 1.
 fn conv_graph(x: Shape, y: Shape, side: usize, pad: usize, weights: Vec<f32>) -> Graph {
     let mut graph = Graph::default();
-    let input = graph.push(Op::Input { name: "x".into() }, x, "x");
+    let input = graph.push(Input { name: "x".into() }, x, "x");
     let form = WeightForm::Kernel { out: y.c, input: x.c, height: side, width: side, heads: None };
     let weight = graph.weight(Weight { name: "weights".into(), source: WeightSource::Constant(weights), form });
-    let conv = Op::Conv { x: input, weight, stride: 1, pad: (pad, pad), epilogue: Epilogue::default() };
+    let conv = Conv2d { x: input, weight, stride: 1, pad: (pad, pad), epilogue: Epilogue::default() };
     let output = graph.push(conv, y, "y");
     graph.outputs.push(("y".into(), output));
     graph

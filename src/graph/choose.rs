@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::fuse::fuse;
-use super::op::{Graph, Op, WeightForm, WeightId};
+use super::op::{Conv2d, Graph, Node, Op, WeightForm, WeightId};
 use super::options::{CompileOptions, Target};
 use super::weights::packed_texels;
 use crate::kernels::choice::{Algorithm, Layer};
@@ -41,15 +41,13 @@ pub fn algorithms(graph: &Graph, options: &CompileOptions, target: &Target) -> V
 pub fn layers(graph: &Graph) -> Vec<(usize, Layer)> {
     let mut readers = vec![0; graph.weights.len()];
     for node in &graph.nodes {
-        node.op.clone().for_each_weight(|id| readers[id.0] += 1);
+        node.op.weights().into_iter().for_each(|id| readers[id.0] += 1);
     }
-    let of_node = |(op, shape): (&Op, Shape)| match op {
-        Op::Conv { weight: WeightId(id), stride: 1, .. } if readers[*id] == 1 => {
-            layer(graph.weights[*id].form, shape).map(|layer| (*id, layer))
-        }
-        _ => None,
+    let of_node = |node: &Node| {
+        let Op::Conv2d(Conv2d { weight: WeightId(id), stride: 1, .. }) = node.op else { return None };
+        layer(graph.weights[id].form, node.shape).filter(|_| readers[id] == 1).map(|layer| (id, layer))
     };
-    graph.nodes.iter().map(|node| (&node.op, node.shape)).filter_map(of_node).collect()
+    graph.nodes.iter().filter_map(of_node).collect()
 }
 
 /// The distinct layers of a graph that is not fused yet, for which there is a choice; how many weights have each.

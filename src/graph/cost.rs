@@ -1,59 +1,20 @@
-//! What a graph costs, counted from its shapes alone.
+//! The cost of a graph, counted from its shapes alone.
 
-use super::op::{Graph, Node, Op, WeightForm};
+use super::op::{Graph, Value};
 
 impl Graph {
     /// Floating-point operations of the matrix products and convolutions (also those within attention), two for each
     /// multiply-add over real channels: neither padding to texels nor an algorithm that saves products is counted.
     #[must_use]
     pub fn flops(&self) -> u64 {
-        self.nodes.iter().map(|node| self.node_flops(node)).sum()
-    }
-
-    /// The share of one node in [`Graph::flops`].
-    #[must_use]
-    pub fn node_flops(&self, node: &Node) -> u64 {
-        let multiply_adds = match &node.op {
-            Op::Conv { weight, .. } => node.shape.rows() * form_len(self.weights[weight.0].form),
-            Op::Attention { k, heads, head_dim, .. } => {
-                2 * node.shape.rows() * self.shape(k.0).pixels() * heads * head_dim
-            }
-            // The scores themselves, a product for each tangent, and one of the shares' tangent with the values.
-            Op::AttentionTangent { q, k, tangents, heads, head_dim, .. } => {
-                let products =
-                    tangents.iter().flatten().count() + usize::from(tangents[..2].iter().any(Option::is_some));
-                let rows = self.shape(q.0).rows() + products * node.shape.rows();
-                rows * self.shape(k.0).pixels() * heads * head_dim
-            }
-            Op::Input { .. }
-            | Op::GroupNorm { .. }
-            | Op::Affine { .. }
-            | Op::LayerNorm { .. }
-            | Op::Activation { .. }
-            | Op::Gate { .. }
-            | Op::Add { .. }
-            | Op::Concat { .. }
-            | Op::UpsampleNearest { .. }
-            | Op::AveragePool { .. }
-            | Op::TimestepEmbedding { .. }
-            | Op::Combine { .. }
-            | Op::ActivationTangent { .. }
-            | Op::GroupNormTangent { .. } => 0,
-        };
-        2 * multiply_adds as u64
+        let of = |at: usize| 2 * self.nodes[at].op.operator().multiply_adds(&self.at(Value(at))) as u64;
+        (0..self.nodes.len()).map(of).sum()
     }
 
     /// Numbers in the weights of the graph.
     #[must_use]
     pub fn weight_count(&self) -> u64 {
-        self.weights.iter().map(|weight| form_len(weight.form) as u64).sum()
-    }
-}
-
-const fn form_len(form: WeightForm) -> usize {
-    match form {
-        WeightForm::Kernel { out, input, height, width, .. } => out * input * height * width,
-        WeightForm::Vector { len, .. } => len,
+        self.weights.iter().map(|weight| weight.form.len() as u64).sum()
     }
 }
 

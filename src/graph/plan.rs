@@ -7,7 +7,7 @@ use super::choose::algorithms;
 use super::counters::count_plan;
 use super::fuse::fuse;
 use super::lower::{Buffer, BufferId, Lowered, Operand, Step, lower};
-use super::op::{Graph, Node, Op, Value, Weight, WeightForm, WeightId};
+use super::op::{Graph, Input, MapStorage, Node, Op, Value, Weight, WeightForm, WeightId};
 use super::options::{CompileOptions, StorageLimits, Target};
 use super::weights::{packed_texels, precision};
 use crate::kernels::choice::Algorithm;
@@ -134,9 +134,9 @@ impl Plan {
             .nodes
             .iter()
             .enumerate()
-            .filter_map(|(at, node)| match &node.op {
-                Op::Input { name } => Some(Port { name: name.clone(), buffer: BufferId(at), shape: node.shape }),
-                _ => None,
+            .filter_map(|(at, node)| {
+                let Op::Input(Input { name }) = &node.op else { return None };
+                Some(Port { name: name.clone(), buffer: BufferId(at), shape: node.shape })
             })
             .collect();
         Self {
@@ -202,19 +202,16 @@ impl Buffer {
     }
 }
 
-/// Has the maps between the layers stored in float16. What is fed or read back, vectors and statistics stay as they are, and so do all
-/// values where there are tangents, which are small beside them.
+/// Stores the maps between the layers in float16. Inputs, outputs, vectors and statistics keep their precision, and so does
+/// every value of a graph of tangents, where values are few beside tangents.
 fn halve_maps(graph: &Graph, buffers: &mut [Buffer]) {
-    let is_tangent = |node: &Node| {
-        matches!(node.op, Op::ActivationTangent { .. } | Op::GroupNormTangent { .. } | Op::AttentionTangent { .. })
-    };
-    if graph.nodes.iter().any(is_tangent) {
+    let storage = |node: &Node| node.op.operator().storage();
+    if graph.nodes.iter().any(|node| storage(node) == MapStorage::FullGraph) {
         return;
     }
     for (at, (node, buffer)) in graph.nodes.iter().zip(buffers).enumerate() {
-        let is_fed = matches!(node.op, Op::Input { .. } | Op::Combine { .. } | Op::TimestepEmbedding { .. });
         let is_read_back = graph.outputs.iter().any(|(_, output)| *output == Value(at));
-        if !is_fed && !is_read_back && node.shape.pixels() > 1 {
+        if storage(node) == MapStorage::Half && !is_read_back && node.shape.pixels() > 1 {
             buffer.precision = Precision::Float16;
         }
     }
@@ -272,7 +269,7 @@ impl Life {
 fn lifetimes(graph: &Graph, buffers: &[Buffer], steps: &[Step], outputs: &[Port]) -> Vec<Life> {
     let mut lives = vec![Life { first: usize::MAX, last: 0 }; buffers.len()];
     for (at, node) in graph.nodes.iter().enumerate() {
-        if matches!(node.op, Op::Input { .. }) {
+        if matches!(node.op, Op::Input(_)) {
             lives[at].first = 0;
         }
     }

@@ -1,9 +1,10 @@
-//! Stacking: layers that project one vector an image, each for another block, become one product whose parts the blocks
-//! read. A U-Net projects its time embedding once for every residual block; alone, each is a dispatch for a single row.
+//! Stacking: layers that project one vector per image, each for another block, become one product whose parts the blocks
+//! read. A U-Net projects its time embedding once for every residual block; separately, each is a dispatch for a single
+//! row.
 
 use std::collections::BTreeMap;
 
-use super::op::{Epilogue, Graph, Op, Value, Weight, WeightForm, WeightId, WeightSource};
+use super::op::{Conv2d, Epilogue, Graph, Op, Value, Weight, WeightForm, WeightId, WeightSource};
 use crate::tensor::TEXEL;
 
 /// The graph with such layers stacked; those replaced stay behind unread.
@@ -25,12 +26,12 @@ pub(super) fn stack_projections(graph: &Graph) -> Graph {
         let node = &mut stacked.nodes[members[0].0];
         node.shape.c = total;
         node.label = format!("{} and {} more", node.label, members.len() - 1);
-        if let Op::Conv { weight: old, epilogue, .. } = &mut node.op {
-            (*old, epilogue.bias) = (weight, Some(bias));
+        if let Op::Conv2d(conv) = &mut node.op {
+            (conv.weight, conv.epilogue.bias) = (weight, Some(bias));
         }
     }
     for node in &mut stacked.nodes {
-        if let Some((value, channel)) = vector_part(&mut node.op)
+        if let Some((value, channel)) = node.op.operator_mut().vector_part()
             && let Some((place, first)) = moved.get(value)
         {
             (*value, *channel) = (*place, *first + *channel);
@@ -39,16 +40,7 @@ pub(super) fn stack_projections(graph: &Graph) -> Graph {
     stacked
 }
 
-/// The operand of an operation that is read as a part of a vector an image.
-fn vector_part(op: &mut Op) -> Option<&mut (Value, usize)> {
-    match op {
-        Op::Conv { epilogue, .. } => epilogue.per_image.as_mut(),
-        Op::GroupNorm { modulation, .. } | Op::GroupNormTangent { modulation, .. } => modulation.as_mut(),
-        _ => None,
-    }
-}
-
-/// The plain layers whose results are read as vectors an image only, by the value they read.
+/// The plain layers whose results are only read as vectors per image, by the value they read.
 fn projections(graph: &Graph) -> BTreeMap<Value, Vec<Value>> {
     let mut elsewhere: Vec<bool> = vec![false; graph.nodes.len()];
     for (_, value) in &graph.outputs {
@@ -56,24 +48,24 @@ fn projections(graph: &Graph) -> BTreeMap<Value, Vec<Value>> {
     }
     for node in &graph.nodes {
         let mut op = node.op.clone();
-        let vector = vector_part(&mut op).map(|(value, _)| *value);
+        let vector = op.operator_mut().vector_part().map(|(value, _)| *value);
         for read in node.op.reads().into_iter().filter(|read| Some(*read) != vector) {
             elsewhere[read.0] = true;
         }
     }
     let mut found: BTreeMap<Value, Vec<Value>> = BTreeMap::new();
     for (at, node) in graph.nodes.iter().enumerate().filter(|(at, _)| !elsewhere[*at]) {
-        if let (Op::Conv { x, .. }, Some(_)) = (&node.op, layer(graph, Value(at))) {
-            found.entry(*x).or_default().push(Value(at));
+        if let (Op::Conv2d(conv), Some(_)) = (&node.op, layer(graph, Value(at))) {
+            found.entry(conv.x).or_default().push(Value(at));
         }
     }
     found
 }
 
-/// Weight and bias of a plain layer on a vector an image whose outputs are whole texels.
+/// Weight and bias of a plain layer on one vector per image whose outputs are whole texels.
 fn layer(graph: &Graph, value: Value) -> Option<(WeightId, WeightId)> {
     let node = &graph.nodes[value.0];
-    let Op::Conv { weight, stride: 1, epilogue, .. } = &node.op else { return None };
+    let Op::Conv2d(Conv2d { weight, stride: 1, epilogue, .. }) = &node.op else { return None };
     let bias = epilogue.bias?;
     let plain = *epilogue == Epilogue { bias: Some(bias), ..Epilogue::default() };
     let matrix = matches!(graph.weights[weight.0].form, WeightForm::Kernel { height: 1, width: 1, heads: None, .. });

@@ -2,14 +2,14 @@
 //!
 //! A convolution needs the rows around its own, and a strip has them: what lies near its edge is computed twice. A group
 //! normalisation needs the mean and the variance of the whole map, so every map that is normalised ends a stage: it is put
-//! together from strips, its statistics are taken, and the next stages apply them as factors ([`Op::Affine`]). The strips of a
+//! together from strips, its statistics are taken, and the next stages apply them as factors ([`Affine`]). The strips of a
 //! stage agree with the whole to rounding, whatever their height; there is nothing to blend.
 //!
 //! What comes before the first stage is the head: it runs whole, and holds every attention, which sees all pixels at once.
 
 use std::collections::BTreeMap;
 
-use super::op::{Graph, Node, Op, Value, WeightForm, WeightId};
+use super::op::{Affine, Graph, GroupNorm, Input, Node, Op, Value, WeightId};
 use crate::tensor::Shape;
 
 /// A normalisation whose statistics a stage is given.
@@ -110,14 +110,14 @@ impl Cut<'_> {
         let whole = stage.maps.first().map_or(1, |map| self.shape(*map).h);
         for map in &stage.maps {
             let shape = Shape { h: rows, ..self.shape(*map) };
-            moved.insert(*map, made.push(Op::Input { name: map_name(*map) }, shape, &self.graph.nodes[map.0].label));
+            moved.insert(*map, made.push(Input { name: map_name(*map) }, shape, &self.graph.nodes[map.0].label));
         }
         for at in &stage.nodes {
             let node = &self.graph.nodes[*at];
             let op = if let Some(norm) = norm_of(node) {
                 let shape = Shape::new(node.shape.n, 1, 2, node.shape.c);
-                let factors = made.push(Op::Input { name: factors_name(&norm) }, shape, &node.label);
-                Op::Affine { x: moved[&norm.x], factors, activation: None }
+                let factors = made.push(Input { name: factors_name(&norm) }, shape, &node.label);
+                Affine { x: moved[&norm.x], factors, activation: None }.into()
             } else {
                 let mut op = node.op.clone();
                 op.for_each_read(|value| *value = moved[value]);
@@ -143,7 +143,7 @@ impl Stage {
             }
             let node = &graph.nodes[value.0];
             // The head's part of the graph, and whatever else is fed.
-            if value < known[0] || matches!(node.op, Op::Input { .. }) {
+            if value < known[0] || matches!(node.op, Op::Input(_)) {
                 return None;
             }
             norms.extend(norm_of(node));
@@ -162,7 +162,7 @@ impl Stage {
         }
         let mut margins: BTreeMap<Value, usize> = maps.iter().map(|map| (*map, 0)).collect();
         for at in &nodes {
-            let margin = margin(graph, &graph.nodes[*at], &margins)?;
+            let margin = graph.nodes[*at].op.operator().margin(&graph.at(Value(*at)), &margins)?;
             margins.insert(Value(*at), margin);
         }
         let rows = graph.shape(target).h;
@@ -205,33 +205,10 @@ impl Stage {
 
 /// A normalisation that can be given its statistics.
 fn norm_of(node: &Node) -> Option<Norm> {
-    match node.op {
-        Op::GroupNorm { x, weight, bias, groups, eps, modulation: None, activation: None } => {
-            Some(Norm { x, weight, bias, groups, eps })
-        }
-        _ => None,
-    }
-}
-
-/// Rows of a node's result that are wrong at an edge within its map, given those of what it reads; none where all may be.
-fn margin(graph: &Graph, node: &Node, margins: &BTreeMap<Value, usize>) -> Option<usize> {
-    let of = |value: &Value| margins.get(value).copied();
-    let same_size = |value: &Value| graph.shape(*value).h == node.shape.h && graph.shape(*value).w == node.shape.w;
-    match &node.op {
-        Op::GroupNorm { x, .. } => norm_of(node).and_then(|_| of(x)),
-        Op::Activation { x, .. } => of(x),
-        Op::Add { a, b, .. } if same_size(b) => Some(of(a)?.max(of(b)?)),
-        Op::Conv { x, weight, stride: 1, pad, epilogue } if epilogue.residual.is_none() && same_size(x) => {
-            let WeightForm::Kernel { height, .. } = graph.weights[weight.0].form else { return None };
-            let around = height / 2;
-            (epilogue.per_image.is_none() && pad.0 == around).then_some(of(x)? + around)
-        }
-        Op::UpsampleNearest { x } => {
-            let (from, to) = (graph.shape(*x).h, node.shape.h);
-            to.is_multiple_of(from).then_some(of(x)? * (to / from))
-        }
-        _ => None,
-    }
+    let Op::GroupNorm(GroupNorm { x, weight, bias, groups, eps, modulation: None, activation: None }) = node.op else {
+        return None;
+    };
+    Some(Norm { x, weight, bias, groups, eps })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::choose::distinct_layers;
-use super::op::{Activation, Epilogue, Graph, Op, Weight, WeightForm, WeightSource};
+use super::op::{Activation, Conv2d, Epilogue, Graph, GroupNorm, Input, Weight, WeightForm, WeightSource};
 use super::{CompileOptions, Compiler, Program};
 use crate::error::{Error, Result};
 use crate::kernels::Engine;
@@ -165,13 +165,13 @@ fn layer_graph(layer: Layer, batch: usize) -> Graph {
     let kernel = weight(&mut graph, "kernel", WeightForm::Kernel { out, input, height: 3, width: 3, heads: None });
     let bias = weight(&mut graph, "bias", vector(out));
     let from = Shape::new(batch, h, w, input);
-    let x = graph.push(Op::Input { name: "x".to_owned() }, from, "x");
+    let x = graph.push(Input { name: "x".to_owned() }, from, "x");
     let groups = (1..=32).rev().find(|groups| input % groups == 0).unwrap_or(1);
     let activation = Some(Activation::Silu);
-    let norm = Op::GroupNorm { x, weight: scale, bias: offset, groups, eps: 1e-6, modulation: None, activation };
+    let norm = GroupNorm { x, weight: scale, bias: offset, groups, eps: 1e-6, modulation: None, activation };
     let normalised = graph.push(norm, from, "normalisation");
     let epilogue = Epilogue { bias: Some(bias), ..Epilogue::default() };
-    let conv = Op::Conv { x: normalised, weight: kernel, stride: 1, pad: (1, 1), epilogue };
+    let conv = Conv2d { x: normalised, weight: kernel, stride: 1, pad: (1, 1), epilogue };
     let y = graph.push(conv, Shape::new(batch, h, w, out), "convolution");
     graph.outputs.push(("y".to_owned(), y));
     graph

@@ -4,8 +4,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::WeightAccess;
-use super::lower::padded_kernel;
-use super::op::{HeadSide, Heads, Weight, WeightForm, WeightSource};
+use super::op::{HeadSide, Heads, Weight, WeightForm, WeightSource, padded_kernel};
 use crate::error::{Error, Result};
 use crate::kernels::choice::Algorithm;
 use crate::kernels::{Family, conv2d, winograd};

@@ -2,7 +2,10 @@
 //! and the list of checkpoint keys both follow from it.
 
 use crate::graph::counters::count_graph;
-use crate::graph::op::{Activation, Epilogue, Graph, HeadSide, Heads, Op, Value, Weight, WeightForm, WeightSource};
+use crate::graph::op::{
+    Activate, Activation, Add, Attention, AveragePool, Concat, Conv2d, Epilogue, Gate, Graph, GroupNorm, HeadSide,
+    Heads, Input, LayerNorm, UpsampleNearest, Value, Weight, WeightForm, WeightSource,
+};
 use crate::tensor::Shape;
 
 /// A checkpoint key and the shape its tensor has there.
@@ -58,7 +61,7 @@ impl Default for Builder {
 impl Builder {
     /// An input of the graph, fed at each call.
     pub fn input(&mut self, name: &str, shape: Shape) -> Value {
-        self.graph.push(Op::Input { name: name.to_owned() }, shape, name)
+        self.graph.push(Input { name: name.to_owned() }, shape, name)
     }
 
     /// `Conv2d` at `path`: weight (out, in, side, side) and bias.
@@ -70,7 +73,7 @@ impl Builder {
             WeightForm::Kernel { out, input: shape.c, height: side, width: side, heads: None },
         );
         let bias = self.vector(vec![format!("{path}.bias")], out, None);
-        let op = Op::Conv {
+        let op = Conv2d {
             x,
             weight,
             stride,
@@ -119,7 +122,7 @@ impl Builder {
         let shape = self.graph.shape(x);
         let weight = self.vector(vec![format!("{path}.weight")], shape.c, None);
         let bias = self.vector(vec![format!("{path}.bias")], shape.c, None);
-        let op = Op::GroupNorm {
+        let op = GroupNorm {
             x,
             weight,
             bias,
@@ -136,33 +139,33 @@ impl Builder {
         let shape = self.graph.shape(x);
         let weight = self.vector(vec![format!("{path}.weight")], shape.c, None);
         let bias = self.vector(vec![format!("{path}.bias")], shape.c, None);
-        self.graph.push(Op::LayerNorm { x, weight, bias, eps: eps as f32 }, shape, path)
+        self.graph.push(LayerNorm { x, weight, bias, eps: eps as f32 }, shape, path)
     }
 
     /// A nonlinearity.
     pub fn activation(&mut self, label: &str, x: Value, activation: Activation) -> Value {
         let shape = self.graph.shape(x);
-        self.graph.push(Op::Activation { x, activation }, shape, label)
+        self.graph.push(Activate { x, activation }, shape, label)
     }
 
     /// The first half of the channels times a nonlinearity of the second; each half was padded to whole texels (two [`Heads`])
     /// and has `channels`.
     pub fn gate(&mut self, label: &str, x: Value, channels: usize, activation: Activation) -> Value {
         let shape = Shape { c: channels, ..self.graph.shape(x) };
-        self.graph.push(Op::Gate { x, activation }, shape, label)
+        self.graph.push(Gate { x, activation }, shape, label)
     }
 
     /// `(a + b) * scale`.
     pub fn add(&mut self, label: &str, a: Value, b: Value, scale: f64) -> Value {
         let shape = self.graph.shape(a);
-        self.graph.push(Op::Add { a, b, scale: scale as f32 }, shape, label)
+        self.graph.push(Add { a, b, scale: scale as f32 }, shape, label)
     }
 
     /// The channels of `a`, then those of `b`.
     pub fn concat(&mut self, label: &str, a: Value, b: Value) -> Value {
         let mut shape = self.graph.shape(a);
         shape.c += self.graph.shape(b).c;
-        self.graph.push(Op::Concat { parts: vec![a, b] }, shape, label)
+        self.graph.push(Concat { parts: vec![a, b] }, shape, label)
     }
 
     /// Doubles the resolution with nearest neighbours.
@@ -174,13 +177,13 @@ impl Builder {
     /// Nearest neighbours at `size` (height, width).
     pub fn upsample_nearest_to(&mut self, label: &str, x: Value, (h, w): (usize, usize)) -> Value {
         let Shape { n, c, .. } = self.graph.shape(x);
-        self.graph.push(Op::UpsampleNearest { x }, Shape::new(n, h, w, c), label)
+        self.graph.push(UpsampleNearest { x }, Shape::new(n, h, w, c), label)
     }
 
     /// Halves the resolution with means of 2 x 2.
     pub fn average_pool(&mut self, label: &str, x: Value) -> Value {
         let Shape { n, h, w, c } = self.graph.shape(x);
-        self.graph.push(Op::AveragePool { x }, Shape::new(n, h / 2, w / 2, c), label)
+        self.graph.push(AveragePool { x }, Shape::new(n, h / 2, w / 2, c), label)
     }
 
     /// The parts of a value's attention: `heads` per query, key and value, all in the one map `qkv`.
@@ -216,7 +219,7 @@ impl Builder {
         causal: bool,
     ) -> Value {
         let scale = (heads.dim as f64).sqrt().recip() as f32;
-        self.graph.push(Op::Attention { q, k, v, heads: heads.count, head_dim: heads.dim, scale, causal }, shape, label)
+        self.graph.push(Attention { q, k, v, heads: heads.count, head_dim: heads.dim, scale, causal }, shape, label)
     }
 
     /// A 1 x 1 kernel (out, in) stacked from the `Linear`s at `paths`, with their biases where `biased`.
@@ -235,7 +238,7 @@ impl Builder {
         let out_heads = heads.filter(|heads| heads.side == HeadSide::Out);
         let biases = paths.iter().map(|path| format!("{path}.bias")).collect();
         let bias = biased.then(|| self.vector(biases, out, out_heads));
-        let op = Op::Conv { x, weight, stride: 1, pad: (0, 0), epilogue: Epilogue { bias, ..Epilogue::default() } };
+        let op = Conv2d { x, weight, stride: 1, pad: (0, 0), epilogue: Epilogue { bias, ..Epilogue::default() } };
         let Shape { n, h, w, .. } = self.graph.shape(x);
         let channels = out_heads.map_or(out, |heads| heads.count * heads.padded_dim());
         self.graph.push(op, Shape::new(n, h, w, channels), label)

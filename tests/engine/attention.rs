@@ -3,7 +3,7 @@
 use crate::check::check;
 use crate::common::{engines, numbers};
 use downhill::graph::Compiler;
-use downhill::graph::op::{Graph, Op};
+use downhill::graph::op::{self, Graph, Input};
 use downhill::kernels::Family;
 use downhill::kernels::attention::Attention;
 use downhill::kernels::matmul::Strides;
@@ -23,9 +23,9 @@ fn check_many_tokens(causal: bool) {
     let (tokens, heads, head_dim) = (3001, 1, 8);
     let channels = heads * head_dim;
     let mut graph = Graph::default();
-    let qkv = graph.push(Op::Input { name: "qkv".into() }, Shape::new(1, 1, tokens, 3 * channels), "qkv");
+    let qkv = graph.push(Input { name: "qkv".into() }, Shape::new(1, 1, tokens, 3 * channels), "qkv");
     let parts = [0, 1, 2].map(|part| (qkv, part * channels));
-    let attention = Op::Attention { q: parts[0], k: parts[1], v: parts[2], heads, head_dim, scale: 2.0, causal };
+    let attention = op::Attention { q: parts[0], k: parts[1], v: parts[2], heads, head_dim, scale: 2.0, causal };
     let y = graph.push(attention, Shape::new(1, 1, tokens, channels), "y");
     graph.outputs.push(("y".into(), y));
 

@@ -1,11 +1,14 @@
 //! The float64 evaluation of a graph against values worked out by hand, for what the networks' goldens do not reach.
 
-use downhill::graph::op::{Activation, Epilogue, Graph, Op, Value, Weight, WeightForm, WeightSource};
+use downhill::graph::op::{
+    Activate, Activation, Affine, Attention, AveragePool, Combine, Conv2d, Epilogue, Gate, Graph, GroupNorm, Input,
+    LayerNorm, UpsampleNearest, Value, Weight, WeightForm, WeightSource,
+};
 use downhill::graph::reference;
 use downhill::tensor::{Shape, Tensor};
 
 fn input(graph: &mut Graph, name: &str, shape: Shape) -> Value {
-    graph.push(Op::Input { name: name.into() }, shape, name)
+    graph.push(Input { name: name.into() }, shape, name)
 }
 
 fn constant(graph: &mut Graph, form: WeightForm, values: &[f32]) -> downhill::graph::op::WeightId {
@@ -44,7 +47,7 @@ fn an_epilogue_activates_before_the_residual_and_scales_last() {
         residual: Some(residual),
         scale: 0.5,
     };
-    graph.push(Op::Conv { x, weight, stride: 1, pad: (0, 0), epilogue }, Shape::new(2, 1, 1, 1), "y");
+    graph.push(Conv2d { x, weight, stride: 1, pad: (0, 0), epilogue }, Shape::new(2, 1, 1, 1), "y");
     let found = evaluate(
         graph,
         &[
@@ -62,7 +65,7 @@ fn a_combination_clips_its_first_term_and_has_coefficients_an_image() {
     let mut graph = Graph::default();
     let coefficients = input(&mut graph, "coefficients", Shape::vector(2, 2));
     let terms = vec![input(&mut graph, "a", Shape::new(2, 1, 2, 1)), input(&mut graph, "b", Shape::new(2, 1, 2, 1))];
-    let op = Op::Combine { coefficients, terms, clip: Some(1.0), offset: 0.25 };
+    let op = Combine { coefficients, terms, clip: Some(1.0), offset: 0.25 };
     graph.push(op, Shape::new(2, 1, 2, 1), "y");
     let found = evaluate(
         graph,
@@ -82,7 +85,7 @@ fn a_normalisation_is_modulated_and_then_activated() {
     let modulation = input(&mut graph, "modulation", Shape::vector(1, 4));
     let weight = constant(&mut graph, WeightForm::Vector { len: 2, heads: None }, &[1.0, 2.0]);
     let bias = constant(&mut graph, WeightForm::Vector { len: 2, heads: None }, &[0.0, 1.0]);
-    let op = Op::GroupNorm {
+    let op = GroupNorm {
         x,
         weight,
         bias,
@@ -106,7 +109,7 @@ fn the_channels_of_each_pixel_are_normalised_together() {
     let x = input(&mut graph, "x", Shape::new(1, 1, 2, 3));
     let weight = constant(&mut graph, WeightForm::Vector { len: 3, heads: None }, &[1.0, 2.0, 4.0]);
     let bias = constant(&mut graph, WeightForm::Vector { len: 3, heads: None }, &[0.5, 0.0, -1.0]);
-    graph.push(Op::LayerNorm { x, weight, bias, eps: 3.0 }, Shape::new(1, 1, 2, 3), "y");
+    graph.push(LayerNorm { x, weight, bias, eps: 3.0 }, Shape::new(1, 1, 2, 3), "y");
     // The first pixel is (-1, 2, 5) with variance 6, the other zero throughout.
     let found = evaluate(graph, &[("x", [1, 3, 1, 2], &[-1.0, 0.0, 2.0, 0.0, 5.0, 0.0])]);
     let expected = [-1.0 + 0.5, 0.5, 0.0, 0.0, 4.0 - 1.0, -1.0];
@@ -117,7 +120,7 @@ fn the_channels_of_each_pixel_are_normalised_together() {
 fn a_mean_of_two_by_two_drops_the_last_odd_row_and_column() {
     let mut graph = Graph::default();
     let x = input(&mut graph, "x", Shape::new(1, 3, 3, 1));
-    graph.push(Op::AveragePool { x }, Shape::new(1, 1, 1, 1), "y");
+    graph.push(AveragePool { x }, Shape::new(1, 1, 1, 1), "y");
     let found = evaluate(graph, &[("x", [1, 1, 3, 3], &[1.0, 2.0, 90.0, 3.0, 6.0, 90.0, 90.0, 90.0, 90.0])]);
     assert_close(&found, &[3.0]);
 }
@@ -126,7 +129,7 @@ fn a_mean_of_two_by_two_drops_the_last_odd_row_and_column() {
 fn a_gate_reads_halves_padded_to_whole_texels() {
     let mut graph = Graph::default();
     let x = input(&mut graph, "x", Shape::new(1, 1, 1, 16));
-    graph.push(Op::Gate { x, activation: Activation::Relu }, Shape::new(1, 1, 1, 5), "y");
+    graph.push(Gate { x, activation: Activation::Relu }, Shape::new(1, 1, 1, 5), "y");
     let (hidden, gate) = ([1.0, 2.0, 3.0, 4.0, 5.0], [2.0, -1.0, 0.5, 0.0, 3.0]);
     let mut channels = [0.0; 16];
     channels[..5].copy_from_slice(&hidden);
@@ -138,12 +141,12 @@ fn a_gate_reads_halves_padded_to_whole_texels() {
 fn an_upsampled_map_may_have_an_odd_size() {
     let mut graph = Graph::default();
     let x = input(&mut graph, "x", Shape::new(1, 2, 2, 1));
-    graph.push(Op::UpsampleNearest { x }, Shape::new(1, 3, 3, 1), "y");
+    graph.push(UpsampleNearest { x }, Shape::new(1, 3, 3, 1), "y");
     let found = evaluate(graph, &[("x", [1, 1, 2, 2], &[1.0, 2.0, 3.0, 4.0])]);
     assert_close(&found, &[1.0, 1.0, 2.0, 1.0, 1.0, 2.0, 3.0, 3.0, 4.0]);
     let mut graph = Graph::default();
     let x = input(&mut graph, "x", Shape::new(1, 1, 3, 1));
-    graph.push(Op::UpsampleNearest { x }, Shape::new(1, 1, 7, 1), "y");
+    graph.push(UpsampleNearest { x }, Shape::new(1, 1, 7, 1), "y");
     // As torch.nn.functional.interpolate(size=(1, 7)) answers.
     assert_close(&evaluate(graph, &[("x", [1, 1, 1, 3], &[1.0, 2.0, 3.0])]), &[1.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0]);
 }
@@ -154,7 +157,7 @@ fn attention_reads_queries_and_keys_of_other_lengths_from_their_channels() {
     let query = input(&mut graph, "query", Shape::new(1, 1, 1, 4));
     let context = input(&mut graph, "context", Shape::new(1, 1, 2, 8));
     let (q, k, v) = ((query, 0), (context, 0), (context, 4));
-    let op = Op::Attention { q, k, v, heads: 1, head_dim: 1, scale: 0.5, causal: false };
+    let op = Attention { q, k, v, heads: 1, head_dim: 1, scale: 0.5, causal: false };
     graph.push(op, Shape::new(1, 1, 1, 4), "y");
     let ln_3 = 3f32.ln();
     let mut keys_and_values = [0.0; 16];
@@ -174,7 +177,7 @@ fn a_query_of_causal_attention_sees_no_later_key() {
     let mut graph = Graph::default();
     let map = input(&mut graph, "map", Shape::new(2, 1, 2, 12));
     let (q, k, v) = ((map, 0), (map, 4), (map, 8));
-    let op = Op::Attention { q, k, v, heads: 1, head_dim: 1, scale: 1.0, causal: true };
+    let op = Attention { q, k, v, heads: 1, head_dim: 1, scale: 1.0, causal: true };
     graph.push(op, Shape::new(2, 1, 2, 4), "y");
     let ln_3 = 3f32.ln();
     let mut values = [0.0; 48];
@@ -202,7 +205,7 @@ fn activations_have_their_textbook_values() {
     for (activation, at_one) in cases {
         let mut graph = Graph::default();
         let x = input(&mut graph, "x", Shape::vector(1, 4));
-        graph.push(Op::Activation { x, activation }, Shape::vector(1, 4), "y");
+        graph.push(Activate { x, activation }, Shape::vector(1, 4), "y");
         let found = evaluate(graph, &[("x", [1, 4, 1, 1], &[1.0, 0.0, 1000.0, -1000.0])]);
         assert_close(&found, &[at_one, 0.0, 1000.0, 0.0]);
     }
@@ -225,7 +228,7 @@ fn factors_are_two_pixels_of_each_image() {
     let mut graph = Graph::default();
     let x = input(&mut graph, "x", Shape::new(2, 1, 2, 2));
     let factors = input(&mut graph, "factors", Shape::new(2, 1, 2, 2));
-    graph.push(Op::Affine { x, factors, activation: Some(Activation::Relu) }, Shape::new(2, 1, 2, 2), "y");
+    graph.push(Affine { x, factors, activation: Some(Activation::Relu) }, Shape::new(2, 1, 2, 2), "y");
     let found = evaluate(
         graph,
         &[

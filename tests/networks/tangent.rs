@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use crate::common::{distance, engines, numbers};
 use downhill::checkpoint::ModelFiles;
 use downhill::formats::npy;
-use downhill::graph::op::{Epilogue, Graph, HeadSide, Heads, Op, Value, Weight, WeightForm, WeightId, WeightSource};
+use downhill::graph::op::{
+    Activate, Add, Attention, Combine, Conv2d, Epilogue, Graph, HeadSide, Heads, Input, Value, Weight, WeightForm,
+    WeightId, WeightSource,
+};
 use downhill::graph::tangent::{tangent_name, tangents};
 use downhill::graph::{CompileOptions, Compiler, host, reference};
 use downhill::kernels::Activation;
@@ -266,7 +269,7 @@ fn constant(graph: &mut Graph, form: WeightForm, seed: u32, len: usize) -> Weigh
 }
 
 fn input(graph: &mut Graph, name: &str, shape: Shape) -> Value {
-    graph.push(Op::Input { name: name.into() }, shape, name)
+    graph.push(Input { name: name.into() }, shape, name)
 }
 
 #[test]
@@ -296,7 +299,7 @@ fn an_epilogue_is_differentiated_as_a_whole() {
             residual: Some(residual),
             scale,
         };
-        graph.push(Op::Conv { x: read, weight, stride: 1, pad: (1, 1), epilogue }, shape, "y");
+        graph.push(Conv2d { x: read, weight, stride: 1, pad: (1, 1), epilogue }, shape, "y");
         check_graph(graph, &feeds, &format!("product {moves}, activation {activation}, scale {scale}"));
     }
 }
@@ -314,10 +317,10 @@ fn sums_and_combinations_are_differentiated() {
         let x = input(&mut graph, "x", shape);
         let other = input(&mut graph, "other", shape);
         let (a, b) = if first { (x, other) } else { (other, x) };
-        let sum = graph.push(Op::Add { a, b, scale: 0.3 }, shape, "sum");
-        let active = graph.push(Op::Activation { x: sum, activation: Activation::Mish }, shape, "active");
+        let sum = graph.push(Add { a, b, scale: 0.3 }, shape, "sum");
+        let active = graph.push(Activate { x: sum, activation: Activation::Mish }, shape, "active");
         let coefficients = input(&mut graph, "coefficients", Shape::vector(2, 2));
-        let op = Op::Combine { coefficients, terms: vec![active, x], clip: None, offset: 0.5 };
+        let op = Combine { coefficients, terms: vec![active, x], clip: None, offset: 0.5 };
         graph.push(op, shape, "y");
         check_graph(graph, &feeds, &format!("x first {first}"));
     }
@@ -336,7 +339,7 @@ fn attention_is_differentiated_in_each_of_its_operands() {
             let out = parts * heads * head_dim;
             let form = WeightForm::Kernel { out, input: 8, height: 1, width: 1, heads: padding };
             let weight = constant(graph, form, seed, out * 8);
-            let conv = Op::Conv { x, weight, stride: 1, pad: (0, 0), epilogue: Epilogue::default() };
+            let conv = Conv2d { x, weight, stride: 1, pad: (0, 0), epilogue: Epilogue::default() };
             let shape = Shape { c: parts * 8, ..graph.shape(x) };
             graph.push(conv, shape, "projection")
         };
@@ -355,7 +358,7 @@ fn attention_is_differentiated_in_each_of_its_operands() {
                 _ => (other_q, other, moving),
             }
         };
-        let op = Op::Attention { q: (q, 0), k: (kv, 0), v: (v, 8), heads, head_dim, scale: 0.8, causal: false };
+        let op = Attention { q: (q, 0), k: (kv, 0), v: (v, 8), heads, head_dim, scale: 0.8, causal: false };
         graph.push(op, queries, "y");
         let tokens = if which == "k" || which == "v" { 5 } else { 7 };
         let feeds = [
@@ -375,7 +378,7 @@ fn attention_of_many_tokens_is_differentiated_a_part_of_the_queries_at_a_time() 
     let x = input(&mut graph, "x", shape);
     let [q, k, v] = [0, 1, 2].map(|part| (x, part * heads * head_dim));
     let y = Shape { c: heads * head_dim, ..shape };
-    let y = graph.push(Op::Attention { q, k, v, heads, head_dim, scale: 0.5, causal: false }, y, "y");
+    let y = graph.push(Attention { q, k, v, heads, head_dim, scale: 0.5, causal: false }, y, "y");
     graph.outputs.push(("y".into(), y));
     let value = Tensor::new([1, shape.c, 1, tokens], numbers(1, shape.c * tokens));
     let tangent = Tensor::new([repeats, shape.c, 1, tokens], numbers(2, repeats * shape.c * tokens));
@@ -414,7 +417,7 @@ fn what_has_no_rule_is_named() {
     let mut text = Graph::default();
     let x = input(&mut text, "x", Shape::new(1, 1, 3, 12));
     let (q, k, v) = ((x, 0), (x, 4), (x, 8));
-    let causal = Op::Attention { q, k, v, heads: 1, head_dim: 4, scale: 0.5, causal: true };
+    let causal = Attention { q, k, v, heads: 1, head_dim: 4, scale: 0.5, causal: true };
     let y = text.push(causal, Shape::new(1, 1, 3, 4), "attention");
     text.outputs.push(("y".into(), y));
     let error = tangents(&text, "x", 1).unwrap_err();

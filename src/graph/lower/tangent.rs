@@ -1,11 +1,12 @@
 //! Tangents as dispatches. Those of linear operations are lowered as the operations themselves.
 
-use super::{BufferId, Lowering, Operand, part, queries_at_once, whole};
-use crate::graph::op::{Node, Op, Value};
+use super::attention::queries_at_once;
+use super::{BufferId, Lowering, Operand, part, whole};
+use crate::graph::op::{ActivateTangent, At, AttentionTangent, GroupNormTangent, Value};
 use crate::kernels::epilogue::EpilogueSpec;
 use crate::kernels::matmul::{Layout, MatMul, Strides};
 use crate::kernels::softmax::Softmax;
-use crate::kernels::tangent::{ActivateTangent, GroupNormTangent, MomentsTangent, ScaleShiftTangent, SoftmaxTangent};
+use crate::kernels::tangent as kernel;
 use crate::tensor::TEXEL;
 
 /// An operand of batched products.
@@ -31,7 +32,7 @@ impl Side {
 
 /// A sum of products for the tangents of each of `images` of the values.
 struct Sum<'a> {
-    label: &'a str,
+    at: &'a At<'a>,
     images: usize,
     /// One of the products, for the tangents of one image.
     product: MatMul,
@@ -42,57 +43,55 @@ struct Sum<'a> {
 }
 
 impl Lowering<'_> {
-    pub(super) fn activation_tangent(&mut self, node: &Node, value: Value) {
-        let Op::ActivationTangent { x, tangent, activation } = node.op else { return };
-        let repeats = node.shape.n / self.graph.shape(x).n;
-        let activate = ActivateTangent { shape: node.shape, repeats, activation };
-        let reads = vec![whole(x), whole(tangent)];
-        self.step(&node.label, activate.dispatch(self.family), reads, BufferId(value.0), 0);
+    /// `act'(x) * tangent`.
+    pub fn activate_tangent(&mut self, op: &ActivateTangent, at: &At) {
+        let ActivateTangent { x, tangent, activation } = *op;
+        let repeats = at.shape.n / at.of(x).n;
+        let activate = kernel::ActivateTangent { shape: at.shape, repeats, activation };
+        self.step(at, activate.dispatch(self.family), vec![whole(x), whole(tangent)]);
     }
 
-    pub(super) fn group_norm_tangent(&mut self, node: &Node, value: Value) {
-        let Op::GroupNormTangent { x, tangent, weight, bias, groups, eps, modulation, activation } = node.op else {
-            return;
-        };
-        let (shape, family, label) = (node.shape, self.family, node.label.as_str());
-        let repeats = shape.n / self.graph.shape(x).n;
-        let moments = MomentsTangent::new(shape, repeats);
+    /// Moments of value and tangent, their factors, and the tangent by these.
+    pub fn group_norm_tangent(&mut self, op: &GroupNormTangent, at: &At) {
+        let GroupNormTangent { x, tangent, weight, bias, groups, eps, modulation, activation } = *op;
+        let (shape, family, label) = (at.shape, self.family, at.label);
+        let repeats = shape.n / at.of(x).n;
+        let moments = kernel::MomentsTangent::new(shape, repeats);
         let measured = self.scratch(moments.texels(), label);
-        self.step(label, moments.dispatch(family), vec![whole(x), whole(tangent)], measured, 0);
+        self.step_to(at, moments.dispatch(family), vec![whole(x), whole(tangent)], (measured, 0), 0);
 
-        let row = modulation.map(|(value, _)| self.graph.shape(value).c4());
-        let fold = GroupNormTangent { moments, groups, eps, modulation: row };
+        let row = modulation.map(|(value, _)| at.of(value).c4());
+        let fold = kernel::GroupNormTangent { moments, groups, eps, modulation: row };
         let factors = self.scratch(fold.texels(), label);
         let vectors =
             [Operand::Weight(weight), Operand::Weight(bias), modulation.map_or(Operand::Weight(weight), part)];
         let reads = [&[Operand::Buffer(measured, 0)], vectors.as_slice()].concat();
-        self.step(label, fold.dispatch(family), reads, factors, 0);
+        self.step_to(at, fold.dispatch(family), reads, (factors, 0), 0);
 
-        let apply = ScaleShiftTangent { shape, repeats, activation };
+        let apply = kernel::ScaleShiftTangent { shape, repeats, activation };
         let reads = vec![whole(x), whole(tangent), Operand::Buffer(factors, 0)];
-        self.step(label, apply.dispatch(family), reads, BufferId(value.0), 0);
+        self.step(at, apply.dispatch(family), reads);
     }
 
     /// With S = scale q k' and P = softmax(S): dS = scale (dq k' + q dk'), dP by the softmax's tangent, dy = dP v + P dv.
-    pub(super) fn attention_tangent(&mut self, node: &Node, value: Value) {
-        let Op::AttentionTangent { q, k, v, tangents, heads, head_dim, scale } = node.op else { return };
-        let label = node.label.as_str();
-        let (queries, keys) = (self.graph.shape(q.0), self.graph.shape(k.0));
+    pub fn attention_tangent(&mut self, op: &AttentionTangent, at: &At) {
+        let AttentionTangent { q, k, v, tangents, heads, head_dim, scale } = *op;
+        let label = at.label;
+        let (queries, keys) = (at.of(q.0), at.of(k.0));
         let (tokens, columns) = (queries.pixels(), keys.pixels());
         let (columns4, head_texels) = (columns.div_ceil(TEXEL), head_dim.div_ceil(TEXEL));
-        let (images, repeats) = (queries.n, node.shape.n / queries.n);
-        let graph = self.graph;
+        let (images, repeats) = (queries.n, at.shape.n / queries.n);
         let side = |(value, channel): (Value, usize), row: usize, is_value: bool| {
-            let shape = graph.shape(value);
+            let shape = at.of(value);
             let strides = Strides { row: shape.c4(), image: shape.pixels() * shape.c4(), head: head_texels };
             Side { buffer: BufferId(value.0), first: channel / TEXEL + row * strides.row, strides, is_value }
         };
         let y = Strides { row: heads * head_texels, image: tokens * heads * head_texels, head: head_texels };
-        let share = queries_at_once(node.shape.n * heads * columns4, tokens);
+        let share = queries_at_once(at.shape.n * heads * columns4, tokens);
         for first in (0..tokens).step_by(share) {
             let rows = share.min(tokens - first);
             let scored = Strides { row: columns4, image: heads * rows * columns4, head: rows * columns4 };
-            let (few, many) = (images * scored.image, node.shape.n * scored.image);
+            let (few, many) = (images * scored.image, at.shape.n * scored.image);
             let scoring = MatMul {
                 batch: (repeats, heads),
                 layout: Layout::Transposed,
@@ -104,10 +103,10 @@ impl Lowering<'_> {
             let scores = self.scratch(few, label);
             let of_values = MatMul { batch: (images, heads), a: of_q.strides, b: of_k.strides, ..scoring };
             let reads = MatMul::reads(of_q.at(0, 1).0, of_k.at(0, 1).0).to_vec();
-            self.step(label, of_values.dispatch(self.family), reads, scores, of_values.flops());
+            self.step_to(at, of_values.dispatch(self.family), reads, (scores, 0), of_values.flops());
             let shares = self.scratch(few, label);
             let softmax = Softmax { rows: images * heads * rows, columns, causal: None };
-            self.step(label, softmax.dispatch(self.family), vec![Operand::Buffer(scores, 0)], shares, 0);
+            self.step_to(at, softmax.dispatch(self.family), vec![Operand::Buffer(scores, 0)], (shares, 0), 0);
 
             let mut outer = Vec::new();
             let by_queries = tangents[0].map(|tangent| [side(tangent, first, false), of_k]);
@@ -115,30 +114,30 @@ impl Lowering<'_> {
             let terms: Vec<_> = by_queries.into_iter().chain(by_keys).collect();
             if !terms.is_empty() {
                 let moved = self.scratch(many, label);
-                self.sum(Sum { label, images, product: scoring, terms, to: (moved, 0), texels: many });
+                self.sum(Sum { at, images, product: scoring, terms, to: (moved, 0), texels: many });
                 let moved_shares = self.scratch(many, label);
-                let (image_rows, rows) = (heads * rows, node.shape.n * heads * rows);
-                let softmax = SoftmaxTangent { rows, columns, image_rows, repeats };
+                let (image_rows, rows) = (heads * rows, at.shape.n * heads * rows);
+                let softmax = kernel::SoftmaxTangent { rows, columns, image_rows, repeats };
                 let reads = vec![Operand::Buffer(shares, 0), Operand::Buffer(moved, 0)];
-                self.step(label, softmax.dispatch(self.family), reads, moved_shares, 0);
+                self.step_to(at, softmax.dispatch(self.family), reads, (moved_shares, 0), 0);
                 let moved = Side { buffer: moved_shares, first: 0, strides: scored, is_value: false };
                 outer.push([moved, side(v, 0, true)]);
             }
             let shares = Side { buffer: shares, first: 0, strides: scored, is_value: true };
             outer.extend(tangents[2].map(|tangent| [shares, side(tangent, 0, false)]));
             let product = MatMul { batch: (repeats, heads), y, ..MatMul::plain(1, rows, columns, head_texels * TEXEL) };
-            let to = (BufferId(value.0), first * y.row);
-            self.sum(Sum { label, images, product, terms: outer, to, texels: node.shape.texels() });
+            let to = (BufferId(at.value.0), first * y.row);
+            self.sum(Sum { at, images, product, terms: outer, to, texels: at.shape.texels() });
         }
     }
 
     /// The products one after the other, each added to those before.
     fn sum(&mut self, sum: Sum) {
-        let Sum { label, images, product, terms, to: (to, first), texels } = sum;
+        let Sum { at, images, product, terms, to: (to, first), texels } = sum;
         let repeats = product.batch.0;
         let mut before = None;
-        for (at, sides) in terms.iter().enumerate() {
-            let into = if at + 1 == terms.len() { to } else { self.scratch(texels, label) };
+        for (index, sides) in terms.iter().enumerate() {
+            let into = if index + 1 == terms.len() { to } else { self.scratch(texels, at.label) };
             for image in 0..images {
                 let [(a, a_strides), (b, b_strides)] = sides.map(|side| side.at(image, repeats));
                 let offset = first + image * repeats * product.y.image;
@@ -148,7 +147,7 @@ impl Lowering<'_> {
                 if let Some(before) = before {
                     reads[6] = Operand::Buffer(before, offset);
                 }
-                self.step_at(label, product.dispatch(self.family), reads.to_vec(), (into, offset), product.flops());
+                self.step_to(at, product.dispatch(self.family), reads.to_vec(), (into, offset), product.flops());
             }
             before = Some(into);
         }

@@ -1,16 +1,17 @@
-//! The meaning of a graph, in float64 on the host: every operation as its definition reads, one after the other.
+//! The definition of a graph, in float64 on the host: the operators evaluate themselves, one after the other
+//! ([`super::op::Operator::evaluate`]), with the functions here.
 //!
-//! Slow, and only for tests: the oracle that fused graphs, plans, kernels and their twins are held against.
+//! Slow, and only for tests: the oracle that fused graphs, plans, kernels and their twins are compared with.
 
-mod attention;
-mod tangent;
+pub(super) mod attention;
+pub(super) mod tangent;
 
-use std::f64::consts::{FRAC_1_SQRT_2, TAU};
+use std::f64::consts::FRAC_1_SQRT_2;
 
 use super::WeightAccess;
-use super::op::{Activation, Epilogue, Graph, HeadSide, Heads, Node, Op, Value, WeightForm, WeightId, WeightSource};
+use super::op::{Activation, Graph, HeadSide, Heads, Value, WeightForm, WeightId, WeightSource};
 use crate::error::{Error, Result};
-use crate::tensor::{Shape, TEXEL, Tensor};
+use crate::tensor::{Shape, Tensor};
 
 /// A map in float64: NHWC, channels not padded.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,37 +57,37 @@ impl Array {
     }
 
     /// Channels `first..first + count` of every pixel.
-    fn channels(&self, first: usize, count: usize) -> Self {
+    pub(super) fn channels(&self, first: usize, count: usize) -> Self {
         let data = self.data.chunks(self.shape.c).flat_map(|pixel| pixel[first..first + count].iter().copied());
         Self { shape: Shape { c: count, ..self.shape }, data: data.collect() }
     }
 
     /// The channels of a pixel, counted over the whole batch.
-    fn row(&self, row: usize) -> &[f64] {
+    pub(super) fn row(&self, row: usize) -> &[f64] {
         &self.data[row * self.shape.c..][..self.shape.c]
     }
 
     /// The values of an image.
-    fn image(&self, image: usize) -> &[f64] {
+    pub(super) fn image(&self, image: usize) -> &[f64] {
         let len = self.shape.pixels() * self.shape.c;
         &self.data[image * len..][..len]
     }
 
     /// The channels of the pixel at (image, y, x), or `None` outside of the map.
-    fn pixel(&self, image: usize, y: Option<usize>, x: Option<usize>) -> Option<&[f64]> {
+    pub(super) fn pixel(&self, image: usize, y: Option<usize>, x: Option<usize>) -> Option<&[f64]> {
         let (y, x) = (y.filter(|y| *y < self.shape.h)?, x.filter(|x| *x < self.shape.w)?);
         Some(self.row((image * self.shape.h + y) * self.shape.w + x))
     }
 }
 
-/// Evaluates `graph` on `inputs`, each (n, c, h, w), and answers its outputs by name.
+/// Evaluates `graph` on `inputs`, each (n, c, h, w), and returns its outputs by name.
 ///
 /// # Errors
-/// [`Error::Argument`] for an input that is missing or of another shape; whatever `weights` answers.
+/// [`Error::Argument`] for an input that is missing or of another shape; those of `weights`.
 pub fn evaluate(graph: &Graph, inputs: &[(String, Tensor)], weights: &WeightAccess) -> Result<Vec<(String, Array)>> {
     let mut evaluation = Evaluation { graph, inputs, weights, values: Vec::with_capacity(graph.nodes.len()) };
     for node in &graph.nodes {
-        let value = evaluation.node(node)?;
+        let value = node.op.operator().evaluate(node.shape, &evaluation)?;
         debug_assert_eq!(value.data.len(), node.shape.rows() * node.shape.c, "{}", node.label);
         evaluation.values.push(value);
     }
@@ -95,7 +96,7 @@ pub fn evaluate(graph: &Graph, inputs: &[(String, Tensor)], weights: &WeightAcce
 }
 
 /// A graph under evaluation, with the values of the nodes so far.
-struct Evaluation<'a> {
+pub struct Evaluation<'a> {
     graph: &'a Graph,
     inputs: &'a [(String, Tensor)],
     weights: &'a WeightAccess<'a>,
@@ -103,82 +104,22 @@ struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    fn value(&self, value: Value) -> &Array {
+    /// The value of a node that is evaluated already.
+    #[must_use]
+    pub fn value(&self, value: Value) -> &Array {
         &self.values[value.0]
     }
 
-    fn node(&self, node: &Node) -> Result<Array> {
-        let shape = node.shape;
-        Ok(match &node.op {
-            Op::Input { name } => self.input(name, shape)?,
-            Op::Conv { x, weight, stride, pad, epilogue } => {
-                let product = convolve(self.value(*x), &self.kernel(*weight)?, *stride, *pad, shape);
-                self.epilogue(product, epilogue)?
-            }
-            Op::GroupNorm { x, weight, bias, groups, eps, modulation, activation } => {
-                let affine = (self.vector(*weight)?, self.vector(*bias)?);
-                let mut y = group_norm(self.value(*x), &affine, *groups, f64::from(*eps));
-                if let Some((modulation, first)) = modulation {
-                    modulate(&mut y, &self.value(*modulation).channels(*first, 2 * shape.c));
-                }
-                apply(y, *activation)
-            }
-            Op::Affine { x, factors, activation } => {
-                let mut y = self.value(*x).clone();
-                affine(&mut y, self.value(*factors));
-                apply(y, *activation)
-            }
-            Op::LayerNorm { x, weight, bias, eps } => {
-                layer_norm(self.value(*x), &(self.vector(*weight)?, self.vector(*bias)?), f64::from(*eps))
-            }
-            Op::Activation { x, activation } => apply(self.value(*x).clone(), Some(*activation)),
-            Op::Gate { x, activation } => {
-                let (x, padded) = (self.value(*x), shape.c4() * TEXEL);
-                let mut gated = x.channels(0, shape.c);
-                let gate = apply(x.channels(padded, shape.c), Some(*activation));
-                gated.data.iter_mut().zip(gate.data).for_each(|(value, gate)| *value *= gate);
-                gated
-            }
-            Op::Add { a, b, scale } => {
-                let mut sum = self.value(*a).clone();
-                add(&mut sum, self.value(*b));
-                scaled(sum, *scale)
-            }
-            Op::Concat { parts } => self.concat(parts, shape),
-            Op::UpsampleNearest { x } => from_pixels(shape, |image, y, column| {
-                let x = self.value(*x);
-                let (y, column) = (y * x.shape.h / shape.h, column * x.shape.w / shape.w);
-                x.pixel(image, Some(y), Some(column)).unwrap_or(&[]).to_vec()
-            }),
-            Op::AveragePool { x } => average_pool(self.value(*x), shape),
-            Op::Attention { q, k, v, heads, head_dim, scale, causal } => {
-                let operands = [*q, *k, *v].map(|(value, first)| (self.value(value), first));
-                attention::attention(operands, (*heads, *head_dim), f64::from(*scale), *causal, shape)
-            }
-            Op::TimestepEmbedding { x, frequencies, dim, flip } => {
-                timestep_embedding(self.value(*x), frequencies, *dim, *flip)
-            }
-            Op::Combine { coefficients, terms, clip, offset } => {
-                self.combine(*coefficients, terms, clip.map(f64::from), f64::from(*offset), shape)
-            }
-            Op::ActivationTangent { x, tangent, activation } => {
-                tangent::activation(self.value(*x), self.value(*tangent), *activation)
-            }
-            Op::GroupNormTangent { x, tangent, weight, bias, groups, eps, modulation, activation } => {
-                let affine = (self.vector(*weight)?, self.vector(*bias)?);
-                let modulation = modulation.map(|(value, first)| self.value(value).channels(first, 2 * shape.c));
-                let (x, tangent, norm) = (self.value(*x), self.value(*tangent), (*groups, f64::from(*eps)));
-                tangent::normalisation(x, tangent, &affine, norm, modulation.as_ref(), *activation)
-            }
-            Op::AttentionTangent { q, k, v, tangents, heads, head_dim, scale } => {
-                let part = |(value, first): (Value, usize)| (self.value(value), first);
-                let (values, tangents) = ([*q, *k, *v].map(part), tangents.map(|tangent| tangent.map(part)));
-                tangent::attention(values, tangents, (*heads, *head_dim), f64::from(*scale), shape)
-            }
-        })
+    /// The value of a range of channels and its first channel.
+    pub fn part(&self, (value, first): (Value, usize)) -> (&Array, usize) {
+        (self.value(value), first)
     }
 
-    fn input(&self, name: &str, shape: Shape) -> Result<Array> {
+    /// The tensor that is fed under a name.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if it is missing or has another shape.
+    pub fn input(&self, name: &str, shape: Shape) -> Result<Array> {
         let Some((_, tensor)) = self.inputs.iter().find(|(input, _)| input == name) else {
             return Err(Error::argument(format!("input `{name}` is missing"), "feed every input of the graph"));
         };
@@ -190,49 +131,11 @@ impl Evaluation<'_> {
         Ok(Array::from_nchw(tensor, shape))
     }
 
-    fn concat(&self, parts: &[Value], shape: Shape) -> Array {
-        let mut joined = Array { shape, data: Vec::with_capacity(shape.rows() * shape.c) };
-        for row in 0..shape.rows() {
-            for part in parts {
-                joined.data.extend_from_slice(self.value(*part).row(row));
-            }
-        }
-        joined
-    }
-
-    fn combine(&self, coefficients: Value, terms: &[Value], clip: Option<f64>, offset: f64, shape: Shape) -> Array {
-        let mut sum = Array { shape, data: vec![offset; shape.rows() * shape.c] };
-        // Several images may share coefficients.
-        let image_len = shape.pixels() * shape.c * (shape.n / self.value(coefficients).shape.n);
-        for (term, value) in terms.iter().enumerate() {
-            let limit = clip.filter(|_| term == 0).unwrap_or(f64::INFINITY);
-            for (index, (sum, x)) in sum.data.iter_mut().zip(&self.value(*value).data).enumerate() {
-                *sum += self.value(coefficients).row(index / image_len)[term] * x.clamp(-limit, limit);
-            }
-        }
-        sum
-    }
-
-    fn epilogue(&self, mut y: Array, epilogue: &Epilogue) -> Result<Array> {
-        if let Some(bias) = epilogue.bias {
-            let bias = self.vector(bias)?;
-            for row in y.data.chunks_mut(bias.len()) {
-                row.iter_mut().zip(&bias).for_each(|(y, bias)| *y += bias);
-            }
-        }
-        if let Some((per_image, first)) = epilogue.per_image {
-            let vector = self.value(per_image).channels(first, y.shape.c);
-            add(&mut y, &vector);
-        }
-        let mut y = apply(y, epilogue.activation);
-        if let Some(residual) = epilogue.residual {
-            add(&mut y, self.value(residual));
-        }
-        Ok(scaled(y, epilogue.scale))
-    }
-
-    /// A kernel as the convolution reads it.
-    fn kernel(&self, id: WeightId) -> Result<Kernel> {
+    /// A kernel, heads padded.
+    ///
+    /// # Errors
+    /// Those of the checkpoint; [`Error::BadFile`] if the weight is a vector.
+    pub fn kernel(&self, id: WeightId) -> Result<Kernel> {
         let weight = &self.graph.weights[id.0];
         let WeightForm::Kernel { out, input, height, width, heads } = weight.form else {
             return Err(not_of_form(&weight.name, "kernel"));
@@ -251,7 +154,10 @@ impl Evaluation<'_> {
     }
 
     /// A vector over the channels of a map, heads padded.
-    fn vector(&self, id: WeightId) -> Result<Vec<f64>> {
+    ///
+    /// # Errors
+    /// Those of the checkpoint; [`Error::BadFile`] if the weight is a kernel.
+    pub fn vector(&self, id: WeightId) -> Result<Vec<f64>> {
         let weight = &self.graph.weights[id.0];
         let WeightForm::Vector { len, heads } = weight.form else {
             return Err(not_of_form(&weight.name, "vector"));
@@ -290,7 +196,7 @@ impl Evaluation<'_> {
 }
 
 /// A kernel as (height, width, in, out), heads padded.
-struct Kernel {
+pub struct Kernel {
     out: usize,
     input: usize,
     height: usize,
@@ -302,7 +208,7 @@ fn not_of_form(name: &str, form: &str) -> Error {
     Error::bad_file("graph", format!("weight `{name}` is read as a {form} and is none"))
 }
 
-/// Where each channel lies once heads are padded, and how many channels that makes.
+/// The place of each channel once heads are padded, and the number of padded channels.
 fn head_places(len: usize, heads: Option<Heads>) -> (Vec<usize>, usize) {
     match heads {
         None => ((0..len).collect(), len),
@@ -314,7 +220,7 @@ fn head_places(len: usize, heads: Option<Heads>) -> (Vec<usize>, usize) {
 }
 
 /// A map from the channels of each of its pixels (image, y, x).
-fn from_pixels(shape: Shape, mut pixel: impl FnMut(usize, usize, usize) -> Vec<f64>) -> Array {
+pub(super) fn from_pixels(shape: Shape, mut pixel: impl FnMut(usize, usize, usize) -> Vec<f64>) -> Array {
     let mut array = Array { shape, data: Vec::with_capacity(shape.rows() * shape.c) };
     for row in 0..shape.rows() {
         let (image, place) = (row / shape.pixels(), row % shape.pixels());
@@ -323,7 +229,7 @@ fn from_pixels(shape: Shape, mut pixel: impl FnMut(usize, usize, usize) -> Vec<f
     array
 }
 
-fn convolve(x: &Array, kernel: &Kernel, stride: usize, (top, left): (usize, usize), shape: Shape) -> Array {
+pub(super) fn convolve(x: &Array, kernel: &Kernel, stride: usize, (top, left): (usize, usize), shape: Shape) -> Array {
     from_pixels(shape, |image, row, column| {
         let mut sums = vec![0.0; kernel.out];
         for tap in 0..kernel.height * kernel.width {
@@ -339,7 +245,7 @@ fn convolve(x: &Array, kernel: &Kernel, stride: usize, (top, left): (usize, usiz
     })
 }
 
-fn group_norm(x: &Array, (weight, bias): &(Vec<f64>, Vec<f64>), groups: usize, eps: f64) -> Array {
+pub(super) fn group_norm(x: &Array, (weight, bias): &(Vec<f64>, Vec<f64>), groups: usize, eps: f64) -> Array {
     let channels = x.shape.c;
     let mut y = x.clone();
     for image in y.data.chunks_mut(x.shape.pixels() * channels) {
@@ -360,7 +266,7 @@ fn group_norm(x: &Array, (weight, bias): &(Vec<f64>, Vec<f64>), groups: usize, e
     y
 }
 
-fn layer_norm(x: &Array, (weight, bias): &(Vec<f64>, Vec<f64>), eps: f64) -> Array {
+pub(super) fn layer_norm(x: &Array, (weight, bias): &(Vec<f64>, Vec<f64>), eps: f64) -> Array {
     let mut y = x.clone();
     for pixel in y.data.chunks_mut(x.shape.c) {
         let count = pixel.len() as f64;
@@ -383,7 +289,7 @@ fn stored_shape(form: WeightForm) -> Vec<usize> {
 }
 
 /// `x * (1 + m[..c]) + m[c..]` with the vector m of each image.
-fn modulate(x: &mut Array, modulation: &Array) {
+pub(super) fn modulate(x: &mut Array, modulation: &Array) {
     let (channels, pixels) = (x.shape.c, x.shape.pixels());
     for (row, pixel) in x.data.chunks_mut(channels).enumerate() {
         let (scale, shift) = modulation.row(row / pixels).split_at(channels);
@@ -394,7 +300,7 @@ fn modulate(x: &mut Array, modulation: &Array) {
 }
 
 /// A multiply-add for each channel of an image, by the two pixels of its factors.
-fn affine(x: &mut Array, factors: &Array) {
+pub(super) fn affine(x: &mut Array, factors: &Array) {
     let (channels, pixels) = (x.shape.c, x.shape.pixels());
     for (row, pixel) in x.data.chunks_mut(channels).enumerate() {
         let (a, b) = factors.image(row / pixels).split_at(channels);
@@ -404,20 +310,20 @@ fn affine(x: &mut Array, factors: &Array) {
     }
 }
 
-/// Adds a map of the same shape, or a vector an image.
-fn add(x: &mut Array, other: &Array) {
+/// Adds a map of the same shape, or one vector per image.
+pub(super) fn add(x: &mut Array, other: &Array) {
     let pixels = x.shape.rows() / other.shape.rows();
     for (row, pixel) in x.data.chunks_mut(x.shape.c).enumerate() {
         pixel.iter_mut().zip(other.row(row / pixels)).for_each(|(value, other)| *value += other);
     }
 }
 
-fn scaled(mut x: Array, scale: f32) -> Array {
+pub(super) fn scaled(mut x: Array, scale: f32) -> Array {
     x.data.iter_mut().for_each(|value| *value *= f64::from(scale));
     x
 }
 
-fn apply(mut x: Array, activation: Option<Activation>) -> Array {
+pub(super) fn apply(mut x: Array, activation: Option<Activation>) -> Array {
     if let Some(activation) = activation {
         x.data.iter_mut().for_each(|value| *value = activate(activation, *value));
     }
@@ -432,27 +338,4 @@ fn activate(activation: Activation, x: f64) -> f64 {
         Activation::Relu => x.max(0.0),
         Activation::QuickGelu => x / (1.0 + (-1.702 * x).exp()),
     }
-}
-
-fn average_pool(x: &Array, shape: Shape) -> Array {
-    from_pixels(shape, |image, y, column| {
-        let mut mean = vec![0.0; shape.c];
-        for (dy, dx) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-            let pixel = x.pixel(image, Some(2 * y + dy), Some(2 * column + dx)).unwrap_or(&[]);
-            mean.iter_mut().zip(pixel).for_each(|(mean, value)| *mean += value / 4.0);
-        }
-        mean
-    })
-}
-
-fn timestep_embedding(x: &Array, frequencies: &[f64], dim: usize, flip: bool) -> Array {
-    from_pixels(Shape::vector(x.shape.n, dim), |image, _, _| {
-        let t: f64 = x.row(image).iter().sum();
-        let angles: Vec<f64> = frequencies.iter().map(|turns| TAU * (t * turns)).collect();
-        let sines = angles.iter().map(|angle| angle.sin());
-        let cosines = angles.iter().map(|angle| angle.cos());
-        let mut row: Vec<f64> = if flip { cosines.chain(sines).collect() } else { sines.chain(cosines).collect() };
-        row.resize(dim, 0.0);
-        row
-    })
 }

@@ -25,7 +25,7 @@ fn slope(activation: Activation, x: f64) -> f64 {
 }
 
 /// `act'(x) * tangent`.
-pub(super) fn activation(x: &Array, tangent: &Array, activation: Activation) -> Array {
+pub(in crate::graph) fn activation(x: &Array, tangent: &Array, activation: Activation) -> Array {
     let mut y = tangent.clone();
     let images = y.data.chunks_mut(x.shape.pixels() * x.shape.c).enumerate();
     for (image, tangents) in images {
@@ -36,7 +36,7 @@ pub(super) fn activation(x: &Array, tangent: &Array, activation: Activation) -> 
 }
 
 /// The tangent of a normalisation with what follows it: of `x / deviation(x)`, both less their means, by the quotient rule.
-pub(super) fn normalisation(
+pub(in crate::graph) fn normalisation(
     x: &Array,
     tangent: &Array,
     affine: &(Vec<f64>, Vec<f64>),
@@ -77,7 +77,7 @@ pub(super) fn normalisation(
 }
 
 /// The tangent of attention by the product rule: each part is a map and its first channel.
-pub(super) fn attention(
+pub(in crate::graph) fn attention(
     [q, k, v]: [(&Array, usize); 3],
     tangents: [Option<(&Array, usize)>; 3],
     (heads, dim): (usize, usize),

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::error::Error;
-use crate::graph::op::Op;
+use crate::graph::op::{Attention, Op};
 
 /// A small network of two levels, with these fields changed.
 fn config(changes: Json) -> Result<Config> {
@@ -63,12 +63,12 @@ fn the_published_network_has_its_published_size() {
 fn attention_has_one_head_over_all_channels() {
     let graph = network(json!({})).decoder(1, (3, 5)).unwrap();
     let heads = graph.nodes.iter().filter_map(|node| match node.op {
-        Op::Attention { heads, head_dim, .. } => Some((heads, head_dim)),
+        Op::Attention(Attention { heads, head_dim, .. }) => Some((heads, head_dim)),
         _ => None,
     });
     assert_eq!(heads.collect::<Vec<_>>(), [(1, 8)]);
     let plain = network(json!({"mid_block_add_attention": false})).decoder(1, (3, 5)).unwrap();
-    assert!(!plain.nodes.iter().any(|node| matches!(node.op, Op::Attention { .. })));
+    assert!(!plain.nodes.iter().any(|node| matches!(node.op, Op::Attention(_))));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 pub mod ladder;
 pub mod transformer;
 
-use crate::graph::op::{Activation, HeadSide, Heads, Op, Value};
+use crate::graph::op::{Activation, Combine, HeadSide, Heads, TimestepEmbedding, Value};
 use crate::nets::builder::{Builder, Window};
 use crate::nets::feeds::names;
 use crate::tensor::Shape;
@@ -137,7 +137,7 @@ pub fn image_input(b: &mut Builder, shape: Shape, centered: bool) -> Value {
         return x;
     }
     let coefficients = b.input(names::CENTER_COEFFICIENTS, Shape::vector(shape.n, 1));
-    b.graph.push(Op::Combine { coefficients, terms: vec![x], clip: None, offset: -1.0 }, shape, "center")
+    b.graph.push(Combine { coefficients, terms: vec![x], clip: None, offset: -1.0 }, shape, "center")
 }
 
 /// `TimestepEmbedding` at `path`: two linear layers with a nonlinearity between them.
@@ -156,7 +156,7 @@ pub fn positional_frequencies(dim: usize, freq_shift: f64) -> Vec<f64> {
     (0..half).map(|i| (exponent * i as f64).exp() / std::f64::consts::TAU).collect()
 }
 
-/// Sines and cosines of timesteps, by [`Op::TimestepEmbedding`]; `timestep` is (n, 1, 1, 3), see
+/// Sines and cosines of timesteps, by [`TimestepEmbedding`]; `timestep` is (n, 1, 1, 3), see
 /// [`crate::kernels::timestep_embedding::split_in_three`].
 pub fn positional_embedding(
     b: &mut Builder,
@@ -168,5 +168,5 @@ pub fn positional_embedding(
 ) -> Value {
     let shape = Shape::vector(b.graph.shape(timestep).n, dim);
     let frequencies = positional_frequencies(dim, freq_shift);
-    b.graph.push(Op::TimestepEmbedding { x: timestep, frequencies, dim, flip }, shape, label)
+    b.graph.push(TimestepEmbedding { x: timestep, frequencies, dim, flip }, shape, label)
 }

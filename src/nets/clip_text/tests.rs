@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::error::{Error, Result};
 use crate::graph::fuse::fuse;
-use crate::graph::op::{Activation, Op};
+use crate::graph::op::{Activation, Attention, Op};
 
 fn config(fields: Value) -> Result<Config> {
     let Value::Object(fields) = fields else { unreachable!() };
@@ -53,11 +53,10 @@ fn published_encoders_have_their_published_size() {
 fn sums_and_nonlinearities_ride_on_the_products() {
     let config = sd1(json!({"num_hidden_layers": 2})).unwrap();
     let fused = fuse(&ClipText::new(config).graph(3));
-    let left: Vec<_> =
-        fused.nodes.iter().filter(|node| matches!(node.op, Op::Add { .. } | Op::Activation { .. })).collect();
+    let left: Vec<_> = fused.nodes.iter().filter(|node| matches!(node.op, Op::Add(_) | Op::Activate(_))).collect();
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(fused.shape(fused.outputs[0].1), Shape::new(3, 1, 77, 768));
-    let causal = |node: &&crate::graph::op::Node| matches!(node.op, Op::Attention { causal: true, .. });
+    let causal = |node: &&crate::graph::op::Node| matches!(node.op, Op::Attention(Attention { causal: true, .. }));
     assert_eq!(fused.nodes.iter().filter(causal).count(), 2);
 }
 

@@ -16,7 +16,7 @@ pub use crate::nets::unet_fields::TimeScaleShift;
 use crate::checkpoint::ConfigFile;
 use crate::error::Result;
 use crate::graph::WeightAccess;
-use crate::graph::op::{Activation, Graph, Op, Value};
+use crate::graph::op::{Activation, Combine, Graph, Value};
 use crate::nets::architecture::{Architecture, CallSize, Inputs, LabelInput, check_batch, check_sides};
 use crate::nets::blocks::ladder::{self, Levels, Place, Way};
 use crate::nets::blocks::{
@@ -104,7 +104,7 @@ impl UNet2d {
         }
         let shape = b.graph.shape(hidden);
         let coefficients = b.input(names::OUTPUT_COEFFICIENTS, Shape::vector(shape.n, 1));
-        let op = Op::Combine { coefficients, terms: vec![hidden], clip: None, offset: 0.0 };
+        let op = Combine { coefficients, terms: vec![hidden], clip: None, offset: 0.0 };
         b.graph.push(op, shape, "divide_by_timestep")
     }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::error::Error;
+use crate::graph::op::{self, Op};
 use crate::kernels::timestep_embedding::split_in_three;
 use crate::nets::feeds::ClassLabels;
 use crate::tensor::Tensor;
@@ -164,7 +165,9 @@ fn inputs_of_the_graph_are_what_is_fed() {
             .unwrap();
         let mut fed: Vec<_> = feeds.into_iter().map(|(name, tensor)| (name, tensor.shape)).collect();
         let inputs = graph.nodes.iter().filter_map(|node| match &node.op {
-            Op::Input { name } => Some((name.clone(), vec![node.shape.n, node.shape.c, node.shape.h, node.shape.w])),
+            Op::Input(op::Input { name }) => {
+                Some((name.clone(), vec![node.shape.n, node.shape.c, node.shape.h, node.shape.w]))
+            }
             _ => None,
         });
         let mut inputs: Vec<_> = inputs.collect();
@@ -232,7 +235,9 @@ fn one_graph_serves_attention_of_several_heads_from_one_map() {
     // 16 channels hold two heads of 6, each padded to 8.
     assert_eq!(middle("to_qkv").unwrap().shape, Shape::new(2, 2, 2, 3 * 2 * 8));
     let attention = middle("attention").unwrap();
-    let Op::Attention { q, k, v, heads, head_dim, .. } = &attention.op else { panic!("{:?}", attention.op) };
+    let Op::Attention(op::Attention { q, k, v, heads, head_dim, .. }) = &attention.op else {
+        panic!("{:?}", attention.op)
+    };
     assert_eq!((q.1, k.1, v.1, *heads, *head_dim), (0, 16, 32, 2, 6));
     assert_eq!((q.0, k.0), (v.0, v.0));
     assert_eq!(middle("to_out.0").unwrap().shape.c, 16);

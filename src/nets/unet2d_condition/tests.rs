@@ -3,7 +3,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::graph::op::Op;
+use crate::graph::op::{Attention, Input, Op};
 use crate::nets::feeds::ClassLabels;
 use crate::tensor::Tensor;
 
@@ -168,7 +168,7 @@ fn keys_and_values_of_the_context_are_one_product() {
     let node = |label: &str| graph.nodes.iter().find(|node| node.label == format!("{block}.{label}")).unwrap();
     assert_eq!(node("attn1.to_qkv").shape, Shape::new(3, 4, 5, 3 * 8));
     assert_eq!(node("attn2.to_kv").shape, Shape::new(3, 1, 7, 2 * 8));
-    let Op::Attention { q, k, v, heads, head_dim, .. } = node("attn2.attention").op else { panic!() };
+    let Op::Attention(Attention { q, k, v, heads, head_dim, .. }) = node("attn2.attention").op else { panic!() };
     assert_eq!((k.0, v.0), (k.0, k.0));
     assert_eq!((q.1, k.1, v.1, heads, head_dim), (0, 0, 8, 2, 4));
     // Halves of 4 x 8 channels each.
@@ -194,7 +194,9 @@ fn inputs_of_the_graph_are_what_is_fed() {
             .unwrap();
         let mut fed: Vec<_> = feeds.into_iter().map(|(name, tensor)| (name, tensor.shape)).collect();
         let inputs = graph.nodes.iter().filter_map(|node| match &node.op {
-            Op::Input { name } => Some((name.clone(), vec![node.shape.n, node.shape.c, node.shape.h, node.shape.w])),
+            Op::Input(Input { name }) => {
+                Some((name.clone(), vec![node.shape.n, node.shape.c, node.shape.h, node.shape.w]))
+            }
             _ => None,
         });
         let mut inputs: Vec<_> = inputs.collect();
