@@ -16,6 +16,7 @@
 //
 // Rungs: this is the first; scores, softmax and mixture as three dispatches (matmul.lanes, softmax), which store and load every
 // score three times.
+//#split
 //#read q
 //#read k
 //#read v

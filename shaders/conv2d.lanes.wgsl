@@ -15,9 +15,10 @@
 //
 // Rungs, 3x3 at 128 channels 32x32: storage buffers, a lane a texel 1.4 GFLOP/s; texture operands 13; shuffles, tap-outer
 // 28; pixel-outer 34-56; sixteen lanes twice that (`downhill bench conv`; docs/lab-notes.md).
+//#split
 //#include conv2d_params
 //#include source
-//#read weights
+//#weights weights
 //#include epilogue
 //#write y
 

@@ -5,9 +5,10 @@
 // assumes  zeros in the padding channels of x and of the weights; subgroups of one size
 //
 // Rungs: this is the first.
+//#split
 //#include conv2d_params
 //#include source
-//#read weights
+//#weights weights
 //#include epilogue
 //#include matrix
 //#write y

@@ -6,9 +6,10 @@
 // assumes  zeros in the padding channels of x and of the weights
 //
 // Rungs: those of matmul.tile.wgsl, with the input gathered tap by tap.
+//#split
 //#include conv2d_params
 //#include source
-//#read weights
+//#weights weights
 //#include epilogue
 //#include register_tile
 //#write y

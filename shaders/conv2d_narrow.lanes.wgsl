@@ -13,9 +13,10 @@
 // and handed round.
 //
 // Rungs: 32 channels at 28x28, 16 images, behind a normalisation with SiLU: see docs/lab-notes.md.
+//#split
 //#include conv2d_params
 //#include source
-//#read weights
+//#weights weights
 //#include epilogue
 //#write y
 

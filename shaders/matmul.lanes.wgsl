@@ -14,9 +14,10 @@
 // that ROWS of them do not fit the first cache together. See conv2d.lanes.wgsl for the scheme and the rungs: 768^3
 // on storage buffers 1.4 GFLOP/s, textures 13, shuffles 28 to 50 with 16 rows, 55 with 32 (a weight serves more rows);
 // on a Zen 5, real-time: 84 with 16 rows, 90 with 32, 100 with 64; with sixteen lanes 172.
+//#split
 //#include matmul_params
 //#include source
-//#read b
+//#weights b
 //#include epilogue
 //#write y
 

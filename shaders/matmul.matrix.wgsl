@@ -5,9 +5,10 @@
 // assumes  zeros in the padding of a along k; subgroups of one size
 //
 // Rungs: this is the first.
+//#split
 //#include matmul_params
 //#include source
-//#read b
+//#weights b
 //#include epilogue
 //#include matrix
 //#write y

@@ -7,9 +7,10 @@
 // Rungs: 64 x 64 values in workgroup memory, 16 k at a time, 4 x 4 an invocation, fetched and put away before the products; the next step
 // fetched while this one is multiplied, 8 x 8 an invocation where that leaves enough workgroups; no branches about the steps, and
 // workgroups of 128 invocations, of which a processor holds three (docs/lab-notes.md).
+//#split
 //#include matmul_params
 //#include source
-//#read b
+//#weights b
 //#include epilogue
 //#include register_tile
 //#write y

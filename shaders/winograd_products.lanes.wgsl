@@ -17,8 +17,9 @@
 // Rungs, 3x3 at 64 channels 64x64, both stages, beside three stages in 2.15 ms: outputs in an array of ROWS * OUT * OUT 2.9 ms, and a
 // minute to compile; in variables, copied to such an array at the end 1.85 and 45 s; handed on from tile to tile 1.90 and 1.8 s, four
 // tiles at a time 1.88. Loading the weights of the next step early changes nothing.
+//#split
 //#read tiles
-//#read weights
+//#weights weights
 //#include epilogue
 //#include winograd
 //#include tiles

@@ -15,9 +15,10 @@
 //
 // Rungs, 3x3 at 256 channels 16x16, beside the plain kernel's 62 GFLOP/s (counted as the plain convolution): OUT = 2 in a tile of
 // 2x8 74; in 4x8 80; OUT = 4 in 4x8 89, in 8x4 the same, in 8x8 78.
+//#split
 //#include conv2d_params
 //#include source
-//#read weights
+//#weights weights
 //#include epilogue
 //#include winograd
 //#write y

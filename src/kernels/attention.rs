@@ -4,6 +4,7 @@
 use super::matmul::Strides;
 use super::selftest::LONGEST_LOOP;
 use super::{Dispatch, Family, Kernel, Shader, params, words};
+use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::TEXEL;
 
 /// `softmax(scale * q k^T) v` for each image and head. Reads q, k, v; writes y.
@@ -25,29 +26,28 @@ const ROWS: usize = 32;
 /// From so many keys on, compiling one more shader pays.
 const LEAST_KEYS: usize = 256;
 
-/// The parameters of `attention.lanes.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    queries: u32,
-    keys: u32,
-    heads: u32,
-    texels: u32,
-    /// Row, image and head of q, k, v, y.
-    strides: [[u32; 3]; 4],
-    scale: f32,
+parameters! {
+    /// The parameters of `attention.lanes.wgsl`.
+    struct Params {
+        queries: u32,
+        keys: u32,
+        heads: u32,
+        texels: u32,
+        /// Row, image and head of q, k, v, y.
+        strides: [[u32; 3]; 4],
+        scale: f32,
+    }
 }
 
-/// The twin's parameters: those of the shader, and the extent of its grid.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct TwinParams {
-    shader: Params,
-    images: u32,
+parameters! {
+    /// The twin's parameters: those of the shader, and the extent of its grid.
+    struct TwinParams {
+        shader: Params,
+        images: u32,
+    }
 }
 
-static LANES: Kernel =
-    Kernel { name: "attention.lanes", template: include_str!("../../shaders/attention.lanes.wgsl"), twin };
+static LANES: Kernel = kernel!("attention.lanes", TwinParams, twin);
 
 fn variant(family: Family, width: u32, wide: bool) -> Shader {
     family.shader(&LANES, vec![("LANES", width), ("ROWS", ROWS as u32), ("WIDE", u32::from(wide))])

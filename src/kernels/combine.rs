@@ -1,6 +1,7 @@
 //! The update of a sampler: a linear combination of maps with coefficients for each image.
 
 use super::{Dispatch, Family, Kernel, Shader, component, flat_grid, params, words};
+use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::{Shape, TEXEL};
 
 /// `y = c.x * clamp(t0, +-clip) + c.y * t1 + c.z * t2 + c.w * t3 + offset`. Reads coefficients (one texel c an image), t0,
@@ -17,20 +18,20 @@ pub struct Combine {
     pub offset: f32,
 }
 
-/// The parameters of `combine.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    texels: u32,
-    image_texels: u32,
-    c: u32,
-    terms: u32,
-    clamped: u32,
-    clip: f32,
-    offset: f32,
+parameters! {
+    /// The parameters of `combine.wgsl`.
+    struct Params {
+        texels: u32,
+        image_texels: u32,
+        c: u32,
+        terms: u32,
+        clamped: u32,
+        clip: f32,
+        offset: f32,
+    }
 }
 
-static KERNEL: Kernel = Kernel { name: "combine", template: include_str!("../../shaders/combine.wgsl"), twin };
+static KERNEL: Kernel = kernel!("combine", Params, twin);
 
 impl Combine {
     /// The dispatch of this update.

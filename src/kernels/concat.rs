@@ -1,6 +1,7 @@
 //! Channels of one map after those of another.
 
 use super::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
+use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::{Shape, TEXEL};
 
 /// Channels of a, then channels of b. Reads a, b; writes the map of all channels.
@@ -12,25 +13,25 @@ pub struct Concat {
     pub b: Shape,
 }
 
-/// The parameters of `concat.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    texels: u32,
-    a_c: u32,
-    b_c4: u32,
-    y_c4: u32,
+parameters! {
+    /// The parameters of `concat.wgsl`.
+    struct Params {
+        texels: u32,
+        a_c: u32,
+        b_c4: u32,
+        y_c4: u32,
+    }
 }
 
-/// The twin's parameters: those of the shader and what only the padding of b tells it.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct TwinParams {
-    shader: Params,
-    b_c: u32,
+parameters! {
+    /// The twin's parameters: those of the shader and what only the padding of b tells it.
+    struct TwinParams {
+        shader: Params,
+        b_c: u32,
+    }
 }
 
-static KERNEL: Kernel = Kernel { name: "concat", template: include_str!("../../shaders/concat.wgsl"), twin };
+static KERNEL: Kernel = kernel!("concat", TwinParams, twin);
 
 /// The variant for a first map of whole texels, or for any.
 fn variant(family: Family, aligned: bool) -> Shader {

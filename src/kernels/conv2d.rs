@@ -4,6 +4,7 @@ use super::blocking::Blocking;
 use super::epilogue::{EpilogueParams, EpilogueSpec};
 use super::source::{HostSource, SourceParams};
 use super::{Dispatch, Family, Kernel, Shader, Source, params, words};
+use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::{Shape, TEXEL};
 
 /// A convolution, shapes known. Reads x, x2, factors (see [`Source`]), weights (see [`pack`]), bias, `per_image`, residual; writes y.
@@ -25,41 +26,39 @@ pub struct Conv2d {
     pub epilogue: EpilogueSpec,
 }
 
-/// The parameters of `conv2d.lanes.wgsl`, `conv2d_narrow.lanes.wgsl`, `conv2d.tile.wgsl`, `conv2d.matrix.wgsl` and `winograd_rows.lanes.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct Params {
-    pub in_h: u32,
-    pub in_w: u32,
-    pub in_c4: u32,
-    pub out_h: u32,
-    pub out_w: u32,
-    pub out_c4: u32,
-    pub kernel_h: u32,
-    pub pad_top: u32,
-    pub pad_left: u32,
-    pub tiles_x: u32,
-    pub images: u32,
-    pub epilogue: EpilogueParams,
-    pub source: SourceParams,
+parameters! {
+    /// The parameters of `conv2d.lanes.wgsl`, `conv2d_narrow.lanes.wgsl`, `conv2d.tile.wgsl`, `conv2d.matrix.wgsl` and `winograd_rows.lanes.wgsl`.
+    pub(super) struct Params {
+        pub in_h: u32,
+        pub in_w: u32,
+        pub in_c4: u32,
+        pub out_h: u32,
+        pub out_w: u32,
+        pub out_c4: u32,
+        pub kernel_h: u32,
+        pub pad_top: u32,
+        pub pad_left: u32,
+        pub tiles_x: u32,
+        pub images: u32,
+        pub epilogue: EpilogueParams,
+        pub source: SourceParams,
+    }
 }
 
-/// The twin's parameters: those of the shader and the variant's constants, which the shader has from its text.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct TwinParams {
-    shader: Params,
-    kernel_w: u32,
-    stride: u32,
-    block: u32,
+parameters! {
+    /// The twin's parameters: those of the shader and the variant's constants, which the shader has from its text.
+    struct TwinParams {
+        shader: Params,
+        kernel_w: u32,
+        stride: u32,
+        block: u32,
+    }
 }
 
-static LANES: Kernel = Kernel { name: "conv2d.lanes", template: include_str!("../../shaders/conv2d.lanes.wgsl"), twin };
-static NARROW: Kernel =
-    Kernel { name: "conv2d_narrow.lanes", template: include_str!("../../shaders/conv2d_narrow.lanes.wgsl"), twin };
-static TILE: Kernel = Kernel { name: "conv2d.tile", template: include_str!("../../shaders/conv2d.tile.wgsl"), twin };
-static MATRIX: Kernel =
-    Kernel { name: "conv2d.matrix", template: include_str!("../../shaders/conv2d.matrix.wgsl"), twin: rounding_twin };
+static LANES: Kernel = kernel!("conv2d.lanes", TwinParams, twin);
+static NARROW: Kernel = kernel!("conv2d_narrow.lanes", TwinParams, twin);
+static TILE: Kernel = kernel!("conv2d.tile", TwinParams, twin);
+static MATRIX: Kernel = kernel!("conv2d.matrix", TwinParams, rounding_twin);
 
 /// Rows and columns of pixels in a tile of the lanes family.
 fn lanes_tile(y: Shape) -> (usize, usize) {

@@ -2,6 +2,7 @@
 
 use super::activation::{Activation, activate, activation_code};
 use super::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
+use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::{Shape, TEXEL};
 
 /// `y = act(x)`. Reads x; writes y.
@@ -24,28 +25,27 @@ pub struct Add {
     pub scale: f32,
 }
 
-/// The parameters of `activate.wgsl`, and the activation, which the shader has as a constant.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct ActivateParams {
-    texels: u32,
-    activation: u32,
+parameters! {
+    /// The parameters of `activate.wgsl`, and the activation, which the shader has as a constant.
+    struct ActivateParams {
+        texels: u32,
+        activation: u32,
+    }
 }
 
-/// The parameters of `add.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct AddParams {
-    texels: u32,
-    image_texels: u32,
-    c4: u32,
-    per_image: u32,
-    scale: f32,
+parameters! {
+    /// The parameters of `add.wgsl`.
+    struct AddParams {
+        texels: u32,
+        image_texels: u32,
+        c4: u32,
+        per_image: u32,
+        scale: f32,
+    }
 }
 
-static ACTIVATE: Kernel =
-    Kernel { name: "activate", template: include_str!("../../shaders/activate.wgsl"), twin: activate_twin };
-static ADD: Kernel = Kernel { name: "add", template: include_str!("../../shaders/add.wgsl"), twin: add_twin };
+static ACTIVATE: Kernel = kernel!("activate", ActivateParams, activate_twin);
+static ADD: Kernel = kernel!("add", AddParams, add_twin);
 
 impl Activate {
     /// The dispatch of this nonlinearity.

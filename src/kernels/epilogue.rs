@@ -1,18 +1,19 @@
 //! What follows a product before it is stored; the twin of `shaders/shared/epilogue.wgsl`.
 
+use crate::kernels::parameters::parameters;
 use crate::tensor::TEXEL;
 
 use super::activation::{Activation, activate, activation_code};
 
-/// `y = (act(acc + bias + per_image) + residual) * scale`, as the shaders read it.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct EpilogueParams {
-    flags: u32,
-    scale: f32,
-    per_image_row: u32,
-    /// For the twin: the shader has it as a constant.
-    activation: u32,
+parameters! {
+    /// `y = (act(acc + bias + per_image) + residual) * scale`, as the shaders read it.
+    pub struct EpilogueParams {
+        flags: u32,
+        scale: f32,
+        per_image_row: u32,
+        /// For the twin: the shader has it as a constant.
+        activation: u32,
+    }
 }
 
 const BIAS: u32 = 1;

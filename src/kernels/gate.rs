@@ -3,6 +3,7 @@
 
 use super::activation::{Activation, activate, activation_code};
 use super::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
+use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::{Shape, TEXEL};
 
 /// `y = x[.., first half] * act(x[.., second half])`. Reads x, in which each half of a pixel's channels is padded with zeros to
@@ -15,16 +16,16 @@ pub struct Gate {
     pub activation: Activation,
 }
 
-/// The parameters of `gate.wgsl`, and the activation, which the shader has as a constant.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    texels: u32,
-    c4: u32,
-    activation: u32,
+parameters! {
+    /// The parameters of `gate.wgsl`, and the activation, which the shader has as a constant.
+    struct Params {
+        texels: u32,
+        c4: u32,
+        activation: u32,
+    }
 }
 
-static KERNEL: Kernel = Kernel { name: "gate", template: include_str!("../../shaders/gate.wgsl"), twin };
+static KERNEL: Kernel = kernel!("gate", Params, twin);
 
 impl Gate {
     /// The dispatch of this gate.

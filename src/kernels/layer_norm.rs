@@ -1,6 +1,7 @@
 //! Layer normalisation over the channels of each pixel.
 
 use super::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
+use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::TEXEL;
 
 /// `y = (x - mean) / sqrt(variance + eps) * weight + bias` over the channels of each row, the variance biased. Reads x, weight,
@@ -15,16 +16,16 @@ pub struct LayerNorm {
     pub eps: f32,
 }
 
-/// The parameters of `layer_norm.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    rows: u32,
-    channels: u32,
-    eps: f32,
+parameters! {
+    /// The parameters of `layer_norm.wgsl`.
+    struct Params {
+        rows: u32,
+        channels: u32,
+        eps: f32,
+    }
 }
 
-static KERNEL: Kernel = Kernel { name: "layer_norm", template: include_str!("../../shaders/layer_norm.wgsl"), twin };
+static KERNEL: Kernel = kernel!("layer_norm", Params, twin);
 
 impl LayerNorm {
     /// The dispatch of this normalisation.

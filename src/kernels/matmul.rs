@@ -4,6 +4,7 @@ use super::blocking::Blocking;
 use super::epilogue::{EpilogueParams, EpilogueSpec};
 use super::source::{HostSource, SourceParams};
 use super::{Dispatch, Family, Kernel, Shader, Source, component, params, words};
+use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::TEXEL;
 
 /// How the second operand lies in memory.
@@ -58,44 +59,43 @@ pub struct MatMul {
     pub epilogue: EpilogueSpec,
 }
 
-/// The parameters of `matmul.lanes.wgsl`, `matmul.tile.wgsl` and `matmul.matrix.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    rows: u32,
-    k: u32,
-    columns: u32,
-    heads: u32,
-    rows_per_image: u32,
-    a_row: u32,
-    a_image: u32,
-    a_head: u32,
-    b_row: u32,
-    b_block: u32,
-    b_image: u32,
-    b_head: u32,
-    y_row: u32,
-    y_image: u32,
-    y_head: u32,
-    alpha: f32,
-    epilogue: EpilogueParams,
-    source: SourceParams,
+parameters! {
+    /// The parameters of `matmul.lanes.wgsl`, `matmul.tile.wgsl` and `matmul.matrix.wgsl`.
+    struct Params {
+        rows: u32,
+        k: u32,
+        columns: u32,
+        heads: u32,
+        rows_per_image: u32,
+        a_row: u32,
+        a_image: u32,
+        a_head: u32,
+        b_row: u32,
+        b_block: u32,
+        b_image: u32,
+        b_head: u32,
+        y_row: u32,
+        y_image: u32,
+        y_head: u32,
+        alpha: f32,
+        epilogue: EpilogueParams,
+        source: SourceParams,
+    }
 }
 
-/// The twin's parameters: those of the shader and what the shader has from its grid and constants.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct TwinParams {
-    shader: Params,
-    images: u32,
-    transposed: u32,
-    block: u32,
+parameters! {
+    /// The twin's parameters: those of the shader and what the shader has from its grid and constants.
+    struct TwinParams {
+        shader: Params,
+        images: u32,
+        transposed: u32,
+        block: u32,
+    }
 }
 
-static LANES: Kernel = Kernel { name: "matmul.lanes", template: include_str!("../../shaders/matmul.lanes.wgsl"), twin };
-static TILE: Kernel = Kernel { name: "matmul.tile", template: include_str!("../../shaders/matmul.tile.wgsl"), twin };
-static MATRIX: Kernel =
-    Kernel { name: "matmul.matrix", template: include_str!("../../shaders/matmul.matrix.wgsl"), twin: rounding_twin };
+static LANES: Kernel = kernel!("matmul.lanes", TwinParams, twin);
+static TILE: Kernel = kernel!("matmul.tile", TwinParams, twin);
+static MATRIX: Kernel = kernel!("matmul.matrix", TwinParams, rounding_twin);
 
 /// Rows that a tile of the lanes family may have.
 const LANES_ROWS: [u32; 4] = [64, 32, 16, 4];

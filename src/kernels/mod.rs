@@ -18,6 +18,7 @@ pub mod gate;
 pub mod group_norm;
 pub mod layer_norm;
 pub mod matmul;
+pub mod parameters;
 pub mod probes;
 pub mod resample;
 pub mod selftest;

@@ -1,6 +1,7 @@
 //! Kernels that compute nothing of use: the roofs under which the others are measured.
 
 use super::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
+use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::TEXEL;
 
 /// Independent chains of an invocation.
@@ -26,33 +27,31 @@ pub struct Copy {
     pub texels: usize,
 }
 
-/// The parameters of `probe_chain.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct ChainParams {
-    texels: u32,
-    rounds: u32,
+parameters! {
+    /// The parameters of `probe_chain.wgsl`.
+    struct ChainParams {
+        texels: u32,
+        rounds: u32,
+    }
 }
 
-/// The twin's parameters: those of the shader and the variant, which the shader has from its text.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct ChainTwinParams {
-    shader: ChainParams,
-    fused: u32,
+parameters! {
+    /// The twin's parameters: those of the shader and the variant, which the shader has from its text.
+    struct ChainTwinParams {
+        shader: ChainParams,
+        fused: u32,
+    }
 }
 
-/// The parameters of `probe_copy.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct CopyParams {
-    texels: u32,
+parameters! {
+    /// The parameters of `probe_copy.wgsl`.
+    struct CopyParams {
+        texels: u32,
+    }
 }
 
-static CHAIN: Kernel =
-    Kernel { name: "probe_chain", template: include_str!("../../shaders/probe_chain.wgsl"), twin: chain_twin };
-static COPY: Kernel =
-    Kernel { name: "probe_copy", template: include_str!("../../shaders/probe_copy.wgsl"), twin: copy_twin };
+static CHAIN: Kernel = kernel!("probe_chain", ChainTwinParams, chain_twin);
+static COPY: Kernel = kernel!("probe_copy", CopyParams, copy_twin);
 
 impl Chain {
     /// The dispatch of these chains.

@@ -1,6 +1,7 @@
 //! More or half the resolution.
 
 use super::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
+use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::{Shape, TEXEL};
 
 /// Nearest neighbours: `y[i, j] = x[i * h / H, j * w / W]`, rounded down, from h x w to H x W. Reads x; writes y.
@@ -19,25 +20,20 @@ pub struct AveragePool {
     pub x: Shape,
 }
 
-/// The parameters of `upsample_nearest.wgsl` and `average_pool.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    texels: u32,
-    in_h: u32,
-    in_w: u32,
-    c4: u32,
-    out_h: u32,
-    out_w: u32,
+parameters! {
+    /// The parameters of `upsample_nearest.wgsl` and `average_pool.wgsl`.
+    struct Params {
+        texels: u32,
+        in_h: u32,
+        in_w: u32,
+        c4: u32,
+        out_h: u32,
+        out_w: u32,
+    }
 }
 
-static UPSAMPLE_NEAREST: Kernel = Kernel {
-    name: "upsample_nearest",
-    template: include_str!("../../shaders/upsample_nearest.wgsl"),
-    twin: upsample_nearest_twin,
-};
-static AVERAGE_POOL: Kernel =
-    Kernel { name: "average_pool", template: include_str!("../../shaders/average_pool.wgsl"), twin: average_pool_twin };
+static UPSAMPLE_NEAREST: Kernel = kernel!("upsample_nearest", Params, upsample_nearest_twin);
+static AVERAGE_POOL: Kernel = kernel!("average_pool", Params, average_pool_twin);
 
 /// The dispatch of either kernel, from x to y.
 fn resample(kernel: &'static Kernel, x: Shape, y: Shape, family: Family) -> Dispatch {

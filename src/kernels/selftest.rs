@@ -1,6 +1,7 @@
 //! The start-up self-test: whether a device computes what it is told. Run once for each adapter and driver; the answer
 //! is kept in a cache file.
 
+use crate::kernels::parameters::{kernel, parameters};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -35,35 +36,27 @@ pub struct Check {
     pub finding: Finding,
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Count {
-    count: u32,
+parameters! {
+    struct Count {
+        count: u32,
+    }
 }
 
-static BARRIER: Kernel = Kernel {
-    name: "probe_barrier",
-    template: include_str!("../../shaders/probe_barrier.wgsl"),
-    twin: |words, reads, write| {
-        let Count { count } = params(words);
-        for (group, sums) in write.chunks_mut(TEXEL).enumerate().take(count as usize) {
-            for (lane, sum) in sums.iter_mut().enumerate() {
-                *sum = reads[0][group * 64 * TEXEL..][..64 * TEXEL].iter().skip(lane).step_by(TEXEL).sum();
-            }
+static BARRIER: Kernel = kernel!("probe_barrier", Count, |words, reads, write| {
+    let Count { count } = params(words);
+    for (group, sums) in write.chunks_mut(TEXEL).enumerate().take(count as usize) {
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            *sum = reads[0][group * 64 * TEXEL..][..64 * TEXEL].iter().skip(lane).step_by(TEXEL).sum();
         }
-    },
-};
+    }
+});
 
-static LOOP: Kernel = Kernel {
-    name: "probe_loop",
-    template: include_str!("../../shaders/probe_loop.wgsl"),
-    twin: |words, reads, write| {
-        let Count { count } = params(words);
-        for (lane, sum) in write.iter_mut().enumerate().take(TEXEL) {
-            *sum = (0..count as usize).map(|i| reads[0][i % 2 * TEXEL + lane]).sum();
-        }
-    },
-};
+static LOOP: Kernel = kernel!("probe_loop", Count, |words, reads, write| {
+    let Count { count } = params(words);
+    for (lane, sum) in write.iter_mut().enumerate().take(TEXEL) {
+        *sum = (0..count as usize).map(|i| reads[0][i % 2 * TEXEL + lane]).sum();
+    }
+});
 
 /// The shaders of the self-test, for validation.
 #[must_use]

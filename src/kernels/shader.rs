@@ -8,6 +8,7 @@
 
 use std::fmt::Write;
 
+use super::parameters::Field;
 use super::template::expand;
 use crate::tensor::{Precision, TEXEL};
 
@@ -36,15 +37,18 @@ pub struct Kernel {
     pub name: &'static str,
     /// The template's text.
     pub template: &'static str,
+    /// Its parameters: those of the shader, then those of the twin alone.
+    pub params: &'static [Field],
     /// The same computation on the host.
     pub twin: Twin,
 }
 
 impl Kernel {
-    /// Whether a dispatch may be cut in several, each with a part of the grid: the kernel adds `call.origin`.
+    /// True if a dispatch may be cut in several, each with a part of the grid: the template says `//#split`, and adds
+    /// `call.origin` to the place of a workgroup.
     #[must_use]
     pub fn splits(&self) -> bool {
-        self.template.contains("call.origin")
+        self.lines().any(|line| line.trim() == "//#split")
     }
 
     /// The lines of its template, with the shared pieces in place.
@@ -125,10 +129,11 @@ impl Shader {
         if self.halves.contains(&operand) { Precision::Float16 } else { Precision::Float32 }
     }
 
-    /// The place of the weights among the operands, where there are any.
+    /// The place among the operands of the packed weights, which the template declares by `//#weights`; `None` without.
     #[must_use]
     pub fn weights_place(&self) -> Option<usize> {
-        self.operands().into_iter().position(|(_, name)| matches!(name, "weights" | "b"))
+        let weights = self.kernel.lines().find_map(|line| line.trim().strip_prefix("//#weights "))?;
+        self.operands().into_iter().position(|(_, name)| name == weights.trim())
     }
 
     /// These shaders, and each with its weights in float16.
@@ -243,7 +248,7 @@ fn operands(template: &'static str) -> Vec<(Access, &'static str)> {
         .filter_map(|line| {
             let (access, name) = line.trim().strip_prefix("//#")?.split_once(' ')?;
             match access {
-                "read" => Some((Access::Read, name.trim())),
+                "read" | "weights" => Some((Access::Read, name.trim())),
                 "write" => Some((Access::Write, name.trim())),
                 _ => None,
             }
@@ -271,35 +276,44 @@ fn include_shared(template: &'static str) -> Vec<&'static str> {
     lines
 }
 
-/// A piece that several templates share.
+/// Pieces that several templates share, by name: the files of `shaders/shared/`.
+macro_rules! shared {
+    ($($name:literal,)*) => {
+        [$(($name, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/shared/", $name, ".wgsl")))),*]
+    };
+}
+
+static SHARED: [(&str, &str); 26] = shared![
+    "activation",
+    "affine",
+    "conv2d_params",
+    "conv2d_tile_fetch",
+    "epilogue",
+    "flat",
+    "fold",
+    "group_norm_fold_params",
+    "group_norm_params",
+    "group_sets",
+    "joined",
+    "matmul_params",
+    "matmul_tile_fetch",
+    "matrix",
+    "matrix_step",
+    "matrix_store",
+    "primal",
+    "register_tile",
+    "register_tile_step",
+    "slope",
+    "softmax_rows",
+    "source",
+    "tiles",
+    "window",
+    "winograd",
+    "workgroup_total",
+];
+
+/// The text of a shared piece.
 fn shared(name: &str) -> &'static str {
-    match name {
-        "activation" => include_str!("../../shaders/shared/activation.wgsl"),
-        "flat" => include_str!("../../shaders/shared/flat.wgsl"),
-        "window" => include_str!("../../shaders/shared/window.wgsl"),
-        "tiles" => include_str!("../../shaders/shared/tiles.wgsl"),
-        "winograd" => include_str!("../../shaders/shared/winograd.wgsl"),
-        "joined" => include_str!("../../shaders/shared/joined.wgsl"),
-        "source" => include_str!("../../shaders/shared/source.wgsl"),
-        "affine" => include_str!("../../shaders/shared/affine.wgsl"),
-        "fold" => include_str!("../../shaders/shared/fold.wgsl"),
-        "primal" => include_str!("../../shaders/shared/primal.wgsl"),
-        "slope" => include_str!("../../shaders/shared/slope.wgsl"),
-        "epilogue" => include_str!("../../shaders/shared/epilogue.wgsl"),
-        "matmul_params" => include_str!("../../shaders/shared/matmul_params.wgsl"),
-        "conv2d_params" => include_str!("../../shaders/shared/conv2d_params.wgsl"),
-        "group_norm_params" => include_str!("../../shaders/shared/group_norm_params.wgsl"),
-        "group_norm_fold_params" => include_str!("../../shaders/shared/group_norm_fold_params.wgsl"),
-        "softmax_rows" => include_str!("../../shaders/shared/softmax_rows.wgsl"),
-        "group_sets" => include_str!("../../shaders/shared/group_sets.wgsl"),
-        "workgroup_total" => include_str!("../../shaders/shared/workgroup_total.wgsl"),
-        "conv2d_tile_fetch" => include_str!("../../shaders/shared/conv2d_tile_fetch.wgsl"),
-        "matmul_tile_fetch" => include_str!("../../shaders/shared/matmul_tile_fetch.wgsl"),
-        "register_tile" => include_str!("../../shaders/shared/register_tile.wgsl"),
-        "register_tile_step" => include_str!("../../shaders/shared/register_tile_step.wgsl"),
-        "matrix" => include_str!("../../shaders/shared/matrix.wgsl"),
-        "matrix_step" => include_str!("../../shaders/shared/matrix_step.wgsl"),
-        "matrix_store" => include_str!("../../shaders/shared/matrix_store.wgsl"),
-        _ => panic!("no shared shader `{name}`"),
-    }
+    let piece = SHARED.iter().find(|(shared, _)| *shared == name);
+    piece.map_or_else(|| panic!("no shared shader `{name}`"), |(_, text)| text)
 }

@@ -1,6 +1,7 @@
 //! Softmax over the rows of a matrix, or over the part of each that its query may see.
 
 use super::{Dispatch, FLAT_WORKGROUP, Family, Kernel, Shader, flat_grid, params, words};
+use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::TEXEL;
 
 /// Softmax over the columns of each row. Reads x, rows of whole texels whose padding may hold anything; writes y, laid out
@@ -24,18 +25,18 @@ pub struct Causal {
     pub first: usize,
 }
 
-/// The parameters of `softmax.wgsl` and `softmax.tile.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    rows: u32,
-    columns: u32,
-    queries: u32,
-    first: u32,
+parameters! {
+    /// The parameters of `softmax.wgsl` and `softmax.tile.wgsl`.
+    struct Params {
+        rows: u32,
+        columns: u32,
+        queries: u32,
+        first: u32,
+    }
 }
 
-static BY_ROW: Kernel = Kernel { name: "softmax", template: include_str!("../../shaders/softmax.wgsl"), twin };
-static TILE: Kernel = Kernel { name: "softmax.tile", template: include_str!("../../shaders/softmax.tile.wgsl"), twin };
+static BY_ROW: Kernel = kernel!("softmax", Params, twin);
+static TILE: Kernel = kernel!("softmax.tile", Params, twin);
 
 /// Rows of a workgroup of the tile family, whose workgroups lie as those of a flat grid.
 const TILE_ROWS: u32 = 4;

@@ -2,6 +2,7 @@
 //! on the way; the twin of `shaders/shared/source.wgsl`.
 
 use super::activation::{Activation, activate, activation_code};
+use crate::kernels::parameters::parameters;
 use crate::tensor::TEXEL;
 
 /// What is done to a map as it is read: `act(x * a + b)` with the factors of [`super::group_norm::GroupNormFold`].
@@ -22,14 +23,14 @@ pub struct Source {
     pub normalised: Option<Normalised>,
 }
 
-/// A source as the shaders and twins read it; the shaders have all but `first_c4` as constants.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct SourceParams {
-    first_c4: u32,
-    up: u32,
-    normalise: u32,
-    activation: u32,
+parameters! {
+    /// A source as the shaders and twins read it; the shaders have all but `first_c4` as constants.
+    pub struct SourceParams {
+        first_c4: u32,
+        up: u32,
+        normalise: u32,
+        activation: u32,
+    }
 }
 
 impl Source {

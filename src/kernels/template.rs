@@ -3,6 +3,9 @@
 //! | directive | meaning |
 //! |---|---|
 //! | `//#read x`, `//#write y` | an operand: an array of texels behind `load_x(i)` or `store_y(i, v)` |
+//! | `//#weights b` | as `//#read b`, for packed weights, which may be stored in float16 |
+//! | `//#split` | a dispatch may be cut in several: the template adds `call.origin` to the place of a workgroup |
+//! | `//#enable f16` | an extension of the language that the shader needs |
 //! | `//#include activation` | the declarations of `shaders/shared/activation.wgsl`, once however often they are asked for |
 //! | `//#insert matrix_step` | the statements of `shaders/shared/matrix_step.wgsl`, each time |
 //! | `//#repeat p COUNT` ... `//#end` | the lines between, COUNT times; `$p` or `${p}` is the index, `$((p + 1) * 4)` computes |
@@ -23,7 +26,7 @@ pub(super) fn expand(lines: &[&str], scope: &[(String, i64)], text: &mut String)
         };
         let words: Vec<_> = directive.split_whitespace().collect();
         match words[..] {
-            ["read" | "write" | "enable", _] => {}
+            ["read" | "weights" | "write" | "enable", _] | ["split"] => {}
             ["repeat", variable, ref count @ ..] => {
                 let (body, rest) = block(&lines[at..]);
                 for index in 0..evaluate(&count.concat(), scope) {

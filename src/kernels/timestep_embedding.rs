@@ -1,6 +1,7 @@
 //! Sinusoidal embedding of timesteps, exact for large timesteps and high frequencies.
 
 use super::{Dispatch, Family, Kernel, Shader, component, flat_grid, params, words};
+use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::TEXEL;
 
 /// sin and cos of 2 pi t f for each frequency f. Reads t (one texel an image: [`split_in_three`], then zero) and table
@@ -16,17 +17,16 @@ pub struct TimestepEmbedding {
     pub flip: bool,
 }
 
-/// The parameters of `timestep_embedding.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    images: u32,
-    dim: u32,
-    flip: u32,
+parameters! {
+    /// The parameters of `timestep_embedding.wgsl`.
+    struct Params {
+        images: u32,
+        dim: u32,
+        flip: u32,
+    }
 }
 
-static KERNEL: Kernel =
-    Kernel { name: "timestep_embedding", template: include_str!("../../shaders/timestep_embedding.wgsl"), twin };
+static KERNEL: Kernel = kernel!("timestep_embedding", Params, twin);
 
 /// Significant bits of the first two parts of a number: the product of two such parts is exact in float32.
 const PART_BITS: u32 = 12;

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use downhill::kernels::parameters::{Field, FieldType};
 use downhill::kernels::shader::MAX_OPERANDS;
 use downhill::kernels::{Family, Shader, all_variants};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use naga::{AddressSpace, Module, Statement};
+use naga::{AddressSpace, Module, Scalar, Statement, Type, TypeInner};
 
 /// The smallest workgroup memory that WebGPU lets a device have.
 const WORKGROUP_BYTES: u32 = 16384;
@@ -170,4 +171,34 @@ fn variants_are_distinct_and_leave_no_template_out() {
         .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
         .collect();
     assert_eq!(used, templates);
+}
+
+/// The words of a block of parameters in their order; `None` for a word that only the shader names.
+fn words(fields: &'static [Field]) -> Vec<(Option<&'static str>, Option<Scalar>)> {
+    let of = |field: &Field| match field.kind {
+        FieldType::U32 => vec![(Some(field.name), Some(Scalar::U32))],
+        FieldType::F32 => vec![(Some(field.name), Some(Scalar::F32))],
+        FieldType::Words(count) => vec![(None, None); count],
+        FieldType::Block(fields) => words(fields),
+    };
+    fields.iter().flat_map(of).collect()
+}
+
+#[test]
+fn every_block_of_parameters_is_that_of_its_shader() {
+    for (_, shader, module, _) in modules() {
+        let found = module.types.iter().find(|(_, one)| one.name.as_deref() == Some("Params"));
+        let Some((_, Type { inner: TypeInner::Struct { members, .. }, .. })) = found else {
+            panic!("{shader}: no struct `Params`")
+        };
+        let words = words(shader.kernel.params);
+        assert!(members.len() <= words.len(), "{shader}: {} parameters of {}", words.len(), members.len());
+        for (at, (member, (name, scalar))) in members.iter().zip(words).enumerate() {
+            assert_eq!(member.offset as usize, 4 * at, "{shader}: a parameter is a word");
+            let member_name = member.name.as_deref();
+            assert!(name.is_none() || name == member_name, "{shader}: {name:?} is {member_name:?} in the shader");
+            let is_scalar = |scalar: Scalar| module.types[member.ty].inner == TypeInner::Scalar(scalar);
+            assert!(scalar.is_none_or(is_scalar), "{shader}: the type of {member_name:?}");
+        }
+    }
 }

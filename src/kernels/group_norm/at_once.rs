@@ -1,6 +1,7 @@
 //! Statistics and factors of group normalisation in one dispatch.
 
 use super::fold::{Affine, groups_of_set};
+use crate::kernels::parameters::{kernel, parameters};
 use crate::kernels::selftest::LONGEST_LOOP;
 use crate::kernels::source::{joined_constant, joined_value};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, params, words};
@@ -22,32 +23,30 @@ pub struct GroupNormFactors {
     pub modulation: Option<usize>,
 }
 
-/// The parameters of `group_norm.lanes.wgsl` and `group_norm.tile.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    channels: u32,
-    group_channels: u32,
-    set_groups: u32,
-    pixels: u32,
-    modulation: u32,
-    eps: f32,
-    first_c4: u32,
+parameters! {
+    /// The parameters of `group_norm.lanes.wgsl` and `group_norm.tile.wgsl`.
+    struct Params {
+        channels: u32,
+        group_channels: u32,
+        set_groups: u32,
+        pixels: u32,
+        modulation: u32,
+        eps: f32,
+        first_c4: u32,
+    }
 }
 
-/// The twin's parameters: those of the shader and what the shader has from its grid.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct TwinParams {
-    shader: Params,
-    images: u32,
-    groups: u32,
+parameters! {
+    /// The twin's parameters: those of the shader and what the shader has from its grid.
+    struct TwinParams {
+        shader: Params,
+        images: u32,
+        groups: u32,
+    }
 }
 
-static LANES: Kernel =
-    Kernel { name: "group_norm.lanes", template: include_str!("../../../shaders/group_norm.lanes.wgsl"), twin };
-static TILE: Kernel =
-    Kernel { name: "group_norm.tile", template: include_str!("../../../shaders/group_norm.tile.wgsl"), twin };
+static LANES: Kernel = kernel!("group_norm.lanes", TwinParams, twin);
+static TILE: Kernel = kernel!("group_norm.tile", TwinParams, twin);
 
 /// Texels of a group, at most, that one workgroup of a GPU is quick enough with.
 const MOST_TEXELS: usize = 1 << 15;

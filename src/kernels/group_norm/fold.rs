@@ -1,5 +1,6 @@
 //! Second stage of group normalisation: statistics, weight, bias and modulation become one multiply-add a channel.
 
+use crate::kernels::parameters::{kernel, parameters};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
 use crate::tensor::TEXEL;
 
@@ -25,26 +26,24 @@ pub struct GroupNormFold {
     pub modulation: Option<usize>,
 }
 
-/// The parameters of `group_norm_fold.wgsl`, which has no use for the last, and `group_norm_fold.tile.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    images: u32,
-    channels: u32,
-    group_channels: u32,
-    pixels: u32,
-    chunk: u32,
-    chunks: u32,
-    modulation: u32,
-    eps: f32,
-    set_groups: u32,
+parameters! {
+    /// The parameters of `group_norm_fold.wgsl`, which has no use for the last, and `group_norm_fold.tile.wgsl`.
+    struct Params {
+        images: u32,
+        channels: u32,
+        group_channels: u32,
+        pixels: u32,
+        chunk: u32,
+        chunks: u32,
+        modulation: u32,
+        eps: f32,
+        set_groups: u32,
+    }
 }
 
-static BY_CHANNEL: Kernel =
-    Kernel { name: "group_norm_fold", template: include_str!("../../../shaders/group_norm_fold.wgsl"), twin };
+static BY_CHANNEL: Kernel = kernel!("group_norm_fold", Params, twin);
 
-static TILE: Kernel =
-    Kernel { name: "group_norm_fold.tile", template: include_str!("../../../shaders/group_norm_fold.tile.wgsl"), twin };
+static TILE: Kernel = kernel!("group_norm_fold.tile", Params, twin);
 
 /// Groups of a set as `shaders/shared/group_sets.wgsl` has it: the fewest that are whole texels.
 pub(super) fn groups_of_set(group_channels: usize) -> usize {

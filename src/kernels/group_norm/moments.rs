@@ -1,5 +1,6 @@
 //! First stage of group normalisation: mean and sum of squared deviations (M2) of each channel over chunks of pixels.
 
+use crate::kernels::parameters::{kernel, parameters};
 use crate::kernels::source::{joined_constant, joined_value};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
 use crate::tensor::{Shape, TEXEL};
@@ -16,19 +17,19 @@ pub struct Moments {
     pub chunk: usize,
 }
 
-/// The parameters of `moments.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    pixels: u32,
-    c4: u32,
-    chunk: u32,
-    chunks: u32,
-    invocations: u32,
-    first_c4: u32,
+parameters! {
+    /// The parameters of `moments.wgsl`.
+    struct Params {
+        pixels: u32,
+        c4: u32,
+        chunk: u32,
+        chunks: u32,
+        invocations: u32,
+        first_c4: u32,
+    }
 }
 
-static KERNEL: Kernel = Kernel { name: "moments", template: include_str!("../../../shaders/moments.wgsl"), twin };
+static KERNEL: Kernel = kernel!("moments", Params, twin);
 
 /// Invocations an image that keep a small GPU busy, and leave few enough chunks for one invocation to fold.
 const INVOCATIONS: usize = 4096;

@@ -1,6 +1,7 @@
 //! Third stage of group normalisation: a multiply-add for each channel of an image, then an activation.
 
 use crate::kernels::activation::{Activation, activate, activation_code};
+use crate::kernels::parameters::{kernel, parameters};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
 use crate::tensor::{Shape, TEXEL};
 
@@ -13,18 +14,17 @@ pub struct ScaleShift {
     pub activation: Option<Activation>,
 }
 
-/// The parameters of `scale_shift.wgsl`, and the activation, which the shader has as a constant.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    texels: u32,
-    image_texels: u32,
-    c4: u32,
-    activation: u32,
+parameters! {
+    /// The parameters of `scale_shift.wgsl`, and the activation, which the shader has as a constant.
+    struct Params {
+        texels: u32,
+        image_texels: u32,
+        c4: u32,
+        activation: u32,
+    }
 }
 
-static KERNEL: Kernel =
-    Kernel { name: "scale_shift", template: include_str!("../../../shaders/scale_shift.wgsl"), twin };
+static KERNEL: Kernel = kernel!("scale_shift", Params, twin);
 
 impl ScaleShift {
     /// The dispatch of this stage.

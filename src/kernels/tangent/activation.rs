@@ -2,6 +2,7 @@
 
 use super::primal_index;
 use crate::kernels::activation::{Activation, activation_code, slope};
+use crate::kernels::parameters::{kernel, parameters};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
 use crate::tensor::{Shape, TEXEL};
 
@@ -16,18 +17,17 @@ pub struct ActivateTangent {
     pub activation: Activation,
 }
 
-/// The parameters of `activate_tangent.wgsl`, and the activation, which the shader has as a constant.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    texels: u32,
-    image_texels: u32,
-    repeats: u32,
-    activation: u32,
+parameters! {
+    /// The parameters of `activate_tangent.wgsl`, and the activation, which the shader has as a constant.
+    struct Params {
+        texels: u32,
+        image_texels: u32,
+        repeats: u32,
+        activation: u32,
+    }
 }
 
-static KERNEL: Kernel =
-    Kernel { name: "activate_tangent", template: include_str!("../../../shaders/activate_tangent.wgsl"), twin };
+static KERNEL: Kernel = kernel!("activate_tangent", Params, twin);
 
 impl ActivateTangent {
     /// The dispatch of this tangent.

@@ -4,6 +4,7 @@
 use super::primal_index;
 use crate::kernels::activation::{Activation, activation_code, slope};
 use crate::kernels::group_norm::{Affine, Moments};
+use crate::kernels::parameters::{kernel, parameters};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
 use crate::tensor::{Shape, TEXEL};
 
@@ -48,59 +49,47 @@ pub struct ScaleShiftTangent {
     pub activation: Option<Activation>,
 }
 
-/// The parameters of `moments_tangent.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct MomentsParams {
-    pixels: u32,
-    c4: u32,
-    chunk: u32,
-    chunks: u32,
-    invocations: u32,
-    repeats: u32,
+parameters! {
+    /// The parameters of `moments_tangent.wgsl`.
+    struct MomentsParams {
+        pixels: u32,
+        c4: u32,
+        chunk: u32,
+        chunks: u32,
+        invocations: u32,
+        repeats: u32,
+    }
 }
 
-/// The parameters of `group_norm_tangent.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct FoldParams {
-    images: u32,
-    channels: u32,
-    group_channels: u32,
-    pixels: u32,
-    chunk: u32,
-    chunks: u32,
-    modulation: u32,
-    repeats: u32,
-    eps: f32,
+parameters! {
+    /// The parameters of `group_norm_tangent.wgsl`.
+    struct FoldParams {
+        images: u32,
+        channels: u32,
+        group_channels: u32,
+        pixels: u32,
+        chunk: u32,
+        chunks: u32,
+        modulation: u32,
+        repeats: u32,
+        eps: f32,
+    }
 }
 
-/// The parameters of `scale_shift_tangent.wgsl`, and the activation, which the shader has as a constant.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct ApplyParams {
-    texels: u32,
-    image_texels: u32,
-    c4: u32,
-    repeats: u32,
-    activation: u32,
+parameters! {
+    /// The parameters of `scale_shift_tangent.wgsl`, and the activation, which the shader has as a constant.
+    struct ApplyParams {
+        texels: u32,
+        image_texels: u32,
+        c4: u32,
+        repeats: u32,
+        activation: u32,
+    }
 }
 
-static MOMENTS: Kernel = Kernel {
-    name: "moments_tangent",
-    template: include_str!("../../../shaders/moments_tangent.wgsl"),
-    twin: moments_twin,
-};
-static FOLD: Kernel = Kernel {
-    name: "group_norm_tangent",
-    template: include_str!("../../../shaders/group_norm_tangent.wgsl"),
-    twin: fold_twin,
-};
-static APPLY: Kernel = Kernel {
-    name: "scale_shift_tangent",
-    template: include_str!("../../../shaders/scale_shift_tangent.wgsl"),
-    twin: apply_twin,
-};
+static MOMENTS: Kernel = kernel!("moments_tangent", MomentsParams, moments_twin);
+static FOLD: Kernel = kernel!("group_norm_tangent", FoldParams, fold_twin);
+static APPLY: Kernel = kernel!("scale_shift_tangent", ApplyParams, apply_twin);
 
 impl MomentsTangent {
     /// Of a tangent of this shape, in chunks as [`Moments::chunk_pixels`] has them.

@@ -1,6 +1,7 @@
 //! The tangent of a softmax over the rows of a matrix.
 
 use super::primal_index;
+use crate::kernels::parameters::{kernel, parameters};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
 use crate::tensor::TEXEL;
 
@@ -18,18 +19,17 @@ pub struct SoftmaxTangent {
     pub repeats: usize,
 }
 
-/// The parameters of `softmax_tangent.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    rows: u32,
-    columns: u32,
-    image_rows: u32,
-    repeats: u32,
+parameters! {
+    /// The parameters of `softmax_tangent.wgsl`.
+    struct Params {
+        rows: u32,
+        columns: u32,
+        image_rows: u32,
+        repeats: u32,
+    }
 }
 
-static KERNEL: Kernel =
-    Kernel { name: "softmax_tangent", template: include_str!("../../../shaders/softmax_tangent.wgsl"), twin };
+static KERNEL: Kernel = kernel!("softmax_tangent", Params, twin);
 
 impl SoftmaxTangent {
     /// The dispatch of this tangent.

@@ -1,5 +1,6 @@
 //! First stage of Winograd's convolution: tiles of the map, transformed.
 
+use crate::kernels::parameters::{kernel, parameters};
 use std::ops::Range;
 
 use super::tiles::TilesParams;
@@ -26,29 +27,28 @@ pub struct WinogradInput {
     pub tiles: Range<usize>,
 }
 
-/// The parameters of `winograd_input.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    in_h: u32,
-    in_w: u32,
-    c4: u32,
-    pad_top: u32,
-    pad_left: u32,
-    tiles: TilesParams,
-    source: SourceParams,
+parameters! {
+    /// The parameters of `winograd_input.wgsl`.
+    struct Params {
+        in_h: u32,
+        in_w: u32,
+        c4: u32,
+        pad_top: u32,
+        pad_left: u32,
+        tiles: TilesParams,
+        source: SourceParams,
+    }
 }
 
-/// The twin's parameters: those of the shader and the variant's constants.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct TwinParams {
-    shader: Params,
-    outputs: u32,
+parameters! {
+    /// The twin's parameters: those of the shader and the variant's constants.
+    struct TwinParams {
+        shader: Params,
+        outputs: u32,
+    }
 }
 
-static KERNEL: Kernel =
-    Kernel { name: "winograd_input", template: include_str!("../../../shaders/winograd_input.wgsl"), twin };
+static KERNEL: Kernel = kernel!("winograd_input", TwinParams, twin);
 
 impl WinogradInput {
     fn rows(&self) -> TilesParams {

@@ -1,5 +1,6 @@
 //! Last stage of Winograd's convolution: products become outputs.
 
+use crate::kernels::parameters::{kernel, parameters};
 use std::ops::Range;
 
 use super::tiles::TilesParams;
@@ -22,27 +23,26 @@ pub struct WinogradOutput {
     pub epilogue: EpilogueSpec,
 }
 
-/// The parameters of `winograd_output.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    out_h: u32,
-    out_w: u32,
-    c4: u32,
-    tiles: TilesParams,
-    epilogue: EpilogueParams,
+parameters! {
+    /// The parameters of `winograd_output.wgsl`.
+    struct Params {
+        out_h: u32,
+        out_w: u32,
+        c4: u32,
+        tiles: TilesParams,
+        epilogue: EpilogueParams,
+    }
 }
 
-/// The twin's parameters: those of the shader and the variant's constant.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct TwinParams {
-    shader: Params,
-    outputs: u32,
+parameters! {
+    /// The twin's parameters: those of the shader and the variant's constant.
+    struct TwinParams {
+        shader: Params,
+        outputs: u32,
+    }
 }
 
-static KERNEL: Kernel =
-    Kernel { name: "winograd_output", template: include_str!("../../../shaders/winograd_output.wgsl"), twin };
+static KERNEL: Kernel = kernel!("winograd_output", TwinParams, twin);
 
 impl WinogradOutput {
     fn rows(&self) -> TilesParams {

@@ -1,5 +1,6 @@
 //! Second and last stage of Winograd's convolution in one, for software adapters: the products are never stored.
 
+use crate::kernels::parameters::{kernel, parameters};
 use std::ops::Range;
 
 use super::Tile;
@@ -27,32 +28,28 @@ pub struct WinogradProducts {
     pub epilogue: EpilogueSpec,
 }
 
-/// The parameters of `winograd_products.lanes.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    c4: u32,
-    out_h: u32,
-    out_w: u32,
-    out_c4: u32,
-    tiles: TilesParams,
-    epilogue: EpilogueParams,
+parameters! {
+    /// The parameters of `winograd_products.lanes.wgsl`.
+    struct Params {
+        c4: u32,
+        out_h: u32,
+        out_w: u32,
+        out_c4: u32,
+        tiles: TilesParams,
+        epilogue: EpilogueParams,
+    }
 }
 
-/// The twin's parameters: those of the shader and the variant's constants.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct TwinParams {
-    shader: Params,
-    outputs: u32,
-    block: u32,
+parameters! {
+    /// The twin's parameters: those of the shader and the variant's constants.
+    struct TwinParams {
+        shader: Params,
+        outputs: u32,
+        block: u32,
+    }
 }
 
-static KERNEL: Kernel = Kernel {
-    name: "winograd_products.lanes",
-    template: include_str!("../../../shaders/winograd_products.lanes.wgsl"),
-    twin,
-};
+static KERNEL: Kernel = kernel!("winograd_products.lanes", TwinParams, twin);
 
 /// Tiles that a workgroup may take.
 const ROWS: [u32; 4] = [64, 32, 16, 4];

@@ -3,6 +3,7 @@
 use super::Tile;
 use crate::kernels::conv2d::{self, Conv2d};
 use crate::kernels::epilogue::EpilogueSpec;
+use crate::kernels::parameters::{kernel, parameters};
 use crate::kernels::source::HostSource;
 use crate::kernels::{Dispatch, Family, Kernel, Shader, Source, params, words};
 use crate::tensor::{Shape, TEXEL};
@@ -24,17 +25,16 @@ pub struct WinogradRows {
     pub epilogue: EpilogueSpec,
 }
 
-/// The twin's parameters: those of the shader and the variant's constants, which the shader has from its text.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-struct TwinParams {
-    shader: conv2d::Params,
-    outputs: u32,
-    block: u32,
+parameters! {
+    /// The twin's parameters: those of the shader and the variant's constants, which the shader has from its text.
+    struct TwinParams {
+        shader: conv2d::Params,
+        outputs: u32,
+        block: u32,
+    }
 }
 
-static KERNEL: Kernel =
-    Kernel { name: "winograd_rows.lanes", template: include_str!("../../../shaders/winograd_rows.lanes.wgsl"), twin };
+static KERNEL: Kernel = kernel!("winograd_rows.lanes", TwinParams, twin);
 
 /// Rows and columns of pixels in a tile: that which wastes the fewest pixels.
 fn tile_pixels(y: Shape) -> (usize, usize) {

@@ -1,19 +1,20 @@
 //! The rows of the matrices of Winograd's convolution: some of the tiles of all images; the twin of `shaders/shared/tiles.wgsl`.
 
+use crate::kernels::parameters::parameters;
 use std::ops::Range;
 
 use super::Tile;
 use crate::tensor::Shape;
 
-/// How rows count tiles, as the shaders read it.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct TilesParams {
-    tiles_x: u32,
-    image_tiles: u32,
-    first_tile: u32,
-    /// Tiles from there on.
-    pub rows: u32,
+parameters! {
+    /// How rows count tiles, as the shaders read it.
+    pub(super) struct TilesParams {
+        tiles_x: u32,
+        image_tiles: u32,
+        first_tile: u32,
+        /// Tiles from there on.
+        pub rows: u32,
+    }
 }
 
 impl TilesParams {
