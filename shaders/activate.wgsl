@@ -1,7 +1,7 @@
-// A nonlinearity on its own: y = act(x).
+// A nonlinearity: y = act(x).
 //
 // x, y     texels, any layout
-// grid     flat, one invocation a texel
+// grid     flat, one invocation per texel
 // assumes  zeros in the padding channels of x; every activation keeps zero
 //
 // Rungs: this is the first.

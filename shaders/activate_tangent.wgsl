@@ -2,7 +2,7 @@
 //
 // x           NHWC texels, what the nonlinearity is applied to
 // tangent, y  NHWC texels, `repeats` images for each of x
-// grid        flat, one invocation a texel of y
+// grid        flat, one invocation per texel of y
 // assumes     zeros in the padding channels of the tangent, and finite numbers in those of x
 //
 // Rungs: this is the first.

@@ -1,8 +1,8 @@
 // A sum: y = (a + b) * scale.
 //
 // a, y     NHWC texels
-// b        NHWC texels of the same shape, or (per_image) a vector over the channels for each image
-// grid     flat, one invocation a texel
+// b        NHWC texels of the same shape, or (per_image) one vector over the channels per image
+// grid     flat, one invocation per texel
 // assumes  zeros in the padding channels of a and b
 //
 // Rungs: this is the first.

@@ -1,21 +1,21 @@
-// Attention for software adapters, without its scores ever being stored: y[i] = sum over j of p[i, j] v[j] with p[i, j] the softmax
-// over j of scale * q[i] . k[j], for each image and head.
+// Attention for software adapters, without storing its scores: y[i] = sum over j of p[i, j] v[j] with p[i, j] the
+// softmax over j of scale * q[i] . k[j], for each image and head.
 //
-// q, k, v  for each image and head rows of texels along a head's channels, a row a token; the strides say where
+// q, k, v  for each image and head, rows of texels along a head's channels, one row per token, at the given strides
 // y        likewise
 // grid     (1, tiles of ROWS queries, image * heads + head); a workgroup is one subgroup of LANES
-// assumes  zeros in the padding channels; at most WIDE ? 2 * LANES : LANES texels a head; at most 30,000 iterations:
+// assumes  zeros in the padding channels; at most WIDE ? 2 * LANES : LANES texels per head; at most 30,000 iterations:
 //          (keys / (4 LANES)) * (texels of a head + LANES)
 //
-// 4 LANES keys at a time: a lane has the scores of four of them for each query, the subgroup the largest so far, what was summed
-// before it was known shrinks (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018), and each lane adds
-// to one texel of the answer, or to two (WIDE).
+// 4 LANES keys at a time: a lane has the scores of four of them for each query, the subgroup the largest so far, and
+// earlier sums are rescaled (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018), and each lane
+// adds to one texel of the output, or to two (WIDE).
 //
-// A lane loads one of the queries, so that a shuffle by a number hands it round (see conv2d.lanes.wgsl); the scores, which are no one
-// lane's, are turned by a lane a step, and the first lane's handed round.
+// A lane loads one of the queries, so that a shuffle by a number broadcasts it (see conv2d.lanes.wgsl); the scores,
+// which do not belong to one lane, are rotated by one lane per step, and the first lane's is broadcast.
 //
-// Rungs: this is the first; scores, softmax and mixture as three dispatches (matmul.lanes, softmax), which store and load every
-// score three times.
+// Rungs: this is the first; scores, softmax and mixture as three dispatches (matmul.lanes, softmax), which store and
+// load every score three times.
 //#split
 //#read q
 //#read k

@@ -1,7 +1,7 @@
 // Mean of 2 x 2 pixels with stride 2; a last odd row or column is dropped.
 //
 // x, y     NHWC texels
-// grid     flat, one invocation a texel of y
+// grid     flat, one invocation per texel of y
 //
 // Rungs: this is the first.
 //#read x

@@ -1,9 +1,9 @@
 // The update of a sampler: y = c.x * clamp(t0, +-clip) + c.y * t1 + c.z * t2 + c.w * t3 + offset.
 //
 // coefficients   one texel an image
-// t0, t1, t2, t3 NHWC texels of one shape; those beyond `terms` are bound to something else and never read
+// t0, t1, t2, t3 NHWC texels of one shape; those beyond `terms` are bound to another array and never read
 // y              NHWC texels; zero in the padding channels
-// grid           flat, one invocation a texel
+// grid           flat, one invocation per texel
 //
 // Rungs: this is the first.
 //#read coefficients
@@ -24,8 +24,8 @@ struct Params {
     offset: f32,
 }
 
-// By its bits what is no number is found, for a compiler may take it that there is none: `clamp` and comparisons alike may turn it
-// into a bound and hide that something went wrong.
+// NaN is found by its bits, because a compiler may assume that there is none: `clamp` and comparisons alike may turn it
+// into a bound and hide the fault.
 fn clamped(v: vec4<f32>, clip: f32) -> vec4<f32> {
     let is_nan = (bitcast<vec4<u32>>(v) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
     return select(clamp(v, vec4<f32>(-clip), vec4<f32>(clip)), v, is_nan);

@@ -2,7 +2,7 @@
 //
 // a, b     NHWC texels of the same images, rows and columns
 // y        NHWC texels
-// grid     flat, one invocation a texel of y
+// grid     flat, one invocation per texel of y
 // assumes  zeros in the padding channels of b
 //
 // ALIGNED: a has whole texels of channels, so a texel of y is one of a or one of b. Otherwise a texel of y gathers the
@@ -40,8 +40,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     //#else
     var v = load_a(pixel * a_c4 + min(c, a_c4 - 1u));
     if c + 1u >= a_c4 {
-        // Channel 4 c of y is channel 4 (c + 1) - a_c of b, less 4. At the seam the lower texel of b does not exist, and
-        // what stands for it falls on channels of a; the upper one may not exist either, and is padding of y.
+        // Channel 4 c of y is channel 4 (c + 1) - a_c of b, less 4. At the seam the lower texel of b does not exist,
+        // and its substitute falls on channels of a; the upper one may not exist either, and is padding of y.
         let above = c * 4u + 4u - a_c;
         let high = above / 4u;
         let last = call.params.b_c4 - 1u;

@@ -1,6 +1,7 @@
 // Two-dimensional convolution for software adapters: a subgroup is one SIMD vector, nothing needs a barrier.
 //
-//   y[n, oy, ox, :] = finish(sum over ky, kx, c of x[n, oy * STRIDE + ky - top, ox * STRIDE + kx - left, c] * w[ky, kx, c, :])
+//   y[n, oy, ox, :] = finish(sum over ky, kx, c of x[n, oy * STRIDE + ky - top, ox * STRIDE + kx - left, c]
+//                                               * w[ky, kx, c, :])
 //
 // x        the map as shared/source.wgsl reads it
 // weights  blocks of LANES output texels: [block][ky][channel texel][kx][channel of the texel][lane]
@@ -8,13 +9,14 @@
 // grid     (output blocks, tiles of TH x TW pixels, images); a workgroup is one subgroup of LANES
 // assumes  zeros in the padding channels of x and of the weights
 //
-// A lane owns one output texel (four channels) of each pixel of the tile, and loads, texel of channels by texel of channels, one of
-// the tile's input pixels; a shuffle hands a pixel to all lanes. So a weight loaded once serves the whole tile and an input texel all
-// lanes. The shuffle's index is a number, which a driver makes a broadcast of; by a variable lavapipe has it for eight lanes only, and for
-// sixteen goes through them one by one. Pixel-outer order: all products of a pixel go into its one accumulator before the next pixel.
+// A lane owns one output texel (four channels) of each pixel of the tile, and loads, texel of channels by texel of
+// channels, one of the tile's input pixels; a shuffle broadcasts a pixel to all lanes. So a weight loaded once serves
+// the whole tile and an input texel all lanes. The shuffle's index is a number, which a driver makes a broadcast of; by
+// a variable lavapipe has it for eight lanes only, and for sixteen goes through them one by one. Pixel-outer order: all
+// products of a pixel go into its one accumulator before the next pixel.
 //
-// Rungs, 3x3 at 128 channels 32x32: storage buffers, a lane a texel 1.4 GFLOP/s; texture operands 13; shuffles, tap-outer
-// 28; pixel-outer 34-56; sixteen lanes twice that (`downhill bench conv`; docs/lab-notes.md).
+// Rungs, 3x3 at 128 channels 32x32: storage buffers, a lane a texel 1.4 GFLOP/s; texture operands 13; shuffles,
+// tap-outer 28; pixel-outer 34-56; sixteen lanes twice that (`downhill bench conv`; docs/lab-notes.md).
 //#split
 //#include conv2d_params
 //#include source
@@ -39,7 +41,7 @@ fn main(
     let out_x = group.y % call.params.tiles_x * TW;
     let image = group.z;
 
-    // Pixels of the input that the tile touches, for a row of the kernel: TH rows of COLUMNS, a pixel a lane.
+    // Pixels of the input that the tile touches, for a row of the kernel: TH rows of COLUMNS, one pixel per lane.
     let left = i32(out_x * STRIDE) - i32(call.params.pad_left);
     //#repeat g (TH * ((TW - 1) * STRIDE + KX) + LANES - 1) / LANES
     let of$g = min($(g)u * LANES + lane, TH * COLUMNS - 1u);
@@ -93,7 +95,7 @@ fn main(
     let out_w = call.params.out_w;
     let out_c4 = call.params.out_c4;
     let texel = group.x * LANES + lane;
-    // A loop, so that the epilogue stands here once and not TH * TW times.
+    // A loop, so that the epilogue appears once and not TH * TW times.
     var sums = array<vec4<f32>, TH * TW>(
         //#repeat p TH * TW
         acc$p,

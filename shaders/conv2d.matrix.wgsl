@@ -1,6 +1,6 @@
 // Two-dimensional convolution for GPUs with matrix units: an implicit matrix product of pixels by output channels.
 //
-// Operands and parameters as in conv2d.tile.wgsl; what is multiplied is rounded to float16 (see shared/matrix.wgsl).
+// Operands and parameters as in conv2d.tile.wgsl; operands are rounded to float16 (see shared/matrix.wgsl).
 // grid     (blocks of 16 output texels, tiles of 64 pixels of the whole batch, 1); four subgroups of WIDTH
 // assumes  zeros in the padding channels of x and of the weights; subgroups of one size
 //

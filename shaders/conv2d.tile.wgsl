@@ -1,8 +1,8 @@
 // Two-dimensional convolution for GPUs: an implicit matrix product of pixels by output channels.
 //
 // Operands and parameters as in conv2d.lanes.wgsl (weights are one block of all output texels; tiles_x is not used).
-// grid     (blocks of WIDE * N output texels, tiles of TALL * M pixels of the whole batch, 1); WIDE * TALL invocations, each M pixels
-//          of N texels
+// grid     (blocks of WIDE * N output texels, tiles of TALL * M pixels of the whole batch, 1); WIDE * TALL invocations,
+//          each M pixels of N texels
 // assumes  zeros in the padding channels of x and of the weights
 //
 // Rungs: those of matmul.tile.wgsl, with the input gathered tap by tap.
@@ -28,7 +28,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let first_row = group.y * TALL * M;
     let first_column = group.x * WIDE * N;
 
-    // What this invocation fetches: channel texels of pixels, texels of weights.
+    // The fetches of this invocation: channel texels of pixels, texels of weights.
     //#repeat i M * DEPTH / WIDE
     let a_row$i = (local + $(i)u * SIZE) / DEPTH;
     let a_texel$i = (local + $(i)u * SIZE) % DEPTH;

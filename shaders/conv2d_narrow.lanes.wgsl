@@ -3,14 +3,15 @@
 //   y[n, oy, ox] = finish(sum over ky, kx, c of x[n, oy + ky - top, ox + kx - left, c] * w[ky, kx, c])
 //
 // x        the map as shared/source.wgsl reads it
-// weights  as for conv2d.lanes.wgsl: [ky][channel texel][kx][channel of the texel][lane], of which lane 0 holds the only texel
-// y        NHWC texels, one a pixel
+// weights  as for conv2d.lanes.wgsl: [ky][channel texel][kx][channel of the texel][lane], of which lane 0 holds the
+//          only texel
+// y        NHWC texels, one per pixel
 // grid     (1, tiles of TH x (LANES - KX + 1) pixels, images); a workgroup is one subgroup of LANES
 // assumes  zeros in the padding channels of x and of the weights; KX < LANES
 //
-// Where lanes are output texels, as in conv2d.lanes.wgsl, all but one would compute padding. Here a lane is a column of pixels: it
-// reads, and normalises, its own, and its neighbours hand it theirs; the last KX - 1 lanes only read. Weights are read a texel a lane
-// and handed round.
+// Where lanes are output texels, as in conv2d.lanes.wgsl, all but one would compute padding. Here a lane is a column of
+// pixels: it reads, and normalises, its own, and its neighbours hand it theirs; the last KX - 1 lanes only read.
+// Weights are read one texel per lane and broadcast.
 //
 // Rungs: 32 channels at 28x28, 16 images, behind a normalisation with SiLU: see docs/lab-notes.md.
 //#split
@@ -83,7 +84,7 @@ fn main(
 
     let out_h = call.params.out_h;
     let out_w = call.params.out_w;
-    // A loop, so that the epilogue stands here once and not TH times.
+    // A loop, so that the epilogue appears once and not TH times.
     var sums = array<vec4<f32>, TH>(
         //#repeat r TH
         acc$r,

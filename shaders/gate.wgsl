@@ -1,8 +1,8 @@
-// One half of the channels gates the other: y = x[.., first half] * act(x[.., second half]) (GEGLU and its like).
+// One half of the channels gates the other: y = x[.., first half] * act(x[.., second half]) (GEGLU and similar gates).
 //
 // x        NHWC texels, the two halves of a pixel's channels each in y_c4 whole texels
 // y        NHWC texels
-// grid     flat, one invocation a texel of y
+// grid     flat, one invocation per texel of y
 // assumes  zeros in the padding channels of the first half, and no infinity in those of the second
 //
 // Rungs: this is the first.

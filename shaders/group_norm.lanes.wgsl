@@ -1,17 +1,19 @@
-// Statistics of group normalisation for software adapters, and what they make of weight, bias and modulation, in one dispatch.
+// Statistics of group normalisation for software adapters, and what they make of weight, bias and modulation, in one
+// dispatch.
 //
 // x           the map as shared/joined.wgsl reads it
 // weight      a vector of c channels
 // bias        a vector of c channels
-// modulation  for each image a vector of 2 c channels
+// modulation  one vector of 2 c channels per image
 // factors     as shared/fold.wgsl has it
 // grid        (groups, images); a workgroup is one subgroup of LANES
 // assumes     groups of whole texels; at most 30,000 iterations: pixels * (texels of a group) <= 30,000 * LANES
 //
-// Each lane sums its share of the pixels less a value near the mean (that of the group's first texels), and the squares: squares of
-// deviations of that size do not cancel, however far the mean is from zero.
+// Each lane sums its share of the pixels less a value near the mean (that of the group's first texels), and the
+// squares: squares of deviations of that size do not cancel, however far the mean is from zero.
 //
-// Rungs: this is the first; moments.wgsl and group_norm_fold.wgsl, which it replaces, take two dispatches and 1.6 times as long.
+// Rungs: this is the first; moments.wgsl and group_norm_fold.wgsl, which it replaces, take two dispatches and 1.6 times
+// as long.
 //#include group_norm_params
 //#include joined
 //#include fold
@@ -35,7 +37,7 @@ fn main(
     var sum4 = vec4<f32>();
     var squares4 = vec4<f32>();
     //#if JOINED
-    // Each map has a loop of its own: where a branch is taken, software adapters take both sides.
+    // Each map has a separate loop: where a branch is taken, software adapters take both sides.
     let first_c4 = call.params.first_c4;
     for (var c = first; c < min(first + texels, first_c4); c++) {
         for (var p = lane; p < pixels; p += LANES) {

@@ -3,16 +3,16 @@
 // x           the map as shared/joined.wgsl reads it
 // weight      a vector of c channels
 // bias        a vector of c channels
-// modulation  for each image a vector of 2 c channels
+// modulation  one vector of 2 c channels per image
 // factors     as shared/fold.wgsl has it
 // grid        (sets of groups, images), see shared/group_sets.wgsl; 256 invocations
 // assumes     pixels * (texels of a group) <= 30,000 * 256
 //
-// Two passes over the group, the mean of deviations from its first value, then the squares of deviations from the mean: no digit is lost
-// however far the mean is from zero.
+// Two passes over the group, the mean of deviations from its first value, then the squares of deviations from the mean:
+// no digit is lost however far the mean is from zero.
 //
-// Rungs: this is the first; moments.wgsl and group_norm_fold.wgsl, which it replaces, take two dispatches, and an invocation of the
-// second walks over all chunks of a group.
+// Rungs: this is the first; moments.wgsl and group_norm_fold.wgsl, which it replaces, take two dispatches, and an
+// invocation of the second walks over all chunks of a group.
 //#include group_norm_params
 //#include joined
 //#include group_sets

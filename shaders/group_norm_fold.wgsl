@@ -1,14 +1,14 @@
-// Second stage of group normalisation: folds statistics, weight, bias and modulation into one multiply-add a channel.
+// Second stage of group normalisation: folds statistics, weight, bias and modulation into one multiply-add per channel.
 //
 //   x * a + b = (weight * (x - mean) / sqrt(variance + eps) + bias) * (1 + m[..c]) + m[c..]
 //
 // moments     as written by moments.wgsl
 // weight      a vector of c channels
 // bias        a vector of c channels
-// modulation  for each image a vector of 2 c channels, m; the parameter holds the texels from one image's to the next, 0
-//             where there is none
+// modulation  one vector of 2 c channels per image, m; the parameter holds the texels from one image's to the next,
+//             0 where there is none
 // factors     for each image c4 texels of multipliers a, then c4 texels of offsets b; zero in the padding channels
-// grid        flat, one invocation a channel texel of an image
+// grid        flat, one invocation per channel texel of an image
 //
 // An invocation combines the statistics of every group its four channels belong to, at most (texels of those groups) *
 // (chunks) iterations: under 20,000 for any map of at least 32 channels that a device can hold.

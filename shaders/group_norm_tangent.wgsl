@@ -1,4 +1,5 @@
-// Second stage of the tangent of a group normalisation: moments, weight, bias and modulation become four factors a channel.
+// Second stage of the tangent of a group normalisation: moments, weight, bias and modulation become four factors per
+// channel.
 //
 //   z = x * a + b is the normalised value before its activation, as in group_norm_fold.wgsl, and
 //   t * a + x * c + d = a * (t - mean(t) - (x - mean(x)) / variance * mean((x - mean(x)) * t)) is its tangent
@@ -8,12 +9,13 @@
 // moments     as written by moments_tangent.wgsl
 // weight      a vector of c channels
 // bias        a vector of c channels
-// modulation  for each image of x a vector of 2 c channels, m; the parameter holds the texels from one image's to the next, 0
-//             where there is none
+// modulation  one vector of 2 c channels per image of x, m; the parameter holds the texels from one image's to the
+//             next, 0 where there is none
 // factors     for each image of the tangent c4 texels of a, then of b, of c, of d; zero in the padding channels
-// grid        flat, one invocation a channel texel of an image of the tangent
+// grid        flat, one invocation per channel texel of an image of the tangent
 //
-// An invocation combines the moments of every group its four channels belong to, in as many iterations as group_norm_fold.wgsl.
+// An invocation combines the moments of every group its four channels belong to, in as many iterations as
+// group_norm_fold.wgsl.
 //
 // Rungs: this is the first.
 //#read moments

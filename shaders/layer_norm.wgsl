@@ -1,15 +1,18 @@
-// Layer normalisation over the channels of each pixel: y = (x - mean) / sqrt(variance + eps) * weight + bias, the variance biased.
+// Layer normalisation over the channels of each pixel: y = (x - mean) / sqrt(variance + eps) * weight + bias, the
+// variance biased.
 //
-// x        rows of texels, a pixel each; zero in the padding channels
+// x        rows of texels, one pixel each; zero in the padding channels
 // weight   a vector over the channels
 // bias     a vector over the channels
 // y        as x
-// grid     flat, one invocation a row
+// grid     flat, one invocation per row
 // assumes  fewer than 40,000 channels (three passes of channels / 4 iterations)
 //
-// The mean first, then deviations from it: these sum to what the rounded mean is off by, which corrects mean and variance.
+// The mean first, then deviations from it: these sum to what the rounded mean is off by, which corrects mean and
+// variance.
 //
-// Rungs: this is the first; on lavapipe 4,096 rows of 320 channels take a seventh of the product with 320 x 320 weights that follows.
+// Rungs: this is the first; on lavapipe 4,096 rows of 320 channels take a seventh of the product with 320 x 320 weights
+// that follows.
 //#read x
 //#read weight
 //#read bias

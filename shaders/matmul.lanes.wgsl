@@ -1,19 +1,20 @@
 // Batched matrix product for software adapters: y[i, j] = finish(alpha * sum over k of a[i, k] * b[k, j]).
 //
-// a        rows of texels along k; for one image and head the map as shared/source.wgsl reads it, a row a pixel
+// a        rows of texels along k; for one image and head the map as shared/source.wgsl reads it, one row per pixel
 // b        B_ROWS = 0: for each k a row of texels along j, cut into blocks of LANES texels (packed weights, one block
-//          after the other, or a plain matrix: the strides say which); B_ROWS = 1: b is given as its transpose, for each j
-//          a row of texels along k, and is turned around in registers
+//          after the other, or a plain matrix: the strides say which); B_ROWS = 1: b is given as its transpose, for
+//          each j a row of texels along k, and is transposed in registers
 // y        rows of texels along j
 // grid     (blocks of LANES texels along j, tiles of ROWS rows, batch); a workgroup is one subgroup of LANES
 // batch    z = image * heads + head; each operand has a stride for both
 // assumes  zeros in the padding of a along k; NORM: a tile lies in one image
 //
-// A lane owns one texel of columns in ROWS rows, and loads one of the rows of a; or (BY_K) LANES texels along k of every row, one of which a
-// shuffle by a variable hands round: as good where the driver has such shuffles, and better where rows lie a multiple of 1 KiB apart, so
-// that ROWS of them do not fit the first cache together. See conv2d.lanes.wgsl for the scheme and the rungs: 768^3
-// on storage buffers 1.4 GFLOP/s, textures 13, shuffles 28 to 50 with 16 rows, 55 with 32 (a weight serves more rows);
-// on a Zen 5, real-time: 84 with 16 rows, 90 with 32, 100 with 64; with sixteen lanes 172.
+// A lane owns one texel of columns in ROWS rows, and loads one of the rows of a; or (BY_K) LANES texels along k of
+// every row, one of which a shuffle by a variable hands round: as good where the driver has such shuffles, and better
+// where rows lie a multiple of 1 KiB apart, so that ROWS of them do not fit the first cache together. See
+// conv2d.lanes.wgsl for the scheme and the rungs: 768^3 on storage buffers 1.4 GFLOP/s, textures 13, shuffles 28 to 50
+// with 16 rows, 55 with 32 (a weight serves more rows); on a Zen 5, real-time: 84 with 16 rows, 90 with 32, 100 with
+// 64; with sixteen lanes 172.
 //#split
 //#include matmul_params
 //#include source
@@ -118,7 +119,7 @@ fn main(
     // The columns beyond the last are padding and must be zero.
     let live = vec4<u32>(column * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(call.params.columns);
     let y_base = image * call.params.y_image + head * call.params.y_head;
-    // A loop, so that the epilogue stands here once and not ROWS times.
+    // A loop, so that the epilogue appears once and not ROWS times.
     var sums = array<vec4<f32>, ROWS>(
         //#repeat p ROWS
         acc$p,

@@ -1,6 +1,8 @@
-// Batched matrix product with packed weights for GPUs with matrix units: y[i, j] = finish(alpha * sum over k of a[i, k] * b[k, j]).
+// Batched matrix product with packed weights for GPUs with matrix units: y[i, j] = finish(alpha * sum over k of a[i, k]
+// * b[k, j]).
 //
-// Operands, batch and parameters as in matmul.tile.wgsl; what is multiplied is rounded to float16 (see shared/matrix.wgsl).
+// Operands, batch and parameters as in matmul.tile.wgsl; operands are rounded to float16 (see
+// shared/matrix.wgsl).
 // grid     (blocks of 16 texels along j, tiles of 64 rows, batch); four subgroups of WIDTH
 // assumes  zeros in the padding of a along k; subgroups of one size
 //
@@ -61,7 +63,8 @@ fn main(
         }
         for (var at = local; at < 512u; at += THREADS) {
             let k = min(first * 4u + at / 16u, last_k);
-            put_b(at / 16u, at % 16u, load_b(b_base + k * call.params.b_row + min(group.x * 16u + at % 16u, last_column)));
+            let b_column = min(group.x * 16u + at % 16u, last_column);
+            put_b(at / 16u, at % 16u, load_b(b_base + k * call.params.b_row + b_column));
         }
         //#insert matrix_step
     }

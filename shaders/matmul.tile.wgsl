@@ -1,12 +1,14 @@
 // Batched matrix product for GPUs: y[i, j] = finish(alpha * sum over k of a[i, k] * b[k, j]).
 //
 // Operands, batch and parameters as in matmul.lanes.wgsl (packed weights are one block of all columns).
-// grid     (blocks of WIDE * N texels along j, tiles of TALL * M rows, batch); WIDE * TALL invocations, each M rows of N texels
+// grid     (blocks of WIDE * N texels along j, tiles of TALL * M rows, batch); WIDE * TALL invocations, each M rows of
+//          N texels
 // assumes  zeros in the padding of a along k
 //
-// Rungs: 64 x 64 values in workgroup memory, 16 k at a time, 4 x 4 an invocation, fetched and put away before the products; the next step
-// fetched while this one is multiplied, 8 x 8 an invocation where that leaves enough workgroups; no branches about the steps, and
-// workgroups of 128 invocations, of which a processor holds three (docs/lab-notes.md).
+// Rungs: 64 x 64 values in workgroup memory, 16 k at a time, 4 x 4 an invocation, fetched and put away before the
+// products; the next step fetched while this one is multiplied, 8 x 8 an invocation where that leaves enough
+// workgroups; no branches about the steps, and workgroups of 128 invocations, of which a processor holds three
+// (docs/lab-notes.md).
 //#split
 //#include matmul_params
 //#include source
@@ -29,7 +31,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let first_row = group.y * TALL * M;
     let first_column = group.x * WIDE * N;
 
-    // What this invocation fetches: texels of rows of a, texels of rows of b.
+    // The fetches of this invocation: texels of rows of a, texels of rows of b.
     //#repeat i M * DEPTH / WIDE
     let a_row$i = (local + $(i)u * SIZE) / DEPTH;
     let a_texel$i = (local + $(i)u * SIZE) % DEPTH;
@@ -38,11 +40,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var next_fold$i: Fold;
     //#end
     //#if B_ROWS
-    // A block of 4 x 4 of the transposed b, to be turned around.
+    // A block of 4 x 4 of the transposed b, to be transposed back.
     let b_texel = local % B_STRIDE;
     let b_k = local / B_STRIDE;
     //#repeat j 4
-    let fetch_column$j = b_base + min((first_column + b_texel) * 4u + $(j)u, call.params.columns - 1u) * call.params.b_row;
+    let fetch_column$j = b_base
+        + min((first_column + b_texel) * 4u + $(j)u, call.params.columns - 1u) * call.params.b_row;
     var next_b$j: vec4<f32>;
     //#end
     //#else

@@ -2,7 +2,7 @@
 //
 // x        the map as shared/joined.wgsl reads it
 // moments  two texels, mean and M2 of four channels: ((image * chunks + chunk) * c4 + channel texel) * 2
-// grid     flat, one invocation an (image, chunk, channel texel)
+// grid     flat, one invocation per (image, chunk, channel texel)
 //
 // One pass over the data less the chunk's first value: squares of deviations of that size do not cancel, however far
 // the channel's mean is from zero. Neighbouring invocations read neighbouring channel texels. At most 4096 iterations.

@@ -1,14 +1,15 @@
-// First stage of the tangent of a group normalisation: over chunks of pixels, the moments of each channel of the value and of
-// its tangent, and how the two vary together.
+// First stage of the tangent of a group normalisation: over chunks of pixels, the moments of each channel of the value
+// and of its tangent, and their covariance.
 //
 // x        NHWC texels
 // tangent  NHWC texels, `repeats` images for each of x
-// moments  four texels of four channels: mean and M2 of x, mean of the tangent, and the sum of the products of their deviations;
-//          at ((image of the tangent * chunks + chunk) * c4 + channel texel) * 4
-// grid     flat, one invocation an (image of the tangent, chunk, channel texel)
+// moments  four texels of four channels: mean and M2 of x, mean of the tangent, and the sum of the products of their
+//          deviations; at ((image of the tangent * chunks + chunk) * c4 + channel texel) * 4
+// grid     flat, one invocation per (image of the tangent, chunk, channel texel)
 //
-// As in moments.wgsl both are taken less the chunk's first value, so that nothing cancels where a mean is far from zero. The
-// moments of x are gathered again for each of its tangents: x is read for the products anyway. At most 4096 iterations.
+// As in moments.wgsl both are taken less the chunk's first value, so that nothing cancels where a mean is far from
+// zero. The moments of x are gathered again for each of its tangents: x is read for the products anyway. At most 4096
+// iterations.
 //
 // Rungs: this is the first.
 //#read x

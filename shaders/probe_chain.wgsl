@@ -1,12 +1,12 @@
-// Roof: how much arithmetic a device does when nothing is in its way. CHAINS numbers an invocation, each stepped
+// Roof: the arithmetic rate of a device when nothing limits it. CHAINS numbers per invocation, each stepped
 // 32 * rounds times by s = s * m + a; a step of one chain needs nothing from another.
 //
 // x        one texel: m in x, a in y
-// y        one texel an invocation: the sum of its chains, four times
-// grid     flat, one invocation a texel of y
+// y        one texel per invocation: the sum of its chains, four times
+// grid     flat, one invocation per texel of y
 // assumes  |m| < 1, so that sums stay bounded and rounding is forgotten; at most 30,000 rounds
 //
-// Ten chains: as many vector registers as a software adapter has to spare; with twelve it spills, and does a third.
+// Ten chains: as many vector registers as a software adapter has to spare; with twelve it spills, and reaches a third.
 //#read x
 //#include flat
 //#write y

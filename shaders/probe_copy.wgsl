@@ -1,7 +1,7 @@
-// Roof: how fast a kernel moves memory. y[i] = x[i].
+// Roof: the rate at which a kernel moves memory. y[i] = x[i].
 //
 // x, y     texels
-// grid     flat, one invocation a texel
+// grid     flat, one invocation per texel
 //#read x
 //#include flat
 //#write y

@@ -1,6 +1,6 @@
 // Self-test: does a loop run as long as it should? y[0] = x[0] added up `count` times.
 //
-// Mesa 22 to 24 stop a loop on lavapipe after 65,535 iterations without a word; kernels stay below 30,000.
+// Mesa 22 to 24 stop a loop on lavapipe after 65,535 iterations silently; kernels stay below 30,000.
 //#read x
 //#write y
 

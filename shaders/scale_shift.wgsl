@@ -3,7 +3,7 @@
 // x        NHWC texels
 // factors  as written by group_norm_fold.wgsl: for each image c4 texels of a, then c4 texels of b
 // y        NHWC texels
-// grid     flat, one invocation a texel
+// grid     flat, one invocation per texel
 // assumes  zeros in the padding channels of x and of the factors
 //
 // Rungs: this is the first.

@@ -2,8 +2,9 @@
 //
 // x           NHWC texels
 // tangent, y  NHWC texels, `repeats` images for each of x
-// factors     as written by group_norm_tangent.wgsl: for each image of the tangent c4 texels of a, then of b, of c, of d
-// grid        flat, one invocation a texel of y
+// factors     as written by group_norm_tangent.wgsl: for each image of the tangent c4 texels of a, then of b, of c, of
+//             d
+// grid        flat, one invocation per texel of y
 // assumes     zeros in the padding channels of x, of the tangent and of the factors
 //
 // Rungs: this is the first.

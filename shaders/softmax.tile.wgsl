@@ -1,10 +1,13 @@
-// Softmax for GPUs over what each row sees, its first columns: y[i, j] = exp(x[i, j] - max) / sum over j of exp(x[i, j] - max).
+// Softmax for GPUs over the visible columns of each row, its first ones: y[i, j] = exp(x[i, j] - max) / sum over j of
+// exp(x[i, j] - max).
 //
 // x, y     as in softmax.wgsl
-// grid     a workgroup four rows, 32768 workgroups along x, the rest along y; 64 invocations a row, neighbours on neighbouring texels
-// assumes  what a row does not see of x may hold anything
+// grid     one workgroup per four rows, 32768 workgroups along x, the rest along y; 64 invocations per row, neighbours
+//          on neighbouring texels
+// assumes  the other columns of x may hold anything
 //
-// Rungs: softmax.wgsl, an invocation a row, reads rows far apart side by side and leaves most processors idle; this is the second.
+// Rungs: softmax.wgsl, with one invocation per row, reads rows far apart side by side and leaves most processors idle;
+// this is the second.
 //#include softmax_rows
 //#read x
 //#write y

@@ -1,9 +1,10 @@
-// Softmax over what each row sees, its first columns: y[i, j] = exp(x[i, j] - max) / sum over j of exp(x[i, j] - max).
+// Softmax over the visible columns of each row, its first ones: y[i, j] = exp(x[i, j] - max) / sum over j of exp(x[i,
+// j] - max).
 //
 // x        rows of texels along j
-// y        rows of texels along j; zero in the padding columns and in what a row does not see
-// grid     flat, one invocation a row
-// assumes  fewer than 40,000 columns (three passes of columns / 4 iterations); what a row does not see of x may hold anything
+// y        rows of texels along j; zero in the padding columns and in those that are not visible
+// grid     flat, one invocation per row
+// assumes  fewer than 40,000 columns (three passes of columns / 4 iterations); the other columns of x may hold anything
 //
 // Rungs: this is the first.
 //#include softmax_rows

@@ -1,9 +1,11 @@
-// The tangent of a softmax over each row: y[i, j] = shares[i, j] * (tangent[i, j] - sum over k of shares[i, k] * tangent[i, k]).
+// The tangent of a softmax over each row: y[i, j] = shares[i, j] * (tangent[i, j] - sum over k of shares[i, k] *
+// tangent[i, k]).
 //
-// shares      rows of texels along j, what the softmax answered; zero in the padding columns
+// shares      rows of texels along j, the output of the softmax; zero in the padding columns
 // tangent, y  rows of texels along j, `repeats` images of rows for each of shares; y is zero in the padding columns
-// grid        flat, one invocation a row of y
-// assumes     fewer than 60,000 columns (two passes of columns / 4 iterations); padding columns of the tangent may hold anything
+// grid        flat, one invocation per row of y
+// assumes     fewer than 60,000 columns (two passes of columns / 4 iterations); padding columns of the tangent may hold
+//             anything
 //
 // Rungs: this is the first.
 //#read shares

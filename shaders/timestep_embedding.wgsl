@@ -1,14 +1,14 @@
-// Sinusoidal embedding of timesteps: sin and cos of 2 pi t f for each frequency f, in turns a unit of t.
+// Sinusoidal embedding of timesteps: sin and cos of 2 pi t f for each frequency f, in revolutions per unit of t.
 //
-// t        one texel an image: three parts whose sum is t, see `split_in_three` in timestep_embedding.rs
-// table    one texel a frequency: three parts whose sum is f
-// y        for each image a vector of dim channels: sin of all frequencies, then cos (cos first with `flip`); a last odd
-//          channel is zero
-// grid     flat, one invocation a texel of y
+// t        one texel per image: three parts whose sum is t, see `split_in_three` in timestep_embedding.rs
+// table    one texel per frequency: three parts whose sum is f
+// y        one vector of dim channels per image: sin of all frequencies, then cos (cos first with `flip`); a last
+//          odd channel is zero
+// grid     flat, one invocation per texel of y
 //
 // The first two parts have 12 significant bits, so that their products are exact and whole turns can be dropped without
-// loss, however large t f is. What a device's own sin does with arguments beyond a turn is anyone's guess, and its
-// error near zero may be 2^-11: here it is a polynomial on an eighth of a turn.
+// loss, however large t f is. The device's sin is unreliable beyond a turn, and its error near zero may be 2^-11: here
+// it is a polynomial on an eighth of a turn.
 //
 // Rungs: this is the first.
 //#read t
@@ -35,9 +35,10 @@ fn sin_of_product(t: vec4<f32>, f: vec4<f32>, ahead: i32) -> f32 {
     let quarters = round(4.0 * (large + middle + small));
     let r = ((large - 0.25 * quarters) + middle) + small;
 
-    // Maclaurin series in turns: the first terms left out are 2e-9 and 3e-8 at an eighth of a turn.
+    // Maclaurin series in units of a turn: the first omitted terms are 2e-9 and 3e-8 at an eighth of a turn.
     let s = r * r;
-    let sine = r * (6.2831853072 + s * (-41.3417022404 + s * (81.6052492761 + s * (-76.7058597531 + s * 42.0586939449))));
+    let sine = r
+        * (6.2831853072 + s * (-41.3417022404 + s * (81.6052492761 + s * (-76.7058597531 + s * 42.0586939449))));
     let cosine = 1.0 + s * (-19.7392088022 + s * (64.9393940227 + s * (-85.4568172067 + s * 60.2446413719)));
     let quadrant = (i32(quarters) + ahead) & 3;
     let magnitude = select(sine, cosine, (quadrant & 1) != 0);

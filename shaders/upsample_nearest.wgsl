@@ -1,7 +1,8 @@
-// More rows and columns by nearest neighbours: y[n, i, j, :] = x[n, floor(i * in_h / out_h), floor(j * in_w / out_w), :].
+// More rows and columns by nearest neighbours: y[n, i, j, :] = x[n, floor(i * in_h / out_h), floor(j * in_w / out_w),
+// :].
 //
 // x, y     NHWC texels
-// grid     flat, one invocation a texel of y
+// grid     flat, one invocation per texel of y
 // assumes  in_h * out_h and in_w * out_w below 2^32
 //
 // Rungs: this is the first.

@@ -1,10 +1,12 @@
-// Winograd's convolution, first stage: each tile of the map becomes B^T d B, one number for each of SIDE x SIDE products.
+// Winograd's convolution, first stage: each tile of the map becomes B^T d B, one number for each of SIDE x SIDE
+// products.
 //
-//   tiles[position][image, tile][channel] = (B^T d B)[position],  d the SIDE x SIDE pixels that OUT x OUT outputs depend on
+//   tiles[position][image, tile][channel] = (B^T d B)[position],
+//   d the SIDE x SIDE pixels that OUT x OUT outputs depend on
 //
 // x        the map as shared/source.wgsl reads it
-// tiles    rows of texels along the channels, a row a tile, SIDE * SIDE matrices one after the other
-// grid     flat, one invocation a channel texel of a tile
+// tiles    rows of texels along the channels, one row per tile, SIDE * SIDE matrices one after the other
+// grid     flat, one invocation per channel texel of a tile
 // assumes  zeros in the padding channels of x and of the factors
 //
 // Rungs: this is the first.

@@ -1,8 +1,8 @@
 // Winograd's convolution, last stage: the products of a tile become its outputs, finish(A^T m A).
 //
-// products as written by the matrix product: a row a tile, SIDE * SIDE matrices one after the other
+// products as written by the matrix product: one row per tile, SIDE * SIDE matrices one after the other
 // y        NHWC texels
-// grid     flat, one invocation an output texel of a tile
+// grid     flat, one invocation per output texel of a tile
 //
 // Rungs: this is the first.
 //#read products
@@ -50,7 +50,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         //#end
     ));
     //#end
-    // A loop, so that the epilogue stands here once and not OUT * OUT times.
+    // A loop, so that the epilogue appears once and not OUT * OUT times.
     var outputs = array<vec4<f32>, OUT * OUT>(
         //#repeat i OUT
         //#repeat j OUT

@@ -1,22 +1,22 @@
-// Winograd's convolution for software adapters, second and last stage in one: the products of transformed tiles and transformed
-// weights, transformed back as they arise, so that they are never stored.
+// Winograd's convolution for software adapters, second and last stage in one: the products of transformed tiles and
+// transformed weights, transformed back as they arise, so that they are never stored.
 //
 //   y[n, outputs of the tile, :] = finish(A^T m A),  m[position] = tiles[position] * weights[position]
 //
-// tiles    as winograd_input.wgsl writes them: SIDE * SIDE matrices, a row a tile, texels along the channels
+// tiles    as winograd_input.wgsl writes them: SIDE * SIDE matrices, one row per tile, texels along the channels
 // weights  SIDE * SIDE packed matrices, one after the other, each in blocks of LANES texels of outputs for each channel
 // y        NHWC texels
 // grid     (output blocks, ROWS tiles); a workgroup is one subgroup of LANES
-// assumes  zeros in the padding channels of the weights; at most 30,000 iterations of all loops of a workgroup together: some
-//          drivers stop at 65,535
+// assumes  zeros in the padding channels of the weights; at most 30,000 iterations of all loops of a workgroup
+//          together: some drivers stop at 65,535
 //
-// The scheme of matmul.lanes.wgsl: a lane loads one of the tiles. Positions go row by row: a sum, once complete, is weighted into the OUT sums of its row, and
-// those, at the end of the row, into OUT * OUT outputs. An output is computed by 24 multiply-adds instead of 10, but not
-// storing a sum saves as much as a hundred products.
+// The scheme of matmul.lanes.wgsl: a lane loads one of the tiles. Positions go row by row: a sum, once complete, is
+// weighted into the OUT sums of its row, and those, at the end of the row, into OUT * OUT outputs. An output is
+// computed by 24 multiply-adds instead of 10, but not storing a sum saves as much as a hundred products.
 //
-// Rungs, 3x3 at 64 channels 64x64, both stages, beside three stages in 2.15 ms: outputs in an array of ROWS * OUT * OUT 2.9 ms, and a
-// minute to compile; in variables, copied to such an array at the end 1.85 and 45 s; handed on from tile to tile 1.90 and 1.8 s, four
-// tiles at a time 1.88. Loading the weights of the next step early changes nothing.
+// Rungs, 3x3 at 64 channels 64x64, both stages, beside three stages in 2.15 ms: outputs in an array of ROWS * OUT * OUT
+// 2.9 ms, and a minute to compile; in variables, copied to such an array at the end 1.85 and 45 s; handed on from tile
+// to tile 1.90 and 1.8 s, four tiles at a time 1.88. Loading the weights of the next step early changes nothing.
 //#split
 //#read tiles
 //#weights weights
@@ -106,8 +106,9 @@ fn main(
         //#end
     }
 
-    // Loops, so that the epilogue does not stand here ROWS times. An array over all tiles would have to be addressed by a variable, which
-    // costs minutes to compile and is slow: the outputs of the next four tiles move to the front, and there those of the next.
+    // Loops, so that the epilogue does not appear ROWS times. An array over all tiles would have to be addressed by a
+    // variable, which costs minutes to compile and is slow: the outputs of the next four tiles move to the front, and
+    // there those of the next.
     let texel = group.x * LANES + lane;
     for (var g = 0u; g < ROWS; g += 4u) {
         //#repeat q OUT * OUT * 4

@@ -1,7 +1,8 @@
-// 3 x 3 convolution of stride 1 for software adapters, by Winograd's algorithm along the rows alone: OUT neighbouring outputs
-// of a row from SIDE products a tap row instead of 3 OUT.
+// 3 x 3 convolution of stride 1 for software adapters, by Winograd's algorithm along the rows alone: OUT neighbouring
+// outputs of a row from SIDE products a tap row instead of 3 OUT.
 //
-//   y[n, oy, ox..ox + OUT, :] = finish(A^T sum over ky, c of (B^T x[n, oy + ky - top, ox - left.., c]) * w[ky, :, c, :])
+//   y[n, oy, ox..ox + OUT, :] =
+//       finish(A^T sum over ky, c of (B^T x[n, oy + ky - top, ox - left.., c]) * w[ky, :, c, :])
 //
 // x        the map as shared/source.wgsl reads it
 // weights  blocks of LANES output texels: [block][ky][channel texel][position][channel of the texel][lane], transformed
@@ -9,12 +10,12 @@
 // grid     (output blocks, tiles of TH x TW pixels, images); a workgroup is one subgroup of LANES
 // assumes  zeros in the padding channels of x and of the weights; TW a multiple of OUT
 //
-// The scheme of conv2d.lanes.wgsl, but a lane loads, and transforms, what a run of OUT outputs needs, before it is handed round: so the
-// transform costs next to nothing, and there is no stage before or after. A weight serves TH * TW / OUT sums, so the tile is larger
-// than that of the plain kernel.
+// The scheme of conv2d.lanes.wgsl, but a lane loads, and transforms, what a run of OUT outputs needs, before it is
+// broadcast: so the transform costs next to nothing, and there is no stage before or after. A weight serves TH * TW /
+// OUT sums, so the tile is larger than that of the plain kernel.
 //
-// Rungs, 3x3 at 256 channels 16x16, beside the plain kernel's 62 GFLOP/s (counted as the plain convolution): OUT = 2 in a tile of
-// 2x8 74; in 4x8 80; OUT = 4 in 4x8 89, in 8x4 the same, in 8x8 78.
+// Rungs, 3x3 at 256 channels 16x16, beside the plain kernel's 62 GFLOP/s (counted as the plain convolution): OUT = 2 in
+// a tile of 2x8 74; in 4x8 80; OUT = 4 in 4x8 89, in 8x4 the same, in 8x8 78.
 //#split
 //#include conv2d_params
 //#include source
@@ -98,7 +99,7 @@ fn main(
         //#end
     ));
     //#end
-    // A loop, so that the epilogue stands here once and not TH * TW times.
+    // A loop, so that the epilogue appears once and not TH * TW times.
     var outputs = array<vec4<f32>, TH * TW>(
         //#repeat h TH * TW / OUT
         //#repeat j OUT

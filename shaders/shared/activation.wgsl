@@ -1,5 +1,5 @@
-// Pointwise nonlinearities, chosen by number (`activation_code` in activation.rs): 0 none, 1 SiLU, 2 Mish, 3 GELU (erf), 4 ReLU,
-// 5 x * sigmoid(1.702 x).
+// Pointwise nonlinearities, chosen by number (`activation_code` in activation.rs): 0 none, 1 SiLU, 2 Mish, 3 GELU
+// (erf), 4 ReLU, 5 x * sigmoid(1.702 x).
 
 fn sigmoid4(v: vec4<f32>) -> vec4<f32> {
     return vec4<f32>(1.0) / (vec4<f32>(1.0) + exp(-v));

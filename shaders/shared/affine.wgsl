@@ -1,8 +1,9 @@
-// What follows the statistics of a normalisation, as one multiply-add a channel:
+// Statistics, weight, bias and modulation of a normalisation as one multiply-add per channel:
 //
 //   x * a + b = (weight * (x - mean) / deviation + bias) * (1 + m[..c]) + m[c..]
 //
-// The kernel has the parameters channels and modulation (texels from one image's vector m to the next, 0 where there is none).
+// The kernel has the parameters channels and modulation (texels from one image's vector m to the next, 0 where there is
+// none).
 //#read weight
 //#read bias
 //#read modulation

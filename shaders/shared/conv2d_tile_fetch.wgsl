@@ -1,4 +1,5 @@
-// What a step of conv2d.tile.wgsl reads, at the tap `ky`, `kx` from the channel texel `first` on, which it moves to the next step's.
+// The reads of a step of conv2d.tile.wgsl, at the tap `ky`, `kx` from the channel texel `first` on, which it moves to
+// the next step's.
         //#repeat i M * DEPTH / WIDE
         let y$i = u32(top$i + i32(ky));
         let x$i = u32(left$i + i32(kx));

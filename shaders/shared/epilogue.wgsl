@@ -1,10 +1,10 @@
-// What follows a product before it is stored: y = (act(acc + bias + per_image) + residual) * scale.
-// An operand whose flag is not set is bound to something else and never read. Padding channels stay zero: each term
-// is zero there, and every activation keeps zero.
+// The epilogue of a product, before it is stored: y = (act(acc + bias + per_image) + residual) * scale. An operand
+// whose flag is not set is bound to another array and never read. Padding channels stay zero: each term is zero there,
+// and every activation keeps zero.
 //
-// Constants: TERMS, whether there is any term or scale; ACTIVATION. On software adapters a branch not taken costs as much as one
-// that is. The last parameters of the kernel are: flags (1 bias, 2 per_image, 4 residual), scale, per_image_row (texels from
-// one image's vector to the next).
+// Constants: TERMS, 1 if there is any term or scale; ACTIVATION. On software adapters a branch not taken costs as much
+// as one that is. The last parameters of the kernel are: flags (1 bias, 2 per_image, 4 residual), scale, per_image_row
+// (texels from one image's vector to the next).
 //#read bias
 //#read per_image
 //#read residual

@@ -1,7 +1,8 @@
-// Statistics, weight, bias and modulation of a normalisation (shared/affine.wgsl) stored as the factors of one multiply-add a channel.
+// Statistics, weight, bias and modulation of a normalisation (shared/affine.wgsl) stored as the factors of one
+// multiply-add a channel.
 //
-// The kernel declares the operand `factors`, for each image c4 texels of multipliers a, then c4 texels of offsets b, zero in the padding
-// channels.
+// The kernel declares the operand `factors`, for each image c4 texels of multipliers a, then c4 texels of offsets b,
+// zero in the padding channels.
 //#include affine
 
 fn store_fold(image: u32, c: u32, mean: vec4<f32>, inverse_deviation: vec4<f32>) {

@@ -1,14 +1,14 @@
-// Sets of groups: the fewest that are whole texels, at most four, one after the other by the 256 invocations of a workgroup. The last set may
-// have fewer groups.
+// Sets of groups: the fewest that are whole texels, at most four, one after the other by the 256 invocations of a
+// workgroup. The last set may have fewer groups.
 //
-// The kernel has the parameters channels, group_channels, set_groups, modulation and eps. For each group of its set it gives store_group what
-// it found, then all invocations call store_set.
+// The kernel has the parameters channels, group_channels, set_groups, modulation and eps. For each group of its set it
+// gives store_group what it found, then all invocations call store_set.
 //#include fold
 
 var<workgroup> means: array<f32, 4>;
 var<workgroup> inverse_deviations: array<f32, 4>;
 
-// The first channel of a group of a set. What is beyond the last group is the last once more, and goes nowhere.
+// The first channel of a group of a set. Beyond the last group, the last one is computed again and discarded.
 fn group_begin(place: u32, g: u32) -> u32 {
     let channels = call.params.group_channels;
     return min((place * call.params.set_groups + g) * channels, call.params.channels - channels);

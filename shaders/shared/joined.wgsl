@@ -1,6 +1,6 @@
-// A map, or the channels of one map after those of another, which need not exist as one map.
+// A map, or the channels of one map after those of another, without joining them in memory.
 //
-// x, x2    NHWC texels of the same images, rows and columns; JOINED = 0: x2 is bound to something and never read
+// x, x2    NHWC texels of the same images, rows and columns; JOINED = 0: x2 is bound to another array and never read
 // The kernel has the parameter first_c4, the channel texels of x.
 //#read x
 //#read x2

@@ -1,4 +1,4 @@
-// What a step of matmul.tile.wgsl reads, whose texels of k begin at `first`; nothing beyond the operands.
+// The reads of a step of matmul.tile.wgsl, whose texels of k begin at `first`, within the operands.
         //#repeat i M * DEPTH / WIDE
         let c$i = min(first + a_texel$i, k4 - 1u);
         //#if JOINED

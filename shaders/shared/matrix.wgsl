@@ -1,9 +1,10 @@
-// A tile of 64 x 64 outputs by matrix units: four subgroups of WIDTH invocations, each a quarter of 32 x 32 in tiles of SIDE x SIDE,
-// 32 k at a time. What is multiplied is rounded to float16 on its way into workgroup memory, sums are float32.
+// A tile of 64 x 64 outputs by matrix units: four subgroups of WIDTH invocations, each a quarter of 32 x 32 in tiles of
+// SIDE x SIDE, 32 k at a time. Operands are rounded to float16 on its way into workgroup memory, sums are
+// float32.
 //
-// The kernel declares `put`, which finishes and stores the texel of four outputs in a row. It includes matrix_step where a_tile and
-// b_tile are filled, matrix_store after the last step. The rows of the tiles are longer than what they hold, so that rows do not
-// fall on the same banks of the memory.
+// The kernel declares `put`, which finishes and stores the texel of four outputs in a row. It includes matrix_step
+// where a_tile and b_tile are filled, matrix_store after the last step. The rows of the tiles are longer than what they
+// hold, so that rows do not fall on the same banks of the memory.
 //#enable f16
 //#enable wgpu_cooperative_matrix
 

@@ -1,4 +1,5 @@
-// The products of a step, once a_tile and b_tile are filled (see matrix.wgsl); the kernel has the sums acc0_0, ... and `quarter`.
+// The products of a step, once a_tile and b_tile are filled (see matrix.wgsl); the kernel has the sums acc0_0, ... and
+// `quarter`.
                 workgroupBarrier();
                 //#repeat s 32 / SIDE
                 //#repeat i 32 / SIDE

@@ -1,4 +1,5 @@
-// What a subgroup has summed goes out tile by tile (see matrix.wgsl); the kernel has the sums, `quarter`, `lane` and `put`.
+// Stores the sums of a subgroup, tile by tile (see matrix.wgsl); the kernel has the sums, `quarter`, `lane` and
+// `put`.
     let first_row = group.y * 64u + quarter / 2u * 32u;
     let first_column = group.x * 16u + quarter % 2u * 8u;
     //#repeat i 32 / SIDE

@@ -8,7 +8,8 @@ fn slope(code: u32, v: vec4<f32>) -> vec4<f32> {
             return s * (1.0 + v * (1.0 - s));
         }
         case 2u: {
-            // With e = e^v and n = e (e + 2): tanh(softplus(v)) = n / (n + 2), and its own slope 4 e (e + 1) / (n + 2)^2.
+            // With e = e^v and n = e (e + 2): tanh(softplus(v)) = n / (n + 2), and its own slope 4 e (e + 1) / (n +
+            // 2)^2.
             let e = exp(min(v, vec4<f32>(20.0)));
             let n = e * (e + 2.0);
             return n / (n + 2.0) + v * (4.0 * e / (n + 2.0)) * ((e + 1.0) / (n + 2.0));

@@ -1,10 +1,10 @@
-// Parameters of softmax, and what a row sees (see softmax.wgsl).
+// Parameters of softmax, and the visible columns of a row (see softmax.wgsl).
 
 struct Params {
     rows: u32,
     columns: u32,
-    // Rows are this many queries of one head after another, the first of them at this place among the keys; a query sees the keys
-    // up to its own place. Without a mask: 1, and the last place.
+    // Rows are this many queries of one head after another, the first of them at this place among the keys; a query
+    // sees the keys up to its own place. Without a mask: 1, and the last place.
     queries: u32,
     first: u32,
 }

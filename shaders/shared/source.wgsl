@@ -1,7 +1,9 @@
-// A map as a layer reads it: joined (see joined.wgsl), and normalised on the way, act(v * a + b), so that the normalised map need not
-// exist either. Padding is put in by the kernel, after this. UP: the kernel reads each pixel as 2 x 2.
+// A map as a layer reads it: joined (see joined.wgsl), and normalised on the way, act(v * a + b), so that the
+// normalised map is never materialised either. Padding is put in by the kernel, after this. UP: the kernel reads each
+// pixel as 2 x 2.
 //
-// factors  NORM: for each image c4 texels of a, then c4 texels of b (fold.wgsl); otherwise bound to something and never read
+// factors  NORM: for each image c4 texels of a, then c4 texels of b (fold.wgsl); otherwise bound to another array and
+//          never read
 //#include joined
 //#read factors
 //#include activation

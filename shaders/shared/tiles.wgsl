@@ -1,5 +1,5 @@
-// Tiles of OUT x OUT outputs: a row of the matrices of Winograd's convolution is a tile. The kernel has the parameters tiles_x,
-// image_tiles (tiles of an image), first_tile (counted over all images) and rows (tiles from there on).
+// Tiles of OUT x OUT outputs: a row of the matrices of Winograd's convolution is a tile. The kernel has the parameters
+// tiles_x, image_tiles (tiles of an image), first_tile (counted over all images) and rows (tiles from there on).
 
 struct Place {
     image: u32,

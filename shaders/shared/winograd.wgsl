@@ -1,5 +1,5 @@
-// The one-dimensional transforms of Winograd's convolution F(OUT, 3) on SIDE = OUT + 2 points: 0, +-1, infinity for OUT = 2;
-// 0, +-3/4, +-3/2, infinity for OUT = 4 (`winograd` in kernels/winograd/mod.rs derives them and says why these).
+// The one-dimensional transforms of Winograd's convolution F(OUT, 3) on SIDE = OUT + 2 points: 0, +-1, infinity for OUT
+// = 2; 0, +-3/4, +-3/2, infinity for OUT = 4 (`winograd` in kernels/winograd/mod.rs derives them and says why these).
 
 //#if OUT / 4
 fn transform_input(d: array<vec4<f32>, SIDE>) -> array<vec4<f32>, SIDE> {

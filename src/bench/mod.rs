@@ -25,8 +25,8 @@ use crate::kernels::Family;
 use case::Case;
 use report::{Findings, Roofs, Row};
 
-/// Measures the roofs, then `cases`, with `repeats` samples each. `date` goes into the findings. Calls `done` after each
-/// row.
+/// Measures the roofs, then `cases`, with `repeats` samples each. `date` goes into the findings. Calls `done` after
+/// each row.
 #[must_use]
 pub fn run(compiler: Compiler, cases: &[Case], repeats: usize, date: &str, mut done: impl FnMut()) -> Findings {
     let engine = compiler.engine;

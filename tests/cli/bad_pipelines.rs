@@ -1,4 +1,5 @@
-//! Folders of several networks with something missing or wrong: each fault has its own error, before a device is looked for.
+//! Folders of several networks with something missing or wrong: each fault has its own error, before a device is looked
+//! for.
 
 use std::path::Path;
 

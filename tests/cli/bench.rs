@@ -52,8 +52,11 @@ fn json_holds_every_case_checked_and_timed() {
 
 #[test]
 fn half_weights_are_a_matter_of_networks() {
-    downhill(&["bench", "conv", "--dtype", "f16"])
-        .expect_error(2, "`--dtype` is for the weights of networks, and not only those are measured\nhint: `downhill bench unet --dtype f16`");
+    downhill(&["bench", "conv", "--dtype", "f16"]).expect_error(
+        2,
+        "`--dtype` is for the weights of networks, and not only those are measured\n\
+             hint: `downhill bench unet --dtype f16`",
+    );
 }
 
 #[test]

@@ -94,7 +94,8 @@ fn every_broken_folder_has_its_own_error() {
         (|f| rewrite(f, "model_index.json", "CLIPTextModel", "T5EncoderModel"), "wrote"),
         (
             |f| rewrite(f, "text_encoder/config.json", "CLIPTextModel", "CLIPTextModelWithProjection"),
-            "`architectures` is \"CLIPTextModelWithProjection\", which is not supported\nhint: supported: CLIPTextModel",
+            "`architectures` is \"CLIPTextModelWithProjection\", which is not supported\n\
+             hint: supported: CLIPTextModel",
         ),
         (
             |f| rewrite(f, "text_encoder/config.json", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"),

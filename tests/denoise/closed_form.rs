@@ -1,5 +1,5 @@
-//! Closed-form denoisers against float64 computed here: the ideal one over all levels of noise, the Wiener filter by its
-//! modes, projections by their geometry.
+//! Closed-form denoisers against float64 computed here: the ideal one over all levels of noise, the Wiener filter by
+//! its modes, projections by their geometry.
 
 use crate::common::{engines, numbers};
 use downhill::ErrorKind;

@@ -1,5 +1,5 @@
-//! The ideal denoiser as geometry: its smoothed distance, of which it answers the gradient, and the exact projection on the
-//! data, which it becomes without noise.
+//! The ideal denoiser as geometry: its smoothed distance, of which it answers the gradient, and the exact projection on
+//! the data, which it becomes without noise.
 
 use crate::common::{engines, numbers};
 use downhill::data::{Dataset, Pixels, digits};
@@ -43,8 +43,8 @@ fn the_smoothed_distance_is_that_of_float64() {
     }
 }
 
-/// The identity of the paper in its corrected form: half the gradient of dist^2(x, sigma) is sigma eps(x, sigma). By central
-/// differences; without the 2 the gradient would be half of what it is.
+/// The identity of the paper in its corrected form: half the gradient of dist^2(x, sigma) is sigma eps(x, sigma). By
+/// central differences; without the 2 the gradient would be half of what it is.
 #[test]
 fn half_the_gradient_of_the_smoothed_distance_is_sigma_eps() {
     let data = data(3, 30, 5);

@@ -1,5 +1,5 @@
-//! The Jacobian of denoisers: exact products against central differences and closed forms, its leading eigenvectors against those
-//! of the whole matrix.
+//! The Jacobian of denoisers: exact products against central differences and closed forms, its leading eigenvectors
+//! against those of the whole matrix.
 
 use crate::common::{distance, engines, numbers};
 use downhill::checkpoint::ModelFiles;

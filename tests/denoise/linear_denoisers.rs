@@ -1,5 +1,5 @@
-//! The denoisers of linear diffusion through the ordinary sampler: the sequential chain against its closed form, projections
-//! of noisy samples against projections of samples that are made noisy here.
+//! The denoisers of linear diffusion through the ordinary sampler: the sequential chain against its closed form,
+//! projections of noisy samples against projections of samples that are made noisy here.
 
 use crate::common::{distance, engines, numbers};
 use downhill::data::{Coupling, Dataset, Noised, Spiked};
@@ -111,8 +111,8 @@ fn a_noisy_projection_is_that_of_noisy_samples() {
     }
 }
 
-/// One draw of noise turns the components less and less as it shrinks, so that projections one after the other keep what
-/// fresh noise at each level wears off.
+/// One draw of noise turns the components less and less as it shrinks, so that projections one after the other keep
+/// what fresh noise at each level wears off.
 #[test]
 fn fresh_noise_wears_components_off_where_shared_noise_keeps_them() {
     let engine = &engines()[0];

@@ -55,7 +55,8 @@ fn check_many_tokens(causal: bool) {
     }
 }
 
-/// The kernel of software adapters, over one texel of channels a head and over as many as it takes, whole tiles and not.
+/// The kernel of software adapters, over one texel of channels a head and over as many as it takes, whole tiles and
+/// not.
 #[test]
 fn attention_in_one_dispatch_agrees_with_its_twin_and_the_definition() {
     let engine = &engines()[0];

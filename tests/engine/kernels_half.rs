@@ -93,7 +93,8 @@ fn maps_are_read_and_written_in_float16() {
     let device = run_device(engine, &dispatch, &reads, y.texels());
     assert_eq!(rounded(device.clone()), device, "what comes back are numbers of float16");
     assert_padding_is_zero(&device, y.c, "y");
-    // Where device and twin differ in the last bit one may be rounded up and the other down: seldom, and by one step of eleven bits.
+    // Where device and twin differ in the last bit one may be rounded up and the other down: seldom, and by one step of
+    // eleven bits.
     let apart = device.iter().zip(&host).filter(|(a, b)| a != b);
     let far = apart.clone().filter(|(a, b)| (*a - *b).abs() > a.abs().max(1e-3) / 1000.0).count();
     assert!(far == 0 && apart.count() * 100 < host.len(), "{far} of {} are apart", host.len());

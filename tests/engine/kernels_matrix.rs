@@ -1,5 +1,5 @@
-//! The kernels for matrix units: their twins against those of the tile family, and on an adapter that has such units the
-//! shaders against their twins. Lavapipe has them from Mesa 26 on.
+//! The kernels for matrix units: their twins against those of the tile family, and on an adapter that has such units
+//! the shaders against their twins. Lavapipe has them from Mesa 26 on.
 
 use crate::check::{assert_padding_is_zero, check, map, run_twin};
 use crate::common::{distance, numbers};

@@ -1,5 +1,5 @@
-//! Group and layer normalisation and softmax: shader against CPU twin over awkward shapes, in both families; twin against the
-//! definition in float64.
+//! Group and layer normalisation and softmax: shader against CPU twin over awkward shapes, in both families; twin
+//! against the definition in float64.
 
 use crate::check::{assert_padding_is_zero, check, check_within, map, run_device, run_twin};
 use crate::common::{distance, engines, numbers};
@@ -111,7 +111,8 @@ impl Case {
     }
 }
 
-/// As [`check`]. Where x * a and b all but cancel, the last stage differs by the rounding of x * a, which a GPU may leave out.
+/// As [`check`]. Where x * a and b all but cancel, the last stage differs by the rounding of x * a, which a GPU may
+/// leave out.
 fn check_stage(engine: &Engine, dispatch: &Dispatch, reads: &[&[f32]], texels: usize, what: &str) -> Vec<f32> {
     let host = run_twin(dispatch, reads, texels);
     let most = |values: &[f32]| values.iter().fold(f32::MIN_POSITIVE, |most, v| most.max(v.abs()));
@@ -122,8 +123,9 @@ fn check_stage(engine: &Engine, dispatch: &Dispatch, reads: &[&[f32]], texels: u
     check_within(engine, dispatch, reads, texels, what, 1e-5 + rounded)
 }
 
-/// Shapes and numbers of groups: single values, groups of 1, 2, 3, 4, 6, 8, 10 and 12 channels, one group, several chunks, sets of groups of
-/// which the last is not full, more channel texels than a workgroup has invocations, in whole texels and not.
+/// Shapes and numbers of groups: single values, groups of 1, 2, 3, 4, 6, 8, 10 and 12 channels, one group, several
+/// chunks, sets of groups of which the last is not full, more channel texels than a workgroup has invocations, in whole
+/// texels and not.
 fn shapes() -> [(Shape, usize); 15] {
     [
         (Shape::new(1, 1, 1, 1), 1),
@@ -309,7 +311,8 @@ fn layer_norm_agrees_with_its_twin_and_the_definition() {
 #[test]
 fn softmax_agrees_with_its_twin_and_the_definition() {
     for engine in engines() {
-        // Rows of less than a texel to more than an invocation of the tile family can hold, and what lies between its variants.
+        // Rows of less than a texel to more than an invocation of the tile family can hold, and what lies between its
+        // variants.
         let sizes = [(1, 1), (9, 1), (1, 2), (3, 5), (65, 7), (130, 33), (67, 64), (5, 256), (6, 257)];
         let long = [(5, 1023), (6, 1024), (2, 1027), (3, 4096), (2, 4099), (1, 9001)];
         for (rows, columns) in sizes.into_iter().chain(long) {
@@ -340,7 +343,8 @@ fn softmax_agrees_with_its_twin_and_the_definition() {
 #[test]
 fn causal_softmax_shares_what_a_query_may_see() {
     for engine in engines() {
-        // Heads, queries of each at a time, the first of them, keys: whole heads, parts of them, more queries than keys.
+        // Heads, queries of each at a time, the first of them, keys: whole heads, parts of them, more queries than
+        // keys.
         for (heads, queries, first, columns) in
             [(1, 1, 0, 1), (3, 5, 0, 5), (2, 77, 0, 77), (4, 32, 32, 77), (1, 13, 64, 77), (2, 9, 0, 6), (2, 1, 3, 7)]
                 .into_iter()

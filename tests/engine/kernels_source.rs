@@ -1,5 +1,5 @@
-//! Maps read without existing: each layer that reads a joined, upsampled or normalised map writes what it writes for the same
-//! map made first.
+//! Maps read without existing: each layer that reads a joined, upsampled or normalised map writes what it writes for
+//! the same map made first.
 
 use crate::check::{check, map, run_device};
 use crate::common::{distance, engines, numbers};
@@ -52,8 +52,8 @@ impl Case {
         Self { x, source: Source { joined: first, upsampled, normalised }, operands: [one, two, factors], whole }
     }
 
-    /// Runs the dispatch that reads the source and the one that reads the whole map, with the same further operands; the first is
-    /// also held against its twin.
+    /// Runs the dispatch that reads the source and the one that reads the whole map, with the same further operands;
+    /// the first is also held against its twin.
     fn compare(&self, engine: &Engine, [of_source, of_whole]: [Dispatch; 2], others: &[&[f32]], texels: usize) {
         let operands = self.operands.each_ref().map(Vec::as_slice);
         let of_source_reads = [operands.as_slice(), others].concat();

@@ -1,5 +1,5 @@
-//! Kernels of tangents: shader against CPU twin over awkward shapes, in both families; twin against central differences of the
-//! definition in float64.
+//! Kernels of tangents: shader against CPU twin over awkward shapes, in both families; twin against central differences
+//! of the definition in float64.
 
 use crate::check::{assert_padding_is_zero, check};
 use crate::common::{engines, numbers};

@@ -82,7 +82,8 @@ impl Case {
         run_twin(&conv.dispatch(Family::Tile), &[x, x, x, &weights, bias, per_image, residual], self.y.texels())
     }
 
-    /// The stages over `share` tiles at a time, each held against its twin: three, or the last two `in_one`, where the family can.
+    /// The stages over `share` tiles at a time, each held against its twin: three, or the last two `in_one`, where the
+    /// family can.
     fn staged(&self, engine: &Engine, tile: Tile, share: usize, factors: Option<&[f32]>, in_one: bool) -> Vec<f32> {
         let family = engine.family;
         let weights = pack(&self.kernel, self.y.c, self.x.c, tile, family);

@@ -1,5 +1,5 @@
-//! Every variant of every shader, on paper: naga validates it and writes it as SPIR-V, MSL and HLSL, so that devices which
-//! are not at hand are checked too.
+//! Every variant of every shader, on paper: naga validates it and writes it as SPIR-V, MSL and HLSL, so that devices
+//! which are not at hand are checked too.
 
 use std::collections::BTreeSet;
 

@@ -89,7 +89,8 @@ fn every_layer_is_measured_by_every_algorithm_within_the_time() {
     }
 }
 
-/// The choices are about time alone: an image is the same up to rounding, and has the bits of the definition where asked.
+/// The choices are about time alone: an image is the same up to rounding, and has the bits of the definition where
+/// asked.
 #[test]
 fn algorithms_agree_and_exact_ones_have_the_bits_of_the_definition() {
     let model = ModelFiles::open(None).expect("embedded model");

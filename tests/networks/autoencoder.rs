@@ -1,5 +1,5 @@
-//! Autoencoders against diffusers in float64 (`tests/golden/latent`, `tests/golden/autoencoder`): as graphs on the host and on
-//! the device, whole and in strips.
+//! Autoencoders against diffusers in float64 (`tests/golden/latent`, `tests/golden/autoencoder`): as graphs on the host
+//! and on the device, whole and in strips.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,8 @@ use downhill::tensor::Tensor;
 const REFERENCE_TOLERANCE: f64 = 2e-7;
 /// The same on the device, in float32.
 const TOLERANCE: f32 = 5e-5;
-/// The same with weights in float16, in which those of the goldens are stored, but for one in bfloat16 and one in float32.
+/// The same with weights in float16, in which those of the goldens are stored, but for one in bfloat16 and one in
+/// float32.
 const HALF_TOLERANCE: f32 = 1e-2;
 
 fn worst(found: &Tensor, expected: &Tensor) -> f32 {

@@ -16,7 +16,8 @@ use downhill::tensor::Tensor;
 /// max|a-b| / max|b| against float64 that a network may be away; measured up to 2.1e-5, by tiles of 4 x 4 where
 /// torch itself is 5e-6 away in float32.
 const TOLERANCE: f32 = 5e-5;
-/// The same with weights in float16: rounding those of `sd2-like` alone takes diffusers' own answer 4.7e-3 away in float64.
+/// The same with weights in float16: rounding those of `sd2-like` alone takes diffusers' own answer 4.7e-3 away in
+/// float64.
 const HALF_TOLERANCE: f32 = 1e-2;
 
 /// The network of a golden, ready for `batch` images.

@@ -12,8 +12,8 @@ use downhill::kernels::Family;
 use downhill::nets::{CallSize, Inputs, open};
 use downhill::tensor::{Precision, Tensor};
 
-/// Holds the operands of a plan against how its weights and values are stored: what reads or writes float16 is bound to float16, and
-/// nothing else is.
+/// Holds the operands of a plan against how its weights and values are stored: what reads or writes float16 is bound to
+/// float16, and nothing else is.
 fn check_operands(plan: &Plan) {
     for step in &plan.steps {
         let of_buffer = |buffer: BufferId| plan.buffers[buffer.0].precision == Precision::Float16;

@@ -34,8 +34,8 @@ fn half_compilers() -> Vec<Compiler<'static>> {
     common::engines().iter().map(|engine| Compiler::new(engine, options)).collect()
 }
 
-/// Compilers for each family and each algorithm that it has kernels for, forced on every layer; maps are folded wherever
-/// they can be.
+/// Compilers for each family and each algorithm that it has kernels for, forced on every layer; maps are folded
+/// wherever they can be.
 fn forced_compilers() -> Vec<Compiler<'static>> {
     let of_family = |engine: &'static Engine| {
         let forced = |algorithm| CompileOptions { fold_always: true, ..CompileOptions::forced(algorithm) };

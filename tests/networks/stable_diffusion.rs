@@ -1,5 +1,5 @@
-//! Stable Diffusion 1.5 in its real size, with random weights in float16, against `PyTorch` in float32. Takes minutes and 2 GB of
-//! files:
+//! Stable Diffusion 1.5 in its real size, with random weights in float16, against `PyTorch` in float32. Takes minutes
+//! and 2 GB of files:
 //!
 //! ```text
 //! python tools/make_goldens.py --stable-diffusion target/stable-diffusion
@@ -22,8 +22,8 @@ use downhill::latent::tokenizer::Tokenizer;
 use downhill::nets::{CallSize, Inputs, open};
 use downhill::tensor::{Precision, Tensor};
 
-/// max|a - b| / max|b|. The weights are of float16 in both; what is rounded here and not there are the transformed kernels of
-/// Winograd's convolutions (4.2e-4 in the U-Net, 8.7e-4 in the decoder; of the decoder in float32 4e-6).
+/// max|a - b| / max|b|. The weights are of float16 in both; what is rounded here and not there are the transformed
+/// kernels of Winograd's convolutions (4.2e-4 in the U-Net, 8.7e-4 in the decoder; of the decoder in float32 4e-6).
 const TOLERANCE: f32 = 2e-3;
 /// What the whole may take on the device and on the host together; here they are the same memory.
 const MEMORY: u64 = 12 << 30;

@@ -1,5 +1,6 @@
-//! Tangents of networks: products of the Jacobian and vectors, in float64 on the host and on the device, against torch's
-//! forward-mode differentiation (`tests/golden/tangent`, made by `tools/make_goldens.py`) and against central differences.
+//! Tangents of networks: products of the Jacobian and vectors, in float64 on the host and on the device, against
+//! torch's forward-mode differentiation (`tests/golden/tangent`, made by `tools/make_goldens.py`) and against central
+//! differences.
 
 use std::path::{Path, PathBuf};
 
@@ -240,7 +241,8 @@ fn difference(graph: &Graph, feeds: &[(String, Tensor)], tangent: &Tensor) -> Ve
     ends.map(|(above, below)| (above - below) / f64::from(2.0 * STEP)).collect()
 }
 
-/// Holds the tangents of a graph with input `x` and constant weights against differences, on the host and on the device.
+/// Holds the tangents of a graph with input `x` and constant weights against differences, on the host and on the
+/// device.
 fn check_graph(mut graph: Graph, feeds: &[(&str, Tensor)], what: &str) {
     graph.outputs.push(("y".into(), Value(graph.nodes.len() - 1)));
     let feeds: Vec<_> = feeds.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.clone())).collect();

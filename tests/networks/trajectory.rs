@@ -1,5 +1,5 @@
-//! Whole sampling paths on the device, network and sampler together, against diffusers and the paper's formula in float64
-//! (`tests/golden/trajectory`).
+//! Whole sampling paths on the device, network and sampler together, against diffusers and the paper's formula in
+//! float64 (`tests/golden/trajectory`).
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -84,8 +84,8 @@ impl Case {
         begun.get(step).copied().unwrap_or(step + self.network_calls.len() - steps)
     }
 
-    /// The factor that turns x at `level` into a state of the path: diffusers' schedulers in sigma hold x, those of flow
-    /// matching (1 - s) x with sigma = s / (1 - s), the others z.
+    /// The factor that turns x at `level` into a state of the path: diffusers' schedulers in sigma hold x, those of
+    /// flow matching (1 - s) x with sigma = s / (1 - s), the others z.
     fn scale(&self, level: Level) -> f64 {
         let in_x = || ["euler", "heun", "lms"].iter().any(|name| self.sampler.starts_with(name));
         match self.scale.as_deref() {

@@ -1,4 +1,5 @@
-//! `UNet2DModel` graphs, evaluated in float64 on the host, against diffusers' float64 outputs (`tools/make_goldens.py`).
+//! `UNet2DModel` graphs, evaluated in float64 on the host, against diffusers' float64 outputs
+//! (`tools/make_goldens.py`).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

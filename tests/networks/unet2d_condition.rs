@@ -1,4 +1,5 @@
-//! `UNet2DConditionModel` graphs, evaluated in float64 on the host, against diffusers' float64 outputs (`tools/make_goldens.py`).
+//! `UNet2DConditionModel` graphs, evaluated in float64 on the host, against diffusers' float64 outputs
+//! (`tools/make_goldens.py`).
 
 use std::collections::BTreeMap;
 
@@ -7,11 +8,12 @@ use downhill::graph::fuse::fuse;
 use downhill::graph::op::Graph;
 use downhill::graph::reference;
 
-/// Float32 roundings that remain: inputs that a call feeds, and factors such as 1 / sqrt(dim) that a graph holds; the goldens
-/// themselves are kept in float32.
+/// Float32 roundings that remain: inputs that a call feeds, and factors such as 1 / sqrt(dim) that a graph holds; the
+/// goldens themselves are kept in float32.
 const TOLERANCE: f64 = 2e-7;
 
-/// How far the graph of a golden is from diffusers, as it is built or as it is fused: max|a - b| / max|b| of the worst image.
+/// How far the graph of a golden is from diffusers, as it is built or as it is fused: max|a - b| / max|b| of the worst
+/// image.
 fn evaluate(golden: &Golden, rewrite: fn(&Graph) -> Graph) -> f64 {
     let (component, net) = golden.open();
     let fetch = |key: &str, shape: &[usize]| component.weights.fetch(key, shape);

@@ -21,8 +21,8 @@ fn distance(x: &Tensor) -> f64 {
     norm(&x.data[..NORMAL].iter().map(|value| f64::from(*value)).collect::<Vec<_>>())
 }
 
-/// Answers the gradient of half the squared distance to the subspace, over sigma, with an error of exactly eta times the
-/// distance in directions of its own.
+/// Answers the gradient of half the squared distance to the subspace, over sigma, with an error of exactly eta times
+/// the distance in directions of its own.
 struct Erring {
     eta: f64,
     errors: Vec<Vec<f64>>,
@@ -81,8 +81,8 @@ proptest! {
         prop_assert!(!admits(longest + (1.0 - longest) * 0.001));
     }
 
-    /// Along DDIM with errors as large as the assumption allows, in any direction: the distance keeps between the bounds, and
-    /// the noise within a factor nu of it.
+    /// Along DDIM with errors as large as the assumption allows, in any direction: the distance keeps between the
+    /// bounds, and the noise within a factor nu of it.
     #[test]
     fn bounds_hold_where_the_assumption_does(
         eta in 0.0..0.6f64,

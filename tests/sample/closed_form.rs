@@ -89,8 +89,8 @@ fn noise_keeps_the_marginals() {
     }
 }
 
-/// smalldiffusion's first equivalence: gamma 1, mu 0 on its trailing sigmas is `DDIMScheduler(timestep_spacing=trailing,
-/// clip_sample=False, set_alpha_to_one=False)`.
+/// smalldiffusion's first equivalence: gamma 1, mu 0 on its trailing sigmas is
+/// `DDIMScheduler(timestep_spacing=trailing, clip_sample=False, set_alpha_to_one=False)`.
 #[test]
 fn smalldiffusions_equivalence() {
     let table = downhill::denoise::diffusion::NoiseTable::default();

@@ -1,8 +1,8 @@
 //! diffusers' own weight-free check (its `tests/schedulers`): the model answers `sample * t / (t + 1)`, the start is
 //! `arange(768) / 768` reshaped (3, 8, 8, 4) and permuted to (4, 3, 8, 8).
 //!
-//! Each figure is sum |z| and sum `z_i (i + 1)` / 768 of the final sample, from diffusers 0.42.1 with torch 2.15.0 on a CPU.
-//! Where noise is added, step k adds `((7 i + 13 k) % 11 - 5) / 5` at place i in place of the random draw.
+//! Each figure is sum |z| and sum `z_i (i + 1)` / 768 of the final sample, from diffusers 0.42.1 with torch 2.15.0 on a
+//! CPU. Where noise is added, step k adds `((7 i + 13 k) % 11 - 5) / 5` at place i in place of the random draw.
 
 use std::path::Path;
 

@@ -48,7 +48,8 @@ fn folders(prefixes: &[&str]) -> Vec<PathBuf> {
 fn asked(golden: &Golden) -> Value {
     if golden.sampler == "ge" {
         return json!({
-            "sampler": "ge", "gamma": golden.gamma, "mu": golden.mu, "sigma_max": golden.sigma_max, "steps": golden.steps,
+            "sampler": "ge", "gamma": golden.gamma, "mu": golden.mu, "sigma_max": golden.sigma_max,
+            "steps": golden.steps,
         });
     }
     json!({"sampler": golden.sampler, "steps": golden.steps, "eta": golden.eta})

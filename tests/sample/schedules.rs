@@ -258,8 +258,8 @@ fn every_sampler_takes_every_schedule() {
     }
 }
 
-/// The order of a solver, by how its error on a Gaussian falls when the steps are halved. Multistep solvers begin with a
-/// step of order 1, so that two is what most of them show.
+/// The order of a solver, by how its error on a Gaussian falls when the steps are halved. Multistep solvers begin with
+/// a step of order 1, so that two is what most of them show.
 #[test]
 fn solvers_are_of_their_order() {
     let error = |sampler: &str, config: &SchedulerConfig, steps: i32| {

@@ -1,5 +1,6 @@
-//! diffusers' own weight-free checks of all its schedulers (its `tests/schedulers`), from `tests/golden/schedulers.json`:
-//! the model answers `sample * t / (t + 1)`, the figures are sum and mean of |sample| at the end.
+//! diffusers' own weight-free checks of all its schedulers (its `tests/schedulers`), from
+//! `tests/golden/schedulers.json`: the model answers `sample * t / (t + 1)`, the figures are sum and mean of |sample|
+//! at the end.
 
 use std::path::Path;
 

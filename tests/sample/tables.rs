@@ -1,5 +1,5 @@
-//! Timesteps and sigmas of diffusers' schedulers, from `tests/golden/schedulers.json`: 14 of them at 5 to 50 steps, in three
-//! spacings, on three schedules of beta.
+//! Timesteps and sigmas of diffusers' schedulers, from `tests/golden/schedulers.json`: 14 of them at 5 to 50 steps, in
+//! three spacings, on three schedules of beta.
 
 use std::path::Path;
 
@@ -64,7 +64,8 @@ fn grids_of_every_scheduler_are_those_of_diffusers() {
                     let expected = once(list(&row["timesteps"], betas), class, skips);
                     assert_eq!(schedule.steps().len(), expected.len(), "{what}");
                     for (step, expected) in schedule.steps().iter().zip(expected) {
-                        // A spread of sigmas that is not rounded lies between timesteps, where the network's are looked up.
+                        // A spread of sigmas that is not rounded lies between timesteps, where the network's are looked
+                        // up.
                         let Some(found) = step.from.timestep else { continue };
                         assert!((found - expected).abs() < 1e-4, "{what}: timestep {found}, expected {expected}");
                     }

@@ -1,5 +1,5 @@
-//! Chains of projections: their levels on the device against the host's, their products against numpy in float64, and what
-//! becomes of the modes under the three couplings of noise.
+//! Chains of projections: their levels on the device against the host's, their products against numpy in float64, and
+//! what becomes of the modes under the three couplings of noise.
 
 use crate::common::{distance, engines, numbers};
 use downhill::data::{Dataset, Pixels, Spiked, digits};
@@ -87,7 +87,8 @@ fn modes(data: &Dataset, coupling: Coupling, variance: f64, k: usize, seed: u64)
     (std::array::from_fn(|at| participation_ratio(&energies[at])), energies[2].clone())
 }
 
-/// Fresh noise collapses, nested noise levels off, one noise keeps everything: whatever the seed. Answers which mode wins.
+/// Fresh noise collapses, nested noise levels off, one noise keeps everything: whatever the seed. Answers which mode
+/// wins.
 fn assert_couplings_differ(data: &Dataset, variance: f64, k: usize, seed: u64) -> usize {
     let all = k as f64;
     let (fresh, energies) = modes(data, Coupling::Fresh, variance, k, seed);

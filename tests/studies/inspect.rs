@@ -41,7 +41,8 @@ fn walk<'a>(schedule: &'a Schedule, method: &'a Method, count: usize) -> Traject
     Trajectories { schedule, method, count, batch: 5, seed: 3, mean: None }
 }
 
-/// Projects on the subspace; the answer is off by `error` of the distance, along the first normal direction and another.
+/// Projects on the subspace; the answer is off by `error` of the distance, along the first normal direction and
+/// another.
 struct OnSubspace {
     error: f64,
 }
@@ -113,8 +114,8 @@ fn errors_on_images_are_the_noise_within_the_data() {
     );
 }
 
-/// The paper's figure, on digits: no error without noise nor with much, a hump between, nu near 1 throughout, and ends on the
-/// data.
+/// The paper's figure, on digits: no error without noise nor with much, a hump between, nu near 1 throughout, and ends
+/// on the data.
 #[test]
 fn the_ideal_denoiser_is_a_projection_but_for_a_hump() {
     let data = evenly(&digits(Pixels::Signed).unwrap(), 2000);
@@ -275,8 +276,8 @@ fn dimensions_are_found_again() {
     assert!((extent.participation - 100.0 / 34.0).abs() < 1e-12);
 }
 
-/// On a Gaussian of d dimensions the error of the denoiser as a projection is sqrt(d / (n - d)) with much noise; samples are
-/// good all the same.
+/// On a Gaussian of d dimensions the error of the denoiser as a projection is sqrt(d / (n - d)) with much noise;
+/// samples are good all the same.
 #[test]
 fn where_the_hypothesis_breaks_errors_grow_and_samples_stay_good() {
     let mut errors = Vec::new();

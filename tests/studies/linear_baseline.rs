@@ -1,6 +1,6 @@
-//! The baselines of linear diffusion through denoiser and sampler: each gain against its closed form, and what the closed
-//! forms promise: the Gaussian comes back, projections keep all of their modes alike, sequential estimates do not care
-//! about steps.
+//! The baselines of linear diffusion through denoiser and sampler: each gain against its closed form, and what the
+//! closed forms promise: the Gaussian comes back, projections keep all of their modes alike, sequential estimates do
+//! not care about steps.
 
 use downhill::data::Spiked;
 use downhill::denoise::closed_form::linear::Linear;

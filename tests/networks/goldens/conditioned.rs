@@ -1,4 +1,5 @@
-//! The goldens of networks that look at a context: the small latent models, and networks with one or the other field changed.
+//! The goldens of networks that look at a context: the small latent models, and networks with one or the other field
+//! changed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
