@@ -15,7 +15,6 @@ use downhill::bench::lanczos::Solve;
 use downhill::bench::problem::Job;
 use downhill::bench::unet::Calls;
 use downhill::error::Result;
-use downhill::gpu::Options;
 use downhill::kernels::Engine;
 
 /// A case made ready on a device.
@@ -34,7 +33,7 @@ fn run(job: &dyn Job, times: u64) -> Result<Duration> {
 }
 
 fn suites(criterion: &mut Criterion) {
-    let engine = match Engine::open(&Options::default(), None) {
+    let engine = match Engine::open(&downhill::Options::default()) {
         Ok(engine) => engine,
         Err(error) => panic!("{error}; run the benchmarks with `sh scripts/with-adapter.sh cargo bench`"),
     };

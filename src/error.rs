@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Device,
     /// NaN or infinity in the values.
     NonFinite,
+    /// The caller stopped the run.
+    Cancelled,
 }
 
 /// Everything that can go wrong.
@@ -88,6 +90,10 @@ pub enum Error {
     /// NaN or infinity where a number is required.
     #[error("non-finite values in {place}")]
     NonFinite { place: String, hint: String },
+
+    /// A run that the caller stopped.
+    #[error("the run was stopped")]
+    Cancelled,
 }
 
 impl Error {
@@ -132,6 +138,7 @@ impl Error {
             Self::OverLimit { .. } | Self::OutOfMemory { .. } => ErrorKind::Memory,
             Self::Device { .. } => ErrorKind::Device,
             Self::NonFinite { .. } => ErrorKind::NonFinite,
+            Self::Cancelled => ErrorKind::Cancelled,
         }
     }
 
@@ -152,7 +159,7 @@ impl Error {
                 Some("the configuration and the weights are of different networks; take both from one model".to_owned())
             }
             Self::BeyondFloat16 { .. } => Some("choose float32 for `dtype`".to_owned()),
-            Self::FileNotFound { .. } | Self::Io { .. } => None,
+            Self::FileNotFound { .. } | Self::Io { .. } | Self::Cancelled => None,
         }
     }
 }

@@ -1,22 +1,59 @@
-//! **downhill**: a hand-rolled wgpu compute engine for diffusion models seen as what they are: *denoising is projection,
-//! sampling is iterating it*.
+//! Diffusion models seen as what they are: *denoising is projection, sampling is iterating it*.
 //!
-//! The rooms, from the ground up; each uses only rooms below it (see `docs/ARCHITECTURE.md`):
-//! [`error`], [`tensor`], [`noise`] - then [`gpu`], [`formats`], [`checkpoint`], [`report`] - [`kernels`], [`data`] - [`graph`], [`spectral`] -
-//! [`nets`] - [`denoise`], [`latent`], [`quality`] - [`sample`] - [`study`], [`mod@bench`] - [`cli`].
+//! **downhill** runs diffusion models from their diffusers folders on any GPU, or on none, through a compute engine
+//! written for wgpu. The same seed makes the same image in any batch.
+//!
+//! ```
+//! use downhill::{Engine, Model, Options};
+//!
+//! let engine = Engine::open(&Options::default())?;
+//! let digits = Model::embedded()?;
+//! let images = digits.sampling().steps(5).count(4).seed(7).run(&engine)?;
+//! assert_eq!((images.len(), images[0].height, images[0].width), (4, 28, 28));
+//! # Ok::<(), downhill::Error>(())
+//! ```
+//!
+//! | to | see |
+//! |---|---|
+//! | open a network, a pipeline or a closed form by its name | [`Model::open`] |
+//! | sample images, from noise, texts, class labels or pictures | [`Model::sampling`], [`Sampling`] |
+//! | estimate the noise in an image | [`Model::denoiser`], the trait [`Denoiser`](denoise::Denoiser) |
+//! | call a network in its own scale | [`NetworkModel::on`](model::NetworkModel::on) |
+//! | multiply by the Jacobian of a denoiser | [`Model::jacobian`], [`denoise::jacobian`] |
+//! | encode texts and images, decode latents | [`model::stages`] |
+//! | choose precision and algorithms | [`CompileOptions`], [`Compiler`] |
+//! | sample a denoiser of your own | [`sample::run`] |
+//! | write a sampler | the trait [`Solver`](sample::walk::Solver) |
+//! | find principal components and spectra | [`spectral`] |
+//! | measure how far images are from data | [`quality`] |
+//! | repeat an experiment of the papers | [`study`] |
+//! | build on the engine itself; less stable than the rest | [`low_level`] |
+//!
+//! The folder `examples/` has a program for each of the first, and `docs/ARCHITECTURE.md` the layout of the crate.
+//!
+//! # Features
+//!
+//! * `cli` (default): the program `downhill`. Without it the library does not depend on a command-line parser, progress
+//!   bars or plots, and changes nothing of its process.
+//! * `download`: models from the hub into the local cache.
 
 pub mod bench;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
 pub mod data;
 pub mod denoise;
 pub mod error;
 pub mod formats;
+#[doc(hidden)]
 pub mod gpu;
+#[doc(hidden)]
 pub mod graph;
+#[doc(hidden)]
 pub mod kernels;
 pub mod latent;
+pub mod model;
 pub mod nets;
 pub mod noise;
 pub mod paths;
@@ -28,3 +65,17 @@ pub mod study;
 pub mod tensor;
 
 pub use error::{Error, ErrorKind, Result};
+pub use formats::Image;
+pub use graph::{CompileOptions, Compiler};
+pub use kernels::{Engine, FamilyName, Options};
+pub use model::{Event, Images, Model, Sampling};
+pub use sample::settings::Settings;
+pub use tensor::{Precision, Tensor};
+
+/// The engine itself: devices, kernels and graphs.
+///
+/// Everything above is built on these modules. They change more often than the rest of the crate.
+pub mod low_level {
+    #[doc(inline)]
+    pub use crate::{gpu, graph, kernels};
+}

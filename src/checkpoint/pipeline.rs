@@ -72,6 +72,23 @@ impl Pipeline {
         Ok(Self { name: name.to_owned(), root, index })
     }
 
+    /// Opens what `spec` names if it is a folder; `None` for a file.
+    ///
+    /// # Errors
+    /// As [`Pipeline::open`].
+    pub fn find(spec: &str) -> Result<Option<Self>> {
+        match locate(spec, &|name| std::env::var_os(name))? {
+            Located::Folder(root) => Self::at(spec, root).map(Some),
+            Located::File(_) => Ok(None),
+        }
+    }
+
+    /// Its `model_index.json`, if there is one.
+    #[must_use]
+    pub fn index(&self) -> Option<&ConfigFile> {
+        self.index.as_ref()
+    }
+
     /// The class of the pipeline in its `model_index.json`, or `None` without one.
     #[must_use]
     pub fn class_name(&self) -> Option<&str> {

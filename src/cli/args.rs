@@ -6,10 +6,10 @@ use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use crate::error::{Error, Result};
-use crate::gpu::{Choice, Options};
+use crate::gpu::Choice;
 use crate::graph::CompileOptions;
-use crate::kernels::FamilyName;
 use crate::kernels::choice::Algorithm;
+use crate::kernels::{FamilyName, Options};
 use crate::latent::tiles::Tiling;
 use crate::report::Verbosity;
 use crate::sample::admissible::ErrorModel;
@@ -152,7 +152,7 @@ impl Global {
 
     /// How the device is to be opened.
     pub fn options(&self) -> Options {
-        Options { adapter: self.choice(), checked: self.checked, ..Options::default() }
+        Options { adapter: self.choice(), family: self.family.map(FamilyName::from), checked: self.checked }
     }
 }
 
@@ -219,6 +219,18 @@ pub struct Size {
     pub height: usize,
     /// Columns of pixels.
     pub width: usize,
+}
+
+impl From<Size> for crate::model::Size {
+    fn from(Size { height, width }: Size) -> Self {
+        (height, width)
+    }
+}
+
+impl From<crate::model::Size> for Size {
+    fn from((height, width): crate::model::Size) -> Self {
+        Self { height, width }
+    }
 }
 
 impl std::str::FromStr for Size {

@@ -6,18 +6,17 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::args::{Dtype, Global, TileArg};
-use super::device::{self, adapter_json, family_text};
-use super::model::{footprint_json, read_images};
+use super::describe::{adapter_json, family_text, footprint_json};
+use super::device;
+use super::inputs::read_images;
 use super::timing::Stopwatch;
-use crate::checkpoint::{Component, Pipeline};
 use crate::error::{Error, Result};
 use crate::formats::images::{WHITE, grid, quantise, square_columns};
 use crate::formats::png::write_png;
 use crate::formats::{check_writable, npy};
-use crate::graph::{Footprint, Target};
-use crate::latent::autoencoder::{Decoder, Planned, open_net};
-use crate::latent::tiles::Room;
-use crate::nets::autoencoder_kl::AutoencoderKl;
+use crate::graph::{Compiler, Footprint};
+use crate::model::make_ready;
+use crate::model::stages::{Autoencoder, PlannedStage};
 use crate::report::{Console, Report};
 use crate::tensor::Tensor;
 
@@ -63,22 +62,16 @@ pub struct Args {
     batch: Option<usize>,
 }
 
-/// Device memory for the values of a call where no batch is asked for.
-pub(super) const USUAL_ARENA_BYTES: u64 = 1 << 30;
-
 /// Runs `downhill decode`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("decode");
     let as_picture = is_picture(&args.output)?;
     check_writable(&args.output)?;
-    let pipeline = Pipeline::open(&args.model)?;
-    let component = pipeline.component("vae")?;
-    let net = open_net(&component)?;
-    let latents = read_images(&args.input, net.config().latent_channels)?;
-    // What does not fit the network is found before a device is.
-    net.decoder(1, (latents.shape[2], latents.shape[3]))?;
-    report.set("model", json!({ "name": pipeline.name, "class": pipeline.class_name() }));
-    let images = decode(args, component, &net, &latents, global, console, &mut report)?;
+    let autoencoder = Autoencoder::open(&args.model)?;
+    let latents = read_images(&args.input, autoencoder.net.config().latent_channels)?;
+    autoencoder.net.decoder(1, (latents.shape[2], latents.shape[3]))?;
+    report.set("model", json!({ "name": autoencoder.name, "class": autoencoder.class }));
+    let images = decode(args, &autoencoder, &latents, global, console, &mut report)?;
     if as_picture {
         write_picture(&args.output, &images)?;
     } else {
@@ -91,8 +84,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
 
 fn decode(
     args: &Args,
-    component: Component,
-    net: &AutoencoderKl,
+    autoencoder: &Autoencoder,
     latents: &Tensor,
     global: &Global,
     console: Console,
@@ -100,24 +92,14 @@ fn decode(
 ) -> Result<Tensor> {
     let mut clock = Stopwatch::start();
     let engine = device::open(global, console)?;
+    let compiler = Compiler::new(&engine, args.dtype.options(global));
     clock.lap("adapter");
     let size = (latents.shape[2], latents.shape[3]);
-    let room = Room { target: Target::of(&engine), options: args.dtype.options(global), budget: None };
-    let planned = |batch: usize| Planned::new(net, batch, size, args.tile.0, &room);
-    let batch = if let Some(batch) = args.batch {
-        batch
-    } else {
-        let arena = Footprint::largest(planned(1)?.plans()).map_or(0, |footprint| footprint.arena);
-        (USUAL_ARENA_BYTES / arena.max(1)) as usize
-    };
-    let batch = batch.clamp(1, latents.shape[0]);
-    let planned = planned(batch)?;
-    let (first, others) = (&planned.plans()[0], &planned.plans()[1..]);
-    let shaders: Vec<_> = others.iter().flat_map(|plan| &plan.steps).map(|step| &step.dispatch.shader).collect();
-    engine.pipelines(&shaders)?;
-    device::make_ready(&engine, first, &mut clock)?;
-    let footprint = Footprint::largest(planned.plans());
-    let decoder = Decoder::new(&engine, component, size, planned)?;
+    let PlannedStage { batch, plans } =
+        autoencoder.plan_decoder(compiler, args.batch, latents.shape[0], size, args.tile.0)?;
+    make_ready(&engine, plans.plans(), &mut clock.observer())?;
+    let footprint = Footprint::largest(plans.plans());
+    let decoder = autoencoder.decoder(compiler, size, plans)?;
     if decoder.strips() > 1 {
         console.detail(&format!("decoding in up to {} strips of rows", decoder.strips()));
     }
@@ -127,20 +109,19 @@ fn decode(
     if !images.is_finite() {
         decoder.trace_nonfinite(latents)?;
         return Err(Error::NonFinite {
-            place: "the decoder's answer".to_owned(),
+            place: "the images".to_owned(),
             hint: "nothing is written; the values of the latents or the weights make it overflow".to_owned(),
         });
     }
     let peak = engine.gpu.memory_bytes().1;
-    let memory = footprint.map(|footprint| footprint_json(&footprint, Some(peak)));
     report
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
         .set("shape", json!(images.shape))
-        .set("parameters", net.parameters())
+        .set("parameters", autoencoder.net.parameters())
         .set("batch", batch)
         .set("strips", decoder.strips())
-        .set("memory", memory)
+        .set("memory", footprint.map(|footprint| footprint_json(&footprint, Some(peak))))
         .set("timings", clock.json(&[]));
     Ok(images)
 }

@@ -2,18 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
-
 use super::args::Global;
+pub use super::describe::{adapter_json, family_text};
 use super::quiet::without_driver_chatter;
-use super::timing::Stopwatch;
 use super::vectors;
 use crate::error::{Error, Result};
 use crate::gpu::{Described, Kind};
-use crate::graph::Plan;
 use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::tuned::Key;
-use crate::kernels::{Engine, Family, FamilyName, selftest};
+use crate::kernels::{Engine, Family, FamilyName};
 use crate::report::Console;
 
 /// Opens the device that the flags choose, and says so when it computes in software.
@@ -22,7 +19,7 @@ use crate::report::Console;
 /// As [`Engine::open`]; a usage error when `--family` asks for kernels that the adapter cannot run.
 pub fn open(global: &Global, console: Console) -> Result<Engine> {
     let wanted = global.family.map(FamilyName::from);
-    let mut engine = without_driver_chatter(|| Engine::open(&global.options(), wanted))?;
+    let mut engine = without_driver_chatter(|| Engine::open(&global.options()))?;
     vectors::settle([&engine.gpu.adapter]);
     engine.measured = measured(global, &engine.gpu.adapter, engine.family, console);
     let adapter = &engine.gpu.adapter;
@@ -40,24 +37,6 @@ pub fn open(global: &Global, console: Console) -> Result<Engine> {
         family_text(engine.family)
     ));
     Ok(engine)
-}
-
-/// Compiles what `plan` needs, and makes sure that the device computes what it is told. What the self-test needs, where it
-/// has not been run on this adapter before, is compiled with the rest, all at once.
-///
-/// # Errors
-/// [`Error::Device`] when a shader is refused or the self-test fails.
-pub fn make_ready(engine: &Engine, plan: &Plan, clock: &mut Stopwatch) -> Result<()> {
-    let tests = selftest::pending(engine);
-    let shaders: Vec<_> = plan.steps.iter().map(|step| &step.dispatch.shader).chain(&tests).collect();
-    engine.pipelines(&shaders)?;
-    clock.lap_with("pipelines", format!("{} compiled", engine.compiled()));
-    selftest::ensure(engine)?;
-    clock.lap_with(
-        "self-test",
-        if tests.is_empty() { "known from an earlier run" } else { "first run on this adapter" },
-    );
-    Ok(())
 }
 
 /// The algorithms measured before by `downhill tune`; none with `--exact`, which has no use for them.
@@ -89,31 +68,4 @@ pub fn expect_family(adapter: &Described, family: Family, wanted: Option<FamilyN
         )),
         _ => Ok(()),
     }
-}
-
-/// The kernels in words.
-pub fn family_text(family: Family) -> String {
-    match family {
-        Family::Tile => "tile kernels".to_owned(),
-        Family::Lanes { width } => format!("lanes kernels, {width} wide"),
-        Family::Matrix { width, side } => format!("matrix kernels, tiles of {side} x {side}, subgroups of {width}"),
-    }
-}
-
-/// An adapter for a report.
-pub fn adapter_json(adapter: &Described) -> Value {
-    json!({
-        "index": adapter.index,
-        "name": adapter.name,
-        "backend": adapter.backend,
-        "type": adapter.kind.to_string(),
-        "driver": adapter.driver,
-        "max_binding_bytes": adapter.max_binding_bytes,
-        "max_buffer_bytes": adapter.max_buffer_bytes,
-        "max_texture_side": adapter.max_texture_side,
-        "workgroup_bytes": adapter.workgroup_bytes,
-        "subgroup": adapter.subgroup.map(|(least, most)| [least, most]),
-        "f16": adapter.f16,
-        "matrix": adapter.matrix,
-    })
 }

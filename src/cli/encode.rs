@@ -6,17 +6,16 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::args::{Dtype, Global, Size};
-use super::decode::USUAL_ARENA_BYTES;
-use super::device::{self, adapter_json, family_text};
-use super::model::{footprint_json, read_images};
+use super::describe::{adapter_json, family_text, footprint_json};
+use super::device;
+use super::inputs::read_images;
 use super::timing::Stopwatch;
-use crate::checkpoint::{Component, Pipeline};
 use crate::data::picture::Picture;
 use crate::error::{Error, Result};
 use crate::formats::{check_writable, npy};
 use crate::graph::{Compiler, Footprint};
-use crate::latent::autoencoder::{Encoder, open_net};
-use crate::nets::autoencoder_kl::AutoencoderKl;
+use crate::model::make_ready;
+use crate::model::stages::Autoencoder;
 use crate::noise::philox::normals;
 use crate::report::{Console, Report};
 use crate::tensor::Tensor;
@@ -72,13 +71,12 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("encode");
     check_writable(&args.output)?;
-    let pipeline = Pipeline::open(&args.model)?;
-    let component = pipeline.component("vae")?;
-    let net = open_net(&component)?;
-    let images = read(&args.input, args.size, net.config().in_channels)?;
-    net.encoder(1, (images.shape[2], images.shape[3])).map_err(|error| of_picture(error, &args.input))?;
-    report.set("model", json!({ "name": pipeline.name, "class": pipeline.class_name() }));
-    let latents = encode(args, &component, &net, &images, global, console, &mut report)?;
+    let autoencoder = Autoencoder::open(&args.model)?;
+    let images = read(&args.input, args.size, autoencoder.net.config().in_channels)?;
+    let size = (images.shape[2], images.shape[3]);
+    autoencoder.net.encoder(1, size).map_err(|error| of_picture(error, &args.input))?;
+    report.set("model", json!({ "name": autoencoder.name, "class": autoencoder.class }));
+    let latents = encode(args, &autoencoder, &images, global, console, &mut report)?;
     npy::write(&args.output, &latents)?;
     report.set("outputs", json!([args.output.display().to_string()]));
     console.note(&format!("wrote {}", args.output.display()));
@@ -114,8 +112,7 @@ fn of_picture(error: Error, file: &Path) -> Error {
 
 fn encode(
     args: &Args,
-    component: &Component,
-    net: &AutoencoderKl,
+    autoencoder: &Autoencoder,
     images: &Tensor,
     global: &Global,
     console: Console,
@@ -126,15 +123,10 @@ fn encode(
     let compiler = Compiler::new(&engine, args.dtype.options(global));
     clock.lap("adapter");
     let size = (images.shape[2], images.shape[3]);
-    let planned = |batch: usize| Ok::<_, Error>(compiler.plan(&net.encoder(batch, size)?));
-    let batch = match args.batch {
-        Some(batch) => batch,
-        None => (USUAL_ARENA_BYTES / planned(1)?.arena_bytes().max(1)) as usize,
-    };
-    let batch = batch.clamp(1, images.shape[0]);
-    let plan = planned(batch)?;
-    device::make_ready(&engine, &plan, &mut clock)?;
-    let encoder = Encoder::new(compiler, component, batch, size)?;
+    let planned = autoencoder.plan_encoder(compiler, args.batch, images.shape[0], size)?;
+    make_ready(&engine, std::slice::from_ref(&planned.plans), &mut clock.observer())?;
+    let (batch, footprint) = (planned.batch, Footprint::of(&planned.plans));
+    let encoder = autoencoder.encoder(compiler, size, planned)?;
     clock.lap("upload");
     let posterior = encoder.encode(images)?;
     clock.lap("call");
@@ -148,7 +140,7 @@ fn encode(
     if !latents.is_finite() {
         encoder.trace_nonfinite(images)?;
         return Err(Error::NonFinite {
-            place: "the encoder's answer".to_owned(),
+            place: "the latents".to_owned(),
             hint: "nothing is written; the values of the images or the weights make it overflow".to_owned(),
         });
     }
@@ -156,10 +148,10 @@ fn encode(
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
         .set("shape", json!(latents.shape))
-        .set("parameters", net.parameters())
+        .set("parameters", autoencoder.net.parameters())
         .set("seed", if args.sample { json!(args.seed) } else { json!(null) })
         .set("batch", batch)
-        .set("memory", footprint_json(&Footprint::of(&plan), Some(engine.gpu.memory_bytes().1)))
+        .set("memory", footprint_json(&footprint, Some(engine.gpu.memory_bytes().1)))
         .set("timings", clock.json(&[]));
     Ok(latents)
 }

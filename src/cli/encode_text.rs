@@ -6,15 +6,14 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::args::{Dtype, Global};
-use super::device::{self, adapter_json, family_text};
-use super::model::footprint_json;
+use super::describe::{adapter_json, family_text, footprint_json};
+use super::device;
 use super::timing::Stopwatch;
-use crate::checkpoint::Pipeline;
 use crate::error::{Error, Result};
 use crate::formats::{check_writable, npy};
 use crate::graph::{Compiler, Footprint};
-use crate::latent::text::{TextEncoder, open_net};
-use crate::latent::tokenizer::{Tokenizer, Tokens};
+use crate::model::stages::Texts;
+use crate::model::{TextSource, make_ready};
 use crate::report::{Console, Report, print_stdout};
 use crate::tensor::Tensor;
 
@@ -57,25 +56,24 @@ pub struct Args {
     batch: Option<usize>,
 }
 
-/// Texts at a call where nobody says.
-const BATCH: usize = 16;
-
 /// Runs `downhill encode-text`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("encode-text");
     args.output.as_ref().map_or(Ok(()), check_writable)?;
-    let pipeline = Pipeline::open(&args.model)?;
-    let tokenizer = Tokenizer::open(&pipeline.folder("tokenizer")?)?;
-    let texts = args.prompts.iter().map(|prompt| tokenizer.encode(prompt)).collect::<Result<Vec<_>>>()?;
-    warn_of_truncated(&texts, tokenizer.length(), console);
-    let ids: Vec<Vec<u32>> = texts.iter().map(|tokens| tokens.ids.clone()).collect();
+    let texts = Texts::open(&args.model)?;
+    let tokens = args.prompts.iter().map(|prompt| texts.tokenizer.encode(prompt)).collect::<Result<Vec<_>>>()?;
+    for left in tokens.iter().filter_map(|tokens| tokens.truncated.as_ref()) {
+        let length = texts.tokenizer.length();
+        console.warning(&format!("a text has more than {length} tokens; left out: {left}"));
+    }
+    let ids: Vec<Vec<u32>> = tokens.iter().map(|tokens| tokens.ids.clone()).collect();
     report
-        .set("model", json!({ "name": pipeline.name, "class": pipeline.class_name() }))
+        .set("model", json!({ "name": texts.name, "class": texts.class }))
         .set("prompts", json!(args.prompts))
         .set("tokens", json!(ids))
-        .set("truncated", json!(texts.iter().map(|tokens| tokens.truncated.as_ref()).collect::<Vec<_>>()));
+        .set("truncated", json!(tokens.iter().map(|tokens| tokens.truncated.as_ref()).collect::<Vec<_>>()));
     if let Some(output) = &args.output {
-        let embeddings = encode(args, &pipeline, &ids, global, console, &mut report)?;
+        let embeddings = encode(args, &texts.encoder()?, &ids, global, console, &mut report)?;
         npy::write(output, &embeddings)?;
         report.set("outputs", json!([output.display().to_string()]));
         console.note(&format!("wrote {}", output.display()));
@@ -87,32 +85,22 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     global.json.as_ref().map_or(Ok(()), |file| report.write(file))
 }
 
-/// Says what a text has no place for.
-pub(super) fn warn_of_truncated(texts: &[Tokens], length: usize, console: Console) {
-    for left in texts.iter().filter_map(|tokens| tokens.truncated.as_ref()) {
-        console.warning(&format!("a text has more than {length} tokens; left out: {left}"));
-    }
-}
-
 fn encode(
     args: &Args,
-    pipeline: &Pipeline,
+    source: &TextSource,
     ids: &[Vec<u32>],
     global: &Global,
     console: Console,
     report: &mut Report,
 ) -> Result<Tensor> {
-    let component = pipeline.component("text_encoder")?;
-    let net = open_net(&component)?;
     let mut clock = Stopwatch::start();
     let engine = device::open(global, console)?;
     let compiler = Compiler::new(&engine, args.dtype.options(global));
     clock.lap("adapter");
-    let batch = args.batch.unwrap_or(BATCH).min(ids.len());
-    let plan = compiler.plan(&net.graph(batch));
-    let footprint = Footprint::of(&plan);
-    device::make_ready(&engine, &plan, &mut clock)?;
-    let encoder = TextEncoder::new(compiler, component, batch)?;
+    let planned = source.plan_batches(compiler, args.batch, ids.len());
+    make_ready(&engine, std::slice::from_ref(&planned.plans), &mut clock.observer())?;
+    let (batch, footprint) = (planned.batch, Footprint::of(&planned.plans));
+    let encoder = source.on(compiler, planned)?;
     clock.lap("upload");
     let embeddings = encoder.encode(ids)?;
     clock.lap("call");
@@ -127,7 +115,7 @@ fn encode(
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
         .set("shape", json!(embeddings.shape))
-        .set("parameters", net.parameters())
+        .set("parameters", source.encoder.parameters())
         .set("batch", batch)
         .set("memory", footprint_json(&footprint, Some(engine.gpu.memory_bytes().1)))
         .set("timings", clock.json(&[]));

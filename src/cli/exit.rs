@@ -2,7 +2,8 @@
 
 use crate::ErrorKind;
 
-/// The exit code of an error: 2 usage, 3 no adapter, 4 a bad file, 5 out of memory, 6 the device failed, 7 non-finite values.
+/// The exit code of an error: 2 usage, 3 no adapter, 4 a bad file, 5 out of memory, 6 the device failed, 7 non-finite
+/// values.
 pub const fn code(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Argument | ErrorKind::NotFound => 2,
@@ -11,6 +12,7 @@ pub const fn code(kind: ErrorKind) -> u8 {
         ErrorKind::Memory => 5,
         ErrorKind::Device => 6,
         ErrorKind::NonFinite => 7,
+        ErrorKind::Cancelled => 130,
     }
 }
 
@@ -28,6 +30,7 @@ mod tests {
             (ErrorKind::Memory, 5),
             (ErrorKind::Device, 6),
             (ErrorKind::NonFinite, 7),
+            (ErrorKind::Cancelled, 130),
         ];
         for (kind, expected) in kinds {
             assert_eq!(code(kind), expected, "{kind:?}");

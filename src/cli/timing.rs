@@ -5,6 +5,8 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 
 use super::table::aligned;
+use crate::error::Result;
+use crate::model::Event;
 
 /// A part of a run.
 struct Phase {
@@ -38,6 +40,16 @@ impl Stopwatch {
         let now = Instant::now();
         self.phases.push(Phase { name, seconds: (now - self.since).as_secs_f64(), note: note.into() });
         self.since = now;
+    }
+
+    /// An observer that ends a phase with every part of a run.
+    pub fn observer(&mut self) -> impl FnMut(Event) -> Result<()> + '_ {
+        |event| {
+            if let Event::Done { part, detail } = event {
+                self.lap_with(part, detail);
+            }
+            Ok(())
+        }
     }
 
     /// The phases, their sum and the steps of the sampling for a report, in seconds.

@@ -7,8 +7,8 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
 
 use super::args::{Global, Size};
-use super::device::{self, adapter_json, family_text};
-use super::model::Opened;
+use super::describe::{adapter_json, family_text, model_json};
+use super::device;
 use super::table::aligned;
 use crate::error::{Error, Result};
 use crate::formats::check_writable;
@@ -16,6 +16,7 @@ use crate::graph::tune::{Measurement, tune, unknown_layers};
 use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::selftest;
 use crate::kernels::tuned::Key;
+use crate::model::Model;
 use crate::report::{Console, Progress, Report, print_stdout};
 
 const EXAMPLES: &str = "\
@@ -63,9 +64,8 @@ pub struct Args {
 /// Runs `downhill tune`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("tune");
-    let (opened, _) = Opened::open(args.model.as_deref())?;
-    let size = opened.size(args.size)?;
-    let graph = opened.net.graph(opened.call_size(args.batch, size))?;
+    let model = Model::open_or_embedded(args.model.as_deref())?;
+    let graph = model.call_graph(args.batch, args.size.map(Into::into))?;
     let engine = device::open(global, console)?;
     selftest::ensure(&engine)?;
     let key = Key::new(&engine.gpu.adapter, engine.family);
@@ -96,7 +96,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     }
     let Some(path) = &global.json else { return Ok(()) };
     report
-        .set("model", opened.json)
+        .set("model", model_json(&model))
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
         .set("batch", args.batch)

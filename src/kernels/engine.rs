@@ -7,7 +7,7 @@ use super::choice::{Algorithm, Layer};
 use super::shader::{Access, MAX_OPERANDS, Memory, Shader, TEXTURE_WIDTH};
 use super::{Dispatch, Family};
 use crate::error::Result;
-use crate::gpu::{Binding, Call, Described, Gpu, Kind, Options, Pipeline, PipelineSource, Region, StorageKind};
+use crate::gpu::{self, Binding, Call, Choice, Described, Gpu, Kind, Pipeline, PipelineSource, Region, StorageKind};
 use crate::tensor::{Precision, TEXEL};
 
 /// A device ready to run kernels.
@@ -21,15 +21,27 @@ pub struct Engine {
     pipelines: Mutex<HashMap<Shader, Pipeline>>,
 }
 
+/// The adapter and the kernels of an [`Engine`].
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The adapter; by default the best one.
+    pub adapter: Choice,
+    /// The family of kernels, in place of the one that fits the adapter.
+    pub family: Option<FamilyName>,
+    /// Compile shaders with bounds checks and bounded loops, as untrusted code would be.
+    pub checked: bool,
+}
+
 impl Engine {
-    /// Opens the device that `options` choose, with the family that fits it or `family` ([`Family::for_adapter`]).
+    /// Opens the device of an adapter, with the family of kernels that fits it or the one asked for
+    /// ([`Family::for_adapter`]).
     ///
     /// # Errors
-    /// As [`Gpu::open`].
-    pub fn open(options: &Options, family: Option<FamilyName>) -> Result<Self> {
-        let matrix = family == Some(FamilyName::Matrix);
-        let gpu = Gpu::open(&Options { matrix, ..options.clone() })?;
-        let family = Family::for_adapter(&gpu.adapter, family);
+    /// [`crate::Error::NoAdapter`] if no adapter fits; [`crate::Error::Device`] if it cannot be opened.
+    pub fn open(options: &Options) -> Result<Self> {
+        let matrix = options.family == Some(FamilyName::Matrix);
+        let gpu = Gpu::open(&gpu::Options { adapter: options.adapter.clone(), checked: options.checked, matrix })?;
+        let family = Family::for_adapter(&gpu.adapter, options.family);
         Ok(Self { gpu, family, measured: BTreeMap::new(), pipelines: Mutex::default() })
     }
 

@@ -32,7 +32,7 @@ pub mod tuned;
 pub mod winograd;
 
 pub use activation::Activation;
-pub use engine::{Engine, FamilyName};
+pub use engine::{Engine, FamilyName, Options};
 pub use shader::{Access, Kernel, Memory, Shader, Twin};
 pub use source::{Normalised, Source};
 

@@ -18,10 +18,15 @@ pub const CLASSES: [&str; 1] = ["AutoencoderKL"];
 /// [`Error::UnsupportedField`] or [`Error::BadFile`] for the configuration; [`Error::MissingKey`],
 /// [`Error::WrongShape`] or [`Error::UnexpectedKey`] for the weights.
 pub fn open_net(component: &Component) -> Result<AutoencoderKl> {
-    component.config.expect_class(&CLASSES)?;
-    let net = AutoencoderKl::new(Config::from_map(&component.config.values, &component.config.path)?);
+    let net = read_net(component)?;
     component.weights.check(&net.keys())?;
     Ok(net)
+}
+
+/// The network of a component, not checked against the weights.
+fn read_net(component: &Component) -> Result<AutoencoderKl> {
+    component.config.expect_class(&CLASSES)?;
+    Ok(AutoencoderKl::new(Config::from_map(&component.config.values, &component.config.path)?))
 }
 
 /// The plan of a decoder.
@@ -108,9 +113,9 @@ impl<'e> Decoder<'e> {
     /// Creates the decoder of a component for latents of `size` (height, width), from a plan for that size.
     ///
     /// # Errors
-    /// As [`open_net`]; then those of the device.
+    /// [`Error::BadFile`] and its kin of the configuration; what the device reports.
     pub fn new(engine: &'e Engine, component: Component, size: (usize, usize), planned: Planned) -> Result<Self> {
-        let net = open_net(&component)?;
+        let net = read_net(&component)?;
         let weights = component.weights;
         let way = match planned {
             Planned::Strips { graph, strips } => Way::Strips { graph, strips },
@@ -211,8 +216,34 @@ impl<'e> Encoder<'e> {
         size: (usize, usize),
     ) -> Result<Self> {
         let net = open_net(component)?;
-        let fetch = |key: &str, shape: &[usize]| component.weights.fetch(key, shape);
-        let program = compiler.into().program(&net.encoder(batch, size)?, &fetch)?;
+        let compiler = compiler.into();
+        let plan = compiler.plan(&net.encoder(batch, size)?);
+        Self::with_net(compiler.engine, net, component, batch, size, plan)
+    }
+
+    /// As [`Encoder::new`], by a plan for `batch` images of `size`, for a component that was opened before.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] and its kin of the configuration; what the device reports.
+    pub fn planned(
+        engine: &'e Engine,
+        component: &Component,
+        batch: usize,
+        size: (usize, usize),
+        plan: Plan,
+    ) -> Result<Self> {
+        Self::with_net(engine, read_net(component)?, component, batch, size, plan)
+    }
+
+    fn with_net(
+        engine: &'e Engine,
+        net: AutoencoderKl,
+        component: &Component,
+        batch: usize,
+        size: (usize, usize),
+        plan: Plan,
+    ) -> Result<Self> {
+        let program = Program::new(engine, plan, &|key, shape| component.weights.fetch(key, shape))?;
         Ok(Self { net, size, batch, program })
     }
 

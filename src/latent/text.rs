@@ -2,7 +2,8 @@
 
 use crate::checkpoint::{Component, Weights};
 use crate::error::{Error, Result};
-use crate::graph::{Compiler, Program};
+use crate::graph::{Compiler, Plan, Program};
+use crate::kernels::Engine;
 use crate::nets::clip_text::{ClipText, Config, names};
 use crate::tensor::Tensor;
 
@@ -34,11 +35,19 @@ impl<'e> TextEncoder<'e> {
     /// As [`open_net`]; then those of the device.
     pub fn new(compiler: impl Into<Compiler<'e>>, component: Component, batch: usize) -> Result<Self> {
         let net = open_net(&component)?;
-        let weights = component.weights;
+        let compiler = compiler.into();
+        let plan = compiler.plan(&net.graph(batch));
+        Self::planned(compiler.engine, net, component.weights, batch, plan)
+    }
+
+    /// As [`TextEncoder::new`], by a plan for `batch` texts, for a network that was checked against its weights.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn planned(engine: &'e Engine, net: ClipText, weights: Weights, batch: usize, plan: Plan) -> Result<Self> {
         let (key, shape) = net.position_table();
         let positions = weights.fetch(&key, &shape)?;
-        let graph = net.graph(batch);
-        let program = compiler.into().program(&graph, &|key, shape| weights.fetch(key, shape))?;
+        let program = Program::new(engine, plan, &|key, shape| weights.fetch(key, shape))?;
         Ok(Self { net, weights, positions, program, batch })
     }
 

@@ -8,7 +8,7 @@ use crate::graph::footprint::fits;
 use crate::graph::op::{Graph, Value, WeightId};
 use crate::graph::strips::{Cut, Norm, Stage, Strip, cuts, factors_name, map_name};
 use crate::graph::weights::packed;
-use crate::graph::{CompileOptions, Plan, Program, Target, WeightAccess};
+use crate::graph::{CompileOptions, Compiler, Plan, Program, Target, WeightAccess};
 use crate::kernels::Engine;
 use crate::kernels::choice::Algorithm;
 use crate::tensor::{Precision, Shape, TEXEL, Tensor, pack_nchw, unpack_nchw};
@@ -36,7 +36,12 @@ pub struct Room<'a> {
     pub budget: Option<u64>,
 }
 
-impl Room<'_> {
+impl<'a> Room<'a> {
+    /// The room on the device of a compiler, within a budget of bytes.
+    #[must_use]
+    pub fn new(compiler: Compiler<'a>, budget: Option<u64>) -> Self {
+        Self { target: compiler.target(), options: compiler.options, budget }
+    }
     /// Plans a graph.
     #[must_use]
     pub fn plan(&self, graph: &Graph) -> Plan {

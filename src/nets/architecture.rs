@@ -60,6 +60,14 @@ pub trait Architecture: Debug + Send + Sync {
     /// Every tensor in a checkpoint of this network, with its shape there.
     fn keys(&self) -> Vec<Key>;
 
+    /// The graph of a call together with the keys. An implementation that builds both at once saves a graph.
+    ///
+    /// # Errors
+    /// As [`Architecture::graph`].
+    fn graph_and_keys(&self, size: CallSize) -> Result<(Graph, Vec<Key>)> {
+        Ok((self.graph(size)?, self.keys()))
+    }
+
     /// Every input of the graph, by name. Each tensor is (n, c, h, w), or (n, c, 1, 1) for one vector per image.
     /// `weights` fetches the tables behind embeddings that are looked up on the host.
     ///

@@ -5,7 +5,7 @@
 
 use super::schedule::Schedule;
 use super::walk::{Method, Progress, sample};
-use crate::denoise::Denoiser;
+use crate::denoise::{Denoiser, Level};
 use crate::noise::{Generator, Noise};
 use crate::{Error, Result, tensor::Tensor};
 
@@ -61,6 +61,8 @@ pub struct Run {
     pub start: Start,
     /// The mean of the data, c h w values, which is added to states that start as pure noise.
     pub mean: Option<Vec<f64>>,
+    /// Name the first operation of the denoiser that makes a value that is not finite.
+    pub trace_nonfinite: bool,
 }
 
 impl Run {
@@ -77,6 +79,7 @@ impl Run {
             generator: Generator::default(),
             start: Start::default(),
             mean: None,
+            trace_nonfinite: false,
         }
     }
 
@@ -85,7 +88,7 @@ impl Run {
     /// # Errors
     /// [`Error::Argument`] for an image that is not of the run, a batch of none, and start states or a mean of another
     /// shape than the images.
-    pub fn batches(&self, image: [usize; 3]) -> Result<Batches<'_>> {
+    pub fn batches(self, image: [usize; 3]) -> Result<Batches> {
         self.check(image)?;
         let noise = Noise::new(self.generator, self.seed, self.count, image.iter().product());
         Ok(Batches { run: self, image, noise, next: 0 })
@@ -105,7 +108,11 @@ impl Run {
         Tensor::new(x.shape.clone(), data)
     }
 
-    fn check(&self, image: [usize; 3]) -> Result<()> {
+    /// Refuses what [`Run::batches`] refuses.
+    ///
+    /// # Errors
+    /// As [`Run::batches`].
+    pub fn check(&self, image: [usize; 3]) -> Result<()> {
         if self.batch == 0 {
             return Err(Error::argument("a `batch` of no images", "give at least one image"));
         }
@@ -138,6 +145,31 @@ impl Run {
     }
 }
 
+/// A denoiser that looks for the operation at fault when its result is not finite.
+struct Traced<'d>(&'d mut dyn Denoiser);
+
+impl Denoiser for Traced<'_> {
+    fn image_shape(&self) -> [usize; 3] {
+        self.0.image_shape()
+    }
+
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
+        let eps = self.0.eps(x, levels)?;
+        if !eps.is_finite() {
+            self.0.trace_nonfinite(x, levels)?;
+        }
+        Ok(eps)
+    }
+
+    fn begin(&mut self, levels: &[Level]) {
+        self.0.begin(levels);
+    }
+
+    fn trace_nonfinite(&mut self, x: &Tensor, levels: &[Level]) -> Result<()> {
+        self.0.trace_nonfinite(x, levels)
+    }
+}
+
 /// The samples of one batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Samples {
@@ -148,15 +180,27 @@ pub struct Samples {
 }
 
 /// The batches of a run, one after the other. The denoiser is free between two batches.
-pub struct Batches<'r> {
-    run: &'r Run,
+pub struct Batches {
+    run: Run,
     image: [usize; 3],
     noise: Noise,
     /// Images that are done, or under way.
     next: usize,
 }
 
-impl Batches<'_> {
+impl Batches {
+    /// The run.
+    #[must_use]
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// The images of the next batch, by their index in the whole run; none after the last batch.
+    #[must_use]
+    pub fn upcoming(&self) -> &[usize] {
+        &self.run.images[self.next..(self.next + self.run.batch).min(self.run.images.len())]
+    }
+
     /// Samples the next batch; `None` after the last. `watch` sees every step.
     ///
     /// # Errors
@@ -166,16 +210,18 @@ impl Batches<'_> {
         denoiser: &mut dyn Denoiser,
         watch: &mut dyn FnMut(&Progress) -> Result<()>,
     ) -> Option<Result<Samples>> {
-        let Self { run, image: [channels, height, width], next, .. } = *self;
-        let indices = &run.images[next..(next + run.batch).min(run.images.len())];
+        let indices = &self.upcoming().to_vec()[..];
         if indices.is_empty() {
             return None;
         }
         self.next += indices.len();
         let x = self.start_states(indices);
+        let [channels, height, width] = self.image;
         let shape = [indices.len(), channels, height, width];
+        let Run { schedule, method, trace_nonfinite, .. } = &self.run;
+        let denoiser: &mut dyn Denoiser = if *trace_nonfinite { &mut Traced(denoiser) } else { denoiser };
         let mut noise = |update| Ok(Tensor::new(shape, self.noise.step(update, indices)));
-        let sampled = sample(denoiser, &run.schedule, &run.method, x, &mut noise, watch);
+        let sampled = sample(denoiser, schedule, method, x, &mut noise, watch);
         Some(sampled.map(|x| Samples { images: indices.to_vec(), x }))
     }
 
@@ -184,7 +230,7 @@ impl Batches<'_> {
         let rows = |tensor: &Tensor| -> Vec<f32> { indices.iter().flat_map(|&at| tensor.item(at).to_vec()).collect() };
         let [channels, height, width] = self.image;
         let shape = [indices.len(), channels, height, width];
-        let run = self.run;
+        let run = &self.run;
         let mut x = match &run.start {
             Start::Seeded => run.schedule.start_state(&Tensor::new(shape, self.noise.initial(indices))),
             Start::Noise(noise) => run.schedule.start_state(&Tensor::new(shape, rows(noise))),
@@ -207,7 +253,6 @@ impl Batches<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::denoise::Level;
     use crate::sample::settings::Settings;
 
     /// The eps of a standard normal.
@@ -230,7 +275,7 @@ mod tests {
     }
 
     fn all(run: &Run) -> Result<Vec<f32>> {
-        let mut batches = run.batches([1, 2, 2])?;
+        let mut batches = run.clone().batches([1, 2, 2])?;
         let mut values = Vec::new();
         while let Some(samples) = batches.next_batch(&mut Gaussian, &mut |_| Ok(())) {
             values.extend(samples?.x.data);

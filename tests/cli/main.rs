@@ -7,6 +7,7 @@ mod bench;
 mod closed_form;
 mod denoise;
 mod encode_text;
+mod example;
 mod help;
 mod inspect;
 mod jacobian;

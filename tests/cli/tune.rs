@@ -154,7 +154,9 @@ fn by_library(image: &Path) -> Tensor {
     let net = open(&model.config, &model.weights).expect("network");
     let size = CallSize::images(1, (28, 28));
     let layers = distinct_layers(&net.graph(size).expect("graph"));
-    let mut engine = Engine::open(&downhill::gpu::Options::default(), Some(FamilyName::Lanes)).expect("device");
+    let mut engine =
+        Engine::open(&downhill::Options { family: Some(FamilyName::Lanes), ..downhill::Options::default() })
+            .expect("device");
     engine.measured = layers.into_keys().map(|layer| (layer, Algorithm::Direct)).collect();
     let network = Network::new(&engine, net, model.weights, size);
     let x = downhill::formats::npy::read(image).expect("an image");

@@ -2,14 +2,13 @@
 
 use std::sync::LazyLock;
 
-use downhill::gpu::Options;
 use downhill::kernels::{Engine, FamilyName};
 
 /// Engines of both families on the adapter the tests run on.
 pub fn engines() -> &'static [Engine] {
     static ENGINES: LazyLock<[Engine; 2]> = LazyLock::new(|| {
         [FamilyName::Lanes, FamilyName::Tile].map(|family| {
-            Engine::open(&Options::default(), Some(family))
+            Engine::open(&downhill::Options { family: Some(family), ..downhill::Options::default() })
                 .unwrap_or_else(|error| panic!("{error}; run the tests with `sh scripts/with-adapter.sh cargo test`"))
         })
     });

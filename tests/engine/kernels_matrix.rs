@@ -3,7 +3,6 @@
 
 use crate::check::{assert_padding_is_zero, check, map, run_twin};
 use crate::common::{distance, numbers};
-use downhill::gpu::Options;
 use downhill::kernels::conv2d::{self, Conv2d};
 use downhill::kernels::epilogue::EpilogueSpec;
 use downhill::kernels::matmul::{Layout, MatMul};
@@ -13,7 +12,7 @@ use half::f16;
 
 /// An engine of the family, where the adapter has matrix units.
 fn engine() -> Option<Engine> {
-    let engine = Engine::open(&Options::default(), Some(FamilyName::Matrix))
+    let engine = Engine::open(&downhill::Options { family: Some(FamilyName::Matrix), ..downhill::Options::default() })
         .unwrap_or_else(|error| panic!("{error}; run the tests with `sh scripts/with-adapter.sh cargo test`"));
     let found = matches!(engine.family, Family::Matrix { .. });
     if !found {

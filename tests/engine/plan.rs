@@ -5,7 +5,6 @@ use std::path::Path;
 
 use crate::common::{distance, engines, numbers};
 use downhill::checkpoint::ModelFiles;
-use downhill::gpu::Options;
 use downhill::graph::{CompileOptions, Compiler, Plan, Target, host};
 use downhill::kernels::{Engine, Family, FamilyName};
 use downhill::nets::{CallSize, Inputs, open};
@@ -109,8 +108,8 @@ fn a_checked_device_computes_the_same_bits() {
     let feeds = net.feeds(&Inputs::new(&x, &vec![321.0; n]), &fetch).expect("feeds");
     let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     for (trusted, name) in engines().iter().zip([FamilyName::Lanes, FamilyName::Tile]) {
-        let options = Options { checked: true, ..Options::default() };
-        let checked = Engine::open(&options, Some(name)).expect("device");
+        let options = downhill::Options { checked: true, family: Some(name), ..downhill::Options::default() };
+        let checked = Engine::open(&options).expect("device");
         let run = |engine: &Engine| Compiler::from(engine).program(&graph, &fetch)?.run(&inputs);
         assert_eq!(run(trusted).expect("trusted"), run(&checked).expect("checked"));
     }

@@ -9,6 +9,7 @@ mod autoencoder;
 mod goldens;
 mod guided;
 mod half;
+mod model;
 mod stable_diffusion;
 mod tangent;
 mod text;

@@ -12,7 +12,6 @@ use std::time::Instant;
 use downhill::checkpoint::Pipeline;
 use downhill::denoise::Network;
 use downhill::formats::npy;
-use downhill::gpu::Options;
 use downhill::graph::{CompileOptions, Compiler};
 use downhill::kernels::Engine;
 use downhill::latent::autoencoder::{self, Decoder, Planned};
@@ -43,7 +42,7 @@ fn about() -> serde_json::Value {
 }
 
 fn engine() -> Engine {
-    Engine::open(&Options::default(), None).expect("a device")
+    Engine::open(&downhill::Options::default()).expect("a device")
 }
 
 fn pipeline() -> Pipeline {

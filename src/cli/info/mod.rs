@@ -10,11 +10,10 @@ use clap::builder::RangedU64ValueParser;
 use indicatif::{BinaryBytes, HumanCount};
 use serde_json::{Value, json};
 
-use crate::checkpoint::{ModelFiles, Weights};
+use crate::checkpoint::Weights;
 use crate::cli::args::{Dtype, Global, Size};
-use crate::cli::device::{expect_family, family_text, measured};
-use crate::cli::model::{Algorithms, Opened, footprint_json};
-use crate::cli::pipeline::TextToImage;
+use crate::cli::describe::{algorithms_json, family_text, footprint_json, model_json};
+use crate::cli::device::{expect_family, measured};
 use crate::cli::quiet::without_driver_chatter;
 use crate::cli::table::Lines;
 use crate::cli::vectors;
@@ -22,9 +21,10 @@ use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
 use crate::formats::{npy, png};
 use crate::gpu::Adapters;
-use crate::graph::{Footprint, Plan, Target};
+use crate::graph::Target;
 use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::{Family, FamilyName};
+use crate::model::{Call, Kind, Model, NetworkModel};
 use crate::report::{Console, Report, print_stdout};
 
 const EXAMPLES: &str = "\
@@ -161,29 +161,29 @@ fn array(file: &Path) -> Result<Found> {
 }
 
 fn model(spec: Option<&str>, args: &Args, global: &Global, console: Console) -> Result<Found> {
-    if let Some((opened, files)) = spec.map_or(Ok(None), TextToImage::open)? {
-        return pipeline::describe(&opened, &files, args, global, console);
+    let model = Model::open_or_embedded(spec)?;
+    let network = model.expect_network()?;
+    if let Kind::Latent(latent) = model.kind() {
+        return pipeline::describe(&model, latent, args, global, console);
     }
-    let (opened, files) = Opened::open(spec)?;
-    let size = opened.size(args.size)?;
+    let size = network.size(args.size.map(Into::into))?;
     let batch = args.batch.unwrap_or(1);
+    let call_size = network.call(batch, size);
+    let graph = network.graph(call_size)?;
     let kernels = kernels(global, console)?;
-    let (family, target, options) = (kernels.family, kernels.target(), args.dtype.unwrap_or_default().options(global));
-    let graph = opened.net.graph(opened.call_size(batch, size))?;
-    let plan = Plan::new(&graph, &target, &options);
-    let footprint = Footprint::of(&plan);
-    let exact = Footprint::of(&Plan::new(&graph, &target, &options.with_forced(Algorithm::Direct)));
-    let transformed = footprint.weights.saturating_sub(exact.weights);
-    let algorithms = Algorithms::of(&plan, &graph, &target, &options);
-    let flops = graph.flops();
+    let options = args.dtype.unwrap_or_default().options(global);
+    let call = Call::of(&graph, &kernels.target(), &options);
+    let family = family_text(kernels.family);
 
     let mut lines = Lines::default();
-    describe_network(&mut lines, &opened, &files);
-    lines.add("one call", format!("{batch} x {} x {}, {}", size.height, size.width, family_text(family)));
-    lines.add("  operations", format!("{:.3} GFLOP in {} dispatches", flops as f64 / 1e9, plan.steps.len()));
-    lines.add("  algorithms", &algorithms);
-    let (weights, stored) = (BinaryBytes(footprint.weights), BinaryBytes(files.weights.bytes()));
-    let (dtype, more) = (footprint.dtype, BinaryBytes(transformed));
+    describe_network(&mut lines, network);
+    lines.add("one call", format!("{batch} x {} x {}, {family}", size.0, size.1));
+    let gflop = call.flops as f64 / 1e9;
+    lines.add("  operations", format!("{gflop:.3} GFLOP in {} dispatches", call.plan.steps.len()));
+    lines.add("  algorithms", &call.algorithms);
+    let footprint = &call.footprint;
+    let (weights, stored) = (BinaryBytes(footprint.weights), BinaryBytes(network.weights.bytes()));
+    let (dtype, more) = (footprint.dtype, BinaryBytes(call.transformed_bytes));
     lines.add(
         "  weights",
         format!("{weights} in {dtype} as laid out, {more} of it by transformed kernels; {stored} in the file"),
@@ -195,16 +195,17 @@ fn model(spec: Option<&str>, args: &Args, global: &Global, console: Console) -> 
     lines.add("  peak", format!("{peak}, {over_least:.3} x (weights + least values)"));
     let mut text = lines.to_string();
     if args.plan {
-        text = format!("{text}\n{plan}");
+        text = format!("{text}\n{}", call.plan);
     }
-    let call = json!({
-        "batch": batch, "height": size.height, "width": size.width, "family": family_text(family),
-        "gflop": flops as f64 / 1e9, "dispatches": plan.steps.len(), "memory": footprint_json(&footprint, None),
-        "algorithms": algorithms.json(), "transformed_bytes": transformed,
+    let about = json!({
+        "batch": batch, "height": size.0, "width": size.1, "family": family,
+        "gflop": gflop, "dispatches": call.plan.steps.len(), "memory": footprint_json(footprint, None),
+        "algorithms": algorithms_json(&call.algorithms), "transformed_bytes": call.transformed_bytes,
     });
-    let config = Value::Object(files.config.values);
-    let scheduler = files.scheduler.map(|file| Value::Object(file.values));
-    let sections = vec![("model", opened.json), ("config", config), ("scheduler", scheduler.into()), ("call", call)];
+    let config = Value::Object(network.config.values.clone());
+    let scheduler = network.scheduler_file.as_ref().map(|file| Value::Object(file.values.clone()));
+    let sections =
+        vec![("model", model_json(&model)), ("config", config), ("scheduler", scheduler.into()), ("call", about)];
     Ok(Found { text, sections })
 }
 
@@ -249,29 +250,32 @@ const USUAL_SUBGROUP: u32 = 8;
 /// Invocations of a subgroup of a GPU with matrix units.
 const USUAL_GPU_SUBGROUP: u32 = 32;
 
-fn describe_network(lines: &mut Lines, opened: &Opened, files: &ModelFiles) {
-    let net = opened.net.as_ref();
-    let weights = &files.weights;
-    lines.add("model", &opened.name);
-    lines.add("class", files.config.class_name().unwrap_or_default());
+fn describe_network(lines: &mut Lines, network: &NetworkModel) {
+    let (net, weights) = (&network.net, &network.weights);
+    lines.add("model", &network.name);
+    lines.add("class", net.class_name());
     let trained = net.sample_size().map_or("any size".to_owned(), |(height, width)| format!("{height} x {width}"));
     let multiple = net.size_multiple();
     lines.add("images", format!("{} channels, {trained}; sides are multiples of {multiple}", net.in_channels()));
-    let answer = match opened.scheduler.prediction_type {
-        PredictionType::Epsilon => "the noise eps",
-        PredictionType::Sample => "the image x0",
-        PredictionType::VPrediction => "the velocity v",
-    };
-    lines.add("answer", format!("{} channels, {answer}", net.out_channels()));
+    lines.add("answer", format!("{} channels, {}", net.out_channels(), predicted(network, "image")));
     for (heading, text) in net.details() {
         lines.add(heading, text);
     }
     let stored = BinaryBytes(weights.bytes());
     lines.add("parameters", format!("{} in {}, {stored}", HumanCount(weights.parameters()), dtypes(weights)));
-    let scheduler = opened.scheduler.class_name.as_deref().unwrap_or("none, diffusers' defaults");
+    let scheduler = network.scheduler.class_name.as_deref().unwrap_or("none, diffusers' defaults");
     lines.add("scheduler", scheduler);
-    let (least, most) = (opened.table.sigma_min(), opened.table.sigma_max());
-    lines.add("noise", format!("{} timesteps, sigma {least:.4} to {most:.4}", opened.table.timesteps()));
+    let (least, most) = (network.table.sigma_min(), network.table.sigma_max());
+    lines.add("noise", format!("{} timesteps, sigma {least:.4} to {most:.4}", network.table.timesteps()));
+}
+
+/// The quantity that a network predicts, in words; `clean` is the name of x0.
+fn predicted(network: &NetworkModel, clean: &str) -> String {
+    match network.scheduler.prediction_type {
+        PredictionType::Epsilon => "the noise eps".to_owned(),
+        PredictionType::Sample => format!("the {clean} x0"),
+        PredictionType::VPrediction => "the velocity v".to_owned(),
+    }
 }
 
 /// The types that weights are stored in, in words.

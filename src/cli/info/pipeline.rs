@@ -1,138 +1,129 @@
-//! `downhill info` of a pipeline from text to images: each component by itself, as each is on the device by itself.
+//! `downhill info` of a pipeline: each component by itself, as each is on the device by itself.
+
+use std::sync::Arc;
 
 use indicatif::{BinaryBytes, HumanCount};
 use serde_json::{Map, Value, json};
 
-use super::{Args, Found, dtypes, kernels};
-use crate::checkpoint::Component;
-use crate::cli::args::{Global, Size};
-use crate::cli::device::family_text;
-use crate::cli::model::footprint_json;
-use crate::cli::pipeline::{Files, TextToImage};
+use super::{Args, Found, dtypes, kernels, predicted};
+use crate::checkpoint::Weights;
+use crate::cli::args::Global;
+use crate::cli::describe::{family_text, footprint_json, model_json};
 use crate::cli::table::Lines;
-use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
-use crate::graph::Footprint;
-use crate::graph::Plan;
 use crate::graph::op::Graph;
+use crate::model::{Call, LatentModel, Model, Size, Source};
+use crate::nets::architecture::CallSize;
 use crate::report::Console;
 
-/// Texts of a run: the prompt and the negative one.
-const TEXTS: usize = 2;
+/// Conditions per image: the one to follow and the one to move away from.
+const CONDITIONS: usize = 2;
 
 /// One call of one component.
-struct Call<'a> {
+struct Component<'a> {
     name: &'static str,
-    component: &'a Component,
-    /// What it is called with, in words.
+    class: &'a str,
+    weights: &'a Weights,
+    /// The arguments of the call, in words.
     what: String,
-    graph: Graph,
-    plan: Plan,
+    graph: Arc<Graph>,
 }
 
-/// Describes `opened`.
+/// Describes a pipeline.
 ///
 /// # Errors
-/// [`Error::Argument`] for a size that it cannot make, and where nobody names one.
-pub fn describe(opened: &TextToImage, files: &Files, args: &Args, global: &Global, console: Console) -> Result<Found> {
-    let size = args.size.or(opened.trained()).ok_or_else(|| {
-        Error::argument(
-            format!("`{}` does not say how large its images are", opened.name),
-            "give `--size HEIGHTxWIDTH`",
-        )
+/// [`Error::Argument`] for a size that it cannot make, and without a size where the configuration has none.
+pub fn describe(model: &Model, latent: &LatentModel, args: &Args, global: &Global, console: Console) -> Result<Found> {
+    let network = &latent.network;
+    let size = args.size.map(Into::into).or(latent.trained_size()).ok_or_else(|| {
+        let what = format!("`{}` does not say how large its images are", model.name());
+        Error::argument(what, "give `--size HEIGHTxWIDTH`")
     })?;
-    opened.expect_size(size)?;
-    let kernels = kernels(global, console)?;
-    let (family, target, options) = (kernels.family, kernels.target(), args.dtype.unwrap_or_default().options(global));
+    latent.expect_size(size)?;
     let images = args.batch.unwrap_or(1);
-    let [channels, height, width] = opened.latent_shape(size);
-    let tokens = opened.tokenizer.length();
-    let whole = |graph: &Graph| Plan::new(graph, &target, &options);
-    let pixels = (size.height, size.width);
-    let text = opened.text.graph(TEXTS);
-    let unet = opened.unet.graph(opened.unet_size(TEXTS * images, size))?;
-    let (decoder, encoder) = (opened.autoencoder.decoder(1, (height, width))?, opened.autoencoder.encoder(1, pixels)?);
+    let [channels, height, width] = latent.latent_shape(size);
+    let call = CallSize::images(CONDITIONS * images, (height, width)).with_tokens(latent.tokens());
+    let graph = network.graph(call)?;
+    let kernels = kernels(global, console)?;
+    let options = args.dtype.unwrap_or_default().options(global);
     let latents = format!("{channels} x {height} x {width}");
-    let calls = [
-        Call {
-            name: "text_encoder",
-            component: &files.text,
-            what: format!("{TEXTS} texts of {tokens} tokens"),
-            plan: whole(&text),
-            graph: text,
-        },
-        Call {
-            name: "unet",
-            component: &files.unet,
-            what: format!("{images} x {latents}, with the prompt and without"),
-            plan: whole(&unet),
-            graph: unet,
-        },
-        Call {
-            name: "vae decoder",
-            component: &files.autoencoder,
-            what: format!("{latents} to {} x {}", size.height, size.width),
-            plan: whole(&decoder),
-            graph: decoder,
-        },
-        Call {
-            name: "vae encoder",
-            component: &files.autoencoder,
-            what: format!("{} x {} to {latents}", size.height, size.width),
-            plan: whole(&encoder),
-            graph: encoder,
-        },
-    ];
+    let autoencoder = |name, what, graph| Component {
+        name,
+        class: latent.autoencoder_files.config.class_name().unwrap_or_default(),
+        weights: &latent.autoencoder_files.weights,
+        what,
+        graph: Arc::new(graph),
+    };
+    let (condition, mut components) = match &latent.source {
+        Source::Labels => ("class", Vec::new()),
+        Source::Text(source) => {
+            let encoder = Component {
+                name: "text_encoder",
+                class: source.files.config.class_name().unwrap_or("CLIPTextModel"),
+                weights: &source.files.weights,
+                what: format!("{CONDITIONS} texts of {} tokens", latent.tokens()),
+                graph: Arc::new(source.encoder.graph(CONDITIONS)),
+            };
+            ("prompt", vec![encoder])
+        }
+    };
+    components.push(Component {
+        name: "unet",
+        class: network.net.class_name(),
+        weights: &network.weights,
+        what: format!("{images} x {latents}, with the {condition} and without"),
+        graph,
+    });
+    let (decoder, encoder) = (latent.autoencoder.decoder(1, (height, width))?, latent.autoencoder.encoder(1, size)?);
+    components.push(autoencoder("vae decoder", format!("{latents} to {} x {}", size.0, size.1), decoder));
+    components.push(autoencoder("vae encoder", format!("{} x {} to {latents}", size.0, size.1), encoder));
     let mut lines = Lines::default();
-    head(&mut lines, opened, size);
-    lines.add("kernels", family_text(family));
-    let mut plans = Vec::new();
-    let mut components = Map::new();
-    for call in &calls {
-        components.insert(call.name.replace(' ', "_"), component(&mut lines, call));
-        plans.push(format!("\n{}\n{}", call.name, call.plan));
+    head(&mut lines, latent, size);
+    lines.add("kernels", family_text(kernels.family));
+    let (mut plans, mut json) = (Vec::new(), Map::new());
+    for part in &components {
+        let call = Call::of(&part.graph, &kernels.target(), &options);
+        json.insert(part.name.replace(' ', "_"), component(&mut lines, part, &call));
+        plans.push(format!("\n{}\n{}", part.name, call.plan));
     }
     let mut text = lines.to_string();
     if args.plan {
         text += &plans.concat();
     }
     let call = json!({
-        "batch": images, "height": size.height, "width": size.width, "family": family_text(family),
-        "components": components,
+        "batch": images, "height": size.0, "width": size.1, "family": family_text(kernels.family),
+        "components": json,
     });
-    Ok(Found { text, sections: vec![("model", opened.json.clone()), ("call", call)] })
+    Ok(Found { text, sections: vec![("model", model_json(model)), ("call", call)] })
 }
 
-fn head(lines: &mut Lines, opened: &TextToImage, size: Size) {
-    lines.add("model", &opened.name);
-    lines.add("class", opened.json["class"].as_str().unwrap_or("none"));
-    let trained = opened.trained().unwrap_or(size);
-    let factor = opened.factor();
-    lines.add("images", format!("{} x {}; sides are multiples of {factor}", trained.height, trained.width));
-    let answer = match opened.scheduler.prediction_type {
-        PredictionType::Epsilon => "the noise eps",
-        PredictionType::Sample => "the latents x0",
-        PredictionType::VPrediction => "the velocity v",
-    };
-    lines.add("answer", answer);
-    lines.add("scheduler", opened.scheduler.class_name.as_deref().unwrap_or("none, diffusers' defaults"));
-    let (least, most) = (opened.table.sigma_min(), opened.table.sigma_max());
-    lines.add("noise", format!("{} timesteps, sigma {least:.4} to {most:.4}", opened.table.timesteps()));
+fn head(lines: &mut Lines, latent: &LatentModel, size: Size) {
+    let network = &latent.network;
+    lines.add("model", &network.name);
+    lines.add("class", latent.class.as_deref().unwrap_or("none"));
+    let (height, width) = latent.trained_size().unwrap_or(size);
+    lines.add("images", format!("{height} x {width}; sides are multiples of {}", latent.factor()));
+    lines.add("answer", predicted(network, "latents"));
+    if !network.classes.is_empty() {
+        lines.add("classes", format!("{} with names", network.classes.len()));
+    }
+    lines.add("scheduler", network.scheduler.class_name.as_deref().unwrap_or("none, diffusers' defaults"));
+    let (least, most) = (network.table.sigma_min(), network.table.sigma_max());
+    lines.add("noise", format!("{} timesteps, sigma {least:.4} to {most:.4}", network.table.timesteps()));
 }
 
 /// The lines of a component, and the same for a report.
-fn component(lines: &mut Lines, call: &Call) -> Value {
-    let Call { name, component, what, graph, plan } = call;
-    let weights = &component.weights;
-    let footprint = Footprint::of(plan);
-    let gflop = graph.flops() as f64 / 1e9;
-    lines.add(name, component.config.class_name().unwrap_or("CLIPTextModel"));
+fn component(lines: &mut Lines, component: &Component, call: &Call) -> Value {
+    let Component { name, class, weights, what, .. } = component;
+    let footprint = &call.footprint;
+    let gflop = call.flops as f64 / 1e9;
+    lines.add(name, class);
     let stored = BinaryBytes(weights.bytes());
     lines.add("  parameters", format!("{} in {}, {stored}", HumanCount(weights.parameters()), dtypes(weights)));
-    lines.add("  one call", format!("{what}: {gflop:.1} GFLOP in {} dispatches", plan.steps.len()));
+    lines.add("  one call", format!("{what}: {gflop:.1} GFLOP in {} dispatches", call.plan.steps.len()));
     let (weights, values) = (BinaryBytes(footprint.weights), BinaryBytes(footprint.arena));
     lines.add("  weights", format!("{weights} in {} as laid out", footprint.dtype));
     lines.add("  values", values);
     lines.add("  peak", BinaryBytes(footprint.allocated));
-    json!({ "gflop": gflop, "dispatches": plan.steps.len(), "memory": footprint_json(&footprint, None) })
+    json!({ "gflop": gflop, "dispatches": call.plan.steps.len(), "memory": footprint_json(footprint, None) })
 }

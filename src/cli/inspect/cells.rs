@@ -3,13 +3,14 @@
 use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
 
-use crate::checkpoint::ModelFiles;
-use crate::cli::model::Opened;
+use crate::cli::args::Dtype;
+use crate::cli::describe::model_json;
 use crate::cli::study::{OutputArgs, StudyRun};
 use crate::data::{Dataset, Pixels, Source};
-use crate::denoise::{Guidance, Network, NetworkDenoiser};
 use crate::error::{Error, Result};
+use crate::graph::Compiler;
 use crate::kernels::Engine;
+use crate::model::{DenoiserOptions, Model, ModelDenoiser, NetworkModel};
 use crate::quality::Extractor;
 use crate::sample::samplers::Sampler;
 use crate::study::compare::store::PART;
@@ -67,25 +68,25 @@ pub fn measure(
     cells: &[Cell],
     count: usize,
 ) -> Result<Measured> {
-    let (opened, model) = Opened::open(args.model.as_deref())?;
-    opened.expect_denoiser()?;
-    opened.expect_unconditional()?;
+    let model = Model::open_or_embedded(args.model.as_deref())?;
+    let network = model.expect_network()?.clone();
+    model.denoised_shape(None)?;
     for cell in cells {
-        resolve(cell, &opened.scheduler, &opened.table, args.clip)?;
+        resolve(cell, &network.scheduler, &network.table, args.clip)?;
     }
     let data = Source::parse(&args.data)?.load(Pixels::Signed)?;
     let settings = json!({
-        "model": opened.json["name"], "weights": opened.json["weights"], "parameters": opened.json["parameters"],
-        "clip": args.clip,
+        "model": network.name, "weights": network.weights.path().display().to_string(),
+        "parameters": network.weights.parameters(), "clip": args.clip,
     });
     let store = Store::open(&output.output.join(SAMPLES), &settings)?;
-    run.report.set("model", opened.json.clone()).set("settings", settings).set("data", data_json(&data));
+    run.report.set("model", model_json(&model)).set("settings", settings).set("data", data_json(&data));
     run.clock.lap("model");
     let engine = run.engine()?;
     let extractor = Extractor::new(run.compiler(&engine))?;
     run.clock.lap("classifier");
 
-    fill(run, args, &engine, (opened, model), &store, cells, count)?;
+    fill(run, args, &engine, model, &store, cells, count)?;
     run.clock.lap("sampling");
     let reference = Reference::new(&extractor, &data.samples, output.seed)?;
     let floor = measure::floor(&reference, &extractor, &data.samples, count, FLOORS)?;
@@ -105,7 +106,7 @@ fn fill(
     run: &StudyRun,
     args: &CellArgs,
     engine: &Engine,
-    (opened, model): (Opened, ModelFiles),
+    model: Model,
     store: &Store,
     cells: &[Cell],
     count: usize,
@@ -119,21 +120,24 @@ fn fill(
         }
     }
     let Some(largest) = work.iter().map(|(_, range)| range.len()).max() else { return Ok(()) };
-    let size = opened.size(None)?;
-    let compiler = run.compiler(engine);
-    let batch = opened.batch(args.batch, largest, size, compiler)?;
-    let size = opened.call_size(batch, size);
-    let Opened { net, scheduler, table, .. } = opened;
-    let network = Network::new(compiler, net, model.weights, size)?;
-    let mut network = NetworkDenoiser::new(network, table.clone(), scheduler.prediction_type, Guidance::default())?;
+    let NetworkModel { scheduler, table, .. } = model.expect_network()?.clone();
+    let compiler = Compiler::new(engine, Dtype::F32.options(run.global));
+    let options = DenoiserOptions { batch: args.batch, images: largest, label: None };
+    let ModelDenoiser { mut denoiser, facts } = model.denoiser(compiler, &options, &mut |_| Ok(()))?;
+    let batch = facts.batch;
     let steps = |cell: &Cell| Ok(resolve(cell, &scheduler, &table, args.clip)?.schedule.steps().len());
     let mut total = 0;
     for (cell, range) in &work {
         total += range.len().div_ceil(batch) * steps(cell)?;
     }
     let bar = run.progress("sampling", total as u64);
-    let mut subject =
-        Subject { denoiser: &mut network, config: scheduler.clone(), table: table.clone(), clip: args.clip, batch };
+    let mut subject = Subject {
+        denoiser: denoiser.as_mut(),
+        config: scheduler.clone(),
+        table: table.clone(),
+        clip: args.clip,
+        batch,
+    };
     for (cell, range) in work {
         let made = subject.make(cell, range.clone(), &|steps| bar.advance(steps))?;
         store.keep(cell, range.start, &made)?;
@@ -173,7 +177,11 @@ pub fn calls(text: &str) -> std::result::Result<usize, String> {
 /// # Errors
 /// In words, for clap.
 pub fn sampler(text: &str) -> std::result::Result<Sampler, String> {
-    text.parse().map_err(|error: Error| error.hint().unwrap_or_default())
+    let named = Sampler::ALL.into_iter().find(|sampler| sampler.name() == text);
+    named.ok_or_else(|| {
+        let names: Vec<_> = Sampler::ALL.iter().map(|sampler| sampler.name()).collect();
+        format!("samplers are {}", names.join(", "))
+    })
 }
 
 /// A usage error for an empty or repeated list.

@@ -4,10 +4,10 @@ use serde_json::json;
 
 use super::cells::{self, CellArgs};
 use crate::cli::args::Global;
-use crate::cli::model::Opened;
 use crate::cli::study::{OutputArgs, StudyRun};
 use crate::cli::table::Lines;
 use crate::error::{Error, Result};
+use crate::model::Model;
 use crate::quality::moments::of_rows;
 use crate::report::Table;
 use crate::report::plot::{Axis, Colour, Figure, Panel, Picture, Series};
@@ -91,7 +91,8 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let cell =
         |calls: usize, gamma: f64, seed: u64| Cell { gamma: Some(gamma), ..Cell::usual(Sampler::Ge, calls, seed) };
 
-    let (opened, _) = Opened::open(args.cells.model.as_deref())?;
+    let model = Model::open_or_embedded(args.cells.model.as_deref())?;
+    let opened = model.expect_network()?;
     let grids = args
         .steps
         .iter()

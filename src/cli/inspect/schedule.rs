@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::cli::args::{ErrorModelArg, Global, NumberList};
-use crate::cli::model::Opened;
 use crate::cli::study::StudyRun;
 use crate::cli::table::aligned;
 use crate::denoise::closed_form::ClosedForm;
 use crate::error::Result;
+use crate::model::Model;
 use crate::report::plot::{Axis, Colour, Figure, Picture, Series};
 use crate::report::{Console, Report, Table, print_stdout};
 use crate::sample::admissible::{ErrorModel, StepBound};
@@ -112,9 +112,9 @@ impl Args {
         let schedule = if let Some(form) = self.model.as_deref().map_or(Ok(None), ClosedForm::open)? {
             settings.on_sigmas(form.sigma_range())?.schedule
         } else {
-            let (opened, _) = Opened::open(self.model.as_deref())?;
+            let model = Model::open_or_embedded(self.model.as_deref())?;
             let settings = Settings { sampler: Some(Sampler::Ge), ..settings };
-            settings.resolve(&opened.scheduler, &opened.table)?.schedule
+            model.course(&settings)?.schedule
         };
         Ok(schedule.levels().iter().map(|level| level.sigma).collect())
     }

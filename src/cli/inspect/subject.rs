@@ -4,24 +4,21 @@ use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
 
-use crate::checkpoint::ModelFiles;
-use crate::cli::args::{Dtype, ErrorModelArg, Size};
-use crate::cli::device;
-use crate::cli::model::Opened;
+use crate::cli::args::{Dtype, ErrorModelArg};
+use crate::cli::describe::{algorithms_json, model_json};
 use crate::cli::study::StudyRun;
 use crate::data::{Dataset, Pixels, Source};
 use crate::denoise::Denoiser;
-use crate::denoise::closed_form::{ClosedForm, Spec};
-use crate::denoise::jacobian::{JacobianSettings, NetworkJacobian};
-use crate::denoise::{Condition, Guidance, Network, NetworkDenoiser};
+use crate::denoise::closed_form::Spec;
+use crate::denoise::jacobian::NetworkJacobian;
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::kernels::Engine;
+use crate::model::{DenoiserOptions, Kind, Model, ModelDenoiser};
 use crate::sample::samplers::Sampler;
 use crate::sample::schedule::{Level, Schedule, ScheduleKind};
 use crate::sample::settings::{Course, Settings};
 use crate::sample::walk::Method;
-use crate::spectral::samples::MOST_VECTORS;
 use crate::study::trajectories::Trajectories;
 
 /// More images than any study takes.
@@ -41,6 +38,17 @@ pub struct SubjectArgs {
     /// How the network's weights are stored; arithmetic is in float32
     #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
     pub dtype: Dtype,
+
+    /// Class of all images, by number or by name, for networks that take class labels
+    #[arg(long, value_name = "CLASS")]
+    pub class_label: Option<String>,
+}
+
+impl SubjectArgs {
+    fn label(&self, model: &Model) -> Result<Option<f64>> {
+        let Some(class) = &self.class_label else { return Ok(None) };
+        model.expect_network()?.label(class).map(Some)
+    }
 }
 
 /// The flags that say which way trajectories go.
@@ -87,22 +95,19 @@ pub enum Descent {
 
 /// A denoiser that is not on a device yet.
 pub struct Subject {
-    /// What the user calls it.
+    /// The name of the model.
     pub name: String,
-    /// For reports.
+    /// The model, for reports.
     pub json: Value,
     /// (channels, height, width) of an image.
     pub image: [usize; 3],
     /// The mean of its data, which states start around.
     pub mean: Option<Vec<f64>>,
-    what: What,
+    model: Model,
+    /// The class label of all images.
+    label: Option<f64>,
     batch: Option<usize>,
     dtype: Dtype,
-}
-
-enum What {
-    Network { opened: Box<Opened>, model: ModelFiles, size: Size },
-    ClosedForm(ClosedForm),
 }
 
 /// Which way trajectories go.
@@ -115,34 +120,20 @@ impl Subject {
     /// Opens what `args` name, or else `usual`, as `downhill sample` does; no model at all is the network of digits.
     ///
     /// # Errors
-    /// Those of [`ClosedForm::open`] and [`Opened::open`]; of a network that is no unconditional denoiser.
+    /// Those of [`Model::open`]; of a model without a denoiser that is called by image and noise level alone.
     pub fn open(args: &SubjectArgs, usual: Option<&str>) -> Result<Self> {
-        let text = args.model.as_deref().or(usual);
-        if let Some(form) = text.map_or(Ok(None), ClosedForm::open)? {
-            args.dtype.expect_network(&form.name)?;
-            return Ok(Self {
-                name: form.name.clone(),
-                json: form.json(),
-                image: form.image_shape(),
-                mean: Some(form.mean().to_vec()),
-                what: What::ClosedForm(form),
-                batch: args.batch,
-                dtype: args.dtype,
-            });
+        let model = Model::open_or_embedded(args.model.as_deref().or(usual))?;
+        if model.network().is_none() {
+            args.dtype.expect_network(model.name())?;
         }
-        let (opened, model) = Opened::open(text)?;
-        opened.expect_denoiser()?;
-        opened.expect_unconditional()?;
-        let size = opened.size(None)?;
-        Ok(Self {
-            name: opened.name.clone(),
-            json: opened.json.clone(),
-            image: [opened.net.in_channels(), size.height, size.width],
-            mean: None,
-            what: What::Network { opened: Box::new(opened), model, size },
-            batch: args.batch,
-            dtype: args.dtype,
-        })
+        let label = args.label(&model)?;
+        let image = model.denoised_shape(label)?;
+        let mean = match model.kind() {
+            Kind::ClosedForm(form) => Some(form.mean().to_vec()),
+            Kind::Network(_) | Kind::Latent(_) => None,
+        };
+        let (name, json) = (model.name().to_owned(), model_json(&model));
+        Ok(Self { name, json, image, mean, model, label, batch: args.batch, dtype: args.dtype })
     }
 
     /// The way that `args` describe, of `steps` steps where they do not say.
@@ -164,42 +155,20 @@ impl Subject {
             error_model,
             ..Settings::default()
         };
-        let Course { schedule, method, .. } = match &self.what {
-            What::ClosedForm(form) => settings.on_sigmas(form.sigma_range())?,
-            What::Network { opened, .. } => {
-                let usual = error_model.is_none().then_some(ScheduleKind::Ddim);
-                let settings = Settings { schedule: args.schedule.or(usual), ..settings };
-                settings.resolve(&opened.scheduler, &opened.table)?
-            }
-        };
+        let usual = (self.model.network().is_some() && error_model.is_none()).then_some(ScheduleKind::Ddim);
+        let settings = Settings { schedule: args.schedule.or(usual), ..settings };
+        let Course { schedule, method, .. } = self.model.course(&settings)?;
         Ok(Way { schedule, method })
     }
 
     /// The least and the most noise that it can be asked about, or is sampled between.
     pub fn sigma_range(&self) -> (f64, f64) {
-        match &self.what {
-            What::Network { opened, .. } => (opened.table.sigma_min(), opened.table.sigma_max()),
-            What::ClosedForm(form) => {
-                let (most, least) = form.sigma_range();
-                (least, most)
-            }
-        }
+        self.model.sigma_range()
     }
 
     /// `count` levels over its range, even in log sigma; those of a network are timesteps, each once.
     pub fn levels(&self, count: usize) -> Vec<Level> {
-        let (least, most) = self.sigma_range();
-        let place = |at: usize| most * (least / most).powf(at as f64 / (count.max(2) - 1) as f64);
-        let sigmas = (0..count).map(place);
-        match &self.what {
-            What::ClosedForm(_) => sigmas.map(|sigma| Level { sigma, timestep: None }).collect(),
-            What::Network { opened, .. } => {
-                let mut timesteps: Vec<usize> = sigmas.map(|sigma| opened.table.snap(sigma)).collect();
-                timesteps.dedup();
-                let level = |t: f64| Level { sigma: opened.table.sigma(t), timestep: Some(t) };
-                timesteps.into_iter().map(|t| level(t as f64)).collect()
-            }
-        }
+        self.model.levels(count)
     }
 
     /// The data that `text` names; where it names none those of an ideal denoiser, if this is one.
@@ -244,7 +213,7 @@ impl Subject {
         Err(Error::argument(what, "give `--data DATA`: an `.npy` (N,...), an IDX file or a folder of images"))
     }
 
-    /// The denoiser on a device, and images at a call, for `images` of them.
+    /// The denoiser on a device, and images per call, for `images` of them.
     ///
     /// # Errors
     /// What the device reports.
@@ -255,53 +224,31 @@ impl Subject {
         images: usize,
     ) -> Result<(Box<dyn Denoiser + 'e>, usize)> {
         run.report.set("model", self.json);
-        let (denoiser, batch): (Box<dyn Denoiser + 'e>, usize) = match self.what {
-            What::ClosedForm(form) => (form.ready(engine)?, self.batch.unwrap_or(MOST_VECTORS).min(images)),
-            What::Network { opened, model, size } => {
-                let compiler = Compiler::new(engine, self.dtype.options(run.global));
-                let batch = opened.batch(self.batch, images, size, compiler)?;
-                let plan = opened.plan(batch, size, compiler)?;
-                run.report.set("algorithms", opened.algorithms(&plan, size, compiler)?.json());
-                device::make_ready(engine, &plan, &mut run.clock)?;
-                let size = opened.call_size(batch, size);
-                let Opened { net, scheduler, table, .. } = *opened;
-                let network = Network::new(compiler, net, model.weights, size)?;
-                let guidance = Guidance::default();
-                (Box::new(NetworkDenoiser::new(network, table, scheduler.prediction_type, guidance)?), batch)
-            }
-        };
-        run.clock.lap("denoiser");
-        Ok((denoiser, batch))
+        let compiler = Compiler::new(engine, self.dtype.options(run.global));
+        let options = DenoiserOptions { batch: self.batch, images, label: self.label };
+        let ModelDenoiser { denoiser, facts } = self.model.denoiser(compiler, &options, &mut run.clock.observer())?;
+        if let Some(algorithms) = &facts.algorithms {
+            run.report.set("algorithms", algorithms_json(algorithms));
+        }
+        Ok((denoiser, facts.batch))
     }
 
-    /// How far to move an image for differences of the denoiser, at a noise level; none for a network, whose [`Self::jacobian`] is
-    /// exact.
+    /// Half the distance over which to take differences of the denoiser, at a noise level; `None` for a network, whose
+    /// [`Self::jacobian`] is exact.
     pub fn difference_step(&self) -> Option<impl Fn(f64) -> f64 + use<>> {
-        match &self.what {
-            What::Network { .. } => None,
-            What::ClosedForm(form) => Some(form.difference_step()),
+        match self.model.kind() {
+            Kind::Network(_) | Kind::Latent(_) => None,
+            Kind::ClosedForm(form) => Some(form.difference_step()),
         }
     }
 
-    /// The exact Jacobian of a network, for `block` vectors at a call.
+    /// The exact Jacobian of a network, for `block` vectors per call.
     ///
     /// # Errors
-    /// A usage error for a closed form; what the device reports.
+    /// Those of [`Model::jacobian`].
     pub fn jacobian<'e>(self, engine: &'e Engine, run: &StudyRun, block: usize) -> Result<NetworkJacobian<'e>> {
-        let What::Network { opened, model, size } = self.what else {
-            let what = format!("`{}` is no network", self.name);
-            return Err(Error::argument(what, "closed forms are differentiated by differences"));
-        };
-        let Opened { net, scheduler, table, .. } = *opened;
-        let settings = JacobianSettings {
-            table,
-            prediction: scheduler.prediction_type,
-            condition: Condition::default(),
-            size: (size.height, size.width),
-            block,
-        };
         let compiler = Compiler::new(engine, self.dtype.options(run.global));
-        NetworkJacobian::new(compiler, net, model.weights, settings)
+        self.model.jacobian(compiler, self.label, block)
     }
 }
 

@@ -4,17 +4,15 @@ use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
 
+use super::conditions::ConditionArgs;
 use super::metric::MetricArg;
-use super::text::TextArgs;
 use crate::cli::args::{Dtype, ErrorModelArg, LONGEST_SIDE, NumberList, Shard, Size};
 use crate::error::Result;
+use crate::model::Sampling;
 use crate::noise::Generator;
 use crate::sample::samplers::Sampler;
 use crate::sample::schedule::ScheduleKind;
 use crate::sample::settings::Settings;
-
-/// What diffusers' image-to-image pipelines take where nobody says.
-const USUAL_STRENGTH: f64 = 0.8;
 
 /// More images than any run makes, so that lists of them stay small.
 const MOST_IMAGES: u64 = 1_000_000;
@@ -85,7 +83,7 @@ pub struct Args {
     pub height: Option<usize>,
 
     #[command(flatten)]
-    pub text: TextArgs,
+    pub conditions: ConditionArgs,
 
     /// The sampler; `list` tells of each in a line [default: that of the model's scheduler, `ge` for DDPM's and DDIM's]
     #[arg(long, value_enum, hide_default_value = true, help_heading = SCHEDULE)]
@@ -242,6 +240,22 @@ impl clap::ValueEnum for Choice {
 }
 
 impl Args {
+    /// The same run with the images, the batch and the noise that the flags ask for.
+    pub fn describe<'a>(&self, mut sampling: Sampling<'a>) -> Sampling<'a> {
+        if let Some(count) = self.count {
+            sampling = sampling.count(count);
+        }
+        if let Some(batch) = self.batch {
+            sampling = sampling.batch(batch);
+        }
+        sampling
+            .seed(self.seed.unwrap_or(0))
+            .generator(self.rng.unwrap_or_default())
+            .keep_predictions(self.save_steps.is_some())
+            .keep_path(self.save_path.is_some())
+            .trace_nonfinite(self.trace_nonfinite)
+    }
+
     /// What is asked of the sampler.
     ///
     /// # Errors
@@ -262,7 +276,7 @@ impl Args {
             sigma_min: self.sigma_min,
             timesteps: self.timesteps.clone().map(|list| list.0),
             sigmas: self.sigmas.clone().map(|list| list.0),
-            strength: self.init_image.as_ref().map(|_| self.strength.unwrap_or(USUAL_STRENGTH)),
+            strength: self.strength,
             error_model: self.error_model.as_ref().map(ErrorModelArg::read).transpose()?,
         })
     }

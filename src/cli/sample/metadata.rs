@@ -1,8 +1,7 @@
 //! What a PNG tells about how it was made: everything that its pixels follow from, and nothing else, so that the same
 //! image is the same file in any batch and shard.
 
-use super::job::{Job, Subject};
-use super::start::Start;
+use super::job::Job;
 use crate::cli::args::Dtype;
 use crate::noise::Generator;
 use crate::sample::schedule::{Level, Schedule};
@@ -10,33 +9,38 @@ use crate::sample::schedule::{Level, Schedule};
 /// Keyword and text of each chunk.
 pub type Metadata = Vec<(String, String)>;
 
-/// What all images of a run share.
+/// Returns what all images of a run share.
 pub fn of_run(job: &Job) -> Metadata {
+    let (model_run, run) = (&job.run, &job.run.run);
     let mut pairs = vec![
         ("Software", format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))),
-        ("model", job.name().to_owned()),
-        ("size", format!("{}x{}", job.size.height, job.size.width)),
-        ("seed", job.seed.to_string()),
-        ("rng", job.generator.to_string()),
-        ("start", start_text(&job.start)),
-        ("sampler", job.sampler.name().to_owned()),
+        ("model", job.name.clone()),
+        ("size", format!("{}x{}", model_run.size.0, model_run.size.1)),
+        ("seed", run.seed.to_string()),
+        ("rng", run.generator.to_string()),
+        ("start", job.start.to_string()),
+        ("sampler", model_run.sampler.name().to_owned()),
     ];
-    if let Subject::Text { prompt, .. } = &job.subject {
+    if let Some(text) = &model_run.text {
         pairs.extend([
-            ("prompt", prompt.text.clone()),
-            ("negative prompt", prompt.negative.clone()),
-            ("guidance scale", prompt.scale.to_string()),
+            ("prompt", text.prompt.text.clone()),
+            ("negative prompt", text.prompt.negative.clone()),
+            ("guidance scale", text.scale.to_string()),
         ]);
     }
-    pairs.extend(job.settings.strength.map(|strength| ("strength", strength.to_string())));
-    pairs.extend(job.method.solver.settings());
+    if let Some(labels) = &model_run.labels {
+        let list: Vec<String> = labels.labels.iter().map(ToString::to_string).collect();
+        pairs.extend([("class labels", list.join(",")), ("guidance scale", labels.scale.to_string())]);
+    }
+    pairs.extend(model_run.settings.strength.map(|strength| ("strength", strength.to_string())));
+    pairs.extend(run.method.solver.settings());
     pairs.extend([
-        ("clip", job.method.clip.map_or("none".to_owned(), |clip| clip.range.to_string())),
+        ("clip", run.method.clip.map_or("none".to_owned(), |clip| clip.range.to_string())),
         ("schedule", schedule_name(job)),
-        ("steps", job.schedule.steps().len().to_string()),
-        ("sigmas", list(&job.schedule, |level| Some(level.sigma))),
+        ("steps", run.schedule.steps().len().to_string()),
+        ("sigmas", list(&run.schedule, |level| Some(level.sigma))),
     ]);
-    let timesteps = list(&job.schedule, |level| level.timestep);
+    let timesteps = list(&run.schedule, |level| level.timestep);
     if !timesteps.is_empty() {
         pairs.push(("timesteps", timesteps));
     }
@@ -44,19 +48,19 @@ pub fn of_run(job: &Job) -> Metadata {
         pairs.push(("dtype", name_of(&job.dtype)));
     }
     pairs.extend(job.arithmetic.iter().map(|(keyword, text)| (*keyword, (*text).to_owned())));
-    if job.generator == Generator::Torch {
-        // Torch draws all images at once: their number decides what each gets.
-        pairs.push(("count", job.count.to_string()));
+    if run.generator == Generator::Torch {
+        // Torch draws all images at once, so their number decides what each gets.
+        pairs.push(("count", run.count.to_string()));
     }
     pairs.into_iter().map(|(keyword, text)| (keyword.to_owned(), text)).collect()
 }
 
-/// What one image adds.
+/// Adds the index of one image.
 pub fn of_image(shared: &Metadata, index: usize) -> Metadata {
     with(shared, "image", index.to_string())
 }
 
-/// What a grid of `images` adds.
+/// Adds the indices of the images in a grid.
 pub fn of_grid(shared: &Metadata, images: &[usize]) -> Metadata {
     let text = match images {
         [] => String::new(),
@@ -78,23 +82,10 @@ pub fn with(shared: &Metadata, keyword: &str, text: String) -> Metadata {
 
 /// The kind of schedule by its name on the command line.
 pub fn schedule_name(job: &Job) -> String {
-    let settings = &job.settings;
-    match (&settings.timesteps, job.kind) {
+    match (&job.run.settings.timesteps, job.run.kind) {
         (_, Some(kind)) => kind.name().to_owned(),
         (Some(_), None) => "explicit timesteps".to_owned(),
         (None, None) => "explicit sigmas".to_owned(),
-    }
-}
-
-fn start_text(start: &Start) -> String {
-    let name =
-        |file: &std::path::Path| file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    match start {
-        Start::Seeded => "seeded noise".to_owned(),
-        Start::Noise(file, _) => format!("noise from {}", name(file)),
-        Start::State(file, _) => format!("state from {}", name(file)),
-        Start::Image(file, _, None) => format!("seeded noise over {}", name(file)),
-        Start::Image(file, _, Some((noise, _))) => format!("noise from {} over {}", name(noise), name(file)),
     }
 }
 

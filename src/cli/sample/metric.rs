@@ -60,11 +60,12 @@ impl FromStr for MetricArg {
 }
 
 impl MetricArg {
-    /// `method` with this metric, for images of so many values. Gradient estimation alone has one, in place of gamma and
-    /// without added noise.
+    /// `method` with this metric, for images of so many values. Gradient estimation alone has one, in place of gamma
+    /// and without added noise.
     ///
     /// # Errors
-    /// [`Error::Argument`] for another sampler or beside gamma and mu, and for data of another size; those of reading data.
+    /// [`Error::Argument`] for another sampler or beside gamma and mu, and for data of another size; those of reading
+    /// data.
     pub fn apply(&self, method: Method, sampler: Sampler, settings: &Settings, values: usize) -> Result<Method> {
         if sampler != Sampler::Ge {
             let what = format!("`--metric` has no meaning for the sampler `{}`", sampler.name());

@@ -1,19 +1,17 @@
 //! `downhill sample`: images from noise.
 //!
-//! [`args`] is what was typed, [`job`] what it means for a model and whether it can be done (with [`start`] and [`targets`]),
-//! [`run`] does it on a device, [`results`] writes what comes out with [`metadata`].
+//! [`args`] is what was typed, [`job`] what it means for a model and whether it can be done (with [`start`] and
+//! [`targets`]), [`run`] does it on a device, [`results`] writes what comes out with [`metadata`].
 
 mod args;
+mod conditions;
 mod job;
-mod latent;
 mod metadata;
 mod metric;
 mod results;
 mod run;
 mod start;
 mod targets;
-mod text;
 
 pub use args::Args;
 pub use run::run;
-pub use text::Prompt;

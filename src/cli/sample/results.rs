@@ -4,22 +4,24 @@ use std::path::PathBuf;
 
 use super::job::Job;
 use super::metadata::{self, Metadata};
-use super::targets::step_file;
+use super::targets::{Targets, step_file};
 use crate::error::Result;
 use crate::formats::images::{WHITE, grid, quantise, square_columns, to_unit};
 use crate::formats::{Image, npy, png};
+use crate::model::Batch;
 use crate::report::output::Pattern;
 use crate::report::{Console, Output};
-use crate::sample::walk::Progress;
 use crate::tensor::Tensor;
 
 /// The results of a run, gathered batch by batch.
-pub struct Results<'j> {
-    job: &'j Job,
+pub struct Results {
+    targets: Targets,
+    /// (channels, height, width) of a state.
+    state: [usize; 3],
     metadata: Metadata,
     /// The images made so far, by their index in the whole run.
     indices: Vec<usize>,
-    /// For a grid or an archive.
+    /// The images, for a grid or an archive.
     images: Vec<Image>,
     /// All images as numbers, where they are wanted, and the (channels, height, width) of one.
     floats: Vec<f32>,
@@ -29,7 +31,7 @@ pub struct Results<'j> {
     files: usize,
 }
 
-/// What is kept of one step.
+/// The results of one step.
 #[derive(Clone, Default)]
 struct StepResults {
     /// Predictions of x0.
@@ -38,68 +40,50 @@ struct StepResults {
     states: Vec<f32>,
 }
 
-/// A batch that was sampled and is no images yet.
-pub struct Batch {
-    /// Its images, by their index in the whole run.
-    indices: Vec<usize>,
-    /// Its samples in the model's own scale, once it is whole.
-    z: Tensor,
-    /// The predictions of x0 at each step, where they are wanted.
-    predictions: Vec<Tensor>,
-    /// The states after each step, where they are wanted.
-    states: Vec<Vec<f32>>,
-}
-
-/// How samples become images in -1..1: as they are, or by a decoder.
-pub type ToImages<'a> = &'a mut dyn FnMut(&Tensor) -> Result<Tensor>;
-
-impl<'j> Results<'j> {
-    /// Nothing yet.
-    pub fn new(job: &'j Job) -> Self {
-        let steps = vec![StepResults::default(); job.schedule.steps().len()];
+impl Results {
+    /// No results yet.
+    pub fn new(job: &Job) -> Self {
         Self {
-            job,
+            targets: job.targets.clone(),
+            state: job.run.state,
             metadata: metadata::of_run(job),
             indices: Vec::new(),
             images: Vec::new(),
             floats: Vec::new(),
             image_shape: Vec::new(),
             samples: Vec::new(),
-            steps,
+            steps: vec![StepResults::default(); job.run.run.schedule.steps().len()],
             files: 0,
         }
     }
 
-    /// Takes a batch that is whole, and writes its images where each has a file.
+    /// Takes a whole batch, and writes its images where each has a file.
     ///
     /// # Errors
-    /// [`crate::Error::NonFinite`] before anything of the batch is written; those of `to_images` and of writing files.
-    pub fn take(&mut self, batch: Batch, to_images: ToImages) -> Result<()> {
-        let Batch { indices, z, predictions, states } = batch;
-        let targets = &self.job.targets;
-        if targets.images.is_some() || targets.floats.is_some() {
-            let decoded = to_images(&z)?;
-            let quantised = quantise(&decoded)?;
-            if targets.floats.is_some() {
-                self.floats.extend(decoded.data.iter().map(|value| to_unit(*value)));
+    /// [`crate::Error::NonFinite`] before anything of the batch is written; those of writing files.
+    pub fn take(&mut self, batch: Batch) -> Result<()> {
+        if self.targets.takes_pixels() {
+            let quantised = batch.images()?;
+            if self.targets.floats.is_some() {
+                self.floats.extend(batch.pixels.data.iter().map(|value| to_unit(*value)));
             }
-            self.image_shape = decoded.shape[1..].to_vec();
-            match &targets.images {
+            self.image_shape = batch.pixels.shape[1..].to_vec();
+            match self.targets.images.clone() {
                 None => {}
-                Some(Output::Files(pattern)) => self.write_files(pattern, &indices, &quantised)?,
+                Some(Output::Files(pattern)) => self.write_files(&pattern, &batch.indices, &quantised)?,
                 Some(Output::Grid(_) | Output::Npz(_)) => self.images.extend(quantised),
             }
         }
-        if targets.samples.is_some() {
-            self.samples.extend_from_slice(&z.data);
+        if self.targets.samples.is_some() {
+            self.samples.extend_from_slice(&batch.samples.data);
         }
-        for (kept, prediction) in self.steps.iter_mut().zip(&predictions) {
-            kept.predictions.extend(quantise(&to_images(prediction)?)?);
+        for (kept, prediction) in self.steps.iter_mut().zip(&batch.predictions) {
+            kept.predictions.extend(quantise(prediction)?);
         }
-        for (kept, states) in self.steps.iter_mut().zip(states) {
-            kept.states.extend(states);
+        for (kept, states) in self.steps.iter_mut().zip(&batch.path) {
+            kept.states.extend_from_slice(&states.data);
         }
-        self.indices.extend_from_slice(&indices);
+        self.indices.extend_from_slice(&batch.indices);
         Ok(())
     }
 
@@ -111,12 +95,12 @@ impl<'j> Results<'j> {
         Ok(())
     }
 
-    /// All batches are done: writes what holds all images, says so, and answers the paths.
+    /// All batches are done: writes what holds all images, says so, and returns the paths.
     ///
     /// # Errors
     /// Those of writing files.
     pub fn finish(self, console: Console) -> Result<Vec<String>> {
-        let targets = &self.job.targets;
+        let targets = &self.targets;
         let mut written: Vec<String> = Vec::new();
         let grid_metadata = metadata::of_grid(&self.metadata, &self.indices);
         match &targets.images {
@@ -174,31 +158,8 @@ impl<'j> Results<'j> {
 
     /// Values of all images, (`leading`..., images, channels, height, width).
     fn array(&self, leading: &[usize], values: Vec<f32>) -> Tensor {
-        let shape: Vec<usize> =
-            leading.iter().copied().chain([self.indices.len()]).chain(self.job.state_shape()).collect();
+        let shape: Vec<usize> = leading.iter().copied().chain([self.indices.len()]).chain(self.state).collect();
         Tensor::new(shape, values)
-    }
-}
-
-impl Batch {
-    /// A batch begins.
-    pub fn new(indices: &[usize]) -> Self {
-        Self { indices: indices.to_vec(), z: Tensor::zeros([0]), predictions: Vec::new(), states: Vec::new() }
-    }
-
-    /// Keeps what `job` wants of a step.
-    pub fn watch(&mut self, job: &Job, progress: &Progress) {
-        if job.targets.steps.is_some() {
-            self.predictions.push(progress.x0.clone());
-        }
-        if job.targets.path.is_some() {
-            self.states.push(job.schedule.shown(progress.x, progress.step.to).data);
-        }
-    }
-
-    /// The batch is whole: `z` are its samples in the model's own scale.
-    pub fn done(self, z: Tensor) -> Self {
-        Self { z, ..self }
     }
 }
 

@@ -1,69 +1,82 @@
-//! Where the states start.
+//! The files that states start from.
 
 use std::path::{Path, PathBuf};
 
 use super::args::Args;
-use crate::cli::args::Size;
-use crate::cli::model::read_images;
+use crate::cli::inputs::{read_finite, read_images};
 use crate::data::picture::Picture;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::model::{Kind, Model, Sampling};
 use crate::tensor::Tensor;
 
-/// Where the states start.
-#[derive(Debug)]
-pub enum Start {
-    /// From the seed.
-    Seeded,
-    /// Standard normals from a file.
-    Noise(PathBuf, Tensor),
-    /// States x at the first sigma from a file.
-    State(PathBuf, Tensor),
-    /// Noise over an image from a file; the noise is from a file, too, or from the seed.
-    Image(PathBuf, Picture, Option<(PathBuf, Tensor)>),
+/// The files that states start from; none of them for noise from the seed.
+#[derive(Debug, Default)]
+pub struct Start {
+    /// Standard normals.
+    pub noise: Option<(PathBuf, Tensor)>,
+    /// States x at the first sigma.
+    pub state: Option<(PathBuf, Tensor)>,
+    /// An image, under noise.
+    pub picture: Option<(PathBuf, Picture)>,
 }
 
 impl Start {
-    /// What the flags say, for states of so many channels.
+    /// Reads the files that the flags name, for states of `model`.
     ///
     /// # Errors
-    /// Those of [`read_images`].
-    pub fn read(args: &Args, channels: usize) -> Result<Self> {
-        let read = |file: &PathBuf| Ok((file.clone(), read_images(file, channels)?));
-        let noise = args.init_noise.as_ref().map(read).transpose()?;
-        Ok(match (noise, &args.init, &args.init_image) {
-            (noise, _, Some(file)) => Self::Image(file.clone(), Picture::read(file)?, noise),
-            (Some((file, noise)), ..) => Self::Noise(file, noise),
-            (None, Some(file), _) => read(file).map(|(file, state)| Self::State(file, state))?,
-            (None, None, None) => Self::Seeded,
+    /// Those of [`read_images`] and [`Picture::read`]; those of [`crate::denoise::closed_form::ClosedForm::as_images`].
+    pub fn read(args: &Args, model: &Model) -> Result<Self> {
+        let read = |file: &PathBuf| {
+            let tensor = match model.kind() {
+                Kind::Network(network) => read_images(file, network.net.in_channels())?,
+                Kind::Latent(latent) => read_images(file, latent.network.net.in_channels())?,
+                Kind::ClosedForm(form) => form.as_images(read_finite(file)?, file)?,
+            };
+            Ok::<_, crate::Error>((file.clone(), tensor))
+        };
+        let picture = args.init_image.as_ref().map(|file| Ok::<_, crate::Error>((file.clone(), Picture::read(file)?)));
+        Ok(Self {
+            noise: args.init_noise.as_ref().map(read).transpose()?,
+            state: args.init.as_ref().map(read).transpose()?,
+            picture: picture.transpose()?,
         })
     }
 
-    /// The file that it comes from, and what was in it.
-    pub fn given(&self) -> Option<(&Path, &Tensor)> {
-        match self {
-            Self::Seeded | Self::Image(_, _, None) => None,
-            Self::Noise(file, tensor) | Self::State(file, tensor) | Self::Image(_, _, Some((file, tensor))) => {
-                Some((file, tensor))
-            }
-        }
+    /// Returns whether a file holds one item per image.
+    pub fn is_given(&self) -> bool {
+        self.noise.is_some() || self.state.is_some()
     }
 
-    /// The size that a file decides.
-    pub fn size(&self) -> Option<Size> {
-        self.given().map(|(_, tensor)| Size { height: tensor.shape[2], width: tensor.shape[3] })
-    }
-
-    /// How many images: those asked for, those of the file, or as many as `usual`.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for more than the file holds.
-    pub fn count(&self, asked: Option<usize>, usual: usize) -> Result<usize> {
-        let Some((file, tensor)) = self.given() else { return Ok(asked.unwrap_or(usual)) };
-        let count = asked.unwrap_or(tensor.shape[0]);
-        if count > tensor.shape[0] {
-            let what = format!("`--count {count}`, and {} holds {} images", file.display(), tensor.shape[0]);
-            return Err(Error::argument(what, "leave out `--count` to take them all"));
+    /// The same run from these files. Their tensors and the picture go to the run.
+    pub fn begin<'a>(&mut self, mut sampling: Sampling<'a>) -> Sampling<'a> {
+        let tensor = |(_, tensor): &mut (PathBuf, Tensor)| std::mem::replace(tensor, Tensor::zeros([0]));
+        if let Some(noise) = self.noise.as_mut().map(tensor) {
+            sampling = sampling.noise(noise);
         }
-        Ok(count)
+        if let Some(state) = self.state.as_mut().map(tensor) {
+            sampling = sampling.state(state);
+        }
+        match &self.picture {
+            None => sampling,
+            Some((_, picture)) => sampling.picture(picture.clone()),
+        }
+    }
+}
+
+impl std::fmt::Display for Start {
+    /// The start in words, with the names of files.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = |file: &Path| file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        if let Some((file, _)) = &self.state {
+            return write!(f, "state from {}", name(file));
+        }
+        match &self.noise {
+            None => f.write_str("seeded noise")?,
+            Some((file, _)) => write!(f, "noise from {}", name(file))?,
+        }
+        match &self.picture {
+            None => Ok(()),
+            Some((file, _)) => write!(f, " over {}", name(file)),
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::formats::check_writable;
 use crate::report::Output;
 
 /// Where the results go.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Targets {
     /// The images; none for a model whose samples are no images.
     pub images: Option<Output>,
@@ -73,6 +73,11 @@ impl Targets {
             }
         }
         self.steps.as_ref().map_or(Ok(()), |folder| check_writable(step_file(folder, 0)))
+    }
+
+    /// Returns whether pixels are written, for which latents are decoded.
+    pub fn takes_pixels(&self) -> bool {
+        self.images.is_some() || self.floats.is_some()
     }
 
     /// Nothing but single images is written, so that no image at all is no contradiction.

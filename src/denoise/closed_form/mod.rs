@@ -46,6 +46,7 @@ const SPAN: f64 = 1e4;
 const ROUNDING: f64 = 1e-5;
 
 /// A closed-form denoiser whose data have been read; nothing is on a device yet.
+#[derive(Clone)]
 pub struct ClosedForm {
     /// What the user calls it.
     pub name: String,
@@ -57,6 +58,13 @@ pub struct ClosedForm {
     variance: f64,
 }
 
+impl std::fmt::Debug for ClosedForm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClosedForm").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone)]
 enum Form {
     Pca { data: Dataset, components: usize, noise: Option<Noised> },
     Gaussian { filter: Filter, data: Dataset },

@@ -31,12 +31,19 @@ const PIECES: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d
 const END_OF_WORD: &str = "</w>";
 
 /// The tokenizer of a text encoder.
+#[derive(Clone)]
 pub struct Tokenizer {
     backend: Backend,
     start: u32,
     end: u32,
     pad: u32,
     length: usize,
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokenizer").field("length", &self.length).finish_non_exhaustive()
+    }
 }
 
 /// The tokens of a text.

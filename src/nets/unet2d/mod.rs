@@ -76,6 +76,13 @@ impl UNet2d {
         }
     }
 
+    /// The keys of the graph and those of the tables that are read on the host.
+    fn with_tables(&self, mut keys: Vec<Key>) -> Vec<Key> {
+        keys.extend(self.time_table());
+        keys.extend(self.class_table());
+        keys
+    }
+
     /// The graph for a checked size.
     fn build(&self, batch: usize, height: usize, width: usize) -> Builder {
         let config = &self.config;
@@ -174,17 +181,19 @@ impl Architecture for UNet2d {
     }
 
     fn graph(&self, size: CallSize) -> Result<Graph> {
-        check_batch(size.batch)?;
-        check_sides(size, self.size_multiple())?;
-        Ok(self.build(size.batch, size.height, size.width).graph)
+        self.graph_and_keys(size).map(|(graph, _)| graph)
     }
 
     fn keys(&self) -> Vec<Key> {
         let side = self.size_multiple();
-        let mut keys = self.build(1, side, side).keys;
-        keys.extend(self.time_table());
-        keys.extend(self.class_table());
-        keys
+        self.with_tables(self.build(1, side, side).keys)
+    }
+
+    fn graph_and_keys(&self, size: CallSize) -> Result<(Graph, Vec<Key>)> {
+        check_batch(size.batch)?;
+        check_sides(size, self.size_multiple())?;
+        let Builder { graph, keys, .. } = self.build(size.batch, size.height, size.width);
+        Ok((graph, self.with_tables(keys)))
     }
 
     fn feeds(&self, inputs: &Inputs, weights: &WeightAccess) -> Result<Feeds> {

@@ -70,6 +70,12 @@ impl UNet2dCondition {
         }
     }
 
+    /// The keys of the graph and that of the table that is read on the host.
+    fn with_table(&self, mut keys: Vec<Key>) -> Vec<Key> {
+        keys.extend(self.class_table());
+        keys
+    }
+
     /// The graph for a checked size.
     fn build(&self, batch: usize, (height, width): (usize, usize), tokens: usize) -> Builder {
         let config = &self.config;
@@ -185,6 +191,15 @@ impl Architecture for UNet2dCondition {
 
     /// A context that no layer reads may have no tokens.
     fn graph(&self, size: CallSize) -> Result<Graph> {
+        self.graph_and_keys(size).map(|(graph, _)| graph)
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        let side = self.least_side();
+        self.with_table(self.build(1, (side, side), 1).keys)
+    }
+
+    fn graph_and_keys(&self, size: CallSize) -> Result<(Graph, Vec<Key>)> {
         let CallSize { batch, height, width, tokens } = size;
         check_batch(batch)?;
         if tokens == 0 && self.config.has_cross_attention() {
@@ -197,14 +212,8 @@ impl Architecture for UNet2dCondition {
                 format!("height and width must be at least {least}"),
             ));
         }
-        Ok(self.build(batch, (height, width), tokens.max(1)).graph)
-    }
-
-    fn keys(&self) -> Vec<Key> {
-        let side = self.least_side();
-        let mut keys = self.build(1, (side, side), 1).keys;
-        keys.extend(self.class_table());
-        keys
+        let Builder { graph, keys, .. } = self.build(batch, (height, width), tokens.max(1));
+        Ok((graph, self.with_table(keys)))
     }
 
     fn feeds(&self, inputs: &Inputs, weights: &WeightAccess) -> Result<Feeds> {

@@ -131,7 +131,7 @@ impl Subject<'_> {
             });
             let Some(samples) = sampled.transpose().map_err(|error| named(error, cell))? else { break };
             calls = counted.calls;
-            data.extend(run.in_model_scale(&samples.x).data);
+            data.extend(batches.run().in_model_scale(&samples.x).data);
         }
         let images = Tensor::new([range.len(), image[0], image[1], image[2]], data);
         Ok(Made { images, calls, seconds: begun.elapsed().as_secs_f64() })

@@ -1,0 +1,349 @@
+//! `downhill denoise`: one raw call of a network, or of a closed-form denoiser.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::builder::RangedU64ValueParser;
+use serde_json::json;
+
+use crate::cli::args::{Dtype, Global};
+use crate::cli::describe::{adapter_json, algorithms_json, family_text, footprint_json, model_json};
+use crate::cli::device;
+use crate::cli::inputs::{read_finite, read_images};
+use crate::cli::timing::Stopwatch;
+use crate::denoise::closed_form::ClosedForm;
+use crate::denoise::{Condition, Denoiser, Guidance, Level};
+use crate::error::{Error, Result};
+use crate::formats::{check_writable, npy};
+use crate::graph::{Compiler, Footprint};
+use crate::kernels::selftest;
+use crate::model::{Algorithms, Kind, Model, NetworkModel, make_ready};
+use crate::nets::architecture::{CallSize, Inputs, LabelInput};
+use crate::nets::feeds::ClassLabels;
+use crate::report::{Console, Report};
+use crate::tensor::Tensor;
+
+const EXAMPLES: &str = "\
+Examples:
+  downhill denoise DIR --input x.npy --timesteps 500 --output eps.npy
+  downhill denoise DIR --input x.npy --timesteps t.npy --class-labels y.npy --output eps.npy
+  downhill denoise DIR --input z.npy --timesteps 500 --context c.npy --output eps.npy
+  downhill denoise --input x.npy --sigma 0.5 --output eps.npy
+  downhill denoise ideal:K.npy --sigma 0.5 --input q.npy --output eps.npy
+  downhill denoise wiener:mean=M.npy,cov=C.npy --sigma 0.5 --input q.npy --output eps.npy
+
+With `--timesteps` the input is in the network's own scale, and the output is what it answers.
+With `--sigma` the input is x = x0 + sigma eps, and the output is eps, whatever it predicts.
+`pca:DATA[,k=N]` (projection on N components, 32; of noisy samples with `noise=nested|fresh|shared`,
+`seed=S`, of the first M with `n=M`), `wiener:DATA` (Gaussian posterior mean; alone, so is
+`sequential:DATA`) and `ideal:DATA` (mean of all samples by their weights) know no timesteps; bytes of images count as
+-1 to 1, and the input may be (N,D) or of the samples' shape.";
+
+/// Call a network or a closed-form denoiser once
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES, group = clap::ArgGroup::new("level").required(true).args(["timesteps", "sigma"]))]
+pub struct Args {
+    /// A diffusers folder, a `.safetensors` beside its `config.json`, a hub id in the local cache, or `pca:DATA[,k=N]`,
+    /// `wiener:DATA`, `sequential:DATA`, `ideal:DATA`; nothing: digits
+    pub model: Option<String>,
+
+    /// The images (N,C,H,W)
+    #[arg(short, long, value_name = "FILE.npy")]
+    input: PathBuf,
+
+    /// A timestep for all images, whole or not, or a file of one for each
+    #[arg(short, long, value_name = "T|FILE.npy", allow_negative_numbers = true)]
+    timesteps: Option<String>,
+
+    /// A noise level for all images, above 0
+    #[arg(long, allow_negative_numbers = true, conflicts_with = "class_labels")]
+    sigma: Option<f64>,
+
+    /// A label for each image (N), or a vector for each (N,D), where the network takes them
+    #[arg(long, value_name = "FILE.npy")]
+    class_labels: Option<PathBuf>,
+
+    /// Context of a `UNet2DConditionModel`: (N,tokens,dim), or (1,tokens,dim) for all images
+    #[arg(long, value_name = "FILE.npy")]
+    context: Option<PathBuf>,
+
+    /// Output: float32 (N,C,H,W)
+    #[arg(short, long, value_name = "FILE.npy")]
+    output: PathBuf,
+
+    /// How the network's weights are stored; arithmetic is in float32
+    #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
+    dtype: Dtype,
+
+    /// Images at a network call; any batch gives the same output [default: 16, or what fits in 1 GiB]
+    #[arg(short, long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
+    batch: Option<usize>,
+}
+
+/// The question to a network, ready for a device.
+struct Job<'a> {
+    network: &'a NetworkModel,
+    x: Tensor,
+    context: Option<Tensor>,
+    labels: Option<ClassLabels>,
+    levels: Levels,
+}
+
+/// The levels of the images.
+enum Levels {
+    /// A raw call at one timestep per image.
+    Timesteps(Vec<f64>),
+    /// eps at one noise level per image.
+    Sigmas(Vec<f64>),
+}
+
+/// Runs `downhill denoise`.
+pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
+    let mut report = Report::new("denoise");
+    check_writable(&args.output)?;
+    let model = Model::open_network(args.model.as_deref())?;
+    report.set("model", model_json(&model));
+    let (output, place) = match model.kind() {
+        Kind::ClosedForm(form) => (of_closed_form(form.clone(), &args, global, console, &mut report)?, "denoiser"),
+        Kind::Network(network) => (of_network(network, &args, global, console, &mut report)?, "network"),
+        Kind::Latent(latent) => (of_network(&latent.network, &args, global, console, &mut report)?, "network"),
+    };
+    if !output.is_finite() {
+        return Err(Error::NonFinite {
+            place: format!("the output of the {place}"),
+            hint: "nothing is written; the values of the input or the weights make it overflow".to_owned(),
+        });
+    }
+    npy::write(&args.output, &output)?;
+    report.set("outputs", json!([args.output.display().to_string()]));
+    console.note(&format!("wrote {}", args.output.display()));
+    global.json.as_ref().map_or(Ok(()), |file| report.write(file))
+}
+
+impl<'a> Job<'a> {
+    /// Everything that can be refused without a device is refused here.
+    fn new(network: &'a NetworkModel, args: &Args) -> Result<Self> {
+        let net = network.net.as_ref();
+        let x = read_images(&args.input, net.in_channels())?;
+        let images = x.shape[0];
+        let context = read_context(args.context.as_deref(), images, network)?;
+        let labels = args.class_labels.as_deref().map(|file| read_labels(file, images)).transpose()?;
+        let levels = match (&args.timesteps, args.sigma) {
+            (Some(timesteps), _) => Levels::Timesteps(read_timesteps(timesteps, images)?),
+            (None, sigma) => {
+                network.expect_denoiser()?;
+                Levels::Sigmas(vec![checked_sigma(sigma.unwrap_or_default())?; images])
+            }
+        };
+        if net.labels() != LabelInput::None && labels.is_none() {
+            return Err(match levels {
+                Levels::Timesteps(_) => {
+                    let what = format!("`{}` needs a class label for each image", network.name);
+                    Error::argument(what, "give `--class-labels FILE.npy`")
+                }
+                Levels::Sigmas(_) => Error::bad_file_hint(
+                    &network.config.path,
+                    "the network needs a class label for each image, which cannot be given here",
+                    "`downhill denoise --timesteps T --class-labels FILE.npy` calls such a network",
+                ),
+            });
+        }
+        let job = Self { network, x, context, labels, levels };
+        network.graph(job.call(1))?;
+        // The host's part of a call finds everything that does not fit the network.
+        let spread = job.context.as_ref().map(|context| spread(context, images));
+        let timesteps = job.timesteps();
+        let inputs = Inputs::new(&job.x, &timesteps).with_context(spread.as_ref()).with_labels(job.labels.as_ref());
+        net.feeds(&inputs, &|key, shape| network.weights.fetch(key, shape))?;
+        Ok(job)
+    }
+
+    /// The extents of a call for `images` images.
+    fn call(&self, images: usize) -> CallSize {
+        let tokens = self.context.as_ref().map_or(0, |context| context.shape[1]);
+        CallSize::images(images, (self.x.shape[2], self.x.shape[3])).with_tokens(tokens)
+    }
+
+    fn timesteps(&self) -> Vec<f64> {
+        match &self.levels {
+            Levels::Timesteps(timesteps) => timesteps.clone(),
+            Levels::Sigmas(sigmas) => sigmas.iter().map(|sigma| self.network.table.timestep(*sigma)).collect(),
+        }
+    }
+}
+
+/// The output of a network for the input.
+fn of_network(
+    network: &NetworkModel,
+    args: &Args,
+    global: &Global,
+    console: Console,
+    report: &mut Report,
+) -> Result<Tensor> {
+    let job = Job::new(network, args)?;
+    let mut clock = Stopwatch::start();
+    let engine = device::open(global, console)?;
+    let compiler = Compiler::new(&engine, args.dtype.options(global));
+    clock.lap("adapter");
+    let (batch, plan) = network.batch(compiler, args.batch, job.x.shape[0], &|images| job.call(images))?;
+    let call = job.call(batch);
+    let algorithms = Algorithms::of(&plan, network.graph(call)?.as_ref(), &compiler.target(), &compiler.options);
+    let footprint = Footprint::of(&plan);
+    make_ready(&engine, std::slice::from_ref(&plan), &mut clock.observer())?;
+    let placed = network.planned(compiler, call, plan)?;
+    clock.lap("upload");
+    let output = match &job.levels {
+        Levels::Timesteps(timesteps) => {
+            let inputs = Inputs::new(&job.x, timesteps);
+            placed.call(&inputs.with_context(job.context.as_ref()).with_labels(job.labels.as_ref()))?
+        }
+        Levels::Sigmas(sigmas) => {
+            let condition = Condition { context: job.context.clone(), labels: job.labels.clone() };
+            network.denoiser(placed, Guidance::none(condition))?.eps(&job.x, &Level::each(sigmas))?
+        }
+    };
+    clock.lap("call");
+    let (kind, levels) = match &job.levels {
+        Levels::Timesteps(timesteps) => ("timesteps", timesteps),
+        Levels::Sigmas(sigmas) => ("sigma", sigmas),
+    };
+    if let Some(context) = &job.context {
+        report.set("context", json!(context.shape));
+    }
+    report
+        .set("adapter", adapter_json(&engine.gpu.adapter))
+        .set("family", family_text(engine.family))
+        .set("shape", json!(job.x.shape))
+        .set(kind, json!(levels))
+        .set("algorithms", algorithms_json(&algorithms))
+        .set("batch", batch)
+        .set("memory", footprint_json(&footprint, Some(engine.gpu.memory_bytes().1)))
+        .set("timings", clock.json(&[]));
+    Ok(output)
+}
+
+/// The eps of a closed form, in the shape of the input.
+fn of_closed_form(
+    form: Arc<ClosedForm>,
+    args: &Args,
+    global: &Global,
+    console: Console,
+    report: &mut Report,
+) -> Result<Tensor> {
+    let mut clock = Stopwatch::start();
+    let Some(sigma) = args.sigma else {
+        let what = format!("`{}` has noise levels and no timesteps", form.name);
+        return Err(Error::argument(what, "give `sigma` in place of `timesteps`"));
+    };
+    let sigma = checked_sigma(sigma)?;
+    if args.batch.is_some() {
+        let what = format!("`batch` has no meaning for `{}`, which calls no network", form.name);
+        return Err(Error::argument(what, "leave out `batch`"));
+    }
+    args.dtype.expect_network(&form.name)?;
+    expect_no_context(args, &form.name)?;
+    let given = read_finite(&args.input)?;
+    let shape = given.shape.clone();
+    let x = form.as_images(given, &args.input)?;
+    clock.lap("data");
+    let engine = device::open(global, console)?;
+    selftest::ensure(&engine)?;
+    clock.lap("adapter");
+    let mut denoiser = Arc::unwrap_or_clone(form).ready(&engine)?;
+    clock.lap("denoiser");
+    let eps = denoiser.eps(&x, &vec![Level::at_sigma(sigma); x.shape[0]])?;
+    clock.lap("call");
+    report
+        .set("adapter", adapter_json(&engine.gpu.adapter))
+        .set("family", family_text(engine.family))
+        .set("shape", json!(shape))
+        .set("sigma", json!([sigma]))
+        .set("memory", json!({ "peak_bytes": engine.gpu.memory_bytes().1 }))
+        .set("timings", clock.json(&[]));
+    Ok(Tensor::new(shape, eps.data))
+}
+
+/// A model that does not take a context cannot be given one.
+fn expect_no_context(args: &Args, name: &str) -> Result<()> {
+    match args.context {
+        None => Ok(()),
+        Some(_) => Err(Error::argument(format!("`{name}` does not take a context"), "leave out `context`")),
+    }
+}
+
+/// Finite contexts (N, tokens, channels) or (1, tokens, channels) for `images` images. A network that takes a context
+/// and does not read it gets one of zeros.
+fn read_context(file: Option<&Path>, images: usize, network: &NetworkModel) -> Result<Option<Tensor>> {
+    let name = &network.name;
+    let (input, file) = match (network.net.context(), file) {
+        (None, None) => return Ok(None),
+        (None, Some(_)) => {
+            return Err(Error::argument(format!("`{name}` does not take a context"), "leave out `context`"));
+        }
+        (Some(input), None) if !input.is_read => return Ok(Some(Tensor::zeros([1, 1, input.channels]))),
+        (Some(input), None) => {
+            let dim = input.channels;
+            return Err(Error::argument(
+                format!("`{name}` needs a context"),
+                format!("give `--context FILE.npy`: (N,tokens,{dim}), or (1,tokens,{dim}) for all images"),
+            ));
+        }
+        (Some(input), Some(file)) => (input, file),
+    };
+    let dim = input.channels;
+    let context = read_finite(file)?;
+    match context.shape[..] {
+        [n, tokens, found] if (n == 1 || n == images) && tokens > 0 && found == dim => Ok(Some(context)),
+        _ => Err(Error::bad_file_hint(
+            file,
+            format!("the array has shape {:?}, expected [{images}, tokens, {dim}]", context.shape),
+            format!("give a context for each image, or one for all: [1, tokens, {dim}]"),
+        )),
+    }
+}
+
+/// A context for each image.
+fn spread(context: &Tensor, images: usize) -> Tensor {
+    let mut shape = context.shape.clone();
+    let times = images / shape[0];
+    shape[0] = images;
+    Tensor::new(shape, context.data.repeat(times))
+}
+
+/// One number for all images, or a file with one for each.
+fn read_timesteps(text: &str, images: usize) -> Result<Vec<f64>> {
+    if let Ok(timestep) = text.parse::<f64>() {
+        return Ok(vec![timestep; images]);
+    }
+    let file = Path::new(text);
+    let numbers = npy::read_f64(file)?;
+    match numbers.as_slice() {
+        [one] => Ok(vec![*one; images]),
+        numbers if numbers.len() == images => Ok(numbers.to_vec()),
+        numbers => Err(Error::bad_file_hint(
+            file,
+            format!("holds {} timesteps for {images} images", numbers.len()),
+            "give one timestep for each image, or one for all",
+        )),
+    }
+}
+
+fn read_labels(file: &Path, images: usize) -> Result<ClassLabels> {
+    let rows = npy::read(file)?;
+    match rows.shape.as_slice() {
+        [found] if *found == images => Ok(ClassLabels::Numbers(npy::read_f64(file)?)),
+        [found, _] if *found == images => Ok(ClassLabels::Rows(rows)),
+        shape => Err(Error::bad_file_hint(
+            file,
+            format!("the array has shape {shape:?} for {images} images"),
+            format!("give one label for each image: [{images}], or a vector for each: [{images}, D]"),
+        )),
+    }
+}
+
+fn checked_sigma(sigma: f64) -> Result<f64> {
+    if sigma.is_finite() && sigma > 0.0 {
+        return Ok(sigma);
+    }
+    Err(Error::argument(format!("`sigma` of {sigma} is not a noise level"), "sigma is a number above 0"))
+}

@@ -1,0 +1,133 @@
+//! Flags of models that are conditioned: texts, class labels, guidance, memory.
+
+use std::str::FromStr;
+
+use crate::cli::args::{Size, TileArg};
+use crate::error::Result;
+use crate::model::{Model, Sampling};
+
+const CONDITIONS: &str = "Text and class labels";
+
+/// The flags of models that are conditioned on texts or class labels.
+#[derive(Debug, clap::Args)]
+#[group(id = "condition", multiple = true, args = ["prompt", "class_labels"])]
+pub struct ConditionArgs {
+    /// Text to follow
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, help_heading = CONDITIONS)]
+    pub prompt: Option<String>,
+
+    /// Text to move away from
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, requires = "prompt", help_heading = CONDITIONS)]
+    pub negative: Option<String>,
+
+    /// Class of each image, by number or by name; a shorter list begins again at its end
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',', conflicts_with = "prompt", help_heading = CONDITIONS)]
+    pub class_labels: Option<Vec<String>>,
+
+    /// Scale s of the guidance, `eps_u + s (eps_c - eps_u)`, where eps_c follows the text or the class and eps_u does
+    /// not; 1 calls the network with the condition alone [default: 7.5 for texts, 4 for classes]
+    #[arg(long, value_name = "S", requires = "condition", allow_negative_numbers = true, help_heading = CONDITIONS)]
+    pub cfg_scale: Option<f64>,
+
+    /// Decode in strips of N rows, `never`, or when a map does not fit [default: auto]
+    #[arg(long, value_name = "ROWS|never|auto", requires = "condition", help_heading = CONDITIONS)]
+    pub tile: Option<TileArg>,
+
+    /// Device memory to stay within: components are loaded in turn, fewer images go into a call, images are decoded in
+    /// strips [default: 8GiB]
+    #[arg(long, value_name = "SIZE", requires = "condition", help_heading = CONDITIONS)]
+    pub memory: Option<Memory>,
+}
+
+impl ConditionArgs {
+    /// The labels of the classes, by number.
+    ///
+    /// # Errors
+    /// Those of [`crate::model::NetworkModel::label`].
+    pub fn labels(&self, model: &Model) -> Result<Option<Vec<f64>>> {
+        let Some(classes) = &self.class_labels else { return Ok(None) };
+        let network = model.expect_network()?;
+        classes.iter().map(|class| network.label(class)).collect::<Result<_>>().map(Some)
+    }
+
+    /// The same run under these conditions; `labels` are those of [`Self::labels`].
+    pub fn describe<'a>(&self, mut sampling: Sampling<'a>, labels: Option<Vec<f64>>) -> Sampling<'a> {
+        if let Some(prompt) = &self.prompt {
+            sampling = sampling.prompt(prompt).negative(self.negative.as_deref().unwrap_or_default());
+        }
+        if let Some(labels) = labels {
+            sampling = sampling.labels(labels);
+        }
+        if let Some(scale) = self.cfg_scale {
+            sampling = sampling.guidance_scale(scale);
+        }
+        if let Some(TileArg(tiling)) = self.tile {
+            sampling = sampling.tiling(tiling);
+        }
+        match self.memory {
+            None => sampling,
+            Some(Memory(bytes)) => sampling.memory(bytes),
+        }
+    }
+}
+
+/// An amount of memory in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory(pub u64);
+
+impl FromStr for Memory {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let lower = text.trim().to_ascii_lowercase();
+        let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+        let (number, unit) = lower.split_at(digits);
+        let shift = match unit.trim().trim_end_matches("ib").trim_end_matches('b') {
+            "" if unit.trim().is_empty() => 0,
+            "k" => 10,
+            "m" => 20,
+            "g" => 30,
+            "t" => 40,
+            _ => return Err("expected a size such as 8GiB, 512MiB or a number of bytes".to_owned()),
+        };
+        let bytes = number.parse::<f64>().map_err(|_| format!("`{number}` is no number"))? * (1u64 << shift) as f64;
+        if bytes < 1.0 { Err("no memory at all".to_owned()) } else { Ok(Self(bytes as u64)) }
+    }
+}
+
+/// The size in pixels by `--size`, or by `--width` and `--height` in place of one or both sides.
+pub fn size(size: Option<Size>, height: Option<usize>, width: Option<usize>, trained: Option<Size>) -> Option<Size> {
+    let base = size.or(trained);
+    match (height, width) {
+        (None, None) => size,
+        _ => Some(Size {
+            height: height.or(base.map(|size| size.height))?,
+            width: width.or(base.map(|size| size.width))?,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_memory_are_read() {
+        for (text, bytes) in
+            [("8GiB", 8 << 30), ("512mib", 512 << 20), ("1.5G", 3 << 29), ("4096", 4096), ("2 kB", 2048)]
+        {
+            assert_eq!(text.parse(), Ok(Memory(bytes)), "{text}");
+        }
+        for text in ["", "GiB", "-1G", "8 lots", "0", "8ib"] {
+            assert!(text.parse::<Memory>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_side_is_enough() {
+        let trained = Some(Size { height: 512, width: 512 });
+        assert_eq!(size(None, None, Some(640), trained), Some(Size { height: 512, width: 640 }));
+        assert_eq!(size(None, None, None, trained), None);
+        assert_eq!(size(None, Some(64), None, None), None);
+    }
+}

@@ -1,0 +1,38 @@
+//! A call of a network on paper: its plan, memory, operations and algorithms, without a device.
+
+use super::memory::Algorithms;
+use crate::graph::op::Graph;
+use crate::graph::{CompileOptions, Footprint, Plan, Target};
+use crate::kernels::choice::Algorithm;
+
+/// A call of a network, planned for a target.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The plan.
+    pub plan: Plan,
+    /// Device memory.
+    pub footprint: Footprint,
+    /// Floating-point operations.
+    pub flops: u64,
+    /// The algorithms of its convolutions.
+    pub algorithms: Algorithms,
+    /// Bytes that the weights of other algorithms than the definition take in addition.
+    pub transformed_bytes: u64,
+}
+
+impl Call {
+    /// The call of a graph.
+    #[must_use]
+    pub fn of(graph: &Graph, target: &Target, options: &CompileOptions) -> Self {
+        let plan = Plan::new(graph, target, options);
+        let footprint = Footprint::of(&plan);
+        let exact = Footprint::of(&Plan::new(graph, target, &options.with_forced(Algorithm::Direct)));
+        Self {
+            algorithms: Algorithms::of(&plan, graph, target, options),
+            transformed_bytes: footprint.weights.saturating_sub(exact.weights),
+            flops: graph.flops(),
+            footprint,
+            plan,
+        }
+    }
+}

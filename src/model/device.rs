@@ -1,0 +1,49 @@
+//! Events of a run, and pipelines compiled before they are needed.
+
+use crate::error::Result;
+use crate::graph::Plan;
+use crate::kernels::{Engine, selftest};
+use crate::sample::walk::Progress;
+
+/// Something that happened in a run.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A part of the run is done.
+    Done {
+        /// The part: `pipelines`, `self-test`, `text`, `image`, `upload`, `denoiser`, `sampling` or `decoding`.
+        part: &'static str,
+        /// The amount of work, in words; often empty.
+        detail: String,
+    },
+    /// A step of a batch is done.
+    Step {
+        /// The images of the batch, by their index in the whole run.
+        images: &'a [usize],
+        /// The state before and after the step.
+        progress: &'a Progress<'a>,
+    },
+}
+
+/// A function that sees the events of a run. An error stops the run.
+pub type Observer<'a> = dyn FnMut(Event) -> Result<()> + 'a;
+
+/// Reports that `part` is done.
+pub(super) fn done(observer: &mut Observer, part: &'static str, detail: impl Into<String>) -> Result<()> {
+    observer(Event::Done { part, detail: detail.into() })
+}
+
+/// Compiles the pipelines of `plans`, and makes sure that the device computes what it is told. The shaders of the
+/// self-test are compiled with the others, where the self-test has not run on this adapter before.
+///
+/// # Errors
+/// [`crate::Error::Device`] for a shader that is refused and a self-test that fails; those of `observer`.
+pub fn make_ready(engine: &Engine, plans: &[Plan], observer: &mut Observer) -> Result<()> {
+    let tests = selftest::pending(engine);
+    let steps = plans.iter().flat_map(|plan| &plan.steps);
+    let shaders: Vec<_> = steps.map(|step| &step.dispatch.shader).chain(&tests).collect();
+    engine.pipelines(&shaders)?;
+    done(observer, "pipelines", format!("{} compiled", engine.compiled()))?;
+    selftest::ensure(engine)?;
+    let known = if tests.is_empty() { "known from an earlier run" } else { "first run on this adapter" };
+    done(observer, "self-test", known)
+}

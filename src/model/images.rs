@@ -1,0 +1,451 @@
+//! A run on a device: batches of images, one after the other.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Size;
+use super::device::{Event, make_ready};
+use super::latent::{LatentModel, Source, TextSource};
+use super::memory::{Algorithms, batch_within, within_budget};
+use super::network::NetworkModel;
+use super::open::Kind;
+use super::resolve::{Labels, ModelRun, RunOptions, Text, conditions, labelled_call, over};
+use super::sampling::{Hooks, Output};
+use crate::denoise::closed_form::ClosedForm;
+use crate::denoise::{Condition, Denoiser, Guidance, NetworkDenoiser};
+use crate::error::{Error, Result};
+use crate::formats::Image;
+use crate::formats::images::quantise;
+use crate::graph::run::check_values;
+use crate::graph::{Compiler, Footprint, Plan};
+use crate::kernels::selftest;
+use crate::latent::autoencoder::{Decoder, Encoder, Planned, scaled, unscaled};
+use crate::latent::text::TextEncoder;
+use crate::latent::tiles::Room;
+use crate::nets::architecture::CallSize;
+use crate::sample::run::{Batches, Run, Samples};
+use crate::sample::walk::Progress;
+use crate::spectral::samples::MOST_VECTORS;
+use crate::tensor::Tensor;
+
+/// The name of the only [`Part`] of a network of pixels.
+pub const NETWORK: &str = "network";
+/// Images that are decoded in one call.
+const DECODED_AT_ONCE: usize = 1;
+
+/// A batch of images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// The images, by their index in the whole run.
+    pub indices: Vec<usize>,
+    /// The samples in the scale of the model, z = sqrt(alpha bar) x, (n, c, h, w): images, or latents.
+    pub samples: Tensor,
+    /// The images, about -1 to 1, (n, channels, height, width); without items under
+    /// [`super::Sampling::without_pixels`].
+    pub pixels: Tensor,
+    /// The prediction of x0 at each step as pixels, if they are kept.
+    pub predictions: Vec<Tensor>,
+    /// The state after each step, (n, c, h, w), if they are kept: z for schedules of timesteps, x for those of sigmas.
+    pub path: Vec<Tensor>,
+}
+
+impl Batch {
+    /// The images in 8 bits.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for other than 1, 3 or 4 channels; [`Error::NonFinite`].
+    pub fn images(&self) -> Result<Vec<Image>> {
+        quantise(&self.pixels)
+    }
+}
+
+/// A network of a run on the device, for reports.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The name: [`NETWORK`], or the component of a pipeline.
+    pub name: &'static str,
+    /// Its largest footprint.
+    pub footprint: Footprint,
+}
+
+/// Memory, batch and algorithms of a run on its device.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Images per call of the network.
+    pub batch: usize,
+    /// The networks.
+    pub parts: Vec<Part>,
+    /// The algorithms of the convolutions of a network of pixels.
+    pub algorithms: Option<Algorithms>,
+}
+
+/// The batches of a run on a device, as an iterator.
+pub struct Images<'e, 'a> {
+    batches: Batches,
+    denoiser: Option<Sampled<'e>>,
+    decoding: Option<Decoding<'e>>,
+    labels: Option<Labels>,
+    output: Output,
+    hooks: Hooks<'a>,
+    facts: Facts,
+    /// Batches that were sampled before any is decoded.
+    kept: VecDeque<Batch>,
+    /// Steps done.
+    steps: usize,
+    is_over: bool,
+}
+
+/// The denoiser of a run.
+enum Sampled<'e> {
+    Network(Box<NetworkDenoiser<'e>>),
+    ClosedForm(Box<dyn Denoiser + 'e>),
+}
+
+/// From latents to pixels.
+struct Decoding<'e> {
+    latent: Box<LatentModel>,
+    compiler: Compiler<'e>,
+    size: (usize, usize),
+    /// The plans of a decoder that is not on the device yet.
+    planned: Option<Planned>,
+    decoder: Option<Decoder<'e>>,
+}
+
+/// A run without its model, on its way to a device.
+struct Job<'a> {
+    run: Run,
+    size: Size,
+    state: [usize; 3],
+    text: Option<Text>,
+    labels: Option<Labels>,
+    options: RunOptions<'a>,
+}
+
+impl<'e, 'a> Images<'e, 'a> {
+    pub(super) fn new(run: ModelRun<'a>, compiler: Compiler<'e>) -> Result<Self> {
+        let ModelRun { model, run, size, state, text, labels, options, .. } = run;
+        let job = Job { run, size, state, text, labels, options };
+        match model.into_kind() {
+            Kind::Network(network) => Self::of_network(job, &network, compiler),
+            Kind::Latent(latent) => Self::of_latents(job, latent, compiler),
+            Kind::ClosedForm(form) => Self::of_closed_form(job, form, compiler),
+        }
+    }
+
+    /// The number of images per call, and what the run takes.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The images, with schedule, method, start and batch.
+    #[must_use]
+    pub fn run(&self) -> &Run {
+        self.batches.run()
+    }
+
+    fn of_network(mut job: Job<'a>, network: &NetworkModel, compiler: Compiler<'e>) -> Result<Self> {
+        let labels = job.labels.as_ref();
+        let call = |images| labelled_call(labels, images, job.size);
+        let (batch, plan) = network.batch(compiler, job.options.batch, job.run.images.len(), &call)?;
+        let algorithms =
+            Algorithms::of(&plan, network.graph(call(batch))?.as_ref(), &compiler.target(), &compiler.options);
+        let facts = Facts { batch, parts: parts(NETWORK, [&plan]), algorithms: Some(algorithms) };
+        let guidance = by_labels(network, labels)?;
+        let denoiser = upload(network, guidance, (batch, job.size), plan, compiler, &mut job.options.hooks)?;
+        Self::begin(job, Sampled::Network(Box::new(denoiser)), None, facts)
+    }
+
+    fn of_closed_form(mut job: Job<'a>, form: Arc<ClosedForm>, compiler: Compiler<'e>) -> Result<Self> {
+        selftest::ensure(compiler.engine)?;
+        job.options.hooks.done("self-test", "")?;
+        // The data go to the device from here; a model that is kept keeps its own.
+        let denoiser = Arc::unwrap_or_clone(form).ready(compiler.engine)?;
+        job.options.hooks.done("denoiser", "")?;
+        let batch = job.options.batch.unwrap_or(MOST_VECTORS).min(job.run.images.len()).max(1);
+        Self::begin(job, Sampled::ClosedForm(denoiser), None, Facts { batch, ..Facts::default() })
+    }
+
+    fn of_latents(mut job: Job<'a>, latent: Box<LatentModel>, compiler: Compiler<'e>) -> Result<Self> {
+        let latents = (job.state[1], job.state[2]);
+        let (batch, plan) = pipeline_batch(&latent, &job, compiler)?;
+        let plans = Plans::new(&latent, &job, compiler)?;
+        let both_stay = plans.check(&plan, job.options.memory, compiler)?;
+        let facts = Facts { batch, parts: plans.parts(&plan), algorithms: None };
+        let Plans { text, encoder, decoder } = plans;
+        let hooks = &mut job.options.hooks;
+        let guidance = match (&job.text, &latent.source, text) {
+            (Some(text), Source::Text(source), Some(plan)) => encode(text, source, plan, compiler, hooks)?,
+            _ => by_labels(&latent.network, job.labels.as_ref())?,
+        };
+        if let (Some(picture), Some(plan)) = (job.options.picture.take(), encoder) {
+            let pixels = picture.at(latent.image_channels(), job.size)?;
+            let encoder = Encoder::planned(compiler.engine, &latent.autoencoder_files, 1, job.size, plan)?;
+            let mean = encoder.encode(&pixels)?.mean;
+            hooks.done("image", "")?;
+            job.run.start = over(scaled(latent.autoencoder.config(), &mean), std::mem::take(&mut job.run.start))?;
+        }
+        let denoiser = upload(&latent.network, guidance, (batch, latents), plan, compiler, hooks)?;
+        let mut decoding = Decoding { latent, compiler, size: latents, planned: Some(decoder), decoder: None };
+        if both_stay {
+            decoding.load()?;
+        }
+        Self::begin(job, Sampled::Network(Box::new(denoiser)), Some(decoding), facts)
+    }
+
+    fn begin(job: Job<'a>, denoiser: Sampled<'e>, decoding: Option<Decoding<'e>>, facts: Facts) -> Result<Self> {
+        let batches = Run { batch: facts.batch, ..job.run }.batches(job.state)?;
+        let RunOptions { output, hooks, .. } = job.options;
+        Ok(Self {
+            batches,
+            denoiser: Some(denoiser),
+            decoding,
+            labels: job.labels,
+            output,
+            hooks,
+            facts,
+            kept: VecDeque::new(),
+            steps: 0,
+            is_over: false,
+        })
+    }
+
+    /// The next batch, not decoded; `None` after the last.
+    fn sample(&mut self) -> Result<Option<Batch>> {
+        let Self { batches, denoiser, labels, output, hooks, steps, .. } = self;
+        let Some(denoiser) = denoiser else { return Ok(None) };
+        let indices = batches.upcoming().to_vec();
+        if let (Sampled::Network(network), Some(labels), false) = (&mut *denoiser, labels.as_ref(), indices.is_empty())
+        {
+            network.set_condition(Condition::classes(indices.iter().map(|at| labels.of(*at)).collect()))?;
+        }
+        let (mut predictions, mut path) = (Vec::new(), Vec::new());
+        let schedule = batches.run().schedule.clone();
+        let watch = &mut |progress: &Progress| {
+            if output.predictions {
+                predictions.push(progress.x0.clone());
+            }
+            if output.path {
+                path.push(schedule.shown(progress.x, progress.step.to));
+            }
+            *steps += 1;
+            hooks.see(Event::Step { images: &indices, progress })
+        };
+        let Some(Samples { images, x }) = batches.next_batch(denoiser.as_mut(), watch).transpose()? else {
+            return Ok(None);
+        };
+        let samples = batches.run().in_model_scale(&x);
+        Ok(Some(Batch { indices: images, samples, pixels: Tensor::zeros([0]), predictions, path }))
+    }
+
+    /// Adds the pixels to a batch.
+    fn decode(&mut self, mut batch: Batch) -> Result<Batch> {
+        let to_pixels = |latents: &Tensor| match &self.decoding {
+            None => Ok(latents.clone()),
+            Some(decoding) => decoding.pixels(latents),
+        };
+        if self.output.pixels {
+            batch.pixels = to_pixels(&batch.samples)?;
+        }
+        batch.predictions = batch.predictions.iter().map(to_pixels).collect::<Result<_>>()?;
+        Ok(batch)
+    }
+
+    fn step(&mut self) -> Result<Option<Batch>> {
+        let waits = self.decoding.as_ref().is_some_and(|decoding| decoding.decoder.is_none());
+        if waits {
+            while let Some(batch) = self.sample()? {
+                self.kept.push_back(batch);
+            }
+            self.hooks.done("sampling", format!("{} steps", self.steps))?;
+            self.denoiser = None;
+            if let Some(decoding) = &mut self.decoding {
+                decoding.load()?;
+            }
+        }
+        if self.denoiser.is_none() {
+            return match self.kept.pop_front() {
+                Some(batch) => self.decode(batch).map(Some),
+                None => self.hooks.done("decoding", "").map(|()| None),
+            };
+        }
+        match self.sample()? {
+            Some(batch) => self.decode(batch).map(Some),
+            None => {
+                let also = if self.decoding.is_some() { ", and decoding" } else { "" };
+                self.hooks.done("sampling", format!("{} steps{also}", self.steps)).map(|()| None)
+            }
+        }
+    }
+}
+
+impl Iterator for Images<'_, '_> {
+    type Item = Result<Batch>;
+
+    /// The next batch. An error ends the iteration.
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let next = self.step();
+        self.is_over = !matches!(next, Ok(Some(_)));
+        next.transpose()
+    }
+}
+
+impl Hooks<'_> {
+    /// Shows an event to the caller.
+    fn see(&mut self, event: Event) -> Result<()> {
+        if self.cancel.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+            return Err(Error::Cancelled);
+        }
+        self.observer.as_mut().map_or(Ok(()), |observer| observer(event))
+    }
+
+    /// Reports that a part is done.
+    fn done(&mut self, part: &'static str, detail: impl Into<String>) -> Result<()> {
+        self.see(Event::Done { part, detail: detail.into() })
+    }
+}
+
+impl Sampled<'_> {
+    fn as_mut(&mut self) -> &mut dyn Denoiser {
+        match self {
+            Self::Network(network) => network.as_mut(),
+            Self::ClosedForm(form) => form.as_mut(),
+        }
+    }
+}
+
+impl Decoding<'_> {
+    /// Puts the decoder on the device.
+    fn load(&mut self) -> Result<()> {
+        let Some(planned) = self.planned.take() else { return Ok(()) };
+        let files = self.latent.autoencoder_files.clone();
+        self.decoder = Some(Decoder::new(self.compiler.engine, files, self.size, planned)?);
+        Ok(())
+    }
+
+    fn pixels(&self, latents: &Tensor) -> Result<Tensor> {
+        let Some(decoder) = &self.decoder else { return Ok(Tensor::zeros([0])) };
+        decoder.decode(&unscaled(self.latent.autoencoder.config(), latents))
+    }
+}
+
+/// The plans of a pipeline, but for that of its network. One of them is on the device at a time.
+struct Plans {
+    text: Option<Plan>,
+    encoder: Option<Plan>,
+    decoder: Planned,
+}
+
+impl Plans {
+    fn new(latent: &LatentModel, job: &Job, compiler: Compiler) -> Result<Self> {
+        let text = match (&latent.source, &job.text) {
+            (Source::Text(source), Some(text)) => Some(source.plan(compiler, conditions(text.scale))),
+            (Source::Text(_) | Source::Labels, _) => None,
+        };
+        let encoder = match job.options.picture {
+            Some(_) => Some(compiler.plan(&latent.autoencoder.encoder(1, job.size)?)),
+            None => None,
+        };
+        let room = Room::new(compiler, Some(job.options.memory));
+        let latents = (job.state[1], job.state[2]);
+        let decoder = Planned::new(&latent.autoencoder, DECODED_AT_ONCE, latents, job.options.tiling, &room)?;
+        Ok(Self { text, encoder, decoder })
+    }
+
+    /// Refuses what the device or the budget cannot hold. Returns whether network and decoder can both stay.
+    fn check(&self, network: &Plan, budget: u64, compiler: Compiler) -> Result<bool> {
+        let takes = |name: &str, plans: &[Plan]| -> Result<u64> {
+            let Some(footprint) = Footprint::largest(plans) else { return Ok(0) };
+            plans.iter().try_for_each(|plan| check_values(compiler.engine, plan))?;
+            within_budget(name, footprint.allocated, budget)?;
+            Ok(footprint.allocated)
+        };
+        takes("text_encoder", self.text.as_slice())?;
+        takes("vae_encoder", self.encoder.as_slice())?;
+        let network = takes("unet", std::slice::from_ref(network))?;
+        Ok(network + takes("vae_decoder", self.decoder.plans())? <= budget)
+    }
+
+    fn parts(&self, network: &Plan) -> Vec<Part> {
+        [
+            parts("text_encoder", &self.text),
+            parts("vae_encoder", &self.encoder),
+            parts("unet", [network]),
+            parts("vae_decoder", self.decoder.plans()),
+        ]
+        .concat()
+    }
+}
+
+/// The largest of some plans, by a name.
+fn parts<'p>(name: &'static str, plans: impl IntoIterator<Item = &'p Plan>) -> Vec<Part> {
+    let largest = plans.into_iter().map(Footprint::of).max_by_key(|footprint| footprint.allocated);
+    largest.into_iter().map(|footprint| Part { name, footprint }).collect()
+}
+
+/// Images per call of a pipeline's network, and the plan of such a call.
+fn pipeline_batch(latent: &LatentModel, job: &Job, compiler: Compiler) -> Result<(usize, Plan)> {
+    let (network, budget) = (&latent.network, job.options.memory);
+    let latents = (job.state[1], job.state[2]);
+    let call = |images: usize| match &job.text {
+        None => labelled_call(job.labels.as_ref(), images, latents),
+        Some(text) => CallSize::images(images * conditions(text.scale), latents).with_tokens(latent.tokens()),
+    };
+    let images = job.run.images.len().max(1);
+    let (batch, one) = match job.options.batch {
+        Some(batch) => (batch.clamp(1, images), None),
+        None => {
+            let one = network.plan(compiler, call(1))?;
+            (batch_within(&Footprint::of(&one), budget).clamp(1, images), Some(one))
+        }
+    };
+    let plan = match one {
+        Some(one) if batch == 1 => one,
+        Some(_) | None => network.plan(compiler, call(batch))?,
+    };
+    within_budget("unet", Footprint::of(&plan).allocated, budget)?;
+    Ok((batch, plan))
+}
+
+/// Guidance by the first label, until a batch sets its own; no condition without labels.
+fn by_labels(network: &NetworkModel, labels: Option<&Labels>) -> Result<Guidance> {
+    let Some(labels) = labels else { return Ok(Guidance::default()) };
+    Guidance::classes(network.net.as_ref(), vec![labels.of(0)], labels.scale)
+}
+
+/// Puts the network of a run on the device, for `batch` images of a size.
+fn upload<'e>(
+    network: &NetworkModel,
+    guidance: Guidance,
+    (batch, size): (usize, (usize, usize)),
+    plan: Plan,
+    compiler: Compiler<'e>,
+    hooks: &mut Hooks,
+) -> Result<NetworkDenoiser<'e>> {
+    make_ready(compiler.engine, std::slice::from_ref(&plan), &mut |event| hooks.see(event))?;
+    let weights = Footprint::of(&plan).weights as f64 / f64::from(1 << 20);
+    let placed = network.planned(compiler, guidance.call_size(batch, size), plan)?;
+    let denoiser = network.denoiser(placed, guidance)?;
+    hooks.done("upload", format!("{weights:.1} MiB of weights"))?;
+    Ok(denoiser)
+}
+
+/// The contexts of the images of a run. The text encoder leaves the device again.
+fn encode(text: &Text, source: &TextSource, plan: Plan, compiler: Compiler, hooks: &mut Hooks) -> Result<Guidance> {
+    make_ready(compiler.engine, std::slice::from_ref(&plan), &mut |event| hooks.see(event))?;
+    let mut texts = vec![text.tokens.text.clone()];
+    if text.scale != 1.0 {
+        texts.push(text.tokens.negative.clone());
+    }
+    let (net, weights) = (source.encoder.clone(), source.files.weights.clone());
+    let encoder = TextEncoder::planned(compiler.engine, net, weights, texts.len(), plan)?;
+    let embeddings = encoder.encode(&texts)?;
+    hooks.done("text", "")?;
+    let context = |at: usize| Condition::context(embeddings.slice(at..at + 1));
+    let unconditional = (texts.len() > 1).then(|| context(1));
+    Ok(Guidance { conditional: context(0), unconditional, scale: text.scale })
+}

@@ -1,0 +1,33 @@
+//! Models: from a name to images.
+//!
+//! [`Model::open`] finds out what a name stands for: a denoising network, a pipeline of latents from text or class
+//! labels, or a closed form of data. [`Model::sampling`] describes a run with a builder; [`Sampling::resolve`] refuses
+//! everything that can be refused without a device; [`ModelRun::on`] puts the model on one, and [`Images`] yields
+//! batches of images. The parts are at hand for other uses: [`Model::denoiser`], [`NetworkModel::on`] for raw calls,
+//! [`NetworkModel::jacobian`], and the single stages of a pipeline in [`stages`].
+
+mod call;
+mod denoiser;
+mod device;
+mod images;
+mod latent;
+mod memory;
+mod network;
+mod open;
+mod resolve;
+mod sampling;
+pub mod stages;
+
+pub use call::Call;
+pub use denoiser::{DenoiserOptions, ModelDenoiser};
+pub use device::{Event, Observer, make_ready};
+pub use images::{Batch, Facts, Images, NETWORK, Part};
+pub use latent::{LatentModel, Prompt, Source, TextSource, Tokenized};
+pub use memory::{Algorithms, Origin, USUAL_BUDGET, largest_batch, usual_batch, within_budget};
+pub use network::NetworkModel;
+pub use open::{Kind, Model};
+pub use resolve::{Labels, ModelRun, Text};
+pub use sampling::Sampling;
+
+/// Height and width of an image in pixels.
+pub type Size = (usize, usize);

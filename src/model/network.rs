@@ -1,0 +1,253 @@
+//! Denoising networks: configuration, weights and noise levels of one, and the network on a device.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Size;
+use super::memory::usual_batch;
+use crate::checkpoint::{ConfigFile, ModelFiles, Weights};
+use crate::denoise::diffusion::NoiseTable;
+use crate::denoise::jacobian::{JacobianSettings, NetworkJacobian};
+use crate::denoise::{Condition, Guidance, Network, NetworkDenoiser};
+use crate::error::{Error, Result};
+use crate::graph::op::Graph;
+use crate::graph::{Compiler, Plan};
+use crate::nets::architecture::{self, Architecture, CallSize, LabelInput};
+use crate::sample::scheduler_config::SchedulerConfig;
+
+/// A denoising network whose configuration has been read and checked against its weights. Nothing is on a device yet.
+///
+/// A clone is cheap: it shares weights and graphs.
+#[derive(Clone, Debug)]
+pub struct NetworkModel {
+    /// The name that it was opened by.
+    pub name: String,
+    /// Its `config.json`.
+    pub config: ConfigFile,
+    /// Its architecture.
+    pub net: Arc<dyn Architecture>,
+    /// Its weights.
+    pub weights: Weights,
+    /// Its `scheduler_config.json`, if there is one.
+    pub scheduler_file: Option<ConfigFile>,
+    /// The settings of its scheduler, or the defaults of diffusers.
+    pub scheduler: SchedulerConfig,
+    /// The noise levels of its training.
+    pub table: NoiseTable,
+    /// The names of its classes by their label, where its files have them.
+    pub classes: BTreeMap<usize, String>,
+    /// The graph that was built last: the calls of one model mostly have one size.
+    last: Arc<Mutex<Option<(CallSize, Arc<Graph>)>>>,
+}
+
+impl NetworkModel {
+    /// Reads the configuration of a network and checks it against the weights. `tokens` and `conditions` are those of
+    /// the usual call for one image: tokens of context, and conditions per image.
+    ///
+    /// # Errors
+    /// Those of [`architecture::read`]; [`Error::MissingKey`], [`Error::WrongShape`] or [`Error::UnexpectedKey`] of the
+    /// weights; those of [`SchedulerConfig::read`].
+    pub fn new(files: ModelFiles, tokens: usize, conditions: usize) -> Result<Self> {
+        let ModelFiles { name, config, scheduler: scheduler_file, weights } = files;
+        let net = architecture::read(&config)?;
+        let last = match net.sample_size() {
+            None => {
+                weights.check(&net.keys())?;
+                None
+            }
+            Some(size) => {
+                let call = CallSize::images(conditions, size).with_tokens(tokens);
+                let (graph, keys) = net.graph_and_keys(call)?;
+                weights.check(&keys)?;
+                Some((call, Arc::new(graph)))
+            }
+        };
+        let (scheduler, table) = noise_of(scheduler_file.as_ref())?;
+        let (classes, last) = (BTreeMap::new(), Arc::new(Mutex::new(last)));
+        Ok(Self { name, config, net, weights, scheduler_file, scheduler, table, classes, last })
+    }
+
+    /// Refuses a network whose output is not an estimate of its input.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] naming both numbers of channels.
+    pub fn expect_denoiser(&self) -> Result<()> {
+        if self.net.is_denoiser() {
+            return Ok(());
+        }
+        Err(Error::bad_file_hint(
+            &self.config.path,
+            format!("`in_channels` is {} and `out_channels` {}", self.net.in_channels(), self.net.out_channels()),
+            "a denoiser has as many channels in its output as in its input; raw calls at a timestep take any network",
+        ))
+    }
+
+    /// Refuses a network that needs class labels, or a context.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`].
+    pub fn expect_unconditional(&self) -> Result<()> {
+        let what = match (self.net.labels(), self.net.context().filter(|context| context.is_read)) {
+            (LabelInput::None, None) => return Ok(()),
+            (LabelInput::Numbers { .. } | LabelInput::Rows(_), _) => "the network needs a class label for each image",
+            (LabelInput::None, Some(_)) => "the network needs a context",
+        };
+        let what = format!("{what}, which cannot be given here");
+        Err(Error::bad_file_hint(&self.config.path, what, "raw calls at a timestep take class labels and a context"))
+    }
+
+    /// Height and width of the images: `asked`, or those of the network's training.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a network that is made for no size in particular.
+    pub fn size(&self, asked: Option<Size>) -> Result<Size> {
+        asked.or(self.net.sample_size()).ok_or_else(|| {
+            let what = format!("`{}` does not say how large its images are", self.name);
+            Error::argument(what, "give `size`: height and width")
+        })
+    }
+
+    /// (channels, height, width) of an image of a size.
+    #[must_use]
+    pub fn image_shape(&self, (height, width): Size) -> [usize; 3] {
+        [self.net.in_channels(), height, width]
+    }
+
+    /// The size of a raw call of `images` images, with one token of context where the network takes one.
+    #[must_use]
+    pub fn call(&self, images: usize, size: Size) -> CallSize {
+        CallSize::images(images, size).with_tokens(usize::from(self.net.context().is_some()))
+    }
+
+    /// The graph of a call.
+    ///
+    /// # Errors
+    /// Those of [`Architecture::graph`].
+    pub fn graph(&self, call: CallSize) -> Result<Arc<Graph>> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, graph)) = last.as_ref().filter(|(size, _)| *size == call) {
+            return Ok(graph.clone());
+        }
+        let graph = Arc::new(self.net.graph(call)?);
+        *last = Some((call, graph.clone()));
+        Ok(graph)
+    }
+
+    /// The plan of a call.
+    ///
+    /// # Errors
+    /// Those of [`Architecture::graph`].
+    pub fn plan<'e>(&self, compiler: impl Into<Compiler<'e>>, call: CallSize) -> Result<Plan> {
+        Ok(compiler.into().plan(self.graph(call)?.as_ref()))
+    }
+
+    /// The number of images per call, and the plan of such a call: `batch`, or the usual number, but never more than
+    /// `images`. `call` returns the extents of a call for a number of images.
+    ///
+    /// # Errors
+    /// Those of [`Architecture::graph`].
+    pub fn batch(
+        &self,
+        compiler: Compiler,
+        batch: Option<usize>,
+        images: usize,
+        call: &dyn Fn(usize) -> CallSize,
+    ) -> Result<(usize, Plan)> {
+        let images = images.max(1);
+        if let Some(batch) = batch {
+            let batch = batch.clamp(1, images);
+            return Ok((batch, self.plan(compiler, call(batch))?));
+        }
+        let one = self.plan(compiler, call(1))?;
+        match usual_batch(&one, compiler.engine).min(images) {
+            1 => Ok((1, one)),
+            batch => Ok((batch, self.plan(compiler, call(batch))?)),
+        }
+    }
+
+    /// The network on a device, for raw calls of one size.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a size that the network does not take; what the device reports.
+    pub fn on<'e>(&self, compiler: impl Into<Compiler<'e>>, call: CallSize) -> Result<Network<'e>> {
+        let compiler = compiler.into();
+        self.planned(compiler, call, self.plan(compiler, call)?)
+    }
+
+    /// As [`NetworkModel::on`], by a plan that was made for this call.
+    ///
+    /// # Errors
+    /// As [`NetworkModel::on`].
+    pub fn planned<'e>(&self, compiler: Compiler<'e>, call: CallSize, plan: Plan) -> Result<Network<'e>> {
+        Network::with_plan(compiler.engine, self.net.clone(), self.weights.clone(), call, plan)
+    }
+
+    /// A denoiser of a network on a device.
+    ///
+    /// # Errors
+    /// Those of [`NetworkDenoiser::new`].
+    pub fn denoiser<'e>(&self, network: Network<'e>, guidance: Guidance) -> Result<NetworkDenoiser<'e>> {
+        NetworkDenoiser::new(network, self.table.clone(), self.scheduler.prediction_type, guidance)
+    }
+
+    /// The exact Jacobian of the network, for `block` vectors per call and images of a size.
+    ///
+    /// # Errors
+    /// Those of [`NetworkJacobian::new`].
+    pub fn jacobian<'e>(
+        &self,
+        compiler: impl Into<Compiler<'e>>,
+        condition: Condition,
+        size: Size,
+        block: usize,
+    ) -> Result<NetworkJacobian<'e>> {
+        let (table, prediction) = (self.table.clone(), self.scheduler.prediction_type);
+        let settings = JacobianSettings { table, prediction, condition, size, block };
+        NetworkJacobian::new(compiler, self.net.clone(), self.weights.clone(), settings)
+    }
+
+    /// The label of a class: a number, or a name of one of [`NetworkModel::classes`], or a part of it between commas.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a name that is not there, and one of several classes.
+    pub fn label(&self, text: &str) -> Result<f64> {
+        let text = text.trim();
+        if let Ok(label) = text.parse() {
+            return Ok(label);
+        }
+        let named = |name: &&String| *name == text || name.split(',').any(|part| part.trim() == text);
+        let found: Vec<usize> = self.classes.iter().filter(|(_, name)| named(name)).map(|(label, _)| *label).collect();
+        match found[..] {
+            [label] => Ok(label as f64),
+            [] if self.classes.is_empty() => {
+                let what =
+                    format!("`{text}` is not a class label, and the files of `{}` do not name classes", self.name);
+                Err(Error::argument(what, "give class labels as numbers"))
+            }
+            [] => {
+                let names = self.classes.values().map(String::as_str);
+                let near = names.min_by_key(|name| strsim::levenshtein(name, text)).unwrap_or_default();
+                let what = format!("`{}` does not have a class `{text}`", self.name);
+                Err(Error::argument(what, format!("the nearest name is `{near}`")))
+            }
+            _ => {
+                let numbers: Vec<_> = found.iter().map(ToString::to_string).collect();
+                let what = format!("`{text}` names several classes of `{}`", self.name);
+                Err(Error::argument(what, format!("give one of the numbers {}", numbers.join(", "))))
+            }
+        }
+    }
+}
+
+/// The settings of a scheduler, or the defaults of diffusers, and the noise levels of its training.
+///
+/// # Errors
+/// Those of [`SchedulerConfig::read`].
+fn noise_of(file: Option<&ConfigFile>) -> Result<(SchedulerConfig, NoiseTable)> {
+    let Some(file) = file else {
+        return Ok((SchedulerConfig::default(), NoiseTable::default()));
+    };
+    let scheduler = SchedulerConfig::read(&file.values, &file.path)?;
+    let table = scheduler.noise_table(&file.path)?;
+    Ok((scheduler, table))
+}

@@ -1,0 +1,214 @@
+//! From a name to a model: one detection for every use.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Size;
+use super::latent::{LatentModel, NETWORKS};
+use super::network::NetworkModel;
+use super::sampling::Sampling;
+use crate::checkpoint::{ModelFiles, Pipeline};
+use crate::denoise::closed_form::ClosedForm;
+use crate::error::{Error, Result};
+use crate::graph::op::Graph;
+use crate::nets::architecture::CallSize;
+
+/// Pipelines of diffusers that are a network of pixels and a scheduler.
+const OF_PIXELS: [&str; 4] = ["DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "ScoreSdeVePipeline"];
+/// Pipelines of diffusers that are a network of latents, an autoencoder, and a source of conditions.
+const OF_LATENTS: [&str; 4] =
+    ["StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "LatentConsistencyModelPipeline", "DiTPipeline"];
+
+/// A model that has been opened and checked. Nothing is on a device yet.
+#[derive(Clone, Debug)]
+pub struct Model {
+    name: String,
+    kind: Kind,
+}
+
+/// The kind of a model.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// A denoising network of images.
+    Network(Box<NetworkModel>),
+    /// A pipeline: a denoising network of latents, with an autoencoder and a source of conditions.
+    Latent(Box<LatentModel>),
+    /// A denoiser that data determine.
+    ClosedForm(Arc<ClosedForm>),
+}
+
+/// The part of a pipeline to open.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Whole,
+    Network,
+}
+
+impl Model {
+    /// The network of handwritten digits that is part of the library: 28 x 28, grey.
+    ///
+    /// # Errors
+    /// None that a build which passes its tests can meet.
+    pub fn embedded() -> Result<Self> {
+        Ok(Self::of_network(NetworkModel::new(ModelFiles::embedded()?, 0, 1)?))
+    }
+
+    /// Opens what `name` stands for:
+    ///
+    /// * `pca:DATA[,k=N]`, `wiener:DATA`, `sequential:DATA`, `ideal:DATA`: a closed form of data
+    ///   ([`crate::denoise::closed_form`]);
+    /// * a diffusers folder, flat or with `model_index.json` and one folder per component;
+    /// * a `.safetensors` file beside its `config.json`;
+    /// * `org/name[@revision]`: a folder in the local cache of the hub. Nothing is downloaded.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] or [`Error::FileNotFound`] for a name that stands for nothing; [`Error::BadFile`] and its
+    /// kin for files that cannot be used, and for a pipeline of another class.
+    pub fn open(name: &str) -> Result<Self> {
+        Self::find(name, Extent::Whole)
+    }
+
+    /// As [`Model::open_or_embedded`], but of a pipeline nothing except its network, whatever else is in the folder.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_network(name: Option<&str>) -> Result<Self> {
+        name.map_or_else(Self::embedded, |name| Self::find(name, Extent::Network))
+    }
+
+    fn find(name: &str, extent: Extent) -> Result<Self> {
+        if let Some(form) = ClosedForm::open(name)? {
+            return Ok(Self { name: name.to_owned(), kind: Kind::ClosedForm(Arc::new(form)) });
+        }
+        let Some(pipeline) = Pipeline::find(name)? else {
+            // A single file of weights.
+            return Ok(Self::of_network(NetworkModel::new(ModelFiles::open(Some(name))?, 0, 1)?));
+        };
+        expect_supported(&pipeline)?;
+        if extent == Extent::Whole && LatentModel::is_in(&pipeline)? {
+            let latent = LatentModel::open(&pipeline)?;
+            return Ok(Self { name: name.to_owned(), kind: Kind::Latent(Box::new(latent)) });
+        }
+        let mut network = NetworkModel::new(network_files(&pipeline)?, 0, 1)?;
+        network.classes = class_names(&pipeline)?;
+        Ok(Self::of_network(network))
+    }
+
+    /// As [`Model::open`], or [`Model::embedded`] without a name.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_or_embedded(name: Option<&str>) -> Result<Self> {
+        name.map_or_else(Self::embedded, Self::open)
+    }
+
+    /// A model of a network that was opened by itself.
+    #[must_use]
+    pub fn of_network(network: NetworkModel) -> Self {
+        Self { name: network.name.clone(), kind: Kind::Network(Box::new(network)) }
+    }
+
+    /// The name that it was opened by; `digits` for the embedded network.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The kind, with everything that has been read.
+    #[must_use]
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// The kind, without the name.
+    #[must_use]
+    pub fn into_kind(self) -> Kind {
+        self.kind
+    }
+
+    /// The denoising network; `None` for a closed form. The network of a pipeline denoises latents.
+    #[must_use]
+    pub fn network(&self) -> Option<&NetworkModel> {
+        match &self.kind {
+            Kind::Network(network) => Some(network),
+            Kind::Latent(latent) => Some(&latent.network),
+            Kind::ClosedForm(_) => None,
+        }
+    }
+
+    /// The denoising network, or else an error.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a closed form.
+    pub fn expect_network(&self) -> Result<&NetworkModel> {
+        self.network().ok_or_else(|| {
+            let what = format!("`{}` is a closed form and has no network", self.name);
+            Error::argument(what, "give a network: a diffusers folder, a `.safetensors` file or a hub id")
+        })
+    }
+
+    /// The graph of a call of the network for `images` images of a size in pixels, or of the size of its training.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a closed form, and for a size that the network does not take.
+    pub fn call_graph(&self, images: usize, size: Option<Size>) -> Result<Arc<Graph>> {
+        let network = self.expect_network()?;
+        match &self.kind {
+            Kind::Latent(latent) => {
+                let size = size.or(latent.trained_size());
+                size.iter().try_for_each(|size| latent.expect_size(*size))?;
+                let latents = size.map(|(height, width)| (height / latent.factor(), width / latent.factor()));
+                let call = CallSize::images(images, network.size(latents)?).with_tokens(latent.tokens());
+                network.graph(call)
+            }
+            Kind::Network(_) | Kind::ClosedForm(_) => network.graph(network.call(images, network.size(size)?)),
+        }
+    }
+
+    /// Begins the description of a sampling run.
+    #[must_use]
+    pub fn sampling<'a>(&self) -> Sampling<'a> {
+        Sampling::new(self.clone())
+    }
+}
+
+/// Refuses a pipeline of a class that is not known, by its `model_index.json`.
+fn expect_supported(pipeline: &Pipeline) -> Result<()> {
+    let Some(index) = pipeline.index().filter(|index| index.values.contains_key("_class_name")) else { return Ok(()) };
+    let known: Vec<&str> = OF_PIXELS.into_iter().chain(OF_LATENTS).collect();
+    index.expect_class(&known).map(|_| ())
+}
+
+/// The files of the network of a pipeline, or of a flat folder.
+pub(super) fn network_files(pipeline: &Pipeline) -> Result<ModelFiles> {
+    let component = pipeline.component(network_component(pipeline))?;
+    component.config.class_name()?;
+    Ok(ModelFiles {
+        name: pipeline.name.clone(),
+        config: component.config,
+        scheduler: pipeline.scheduler()?,
+        weights: component.weights,
+    })
+}
+
+/// The name of the component that denoises: the first of the known names that the pipeline has.
+pub(super) fn network_component(pipeline: &Pipeline) -> &'static str {
+    NETWORKS.into_iter().find(|name| pipeline.has(name)).unwrap_or(NETWORKS[0])
+}
+
+/// The names of classes in a `model_index.json`: `id2label`.
+pub(super) fn class_names(pipeline: &Pipeline) -> Result<BTreeMap<usize, String>> {
+    let Some(index) = pipeline.index() else { return Ok(BTreeMap::new()) };
+    let wrong = || index.wrong_value("id2label", "an object of class labels and their names");
+    match index.values.get("id2label") {
+        None | Some(Value::Null) => Ok(BTreeMap::new()),
+        Some(Value::Object(names)) => {
+            let pair =
+                |(label, name): (&String, &Value)| Some((label.parse::<usize>().ok()?, name.as_str()?.to_owned()));
+            names.iter().map(|entry| pair(entry).ok_or_else(wrong)).collect()
+        }
+        Some(_) => Err(wrong()),
+    }
+}

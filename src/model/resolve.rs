@@ -1,0 +1,400 @@
+//! From the description of a run to a run: everything that can be refused without a device is refused here.
+
+use super::Size;
+use super::device::Event;
+use super::images::Images;
+use super::latent::{LatentModel, Prompt, Source, Tokenized};
+use super::memory::USUAL_BUDGET;
+use super::network::NetworkModel;
+use super::open::{Kind, Model};
+use super::sampling::{Hooks, Output, Sampling};
+use crate::data::picture::Picture;
+use crate::denoise::closed_form::ClosedForm;
+use crate::error::{Error, Result};
+use crate::graph::Compiler;
+use crate::latent::tiles::Tiling;
+use crate::nets::architecture::{CallSize, LabelInput};
+use crate::sample::run::{Run, Start};
+use crate::sample::samplers::Sampler;
+use crate::sample::schedule::ScheduleKind;
+use crate::sample::settings::{Course, Settings};
+use crate::tensor::Tensor;
+
+/// Images of a run, unless the caller asks for another number.
+const USUAL_COUNT: usize = 16;
+/// The same for a pipeline from text.
+const USUAL_TEXT_COUNT: usize = 1;
+/// Scale of the guidance by a text, as in diffusers' pipelines.
+const USUAL_TEXT_SCALE: f64 = 7.5;
+/// Scale of the guidance by class labels, as in diffusers' `DiTPipeline`.
+const USUAL_LABEL_SCALE: f64 = 4.0;
+/// The share of the steps from an image, as in diffusers' image-to-image pipelines.
+const USUAL_STRENGTH: f64 = 0.8;
+
+/// Class labels of a run, by number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Labels {
+    /// The labels, at least one. The images after the last label begin with the first again.
+    pub labels: Vec<f64>,
+    /// s in `eps_u + s (eps_c - eps_u)`, with the null class for u; 1 for none.
+    pub scale: f64,
+}
+
+/// A run that is resolved for its model, and ready for a device.
+pub struct ModelRun<'a> {
+    /// The model.
+    pub model: Model,
+    /// The images, with schedule, method and start. Images may be dropped before the run, and the method replaced; the
+    /// batch is set on the device.
+    pub run: Run,
+    /// The sampler.
+    pub sampler: Sampler,
+    /// The kind of schedule; `None` for listed levels.
+    pub kind: Option<ScheduleKind>,
+    /// The settings of the sampler as the caller gave them.
+    pub settings: Settings,
+    /// Height and width of the images in pixels.
+    pub size: Size,
+    /// (channels, height, width) of a state: an image, or its latents.
+    pub state: [usize; 3],
+    /// Channels of the images.
+    pub image_channels: usize,
+    /// The text of the images, with its tokens.
+    pub text: Option<Text>,
+    /// The class labels of the images.
+    pub labels: Option<Labels>,
+    /// Sentences for the user: what differs from what the model's files ask for, what is cut off.
+    pub notes: Vec<String>,
+    pub(super) options: RunOptions<'a>,
+}
+
+/// The part of a run that matters on a device alone.
+pub(super) struct RunOptions<'a> {
+    /// Images per call, if the caller asks for a number.
+    pub batch: Option<usize>,
+    /// A picture that becomes the start state once its encoder is on the device.
+    pub picture: Option<Picture>,
+    pub tiling: Tiling,
+    pub memory: u64,
+    pub output: Output,
+    pub hooks: Hooks<'a>,
+}
+
+/// The text of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Text {
+    /// The texts to follow and to move away from.
+    pub prompt: Prompt,
+    /// Their tokens.
+    pub tokens: Tokenized,
+    /// The scale of the guidance.
+    pub scale: f64,
+}
+
+impl Labels {
+    /// The label of an image, by its index in the whole run.
+    #[must_use]
+    pub fn of(&self, image: usize) -> f64 {
+        self.labels[image % self.labels.len()]
+    }
+}
+
+impl<'a> ModelRun<'a> {
+    /// A function that sees every step and the end of every part of the run, in place of one given before. An error
+    /// stops the run.
+    #[must_use]
+    pub fn observe(mut self, observer: impl FnMut(Event) -> Result<()> + 'a) -> Self {
+        self.options.hooks.observer = Some(Box::new(observer));
+        self
+    }
+
+    fn with_labels(self, labels: Option<Labels>) -> Self {
+        Self { labels, ..self }
+    }
+
+    fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.notes.extend(notes);
+        self
+    }
+
+    /// Puts the model on a device. A compiler with options chooses precision and algorithms; a reference to an engine
+    /// stands for the default ones.
+    ///
+    /// # Errors
+    /// Before anything runs, [`Error::OverLimit`] for what the device or the budget cannot hold; then what the device
+    /// reports.
+    pub fn on<'e>(self, compiler: impl Into<Compiler<'e>>) -> Result<Images<'e, 'a>> {
+        Images::new(self, compiler.into())
+    }
+}
+
+impl<'a> Sampling<'a> {
+    /// Resolves the description for the model: refuses everything that can be refused without a device.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for settings that contradict each other or the model; those of [`Settings::resolve`].
+    pub fn resolve(mut self) -> Result<ModelRun<'a>> {
+        if self.picture.is_some() {
+            self.settings.strength = Some(self.settings.strength.unwrap_or(USUAL_STRENGTH));
+        }
+        if self.batch == Some(0) {
+            return Err(Error::argument("a `batch` of no images", "give at least one image"));
+        }
+        match self.model.kind().clone() {
+            Kind::Network(network) => self.of_network(&network),
+            Kind::Latent(latent) => self.of_latents(&latent),
+            Kind::ClosedForm(form) => self.of_closed_form(&form),
+        }
+    }
+
+    fn of_network(self, network: &NetworkModel) -> Result<ModelRun<'a>> {
+        self.expect_no_text(&network.name)?;
+        network.expect_denoiser()?;
+        let course = self.settings.resolve(&network.scheduler, &network.table)?;
+        let mut notes = Vec::new();
+        if network.scheduler_file.is_none() {
+            notes.push("no `scheduler_config.json` beside the model: sampling with diffusers' defaults".to_owned());
+        }
+        let size = network.size(self.given_size().or(self.size))?;
+        let count = self.image_count(USUAL_COUNT)?;
+        let labels = self.class_labels(network)?;
+        network.graph(labelled_call(labels.as_ref(), 1, size))?;
+        let image = network.image_shape(size);
+        let start = match &self.picture {
+            None => self.start.clone(),
+            Some(picture) => over(picture.at(image[0], size)?, self.start.clone())?,
+        };
+        Ok(self.made(course, size, image, image[0], count, start, None)?.with_labels(labels).with_notes(notes))
+    }
+
+    fn of_latents(self, latent: &LatentModel) -> Result<ModelRun<'a>> {
+        let network = &latent.network;
+        let (usual, prompt) = match &latent.source {
+            Source::Labels => {
+                self.expect_no_text(&network.name)?;
+                (USUAL_COUNT, None)
+            }
+            Source::Text(source) => {
+                if self.labels.is_some() {
+                    let what = format!("`{}` makes images from texts and takes no class labels", network.name);
+                    return Err(Error::argument(what, "leave out `class_labels`"));
+                }
+                let Some(prompt) = &self.prompt else {
+                    let what = format!("`{}` makes images from texts", network.name);
+                    return Err(Error::argument(what, "give a text to follow by `prompt`; it may be empty"));
+                };
+                (USUAL_TEXT_COUNT, Some((source.tokens(prompt)?, prompt.clone())))
+            }
+        };
+        let scale = self.scale(USUAL_TEXT_SCALE)?;
+        let course = self.settings.resolve(&network.scheduler, &network.table)?;
+        let factor = latent.factor();
+        let given = self.given_size().map(|(height, width)| (height * factor, width * factor));
+        let pictured = self.picture.as_ref().map(|picture| {
+            let (height, width) = picture.size();
+            let whole = |side: usize| (side / factor).max(1) * factor;
+            (whole(height), whole(width))
+        });
+        let size = given.or(self.size).or(pictured).or(latent.trained_size()).ok_or_else(|| {
+            let what = format!("`{}` does not say how large its images are", network.name);
+            Error::argument(what, "give `width` and `height`")
+        })?;
+        latent.expect_size(size)?;
+        let count = self.image_count(usual)?;
+        let labels = self.class_labels(network)?;
+        let state = latent.latent_shape(size);
+        let call = match &prompt {
+            Some(_) => CallSize::images(conditions(scale), (state[1], state[2])).with_tokens(latent.tokens()),
+            None => labelled_call(labels.as_ref(), 1, (state[1], state[2])),
+        };
+        network.graph(call)?;
+        // A picture becomes a start state when the encoder is on a device.
+        let start = self.start.clone();
+        let run = self.made(course, size, state, latent.image_channels(), count, start, None)?.with_labels(labels);
+        Ok(match prompt {
+            None => run,
+            Some((tokens, prompt)) => {
+                let notes = tokens.notes.clone();
+                ModelRun { text: Some(Text { prompt, tokens, scale }), ..run }.with_notes(notes)
+            }
+        })
+    }
+
+    fn of_closed_form(self, form: &ClosedForm) -> Result<ModelRun<'a>> {
+        self.expect_no_text(&form.name)?;
+        let refuse = |field: &str, hint: &str| {
+            Err(Error::argument(format!("`{field}` has no meaning for `{}`", form.name), hint))
+        };
+        if self.output.trace {
+            return refuse("trace_nonfinite", "a closed form has no operations to look at; leave it out");
+        }
+        if self.picture.is_some() {
+            return refuse("init_image", "give the start states as an array by `init`");
+        }
+        if self.labels.is_some() {
+            return refuse("class_labels", "leave out `class_labels`");
+        }
+        let course = self.settings.on_sigmas(form.sigma_range())?;
+        let image = form.image_shape();
+        let size = (image[1], image[2]);
+        if let Some((height, width)) = self.given_size().or(self.size).filter(|other| *other != size) {
+            let name = &form.name;
+            let what = format!("images of {height}x{width}, and those of `{name}` are {}x{}", size.0, size.1);
+            return Err(Error::argument(what, "images have the size of the data"));
+        }
+        let (count, start, mean) = (self.image_count(USUAL_COUNT)?, self.start.clone(), form.mean().to_vec());
+        self.made(course, size, image, image[0], count, start, Some(mean))
+    }
+
+    /// The run of a course.
+    #[expect(clippy::too_many_arguments, reason = "private: the parts that the kinds of models differ in")]
+    fn made(
+        self,
+        course: Course,
+        size: Size,
+        state: [usize; 3],
+        image_channels: usize,
+        count: usize,
+        start: Start,
+        mean: Option<Vec<f64>>,
+    ) -> Result<ModelRun<'a>> {
+        let Course { sampler, kind, schedule, method, notes } = course;
+        let images = self.images.unwrap_or_else(|| (0..count).collect());
+        let run = Run {
+            images,
+            seed: self.seed,
+            generator: self.generator,
+            start,
+            mean,
+            trace_nonfinite: self.output.trace,
+            ..Run::new(schedule, method, count)
+        };
+        // The batch follows on a device; shapes and indices are checked now.
+        run.check(state)?;
+        Ok(ModelRun {
+            model: self.model,
+            run,
+            sampler,
+            kind,
+            settings: self.settings,
+            size,
+            state,
+            image_channels,
+            text: None,
+            labels: None,
+            notes,
+            options: RunOptions {
+                batch: self.batch,
+                picture: self.picture,
+                tiling: self.tiling,
+                memory: self.memory.unwrap_or(USUAL_BUDGET),
+                output: self.output,
+                hooks: self.hooks,
+            },
+        })
+    }
+
+    /// The size that start states have.
+    fn given_size(&self) -> Option<Size> {
+        let shape = &self.start.per_image()?.shape;
+        Some((*shape.get(2)?, *shape.get(3)?))
+    }
+
+    /// The number of images: the one asked for, one per start state, one per label, or `usual`.
+    fn image_count(&self, usual: usize) -> Result<usize> {
+        let given = self.start.per_image().map(|tensor| tensor.shape[0]);
+        let count = self.count.or(given).or(self.labels.as_ref().map(Vec::len)).unwrap_or(usual);
+        match given {
+            Some(given) if count > given => {
+                let what = format!("a `count` of {count} images, and start states of {given}");
+                Err(Error::argument(what, "leave out `count` to take them all"))
+            }
+            _ => Ok(count),
+        }
+    }
+
+    /// The scale of the guidance.
+    fn scale(&self, usual: f64) -> Result<f64> {
+        let scale = self.scale.unwrap_or(usual);
+        if scale.is_finite() {
+            return Ok(scale);
+        }
+        Err(Error::argument(format!("`cfg_scale` of {scale} is out of range"), "a number; 7.5 is usual for texts"))
+    }
+
+    /// The labels that a network needs.
+    fn class_labels(&self, network: &NetworkModel) -> Result<Option<Labels>> {
+        let null = match network.net.labels() {
+            LabelInput::None => {
+                return match self.labels {
+                    None => Ok(None),
+                    Some(_) => {
+                        let what = format!("`class_labels` has no meaning for `{}`", network.name);
+                        Err(Error::argument(what, "leave out `class_labels`"))
+                    }
+                };
+            }
+            LabelInput::Rows(_) => {
+                return Err(Error::bad_file_hint(
+                    &network.config.path,
+                    "the network needs a class vector for each image, which cannot be given here",
+                    "raw calls at a timestep take class vectors",
+                ));
+            }
+            LabelInput::Numbers { null, classes } => {
+                self.check_labels(network, classes)?;
+                null
+            }
+        };
+        let scale = self.scale(if null.is_some() { USUAL_LABEL_SCALE } else { 1.0 })?;
+        Ok(Some(Labels { labels: self.labels.clone().unwrap_or_default(), scale }))
+    }
+
+    fn check_labels(&self, network: &NetworkModel, classes: Option<usize>) -> Result<()> {
+        let hint = match classes {
+            Some(classes) => format!("give `class_labels`: numbers from 0 to {}", classes.saturating_sub(1)),
+            None => "give `class_labels`: one number per image".to_owned(),
+        };
+        let labels = self.labels.as_deref().unwrap_or_default();
+        if labels.is_empty() {
+            return Err(Error::argument(format!("`{}` needs a class label for each image", network.name), hint));
+        }
+        let fits = |label: f64| classes.is_none_or(|most| label.fract() == 0.0 && (0.0..most as f64).contains(&label));
+        match labels.iter().find(|label| !label.is_finite() || !fits(**label)) {
+            None => Ok(()),
+            Some(label) => Err(Error::argument(format!("`{}` does not have a class {label}", network.name), hint)),
+        }
+    }
+
+    /// Refuses a prompt, for a model that does not take texts.
+    fn expect_no_text(&self, name: &str) -> Result<()> {
+        match self.prompt {
+            None => Ok(()),
+            Some(_) => Err(Error::argument(
+                format!("`prompt` has no meaning for `{name}`, which does not take texts"),
+                "leave out `prompt`, or give a folder with a text encoder",
+            )),
+        }
+    }
+}
+
+/// A picture under the noise of a start.
+pub(super) fn over(state: Tensor, start: Start) -> Result<Start> {
+    match start {
+        Start::Seeded => Ok(Start::Clean { state, noise: None }),
+        Start::Noise(noise) => Ok(Start::Clean { state, noise: Some(noise) }),
+        Start::State(_) | Start::Clean { .. } => {
+            Err(Error::argument("a picture and start states are both given", "give one of them"))
+        }
+    }
+}
+
+/// Conditions per image under a scale of guidance.
+pub(super) fn conditions(scale: f64) -> usize {
+    if scale == 1.0 { 1 } else { 2 }
+}
+
+/// The call of a network that takes class labels, or no condition at all.
+pub(super) fn labelled_call(labels: Option<&Labels>, images: usize, size: Size) -> CallSize {
+    CallSize::images(images * labels.map_or(1, |labels| conditions(labels.scale)), size)
+}

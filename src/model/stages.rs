@@ -1,0 +1,168 @@
+//! The single stages of a pipeline: texts to contexts, latents to images, images to latents.
+//!
+//! Each opens from the name of a pipeline, or of the folder of the one component, and goes on a device by itself.
+
+use super::Size;
+use super::latent::{AUTOENCODER, TEXT_ENCODER, TOKENIZER, TextSource};
+use super::memory::largest_batch;
+use crate::checkpoint::{Component, Pipeline};
+use crate::error::Result;
+use crate::graph::{Compiler, Footprint, Plan};
+use crate::latent::autoencoder::{Decoder, Encoder, Planned, open_net};
+use crate::latent::text::TextEncoder;
+use crate::latent::tiles::{Room, Tiling};
+use crate::latent::tokenizer::Tokenizer;
+use crate::nets::autoencoder_kl::AutoencoderKl;
+
+/// The most texts per call, unless the caller asks for more.
+const USUAL_TEXTS: usize = 16;
+
+/// The autoencoder of a pipeline.
+#[derive(Clone, Debug)]
+pub struct Autoencoder {
+    /// The name that it was opened by.
+    pub name: String,
+    /// The class of the pipeline, if there is a `model_index.json`.
+    pub class: Option<String>,
+    /// The architecture.
+    pub net: AutoencoderKl,
+    /// The files.
+    pub files: Component,
+}
+
+/// The texts of a pipeline: its tokenizer, and the way to its text encoder.
+#[derive(Clone, Debug)]
+pub struct Texts {
+    /// The name that it was opened by.
+    pub name: String,
+    /// The class of the pipeline, if there is a `model_index.json`.
+    pub class: Option<String>,
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    pipeline: Pipeline,
+}
+
+/// A stage that is planned for a device.
+#[derive(Clone, Debug)]
+pub struct PlannedStage<P> {
+    /// Items per call.
+    pub batch: usize,
+    /// The plans.
+    pub plans: P,
+}
+
+impl Autoencoder {
+    /// Opens the autoencoder of a pipeline, or a folder with nothing else.
+    ///
+    /// # Errors
+    /// [`crate::Error::FileNotFound`]; [`crate::Error::BadFile`] and its kin.
+    pub fn open(name: &str) -> Result<Self> {
+        let pipeline = Pipeline::open(name)?;
+        let files = pipeline.component(AUTOENCODER)?;
+        let (name, class) = (pipeline.name.clone(), pipeline.class_name().map(str::to_owned));
+        Ok(Self { name, class, net: open_net(&files)?, files })
+    }
+
+    /// Plans the decoder for up to `images` latents of a size.
+    ///
+    /// # Errors
+    /// Those of [`Planned::new`].
+    pub fn plan_decoder(
+        &self,
+        compiler: Compiler,
+        batch: Option<usize>,
+        images: usize,
+        latents: Size,
+        tiling: Tiling,
+    ) -> Result<PlannedStage<Planned>> {
+        let room = Room::new(compiler, None);
+        let planned = |batch| Planned::new(&self.net, batch, latents, tiling, &room);
+        let fixed = |batch: usize| batch.clamp(1, images.max(1));
+        if let Some(batch) = batch.map(fixed) {
+            return Ok(PlannedStage { batch, plans: planned(batch)? });
+        }
+        let one = planned(1)?;
+        let most = one.plans().iter().max_by_key(|plan| Footprint::of(plan).allocated).map_or(1, largest_batch);
+        match fixed(most) {
+            1 => Ok(PlannedStage { batch: 1, plans: one }),
+            batch => Ok(PlannedStage { batch, plans: planned(batch)? }),
+        }
+    }
+
+    /// The decoder on a device, as it was planned for latents of a size.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn decoder<'e>(&self, compiler: Compiler<'e>, latents: Size, planned: Planned) -> Result<Decoder<'e>> {
+        Decoder::new(compiler.engine, self.files.clone(), latents, planned)
+    }
+
+    /// Plans the encoder for up to `images` images of a size.
+    ///
+    /// # Errors
+    /// Those of [`AutoencoderKl::encoder`].
+    pub fn plan_encoder(
+        &self,
+        compiler: Compiler,
+        batch: Option<usize>,
+        images: usize,
+        size: Size,
+    ) -> Result<PlannedStage<Plan>> {
+        let plan = |batch| Ok::<_, crate::Error>(compiler.plan(&self.net.encoder(batch, size)?));
+        let fixed = |batch: usize| batch.clamp(1, images.max(1));
+        if let Some(batch) = batch.map(fixed) {
+            return Ok(PlannedStage { batch, plans: plan(batch)? });
+        }
+        let one = plan(1)?;
+        match fixed(largest_batch(&one)) {
+            1 => Ok(PlannedStage { batch: 1, plans: one }),
+            batch => Ok(PlannedStage { batch, plans: plan(batch)? }),
+        }
+    }
+
+    /// The encoder on a device, as it was planned for images of a size.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn encoder<'e>(&self, compiler: Compiler<'e>, size: Size, planned: PlannedStage<Plan>) -> Result<Encoder<'e>> {
+        Encoder::planned(compiler.engine, &self.files, planned.batch, size, planned.plans)
+    }
+}
+
+impl Texts {
+    /// Opens the tokenizer of a pipeline.
+    ///
+    /// # Errors
+    /// [`crate::Error::FileNotFound`]; [`crate::Error::BadFile`] and its kin.
+    pub fn open(name: &str) -> Result<Self> {
+        let pipeline = Pipeline::open(name)?;
+        let (name, class) = (pipeline.name.clone(), pipeline.class_name().map(str::to_owned));
+        Ok(Self { name, class, tokenizer: Tokenizer::open(&pipeline.folder(TOKENIZER)?)?, pipeline })
+    }
+
+    /// Opens the text encoder, too.
+    ///
+    /// # Errors
+    /// [`crate::Error::BadFile`] and its kin.
+    pub fn encoder(self) -> Result<TextSource> {
+        TextSource::of(self.tokenizer, self.pipeline.component(TEXT_ENCODER)?)
+    }
+}
+
+impl TextSource {
+    /// Plans the encoder for `texts` texts, up to `batch` or 16 per call.
+    #[must_use]
+    pub fn plan_batches(&self, compiler: Compiler, batch: Option<usize>, texts: usize) -> PlannedStage<Plan> {
+        let batch = batch.unwrap_or(USUAL_TEXTS).clamp(1, texts.max(1));
+        PlannedStage { batch, plans: self.plan(compiler, batch) }
+    }
+
+    /// The encoder on a device, as it was planned.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn on<'e>(&self, compiler: Compiler<'e>, planned: PlannedStage<Plan>) -> Result<TextEncoder<'e>> {
+        let (net, weights) = (self.encoder.clone(), self.files.weights.clone());
+        TextEncoder::planned(compiler.engine, net, weights, planned.batch, planned.plans)
+    }
+}

@@ -1,0 +1,124 @@
+//! The front door: models from their names to images, and how little work a run repeats.
+
+use downhill::graph::counters::{Counts, counts};
+use downhill::model::{DenoiserOptions, Event, Kind};
+use downhill::sample::settings::Settings;
+use downhill::{Error, Model, Tensor};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::common::engines;
+
+fn golden(name: &str) -> String {
+    format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The graphs and plans that `work` makes.
+fn counted(work: impl FnOnce()) -> Counts {
+    let before = counts();
+    work();
+    let after = counts();
+    Counts { graphs: after.graphs - before.graphs, plans: after.plans - before.plans }
+}
+
+#[test]
+fn a_run_builds_its_graph_at_most_twice_and_plans_once_per_batch_size() {
+    let engine = &engines()[0];
+    let sample = |batch: Option<usize>, count: usize| {
+        let work = counted(|| {
+            let mut sampling = Model::embedded().unwrap().sampling().steps(1).count(count);
+            if let Some(batch) = batch {
+                sampling = sampling.batch(batch);
+            }
+            assert_eq!(sampling.run(engine).unwrap().len(), count);
+        });
+        (work.graphs, work.plans)
+    };
+    assert_eq!(sample(None, 3), (2, 2), "one image, to find the batch, and the batch");
+    assert_eq!(sample(None, 1), (1, 1), "the batch is one image");
+    assert_eq!(sample(Some(1), 3), (1, 1));
+    assert_eq!(sample(Some(2), 3), (2, 1));
+}
+
+#[test]
+fn images_are_the_same_in_any_batch_and_part() {
+    let engine = &engines()[0];
+    let digits = Model::embedded().unwrap();
+    let whole = digits.sampling().steps(3).count(5).seed(9).run(engine).unwrap();
+    assert_eq!(digits.sampling().steps(3).count(5).seed(9).batch(2).run(engine).unwrap(), whole);
+    assert_eq!(digits.sampling().steps(3).count(9).range(3..5).seed(9).run(engine).unwrap(), whole[3..]);
+    assert_ne!(digits.sampling().steps(3).count(5).seed(8).run(engine).unwrap(), whole);
+}
+
+#[test]
+fn a_run_is_watched_kept_and_stopped() {
+    let engine = &engines()[0];
+    let digits = Model::embedded().unwrap();
+    let mut steps = 0;
+    let run = digits.sampling().steps(4).count(2).batch(1).keep_path(true).keep_predictions(true).observe(|event| {
+        steps += usize::from(matches!(event, Event::Step { .. }));
+        Ok(())
+    });
+    for batch in run.on(engine).unwrap() {
+        let batch = batch.unwrap();
+        assert_eq!((batch.path.len(), batch.predictions.len()), (4, 4));
+        assert_eq!(batch.samples, batch.pixels);
+    }
+    assert_eq!(steps, 8);
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    let run = digits.sampling().steps(4).count(1).cancel(stop).observe(move |event| {
+        flag.store(matches!(event, Event::Step { .. }), Ordering::Relaxed);
+        Ok(())
+    });
+    assert!(matches!(run.run(engine), Err(Error::Cancelled)));
+}
+
+#[test]
+fn names_stand_for_networks_pipelines_and_closed_forms() {
+    assert!(matches!(Model::open(&golden("unet/cifar-like")).unwrap().kind(), Kind::Network(_)));
+    assert!(matches!(Model::open(&golden("latent/sd1-like")).unwrap().kind(), Kind::Latent(_)));
+    assert!(matches!(Model::open("pca:digits,k=4").unwrap().kind(), Kind::ClosedForm(_)));
+    for name in ["no-such-model", "median:digits"] {
+        assert!(Model::open(name).is_err(), "{name}");
+    }
+    let network = Model::open_network(Some(&golden("latent/sd1-like"))).unwrap();
+    assert!(matches!(network.kind(), Kind::Network(_)), "of a pipeline the network alone");
+}
+
+#[test]
+fn a_model_is_a_denoiser() {
+    let engine = &engines()[0];
+    for name in ["pca:digits,k=4", &golden("unet/cifar-like")] {
+        let model = Model::open(name).unwrap();
+        let [c, h, w] = model.denoised_shape(None).unwrap();
+        let levels = vec![model.levels(3)[1]; 2];
+        let options = DenoiserOptions { batch: None, images: 2, label: None };
+        let mut placed = model.denoiser(engine, &options, &mut |_| Ok(())).unwrap();
+        let eps = placed.denoiser.eps(&Tensor::zeros([2, c, h, w]), &levels).unwrap();
+        assert!(eps.shape == [2, c, h, w] && eps.is_finite(), "{name}");
+    }
+}
+
+#[test]
+fn settings_that_mean_nothing_to_a_model_are_refused() {
+    let digits = Model::embedded().unwrap();
+    let form = Model::open("pca:digits,k=4").unwrap();
+    let text = Model::open(&golden("latent/sd1-like")).unwrap();
+    let refused = |result: Result<_, Error>, part: &str| {
+        let error = result.map(|_: downhill::model::ModelRun| ()).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    };
+    refused(digits.sampling().prompt("a cat").resolve(), "`prompt` has no meaning");
+    refused(digits.sampling().labels([1.0]).resolve(), "`class_labels` has no meaning");
+    refused(digits.sampling().batch(0).resolve(), "`batch`");
+    refused(digits.sampling().count(2).images([2]).resolve(), "image 2 of a run of 2");
+    refused(digits.sampling().noise(Tensor::zeros([1, 1, 28, 28])).count(2).resolve(), "`count` of 2");
+    refused(form.sampling().labels([1.0]).resolve(), "`class_labels` has no meaning");
+    refused(form.sampling().size(9, 9).resolve(), "images of 9x9");
+    let listed = Settings { timesteps: Some(vec![9.0, 0.0]), ..Settings::default() };
+    refused(form.sampling().settings(listed).resolve(), "no timesteps");
+    refused(text.sampling().resolve(), "makes images from texts");
+    refused(text.sampling().prompt("a cat").size(60, 64).resolve(), "60 x 64");
+    refused(text.sampling().prompt("a cat").guidance_scale(f64::NAN).resolve(), "`cfg_scale`");
+}
