@@ -228,7 +228,7 @@ fn what_the_hub_does_not_have_is_said() {
     let cache = tempfile::tempdir().expect("a folder");
     let empty = Hub::open(&[("README.md", Served::default())]);
     let error = empty.fetch(cache.path()).expect_err("no model");
-    assert!(error.to_string().contains("holds no model"), "{error}");
+    assert!(error.to_string().contains("does not hold a diffusers model"), "{error}");
     let environment = |address: &str, offline: &str| {
         let (address, offline): (OsString, OsString) = (address.into(), offline.into());
         let cache: OsString = cache.path().into();

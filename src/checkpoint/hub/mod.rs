@@ -129,7 +129,7 @@ fn miss(id: &HubId, cache: &Path, looked_in: &Path, what: String, offline: bool)
         (false, true) => format!("fetch it with `downhill download {id}`"),
         (false, false) => {
             let revision = id.revision.as_ref().map_or_else(String::new, |revision| format!(" --revision {revision}"));
-            format!("this command does not download: fetch it with `hf download {name}{revision}`")
+            format!("nothing is downloaded: fetch it with `hf download {name}{revision}`")
         }
     };
     let repository = cache.join(format!("models--{}--{}", id.organisation, id.name));
