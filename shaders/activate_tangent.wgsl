@@ -1,6 +1,6 @@
 // The tangent of a nonlinearity: y = act'(x) * tangent.
 //
-// x           NHWC texels, what the nonlinearity is applied to
+// x           NHWC texels, the input of the activation
 // tangent, y  NHWC texels, `repeats` images for each of x
 // grid        flat, one invocation per texel of y
 // assumes     zeros in the padding channels of the tangent, and finite numbers in those of x

@@ -1,6 +1,6 @@
 // The update of a sampler: y = c.x * clamp(t0, +-clip) + c.y * t1 + c.z * t2 + c.w * t3 + offset.
 //
-// coefficients   one texel an image
+// coefficients   one texel per image
 // t0, t1, t2, t3 NHWC texels of one shape; those beyond `terms` are bound to another array and never read
 // y              NHWC texels; zero in the padding channels
 // grid           flat, one invocation per texel

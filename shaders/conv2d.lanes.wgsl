@@ -15,7 +15,7 @@
 // a variable lavapipe has it for eight lanes only, and for sixteen goes through them one by one. Pixel-outer order: all
 // products of a pixel go into its one accumulator before the next pixel.
 //
-// Rungs, 3x3 at 128 channels 32x32: storage buffers, a lane a texel 1.4 GFLOP/s; texture operands 13; shuffles,
+// Rungs, 3x3 at 128 channels 32x32: storage buffers, one lane per texel 1.4 GFLOP/s; texture operands 13; shuffles,
 // tap-outer 28; pixel-outer 34-56; sixteen lanes twice that (`downhill bench conv`; docs/lab-notes.md).
 //#split
 //#include conv2d_params

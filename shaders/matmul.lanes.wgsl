@@ -10,7 +10,7 @@
 // assumes  zeros in the padding of a along k; NORM: a tile lies in one image
 //
 // A lane owns one texel of columns in ROWS rows, and loads one of the rows of a; or (BY_K) LANES texels along k of
-// every row, one of which a shuffle by a variable hands round: as good where the driver has such shuffles, and better
+// every row, one of which a shuffle by a variable broadcasts: as good where the driver has such shuffles, and better
 // where rows lie a multiple of 1 KiB apart, so that ROWS of them do not fit the first cache together. See
 // conv2d.lanes.wgsl for the scheme and the rungs: 768^3 on storage buffers 1.4 GFLOP/s, textures 13, shuffles 28 to 50
 // with 16 rows, 55 with 32 (a weight serves more rows); on a Zen 5, real-time: 84 with 16 rows, 90 with 32, 100 with

@@ -1,4 +1,4 @@
-// Self-test: does workgroupBarrier order workgroup memory? y[group] = sum of the 64 texels of the group, by a tree.
+// Self-test of barriers in workgroup memory: y[group] = sum of the 64 texels of the group, by a tree.
 //
 // grid     (groups, 1, 1), 64 invocations
 //#read x

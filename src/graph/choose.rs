@@ -1,5 +1,5 @@
-//! The algorithm of each weight of a graph. It follows from the layers alone, never from the batch: an image has the same bits
-//! in any batch.
+//! The algorithm of each weight of a graph. It follows from the layers alone, never from the batch: an image has the
+//! same bits in any batch.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,9 @@ use crate::tensor::Shape;
 
 /// The algorithm of each weight. There is a choice for kernels of 3 x 3 and stride 1 that only one layer reads.
 ///
-/// Transformed weights are larger; together they may add twice what all weights take otherwise. A weight of a large map saves more
-/// products a byte, so large maps come first; one that no longer fits is transformed by small tiles, or not at all. What is forced is
-/// not bounded.
+/// Transformed weights are larger: together they may add twice the bytes that all weights take otherwise. A weight of
+/// a large map saves more products per byte, so large maps come first; a weight that no longer fits is transformed by
+/// small tiles, or not at all. A forced algorithm is not bounded.
 #[must_use]
 pub fn algorithms(graph: &Graph, options: &CompileOptions, target: &Target) -> Vec<Algorithm> {
     let texels = |id: usize, algorithm| packed_texels(graph.weights[id].form, algorithm, target.family);
@@ -36,7 +36,7 @@ pub fn algorithms(graph: &Graph, options: &CompileOptions, target: &Target) -> V
     algorithms
 }
 
-/// The weights for which there is a choice.
+/// The weights with a choice of algorithms, and their layers.
 #[must_use]
 pub fn layers(graph: &Graph) -> Vec<(usize, Layer)> {
     let mut readers = vec![0; graph.weights.len()];
@@ -50,7 +50,8 @@ pub fn layers(graph: &Graph) -> Vec<(usize, Layer)> {
     graph.nodes.iter().filter_map(of_node).collect()
 }
 
-/// The distinct layers of a graph that is not fused yet, for which there is a choice; how many weights have each.
+/// The distinct layers of a graph that is not fused yet and the number of weights of each, for layers with a choice
+/// of algorithms.
 #[must_use]
 pub fn distinct_layers(graph: &Graph) -> BTreeMap<Layer, usize> {
     let mut counts = BTreeMap::new();

@@ -39,11 +39,11 @@ pub enum Folding {
 pub struct Reader<'a> {
     /// The node.
     pub node: &'a Node,
-    /// True if it is folded itself.
+    /// `true` if it is folded itself.
     pub is_folded: bool,
-    /// True for a convolution that reads the value as its map and as nothing else.
+    /// `true` for a convolution that reads the value as its map and as nothing else.
     pub convolves: bool,
-    /// True for a matrix product over pixels.
+    /// `true` for a matrix product over pixels.
     pub is_product: bool,
 }
 
@@ -62,8 +62,8 @@ impl Folding {
     }
 }
 
-/// True if folding saves more than it costs. A kernel that reads another kind of source is another shader, and a software
-/// adapter takes most of a second to compile a convolution: more than a small network gains in a run.
+/// Returns `true` if folding saves more than it costs. A kernel that reads another kind of source is another shader,
+/// and a software adapter takes most of a second to compile a convolution: more than a small network gains in a run.
 #[must_use]
 pub fn worth_folding(graph: &Graph, family: Family) -> bool {
     let images = graph.nodes.iter().map(|node| node.shape.n as u64).max().unwrap_or(1).max(1);
@@ -103,13 +103,13 @@ pub fn folded(graph: &Graph, family: Family) -> Vec<Option<Folding>> {
     folded
 }
 
-/// True for a convolution that reads `value` as its map and as nothing else.
+/// Returns `true` for a convolution that reads `value` as its map and as nothing else.
 fn reads_as_map(node: &Node, value: Value) -> bool {
     matches!(&node.op, Op::Conv2d(conv) if conv.x == value)
         && node.op.reads().into_iter().filter(|read| *read == value).count() == 1
 }
 
-/// True for a convolution that is a matrix product over pixels.
+/// Returns `true` for a convolution that is a matrix product over pixels.
 #[must_use]
 pub fn is_product(graph: &Graph, node: &Node) -> bool {
     matches!(&node.op, Op::Conv2d(conv) if conv.is_product(graph.weights[conv.weight.0].form))

@@ -46,7 +46,7 @@ impl Footprint {
     }
 }
 
-/// True if every storage of `plan` keeps within `limits`, and all of them together within `budget` bytes.
+/// Returns `true` if every storage of `plan` keeps within `limits`, and all of them together within `budget` bytes.
 #[must_use]
 pub fn fits(plan: &Plan, limits: StorageLimits, budget: Option<u64>) -> bool {
     storages(plan).all(|(texels, precision)| texels <= limits.texels(precision))

@@ -7,8 +7,8 @@
 //! | convolution, then `(+ map) * scale` | the epilogue's `residual` and `scale` |
 //! | group normalisation, or one whose statistics are known, then activation | its `activation` |
 //!
-//! Afterwards, layers that read one vector and are added to maps (the time embedding's projections in every block) become
-//! one product ([`super::stack`]).
+//! Afterwards, layers that read one vector and are added to maps (the time embedding's projections in every block)
+//! become one product ([`super::stack`]).
 //!
 //! A fused operation stands where the last of its parts stood, so everything it reads is still computed before it.
 

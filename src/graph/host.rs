@@ -1,4 +1,4 @@
-//! The plan run on the host by the CPU twins: slow, exact in its own right, and the same data as on the device.
+//! The plan run on the host by the CPU twins: slow, but the same data and the same arithmetic as on the device.
 
 use super::WeightAccess;
 use super::lower::{BufferId, Operand};
@@ -10,7 +10,7 @@ use crate::tensor::{Precision, TEXEL, Tensor, pack_nchw, unpack_nchw};
 /// Runs a plan by the twins; slots begin filled with `fill`. Inputs and outputs are NCHW, by name.
 ///
 /// # Errors
-/// Whatever `fetch` answers.
+/// Those of `fetch`.
 pub fn run(plan: &Plan, fetch: &WeightAccess, inputs: &[(&str, &Tensor)], fill: f32) -> Result<Vec<Tensor>> {
     let mut slots: Vec<Vec<f32>> = plan.slots.iter().map(|slot| vec![fill; slot.texels * TEXEL]).collect();
     let mut weights = plan

@@ -1,6 +1,7 @@
 //! Graphs: the operations of a network with every shape known; then fused, planned and run.
 //!
-//! [`op::Graph`] -> [`fuse`] -> [`lower`] -> [`plan::Plan`] -> [`run::Program`] on a device, or [`host`] by the CPU twins.
+//! [`op::Graph`] -> [`fuse`] -> [`lower`] -> [`plan::Plan`] -> [`run::Program`] on a device, or [`host`] by the CPU
+//! twins.
 
 pub mod choose;
 pub mod compiler;
@@ -32,6 +33,6 @@ pub use run::Program;
 use crate::error::Result;
 use crate::tensor::Tensor;
 
-/// Answers a checkpoint tensor by key and expected shape, as float32. A matrix is asked for as a kernel
-/// (out, in, 1, 1), however it is stored.
+/// Returns a checkpoint tensor by key and expected shape, as float32. A matrix is requested as a kernel (out, in, 1,
+/// 1), however it is stored.
 pub type WeightAccess<'a> = dyn Fn(&str, &[usize]) -> Result<Tensor> + 'a;

@@ -21,7 +21,7 @@ pub struct CompileOptions {
     /// Fold maps into their readers in networks of any size; by default only where that is worth the additional
     /// shaders (see [`super::fold`]).
     pub fold_always: bool,
-    /// How buffers share memory.
+    /// The sharing of memory between buffers.
     pub aliasing: Aliasing,
 }
 

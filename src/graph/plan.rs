@@ -14,24 +14,24 @@ use crate::kernels::choice::Algorithm;
 use crate::kernels::{Family, Memory};
 use crate::tensor::{Precision, Shape, TEXEL};
 
-/// How buffers share memory.
+/// The sharing of memory between buffers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Aliasing {
     /// Buffers that never live at the same time may share a slot.
     #[default]
     ByLiveness,
-    /// Every buffer has a separate slot: for finding mistakes of the other.
+    /// Every buffer has a separate slot: to find mistakes of [`Aliasing::ByLiveness`].
     None,
 }
 
 /// A weight's place among the packed weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Which storage.
+    /// The index of the storage.
     pub chunk: usize,
-    /// Its first texel there.
+    /// The first texel in that storage.
     pub first: usize,
-    /// How many.
+    /// The number of texels.
     pub texels: usize,
 }
 
@@ -40,7 +40,7 @@ pub struct Place {
 pub struct Chunk {
     /// Texels it holds.
     pub texels: usize,
-    /// How its numbers are stored.
+    /// The precision of its numbers.
     pub precision: Precision,
 }
 
@@ -49,13 +49,13 @@ pub struct Chunk {
 pub struct Port {
     /// Its name.
     pub name: String,
-    /// Where it is.
+    /// Its buffer.
     pub buffer: BufferId,
     /// Its shape.
     pub shape: Shape,
 }
 
-/// What to run, in which order, on which memory.
+/// Dispatches in order, and the memory they run on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The kernels it was made for.
@@ -66,13 +66,13 @@ pub struct Plan {
     pub slot_of: Vec<usize>,
     /// The slots.
     pub slots: Vec<Chunk>,
-    /// What the steps read besides buffers.
+    /// The weights that steps read.
     pub weights: Vec<Weight>,
     /// The algorithm that each weight is packed for.
     pub algorithms: Vec<Algorithm>,
     /// The place of each weight, then of each table.
     pub places: Vec<Place>,
-    /// How kernels of convolutions and products are stored.
+    /// The precision of the kernels of convolutions and products.
     pub precision: Precision,
     /// The storages of weights.
     pub weight_chunks: Vec<Chunk>,
@@ -80,11 +80,11 @@ pub struct Plan {
     pub tables: Vec<Vec<f32>>,
     /// The dispatches.
     pub steps: Vec<Step>,
-    /// What is fed.
+    /// The values that the caller feeds.
     pub inputs: Vec<Port>,
-    /// What is read back.
+    /// The values that are read back.
     pub outputs: Vec<Port>,
-    /// Bytes alive at the worst moment: no plan of these steps can do with less.
+    /// The most bytes that are alive at once: no plan of these steps can take less.
     pub lower_bound_bytes: u64,
 }
 
@@ -175,7 +175,7 @@ impl Plan {
         self.steps.iter().map(|step| step.flops).sum()
     }
 
-    /// How many kernels of more than one tap are computed by which algorithm.
+    /// The number of kernels of more than one tap that each algorithm computes.
     #[must_use]
     pub fn convolutions(&self) -> BTreeMap<Algorithm, usize> {
         let mut counts = BTreeMap::new();
@@ -202,8 +202,8 @@ impl Buffer {
     }
 }
 
-/// Stores the maps between the layers in float16. Inputs, outputs, vectors and statistics keep their precision, and so does
-/// every value of a graph of tangents, where values are few beside tangents.
+/// Stores the maps between the layers in float16. Inputs, outputs, vectors and statistics keep their precision, and
+/// so does every value of a graph of tangents, where values are few beside tangents.
 fn halve_maps(graph: &Graph, buffers: &mut [Buffer]) {
     let storage = |node: &Node| node.op.operator().storage();
     if graph.nodes.iter().any(|node| storage(node) == MapStorage::FullGraph) {
@@ -217,17 +217,16 @@ fn halve_maps(graph: &Graph, buffers: &mut [Buffer]) {
     }
 }
 
-/// How an operand is stored, where kernels are stored in `kernels`.
+/// The precision of an operand, for kernels of the precision `kernels`.
 fn operand_precision(graph: &Graph, buffers: &[Buffer], operand: &Operand, kernels: Precision) -> Precision {
     match operand {
-        // Those beyond the graph's weights are tables.
+        // Weights beyond those of the graph are tables.
         Operand::Weight(id) => graph.weights.get(id.0).map_or(Precision::Float32, |w| precision(w.form, kernels)),
         Operand::Buffer(buffer, _) => buffers[buffer.0].precision,
     }
 }
 
-/// Places weights one after the other, those of a precision together; a new storage begins where the device's limit asks
-/// for it.
+/// Places weights one after the other, those of a precision together; a new storage begins at the device's limit.
 fn place_weights(sizes: impl Iterator<Item = (usize, Precision)>, limits: StorageLimits) -> (Vec<Place>, Vec<Chunk>) {
     let mut chunks: Vec<Chunk> = Vec::new();
     let places = sizes
@@ -265,7 +264,8 @@ impl Life {
     }
 }
 
-/// Inputs live from the start, outputs to the end, the others from the step that writes them to the last that reads them.
+/// Inputs live from the start, outputs to the end, the others from the step that writes them to the last that reads
+/// them.
 fn lifetimes(graph: &Graph, buffers: &[Buffer], steps: &[Step], outputs: &[Port]) -> Vec<Life> {
     let mut lives = vec![Life { first: usize::MAX, last: 0 }; buffers.len()];
     for (at, node) in graph.nodes.iter().enumerate() {
@@ -289,7 +289,8 @@ fn lifetimes(graph: &Graph, buffers: &[Buffer], steps: &[Step], outputs: &[Port]
     lives
 }
 
-/// Gives each buffer a slot, largest buffers first, each in the smallest slot of its precision where it meets nobody.
+/// Gives each buffer a slot, largest buffers first, each in the smallest slot of its precision without a tenant that
+/// lives at the same time.
 fn share_slots(buffers: &[Buffer], lives: &[Life]) -> (Vec<usize>, Vec<Chunk>) {
     let mut order: Vec<usize> = (0..buffers.len()).collect();
     order.sort_by_key(|&at| (std::cmp::Reverse(buffers[at].texels), lives[at].first));
@@ -312,7 +313,7 @@ fn share_slots(buffers: &[Buffer], lives: &[Life]) -> (Vec<usize>, Vec<Chunk>) {
 }
 
 impl std::fmt::Display for Plan {
-    /// One line a step: where it writes, what it runs, what it reads.
+    /// One line per step: the slot it writes, the shader, the operands it reads.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let place = |operand: &Operand| match operand {
             Operand::Buffer(buffer, 0) => format!("s{}", self.slot_of[buffer.0]),
@@ -358,7 +359,7 @@ mod tests {
         let sizes = [(3, half), (2, full), (4, half), (9, full), (1, half), (1, full)];
         let (places, chunks) = place_weights(sizes.into_iter(), StorageLimits { float32: 6, float16: 6 });
         let chunks: Vec<_> = chunks.iter().map(|chunk| (chunk.texels, chunk.precision)).collect();
-        // Nothing can be done about the one that is over the limit by itself; it is refused before anything is allocated.
+        // A weight that is over the limit by itself is refused before anything is allocated.
         assert_eq!(chunks, [(3, half), (2, full), (5, half), (9, full), (1, full)]);
         let places: Vec<_> = places.iter().map(|place| (place.chunk, place.first, place.texels)).collect();
         assert_eq!(places, [(0, 0, 3), (1, 0, 2), (2, 0, 4), (3, 0, 9), (2, 4, 1), (4, 0, 1)]);

@@ -1,4 +1,5 @@
-//! The plan run on a device: memory allocated, weights uploaded and commands recorded once, then called again and again.
+//! The plan run on a device: memory allocated, weights uploaded and commands recorded once, then called any number of
+//! times.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::tensor::{Precision, TEXEL, Tensor, pack_nchw, unpack_nchw};
 /// A graph ready to be called.
 pub struct Program<'e> {
     engine: &'e Engine,
-    /// What it runs.
+    /// The plan that it runs.
     pub plan: Plan,
     slots: Vec<Storage>,
     _weights: Vec<Storage>,
@@ -28,12 +29,12 @@ pub struct Program<'e> {
     call_ranges: Vec<Range<usize>>,
 }
 
-/// What one step of a plan took.
+/// The time of one step of a plan.
 #[derive(Clone, Debug)]
 pub struct StepTime {
     /// The module it belongs to.
     pub label: String,
-    /// What ran.
+    /// The shader.
     pub shader: String,
     /// By the wall clock, submission included.
     pub time: Duration,
@@ -87,7 +88,7 @@ impl<'e> Program<'e> {
         Ok(Self { engine, plan, slots, _weights: weights, recording, readback, call_ranges })
     }
 
-    /// Runs the graph on NCHW inputs, given by name; answers its outputs in their order, NCHW.
+    /// Runs the graph on NCHW inputs, given by name. Returns its outputs in their order, NCHW.
     ///
     /// # Errors
     /// [`Error::Device`] when the device fails.
@@ -135,8 +136,9 @@ impl<'e> Program<'e> {
             .collect()
     }
 
-    /// Runs the graph `times` over on whatever its inputs hold, and waits: for measurement, where feeding and reading
-    /// back do not count. Only a plan without [`super::Aliasing::ByLiveness`] keeps its inputs from one time to the next.
+    /// Runs the graph `times` times on the current values of its inputs, and waits: for measurement, where feeding
+    /// and reading back do not count. Only a plan without [`super::Aliasing::ByLiveness`] keeps its inputs from one
+    /// time to the next.
     ///
     /// # Errors
     /// [`Error::Device`] when the device fails.
@@ -145,8 +147,8 @@ impl<'e> Program<'e> {
         self.engine.gpu.wait()
     }
 
-    /// Runs once on whatever the inputs hold, and answers what each dispatch takes by the device's own clock; `None` where
-    /// it has none.
+    /// Runs once on the current values of the inputs and returns the time of each dispatch by the device's clock;
+    /// `None` if it has none.
     ///
     /// # Errors
     /// [`Error::Device`] when the device fails.
@@ -181,7 +183,7 @@ impl<'e> Program<'e> {
         Region { storage: &self.slots[slot], first: 0, texels }
     }
 
-    /// Fills every slot with `value`: a run must not notice.
+    /// Fills every slot with `value`: a run must give the same result.
     ///
     /// # Errors
     /// [`Error::Device`] when the device fails.
@@ -213,7 +215,7 @@ impl<'e> Program<'e> {
         self.feed(inputs)?;
         for (at, step) in self.plan.steps.iter().enumerate() {
             self.engine.gpu.submit_range(&self.recording, self.call_ranges[at].clone())?;
-            // What several steps write together is whole after the last of them.
+            // A buffer that several steps write is complete after the last of them.
             if self.plan.steps[at + 1..].iter().any(|later| later.write == step.write) {
                 continue;
             }
@@ -230,12 +232,12 @@ impl<'e> Program<'e> {
     }
 }
 
-/// Floating-point operations of one dispatch: a fifth of a second on a device that does a tenth of a teraflop a second.
-/// Windows resets a device after two seconds.
+/// Floating-point operations of one dispatch: a fifth of a second on a device that does a tenth of a teraflop per
+/// second. Windows resets a device after two seconds.
 const DISPATCH_FLOPS: u64 = 20_000_000_000;
 
-/// The parts (first workgroup, workgroups) of a dispatch's grid, cut along its longest dimension where its `flops` are too
-/// many for one dispatch.
+/// The parts (first workgroup, workgroups) of a dispatch's grid, cut along its longest dimension where its `flops`
+/// are too many for one dispatch.
 pub(crate) fn split_grid(dispatch: &Dispatch, flops: u64) -> Vec<([u32; 3], [u32; 3])> {
     let grid = dispatch.grid;
     let axis = (0..3).max_by_key(|axis| grid[*axis]).unwrap_or(0);

@@ -1,6 +1,6 @@
-//! Stacking: layers that project one vector per image, each for another block, become one product whose parts the blocks
-//! read. A U-Net projects its time embedding once for every residual block; separately, each is a dispatch for a single
-//! row.
+//! Stacking: layers that project one vector per image, each for another block, become one product whose parts the
+//! blocks read. A U-Net projects its time embedding once for every residual block; separately, each is a dispatch for
+//! a single row.
 
 use std::collections::BTreeMap;
 

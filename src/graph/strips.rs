@@ -1,11 +1,13 @@
-//! A graph cut into stages that can be computed a strip of rows at a time, so that no map has to be whole on the device.
+//! A graph cut into stages that can be computed a strip of rows at a time, so that no map has to fit the device as a
+//! whole.
 //!
-//! A convolution needs the rows around its own, and a strip has them: what lies near its edge is computed twice. A group
-//! normalisation needs the mean and the variance of the whole map, so every map that is normalised ends a stage: it is put
-//! together from strips, its statistics are taken, and the next stages apply them as factors ([`Affine`]). The strips of a
-//! stage agree with the whole to rounding, whatever their height; there is nothing to blend.
+//! A convolution needs the rows around its own, so strips overlap: rows near an edge are computed twice. A group
+//! normalisation needs the mean and the variance of the whole map, so every map that is normalised ends a stage: it
+//! is put together from strips, its statistics are taken, and the next stages apply them as factors ([`Affine`]). The
+//! strips of a stage agree with the whole to rounding, whatever their height; there is nothing to blend.
 //!
-//! What comes before the first stage is the head: it runs whole, and holds every attention, which sees all pixels at once.
+//! The part before the first stage is the head: it runs as a whole and contains every attention, which needs all
+//! pixels at once.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +25,7 @@ pub struct Norm {
     pub eps: f32,
 }
 
-/// A part of the graph that ends in one map, from maps that are known.
+/// A part of the graph that computes one map from maps that are known.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stage {
     /// The map it ends in.
@@ -34,13 +36,13 @@ pub struct Stage {
     pub norms: Vec<Norm>,
     /// Rows of the target for each row of the maps.
     pub factor: usize,
-    /// Rows of the target that are wrong at an edge of a strip which is none of the map.
+    /// Rows of the target that are wrong at an edge of a strip inside the map.
     pub margin: usize,
     /// Its nodes but for the maps, in order.
     nodes: Vec<usize>,
 }
 
-/// A strip of the maps that a stage reads, and what it is good for.
+/// A strip of the maps that a stage reads, and the rows of the target that it yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Strip {
     /// The first row of the maps.
@@ -53,7 +55,7 @@ pub struct Strip {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cut<'g> {
     graph: &'g Graph,
-    /// What the head computes, and the first stage reads.
+    /// The map that the head computes and the first stage reads.
     pub first: Value,
     /// In order; the last one ends in the graph's output.
     pub stages: Vec<Stage>,
@@ -71,8 +73,8 @@ pub fn factors_name(norm: &Norm) -> String {
     format!("factors {}.{}", norm.x.0, norm.weight.0)
 }
 
-/// Every way to cut a graph, longest head first; a graph whose last maps cannot be computed in strips has none. Only the first
-/// output is looked at.
+/// Every way to cut a graph, longest head first; empty for a graph whose last maps cannot be computed in strips. Only
+/// the first output counts.
 #[must_use]
 pub fn cuts(graph: &Graph) -> Vec<Cut<'_>> {
     let mut normalised: Vec<Value> = graph.nodes.iter().filter_map(|node| norm_of(node).map(|norm| norm.x)).collect();
@@ -101,8 +103,8 @@ impl Cut<'_> {
         self.graph.shape(map)
     }
 
-    /// What a stage computes on strips of so many rows of its maps: inputs are named by [`map_name`] and [`factors_name`], the
-    /// output is the target's strip.
+    /// The graph of a stage on strips of `rows` rows of its maps: inputs are named by [`map_name`] and
+    /// [`factors_name`], the output is the target's strip.
     #[must_use]
     pub fn strip_graph(&self, stage: &Stage, rows: usize) -> Graph {
         let mut made = Graph { weights: self.graph.weights.clone(), ..Graph::default() };
@@ -132,8 +134,8 @@ impl Cut<'_> {
 }
 
 impl Stage {
-    /// The stage that computes `target` from what is `known`; none where it takes more than that, or an operation that looks
-    /// further than a few rows.
+    /// The stage that computes `target` from what is `known`; `None` if it needs more than that, or contains an
+    /// operator that reads more than a few rows around its own.
     fn ending_in(graph: &Graph, target: Value, known: &[Value]) -> Option<Self> {
         let (mut maps, mut norms, mut nodes, mut open) = (Vec::new(), Vec::new(), Vec::new(), vec![target]);
         while let Some(value) = open.pop() {
@@ -142,7 +144,7 @@ impl Stage {
                 continue;
             }
             let node = &graph.nodes[value.0];
-            // The head's part of the graph, and whatever else is fed.
+            // Values of the head, and other inputs.
             if value < known[0] || matches!(node.op, Op::Input(_)) {
                 return None;
             }
@@ -184,8 +186,8 @@ impl Stage {
         (2 * self.overlap() + 1).min(height)
     }
 
-    /// Strips of `rows` rows (at least [`Stage::least_rows`]) that cover maps of `height` rows. All have one size: the last lies
-    /// at the lower edge, whatever it shares with the one before.
+    /// Strips of `rows` rows (at least [`Stage::least_rows`]) that cover maps of `height` rows. All have one size:
+    /// the last lies at the lower edge, however much it overlaps the one before.
     #[must_use]
     pub fn strips(&self, height: usize, rows: usize) -> Vec<Strip> {
         let rows = rows.clamp(self.least_rows(height), height);

@@ -1,33 +1,33 @@
 //! Tangents of a graph: a graph that computes, beside its values, their derivatives along directions of one input
-//! (forward-mode differentiation; Griewank and Walther, Evaluating Derivatives, chapter 3). One run is an exact product of the Jacobian and a
-//! vector, for a whole block of vectors at once.
+//! (forward-mode differentiation; Griewank and Walther, Evaluating Derivatives, chapter 3). One run is an exact
+//! product of the Jacobian and a vector, for a whole block of vectors at once.
 //!
 //! | operation | its tangent |
 //! |---|---|
-//! | convolution, sum, joined, upsampled, averaged maps, combination | itself on the tangents, without what is constant |
-//! | group normalisation, activation | an operation that reads value and tangent |
+//! | convolution, sum, combination; joined, upsampled, averaged maps | itself on the tangents, without constants |
+//! | group normalisation, activation | an operator that reads value and tangent |
 //! | attention | the product rule around the softmax's tangent |
 //!
-//! The tangents have `repeats` images for each image of the values, one after the other: values are computed once and shared.
-//! A value that does not depend on the input has no tangent, and costs nothing.
+//! The tangents have `repeats` images for each image of the values, one after the other: values are computed once and
+//! shared. A value that does not depend on the input has no tangent, and costs nothing.
 
 use super::fuse::fuse;
 use super::op::{Add, At, Graph, Input, Op, OperandMut, Operands, Value};
 use crate::error::{Error, Result};
 use crate::tensor::Shape;
 
-/// The name under which the tangent of an input is fed and that of an output is read.
+/// The name of the tangent of an input or an output.
 #[must_use]
 pub fn tangent_name(name: &str) -> String {
     format!("tangent of {name}")
 }
 
-/// The graph with the tangents of its outputs as further outputs, for `repeats` tangents of `input` for each of its images, fed
-/// as another input; named by [`tangent_name`].
+/// The graph with the tangents of its outputs as further outputs, for `repeats` tangents of each image of `input`,
+/// which are another input; both are named by [`tangent_name`].
 ///
 /// # Errors
-/// [`Error::Argument`] when there is no such input, an output does not depend on it, or an operation's dependence on it has no
-/// rule: that of a time embedding and of what modulates a normalisation; layer normalisation and causal attention.
+/// [`Error::Argument`] if there is no such input, an output does not depend on it, or an operator that depends on it
+/// has no rule ([`super::op::Operator::tangent`]).
 pub fn tangents(graph: &Graph, input: &str, repeats: usize) -> Result<Graph> {
     // Fused first: an activation that rides on its normalisation is differentiated with it.
     let graph = fuse(graph);

@@ -1,8 +1,9 @@
 //! The tuner: each layer of a network for which there is a choice, measured by every algorithm that the device has
 //! kernels for.
 //!
-//! A layer is measured as it stands in a U-Net, behind a normalisation with `SiLU`, since an algorithm may take that over.
-//! Samples of the algorithms alternate, so that whatever else the machine does falls on all of them; the least counts.
+//! A layer is measured as in a U-Net, behind a normalisation with `SiLU`, since an algorithm may take that over.
+//! Samples of the algorithms alternate, so that other load on the machine affects all of them alike; the least time
+//! counts.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -16,41 +17,43 @@ use crate::kernels::Engine;
 use crate::kernels::choice::{Algorithm, Layer};
 use crate::tensor::{Shape, Tensor};
 
-/// A layer with less than this share of the work of all is left to the prior.
+/// A layer with less than this share of all work is left to the prior.
 const LEAST_SHARE: f64 = 0.005;
 /// The share of the time of an algorithm that one with larger weights may take to be chosen over it.
 const MARGIN: f64 = 0.95;
-/// Seconds that a sample lasts at least, and the most calls of one.
+/// The least seconds of a sample, and the most calls.
 const SAMPLE_SECONDS: f64 = 0.005;
 const MOST_CALLS: f64 = 100.0;
-/// Samples of an algorithm; after the first `SURE`, one that is `HOPELESS` times slower than another is left at that.
+/// Samples of an algorithm; after the first `SURE`, an algorithm that is `HOPELESS` times slower than another is not
+/// measured further.
 const SAMPLES: usize = 7;
 const SURE: usize = 3;
 const HOPELESS: f64 = 1.5;
-/// How far the answers of two algorithms may be apart, max |a - b| / max |b|: far beyond what rounding makes of a layer.
+/// The largest distance between the results of two algorithms, max |a - b| / max |b|: far beyond rounding.
 const TOLERANCE: f32 = 1e-4;
 
 /// A layer of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// What decides.
+    /// The properties that decide.
     pub layer: Layer,
-    /// How often it stands in the network.
+    /// The number of times it occurs in the network.
     pub count: usize,
 }
 
-/// What was measured of a layer.
+/// The times of a layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
     /// The layer.
     pub subject: Subject,
-    /// Seconds of a call by each algorithm; none where the device has not the memory for it, or its answer is wrong.
+    /// Seconds per call by each algorithm; `None` if the device does not have the memory for it, or its result is
+    /// wrong.
     pub seconds: Vec<(Algorithm, Option<f64>)>,
     /// The one to use.
     pub chosen: Algorithm,
 }
 
-/// The layers of `graph` that are worth measuring and not `known`, those with the most work first.
+/// The layers of `graph` that are worth measuring and not in `known`, those with the most work first.
 #[must_use]
 pub fn unknown_layers(graph: &Graph, known: &BTreeMap<Layer, Algorithm>) -> Vec<Subject> {
     let layers = distinct_layers(graph);
@@ -65,7 +68,7 @@ pub fn unknown_layers(graph: &Graph, known: &BTreeMap<Layer, Algorithm>) -> Vec<
     unknown
 }
 
-/// Measures `subjects` in their order with `batch` images, until `budget` is spent; `done` is told of each.
+/// Measures `subjects` in their order with `batch` images, until `budget` is spent, and calls `done` after each.
 ///
 /// # Errors
 /// [`Error::Device`] when the device fails.
@@ -143,7 +146,8 @@ fn agree(a: &Tensor, b: &Tensor) -> bool {
     a.data.iter().zip(&b.data).all(|(a, b)| (a - b).abs() <= TOLERANCE * largest)
 }
 
-/// The fastest of algorithms in the order of their memory, where more memory has to pay by [`MARGIN`].
+/// The fastest of algorithms in the order of their memory, where an algorithm with more memory has to be faster by
+/// [`MARGIN`].
 fn choose(seconds: &[(Algorithm, Option<f64>)]) -> Algorithm {
     let timed = seconds.iter().filter_map(|(algorithm, seconds)| Some((*algorithm, (*seconds)?)));
     timed

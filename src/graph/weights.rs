@@ -10,7 +10,7 @@ use crate::kernels::choice::Algorithm;
 use crate::kernels::{Family, conv2d, winograd};
 use crate::tensor::{Precision, TEXEL};
 
-/// How a weight is stored where kernels are stored in `kernels`: vectors are small, and added as they are.
+/// The precision of a weight, for kernels of the precision `kernels`. Vectors are small and always float32.
 #[must_use]
 pub const fn precision(form: WeightForm, kernels: Precision) -> Precision {
     match form {
@@ -19,11 +19,11 @@ pub const fn precision(form: WeightForm, kernels: Precision) -> Precision {
     }
 }
 
-/// The numbers of a weight in the layout the kernels read, rounded to what `kernels` holds where it is a kernel; a transformed
-/// one is rounded after its transformation.
+/// Returns the numbers of a weight in the layout that the kernels read. Those of a kernel are rounded to the
+/// precision `kernels`, after the transformation if there is one.
 ///
 /// # Errors
-/// Whatever `fetch` answers; [`Error::BeyondFloat16`].
+/// Those of `fetch`; [`Error::BeyondFloat16`].
 pub fn packed(
     weight: &Weight,
     algorithm: Algorithm,
@@ -37,7 +37,7 @@ pub fn packed(
         check_range(&tensor.data, precision, key)?;
         Ok(tensor)
     })?;
-    // What is transformed may grow.
+    // A transformation may make numbers larger.
     check_range(&values, precision, &weight.name)?;
     if precision == Precision::Float16 {
         round_to_float16(&mut values);

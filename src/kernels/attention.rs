@@ -1,5 +1,5 @@
-//! Attention in one dispatch, without its scores ever being stored: for software adapters, where a score that is stored costs as much
-//! as the products behind it.
+//! Attention in one dispatch, without storing scores: for software adapters, where storing a score costs as much as
+//! the products behind it.
 
 use super::matmul::Strides;
 use super::selftest::LONGEST_LOOP;
@@ -16,14 +16,14 @@ pub struct Attention {
     pub keys: usize,
     /// Texels of a head.
     pub texels: usize,
-    /// Where the tokens of q, k, v and y lie.
+    /// The strides of the tokens of q, k, v and y.
     pub strides: [Strides; 4],
     pub scale: f32,
 }
 
 /// Queries of a workgroup.
 const ROWS: usize = 32;
-/// From so many keys on, compiling one more shader pays.
+/// From this number of keys on, one more shader pays for its compilation.
 const LEAST_KEYS: usize = 256;
 
 parameters! {
@@ -54,7 +54,7 @@ fn variant(family: Family, width: u32, wide: bool) -> Shader {
 }
 
 impl Attention {
-    /// The dispatch of this attention, where the family has a kernel for it that is worth it.
+    /// The dispatch of this attention; `None` if the family does not have a kernel that is worth it.
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Option<Dispatch> {
         let Family::Lanes { width } = family else { return None };

@@ -1,9 +1,10 @@
-//! How a product of the tile family is cut into workgroups, for matrix products and convolutions alike.
+//! The division of products of the tile family into workgroups, for matrix products and convolutions alike.
 
 use crate::tensor::TEXEL;
 
-/// A tile of a product: `wide` x `tall` invocations, each `rows` rows by `texels` texels of columns, `depth` texels of k a step. With two
-/// `halves` of workgroup memory a step is put away while another is read, which saves a barrier.
+/// A tile of a product: `wide` x `tall` invocations, each `rows` rows by `texels` texels of columns, `depth` texels
+/// of k per step. With two `halves` of workgroup memory one step is written while another is read, which saves a
+/// barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Blocking {
     wide: u32,
@@ -14,11 +15,11 @@ pub(super) struct Blocking {
     halves: u32,
 }
 
-/// Bytes of workgroup memory that every device has.
+/// The workgroup memory of every device, in bytes.
 const WORKGROUP_MEMORY: u32 = 16 << 10;
 
-/// A tile, and the workgroups from which on it is worth it: fewer leave too many processors of a large GPU idle (measured on one with 132,
-/// see `docs/lab-notes.md`).
+/// A tile and the least number of workgroups that justify it: fewer leave too many processors of a large GPU idle
+/// (measured on one with 132, see `docs/lab-notes.md`).
 #[derive(Clone, Copy, Debug)]
 struct Rung {
     tile: Blocking,
@@ -26,7 +27,7 @@ struct Rung {
     of: Counted,
 }
 
-/// Which workgroups of a batch of products count.
+/// The workgroups of a batch of products that count.
 #[derive(Clone, Copy, Debug)]
 enum Counted {
     /// Those of one product: the tile is for operands that no longer fit the caches.
@@ -35,8 +36,8 @@ enum Counted {
     Batch,
 }
 
-/// The tiles, largest first. Small ones wait for their operands, so they fetch many at a time. `rows * depth` is a multiple of `wide` and
-/// `4 * texels * depth` one of `tall`: each invocation fetches as much as any other.
+/// The tiles, largest first. Small ones wait for their operands, so they fetch many at a time. `rows * depth` is a
+/// multiple of `wide` and `4 * texels * depth` one of `tall`: each invocation fetches as much as any other.
 const LADDER: [Rung; 5] = [
     Rung {
         tile: Blocking { wide: 16, tall: 16, rows: 8, texels: 2, depth: 4, halves: 1 },
@@ -62,8 +63,8 @@ const LADDER: [Rung; 5] = [
 ];
 
 impl Blocking {
-    /// The largest tile that leaves enough workgroups and of which little hangs over, or the smallest. Rows and columns do not see each
-    /// other and k is summed in one order by all, so the choice may depend on the batch.
+    /// The largest tile that leaves enough workgroups and wastes little at the edges, or the smallest. Rows and
+    /// columns are independent and every tile sums over k in one order, so the choice may depend on the batch.
     pub(super) fn of(rows: usize, columns4: usize, batch: usize) -> Self {
         let is_worth = |rung: &Rung| {
             let (tall, wide) = rung.tile.grid();
@@ -83,7 +84,7 @@ impl Blocking {
         ((self.tall * self.rows) as usize, (self.wide * self.texels) as usize)
     }
 
-    /// Bytes of workgroup memory, where the rows of the first operand have so many texels more.
+    /// The workgroup memory in bytes, with `padding` more texels in each row of the first operand.
     fn memory(self, pad: u32) -> u32 {
         let Self { wide, tall, rows, texels, depth, halves } = self;
         halves * (tall * rows * (depth + pad) + wide * texels * depth * TEXEL as u32) * size_of::<[f32; TEXEL]>() as u32

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Family;
 use super::winograd::Tile;
 
-/// How a convolution is computed.
+/// An algorithm for a convolution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Algorithm {
@@ -21,7 +21,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Those that a family has kernels for, in the order of the memory that their weights take.
+    /// The algorithms that a family has kernels for, in the order of the memory of their weights.
     #[must_use]
     pub fn of_family(family: Family) -> Vec<Self> {
         let all = [
@@ -40,8 +40,8 @@ impl Algorithm {
         all.into_iter().filter(has).collect()
     }
 
-    /// The same on tiles of two. The transforms of F(4 x 4, 3 x 3) magnify the rounding of its weights: in float16 a whole network
-    /// is then twice as far off as with weights as they are, on tiles of two hardly more (`docs/lab-notes.md`).
+    /// The same on tiles of two. The transforms of F(4 x 4, 3 x 3) magnify the rounding of its weights: in float16
+    /// the error of a whole network doubles, and hardly grows on tiles of two (`docs/lab-notes.md`).
     pub(crate) fn with_small_tiles(self) -> Self {
         match self {
             Self::Direct => Self::Direct,
@@ -61,7 +61,8 @@ impl Display for Algorithm {
     }
 }
 
-/// What of a 3 x 3 layer of stride 1 decides. The batch is not in it: an image has the same bits in any batch.
+/// The properties of a 3 x 3 layer of stride 1 that decide. The batch is not among them: an image has the same bits
+/// in any batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Layer {
@@ -74,7 +75,7 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Floating-point operations of an image, by the definition.
+    /// Floating-point operations per image, by the definition.
     #[must_use]
     pub const fn flops(self) -> u64 {
         2 * (9 * self.input * self.out * self.size.0 * self.size.1) as u64

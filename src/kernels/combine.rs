@@ -4,15 +4,15 @@ use super::{Dispatch, Family, Kernel, Shader, component, flat_grid, params, word
 use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::{Shape, TEXEL};
 
-/// `y = c.x * clamp(t0, +-clip) + c.y * t1 + c.z * t2 + c.w * t3 + offset`. Reads coefficients (one texel c an image), t0,
-/// t1, t2, t3, those beyond `terms` bound to anything; writes y.
+/// `y = c.x * clamp(t0, +-clip) + c.y * t1 + c.z * t2 + c.w * t3 + offset`. Reads coefficients (one texel c per
+/// image), t0, t1, t2, t3, of which those beyond `terms` are bound to anything; writes y.
 #[derive(Clone, Copy, Debug)]
 pub struct Combine {
     /// The shape of every term and of y.
     pub shape: Shape,
-    /// How many terms there are, 1 to 4.
+    /// The number of terms, 1 to 4.
     pub terms: usize,
-    /// The bound of the first term's values, where there is one.
+    /// The bound of the first term's values, if any.
     pub clip: Option<f32>,
     /// Added to every value.
     pub offset: f32,

@@ -9,7 +9,7 @@ use crate::tensor::{Shape, TEXEL};
 pub struct Concat {
     /// The map whose channels come first.
     pub a: Shape,
-    /// The map whose channels follow; as a but for the channels.
+    /// The map whose channels follow; like a except for the channels.
     pub b: Shape,
 }
 
@@ -24,7 +24,7 @@ parameters! {
 }
 
 parameters! {
-    /// The twin's parameters: those of the shader and what only the padding of b tells it.
+    /// The twin's parameters: those of the shader and one that it needs for the padding of b.
     struct TwinParams {
         shader: Params,
         b_c: u32,
@@ -33,7 +33,7 @@ parameters! {
 
 static KERNEL: Kernel = kernel!("concat", TwinParams, twin);
 
-/// The variant for a first map of whole texels, or for any.
+/// The variant: `aligned` for a first map of whole texels.
 fn variant(family: Family, aligned: bool) -> Shader {
     family.shader(&KERNEL, vec![("ALIGNED", u32::from(aligned))])
 }

@@ -1,4 +1,4 @@
-//! Two-dimensional convolution over NHWC maps, zero padding, any kernel, stride 1 or 2.
+//! Two-dimensional convolution over NHWC maps, zero padding, any kernel, any stride.
 
 use super::blocking::Blocking;
 use super::epilogue::{EpilogueParams, EpilogueSpec};
@@ -7,12 +7,13 @@ use super::{Dispatch, Family, Kernel, Shader, Source, params, words};
 use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::{Shape, TEXEL};
 
-/// A convolution, shapes known. Reads x, x2, factors (see [`Source`]), weights (see [`pack`]), bias, `per_image`, residual; writes y.
+/// A convolution, shapes known. Reads x, x2, factors (see [`Source`]), weights (see [`pack`]), bias, `per_image`,
+/// residual; writes y.
 #[derive(Clone, Copy, Debug)]
 pub struct Conv2d {
     /// The map read, as the layer sees it.
     pub x: Shape,
-    /// How it is read.
+    /// The way it is read.
     pub source: Source,
     /// The map written.
     pub y: Shape,
@@ -20,14 +21,15 @@ pub struct Conv2d {
     pub kernel: (usize, usize),
     /// Pixels from one output to the next, both ways.
     pub stride: usize,
-    /// Rows of zeros above and columns to the left; below and to the right as many as the output's shape asks for.
+    /// Rows of zeros above and columns to the left; those below and to the right follow from the output's shape.
     pub pad: (usize, usize),
-    /// What follows.
+    /// The end of the product.
     pub epilogue: EpilogueSpec,
 }
 
 parameters! {
-    /// The parameters of `conv2d.lanes.wgsl`, `conv2d_narrow.lanes.wgsl`, `conv2d.tile.wgsl`, `conv2d.matrix.wgsl` and `winograd_rows.lanes.wgsl`.
+    /// The parameters of `conv2d.lanes.wgsl`, `conv2d_narrow.lanes.wgsl`, `conv2d.tile.wgsl`, `conv2d.matrix.wgsl`
+    /// and `winograd_rows.lanes.wgsl`.
     pub(super) struct Params {
         pub in_h: u32,
         pub in_w: u32,
@@ -46,7 +48,7 @@ parameters! {
 }
 
 parameters! {
-    /// The twin's parameters: those of the shader and the variant's constants, which the shader has from its text.
+    /// The twin's parameters: those of the shader and the variant's constants, which are constants of the shader.
     struct TwinParams {
         shader: Params,
         kernel_w: u32,
@@ -62,8 +64,8 @@ static MATRIX: Kernel = kernel!("conv2d.matrix", TwinParams, rounding_twin);
 
 /// Rows and columns of pixels in a tile of the lanes family.
 fn lanes_tile(y: Shape) -> (usize, usize) {
-    // Wide tiles share more input columns between taps; another tile, which is another shader to compile, only where it
-    // wastes far fewer pixels.
+    // Wide tiles share more input columns between taps; another tile is another shader to compile, so it has to waste
+    // far fewer pixels.
     let waste = |&(th, tw): &(usize, usize)| y.h.next_multiple_of(th) * y.w.next_multiple_of(tw);
     let least = [(4, 4), (1, 16)].into_iter().min_by_key(waste).unwrap_or((4, 4));
     if waste(&least) * 5 < waste(&(2, 8)) * 4 { least } else { (2, 8) }
@@ -73,7 +75,7 @@ fn lanes_tile(y: Shape) -> (usize, usize) {
 const NARROW_ROWS: usize = 8;
 
 impl Conv2d {
-    /// Whether so few channels are written that lanes are better spent on pixels.
+    /// Returns `true` if few channels are written, so that lanes are better spent on pixels.
     fn is_narrow(&self, width: u32) -> bool {
         let (height, kernel) = self.kernel;
         self.y.c4() == 1 && self.stride == 1 && height == kernel && kernel > 1 && kernel < width as usize
@@ -122,7 +124,7 @@ impl Conv2d {
         Dispatch { shader, params: words(&params), grid: grid.map(|extent| extent as u32) }
     }
 
-    /// The parameters of the shaders, with so many tiles in a row of the map.
+    /// The parameters of the shaders, with `tiles_x` tiles in a row of the map.
     pub(super) fn params(&self, tiles_x: usize) -> Params {
         Params {
             in_h: self.x.h as u32,
@@ -206,7 +208,7 @@ pub fn pack(weight: &[f32], out: usize, input: usize, kernel: (usize, usize), fa
     packed
 }
 
-/// Where the weight from input channel `i` to output channel `o` at (ky, kx) lies in a packed kernel.
+/// The index in a packed kernel of the weight from input channel `i` to output channel `o` at (ky, kx).
 pub(super) fn packed_index(
     o: usize,
     i: usize,
@@ -224,7 +226,7 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     computed(words, reads, write, |operand| operand);
 }
 
-/// The twin where what is multiplied is rounded to float16.
+/// The twin of kernels that round factors to float16.
 fn rounding_twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     computed(words, reads, write, super::to_float16);
 }

@@ -1,4 +1,4 @@
-//! Operations on each value by itself: a nonlinearity, a sum.
+//! Operators on single values: activations and sums.
 
 use super::activation::{Activation, activate, activation_code};
 use super::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
@@ -19,14 +19,14 @@ pub struct Activate {
 pub struct Add {
     /// The shape of a and y.
     pub shape: Shape,
-    /// Whether b is a vector over the channels for each image, and not a map of a's shape.
+    /// `true` if b is one vector over the channels per image; otherwise it is a map of a's shape.
     pub per_image: bool,
     /// Multiplies the sum.
     pub scale: f32,
 }
 
 parameters! {
-    /// The parameters of `activate.wgsl`, and the activation, which the shader has as a constant.
+    /// The parameters of `activate.wgsl`, and the activation, which is a constant of the shader.
     struct ActivateParams {
         texels: u32,
         activation: u32,

@@ -16,7 +16,8 @@ pub struct Engine {
     pub gpu: Gpu,
     /// The kernels that serve it.
     pub family: Family,
-    /// The fastest algorithm of each layer that was measured on this adapter with these kernels (`downhill tune`).
+    /// The fastest algorithm of each layer that was measured on this adapter with these kernels
+    /// ([`crate::graph::tune`]).
     pub measured: BTreeMap<Layer, Algorithm>,
     pipelines: Mutex<HashMap<Shader, Pipeline>>,
 }
@@ -33,7 +34,7 @@ pub struct Options {
 }
 
 impl Engine {
-    /// Opens the device of an adapter, with the family of kernels that fits it or the one asked for
+    /// Opens the device that `options` select, with the kernels they name or those that fit it
     /// ([`Family::for_adapter`]).
     ///
     /// # Errors
@@ -45,7 +46,7 @@ impl Engine {
         Ok(Self { gpu, family, measured: BTreeMap::new(), pipelines: Mutex::default() })
     }
 
-    /// What the tensors of this engine are made of, but for weights that are stored otherwise.
+    /// The kind of storage of tensors in float32 on this engine.
     #[must_use]
     pub fn storage_kind(&self) -> StorageKind {
         self.family.storage_kind(Precision::Float32)
@@ -57,7 +58,7 @@ impl Engine {
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// The pipelines of `shaders`, in their order; those not compiled before are, in parallel.
+    /// The pipelines of `shaders`, in their order. Those that were not compiled before are compiled in parallel.
     ///
     /// # Errors
     /// [`crate::Error::Device`] when a shader is refused.
@@ -76,11 +77,11 @@ impl Engine {
         Ok(shaders.iter().filter_map(|shader| known.get(*shader).cloned()).collect())
     }
 
-    /// Runs one dispatch on arrays of whole texels and answers what it wrote, `texels` long; a texel it leaves out is NaN.
-    /// For checks: each call uploads, compiles where needed, and reads back.
+    /// Runs one dispatch on arrays of whole texels and returns the `texels` texels it wrote; a texel that it leaves
+    /// out is NaN. For checks: each call uploads, compiles where needed, and reads back.
     ///
     /// # Errors
-    /// Whatever the device reports.
+    /// Those of the device.
     pub fn run_once(&self, dispatch: &Dispatch, reads: &[&[f32]], texels: usize) -> Result<Vec<f32>> {
         let kind = self.family.storage_kind(dispatch.shader.precision(reads.len()));
         let storages = reads
@@ -125,7 +126,7 @@ impl Family {
         }
     }
 
-    /// What the tensors of this family are made of, stored so.
+    /// The kind of storage of tensors of this family in a precision.
     #[must_use]
     pub fn storage_kind(self, precision: Precision) -> StorageKind {
         match self.memory() {
@@ -135,7 +136,7 @@ impl Family {
     }
 }
 
-/// A family as the user names it.
+/// The name of a family, without the properties of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FamilyName {
     /// See [`Family::Tile`].
@@ -146,13 +147,14 @@ pub enum FamilyName {
     Matrix,
 }
 
-/// The uniform block of a call: where each operand begins, the first workgroup of a split grid, the kernel's parameters.
+/// The uniform block of a call: the first texel of each operand, the first workgroup of a split grid, the kernel's
+/// parameters.
 #[must_use]
 pub fn call_words(bases: [u32; MAX_OPERANDS], [x, y, z]: [u32; 3], params: &[u32]) -> Vec<u32> {
     bases.into_iter().chain([x, y, z, 0]).chain(params.iter().copied()).collect()
 }
 
-/// What the gpu room needs to compile a shader.
+/// The source of a pipeline, from which `gpu` compiles a shader.
 fn pipeline_source(shader: &Shader) -> PipelineSource {
     let bindings = shader
         .operands()

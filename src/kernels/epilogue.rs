@@ -1,4 +1,4 @@
-//! What follows a product before it is stored; the twin of `shaders/shared/epilogue.wgsl`.
+//! The end of a product before it is stored; the twin of `shaders/shared/epilogue.wgsl`.
 
 use crate::kernels::parameters::parameters;
 use crate::tensor::TEXEL;
@@ -11,7 +11,7 @@ parameters! {
         flags: u32,
         scale: f32,
         per_image_row: u32,
-        /// For the twin: the shader has it as a constant.
+        /// For the twin: it is a constant of the shader.
         activation: u32,
     }
 }
@@ -20,12 +20,12 @@ const BIAS: u32 = 1;
 const PER_IMAGE: u32 = 2;
 const RESIDUAL: u32 = 4;
 
-/// Which terms an epilogue has.
+/// The terms of an epilogue.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EpilogueSpec {
     /// A vector over the output channels is added.
     pub bias: bool,
-    /// A vector for each image is added: texels from one image's to the next.
+    /// One vector per image is added: texels from one vector to the next.
     pub per_image: Option<usize>,
     /// Applied to the sum so far.
     pub activation: Option<Activation>,

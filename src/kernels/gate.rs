@@ -6,8 +6,8 @@ use super::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
 use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::{Shape, TEXEL};
 
-/// `y = x[.., first half] * act(x[.., second half])`. Reads x, in which each half of a pixel's channels is padded with zeros to
-/// whole texels; writes y.
+/// `y = x[.., first half] * act(x[.., second half])`. Reads x, in which each half of a pixel's channels is padded
+/// with zeros to whole texels; writes y.
 #[derive(Clone, Copy, Debug)]
 pub struct Gate {
     /// The shape of y; x has twice its texels.
@@ -17,7 +17,7 @@ pub struct Gate {
 }
 
 parameters! {
-    /// The parameters of `gate.wgsl`, and the activation, which the shader has as a constant.
+    /// The parameters of `gate.wgsl`, and the activation, which is a constant of the shader.
     struct Params {
         texels: u32,
         c4: u32,

@@ -4,8 +4,8 @@ use super::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
 use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::TEXEL;
 
-/// `y = (x - mean) / sqrt(variance + eps) * weight + bias` over the channels of each row, the variance biased. Reads x, weight,
-/// bias (zero in their padding channels); writes y, laid out as x, zero in the padding.
+/// `y = (x - mean) / sqrt(variance + eps) * weight + bias` over the channels of each row, the variance biased. Reads
+/// x, weight, bias (zero in their padding channels); writes y, laid out as x, zero in the padding.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerNorm {
     /// Rows: pixels of all images together.

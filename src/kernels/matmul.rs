@@ -7,14 +7,14 @@ use super::{Dispatch, Family, Kernel, Shader, Source, component, params, words};
 use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::TEXEL;
 
-/// How the second operand lies in memory.
+/// The layout of the second operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// Packed weights of a 1 x 1 kernel (see [`super::conv2d::pack`]).
     Packed,
-    /// For each k a row of texels along the columns.
+    /// One row of texels along the columns per k.
     Rows,
-    /// For each column a row of texels along k: the operand is given as its transpose.
+    /// One row of texels along k per column: the operand is given as its transpose (`B_ROWS` in the shaders).
     Transposed,
 }
 
@@ -29,8 +29,8 @@ pub struct Strides {
     pub head: usize,
 }
 
-/// `y[i, j] = finish(alpha * sum over k of a[i, k] b[k, j])` for each image and head, shapes known. Reads a, a2, factors (see [`Source`]), b, bias,
-/// `per_image`, residual; writes y.
+/// `y[i, j] = finish(alpha * sum over k of a[i, k] b[k, j])` for each image and head, shapes known. Reads a, a2,
+/// factors (see [`Source`]), b, bias, `per_image`, residual; writes y.
 #[derive(Clone, Copy, Debug)]
 pub struct MatMul {
     /// Rows of a and y.
@@ -41,21 +41,22 @@ pub struct MatMul {
     pub columns: usize,
     /// Images and heads of the batch.
     pub batch: (usize, usize),
-    /// How b lies in memory.
+    /// The layout of b.
     pub layout: Layout,
-    /// Where a's rows are.
+    /// The strides of a.
     pub a: Strides,
-    /// Where b's rows are; `row` is ignored for packed weights.
+    /// The strides of b; `row` is ignored for packed weights.
     pub b: Strides,
-    /// Where y's rows are.
+    /// The strides of y.
     pub y: Strides,
     /// Multiplies the product.
     pub alpha: f32,
     /// Rows that share a vector of the epilogue's `per_image`.
     pub rows_per_image: usize,
-    /// How a is read: joined and normalised only a plain matrix without images and heads, a row a pixel; never upsampled.
+    /// The way a is read: joined or normalised only as a plain matrix without images and heads, one row per pixel;
+    /// never upsampled.
     pub source: Source,
-    /// What follows.
+    /// The end of the product.
     pub epilogue: EpilogueSpec,
 }
 
@@ -84,7 +85,7 @@ parameters! {
 }
 
 parameters! {
-    /// The twin's parameters: those of the shader and what the shader has from its grid and constants.
+    /// The twin's parameters: those of the shader and extents of its grid and constants.
     struct TwinParams {
         shader: Params,
         images: u32,
@@ -97,14 +98,14 @@ static LANES: Kernel = kernel!("matmul.lanes", TwinParams, twin);
 static TILE: Kernel = kernel!("matmul.tile", TwinParams, twin);
 static MATRIX: Kernel = kernel!("matmul.matrix", TwinParams, rounding_twin);
 
-/// Rows that a tile of the lanes family may have.
+/// The possible rows of a tile of the lanes family.
 const LANES_ROWS: [u32; 4] = [64, 32, 16, 4];
 const LEAST_ROWS: u32 = LANES_ROWS[3];
 /// Lanes that lavapipe shuffles in one instruction, whatever the index.
 const SHUFFLED_LANES: u32 = 8;
-/// Multiplications from which on a product is worth the longest kernel, which takes a second more to compile.
+/// From this many multiplications a product justifies the longest kernel, which takes a second more to compile.
 const LARGE: usize = 1 << 26;
-/// Those up to which one by weights that are few, as in a small network, is not worth the next.
+/// Up to this many, a product with few weights, as in a small network, does not justify the next kernel.
 const SMALL: usize = 1 << 25;
 
 impl MatMul {
@@ -128,7 +129,7 @@ impl MatMul {
         }
     }
 
-    /// What a product reads that has neither a second map, factors nor an epilogue; what is not there is `a`, which
+    /// The operands of a product without a second map, factors and epilogue. Absent ones are bound to `a`, which
     /// unlike `b` is never stored in float16.
     pub fn reads<T: Clone>(a: T, b: T) -> [T; 7] {
         [a.clone(), a.clone(), a.clone(), b, a.clone(), a.clone(), a]
@@ -154,7 +155,7 @@ impl MatMul {
                 let tile = [("LANES", width), ("ROWS", rows), ("BY_K", u32::from(by_k))];
                 (family.shader(&LANES, [tile.as_slice(), &constants].concat()), (rows as usize, width as usize))
             }
-            // What data multiply with data, attention's scores for one, keeps its precision.
+            // Products of data with data, such as attention scores, keep their precision.
             Family::Matrix { width, side } if self.layout == Layout::Packed => {
                 let units = vec![("WIDTH", width), ("SIDE", side)];
                 (family.shader(&MATRIX, [shared, units].concat()), (64, 16))
@@ -190,9 +191,9 @@ impl MatMul {
         Dispatch { shader, params: words(&params), grid: grid.map(|extent| extent as u32) }
     }
 
-    /// Rows of a tile of the lanes family: many share a weight, unless there are few, or the product is so small that
-    /// compiling the longer kernel costs more than it saves; a tile that normalises lies in one image. The rows of a tile do not
-    /// see each other, so the choice may depend on the batch.
+    /// Rows per tile of the lanes family. Many rows share a weight; fewer are taken for few rows, and for products so
+    /// small that compiling the longer kernel costs more than it saves. A tile that normalises lies in one image. The
+    /// rows of a tile are independent, so the choice may depend on the batch.
     fn lanes_rows(&self) -> u32 {
         let multiplications = self.batch.0 * self.batch.1 * self.rows * self.k * self.columns;
         let few_weights = self.k * self.columns < 1 << 16 && self.batch.0 == 1;
@@ -207,15 +208,15 @@ impl MatMul {
         LANES_ROWS.into_iter().filter(|rows| *rows <= most).find(fits).unwrap_or(LEAST_ROWS)
     }
 
-    /// Whether so many rows of the first operand, read side by side, push each other out of a processor's first cache: 64 sets of 12
-    /// lines of 64 bytes (of 8 on older ones).
+    /// Returns `true` if the rows of the first operand, read side by side, evict each other from a processor's first
+    /// cache: 64 sets of 12 lines of 64 bytes (8 lines on older ones).
     fn rows_collide(&self, rows: u32) -> bool {
         let lines = self.a.row * size_of::<[f32; TEXEL]>() / 64;
         let sets = 64 >> lines.trailing_zeros().min(6);
         lines > 0 && rows > 12 * sets
     }
 
-    /// Whether the kernels can normalise what they read, where an image has so many rows.
+    /// Returns `true` if the kernels can normalise a map that they read whose images have `rows_per_image` rows.
     #[must_use]
     pub fn normalises(family: Family, rows_per_image: usize) -> bool {
         !matches!(family, Family::Lanes { .. }) || rows_per_image.is_multiple_of(LEAST_ROWS as usize)
@@ -264,7 +265,7 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     computed(words, reads, write, |operand| operand);
 }
 
-/// The twin where what is multiplied is rounded to float16.
+/// The twin of kernels that round factors to float16.
 fn rounding_twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     computed(words, reads, write, super::to_float16);
 }

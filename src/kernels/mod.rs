@@ -1,8 +1,8 @@
-//! Kernels: one file each, beside the shaders of the same name. A file holds the kernel's parameters, its shape check and
-//! grid, the choice of its variant, and its CPU twin: the same computation on the host, on the same parameters and layouts.
+//! Kernels: one file each, beside the shaders of the same name. A file holds the kernel's parameters, its grid, the
+//! choice of its variant, and its CPU twin: the same computation on the host, on the same parameters and layouts.
 //!
-//! A kernel here is data: [`Dispatch`] names a shader variant, its parameters and its grid; which tensors it reads is
-//! the plan's business, and what a device is, nobody's here.
+//! A kernel here is data: [`Dispatch`] names a shader variant, its parameters and its grid. It does not say which
+//! tensors it reads (the plan does) and knows no device.
 
 pub mod activation;
 pub mod attention;
@@ -38,13 +38,13 @@ pub use source::{Normalised, Source};
 
 use crate::tensor::TEXEL;
 
-/// Which family of kernels an adapter is served by, found by measurement (see `docs/lab-notes.md`).
+/// A family of kernels for a kind of adapters, found by measurement (see `docs/lab-notes.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
     /// For GPUs: workgroup memory and register tiles over storage buffers.
     Tile,
-    /// As [`Self::Tile`], but convolutions and products with weights multiply tiles of float16 on matrix units, summed in
-    /// float32; for those who ask for it.
+    /// As [`Self::Tile`], but convolutions and products with weights multiply tiles of float16 on matrix units,
+    /// summed in float32; opt-in.
     Matrix {
         /// Invocations of a subgroup.
         width: u32,
@@ -59,7 +59,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// Where this family's tensors live.
+    /// The memory of this family's tensors.
     #[must_use]
     pub const fn memory(self) -> Memory {
         match self {
@@ -68,7 +68,7 @@ impl Family {
         }
     }
 
-    /// Output texels in a block of packed weights, for `columns` output texels in all.
+    /// Output texels per block of packed weights with `columns` output texels.
     #[must_use]
     pub const fn block(self, columns: usize) -> usize {
         match self {
@@ -98,11 +98,11 @@ pub struct Dispatch {
 /// Invocations of a workgroup of the kernels that work texel by texel.
 pub const FLAT_WORKGROUP: u32 = 64;
 
-/// Workgroups along x of a flat grid: what does not fit continues along y.
+/// Workgroups along x of a flat grid: further workgroups continue along y.
 const FLAT_ROW: u32 = 32768;
 
-/// The grid of a kernel with one invocation a texel, in workgroups of [`FLAT_WORKGROUP`]; the shader finds its index as
-/// `id.y * 32768 * 64 + id.x`.
+/// The grid of a kernel with one invocation per texel, in workgroups of [`FLAT_WORKGROUP`]; the shader finds its
+/// index as `id.y * 32768 * 64 + id.x`.
 #[must_use]
 pub fn flat_grid(invocations: usize) -> [u32; 3] {
     let groups = invocations.div_ceil(FLAT_WORKGROUP as usize) as u32;

@@ -1,5 +1,6 @@
-//! Blocks of parameters: the fields of `Params` in the shaders of a kernel, and after them what only the twin reads, which
-//! the shaders have as constants or from their grid. A test compares the blocks with the shaders field by field.
+//! Blocks of parameters: the fields of `Params` in the shaders of a kernel, and after them what only the twin reads,
+//! which the shaders have as constants or from their grid. A test compares the blocks with the shaders field by
+//! field.
 
 /// The type of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,9 @@ impl<const M: usize, const N: usize> FieldValue for [[u32; N]; M] {
 
 /// Defines a block of parameters: a struct of words, and `FIELDS`, the list of its fields.
 macro_rules! parameters {
-    ($(#[$about:meta])* $visible:vis struct $name:ident { $($(#[$of_field:meta])* $see:vis $field:ident: $kind:ty,)* }) => {
+    ($(#[$about:meta])* $visible:vis struct $name:ident {
+        $($(#[$of_field:meta])* $see:vis $field:ident: $kind:ty,)*
+    }) => {
         $(#[$about])*
         #[repr(C)]
         #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
@@ -52,10 +55,12 @@ macro_rules! parameters {
 
         impl $name {
             /// The fields in their order.
-            pub(super) const FIELDS: &'static [$crate::kernels::parameters::Field] = &[$($crate::kernels::parameters::Field {
-                name: stringify!($field),
-                kind: <$kind as $crate::kernels::parameters::FieldValue>::KIND,
-            },)*];
+            pub(super) const FIELDS: &'static [$crate::kernels::parameters::Field] = &[
+                $($crate::kernels::parameters::Field {
+                    name: stringify!($field),
+                    kind: <$kind as $crate::kernels::parameters::FieldValue>::KIND,
+                },)*
+            ];
         }
 
         impl $crate::kernels::parameters::FieldValue for $name {

@@ -1,20 +1,21 @@
-//! Kernels that compute nothing of use: the roofs under which the others are measured.
+//! Kernels for the roofs that other kernels are compared with.
 
 use super::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
 use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::TEXEL;
 
-/// Independent chains of an invocation.
+/// Independent chains per invocation.
 const CHAINS: u32 = 10;
 /// Steps of each chain in a round, as the shader unrolls them.
 const ROUND_STEPS: usize = 32;
 
-/// Chains of multiply-adds in registers. Reads x, one texel of multiplier and addend; writes y, one texel an invocation.
+/// Chains of multiply-adds in registers. Reads x, one texel of multiplier and addend; writes y, one texel per
+/// invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chain {
     /// Texels of y.
     pub texels: usize,
-    /// Thirty-two steps each, fewer than 30,000.
+    /// Rounds of thirty-two steps, fewer than 30,000.
     pub rounds: usize,
     /// By `fma`, or by a product and a sum that the compiler may fuse or not.
     pub fused: bool,
@@ -36,7 +37,7 @@ parameters! {
 }
 
 parameters! {
-    /// The twin's parameters: those of the shader and the variant, which the shader has from its text.
+    /// The twin's parameters: those of the shader and the variant, which are constants of the shader.
     struct ChainTwinParams {
         shader: ChainParams,
         fused: u32,

@@ -1,4 +1,4 @@
-//! More or half the resolution.
+//! Changes of resolution.
 
 use super::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
 use crate::kernels::parameters::{kernel, parameters};

@@ -1,5 +1,5 @@
-//! The start-up self-test: whether a device computes what it is told. Run once for each adapter and driver; the answer
-//! is kept in a cache file.
+//! The start-up self-test: checks that a device computes correctly. It runs once for each adapter and driver; a cache
+//! file keeps the result.
 
 use crate::kernels::parameters::{kernel, parameters};
 use std::path::PathBuf;
@@ -16,23 +16,23 @@ use crate::tensor::TEXEL;
 /// The longest loop that any kernel runs in one invocation.
 pub const LONGEST_LOOP: u32 = 30_000;
 
-/// What was found of one ability.
+/// The state of one ability.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Finding {
-    /// As it should be.
+    /// Correct.
     Trusted,
-    /// Not as it should be, but enough for the kernels; what it means.
+    /// Incorrect, but sufficient for the kernels, with the consequence.
     Limited(String),
-    /// Not enough; what was seen.
+    /// Insufficient, with the observation.
     Failed(String),
 }
 
 /// One probed ability.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// What was probed.
+    /// The ability.
     pub name: String,
-    /// What was found.
+    /// Its state.
     pub finding: Finding,
 }
 
@@ -67,7 +67,7 @@ pub fn variants(family: Family) -> Vec<Shader> {
 /// Probes the engine's device: read-back, a small matrix product, barriers, a long loop.
 ///
 /// # Errors
-/// When the device fails altogether; an ability that is found wanting is a [`Finding`].
+/// Those of the device; an ability that is insufficient is a [`Finding`].
 pub fn run(engine: &Engine) -> Result<Vec<Check>> {
     let check = |name: &str, finding| Check { name: name.to_owned(), finding };
     Ok(vec![
@@ -78,7 +78,7 @@ pub fn run(engine: &Engine) -> Result<Vec<Check>> {
     ])
 }
 
-/// The shaders that [`ensure`] is about to compile: none where its findings are kept.
+/// The shaders that [`ensure`] is about to compile; empty if its findings are cached.
 #[must_use]
 pub fn pending(engine: &Engine) -> Vec<Shader> {
     if kept(engine).is_some() {
@@ -89,10 +89,10 @@ pub fn pending(engine: &Engine) -> Vec<Shader> {
     shaders
 }
 
-/// The self-test of this adapter, driver and version, from the cache where it is there, otherwise run and kept.
+/// The self-test of this adapter, driver and version: from the cache, or else run and cached.
 ///
 /// # Errors
-/// As [`run`]; [`Error::Device`] when an ability failed.
+/// Those of [`run`]; [`Error::Device`] if an ability is insufficient.
 pub fn ensure(engine: &Engine) -> Result<()> {
     let checks = if let Some(checks) = kept(engine) {
         checks
@@ -115,7 +115,7 @@ pub fn ensure(engine: &Engine) -> Result<()> {
     }
 }
 
-/// Where the findings for this adapter, driver, family and version of the program are kept.
+/// The cache file of the findings for this adapter, driver, family and version of the program.
 fn cache_file(engine: &Engine) -> Option<PathBuf> {
     let adapter = &engine.gpu.adapter;
     let key = format!(
@@ -130,12 +130,12 @@ fn cache_file(engine: &Engine) -> Option<PathBuf> {
     Some(cache_dir()?.join("selftest").join(plain + ".json"))
 }
 
-/// The findings kept for this adapter; nothing where there are none, or none that can be read.
+/// The cached findings for this adapter; `None` if there are none, or none that can be read.
 fn kept(engine: &Engine) -> Option<Vec<Check>> {
     serde_json::from_slice(&std::fs::read(cache_file(engine)?).ok()?).ok()
 }
 
-/// Keeps the findings for [`ensure`]; a cache that cannot be written is no reason to stop.
+/// Caches the findings for [`ensure`]; a cache that cannot be written is not an error.
 pub fn keep(engine: &Engine, checks: &[Check]) {
     let Some(file) = cache_file(engine) else { return };
     let Ok(text) = serde_json::to_vec_pretty(checks) else { return };

@@ -1,10 +1,10 @@
 //! From a template in `shaders/` to the WGSL of one variant.
 //!
-//! A template is plain WGSL with a few directives, each on a line of its own (`template.rs` says which).
-//! The template defines `struct Params`; it reads them as `call.params`. A kernel whose dispatches may be split adds
-//! `call.origin` to its workgroup's place ([`Kernel::splits`]). Where an operand lives, in a storage buffer or
-//! in a storage texture (fast on software adapters, see `docs/lab-notes.md`), and whether in float32 or, where the call asks for it
-//! ([`Shader::halves`]), in float16, is none of its business: `load_x` answers a `vec4<f32>`.
+//! A template is plain WGSL with a few directives, each on a separate line (see `template.rs`). The template defines
+//! `struct Params`; it reads them as `call.params`. A kernel whose dispatches may be split adds `call.origin` to its
+//! workgroup's place ([`Kernel::splits`]). A template does not depend on the memory of an operand, a storage buffer
+//! or a storage texture (fast on software adapters, see `docs/lab-notes.md`), nor on its precision, float32 or
+//! float16 ([`Shader::halves`]): `load_x` returns a `vec4<f32>`.
 
 use std::fmt::Write;
 
@@ -12,22 +12,22 @@ use super::parameters::Field;
 use super::template::expand;
 use crate::tensor::{Precision, TEXEL};
 
-/// Where the tensors of a plan live.
+/// The memory of the tensors of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Memory {
     /// Storage buffers of texels: right for GPUs.
     Buffer,
-    /// Storage textures of four channels, a tensor laid out row after row of [`TEXTURE_WIDTH`] texels: right for software adapters.
+    /// Storage textures of four channels, a tensor in rows of [`TEXTURE_WIDTH`] texels: right for software adapters.
     Texture,
 }
 
-/// Texels in a row of a texture that holds a tensor; a power of two, so an index splits by shift and mask.
+/// Texels per row of a texture that holds a tensor; a power of two, so that an index splits by shift and mask.
 pub const TEXTURE_WIDTH: usize = 4096;
 
-/// Operands a kernel may have; their first texels are the first words of a call.
+/// The most operands of a kernel; their first texels are the first words of a call.
 pub const MAX_OPERANDS: usize = 8;
 
-/// The CPU twin of a kernel: parameters, what it reads, what it writes. Same name, same parameters, same result.
+/// The CPU twin of a kernel: a function of the parameters and the operands it reads, which writes the result.
 pub type Twin = fn(params: &[u32], reads: &[&[f32]], write: &mut [f32]);
 
 /// A kernel: a template and its CPU twin.
@@ -57,16 +57,16 @@ impl Kernel {
     }
 }
 
-/// One variant of a kernel: what a pipeline is made from.
+/// One variant of a kernel, from which a pipeline is compiled.
 #[derive(Clone, Debug)]
 pub struct Shader {
     /// The kernel.
     pub kernel: &'static Kernel,
-    /// Where its operands live.
+    /// The memory of its operands.
     pub memory: Memory,
     /// The constants that make this variant, in the order of their declaration.
     pub constants: Vec<(&'static str, u32)>,
-    /// The operands, by their places, that are stored in float16; what is written, only in storage buffers.
+    /// The operands in float16, by their places; the written one only in storage buffers.
     pub halves: Vec<usize>,
 }
 
@@ -86,8 +86,8 @@ impl std::hash::Hash for Shader {
 }
 
 impl std::fmt::Display for Shader {
-    /// `conv2d.lanes<KX=3,STRIDE=1>`, and `conv2d.lanes<KX=3,STRIDE=1,weights=f16>` where the weights are stored so; constants
-    /// that are zero are left out.
+    /// `conv2d.lanes<KX=3,STRIDE=1>`, and `conv2d.lanes<KX=3,STRIDE=1,weights=f16>` with weights in float16;
+    /// constants that are zero are omitted.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.kernel.name)?;
         let set = self.constants.iter().filter(|(_, value)| *value != 0);
@@ -102,7 +102,7 @@ impl std::fmt::Display for Shader {
     }
 }
 
-/// How a shader uses an operand.
+/// The access of a shader to an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// Only read.
@@ -118,12 +118,12 @@ impl Shader {
         operands(self.kernel.template)
     }
 
-    /// What the shader asks of a device beyond the language itself.
+    /// The extensions of the language that the shader needs.
     fn extensions(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.kernel.lines().filter_map(|line| line.trim().strip_prefix("//#enable ")).map(str::trim)
     }
 
-    /// How an operand is stored.
+    /// The precision of an operand.
     #[must_use]
     pub fn precision(&self, operand: usize) -> Precision {
         if self.halves.contains(&operand) { Precision::Float16 } else { Precision::Float32 }
@@ -202,7 +202,7 @@ impl Shader {
             .replace("TEXTURE_MASK", &format!("{}u", TEXTURE_WIDTH - 1))
             .replace("TEXTURE_SHIFT", &format!("{}u", TEXTURE_WIDTH.trailing_zeros()));
         let body = match (self.memory, access) {
-            // Packing is in every device's shaders; arithmetic in float16 would need a feature, and is not wanted.
+            // Every device can pack; arithmetic in float16 would need a feature and lose precision.
             (Memory::Buffer, Access::Read) if half => format!(
                 "let halves = {name}[j]; return vec4<f32>(unpack2x16float(halves.x), unpack2x16float(halves.y));"
             ),
@@ -222,9 +222,10 @@ impl Shader {
     }
 }
 
-/// Has the entry point begin by copying the call into variables. A software adapter loads a uniform once for all lanes only where no
-/// loop or branch surrounds it, elsewhere once a lane (lavapipe, Mesa 22 to 25); and where uniforms alone decide a branch it may compile
-/// the shader anew at each dispatch, with their values in it, which a bit from elsewhere, always zero, keeps it from.
+/// Makes the entry point copy the call into variables first. A software adapter loads a uniform once for all lanes
+/// only outside of loops and branches, elsewhere once per lane (lavapipe, Mesa 22 to 25). If uniforms alone decide a
+/// branch, it may also compile the shader again at each dispatch with their values in it; a bit from elsewhere, which
+/// is always zero, prevents that.
 fn copying_call(text: &str) -> String {
     const MAIN: &str = "fn main(";
     let (before, main) = text.split_once(MAIN).unwrap_or_else(|| panic!("a template without `{MAIN}`"));
@@ -256,7 +257,7 @@ fn operands(template: &'static str) -> Vec<(Access, &'static str)> {
         .collect()
 }
 
-/// The template's lines with the shared pieces in place: declarations where they are first asked for, statements wherever they are.
+/// The template's lines with the shared pieces in place: declarations at their first use, statements at each.
 fn include_shared(template: &'static str) -> Vec<&'static str> {
     fn include(text: &'static str, included: &mut Vec<&'static str>, lines: &mut Vec<&'static str>) {
         for line in text.lines() {

@@ -1,18 +1,18 @@
-//! Softmax over the rows of a matrix, or over the part of each that its query may see.
+//! Softmax over the rows of a matrix, or over the part that its query sees.
 
 use super::{Dispatch, FLAT_WORKGROUP, Family, Kernel, Shader, flat_grid, params, words};
 use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::TEXEL;
 
-/// Softmax over the columns of each row. Reads x, rows of whole texels whose padding may hold anything; writes y, laid out
-/// alike, zero in the padding.
+/// Softmax over the columns of each row. Reads x, rows of whole texels whose padding may hold anything; writes y,
+/// laid out alike, zero in the padding.
 #[derive(Clone, Copy, Debug)]
 pub struct Softmax {
     /// Rows, of all images and heads together.
     pub rows: usize,
     /// Columns, unpadded; fewer than 40,000.
     pub columns: usize,
-    /// Where no query sees a key after its own place: which queries the rows are. What a row does not see has no share.
+    /// With a causal mask: the queries of the rows. A query has no share in keys after its own place.
     pub causal: Option<Causal>,
 }
 
@@ -38,7 +38,7 @@ parameters! {
 static BY_ROW: Kernel = kernel!("softmax", Params, twin);
 static TILE: Kernel = kernel!("softmax.tile", Params, twin);
 
-/// Rows of a workgroup of the tile family, whose workgroups lie as those of a flat grid.
+/// Rows per workgroup of the tile family, whose workgroups are numbered as in a flat grid.
 const TILE_ROWS: u32 = 4;
 
 impl Softmax {

@@ -1,30 +1,30 @@
-//! A map as a layer reads it, without its having to exist: the channels of two maps after one another, each pixel as 2 x 2, normalised
-//! on the way; the twin of `shaders/shared/source.wgsl`.
+//! A map as a layer reads it, without materialising it: two maps joined along the channels, each pixel as 2 x 2, or
+//! normalised on the way; the twin of `shaders/shared/source.wgsl`.
 
 use super::activation::{Activation, activate, activation_code};
 use crate::kernels::parameters::parameters;
 use crate::tensor::TEXEL;
 
-/// What is done to a map as it is read: `act(x * a + b)` with the factors of [`super::group_norm::GroupNormFold`].
+/// A normalisation of a map as it is read: `act(x * a + b)` with the factors of [`super::group_norm::GroupNormFold`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Normalised {
     /// Applied to the result.
     pub activation: Option<Activation>,
 }
 
-/// What a layer reads besides a plain map. Its operands are x, x2, factors; those that are not there may be anything.
+/// The way a layer reads a map. Its operands are x, x2, factors; unused ones may be anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Source {
-    /// Channels of the first of two maps whose channels follow one another; whole texels.
+    /// Channels of the first of two joined maps; whole texels.
     pub joined: Option<usize>,
-    /// Each pixel stands for 2 x 2 of the map that the layer sees.
+    /// `true` if each pixel stands for 2 x 2 pixels of the map that the layer sees.
     pub upsampled: bool,
-    /// What is done to the values.
+    /// The normalisation, if any.
     pub normalised: Option<Normalised>,
 }
 
 parameters! {
-    /// A source as the shaders and twins read it; the shaders have all but `first_c4` as constants.
+    /// A source as the shaders and twins read it; in the shaders all but `first_c4` are constants.
     pub struct SourceParams {
         first_c4: u32,
         up: u32,
@@ -70,7 +70,7 @@ pub(super) fn joined_constant(joined: Option<usize>) -> (&'static str, u32) {
     ("JOINED", u32::from(joined.is_some()))
 }
 
-/// Channel `channel` of a pixel of a joined map of so many padded channels; the twin of `load_joined`.
+/// Channel `channel` of a pixel of a joined map of `channels` padded channels; the twin of `load_joined`.
 pub(super) fn joined_value([x, x2]: [&[f32]; 2], first_c4: u32, channels: usize, pixel: usize, channel: usize) -> f32 {
     let first = first_c4 as usize * TEXEL;
     if first == 0 {
@@ -94,7 +94,8 @@ pub(super) struct HostSource<'a> {
 }
 
 impl HostSource<'_> {
-    /// A value of the map that the layer sees; zero beyond its border (a coordinate above zero may have wrapped around).
+    /// A value of the map that the layer sees; zero beyond its border (a coordinate above zero may have wrapped
+    /// around).
     pub fn value(&self, image: usize, y: usize, x: usize, channel: usize) -> f32 {
         let ((h, w), up) = (self.size, self.params.up);
         if y >= h || x >= w {
@@ -103,7 +104,7 @@ impl HostSource<'_> {
         self.at(image, (image * (h >> up) + (y >> up)) * (w >> up) + (x >> up), channel)
     }
 
-    /// Whether it is a map as it lies.
+    /// Returns `true` for a plain map.
     pub fn is_plain(&self) -> bool {
         self.params.first_c4 == 0 && self.params.normalise == 0
     }

@@ -6,10 +6,10 @@
 //! | `//#weights b` | as `//#read b`, for packed weights, which may be stored in float16 |
 //! | `//#split` | a dispatch may be cut in several: the template adds `call.origin` to the place of a workgroup |
 //! | `//#enable f16` | an extension of the language that the shader needs |
-//! | `//#include activation` | the declarations of `shaders/shared/activation.wgsl`, once however often they are asked for |
+//! | `//#include activation` | the declarations of `shaders/shared/activation.wgsl`, once |
 //! | `//#insert matrix_step` | the statements of `shaders/shared/matrix_step.wgsl`, each time |
-//! | `//#repeat p COUNT` ... `//#end` | the lines between, COUNT times; `$p` or `${p}` is the index, `$((p + 1) * 4)` computes |
-//! | `//#if NAME` ... `//#else` ... `//#end` | the lines between where the constant NAME, or what is computed from it, is not zero |
+//! | `//#repeat p COUNT` ... `//#end` | the lines between, COUNT times; `$p` is the index, `$((p + 1) * 4)` computes |
+//! | `//#if NAME` ... `//#else` ... `//#end` | the lines between if NAME, an expression of constants, is not zero |
 //!
 //! Templates are compiled in and a test composes every variant of every one, so a malformed one panics.
 
@@ -47,7 +47,7 @@ pub(super) fn expand(lines: &[&str], scope: &[(String, i64)], text: &mut String)
     }
 }
 
-/// The lines up to the `//#end` that closes the block begun just before, and how many lines remain after it.
+/// The lines up to the `//#end` that closes the current block, and the number of lines after it.
 fn block<'a, 'b>(lines: &'a [&'b str]) -> (&'a [&'b str], usize) {
     let mut depth = 1;
     for (index, line) in lines.iter().enumerate() {
@@ -98,7 +98,7 @@ fn substitute(line: &str, scope: &[(String, i64)]) -> String {
     out
 }
 
-/// Where the parenthesis that opens `text` has been closed.
+/// The index after the parenthesis that closes the one at the start of `text`.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 0;
     text.char_indices().find_map(|(at, c)| {

@@ -4,14 +4,14 @@ use super::{Dispatch, Family, Kernel, Shader, component, flat_grid, params, word
 use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::TEXEL;
 
-/// sin and cos of 2 pi t f for each frequency f. Reads t (one texel an image: [`split_in_three`], then zero) and table
-/// (see [`table`]); writes for each image a vector of `dim` channels: sin of all frequencies, then cos; a last odd channel
-/// is zero.
+/// sin and cos of 2 pi t f for each frequency f. Reads t (one texel per image: [`split_in_three`], then zero) and
+/// table (see [`table`]); writes one vector of `dim` channels per image: sin of all frequencies, then cos; a last odd
+/// channel is zero.
 #[derive(Clone, Copy, Debug)]
 pub struct TimestepEmbedding {
     /// Timesteps.
     pub images: usize,
-    /// Channels of a vector: twice the number of frequencies, and one more where odd.
+    /// Channels of a vector: twice the number of frequencies, and one more if odd.
     pub dim: usize,
     /// cos first.
     pub flip: bool,
@@ -64,7 +64,7 @@ fn leading_bits(value: f64) -> f32 {
     f64::from_bits((value.to_bits() + half) & !((1 << dropped) - 1)) as f32
 }
 
-/// The table of frequencies, in turns a unit of t: one texel each.
+/// The table of frequencies, in turns per unit of t: one texel each.
 #[must_use]
 pub fn table(frequencies: &[f64]) -> Vec<f32> {
     frequencies

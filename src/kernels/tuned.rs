@@ -1,4 +1,4 @@
-//! Choices kept between runs: a cache file for each adapter, driver, family and version of the kernels.
+//! Measured algorithms kept between runs: a cache file for each adapter, driver, family and version of the kernels.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,7 +13,7 @@ use crate::formats::write_atomically;
 use crate::gpu::Described;
 use crate::paths::cache_dir;
 
-/// What choices are measured for: they mean nothing for another of these.
+/// The conditions of a measurement, which is meaningless under others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
@@ -48,7 +48,8 @@ impl Key {
         }
     }
 
-    /// The file in the user's cache folder; the next version of the kernels overwrites it. Nothing where there is no home.
+    /// The file in the user's cache folder; the next version of the kernels overwrites it. `None` without a home
+    /// folder.
     #[must_use]
     pub fn file(&self) -> Option<PathBuf> {
         let name = [&self.adapter, &self.backend, &self.driver, &self.family].map(String::as_str).join(" ");
@@ -56,10 +57,10 @@ impl Key {
         Some(cache_dir()?.join("algorithms").join(plain + ".json"))
     }
 
-    /// What `file` holds for this key; nothing where it is not there.
+    /// The algorithms in `file` for this key; empty if there is no such file.
     ///
     /// # Errors
-    /// Why it is of no use, in words: it cannot be read, or it was measured for another key.
+    /// The reason in words if the file cannot be read, or was measured for another key.
     pub fn load(&self, file: &Path) -> std::result::Result<BTreeMap<Layer, Algorithm>, String> {
         let text = match std::fs::read(file) {
             Ok(text) => text,
@@ -73,8 +74,8 @@ impl Key {
         Ok(kept.layers.into_iter().collect())
     }
 
-    /// Adds `layers` to what `file` holds for this key, in place of older choices for the same; what is of no use there is
-    /// overwritten.
+    /// Adds `layers` to the algorithms in `file` for this key and replaces older ones for the same layers. Other
+    /// content is overwritten.
     ///
     /// # Errors
     /// Those of [`write_atomically`].

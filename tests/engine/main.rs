@@ -7,6 +7,7 @@ mod definition;
 
 mod attention;
 mod check;
+mod extending;
 mod kernels;
 mod kernels_half;
 mod kernels_matrix;

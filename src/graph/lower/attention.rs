@@ -7,8 +7,8 @@ use crate::kernels::matmul::{Layout, MatMul, Strides};
 use crate::kernels::softmax::{Causal, Softmax};
 use crate::tensor::TEXEL;
 
-/// Floating-point operations of one dispatch: a seventh of a second by the slowest measured, for the kernel has half the speed of
-/// a product.
+/// Floating-point operations of one dispatch: a seventh of a second by the slowest measured, for the kernel has half
+/// the speed of a product.
 const STEP_FLOPS: u64 = 5_000_000_000;
 
 /// The most texels of attention scores: 32 MiB.
@@ -17,16 +17,16 @@ const SCORES_TEXELS: usize = 1 << 21;
 /// The most passes over the queries: beyond that the scores take more memory, until the device's limit refuses them.
 const MOST_PASSES: usize = 128;
 
-/// The number of attention queries to score at once, so that the score matrix stays small; each takes `texels`. Queries are
-/// independent.
+/// The number of attention queries to score at once, so that the score matrix stays small; each takes `texels`.
+/// Queries are independent.
 pub(super) fn queries_at_once(texels: usize, tokens: usize) -> usize {
     let fitting = SCORES_TEXELS / texels;
     if fitting >= tokens { tokens } else { (fitting / 32 * 32).max(tokens.div_ceil(MOST_PASSES)) }
 }
 
 impl Lowering<'_> {
-    /// Attention that sees all keys in one kernel, by parts of the queries that keep a dispatch short. Returns false if the
-    /// family has no kernel for it.
+    /// Attention that sees all keys in one kernel, by parts of the queries that keep a dispatch short. Returns false
+    /// if the family has no kernel for it.
     fn attention_at_once(&mut self, op: &Attention, at: &At) -> bool {
         let Attention { q, k, v, heads, head_dim, scale, causal } = *op;
         if causal {

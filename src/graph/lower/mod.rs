@@ -115,8 +115,8 @@ pub(super) fn part((value, channel): (Value, usize)) -> Operand {
     Operand::Buffer(BufferId(value.0), channel / TEXEL)
 }
 
-/// The operands of a step: `reads`, then the terms of an epilogue. A term that is absent is bound to the first of `reads`,
-/// which is a float32 array as the term would be, and never read.
+/// The operands of a step: `reads`, then the terms of an epilogue. A term that is absent is bound to the first of
+/// `reads`, which is a float32 array as the term would be, and never read.
 pub(super) fn with_terms(reads: &[Operand], terms: [Option<Operand>; 3]) -> Vec<Operand> {
     reads.iter().copied().chain(terms.map(|term| term.unwrap_or(reads[0]))).collect()
 }
@@ -162,7 +162,7 @@ impl Lowering<'_> {
         self.algorithms[weight.0]
     }
 
-    /// True if the readers of a value read its operands instead.
+    /// Returns `true` if the readers of a value read its operands instead.
     #[must_use]
     pub fn is_folded(&self, value: Value) -> bool {
         self.folded[value.0].is_some()

@@ -15,12 +15,12 @@ struct Side {
     buffer: BufferId,
     first: usize,
     strides: Strides,
-    /// Whether it belongs to the values, so that all tangents of an image read the same.
+    /// `true` if it belongs to the values, so that all tangents of an image read the same.
     is_value: bool,
 }
 
 impl Side {
-    /// What the tangents of an image of the values read, `repeats` of them.
+    /// The operand that the `repeats` tangents of one image of the values read.
     fn at(self, image: usize, repeats: usize) -> (Operand, Strides) {
         let Self { buffer, first, strides, is_value } = self;
         if is_value {
@@ -37,7 +37,7 @@ struct Sum<'a> {
     /// One of the products, for the tangents of one image.
     product: MatMul,
     terms: Vec<[Side; 2]>,
-    /// Where it is written, and what a partial sum takes.
+    /// The destination, and the texels of a partial sum.
     to: (BufferId, usize),
     texels: usize,
 }
@@ -73,7 +73,8 @@ impl Lowering<'_> {
         self.step(at, apply.dispatch(family), reads);
     }
 
-    /// With S = scale q k' and P = softmax(S): dS = scale (dq k' + q dk'), dP by the softmax's tangent, dy = dP v + P dv.
+    /// With S = scale q k' and P = softmax(S): dS = scale (dq k' + q dk'), dP by the softmax's tangent, dy = dP v + P
+    /// dv.
     pub fn attention_tangent(&mut self, op: &AttentionTangent, at: &At) {
         let AttentionTangent { q, k, v, tangents, heads, head_dim, scale } = *op;
         let label = at.label;

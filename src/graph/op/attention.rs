@@ -8,8 +8,8 @@ use crate::graph::reference::{Array, Evaluation, attention};
 use crate::graph::tangent::{Transform, no_rule};
 use crate::tensor::{Shape, TEXEL};
 
-/// softmax(scale * q k^T) v for each image and head: (n, h, w of q, heads * padded dim). A head's channels are padded to
-/// whole texels (see [`Heads`]).
+/// softmax(scale * q k^T) v for each image and head: (n, h, w of q, heads * padded dim). A head's channels are padded
+/// to whole texels (see [`Heads`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attention {
     /// The queries: a range of channels.

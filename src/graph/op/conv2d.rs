@@ -30,7 +30,7 @@ pub struct Conv2d {
     pub stride: usize,
     /// Rows of zeros above and columns of zeros left of the map; those below and right follow from the result's shape.
     pub pad: (usize, usize),
-    /// What follows the product.
+    /// The end of the product.
     pub epilogue: Epilogue,
 }
 operands!(Conv2d { x, weight, stride, pad, epilogue });
@@ -65,7 +65,7 @@ impl Conv2d {
         }
     }
 
-    /// True for a matrix product over pixels.
+    /// `true` for a matrix product over pixels.
     #[must_use]
     pub fn is_product(&self, form: WeightForm) -> bool {
         self.stride == 1 && matches!(form, WeightForm::Kernel { height: 1, width: 1, .. })
@@ -91,7 +91,7 @@ impl Epilogue {
         require(self.residual.is_none_or(|value| at.of(value) == y), "a residual has the shape of the result")
     }
 
-    /// The end as the kernels are told of it, and its terms.
+    /// The parameters of the kernels, and the terms.
     fn lowered(&self, at: &At) -> (EpilogueSpec, [Option<Operand>; 3]) {
         let spec = EpilogueSpec {
             bias: self.bias.is_some(),
@@ -187,7 +187,7 @@ impl Operator for Conv2d {
         let residual = self.epilogue.residual.and_then(|value| to.tangent(value));
         let per_image = self.epilogue.per_image.and_then(|part| to.part_tangent(part));
         let Some(x_tangent) = to.tangent(self.x) else {
-            // Only what is added after the product changes.
+            // Only the residual depends on the input.
             let (None, Some(residual)) = (per_image, residual) else { return Err(no_rule(at)) };
             let value = to.copy(self, at);
             return Ok((value, to.scaled(residual, scale, at)));

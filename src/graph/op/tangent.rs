@@ -1,5 +1,5 @@
-//! Operators of graphs of tangents ([`crate::graph::tangent`]). A tangent has a whole number of images for each image of
-//! the value, one after the other, and so has the result.
+//! Operators of graphs of tangents ([`crate::graph::tangent`]). A tangent has a whole number of images for each image
+//! of the value, one after the other, and so has the result.
 
 use super::attention::check_parts;
 use super::group_norm::check_vectors;

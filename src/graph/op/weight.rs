@@ -31,9 +31,9 @@ pub enum WeightSource {
 /// The logical shape of a weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightForm {
-    /// A kernel in `PyTorch`'s order (out, in, height, width); a matrix is a kernel of 1 x 1 and may be stored (out, in).
-    /// `heads` pads the outputs ([`HeadSide::Out`]) or the inputs ([`HeadSide::In`]) of each attention head with zeros
-    /// to whole texels, so that a head always begins on a texel.
+    /// A kernel in `PyTorch`'s order (out, in, height, width); a matrix is a kernel of 1 x 1 and may be stored (out,
+    /// in). `heads` pads the outputs ([`HeadSide::Out`]) or the inputs ([`HeadSide::In`]) of each attention head with
+    /// zeros to whole texels, so that a head always begins on a texel.
     Kernel { out: usize, input: usize, height: usize, width: usize, heads: Option<Heads> },
     /// A vector of this length; `heads` as above.
     Vector { len: usize, heads: Option<Heads> },
@@ -47,7 +47,7 @@ pub struct Heads {
     pub count: usize,
     /// Channels of a head.
     pub dim: usize,
-    /// Which side of a kernel the heads are on.
+    /// The side of a kernel that has the heads.
     pub side: HeadSide,
 }
 

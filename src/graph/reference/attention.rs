@@ -4,7 +4,8 @@ use super::Array;
 use crate::graph::op::{HeadSide, Heads};
 use crate::tensor::Shape;
 
-/// softmax(scale * q k^T) v: each part is a map and its first channel. Where it is causal, a query sees the keys up to its place.
+/// softmax(scale * q k^T) v: each part is a map and its first channel. Where it is causal, a query sees the keys up
+/// to its place.
 pub(in crate::graph) fn attention(
     [q, k, v]: [(&Array, usize); 3],
     (heads, dim): (usize, usize),

@@ -1,4 +1,4 @@
-//! Tangents in float64, as their definitions read: an image at a time, each with the image of the values that it belongs to.
+//! Tangents in float64 by their definitions, each image with the image of the values that it belongs to.
 
 use std::f64::consts::{FRAC_1_SQRT_2, TAU};
 
@@ -35,7 +35,8 @@ pub(in crate::graph) fn activation(x: &Array, tangent: &Array, activation: Activ
     y
 }
 
-/// The tangent of a normalisation with what follows it: of `x / deviation(x)`, both less their means, by the quotient rule.
+/// The tangent of a normalisation with what follows it: of `x / deviation(x)`, both less their means, by the quotient
+/// rule.
 pub(in crate::graph) fn normalisation(
     x: &Array,
     tangent: &Array,

@@ -13,9 +13,9 @@ use crate::tensor::{Shape, TEXEL};
 pub struct GroupNormFactors {
     /// The map read.
     pub x: Shape,
-    /// Channels of the first of two maps whose channels follow one another; whole texels.
+    /// Channels of the first of two joined maps; whole texels.
     pub joined: Option<usize>,
-    /// Groups that the channels fall into.
+    /// Groups of channels.
     pub groups: usize,
     /// Added to the variance.
     pub eps: f32,
@@ -37,7 +37,7 @@ parameters! {
 }
 
 parameters! {
-    /// The twin's parameters: those of the shader and what the shader has from its grid.
+    /// The twin's parameters: those of the shader and the extents of its grid.
     struct TwinParams {
         shader: Params,
         images: u32,
@@ -48,11 +48,11 @@ parameters! {
 static LANES: Kernel = kernel!("group_norm.lanes", TwinParams, twin);
 static TILE: Kernel = kernel!("group_norm.tile", TwinParams, twin);
 
-/// Texels of a group, at most, that one workgroup of a GPU is quick enough with.
+/// The most texels of a group that one workgroup of a GPU is fast enough with.
 const MOST_TEXELS: usize = 1 << 15;
 
 impl GroupNormFactors {
-    /// The dispatch; none where a group is too large or, for the lanes family, no whole texels.
+    /// The dispatch; `None` if a group is too large or, for the lanes family, is not whole texels.
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Option<Dispatch> {
         let group_channels = self.x.c / self.groups;

@@ -1,33 +1,33 @@
-//! Second stage of group normalisation: statistics, weight, bias and modulation become one multiply-add a channel.
+//! Second stage of group normalisation: statistics, weight, bias and modulation become one multiply-add per channel.
 
 use crate::kernels::parameters::{kernel, parameters};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
 use crate::tensor::TEXEL;
 
-/// Folds the moments of chunks into factors. Reads moments (see [`super::Moments`]), weight, bias, modulation; writes for
-/// each image the texels of c multipliers a, then the texels of c offsets b, so that
-/// `x * a + b = (weight * (x - mean) / sqrt(variance + eps) + bias) * (1 + m[..c]) + m[c..]`, the variance biased; without
-/// modulation the last two steps fall away.
+/// Folds the moments of chunks into factors. Reads moments (see [`super::Moments`]), weight, bias, modulation; writes
+/// for each image the texels of c multipliers a, then the texels of c offsets b, so that `x * a + b = (weight * (x -
+/// mean) / sqrt(variance + eps) + bias) * (1 + m[..c]) + m[c..]`, the variance biased; without modulation the last
+/// two steps are omitted.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupNormFold {
     /// Images of the batch.
     pub images: usize,
     /// Channels, unpadded.
     pub channels: usize,
-    /// Groups that the channels fall into, a divisor of their number.
+    /// Groups of channels; divides their number.
     pub groups: usize,
     /// Added to the variance.
     pub eps: f32,
-    /// Pixels of an image.
+    /// Pixels per image.
     pub pixels: usize,
-    /// Pixels of a chunk, as the moments were taken.
+    /// Pixels per chunk of the moments.
     pub chunk: usize,
-    /// Where there is a vector m of twice the channels for each image: texels from one image's to the next.
+    /// With one vector m of twice the channels per image: texels from one vector to the next.
     pub modulation: Option<usize>,
 }
 
 parameters! {
-    /// The parameters of `group_norm_fold.wgsl`, which has no use for the last, and `group_norm_fold.tile.wgsl`.
+    /// The parameters of `group_norm_fold.wgsl`, which does not use the last, and `group_norm_fold.tile.wgsl`.
     struct Params {
         images: u32,
         channels: u32,
@@ -45,7 +45,7 @@ static BY_CHANNEL: Kernel = kernel!("group_norm_fold", Params, twin);
 
 static TILE: Kernel = kernel!("group_norm_fold.tile", Params, twin);
 
-/// Groups of a set as `shaders/shared/group_sets.wgsl` has it: the fewest that are whole texels.
+/// Groups per set of `shaders/shared/group_sets.wgsl`: the fewest that are whole texels.
 pub(super) fn groups_of_set(group_channels: usize) -> usize {
     [1, 2].into_iter().find(|set| (set * group_channels).is_multiple_of(TEXEL)).unwrap_or(TEXEL)
 }
@@ -123,7 +123,7 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     }
 }
 
-/// What follows the statistics of a normalisation; the twin of `shaders/shared/affine.wgsl` and `fold.wgsl`.
+/// The affine part of a normalisation; the twin of `shaders/shared/affine.wgsl` and `fold.wgsl`.
 pub(in crate::kernels) struct Affine<'a> {
     pub weight: &'a [f32],
     pub bias: &'a [f32],
@@ -133,7 +133,7 @@ pub(in crate::kernels) struct Affine<'a> {
 }
 
 impl Affine<'_> {
-    /// Writes the factors of an image: `statistics` answers mean and 1 / deviation of a group.
+    /// Writes the factors of an image: `statistics` returns mean and 1 / deviation of a group.
     pub fn fold(
         &self,
         image: usize,

@@ -1,6 +1,6 @@
-//! Group normalisation in three stages: [`Moments`] of chunks of pixels, [`GroupNormFold`] of statistics and weights into
-//! one multiply-add a channel (the two at once on software adapters, [`GroupNormFactors`]), and [`ScaleShift`], which applies it (a
-//! consumer that applies it itself needs no third).
+//! Group normalisation in three stages: [`Moments`] of chunks of pixels, [`GroupNormFold`] of statistics and weights
+//! into one multiply-add per channel (both at once on software adapters, [`GroupNormFactors`]), and [`ScaleShift`],
+//! which applies it (a reader that applies it itself does not need the third).
 
 mod at_once;
 mod fold;

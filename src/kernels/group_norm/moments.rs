@@ -5,15 +5,15 @@ use crate::kernels::source::{joined_constant, joined_value};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
 use crate::tensor::{Shape, TEXEL};
 
-/// Moments of the chunks of a map. Reads x, x2 (the second of two joined maps); writes two texels, mean and M2 of four channels, for each image, chunk and
-/// channel texel, at `((image * chunks + chunk) * c4 + channel texel) * 2`.
+/// Moments of the chunks of a map. Reads x, x2 (the second of two joined maps); writes two texels, mean and M2 of
+/// four channels, for each image, chunk and channel texel, at `((image * chunks + chunk) * c4 + channel texel) * 2`.
 #[derive(Clone, Copy, Debug)]
 pub struct Moments {
     /// The map read.
     pub x: Shape,
-    /// Channels of the first of two maps whose channels follow one another; whole texels.
+    /// Channels of the first of two joined maps; whole texels.
     pub joined: Option<usize>,
-    /// Pixels of a chunk; the last chunk of an image may be shorter.
+    /// Pixels per chunk; the last chunk of an image may be shorter.
     pub chunk: usize,
 }
 
@@ -31,17 +31,17 @@ parameters! {
 
 static KERNEL: Kernel = kernel!("moments", Params, twin);
 
-/// Invocations an image that keep a small GPU busy, and leave few enough chunks for one invocation to fold.
+/// Invocations per image that keep a small GPU busy and leave few enough chunks for one invocation to fold.
 const INVOCATIONS: usize = 4096;
 
-/// Invocations an image that keep a large GPU busy.
+/// Invocations per image that keep a large GPU busy.
 const TILE_INVOCATIONS: usize = 1 << 16;
 
 /// Fewest and most pixels of a chunk: a chunk must outweigh the two texels it leaves, and a loop must end soon.
 const CHUNK_PIXELS: (usize, usize) = (16, 4096);
 
 impl Moments {
-    /// Moments of a map in chunks that suit the family, whose fold by workgroups minds more chunks less.
+    /// Moments of a map in chunks that suit the family, which folds more chunks at little cost if workgroups do it.
     #[must_use]
     pub fn new(x: Shape, joined: Option<usize>, family: Family) -> Self {
         let chunk = match family {
@@ -51,14 +51,14 @@ impl Moments {
         Self { x, joined, chunk }
     }
 
-    /// Pixels of a chunk that suit maps of this height, width and channels where one invocation folds all chunks of a group.
-    /// The batch has no say, so that an image's statistics are the same bits in any batch.
+    /// Pixels of a chunk that suit maps of this height, width and channels where one invocation folds all chunks of a
+    /// group. They do not depend on the batch, so that an image's statistics have the same bits in any batch.
     #[must_use]
     pub fn chunk_pixels(x: Shape) -> usize {
         chunk_for(x, INVOCATIONS)
     }
 
-    /// Chunks of an image.
+    /// Chunks per image.
     #[must_use]
     pub fn chunks(&self) -> usize {
         self.x.pixels().div_ceil(self.chunk)

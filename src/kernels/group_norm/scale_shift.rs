@@ -15,7 +15,7 @@ pub struct ScaleShift {
 }
 
 parameters! {
-    /// The parameters of `scale_shift.wgsl`, and the activation, which the shader has as a constant.
+    /// The parameters of `scale_shift.wgsl`, and the activation, which is a constant of the shader.
     struct Params {
         texels: u32,
         image_texels: u32,

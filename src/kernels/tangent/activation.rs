@@ -18,7 +18,7 @@ pub struct ActivateTangent {
 }
 
 parameters! {
-    /// The parameters of `activate_tangent.wgsl`, and the activation, which the shader has as a constant.
+    /// The parameters of `activate_tangent.wgsl`, and the activation, which is a constant of the shader.
     struct Params {
         texels: u32,
         image_texels: u32,

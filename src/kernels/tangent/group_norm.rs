@@ -1,5 +1,5 @@
-//! The tangent of group normalisation in three stages, as [`crate::kernels::group_norm`] has them for the value: moments of
-//! chunks, factors of channels, and their application with the activation's slope.
+//! The tangent of group normalisation in three stages, like those of [`crate::kernels::group_norm`] for the value:
+//! moments of chunks, factors of channels, and their application with the activation's slope.
 
 use super::primal_index;
 use crate::kernels::activation::{Activation, activation_code, slope};
@@ -8,29 +8,30 @@ use crate::kernels::parameters::{kernel, parameters};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
 use crate::tensor::{Shape, TEXEL};
 
-/// Numbers that moments and factors have for each channel.
+/// Moments, and factors, per channel.
 const NUMBERS: usize = 4;
 
-/// Moments of a map and its tangent over chunks of pixels. Reads x, tangent; writes four texels (mean and M2 of x, mean of the
-/// tangent, sum of the products of their deviations) for each image of the tangent, chunk and channel texel.
+/// Moments of a map and its tangent over chunks of pixels. Reads x, tangent; writes four texels (mean and M2 of x,
+/// mean of the tangent, sum of the products of their deviations) for each image of the tangent, chunk and channel
+/// texel.
 #[derive(Clone, Copy, Debug)]
 pub struct MomentsTangent {
     /// The shape of the tangent.
     pub shape: Shape,
     /// Images of the tangent for each of x.
     pub repeats: usize,
-    /// Pixels of a chunk; the last chunk of an image may be shorter.
+    /// Pixels per chunk; the last chunk of an image may be shorter.
     pub chunk: usize,
 }
 
-/// Folds moments into the factors a, b, c, d of each channel: `z = x * a + b` is normalised, scaled and modulated, and
-/// `tangent * a + x * c + d` is its tangent. Reads moments, weight, bias, modulation (a vector for each image of x); writes for each
-/// image of the tangent the texels of a, of b, of c and of d.
+/// Folds moments into the factors a, b, c, d of each channel: `z = x * a + b` is normalised, scaled and modulated,
+/// and `tangent * a + x * c + d` is its tangent. Reads moments, weight, bias, modulation (one vector per image of x);
+/// writes for each image of the tangent the texels of a, of b, of c and of d.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupNormTangent {
-    /// What the moments are of.
+    /// The moments.
     pub moments: MomentsTangent,
-    /// Groups that the channels fall into, a divisor of their number.
+    /// Groups of channels; divides their number.
     pub groups: usize,
     /// Added to the variance.
     pub eps: f32,
@@ -45,7 +46,7 @@ pub struct ScaleShiftTangent {
     pub shape: Shape,
     /// Images of the tangent for each of x.
     pub repeats: usize,
-    /// What is applied to the normalised value.
+    /// Applied to the normalised value.
     pub activation: Option<Activation>,
 }
 
@@ -77,7 +78,7 @@ parameters! {
 }
 
 parameters! {
-    /// The parameters of `scale_shift_tangent.wgsl`, and the activation, which the shader has as a constant.
+    /// The parameters of `scale_shift_tangent.wgsl`, and the activation, which is a constant of the shader.
     struct ApplyParams {
         texels: u32,
         image_texels: u32,
@@ -92,7 +93,7 @@ static FOLD: Kernel = kernel!("group_norm_tangent", FoldParams, fold_twin);
 static APPLY: Kernel = kernel!("scale_shift_tangent", ApplyParams, apply_twin);
 
 impl MomentsTangent {
-    /// Of a tangent of this shape, in chunks as [`Moments::chunk_pixels`] has them.
+    /// The moments of a tangent of this shape, in chunks of [`Moments::chunk_pixels`].
     #[must_use]
     pub fn new(shape: Shape, repeats: usize) -> Self {
         Self { shape, repeats, chunk: Moments::chunk_pixels(shape) }
@@ -219,7 +220,8 @@ fn moments_twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     }
 }
 
-/// What is known of a group: means of value and tangent, 1 / deviation of the value, mean product of their deviations.
+/// The statistics of a group: means of value and tangent, 1 / deviation of the value, mean product of their
+/// deviations.
 struct Statistics {
     mean: f32,
     inverse_deviation: f32,
@@ -227,7 +229,7 @@ struct Statistics {
     together: f32,
 }
 
-/// The twin of `statistics`. One long sum where the shader has four short ones, so it is wider.
+/// The twin of `statistics`. One long sum instead of the shader's four short ones, so it is in float64.
 fn statistics(p: FoldParams, moments: &[f32], image: usize, group: usize) -> Statistics {
     let (c4, chunks) = ((p.channels as usize).div_ceil(TEXEL), p.chunks as usize);
     let channels = group * p.group_channels as usize..(group + 1) * p.group_channels as usize;

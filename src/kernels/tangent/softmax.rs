@@ -5,15 +5,16 @@ use crate::kernels::parameters::{kernel, parameters};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
 use crate::tensor::TEXEL;
 
-/// `y = shares * (tangent - mean of the tangent by the shares of its row)`. Reads shares (what [`crate::kernels::softmax::Softmax`]
-/// answered), tangent, rows whose padding may hold anything; writes y, laid out alike, zero in the padding.
+/// `y = shares * (tangent - mean of the tangent by the shares of its row)`. Reads shares (the result of
+/// [`crate::kernels::softmax::Softmax`]), tangent, rows whose padding may hold anything; writes y, laid out alike,
+/// zero in the padding.
 #[derive(Clone, Copy, Debug)]
 pub struct SoftmaxTangent {
     /// Rows of the tangent, of all images and heads together.
     pub rows: usize,
     /// Columns, unpadded; fewer than 60,000.
     pub columns: usize,
-    /// Rows of an image.
+    /// Rows per image.
     pub image_rows: usize,
     /// Images of the tangent for each of the shares.
     pub repeats: usize,

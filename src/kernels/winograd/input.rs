@@ -9,21 +9,21 @@ use crate::kernels::source::{HostSource, SourceParams};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, Source, flat_grid, params, words};
 use crate::tensor::{Shape, TEXEL};
 
-/// Transforms the tiles of a map. Reads x, x2, factors (see [`Source`]); writes for each position of a tile a matrix with a row of channels
-/// a tile.
+/// Transforms the tiles of a map. Reads x, x2, factors (see [`Source`]); writes for each position of a tile a matrix
+/// with one row of channels per tile.
 #[derive(Clone, Debug)]
 pub struct WinogradInput {
     /// The tile.
     pub tile: Tile,
     /// The map read, as the layer sees it.
     pub x: Shape,
-    /// How it is read.
+    /// The way it is read.
     pub source: Source,
     /// The map that the convolution writes.
     pub y: Shape,
     /// Rows of zeros above and columns to the left.
     pub pad: (usize, usize),
-    /// Which of the tiles, counted over all images.
+    /// The tiles, counted over all images.
     pub tiles: Range<usize>,
 }
 

@@ -1,13 +1,14 @@
-//! Winograd's minimal filtering for 3 x 3 convolutions of stride 1: F(m x m, 3 x 3) makes m x m outputs of a channel pair from
-//! (m + 2)^2 products instead of 9 m^2. Three stages: [`WinogradInput`] transforms tiles of the map, a batched
-//! [`MatMul`] multiplies them with transformed weights ([`pack`]), [`WinogradOutput`] transforms back. On software adapters
-//! [`WinogradProducts`] is the last two in one.
+//! Winograd's minimal filtering for 3 x 3 convolutions of stride 1: F(m x m, 3 x 3) makes m x m outputs of a channel
+//! pair from (m + 2)^2 products instead of 9 m^2. Three stages: [`WinogradInput`] transforms tiles of the map, a
+//! batched [`MatMul`] multiplies them with transformed weights ([`pack`]), [`WinogradOutput`] transforms back. On
+//! software adapters [`WinogradProducts`] is the last two in one.
 //!
-//! The transforms are Cook and Toom's, on the points 0, +-1, infinity for m = 2 and 0, +-3/4, +-3/2, infinity for m = 4. With
-//! N(x) the product of (x - p) over the finite points p, row p of B^T holds the coefficients of N(x) / (x - p), the last
-//! row those of N; row p of G is (1, p, p^2) / N'(p), the last (0, 0, 1); row j of A^T is p^j, the last point counting for the last row
-//! alone. All points are dyadic, so B and A are exact in float32. Against the usual points 0, +-1, +-2 the
-//! error is a third (measured over 128 channels: 1.7e-6 instead of 6.1e-6 of the largest output; see `docs/lab-notes.md`).
+//! The transforms are Cook and Toom's, on the points 0, +-1, infinity for m = 2 and 0, +-3/4, +-3/2, infinity for m =
+//! 4. With N(x) the product of (x - p) over the finite points p, row p of B^T holds the coefficients of N(x) / (x -
+//! p), the last row those of N; row p of G is (1, p, p^2) / N'(p), the last (0, 0, 1); row j of A^T is p^j, the last
+//! point counting for the last row alone. All points are dyadic, so B and A are exact in float32. Against the usual
+//! points 0, +-1, +-2 the error is a third (measured over 128 channels: 1.7e-6 instead of 6.1e-6 of the largest
+//! output; see `docs/lab-notes.md`).
 
 mod input;
 mod output;
@@ -36,7 +37,7 @@ pub enum Tile {
 }
 
 impl Tile {
-    /// The tile with so many outputs along a side, as [`Self::outputs`] has it.
+    /// The tile with this number of outputs along a side ([`Self::outputs`]).
     const fn of_outputs(outputs: u32) -> Self {
         if outputs == 2 { Self::Two } else { Self::Four }
     }
@@ -62,13 +63,13 @@ impl Tile {
         self.side() * self.side()
     }
 
-    /// Tiles that cover a map of this shape: rows and columns of tiles of an image.
+    /// The tiles that cover a map of this shape: rows and columns of tiles per image.
     #[must_use]
     pub const fn grid(self, y: Shape) -> (usize, usize) {
         (y.h.div_ceil(self.outputs()), y.w.div_ceil(self.outputs()))
     }
 
-    /// Tiles of an image of a map of this shape.
+    /// Tiles per image of a map of this shape.
     #[must_use]
     pub const fn image_tiles(self, y: Shape) -> usize {
         let (tall, wide) = self.grid(y);
@@ -135,8 +136,8 @@ fn both_ways(values: &[f32], side: usize, line: impl Fn(&[f32]) -> Vec<f32>) -> 
     (0..columns[0].len()).flat_map(|i| line(&columns.iter().map(|column| column[i]).collect::<Vec<_>>())).collect()
 }
 
-/// The products of the middle stage for `rows` tiles: reads the transformed map and packed weights, writes the products; the epilogue's
-/// operands are not read.
+/// The products of the middle stage for `rows` tiles: reads the transformed map and packed weights, writes the
+/// products; the epilogue's operands are not read.
 #[must_use]
 pub fn products(tile: Tile, rows: usize, from: Shape, to: Shape, family: Family) -> MatMul {
     let plain = MatMul::plain(tile.positions(), rows, from.c, to.c);
@@ -153,8 +154,8 @@ pub fn packed_texels(out: usize, input: usize, tile: Tile, family: Family) -> us
     tile.positions() * conv2d::packed_texels(out, input, (1, 1), family)
 }
 
-/// Transforms a 3 x 3 kernel in `PyTorch`'s order (out, in, 3, 3) in float64 and packs it for the middle stage: the matrices of
-/// G g G^T, one after the other, each packed as [`conv2d::pack`] packs a kernel of 1 x 1.
+/// Transforms a 3 x 3 kernel in `PyTorch`'s order (out, in, 3, 3) in float64 and packs it for the middle stage: the
+/// matrices of G g G^T, one after the other, each packed as [`conv2d::pack`] packs a kernel of 1 x 1.
 #[must_use]
 pub fn pack(weight: &[f32], out: usize, input: usize, tile: Tile, family: Family) -> Vec<f32> {
     let transform = tile.filter_transform();

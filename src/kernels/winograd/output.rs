@@ -9,17 +9,17 @@ use crate::kernels::epilogue::{EpilogueParams, EpilogueSpec};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, flat_grid, params, words};
 use crate::tensor::{Shape, TEXEL};
 
-/// Transforms products back. Reads the products (a row of channels a tile, a matrix a position), bias, `per_image`,
-/// residual; writes y.
+/// Transforms products back. Reads the products (one row of channels per tile, one matrix per position), bias,
+/// `per_image`, residual; writes y.
 #[derive(Clone, Debug)]
 pub struct WinogradOutput {
     /// The tile.
     pub tile: Tile,
     /// The map written.
     pub y: Shape,
-    /// Which of the tiles, counted over all images.
+    /// The tiles, counted over all images.
     pub tiles: Range<usize>,
-    /// What follows.
+    /// The end of the product.
     pub epilogue: EpilogueSpec,
 }
 
@@ -81,18 +81,19 @@ impl WinogradOutput {
     }
 }
 
-/// What both last stages make of the products of a tile, on the host.
+/// The common end of both last stages on the host.
 pub(super) struct HostOutputs<'a> {
     pub tile: Tile,
     /// Rows, columns and channels, with padding, of the map written.
     pub size: (usize, usize, usize),
     pub epilogue: EpilogueParams,
-    /// Bias, a vector an image, residual.
+    /// Bias, one vector per image, residual.
     pub terms: [&'a [f32]; 3],
 }
 
 impl HostOutputs<'_> {
-    /// Transforms the products of a channel of the tile at (image, row, column) back and writes what lies inside the map.
+    /// Transforms the products of a channel of the tile at (image, row, column) back and writes the outputs inside
+    /// the map.
     pub fn write(&self, products: &[f32], (image, top, left): (usize, usize, usize), channel: usize, y: &mut [f32]) {
         let (tile, (out_h, out_w, channels)) = (self.tile, self.size);
         let values = both_ways(products, tile.side(), |line| tile.transform_output(line));

@@ -12,8 +12,8 @@ use crate::kernels::selftest::LONGEST_LOOP;
 use crate::kernels::{Dispatch, Family, Kernel, Shader, params, words};
 use crate::tensor::{Shape, TEXEL};
 
-/// Multiplies transformed tiles with transformed weights and transforms the products back. Reads the tiles (see [`super::WinogradInput`]), weights (see
-/// [`super::pack`]), bias, `per_image`, residual; writes y.
+/// Multiplies transformed tiles with transformed weights and transforms the products back. Reads the tiles (see
+/// [`super::WinogradInput`]), weights (see [`super::pack`]), bias, `per_image`, residual; writes y.
 #[derive(Clone, Debug)]
 pub struct WinogradProducts {
     /// The tile.
@@ -22,9 +22,9 @@ pub struct WinogradProducts {
     pub x: Shape,
     /// The map written.
     pub y: Shape,
-    /// Which of the tiles, counted over all images.
+    /// The tiles, counted over all images.
     pub tiles: Range<usize>,
-    /// What follows.
+    /// The end of the product.
     pub epilogue: EpilogueSpec,
 }
 
@@ -53,12 +53,12 @@ static KERNEL: Kernel = kernel!("winograd_products.lanes", TwinParams, twin);
 
 /// Tiles that a workgroup may take.
 const ROWS: [u32; 4] = [64, 32, 16, 4];
-/// Multiplications from which on a convolution is worth the longest kernel, which takes seconds more to compile.
+/// From this many multiplications a convolution justifies the longest kernel, which takes seconds more to compile.
 const LARGE: usize = 1 << 27;
 
 impl WinogradProducts {
-    /// The dispatch of this stage; none where there are no `lanes` kernels, or where it would run into the limit of
-    /// iterations that some drivers have.
+    /// The dispatch of this stage; `None` for families other than `lanes`, and beyond the limit of iterations of some
+    /// drivers.
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Option<Dispatch> {
         let Family::Lanes { width } = family else { return None };
@@ -89,8 +89,9 @@ impl WinogradProducts {
         self.tile.positions() * (1 + c4) + side + epilogue
     }
 
-    /// Tiles of a workgroup: many share a weight, but a large tile has many outputs to keep, and the longer kernel is worth
-    /// compiling only for a large convolution, of all tiles. The tiles do not see each other, so the choice may depend on the batch.
+    /// Tiles per workgroup. Many tiles share a weight, but a large tile keeps many outputs, and only a large
+    /// convolution justifies compiling the longer kernel. Tiles are independent, so the choice may depend on the
+    /// batch.
     fn block_rows(&self) -> u32 {
         let all_tiles = self.y.n * self.tile.image_tiles(self.y);
         let large = self.tile.positions() * all_tiles * self.x.c * self.y.c >= LARGE;

@@ -8,25 +8,26 @@ use crate::kernels::source::HostSource;
 use crate::kernels::{Dispatch, Family, Kernel, Shader, Source, params, words};
 use crate::tensor::{Shape, TEXEL};
 
-/// A 3 x 3 convolution of stride 1. Reads x, x2, factors (see [`Source`]), weights (see [`pack_rows`]), bias, `per_image`, residual; writes y.
+/// A 3 x 3 convolution of stride 1. Reads x, x2, factors (see [`Source`]), weights (see [`pack_rows`]), bias,
+/// `per_image`, residual; writes y.
 #[derive(Clone, Copy, Debug)]
 pub struct WinogradRows {
     /// Outputs of a row made together.
     pub tile: Tile,
     /// The map read, as the layer sees it.
     pub x: Shape,
-    /// How it is read.
+    /// The way it is read.
     pub source: Source,
     /// The map written.
     pub y: Shape,
     /// Rows of zeros above and columns to the left.
     pub pad: (usize, usize),
-    /// What follows.
+    /// The end of the product.
     pub epilogue: EpilogueSpec,
 }
 
 parameters! {
-    /// The twin's parameters: those of the shader and the variant's constants, which the shader has from its text.
+    /// The twin's parameters: those of the shader and the variant's constants, which are constants of the shader.
     struct TwinParams {
         shader: conv2d::Params,
         outputs: u32,
@@ -36,14 +37,14 @@ parameters! {
 
 static KERNEL: Kernel = kernel!("winograd_rows.lanes", TwinParams, twin);
 
-/// Rows and columns of pixels in a tile: that which wastes the fewest pixels.
+/// Rows and columns of pixels per tile: those that waste the fewest pixels.
 fn tile_pixels(y: Shape) -> (usize, usize) {
     let waste = |&(th, tw): &(usize, usize)| y.h.next_multiple_of(th) * y.w.next_multiple_of(tw);
     [(8, 4), (4, 8), (4, 4)].into_iter().min_by_key(waste).unwrap_or((8, 4))
 }
 
 impl WinogradRows {
-    /// The dispatch of this convolution; none where there are no `lanes` kernels.
+    /// The dispatch of this convolution; `None` for families other than `lanes`.
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Option<Dispatch> {
         let Family::Lanes { width } = family else { return None };

@@ -1,4 +1,5 @@
-//! The rows of the matrices of Winograd's convolution: some of the tiles of all images; the twin of `shaders/shared/tiles.wgsl`.
+//! The rows of the matrices of Winograd's convolution: some of the tiles of all images; the twin of
+//! `shaders/shared/tiles.wgsl`.
 
 use crate::kernels::parameters::parameters;
 use std::ops::Range;
@@ -7,7 +8,7 @@ use super::Tile;
 use crate::tensor::Shape;
 
 parameters! {
-    /// How rows count tiles, as the shaders read it.
+    /// The tiles that the rows stand for, as the shaders read them.
     pub(super) struct TilesParams {
         tiles_x: u32,
         image_tiles: u32,
@@ -18,7 +19,7 @@ parameters! {
 }
 
 impl TilesParams {
-    /// These of the tiles that cover the map y, counted over all its images.
+    /// `tiles` of those that cover the map y, counted over all its images.
     pub fn new(tile: Tile, y: Shape, tiles: &Range<usize>) -> Self {
         let (tall, wide) = tile.grid(y);
         Self {
@@ -29,7 +30,7 @@ impl TilesParams {
         }
     }
 
-    /// Texels of the matrices of all positions with `c4` texels a row.
+    /// Texels of the matrices of all positions with `c4` texels per row.
     pub fn texels(self, tile: Tile, c4: usize) -> usize {
         tile.positions() * self.rows as usize * c4
     }
