@@ -1,10 +1,10 @@
-//! What is said to the person at the terminal. Data goes to files and standard output, talk to standard error.
+//! Messages on the terminal. Data goes to files and standard output, messages to standard error.
 
 use std::io::{self, IsTerminal, Write};
 
 use crate::error::{Error, Result};
 
-/// How much is said.
+/// The amount of messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
     /// Errors only.
@@ -20,7 +20,7 @@ pub enum Verbosity {
 /// unless `NO_COLOR` is set. What cannot be said, for want of anyone listening, is dropped.
 #[derive(Clone, Copy, Debug)]
 pub struct Console {
-    /// How much is said.
+    /// The amount of messages.
     pub verbosity: Verbosity,
     colour: bool,
 }
@@ -82,11 +82,11 @@ impl Console {
 }
 
 fn say(text: &str) {
-    // Standard error closed or gone: there is nobody left to tell.
+    // Standard error is closed: there is no place left for a message.
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Prints to standard output as it is, without a line end of its own. A reader who left early (`| head`) is no error.
+/// Prints to standard output, without adding a line end. A reader that has closed the pipe (`| head`) is not an error.
 ///
 /// # Errors
 /// [`Error::Io`] on `stdout` for anything else, such as a full disk.

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::formats::{check_writable, npy, write_atomically};
 use crate::tensor::Tensor;
 
-/// What the report of a run is called.
+/// The file name of a run's report.
 const REPORT: &str = "report.json";
 
 /// Files of a study in one folder. They are named before the work, so that it is known that they can be written; others
@@ -22,8 +22,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The folder `root` for `files` and `report.json`; nothing is made yet. A name without a suffix is a picture, of which
-    /// there will be an `.svg` and a `.png`.
+    /// The folder `root` for `files` and `report.json`; nothing is made yet. A name without a suffix is a picture, of
+    /// which there will be an `.svg` and a `.png`.
     ///
     /// # Errors
     /// Those of [`check_writable`] for the first file that cannot be written.

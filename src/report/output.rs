@@ -1,4 +1,4 @@
-//! Where the images of a run go: one grid, one file an image, or one array of all.
+//! The output of a run's images: one grid, one file per image, or one array of all.
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ pub struct Pattern {
 
 /// Widest index that a pattern may ask for: more digits than any index has.
 const WIDEST: usize = 20;
-const FORMS: &str = "use `x.png` (one grid), `dir/%05d.png` (one file an image) or `x.npz` (one uint8 array)";
+const FORMS: &str = "use `x.png` (one grid), `dir/%05d.png` (one file per image) or `x.npz` (one uint8 array)";
 
 impl Output {
     /// Understands a path as given to `-o`. `%d` and `%0Nd` stand for the image's index, `%%` for a percent sign.

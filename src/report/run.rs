@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::error::Result;
 use crate::formats::write_atomically;
 
-/// What a run tells about itself: adapter, driver, seed, flags, timings, bytes, in sections of any form.
+/// The report of a run: adapter, driver, seed, flags, timings, bytes, in sections of any form.
 ///
 /// A new report has `program`, `version`, `command` and `platform`; [`Report::write`] adds `elapsed_seconds`.
 #[derive(Clone, Debug, serde::Serialize)]

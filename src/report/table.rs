@@ -20,8 +20,8 @@ impl Table {
         self.rows.push(cells.iter().map(ToString::to_string).collect());
     }
 
-    /// The table as text: a header, commas, cells in quotes where they hold a comma or quotes (RFC 4180, with lines that end
-    /// in `\n`).
+    /// The table as text: a header, commas, cells in quotes where they hold a comma or quotes (RFC 4180, with lines
+    /// that end in `\n`).
     #[must_use]
     pub fn csv(&self) -> String {
         let cell = |text: &String| {

@@ -19,7 +19,6 @@ const WAITING: &[&str] = &[
     "src/lib.rs",
     "src/main.rs",
     "src/nets",
-    "src/report",
     "src/sample",
     "src/study",
 ];

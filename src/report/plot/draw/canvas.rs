@@ -1,4 +1,4 @@
-//! What is drawn, as a list of shapes, and the two ways in which the `plotters` crate draws it.
+//! A drawing as a list of shapes, and the two ways in which the `plotters` crate renders it.
 
 use std::sync::Once;
 
@@ -16,7 +16,7 @@ use super::colour::{Rgb, WHITE};
 use crate::formats::Image;
 
 static FONT: &[u8] = include_bytes!("../../../../data/font/dejavu-sans-subset.ttf");
-/// What the font is registered as, and what an SVG asks its viewer for.
+/// The name under which the font is registered, and which an SVG requests from its viewer.
 const FAMILY: FontFamily<'static> = FontFamily::SansSerif;
 /// Units of an SVG, and pixels of a PNG, to a point of the page.
 const SVG_SCALE: f64 = 10.0;
@@ -27,7 +27,7 @@ const FINER: usize = 2;
 /// A place on the page in points, from the upper left corner.
 pub(super) type Place = (f64, f64);
 
-/// Where a text is held.
+/// The point of a text that is placed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Anchor {
     Left,
@@ -230,7 +230,7 @@ mod tests {
     fn the_font_has_the_signs_that_plots_use() {
         let width = text_width("abc", 10.0);
         assert!((15.0..25.0).contains(&width), "{width}");
-        // What a font lacks is drawn as a box, the same for all.
+        // A character that the font lacks is drawn as a box, the same for all.
         let outline = |sign: &str| {
             let mut pixels = Vec::new();
             let draw = |x: i32, y: i32, cover: f32| {

@@ -7,7 +7,7 @@ use super::frame::Frame;
 use crate::report::plot::axis::Scale;
 use crate::report::plot::figure::{Figure, Mark, Series};
 
-/// How much wider than the data an axis is, as a share.
+/// The margin of an axis beyond the data, as a share of their range.
 const MARGIN: f64 = 0.04;
 const BAND_OPACITY: f64 = 0.2;
 const LINE: f64 = 1.8;
@@ -44,7 +44,7 @@ pub(super) fn draw(drawing: &mut Drawing, frame: &Frame, figure: &Figure) {
     }
 }
 
-/// Where a point is, in shares of the frame; nothing for what an axis cannot show.
+/// Returns the position of a point in shares of the frame, or `None` if an axis cannot show it.
 fn shares(frame: &Frame, point: (f64, f64)) -> Option<Place> {
     Some((frame.x.share(point.0)?, frame.y.share(point.1)?))
 }
@@ -100,7 +100,7 @@ fn band(drawing: &mut Drawing, frame: &Frame, series: &Series, colour: Rgb) {
     let Some(band) = &series.band else { return };
     let mut runs: Vec<Vec<[Place; 2]>> = vec![Vec::new()];
     for ((x, _), (low, high)) in series.points.iter().zip(band) {
-        // What lies below a logarithmic axis is drawn at its foot.
+        // A value below a logarithmic axis is drawn at its foot.
         let y =
             |value: f64| if value.is_nan() { None } else { Some(frame.y.share(value).unwrap_or(0.0).clamp(0.0, 1.0)) };
         let ends = frame.x.share(*x).filter(|x| (0.0..=1.0).contains(x)).zip(y(*low).zip(y(*high)));

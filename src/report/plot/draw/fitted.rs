@@ -28,7 +28,7 @@ impl Axis {
 }
 
 impl Scale {
-    /// Where a value is, in units of the scale: itself, or its decimal logarithm.
+    /// Returns the position of a value in units of the scale: the value, or its decimal logarithm.
     fn place(self, value: f64) -> Option<f64> {
         let place = match self {
             Self::Linear => value,
@@ -56,7 +56,7 @@ pub(super) struct Tick {
 }
 
 impl Fitted {
-    /// How far along the axis a value is, 0 to 1 within it.
+    /// Returns the position of a value along the axis, 0 to 1 within it.
     pub fn share(&self, value: f64) -> Option<f64> {
         self.scale.place(value).map(|place| (place - self.low) / (self.high - self.low))
     }

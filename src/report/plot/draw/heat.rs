@@ -17,7 +17,7 @@ pub(super) fn axes(heat: &Heat) -> [Fitted; 2] {
     [numbered(&heat.x, heat.columns, false), numbered(&heat.y, heat.rows, heat.first_row == FirstRow::Top)]
 }
 
-/// What the colours run over: the axis given, with a range.
+/// The range of the colours: the given axis, with a range.
 pub(super) fn colours(heat: &Heat) -> Axis {
     let fitted = heat.colours.fitted(heat.values.iter().copied(), 0.0);
     let value = |place: f64| if heat.colours.scale == Scale::Log { 10f64.powf(place) } else { place };
@@ -27,7 +27,7 @@ pub(super) fn colours(heat: &Heat) -> Axis {
 /// Draws the cells of a heat map within a frame, neighbours of one colour in a row at once.
 pub(super) fn draw(drawing: &mut Drawing, frame: &Frame, heat: &Heat) {
     let fitted = colours(heat).fitted([].into_iter(), 0.0);
-    // What lies below a logarithmic scale has its lowest colour; what is no number has none.
+    // A value below a logarithmic scale has its lowest colour; NaN has none.
     let colour = |value: f64| mapped(if value.is_nan() { f64::NAN } else { fitted.share(value).unwrap_or(0.0) });
     for (row, values) in heat.values.chunks(heat.columns.max(1)).take(heat.rows).enumerate() {
         let share = |edge: usize| match heat.first_row {

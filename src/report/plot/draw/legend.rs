@@ -1,4 +1,4 @@
-//! What stands beside a panel: the names of series, or a scale of colours.
+//! The legend beside a panel: the names of series, or a scale of colours.
 
 use super::canvas::{Anchor, Drawing, Place, text_width};
 use super::colour::{BLACK, GREY, Rgb, mapped};
@@ -78,7 +78,8 @@ fn pale(colour: Rgb) -> Rgb {
 /// The width of a scale of colours with its numbers and label.
 pub(super) const SCALE_WIDTH: f64 = BAR + 66.0;
 
-/// Draws a scale of colours from the bottom (`colour(0)`) to the top (`colour(1)`), as the axis says, between two heights.
+/// Draws a scale of colours from the bottom (`colour(0)`) to the top (`colour(1)`), as the axis says, between two
+/// heights.
 pub(super) fn scale(drawing: &mut Drawing, at: Place, height: f64, axis: &Axis, colour: impl Fn(f64) -> Rgb) {
     let bottom = at.1 + height;
     for step in 0..STEPS {

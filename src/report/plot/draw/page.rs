@@ -1,4 +1,4 @@
-//! How panels lie on a page: frames, axes, titles, and what stands beside them.
+//! The layout of panels on a page: frames, axes, titles and legends.
 
 use super::canvas::{Anchor, Drawing, Place, text_width};
 use super::colour::{BLACK, GREY, Rgb};
