@@ -89,7 +89,6 @@ impl LatentModel {
     /// [`Error::BadFile`] and its kin naming the component or the file that is missing, malformed, or made for another
     /// pipeline than the rest.
     pub(super) fn open(pipeline: &Pipeline) -> Result<Self> {
-        pipeline.expect(AUTOENCODER)?;
         let files = network_files(pipeline)?;
         let takes_text = files.config.class_name()? == "UNet2DConditionModel" || pipeline.has(TEXT_ENCODER);
         let source = if takes_text { Source::Text(Box::new(TextSource::open(pipeline)?)) } else { Source::Labels };
@@ -97,6 +96,7 @@ impl LatentModel {
             Source::Text(source) => source.tokenizer.length(),
             Source::Labels => 0,
         };
+        pipeline.expect(AUTOENCODER)?;
         let autoencoder_files = pipeline.component(AUTOENCODER)?;
         let mut network = NetworkModel::new(files, tokens, 2)?;
         network.scheduler = network.scheduler.for_latents();

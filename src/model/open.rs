@@ -21,6 +21,9 @@ const OF_PIXELS: [&str; 4] = ["DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "S
 const OF_LATENTS: [&str; 4] =
     ["StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "LatentConsistencyModelPipeline", "DiTPipeline"];
 
+const FORMS: &str = "a model is a diffusers folder, a `.safetensors` beside its `config.json`, a hub id `org/name`, \
+                     or a closed form: `pca:DATA`, `wiener:DATA`, `sequential:DATA`, `ideal:DATA`";
+
 /// A model that has been opened and checked. Nothing is on a device yet.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -82,7 +85,7 @@ impl Model {
         if let Some(form) = ClosedForm::open(name)? {
             return Ok(Self { name: name.to_owned(), kind: Kind::ClosedForm(Arc::new(form)) });
         }
-        let Some(pipeline) = Pipeline::find(name)? else {
+        let Some(pipeline) = Pipeline::find(name).map_err(with_forms)? else {
             // A single file of weights.
             return Ok(Self::of_network(NetworkModel::new(ModelFiles::open(Some(name))?, 0, 1)?));
         };
@@ -171,6 +174,14 @@ impl Model {
     #[must_use]
     pub fn sampling<'a>(&self) -> Sampling<'a> {
         Sampling::new(self.clone())
+    }
+}
+
+/// Adds the forms of names to the error for a name that stands for nothing.
+fn with_forms(error: Error) -> Error {
+    match error {
+        Error::FileNotFound { .. } => Error::argument(error.to_string(), FORMS),
+        other => other,
     }
 }
 

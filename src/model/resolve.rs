@@ -149,6 +149,10 @@ impl<'a> Sampling<'a> {
 
     fn of_network(self, network: &NetworkModel) -> Result<ModelRun<'a>> {
         self.expect_no_text(&network.name)?;
+        self.expect_no_pipeline(&network.name)?;
+        if network.net.labels() == LabelInput::None {
+            self.expect_no_guidance(&network.name)?;
+        }
         network.expect_denoiser()?;
         let course = self.settings.resolve(&network.scheduler, &network.table)?;
         let mut notes = Vec::new();
@@ -222,6 +226,8 @@ impl<'a> Sampling<'a> {
 
     fn of_closed_form(self, form: &ClosedForm) -> Result<ModelRun<'a>> {
         self.expect_no_text(&form.name)?;
+        self.expect_no_pipeline(&form.name)?;
+        self.expect_no_guidance(&form.name)?;
         let refuse = |field: &str, hint: &str| {
             Err(Error::argument(format!("`{field}` has no meaning for `{}`", form.name), hint))
         };
@@ -366,6 +372,23 @@ impl<'a> Sampling<'a> {
         }
     }
 
+    /// Refuses a scale of guidance, for a model without conditions.
+    fn expect_no_guidance(&self, name: &str) -> Result<()> {
+        match self.scale {
+            None => Ok(()),
+            Some(_) => Err(meaningless("cfg_scale", name)),
+        }
+    }
+
+    /// Refuses settings of memory and decoding, for a model that is not a pipeline.
+    fn expect_no_pipeline(&self, name: &str) -> Result<()> {
+        match (self.tiling, self.memory) {
+            (Tiling::Auto, None) => Ok(()),
+            (_, Some(_)) => Err(meaningless("memory", name)),
+            (Tiling::Never | Tiling::Rows(_), None) => Err(meaningless("tile", name)),
+        }
+    }
+
     /// Refuses a prompt, for a model that does not take texts.
     fn expect_no_text(&self, name: &str) -> Result<()> {
         match self.prompt {
@@ -376,6 +399,11 @@ impl<'a> Sampling<'a> {
             )),
         }
     }
+}
+
+/// The error for a setting that a model has no use for.
+fn meaningless(field: &str, name: &str) -> Error {
+    Error::argument(format!("`{field}` has no meaning for `{name}`"), format!("leave out `{field}`"))
 }
 
 /// A picture under the noise of a start.

@@ -61,7 +61,7 @@ fn what_a_closed_form_cannot_do_is_refused() {
     ask(&ideal, &["--sigma", "1"]).expect_error(4, "q.npy: the array has shape [2, 4], samples of `ideal:");
     ask(&ideal, &["--sigma", "0"]).expect_error(2, "`--sigma` of 0 is not a noise level");
     ask(&ideal, &["--sigma", "-1"]).expect_error(2, "`--sigma` of -1 is not a noise level");
-    ask(&ideal, &["--timesteps", "5"]).expect_error(2, "knows noise levels and no timesteps");
+    ask(&ideal, &["--timesteps", "5"]).expect_error(2, "has noise levels and no timesteps");
     ask(&ideal, &["--sigma", "1", "-b", "2"]).expect_error(2, "`--batch` has no meaning");
     ask(&ideal, &["--sigma", "1", "--dtype", "f16"]).expect_error(2, "`--dtype` has no meaning");
     ask(&ideal, &[]).expect_error(2, "--sigma");
@@ -74,7 +74,7 @@ fn what_a_closed_form_cannot_do_is_refused() {
     draw(&["--schedule", "paper"]).expect_error(2, "no timesteps");
     draw(&["--size", "32"]).expect_error(2, "images of 32x32, and those of `pca:digits` are 28x28");
     draw(&["--dtype", "f16"]).expect_error(2, "`--dtype` has no meaning");
-    draw(&["--trace-nonfinite"]).expect_error(2, "looks into a network");
+    draw(&["--trace-nonfinite"]).expect_error(2, "`--trace-nonfinite` has no meaning for");
     downhill(&["sample", &ideal]).expect_error(2, "samples of 3 values are no images");
     assert_eq!(folder.names(), ["k.npy", "q.npy"]);
 }

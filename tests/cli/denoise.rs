@@ -62,8 +62,8 @@ fn class_labels_are_asked_for_where_they_are_needed_and_only_there() {
     let call = ["denoise", "tests/bad/sound", "--input", "tests/bad/sound.npy", "--output", &eps, "--timesteps", "5"];
     downhill(&[&call[..], &["--class-labels", &labels]].concat()).expect_error(4, "labels.npy");
     let fitting = folder.write("y.npy", &Tensor::new([2], vec![0.0, 1.0]));
-    downhill(&[&call[..], &["--class-labels", &fitting]].concat()).expect_error(2, "takes no class labels");
-    downhill(&["sample", GOLDEN]).expect_error(4, "needs a class label for each image");
+    downhill(&[&call[..], &["--class-labels", &fitting]].concat()).expect_error(2, "does not take class labels");
+    downhill(&["sample", GOLDEN]).expect_error(2, "needs a class label for each image");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn values_that_are_not_finite_are_refused() {
         downhill(&["denoise", "tests/bad/sound", "-i", &x, "-t", "1", "-o", &eps])
     };
     ask(f32::NAN).expect_error(7, "non-finite values in ").expect_error(7, "x.npy");
-    ask(f32::MAX).expect_error(7, "non-finite values in the network's answer\nhint: ");
+    ask(f32::MAX).expect_error(7, "non-finite values in the output of the network\nhint: ");
     assert_eq!(folder.names(), ["x.npy"]);
 }
 
@@ -169,7 +169,7 @@ fn contexts_are_asked_for_where_they_are_needed_and_only_there() {
     let call = ["denoise", LATENT, "-i", &x, "-t", "20", "-o", &eps];
     downhill(&call).expect_error(
         2,
-        "looks at a context\nhint: give `--context FILE.npy`: (N,tokens,16), or (1,tokens,16) for all images",
+        "needs a context\nhint: give `--context FILE.npy`: (N,tokens,16), or (1,tokens,16) for all images",
     );
     for shape in [vec![3, 77, 15], vec![2, 77, 16], vec![77, 16], vec![3, 0, 16]] {
         let values = vec![0.5; shape.iter().product()];
@@ -184,7 +184,7 @@ fn contexts_are_asked_for_where_they_are_needed_and_only_there() {
     let call = ["denoise", "tests/bad/sound", "-i", "tests/bad/sound.npy", "-o", &eps];
     let file = folder.write("c.npy", &Tensor::new([1, 1, 16], vec![0.5; 16]));
     downhill(&[&call[..], &["-t", "5", "--context", &file]].concat())
-        .expect_error(2, "looks at no context\nhint: leave out `--context`");
+        .expect_error(2, "does not take a context\nhint: leave out `--context`");
     let call = ["denoise", "ideal:digits", "-i", "tests/bad/sound.npy", "-o", &eps, "--sigma", "1"];
-    downhill(&[&call[..], &["--context", &file]].concat()).expect_error(2, "looks at no context");
+    downhill(&[&call[..], &["--context", &file]].concat()).expect_error(2, "does not take a context");
 }

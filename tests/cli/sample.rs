@@ -157,7 +157,7 @@ fn the_operation_at_fault_is_named() {
     let folder = Folder::new();
     let start = folder.write("x.npy", &Tensor::new([1, 1, 28, 28], vec![f32::MAX; 28 * 28]));
     let run = ["sample", "--sigmas", "0.1,0.05", "--init", &start, "-o", &folder.at("x.png")];
-    downhill(&run).expect_error(7, "non-finite values in the denoiser's answer in step 1 of 1 (sigma 0.1000)");
+    downhill(&run).expect_error(7, "non-finite values in the denoiser's output in step 1 of 1 (sigma 0.1000)");
     downhill(&[&run[..], &["--trace-nonfinite"]].concat()).expect_error(7, "non-finite values in `conv_in` (step ");
     assert_eq!(folder.names(), ["x.npy"]);
 }

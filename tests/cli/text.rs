@@ -159,9 +159,9 @@ fn what_cannot_be_is_said_before_anything_runs() {
     };
     refused(&[&model], 2, "makes images from text");
     refused(&[&model, "--negative", "x"], 2, "--prompt");
-    refused(&["-p", "a cat"], 2, "knows no text");
+    refused(&["-p", "a cat"], 2, "does not take texts");
     refused(&[&format!("{model}/unet"), "-p", "a cat"], 4, "a single network, without a component `text_encoder`");
-    refused(&["pca:digits", "-p", "a cat"], 2, "knows no text");
+    refused(&["pca:digits", "-p", "a cat"], 2, "does not take texts");
     refused(&[&model, "-p", "x", "-W", "63"], 2, "sides are multiples of 8: 128 x 64");
     refused(&[&model, "-p", "x", "--strength", "0.5"], 2, "--init-image");
     refused(&[&model, "-p", "x", "--init-image", "nowhere.png"], 2, "does not exist");

@@ -10,7 +10,6 @@ const CONDITIONS: &str = "Text and class labels";
 
 /// The flags of models that are conditioned on texts or class labels.
 #[derive(Debug, clap::Args)]
-#[group(id = "condition", multiple = true, args = ["prompt", "class_labels"])]
 pub struct ConditionArgs {
     /// Text to follow
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, help_heading = CONDITIONS)]
@@ -26,16 +25,16 @@ pub struct ConditionArgs {
 
     /// Scale s of the guidance, `eps_u + s (eps_c - eps_u)`, where eps_c follows the text or the class and eps_u does
     /// not; 1 calls the network with the condition alone [default: 7.5 for texts, 4 for classes]
-    #[arg(long, value_name = "S", requires = "condition", allow_negative_numbers = true, help_heading = CONDITIONS)]
+    #[arg(long, value_name = "S", allow_negative_numbers = true, help_heading = CONDITIONS)]
     pub cfg_scale: Option<f64>,
 
     /// Decode in strips of N rows, `never`, or when a map does not fit [default: auto]
-    #[arg(long, value_name = "ROWS|never|auto", requires = "condition", help_heading = CONDITIONS)]
+    #[arg(long, value_name = "ROWS|never|auto", help_heading = CONDITIONS)]
     pub tile: Option<TileArg>,
 
     /// Device memory to stay within: components are loaded in turn, fewer images go into a call, images are decoded in
     /// strips [default: 8GiB]
-    #[arg(long, value_name = "SIZE", requires = "condition", help_heading = CONDITIONS)]
+    #[arg(long, value_name = "SIZE", help_heading = CONDITIONS)]
     pub memory: Option<Memory>,
 }
 
