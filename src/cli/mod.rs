@@ -26,6 +26,7 @@ mod quiet;
 mod sample;
 mod selftest;
 mod study;
+mod table;
 mod timing;
 mod tune;
 mod vectors;

@@ -5,10 +5,11 @@
 
 use std::path::Path;
 
+use super::process::Process;
 use crate::{Error, Result};
 
 /// More timesteps than any published model has; a configuration beyond it is malformed.
-const MAX_TIMESTEPS: usize = 100_000;
+pub(super) const MAX_TIMESTEPS: usize = 100_000;
 
 /// What a network was trained to predict, in the variance-preserving scale z = sqrt(alpha bar) x0 + sqrt(1 - alpha bar)
 /// eps (the values of diffusers' `prediction_type`).
@@ -22,6 +23,8 @@ pub enum PredictionType {
     Sample,
     /// v = sqrt(alpha bar) eps - sqrt(1 - alpha bar) x0.
     VPrediction,
+    /// The velocity eps - x0 of flow matching.
+    FlowPrediction,
 }
 
 impl PredictionType {
@@ -33,6 +36,7 @@ impl PredictionType {
             Self::Epsilon => output,
             Self::Sample => (z - signal * output) / noise,
             Self::VPrediction => signal * output + noise * z,
+            Self::FlowPrediction => (z + signal * output) / (signal + noise),
         }
     }
 }
@@ -133,6 +137,7 @@ pub fn alpha_bar_of(sigma: f64) -> f64 {
 pub struct NoiseTable {
     alpha_bars: Vec<f64>,
     sigmas: Vec<f64>,
+    process: Process,
 }
 
 impl Default for NoiseTable {
@@ -181,19 +186,37 @@ impl NoiseTable {
             })
             .collect();
         let sigmas = alpha_bars.iter().map(|alpha_bar| sigma_of(*alpha_bar)).collect();
-        Self { alpha_bars, sigmas }
+        Self { alpha_bars, sigmas, process: Process::Betas }
     }
 
-    /// T, the number of levels.
+    /// The levels `sigmas`, growing, of a process without betas.
+    pub(super) fn of_process(process: Process, sigmas: Vec<f64>) -> Self {
+        let alpha_bars = sigmas.iter().map(|sigma| alpha_bar_of(*sigma)).collect();
+        Self { alpha_bars, sigmas, process }
+    }
+
+    /// The process of the network's training.
+    #[must_use]
+    pub fn process(&self) -> Process {
+        self.process
+    }
+
+    /// The number of levels: T for a network that was trained with betas.
     #[must_use]
     pub fn timesteps(&self) -> usize {
         self.sigmas.len()
     }
 
-    /// The largest timestep, T - 1.
+    /// The timestep of the last level: T - 1 for a network that was trained with betas.
     #[must_use]
     pub fn last_timestep(&self) -> f64 {
-        (self.timesteps() - 1) as f64
+        self.timestep_at(self.timesteps() - 1)
+    }
+
+    /// The timestep of the level at `index`, below [`NoiseTable::timesteps`].
+    #[must_use]
+    pub fn timestep_at(&self, index: usize) -> f64 {
+        self.process.timestep(self.sigmas[index]).unwrap_or(index as f64)
     }
 
     /// alpha bar of every timestep, falling.
@@ -220,10 +243,13 @@ impl NoiseTable {
         self.sigmas[self.timesteps() - 1]
     }
 
-    /// sigma at `timestep`, a table value where that is a whole number, else interpolated in log sigma; a timestep
-    /// outside 0..=T-1 answers the nearest end.
+    /// sigma at `timestep`. Of a network that was trained with betas: a table value where that is a whole number, otherwise
+    /// interpolated in log sigma; a timestep outside 0..=T-1 has the sigma of the nearest end.
     #[must_use]
     pub fn sigma(&self, timestep: f64) -> f64 {
+        if let Some(sigma) = self.process.sigma(timestep) {
+            return sigma;
+        }
         let timestep = timestep.clamp(0.0, self.last_timestep());
         let (low, part) = (timestep.floor() as usize, timestep.fract());
         if part == 0.0 {
@@ -232,10 +258,13 @@ impl NoiseTable {
         (self.sigmas[low].ln() * (1.0 - part) + self.sigmas[low + 1].ln() * part).exp()
     }
 
-    /// The timestep of `sigma`: exactly the whole number where `sigma` is a table value, else interpolated in log
-    /// sigma; a sigma beyond the table answers the nearest end, 0 or T - 1.
+    /// The timestep of `sigma`. Of a network that was trained with betas: the whole number where `sigma` is a table value,
+    /// otherwise interpolated in log sigma; a sigma beyond the table has the timestep of the nearest end, 0 or T - 1.
     #[must_use]
     pub fn timestep(&self, sigma: f64) -> f64 {
+        if let Some(timestep) = self.process.timestep(sigma) {
+            return timestep;
+        }
         let high = self.sigmas.partition_point(|level| *level < sigma);
         if high == self.timesteps() {
             return self.last_timestep();
@@ -247,8 +276,8 @@ impl NoiseTable {
         (high - 1) as f64 + (sigma.ln() - below) / (above - below)
     }
 
-    /// The first timestep with at least `sigma` of noise (the last one where none has): how the paper's code turns a
-    /// wished sigma into a timestep the network knows.
+    /// The index of the first level with at least `sigma` of noise, or of the last level: for a network that was trained
+    /// with betas, the paper's code turns a sigma into this timestep.
     #[must_use]
     pub fn snap(&self, sigma: f64) -> usize {
         self.sigmas.partition_point(|level| *level < sigma).min(self.timesteps() - 1)
@@ -376,6 +405,7 @@ mod tests {
             (PredictionType::Epsilon, eps),
             (PredictionType::Sample, x0),
             (PredictionType::VPrediction, signal * eps - noise * x0),
+            (PredictionType::FlowPrediction, eps - x0),
         ];
         for (prediction, output) in outputs {
             close(prediction.eps(output, z, alpha_bar), eps, 1e-12);

@@ -101,14 +101,14 @@ impl Jacobian for NetworkJacobian<'_> {
         self.image
     }
 
-    /// With z = sqrt(alpha bar) x the chain rule gives the network sqrt(alpha bar) v; eps is linear in its output and in z.
+    /// With the network's input z = c x, the chain rule gives the network c v; eps is linear in its output and in z.
     fn products(&self, place: &Place, vectors: &Tensor) -> Result<Tensor> {
         let [c, h, w] = self.image;
         let len = c * h * w;
-        let alpha_bar = place.level.alpha_bar();
-        let scaled = |values: &[f32]| -> Vec<f32> {
-            values.iter().map(|value| (f64::from(*value) * alpha_bar.sqrt()) as f32).collect()
-        };
+        let (process, sigma) = (self.settings.table.process(), place.level.sigma);
+        let scale = process.input_scale(sigma);
+        let scaled =
+            |values: &[f32]| -> Vec<f32> { values.iter().map(|value| (f64::from(*value) * scale) as f32).collect() };
         let z = Tensor::new([1, c, h, w], scaled(&place.x.data));
         let JacobianSettings { table, prediction, condition, block: count, .. } = &self.settings;
         let timesteps = [place.level.called_at(table)];
@@ -127,8 +127,8 @@ impl Jacobian for NetworkJacobian<'_> {
             // A learned variance comes after the prediction.
             let predicted = moved.data.chunks(moved.stride()).flat_map(|output| &output[..len]);
             for ((out, z), v) in predicted.zip(&tangent.1.data).zip(block) {
-                let eps = prediction.eps(f64::from(*out), f64::from(*z), alpha_bar);
-                products.push((f64::from(*v) - place.level.sigma * eps) as f32);
+                let (eps, _) = process.parts(*prediction, f64::from(*out), f64::from(*z), sigma);
+                products.push((f64::from(*v) - sigma * eps) as f32);
             }
         }
         Ok(Tensor::new(vectors.shape.clone(), products))

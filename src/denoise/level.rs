@@ -28,6 +28,13 @@ impl Level {
         Self { sigma: table.sigma(timestep), timestep: Some(timestep) }
     }
 
+    /// The level of the model's table at `index`, from 0: the one of timestep `index` for a network that was trained with
+    /// betas.
+    #[must_use]
+    pub fn at_index(table: &NoiseTable, index: usize) -> Self {
+        Self { sigma: table.sigmas()[index], timestep: Some(table.timestep_at(index)) }
+    }
+
     /// One level per sigma.
     #[must_use]
     pub fn each(sigmas: &[f64]) -> Vec<Self> {
@@ -59,6 +66,7 @@ impl std::fmt::Display for Level {
             write!(f, "timestep {timestep}, ")?;
         }
         match self.sigma {
+            sigma if sigma.is_infinite() => f.write_str("pure noise"),
             sigma if sigma >= 1e6 => write!(f, "sigma {sigma:.4e}"),
             sigma => write!(f, "sigma {sigma:.4}"),
         }

@@ -1,8 +1,8 @@
 //! Denoisers: given x = x0 + sigma eps and sigma, they estimate eps.
 //!
-//! This is the papers' notation (the variance-exploding scale), and the only one in samplers and studies. A network
-//! trained in the variance-preserving scale z = sqrt(alpha bar) x is wrapped once, by [`NetworkDenoiser`], with the
-//! table of [`diffusion`] between its timesteps and sigma.
+//! This is the papers' notation (the variance-exploding scale), and the only one in samplers and studies. A network is
+//! wrapped once, by [`NetworkDenoiser`], with the [`process::Process`] that it was trained on: the scale of its input, its
+//! timesteps, and what its output says of eps.
 
 pub mod closed_form;
 pub mod diffusion;
@@ -11,6 +11,8 @@ pub mod jacobian;
 mod level;
 mod network;
 mod network_denoiser;
+pub mod process;
+mod scaling;
 
 pub use guidance::{Condition, Guidance};
 pub use level::Level;
@@ -35,6 +37,24 @@ pub trait Denoiser {
     /// # Errors
     /// Whatever the device below reports. A non-finite result is not an error here: the sampler checks each step.
     fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor>;
+
+    /// Returns eps and x0, the parts of x = x0 + sigma eps.
+    ///
+    /// x0 is x - sigma eps, which says little where `x` is almost noise: a denoiser that knows better overrides this, and
+    /// may then be asked at an infinite sigma, where `x` holds the noise itself.
+    ///
+    /// # Errors
+    /// As [`Denoiser::eps`].
+    fn parts(&mut self, x: &Tensor, levels: &[Level]) -> Result<(Tensor, Tensor)> {
+        let eps = self.eps(x, levels)?;
+        let mut x0 = x.clone();
+        let stride = x0.stride();
+        for (at, level) in levels.iter().enumerate() {
+            let values = x0.data[at * stride..][..stride].iter_mut().zip(eps.item(at));
+            values.for_each(|(x, eps)| *x = (f64::from(*x) - level.sigma * f64::from(*eps)) as f32);
+        }
+        Ok((eps, x0))
+    }
 
     /// Called before a walk with its noise levels, in any order, for denoisers whose result at one level depends on the
     /// others. Does nothing by default.

@@ -3,7 +3,7 @@
 use super::diffusion::{NoiseTable, PredictionType};
 use super::guidance::{Condition, Guidance};
 use super::network::{Network, labels_for, numbers, rows, rows_for};
-use super::{Denoiser, Level};
+use super::{Denoiser, Level, scaling};
 use crate::error::{Error, Result};
 use crate::graph::run::StepTime;
 use crate::nets::architecture::Inputs;
@@ -137,19 +137,6 @@ impl<'e> NetworkDenoiser<'e> {
             labels: joined_labels(labels),
         })
     }
-
-    /// `x` at each level in the scale of the network, z = sqrt(alpha bar) x, and the timesteps to call it at.
-    fn input(&self, x: &Tensor, levels: &[Level]) -> (Tensor, Vec<f64>) {
-        let mut z = x.clone();
-        let stride = z.stride();
-        for (values, level) in z.data.chunks_mut(stride).zip(levels) {
-            let scale = level.alpha_bar().sqrt();
-            for value in values {
-                *value = (f64::from(*value) * scale) as f32;
-            }
-        }
-        (z, levels.iter().map(|level| level.called_at(&self.table)).collect())
-    }
 }
 
 impl Denoiser for NetworkDenoiser<'_> {
@@ -158,19 +145,20 @@ impl Denoiser for NetworkDenoiser<'_> {
     }
 
     fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
-        let (z, timesteps) = self.input(x, levels);
+        let (z, timesteps) = scaling::input(&self.table, x, levels);
         let mut output = self.predict(&z, &timesteps)?;
-        let stride = output.stride();
-        for (at, level) in levels.iter().enumerate() {
-            let alpha_bar = level.alpha_bar();
-            let values = output.data[at * stride..][..stride].iter_mut().zip(z.item(at));
-            values.for_each(|(out, z)| *out = self.prediction.eps(f64::from(*out), f64::from(*z), alpha_bar) as f32);
-        }
+        scaling::eps(&self.table, self.prediction, &mut output, &z, levels);
         Ok(output)
     }
 
+    fn parts(&mut self, x: &Tensor, levels: &[Level]) -> Result<(Tensor, Tensor)> {
+        let (z, timesteps) = scaling::input(&self.table, x, levels);
+        let output = self.predict(&z, &timesteps)?;
+        Ok(scaling::parts(&self.table, self.prediction, output, (x, &z), levels))
+    }
+
     fn trace_nonfinite(&mut self, x: &Tensor, levels: &[Level]) -> Result<()> {
-        let (z, timesteps) = self.input(x, levels);
+        let (z, timesteps) = scaling::input(&self.table, x, levels);
         self.network.trace_nonfinite(&self.call(&z, &timesteps)?.inputs())
     }
 }

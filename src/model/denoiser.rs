@@ -128,9 +128,9 @@ impl Model {
         let place = |at: usize| most * (least / most).powf(at as f64 / (count.max(2) - 1) as f64);
         let sigmas = (0..count).map(place);
         let Some(network) = self.network() else { return sigmas.map(Level::at_sigma).collect() };
-        let mut timesteps: Vec<usize> = sigmas.map(|sigma| network.table.snap(sigma)).collect();
-        timesteps.dedup();
-        timesteps.into_iter().map(|timestep| Level::at_timestep(&network.table, timestep as f64)).collect()
+        let mut indices: Vec<usize> = sigmas.map(|sigma| network.table.snap(sigma)).collect();
+        indices.dedup();
+        indices.into_iter().map(|index| Level::at_index(&network.table, index)).collect()
     }
 }
 

@@ -1,6 +1,5 @@
 //! The results of runs: reports, tables, figures, folders of studies.
 
-pub mod columns;
 #[cfg(feature = "cli")]
 pub mod console;
 #[cfg(feature = "plot")]

@@ -29,7 +29,8 @@ pub(super) fn paper(
 
 /// The range of [`paper`] on latents, as the paper's `GEScheduler` has it: down to sigma(T / N).
 pub(super) fn paper_latents(table: &NoiseTable, steps: usize) -> (Option<f64>, Option<f64>) {
-    let lowest = table.sigma(table.timesteps().checked_div(steps).map_or(0.0, |t| t as f64).min(table.last_timestep()));
+    let lowest = table.timesteps().checked_div(steps).unwrap_or(0).min(table.timesteps() - 1);
+    let lowest = table.sigmas()[lowest];
     let highest = PAPER_LATENT_SIGMA_MAX.min(table.sigma_max());
     (Some(highest), (lowest < highest).then_some(lowest))
 }
@@ -119,7 +120,7 @@ pub(super) fn trailing(table: &NoiseTable, steps: usize) -> Vec<usize> {
 
 /// N values from T - 1 to 0, rounded.
 pub(super) fn linspace(table: &NoiseTable, steps: usize) -> Vec<usize> {
-    let stride = table.last_timestep() / (steps.max(2) - 1) as f64;
+    let stride = (table.timesteps() - 1) as f64 / (steps.max(2) - 1) as f64;
     (0..steps).rev().map(|index| (index as f64 * stride).round_ties_even() as usize).collect()
 }
 
@@ -139,7 +140,12 @@ pub(super) fn log_spaced(high: f64, low: f64, count: usize) -> Vec<f64> {
 
 /// `count` values from `high` to `low`, even in the `RHO`th root of sigma.
 pub(super) fn rho_spaced(high: f64, low: f64, count: usize) -> Vec<f64> {
-    spaced(high.powf(RHO.recip()), low.powf(RHO.recip()), count).map(|root| root.powf(RHO)).collect()
+    spaced_by_root(high, low, count, RHO)
+}
+
+/// `count` values from `high` to `low`, even in the `rho`th root of sigma.
+pub(super) fn spaced_by_root(high: f64, low: f64, count: usize, rho: f64) -> Vec<f64> {
+    spaced(high.powf(rho.recip()), low.powf(rho.recip()), count).map(|root| root.powf(rho)).collect()
 }
 
 fn spaced(first: f64, last: f64, count: usize) -> impl Iterator<Item = f64> {

@@ -8,7 +8,9 @@
 
 pub mod admissible;
 pub mod config_fields;
+mod flow;
 mod grids;
+mod level_config;
 pub mod on_sigmas;
 pub mod run;
 pub mod samplers;

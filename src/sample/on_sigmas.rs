@@ -60,6 +60,7 @@ impl Settings {
             | ScheduleKind::Trailing
             | ScheduleKind::Linspace
             | ScheduleKind::Admissible
+            | ScheduleKind::Flow
             | ScheduleKind::Own => Err(no_timesteps("a schedule of timesteps")),
         }
     }

@@ -3,7 +3,7 @@
 //! [`sample`] walks one batch; a [`Run`] knows which images there are, where each starts and which noise belongs to it,
 //! so that image i of seed s is the same image in any batch and in any part of the run.
 
-use super::schedule::Schedule;
+use super::schedule::{Scale, Schedule};
 use super::walk::{Method, Progress, sample};
 use crate::denoise::{Denoiser, Level};
 use crate::noise::{Generator, Noise};
@@ -100,10 +100,15 @@ impl Run {
         self.images.len().div_ceil(self.batch.max(1)) * self.schedule.steps().len()
     }
 
-    /// A state at the schedule's last level in the scale of the model, z = sqrt(alpha bar) x.
+    /// A state at the schedule's last level in the scale of the model: z = sqrt(alpha bar) x, or (1 - s) x with flow
+    /// matching.
     #[must_use]
     pub fn in_model_scale(&self, x: &Tensor) -> Tensor {
-        let scale = self.schedule.end().alpha_bar().sqrt();
+        let end = self.schedule.end();
+        let scale = match self.schedule.scale() {
+            Scale::VariancePreserving | Scale::VarianceExploding => end.alpha_bar().sqrt(),
+            Scale::Flow => Scale::Flow.factor(end),
+        };
         let data = x.data.iter().map(|value| (f64::from(*value) * scale) as f32).collect();
         Tensor::new(x.shape.clone(), data)
     }
@@ -159,6 +164,14 @@ impl Denoiser for Traced<'_> {
             self.0.trace_nonfinite(x, levels)?;
         }
         Ok(eps)
+    }
+
+    fn parts(&mut self, x: &Tensor, levels: &[Level]) -> Result<(Tensor, Tensor)> {
+        let parts = self.0.parts(x, levels)?;
+        if !parts.0.is_finite() {
+            self.0.trace_nonfinite(x, levels)?;
+        }
+        Ok(parts)
     }
 
     fn begin(&mut self, levels: &[Level]) {

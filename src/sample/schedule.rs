@@ -4,6 +4,7 @@ use super::config_fields::Spacing;
 use super::grids;
 pub use crate::denoise::Level;
 use crate::denoise::diffusion::NoiseTable;
+use crate::denoise::process::Process;
 use crate::{Error, Result, tensor::Tensor};
 
 /// One step: the network is called at `from`, the state ends at `to`.
@@ -24,6 +25,22 @@ pub enum Scale {
     /// x = x0 + sigma eps: grids of sigmas.
     #[serde(rename = "ve")]
     VarianceExploding,
+    /// z = (1 - s) x0 + s eps with sigma = s / (1 - s), the model's own: flow matching.
+    #[serde(rename = "flow")]
+    Flow,
+}
+
+impl Scale {
+    /// The factor from x at `level` to this scale. At an infinite sigma a state holds the noise itself, in every scale.
+    #[must_use]
+    pub fn factor(self, level: Level) -> f64 {
+        match self {
+            _ if level.sigma.is_infinite() => 1.0,
+            Self::VariancePreserving => level.alpha_bar().sqrt(),
+            Self::VarianceExploding => 1.0,
+            Self::Flow => 1.0 / (1.0 + level.sigma),
+        }
+    }
 }
 
 /// Declares [`ScheduleKind`], a kind per line with its name and a line about it.
@@ -71,6 +88,7 @@ kinds! {
         "diffusers' `use_exponential_sigmas`: log-spaced sigmas on the model's range, not snapped, then sigma 0";
     Admissible = "admissible",
         "The longest steps that an error model admits, log-spaced, not snapped";
+    Flow = "flow", "diffusers' integrators on flow matching: even in s, and shifted as the scheduler says";
     Own = "own", "The sampler's own, for samplers that have one";
 }
 
@@ -89,6 +107,7 @@ impl ScheduleKind {
             | Self::LogLinear
             | Self::Exponential
             | Self::Admissible
+            | Self::Flow
             | Self::Own => None,
         }
     }
@@ -172,7 +191,7 @@ impl ScheduleShape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartNoise {
     /// As much as makes z = sqrt(alpha bar) x the noise itself: x has the spread sqrt(1 + sigma^2) of an image of unit
-    /// variance under noise.
+    /// variance under noise. With flow matching, z = (1 - s) x.
     UnitZ,
     /// sigma of it: diffusers' schedulers that step in sigma, but for the `leading` spacing.
     Sigma,
@@ -206,6 +225,7 @@ impl Schedule {
             ScheduleKind::LogLinear => Self::from_sigmas(&grids::log_linear(table, steps, sigma_max, sigma_min)?),
             ScheduleKind::Exponential => Self::from_sigmas(&grids::exponential(table, steps, sigma_max, sigma_min)?),
             ScheduleKind::Admissible => Err(no_error_model()),
+            ScheduleKind::Flow => Err(not_of_flows()),
             ScheduleKind::Own => Err(no_own_grid()),
             ScheduleKind::Leading => Ok(Self::spaced(grids::leading(table, steps, shape.steps_offset)?, shape, table)),
             ScheduleKind::Trailing => Ok(Self::spaced(grids::trailing(table, steps), shape, table)),
@@ -223,6 +243,9 @@ impl Schedule {
     pub fn from_timesteps(timesteps: &[f64], set_alpha_to_one: bool, table: &NoiseTable) -> Result<Self> {
         never_rising(timesteps, "timesteps")?;
         let (top, end) = (table.last_timestep(), timesteps.len() - 1);
+        if table.process() != Process::Betas {
+            return Err(Error::argument("`timesteps` for a model without whole timesteps", "list `sigmas` instead"));
+        }
         let known = |(index, t): (usize, &f64)| (0.0..=top).contains(t) || (index == end && *t == -1.0);
         if let Some(t) = timesteps.iter().enumerate().find(|entry| !known(*entry)).map(|(_, t)| t) {
             let hint =
@@ -256,7 +279,7 @@ impl Schedule {
     /// Timesteps that a grid snapped to, from the first to the last.
     fn snapped(mut timesteps: Vec<usize>, table: &NoiseTable) -> Result<Self> {
         timesteps.dedup();
-        let levels: Vec<Level> = timesteps.iter().map(|t| Level::at_timestep(table, *t as f64)).collect();
+        let levels: Vec<Level> = timesteps.iter().map(|t| Level::at_index(table, *t)).collect();
         if levels.len() < 2 {
             return Err(Error::argument(
                 "the whole schedule falls on one timestep",
@@ -278,8 +301,8 @@ impl Schedule {
             _ => before_zero(shape.set_alpha_to_one, table),
         };
         let step = |(index, t): (usize, &usize)| Step {
-            from: Level::at_timestep(table, *t as f64),
-            to: next(index).map_or(end, |t| Level::at_timestep(table, t as f64)),
+            from: Level::at_index(table, *t),
+            to: next(index).map_or(end, |t| Level::at_index(table, t)),
         };
         let steps = timesteps.iter().enumerate().map(step).collect();
         Self { steps, scale: Scale::VariancePreserving, start: StartNoise::UnitZ }
@@ -327,6 +350,16 @@ impl Schedule {
         Self { start, ..self }
     }
 
+    /// The same way for a network that was trained on `process`, whose scale its states are shown in.
+    #[must_use]
+    pub fn on(self, process: Process) -> Self {
+        match process {
+            Process::Betas | Process::Angle => self,
+            Process::Edm { .. } => Self { scale: Scale::VarianceExploding, ..self },
+            Process::Flow { .. } => Self { scale: Scale::Flow, ..self },
+        }
+    }
+
     /// The last `steps` steps of it, one at least.
     #[must_use]
     pub fn last(mut self, steps: usize) -> Self {
@@ -340,6 +373,8 @@ impl Schedule {
     pub fn start_state(&self, noise: &Tensor) -> Tensor {
         let level = self.start();
         match self.start {
+            _ if level.sigma.is_infinite() => noise.clone(),
+            StartNoise::UnitZ if self.scale == Scale::Flow => scaled(noise, 1.0 + level.sigma),
             StartNoise::UnitZ => scaled(noise, 1.0 / level.alpha_bar().sqrt()),
             StartNoise::Sigma => scaled(noise, level.sigma),
         }
@@ -349,7 +384,7 @@ impl Schedule {
     #[must_use]
     pub fn shown(&self, x: &Tensor, level: Level) -> Tensor {
         match self.scale {
-            Scale::VariancePreserving => scaled(x, level.alpha_bar().sqrt()),
+            Scale::VariancePreserving | Scale::Flow => scaled(x, self.scale.factor(level)),
             Scale::VarianceExploding => x.clone(),
         }
     }
@@ -369,7 +404,7 @@ impl Schedule {
 
 /// The level that diffusers takes for a timestep below 0.
 fn before_zero(set_alpha_to_one: bool, table: &NoiseTable) -> Level {
-    if set_alpha_to_one { Level::CLEAN } else { Level::at_timestep(table, 0.0) }
+    if set_alpha_to_one { Level::CLEAN } else { Level::at_index(table, 0) }
 }
 
 fn scaled(tensor: &Tensor, factor: f64) -> Tensor {
@@ -380,6 +415,11 @@ fn scaled(tensor: &Tensor, factor: f64) -> Tensor {
 /// The error for the schedule `admissible` without an error model.
 pub(super) fn no_error_model() -> Error {
     Error::argument("the schedule `admissible` needs an error model", "give `error_model`: eta and nu")
+}
+
+/// The error for the schedule `flow` on another model.
+pub(super) fn not_of_flows() -> Error {
+    Error::argument("the schedule `flow` is for models of flow matching", "choose another `schedule`")
 }
 
 /// The error for the schedule `own` with a sampler that does not have one.
@@ -403,7 +443,7 @@ fn never_rising(values: &[f64], field: &str) -> Result<()> {
 }
 
 /// Returns an error when a `value` was given that a schedule has no use for.
-fn refuse(value: Option<f64>, field: &str, schedule: &str) -> Result<()> {
+pub(super) fn refuse(value: Option<f64>, field: &str, schedule: &str) -> Result<()> {
     match value {
         None => Ok(()),
         Some(_) => Err(Error::argument(

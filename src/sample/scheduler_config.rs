@@ -9,10 +9,11 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 pub use super::config_fields::{Fields, Spacing, VarianceType};
-use super::samplers::spec::{Betas, ClipRule};
-use super::samplers::{Sampler, betas_of_class};
+pub use super::level_config::LevelConfig;
+use super::samplers::Sampler;
+use super::samplers::spec::ClipRule;
 use crate::Result;
-use crate::denoise::diffusion::{BetaConfig, NoiseTable, PredictionType};
+use crate::denoise::diffusion::{NoiseTable, PredictionType};
 
 /// What a model's `scheduler_config.json` says about sampling.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +23,7 @@ pub struct SchedulerConfig {
     /// `_class_name`, where the file has one.
     pub class_name: Option<String>,
     /// The fields that fix the noise levels.
-    pub betas: BetaConfig,
+    pub levels: LevelConfig,
     /// `prediction_type`: what the network predicts.
     pub prediction_type: PredictionType,
     /// `clip_sample`: predictions of x0 are clipped.
@@ -47,7 +48,7 @@ impl Default for SchedulerConfig {
         Self {
             fields: Fields::default(),
             class_name: None,
-            betas: BetaConfig::default(),
+            levels: LevelConfig::default(),
             prediction_type: PredictionType::Epsilon,
             clip_sample: None,
             clip_sample_range: 1.0,
@@ -71,7 +72,6 @@ impl SchedulerConfig {
         for (field, supported) in [
             ("rescale_betas_zero_snr", "false: timestep T - 1 would have no signal and an infinite sigma"),
             ("thresholding", "false: `clip_sample` clips to a fixed range instead"),
-            ("use_flow_sigmas", "false: models trained on betas"),
         ] {
             fields.refuse_true(field, supported)?;
         }
@@ -81,11 +81,11 @@ impl SchedulerConfig {
         if clip_sample_range <= 0.0 {
             return Err(fields.malformed("clip_sample_range", "a number above 0"));
         }
-        let prediction_type = fields.one_of("prediction_type", "epsilon, sample, v_prediction")?.unwrap_or_default();
+        let levels = LevelConfig::read(&fields, class_name.as_deref())?;
         Ok(Self {
-            betas: betas(&fields, class_name.as_deref())?,
+            prediction_type: levels.prediction_type(&fields)?,
+            levels,
             class_name,
-            prediction_type,
             clip_sample: fields.get("clip_sample")?,
             clip_sample_range,
             set_alpha_to_one: fields.get("set_alpha_to_one")?,
@@ -149,43 +149,8 @@ impl SchedulerConfig {
     /// The noise levels of the model, read from `file`.
     ///
     /// # Errors
-    /// As [`NoiseTable::new`].
+    /// As [`LevelConfig::table`].
     pub fn noise_table(&self, file: &Path) -> Result<NoiseTable> {
-        NoiseTable::new(&self.betas, file)
+        self.levels.table(file)
     }
-}
-
-/// The betas of a class by default; `None` for a class that is not built on betas, or not known.
-fn class_betas(class_name: Option<&str>) -> Option<BetaConfig> {
-    let Some(class_name) = class_name else { return Some(BetaConfig::default()) };
-    match class_name {
-        // Classes without a sampler here.
-        "DDIMInverseScheduler" | "DPMSolverMultistepInverseScheduler" | "RePaintScheduler" => {
-            Some(BetaConfig::default())
-        }
-        known => betas_of_class(known).map(Betas::config),
-    }
-}
-
-/// The fields that fix the noise levels.
-fn betas(fields: &Fields, class_name: Option<&str>) -> Result<BetaConfig> {
-    let told = ["beta_schedule", "beta_start", "beta_end", "trained_betas"];
-    let told = told.iter().any(|field| fields.is_given(field));
-    let default = match class_betas(class_name) {
-        Some(betas) => betas,
-        None if told => BetaConfig::default(),
-        None => return Err(fields.unsupported("_class_name", "the schedulers of diffusers that are built on betas")),
-    };
-    let trained_betas: Option<Vec<f64>> = fields.get("trained_betas")?;
-    let schedule = fields.one_of("beta_schedule", "linear, scaled_linear, squaredcos_cap_v2");
-    Ok(BetaConfig {
-        num_train_timesteps: fields.get("num_train_timesteps")?.unwrap_or(default.num_train_timesteps),
-        beta_start: fields.get("beta_start")?.unwrap_or(default.beta_start),
-        beta_end: fields.get("beta_end")?.unwrap_or(default.beta_end),
-        beta_schedule: match trained_betas {
-            Some(_) => default.beta_schedule,
-            None => schedule?.unwrap_or(default.beta_schedule),
-        },
-        trained_betas,
-    })
 }

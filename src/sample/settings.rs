@@ -2,14 +2,16 @@
 
 use super::admissible::ErrorModel;
 use super::config_fields::{Fields, Interpolation, Spacing, Spread};
+use super::flow;
 use super::grids;
 use super::samplers::spec::{ClipRule, Grid, StartRule, in_range};
 use super::samplers::{Parameters, Request, Sampler};
 use super::schedule::{
-    Scale, Schedule, ScheduleKind, ScheduleShape, StartNoise, Successor, no_error_model, no_own_grid,
+    Level, Scale, Schedule, ScheduleKind, ScheduleShape, StartNoise, Successor, no_error_model, no_own_grid,
+    not_of_flows, refuse,
 };
 use super::scheduler_config::SchedulerConfig;
-use super::sigma_grids::{End, SigmaGrid, SigmaRule};
+use super::sigma_grids::{Count, End, SigmaGrid, SigmaRule};
 use super::walk::{Clip, Method};
 use crate::denoise::diffusion::{BetaSchedule, NoiseTable};
 use crate::{Error, Result};
@@ -70,8 +72,8 @@ impl Settings {
     pub fn resolve(&self, config: &SchedulerConfig, table: &NoiseTable) -> Result<Course> {
         let sampler = self.sampler.unwrap_or_else(|| config.sampler());
         self.check_parameters(sampler)?;
-        let kind =
-            if self.timesteps.is_none() && self.sigmas.is_none() { Some(self.kind(sampler, config)?) } else { None };
+        let lists_levels = self.timesteps.is_some() || self.sigmas.is_some();
+        let kind = if lists_levels { None } else { Some(self.kind(sampler, config, table)?) };
         let request = Request {
             fields: &config.fields,
             prediction: config.prediction_type,
@@ -85,7 +87,7 @@ impl Settings {
             Some(kind) => self.schedule(kind, sampler, config, &request)?,
             None => self.listed_schedule(sampler, config, table)?,
         };
-        let whole = whole.starting(self.start_noise(sampler, config));
+        let whole = whole.on(table.process()).starting(self.start_noise(sampler, config));
         let schedule = match self.strength {
             None => whole,
             Some(strength) => last_steps(whole, strength)?,
@@ -148,7 +150,7 @@ impl Settings {
 
     /// Returns the kind of schedule where no levels are listed: the one asked for, the sampler's, or what the model's
     /// scheduler says to the sampler.
-    fn kind(&self, sampler: Sampler, config: &SchedulerConfig) -> Result<ScheduleKind> {
+    fn kind(&self, sampler: Sampler, config: &SchedulerConfig, table: &NoiseTable) -> Result<ScheduleKind> {
         let spec = sampler.spec();
         let usual = if self.error_model.is_some() { Some(ScheduleKind::Admissible) } else { spec.kind };
         if let Some(kind) = self.schedule.or(usual) {
@@ -161,6 +163,7 @@ impl Settings {
         Ok(match spread {
             Spread::Karras => ScheduleKind::Karras,
             Spread::Exponential | Spread::Lu => ScheduleKind::Exponential,
+            Spread::Timesteps if flow::timesteps(table.process()).is_some() => ScheduleKind::Flow,
             Spread::Timesteps => config.spacing(sampler).into(),
         })
     }
@@ -178,7 +181,11 @@ impl Settings {
             let low = grids::below(self.sigma_min.unwrap_or(table.sigma_min()), high)?;
             return Schedule::from_sigmas(&model.longest_steps(high, low, self.steps)?);
         }
+        if kind == ScheduleKind::Flow {
+            return self.flow_schedule(sampler, config, request);
+        }
         if kind == ScheduleKind::Own {
+            self.refuse_range(kind)?;
             return match grid {
                 Grid::Own(own) => own(request),
                 Grid::Timesteps(_) | Grid::Sigmas(_) => Err(no_own_grid()),
@@ -210,6 +217,7 @@ impl Settings {
             | ScheduleKind::Edm
             | ScheduleKind::LogLinear
             | ScheduleKind::Admissible
+            | ScheduleKind::Flow
             | ScheduleKind::Own => None,
         };
         match (grid, spread) {
@@ -222,6 +230,39 @@ impl Settings {
             }
             (Grid::Sigmas(_) | Grid::Timesteps(_) | Grid::Own(_), _) => Schedule::new(kind, &shape, table),
         }
+    }
+
+    fn refuse_range(&self, kind: ScheduleKind) -> Result<()> {
+        refuse(self.sigma_max, "sigma_max", kind.name())?;
+        refuse(self.sigma_min, "sigma_min", kind.name())
+    }
+
+    /// The levels of diffusers' integrators on flow matching.
+    fn flow_schedule(&self, sampler: Sampler, config: &SchedulerConfig, request: &Request) -> Result<Schedule> {
+        self.refuse_range(ScheduleKind::Flow)?;
+        let (fields, steps) = (&config.fields, request.steps);
+        let Some(timesteps) = flow::timesteps(request.table.process()) else { return Err(not_of_flows()) };
+        if steps == 0 || steps as f64 > timesteps {
+            let what = format!("a schedule of {steps} steps on a model of {timesteps} timesteps");
+            return Err(Error::argument(what, format!("`steps` takes 1 to {timesteps}")));
+        }
+        let (from_noise, calls_whole, end) = match sampler.spec().grid {
+            Grid::Sigmas(rule) => (rule.from_noise, rule.count == Count::Inner, rule.spread_end),
+            Grid::Timesteps(_) | Grid::Own(_) => (false, false, End::First),
+        };
+        let s = flow::even(steps, flow::shift(fields)?, timesteps, from_noise);
+        let level = |s: &f64| Level { timestep: calls_whole.then_some((s * timesteps).floor()), ..flow::level(*s) };
+        let mut levels: Vec<Level> = s.iter().map(level).collect();
+        let last = match (config.is_clean_end(sampler)?, end, levels.last()) {
+            (false, End::LastCall, Some(last)) => *last,
+            (false, _, _) if fields.is_given("final_sigmas_type") => {
+                return Err(fields.unsupported("final_sigmas_type", "zero for flow matching"));
+            }
+            (false, _, _) => Level::at_index(request.table, 0),
+            (true, _, _) => Level::CLEAN,
+        };
+        levels.push(last);
+        Ok(Schedule::joined(levels, Scale::Flow))
     }
 
     /// Returns the error model where `kind` is the schedule that has one; one beside another schedule, and none beside
@@ -247,7 +288,7 @@ impl Settings {
         spacing: Spacing,
     ) -> Result<SigmaGrid> {
         let fields = &config.fields;
-        let is_cosine = config.betas.beta_schedule == BetaSchedule::SquaredCosine;
+        let is_cosine = config.levels.betas().is_some_and(|it| it.beta_schedule == BetaSchedule::SquaredCosine);
         Ok(SigmaGrid {
             count: rule.count,
             spacing,

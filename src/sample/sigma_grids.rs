@@ -4,6 +4,7 @@ use super::config_fields::{Spacing, Spread};
 use super::grids;
 use crate::denoise::Level;
 use crate::denoise::diffusion::NoiseTable;
+use crate::denoise::process::Process;
 use crate::{Error, Result};
 
 /// The timesteps that diffusers makes of N.
@@ -53,6 +54,8 @@ pub struct SigmaRule {
     pub clips_lambda: bool,
     /// Whether it honours `interpolation_type`.
     pub interpolates: bool,
+    /// Whether its grid on flow matching begins at the noise, but for 1e-6.
+    pub from_noise: bool,
 }
 
 impl SigmaRule {
@@ -66,6 +69,7 @@ impl SigmaRule {
             rounds_cosine_down: false,
             clips_lambda: false,
             interpolates: false,
+            from_noise: false,
         }
     }
 
@@ -109,19 +113,16 @@ impl SigmaGrid {
             Spread::Timesteps if self.is_log_linear => {
                 let sigmas = grids::log_spaced(table.sigma_max(), table.sigma_min(), steps + 1);
                 let calls = sigmas.iter().zip(&timesteps);
-                let mut levels: Vec<Level> =
-                    calls.map(|(sigma, t)| Level { sigma: *sigma, timestep: Some(*t) }).collect();
-                levels.push(Level::at_timestep(table, 0.0));
+                let mut levels: Vec<Level> = calls.map(|(sigma, t)| called_at(*sigma, *t, table)).collect();
+                levels.push(Level::at_index(table, 0));
                 return Ok(levels);
             }
-            Spread::Timesteps => {
-                timesteps.iter().map(|t| Level { sigma: interpolated(table, *t), timestep: Some(*t) }).collect()
-            }
+            Spread::Timesteps => timesteps.iter().map(|t| called_at(interpolated(table, *t), *t, table)).collect(),
             spread => self.spread(spread, steps, &timesteps, table)?,
         };
         levels.push(match (self.end, levels.last()) {
             (End::Clean, _) | (_, None) => Level::CLEAN,
-            (End::First, _) => Level::at_timestep(table, 0.0),
+            (End::First, _) => Level::at_index(table, 0),
             (End::LastCall, Some(last)) => *last,
         });
         Ok(levels)
@@ -145,6 +146,7 @@ impl SigmaGrid {
         };
         let logs: Vec<f32> = single(table).iter().map(|sigma| sigma.ln()).collect();
         let timestep = |sigma: f64| match self.rounding {
+            _ if table.process() != Process::Betas => None,
             Rounding::None => None,
             Rounding::Nearest => Some(timestep_of(&logs, sigma).round_ties_even()),
             Rounding::Down => Some(timestep_of(&logs, sigma).floor()),
@@ -157,7 +159,7 @@ impl SigmaGrid {
         let whole = |timesteps: Vec<usize>| timesteps.into_iter().map(|t| t as f64).collect();
         match (self.count, self.spacing) {
             (Count::Ends, Spacing::Linspace) => {
-                let stride = table.last_timestep() / (steps.max(2) - 1) as f64;
+                let stride = (table.timesteps() - 1) as f64 / (steps.max(2) - 1) as f64;
                 // numpy.linspace cast to float32.
                 Ok((0..steps).rev().map(|index| f64::from((index as f64 * stride) as f32)).collect())
             }
@@ -196,6 +198,11 @@ impl SigmaGrid {
             }
         }
     }
+}
+
+/// The level of `sigma`, called at `timestep` where the model has whole timesteps.
+fn called_at(sigma: f64, timestep: f64, table: &NoiseTable) -> Level {
+    Level { sigma, timestep: (table.process() == Process::Betas).then_some(timestep) }
 }
 
 /// Returns sigma at `timestep`, between those of whole timesteps linearly as numpy.interp has it.

@@ -216,8 +216,8 @@ impl Oracle<'_> {
     /// # Errors
     /// As [`Oracle::eps`].
     pub fn estimate(&mut self, x: &Tensor, level: Level) -> Result<Estimate> {
-        let raw = self.eps(x, level)?;
-        let mut x0 = combine(&[(1.0, x), (-level.sigma, &raw)]);
+        let (raw, mut x0) = self.denoiser.parts(x, &vec![level; x.shape[0]])?;
+        check_finite(&raw, "the denoiser's output", self.position, level)?;
         let eps = match self.clip {
             None => raw.clone(),
             Some(Clip { range, .. }) => {

@@ -1,4 +1,4 @@
-//! Rank correlations of two quantities, and their uncertainty.
+//! Whether two quantities are in the same order: rank correlations, and how sure of them one can be.
 
 use rand::RngExt;
 

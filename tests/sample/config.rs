@@ -23,9 +23,16 @@ fn every_field_is_read() {
     }))
     .unwrap();
     assert_eq!(config.class_name.as_deref(), Some("DDPMScheduler"));
-    assert_eq!((config.betas.num_train_timesteps, config.betas.beta_start, config.betas.beta_end), (500, 0.001, 0.03));
-    assert_eq!(config.betas.beta_schedule, BetaSchedule::ScaledLinear);
-    assert_eq!(config.betas.trained_betas, None);
+    assert_eq!(
+        (
+            config.levels.betas().unwrap().num_train_timesteps,
+            config.levels.betas().unwrap().beta_start,
+            config.levels.betas().unwrap().beta_end
+        ),
+        (500, 0.001, 0.03)
+    );
+    assert_eq!(config.levels.betas().unwrap().beta_schedule, BetaSchedule::ScaledLinear);
+    assert_eq!(config.levels.betas().unwrap().trained_betas, None);
     assert_eq!((config.clip_sample, config.set_alpha_to_one), (Some(false), Some(false)));
     assert_eq!((config.clip_sample_range, config.steps_offset), (2.5, 1));
     assert_eq!(config.timestep_spacing, Some(Spacing::Trailing));
@@ -44,9 +51,9 @@ fn silence_means_the_defaults_of_diffusers() {
     assert!(!config.clips(Sampler::Heun) && !config.is_clean_end(Sampler::Pndm).unwrap());
     assert_eq!((config.spacing(Sampler::Euler), config.spacing(Sampler::Pndm)), (Spacing::Linspace, Spacing::Leading));
     let heun = read(json!({"_class_name": "HeunDiscreteScheduler"})).unwrap();
-    assert_eq!((heun.betas.beta_start, heun.betas.beta_end), (0.000_85, 0.012));
+    assert_eq!((heun.levels.betas().unwrap().beta_start, heun.levels.betas().unwrap().beta_end), (0.000_85, 0.012));
     let latent = read(json!({"_class_name": "LCMScheduler"})).unwrap();
-    assert_eq!(latent.betas.beta_schedule, BetaSchedule::ScaledLinear);
+    assert_eq!(latent.levels.betas().unwrap().beta_schedule, BetaSchedule::ScaledLinear);
 }
 
 #[test]
@@ -56,7 +63,7 @@ fn other_classes_lend_their_betas() {
         "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
     }))
     .unwrap();
-    assert_eq!(config.betas.beta_schedule, BetaSchedule::ScaledLinear);
+    assert_eq!(config.levels.betas().unwrap().beta_schedule, BetaSchedule::ScaledLinear);
     assert!(config.set_alpha_to_one == Some(false) && config.steps_offset == 1);
     assert!(read(json!({"_class_name": "OwnScheduler", "beta_schedule": "linear"})).is_ok());
 }
@@ -77,14 +84,13 @@ fn what_would_change_the_samples_is_refused_by_name() {
     for (field, value) in [
         ("rescale_betas_zero_snr", json!(true)),
         ("thresholding", json!(true)),
-        ("use_flow_sigmas", json!(true)),
         ("prediction_type", json!("flow_prediction")),
         ("beta_schedule", json!("sigmoid")),
         ("variance_type", json!("learned_range")),
         ("variance_type", json!("fixed_large_log")),
         ("timestep_spacing", json!("log")),
         ("timestep_spacing", json!(3)),
-        ("_class_name", json!("FlowMatchEulerDiscreteScheduler")),
+        ("_class_name", json!("VQDiffusionScheduler")),
     ] {
         let error = read(json!({field: value})).unwrap_err();
         let Error::UnsupportedField { field: named, value: found, .. } = &error else { panic!("{error:?}") };
@@ -157,7 +163,12 @@ fn a_scheduler_names_its_sampler() {
         (Some("LMSDiscreteScheduler"), Sampler::Lms),
         (Some("DDPMScheduler"), Sampler::Ge),
         (Some("DDIMScheduler"), Sampler::Ge),
-        (Some("LCMScheduler"), Sampler::Ge),
+        (Some("LCMScheduler"), Sampler::Lcm),
+        (Some("TCDScheduler"), Sampler::Tcd),
+        (Some("EDMEulerScheduler"), Sampler::EdmEuler),
+        (Some("EDMDPMSolverMultistepScheduler"), Sampler::EdmDpmPlusPlus2m),
+        (Some("FlowMatchEulerDiscreteScheduler"), Sampler::FlowEuler),
+        (Some("FlowMatchHeunDiscreteScheduler"), Sampler::FlowHeun),
         (None, Sampler::Ge),
     ] {
         let config = read(json!({"_class_name": class})).unwrap();

@@ -4,7 +4,7 @@ use downhill::Error;
 use downhill::denoise::diffusion::{BetaConfig, BetaSchedule, NoiseTable};
 use downhill::sample::samplers::Sampler;
 use downhill::sample::schedule::{Level, Scale, Schedule, ScheduleKind, ScheduleShape, Successor};
-use downhill::sample::scheduler_config::SchedulerConfig;
+use downhill::sample::scheduler_config::{LevelConfig, SchedulerConfig};
 use downhill::sample::settings::Course;
 use downhill::sample::walk::{Method, sample};
 use downhill::tensor::Tensor;
@@ -72,7 +72,7 @@ fn the_papers_schedule_on_latent_levels() {
         beta_schedule: BetaSchedule::ScaledLinear,
         ..BetaConfig::default()
     };
-    let config = SchedulerConfig { betas, ..SchedulerConfig::default() };
+    let config = SchedulerConfig { levels: LevelConfig::Betas(betas), ..SchedulerConfig::default() };
     let table = config.noise_table("scheduler_config.json".as_ref()).unwrap();
     let shape = ScheduleShape { sigma_max: Some(8.35), sigma_min: Some(table.sigma(100.0)), ..SHAPE };
     let schedule = Schedule::new(ScheduleKind::Paper, &shape, &table).unwrap();

@@ -1,4 +1,4 @@
-//! `downhill linear`: linear diffusion and its foundations, one file per study.
+//! `downhill linear`: linear diffusion and what it rests on, one file a study.
 
 mod angles;
 mod baseline;
@@ -10,7 +10,11 @@ mod schedule;
 mod sigmas;
 mod transition;
 
-use super::study::studies;
+use clap::Subcommand;
+
+use super::args::Global;
+use crate::error::Result;
+use crate::report::Console;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,21 +28,36 @@ Examples:
   downhill linear jacobian -o jacobian
   downhill linear schedule -o schedule";
 
-/// Linear diffusion: the spectra of data under noise and projection
+/// Linear diffusion: the spectra of data, and what becomes of them
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
     #[command(subcommand)]
-    study: Studies,
+    study: Study,
 }
 
-studies! {
-    Pca(pca),
-    Angles(angles),
-    Transition(transition),
-    Product(product),
-    Energy(energy),
-    Baseline(baseline),
-    Jacobian(jacobian),
-    Schedule(schedule),
+#[derive(Debug, Subcommand)]
+enum Study {
+    Pca(pca::Args),
+    Angles(angles::Args),
+    Transition(transition::Args),
+    Product(product::Args),
+    Energy(energy::Args),
+    Baseline(baseline::Args),
+    Jacobian(jacobian::Args),
+    Schedule(schedule::Args),
+}
+
+/// Runs `downhill linear`.
+pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
+    match &args.study {
+        Study::Pca(args) => pca::run(args, global, console),
+        Study::Angles(args) => angles::run(args, global, console),
+        Study::Transition(args) => transition::run(args, global, console),
+        Study::Energy(args) => energy::run(args, global, console),
+        Study::Product(args) => product::run(args, global, console),
+        Study::Baseline(args) => baseline::run(args, global, console),
+        Study::Jacobian(args) => jacobian::run(args, global, console),
+        Study::Schedule(args) => schedule::run(args, global, console),
+    }
 }

@@ -6,7 +6,7 @@ use clap::builder::RangedU64ValueParser;
 
 use super::conditions::ConditionArgs;
 use super::metric::MetricArg;
-use crate::cli::args::{Dtype, ErrorModelArg, LONGEST_SIDE, NumberList, Shard, Size, denoiser_help};
+use crate::cli::args::{Dtype, ErrorModelArg, LONGEST_SIDE, NumberList, Shard, Size};
 use crate::error::Result;
 use crate::model::Sampling;
 use crate::noise::Generator;
@@ -38,7 +38,8 @@ closed form. `sequential:DATA` estimates the next level of the schedule in place
 `--sampler ddim` then walks the chain of these estimates. With `noise=nested|fresh|shared` (and
 `seed=S`) the components of `pca` are at each level those of samples under its noise: the forward
 process itself, noise anew for each level, or one draw at every scale; `n=M` takes the first M
-samples. Bytes of images count as -1 to 1. They know no timesteps: the default is DDIM on `exponential`, N log-spaced
+samples. DATA is `digits`, an `.npy` (N,...), an IDX file or a folder of images, whose bytes
+count as -1 to 1. They know no timesteps: the default is DDIM on `exponential`, N log-spaced
 sigmas and then 0, from ten times the data's root mean square distance r from their mean down to
 r/1000; `pca` starts at r over the root of N, `sequential` at that of 32. States start around the mean.
 
@@ -53,7 +54,8 @@ const OUTPUT: &str = "Output";
 #[command(after_long_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Args {
-    #[arg(help = denoiser_help())]
+    /// A diffusers folder, a `.safetensors` beside its `config.json`, a hub id in the local cache, or `pca:DATA[,k=N]`,
+    /// `wiener:DATA`, `sequential:DATA`, `ideal:DATA`; nothing: digits
     pub model: Option<String>,
 
     /// How many images [default: 16, or those of the start file]
@@ -100,11 +102,12 @@ pub struct Args {
     #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub mu: Option<f64>,
 
-    /// Share of noise in `ddim`, 0 to 1 [default: 0]
+    /// Share of noise in `ddim` and `tcd`, 0 to 1 [default: 0; 0.3 for `tcd`]
     #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub eta: Option<f64>,
 
-    /// Steps [default: 10 for `ge`, 1000 for `ddpm`, 20 for `dpm++2m`, `unipc`, `deis`, 25 for `heun`, 50 for others]
+    /// Steps [default: 10 for `ge`, 1000 for `ddpm`, 4 for `lcm`, `tcd`, 20 for `dpm++2m`, `edm-dpm++2m`, `unipc`, `deis`,
+    /// 25 for `heun`, 14 for `flow-heun`, 28 for `flow-euler`, 50 for others]
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub steps: Option<usize>,
 

@@ -6,7 +6,7 @@ use super::super::config_fields::{Spacing, VarianceType};
 use super::super::schedule::{Schedule, ScheduleKind, Successor};
 use super::super::solvers::descent::{Descent, Noise};
 use super::super::walk::Solver;
-use super::spec::{Betas, Calls, ClipRule, EndRule, Grid, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
 use crate::Result;
 
 pub(super) static SPEC: Spec = Spec {
@@ -16,7 +16,7 @@ pub(super) static SPEC: Spec = Spec {
     source: "Ho et al. 2020; adds noise",
     class: Some("DDPMScheduler"),
     folders: &[],
-    betas: Betas::Ddpm,
+    levels: Levels::Ddpm,
     steps: 1000,
     spacing: Spacing::Leading,
     grid: Grid::Timesteps(Successor::NextThenClean),

@@ -9,7 +9,7 @@ use super::super::sigma_grids::{Count, End, SigmaRule};
 use super::super::solvers::history::{History, multistep_order};
 use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
 use super::dpm::Algorithm;
-use super::spec::{Betas, Calls, ClipRule, EndRule, Grid, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
 use crate::{Result, tensor::Tensor};
 
 pub(super) static SPEC: Spec = Spec {
@@ -19,7 +19,7 @@ pub(super) static SPEC: Spec = Spec {
     source: "Zhang and Chen 2022, polynomials in log sigma",
     class: Some("DEISMultistepScheduler"),
     folders: &["DEISMultistepScheduler"],
-    betas: Betas::Ddpm,
+    levels: Levels::Ddpm,
     steps: 20,
     spacing: Spacing::Linspace,
     grid: Grid::Sigmas(SigmaRule { spread_end: End::LastCall, ..SigmaRule::new(Count::Inner) }),

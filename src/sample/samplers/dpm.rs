@@ -7,7 +7,7 @@ use super::super::schedule::{Schedule, ScheduleKind};
 use super::super::sigma_grids::{Count, SigmaRule};
 use super::super::solvers::history::{History, multistep_order};
 use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
-use super::spec::{Betas, Calls, ClipRule, EndRule, Grid, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
 use crate::{Result, tensor::Tensor};
 
 pub(super) static SPEC: Spec = Spec {
@@ -17,7 +17,7 @@ pub(super) static SPEC: Spec = Spec {
     source: "DPM-Solver++: Lu et al. 2022",
     class: Some("DPMSolverMultistepScheduler"),
     folders: &["DPMSolverMultistepScheduler"],
-    betas: Betas::Ddpm,
+    levels: Levels::Ddpm,
     steps: 20,
     spacing: Spacing::Linspace,
     grid: Grid::Sigmas(SigmaRule { rounds_cosine_down: true, clips_lambda: true, ..SigmaRule::new(Count::Inner) }),
@@ -30,7 +30,7 @@ pub(super) static SPEC: Spec = Spec {
     solver,
 };
 
-fn solver(request: &Request, _: &Schedule) -> Result<Arc<dyn Solver>> {
+pub(super) fn solver(request: &Request, _: &Schedule) -> Result<Arc<dyn Solver>> {
     let fields = request.fields;
     let (order, algorithm) = (solver_order(fields)?, Algorithm::read(fields)?);
     if !algorithm.is_in_x0() && FinalSigma::read(fields)? == FinalSigma::Zero {

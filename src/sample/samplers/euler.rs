@@ -7,7 +7,7 @@ use super::super::schedule::{Schedule, ScheduleKind};
 use super::super::sigma_grids::{Count, SigmaRule};
 use super::super::solvers::descent::{Descent, Noise};
 use super::super::walk::Solver;
-use super::spec::{Betas, Calls, ClipRule, EndRule, Grid, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
 use crate::Result;
 use crate::denoise::diffusion::PredictionType;
 
@@ -18,7 +18,7 @@ pub(super) static SPEC: Spec = Spec {
     source: "Karras et al. 2022, algorithm 2 without churn; DDIM from another start",
     class: Some("EulerDiscreteScheduler"),
     folders: &["EulerDiscreteScheduler"],
-    betas: Betas::Ddpm,
+    levels: Levels::Ddpm,
     steps: 50,
     spacing: Spacing::Linspace,
     grid: Grid::Sigmas(SigmaRule { interpolates: true, ..SigmaRule::new(Count::Ends) }),

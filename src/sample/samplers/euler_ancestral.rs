@@ -7,7 +7,7 @@ use super::super::schedule::{Schedule, ScheduleKind};
 use super::super::sigma_grids::{Count, SigmaRule};
 use super::super::solvers::descent::{Descent, Noise};
 use super::super::walk::Solver;
-use super::spec::{Betas, Calls, ClipRule, EndRule, Grid, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
 use crate::Result;
 
 pub(super) static SPEC: Spec = Spec {
@@ -17,7 +17,7 @@ pub(super) static SPEC: Spec = Spec {
     source: "k-diffusion, Crowson 2022; adds noise; DDPM from another start",
     class: Some("EulerAncestralDiscreteScheduler"),
     folders: &["EulerAncestralDiscreteScheduler"],
-    betas: Betas::Ddpm,
+    levels: Levels::Ddpm,
     steps: 50,
     spacing: Spacing::Linspace,
     grid: Grid::Sigmas(SigmaRule { spreads: false, ..SigmaRule::new(Count::Ends) }),

@@ -6,7 +6,7 @@ use super::super::config_fields::Spacing;
 use super::super::schedule::{Schedule, ScheduleKind, Successor};
 use super::super::solvers::descent::{Descent, Noise};
 use super::super::walk::Solver;
-use super::spec::{Betas, Calls, ClipRule, EndRule, Grid, Request, Spec, StartRule, in_range};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, in_range};
 use crate::Result;
 
 pub(super) static SPEC: Spec = Spec {
@@ -16,7 +16,7 @@ pub(super) static SPEC: Spec = Spec {
     source: "gradient estimation: Permenter and Yuan 2024, algorithm 2",
     class: None,
     folders: &["DDPMScheduler", "DDIMScheduler", "DDPMParallelScheduler", "DDIMParallelScheduler", "GEScheduler"],
-    betas: Betas::Ddpm,
+    levels: Levels::Ddpm,
     steps: 10,
     spacing: Spacing::Leading,
     grid: Grid::Timesteps(Successor::NextThenFinal),

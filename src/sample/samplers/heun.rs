@@ -6,7 +6,7 @@ use super::super::config_fields::Spacing;
 use super::super::schedule::{Schedule, ScheduleKind};
 use super::super::sigma_grids::{Count, SigmaRule};
 use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
-use super::spec::{Betas, Calls, ClipRule, EndRule, Grid, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
 use crate::{Result, tensor::Tensor};
 
 pub(super) static SPEC: Spec = Spec {
@@ -16,7 +16,7 @@ pub(super) static SPEC: Spec = Spec {
     source: "Karras et al. 2022, algorithm 1; one call in the last step",
     class: Some("HeunDiscreteScheduler"),
     folders: &["HeunDiscreteScheduler"],
-    betas: Betas::Narrow,
+    levels: Levels::Narrow,
     steps: 25,
     spacing: Spacing::Linspace,
     grid: Grid::Sigmas(SigmaRule::new(Count::Ends)),

@@ -7,7 +7,7 @@ use super::super::schedule::{Schedule, ScheduleKind};
 use super::super::sigma_grids::{Count, SigmaRule};
 use super::super::solvers::history::History;
 use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
-use super::spec::{Betas, Calls, ClipRule, EndRule, Grid, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
 use crate::{Result, tensor::Tensor};
 
 pub(super) static SPEC: Spec = Spec {
@@ -17,7 +17,7 @@ pub(super) static SPEC: Spec = Spec {
     source: "k-diffusion, Crowson 2022; multistep in sigma",
     class: Some("LMSDiscreteScheduler"),
     folders: &["LMSDiscreteScheduler"],
-    betas: Betas::Ddpm,
+    levels: Levels::Ddpm,
     steps: 50,
     spacing: Spacing::Linspace,
     grid: Grid::Sigmas(SigmaRule::new(Count::Ends)),

@@ -6,13 +6,19 @@ mod ddim;
 mod ddpm;
 pub mod deis;
 pub mod dpm;
+mod edm_dpm;
+mod edm_euler;
 mod euler;
 mod euler_ancestral;
+pub mod flow_euler;
+pub mod flow_heun;
 mod ge;
 pub mod heun;
+pub mod lcm;
 pub mod lms;
 pub mod pndm;
 pub mod spec;
+pub mod tcd;
 pub mod unipc;
 
 use std::fmt;
@@ -68,6 +74,18 @@ samplers! {
     Pndm = pndm,
     /// Linear multistep in sigma.
     Lms = lms,
+    /// Latent consistency models, multistep.
+    Lcm = lcm,
+    /// Trajectory consistency models.
+    Tcd = tcd,
+    /// Euler's method on the levels of Karras et al.
+    EdmEuler = edm_euler,
+    /// DPM-Solver++, multistep, on the levels of Karras et al.
+    EdmDpmPlusPlus2m = edm_dpm,
+    /// Euler's method in s of flow matching.
+    FlowEuler = flow_euler,
+    /// Heun's method in s of flow matching.
+    FlowHeun = flow_heun,
 }
 
 impl Sampler {
@@ -90,10 +108,10 @@ impl Sampler {
     }
 }
 
-/// Returns the betas that `class` has by default; `None` for a class without a sampler.
+/// Returns the noise levels that `class` has by default; `None` for a class without a sampler.
 #[must_use]
-pub fn betas_of_class(class: &str) -> Option<spec::Betas> {
-    Sampler::near_class(class).map(|sampler| sampler.spec().betas)
+pub fn levels_of_class(class: &str) -> Option<spec::Levels> {
+    Sampler::near_class(class).map(|sampler| sampler.spec().levels)
 }
 
 impl fmt::Display for Sampler {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::super::config_fields::Spacing;
 use super::super::schedule::{Schedule, ScheduleKind, Step, Successor};
 use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine, scale};
-use super::spec::{Betas, Calls, ClipRule, EndRule, Grid, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
 use crate::denoise::Level;
 use crate::denoise::diffusion::PredictionType;
 use crate::{Error, Result, tensor::Tensor};
@@ -22,7 +22,7 @@ pub(super) static SPEC: Spec = Spec {
     source: "Liu et al. 2022 (PLMS); 4 calls in each of the first 3 steps, or 2 in the first",
     class: Some("PNDMScheduler"),
     folders: &["PNDMScheduler"],
-    betas: Betas::Ddpm,
+    levels: Levels::Ddpm,
     steps: 50,
     spacing: Spacing::Leading,
     grid: Grid::Timesteps(Successor::Stride),
@@ -130,7 +130,7 @@ impl State {
         let signal = level.alpha_bar().sqrt();
         match self.pndm.prediction {
             PredictionType::VPrediction => combine(&[(1.0 / signal, eps), (-signal * level.sigma, x)]),
-            PredictionType::Epsilon | PredictionType::Sample => eps.clone(),
+            PredictionType::Epsilon | PredictionType::Sample | PredictionType::FlowPrediction => eps.clone(),
         }
     }
 
@@ -140,7 +140,7 @@ impl State {
         let length = step.to.sigma - sigma;
         let (of_x, of_output) = match self.pndm.prediction {
             PredictionType::VPrediction => (signal * signal * sigma, signal),
-            PredictionType::Epsilon | PredictionType::Sample => (0.0, 1.0),
+            PredictionType::Epsilon | PredictionType::Sample | PredictionType::FlowPrediction => (0.0, 1.0),
         };
         let mut terms: Vec<_> = outputs.iter().map(|(factor, output)| (factor * length * of_output, *output)).collect();
         terms.push((1.0 + length * of_x, x));

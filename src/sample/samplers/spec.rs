@@ -6,7 +6,7 @@ use super::super::config_fields::{Fields, FinalSigma, Spacing, VarianceType};
 use super::super::schedule::{Schedule, ScheduleKind, Successor};
 use super::super::sigma_grids::SigmaRule;
 use super::super::walk::Solver;
-use crate::denoise::diffusion::{BetaConfig, BetaSchedule, NoiseTable, PredictionType};
+use crate::denoise::diffusion::{NoiseTable, PredictionType};
 use crate::{Error, Result};
 
 /// Everything that is known about a sampler before it runs.
@@ -23,8 +23,8 @@ pub struct Spec {
     pub class: Option<&'static str>,
     /// The classes of diffusers whose folders it samples by default.
     pub folders: &'static [&'static str],
-    /// The betas that its class has where a folder's file does not name them.
-    pub betas: Betas,
+    /// The noise levels that its class has where a folder's file does not name them.
+    pub levels: Levels,
     /// N where it is not given.
     pub steps: usize,
     /// `timestep_spacing` where a folder's file does not name it.
@@ -71,33 +71,21 @@ impl Calls {
     }
 }
 
-/// The betas that a class of diffusers has by default, of 1000 timesteps.
+/// The noise levels that a class of diffusers has by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Betas {
-    /// Linear from 0.0001 to 0.02: those of DDPM.
+pub enum Levels {
+    /// Betas linear from 0.0001 to 0.02: those of DDPM.
     Ddpm,
-    /// Linear from 0.00085 to 0.012: those of k-diffusion's samplers.
+    /// Betas linear from 0.00085 to 0.012: those of k-diffusion's samplers.
     Narrow,
-    /// Evenly in the root from 0.00085 to 0.012: those of Stable Diffusion.
+    /// Betas even in the root from 0.00085 to 0.012: those of Stable Diffusion.
     Latent,
-}
-
-impl Betas {
-    /// Returns the configuration.
-    #[must_use]
-    pub fn config(self) -> BetaConfig {
-        let narrow = |beta_schedule| BetaConfig {
-            beta_start: 0.000_85,
-            beta_end: 0.012,
-            beta_schedule,
-            ..BetaConfig::default()
-        };
-        match self {
-            Self::Ddpm => BetaConfig::default(),
-            Self::Narrow => narrow(BetaSchedule::Linear),
-            Self::Latent => narrow(BetaSchedule::ScaledLinear),
-        }
-    }
+    /// Sines of angles, as in `IPNDMScheduler`.
+    Angle,
+    /// Flow matching.
+    Flow,
+    /// Those of Karras et al. (2022).
+    Edm,
 }
 
 /// The noise levels of a sampler on diffusers' spacings.

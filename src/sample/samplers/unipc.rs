@@ -7,7 +7,7 @@ use super::super::schedule::{Schedule, ScheduleKind};
 use super::super::sigma_grids::{Count, End, SigmaRule};
 use super::super::solvers::history::History;
 use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
-use super::spec::{Betas, Calls, ClipRule, EndRule, Grid, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
 use crate::{Result, tensor::Tensor};
 
 pub(super) static SPEC: Spec = Spec {
@@ -17,10 +17,10 @@ pub(super) static SPEC: Spec = Spec {
     source: "Zhao et al. 2023; corrects the step before",
     class: Some("UniPCMultistepScheduler"),
     folders: &["UniPCMultistepScheduler"],
-    betas: Betas::Ddpm,
+    levels: Levels::Ddpm,
     steps: 20,
     spacing: Spacing::Linspace,
-    grid: Grid::Sigmas(SigmaRule { spread_end: End::LastCall, ..SigmaRule::new(Count::Inner) }),
+    grid: Grid::Sigmas(SigmaRule { spread_end: End::LastCall, from_noise: true, ..SigmaRule::new(Count::Inner) }),
     kind: None,
     short_kind: ScheduleKind::Trailing,
     end: EndRule::FinalSigma,
