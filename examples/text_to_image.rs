@@ -1,7 +1,7 @@
 //! An image from a text, by a Stable Diffusion folder or its name in the local cache of the hub.
 //!
 //! ```text
-//! cargo run --release --example text_to_image -- stable-diffusion-v1-5/stable-diffusion-v1-5 "an astronaut" astronaut.png
+//! cargo run --release --example text_to_image -- stable-diffusion-v1-5/stable-diffusion-v1-5 "a cat" cat.png
 //! ```
 
 use downhill::formats::png::write_png;

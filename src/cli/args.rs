@@ -156,6 +156,17 @@ impl Global {
     }
 }
 
+/// The help of a MODEL argument that takes any denoiser.
+pub fn denoiser_help() -> String {
+    let (networks, closed_forms) = (crate::checkpoint::MODEL_FORMS, crate::denoise::closed_form::FORMS);
+    format!("A network ({networks}) or a closed form ({closed_forms}) [default: the embedded network of digits]")
+}
+
+/// The help of a MODEL argument that takes a network.
+pub fn network_help() -> String {
+    format!("A network: {} [default: the embedded network of digits]", crate::checkpoint::MODEL_FORMS)
+}
+
 /// Numbers with commas between them: `999,500,0`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NumberList(pub Vec<f64>);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
-use crate::cli::args::{Dtype, Global};
+use crate::cli::args::{Dtype, Global, denoiser_help};
 use crate::cli::describe::{adapter_json, algorithms_json, family_text, footprint_json, model_json};
 use crate::cli::device;
 use crate::cli::inputs::{read_finite, read_images};
@@ -43,8 +43,7 @@ With `--sigma` the input is x = x0 + sigma eps, and the output is eps, whatever 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES, group = clap::ArgGroup::new("level").required(true).args(["timesteps", "sigma"]))]
 pub struct Args {
-    /// A diffusers folder, a `.safetensors` beside its `config.json`, a hub id in the local cache, or `pca:DATA[,k=N]`,
-    /// `wiener:DATA`, `sequential:DATA`, `ideal:DATA`; nothing: digits
+    #[arg(help = denoiser_help())]
     pub model: Option<String>,
 
     /// The images (N,C,H,W)

@@ -3,10 +3,10 @@
 use super::args::Global;
 use super::device::adapter_json;
 use super::quiet::without_driver_chatter;
-use super::table::aligned;
 use super::vectors;
 use crate::error::Result;
 use crate::gpu::{Adapters, Choice, Described};
+use crate::report::columns::aligned;
 use crate::report::{Report, print_stdout};
 use indicatif::BinaryBytes;
 

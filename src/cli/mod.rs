@@ -26,7 +26,6 @@ mod quiet;
 mod sample;
 mod selftest;
 mod study;
-mod table;
 mod timing;
 mod tune;
 mod vectors;

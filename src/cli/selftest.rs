@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::args::Global;
 use super::device::{self, adapter_json, family_text};
-use super::table::Lines;
 use crate::error::{Error, Result};
 use crate::kernels::selftest::{self, Check, Finding};
+use crate::report::columns::Lines;
 use crate::report::{Console, Report, print_stdout};
 
 const EXAMPLES: &str = "\

@@ -1,4 +1,7 @@
-//! What all studies have in common: the folder they fill, the device they open, the report they leave.
+//! The common part of all studies: their data, their device, their folder and their report.
+//!
+//! A study of the library is settings and data in, [`Results`] out. Its subcommand is a type of flags that implements
+//! [`Study`], and a line in the table of `inspect` or `linear`.
 
 use std::path::{Path, PathBuf};
 
@@ -6,22 +9,24 @@ use serde_json::json;
 
 use super::args::{Dtype, Global};
 use super::device::{self, adapter_json, family_text};
+
 use super::timing::Stopwatch;
-use crate::data::{Dataset, Pixels, Source, Spiked};
+use crate::data::{self, Dataset, Pixels, Source};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::kernels::{Engine, selftest};
-use crate::report::{Console, Folder, Progress, Report};
+use crate::report::columns::aligned;
+use crate::report::{Console, Folder, Progress, Report, print_stdout};
+use crate::study::Advance;
+use crate::study::results::{Contents, File, Message, Results};
 
-/// The flags that say which data a study looks at.
+/// The flags of a study's data.
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
-    /// `digits`, an `.npy` of shape (N,...), an IDX file (gzip or not), a folder of images, or data generated from a few
-    /// directions in noise: `spiked:n=1500,p=300,spikes=5/4/3/2/1,noise=0,seed=0`
-    #[arg(long, value_name = "DATA", default_value = "digits")]
+    #[arg(long, value_name = "DATA", default_value = "digits", help = format!("The data: {}", data::forms()))]
     pub data: String,
 
-    /// Take the mean off the data first; left in, it is the first component of most data
+    /// Subtract the mean from the data first; otherwise it is the first component of most data
     #[arg(long, visible_alias = "centre", overrides_with = "no_center")]
     pub center: bool,
 
@@ -34,32 +39,36 @@ pub struct DataArgs {
     pub samples: Option<u32>,
 }
 
-/// What a study does with its data when nothing is said.
+/// The defaults of a study's data.
 #[derive(Clone, Copy, Debug)]
 pub struct Usual {
-    /// Samples at most.
+    /// The most samples.
     pub samples: usize,
-    /// Whether the mean is taken off.
+    /// Subtract the mean.
     pub centred: bool,
 }
 
 impl DataArgs {
-    /// Whether the mean is taken off.
-    pub fn centred(&self, usual: Usual) -> bool {
+    /// Returns whether the mean is subtracted.
+    fn centred(&self, usual: Usual) -> bool {
         if usual.centred { !self.no_center } else { self.center }
     }
 
-    /// Reads the data: samples and mean as asked, or else as usual.
+    /// Loads the data, by the flags or else by the defaults of the study, and puts them into the report.
     ///
     /// # Errors
-    /// Those of [`Source::load`] and of [`Spiked::parse`]; a usage error when fewer samples are there than are asked for.
-    pub fn load(&self, usual: Usual, console: Console) -> Result<Dataset> {
-        let generated = self.data == "spiked" || self.data.starts_with("spiked:");
-        let mut data = if generated && !Path::new(&self.data).exists() {
-            Dataset { name: self.data.clone(), ..Spiked::parse(&self.data)?.generate()? }
-        } else {
-            Source::parse(&self.data)?.load(Pixels::Unit)?
-        };
+    /// Those of [`Source::parse`] and [`Source::load`]; [`Error::Argument`] for more samples than there are.
+    pub fn load(&self, usual: Usual, run: &mut StudyRun) -> Result<Dataset> {
+        self.load_with_mean(usual, run).map(|(data, _)| data)
+    }
+
+    /// Loads the data as [`Self::load`] does, and returns the mean that was subtracted, if any.
+    ///
+    /// # Errors
+    /// Those of [`Self::load`].
+    pub fn load_with_mean(&self, usual: Usual, run: &mut StudyRun) -> Result<(Dataset, Option<Vec<f64>>)> {
+        let console = run.console;
+        let mut data = Source::parse(&self.data)?.load(Pixels::Unit)?;
         let samples = match self.samples.map(|samples| samples as usize) {
             Some(samples) if samples > data.count() => {
                 let what =
@@ -71,34 +80,36 @@ impl DataArgs {
         };
         if samples < data.count() {
             let of = data.count();
-            console.detail(&format!("the first {samples} of {of} samples are used; `--samples N` takes others"));
+            console
+                .detail(&format!("the first {samples} of {of} samples are used; `--samples N` takes another number"));
             data.samples = data.samples.slice(0..samples);
         }
-        if self.centred(usual) {
-            data.centre();
-        } else if let share @ MEAN_SAID.. = share_of_mean(&data) {
+        let mean = self.centred(usual).then(|| data.centre());
+        let share = share_of_mean(&data);
+        if mean.is_none() && share >= NOTED {
             console.note(&format!(
-                "note: the mean has {:.0} % of the second moment of `{}`, and is its first component; `--center` takes it off",
+                "note: the mean has {:.0} % of the second moment of `{}`, and is its first component; `--center` \
+                 subtracts it",
                 100.0 * share,
                 data.name
             ));
         }
-        Ok(data)
-    }
-
-    /// The data in words, for a report.
-    pub fn json(&self, data: &Dataset, usual: Usual) -> serde_json::Value {
-        json!({
-            "source": data.name,
-            "samples": data.count(),
-            "sample_shape": data.sample_shape,
-            "centred": self.centred(usual),
-        })
+        run.report.set(
+            "data",
+            json!({
+                "source": data.name,
+                "samples": data.count(),
+                "sample_shape": data.sample_shape,
+                "centred": mean.is_some(),
+            }),
+        );
+        run.clock.lap("data");
+        Ok((data, mean))
     }
 }
 
-/// Share of the second moment from which the mean is spoken of.
-const MEAN_SAID: f64 = 0.3;
+/// The share of the second moment from which the mean is worth a note.
+const NOTED: f64 = 0.3;
 
 /// |mean|^2 over the mean of |x|^2.
 fn share_of_mean(data: &Dataset) -> f64 {
@@ -107,24 +118,91 @@ fn share_of_mean(data: &Dataset) -> f64 {
     mean / (squares / data.count() as f64).max(f64::MIN_POSITIVE)
 }
 
-/// A study that runs: begun, given a device, given its results, finished.
+/// A study as a subcommand. The implementing type holds its flags.
+pub trait Study {
+    /// The words of the command: `inspect norms`.
+    const NAME: &'static str;
+    /// The files of its folder, beside the report.
+    const FILES: &'static [File];
+
+    /// The folder for the results; `None` for results that are printed only.
+    fn folder(&self) -> Option<&Path>;
+
+    /// Reads what the flags name, measures, and returns the results.
+    ///
+    /// # Errors
+    /// Those of the flags, of reading, and of the device. Whatever can be refused without a device is refused before it
+    /// is opened.
+    fn measure(&self, run: &mut StudyRun) -> Result<Results>;
+}
+
+/// The subcommands of a group of studies: `Name(module)` for each, whose `module::Args` implement [`Study`].
+macro_rules! studies {
+    ($($name:ident($module:ident)),* $(,)?) => {
+        #[derive(Debug, clap::Subcommand)]
+        enum Studies {
+            $($name($module::Args),)*
+        }
+
+        /// Runs a study of the group.
+        pub fn run(
+            args: &Args,
+            global: &crate::cli::args::Global,
+            console: crate::report::Console,
+        ) -> crate::error::Result<()> {
+            match &args.study {
+                $(Studies::$name(args) => crate::cli::study::run(args, global, console),)*
+            }
+        }
+    };
+}
+pub(super) use studies;
+
+/// Runs a study: checks that its files can be written, measures, writes files and reports, prints the messages.
+///
+/// # Errors
+/// Those of [`Study::measure`] and of writing.
+pub fn run<S: Study>(study: &S, global: &Global, console: Console) -> Result<()> {
+    let mut run = StudyRun::begin(S::NAME, study.folder(), S::FILES, global, console)?;
+    let results = study.measure(&mut run)?;
+    run.finish(results)
+}
+
+/// The long help of a study: `text`, and the files of its folder.
+pub fn help(text: &str, files: &[File]) -> String {
+    let row = |File { name, contents }: &File| {
+        let name = if name.contains('.') { (*name).to_owned() } else { format!("{name}.svg, {name}.png") };
+        [format!("  {name}"), (*contents).to_owned()]
+    };
+    let report = File::new("report.json", "settings, findings, adapter, timings");
+    let rows: Vec<_> = files.iter().chain([&report]).map(row).collect();
+    format!("{text}\n\nFiles:\n{}", aligned(&rows).trim_end())
+}
+
+/// A study under way.
 pub struct StudyRun<'a> {
-    /// Where the results go.
-    pub folder: Folder,
-    /// What is told about the run.
+    folder: Option<Folder>,
+    /// The report of the run.
     pub report: Report,
     pub clock: Stopwatch,
     pub(super) global: &'a Global,
-    console: Console,
+    pub console: Console,
 }
 
 impl<'a> StudyRun<'a> {
-    /// Begins `command`, which will write `files` (see [`Folder::new`]) to `output`.
+    /// Begins `command`, which will write `files` to `folder`.
     ///
     /// # Errors
     /// When one of them cannot be written.
-    pub fn begin(command: &str, output: &Path, files: &[&str], global: &'a Global, console: Console) -> Result<Self> {
-        let folder = Folder::new(output, files)?;
+    fn begin(
+        command: &str,
+        folder: Option<&Path>,
+        files: &[File],
+        global: &'a Global,
+        console: Console,
+    ) -> Result<Self> {
+        let names: Vec<&str> = files.iter().map(|file| file.name).collect();
+        let folder = folder.map(|folder| Folder::new(folder, &names)).transpose()?;
         Ok(Self { folder, report: Report::new(command), clock: Stopwatch::start(), global, console })
     }
 
@@ -145,34 +223,69 @@ impl<'a> StudyRun<'a> {
         Compiler::new(engine, Dtype::F32.options(self.global))
     }
 
-    /// A bar over `total` units of work.
-    pub fn progress(&self, title: &str, total: u64) -> Progress {
-        Progress::new(title, total, self.global.verbosity())
+    /// Runs `work` under a progress bar over `total` units, and takes its time as `lap`.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn timed<T>(
+        &mut self,
+        title: &str,
+        total: u64,
+        lap: &'static str,
+        work: impl FnOnce(Advance) -> Result<T>,
+    ) -> Result<T> {
+        let bar = Progress::new(title, total, self.global.verbosity());
+        let done = work(&|units| bar.advance(units))?;
+        drop(bar);
+        self.clock.lap(lap);
+        Ok(done)
     }
 
-    /// Writes the reports, the folder's and the one of `--json`.
+    /// Writes the files, the folder's report and the one of `--json`, and prints the messages.
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn finish(mut self) -> Result<()> {
+    fn finish(mut self, results: Results) -> Result<()> {
+        for (section, value) in results.sections {
+            self.report.set(section, value);
+        }
+        if let Some(folder) = &mut self.folder {
+            for (File { name, .. }, contents) in results.files {
+                match contents {
+                    Contents::Array(array) => folder.array(name, &array)?,
+                    Contents::Table(table) => folder.table(name, &table)?,
+                    Contents::Text(text) => folder.text(name, &text)?,
+                    Contents::Plot(picture) => folder.picture(name, &picture)?,
+                }
+            }
+        }
         self.clock.lap("results");
         self.report.set("timings", self.clock.json(&[]));
-        self.folder.report(&mut self.report)?;
-        match &self.global.json {
-            Some(file) => self.report.write(file),
-            None => Ok(()),
+        if let Some(folder) = &self.folder {
+            folder.report(&mut self.report)?;
         }
+        if let Some(file) = &self.global.json {
+            self.report.write(file)?;
+        }
+        for message in results.messages {
+            match message {
+                Message::Note(text) => self.console.note(&text),
+                Message::Detail(text) => self.console.detail(&text),
+                Message::Warning(text) => self.console.warning(&text),
+            }
+        }
+        results.text.map_or(Ok(()), |text| print_stdout(&text))
     }
 }
 
-/// The flags that say where a study's results go, and how its randomness begins.
+/// The flags of a study's folder and seed.
 #[derive(Debug, clap::Args)]
 pub struct OutputArgs {
     /// Folder for the results
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
 
-    /// Seed of everything that is drawn
+    /// Seed of all random draws
     #[arg(short, long, value_name = "SEED", default_value = "0")]
     pub seed: u64,
 }

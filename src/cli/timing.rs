@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
-use super::table::aligned;
 use crate::error::Result;
 use crate::model::Event;
+use crate::report::columns::aligned;
 
 /// A part of a run.
 struct Phase {

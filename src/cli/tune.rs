@@ -6,10 +6,9 @@ use std::time::Duration;
 use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
 
-use super::args::{Global, Size};
+use super::args::{Global, Size, network_help};
 use super::describe::{adapter_json, family_text, model_json};
 use super::device;
-use super::table::aligned;
 use crate::error::{Error, Result};
 use crate::formats::check_writable;
 use crate::graph::tune::{Measurement, tune, unknown_layers};
@@ -17,6 +16,7 @@ use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::selftest;
 use crate::kernels::tuned::Key;
 use crate::model::Model;
+use crate::report::columns::aligned;
 use crate::report::{Console, Progress, Report, print_stdout};
 
 const EXAMPLES: &str = "\
@@ -39,7 +39,7 @@ Images change in their last bits when the algorithms do. Runs that make one set 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
-    /// A model as `downhill sample` takes it; nothing: the embedded model
+    #[arg(help = network_help())]
     pub model: Option<String>,
 
     /// Images at a network call while measuring; what is found holds for any batch

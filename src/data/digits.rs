@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::source::SourceKind;
 use super::{Dataset, Pixels};
 use crate::error::Result;
 use crate::formats::idx;
@@ -9,18 +10,26 @@ use crate::formats::idx;
 const IMAGES: &[u8] = include_bytes!("../../data/digits/digits-images-idx3-ubyte.gz");
 const LABELS: &[u8] = include_bytes!("../../data/digits/digits-labels-idx1-ubyte.gz");
 
-/// 10,000 handwritten digits of 28 x 28 pixels.
+/// The digits within the program, unless there is a file or a folder of that name.
+pub(super) static KIND: SourceKind = SourceKind {
+    form: "`digits`",
+    accepts: |candidate| Ok(!candidate.exists && candidate.text == "digits"),
+    load: |_, pixels| digits(pixels),
+    extent: None,
+};
+
+/// Returns the 10,000 handwritten digits of 28 x 28 pixels: shape (10000, 784).
 ///
 /// # Errors
-/// None that the files within the program can meet; a test reads them.
+/// None: a test reads the files within the program.
 pub fn digits(pixels: Pixels) -> Result<Dataset> {
     Dataset::new("digits", idx::parse(Path::new("(embedded digits)/images"), IMAGES, pixels)?)
 }
 
-/// What each of them shows, 0 to 9.
+/// Returns the label of each digit, 0 to 9.
 ///
 /// # Errors
-/// As [`digits`].
+/// Those of [`digits`].
 pub fn digit_labels() -> Result<Vec<u8>> {
     let labels = idx::parse(Path::new("(embedded digits)/labels"), LABELS, Pixels::Unit)?;
     Ok(labels.data.iter().map(|value| (value * 255.0).round() as u8).collect())

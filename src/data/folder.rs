@@ -2,18 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
+use super::source::SourceKind;
 use super::{Dataset, Pixels};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 const SUFFIXES: [&str; 3] = ["png", "jpg", "jpeg"];
 
+/// A folder of images.
+pub(super) static KIND: SourceKind = SourceKind {
+    form: "a folder of images",
+    accepts: |candidate| Ok(candidate.is_folder),
+    load: |path, pixels| read(Path::new(path), pixels),
+    extent: None,
+};
+
 /// The images of `folder` in the order of their names, as (channels, height, width): one channel where all are grey, else
 /// three. Transparency is left out.
 ///
 /// # Errors
 /// [`Error::BadFile`] for a folder without images, an image that cannot be read, and one of another size than the first.
-pub fn read(folder: &Path, pixels: Pixels) -> Result<Dataset> {
+fn read(folder: &Path, pixels: Pixels) -> Result<Dataset> {
     let files = images_of(folder)?;
     let images = files
         .iter()
@@ -84,7 +93,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), "b.png", 1, 3, 100);
         write(folder.path(), "a.PNG", 1, 3, 0);
-        std::fs::write(folder.path().join("notes.txt"), "no image").unwrap();
+        std::fs::write(folder.path().join("notes.txt"), "not an image").unwrap();
         let grey = read(folder.path(), Pixels::Unit).unwrap();
         assert_eq!(grey.sample_shape, [1, 2, 3]);
         assert_eq!(grey.samples.data[6] * 255.0, 100.0);
@@ -96,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_data_set_is_refused_by_name() {
+    fn bad_folders_are_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let empty = read(folder.path(), Pixels::Unit).unwrap_err();
         assert!(empty.to_string().contains("no images") && empty.kind() == crate::ErrorKind::File, "{empty}");

@@ -1,133 +1,34 @@
-//! Data sets: what `DATA` names on the command line, and generated ones whose covariance is known.
+//! Data sets: the sources that `DATA` names, and samples at levels of noise.
 //!
-//! A [`Dataset`] is a matrix with one sample a row. Pixels are bytes in files; [`Pixels`] says which numbers they become.
-//! Every value is checked to be finite when the data are read, so that nobody above has to.
+//! A source is a file of this room, with its name, its one-line description, the texts it accepts and how they are
+//! loaded, and a line in [`source`]. A [`Dataset`] is a matrix with one sample per row. Pixels are bytes in files;
+//! [`Pixels`] says which numbers they become. Every value is checked to be finite when data are loaded, so that no
+//! reader of a data set has to check again.
 
 mod digits;
 mod folder;
+mod idx;
 mod noised;
+mod npy;
+mod npz;
 pub mod picture;
+mod source;
 mod spiked;
-
-use std::path::{Path, PathBuf};
 
 pub use digits::{digit_labels, digits};
 pub use noised::{Coupling, Noised};
+pub use npz::images as npz_images;
+pub use source::{Source, forms};
 pub use spiked::Spiked;
 
 use crate::error::{Error, Result};
 pub use crate::formats::Pixels;
-use crate::formats::{idx, npy, npz};
 use crate::tensor::Tensor;
 
-/// Where data come from: `DATA` of the command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The 10,000 digits within the program.
-    Digits,
-    /// A folder of images.
-    Folder(PathBuf),
-    /// An array file of Python.
-    Npy(PathBuf),
-    /// Images in `arr_0` of an `.npz`, as `downhill sample -o x.npz` writes them.
-    Npz(PathBuf),
-    /// An IDX file, compressed by gzip or not.
-    Idx(PathBuf),
-}
-
-impl Source {
-    /// What `text` names: `digits` (unless there is something of that name), an `.npy`, a folder of images, or an IDX file.
-    ///
-    /// # Errors
-    /// [`Error::FileNotFound`]; [`Error::BadFile`] for a file that by its first bytes is none of these.
-    pub fn parse(text: &str) -> Result<Self> {
-        let path = Path::new(text);
-        if path.is_dir() {
-            return Ok(Self::Folder(path.to_path_buf()));
-        }
-        if !path.exists() {
-            return if text == "digits" {
-                Ok(Self::Digits)
-            } else {
-                Err(Error::FileNotFound { path: path.to_path_buf() })
-            };
-        }
-        let first = first_bytes(path)?;
-        if first.starts_with(b"\x93NUMPY") || path.extension().is_some_and(|suffix| suffix == "npy") {
-            return Ok(Self::Npy(path.to_path_buf()));
-        }
-        if first.starts_with(b"PK") {
-            return Ok(Self::Npz(path.to_path_buf()));
-        }
-        if idx::looks_like(&first) {
-            return Ok(Self::Idx(path.to_path_buf()));
-        }
-        Err(Error::bad_file_hint(
-            path,
-            "neither an `.npy`, an `.npz` nor an IDX file",
-            "data are `digits`, an `.npy` of shape (N,...), an `.npz` of images, an IDX file (gzip or not) or a folder of images",
-        ))
-    }
-
-    /// Reads the data.
-    ///
-    /// # Errors
-    /// [`Error::FileNotFound`], [`Error::Io`], [`Error::BadFile`] for what is malformed or empty, [`Error::NonFinite`]
-    /// for data that hold NaN or infinity.
-    pub fn load(&self, pixels: Pixels) -> Result<Dataset> {
-        match self {
-            Self::Digits => digits(pixels),
-            Self::Folder(path) => folder::read(path, pixels),
-            Self::Npy(path) => Dataset::new(&path.display().to_string(), npy::read(path)?),
-            Self::Npz(path) => Dataset::new(&path.display().to_string(), images_of(path, pixels)?),
-            Self::Idx(path) => {
-                let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
-                Dataset::new(&path.display().to_string(), idx::parse(path, &bytes, pixels)?)
-            }
-        }
-    }
-}
-
-impl std::fmt::Display for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Digits => f.write_str("digits"),
-            Self::Folder(path) | Self::Npy(path) | Self::Npz(path) | Self::Idx(path) => path.display().fmt(f),
-        }
-    }
-}
-
-/// The images (N, C, H, W) in the array `arr_0` (N, H, W, C) of bytes.
-fn images_of(path: &Path, pixels: Pixels) -> Result<Tensor> {
-    let array = npz::read(path, &["arr_0"])?.remove(0);
-    let [count, height, width, channels] = array.shape[..] else {
-        let what = format!("`arr_0` has shape {:?}", array.shape);
-        return Err(Error::bad_file_hint(path, what, "images are an array (N, height, width, channels) of bytes"));
-    };
-    if !array.is_bytes {
-        return Err(Error::bad_file_hint(path, "`arr_0` does not hold bytes", "images are an array of type uint8"));
-    }
-    let mut values = Vec::with_capacity(array.values.len());
-    for image in array.values.chunks_exact((height * width * channels).max(1)) {
-        for channel in 0..channels {
-            values.extend(image.iter().skip(channel).step_by(channels).map(|byte| pixels.value(*byte as u8)));
-        }
-    }
-    Ok(Tensor::new([count, channels, height, width], values))
-}
-
-fn first_bytes(path: &Path) -> Result<Vec<u8>> {
-    use std::io::Read;
-    let file = std::fs::File::open(path).map_err(|error| Error::io(path, error))?;
-    let mut first = Vec::with_capacity(8);
-    file.take(8).read_to_end(&mut first).map_err(|error| Error::io(path, error))?;
-    Ok(first)
-}
-
-/// Samples, one a row.
+/// Samples, one per row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
-    /// What the user calls it.
+    /// The name that the user gave.
     pub name: String,
     /// The shape of a sample: (28, 28), (3, 32, 32), (p).
     pub sample_shape: Vec<usize>,
@@ -136,7 +37,7 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Data called `name` from an array (N, ...), of which each item is a sample.
+    /// A data set called `name` from an array (N, ...) of N samples.
     ///
     /// # Errors
     /// [`Error::BadFile`] for an array without samples or of samples without values, [`Error::NonFinite`] for NaN or infinity.
@@ -159,13 +60,13 @@ impl Dataset {
         Ok(Self { name: name.to_owned(), sample_shape: sample_shape.to_vec(), samples })
     }
 
-    /// Samples.
+    /// The number of samples.
     #[must_use]
     pub fn count(&self) -> usize {
         self.samples.shape[0]
     }
 
-    /// Values of a sample.
+    /// The number of values per sample.
     #[must_use]
     pub fn dimension(&self) -> usize {
         self.samples.shape[1]
@@ -184,8 +85,8 @@ impl Dataset {
         sums.into_iter().map(|sum| sum / count).collect()
     }
 
-    /// Takes the mean off every sample, and answers it. Where this is left out, the mean is the direction of the largest
-    /// second moment of most data, images above all.
+    /// Subtracts the mean from every sample and returns it. Without this, the mean is the direction of the largest second
+    /// moment of most data, images above all.
     pub fn centre(&mut self) -> Vec<f64> {
         let mean = self.mean();
         for sample in self.samples.data.chunks_exact_mut(mean.len()) {
@@ -232,39 +133,5 @@ mod tests {
         assert_eq!(data.centre(), [2.0, 30.0]);
         assert_eq!(data.samples.data, [-1.0, -20.0, 0.0, -10.0, 1.0, 30.0]);
         assert_eq!(data.mean(), [0.0, 0.0]);
-    }
-
-    #[test]
-    fn sources_are_told_apart_by_what_is_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name).display().to_string();
-        std::fs::write(at("images.idx"), [0, 0, 8, 1, 0, 0, 0, 1, 7]).unwrap();
-        npy::write(at("x"), &Tensor::zeros([2, 2])).unwrap();
-        std::fs::write(at("other"), "text of some length").unwrap();
-        let image = |first: u8| crate::formats::Image {
-            height: 1,
-            width: 2,
-            channels: 3,
-            pixels: (first..first + 6).collect(),
-        };
-        npy::write_npz(at("images"), &[image(0), image(100)]).unwrap();
-        let images = Source::parse(&at("images")).unwrap();
-        assert!(matches!(images, Source::Npz(_)));
-        let loaded = images.load(Pixels::Unit).unwrap();
-        assert_eq!((loaded.count(), loaded.sample_shape.as_slice()), (2, [3, 1, 2].as_slice()));
-        let bytes: Vec<f32> = loaded.samples.item(1).iter().map(|value| (value * 255.0).round()).collect();
-        assert_eq!(bytes, [100.0, 103.0, 101.0, 104.0, 102.0, 105.0]);
-        npz::write(Path::new(&at("floats")), &[("arr_0", &[1, 1, 1, 1], &[0.0])]).unwrap();
-        assert_eq!(
-            Source::parse(&at("floats")).unwrap().load(Pixels::Unit).unwrap_err().kind(),
-            crate::ErrorKind::File
-        );
-        assert_eq!(Source::parse("digits").unwrap(), Source::Digits);
-        assert!(matches!(Source::parse(&at("")).unwrap(), Source::Folder(_)));
-        assert!(matches!(Source::parse(&at("images.idx")).unwrap(), Source::Idx(_)));
-        assert!(matches!(Source::parse(&at("x")).unwrap(), Source::Npy(_)));
-        assert_eq!(Source::parse(&at("missing")).unwrap_err().kind(), crate::ErrorKind::NotFound);
-        let error = Source::parse(&at("other")).unwrap_err();
-        assert_eq!((error.kind(), error.hint().is_some()), (crate::ErrorKind::File, true));
     }
 }

@@ -7,13 +7,13 @@ use crate::tensor::Tensor;
 /// Keeps the noise on data apart from the noise that images of the same seed start from.
 const KEY: u64 = 0x6461_7461_5f78_695f;
 
-/// How the noise of one level hangs together with that of another. What a chain of projections does depends on it.
+/// The coupling of the noise of one level with that of another, on which chains of projections depend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Coupling {
     /// The forward process itself, `x_t = x_(t-1) + sigma_t xi_t`: each level adds its part to the level before.
     Nested,
-    /// `x_t = x_0 + s_t xi_t`: every level has noise of its own.
+    /// `x_t = x_0 + s_t xi_t`: independent noise at every level.
     #[default]
     Fresh,
     /// `x_t = x_0 + s_t xi_1`: one draw, scaled to each level.
@@ -21,7 +21,7 @@ pub enum Coupling {
 }
 
 impl Coupling {
-    /// All of them.
+    /// All couplings.
     pub const ALL: [Self; 3] = [Self::Nested, Self::Fresh, Self::Shared];
 }
 
@@ -48,9 +48,9 @@ impl std::fmt::Display for Coupling {
 /// Noise on samples: a function of seed, coupling, sample and level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Noised {
-    /// How levels share it.
+    /// The coupling of levels.
     pub coupling: Coupling,
-    /// Of everything drawn.
+    /// The seed of the noise.
     pub seed: u64,
 }
 
@@ -121,7 +121,7 @@ impl Noised {
     }
 }
 
-/// The step of the generator that a level of its own noise draws from.
+/// The step of the generator for a level of independent noise.
 fn step_of(level: f64) -> u32 {
     let bits = level.to_bits();
     (bits as u32) ^ ((bits >> 32) as u32)

@@ -16,7 +16,7 @@ impl Picture {
     /// Reads a PNG or JPEG file.
     ///
     /// # Errors
-    /// [`Error::FileNotFound`]; [`Error::BadFile`] for what is no such image.
+    /// [`Error::FileNotFound`]; [`Error::BadFile`] for any other file.
     pub fn read(file: &Path) -> Result<Self> {
         let decoded = image::ImageReader::open(file)
             .and_then(image::ImageReader::with_guessed_format)

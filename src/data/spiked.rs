@@ -1,11 +1,49 @@
 //! The spiked-covariance model: a few directions of signal in white noise.
 
 use super::Dataset;
+use super::source::SourceKind;
 use crate::error::{Error, Result};
 use crate::noise::philox::normals;
 use crate::tensor::Tensor;
 
-/// Steps of the noise generator: what each draw is for.
+/// Data generated from a few directions in noise, unless there is a file or a folder of that name. The numbers are the
+/// model's own; pixels play no part.
+pub(super) static KIND: SourceKind = SourceKind {
+    form: "data generated from a few directions in noise, `spiked:n=1500,p=300,spikes=5/4/3/2/1,noise=0,seed=0`",
+    accepts: |candidate| {
+        let is_named = candidate.text == "spiked" || candidate.text.starts_with("spiked:");
+        if !is_named || candidate.exists {
+            return Ok(false);
+        }
+        Spiked::parse(candidate.text).map(|_| true)
+    },
+    load: |text, _| Ok(Dataset { name: text.to_owned(), ..Spiked::parse(text)?.generate()? }),
+    extent: Some(extent),
+};
+
+/// The options of a model.
+const OPTIONS: [&str; 5] = ["n", "p", "spikes", "noise", "seed"];
+
+/// The length of the name at the beginning of `text`, 0 where it does not name a model. Options belong to the model up to
+/// the first that it does not have, or has already.
+fn extent(text: &str) -> usize {
+    let Some(options) = text.strip_prefix("spiked:") else {
+        return if text == "spiked" || text.starts_with("spiked,") { "spiked".len() } else { 0 };
+    };
+    let mut given = Vec::new();
+    let mut end = "spiked:".len();
+    for part in options.split(',') {
+        let name = part.split('=').next().unwrap_or_default();
+        if !given.is_empty() && (!OPTIONS.contains(&name) || given.contains(&name)) {
+            break;
+        }
+        end += part.len() + usize::from(!given.is_empty());
+        given.push(name);
+    }
+    end
+}
+
+/// Steps of the noise generator, one for each purpose.
 const DIRECTIONS: u32 = 0;
 const FACTORS: u32 = 1;
 const NOISE: u32 = 2;
@@ -17,26 +55,26 @@ const NOISE: u32 = 2;
 /// One spike is the rank-1 model. Sample j depends on (seed, j) alone: fewer samples are the beginning of more.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spiked {
-    /// Samples, n.
+    /// The number of samples, n.
     pub samples: usize,
-    /// Values of a sample, p.
+    /// The number of values per sample, p.
     pub dimension: usize,
     /// Variances along the directions, without the noise.
     pub spikes: Vec<f64>,
     /// Standard deviation of the noise, sigma.
     pub noise: f64,
-    /// Of everything drawn.
+    /// The seed of the directions, the factors and the noise.
     pub seed: u64,
 }
 
 const FORM: &str =
-    "generated data are `spiked:n=1500,p=300,spikes=5/4/3,noise=0.1,seed=0`, in any order, each left out or given once";
+    "generated data are `spiked:n=1500,p=300,spikes=5/4/3,noise=0.1,seed=0`, in any order; every option has a default";
 
 impl Spiked {
-    /// The model that `text` names: `spiked:n=1500,p=300,spikes=5/4/3/2/1,noise=0,seed=0`. What is left out is as here.
+    /// The model that `text` names: `spiked:n=1500,p=300,spikes=5/4/3/2/1,noise=0,seed=0`, where these are the defaults.
     ///
     /// # Errors
-    /// [`Error::Argument`] for an option or a number that is none, and as [`Self::directions`].
+    /// [`Error::Argument`] for an unknown option or a malformed number, and those of [`Self::directions`].
     pub fn parse(text: &str) -> Result<Self> {
         let mut model =
             Self { samples: 1500, dimension: 300, spikes: vec![5.0, 4.0, 3.0, 2.0, 1.0], noise: 0.0, seed: 0 };
@@ -61,11 +99,11 @@ impl Spiked {
         Ok(model)
     }
 
-    /// The orthonormal directions `v_i`, one a row: (spikes, dimension), float64.
+    /// Returns the orthonormal directions `v_i`, one per row: (spikes, dimension), float64.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a model that cannot be: no samples, no values, more spikes than values, variances or noise
-    /// that are negative or no numbers.
+    /// [`Error::Argument`] for a model without samples or values, with more spikes than values, or with variances or noise
+    /// that are negative or not finite.
     pub fn directions(&self) -> Result<Vec<Vec<f64>>> {
         self.check()?;
         let mut directions: Vec<Vec<f64>> = Vec::with_capacity(self.spikes.len());
@@ -91,7 +129,7 @@ impl Spiked {
     /// Draws the samples.
     ///
     /// # Errors
-    /// As [`Self::directions`].
+    /// Those of [`Self::directions`].
     pub fn generate(&self) -> Result<Dataset> {
         let directions = self.directions()?;
         let mut values = Vec::with_capacity(self.samples * self.dimension);
@@ -113,14 +151,17 @@ impl Spiked {
         let Self { samples, dimension, spikes, noise, .. } = self;
         let refuse = |what: String, hint: &str| Err(Error::argument(what, hint));
         if *samples == 0 || *dimension == 0 {
-            return refuse(format!("{samples} samples of {dimension} values are no data"), "give at least one of both");
+            return refuse(
+                format!("{samples} samples of {dimension} values are not a data set"),
+                "give at least one of both",
+            );
         }
         if spikes.len() > *dimension {
             let what = format!("{} spikes do not fit into {dimension} dimensions", spikes.len());
             return refuse(what, "give fewer spikes or more dimensions");
         }
         if let Some(number) = spikes.iter().chain([noise]).find(|number| !(number.is_finite() && **number >= 0.0)) {
-            return refuse(format!("{number} is no variance"), "spikes and noise are numbers of at least 0");
+            return refuse(format!("{number} is not a variance"), "spikes and noise are numbers of at least 0");
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::Size;
 use super::latent::{LatentModel, NETWORKS};
 use super::network::NetworkModel;
 use super::sampling::Sampling;
-use crate::checkpoint::{ModelFiles, Pipeline};
+use crate::checkpoint::{MODEL_FORMS, ModelFiles, Pipeline};
 use crate::denoise::closed_form::ClosedForm;
 use crate::error::{Error, Result};
 use crate::graph::op::Graph;
@@ -148,7 +148,7 @@ impl Model {
     pub fn expect_network(&self) -> Result<&NetworkModel> {
         self.network().ok_or_else(|| {
             let what = format!("`{}` is a closed form and has no network", self.name);
-            Error::argument(what, "give a network: a diffusers folder, a `.safetensors` file or a hub id")
+            Error::argument(what, format!("give a network: {MODEL_FORMS}"))
         })
     }
 

@@ -1,5 +1,6 @@
 //! The results of runs: reports, tables, figures, folders of studies.
 
+pub mod columns;
 #[cfg(feature = "cli")]
 pub mod console;
 #[cfg(feature = "plot")]

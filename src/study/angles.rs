@@ -1,17 +1,22 @@
-//! How components turn as noise grows: the sine of the angle between `u_i` at level t and at level 0 (figures 2 and 3 of the
-//! paper), over several draws of the noise, beside what theory says.
+//! The turning of components as noise grows: the sine of the angle between `u_i` at level t and at level 0 (figures 2 and 3 of the
+//! paper), over several draws of the noise, beside theory.
+
+use serde_json::json;
 
 use super::Advance;
-use super::chain::{Chain, Coupling, LevelNoise, Projector};
+use super::chain::{Arithmetic, Chain, Coupling, LevelNoise, Projector};
 use super::estimate::Estimate;
 use super::nadler;
+use super::results::{File, Results};
 use crate::error::Result;
+use crate::report::Table;
+use crate::report::plot::{Axis, Colour, Figure, Picture, Series};
 use crate::spectral::basis::eigen;
 use crate::spectral::host::{gram, second_moment};
 use crate::spectral::principal::LARGEST_MATRIX;
 use crate::tensor::Tensor;
 
-/// What is asked.
+/// The chain and the draws of the study.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings<'a> {
     /// `x_0`, (n, p).
@@ -24,7 +29,7 @@ pub struct Settings<'a> {
     pub seed: u64,
 }
 
-/// What was measured, and what it is held against; levels t from 0 to T, components i from 0 to k - 1.
+/// The measured angles, and theory; levels t from 0 to T, components i from 0 to k - 1.
 #[derive(Clone, Debug)]
 pub struct Angles {
     /// Sines, (draws, T + 1, k).
@@ -91,4 +96,85 @@ fn spectrum(data: &Tensor, leading: &[f64]) -> Result<Vec<f64>> {
     };
     values.resize(dimension, 0.0);
     Ok(values)
+}
+
+/// The files of the study.
+pub const FILES: &[File] = &[SINES, MEAN, NADLER, EXPANSION, TABLE, PLOT];
+const SINES: File = File::new("sines.npy", "(draws, T+1, k)");
+const MEAN: File = File::new("mean.npy", "their mean, (T+1, k)");
+const NADLER: File = File::new("nadler.npy", "Nadler's formula, (T+1, k)");
+const EXPANSION: File = File::new("expansion.npy", "the expansion for little noise, (T+1, k)");
+const TABLE: File = File::new("angles.csv", "all of these in rows");
+const PLOT: File = File::new("angles", "sines over levels, measured and in theory");
+/// Components that are shown beside theory.
+const SHOWN: usize = 4;
+
+/// The results of the study on the data called `data`, computed in `arithmetic`.
+#[must_use]
+pub fn results(found: &Angles, settings: &Settings, data: &str, arithmetic: Arithmetic) -> Results {
+    let (levels, k) = (found.summary.len(), found.values.len());
+    let means: Vec<f64> = found.summary.iter().flatten().map(|summary| summary.mean).collect();
+    let gaps: Vec<f64> = found.values.windows(2).map(|pair| pair[0] / pair[1]).collect();
+    let last = json!({
+        "mean": found.summary.last(), "nadler": found.nadler.last(), "expansion": found.expansion.last(),
+    });
+    let mut results = Results::default();
+    results
+        .numbers(SINES, &[settings.draws, levels, k], &found.sines.concat().concat())
+        .numbers(MEAN, &[levels, k], &means)
+        .numbers(NADLER, &[levels, k], &found.nadler.concat())
+        .numbers(EXPANSION, &[levels, k], &found.expansion.concat())
+        .table(TABLE, table(found))
+        .plot(PLOT, picture(found, data, &settings.coupling.to_string()))
+        .set(
+            "angles",
+            json!({
+                "coupling": settings.coupling, "sigmas": settings.sigmas, "components": k, "draws": settings.draws,
+                "seed": settings.seed, "arithmetic": arithmetic,
+                "eigenvalues": found.values, "ratio_to_next": gaps, "last": last,
+            }),
+        );
+    results
+}
+
+fn table(found: &Angles) -> Table {
+    let mut table = Table::new(&["level", "variance", "component", "sine", "half_width_95", "nadler", "expansion"]);
+    for (t, row) in found.summary.iter().enumerate() {
+        for (i, summary) in row.iter().enumerate() {
+            let (nadler, expansion) = (found.nadler[t][i], found.expansion[t][i]);
+            table.row(&[&t, &found.variances[t], &i, &summary.mean, &summary.half_width, &nadler, &expansion]);
+        }
+    }
+    table
+}
+
+fn picture(found: &Angles, data: &str, coupling: &str) -> Picture {
+    let k = found.values.len();
+    let axes = |title: &str| {
+        Figure::new(title, Axis::linear("level t"), Axis::linear("sin of the angle to level 0").over(0.0, 1.02))
+    };
+    let curve =
+        |rows: &[Vec<f64>], i: usize| rows.iter().enumerate().map(|(t, row)| (t as f64, row[i])).collect::<Vec<_>>();
+    let mean = |i: usize| found.summary.iter().enumerate().map(|(t, row)| (t as f64, row[i].mean)).collect::<Vec<_>>();
+    let band = |i: usize| found.summary.iter().map(|row| row[i].band()).collect::<Vec<_>>();
+    let measured = (0..k).fold(axes("Measured, 95 % band"), |figure, i| {
+        figure.with(Series::line("", mean(i)).band(band(i)).colour(Colour::shade_of(i, k)))
+    });
+    let mut shown: Vec<usize> = (0..SHOWN).map(|at| at * (k - 1) / (SHOWN - 1)).collect();
+    shown.dedup();
+    let theory = shown.iter().enumerate().fold(axes("Beside theory"), |figure, (at, i)| {
+        let colour = Colour::shade_of(*i, k);
+        let name = |text: &str| if at == 0 { text.to_owned() } else { String::new() };
+        figure
+            .with(Series::line(&name("Nadler"), curve(&found.nadler, *i)).colour(colour))
+            .with(Series::dashed(&name("small noise"), curve(&found.expansion, *i)).colour(colour))
+            .with(Series::points(&name("measured"), mean(*i)).band(band(*i)).colour(colour))
+    });
+    let most = (k.max(2) - 1) as f64;
+    let title = format!("Components of {data} under {coupling} noise");
+    let panels = vec![
+        measured.with_shades("component i", 0.0, most).into(),
+        theory.with_shades("component i", 0.0, most).into(),
+    ];
+    Picture::new(&title, 2, panels)
 }

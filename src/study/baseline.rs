@@ -7,27 +7,31 @@
 
 use faer::{Col, Mat};
 use serde::Serialize;
+use serde_json::json;
 
 use super::Advance;
 use super::chain::participation_ratio;
 use super::gains::{self, Spacing};
+use super::results::{File, Results};
 use crate::Result;
 use crate::denoise::Denoiser;
 use crate::denoise::closed_form::linear::Linear;
 use crate::denoise::closed_form::sequential::Sequential;
 use crate::noise::philox::normals;
+use crate::report::Table;
+use crate::report::plot::{Axis, Colour, Figure, Picture, Series};
 use crate::sample::schedule::Schedule;
 use crate::sample::solvers::descent::Descent;
 use crate::sample::walk::{Method, sample};
 use crate::tensor::Tensor;
 
-/// Steps of the noise generator: what each draw is for.
+/// Steps of the noise generator, one for each purpose.
 const DATA: u32 = 0;
 const NOISE: u32 = 1;
 /// Draws that are walked at once.
 const BATCH: usize = 16;
 
-/// Which denoiser DDIM walks with.
+/// The denoiser that DDIM walks with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Chain {
@@ -73,29 +77,29 @@ impl std::fmt::Display for Chain {
     }
 }
 
-/// What is walked.
+/// The chains and their schedules.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Settings {
     /// Leading modes that are looked at, and that the projection keeps.
     pub modes: usize,
     /// Numbers of steps.
     pub steps: Vec<usize>,
-    /// How levels are spaced.
+    /// The spacings of levels.
     pub spacings: Vec<Spacing>,
     /// The first level.
     pub sigma_max: f64,
     /// States that are drawn from the Gaussian under noise and walked back.
     pub draws: usize,
-    /// Of the draws.
+    /// The seed of the draws.
     pub seed: u64,
 }
 
 /// A chain over one schedule.
 #[derive(Clone, Debug, Serialize)]
 pub struct Gains {
-    /// Which denoiser.
+    /// The denoiser.
     pub chain: Chain,
-    /// How levels are spaced, and how many steps there are.
+    /// The spacing of levels, and the number of steps.
     pub spacing: Spacing,
     pub steps: usize,
     /// The gain of each mode, (modes).
@@ -107,7 +111,7 @@ pub struct Gains {
     /// max |measured - formula|, and over the formula where that is above zero.
     pub worst_error: f64,
     pub worst_relative_error: f64,
-    /// What the end has outside the modes that were there at the start, over what it has within.
+    /// The norm of the end outside the modes of the start, over that within them.
     pub outside: f64,
     /// The effective number of modes of white noise that goes through the chain.
     pub participation: f64,
@@ -134,7 +138,7 @@ pub struct Draws {
     pub standard_error: f64,
 }
 
-/// What the study found.
+/// The gains of all chains.
 #[derive(Clone, Debug)]
 pub struct Baseline {
     /// Variances of the modes, largest first.
@@ -308,4 +312,146 @@ impl Gains {
             variance_ratio,
         }
     }
+}
+
+/// The files of the study.
+pub const FILES: &[File] = &[VALUES, GAINS, FORMULAS, TABLE, DRAWS, PLOT];
+const VALUES: File = File::new("eigenvalues.npy", "(K)");
+const GAINS: File = File::new("gains.npy", "(3 chains, 4 spacings, T, K)");
+const FORMULAS: File = File::new("formulas.npy", "the same in closed form");
+const TABLE: File = File::new("gains.csv", "errors and participation ratios");
+const DRAWS: File = File::new("draws.csv", "variances of the walked draws");
+const PLOT: File = File::new("gains", "gains over modes, effective modes over T");
+
+/// The results of the study; `total` is the total variance of the data.
+#[must_use]
+pub fn results(found: &Baseline, settings: &Settings, total: f64) -> Results {
+    let modes = found.variances.len();
+    let shape = [Chain::ALL.len(), settings.spacings.len(), settings.steps.len(), modes];
+    let all = |of: fn(&Gains) -> &Vec<f64>| found.chains.iter().flat_map(|gains| of(gains).clone()).collect::<Vec<_>>();
+    let mut results = Results::default();
+    results
+        .numbers(VALUES, &[modes], &found.variances)
+        .numbers(GAINS, &shape, &all(|gains| &gains.measured))
+        .numbers(FORMULAS, &shape, &all(|gains| &gains.formula))
+        .table(TABLE, table(found));
+    if let Some(draws) = &found.draws {
+        results.table(DRAWS, draw_table(draws));
+    }
+    results
+        .plot(PLOT, picture(found, settings))
+        .set("settings", json!(settings))
+        .set("total_variance", total)
+        .set("chains", json!(found.chains))
+        .set("draws", json!(found.draws));
+    say(found, &mut results);
+    results
+}
+
+fn say(found: &Baseline, results: &mut Results) {
+    for chain in Chain::ALL {
+        let rows = || found.chains.iter().filter(|gains| gains.chain == chain);
+        let worst = rows().map(|gains| gains.worst_error).fold(0.0, f64::max);
+        let least = rows().map(|gains| gains.participation).fold(f64::INFINITY, f64::min);
+        let most = rows().map(|gains| gains.participation).fold(0.0, f64::max);
+        let schedules = rows().count();
+        results.note(format!(
+            "{chain}: gains within {worst:.1e} of the closed form over {schedules} schedules, {least:.2} to {most:.2} effective \
+             modes of {}",
+            found.variances.len()
+        ));
+    }
+    if let Some(draws) = &found.draws {
+        results.note(format!(
+            "wiener, {} draws over {} steps: variance over that of the data {:.3} +- {:.3}, {:.3} in closed form",
+            draws.draws, draws.steps, draws.mean_ratio, draws.standard_error, draws.mean_formula
+        ));
+    }
+}
+
+fn table(found: &Baseline) -> Table {
+    let mut table = Table::new(&[
+        "chain",
+        "spacing",
+        "steps",
+        "worst_error",
+        "worst_relative_error",
+        "outside",
+        "participation",
+        "participation_formula",
+        "least_variance_ratio",
+        "largest_variance_ratio",
+    ]);
+    for gains in &found.chains {
+        table.row(&[
+            &gains.chain,
+            &gains.spacing,
+            &gains.steps,
+            &gains.worst_error,
+            &gains.worst_relative_error,
+            &gains.outside,
+            &gains.participation,
+            &gains.participation_formula,
+            &gains.variance_ratio.0,
+            &gains.variance_ratio.1,
+        ]);
+    }
+    table
+}
+
+fn draw_table(draws: &Draws) -> Table {
+    let mut table = Table::new(&["mode", "variance_ratio", "formula"]);
+    for (mode, (ratio, formula)) in draws.ratio.iter().zip(&draws.formula).enumerate() {
+        table.row(&[&mode, ratio, formula]);
+    }
+    table
+}
+
+/// Gains against the index of the mode, and effective modes against the number of steps.
+fn picture(found: &Baseline, settings: &Settings) -> Picture {
+    let indexed = |values: &[f64]| values.iter().enumerate().map(|(at, value)| (at as f64, *value)).collect::<Vec<_>>();
+    let spacing = settings.spacings[0];
+    let title = format!("Gains of modes, {spacing} levels: points walked, curves in closed form");
+    let mut modes = Figure::new(&title, Axis::linear("mode, by variance"), Axis::log("gain"));
+    for (at, steps) in settings.steps.iter().enumerate() {
+        let of = |chain: Chain| {
+            found
+                .chains
+                .iter()
+                .find(move |gains| gains.chain == chain && gains.spacing == spacing && gains.steps == *steps)
+        };
+        if let Some(gains) = of(Chain::Wiener) {
+            let colour = Colour::Cycle(at);
+            modes = modes
+                .with(Series::line(&format!("Wiener, T = {steps}"), indexed(&gains.formula)).colour(colour))
+                .with(Series::points("", indexed(&gains.measured)).colour(colour));
+        }
+        let is_last = at + 1 == settings.steps.len();
+        for (chain, name) in [(Chain::Sequential, "sequential, any T"), (Chain::Projection, "projection, any T")] {
+            if let Some(gains) = of(chain).filter(|_| is_last) {
+                let colour = Colour::Cycle(settings.steps.len() + usize::from(chain == Chain::Projection));
+                modes = modes
+                    .with(Series::line(name, indexed(&gains.formula)).colour(colour))
+                    .with(Series::points("", indexed(&gains.measured)).colour(colour));
+            }
+        }
+    }
+    modes = modes.with(Series::dashed("probability flow", indexed(&found.flow)).colour(Colour::Black));
+
+    let mut effective = Figure::new(
+        "Effective modes of white noise that went through",
+        Axis::log("steps T"),
+        Axis::linear("participation ratio of energies"),
+    );
+    // Spacings make a difference to the Wiener chain alone.
+    let kinds = settings.spacings.iter().map(|spacing| (Chain::Wiener, *spacing, format!("Wiener, {spacing}")));
+    let others = [Chain::Sequential, Chain::Projection].map(|chain| (chain, spacing, format!("{chain}, any levels")));
+    for (at, (chain, spacing, name)) in kinds.chain(others).enumerate() {
+        let rows = found.chains.iter().filter(|gains| gains.chain == chain && gains.spacing == spacing);
+        let points: Vec<(f64, f64)> = rows.map(|gains| (gains.steps as f64, gains.participation)).collect();
+        effective = effective
+            .with(Series::line(&name, points.clone()).colour(Colour::Cycle(at)))
+            .with(Series::points("", points).colour(Colour::Cycle(at)));
+    }
+    Picture::new("", 2, vec![modes.into(), effective.into()])
 }

@@ -1,24 +1,28 @@
-//! Schedules that are best for a spectrum, beside the usual ones: what the closed forms say of each, and what the chain
-//! and the sampler make of it.
+//! Schedules that are best for a spectrum, beside the usual ones: each in closed form, and measured with the chain or the
+//! sampler.
 
 use serde::Serialize;
+use serde_json::json;
 
 use super::Advance;
 use super::baseline::walked_gains;
 use super::chain::{Chain, Coupling, LevelNoise, Projector, participation_ratio};
 use super::gains::{self, Spacing};
 use super::overlap::Overlap;
+use super::results::{File, Results};
 use super::schedules::{best_recovery, concentration, geodesic, most_concentrated, shortfall};
 use crate::denoise::closed_form::linear::Linear;
 use crate::error::Result;
 use crate::kernels::Engine;
+use crate::report::Table;
+use crate::report::plot::{Axis, Colour, Figure, Picture, Series};
 use crate::spectral::basis::inner;
 use crate::tensor::Tensor;
 
-/// What is asked.
+/// The settings of the study.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Settings {
-    /// Leading directions that are kept and looked at.
+    /// The number of leading directions.
     pub modes: usize,
     /// Steps, T.
     pub steps: usize,
@@ -26,18 +30,18 @@ pub struct Settings {
     pub chain_sigma_max: f64,
     /// The first level of sampling.
     pub sigma_max: f64,
-    /// Chains with noise of their own that each schedule is measured by.
+    /// Chains with independent noise for each schedule.
     pub repeats: usize,
     /// Noise levels at which the share that projections keep is measured.
     pub probes: usize,
-    /// Of the noise.
+    /// The seed of the noise.
     pub seed: u64,
 }
 
 /// A schedule for concentration.
 #[derive(Clone, Debug, Serialize)]
 pub struct Concentrated {
-    /// `best`, or how it is spaced.
+    /// `best`, or the name of its spacing.
     pub name: String,
     /// Rising levels of noise, (T).
     pub levels: Vec<f64>,
@@ -58,7 +62,7 @@ pub struct Concentrated {
 /// A schedule for recovery.
 #[derive(Clone, Debug, Serialize)]
 pub struct Recovered {
-    /// `best`, `geodesic`, or how it is spaced.
+    /// `best`, `geodesic`, or the name of its spacing.
     pub name: String,
     /// Falling levels, (T + 1).
     pub levels: Vec<f64>,
@@ -85,7 +89,7 @@ pub struct Probe {
     pub measured: Vec<f64>,
 }
 
-/// What the study found.
+/// The schedules and their measurements.
 #[derive(Clone, Debug)]
 pub struct Best {
     /// Variances of the modes.
@@ -116,7 +120,7 @@ pub fn work(settings: &Settings) -> u64 {
 /// Those of the device and of schedules that cannot be.
 pub fn best(engine: &Engine, centred: &Tensor, filter: &Linear, settings: &Settings, advance: Advance) -> Result<Best> {
     let all = filter.spectrum().0;
-    // Modes without variance are nobody's to recover.
+    // Modes without variance cannot be recovered.
     let modes = settings.modes.min(all.iter().take_while(|variance| **variance > 1e-9 * all[0]).count().max(1));
     let variances = all[..modes].to_vec();
     let overlap = Overlap::new(all, modes, centred.shape[0], centred.shape[1]);
@@ -153,7 +157,7 @@ pub fn best(engine: &Engine, centred: &Tensor, filter: &Linear, settings: &Setti
     Ok(Best { variances, concentrated, recovered, probes })
 }
 
-/// What the projections on noisy samples keep of the directions of the data, at evenly spaced noises.
+/// The share of the directions of the data that projections on noisy samples keep, at evenly spaced noises.
 fn probed(
     projector: &Projector,
     data: &Tensor,
@@ -236,4 +240,157 @@ fn sampled(filter: &Linear, variances: &[f64], name: String, levels: Vec<f64>) -
         over_flow,
         measured_over_flow,
     })
+}
+
+/// The files of the study.
+pub const FILES: &[File] =
+    &[VALUES, CONCENTRATION_LEVELS, CONCENTRATION, ENERGIES, RECOVERY_LEVELS, RECOVERY, OVER_FLOW, KEPT, PLOT];
+const VALUES: File = File::new("eigenvalues.npy", "(K)");
+const CONCENTRATION_LEVELS: File = File::new("concentration_levels.npy", "(5, T)");
+const CONCENTRATION: File = File::new("concentration.csv", "one row per schedule");
+const ENERGIES: File = File::new("energies.npy", "in closed form and measured, (5, 2, K)");
+const RECOVERY_LEVELS: File = File::new("recovery_levels.npy", "(6, T+1)");
+const RECOVERY: File = File::new("recovery.csv", "one row per schedule");
+const OVER_FLOW: File = File::new("over_flow.npy", "gains in closed form and measured, (6, 2, K)");
+const KEPT: File = File::new("kept.csv", "what projections keep against the noise");
+const PLOT: File = File::new("schedule", "levels, energies, gains, and what is kept");
+/// Directions drawn in the panel of what is kept.
+const DRAWN: usize = 6;
+
+/// The results of the study; `first_threshold` is the noise at which the first component is lost.
+#[must_use]
+pub fn results(found: &Best, settings: &Settings, first_threshold: f64) -> Results {
+    let modes = found.variances.len();
+    let (chains, walks) = (found.concentrated.len(), found.recovered.len());
+    let chain_levels: Vec<f64> = found.concentrated.iter().flat_map(|one| one.levels.clone()).collect();
+    let energies = found.concentrated.iter().flat_map(|one| [one.energies.clone(), one.measured_energies.clone()]);
+    let walk_levels: Vec<f64> = found.recovered.iter().flat_map(|one| one.levels.clone()).collect();
+    let gains = found.recovered.iter().flat_map(|one| [one.over_flow.clone(), one.measured_over_flow.clone()]);
+    let mut results = Results::default();
+    results
+        .numbers(VALUES, &[modes], &found.variances)
+        .numbers(CONCENTRATION_LEVELS, &[chains, settings.steps], &chain_levels)
+        .numbers(ENERGIES, &[chains, 2, modes], &energies.flatten().collect::<Vec<_>>())
+        .numbers(RECOVERY_LEVELS, &[walks, settings.steps + 1], &walk_levels)
+        .numbers(OVER_FLOW, &[walks, 2, modes], &gains.flatten().collect::<Vec<_>>());
+    add_tables(found, &mut results);
+    results
+        .plot(PLOT, picture(found))
+        .set("settings", json!(settings))
+        .set("threshold_of_the_first", first_threshold)
+        .set("concentration", json!(found.concentrated))
+        .set("recovery", json!(found.recovered))
+        .set("kept", json!(found.probes));
+    say(found, &mut results);
+    results
+}
+
+fn add_tables(found: &Best, results: &mut Results) {
+    let mut table = Table::new(&[
+        "schedule",
+        "share_of_first",
+        "measured",
+        "standard_deviation",
+        "participation",
+        "measured_participation",
+        "lowest_level",
+        "highest_level",
+    ]);
+    for one in &found.concentrated {
+        let (low, high) = (one.levels[0], one.levels[one.levels.len() - 1]);
+        table.row(&[
+            &one.name,
+            &one.share,
+            &one.measured_share,
+            &one.measured_deviation,
+            &one.participation,
+            &one.measured_participation,
+            &low,
+            &high,
+        ]);
+    }
+    results.table(CONCENTRATION, table);
+    let mut table = Table::new(&["schedule", "shortfall", "measured", "least_variance_ratio", "worst_error"]);
+    for one in &found.recovered {
+        table.row(&[&one.name, &one.shortfall, &one.measured_shortfall, &one.least_variance_ratio, &one.worst_error]);
+    }
+    results.table(RECOVERY, table);
+    let mut table = Table::new(&["sigma", "mode", "squared_cosine", "measured"]);
+    for probe in &found.probes {
+        for (mode, (formula, measured)) in probe.formula.iter().zip(&probe.measured).enumerate() {
+            table.row(&[&probe.sigma, &mode, formula, measured]);
+        }
+    }
+    results.table(KEPT, table);
+}
+
+fn say(found: &Best, results: &mut Results) {
+    for one in &found.concentrated {
+        let (name, share, measured) = (&one.name, one.share, one.measured_share);
+        let (modes, levels) = (one.measured_participation, &one.levels);
+        let (low, high) = (levels[0], levels[levels.len() - 1]);
+        results.note(format!(
+            "concentration, {name}: {measured:.3} of the energy on the first of {modes:.2} modes ({share:.3} in closed form), \
+             levels {low:.3} to {high:.3}"
+        ));
+    }
+    for one in &found.recovered {
+        let (name, shortfall, measured) = (&one.name, one.shortfall, one.measured_shortfall);
+        let ratio = one.least_variance_ratio;
+        results.note(format!(
+            "recovery, {name}: gains fall short of the flow by {measured:.4} ({shortfall:.4} in closed form), least \
+             variance {ratio:.3} of the data's"
+        ));
+    }
+}
+
+/// Levels and energies of the chains, levels and gains of the walks, and what projections keep.
+fn picture(found: &Best) -> Picture {
+    let from = |first: usize, values: &[f64]| {
+        values.iter().enumerate().map(|(at, value)| ((first + at) as f64, *value)).collect::<Vec<_>>()
+    };
+    let mut levels = Figure::new("Concentration: levels", Axis::linear("level t"), Axis::linear("noise s_t"));
+    let mut energies = Figure::new(
+        "Energy on each component: points measured, curves in closed form",
+        Axis::linear("component"),
+        Axis::log("share of the energy").over(1e-6, 1.2),
+    );
+    for (at, one) in found.concentrated.iter().enumerate() {
+        let colour = Colour::Cycle(at);
+        levels = levels.with(Series::line(&one.name, from(1, &one.levels)).colour(colour));
+        energies = energies
+            .with(Series::line(&one.name, from(0, &one.energies)).colour(colour))
+            .with(Series::points("", from(0, &one.measured_energies)).colour(colour));
+    }
+    let mut noises = Figure::new("Recovery: levels", Axis::linear("steps done"), Axis::log("noise"));
+    let mut gains = Figure::new(
+        "Gain over that of the flow: points measured, curves in closed form",
+        Axis::linear("mode"),
+        Axis::linear("gain / gain of the flow"),
+    );
+    for (at, one) in found.recovered.iter().enumerate() {
+        let colour = Colour::Cycle(at);
+        // The limit is often too near to the best to be seen beside it.
+        let draw = if one.name == "geodesic" { Series::dashed } else { Series::line };
+        noises = noises.with(draw(&one.name, from(0, &one.levels)).colour(colour));
+        gains = gains
+            .with(draw(&one.name, from(0, &one.over_flow)).colour(colour))
+            .with(Series::points("", from(0, &one.measured_over_flow)).colour(colour));
+    }
+    let drawn = found.variances.len().min(DRAWN);
+    let mut kept = Figure::new(
+        "What a projection keeps: points measured, curves in closed form",
+        Axis::linear("noise"),
+        Axis::linear("squared cosine"),
+    );
+    for mode in 0..drawn {
+        let colour = Colour::shade_of(mode, drawn);
+        let along =
+            |of: &dyn Fn(&Probe) -> f64| found.probes.iter().map(|probe| (probe.sigma, of(probe))).collect::<Vec<_>>();
+        kept = kept
+            .with(Series::line("", along(&|probe| probe.formula[mode])).colour(colour))
+            .with(Series::points("", along(&|probe| probe.measured[mode])).colour(colour));
+    }
+    let kept = kept.with_shades("component", 0.0, drawn.saturating_sub(1) as f64);
+    Picture::new("", 2, vec![levels.into(), energies.into(), noises.into(), gains.into(), kept.into()])
 }

@@ -1,33 +1,38 @@
 //! Does the gradient keep its direction? The distance to a set falls along a straight line to the projection, on which its
 //! gradient is one vector; gradient estimation rests on that (Permenter and Yuan, ICML 2024, section 4).
 
+use serde_json::json;
+
 use super::Advance;
 use super::norms::{ByLevel, called};
-use super::statistics::turn;
+use super::panels::{across, median, over_sigma, table};
+use super::results::{File, Results};
+use super::statistics::{Summary, turn};
 use super::trajectories::Trajectories;
 use crate::Result;
 use crate::denoise::Denoiser;
 use crate::denoise::Level;
 use crate::denoise::closed_form::neighbours::Neighbours;
+use crate::report::plot::{Axis, Colour, Picture, Series};
 use crate::tensor::Tensor;
 
-/// How far from the projection the points of a segment are, over where it begins.
+/// The distances of a segment's points from the projection, over that of its beginning.
 pub const FRACTIONS: [f64; 4] = [0.75, 0.5, 0.25, 0.1];
 
-/// What is measured. A turn is |u - v| of two directions u and v: 0 for one, 2 for opposite ones.
+/// The turns of directions. A turn is |u - v| of two directions u and v: 0 for one, 2 for opposite ones.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Constancy {
-    /// Between the denoiser's answers of a network call and of the one before it; NaN at the first.
+    /// Between the eps of a network call and that of the call before it; NaN at the first.
     pub along_trajectories: ByLevel,
     /// Between the exact gradients of the distance to the data there, where there are data.
     pub exact: Option<ByLevel>,
-    /// From the answer at a network call to that at each of [`FRACTIONS`] of the segment to the prediction, asked at the
-    /// same fraction of sigma.
+    /// From the eps of a network call to that at each of [`FRACTIONS`] of the segment to the prediction, at the same
+    /// fraction of sigma.
     pub along_segments: Vec<ByLevel>,
 }
 
-/// Measures along `walk`; segments at no more than `segments` of its calls, none below sigma `least`, which is the least
-/// noise that the denoiser can be asked about.
+/// Measures along `walk`; segments at no more than `segments` of its calls, none below sigma `least`, the least noise
+/// of the denoiser.
 ///
 /// # Errors
 /// Those of [`Trajectories::walk`], of the denoiser and of [`Neighbours::project`].
@@ -105,7 +110,7 @@ fn exact_gradients(samples: &Neighbours, x: &Tensor) -> Result<Tensor> {
     Ok(gradients)
 }
 
-/// The share of `values` below `most`, of those that are numbers.
+/// Returns the share of `values` below `most`, ignoring NaN.
 #[must_use]
 pub fn share_below(values: &[f64], most: f64) -> f64 {
     let (below, all) = values
@@ -113,4 +118,63 @@ pub fn share_below(values: &[f64], most: f64) -> f64 {
         .filter(|value| !value.is_nan())
         .fold((0usize, 0usize), |(below, all), value| (below + usize::from(*value < most), all + 1));
     below as f64 / all as f64
+}
+
+/// The files of the study.
+pub const FILES: &[File] = &[TRAJECTORIES, SEGMENTS, TABLE, PLOT];
+const TRAJECTORIES: File = File::new("along_trajectories.npy", "(steps, images)");
+const SEGMENTS: File = File::new("along_segments.npy", "(fractions, levels, images)");
+const TABLE: File = File::new("constancy.csv", "mean, median, 5 % and 95 % per level");
+const PLOT: File = File::new("constancy", "turns over sigma");
+
+/// Turns below this count as none.
+const SMALL: f64 = 0.1;
+
+/// The results of [`constancy`] for the denoiser called `name`.
+#[must_use]
+pub fn results(found: &Constancy, name: &str) -> Results {
+    let share = |values: &ByLevel| share_below(&values.values, SMALL);
+    let tell = |values: &ByLevel| json!({ "share_below_0.1": share(values), "turn": Summary::of(values.values.iter().copied()) });
+    let segments = || FRACTIONS.iter().zip(&found.along_segments);
+    let along = &found.along_trajectories;
+    let of_segments: Vec<_> = segments().map(|(at, values)| json!({ "fraction": at, "turns": tell(values) })).collect();
+    let all: Vec<f64> = found.along_segments.iter().flat_map(|values| values.values.iter().copied()).collect();
+    let levels = found.along_segments[0].levels.len();
+    let mut columns = vec![("turn", along)];
+    columns.extend(found.exact.as_ref().map(|exact| ("exact_turn", exact)));
+    let mut results = Results::default();
+    results
+        .set("along_trajectories", tell(along))
+        .set("exact", json!(found.exact.as_ref().map(tell)))
+        .set("along_segments", json!(of_segments))
+        .numbers(TRAJECTORIES, &[along.levels.len(), along.images], &along.values)
+        .numbers(SEGMENTS, &[FRACTIONS.len(), levels, along.images], &all)
+        .table(TABLE, table(&columns))
+        .plot(PLOT, picture(found, name));
+    results.note(format!("{:.0} % of steps turn by less than {SMALL}", 100.0 * share(along)));
+    if let Some(exact) = &found.exact {
+        results.note(format!("{:.0} % of steps of the exact gradient", 100.0 * share(exact)));
+    }
+    let halfway = &found.along_segments[1];
+    results.note(format!("{:.0} % of segments, halfway to the projection", 100.0 * share(halfway)));
+    results
+}
+
+fn picture(found: &Constancy, name: &str) -> Picture {
+    let along = &found.along_trajectories;
+    let turn = || Axis::linear("turn |u − v|");
+    let mut trajectories = over_sigma("From one step to the next", turn()).with(median("denoiser", along));
+    if let Some(exact) = &found.exact {
+        trajectories = trajectories.with(Series { colour: Colour::Cycle(1), ..median("exact projection", exact) });
+    }
+    let trajectories = trajectories.with(across("0.1", along, SMALL));
+    let mut towards = over_sigma("From x towards its projection", turn());
+    for (at, (fraction, values)) in FRACTIONS.iter().zip(&found.along_segments).enumerate() {
+        towards = towards.with(
+            Series { band: None, ..median(&format!("{fraction} of the way left"), values) }.colour(Colour::Cycle(at)),
+        );
+    }
+    let towards = towards.with(across("0.1", along, SMALL));
+    let title = format!("How much the gradient of {name} turns, {} steps", along.levels.len());
+    Picture::new(&title, 2, vec![trajectories.into(), towards.into()])
 }

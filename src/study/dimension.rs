@@ -2,12 +2,17 @@
 //! neighbourhoods. The manifold hypothesis says d << n.
 
 use serde::Serialize;
+use serde_json::json;
 
 use super::Advance;
+use super::manifolds::{self, Found};
+use super::results::{File, Results};
 use super::statistics::{Summary, sorted};
 use crate::data::Dataset;
 use crate::denoise::closed_form::neighbours::Neighbours;
 use crate::error::{Error, Result};
+use crate::report::Table;
+use crate::report::plot::{Axis, Figure, Picture, Series};
 use crate::spectral::basis::eigen;
 use crate::spectral::host::{precise_gram, precise_second_moment};
 use crate::spectral::principal::LARGEST_MATRIX;
@@ -16,10 +21,10 @@ use crate::tensor::Tensor;
 /// The share of points, those with the largest ratios, that the fit by two neighbours leaves out (Facco et al. 2017).
 const LEFT_OUT: f64 = 0.1;
 
-/// What a spectrum of variances says of dimension.
+/// The dimension by a spectrum of variances.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Extent {
-    /// (sum of variances)^2 / sum of their squares: how many directions there would be if all had the same.
+    /// (sum of variances)^2 / sum of their squares: the number of directions if all had the same variance.
     pub participation: f64,
     /// Directions that hold 90 % of the variance.
     pub for_90: usize,
@@ -30,7 +35,7 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// Of variances, largest first.
+    /// The extent of variances, largest first.
     #[must_use]
     pub fn of(variances: &[f64]) -> Self {
         let total: f64 = variances.iter().sum();
@@ -52,7 +57,7 @@ impl Extent {
     }
 }
 
-/// Every `step`th sample, so that `most` are left at most.
+/// At most `most` samples, evenly spaced.
 #[must_use]
 pub fn evenly(data: &Dataset, most: usize) -> Dataset {
     let count = data.count().min(most.max(2));
@@ -65,7 +70,7 @@ pub fn evenly(data: &Dataset, most: usize) -> Dataset {
 /// products where there are fewer samples than values.
 ///
 /// # Errors
-/// [`Error::Argument`] for data of more samples and values than a matrix is formed of.
+/// [`Error::Argument`] for data of more samples and values than the rows of the largest matrix.
 pub fn spectrum(data: &Dataset) -> Result<Vec<f64>> {
     let mut data = data.clone();
     data.centre();
@@ -83,7 +88,7 @@ pub fn spectrum(data: &Dataset) -> Result<Vec<f64>> {
 /// The dimension by the distances to two neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TwoNearest {
-    /// Samples that neighbours are looked for among.
+    /// Samples among which neighbours are searched.
     pub samples: usize,
     /// The median distance of the nearest: the scale at which the data have this dimension.
     pub scale: f64,
@@ -147,4 +152,98 @@ pub fn local_extents(samples: &Neighbours, queries: usize, neighbours: usize, ad
         advance(some.shape[0] as u64);
     }
     Ok(extents)
+}
+
+/// The files of the study; those of [`super::manifolds`] are among them.
+pub const FILES: &[File] = &[SPECTRUM, NEAREST, LOCAL, manifolds::TABLE, PLOT, manifolds::PLOT];
+const SPECTRUM: File = File::new("spectrum.npy", "variances, largest first");
+const NEAREST: File = File::new("two_nearest.csv", "samples, scale, dimension");
+const LOCAL: File = File::new("local.csv", "the extent of each neighbourhood");
+const PLOT: File = File::new("dimension", "the three estimates of the data");
+
+/// The measurements of the dimension of data.
+#[derive(Clone, Debug)]
+pub struct Dimensions {
+    /// The name of the data, their samples and the values per sample.
+    pub data: (String, usize, usize),
+    /// Variances along principal components, largest first.
+    pub variances: Vec<f64>,
+    /// By two neighbours, among all samples and parts of them.
+    pub scales: Vec<TwoNearest>,
+    /// Samples per neighbourhood.
+    pub neighbours: usize,
+    /// The extent of each neighbourhood.
+    pub local: Vec<Extent>,
+    /// Synthetic data of known dimension.
+    pub manifolds: Vec<Found>,
+}
+
+/// The results of the study.
+#[must_use]
+pub fn results(found: &Dimensions) -> Results {
+    let Dimensions { data: (name, count, n), variances, scales, neighbours, local, manifolds } = found;
+    let extent = Extent::of(variances);
+    let participation = Summary::of(local.iter().map(|extent| extent.participation));
+    let for_95 = Summary::of(local.iter().map(|extent| extent.for_95 as f64));
+    let mut nearest = Table::new(&["samples", "scale", "dimension"]);
+    for TwoNearest { samples, scale, dimension } in scales {
+        nearest.row(&[samples, scale, dimension]);
+    }
+    let mut extents = Table::new(&["participation", "for_90", "for_95", "for_99"]);
+    for Extent { participation, for_90, for_95, for_99 } in local {
+        extents.row(&[participation, for_90, for_95, for_99]);
+    }
+    let title = format!("{name}: {count} samples of {n} values");
+    let mut results = Results::default();
+    results
+        .set("data", json!({ "source": name, "samples": count, "values": n }))
+        .set("spectrum", json!(extent))
+        .set("two_nearest", json!(scales))
+        .set("local", json!({ "neighbours": neighbours, "participation": participation, "for_95": for_95 }))
+        .set("manifolds", json!(manifolds))
+        .numbers(SPECTRUM, &[variances.len()], variances)
+        .table(NEAREST, nearest)
+        .table(LOCAL, extents)
+        .table(manifolds::TABLE, manifolds::table(manifolds))
+        .plot(PLOT, picture(variances, scales, local, &title))
+        .plot(manifolds::PLOT, manifolds::picture(manifolds))
+        .note(format!(
+            "spectrum: {} directions hold 95 % of the variance, participation {:.1}, of {n}",
+            extent.for_95, extent.participation
+        ));
+    if let Some(TwoNearest { dimension, scale, .. }) = scales.first() {
+        results.note(format!("two nearest neighbours: dimension {dimension:.1} at distance {scale:.2}"));
+    }
+    results.note(format!(
+        "neighbourhoods of {neighbours}: {:.0} directions hold 95 % of the variance, participation {:.1}",
+        for_95.median, participation.median
+    ));
+    results
+}
+
+fn picture(variances: &[f64], scales: &[TwoNearest], local: &[Extent], title: &str) -> Picture {
+    let total: f64 = variances.iter().sum();
+    let held = variances.iter().scan(0.0, |held, variance| {
+        *held += variance / total;
+        Some(*held)
+    });
+    let held = held.enumerate().map(|(at, held)| ((at + 1) as f64, held)).collect();
+    let pca = Figure::new("Spectrum", Axis::log("directions"), Axis::linear("share of the variance").over(0.0, 1.05))
+        .with(Series::line("held by the leading ones", held));
+    let points: Vec<(f64, f64)> = scales.iter().map(|scale| (scale.scale, scale.dimension)).collect();
+    let two = Figure::new("Two nearest neighbours", Axis::linear("distance of the nearest"), Axis::linear("dimension"))
+        .with(Series::points("among all, 1/4, 1/16 of the samples", points.clone()))
+        .with(Series::line("", points));
+    let mut counts = std::collections::BTreeMap::new();
+    for extent in local {
+        *counts.entry(extent.for_95).or_insert(0.0) += 1.0;
+    }
+    let bars = counts.into_iter().map(|(dimension, count)| (dimension as f64, count)).collect();
+    let hoods = Figure::new(
+        "Neighbourhoods",
+        Axis::linear("directions for 95 % of the variance"),
+        Axis::linear("neighbourhoods"),
+    )
+    .with(Series::bars("", bars));
+    Picture::new(title, 2, vec![pca.into(), two.into(), hoods.into()])
 }

@@ -1,4 +1,4 @@
-//! What a linear chain generates: the energy of its samples along each component (equation 26, figure 6), for several numbers
+//! The samples of a linear chain: their energy along each component (equation 26, figure 6), for several numbers
 //! of steps, schedules and couplings, without and with noise that is injected at each step (equation 25).
 //!
 //! Without injection a sample is P eps, and the mean over white eps is exact. With it, the chain runs downwards in the
@@ -12,13 +12,18 @@
 //! is equation 25: `s_T^2 c^(2T) + eta^2 (1 - c^(2T)) / (1 - c^2)`.
 
 use faer::Mat;
+use serde_json::{Value, json};
 
 use super::Advance;
 use super::chain::{
     Chain, Coupling, LevelNoise, Projections, Projector, Schedule, normalised_energy, participation_ratio,
 };
+use super::estimate::Estimate;
+use super::results::{File, Results};
 use crate::error::Result;
 use crate::noise::philox::normals;
+use crate::report::Table;
+use crate::report::plot::{Axis, Colour, Figure, Panel, Picture, Series};
 use crate::tensor::Tensor;
 
 /// One chain of the study.
@@ -30,15 +35,15 @@ pub struct Case {
     pub steps: usize,
 }
 
-/// Draws of a sampled energy.
+/// The number of draws of a sampled energy.
 const GENERATED: usize = 1000;
-/// What the noise generator draws: white noise for the chain to act on, far from the images that are its levels.
+/// The image of the noise generator for white noise that the chain acts on, far from those of its levels.
 const WHITE: u32 = u32::MAX;
 
-/// What a chain generates, for one draw of its noise; a value a component.
+/// The samples of a chain for one draw of its noise; one value per component.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Energies {
-    /// Equation 26 in the mean over white noise: what P does.
+    /// Equation 26 in the mean over white noise.
     pub energy: Vec<f64>,
     /// Equation 26 over a thousand generated samples.
     pub sampled: Vec<f64>,
@@ -72,7 +77,7 @@ pub fn run(projector: &Projector, data: &Tensor, case: Case, seed: u64, advance:
     Ok(energies(&found, total, (total / case.steps as f64).sqrt(), seed))
 }
 
-/// What projections generate from white noise of variance `total`, with injected noise of deviation `eta`.
+/// The energies of projections of white noise of variance `total`, with injected noise of deviation `eta`.
 #[must_use]
 pub fn energies(found: &Projections, total: f64, eta: f64, seed: u64) -> Energies {
     let steps = found.overlaps.len();
@@ -116,6 +121,189 @@ pub fn equation_25(cosine: f64, total: f64, eta: f64, steps: usize) -> f64 {
     // The sum of a geometric series, also where its ratio is one.
     let series = if 1.0 - square < 1e-12 { steps as f64 } else { (1.0 - kept) / (1.0 - square) };
     total * kept + eta * eta * series
+}
+
+/// The files of the study.
+pub const FILES: &[File] = &[ENERGY, INJECTED, TABLE, MODES, ENERGY_PLOT, PARTICIPATION, INJECTED_PLOT];
+const ENERGY: File = File::new("energy.npy", "(cases, draws, k)");
+const INJECTED: File = File::new("injected.npy", "with injected noise, (cases, draws, k)");
+const TABLE: File = File::new("energy.csv", "one row per case and component");
+const MODES: File = File::new("modes.csv", "effective modes and winners per case");
+const ENERGY_PLOT: File = File::new("energy", "energies over components");
+const PARTICIPATION: File = File::new("participation", "effective modes over T");
+const INJECTED_PLOT: File = File::new("injected", "variances with injected noise, and equation 25");
+
+/// A case with the energies of each draw of its noise.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    pub case: Case,
+    pub draws: Vec<Energies>,
+}
+
+impl Measured {
+    /// Mean and uncertainty over draws of something of each component.
+    fn over(&self, values: impl Fn(&Energies) -> &[f64]) -> Vec<Estimate> {
+        let count = self.draws.first().map_or(0, |draw| values(draw).len());
+        (0..count).map(|i| Estimate::of(&self.draws.iter().map(|draw| values(draw)[i]).collect::<Vec<_>>())).collect()
+    }
+
+    fn participation(&self) -> Estimate {
+        Estimate::of(&self.draws.iter().map(|draw| draw.participation).collect::<Vec<_>>())
+    }
+}
+
+/// Every coupling under every schedule: a constant variance per step for a given total, 1/T, and variances that fall
+/// geometrically by `ratio`.
+#[must_use]
+pub fn kinds(variance: f64, ratio: f64) -> Vec<(Coupling, Schedule)> {
+    let schedules = [Schedule::Constant { variance }, Schedule::Inverse, Schedule::Geometric { variance, ratio }];
+    schedules.map(|schedule| Coupling::ALL.map(|coupling| (coupling, schedule))).concat()
+}
+
+/// The results of the study on the data called `data`; `settings` go into the report.
+#[must_use]
+pub fn results(found: &[Measured], data: &str, settings: Value) -> Results {
+    let draws = found.first().map_or(0, |case| case.draws.len());
+    let components = found.first().and_then(|case| case.draws.first()).map_or(0, |draw| draw.energy.len());
+    let shape = [found.len(), draws, components];
+    let all = |values: fn(&Energies) -> &[f64]| {
+        found.iter().flat_map(|case| &case.draws).flat_map(values).copied().collect::<Vec<f64>>()
+    };
+    let mut results = Results::default();
+    results
+        .numbers(ENERGY, &shape, &all(|draw| &draw.energy))
+        .numbers(INJECTED, &shape, &all(|draw| &draw.injected))
+        .table(TABLE, energy_table(found))
+        .table(MODES, mode_table(found))
+        .plot(ENERGY_PLOT, energy_picture(found, data))
+        .plot(PARTICIPATION, participation_picture(found, data))
+        .plot(INJECTED_PLOT, injected_picture(found, data))
+        .set("settings", settings)
+        .set("cases", found.iter().map(case_json).collect::<Vec<_>>());
+    results
+}
+
+fn case_json(measured: &Measured) -> Value {
+    json!({
+        "case": measured.case,
+        "participation": measured.participation(),
+        "winners": measured.draws.iter().map(|draw| draw.winner).collect::<Vec<_>>(),
+        "draws": measured.draws,
+    })
+}
+
+fn energy_table(found: &[Measured]) -> Table {
+    let mut table = Table::new(&[
+        "coupling",
+        "schedule",
+        "steps",
+        "component",
+        "energy",
+        "half_width_95",
+        "sampled",
+        "injected",
+        "injected_eq25",
+    ]);
+    for measured in found {
+        let Case { coupling, schedule, steps } = measured.case;
+        let mean = |values: fn(&Energies) -> &[f64]| measured.over(values);
+        let (sampled, injected) = (mean(|draw| &draw.sampled), mean(|draw| &draw.injected));
+        let theory = mean(|draw| &draw.injected_theory);
+        for (i, energy) in mean(|draw| &draw.energy).into_iter().enumerate() {
+            let (sampled, injected, theory) = (sampled[i].mean, injected[i].mean, theory[i].mean);
+            table.row(&[
+                &coupling,
+                &schedule,
+                &steps,
+                &i,
+                &energy.mean,
+                &energy.half_width,
+                &sampled,
+                &injected,
+                &theory,
+            ]);
+        }
+    }
+    table
+}
+
+fn mode_table(found: &[Measured]) -> Table {
+    let columns = ["coupling", "schedule", "steps", "effective_modes", "half_width_95", "log_norm", "winners"];
+    let mut table = Table::new(&columns);
+    for measured in found {
+        let Case { coupling, schedule, steps } = measured.case;
+        let modes = measured.participation();
+        let norm = Estimate::of(&measured.draws.iter().map(|draw| draw.log_norm).collect::<Vec<_>>()).mean;
+        let winners: Vec<String> = measured.draws.iter().map(|draw| draw.winner.to_string()).collect();
+        table.row(&[&coupling, &schedule, &steps, &modes.mean, &modes.half_width, &norm, &winners.join(" ")]);
+    }
+    table
+}
+
+/// The cases of each coupling and schedule, in their order.
+fn groups(found: &[Measured]) -> Vec<&[Measured]> {
+    found.chunk_by(|a, b| (a.case.coupling, a.case.schedule) == (b.case.coupling, b.case.schedule)).collect()
+}
+
+fn energy_picture(found: &[Measured], data: &str) -> Picture {
+    let panel = |group: &[Measured]| -> Panel {
+        let Case { coupling, schedule, .. } = group[0].case;
+        let title = format!("{coupling}, {schedule}");
+        let axes =
+            Figure::new(&title, Axis::linear("component i"), Axis::linear("energy, over the sum").over(-0.03, 1.03));
+        group
+            .iter()
+            .enumerate()
+            .fold(axes, |figure, (at, measured)| {
+                let energies = measured.over(|draw| &draw.energy);
+                let points = energies.iter().enumerate().map(|(i, energy)| (i as f64, energy.mean)).collect();
+                let band = energies.iter().map(Estimate::band).collect();
+                let colour = Colour::shade_of(at, group.len());
+                figure.with(Series::line(&format!("T = {}", measured.case.steps), points).band(band).colour(colour))
+            })
+            .into()
+    };
+    let title = format!("Energy of generated samples along each component, {}", data);
+    Picture::new(&title, 3, groups(found).into_iter().map(panel).collect())
+}
+
+fn participation_picture(found: &[Measured], data: &str) -> Picture {
+    let axes = Figure::new(
+        &format!("Effective number of modes, {}", data),
+        Axis::log("steps T"),
+        Axis::linear("participation ratio of energies"),
+    );
+    let figure = groups(found).into_iter().enumerate().fold(axes, |figure, (at, group)| {
+        let Case { coupling, schedule, .. } = group[0].case;
+        let modes: Vec<Estimate> = group.iter().map(Measured::participation).collect();
+        let points = group.iter().zip(&modes).map(|(case, modes)| (case.case.steps as f64, modes.mean)).collect();
+        let band = modes.iter().map(Estimate::band).collect();
+        figure.with(Series::line(&format!("{coupling}, {schedule}"), points).band(band).colour(Colour::Cycle(at)))
+    });
+    figure.into()
+}
+
+fn injected_picture(found: &[Measured], data: &str) -> Picture {
+    let panel = |group: &&[Measured]| -> Panel {
+        let Case { coupling, schedule, .. } = group[0].case;
+        let title = format!("{coupling}, {schedule}");
+        let axes = Figure::new(&title, Axis::linear("component i"), Axis::log("variance of the mode"));
+        let figure = group.iter().enumerate().fold(axes, |figure, (at, measured)| {
+            let curve = |values: Vec<Estimate>| {
+                values.into_iter().enumerate().map(|(i, value)| (i as f64, value.mean)).collect::<Vec<_>>()
+            };
+            let colour = Colour::shade_of(at, group.len());
+            let steps = measured.case.steps;
+            figure
+                .with(
+                    Series::points(&format!("T = {steps}"), curve(measured.over(|draw| &draw.injected))).colour(colour),
+                )
+                .with(Series::dashed("equation 25", curve(measured.over(|draw| &draw.injected_theory))).colour(colour))
+        });
+        figure.into()
+    };
+    let title = format!("With noise injected at each step: measured, and equation 25 from mean cosines, {}", data);
+    Picture::new(&title, 3, groups(found).iter().map(panel).collect())
 }
 
 #[cfg(test)]

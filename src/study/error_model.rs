@@ -1,24 +1,30 @@
 //! The relative-error assumption, measured: where the distance to the data is sqrt(n) sigma within a factor nu, how far is the
-//! denoiser's answer from the gradient of half the squared distance? (Permenter and Yuan, ICML 2024.)
+//! denoiser's sigma eps from the gradient of half the squared distance? (Permenter and Yuan, ICML 2024.)
+
+use serde_json::json;
 
 use super::Advance;
-use super::statistics::{apart, quantile, sorted};
+use super::panels::over_sigma;
+use super::results::{File, Results};
+use super::statistics::{Summary, apart, quantile, sorted};
 use super::trajectories::Trajectories;
 use crate::Result;
 use crate::denoise::closed_form::neighbours::Neighbours;
 use crate::denoise::{Denoiser, Level};
+use crate::report::Table;
+use crate::report::plot::{Axis, Colour, Figure, Picture, Series};
 use crate::sample::admissible::ErrorModel;
 use crate::tensor::Tensor;
 
-/// What the noise is asked to be, over what the schedule says: the assumption is about misjudged distances, too.
+/// The noise levels of the calls over that of the schedule: the assumption covers misjudged distances, too.
 pub const FACTORS: [f64; 5] = [1.0, 0.5, std::f64::consts::FRAC_1_SQRT_2, std::f64::consts::SQRT_2, 2.0];
 
-/// A question and how well it was answered.
+/// A call of the denoiser and its error.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
-    /// What the denoiser was asked at.
+    /// The noise level of the call.
     pub sigma: f64,
-    /// That over the schedule's.
+    /// That level over the schedule's.
     pub factor: f64,
     /// sqrt(n) sigma / dist(x)
     pub ratio: f64,
@@ -34,7 +40,7 @@ impl Point {
     }
 }
 
-/// Asks along `walk` at each of [`FACTORS`] of its noise, within sigma `range` (least, most). The projection is that on
+/// Calls the denoiser along `walk` at each of [`FACTORS`] of its noise, within sigma `range` (least, most). The projection is that on
 /// `samples`; without them it is where the trajectory ends, as it would be if gradients were constant along it.
 ///
 /// # Errors
@@ -128,6 +134,79 @@ pub fn fit(curve: &[(f64, f64)]) -> Option<ErrorModel> {
     let sound = curve.iter().filter(|(nu, eta)| *eta < 1.0 && *nu >= 1.0);
     let (nu, eta) = sound.max_by(|a, b| reach(a).total_cmp(&reach(b)))?;
     ErrorModel::new(*eta, *nu).ok()
+}
+
+/// The files of the study.
+pub const FILES: &[File] = &[POINTS, CURVE, MODEL, PLOT];
+const POINTS: File = File::new("points.npy", "(points, 4): sigma, its factor, sqrt(n) sigma / dist, error");
+const CURVE: File = File::new("curve.csv", "the least eta for each nu");
+const MODEL: File = File::new("error-model.json", "eta and nu");
+const PLOT: File = File::new("error-model", "the points, eta over nu, errors over sigma");
+
+/// The results of [`measure`] for the denoiser called `name`: the model that covers `share` of the points. The projection
+/// is on the data called `data`, if there are any.
+#[must_use]
+pub fn results(points: &[Point], share: f64, name: &str, data: Option<&str>) -> Results {
+    let curve = curve(points, share);
+    let model = fit(&curve);
+    let own = || points.iter().filter(|point| point.factor == 1.0);
+    let against = data.unwrap_or("ends of trajectories");
+    let rows: Vec<f64> =
+        points.iter().flat_map(|point| [point.sigma, point.factor, point.ratio, point.error]).collect();
+    let mut table = Table::new(&["nu", "eta"]);
+    for (nu, eta) in &curve {
+        table.row(&[nu, eta]);
+    }
+    let mut results = Results::default();
+    results
+        .set("projection_on", against)
+        .set("share", share)
+        .set("factors", json!(FACTORS))
+        .set("points", points.len())
+        .set("error_model", json!(model))
+        .set("error_on_trajectories", json!(Summary::of(own().map(|point| point.error))))
+        .set("ratio_on_trajectories", json!(Summary::of(own().map(|point| point.ratio))))
+        .numbers(POINTS, &[points.len(), 4], &rows)
+        .table(CURVE, table);
+    if let Some(model) = &model {
+        let text = json!({ "eta": model.eta(), "nu": model.nu(), "model": name, "share": share });
+        results.text_file(MODEL, format!("{text:#}\n"));
+    }
+    results.plot(PLOT, picture(points, &curve, model.as_ref(), &format!("{name}, projected on {against}")));
+    match model {
+        Some(model) => {
+            let steps = [5, 10, 20, 50].map(|steps| format!("{steps}: {:.3}", model.longest_constant_step(steps)));
+            results
+                .note(format!("eta {:.4}, nu {:.4}: {} points", model.eta(), model.nu(), points.len()))
+                .note(format!("longest admissible constant step of N steps: {}", steps.join(", ")))
+        }
+        None => results.warning("no error model: errors are as large as the distance itself for every nu"),
+    };
+    results
+}
+
+fn picture(points: &[Point], curve: &[(f64, f64)], model: Option<&ErrorModel>, title: &str) -> Picture {
+    let of = |is_own: bool| points.iter().filter(move |point| (point.factor == 1.0) == is_own);
+    let misjudged = |is_own: bool| of(is_own).map(|point| (point.ratio, point.error)).collect::<Vec<_>>();
+    let both = |pairs: &[(f64, f64)]| -> Vec<(f64, f64)> {
+        pairs.iter().rev().map(|(nu, eta)| (nu.recip(), *eta)).chain(pairs.iter().copied()).collect()
+    };
+    let mut errors = Figure::new("The assumption", Axis::log("√n σ / distance"), Axis::linear("error / distance"))
+        .with(Series::points("at other noise", misjudged(false)).colour(Colour::Grey))
+        .with(Series::points("on trajectories", misjudged(true)).colour(Colour::Cycle(0)))
+        .with(Series::line("η for each ν", both(curve)).colour(Colour::Cycle(2)));
+    if let Some(model) = model {
+        let (low, high, eta) = (model.nu().recip(), model.nu(), model.eta());
+        let frame = vec![(low, 0.0), (low, eta), (high, eta), (high, 0.0)];
+        errors = errors.with(Series::line(&format!("η = {eta:.3}, ν = {high:.3}"), frame).colour(Colour::Cycle(1)));
+    }
+    let over = over_sigma("Over noise", Axis::linear("error / distance"))
+        .with(
+            Series::points("at other noise", of(false).map(|point| (point.sigma, point.error)).collect())
+                .colour(Colour::Grey),
+        )
+        .with(Series::points("on trajectories", of(true).map(|point| (point.sigma, point.error)).collect()));
+    Picture::new(title, 2, vec![errors.into(), over.into()])
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::Result;
 use crate::sample::schedule::{Schedule, ScheduleKind};
 use crate::sample::settings::Settings;
 
-/// Where a range of sigmas ends, over where it begins, before the last step to 0.
+/// The last sigma of a range above 0, over the first.
 const SPAN: f64 = 1e-4;
 
 /// The gain of DDIM with the Wiener filter over falling `sigmas`: the product of `(lambda + s r) / (lambda + s^2)` for each
@@ -34,7 +34,7 @@ pub fn sequential(lambda: f64, from: f64, to: f64) -> f64 {
     (lambda + to * to) / (lambda + from * from)
 }
 
-/// How levels of noise lie between the first one and 0.
+/// The spacing of noise levels between the first one and 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Spacing {

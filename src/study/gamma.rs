@@ -1,10 +1,23 @@
-//! How much a gradient-estimation step should lean on the newest eps: quality against gamma, on Gaussians exactly.
+//! The best weight gamma of the newest eps in gradient estimation: quality against gamma, on Gaussians exactly.
 //!
 //! For data N(0, lambda) along a direction, eps(x, sigma) = sigma x / (lambda + sigma^2) is linear, so a schedule multiplies
 //! a state by one number, its amplitude gain. That of the probability flow from sigma to sigma' is
 //! `sqrt((lambda + sigma'^2) / (lambda + sigma^2))`. DDIM falls short of it and gamma = 2 goes beyond: on Gaussians the best gamma lies between.
 
+use serde_json::json;
+
+use super::compare::table::Spread;
+use super::compare::{Cell, Measured, Score};
+use super::results::{File, Results};
+use crate::Result;
+use crate::data::Dataset;
+use crate::quality::moments::of_rows;
+use crate::report::Table;
+use crate::report::columns::Lines;
+use crate::report::plot::{Axis, Colour, Figure, Panel, Picture, Series};
+use crate::sample::samplers::Sampler;
 use crate::sample::schedule::Schedule;
+use crate::spectral::basis::eigen;
 
 /// The sigmas of a schedule's calls and of its end.
 #[must_use]
@@ -12,8 +25,8 @@ pub fn sigmas(schedule: &Schedule) -> Vec<f64> {
     schedule.levels().iter().map(|level| level.sigma).collect()
 }
 
-/// What gradient estimation with `gamma` multiplies the part of a state along a direction of `variance` by, from the
-/// first of `sigmas` to the last (Permenter and Yuan 2024, algorithm 2, for this eps).
+/// The factor by which gradient estimation with `gamma` multiplies the part of a state along a direction of `variance`,
+/// from the first of `sigmas` to the last (Permenter and Yuan 2024, algorithm 2, for this eps).
 #[must_use]
 pub fn gain(variance: f64, sigmas: &[f64], gamma: f64) -> f64 {
     let mut x = 1.0;
@@ -63,6 +76,214 @@ pub fn best_gamma(variances: &[f64], sigmas: &[f64], range: (f64, f64)) -> f64 {
         }
     }
     f64::midpoint(low, high)
+}
+
+/// The files of the study.
+pub const FILES: &[File] = &[TABLE, GAUSSIANS, PLOT];
+const TABLE: File = File::new("gamma.csv", "distances of the network's samples for each gamma");
+const GAUSSIANS: File = File::new("gaussian.csv", "the same on Gaussians, exactly");
+const PLOT: File = File::new("gamma", "distances over gamma");
+
+/// Gammas at which the curves of Gaussians are drawn.
+const FINE: usize = 201;
+/// The least value of their axis: one direction can be met exactly.
+const LEAST: f64 = 1e-6;
+
+/// The settings of a sweep over gamma.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Network calls.
+    pub steps: Vec<usize>,
+    /// Weights of the newest eps.
+    pub gammas: Vec<f64>,
+    /// Images per seed and cell.
+    pub images: usize,
+    /// The number of seeds, and the first of them.
+    pub seeds: u64,
+    pub first_seed: u64,
+    /// The sigmas of each number of calls.
+    pub grids: Vec<Vec<f64>>,
+}
+
+/// A Gaussian with its name.
+#[derive(Clone, Debug)]
+pub struct Gaussian {
+    pub name: &'static str,
+    /// Variances along its directions.
+    pub variances: Vec<f64>,
+}
+
+impl Gaussian {
+    /// A Gaussian of unit variance, and one of the covariance of `data`.
+    ///
+    /// # Errors
+    /// Those of [`of_rows`] and of the eigenproblem.
+    pub fn pair(data: &Dataset) -> Result<[Self; 2]> {
+        let covariance = of_rows(&data.samples.data, data.dimension())?.covariance;
+        let (values, _) = eigen(covariance.as_ref())?;
+        let variances = values.into_iter().map(|value| value.max(0.0)).collect();
+        Ok([Self { name: "unit variance", variances: vec![1.0] }, Self { name: "the data's covariance", variances }])
+    }
+}
+
+impl Settings {
+    /// The cells of the sweep: those of each number of calls, of each gamma, of each seed.
+    #[must_use]
+    pub fn cells(&self) -> Vec<Cell> {
+        let seeds = || self.first_seed..self.first_seed + self.seeds;
+        let of = |calls: usize, gamma: f64| seeds().map(move |seed| Self::cell(calls, gamma, seed));
+        self.steps.iter().flat_map(|calls| self.gammas.iter().flat_map(move |gamma| of(*calls, *gamma))).collect()
+    }
+
+    /// A cell of gradient estimation with this gamma.
+    #[must_use]
+    pub fn cell(calls: usize, gamma: f64, seed: u64) -> Cell {
+        Cell { gamma: Some(gamma), ..Cell::usual(Sampler::Ge, calls, seed) }
+    }
+
+    /// The least and the largest gamma, apart.
+    fn range(&self) -> (f64, f64) {
+        let low = self.gammas.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = self.gammas.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        if low < high { (low, high) } else { (1.0, 3.0) }
+    }
+}
+
+/// The scores of a network's samples over seeds, (calls, gammas).
+struct Sweep {
+    frechet: Vec<Vec<Spread>>,
+    sliced: Vec<Vec<Spread>>,
+    floor: Option<f64>,
+}
+
+impl Sweep {
+    /// From the scores of [`Settings::cells`].
+    fn new(settings: &Settings, measured: &Measured) -> Self {
+        let spreads = |figure: &dyn Fn(&Score) -> f64| -> Vec<Vec<Spread>> {
+            let of_seeds = measured.scores.chunks(settings.seeds as usize);
+            let flat: Vec<Spread> =
+                of_seeds.map(|scores| Spread::of(&scores.iter().map(figure).collect::<Vec<_>>())).collect();
+            flat.chunks(settings.gammas.len()).map(<[Spread]>::to_vec).collect()
+        };
+        let floors: Vec<f64> = measured.floor.iter().map(|score| score.frechet).collect();
+        Self {
+            frechet: spreads(&|score| score.frechet),
+            sliced: spreads(&|score| score.sliced_pixels),
+            floor: (!floors.is_empty()).then(|| Spread::of(&floors).mean),
+        }
+    }
+
+    /// The gamma of the least distance, for each number of calls.
+    fn best(&self, settings: &Settings) -> Vec<f64> {
+        let least = |row: &Vec<Spread>| {
+            let at = (0..row.len()).min_by(|a, b| row[*a].mean.total_cmp(&row[*b].mean));
+            settings.gammas[at.unwrap_or(0)]
+        };
+        self.frechet.iter().map(least).collect()
+    }
+
+    fn table(&self, settings: &Settings) -> Table {
+        let mut table = Table::new(&["calls", "gamma", "frechet", "frechet_deviation", "sliced_pixels"]);
+        for (at, calls) in settings.steps.iter().enumerate() {
+            for (column, gamma) in settings.gammas.iter().enumerate() {
+                let frechet = self.frechet[at][column];
+                table.row(&[calls, gamma, &frechet.mean, &frechet.deviation, &self.sliced[at][column].mean]);
+            }
+        }
+        table
+    }
+
+    fn say(&self, settings: &Settings, said: &mut Lines) {
+        for ((calls, best), row) in settings.steps.iter().zip(self.best(settings)).zip(&self.frechet) {
+            let figure = |(gamma, spread): (&f64, &Spread)| format!("{gamma}: {:.2}", spread.mean);
+            let figures: Vec<_> = settings.gammas.iter().zip(row).map(figure).collect();
+            let text = format!("best gamma {best}; Frechet distance at {}", figures.join(", "));
+            said.add(&format!("network, {calls} calls"), text);
+        }
+    }
+
+    fn json(&self, settings: &Settings) -> serde_json::Value {
+        let rows = settings.steps.iter().zip(self.best(settings)).zip(&self.frechet).map(|((calls, best), row)| {
+            let means: Vec<f64> = row.iter().map(|spread| spread.mean).collect();
+            json!({ "calls": calls, "best_gamma": best, "frechet": means })
+        });
+        json!({
+            "gammas": settings.gammas, "images": settings.images, "seeds": settings.seeds, "floor": self.floor,
+            "rows": rows.collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn network_panel(settings: &Settings, sweep: &Sweep) -> Panel {
+    let mut figure = Figure::new(
+        &format!("Network, {} images", settings.images as u64 * settings.seeds),
+        Axis::linear("gamma"),
+        Axis::log("Frechet distance"),
+    );
+    for (at, calls) in settings.steps.iter().enumerate() {
+        let points =
+            settings.gammas.iter().zip(&sweep.frechet[at]).map(|(gamma, spread)| (*gamma, spread.mean)).collect();
+        let band =
+            sweep.frechet[at].iter().map(|spread| (spread.mean - spread.deviation, spread.mean + spread.deviation));
+        figure =
+            figure.with(Series::line(&format!("{calls} calls"), points).colour(Colour::Cycle(at)).band(band.collect()));
+    }
+    if let Some(floor) = sweep.floor {
+        let (low, high) = settings.range();
+        figure = figure.with(Series::dashed("data", vec![(low, floor), (high, floor)]).colour(Colour::Grey));
+    }
+    figure.into()
+}
+
+/// The results of a sweep: on Gaussians, and on a network's samples where they were `measured`.
+#[must_use]
+pub fn results(settings: &Settings, gaussians: &[Gaussian], measured: Option<&Measured>) -> Results {
+    let mut results = Results::default();
+    let mut panels: Vec<Panel> = Vec::new();
+    let mut said = Lines::default();
+    if let Some(measured) = measured {
+        let sweep = Sweep::new(settings, measured);
+        panels.push(network_panel(settings, &sweep));
+        results.table(TABLE, sweep.table(settings)).set("network", sweep.json(settings));
+        sweep.say(settings, &mut said);
+    }
+    let range = settings.range();
+    let mut optima = Vec::new();
+    let mut table = Table::new(&["gaussian", "calls", "gamma", "relative_distance"]);
+    for Gaussian { name, variances } in gaussians {
+        let mut figure = Figure::new(
+            &format!("Gaussian of {name}"),
+            Axis::linear("gamma"),
+            Axis::log("Frechet distance / variance").over(LEAST, 1.0),
+        );
+        for (at, (calls, grid)) in settings.steps.iter().zip(&settings.grids).enumerate() {
+            let fine = |step: usize| range.0 + (range.1 - range.0) * step as f64 / (FINE - 1) as f64;
+            let points: Vec<(f64, f64)> =
+                (0..FINE).map(fine).map(|gamma| (gamma, gaussian_distance(variances, grid, gamma))).collect();
+            for (gamma, distance) in &points {
+                table.row(&[name, calls, gamma, distance]);
+            }
+            let best = best_gamma(variances, grid, range);
+            let at_best = gaussian_distance(variances, grid, best);
+            said.add(&format!("Gaussian of {name}, {calls} calls"), format!("best gamma {best:.3}"));
+            optima.push(json!({
+                "gaussian": name, "calls": calls, "best_gamma": best, "relative_distance": at_best,
+            }));
+            let colour = Colour::Cycle(at);
+            figure = figure
+                .with(Series::line(&format!("{calls} calls"), points).colour(colour))
+                .with(Series::points("", vec![(best, at_best.max(LEAST))]).colour(colour));
+        }
+        panels.push(figure.into());
+    }
+    let title = "Quality against gamma: lower is better, 1 is DDIM";
+    results
+        .table(GAUSSIANS, table)
+        .plot(PLOT, Picture::new(title, panels.len(), panels))
+        .set("gaussians", json!(optima))
+        .set("levels", json!(settings.grids))
+        .text = Some(said.to_string());
+    results
 }
 
 #[cfg(test)]

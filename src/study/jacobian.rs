@@ -1,18 +1,24 @@
 //! Section 5 of the first paper: the leading eigenvectors of a denoiser's Jacobian along a sampling trajectory, and how far they have
 //! turned from those at its end.
 
+use serde_json::{Value, json};
+
+use super::rank::{bootstrap, kendall, spearman};
+use super::results::{File, Results};
 use crate::denoise::Denoiser;
 use crate::denoise::Level;
 use crate::denoise::jacobian::{Jacobian, JacobianAt, Place};
 use crate::error::Result;
+use crate::report::Table;
+use crate::report::plot::{Axis, Colour, Figure, Panel, Picture, Series};
 use crate::spectral::Settings;
 use crate::spectral::arnoldi::{NearlySymmetric, arnoldi, whole};
 use crate::study::Advance;
 use crate::study::trajectories::Trajectories;
 use crate::tensor::Tensor;
 
-/// Where trajectories pass, an image at a time: the state at each level of the schedule, the end last, as far as there is noise.
-/// `advance` is told of each network call for one image.
+/// The places of trajectories, one path per image: the state at each level of the schedule above 0, the end last. `advance`
+/// counts network calls for single images.
 ///
 /// # Errors
 /// Those of [`Trajectories::walk`].
@@ -35,14 +41,14 @@ pub fn places(denoiser: &mut dyn Denoiser, walk: &Trajectories, advance: Advance
     Ok(paths)
 }
 
-/// What became of the eigenvectors along one trajectory.
+/// The eigenvectors along one trajectory.
 #[derive(Clone, Debug)]
 pub struct Turning {
     /// The eigenpairs at each place, in the trajectory's order.
     pub found: Vec<NearlySymmetric>,
     /// |cos| of the angle between eigenvector i at a place and j at the end, row-major in i, for each place.
     pub overlaps: Vec<Vec<f64>>,
-    /// How fast eigenvector i turns away from the end (see [`slope`]).
+    /// The speed at which eigenvector i turns away from the end (see [`slope`]).
     pub slopes: Vec<f64>,
 }
 
@@ -63,8 +69,8 @@ impl Turning {
     }
 }
 
-/// The leading eigenpairs of the symmetric part of `jacobian` at each place of a trajectory, by [`arnoldi`] or, if asked for, from
-/// the whole matrix, and how they turn. `advance` counts places.
+/// The leading eigenpairs of the symmetric part of `jacobian` at each place of a trajectory, by [`arnoldi`] or from the whole
+/// matrix, and how they turn. `advance` counts places.
 ///
 /// # Errors
 /// Those of the solvers and of the denoiser.
@@ -97,7 +103,7 @@ pub fn turning(
     Ok(turning)
 }
 
-/// How fast a sine grows with the noise, in 1 / sigma: the slope from the origin to where it first passes one half, interpolated in log
+/// The growth of a sine with the noise, in 1 / sigma: the slope from the origin to where it first passes one half, interpolated in log
 /// sigma between the places around, or to its largest value where it never does. For small noise a sine grows in proportion to
 /// sigma, and this is the factor; a straight line through all of a curve that soon comes to its bound of 1 would call it flat.
 ///
@@ -119,6 +125,193 @@ pub fn slope(sigmas: &[f64], sines: &[f64]) -> f64 {
 
 fn sine(cosine: f64) -> f64 {
     (1.0 - cosine * cosine).max(0.0).sqrt()
+}
+
+/// The files of the study.
+pub const FILES: &[File] = &[SIGMAS, SINES, SHARES, VALUES, VECTORS, ASYMMETRY, SLOPES, TABLE, ANGLES, SPECTRA];
+const SIGMAS: File = File::new("sigmas.npy", "(levels)");
+const SINES: File = File::new("sines.npy", "(samples, levels, k)");
+const SHARES: File = File::new("shares.npy", "of u_i in the span of those at the end, (samples, levels, k)");
+const VALUES: File = File::new("eigenvalues.npy", "(samples, levels, k)");
+const VECTORS: File = File::new("eigenvectors.npy", "(samples, levels, k, p)");
+const ASYMMETRY: File = File::new("asymmetry.npy", "(samples, levels)");
+const SLOPES: File = File::new("slopes.npy", "(samples, k)");
+const TABLE: File = File::new("angles.csv", "one row per sample, level and component");
+const ANGLES: File = File::new("angles", "sines over sigma");
+const SPECTRA: File = File::new("spectra", "eigenvalues, shares, slopes, asymmetry");
+
+/// The eigenvectors along all trajectories.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The sigma of each level, falling.
+    pub sigmas: Vec<f64>,
+    /// One per trajectory.
+    pub turnings: Vec<Turning>,
+}
+
+impl Found {
+    /// The results of the study for the denoiser called `name` on images of `dimension` values, with products by
+    /// `settings`; rank correlations are bootstrapped from `seed`.
+    #[must_use]
+    pub fn results(&self, name: &str, dimension: usize, settings: Value, seed: u64) -> Results {
+        let (samples, levels, k) = (self.turnings.len(), self.sigmas.len(), self.components());
+        let sines = self.by_component(Turning::sines);
+        let values = self.by_component(eigenvalues);
+        let vectors = self.places(|found| found.spectrum.vectors.data.clone()).concat();
+        let slopes: Vec<Vec<f64>> = self.turnings.iter().map(|turning| turning.slopes.clone()).collect();
+        let mut table = Table::new(&["sample", "sigma", "component", "eigenvalue", "sine"]);
+        for at in 0..samples * levels * k {
+            let (sample, level, i) = (at / (levels * k), at / k % levels, at % k);
+            table.row(&[&sample, &self.sigmas[level], &i, &values[at], &sines[at]]);
+        }
+        let correlation = bootstrap(&slopes, seed, spearman);
+        let tau = bootstrap(&slopes, seed, kendall);
+        let mut results = Results::default();
+        results
+            .numbers(SIGMAS, &[levels], &self.sigmas)
+            .numbers(SINES, &[samples, levels, k], &sines)
+            .numbers(SHARES, &[samples, levels, k], &self.by_component(Turning::shares))
+            .numbers(VALUES, &[samples, levels, k], &values)
+            .array(VECTORS, Tensor::new([samples, levels, k, dimension], vectors))
+            .numbers(ASYMMETRY, &[samples, levels], &self.places(|found| found.asymmetry))
+            .numbers(SLOPES, &[samples, k], &slopes.concat())
+            .table(TABLE, table)
+            .plot(ANGLES, self.angles(name))
+            .plot(SPECTRA, self.spectra(name))
+            .set("jacobian", settings)
+            .set("correlation", json!({ "spearman": correlation, "kendall": tau, "of": "component and slope" }))
+            .set("samples", self.json())
+            .note(format!(
+                "rank correlation of component and slope {:.2} (95 % {:.2} to {:.2}); asymmetry {:.2} at the most noise, {:.2} \
+                 at the least",
+                correlation.mean,
+                correlation.low,
+                correlation.high,
+                self.mean_asymmetry(0),
+                self.mean_asymmetry(levels - 1)
+            ));
+        let missed = self.not_converged();
+        if missed > 0 {
+            results.warning(format!(
+                "at {missed} of {} places the basis was full before the tolerance was met; raise the largest number of blocks",
+                levels * samples
+            ));
+        }
+        results
+    }
+
+    fn components(&self) -> usize {
+        self.turnings[0].slopes.len()
+    }
+
+    /// Products with J in all.
+    #[must_use]
+    pub fn products(&self) -> usize {
+        self.places(|found| found.spectrum.applied_vectors).into_iter().sum()
+    }
+
+    fn not_converged(&self) -> usize {
+        self.places(|found| usize::from(!found.spectrum.converged)).into_iter().sum()
+    }
+
+    fn mean_asymmetry(&self, level: usize) -> f64 {
+        let of = |turning: &Turning| turning.found[level].asymmetry;
+        self.turnings.iter().map(of).sum::<f64>() / self.turnings.len() as f64
+    }
+
+    /// A value of each place, one sample after the other.
+    fn places<T>(&self, of: impl Fn(&NearlySymmetric) -> T) -> Vec<T> {
+        self.turnings.iter().flat_map(|turning| &turning.found).map(of).collect()
+    }
+
+    /// A value of each component at each place: (samples, levels, k).
+    fn by_component(&self, of: impl Fn(&Turning, usize) -> Vec<f64>) -> Vec<f64> {
+        let (levels, count) = (self.sigmas.len(), self.components());
+        let of_turning = |turning: &Turning| {
+            let curves: Vec<Vec<f64>> = (0..count).map(|i| of(turning, i)).collect();
+            (0..levels * count).map(|at| curves[at % count][at / count]).collect::<Vec<_>>()
+        };
+        self.turnings.iter().flat_map(of_turning).collect()
+    }
+
+    /// For the report.
+    fn json(&self) -> Value {
+        let sample = |turning: &Turning| {
+            let places = turning.found.iter().zip(&self.sigmas).map(|(found, sigma)| {
+                json!({
+                    "sigma": sigma,
+                    "asymmetry": found.asymmetry,
+                    "eigenvalues": found.spectrum.values,
+                    "residuals": found.spectrum.residuals,
+                    "outside": found.outside,
+                    "converged": found.spectrum.converged,
+                    "products": found.spectrum.applied_vectors,
+                    "solver": found.spectrum.solver,
+                })
+            });
+            let index: Vec<f64> = (0..turning.slopes.len()).map(|at| at as f64).collect();
+            json!({
+                "slopes": turning.slopes,
+                "spearman": spearman(&index, &turning.slopes),
+                "kendall": kendall(&index, &turning.slopes),
+                "places": places.collect::<Vec<_>>(),
+            })
+        };
+        self.turnings.iter().map(sample).collect()
+    }
+
+    /// One panel per sample: sines over sigma, dark to bright by component (figure 7 of the paper, on a logarithmic axis).
+    fn angles(&self, name: &str) -> Picture {
+        const MOST_PANELS: usize = 6;
+        let k = self.components();
+        let panel = |(at, turning): (usize, &Turning)| -> Panel {
+            let figure =
+                Figure::new(&format!("Sample {at}"), Axis::log("σ"), Axis::linear("sin of the angle to the end"));
+            let figure = Figure { y: figure.y.clone().over(0.0, 1.03), ..figure };
+            (0..k)
+                .fold(figure, |figure, i| figure.with(self.curve(&turning.sines(i)).colour(Colour::shade_of(i, k))))
+                .with_shades("component i", 0.0, (k.max(2) - 1) as f64)
+                .into()
+        };
+        let panels: Vec<Panel> = self.turnings.iter().take(MOST_PANELS).enumerate().map(panel).collect();
+        Picture::new(&format!("Eigenvectors of the Jacobian of {name}"), 2, panels)
+    }
+
+    /// Eigenvalues of the first sample, slopes, asymmetry.
+    fn spectra(&self, name: &str) -> Picture {
+        let k = self.components();
+        let first = &self.turnings[0];
+        let values = Figure::new("Eigenvalues, sample 0", Axis::log("σ"), Axis::linear("of (J + Jᵀ) / 2"));
+        let values = (0..k)
+            .fold(values, |figure, i| figure.with(self.curve(&eigenvalues(first, i)).colour(Colour::shade_of(i, k))))
+            .with_shades("component i", 0.0, (k.max(2) - 1) as f64);
+        let mut slopes = Figure::new("How fast components turn", Axis::linear("component i"), Axis::log("slope, 1/σ"));
+        let mut asymmetry = Figure::new("Asymmetry", Axis::log("σ"), Axis::linear("‖J − Jᵀ‖ / ‖J + Jᵀ‖"));
+        let mut shares = Figure::new("Within those at the end, sample 0", Axis::log("σ"), Axis::linear("share of u_i"));
+        for (at, turning) in self.turnings.iter().enumerate() {
+            let name = if self.turnings.len() > 8 { String::new() } else { format!("sample {at}") };
+            let points = turning.slopes.iter().enumerate().map(|(i, slope)| (i as f64, *slope)).collect();
+            slopes = slopes.with(Series::points(&name, points).colour(Colour::Cycle(at)));
+            let curve: Vec<f64> = turning.found.iter().map(|found| found.asymmetry).collect();
+            let curve = Series { name, ..self.curve(&curve).colour(Colour::Cycle(at)) };
+            asymmetry = asymmetry.with(curve);
+        }
+        for i in 0..k {
+            shares = shares.with(self.curve(&first.shares(i)).colour(Colour::shade_of(i, k)));
+        }
+        let shares = Figure { y: shares.y.clone().over(0.0, 1.03), ..shares };
+        let shares = shares.with_shades("component i", 0.0, (k.max(2) - 1) as f64);
+        let panels = vec![values.into(), shares.into(), slopes.into(), asymmetry.into()];
+        Picture::new(&format!("Spectra of the Jacobian of {name}"), 2, panels)
+    }
+
+    fn curve(&self, values: &[f64]) -> Series {
+        Series::line("", self.sigmas.iter().copied().zip(values.iter().copied()).collect())
+    }
+}
+
+fn eigenvalues(turning: &Turning, i: usize) -> Vec<f64> {
+    turning.found.iter().map(|found| found.spectrum.values[i]).collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What becomes of the theory, and of samplers, when the data are no low-dimensional manifold: data of dimension d in n
+//! The theory, and samplers, on data that are not a low-dimensional manifold: data of dimension d in n
 //! values, d/n from 0.01 to 1, whose denoiser and whose projection are known exactly.
 //!
 //! | data | denoiser | projection |
@@ -12,12 +12,15 @@
 use serde::Serialize;
 
 use super::Advance;
+use super::results::File;
 use super::statistics::{Summary, apart, norm};
 use super::trajectories::Trajectories;
 use crate::Result;
 use crate::denoise::{Denoiser, Level};
 use crate::noise::philox::{block, normals};
 use crate::quality::sliced::{self, Directions};
+use crate::report::Table;
+use crate::report::plot::{Axis, Colour, Figure, Picture, Series};
 use crate::sample::schedule::{Schedule, StartNoise};
 use crate::sample::solvers::descent::{Descent, Noise};
 use crate::sample::walk::Method;
@@ -194,7 +197,7 @@ impl Denoiser for Manifold {
     }
 }
 
-/// What was found on one manifold.
+/// The measurements on one manifold.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Found {
     pub shape: &'static str,
@@ -265,6 +268,59 @@ pub fn examine(manifold: &Manifold, count: usize, steps: usize, seed: u64, advan
 
 /// Samplers that [`examine`] runs.
 pub const SAMPLERS: u64 = 3;
+
+/// The table of manifolds.
+pub(super) const TABLE: File =
+    File::new("manifolds.csv", "errors of projections and of samplers on data of known dimension");
+/// The plot of manifolds.
+pub(super) const PLOT: File = File::new("manifolds", "the same over d / n");
+
+pub(super) fn table(found: &[Found]) -> Table {
+    let columns =
+        ["shape", "dimension", "ambient", "relative_error_median", "relative_error_high", "nu_low", "nu_high"];
+    let samplers = found.first().map_or(&[][..], |found| &found.samplers);
+    let names: Vec<&str> =
+        columns.into_iter().chain(samplers.iter().map(|(name, _)| *name)).chain(["other data"]).collect();
+    let mut table = Table::new(&names);
+    for each in found {
+        let (error, nu) = (&each.relative_error, &each.nu);
+        let mut cells: Vec<&dyn std::fmt::Display> =
+            vec![&each.shape, &each.dimension, &each.ambient, &error.median, &error.high, &nu.low, &nu.high];
+        cells.extend(each.samplers.iter().map(|(_, distance)| distance as &dyn std::fmt::Display));
+        cells.push(&each.floor);
+        table.row(&cells);
+    }
+    table
+}
+
+pub(super) fn picture(found: &[Found]) -> Picture {
+    let of = |shape: &'static str| found.iter().filter(move |found| found.shape == shape);
+    let at = |found: &Found| found.dimension as f64 / found.ambient as f64;
+    let mut panels = Vec::new();
+    let mut errors =
+        Figure::new("Error of the denoiser as a projection", Axis::linear("d / n"), Axis::log("error / distance"));
+    for (index, shape) in ["flat", "sphere"].into_iter().enumerate() {
+        let points = of(shape).map(|found| (at(found), found.relative_error.high)).collect();
+        errors = errors.with(Series::line(&format!("{shape}, 95 %"), points).colour(Colour::Cycle(index)));
+    }
+    let law = (1..100).map(|at| f64::from(at) / 100.0).map(|share| (share, (share / (1.0 - share)).sqrt())).collect();
+    let errors = errors
+        .with(Series::dashed("√(d / (n − d))", law).colour(Colour::Black))
+        .with(Series::dashed("1: no gradient left", vec![(0.0, 1.0), (1.0, 1.0)]).colour(Colour::Grey));
+    panels.push(errors.into());
+    for shape in ["flat", "sphere"] {
+        let title = format!("Samples, {shape}");
+        let mut figure = Figure::new(&title, Axis::linear("d / n"), Axis::log("sliced Wasserstein distance"));
+        let names = of(shape).next().map_or(Vec::new(), |found| found.samplers.iter().map(|(name, _)| *name).collect());
+        for (index, name) in names.into_iter().enumerate() {
+            let points = of(shape).map(|found| (at(found), found.samplers[index].1)).collect();
+            figure = figure.with(Series::line(name, points).colour(Colour::Cycle(index)));
+        }
+        let floor = of(shape).map(|found| (at(found), found.floor)).collect();
+        panels.push(figure.with(Series::dashed("other data", floor).colour(Colour::Grey)).into());
+    }
+    Picture::new("Data of d dimensions in 100 values", 2, panels)
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,17 +1,27 @@
-//! The papers' experiments, one file each: data and settings in, results as data out. What is measured is computed here;
-//! files and plots are the business of the command line.
+//! The papers' experiments, one file each: settings and data in, [`results::Results`] out, with the names of the files, the
+//! tables, the figures as data and the findings. Writing and drawing them is left to the caller.
 //!
-//! | of linear diffusion | asks |
+//! | of linear diffusion | question |
 //! |---|---|
-//! | [`chain`] | what a product of projections does, and under which coupling of noise |
-//! | [`angles`] | how components turn as noise grows |
-//! | [`transition`] | when a component knows its direction at all |
-//! | [`energy`] | which modes a linear chain generates |
-//! | [`baseline`] | what chains that keep the spectrum do, by the closed forms of [`gains`] |
-//! | [`best`] | which noise schedules are best for a spectrum, by [`schedules`], [`overlap`] and [`optimise`] |
-//! | [`jacobian`] | how the leading eigenvectors of a denoiser's Jacobian turn along its trajectories |
+//! | [`pca`] | the principal components of data |
+//! | [`product`] | the product of projections under each coupling of noise, by [`chain`] |
+//! | [`angles`] | the turning of components as noise grows |
+//! | [`transition`] | the signal-to-noise ratio at which a component finds its direction |
+//! | [`energy`] | the modes that a linear chain generates |
+//! | [`baseline`] | chains that keep the spectrum, by the closed forms of [`gains`] |
+//! | [`best`] | the noise schedules that are best for a spectrum, by [`schedules`], [`overlap`] and [`optimise`] |
+//! | [`jacobian`] | the leading eigenvectors of a denoiser's Jacobian along its trajectories |
 //!
-//! [`nadler`] is what theory says, [`estimate`] how sure one can be of a mean, [`rank`] of an order, [`statistics`] what is said of many numbers.
+//! | of denoisers | question |
+//! |---|---|
+//! | [`norms`], [`error`] | the norm of eps, and its distance from the noise that was added |
+//! | [`projection`], [`constancy`] | the prediction as a projection, and the turns of the gradient |
+//! | [`error_model`], [`promise`] | the error model of a denoiser, and its promise for a schedule |
+//! | [`dimension`], [`manifolds`] | the dimension of data, and samplers where it is large |
+//! | [`compare`], [`gamma`] | samplers at equal network calls, and the weight of the newest eps |
+//!
+//! [`nadler`] is the theory of spikes, [`estimate`] the uncertainty of a mean, [`rank`] that of an order, [`statistics`]
+//! summaries of many numbers, [`panels`] the figures over noise levels, [`trajectories`] the walks of denoisers.
 
 pub mod angles;
 pub mod baseline;
@@ -21,6 +31,7 @@ pub mod compare;
 pub mod constancy;
 pub mod dimension;
 pub mod energy;
+pub mod error;
 pub mod error_model;
 pub mod estimate;
 pub mod gains;
@@ -32,12 +43,17 @@ pub mod nadler;
 pub mod norms;
 pub mod optimise;
 pub mod overlap;
+pub mod panels;
+pub mod pca;
+pub mod product;
 pub mod projection;
+pub mod promise;
 pub mod rank;
+pub mod results;
 pub mod schedules;
 pub mod statistics;
 pub mod trajectories;
 pub mod transition;
 
-/// Tells how much more of a study is done, in the units of its own count.
+/// A callback that counts the units of a study that are done.
 pub type Advance<'a> = &'a dyn Fn(u64);

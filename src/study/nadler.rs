@@ -1,4 +1,4 @@
-//! What theory says of principal components under noise: the spiked model in the limit of many values (Nadler 2008, Ann. Stat.
+//! The theory of principal components under noise: the spiked model in the limit of many values (Nadler 2008, Ann. Stat.
 //! 36:2791), and the expansion for little noise.
 //!
 //! One direction of variance l in white noise of variance `s^2`, n samples of p values: gamma = p / n, and the signal-to-noise

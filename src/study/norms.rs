@@ -1,14 +1,20 @@
-//! How long the denoiser's answers are: |eps(x, sigma)| / sqrt(n), along its own trajectories and beside the noise that was
-//! added to images (Permenter and Yuan, ICML 2024, the validation of their assumption on the denoiser's norm and error).
+//! The norm of a denoiser's eps, |eps(x, sigma)| / sqrt(n), along its own trajectories (Permenter and Yuan, ICML 2024,
+//! the validation of their assumption on the denoiser's norm).
+
+use serde_json::json;
 
 use super::Advance;
-use super::statistics::{apart, norm};
+use super::panels::{across, histogram, median, over_sigma, table};
+use super::results::{File, Results};
+use super::statistics::{Summary, norm};
 use super::trajectories::Trajectories;
+use crate::Result;
 use crate::denoise::Denoiser;
 use crate::denoise::Level;
-use crate::noise::philox::normals;
-use crate::tensor::Tensor;
-use crate::{Error, Result};
+use crate::report::plot::{Axis, Picture};
+
+/// The rows of a histogram.
+pub(super) const BINS: usize = 40;
 
 /// A number for each image at each level.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,19 +23,19 @@ pub struct ByLevel {
     pub levels: Vec<Level>,
     /// (levels, images), row-major.
     pub values: Vec<f64>,
-    /// Images.
+    /// The number of images.
     pub images: usize,
 }
 
 impl ByLevel {
-    /// Nothing yet.
+    /// Values that are not measured yet: NaN.
     #[must_use]
     pub fn new(levels: Vec<Level>, images: usize) -> Self {
         let values = vec![f64::NAN; levels.len() * images];
         Self { levels, values, images }
     }
 
-    /// Those of one level.
+    /// The values of one level.
     #[must_use]
     pub fn at(&self, level: usize) -> &[f64] {
         &self.values[level * self.images..][..self.images]
@@ -40,7 +46,7 @@ impl ByLevel {
     }
 }
 
-/// The levels that a walk's network calls are made at.
+/// The levels of a walk's network calls.
 pub(super) fn called(walk: &Trajectories) -> Vec<Level> {
     walk.schedule.steps().iter().map(|step| step.from).collect()
 }
@@ -61,43 +67,27 @@ pub fn along_trajectories(denoiser: &mut dyn Denoiser, walk: &Trajectories, adva
     Ok(found)
 }
 
-/// |eps(k + sigma w, sigma) - w| / sqrt(n) for `images` k (n, c, h, w) and standard normals w of their own at each level.
-///
-/// # Errors
-/// [`Error::Argument`] for images of another shape than the denoiser's; those of the denoiser; [`Error::NonFinite`].
-pub fn errors_on_images(
-    denoiser: &mut dyn Denoiser,
-    images: &Tensor,
-    levels: &[Level],
-    batch: usize,
-    seed: u64,
-    advance: Advance,
-) -> Result<ByLevel> {
-    let shape = denoiser.image_shape();
-    if images.shape.len() != 4 || images.shape[1..] != shape {
-        let what = format!("images of shape {:?} for a denoiser of images {shape:?}", images.shape);
-        return Err(Error::argument(what, "take data of the size that the model was made for"));
-    }
-    let (count, len) = (images.shape[0], images.stride());
-    let mut found = ByLevel::new(levels.to_vec(), count);
-    for (index, level) in levels.iter().enumerate() {
-        for first in (0..count).step_by(batch.max(1)) {
-            let some = images.slice(first..(first + batch.max(1)).min(count));
-            let added: Vec<f32> =
-                (first..first + some.shape[0]).flat_map(|at| normals(seed, at as u64, index as u32 + 1, len)).collect();
-            let noised = some.data.iter().zip(&added);
-            let x = noised.map(|(k, w)| (f64::from(*k) + level.sigma * f64::from(*w)) as f32).collect();
-            let eps = denoiser.eps(&Tensor::new(some.shape.clone(), x), &vec![*level; some.shape[0]])?;
-            for at in 0..some.shape[0] {
-                let off = apart(eps.item(at), &added[at * len..][..len]) / (len as f64).sqrt();
-                if !off.is_finite() {
-                    let hint = "look for NaN in the weights".to_owned();
-                    return Err(Error::NonFinite { place: format!("the denoiser's answer at {level}"), hint });
-                }
-                found.set(index, first + at, off);
-            }
-            advance(some.shape[0] as u64);
-        }
-    }
-    Ok(found)
+/// The files of the study.
+pub const FILES: &[File] = &[VALUES, TABLE, PLOT];
+const VALUES: File = File::new("norms.npy", "(steps, images)");
+const TABLE: File = File::new("norms.csv", "mean, median, 5 % and 95 % per level");
+const PLOT: File = File::new("norms", "the histogram of each level, and the median");
+
+/// The results of [`along_trajectories`] for the denoiser called `name`.
+#[must_use]
+pub fn results(norms: &ByLevel, name: &str) -> Results {
+    let summary = Summary::of(norms.values.iter().copied());
+    let heat = histogram("Along trajectories", "‖ε‖ / √n", norms, BINS);
+    let curve = over_sigma("Median, 5 % to 95 %", Axis::linear("‖ε‖ / √n"))
+        .with(median("", norms))
+        .with(across("", norms, 1.0));
+    let title = format!("Norm of the answers of {name}");
+    let mut results = Results::default();
+    results
+        .set("norms", json!(summary))
+        .numbers(VALUES, &[norms.levels.len(), norms.images], &norms.values)
+        .table(TABLE, table(&[("norm", norms)]))
+        .plot(PLOT, Picture::new(&title, 2, vec![heat.into(), curve.into()]))
+        .note(format!("median {:.3}, 5 % below {:.3}, 5 % above {:.3}", summary.median, summary.low, summary.high));
+    results
 }

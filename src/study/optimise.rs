@@ -10,7 +10,7 @@ const SUFFICIENT: f64 = 1e-4;
 /// Halvings of one step before the search gives up.
 const HALVINGS: usize = 60;
 
-/// Where a search ended.
+/// The end of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Minimum {
     /// The variables.
@@ -19,15 +19,15 @@ pub struct Minimum {
     pub value: f64,
     /// Steps taken.
     pub steps: usize,
-    /// Whether the gradient came under the tolerance, or the function could not fall any more.
+    /// The gradient is below the tolerance, or the function cannot fall any more.
     pub converged: bool,
 }
 
 /// Answers its value and its gradient at a point.
 pub type Function<'a> = &'a dyn Fn(&[f64]) -> (f64, Vec<f64>);
 
-/// A local minimum of `function`, which answers its value and gradient, from `start`; at most `most_steps` steps, until no
-/// entry of the gradient is above `tolerance`. Values that are no numbers count as infinitely high.
+/// A local minimum of `function`, which returns its value and gradient, from `start`; at most `most_steps` steps, until no
+/// entry of the gradient is above `tolerance`. NaN counts as infinitely high.
 #[must_use]
 pub fn minimise(function: Function, start: Vec<f64>, tolerance: f64, most_steps: usize) -> Minimum {
     let mut at = start;
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_stepped_back_from() {
-        // -ln x + x, which is no number below zero.
+        // -ln x + x, which is NaN below zero.
         let barrier = |x: &[f64]| (x[0] - x[0].ln(), vec![1.0 - x[0].recip()]);
         let found = minimise(&barrier, vec![1e-3], 1e-10, 200);
         assert!(found.converged && (found.at[0] - 1.0).abs() < 1e-8, "{found:?}");

@@ -1,4 +1,4 @@
-//! What noise leaves of principal components, in closed form: the part of each direction of given data that lies within
+//! Principal components under noise, in closed form: the part of each direction of given data that lies within
 //! the leading eigenvectors of n noisy samples.
 //!
 //! Against one direction outside the kept ones, of variance mu, a direction of variance lambda is turned by
@@ -6,7 +6,7 @@
 //! is kept against all of them is (1 - A) / (1 + B), B the sum of the first terms and A that of the second. With nothing
 //! but noise outside, mu = 0, this is Nadler's formula for a spike, exact for many samples and values at any noise, with
 //! its threshold (Nadler 2008, equation 2.15; Benaych-Georges and Nadakuditi 2012); at little noise it is the first
-//! order for any spectrum. In between it is an interpolation, which the chain that is measured beside it is held against.
+//! order for any spectrum. In between it is an interpolation, which is compared with a measured chain.
 //! Turning among the kept directions costs nothing: only what leaves their span is lost.
 //!
 //! A chain of projections with fresh noise multiplies these shares up, but not only them: what one projection P takes a
@@ -22,7 +22,7 @@ pub struct Overlap {
     quartic: Vec<f64>,
     /// The same of (lambda + mu) / (n (lambda - mu)^2).
     quadratic: Vec<f64>,
-    /// What a direction that is lost keeps by chance, k / p.
+    /// The share that a lost direction keeps by chance, k / p.
     chance: f64,
 }
 
@@ -71,7 +71,7 @@ impl Overlap {
     }
 }
 
-/// How one projection passes mean energies on: of the kept directions, and of all dimensions outside them together.
+/// The transfer of mean energies by one projection: of the kept directions, and of all dimensions outside them together.
 #[derive(Clone, Debug)]
 pub struct Transfer {
     /// w of each direction, and its derivative by the noise.

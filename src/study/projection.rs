@@ -1,15 +1,20 @@
 //! The denoiser beside the exact projection on a data set, along trajectories: the relative error and nu of Permenter and
 //! Yuan (ICML 2024), their figure of the ideal denoiser.
 
+use serde_json::json;
+
 use super::Advance;
 use super::norms::{ByLevel, called};
-use super::statistics::apart;
+use super::panels::{across, dots, median, over_sigma, table};
+use super::results::{File, Results};
+use super::statistics::{Summary, apart};
 use super::trajectories::Trajectories;
 use crate::Result;
 use crate::denoise::Denoiser;
 use crate::denoise::closed_form::neighbours::Neighbours;
+use crate::report::plot::{Axis, Colour, Picture, Series};
 
-/// What is measured at each network call; all (levels, images).
+/// The measurements at each network call, (levels, images).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Projections {
     /// |x0(x) - proj(x)| / dist(x)
@@ -20,7 +25,7 @@ pub struct Projections {
     pub ends: Vec<f64>,
 }
 
-/// Measures along `walk`, with `samples` as the data; the prediction is x - sigma eps, whatever the sampler makes of it.
+/// Measures along `walk`, with `samples` as the data; the prediction is x - sigma eps for every sampler.
 ///
 /// # Errors
 /// Those of [`Trajectories::walk`] and of [`Neighbours::project`].
@@ -48,4 +53,54 @@ pub fn projections(
     let root = (ends.stride() as f64).sqrt();
     let ends = samples.project(&ends)?.into_iter().map(|nearest| nearest.distance / root).collect();
     Ok(Projections { relative_error, nu, ends })
+}
+
+/// The files of the study.
+pub const FILES: &[File] = &[ERRORS, NU, ENDS, TABLE, PLOT];
+const ERRORS: File = File::new("relative_error.npy", "(steps, images)");
+const NU: File = File::new("nu.npy", "(steps, images)");
+const ENDS: File = File::new("end_distance.npy", "distance from the data at the end, over sqrt(n), (images)");
+const TABLE: File = File::new("projection.csv", "mean, median, 5 % and 95 % of both per level");
+const PLOT: File = File::new("projection", "both over sigma");
+
+/// The results of [`projections`] for the denoiser called `name` on `data`.
+#[must_use]
+pub fn results(found: &Projections, name: &str, data: &str) -> Results {
+    let (error, nu) = (&found.relative_error, &found.nu);
+    let medians: Vec<f64> =
+        (0..error.levels.len()).map(|at| Summary::of(error.at(at).iter().copied()).median).collect();
+    let hump = (0..medians.len()).max_by(|a, b| medians[*a].total_cmp(&medians[*b])).unwrap_or(0);
+    let (first, last, sigma) = (medians[0], medians[medians.len() - 1], error.levels[hump].sigma);
+    let ends = Summary::of(found.ends.iter().copied());
+    let one = error.levels.iter().enumerate().map(|(at, level)| (level.sigma, error.at(at)[0])).collect();
+    let errors = over_sigma("Relative error", Axis::linear("‖prediction − projection‖ / distance"))
+        .with(dots("a trajectory's step", error))
+        .with(median("median, 5 % to 95 %", error))
+        .with(Series::line("one trajectory", one).colour(Colour::Cycle(1)));
+    let ratios = over_sigma("Noise over distance", Axis::linear("√n σ / distance"))
+        .with(dots("", nu))
+        .with(median("median, 5 % to 95 %", nu))
+        .with(across("", nu, 1.0));
+    let title = format!("{name} beside the projection on {data}");
+    let shape = [error.levels.len(), error.images];
+    let mut results = Results::default();
+    results
+        .set("relative_error", json!(Summary::of(error.values.iter().copied())))
+        .set("largest_median", json!({ "relative_error": medians[hump], "sigma": sigma }))
+        .set("first_median", first)
+        .set("last_median", last)
+        .set("nu", json!(Summary::of(nu.values.iter().copied())))
+        .set("end_distance", json!(ends))
+        .numbers(ERRORS, &shape, &error.values)
+        .numbers(NU, &shape, &nu.values)
+        .numbers(ENDS, &[found.ends.len()], &found.ends)
+        .table(TABLE, table(&[("relative_error", error), ("nu", nu)]))
+        .plot(PLOT, Picture::new(&title, 2, vec![errors.into(), ratios.into()]))
+        .note(format!(
+            "relative error: median {:.4} at sigma {sigma:.3}, where it is largest; {first:.4} at the first step, {last:.4} \
+             at the last",
+            medians[hump]
+        ))
+        .note(format!("ends are {:.2e} sqrt(n) from the data at most", ends.most));
+    results
 }

@@ -1,4 +1,4 @@
-//! Whether two quantities are in the same order: rank correlations, and how sure of them one can be.
+//! Rank correlations of two quantities, and their uncertainty.
 
 use rand::RngExt;
 

@@ -1,4 +1,4 @@
-//! Lengths of vectors, and what is said of many numbers.
+//! Lengths of vectors, and summaries of many numbers.
 
 use serde::Serialize;
 
@@ -22,7 +22,7 @@ pub fn turn(a: &[f32], b: &[f32]) -> f64 {
     pairs.map(|(a, b)| (f64::from(*a) / one - f64::from(*b) / other).powi(2)).sum::<f64>().sqrt()
 }
 
-/// The value below which `share` (0 to 1) of the sorted `values` lie, none between; NaN without values.
+/// The value below which `share` (0 to 1) of the sorted `values` lie, without interpolation; NaN without values.
 #[must_use]
 pub fn quantile(sorted: &[f64], share: f64) -> f64 {
     match sorted.len() {
@@ -31,7 +31,7 @@ pub fn quantile(sorted: &[f64], share: f64) -> f64 {
     }
 }
 
-/// The values in rising order, those left out that are no numbers.
+/// The values in rising order, without NaN.
 #[must_use]
 pub fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
     let mut sorted: Vec<f64> = values.into_iter().filter(|value| !value.is_nan()).collect();
@@ -39,7 +39,7 @@ pub fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
     sorted
 }
 
-/// What is said of many numbers.
+/// A summary of many numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Summary {
     pub mean: f64,
@@ -53,7 +53,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Of `values`; those that are no numbers do not count.
+    /// The summary of `values`, ignoring NaN.
     #[must_use]
     pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let sorted = sorted(values);

@@ -1,4 +1,4 @@
-//! Trajectories: what a denoiser is asked, and answers, along its own way down a schedule.
+//! Trajectories: the calls of a denoiser along its own way down a schedule.
 
 use super::Advance;
 use crate::Result;
@@ -8,23 +8,23 @@ use crate::sample::schedule::Schedule;
 use crate::sample::walk::{Method, Progress};
 use crate::tensor::Tensor;
 
-/// Ways from noise to images, the same for the same seed in any batch.
+/// Ways from noise to images, which do not depend on the batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Trajectories<'a> {
     pub schedule: &'a Schedule,
     pub method: &'a Method,
-    /// How many.
+    /// The number of trajectories.
     pub count: usize,
-    /// How many at a call.
+    /// Trajectories per call.
     pub batch: usize,
     pub seed: u64,
-    /// What the states start around: the mean of the data, or nothing for zero.
+    /// The mean of the data, around which states start; `None` for zero.
     pub mean: Option<&'a [f64]>,
 }
 
 impl Trajectories<'_> {
-    /// Walks all of them; `visit` sees each step of each batch, with the index of the batch's first image. `advance` is told
-    /// of each network call for one image. Answers the states at the end: (count, c, h, w).
+    /// Walks all of them; `visit` sees each step of each batch, with the index of the batch's first image. `advance`
+    /// counts network calls for single images. Returns the states at the end: (count, c, h, w).
     ///
     /// # Errors
     /// Those of [`Run::batches`], of sampling and of `visit`.
@@ -66,7 +66,7 @@ impl Trajectories<'_> {
     }
 }
 
-/// A step, kept until the denoiser is free for other questions.
+/// A step, kept until the denoiser is free for other calls.
 struct Seen {
     index: usize,
     step: crate::sample::schedule::Step,

@@ -1,15 +1,20 @@
-//! The phase transition of the spiked model: how much the leading component knows of the one direction of signal, and its
-//! eigenvalue, against the signal-to-noise ratio, measured and by [`nadler`].
+//! The phase transition of the spiked model: the cosine of the leading component with the one direction of signal, and
+//! its eigenvalue, against the signal-to-noise ratio, measured and by [`nadler`].
+
+use serde_json::json;
 
 use super::Advance;
-use super::chain::Projector;
+use super::chain::{Arithmetic, Projector};
 use super::estimate::Estimate;
 use super::nadler;
+use super::results::{File, Results};
 use crate::data::Spiked;
 use crate::error::Result;
+use crate::report::Table;
+use crate::report::plot::{Axis, Colour, Figure, Picture, Series};
 use crate::tensor::Tensor;
 
-/// What is asked; the noise has variance 1.
+/// The settings of the study; the noise has variance 1.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Settings {
     /// Samples, n.
@@ -26,7 +31,7 @@ pub struct Settings {
 /// One point of a curve.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Point {
-    /// p / n as it is, p being a whole number.
+    /// p / n, with p rounded to a whole number.
     pub gamma: f64,
     pub ratio: f64,
     pub cos_squared: Estimate,
@@ -36,7 +41,7 @@ pub struct Point {
     pub eigenvalue_theory: f64,
 }
 
-/// Measures every point, a curve a vector; `advance` counts points.
+/// Measures every point, one vector per curve; `advance` counts points.
 ///
 /// # Errors
 /// Those of [`Spiked::generate`] and of [`Projector::leading`].
@@ -77,4 +82,88 @@ fn measure(projector: &Projector, settings: &Settings, dimension: usize, ratio: 
         cos_squared_theory: nadler::cos_squared(ratio, gamma),
         eigenvalue_theory: nadler::eigenvalue(ratio, gamma),
     })
+}
+
+/// The files of the study.
+pub const FILES: &[File] = &[TABLE, PLOT];
+const TABLE: File = File::new("transition.csv", "one row per point, measured and in theory");
+const PLOT: File = File::new("transition", "both over the signal-to-noise ratio");
+
+/// The results of the study, computed in `arithmetic`.
+#[must_use]
+pub fn results(curves: &[Vec<Point>], settings: &Settings, arithmetic: Arithmetic) -> Results {
+    let mut results = Results::default();
+    results
+        .table(TABLE, table(settings, curves))
+        .plot(PLOT, picture(curves))
+        .set("settings", json!(settings))
+        .set("arithmetic", json!(arithmetic))
+        .set("curves", json!(curves));
+    results
+}
+
+fn table(settings: &Settings, curves: &[Vec<Point>]) -> Table {
+    let mut table = Table::new(&[
+        "gamma",
+        "samples",
+        "ratio",
+        "draws",
+        "cos_squared",
+        "cos_squared_error",
+        "cos_squared_theory",
+        "eigenvalue",
+        "eigenvalue_error",
+        "eigenvalue_theory",
+    ]);
+    for point in curves.iter().flatten() {
+        let (cos, value) = (point.cos_squared, point.eigenvalue);
+        table.row(&[
+            &point.gamma,
+            &settings.samples,
+            &point.ratio,
+            &settings.draws,
+            &cos.mean,
+            &cos.standard_error,
+            &point.cos_squared_theory,
+            &value.mean,
+            &value.standard_error,
+            &point.eigenvalue_theory,
+        ]);
+    }
+    table
+}
+
+fn picture(curves: &[Vec<Point>]) -> Picture {
+    let x = || Axis::log("signal-to-noise ratio r");
+    let cosines =
+        Figure::new("Leading component", x(), Axis::linear("cos² of the angle to the signal").over(-0.03, 1.03));
+    let values = Figure::new("Leading eigenvalue", x(), Axis::log("eigenvalue over that of the noise"));
+    let add = |figure: Figure, pick: fn(&Point) -> Estimate, theory: fn(f64, f64) -> f64| {
+        curves.iter().enumerate().fold(figure, |figure, (at, curve)| {
+            let gamma = curve.first().map_or(0.0, |point| point.gamma);
+            let summaries: Vec<(f64, Estimate)> = curve.iter().map(|point| (point.ratio, pick(point))).collect();
+            let fine = fine_ratios(curve).into_iter().map(|ratio| (ratio, theory(ratio, gamma))).collect();
+            let measured = summaries.iter().map(|(ratio, summary)| (*ratio, summary.mean)).collect();
+            let band = summaries.iter().map(|(_, summary)| summary.band()).collect();
+            let colour = Colour::Cycle(at);
+            figure
+                .with(Series::line(&format!("p/n = {gamma:.2}, theory"), fine).colour(colour))
+                .with(Series::points("measured", measured).band(band).colour(colour))
+        })
+    };
+    let cosines = add(cosines, |point| point.cos_squared, nadler::cos_squared);
+    let values = add(values, |point| point.eigenvalue, nadler::eigenvalue);
+    Picture::new(
+        "One direction in noise: measured (points, 95 %) and by Nadler (lines)",
+        2,
+        vec![cosines.into(), values.into()],
+    )
+}
+
+/// A fine grid over the ratios of a curve.
+fn fine_ratios(curve: &[Point]) -> Vec<f64> {
+    const STEPS: i32 = 300;
+    let (Some(first), Some(last)) = (curve.first(), curve.last()) else { return Vec::new() };
+    let (low, high) = (first.ratio.ln(), last.ratio.ln());
+    (0..=STEPS).map(|at| (low + (high - low) * f64::from(at) / f64::from(STEPS)).exp()).collect()
 }

@@ -67,7 +67,7 @@ fn what_a_closed_form_cannot_do_is_refused() {
     ask(&ideal, &[]).expect_error(2, "--sigma");
     ask(&format!("pca:{data},k=4"), &["--sigma", "1"]).expect_error(2, "more components than the 3 values");
     ask("median:digits", &["--sigma", "1"])
-        .expect_error(2, "`median` of `median:digits` is no kind of denoiser\nhint: ");
+        .expect_error(2, "`median` of `median:digits` is not a kind of denoiser\nhint: ");
     ask("ideal:none.npy", &["--sigma", "1"]).expect_error(2, "`none.npy` does not exist");
     let draw = |rest: &[&str]| downhill(&[&["sample", "pca:digits", "-o", &folder.at("x.png")], rest].concat());
     draw(&["--timesteps", "9,0"]).expect_error(2, "no timesteps");

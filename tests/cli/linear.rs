@@ -110,7 +110,7 @@ fn a_mean_that_is_left_in_is_spoken_of() {
         downhill(&[&["linear", "product", "--data", data, "--steps", "1", "-k", "1", "-o", &out], rest].concat())
     };
     let said = ask(&[]).stderr;
-    assert!(said.contains("of the second moment of") && said.contains("`--center` takes it off"), "{said}");
+    assert!(said.contains("of the second moment of") && said.contains("`--center` subtracts it"), "{said}");
     ask(&["--center"]).expect("");
 }
 
@@ -160,7 +160,7 @@ fn products_that_cannot_be_are_refused_and_nothing_is_written() {
     };
     ask(&["-k", "15"]).expect_error(2, "more components than the 14 values");
     ask(&["--noise", &noise, "--sigmas", "1,1"]).expect_error(2, "`--sigmas` gives 2 steps, and `--noise` 6");
-    ask(&["--sigmas", "1,-1"]).expect_error(2, "`-1` of `--sigmas` is no standard deviation");
+    ask(&["--sigmas", "1,-1"]).expect_error(2, "`-1` of `--sigmas` is not a standard deviation");
     ask(&["--sigmas", "1,nan"]).expect_error(2, "`NaN` of `--sigmas`");
     ask(&["--sigmas", "1,,2"]).expect_error(2, "is not a number");
     ask(&["--sigmas", "1", "--steps", "3"]).expect_error(2, "cannot be used with");
@@ -224,7 +224,7 @@ fn studies_that_cannot_be_are_refused_and_nothing_is_written() {
     ask(&["angles", "--ratio", "-1"]).expect_error(2, "`--ratio -1` is not above 0");
     ask(&["transition", "--gammas", "0.5,0"]).expect_error(2, "`0` of `--gammas` is not above 0");
     ask(&["transition", "--ratios", "inf"]).expect_error(2, "`inf` of `--ratios`");
-    ask(&["energy", "--steps", "10,2.5"]).expect_error(2, "`2.5` of `--steps` is no number of steps");
+    ask(&["energy", "--steps", "10,2.5"]).expect_error(2, "`2.5` of `--steps` is not a number of steps");
     ask(&["energy", "--steps", "0"]).expect_error(2, "`0` of `--steps`");
     ask(&["energy", "--variance", "nan"]).expect_error(2, "`--variance NaN` is not above 0");
     assert!(folder.names().is_empty());
@@ -238,7 +238,7 @@ fn what_cannot_be_is_refused_and_nothing_is_written() {
     ask("missing.npy", &[]).expect_error(2, "`missing.npy` does not exist");
     ask(&golden("x"), &["-k", "25"]).expect_error(2, "more components than the 24 values");
     ask(&golden("x"), &["--tolerance", "-1"]).expect_error(2, "tolerance");
-    ask("Cargo.toml", &[]).expect_error(4, "Cargo.toml: neither an `.npy`, an `.npz` nor an IDX file");
+    ask("Cargo.toml", &[]).expect_error(4, "Cargo.toml: not a file of a known format");
     let mut broken = npy::read(golden("x")).unwrap();
     broken.data[30] = f32::NAN;
     let broken = folder.write("x.npy", &broken);

@@ -47,7 +47,7 @@ fn what_makes_no_schedule_is_refused() {
         downhill(&[&["linear", study, "--data", DATA, "-o", &folder.at("out")], rest].concat())
     };
     for study in ["baseline", "schedule"] {
-        ask(study, &["-k", "25"]).expect_error(2, "more modes than the 24 values");
+        ask(study, &["-k", "25"]).expect_error(2, "more components than the 24 values");
         ask(study, &["--sigma-max", "-1"]).expect_error(2, "-1");
         ask(study, &["--samples", "201"]).expect_error(2, "more than the 200 samples");
     }

@@ -6,7 +6,7 @@ use indicatif::HumanCount;
 
 use crate::bench::report::{Findings, Row, Status};
 use crate::bench::roofs::ROOF;
-use crate::cli::table::aligned_cells;
+use crate::report::columns::aligned_cells;
 
 /// What stands where there is no figure.
 const NONE: &str = "-";

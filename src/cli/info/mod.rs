@@ -11,11 +11,10 @@ use indicatif::{BinaryBytes, HumanCount};
 use serde_json::{Value, json};
 
 use crate::checkpoint::Weights;
-use crate::cli::args::{Dtype, Global, Size};
+use crate::cli::args::{Dtype, Global, Size, network_help};
 use crate::cli::describe::{algorithms_json, family_text, footprint_json, model_json};
 use crate::cli::device::{expect_family, measured};
 use crate::cli::quiet::without_driver_chatter;
-use crate::cli::table::Lines;
 use crate::cli::vectors;
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
@@ -25,6 +24,7 @@ use crate::graph::Target;
 use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::{Family, FamilyName};
 use crate::model::{Call, Kind, Model, NetworkModel};
+use crate::report::columns::Lines;
 use crate::report::{Console, Report, print_stdout};
 
 const EXAMPLES: &str = "\
@@ -41,8 +41,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
-    /// A model as `downhill sample` takes it, a `.png` or an `.npy`; nothing: the embedded model
-    #[arg(value_name = "PATH|MODEL")]
+    #[arg(value_name = "PATH|MODEL", help = format!("{}; or a `.png` or an `.npy`", network_help()))]
     pub subject: Option<String>,
 
     /// Images at a network call [default: 1]

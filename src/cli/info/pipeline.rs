@@ -9,12 +9,12 @@ use super::{Args, Found, dtypes, kernels, predicted};
 use crate::checkpoint::Weights;
 use crate::cli::args::Global;
 use crate::cli::describe::{family_text, footprint_json, model_json};
-use crate::cli::table::Lines;
 use crate::error::{Error, Result};
 use crate::graph::op::Graph;
 use crate::model::{Call, LatentModel, Model, Size, Source};
 use crate::nets::architecture::CallSize;
 use crate::report::Console;
+use crate::report::columns::Lines;
 
 /// Conditions per image: the one to follow and the one to move away from.
 const CONDITIONS: usize = 2;

@@ -1,12 +1,12 @@
-//! What the studies of quality have in common: cells are sampled, kept, and held against the data.
+//! The common part of the studies of quality: cells are sampled, kept, and compared with the data.
 
 use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
 
-use crate::cli::args::Dtype;
+use crate::cli::args::{Dtype, network_help};
 use crate::cli::describe::model_json;
 use crate::cli::study::{OutputArgs, StudyRun};
-use crate::data::{Dataset, Pixels, Source};
+use crate::data::{self, Dataset, Pixels, Source};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::kernels::Engine;
@@ -14,53 +14,40 @@ use crate::model::{DenoiserOptions, Model, ModelDenoiser, NetworkModel};
 use crate::quality::Extractor;
 use crate::sample::samplers::Sampler;
 use crate::study::compare::store::PART;
-use crate::study::compare::{Cell, Reference, Score, Store, Subject, measure, resolve};
+use crate::study::compare::{Cell, Measured, Reference, Store, Subject, measure, resolve};
 
-/// Where samples are kept, in the folder of the study.
+/// The folder of the samples, in that of the study.
 const SAMPLES: &str = "samples";
-/// Sets of real images that are measured for the floor of a table.
+/// The number of sets of real images whose scores are the floor of a table.
 const FLOORS: usize = 3;
 
-/// The flags that say what is sampled and what it is held against.
+/// The flags of the samples and of the images to compare them with.
 #[derive(Debug, clap::Args)]
 pub struct CellArgs {
-    /// A diffusers folder, a `.safetensors` file or a hub id; otherwise the embedded model of digits
-    #[arg(value_name = "MODEL")]
+    #[arg(value_name = "MODEL", help = network_help())]
     pub model: Option<String>,
 
-    /// What the samples are held against: `digits`, an `.npy`, an `.npz` or IDX file, or a folder, of 28 x 28 grey images
-    #[arg(long, value_name = "DATA", default_value = "digits")]
+    #[arg(long, value_name = "DATA", default_value = "digits",
+        help = format!("The 28 x 28 grey images to compare the samples with: {}", data::forms()))]
     pub data: String,
 
-    /// How many seeds, from --seed on: the spread of the figures
+    /// The number of seeds, from --seed on: the spread of the figures
     #[arg(long, value_name = "K", default_value = "1", value_parser = RangedU64ValueParser::<u64>::new().range(1..=1000))]
     pub seeds: u64,
 
-    /// Images of a call
+    /// Images per network call
     #[arg(short, long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     pub batch: Option<usize>,
 
-    /// Clip predictions of x0 in every sampler; otherwise none clips, as in the paper
+    /// Clip predictions of x0 in every sampler; by default none clips, as in the paper
     #[arg(long)]
     pub clip: bool,
 }
 
-/// What was measured.
-pub struct Measured {
-    /// The score of each cell, in the order they were asked for.
-    pub scores: Vec<Score>,
-    /// Network calls and seconds of an image of each cell, where they are known.
-    pub costs: Vec<Option<(usize, f64)>>,
-    /// Sets of as many real images.
-    pub floor: Vec<Score>,
-    /// The data, in -1..1.
-    pub data: Dataset,
-}
-
-/// Samples what is missing of `cells`, `count` images each, and measures them all.
+/// Samples the missing images of `cells`, `count` per cell, and measures them all.
 ///
 /// # Errors
-/// Whatever is wrong with the flags, the model, the data or the device; everything that can be refused without a device is.
+/// Those of the flags, the model, the data and the device; whatever can be refused without a device is refused first.
 pub fn measure(
     run: &mut StudyRun,
     args: &CellArgs,
@@ -87,7 +74,6 @@ pub fn measure(
     run.clock.lap("classifier");
 
     fill(run, args, &engine, model, &store, cells, count)?;
-    run.clock.lap("sampling");
     let reference = Reference::new(&extractor, &data.samples, output.seed)?;
     let floor = measure::floor(&reference, &extractor, &data.samples, count, FLOORS)?;
     let scores =
@@ -97,13 +83,13 @@ pub fn measure(
         .iter()
         .map(|cell| store.times(cell))
         .map(|times| (times.images > 0).then(|| (times.calls, times.seconds / times.images as f64)));
-    Ok(Measured { scores, costs: costs.collect(), floor, data })
+    Ok(Measured { scores, costs: costs.collect(), floor, reference: data.count() })
 }
 
-/// Makes what is missing: a part of every cell before the next part of any, so that a run that is killed leaves cells of
-/// one size.
+/// Samples the missing images: a part of every cell before the next part of any, so that an interrupted run leaves cells
+/// of one size.
 fn fill(
-    run: &StudyRun,
+    run: &mut StudyRun,
     args: &CellArgs,
     engine: &Engine,
     model: Model,
@@ -130,7 +116,6 @@ fn fill(
     for (cell, range) in &work {
         total += range.len().div_ceil(batch) * steps(cell)?;
     }
-    let bar = run.progress("sampling", total as u64);
     let mut subject = Subject {
         denoiser: denoiser.as_mut(),
         config: scheduler.clone(),
@@ -138,22 +123,24 @@ fn fill(
         clip: args.clip,
         batch,
     };
-    for (cell, range) in work {
-        let made = subject.make(cell, range.clone(), &|steps| bar.advance(steps))?;
-        store.keep(cell, range.start, &made)?;
-    }
-    Ok(())
+    run.timed("sampling", total as u64, "sampling", |advance| {
+        for (cell, range) in work {
+            let made = subject.make(cell, range.clone(), advance)?;
+            store.keep(cell, range.start, &made)?;
+        }
+        Ok(())
+    })
 }
 
-/// The data in words, for a report.
-pub fn data_json(data: &Dataset) -> Value {
+/// The data for a report.
+fn data_json(data: &Dataset) -> Value {
     json!({ "source": data.name, "samples": data.count(), "sample_shape": data.sample_shape })
 }
 
-/// A number of images whose covariance can be formed.
+/// Parses a number of images, large enough for a covariance.
 ///
 /// # Errors
-/// In words, for clap.
+/// A message for clap.
 pub fn count(text: &str) -> std::result::Result<usize, String> {
     match text.parse() {
         Ok(count) if (2..=1_000_000).contains(&count) => Ok(count),
@@ -161,10 +148,10 @@ pub fn count(text: &str) -> std::result::Result<usize, String> {
     }
 }
 
-/// A number of network calls.
+/// Parses a number of network calls.
 ///
 /// # Errors
-/// In words, for clap.
+/// A message for clap.
 pub fn calls(text: &str) -> std::result::Result<usize, String> {
     match text.parse() {
         Ok(calls) if (1..=1000).contains(&calls) => Ok(calls),
@@ -172,10 +159,10 @@ pub fn calls(text: &str) -> std::result::Result<usize, String> {
     }
 }
 
-/// A sampler by its name.
+/// Parses the name of a sampler.
 ///
 /// # Errors
-/// In words, for clap.
+/// A message for clap.
 pub fn sampler(text: &str) -> std::result::Result<Sampler, String> {
     let named = Sampler::ALL.into_iter().find(|sampler| sampler.name() == text);
     named.ok_or_else(|| {
@@ -184,10 +171,10 @@ pub fn sampler(text: &str) -> std::result::Result<Sampler, String> {
     })
 }
 
-/// A usage error for an empty or repeated list.
+/// Checks that a list holds each value once.
 ///
 /// # Errors
-/// As said.
+/// [`Error::Argument`] naming the flag.
 pub fn distinct<T: PartialEq + std::fmt::Debug>(values: &[T], flag: &str) -> Result<()> {
     match (0..values.len()).find(|at| values[..*at].contains(&values[*at])) {
         None => Ok(()),

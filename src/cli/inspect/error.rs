@@ -1,42 +1,36 @@
-//! `downhill inspect error`: how well the denoiser finds the noise that was added to images.
+//! `downhill inspect error`: the noise that the denoiser finds in noised images.
+
+use std::path::Path;
 
 use clap::builder::RangedU64ValueParser;
-use serde_json::json;
 
-use super::panels::{across, histogram, median, over_sigma, table};
 use super::subject::{Subject, SubjectArgs};
-use crate::cli::args::Global;
-use crate::cli::study::{OutputArgs, StudyRun};
+use crate::cli::study::{OutputArgs, Study, StudyRun, help};
+use crate::data;
 use crate::error::{Error, Result};
-use crate::report::Console;
-use crate::report::plot::{Axis, Picture};
-use crate::study::norms::errors_on_images;
-use crate::study::statistics::Summary;
+use crate::study::error::{FILES, errors_on_images, results};
+use crate::study::results::{File, Results};
 use crate::tensor::Tensor;
 
-const FILES: [&str; 3] = ["errors.npy", "errors.csv", "errors"];
-const BINS: usize = 40;
-
-const EXAMPLES: &str = "\
+const HELP: &str = "\
 Examples:
   downhill inspect error -o error
   downhill inspect error google/ddpm-cifar10-32 --data cifar-test/ -n 64 --levels 100 -o error
   downhill inspect error pca:digits,k=32 -o error
 
-Noise w is added to images k that the model has not seen, x = k + sigma w, and |eps(x, sigma) - w| /
-sqrt(n) is measured: 0 where the denoiser finds all of the noise, 1 where it finds none. The folder
-gets errors.npy (levels, images), errors.csv, errors.svg, errors.png and report.json. The network of
-digits was not trained on `digits`; `pca:digits` and the like were made of them.";
+Noise w is added to images k, x = k + sigma w, and |eps(x, sigma) - w| / sqrt(n) is measured: 0 where the \
+denoiser finds all of the noise, 1 where it finds none. `digits` are the training images of the embedded network, and \
+`pca:digits` and the other closed forms are made from them: their errors on `digits` are training errors. Pass images \
+that the model has not seen as --data.";
 
 /// Measure |eps - noise| / sqrt(n) on noised images, against sigma
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = help(HELP, FILES))]
 pub struct Args {
     #[command(flatten)]
     subject: SubjectArgs,
 
-    /// Images to add noise to: an `.npy` (N,...), an IDX file or a folder of images [default: `digits` where they fit]
-    #[arg(long, value_name = "DATA")]
+    #[arg(help = format!("Images to add noise to: {} [default: `digits` where they fit]", data::forms()), long, value_name = "DATA")]
     data: Option<String>,
 
     /// Images, evenly from the data
@@ -51,53 +45,34 @@ pub struct Args {
     out: OutputArgs,
 }
 
-/// Runs `downhill inspect error`.
-pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
-    let mut run = StudyRun::begin("inspect error", &args.out.output, &FILES, global, console)?;
-    let subject = Subject::open(&args.subject, None)?;
-    let data = subject.expect_data(args.data.as_deref())?;
-    if args.count > data.count() {
-        let what = format!("`--count {}`, and `{}` holds {} images", args.count, data.name, data.count());
-        return Err(Error::argument(what, "take fewer images"));
-    }
-    let picks = (0..args.count).map(|at| at * data.count() / args.count);
-    let [channels, height, width] = subject.image;
-    let values = picks.flat_map(|at| data.samples.item(at).iter().copied()).collect();
-    let images = Tensor::new([args.count, channels, height, width], values);
-    let levels = subject.levels(args.levels);
-    let name = subject.name.clone();
-    let engine = run.engine()?;
-    let (mut denoiser, batch) = subject.ready(&engine, &mut run, args.count)?;
-    let bar = run.progress("errors", (levels.len() * args.count) as u64);
-    let advance = |done| bar.advance(done);
-    let errors = errors_on_images(denoiser.as_mut(), &images, &levels, batch, args.out.seed, &advance)?;
-    drop(bar);
-    run.clock.lap("calls");
+impl Study for Args {
+    const NAME: &'static str = "inspect error";
+    const FILES: &'static [File] = FILES;
 
-    let last = errors.levels.len() - 1;
-    let of = |level: usize| Summary::of(errors.at(level).iter().copied());
-    run.report
-        .set("data", json!({ "source": data.name, "images": args.count }))
-        .set("seed", args.out.seed)
-        .set("error_at_most_noise", json!(of(0)))
-        .set("error_at_least_noise", json!(of(last)));
-    run.folder.numbers(FILES[0], &[errors.levels.len(), errors.images], &errors.values)?;
-    run.folder.table(FILES[1], &table(&[("error", &errors)]))?;
-    let label = "‖ε(x, σ) − ε‖ / √n";
-    // What no noise explains, such as an image outside the span of a projection, weighs without bound at little noise.
-    let scale = if of(0).most.max(of(last).most) > 3.0 { Axis::log(label) } else { Axis::linear(label) };
-    let curve =
-        over_sigma("Median, 5 % to 95 %", scale).with(median("", &errors)).with(across("no noise found", &errors, 1.0));
-    let heat = histogram("Images at each level", label, &errors, BINS);
-    let title = format!("Error of {name} on noised {}", data.name);
-    run.folder.picture(FILES[2], &Picture::new(&title, 2, vec![curve.into(), heat.into()]))?;
-    let (most, least) = (&errors.levels[0], &errors.levels[last]);
-    console.note(&format!(
-        "median {:.3} at sigma {:.4}, {:.3} at sigma {:.4}",
-        of(last).median,
-        least.sigma,
-        of(0).median,
-        most.sigma
-    ));
-    run.finish()
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.out.output)
+    }
+
+    fn measure(&self, run: &mut StudyRun) -> Result<Results> {
+        let subject = Subject::open(&self.subject, None)?;
+        let data = subject.expect_data(self.data.as_deref())?;
+        if self.count > data.count() {
+            let what = format!("`--count {}`, and `{}` holds {} images", self.count, data.name, data.count());
+            return Err(Error::argument(what, "take fewer images"));
+        }
+        let [channels, height, width] = subject.image;
+        let picks = (0..self.count).map(|at| at * data.count() / self.count);
+        let values = picks.flat_map(|at| data.samples.item(at).iter().copied()).collect();
+        let images = Tensor::new([self.count, channels, height, width], values);
+        let levels = subject.levels(self.levels);
+        let name = subject.name.clone();
+        let engine = run.engine()?;
+        let (mut denoiser, batch) = subject.ready(&engine, run, self.count)?;
+        run.report.set("seed", self.out.seed);
+        let work = (levels.len() * self.count) as u64;
+        let errors = run.timed("errors", work, "calls", |advance| {
+            errors_on_images(denoiser.as_mut(), &images, &levels, batch, self.out.seed, advance)
+        })?;
+        Ok(results(&errors, &name, &data.name))
+    }
 }

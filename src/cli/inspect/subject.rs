@@ -1,15 +1,16 @@
-//! What a study looks into: the denoiser, the schedule its trajectories follow, the data it is held against.
+//! The subject of a study: the denoiser, the schedule of its trajectories, and the data to compare it with.
 
 use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
 
-use crate::cli::args::{Dtype, ErrorModelArg};
+use crate::cli::args::{Dtype, ErrorModelArg, denoiser_help};
 use crate::cli::describe::{algorithms_json, model_json};
 use crate::cli::study::StudyRun;
-use crate::data::{Dataset, Pixels, Source};
+use crate::data::{self, Dataset, Pixels, Source};
 use crate::denoise::Denoiser;
 use crate::denoise::closed_form::Spec;
+use crate::denoise::closed_form::neighbours::Neighbours;
 use crate::denoise::jacobian::NetworkJacobian;
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
@@ -19,23 +20,23 @@ use crate::sample::samplers::Sampler;
 use crate::sample::schedule::{Level, Schedule, ScheduleKind};
 use crate::sample::settings::{Course, Settings};
 use crate::sample::walk::Method;
+use crate::study::Advance;
 use crate::study::trajectories::Trajectories;
 
-/// More images than any study takes.
+/// The most images of a study.
 const MOST_IMAGES: u64 = 1_000_000;
 
-/// The flags that say what denoises.
+/// The flags of a denoiser.
 #[derive(Debug, clap::Args)]
 pub struct SubjectArgs {
-    /// A diffusers folder, a `.safetensors` beside its `config.json`, a hub id in the local cache, or `pca:DATA[,k=N]`,
-    /// `wiener:DATA`, `ideal:DATA`
+    #[arg(help = denoiser_help())]
     pub model: Option<String>,
 
-    /// Images at a call; any batch gives the same answers [default: 16, or what fits in 1 GiB]
+    /// Images per call; the batch does not change the results [default: 16, or what fits in 1 GiB]
     #[arg(short, long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
     pub batch: Option<usize>,
 
-    /// How the network's weights are stored; arithmetic is in float32
+    /// Type of the stored weights; arithmetic is in float32
     #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
     pub dtype: Dtype,
 
@@ -51,7 +52,7 @@ impl SubjectArgs {
     }
 }
 
-/// The flags that say which way trajectories go.
+/// The flags of trajectories.
 #[derive(Debug, clap::Args)]
 pub struct WalkArgs {
     /// Trajectories
@@ -66,7 +67,7 @@ pub struct WalkArgs {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub steps: Option<usize>,
 
-    /// Where the noise levels lie [default: `ddim`, for closed forms `exponential`]
+    /// Spacing of the noise levels [default: `ddim`, for closed forms `exponential`]
     #[arg(long, value_parser = crate::cli::args::schedule_kind(), value_name = "KIND")]
     pub schedule: Option<ScheduleKind>,
 
@@ -101,7 +102,7 @@ pub struct Subject {
     pub json: Value,
     /// (channels, height, width) of an image.
     pub image: [usize; 3],
-    /// The mean of its data, which states start around.
+    /// The mean of its data, around which states start.
     pub mean: Option<Vec<f64>>,
     model: Model,
     /// The class label of all images.
@@ -110,17 +111,18 @@ pub struct Subject {
     dtype: Dtype,
 }
 
-/// Which way trajectories go.
+/// The schedule and the sampler of trajectories.
 pub struct Way {
     pub schedule: Schedule,
     pub method: Method,
 }
 
 impl Subject {
-    /// Opens what `args` name, or else `usual`, as `downhill sample` does; no model at all is the network of digits.
+    /// Opens the model of `args`, or else `usual`; without either, the embedded network of digits.
     ///
     /// # Errors
-    /// Those of [`Model::open`]; of a model without a denoiser that is called by image and noise level alone.
+    /// Those of [`Model::open`]; [`Error::BadFile`] for a network that is not a denoiser of
+    /// images.
     pub fn open(args: &SubjectArgs, usual: Option<&str>) -> Result<Self> {
         let model = Model::open_or_embedded(args.model.as_deref().or(usual))?;
         if model.network().is_none() {
@@ -136,7 +138,7 @@ impl Subject {
         Ok(Self { name, json, image, mean, model, label, batch: args.batch, dtype: args.dtype })
     }
 
-    /// The way that `args` describe, of `steps` steps where they do not say.
+    /// The way that `args` describe, of `steps` steps by default.
     ///
     /// # Errors
     /// Those of [`Settings::resolve`] and [`Settings::on_sigmas`].
@@ -161,20 +163,20 @@ impl Subject {
         Ok(Way { schedule, method })
     }
 
-    /// The least and the most noise that it can be asked about, or is sampled between.
+    /// The least and the most noise of the range in which it is called or sampled.
     pub fn sigma_range(&self) -> (f64, f64) {
         self.model.sigma_range()
     }
 
-    /// `count` levels over its range, even in log sigma; those of a network are timesteps, each once.
+    /// `count` levels over its range, evenly spaced in log sigma; those of a network are distinct timesteps.
     pub fn levels(&self, count: usize) -> Vec<Level> {
         self.model.levels(count)
     }
 
-    /// The data that `text` names; where it names none those of an ideal denoiser, if this is one.
+    /// The data that `text` names; without a text, those of an ideal denoiser, if this is one.
     ///
     /// # Errors
-    /// Those of [`Source::load`]; a usage error for data of another size than the images.
+    /// Those of [`Source::load`]; [`Error::Argument`] for data of another size than the images.
     pub fn data(&self, text: Option<&str>) -> Result<Option<Dataset>> {
         let source = match text {
             Some(text) => Source::parse(text)?,
@@ -197,10 +199,10 @@ impl Subject {
         Err(Error::argument(what, "take data of the size that the model was made for"))
     }
 
-    /// As [`Self::data`], where there must be some.
+    /// As [`Self::data`], or `digits` where they fit.
     ///
     /// # Errors
-    /// A usage error where there are none.
+    /// Those of [`Self::data`]; [`Error::Argument`] without data.
     pub fn expect_data(&self, text: Option<&str>) -> Result<Dataset> {
         let usual = (self.image == [1, 28, 28]).then_some("digits");
         if let Some(data) = self
@@ -209,14 +211,14 @@ impl Subject {
         {
             return Ok(data);
         }
-        let what = format!("nobody says which data `{}` is to be held against", self.name);
-        Err(Error::argument(what, "give `--data DATA`: an `.npy` (N,...), an IDX file or a folder of images"))
+        let what = format!("no data to compare `{}` with", self.name);
+        Err(Error::argument(what, format!("give `--data DATA`: {}", data::forms())))
     }
 
     /// The denoiser on a device, and images per call, for `images` of them.
     ///
     /// # Errors
-    /// What the device reports.
+    /// Those of the device.
     pub fn ready<'e>(
         self,
         engine: &'e Engine,
@@ -233,7 +235,7 @@ impl Subject {
         Ok((denoiser, facts.batch))
     }
 
-    /// Half the distance over which to take differences of the denoiser, at a noise level; `None` for a network, whose
+    /// Half the step of central differences of the denoiser at a noise level; `None` for a network, whose
     /// [`Self::jacobian`] is exact.
     pub fn difference_step(&self) -> Option<impl Fn(f64) -> f64 + use<>> {
         match self.model.kind() {
@@ -264,7 +266,7 @@ impl Way {
         Trajectories { schedule: &self.schedule, method: &self.method, count, batch, seed, mean }
     }
 
-    /// For reports.
+    /// The trajectories for a report.
     pub fn json(&self, args: &WalkArgs) -> Value {
         let levels = self.schedule.levels();
         json!({
@@ -273,6 +275,69 @@ impl Way {
             "steps": self.schedule.steps().len(),
             "sigmas": levels.iter().map(|level| level.sigma).collect::<Vec<_>>(),
             "timesteps": levels.iter().map(|level| level.timestep).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// A study along trajectories, before the device is opened.
+pub struct Walk<'a> {
+    pub subject: Subject,
+    /// The data to project on exactly, if any.
+    pub data: Option<Dataset>,
+    pub args: &'a WalkArgs,
+    /// The default number of steps.
+    pub steps: usize,
+    pub seed: u64,
+}
+
+/// Everything that a measurement along trajectories needs.
+pub struct Ground<'a> {
+    pub denoiser: &'a mut dyn Denoiser,
+    pub walk: &'a Trajectories<'a>,
+    /// The exact projection on the data, if there are any.
+    pub samples: Option<&'a Neighbours<'a>>,
+    pub advance: Advance<'a>,
+}
+
+impl<'a> Ground<'a> {
+    /// The exact projection on the data.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where there are none.
+    pub fn samples(&self) -> Result<&'a Neighbours<'a>> {
+        self.samples.ok_or_else(|| Error::argument("no data to project on", "give `--data DATA`"))
+    }
+}
+
+impl Walk<'_> {
+    /// Opens the device and runs `measure` on the trajectories; `work` is the number of units that it advances by.
+    ///
+    /// # Errors
+    /// Those of [`Subject::way`], of the device and of `measure`.
+    pub fn run<T>(
+        self,
+        run: &mut StudyRun,
+        title: &str,
+        work: impl FnOnce(&Trajectories) -> u64,
+        measure: impl FnOnce(Ground) -> Result<T>,
+    ) -> Result<T> {
+        let Self { subject, data, args, steps, seed } = self;
+        let way = subject.way(args, steps)?;
+        let mean = subject.mean.clone();
+        let engine = run.engine()?;
+        run.report
+            .set("trajectories", way.json(args))
+            .set("seed", seed)
+            .set("data", json!(data.as_ref().map(|data| &data.name)));
+        let samples = data.map(|data| {
+            let mean = data.mean();
+            Neighbours::new(&engine, data, mean)
+        });
+        let samples = samples.transpose()?;
+        let (mut denoiser, batch) = subject.ready(&engine, run, args.count)?;
+        let walk = way.trajectories(args.count, batch, seed, mean.as_deref());
+        run.timed(title, work(&walk), "trajectories", |advance| {
+            measure(Ground { denoiser: denoiser.as_mut(), walk: &walk, samples: samples.as_ref(), advance })
         })
     }
 }

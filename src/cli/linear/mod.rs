@@ -1,4 +1,4 @@
-//! `downhill linear`: linear diffusion and what it rests on, one file a study.
+//! `downhill linear`: linear diffusion and its foundations, one file per study.
 
 mod angles;
 mod baseline;
@@ -10,11 +10,7 @@ mod schedule;
 mod sigmas;
 mod transition;
 
-use clap::Subcommand;
-
-use super::args::Global;
-use crate::error::Result;
-use crate::report::Console;
+use super::study::studies;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,36 +24,21 @@ Examples:
   downhill linear jacobian -o jacobian
   downhill linear schedule -o schedule";
 
-/// Linear diffusion: the spectra of data, and what becomes of them
+/// Linear diffusion: the spectra of data under noise and projection
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
     #[command(subcommand)]
-    study: Study,
+    study: Studies,
 }
 
-#[derive(Debug, Subcommand)]
-enum Study {
-    Pca(pca::Args),
-    Angles(angles::Args),
-    Transition(transition::Args),
-    Product(product::Args),
-    Energy(energy::Args),
-    Baseline(baseline::Args),
-    Jacobian(jacobian::Args),
-    Schedule(schedule::Args),
-}
-
-/// Runs `downhill linear`.
-pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
-    match &args.study {
-        Study::Pca(args) => pca::run(args, global, console),
-        Study::Angles(args) => angles::run(args, global, console),
-        Study::Transition(args) => transition::run(args, global, console),
-        Study::Energy(args) => energy::run(args, global, console),
-        Study::Product(args) => product::run(args, global, console),
-        Study::Baseline(args) => baseline::run(args, global, console),
-        Study::Jacobian(args) => jacobian::run(args, global, console),
-        Study::Schedule(args) => schedule::run(args, global, console),
-    }
+studies! {
+    Pca(pca),
+    Angles(angles),
+    Transition(transition),
+    Product(product),
+    Energy(energy),
+    Baseline(baseline),
+    Jacobian(jacobian),
+    Schedule(schedule),
 }

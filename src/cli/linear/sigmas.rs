@@ -1,4 +1,4 @@
-//! The flags that say how much noise each step of a chain adds.
+//! The flags of the noise of a chain.
 
 use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
@@ -7,21 +7,21 @@ use crate::cli::args::NumberList;
 use crate::error::{Error, Result};
 use crate::study::chain::{Coupling, Schedule};
 
-/// Levels of a chain at most.
+/// The most steps of a chain.
 pub const MOST_STEPS: u64 = 10_000;
 
 /// The flags of a schedule.
 #[derive(Debug, clap::Args)]
 pub struct ScheduleArgs {
-    /// How the noise is shared out among the steps
+    /// Distribution of the noise over the steps
     #[arg(long, value_enum, value_name = "SCHEDULE", default_value = "constant")]
     pub schedule: ScheduleFlag,
 
-    /// Variance of all noise together (constant, geometric)
+    /// Total variance of the noise (constant, geometric)
     #[arg(long, value_name = "V", default_value = "1", allow_negative_numbers = true)]
     pub variance: f64,
 
-    /// Variance of a step over that of the step before (geometric)
+    /// Variance of a step relative to the step before (geometric)
     #[arg(long, value_name = "R", default_value = "0.9", allow_negative_numbers = true)]
     pub ratio: f64,
 }
@@ -29,19 +29,19 @@ pub struct ScheduleArgs {
 /// The values of `--schedule`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ScheduleFlag {
-    /// 1 / T each step, as in the paper's proof: a total variance of 1 / T
+    /// 1 / T per step, as in the paper's proof: a total variance of 1 / T
     Inverse,
-    /// The same each step, whatever T, for a given total variance
+    /// The same for each step, with a total variance that does not depend on T
     Constant,
-    /// Variances that fall geometrically: most noise comes early
+    /// Variances that fall geometrically: most noise is added early
     Geometric,
 }
 
 impl ScheduleArgs {
-    /// The schedule that was asked for.
+    /// The schedule of the flags.
     ///
     /// # Errors
-    /// A usage error for numbers that make none.
+    /// [`Error::Argument`] for numbers that are not positive.
     pub fn schedule(&self) -> Result<Schedule> {
         let positive = |flag: &str, value: f64| {
             if value.is_finite() && value > 0.0 {
@@ -61,7 +61,7 @@ impl ScheduleArgs {
 /// The flags of the steps of one chain.
 #[derive(Debug, clap::Args)]
 pub struct StepArgs {
-    /// Standard deviation of the noise of each step, instead of a schedule
+    /// Standard deviations of the noise of the steps, instead of a schedule
     #[arg(long, value_name = "S,S,...", allow_hyphen_values = true, conflicts_with_all = ["schedule", "variance", "ratio", "steps"])]
     pub sigmas: Option<NumberList>,
 
@@ -75,17 +75,17 @@ pub struct StepArgs {
 }
 
 impl StepArgs {
-    /// `sigma_1` ... `sigma_T`; of the schedule, for `given` steps if there is a number of them that must be.
+    /// `sigma_1` ... `sigma_T`, for `given` steps if their number is fixed.
     ///
     /// # Errors
-    /// A usage error for deviations that are none.
+    /// [`Error::Argument`] for values that are not standard deviations, or not as many as `given`.
     pub fn sigmas(&self, given: Option<usize>) -> Result<Vec<f64>> {
         let Some(NumberList(sigmas)) = &self.sigmas else {
             return Ok(self.schedule.schedule()?.sigmas(given.unwrap_or(self.steps)));
         };
         if let Some(sigma) = sigmas.iter().find(|sigma| !(sigma.is_finite() && **sigma >= 0.0)) {
-            let what = format!("`{sigma}` of `--sigmas` is no standard deviation");
-            return Err(Error::argument(what, "give finite numbers of at least 0, one a step"));
+            let what = format!("`{sigma}` of `--sigmas` is not a standard deviation");
+            return Err(Error::argument(what, "give finite numbers of at least 0, one per step"));
         }
         if let Some(given) = given.filter(|given| *given != sigmas.len()) {
             let what = format!("`--sigmas` gives {} steps, and `--noise` {given}", sigmas.len());
@@ -95,12 +95,24 @@ impl StepArgs {
     }
 }
 
+/// Checks that samples have as many values as components are asked for.
+///
+/// # Errors
+/// [`Error::Argument`] for more components than values.
+pub fn expect_components(components: usize, dimension: usize) -> Result<()> {
+    if components <= dimension {
+        return Ok(());
+    }
+    let what = format!("`-k {components}` asks for more components than the {dimension} values of a sample");
+    Err(Error::argument(what, format!("give `-k` a number from 1 to {dimension}")))
+}
+
 /// The values of `--coupling`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CouplingFlag {
     /// `x_t` = `x_(t-1)` + noise: the forward chain itself
     Nested,
-    /// `x_t` = `x_0` + noise of its own
+    /// `x_t` = `x_0` + independent noise
     Fresh,
     /// `x_t` = `x_0` + the same noise, scaled
     Shared,

@@ -6,7 +6,7 @@ use clap::builder::RangedU64ValueParser;
 
 use super::conditions::ConditionArgs;
 use super::metric::MetricArg;
-use crate::cli::args::{Dtype, ErrorModelArg, LONGEST_SIDE, NumberList, Shard, Size};
+use crate::cli::args::{Dtype, ErrorModelArg, LONGEST_SIDE, NumberList, Shard, Size, denoiser_help};
 use crate::error::Result;
 use crate::model::Sampling;
 use crate::noise::Generator;
@@ -38,8 +38,7 @@ closed form. `sequential:DATA` estimates the next level of the schedule in place
 `--sampler ddim` then walks the chain of these estimates. With `noise=nested|fresh|shared` (and
 `seed=S`) the components of `pca` are at each level those of samples under its noise: the forward
 process itself, noise anew for each level, or one draw at every scale; `n=M` takes the first M
-samples. DATA is `digits`, an `.npy` (N,...), an IDX file or a folder of images, whose bytes
-count as -1 to 1. They know no timesteps: the default is DDIM on `exponential`, N log-spaced
+samples. Bytes of images count as -1 to 1. They know no timesteps: the default is DDIM on `exponential`, N log-spaced
 sigmas and then 0, from ten times the data's root mean square distance r from their mean down to
 r/1000; `pca` starts at r over the root of N, `sequential` at that of 32. States start around the mean.
 
@@ -54,8 +53,7 @@ const OUTPUT: &str = "Output";
 #[command(after_long_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Args {
-    /// A diffusers folder, a `.safetensors` beside its `config.json`, a hub id in the local cache, or `pca:DATA[,k=N]`,
-    /// `wiener:DATA`, `sequential:DATA`, `ideal:DATA`; nothing: digits
+    #[arg(help = denoiser_help())]
     pub model: Option<String>,
 
     /// How many images [default: 16, or those of the start file]

@@ -18,7 +18,7 @@ use crate::tensor::Tensor;
 const NEGLIGIBLE: f64 = 18.0;
 /// Values of the samples that are weighed again for one image: a millisecond or two.
 const VALUES_WEIGHED_AGAIN: usize = 1 << 20;
-/// What the rounding of float32 may change in a prediction at worst, over its distance from x, where all samples count:
+/// A bound on the rounding of a prediction in float32, over its distance from x, where all samples count:
 /// reached only if all scores were off by the generous error, each in the worst direction.
 const TOLERANCE: f64 = 1e-4;
 
@@ -48,7 +48,7 @@ impl<'e> Ideal<'e> {
     /// Puts the data, whose mean is `mean`, on the device; `image` is the shape (c, h, w) of a sample.
     ///
     /// # Errors
-    /// As [`Neighbours::new`].
+    /// Those of [`Neighbours::new`].
     pub fn new(engine: &'e Engine, data: Dataset, mean: Vec<f64>, image: [usize; 3]) -> Result<Self> {
         Ok(Self { samples: Neighbours::new(engine, data, mean)?, image })
     }
@@ -182,7 +182,7 @@ impl<'e> Ideal<'e> {
     }
 }
 
-/// Puts exp((score - top) share) in the place of each score; answers their sum.
+/// Replaces each score by exp((score - top) share), and returns their sum.
 fn weights_of(scores: &mut [f32], top: f32, share: f32) -> f64 {
     for score in scores.iter_mut() {
         *score = ((*score - top) * share).exp();

@@ -20,7 +20,7 @@ const TOLERANCE: f64 = 3e-6;
 /// Eigenvalues of a Gram matrix below this share of the largest are rounding of the float32 data.
 const ROUNDING: f64 = 1e-12;
 
-/// What becomes of the part of an image along each direction.
+/// The factors of the parts of an image along each direction.
 #[derive(Clone, Debug, PartialEq)]
 enum Gain {
     /// It stays: orthogonal projection.
@@ -63,7 +63,7 @@ impl Linear {
     /// [`Self::projection`] by the cheapest route in float32, to a residual of 3e-6 of the largest eigenvalue.
     ///
     /// # Errors
-    /// As [`Self::projection`].
+    /// Those of [`Self::projection`].
     pub fn near_projection(
         engine: &Engine,
         centred: &Dataset,

@@ -1,5 +1,4 @@
-//! Denoisers that data determine, without a network: what `pca:`, `wiener:`, `sequential:` and `ideal:` name on
-//! the command line.
+//! Denoisers that data determine, without a network: those named `pca:`, `wiener:`, `sequential:` and `ideal:`.
 //!
 //! | name | x0, the prediction | |
 //! |---|---|---|
@@ -22,7 +21,7 @@ use std::path::Path;
 
 use faer::Mat;
 
-pub use spec::{Filter, Moments, PcaOptions, Spec, USUAL_COMPONENTS};
+pub use spec::{FORMS, Filter, Moments, PcaOptions, Spec, USUAL_COMPONENTS};
 
 use self::ideal::Ideal;
 use self::linear::Linear;
@@ -36,19 +35,19 @@ use crate::kernels::Engine;
 use crate::spectral::principal::LARGEST_MATRIX;
 use crate::tensor::Tensor;
 
-/// Where sampling starts, over the root mean square distance of the data from their mean: there the noise hides all of
+/// The first sigma of sampling, over the root mean square distance of the data from their mean: there the noise hides all of
 /// them. A projection takes no noise off along its components and starts at the data's own spread.
 const START: f64 = 10.0;
 /// The first sigma of sampling over the last one above 0.
 const SPAN: f64 = 1e4;
-/// How far a covariance may be from symmetric, and its least eigenvalue from zero, over its largest entry: more than float32
+/// The tolerance for an asymmetric covariance, and for a negative eigenvalue, over its largest entry: more than float32
 /// rounds away.
 const ROUNDING: f64 = 1e-5;
 
 /// A closed-form denoiser whose data have been read; nothing is on a device yet.
 #[derive(Clone)]
 pub struct ClosedForm {
-    /// What the user calls it.
+    /// The name that the user gave.
     pub name: String,
     form: Form,
     /// The shape of a sample in its file.
@@ -73,11 +72,11 @@ enum Form {
 }
 
 impl ClosedForm {
-    /// Reads the data of the closed form that `text` names; none where it does not look like one.
+    /// Reads the data of the closed form that `text` names; `None` for any other name.
     ///
     /// # Errors
     /// Those of [`Spec::parse`] and [`Source::load`]; [`Error::Argument`] for more components than a sample has values;
-    /// [`Error::BadFile`], [`Error::WrongShape`] and [`Error::NonFinite`] for moments that are none.
+    /// [`Error::BadFile`], [`Error::WrongShape`] and [`Error::NonFinite`] for moments that are malformed.
     pub fn open(text: &str) -> Result<Option<Self>> {
         let read = |source: &Source| source.load(Pixels::Signed);
         let form = match Spec::parse(text)? {
@@ -148,7 +147,7 @@ impl ClosedForm {
         }
     }
 
-    /// Whether a sample is an image: (h, w) or (c, h, w).
+    /// Returns whether a sample is an image: (h, w) or (c, h, w).
     #[must_use]
     pub fn has_pixels(&self) -> bool {
         matches!(self.sample_shape.len(), 2 | 3)
@@ -160,7 +159,7 @@ impl ClosedForm {
         &self.mean
     }
 
-    /// The first sigma and the last one above 0 of sampling, where nobody says otherwise. It begins at ten times the root
+    /// The first sigma and the last one above 0 of sampling, by default. It begins at ten times the root
     /// mean square distance of the data from their mean; a projection on k components, which takes no noise off along them,
     /// where noise along them has the energy of the data; the sequential filter, whose walk ends the nearer to the mean
     /// the more noise it starts with, as a projection on the usual number of components.
@@ -254,7 +253,7 @@ impl ClosedForm {
 }
 
 impl Filter {
-    /// As the command line has it.
+    /// The name of the filter.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -273,7 +272,7 @@ impl Filter {
     }
 }
 
-/// Leaves the first `count` samples.
+/// Keeps the first `count` samples.
 fn take_first(data: &mut Dataset, count: usize) -> Result<()> {
     if count > data.count() {
         let what = format!("`n={count}` asks for more samples than the {} of `{}`", data.count(), data.name);
@@ -283,7 +282,7 @@ fn take_first(data: &mut Dataset, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// The number of components, which a sample has values for.
+/// The number of components, at most the values of a sample.
 fn components_of(data: &Dataset, asked: Option<usize>) -> Result<usize> {
     let dimension = data.dimension();
     match asked {

@@ -23,7 +23,7 @@ const LANES: usize = 16;
 /// A sample beside an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Neighbour {
-    /// Which sample.
+    /// The index of the sample.
     pub sample: usize,
     /// Its Euclidean distance.
     pub distance: f64,
@@ -45,7 +45,7 @@ pub(super) struct Scored<'a> {
     pub x: &'a [f32],
     /// x k - |k|^2 / 2 of each sample k, relative to the mean.
     pub scores: &'a mut [f32],
-    /// How far a score may be from the truth.
+    /// A bound on the error of a score.
     pub error: f64,
     /// |x|^2 relative to the mean.
     pub square: f64,
@@ -55,7 +55,7 @@ impl<'e> Neighbours<'e> {
     /// Puts the data, whose mean is `mean`, on the device.
     ///
     /// # Errors
-    /// As [`DeviceSamples::new`].
+    /// Those of [`DeviceSamples::new`].
     pub fn new(engine: &'e Engine, data: Dataset, mean: Vec<f64>) -> Result<Self> {
         let mut centred = data.samples.clone();
         let take_mean_off = |sample: &mut [f32]| {
@@ -108,13 +108,13 @@ impl<'e> Neighbours<'e> {
     /// The exact projection of each image of `x` on the data: its nearest sample, and how far it is.
     ///
     /// # Errors
-    /// As [`Self::nearest`].
+    /// Those of [`Self::nearest`].
     pub fn project(&self, x: &Tensor) -> Result<Vec<Neighbour>> {
         Ok(self.nearest(x, 1)?.into_iter().flatten().collect())
     }
 
-    /// What `work` answers for each of at most [`MOST_VECTORS`] images, given its place and its scores; and what it made of the
-    /// scores, one image after the other.
+    /// Returns the results of `work` for each of at most [`MOST_VECTORS`] images, given its place and its scores; and the
+    /// scores as `work` left them, one image after the other.
     pub(super) fn of_each<T: Send>(
         &self,
         x: &[f32],
@@ -125,14 +125,14 @@ impl<'e> Neighbours<'e> {
             x.iter().zip(self.mean.iter().cycle()).map(|(x, mean)| (f64::from(*x) - mean) as f32).collect();
         let mut products = self.device.inner_products(&centred)?.data;
         let images = x.par_chunks_exact(dimension).zip(products.par_chunks_exact_mut(count)).enumerate();
-        let answers = images.map(|(at, (x, scores))| {
+        let results = images.map(|(at, (x, scores))| {
             scores.iter_mut().zip(&self.half_squares).for_each(|(score, half)| *score -= half);
             let square: f64 = x.iter().zip(&self.mean).map(|(x, mean)| (f64::from(*x) - mean).powi(2)).sum();
             let error = SCORE_ERROR * (square.sqrt() + self.longest) * self.longest;
             work(at, Scored { x, scores, error, square })
         });
-        let answers = answers.collect();
-        Ok((answers, products))
+        let results = results.collect();
+        Ok((results, products))
     }
 
     /// |x - k|^2 in float64.
@@ -177,7 +177,7 @@ pub(super) fn largest(values: &[f32]) -> f32 {
     most.into_iter().fold(rest, f32::max)
 }
 
-/// Where values are `least` or more.
+/// The places of values of at least `least`.
 pub(super) fn at_least(values: &[f32], least: f64) -> Vec<usize> {
     // Rounded down, so that none is left out.
     let least = (least as f32).next_down();

@@ -17,7 +17,7 @@ use crate::tensor::Tensor;
 /// Bytes of the projections that are kept; a walk asks for each of its levels again in every batch.
 const KEPT_BYTES: usize = 1 << 30;
 
-/// The projection of each level, found when it is asked for first.
+/// The projection of each level, computed at its first use.
 pub struct NoisyProjection<'e> {
     engine: &'e Engine,
     /// Without their mean.
@@ -45,7 +45,7 @@ impl<'e> NoisyProjection<'e> {
         Self { engine, centred, mean, count, image, noise, levels: Vec::new(), found: HashMap::new() }
     }
 
-    /// Finds the projection at a level, and of a nested process those of the others with it.
+    /// Computes the projection at a level; for a nested process, those of the other levels too.
     fn find(&mut self, sigma: f64) -> Result<Linear> {
         let most = KEPT_BYTES / (size_of::<f64>() * self.mean.len() * self.count.max(1));
         if self.noise.coupling == Coupling::Nested && self.levels.contains(&sigma) && self.levels.len() <= most {

@@ -1,4 +1,4 @@
-//! The names of closed-form denoisers on the command line: `pca:DATA[,OPTION...]`, `wiener:DATA`, `sequential:DATA`,
+//! The names of closed-form denoisers: `pca:DATA[,OPTION...]`, `wiener:DATA`, `sequential:DATA`,
 //! `ideal:DATA`, and with a Gaussian's moments `wiener:mean=M.npy,cov=C.npy`.
 
 use std::path::{Path, PathBuf};
@@ -6,27 +6,32 @@ use std::path::{Path, PathBuf};
 use crate::data::{Coupling, Noised, Source};
 use crate::error::{Error, Result};
 
-/// Components where nobody says how many, unless the data have fewer values.
+/// The default number of components, unless the data have fewer values.
 pub const USUAL_COMPONENTS: usize = 32;
 
 const KINDS: [&str; 4] = ["pca", "wiener", "sequential", "ideal"];
 
-const HINT: &str = "closed-form denoisers are `pca:DATA[,k=N]`, `wiener:DATA`, `sequential:DATA`, \
-                    `wiener:mean=M.npy,cov=C.npy` and `ideal:DATA`";
+fn hint() -> String {
+    format!("closed-form denoisers are {FORMS}")
+}
 
-/// What was asked for.
+/// The forms of a closed form's name, for help texts and hints.
+pub const FORMS: &str =
+    "`pca:DATA[,k=N]`, `wiener:DATA`, `wiener:mean=M.npy,cov=C.npy`, `sequential:DATA` or `ideal:DATA`";
+
+/// The meaning of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Spec {
     /// The projection on the leading components of centred data.
     Pca {
         /// The data.
         data: Source,
-        /// What is to be done with them.
+        /// The options after them.
         options: PcaOptions,
     },
     /// A filter of the Gaussian with these moments.
     Gaussian {
-        /// Which one.
+        /// The kind of filter.
         filter: Filter,
         /// Its moments.
         moments: Moments,
@@ -38,14 +43,14 @@ pub enum Spec {
     },
 }
 
-/// How components are found.
+/// Settings of a projection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PcaOptions {
-    /// How many components; none for the usual number.
+    /// The number of components; `None` for [`USUAL_COMPONENTS`].
     pub components: Option<usize>,
-    /// The first so many samples; none for all.
+    /// The number of samples to take, from the first; `None` for all.
     pub samples: Option<usize>,
-    /// Noise on the samples of each level; none where the components are those of the data as they are.
+    /// Noise on the samples of each level; `None` for the components of the clean data.
     pub noise: Option<Noised>,
 }
 
@@ -58,7 +63,7 @@ pub enum Filter {
     Sequential,
 }
 
-/// Where the moments of a Gaussian come from.
+/// The source of a Gaussian's moments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Moments {
     /// The mean and the covariance of data.
@@ -73,7 +78,7 @@ pub enum Moments {
 }
 
 impl Spec {
-    /// What `text` names; none where it does not look like a closed form at all.
+    /// The closed form that `text` names; `None` for a text that does not begin with a word and a colon.
     ///
     /// # Errors
     /// [`Error::Argument`] for an unknown kind, option or number; those of [`Source::parse`] for the data.
@@ -83,9 +88,9 @@ impl Spec {
         if !is_word || Path::new(text).exists() {
             return Ok(None);
         }
-        let refuse = |what: String| Err(Error::argument(what, HINT));
+        let refuse = |what: String| Err(Error::argument(what, hint()));
         if !KINDS.contains(&kind) {
-            return refuse(format!("`{kind}` of `{text}` is no kind of denoiser"));
+            return refuse(format!("`{kind}` of `{text}` is not a kind of denoiser"));
         }
         if rest.is_empty() {
             return refuse(format!("`{text}` names no data"));
@@ -100,13 +105,13 @@ impl Spec {
         {
             return Ok(Some(Self::Gaussian { filter, moments }));
         }
-        let (data, options) = split_options(rest);
+        let (data, options) = Source::split(rest);
         if kind == "pca" {
             let options = PcaOptions::parse(text, &options)?;
             return Ok(Some(Self::Pca { data: Source::parse(data)?, options }));
         }
         if let Some((option, _)) = options.first() {
-            return refuse(format!("`{option}=` means nothing to `{kind}:`"));
+            return refuse(format!("`{option}=` is not an option of `{kind}:`"));
         }
         let data = Source::parse(data)?;
         Ok(Some(match filter {
@@ -121,25 +126,26 @@ impl PcaOptions {
         let mut asked = Self::default();
         let mut seed = None;
         for (name, value) in options {
-            let refuse = |what: &str| Err(Error::argument(format!("`{name}={value}` of `{text}` is no {what}"), HINT));
+            let refuse =
+                |what: &str| Err(Error::argument(format!("`{name}={value}` of `{text}` is not {what}"), hint()));
             let count = || value.parse().ok().filter(|count| *count > 0);
             match *name {
                 "k" if count().is_some() => asked.components = count(),
-                "k" => return refuse("number of components"),
+                "k" => return refuse("a number of components"),
                 "n" if count().is_some() => asked.samples = count(),
-                "n" => return refuse("number of samples"),
+                "n" => return refuse("a number of samples"),
                 "noise" => asked.noise = Some(Noised { coupling: value.parse::<Coupling>()?, seed: 0 }),
                 "seed" => match value.parse() {
                     Ok(number) => seed = Some(number),
-                    Err(_) => return refuse("seed"),
+                    Err(_) => return refuse("a seed"),
                 },
-                _ => return Err(Error::argument(format!("`{name}=` means nothing to `pca:`"), PCA_HINT)),
+                _ => return Err(Error::argument(format!("`{name}=` is not an option of `pca:`"), PCA_HINT)),
             }
         }
         match (&mut asked.noise, seed) {
             (Some(noise), Some(seed)) => noise.seed = seed,
             (None, Some(_)) => {
-                let what = format!("`seed=` of `{text}` is the seed of noise, and there is none");
+                let what = format!("`seed=` of `{text}` seeds noise, and there is no `noise=`");
                 return Err(Error::argument(what, PCA_HINT));
             }
             _ => {}
@@ -151,15 +157,15 @@ impl PcaOptions {
 const PCA_HINT: &str = "`pca:DATA` takes `k=` components, `n=` samples, `noise=nested|fresh|shared` on the samples of each \
                         level, and its `seed=`, after commas";
 
-/// The files that `text` names in place of data, if it does.
+/// The files of moments that `text` names in place of data, if any.
 fn moment_files(text: &str, rest: &str) -> Result<Option<Moments>> {
-    let refuse = |what: String| Err(Error::argument(what, HINT));
+    let refuse = |what: String| Err(Error::argument(what, hint()));
     let names_one = |part: &str| ["mean=", "cov="].iter().any(|start| part.starts_with(start));
     if !names_one(rest) || Path::new(rest).exists() {
         return Ok(None);
     }
     let Some((first, last)) = rest.split_once(",mean=").or_else(|| rest.split_once(",cov=")) else {
-        return refuse(format!("`{text}` names one moment, and a Gaussian has two"));
+        return refuse(format!("`{text}` names one moment; a Gaussian needs a mean and a covariance"));
     };
     let (mean, covariance) = match (first.split_once('='), rest.contains(",mean=")) {
         (Some(("mean", mean)), false) => (mean, last),
@@ -169,26 +175,13 @@ fn moment_files(text: &str, rest: &str) -> Result<Option<Moments>> {
     Ok(Some(Moments::Files { mean: mean.into(), covariance: covariance.into() }))
 }
 
-/// The part before the last commas, and each `name=value` after them where that is an option and not a piece of a path.
-fn split_options(text: &str) -> (&str, Vec<(&str, &str)>) {
-    let (mut data, mut options) = (text, Vec::new());
-    while let Some((before, after)) = data.rsplit_once(',')
-        && let Some(option) = after.split_once('=')
-        && !Path::new(data).exists()
-    {
-        data = before;
-        options.insert(0, option);
-    }
-    (data, options)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_are_understood() {
-        let data = Source::Digits;
+        let data = Source::parse("digits").unwrap();
         let parse = |text: &str| Spec::parse(text).unwrap();
         let pca = |options| Some(Spec::Pca { data: data.clone(), options });
         let gaussian = |filter, moments| Some(Spec::Gaussian { filter, moments });
@@ -211,19 +204,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_of_them_is_refused() {
+    fn other_names_are_refused() {
         for (text, part) in [
-            ("median:digits", "`median` of `median:digits` is no kind of denoiser"),
+            ("median:digits", "`median` of `median:digits` is not a kind of denoiser"),
             ("pca:", "names no data"),
             ("pca:digits,k=0", "`k=0`"),
-            ("pca:digits,k=many", "no number of components"),
-            ("pca:digits,n=-1", "`n=-1` of `pca:digits,n=-1` is no number of samples"),
+            ("pca:digits,k=many", "not a number of components"),
+            ("pca:digits,n=-1", "`n=-1` of `pca:digits,n=-1` is not a number of samples"),
             ("pca:digits,noise=loud", "no coupling is called `loud`"),
-            ("pca:digits,seed=3", "is the seed of noise, and there is none"),
-            ("pca:digits,noise=fresh,seed=x", "is no seed"),
-            ("pca:digits,q=3", "`q=` means nothing to `pca:`"),
-            ("sequential:digits,k=3", "`k=` means nothing to `sequential:`"),
-            ("ideal:digits,k=3", "`k=` means nothing to `ideal:`"),
+            ("pca:digits,seed=3", "seeds noise, and there is no `noise=`"),
+            ("pca:digits,noise=fresh,seed=x", "is not a seed"),
+            ("pca:digits,q=3", "`q=` is not an option of `pca:`"),
+            ("sequential:digits,k=3", "`k=` is not an option of `sequential:`"),
+            ("ideal:digits,k=3", "`k=` is not an option of `ideal:`"),
             ("wiener:mean=m.npy", "names one moment"),
             ("wiener:mean=m.npy,mean=c.npy", "does not name a mean and a covariance"),
             ("ideal:nowhere.npy", "`nowhere.npy` does not exist"),

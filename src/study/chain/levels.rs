@@ -10,7 +10,7 @@ use crate::tensor::Tensor;
 /// The steps of the noise generator that are levels: beyond those that data of the same seed are drawn from.
 const LEVELS: u32 = 1 << 16;
 
-/// Where the standard normals `xi_1` ... `xi_T` come from.
+/// The source of the standard normals `xi_1` ... `xi_T`.
 #[derive(Clone, Copy, Debug)]
 pub enum LevelNoise<'a> {
     /// Given, (T, n, p).

@@ -7,8 +7,8 @@
 //! P   = U_0 U_0' U_1 U_1' ... U_T U_T' = U_0 C_T U_T'                                (product)
 //! ```
 //!
-//! The sources do not settle how the noise of different levels hangs together, and everything depends on it; so there are
-//! three ways, [`Coupling`]. Only C, k x k, is multiplied up, and kept at norm 1 with its logarithm beside it: nothing
+//! The sources do not settle the coupling of the noise of different levels, and everything depends on it; so there are
+//! three, [`Coupling`]. Only C, k x k, is multiplied up, and kept at norm 1 with its logarithm beside it: nothing
 //! underflows, whatever T.
 
 mod levels;

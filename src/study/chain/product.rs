@@ -10,7 +10,7 @@ use crate::spectral::basis::inner;
 use crate::study::Advance;
 use crate::tensor::Tensor;
 
-/// What a chain is run on.
+/// The data and the noise of a chain.
 #[derive(Clone, Copy, Debug)]
 pub struct Chain<'a> {
     /// `x_0`, (n, p).
@@ -22,7 +22,7 @@ pub struct Chain<'a> {
 }
 
 /// The projections of levels 0 to T and their product. Signs of eigenvectors are such that the largest entry of each u at
-/// level 0 is positive, and that no u turns by more than a right angle from a level to the next.
+/// level 0 is positive, and that u never turns by more than a right angle from a level to the next.
 #[derive(Clone, Debug)]
 pub struct Projections {
     /// Leading eigenvalues of each level, (T + 1, k).
@@ -168,7 +168,7 @@ impl Projections {
         normalised_energy(&energies)
     }
 
-    /// Equation 26 for x = P eps: energies along each `u_i` of level 0, over their sum; `eps` holds a draw a row, (m, p).
+    /// Equation 26 for x = P eps: energies along each `u_i` of level 0, over their sum; `eps` holds one draw per row, (m, p).
     #[must_use]
     pub fn energy_of(&self, eps: &Tensor) -> Vec<f64> {
         let mut energies = vec![0.0; self.count()];

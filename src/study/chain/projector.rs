@@ -23,11 +23,11 @@ const TOLERANCE: f64 = 1e-6;
 /// Values of the levels that are worked on at once.
 const BATCH_VALUES: usize = 16 << 20;
 
-/// How second moments are computed.
+/// The arithmetic of second moments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Arithmetic {
-    /// Products in float64 on the host: for what is held against a reference.
+    /// Products in float64 on the host, for comparison with a reference.
     Precise,
     /// Products in float32 on the host, sums in float64.
     Host,
@@ -72,7 +72,7 @@ impl<'e> Projector<'e> {
         self.count
     }
 
-    /// How moments are computed.
+    /// The arithmetic of moments.
     #[must_use]
     pub fn arithmetic(&self) -> Arithmetic {
         self.arithmetic

@@ -1,4 +1,4 @@
-//! How far the images of a cell are from the data.
+//! The distance of the images of a cell from the data.
 
 use super::{Cell, Store};
 use crate::error::Result;
@@ -6,7 +6,7 @@ use crate::quality::sliced::{DIRECTIONS, Directions, Slices};
 use crate::quality::{Extractor, Moments, Statistics, frechet, sliced};
 use crate::tensor::Tensor;
 
-/// The data that samples are held against.
+/// The data that samples are compared with.
 pub struct Reference {
     statistics: Statistics,
     features: (Directions, Slices),
@@ -22,7 +22,7 @@ pub struct Score {
     pub sliced_features: f64,
     /// That of the pixels in -1..1.
     pub sliced_pixels: f64,
-    /// How sure the classifier is of the digit it sees, on average: the largest of the softmax. Data score near 1.
+    /// The confidence of the classifier: the mean of the largest softmax output. Data score near 1.
     pub confidence: f64,
 }
 
@@ -47,7 +47,7 @@ impl Reference {
         })
     }
 
-    /// How far `images` are from the data, in parts that may come one at a time.
+    /// The distance of `images` from the data, in parts that may come one at a time.
     ///
     /// # Errors
     /// Those of the parts, the extractor and the statistics.
@@ -79,10 +79,10 @@ impl Reference {
         })
     }
 
-    /// As [`Reference::score`], of the first `count` images of a cell.
+    /// The score of the first `count` images of a cell, as [`Reference::score`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Reference::score`].
     pub fn score_cell(&self, extractor: &Extractor, store: &Store, cell: &Cell, count: usize) -> Result<Score> {
         self.score(extractor, store.parts(cell, count))
     }
@@ -92,7 +92,7 @@ impl Reference {
 /// other images. Their mean is the floor of a table, their spread what chance does.
 ///
 /// # Errors
-/// As [`Reference::score`].
+/// Those of [`Reference::score`].
 pub fn floor(
     reference: &Reference,
     extractor: &Extractor,

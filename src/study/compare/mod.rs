@@ -1,4 +1,4 @@
-//! Samplers at equal network calls: how far their samples are from the data, and what they take.
+//! Samplers at equal network calls: the distance of their samples from the data, and their cost.
 //!
 //! A [`Cell`] is a sampler on a schedule with a number of calls and a seed. Its images are made and kept a part at a time
 //! ([`store`]), so that a killed run goes on where it stopped and a larger one begins with the smaller one's images; what
@@ -6,6 +6,7 @@
 //! cells of one seed differ by their samplers alone.
 
 pub mod measure;
+pub mod report;
 pub mod store;
 pub mod table;
 
@@ -24,16 +25,16 @@ use crate::tensor::Tensor;
 pub use measure::{Reference, Score};
 pub use store::Store;
 
-/// What is sampled.
+/// A sampler on a schedule, with a seed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
     pub sampler: Sampler,
     pub schedule: ScheduleKind,
-    /// Network calls that are not to be exceeded.
+    /// The most network calls.
     pub calls: usize,
     /// The weight of the newest eps, for gradient estimation.
     pub gamma: Option<f64>,
-    /// Where a schedule with a range begins, instead of where it usually does.
+    /// The first sigma of a schedule that has a range; `None` for the usual one.
     pub sigma_max: Option<f64>,
     pub seed: u64,
 }
@@ -62,14 +63,27 @@ impl Cell {
     }
 }
 
-/// A network ready to be sampled, and what its scheduler says.
+/// The measurements of a list of cells.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// The score of each cell.
+    pub scores: Vec<Score>,
+    /// Network calls and seconds per image of each cell, where they are known.
+    pub costs: Vec<Option<(usize, f64)>>,
+    /// The scores of sets of as many real images.
+    pub floor: Vec<Score>,
+    /// The number of images that samples are compared with.
+    pub reference: usize,
+}
+
+/// A network on a device, and the configuration of its scheduler.
 pub struct Subject<'a> {
     pub denoiser: &'a mut dyn Denoiser,
     pub config: SchedulerConfig,
     pub table: NoiseTable,
-    /// Whether every sampler clips its predictions of x0; otherwise none does, as in the paper.
+    /// Clips predictions of x0 in every sampler; otherwise none clips, as in the paper.
     pub clip: bool,
-    /// Images of a call.
+    /// Images per call.
     pub batch: usize,
 }
 
@@ -93,19 +107,19 @@ pub fn resolve(cell: &Cell, config: &SchedulerConfig, table: &NoiseTable, clip: 
     settings.resolve(&config, table)
 }
 
-/// What came of sampling.
+/// The samples of a cell.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Made {
     /// The samples in the model's own scale, (n, c, h, w).
     pub images: Tensor,
-    /// Network calls for each image.
+    /// Network calls per image.
     pub calls: usize,
-    /// By the wall clock.
+    /// Seconds by the wall clock.
     pub seconds: f64,
 }
 
 impl Subject<'_> {
-    /// Samples the images `range` of a cell; `advance` is told of every step.
+    /// Samples the images `range` of a cell; `advance` counts steps.
     ///
     /// # Errors
     /// Those of [`resolve`] and of sampling.
@@ -179,7 +193,7 @@ impl Denoiser for Counted<'_> {
 mod tests {
     use super::*;
 
-    /// Answers the eps of a standard normal.
+    /// The eps of a standard normal.
     struct Gaussian;
 
     impl Denoiser for Gaussian {

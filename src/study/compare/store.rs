@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::Cell;
-use crate::data::{Pixels, Source};
+use crate::data::{Dataset, Pixels, npz_images};
 use crate::error::{Error, Result};
 use crate::formats::images::quantise;
 use crate::formats::{check_writable, npy, write_atomically};
@@ -25,7 +25,7 @@ pub struct Store {
     root: PathBuf,
 }
 
-/// What the parts of a cell took.
+/// The cost of the parts of a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Times {
     /// Images whose time is known.
@@ -49,7 +49,7 @@ impl Store {
                 let found: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
                 if found != *settings {
                     let what = format!("`{}` holds samples of other settings: {found}", root.display());
-                    return Err(Error::argument(what, format!("choose another `--output`; this run has {settings}")));
+                    return Err(Error::argument(what, format!("choose another folder; this run has {settings}")));
                 }
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -71,10 +71,10 @@ impl Store {
         Ok((!is_there).then_some(first..end))
     }
 
-    /// Keeps images `first..` of a cell, the whole of one part, and what they took.
+    /// Keeps images `first..` of a cell, the whole of one part, and their cost.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] for an image that is no number; those of writing files.
+    /// [`Error::NonFinite`] for an image with NaN or infinity; those of writing files.
     pub fn keep(&self, cell: &Cell, first: usize, made: &super::Made) -> Result<()> {
         npy::write_npz(self.part(cell, first), &quantise(&made.images)?)?;
         let before = self.times(cell);
@@ -86,7 +86,7 @@ impl Store {
         write_json(&self.folder(cell).join(TIMES), &json!(times))
     }
 
-    /// What is known of the time that a cell took.
+    /// The known cost of a cell.
     #[must_use]
     pub fn times(&self, cell: &Cell) -> Times {
         let file = std::fs::read(self.folder(cell).join(TIMES)).unwrap_or_default();
@@ -120,7 +120,7 @@ impl Store {
 }
 
 fn images_in(file: &Path) -> Result<Tensor> {
-    Ok(Source::Npz(file.to_path_buf()).load(Pixels::Signed)?.samples)
+    Ok(Dataset::new(&file.display().to_string(), npz_images(file, Pixels::Signed)?)?.samples)
 }
 
 fn write_json(file: &Path, value: &Value) -> Result<()> {

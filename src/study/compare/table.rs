@@ -1,27 +1,27 @@
-//! The results of a comparison in rows, and as a table in the shape of the paper's: a row a sampler, a column a number of
-//! calls.
+//! The results of a comparison in rows, and as a table in the shape of the paper's: one row per sampler, one column per number
+//! of calls.
 
 use std::fmt::Write;
 
 use super::{Cell, Score};
 use crate::report::Table;
 
-/// What came of a cell, over its seeds.
+/// The measurements of a cell, over its seeds.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Row {
-    /// What the table calls it.
+    /// The label in tables.
     pub label: String,
     pub sampler: &'static str,
     pub schedule: String,
     pub gamma: Option<f64>,
-    /// Calls that were not to be exceeded, and those made.
+    /// The most calls, and those made.
     pub calls: usize,
     pub made_calls: Option<usize>,
-    /// Images of each seed.
+    /// Images per seed.
     pub images: usize,
-    /// One a seed.
+    /// One per seed.
     pub scores: Vec<Score>,
-    /// Of an image, where it was measured.
+    /// Seconds per image, where they were measured.
     pub seconds: Option<f64>,
 }
 
@@ -33,7 +33,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// That of `values`, at least one.
+    /// The spread of `values`, at least one.
     #[must_use]
     pub fn of(values: &[f64]) -> Self {
         let count = values.len().max(1) as f64;
@@ -44,7 +44,7 @@ impl Spread {
 }
 
 impl Spread {
-    /// The deviation in words, if there is one.
+    /// The deviation as text, if there is one.
     fn around(self, digits: usize) -> String {
         if self.deviation > 0.0 { format!(" ± {:.digits$}", self.deviation) } else { String::new() }
     }

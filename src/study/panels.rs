@@ -1,4 +1,4 @@
-//! What the studies' tables and plots have in common.
+//! Tables and plots over noise levels, which several studies share.
 
 use crate::denoise::Level;
 use crate::report::Table;
@@ -6,10 +6,10 @@ use crate::report::plot::{Axis, Colour, Figure, FirstRow, Heat, Scale, Series};
 use crate::study::norms::ByLevel;
 use crate::study::statistics::Summary;
 
-/// Levels as places of an axis are even enough when no step is off by more than this share of a step.
+/// Levels are evenly spaced on an axis when no step is off by more than this share of a step.
 const EVEN: f64 = 0.51;
 
-/// A row a level: mean, median, and what a twentieth of the values lie below and above.
+/// One row per level: mean, median, and the 5 % and 95 % quantiles.
 pub fn table(measured: &[(&str, &ByLevel)]) -> Table {
     const COLUMNS: [&str; 4] = ["mean", "median", "low", "high"];
     let names = measured.iter().flat_map(|(name, _)| COLUMNS.map(|column| format!("{name}_{column}")));
@@ -26,7 +26,7 @@ pub fn table(measured: &[(&str, &ByLevel)]) -> Table {
     table
 }
 
-/// The median over sigma, between what a twentieth of the values lie below and above.
+/// The median over sigma, with a band from the 5 % to the 95 % quantile.
 pub fn median(name: &str, measured: &ByLevel) -> Series {
     let summaries: Vec<Summary> =
         (0..measured.levels.len()).map(|at| Summary::of(measured.at(at).iter().copied())).collect();
@@ -41,7 +41,7 @@ pub fn dots(name: &str, measured: &ByLevel) -> Series {
     Series::points(name, points.collect()).colour(Colour::Grey)
 }
 
-/// A level line.
+/// A horizontal line.
 pub fn across(name: &str, measured: &ByLevel, value: f64) -> Series {
     let ends = measured.levels.first().zip(measured.levels.last());
     let points = ends.map_or(Vec::new(), |(first, last)| vec![(first.sigma, value), (last.sigma, value)]);
@@ -53,11 +53,11 @@ pub fn over_sigma(title: &str, y: Axis) -> Figure {
     Figure::new(title, Axis::log("σ"), y)
 }
 
-/// How the values are spread at each level, a column a level; the levels rise to the right.
+/// The histogram of the values at each level, one column per level; sigma rises to the right.
 pub fn histogram(title: &str, label: &str, measured: &ByLevel, bins: usize) -> Heat {
     let columns = measured.levels.len();
     let summary = Summary::of(measured.values.iter().copied());
-    // What is larger than two is counted with the largest shown.
+    // Values above two are counted in the last bin.
     let (mut low, mut high) = (summary.least.min(0.9), summary.most.clamp(1.1, 2.0));
     let room = 0.05 * (high - low);
     (low, high) = ((low - room).max(0.0), high + room);
@@ -81,7 +81,7 @@ pub fn histogram(title: &str, label: &str, measured: &ByLevel, bins: usize) -> H
     }
 }
 
-/// The axis on which the levels, falling, are even: timesteps, log sigma, or numbers from the least noise on.
+/// The axis on which the falling levels are evenly spaced: timesteps, log sigma, or their numbers from the least noise.
 fn axis_of(levels: &[Level]) -> Axis {
     let timesteps: Option<Vec<f64>> = levels.iter().map(|level| level.timestep).collect();
     let logs: Vec<f64> = levels.iter().map(|level| level.sigma.ln()).collect();
@@ -94,7 +94,7 @@ fn axis_of(levels: &[Level]) -> Axis {
     }
 }
 
-/// The range of cells around values that fall evenly; none for others.
+/// The range of cells around values that fall evenly; `None` for others.
 fn even(values: &[f64]) -> Option<(f64, f64)> {
     let (first, last) = (values.first()?, values.last()?);
     let stride = (first - last) / (values.len().max(2) - 1) as f64;

@@ -1,0 +1,22 @@
+//! The format of MNIST's files.
+
+use std::path::Path;
+
+use super::Dataset;
+use super::source::SourceKind;
+use crate::error::Error;
+use crate::formats::idx;
+
+/// An IDX file, by its first bytes.
+pub(super) static KIND: SourceKind = SourceKind {
+    form: "an IDX file (gzip or not)",
+    accepts: |candidate| {
+        let is_npy = candidate.path.extension().is_some_and(|suffix| suffix == "npy");
+        Ok(idx::looks_like(&candidate.first) && !is_npy)
+    },
+    load: |path, pixels| {
+        let bytes = std::fs::read(path).map_err(|error| Error::io(Path::new(path), error))?;
+        Dataset::new(path, idx::parse(Path::new(path), &bytes, pixels)?)
+    },
+    extent: None,
+};

@@ -1,0 +1,62 @@
+//! Images in `arr_0` of an `.npz`, as `downhill sample` and OpenAI's evaluator write them.
+
+use std::path::Path;
+
+use super::source::SourceKind;
+use super::{Dataset, Pixels};
+use crate::error::{Error, Result};
+use crate::formats::npz;
+use crate::tensor::Tensor;
+
+/// An `.npz` of images, by the first bytes of an archive that are not those of an `.npy`.
+pub(super) static KIND: SourceKind = SourceKind {
+    form: "an `.npz` of images",
+    accepts: |candidate| {
+        let is_npy = candidate.path.extension().is_some_and(|suffix| suffix == "npy");
+        Ok(candidate.first.starts_with(b"PK") && !is_npy)
+    },
+    load: |path, pixels| Dataset::new(path, images(Path::new(path), pixels)?),
+    extent: None,
+};
+
+/// The images (N, C, H, W) in the array `arr_0` (N, H, W, C) of bytes.
+///
+/// # Errors
+/// Those of [`npz::read`]; [`Error::BadFile`] for an array of another shape or type.
+pub fn images(path: &Path, pixels: Pixels) -> Result<Tensor> {
+    let array = npz::read(path, &["arr_0"])?.remove(0);
+    let [count, height, width, channels] = array.shape[..] else {
+        let what = format!("`arr_0` has shape {:?}", array.shape);
+        return Err(Error::bad_file_hint(path, what, "images are an array (N, height, width, channels) of bytes"));
+    };
+    if !array.is_bytes {
+        return Err(Error::bad_file_hint(path, "`arr_0` does not hold bytes", "images are an array of type uint8"));
+    }
+    let mut values = Vec::with_capacity(array.values.len());
+    for image in array.values.chunks_exact((height * width * channels).max(1)) {
+        for channel in 0..channels {
+            values.extend(image.iter().skip(channel).step_by(channels).map(|byte| pixels.value(*byte as u8)));
+        }
+    }
+    Ok(Tensor::new([count, channels, height, width], values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::{Image, npy};
+
+    #[test]
+    fn channels_come_before_rows_and_columns() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("images.npz");
+        let image = |first: u8| Image { height: 1, width: 2, channels: 3, pixels: (first..first + 6).collect() };
+        npy::write_npz(&path, &[image(0), image(100)]).unwrap();
+        let loaded = (KIND.load)(&path.display().to_string(), Pixels::Unit).unwrap();
+        assert_eq!((loaded.count(), loaded.sample_shape.as_slice()), (2, [3, 1, 2].as_slice()));
+        let bytes: Vec<f32> = loaded.samples.item(1).iter().map(|value| (value * 255.0).round()).collect();
+        assert_eq!(bytes, [100.0, 103.0, 101.0, 104.0, 102.0, 105.0]);
+        npz::write(&path, &[("arr_0", &[1, 1, 1, 1], &[0.0])]).unwrap();
+        assert_eq!(images(&path, Pixels::Unit).unwrap_err().kind(), crate::ErrorKind::File);
+    }
+}

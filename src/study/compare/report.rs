@@ -1,0 +1,166 @@
+//! The results of a comparison: tables, a plot, and rows for a report.
+
+use serde_json::json;
+
+use super::table::{Row, Spread, csv, grid};
+use super::{Cell, Measured, Score};
+use crate::report::plot::{Axis, Colour, Figure, Picture, Series};
+use crate::sample::samplers::Sampler;
+use crate::sample::schedule::ScheduleKind;
+use crate::study::results::{File, Results};
+
+/// The files of the study.
+pub const FILES: &[File] = &[TEXT, TABLE, PLOT];
+const TEXT: File = File::new("compare.md", "the tables that are printed");
+const TABLE: File = File::new("compare.csv", "one row per sampler and number of calls");
+const PLOT: File = File::new("compare", "distances over network calls");
+
+/// Network calls of the ablation, as in the paper.
+const ABLATION_CALLS: usize = 10;
+/// The first sigma of the paper's own schedule, and of its "offset" one.
+const OFFSET_SIGMA: f64 = 40.0;
+
+/// A line of a table; its cells are those of its seeds.
+#[derive(Clone, Debug)]
+pub struct Line {
+    label: String,
+    cell: Cell,
+    is_ablation: bool,
+}
+
+/// The images of a comparison.
+#[derive(Clone, Copy, Debug)]
+pub struct Images {
+    /// Images per seed and cell.
+    pub count: usize,
+    /// The number of seeds, and the first of them.
+    pub seeds: u64,
+    pub first_seed: u64,
+}
+
+/// The lines for `samplers` at each of `calls`, on `schedule` or the schedule that is usual with each.
+#[must_use]
+pub fn lines(samplers: &[Sampler], calls: &[usize], schedule: Option<ScheduleKind>) -> Vec<Line> {
+    let line = |sampler: Sampler, calls: usize| {
+        let usual = Cell::usual(sampler, calls, 0);
+        let cell = Cell { schedule: schedule.unwrap_or(usual.schedule), ..usual };
+        Line { label: sampler.name().to_owned(), cell, is_ablation: false }
+    };
+    samplers.iter().flat_map(|sampler| calls.iter().map(move |calls| line(*sampler, *calls))).collect()
+}
+
+/// The lines of the paper's ablation: DDIM in 10 steps on each schedule.
+#[must_use]
+pub fn ablation() -> Vec<Line> {
+    let schedules = [
+        ("DDIM (from 157)", ScheduleKind::Ddim, None),
+        ("DDIM offset (from 40)", ScheduleKind::Ddim, Some(OFFSET_SIGMA)),
+        ("EDM (80 to 0.002)", ScheduleKind::Edm, None),
+        ("paper (from 40)", ScheduleKind::Paper, None),
+    ];
+    let line = |(label, schedule, sigma_max): (&str, ScheduleKind, Option<f64>)| {
+        let cell = Cell { schedule, sigma_max, ..Cell::usual(Sampler::Ddim, ABLATION_CALLS, 0) };
+        Line { label: label.to_owned(), cell, is_ablation: true }
+    };
+    schedules.map(line).to_vec()
+}
+
+/// The cells of `lines`: those of each line, of each seed.
+#[must_use]
+pub fn cells(lines: &[Line], images: &Images) -> Vec<Cell> {
+    let seeds = images.first_seed..images.first_seed + images.seeds;
+    lines.iter().flat_map(|line| seeds.clone().map(|seed| Cell { seed, ..line.cell.clone() })).collect()
+}
+
+/// The results of `lines`, whose [`cells`] were measured.
+#[must_use]
+pub fn results(lines: &[Line], measured: &Measured, images: &Images) -> Results {
+    let (mut rows, mut ablation) = (Vec::new(), Vec::new());
+    for (at, line) in lines.iter().enumerate() {
+        let range = at * images.seeds as usize..(at + 1) * images.seeds as usize;
+        let mut row = Row::new(&line.label, &line.cell, images.count);
+        row.scores = measured.scores[range.clone()].to_vec();
+        let costs: Vec<(usize, f64)> = measured.costs[range].iter().copied().flatten().collect();
+        row.made_calls = costs.first().map(|cost| cost.0);
+        row.seconds =
+            (!costs.is_empty()).then(|| Spread::of(&costs.iter().map(|cost| cost.1).collect::<Vec<_>>()).mean);
+        if line.is_ablation { ablation.push(row) } else { rows.push(row) }
+    }
+    let text = markdown(&rows, &ablation, measured, images);
+    let mut results = Results::default();
+    results
+        .text_file(TEXT, text.clone())
+        .table(TABLE, csv(&[rows.clone(), ablation.clone()].concat()))
+        .plot(PLOT, picture(&rows, measured))
+        .set("samples", json!({ "images": images.count, "seeds": images.seeds, "first_seed": images.first_seed }))
+        .set("rows", json!(rows))
+        .set("ablation", json!(ablation))
+        .set("floor", json!(measured.floor));
+    results.text = Some(text);
+    results
+}
+
+/// A figure of a score.
+type Figures<'a> = &'a dyn Fn(&Score) -> f64;
+
+fn markdown(rows: &[Row], ablation: &[Row], measured: &Measured, images: &Images) -> String {
+    let floor = |figure: Figures| {
+        let of_sets: Vec<f64> = measured.floor.iter().map(figure).collect();
+        (!of_sets.is_empty()).then(|| Spread::of(&of_sets))
+    };
+    let seeds = images.seeds;
+    let of_seeds = if seeds == 1 { "1 seed".to_owned() } else { format!("{seeds} seeds, ± their standard deviation") };
+    let mut text =
+        format!("{} images per cell, {of_seeds}; compared with {} images.\n\n", images.count, measured.reference);
+    let figures: [(&str, usize, Figures); 3] = [
+        ("Frechet distance", 2, &|score| score.frechet),
+        ("sliced Wasserstein, features", 3, &|score| score.sliced_features),
+        ("sliced Wasserstein, pixels", 4, &|score| score.sliced_pixels),
+    ];
+    for (title, digits, figure) in figures {
+        text += &grid(rows, title, digits, floor(figure), |row| Some(row.spread(figure)));
+        text += "\n";
+    }
+    text += &grid(rows, "milliseconds per image", 0, None, |row| {
+        row.seconds.map(|seconds| Spread { mean: 1e3 * seconds, deviation: 0.0 })
+    });
+    if !ablation.is_empty() {
+        text += "\n";
+        text += &grid(ablation, "DDIM on the schedule, Frechet distance", 2, floor(&|score| score.frechet), |row| {
+            Some(row.spread(|score| score.frechet))
+        });
+    }
+    text
+}
+
+fn picture(rows: &[Row], measured: &Measured) -> Picture {
+    let panel = |title: &str, label: &str, figure: Figures| {
+        let mut plot = Figure::new(title, Axis::log("network calls"), Axis::log(label));
+        let mut names: Vec<&str> = Vec::new();
+        for row in rows {
+            if !names.contains(&row.label.as_str()) {
+                names.push(&row.label);
+            }
+        }
+        for (at, name) in names.iter().enumerate() {
+            let mut of_name: Vec<&Row> = rows.iter().filter(|row| row.label == **name).collect();
+            of_name.sort_by_key(|row| row.calls);
+            let spreads: Vec<Spread> = of_name.iter().map(|row| row.spread(figure)).collect();
+            let points = of_name.iter().zip(&spreads).map(|(row, spread)| (row.calls as f64, spread.mean)).collect();
+            let band = spreads.iter().map(|spread| (spread.mean - spread.deviation, spread.mean + spread.deviation));
+            plot = plot.with(Series::line(name, points).colour(Colour::Cycle(at)).band(band.collect()));
+        }
+        let calls = || rows.iter().map(|row| row.calls as f64);
+        let (least, most) = (calls().fold(f64::INFINITY, f64::min), calls().fold(0.0, f64::max));
+        if !measured.floor.is_empty() {
+            let floor = Spread::of(&measured.floor.iter().map(figure).collect::<Vec<_>>()).mean;
+            plot = plot.with(Series::dashed("data", vec![(least, floor), (most, floor)]).colour(Colour::Grey));
+        }
+        plot.into()
+    };
+    let panels = vec![
+        panel("Features of the classifier", "Frechet distance", &|score| score.frechet),
+        panel("Pixels", "sliced Wasserstein distance", &|score| score.sliced_pixels),
+    ];
+    Picture::new("Quality against network calls: lower is better", 2, panels)
+}

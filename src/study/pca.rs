@@ -1,0 +1,38 @@
+//! Principal components of data: the files and the messages of [`crate::spectral::principal`].
+
+use serde_json::json;
+
+use super::results::{File, Results};
+use crate::spectral::Components;
+
+/// The files of the study.
+pub const FILES: &[File] = &[VALUES, VECTORS, MEAN];
+const VALUES: File = File::new("eigenvalues.npy", "(k), those of X'X / n, largest first");
+const VECTORS: File = File::new("eigenvectors.npy", "(k, p), one per row");
+const MEAN: File = File::new("mean.npy", "(p), where it was subtracted");
+
+/// The results of the study; `mean` is the mean that was subtracted, if any.
+#[must_use]
+pub fn results(found: &Components, mean: Option<&[f64]>) -> Results {
+    let spectrum = &found.spectrum;
+    let mut results = Results::default();
+    results
+        .set("components", json!(found))
+        .numbers(VALUES, &[spectrum.values.len()], &spectrum.values)
+        .array(VECTORS, spectrum.vectors.clone());
+    if let Some(mean) = mean {
+        results.numbers(MEAN, &[mean.len()], mean);
+    }
+    results.detail(format!(
+        "{} by the {}: {} products with vectors, {:.2} s",
+        spectrum.solver,
+        found.route,
+        spectrum.applied_vectors,
+        found.prepare_seconds + found.solve_seconds
+    ));
+    let (worst, tolerance) = (spectrum.worst_residual(), spectrum.settings.tolerance);
+    if !spectrum.converged || worst > tolerance {
+        results.warning(format!("a residual of {worst:.1e} stayed above the tolerance of {tolerance:.1e}"));
+    }
+    results
+}
