@@ -47,7 +47,7 @@ fn latent_json(latent: &LatentModel) -> Value {
     json!({
         "name": latent.network.name,
         "class": latent.class,
-        "unet": component(&latent.network.config, &latent.network.weights),
+        latent.component: component(&latent.network.config, &latent.network.weights),
         "text_encoder": text_encoder,
         "vae": of_files(&latent.autoencoder_files),
         "scheduler": latent.network.scheduler.class_name,

@@ -171,8 +171,8 @@ impl<'e, 'a> Images<'e, 'a> {
         let latents = (job.state[1], job.state[2]);
         let (batch, plan) = pipeline_batch(&latent, &job, compiler)?;
         let plans = Plans::new(&latent, &job, compiler)?;
-        let both_stay = plans.check(&plan, job.options.memory, compiler)?;
-        let facts = Facts { batch, parts: plans.parts(&plan), algorithms: None };
+        let both_stay = plans.check(latent.component, &plan, job.options.memory, compiler)?;
+        let facts = Facts { batch, parts: plans.parts(latent.component, &plan), algorithms: None };
         let Plans { text, encoder, decoder } = plans;
         let hooks = &mut job.options.hooks;
         let guidance = match (&job.text, &latent.source, text) {
@@ -357,7 +357,7 @@ impl Plans {
     }
 
     /// Refuses what the device or the budget cannot hold. Returns whether network and decoder can both stay.
-    fn check(&self, network: &Plan, budget: u64, compiler: Compiler) -> Result<bool> {
+    fn check(&self, component: &str, network: &Plan, budget: u64, compiler: Compiler) -> Result<bool> {
         let takes = |name: &str, plans: &[Plan]| -> Result<u64> {
             let Some(footprint) = Footprint::largest(plans) else { return Ok(0) };
             plans.iter().try_for_each(|plan| check_values(compiler.engine, plan))?;
@@ -366,15 +366,15 @@ impl Plans {
         };
         takes("text_encoder", self.text.as_slice())?;
         takes("vae_encoder", self.encoder.as_slice())?;
-        let network = takes("unet", std::slice::from_ref(network))?;
+        let network = takes(component, std::slice::from_ref(network))?;
         Ok(network + takes("vae_decoder", self.decoder.plans())? <= budget)
     }
 
-    fn parts(&self, network: &Plan) -> Vec<Part> {
+    fn parts(&self, component: &'static str, network: &Plan) -> Vec<Part> {
         [
             parts("text_encoder", &self.text),
             parts("vae_encoder", &self.encoder),
-            parts("unet", [network]),
+            parts(component, [network]),
             parts("vae_decoder", self.decoder.plans()),
         ]
         .concat()
@@ -407,7 +407,7 @@ fn pipeline_batch(latent: &LatentModel, job: &Job, compiler: Compiler) -> Result
         Some(one) if batch == 1 => one,
         Some(_) | None => network.plan(compiler, call(batch))?,
     };
-    within_budget("unet", Footprint::of(&plan).allocated, budget)?;
+    within_budget(latent.component, Footprint::of(&plan).allocated, budget)?;
     Ok((batch, plan))
 }
 

@@ -11,6 +11,7 @@ use crate::latent::{autoencoder, text};
 use crate::nets::architecture::LabelInput;
 use crate::nets::autoencoder_kl::AutoencoderKl;
 use crate::nets::clip_text::ClipText;
+use crate::sample::scheduler_config::SchedulerConfig;
 
 /// Names of the component that denoises.
 pub(super) const NETWORKS: [&str; 2] = ["unet", "transformer"];
@@ -23,6 +24,8 @@ pub(super) const AUTOENCODER: &str = "vae";
 pub struct LatentModel {
     /// The class of the pipeline, by its `model_index.json`.
     pub class: Option<String>,
+    /// The name of the component that denoises: `unet` or `transformer`.
+    pub component: &'static str,
     /// The denoising network of latents.
     pub network: NetworkModel,
     /// The autoencoder.
@@ -99,10 +102,14 @@ impl LatentModel {
         pipeline.expect(AUTOENCODER)?;
         let autoencoder_files = pipeline.component(AUTOENCODER)?;
         let mut network = NetworkModel::new(files, tokens, 2)?;
-        network.scheduler = network.scheduler.for_latents();
+        network.scheduler = match &source {
+            Source::Text(_) => network.scheduler.for_latents(),
+            Source::Labels => SchedulerConfig { of_latents: true, ..network.scheduler },
+        };
         network.classes = class_names(pipeline)?;
         let opened = Self {
             class: pipeline.class_name().map(str::to_owned),
+            component: network_component(pipeline),
             network,
             autoencoder: autoencoder::open_net(&autoencoder_files)?,
             autoencoder_files,

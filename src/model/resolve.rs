@@ -9,6 +9,7 @@ use super::network::NetworkModel;
 use super::open::{Kind, Model};
 use super::sampling::{Hooks, Output, Sampling};
 use crate::data::picture::Picture;
+use crate::denoise::Guidance;
 use crate::denoise::closed_form::ClosedForm;
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
@@ -353,7 +354,10 @@ impl<'a> Sampling<'a> {
             }
         };
         let scale = self.scale(if null.is_some() { USUAL_LABEL_SCALE } else { 1.0 })?;
-        Ok(Some(Labels { labels: self.labels.clone().unwrap_or_default(), scale }))
+        let labels = self.labels.clone().unwrap_or_default();
+        // Guidance needs a null class.
+        Guidance::classes(network.net.as_ref(), labels.clone(), scale)?;
+        Ok(Some(Labels { labels, scale }))
     }
 
     fn check_labels(&self, network: &NetworkModel, classes: Option<usize>) -> Result<()> {

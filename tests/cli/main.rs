@@ -11,6 +11,7 @@ mod example;
 mod help;
 mod inspect;
 mod jacobian;
+mod labels;
 mod linear;
 mod linear_baseline;
 mod quality;

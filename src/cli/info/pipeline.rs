@@ -68,7 +68,7 @@ pub fn describe(model: &Model, latent: &LatentModel, args: &Args, global: &Globa
         }
     };
     components.push(Component {
-        name: "unet",
+        name: latent.component,
         class: network.net.class_name(),
         weights: &network.weights,
         what: format!("{images} x {latents}, with the {condition} and without"),
