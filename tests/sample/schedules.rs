@@ -307,38 +307,38 @@ fn what_cannot_be_is_a_usage_error() {
     for (asked, message) in [
         (json!({"steps": 0}), "a schedule of 0 steps on a model of 1000 timesteps"),
         (json!({"steps": 1001}), "a schedule of 1001 steps"),
-        (json!({"sigma_max": 200.0}), "`--sigma-max` of 200 is outside"),
-        (json!({"sigma_max": 0.001}), "`--sigma-max` of 0.001 is outside"),
+        (json!({"sigma_max": 200.0}), "`sigma_max` of 200 is outside"),
+        (json!({"sigma_max": 0.001}), "`sigma_max` of 0.001 is outside"),
         (json!({"sigma_max": 1.0, "sigma_min": 2.0}), "a range of sigma from 1 to 2"),
-        (json!({"schedule": "karras", "sigma_max": -1.0}), "`--sigma-max` of -1 is not a noise level"),
-        (json!({"schedule": "leading", "sigma_max": 9.0}), "`--sigma-max` has no meaning for the schedule `leading`"),
-        (json!({"schedule": "ddim", "sigma_min": 1.0}), "`--sigma-min` has no meaning for the schedule `ddim`"),
-        (json!({"timesteps": [5]}), "`--timesteps` holds 1 values"),
-        (json!({"timesteps": [5, 5, 7]}), "`--timesteps`: 7 follows 5"),
-        (json!({"timesteps": [0, -1, -1]}), "`--timesteps`: -1 is not a timestep"),
-        (json!({"timesteps": [5, 7, 0]}), "`--timesteps`: 7 follows 5"),
-        (json!({"timesteps": [1000, 0]}), "`--timesteps`: 1000 is not a timestep"),
-        (json!({"timesteps": [9, -2]}), "`--timesteps`: -2 is not a timestep"),
-        (json!({"timesteps": [9, -0.5]}), "`--timesteps`: -0.5 is not a timestep"),
-        (json!({"sigmas": [1.0, 2.0]}), "`--sigmas`: 2 follows 1"),
-        (json!({"sigmas": [1.0, 0.0, -1.0]}), "`--sigmas`: -1 is negative"),
-        (json!({"sigmas": [1.0, 0.0, 0.0]}), "`--sigmas`: 0 stands before the last value"),
-        (json!({"sigmas": [1.0, 0.0], "timesteps": [5, 0]}), "both `--timesteps` and `--sigmas`"),
-        (json!({"sigmas": [1.0, 0.0], "schedule": "paper"}), "`--schedule` contradicts `--sigmas`"),
-        (json!({"timesteps": [5, 0], "steps": 2}), "`--steps` contradicts `--timesteps`"),
-        (json!({"timesteps": [5, 0], "sigma_max": 2.0}), "`--sigma-max` contradicts `--timesteps`"),
-        (json!({"sampler": "ddim", "gamma": 2.0}), "`--gamma` has no meaning for the sampler `ddim`"),
-        (json!({"sampler": "ddpm", "eta": 1.0}), "`--eta` has no meaning for the sampler `ddpm`"),
-        (json!({"eta": 1.0}), "`--eta` has no meaning for the sampler `ge`"),
-        (json!({"mu": 1.0}), "`--mu` of 1 is out of range"),
-        (json!({"sampler": "ddim", "eta": 1.5}), "`--eta` of 1.5 is out of range"),
+        (json!({"schedule": "karras", "sigma_max": -1.0}), "`sigma_max` of -1 is not a noise level"),
+        (json!({"schedule": "leading", "sigma_max": 9.0}), "`sigma_max` has no meaning for the schedule `leading`"),
+        (json!({"schedule": "ddim", "sigma_min": 1.0}), "`sigma_min` has no meaning for the schedule `ddim`"),
+        (json!({"timesteps": [5]}), "`timesteps` holds 1 values"),
+        (json!({"timesteps": [5, 5, 7]}), "`timesteps`: 7 follows 5"),
+        (json!({"timesteps": [0, -1, -1]}), "`timesteps`: -1 is not a timestep"),
+        (json!({"timesteps": [5, 7, 0]}), "`timesteps`: 7 follows 5"),
+        (json!({"timesteps": [1000, 0]}), "`timesteps`: 1000 is not a timestep"),
+        (json!({"timesteps": [9, -2]}), "`timesteps`: -2 is not a timestep"),
+        (json!({"timesteps": [9, -0.5]}), "`timesteps`: -0.5 is not a timestep"),
+        (json!({"sigmas": [1.0, 2.0]}), "`sigmas`: 2 follows 1"),
+        (json!({"sigmas": [1.0, 0.0, -1.0]}), "`sigmas`: -1 is negative"),
+        (json!({"sigmas": [1.0, 0.0, 0.0]}), "`sigmas`: 0 stands before the last value"),
+        (json!({"sigmas": [1.0, 0.0], "timesteps": [5, 0]}), "both `timesteps` and `sigmas`"),
+        (json!({"sigmas": [1.0, 0.0], "schedule": "paper"}), "`schedule` contradicts `sigmas`"),
+        (json!({"timesteps": [5, 0], "steps": 2}), "`steps` contradicts `timesteps`"),
+        (json!({"timesteps": [5, 0], "sigma_max": 2.0}), "`sigma_max` contradicts `timesteps`"),
+        (json!({"sampler": "ddim", "gamma": 2.0}), "`gamma` has no meaning for the sampler `ddim`"),
+        (json!({"sampler": "ddpm", "eta": 1.0}), "`eta` has no meaning for the sampler `ddpm`"),
+        (json!({"eta": 1.0}), "`eta` has no meaning for the sampler `ge`"),
+        (json!({"mu": 1.0}), "`mu` of 1 is out of range"),
+        (json!({"sampler": "ddim", "eta": 1.5}), "`eta` of 1.5 is out of range"),
     ] {
         let error = resolve(asked.clone()).unwrap_err();
         assert!(matches!(error, Error::Argument { .. }) && error.hint().is_some(), "{asked}: {error:?}");
         assert!(error.to_string().starts_with(message), "{asked}: {error}");
     }
     let finite = Schedule::from_sigmas(&[f64::NAN, 1.0]).unwrap_err();
-    assert_eq!(finite.to_string(), "`--sigmas` holds a value that is not a number");
+    assert_eq!(finite.to_string(), "`sigmas` holds a value that is not a number");
     let beyond = SchedulerConfig { steps_offset: 1, ..SchedulerConfig::default() };
     let asked = settings(json!({"sampler": "ddpm", "steps": 1000}));
     let error = asked.resolve(&beyond, &NoiseTable::default()).unwrap_err();
