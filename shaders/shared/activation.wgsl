@@ -1,5 +1,5 @@
 // Pointwise nonlinearities, chosen by number (`activation_code` in activation.rs): 0 none, 1 SiLU, 2 Mish, 3 GELU
-// (erf), 4 ReLU, 5 x * sigmoid(1.702 x).
+// (erf), 4 ReLU, 5 x * sigmoid(1.702 x), 6 GELU (tanh).
 
 fn sigmoid4(v: vec4<f32>) -> vec4<f32> {
     return vec4<f32>(1.0) / (vec4<f32>(1.0) + exp(-v));
@@ -32,6 +32,8 @@ fn activate(code: u32, v: vec4<f32>) -> vec4<f32> {
         case 3u: { return 0.5 * v * (1.0 + erf4(v * 0.70710678118)); }
         case 4u: { return max(v, vec4<f32>(0.0)); }
         case 5u: { return v * sigmoid4(1.702 * v); }
+        // (1 + tanh(u)) / 2 = sigmoid(2 u)
+        case 6u: { return v * sigmoid4(1.5957691216 * (v + 0.044715 * v * v * v)); }
         default: { return v; }
     }
 }

@@ -22,6 +22,10 @@ fn slope(code: u32, v: vec4<f32>) -> vec4<f32> {
             let s = sigmoid4(1.702 * v);
             return s * (1.0 + 1.702 * v * (1.0 - s));
         }
+        case 6u: {
+            let s = sigmoid4(1.5957691216 * (v + 0.044715 * v * v * v));
+            return s * (1.0 + v * (1.0 - s) * 1.5957691216 * (1.0 + 0.134145 * v * v));
+        }
         default: { return vec4<f32>(1.0); }
     }
 }

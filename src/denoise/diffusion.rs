@@ -11,7 +11,7 @@ use crate::{Error, Result};
 /// More timesteps than any published model has; a configuration beyond it is malformed.
 pub(super) const MAX_TIMESTEPS: usize = 100_000;
 
-/// What a network was trained to predict, in the variance-preserving scale z = sqrt(alpha bar) x0 + sqrt(1 - alpha bar)
+/// The target of a network's training, in the variance-preserving scale z = sqrt(alpha bar) x0 + sqrt(1 - alpha bar)
 /// eps (the values of diffusers' `prediction_type`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -41,7 +41,7 @@ impl PredictionType {
     }
 }
 
-/// How beta grows with the timestep (the values of diffusers' `beta_schedule`).
+/// The growth of beta with the timestep (the values of diffusers' `beta_schedule`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum BetaSchedule {
     /// Evenly from `beta_start` to `beta_end`.
@@ -84,8 +84,8 @@ impl Default for BetaConfig {
 }
 
 impl BetaConfig {
-    /// beta of each timestep, in float32 as diffusers computes it: near t = 0 the rounding of 1 - beta alone moves sigma
-    /// by some 1e-4 of itself, so that the network has learnt the rounded levels.
+    /// beta of each timestep, in float32 as diffusers computes it: near t = 0 the rounding of 1 - beta alone moves
+    /// sigma by some 1e-4 of itself, so that the network has learnt the rounded levels.
     fn betas(&self) -> Vec<f32> {
         if let Some(betas) = &self.trained_betas {
             return betas.iter().map(|beta| *beta as f32).collect();
@@ -106,8 +106,8 @@ impl BetaConfig {
     }
 }
 
-/// `steps` values from `start` to `end`, from both ends to the middle in float32 as torch.linspace does, product and sum
-/// rounded once.
+/// `steps` values from `start` to `end`, from both ends to the middle in float32 as torch.linspace does, product and
+/// sum rounded once.
 fn linspace(start: f32, end: f32, steps: usize) -> Vec<f32> {
     let step = (end - start) / (steps.max(2) - 1) as f32;
     let value = |index: usize| {
@@ -231,13 +231,13 @@ impl NoiseTable {
         &self.sigmas
     }
 
-    /// sigma of timestep 0: the least noise the model knows.
+    /// sigma of timestep 0: the least noise in training.
     #[must_use]
     pub fn sigma_min(&self) -> f64 {
         self.sigmas[0]
     }
 
-    /// sigma of the last timestep: the most noise the model knows.
+    /// sigma of the last timestep: the most noise in training.
     #[must_use]
     pub fn sigma_max(&self) -> f64 {
         self.sigmas[self.timesteps() - 1]
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_table_answers_its_ends() {
+    fn beyond_the_table_are_its_ends() {
         let table = NoiseTable::default();
         assert_eq!(table.timestep(0.0), 0.0);
         assert_eq!(table.timestep(1e6), 999.0);

@@ -60,8 +60,8 @@ pub trait Denoiser {
     /// others. Does nothing by default.
     fn begin(&mut self, _levels: &[Level]) {}
 
-    /// Names the first operation that makes a non-finite value when [`Denoiser::eps`] is called with the same arguments.
-    /// Denoisers without operations to inspect return `Ok`, as by default.
+    /// Names the first operation that makes a non-finite value when [`Denoiser::eps`] is called with the same
+    /// arguments. Denoisers without operations to inspect return `Ok`, as by default.
     ///
     /// # Errors
     /// [`crate::Error::NonFinite`] naming the operation; [`crate::Error::Device`].

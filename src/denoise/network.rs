@@ -1,4 +1,5 @@
-//! A pretrained network on a device: its raw calls, in its own scale. [`super::NetworkDenoiser`] makes a denoiser of it.
+//! A pretrained network on a device: its raw calls, in its own scale. [`super::NetworkDenoiser`] makes a denoiser of
+//! it.
 
 use std::sync::Arc;
 

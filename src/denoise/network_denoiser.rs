@@ -1,4 +1,5 @@
-//! A pretrained network as a denoiser: the scale and the timesteps that it was trained with, its condition, and guidance.
+//! A pretrained network as a denoiser: the scale and the timesteps that it was trained with, its condition, and
+//! guidance.
 
 use super::diffusion::{NoiseTable, PredictionType};
 use super::guidance::{Condition, Guidance};

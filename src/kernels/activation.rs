@@ -13,12 +13,19 @@ pub enum Activation {
     Relu,
     /// x * sigmoid(1.702 x), CLIP's approximation of GELU (`quick_gelu`)
     QuickGelu,
+    /// x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), another approximation of GELU (`gelu-approximate`)
+    GeluTanh,
 }
 
 impl Activation {
     /// Every nonlinearity.
-    pub const ALL: [Self; 5] = [Self::Silu, Self::Mish, Self::Gelu, Self::Relu, Self::QuickGelu];
+    pub const ALL: [Self; 6] = [Self::Silu, Self::Mish, Self::Gelu, Self::Relu, Self::QuickGelu, Self::GeluTanh];
 }
+
+/// 2 sqrt(2 / pi), of [`Activation::GeluTanh`].
+const TANH_SLOPE: f32 = 1.595_769_1;
+/// The factor of the cube, of [`Activation::GeluTanh`].
+const TANH_CUBE: f32 = 0.044_715;
 
 /// The number by which the shaders know an activation.
 #[must_use]
@@ -30,6 +37,7 @@ pub const fn activation_code(activation: Option<Activation>) -> u32 {
         Some(Activation::Gelu) => 3,
         Some(Activation::Relu) => 4,
         Some(Activation::QuickGelu) => 5,
+        Some(Activation::GeluTanh) => 6,
     }
 }
 
@@ -46,6 +54,8 @@ pub(super) fn activate(code: u32, v: f32) -> f32 {
         3 => 0.5 * v * (1.0 + libm::erff(v * std::f32::consts::FRAC_1_SQRT_2)),
         4 => v.max(0.0),
         5 => v / (1.0 + (-1.702 * v).exp()),
+        // (1 + tanh(u)) / 2 = sigmoid(2 u)
+        6 => v / (1.0 + (-TANH_SLOPE * (v + TANH_CUBE * v * v * v)).exp()),
         _ => v,
     }
 }
@@ -70,6 +80,10 @@ pub(super) fn slope(code: u32, v: f32) -> f32 {
         5 => {
             let s = 1.0 / (1.0 + (-1.702 * v).exp());
             s * (1.0 + 1.702 * v * (1.0 - s))
+        }
+        6 => {
+            let s = 1.0 / (1.0 + (-TANH_SLOPE * (v + TANH_CUBE * v * v * v)).exp());
+            s * (1.0 + v * (1.0 - s) * TANH_SLOPE * (1.0 + 3.0 * TANH_CUBE * v * v))
         }
         _ => 1.0,
     }

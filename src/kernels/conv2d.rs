@@ -157,7 +157,7 @@ impl Conv2d {
             Family::Tile | Family::Matrix { .. } => Blocking::KINDS.map(|(rows, columns)| (rows, 1, columns)).into(),
         };
         let mut all: Vec<Shader> = Vec::new();
-        for (kernel, stride) in [(3, 1), (3, 2), (1, 1), (1, 2)] {
+        for (kernel, stride) in [(3, 1), (3, 2), (1, 1), (1, 2), (2, 2)] {
             for &(h, w, channels) in &sizes {
                 let y = Shape::new(1, h, w, channels);
                 for (epilogue, source) in epilogues_and_sources() {

@@ -18,6 +18,7 @@ pub mod gate;
 pub mod group_norm;
 pub mod layer_norm;
 pub mod matmul;
+pub mod modulate;
 pub mod parameters;
 pub mod probes;
 pub mod resample;
@@ -29,6 +30,7 @@ pub mod tangent;
 mod template;
 pub mod timestep_embedding;
 pub mod tuned;
+pub mod unpatchify;
 pub mod winograd;
 
 pub use activation::Activation;
@@ -129,6 +131,8 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         elementwise::Activate::variants,
         elementwise::Add::variants,
         gate::Gate::variants,
+        modulate::Modulate::variants,
+        unpatchify::Unpatchify::variants,
         concat::Concat::variants,
         resample::UpsampleNearest::variants,
         resample::AveragePool::variants,

@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::builder::{Key, parameters};
+use super::dit::DitTransformer2d;
 use super::feeds::{ClassLabels, Feeds};
 use super::unet2d::UNet2d;
 use super::unet2d_condition::UNet2dCondition;
@@ -215,9 +216,11 @@ pub struct Entry {
 }
 
 /// Every architecture.
-pub const ARCHITECTURES: [Entry; 2] = [
+pub const ARCHITECTURES: [Entry; 4] = [
     Entry { class_name: UNet2d::CLASS, read: |file| Ok(Arc::new(UNet2d::read(file)?)) },
     Entry { class_name: UNet2dCondition::CLASS, read: |file| Ok(Arc::new(UNet2dCondition::read(file)?)) },
+    Entry { class_name: DitTransformer2d::CLASS, read: |file| Ok(Arc::new(DitTransformer2d::read(file)?)) },
+    Entry { class_name: DitTransformer2d::PUBLISHED_CLASS, read: |file| Ok(Arc::new(DitTransformer2d::read(file)?)) },
 ];
 
 /// The network that a configuration describes.

@@ -4,7 +4,7 @@
 use crate::graph::counters::count_graph;
 use crate::graph::op::{
     Activate, Activation, Add, Attention, AveragePool, Concat, Conv2d, Epilogue, Gate, Graph, GroupNorm, HeadSide,
-    Heads, Input, LayerNorm, UpsampleNearest, Value, Weight, WeightForm, WeightSource,
+    Heads, Input, LayerNorm, Modulate, Unpatchify, UpsampleNearest, Value, Weight, WeightForm, WeightSource,
 };
 use crate::tensor::Shape;
 
@@ -17,7 +17,7 @@ pub fn parameters(keys: &[Key]) -> u64 {
     keys.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
 }
 
-/// A graph in the making.
+/// A graph under construction.
 #[derive(Debug)]
 pub struct Builder {
     /// The nodes and weights so far.
@@ -142,14 +142,44 @@ impl Builder {
         self.graph.push(LayerNorm { x, weight, bias, eps: eps as f32 }, shape, path)
     }
 
+    /// Normalisation over the channels of every pixel, without weights.
+    pub fn layer_norm_plain(&mut self, label: &str, x: Value, eps: f64) -> Value {
+        let shape = self.graph.shape(x);
+        let mut constant = |value: f32| {
+            let form = WeightForm::Vector { len: shape.c, heads: None };
+            let source = WeightSource::Constant(vec![value; shape.c]);
+            self.graph.weight(Weight { name: format!("{label} of {value}"), source, form })
+        };
+        let (weight, bias) = (constant(1.0), constant(0.0));
+        self.graph.push(LayerNorm { x, weight, bias, eps: eps as f32 }, shape, label)
+    }
+
+    /// `x * (1 + scale) + shift` with channel ranges of one vector per image: adaptive normalisation.
+    pub fn modulate(&mut self, label: &str, x: Value, scale: (Value, usize), shift: (Value, usize)) -> Value {
+        let shape = self.graph.shape(x);
+        self.graph.push(Modulate { x, scale, shift, offset: 1.0 }, shape, label)
+    }
+
+    /// `x * gate + residual` with a channel range of one vector per image.
+    pub fn gated_sum(&mut self, label: &str, x: Value, gate: (Value, usize), residual: Value) -> Value {
+        let shape = self.graph.shape(x);
+        self.graph.push(Modulate { x, scale: gate, shift: (residual, 0), offset: 0.0 }, shape, label)
+    }
+
+    /// Each token becomes a patch of `side` x `side` pixels.
+    pub fn unpatchify(&mut self, label: &str, x: Value, side: usize) -> Value {
+        let Shape { n, h, w, c } = self.graph.shape(x);
+        self.graph.push(Unpatchify { x, side }, Shape::new(n, h * side, w * side, c / (side * side)), label)
+    }
+
     /// A nonlinearity.
     pub fn activation(&mut self, label: &str, x: Value, activation: Activation) -> Value {
         let shape = self.graph.shape(x);
         self.graph.push(Activate { x, activation }, shape, label)
     }
 
-    /// The first half of the channels times a nonlinearity of the second; each half was padded to whole texels (two [`Heads`])
-    /// and has `channels`.
+    /// The first half of the channels times a nonlinearity of the second; each half was padded to whole texels (two
+    /// [`Heads`]) and has `channels`.
     pub fn gate(&mut self, label: &str, x: Value, channels: usize, activation: Activation) -> Value {
         let shape = Shape { c: channels, ..self.graph.shape(x) };
         self.graph.push(Gate { x, activation }, shape, label)

@@ -1,9 +1,9 @@
-//! The small classifier of digits (`weights/digits-classifier`, `tools/train_classifier.py`) as a graph: what its features
-//! say of a set of images is how sets are compared.
+//! The small classifier of digits (`weights/digits-classifier`, `tools/train_classifier.py`) as a graph: sets of
+//! images are compared by its features.
 //!
-//! Pixels in -1..1; four 3 x 3 convolutions with `SiLU`, means of 2 x 2 after the first two; the last convolution reads the
-//! whole 3 x 3 map that is left, and answers the features; one linear layer makes logits of them. There is no
-//! normalisation, so that an image's features never depend on its batch.
+//! Pixels in -1..1; four 3 x 3 convolutions with `SiLU`, means of 2 x 2 after the first two; the last convolution
+//! reads the whole 3 x 3 map that is left and gives the features; one linear layer turns them into logits. There is
+//! no normalisation, so that an image's features never depend on its batch.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::nets::builder::{Builder, Key, Window};
 use crate::nets::fields::Fields;
 use crate::tensor::Shape;
 
-/// What `_class_name` says of it.
+/// Its `_class_name`.
 pub const CLASS_NAME: &str = "DigitsClassifier";
 /// The images, (n, 28, 28, 1) in -1..1.
 pub const X: &str = "x";
@@ -75,13 +75,13 @@ impl Classifier {
         [self.in_channels, SIDE, SIDE]
     }
 
-    /// What it computes for `batch` images: from [`X`] to [`FEATURES`] and [`LOGITS`].
+    /// The graph for `batch` images: from [`X`] to [`FEATURES`] and [`LOGITS`].
     #[must_use]
     pub fn graph(&self, batch: usize) -> Graph {
         self.build(batch).graph
     }
 
-    /// Every tensor a checkpoint of it holds, with its shape there.
+    /// Every tensor in a checkpoint, with its shape there.
     #[must_use]
     pub fn keys(&self) -> Vec<Key> {
         self.build(1).keys

@@ -22,6 +22,8 @@ pub mod names {
     pub const OUTPUT_COEFFICIENTS: &str = "output_coefficients";
     /// The context of cross-attention, (n, 1, tokens, channels).
     pub const CONTEXT: &str = "context";
+    /// A fixed position embedding, (n, rows, columns, channels).
+    pub const POSITIONS: &str = "positions";
     /// The output, (n, h, w, `out_channels`).
     pub const SAMPLE: &str = "sample";
 }

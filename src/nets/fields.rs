@@ -1,4 +1,4 @@
-//! Reading a diffusers configuration: every field is looked at, and every complaint names the file and the field.
+//! Reading a diffusers configuration: every field is honoured or refused, and every error names the file and the field.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
-/// The fields of one configuration. It remembers which were asked for, so that [`Fields::finish`] can name the others.
+/// The fields of one configuration. It remembers which were read, so that [`Fields::finish`] can name the others.
 pub struct Fields<'a> {
     map: &'a Map<String, Value>,
     file: PathBuf,
@@ -93,7 +93,7 @@ impl<'a> Fields<'a> {
     /// Checks that a list has an entry for each of `block_out_channels`.
     ///
     /// # Errors
-    /// When it has not.
+    /// When it does not.
     pub fn check_length(&self, field: &str, entries: usize, levels: usize) -> Result<()> {
         if entries == levels {
             return Ok(());
@@ -103,7 +103,8 @@ impl<'a> Fields<'a> {
         )))
     }
 
-    /// Checks that the file has no field besides those asked for; names that begin with `_` are notes of the writer.
+    /// Checks that the file has no field besides those that were read; names that begin with `_` are notes of the
+    /// writer.
     ///
     /// # Errors
     /// [`Error::UnsupportedField`] for the first other field.
@@ -115,12 +116,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A complaint about the content of the file.
+    /// An error about the content of the file.
     pub fn bad(&self, what: impl Into<String>) -> Error {
         Error::bad_file_hint(&self.file, what, "restore the file as diffusers' `save_pretrained` wrote it")
     }
 
-    /// A complaint about a value that is well formed but has no implementation here.
+    /// An error about a value that is well formed but not implemented here.
     pub fn unsupported(&self, field: &str, value: &str, supported: impl Into<String>) -> Error {
         Error::UnsupportedField {
             file: self.file.clone(),

@@ -1,7 +1,7 @@
 //! Networks: from a diffusers configuration to a graph.
 //!
-//! [`fields`] reads a configuration, [`builder`] makes layers, [`blocks`] makes the blocks that networks share, and each
-//! network has its own folder. [`architecture`] is the table of the denoising networks.
+//! [`fields`] reads a configuration, [`builder`] makes layers, [`blocks`] makes the blocks that networks share, and
+//! each network has its own folder. [`architecture`] is the table of the denoising networks.
 
 pub mod architecture;
 pub mod autoencoder_kl;
@@ -9,6 +9,7 @@ pub mod blocks;
 pub mod builder;
 pub mod classifier;
 pub mod clip_text;
+pub mod dit;
 pub mod feeds;
 pub mod fields;
 pub mod unet2d;

@@ -13,7 +13,7 @@ pub const MOST_LEVELS: usize = 12;
 pub const MOST_ROWS: usize = 1 << 24;
 pub const MOST_PIXELS: usize = 1 << 16;
 
-/// How the time embedding enters a residual block.
+/// The way the time embedding enters a residual block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeScaleShift {
     /// Added before the second normalisation.
@@ -41,7 +41,7 @@ pub const ACTIVATIONS: [(&str, Activation); 5] = [
     ("relu", Activation::Relu),
 ];
 
-/// `sample_size`: height and width, where the file says so.
+/// `sample_size`: height and width, if the file has them.
 pub fn sample_size(fields: &mut Fields) -> Result<Option<(usize, usize)>> {
     let sides = match fields.get("sample_size", None::<SampleSize>)? {
         None => return Ok(None),
@@ -75,7 +75,7 @@ pub fn downsample_padding(fields: &mut Fields) -> Result<usize> {
     }
 }
 
-/// Refuses lists of levels that nothing could be made of.
+/// Refuses too many levels.
 pub fn check_levels(fields: &Fields, block_out_channels: &[usize]) -> Result<()> {
     match block_out_channels.len() {
         levels if levels > MOST_LEVELS => {

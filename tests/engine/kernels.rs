@@ -32,6 +32,9 @@ fn conv2d_agrees_with_its_twin() {
         (Shape::new(1, 7, 5, 12), 4, 3, 2, (1, 1, 1, 1)),
         (Shape::new(2, 5, 19, 4), 130, 3, 1, (1, 1, 1, 1)),
         (Shape::new(1, 6, 6, 8), 8, 1, 2, (0, 0, 0, 0)),
+        // Patches, as transformers cut them.
+        (Shape::new(2, 6, 10, 4), 36, 2, 2, (0, 0, 0, 0)),
+        (Shape::new(1, 12, 8, 3), 17, 4, 4, (0, 0, 0, 0)),
         (Shape::new(1, 4, 4, 129), 36, 3, 1, (1, 1, 1, 1)),
         // At most four channels written: another kernel of the lanes family.
         (Shape::new(2, 9, 17, 33), 3, 3, 1, (1, 1, 1, 1)),

@@ -1,7 +1,7 @@
 //! Kernels that work value by value or move values: shader against CPU twin over awkward shapes, in both families; twin
 //! against the definition.
 
-use std::f64::consts::TAU;
+use std::f64::consts::{FRAC_2_PI, TAU};
 
 use crate::check::{assert_padding_is_zero, check, check_within, map, run_device};
 use crate::common::{engines, numbers};
@@ -12,10 +12,12 @@ use downhill::kernels::concat::Concat;
 use downhill::kernels::elementwise::{Activate, Add};
 use downhill::kernels::engine::call_words;
 use downhill::kernels::gate::Gate;
+use downhill::kernels::modulate::Modulate;
 use downhill::kernels::probes::{Chain, Copy};
 use downhill::kernels::resample::{AveragePool, UpsampleNearest};
 use downhill::kernels::shader::MAX_OPERANDS;
 use downhill::kernels::timestep_embedding::{TimestepEmbedding, split_in_three, table};
+use downhill::kernels::unpatchify::Unpatchify;
 use downhill::kernels::{Activation, Dispatch, Engine};
 use downhill::tensor::{Shape, TEXEL, pack_nchw, unpack_nchw};
 
@@ -26,6 +28,7 @@ fn activation_defined(activation: Activation, v: f64) -> f64 {
         Activation::Gelu => 0.5 * v * (1.0 + libm::erf(v / 2f64.sqrt())),
         Activation::Relu => v.max(0.0),
         Activation::QuickGelu => v / (1.0 + (-1.702 * v).exp()),
+        Activation::GeluTanh => 0.5 * v * (1.0 + (FRAC_2_PI.sqrt() * (v + 0.044_715 * v.powi(3))).tanh()),
     }
 }
 
@@ -87,6 +90,71 @@ fn gate_agrees_with_its_twin_and_the_definition() {
                 |(hidden, gate): (&f32, &f32)| f64::from(*hidden) * activation_defined(activation, f64::from(*gate));
             let expected: Vec<_> = hidden.iter().zip(&gate).map(product).collect();
             assert!(distance_to_definition(&unpack_nchw(&found, y), &expected) < 1e-6, "{what}");
+        }
+    }
+}
+
+#[test]
+fn modulation_agrees_with_its_twin_and_the_definition() {
+    let shapes = [Shape::new(1, 1, 1, 1), Shape::new(2, 3, 5, 6), Shape::new(3, 7, 1, 13), Shape::new(2, 1, 77, 32)];
+    for engine in engines() {
+        for (shape, is_map) in shapes.into_iter().flat_map(|shape| [(shape, false), (shape, true)]) {
+            let what = format!("{shape}, shift by a map {is_map}");
+            // The vectors of an image are longer than x has channels: parts of one that holds several.
+            let (scales, shifts) = (Shape::vector(shape.n, shape.c + 4), Shape::vector(shape.n, shape.c + 9));
+            let shift_shape = if is_map { shape } else { shifts };
+            let values = |seed: u32, of: Shape| numbers(seed, of.rows() * of.c);
+            let (x, scale, mut shift) = (values(1, shape), values(2, scales), values(3, shift_shape));
+            // Only channels of x are read; those beyond are zero in the texel that both share.
+            let kept = if is_map { shape.c } else { shifts.c };
+            for (at, value) in shift.iter_mut().enumerate() {
+                let channel = if is_map { 0 } else { at % kept };
+                *value = if channel < shape.c { *value } else { 0.0 };
+            }
+            let reads: [&[f32]; 3] =
+                [&pack_nchw(&x, shape), &pack_nchw(&scale, scales), &pack_nchw(&shift, shift_shape)];
+            let shift_row = (!is_map).then_some(shifts.c4());
+            let modulate = Modulate { shape, scale_row: scales.c4(), shift_row, offset: 1.0 };
+            let y = check(engine, &modulate.dispatch(engine.family), &reads, shape.texels(), &what);
+            assert_padding_is_zero(&y, shape.c, &what);
+            let defined = |(index, x): (usize, &f32)| {
+                let (image, channel) = (index / shape.pixels() / shape.c, index / shape.pixels() % shape.c);
+                let b = if is_map { shift[index] } else { shift[image * shifts.c + channel] };
+                f64::from(*x) * (1.0 + f64::from(scale[image * scales.c + channel])) + f64::from(b)
+            };
+            let expected: Vec<f64> = x.iter().enumerate().map(defined).collect();
+            assert!(distance_to_definition(&unpack_nchw(&y, shape), &expected) < 1e-6, "{what}");
+        }
+    }
+}
+
+#[test]
+fn unpatchify_agrees_with_its_twin_and_the_definition() {
+    let cases = [
+        (Shape::new(1, 1, 1, 1), 1),
+        (Shape::new(2, 4, 6, 8), 2),
+        (Shape::new(2, 9, 3, 3), 3),
+        (Shape::new(1, 8, 4, 6), 4),
+        (Shape::new(3, 5, 7, 5), 1),
+    ];
+    for engine in engines() {
+        for (y, side) in cases {
+            let what = format!("{y} from patches of {side}");
+            let x = Shape::new(y.n, y.h / side, y.w / side, side * side * y.c);
+            let tokens = numbers(4, x.rows() * x.c);
+            let reads: [&[f32]; 1] = [&pack_nchw(&tokens, x)];
+            let found = check(engine, &Unpatchify { y, side }.dispatch(engine.family), &reads, y.texels(), &what);
+            assert_padding_is_zero(&found, y.c, &what);
+            // Index by index as torch's einsum "nhwpqc->nchpwq" has them.
+            let mut expected = Vec::with_capacity(tokens.len());
+            for (image, channel) in (0..y.n).flat_map(|image| (0..y.c).map(move |channel| (image, channel))) {
+                for (row, column) in (0..y.h).flat_map(|row| (0..y.w).map(move |column| (row, column))) {
+                    let from = (row % side * side + column % side) * y.c + channel;
+                    let at = ((image * x.c + from) * x.h + row / side) * x.w + column / side;
+                    expected.push(tokens[at]);
+                }
+            }
+            assert_eq!(unpack_nchw(&found, y), expected, "{what}");
         }
     }
 }

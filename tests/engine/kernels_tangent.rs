@@ -1,6 +1,8 @@
 //! Kernels of tangents: shader against CPU twin over awkward shapes, in both families; twin against central differences
 //! of the definition in float64.
 
+use std::f64::consts::FRAC_2_PI;
+
 use crate::check::{assert_padding_is_zero, check};
 use crate::common::{engines, numbers};
 use crate::definition::distance_to_definition;
@@ -21,6 +23,7 @@ fn activate(activation: Option<Activation>, v: f64) -> f64 {
         Some(Activation::Gelu) => 0.5 * v * (1.0 + libm::erf(v / 2f64.sqrt())),
         Some(Activation::Relu) => v.max(0.0),
         Some(Activation::QuickGelu) => v / (1.0 + (-1.702 * v).exp()),
+        Some(Activation::GeluTanh) => 0.5 * v * (1.0 + (FRAC_2_PI.sqrt() * (v + 0.044_715 * v.powi(3))).tanh()),
     }
 }
 

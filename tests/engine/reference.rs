@@ -201,6 +201,7 @@ fn activations_have_their_textbook_values() {
         (Activation::Gelu, 0.841_344_746_068_542_9),
         (Activation::Relu, 1.0),
         (Activation::QuickGelu, 0.845_795_765_932_821_2),
+        (Activation::GeluTanh, 0.841_191_990_608_276_8),
     ];
     for (activation, at_one) in cases {
         let mut graph = Graph::default();

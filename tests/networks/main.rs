@@ -6,6 +6,7 @@ mod common;
 mod definition;
 
 mod autoencoder;
+mod dit;
 mod goldens;
 mod guided;
 mod half;

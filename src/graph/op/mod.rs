@@ -18,9 +18,11 @@ mod graph;
 mod group_norm;
 mod input;
 mod layer_norm;
+mod modulate;
 mod operands;
 mod tangent;
 mod timestep_embedding;
+mod unpatchify;
 mod upsample_nearest;
 mod weight;
 
@@ -39,9 +41,11 @@ pub use graph::{Graph, Node, Value};
 pub use group_norm::GroupNorm;
 pub use input::Input;
 pub use layer_norm::LayerNorm;
+pub use modulate::Modulate;
 pub use operands::{Operand, OperandMut, Operands};
 pub use tangent::{ActivateTangent, AttentionTangent, GroupNormTangent};
 pub use timestep_embedding::TimestepEmbedding;
+pub use unpatchify::Unpatchify;
 pub use upsample_nearest::UpsampleNearest;
 pub(super) use weight::padded_kernel;
 pub use weight::{HeadSide, Heads, Weight, WeightForm, WeightId, WeightSource};
@@ -209,6 +213,8 @@ operators! {
     LayerNorm,
     Activate,
     Gate,
+    Modulate,
+    Unpatchify,
     Add,
     Concat,
     UpsampleNearest,

@@ -337,5 +337,6 @@ fn activate(activation: Activation, x: f64) -> f64 {
         Activation::Gelu => x * 0.5 * libm::erfc(-x * FRAC_1_SQRT_2),
         Activation::Relu => x.max(0.0),
         Activation::QuickGelu => x / (1.0 + (-1.702 * x).exp()),
+        Activation::GeluTanh => x * 0.5 * (1.0 + tangent::gelu_angle(x).tanh()),
     }
 }

@@ -1,10 +1,15 @@
 //! Tangents in float64 by their definitions, each image with the image of the values that it belongs to.
 
-use std::f64::consts::{FRAC_1_SQRT_2, TAU};
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, TAU};
 
 use super::{Array, group_norm, modulate};
 use crate::graph::op::{Activation, HeadSide, Heads};
 use crate::tensor::Shape;
+
+/// The argument of the hyperbolic tangent in [`Activation::GeluTanh`].
+pub(super) fn gelu_angle(x: f64) -> f64 {
+    FRAC_2_PI.sqrt() * (x + 0.044_715 * x * x * x)
+}
 
 /// The derivative of an activation; that of `ReLU` is 0 at 0.
 fn slope(activation: Activation, x: f64) -> f64 {
@@ -20,6 +25,11 @@ fn slope(activation: Activation, x: f64) -> f64 {
         Activation::QuickGelu => {
             let sigmoid = 1.0 / (1.0 + (-1.702 * x).exp());
             sigmoid * (1.0 + 1.702 * x * (1.0 - sigmoid))
+        }
+        Activation::GeluTanh => {
+            let tanh = gelu_angle(x).tanh();
+            let angle_slope = FRAC_2_PI.sqrt() * (1.0 + 3.0 * 0.044_715 * x * x);
+            0.5 * (1.0 + tanh) + 0.5 * x * (1.0 - tanh * tanh) * angle_slope
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::graph::op::Activation;
 use crate::nets::fields::Fields;
 use crate::nets::unet_fields::{ACTIVATIONS, MOST_CHANNELS, MOST_LAYERS, check_groups, check_levels, sample_size};
 
-/// What a level is made of, down or up.
+/// The kind of a level, down or up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockType {
     /// `DownEncoderBlock2D`, `UpDecoderBlock2D`: residual blocks.
@@ -18,13 +18,13 @@ pub enum BlockType {
     Attention,
 }
 
-/// Every field of an `AutoencoderKL` that matters at inference. Lists have an entry for each level, highest resolution first,
-/// but `up_block_types`, whose first entry is the lowest.
+/// Every field of an `AutoencoderKL` that matters at inference. Lists have an entry for each level, highest
+/// resolution first, but `up_block_types`, whose first entry is the lowest.
 ///
-/// `force_upcast` is read and has no effect: activations are in float32 always.
+/// `force_upcast` is read and has no effect: activations are always in float32.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Height and width it was trained for, where the file says so.
+    /// Height and width of the images in training, if the file has them.
     pub sample_size: Option<(usize, usize)>,
     pub in_channels: usize,
     pub out_channels: usize,
@@ -33,7 +33,7 @@ pub struct Config {
     pub block_out_channels: Vec<usize>,
     /// Residual blocks of a level of the encoder; the decoder has one more.
     pub layers_per_block: usize,
-    /// The nonlinearity of the residual blocks; the one before the last convolution is `SiLU` whatever this says.
+    /// The nonlinearity of the residual blocks; the one before the last convolution is always `SiLU`.
     pub act_fn: Activation,
     pub latent_channels: usize,
     pub norm_num_groups: usize,
@@ -92,7 +92,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Times the resolution is halved by the encoder, and doubled by the decoder.
+    /// The number of times that the encoder halves the resolution, and the decoder doubles it.
     #[must_use]
     pub fn halvings(&self) -> usize {
         self.block_out_channels.len() - 1

@@ -1,4 +1,5 @@
-//! diffusers' `AutoencoderKL` (`models/autoencoders/autoencoder_kl.py`, `vae.py`) as two graphs: images to latents, and back.
+//! diffusers' `AutoencoderKL` (`models/autoencoders/autoencoder_kl.py`, `vae.py`) as two graphs: images to latents,
+//! and back.
 
 mod config;
 #[cfg(test)]
@@ -15,20 +16,20 @@ use crate::tensor::Shape;
 
 /// Names of the graphs' inputs and outputs.
 pub mod names {
-    /// Images, about -1 to 1, (n, height, width, `in_channels`): what the encoder reads.
+    /// Images, about -1 to 1, (n, height, width, `in_channels`): the input of the encoder.
     pub const IMAGE: &str = "image";
-    /// Mean, then logarithm of the variance, of each latent, (n, h, w, 2 `latent_channels`): what the encoder answers.
+    /// Mean, then logarithm of the variance, of each latent, (n, h, w, 2 `latent_channels`): the output of the encoder.
     pub const MOMENTS: &str = "moments";
-    /// Latents (n, h, w, `latent_channels`), not scaled: what the decoder reads.
+    /// Latents (n, h, w, `latent_channels`), not scaled: the input of the decoder.
     pub const LATENT: &str = "latent";
-    /// Images, about -1 to 1, (n, height, width, `out_channels`): what the decoder answers.
+    /// Images, about -1 to 1, (n, height, width, `out_channels`): the output of the decoder.
     pub const SAMPLE: &str = "sample";
 }
 
-/// Of every normalisation; no configuration changes it.
+/// The epsilon of every normalisation; no field changes it.
 const EPS: f64 = 1e-6;
 
-/// An `AutoencoderKL`: its configuration, and what follows from it.
+/// An `AutoencoderKL`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AutoencoderKl {
     config: Config,
@@ -47,7 +48,7 @@ impl AutoencoderKl {
         &self.config
     }
 
-    /// What the decoder computes for `batch` latents of this size (height, width).
+    /// The graph of the decoder for `batch` latents of this size (height, width).
     ///
     /// # Errors
     /// [`Error::Argument`] for latents without pixels, or an empty batch.
@@ -62,10 +63,10 @@ impl AutoencoderKl {
         Ok(self.build_decoder(batch, (height, width)).graph)
     }
 
-    /// What the encoder computes for `batch` images of this size (height, width).
+    /// The graph of the encoder for `batch` images of this size (height, width).
     ///
     /// # Errors
-    /// [`Error::Argument`] for a size that is no multiple of [`Config::factor`], or an empty batch.
+    /// [`Error::Argument`] for a size that is not a multiple of [`Config::factor`], or an empty batch.
     pub fn encoder(&self, batch: usize, (height, width): (usize, usize)) -> Result<Graph> {
         check_batch(batch)?;
         let multiple = self.config.factor();
@@ -139,7 +140,7 @@ impl AutoencoderKl {
     }
 }
 
-/// One of the two halves in the making.
+/// One of the two halves under construction.
 struct Body {
     b: Builder,
     style: Style,

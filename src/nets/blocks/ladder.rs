@@ -1,9 +1,9 @@
-//! The levels of a U-Net: down with every map kept, and up with those maps joined in again.
+//! The levels of a U-Net: down, keeping every map, and up, joining those maps in again.
 
 use crate::graph::op::Value;
 use crate::nets::builder::Builder;
 
-/// Which way through the levels.
+/// The direction through the levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Down,
@@ -16,13 +16,13 @@ pub struct Place<'a> {
     pub way: Way,
     /// Counted from the highest resolution, both ways.
     pub level: usize,
-    /// Where its modules are in the checkpoint.
+    /// The path of its modules in the checkpoint.
     pub path: &'a str,
 }
 
-/// What the levels of a network are made of.
+/// The levels of a network: the layers of each, and the steps between them.
 pub trait Levels {
-    /// The graph in the making.
+    /// The graph under construction.
     fn builder(&mut self) -> &mut Builder;
 
     /// Residual blocks of each level on the way down, highest resolution first; one more on the way up.
@@ -38,7 +38,7 @@ pub trait Levels {
     fn double(&mut self, place: Place, path: &str, x: Value, size: (usize, usize)) -> Value;
 }
 
-/// The way down; answers the deepest map and every map that the way up reads again, last first to be read.
+/// The way down. Returns the deepest map, and every map that the way up reads again; the last is read first.
 pub fn down(net: &mut impl Levels, first: Value) -> (Value, Vec<Value>) {
     let layers = net.layers();
     let mut x = first;

@@ -8,7 +8,7 @@ use crate::nets::builder::{Builder, Window};
 use crate::nets::feeds::names;
 use crate::tensor::Shape;
 
-/// What the residual blocks of a network have in common.
+/// The settings that all residual blocks of a network share.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
     pub activation: Activation,
@@ -19,7 +19,7 @@ pub struct Style {
     pub scale_shift: bool,
 }
 
-/// What a residual block does to the resolution, on both of its branches.
+/// The change of resolution in a residual block, on both of its branches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resize {
     Keep,
@@ -42,7 +42,8 @@ pub struct Resnet<'a> {
 }
 
 impl Resnet<'_> {
-    /// Adds the block; `time` is the time embedding after its nonlinearity, a vector an image. Autoencoders know no time.
+    /// Adds the block; `time` is the time embedding after its nonlinearity, one vector per image, or `None` in an
+    /// autoencoder.
     pub fn build(&self, b: &mut Builder, x: Value, time: Option<Value>) -> Value {
         let Self { style, path, out, .. } = *self;
         let label = |part: &str| format!("{path}.{part}");
@@ -147,7 +148,7 @@ pub fn timestep_mlp(b: &mut Builder, path: &str, x: Value, dim: usize, activatio
     b.linear(&format!("{path}.linear_2"), hidden, dim)
 }
 
-/// The angular frequencies of `get_timestep_embedding` (`models/embeddings.py`) in turns a unit of t:
+/// The angular frequencies of `get_timestep_embedding` (`models/embeddings.py`) in turns per unit of t:
 /// `10000^(-i / (half - freq_shift)) / 2 pi` for i below half of `dim`.
 #[must_use]
 pub fn positional_frequencies(dim: usize, freq_shift: f64) -> Vec<f64> {

@@ -1,4 +1,4 @@
-//! Transformers over the pixels of a map, which look at a context (`models/transformers/transformer_2d.py`,
+//! Transformers over the pixels of a map, which attend to a context (`models/transformers/transformer_2d.py`,
 //! `models/attention.py`).
 
 use crate::graph::op::{Activation, HeadSide, Heads, Value};
@@ -8,7 +8,7 @@ use crate::nets::builder::{Builder, Window};
 const GROUP_NORM_EPS: f64 = 1e-6;
 /// Of the layer normalisations within; no configuration of a U-Net changes it.
 const LAYER_NORM_EPS: f64 = 1e-5;
-/// Channels between the two layers of a feed-forward network, for each channel of a token.
+/// Channels between the two layers of a feed-forward network, per channel of a token.
 const FEED_FORWARD_MULTIPLE: usize = 4;
 
 /// `Transformer2DModel` at `path` over a map, with a residual connection around all of it.
@@ -23,7 +23,7 @@ pub struct Transformer<'a> {
     pub blocks: usize,
     /// The projections before and after are stored as matrices, and not as 1 x 1 kernels.
     pub linear_projection: bool,
-    /// The first attention of a block looks at the context too, and not at the map itself.
+    /// The first attention of a block attends to the context too, and not to the map itself.
     pub only_cross_attention: bool,
 }
 
@@ -60,7 +60,8 @@ impl Transformer<'_> {
     }
 }
 
-/// `Attention` at `path` without biases but that of its last layer: of `x` to `context`, or to itself; `residual` is added.
+/// `Attention` at `path` without biases but that of its last layer: of `x` to `context`, or to itself; `residual` is
+/// added.
 fn attention(b: &mut Builder, path: &str, x: Value, context: Option<Value>, heads: Heads, residual: Value) -> Value {
     let label = |part: &str| format!("{path}.{part}");
     let channels = b.graph.shape(residual).c;

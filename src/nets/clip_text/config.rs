@@ -17,8 +17,8 @@ const MOST_ROWS: usize = 1 << 24;
 /// The network that is built here, as `architectures` names it.
 const CLASS: &str = "CLIPTextModel";
 
-/// What transformers notes down with every network, and what is for training, generation or other heads: without effect on
-/// what the encoder answers.
+/// Fields that transformers writes for every network, and those for training, generation or other heads: without effect
+/// on the embeddings.
 const IRRELEVANT: [&str; 44] = [
     "add_cross_attention",
     "attention_dropout",
@@ -86,12 +86,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the fields of a `config.json`; `file` is the name that messages carry. A field that is absent has the default of
-    /// the class.
+    /// Reads the fields of a `config.json`; `file` is the name that messages carry. A field that is absent has the
+    /// default of the class.
     ///
     /// # Errors
-    /// [`crate::error::Error::UnsupportedField`] for another class, a field that is not known, or a value that is not supported;
-    /// [`crate::error::Error::BadFile`] for a value that makes no sense.
+    /// [`crate::error::Error::UnsupportedField`] for another class, a field that is not known, or a value that is not
+    /// supported; [`crate::error::Error::BadFile`] for a value that makes no sense.
     pub fn from_map(map: &Map<String, Value>, file: &Path) -> Result<Self> {
         let mut fields = Fields::new(map, file);
         let classes: Option<Vec<String>> = fields.get("architectures", None)?;

@@ -1,7 +1,7 @@
 //! transformers' `CLIPTextModel` (`models/clip/modeling_clip.py`) as a graph: the text encoder of Stable Diffusion.
 //!
-//! Tokens and their positions become rows on the host ([`ClipText::token_table`], [`ClipText::position_table`]): a table of
-//! 49,408 tokens is larger than what many devices bind at once, and a text reads 77 rows of it.
+//! Tokens and their positions become rows on the host ([`ClipText::token_table`], [`ClipText::position_table`]): a
+//! table of 49,408 tokens is larger than what many devices bind at once, and a text reads 77 rows of it.
 
 mod config;
 #[cfg(test)]
@@ -17,11 +17,11 @@ use crate::tensor::Shape;
 pub mod names {
     /// A row of the token table plus one of the position table for each token, (n, 1, tokens, `hidden_size`).
     pub const EMBEDDINGS: &str = "embeddings";
-    /// The last block's answer after the final normalisation (`last_hidden_state`), of the same shape.
+    /// The output of the last block after the final normalisation (`last_hidden_state`), of the same shape.
     pub const HIDDEN: &str = "hidden";
 }
 
-/// A `CLIPTextModel`: its configuration, and what follows from it.
+/// A `CLIPTextModel`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClipText {
     config: Config,
@@ -40,15 +40,15 @@ impl ClipText {
         &self.config
     }
 
-    /// What the network computes for `batch` texts of `max_position_embeddings` tokens; input and output are named in
-    /// [`names`]. A token sees those before it, so texts may be shorter: what follows them changes nothing.
+    /// The graph for `batch` texts of `max_position_embeddings` tokens; input and output are named in [`names`]. A
+    /// token attends only to those before it, so texts may be shorter: what follows them changes nothing.
     #[must_use]
     pub fn graph(&self, batch: usize) -> Graph {
         self.build(batch).graph
     }
 
-    /// Every tensor a checkpoint of this network holds, with its shape there; the prefix `text_model.` of older checkpoints is
-    /// left out.
+    /// Every tensor a checkpoint of this network holds, with its shape there; the prefix `text_model.` of older
+    /// checkpoints is left out.
     #[must_use]
     pub fn keys(&self) -> Vec<Key> {
         let mut keys = vec![self.token_table(), self.position_table()];

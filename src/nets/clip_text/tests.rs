@@ -12,7 +12,7 @@ fn config(fields: Value) -> Result<Config> {
     Config::from_map(&fields, Path::new("config.json"))
 }
 
-/// What the text encoder of Stable Diffusion 1.5 says of itself, with these fields changed.
+/// The configuration of the text encoder of Stable Diffusion 1.5, with these fields changed.
 fn sd1(changes: Value) -> Result<Config> {
     let mut fields = json!({
         "_name_or_path": "openai/clip-vit-large-patch14", "architectures": ["CLIPTextModel"], "attention_dropout": 0.0,

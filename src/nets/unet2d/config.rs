@@ -12,7 +12,7 @@ use crate::nets::unet_fields::{
     check_freq_shift, check_groups, check_levels, downsample_padding, sample_size, time_embedding_dim,
 };
 
-/// What the timestep becomes before the two linear layers.
+/// The projection of the timestep before the two linear layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeEmbedding {
     /// Sines and cosines of t at geometric frequencies.
@@ -23,7 +23,7 @@ pub enum TimeEmbedding {
     Learned,
 }
 
-/// What a level of the network is made of, down or up.
+/// The kind of a level, down or up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockType {
     /// `DownBlock2D`, `UpBlock2D`: residual blocks, resampled with a convolution.
@@ -34,7 +34,7 @@ pub enum BlockType {
     Resnet,
 }
 
-/// How an attention block changes the resolution.
+/// The resampling of a level with attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resample {
     /// A convolution of stride 2; nearest neighbours and a convolution.
@@ -43,12 +43,12 @@ pub enum Resample {
     Resnet,
 }
 
-/// How class labels become a vector that is added to the time embedding.
+/// The form of the class embedding, which is added to the time embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClassEmbedding {
-    /// A row of `class_embedding.weight`, which has this many.
+    /// A row of `class_embedding.weight`, which has this number of rows.
     Table(usize),
-    /// The label goes the way of a timestep, with linear layers of its own.
+    /// The label is embedded like a timestep, with separate linear layers.
     Timestep,
     /// The caller gives the vector.
     Identity,
@@ -68,14 +68,14 @@ impl std::fmt::Display for ClassEmbedding {
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "the fields are diffusers' own")]
 pub struct Config {
-    /// Height and width the network was trained for, where the file says so.
+    /// Height and width of the images in training, if the file has them.
     pub sample_size: Option<(usize, usize)>,
     pub in_channels: usize,
     pub out_channels: usize,
     /// Feed 2x - 1 instead of x.
     pub center_input_sample: bool,
     pub time_embedding_type: TimeEmbedding,
-    /// Channels of the time embedding; four times the first of `block_out_channels` where the file says nothing.
+    /// Channels of the time embedding; by default four times the first of `block_out_channels`.
     pub time_embedding_dim: usize,
     /// Subtracted from the number of frequencies in their exponent.
     pub freq_shift: f64,
@@ -223,7 +223,8 @@ impl Config {
         match self.attention_head_dim {
             Some(dim) => match self.attention_channels().find(|channels| *channels < dim) {
                 Some(channels) => Err(fields.bad(format!(
-                    "`attention_head_dim` is {dim}, more than the {channels} channels an attention has by `block_out_channels`"
+                    "`attention_head_dim` is {dim}, more than the {channels} channels of an attention by \
+                     `block_out_channels`"
                 ))),
                 None => Ok(()),
             },
@@ -274,7 +275,7 @@ const TIME_EMBEDDINGS: [(&str, TimeEmbedding); 3] = [
     ("fourier", TimeEmbedding::Fourier),
     ("learned", TimeEmbedding::Learned),
 ];
-/// Null is `conv` in the blocks that look at these fields.
+/// Null is `conv` in the blocks that read these fields.
 const RESAMPLES: [(&str, Resample); 3] =
     [("conv", Resample::Conv), ("resnet", Resample::Resnet), ("null", Resample::Conv)];
 fn class_embedding(fields: &mut Fields) -> Result<Option<ClassEmbedding>> {

@@ -25,7 +25,7 @@ use crate::nets::blocks::{
 use crate::nets::builder::{Builder, Key, Window};
 use crate::tensor::Shape;
 
-/// A `UNet2DModel`: its configuration, and what follows from it.
+/// A `UNet2DModel`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UNet2d {
     config: Config,
@@ -115,7 +115,7 @@ impl UNet2d {
         b.graph.push(op, shape, "divide_by_timestep")
     }
 
-    /// The time embedding, class embedding included.
+    /// The time embedding, including the class embedding.
     fn embedding(&self, b: &mut Builder, batch: usize) -> Value {
         let dim = self.config.time_embedding_dim;
         let projected = self.projection(b, batch, "time_proj", (names::TIMESTEP, names::TIME_ROWS));
@@ -254,7 +254,7 @@ impl<'a> Body<'a> {
 }
 
 impl Body<'_> {
-    /// What a level is made of, and its channels.
+    /// The kind of a level, and its channels.
     fn level(&self, place: Place) -> (BlockType, usize) {
         let config = self.config;
         let kind = match place.way {

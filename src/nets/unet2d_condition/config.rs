@@ -1,4 +1,5 @@
-//! The configuration of diffusers' `UNet2DConditionModel` (`models/unets/unet_2d_condition.py`, 0.42), with its defaults.
+//! The configuration of diffusers' `UNet2DConditionModel` (`models/unets/unet_2d_condition.py`, 0.42), with its
+//! defaults.
 
 use std::path::Path;
 
@@ -19,7 +20,7 @@ const MOST_KERNEL: usize = 63;
 /// Transformer blocks of a whole network, likewise.
 const MOST_BLOCKS: usize = 4096;
 
-/// What a level of the network is made of, down or up.
+/// The kind of a level, down or up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockType {
     /// `DownBlock2D`, `UpBlock2D`: residual blocks.
@@ -28,7 +29,7 @@ pub enum BlockType {
     CrossAttention,
 }
 
-/// What lies between the ways down and up.
+/// The middle of the network, between the ways down and up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MidBlock {
     /// Nothing.
@@ -39,12 +40,12 @@ pub enum MidBlock {
     CrossAttention,
 }
 
-/// How class labels become a vector that is added to the time embedding.
+/// The form of the class embedding, which is added to the time embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClassEmbedding {
-    /// A row of `class_embedding.weight`, which has this many.
+    /// A row of `class_embedding.weight`, which has this number of rows.
     Table(usize),
-    /// The label goes the way of a timestep, with linear layers of its own.
+    /// The label is embedded like a timestep, with separate linear layers.
     Timestep,
     /// The caller gives the vector.
     Identity,
@@ -76,15 +77,16 @@ pub struct TransformerLayers {
     pub up: Vec<Vec<usize>>,
 }
 
-/// Every field of a `UNet2DConditionModel` that matters at inference. Lists have an entry for each level, highest resolution
-/// first.
+/// Every field of a `UNet2DConditionModel` that matters at inference. Lists have an entry for each level, highest
+/// resolution first.
 ///
-/// Read and without effect are `dropout`; `upcast_attention`, since all attention is in float32; `resnet_skip_time_act`,
-/// `resnet_out_scale_factor`, `cross_attention_norm` and `mid_block_only_cross_attention`, which only blocks look at that are not
-/// supported; `addition_time_embed_dim` and `addition_embed_type_num_heads`, which belong to an `addition_embed_type`.
+/// Read and without effect are `dropout`; `upcast_attention`, since all attention is in float32;
+/// `resnet_skip_time_act`, `resnet_out_scale_factor`, `cross_attention_norm` and `mid_block_only_cross_attention`,
+/// which only blocks read that are not supported; `addition_time_embed_dim` and `addition_embed_type_num_heads`,
+/// which belong to an `addition_embed_type`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Height and width the network was trained for, where the file says so.
+    /// Height and width of the images in training, if the file has them.
     pub sample_size: Option<(usize, usize)>,
     pub in_channels: usize,
     pub out_channels: usize,
@@ -97,7 +99,7 @@ pub struct Config {
     pub down_block_types: Vec<BlockType>,
     pub mid_block: MidBlock,
     pub up_block_types: Vec<BlockType>,
-    /// The first attention of the transformer blocks looks at the context too.
+    /// The first attention of the transformer blocks attends to the context too.
     pub only_cross_attention: Vec<bool>,
     pub block_out_channels: Vec<usize>,
     /// Residual blocks of a level on the way down; one more on the way up.
@@ -119,9 +121,9 @@ pub struct Config {
     pub use_linear_projection: bool,
     pub class_embedding: Option<ClassEmbedding>,
     pub resnet_time_scale_shift: TimeScaleShift,
-    /// Channels of the time embedding; four times the first of `block_out_channels` where the file says nothing.
+    /// Channels of the time embedding; by default four times the first of `block_out_channels`.
     pub time_embedding_dim: usize,
-    /// Applied to the time embedding, class embedding included, before any block sees it.
+    /// Applied to the time embedding, including the class embedding, before any block reads it.
     pub time_embedding_act_fn: Option<Activation>,
     /// Applied after the second of the layers that embed timesteps.
     pub timestep_post_act: Option<Activation>,
@@ -212,7 +214,7 @@ impl Config {
         self.block_out_channels.len() - 1
     }
 
-    /// Whether anything looks at a context.
+    /// Whether any layer attends to the context.
     #[must_use]
     pub fn has_cross_attention(&self) -> bool {
         self.mid_block == MidBlock::CrossAttention || self.attention_levels().next().is_some()
@@ -231,7 +233,8 @@ impl Config {
             let (heads, channels) = (self.heads[level], self.block_out_channels[level]);
             if heads > channels {
                 return Err(fields.bad(format!(
-                    "`attention_head_dim` asks for {heads} heads over the {channels} channels that `block_out_channels` gives"
+                    "`attention_head_dim` asks for {heads} heads over the {channels} channels of \
+                     `block_out_channels`"
                 )));
             }
         }
@@ -344,7 +347,8 @@ fn class_embedding(fields: &mut Fields) -> Result<Option<ClassEmbedding>> {
     ];
     match fields.choice("class_embed_type", "null", &kinds)? {
         Some(ClassEmbedding::Projection(0) | ClassEmbedding::SimpleProjection(0)) => Err(fields.bad(
-            "`class_embed_type` projects vectors but `projection_class_embeddings_input_dim` does not say of what length",
+            "`class_embed_type` projects vectors but `projection_class_embeddings_input_dim` is not \
+             given",
         )),
         embedding => Ok(embedding),
     }
@@ -359,7 +363,7 @@ enum LevelLayers {
 }
 
 impl LevelLayers {
-    /// The entries for `layers` layers; more are never looked at.
+    /// The entries for `layers` layers; further ones are ignored, as in diffusers.
     fn spread(&self, field: &str, layers: usize, fields: &Fields) -> Result<Vec<usize>> {
         let counts = match self {
             Self::All(count) => vec![*count; layers],

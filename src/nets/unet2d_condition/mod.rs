@@ -1,5 +1,5 @@
-//! diffusers' `UNet2DConditionModel` (`models/unets/unet_2d_condition.py`) as a graph: the network of Stable Diffusion 1 and 2,
-//! a U-Net whose transformers look at a context of tokens.
+//! diffusers' `UNet2DConditionModel` (`models/unets/unet_2d_condition.py`) as a graph: the network of Stable
+//! Diffusion 1 and 2, a U-Net whose transformers attend to a context of tokens.
 
 mod config;
 mod feeds;
@@ -25,7 +25,7 @@ use crate::nets::blocks::{
 use crate::nets::builder::{Builder, Key, Window};
 use crate::tensor::Shape;
 
-/// A `UNet2DConditionModel`: its configuration, and what follows from it.
+/// A `UNet2DConditionModel`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UNet2dCondition {
     config: Config,
@@ -99,7 +99,7 @@ impl UNet2dCondition {
         b
     }
 
-    /// The time embedding, class embedding included.
+    /// The time embedding, including the class embedding.
     fn embedding(&self, b: &mut Builder, batch: usize) -> Value {
         let config = &self.config;
         let dim = config.time_embedding_dim;
