@@ -22,7 +22,7 @@ pub enum Process {
     /// Variance-preserving diffusion by angle: z = cos(a) x0 + sin(a) eps, called at 2 a / pi, with sigma = tan(a). The
     /// process of diffusers' `IPNDMScheduler`.
     Angle,
-    /// The preconditioned networks of Karras et al. (2022): x / sqrt(sigma^2 + sigma_data^2), called at ln(sigma) / 4.
+    /// The preconditioned networks of Karras et al. (2022): `x / sqrt(sigma^2 + sigma_data^2)`, called at ln(sigma) / 4.
     Edm {
         /// The standard deviation of the data.
         sigma_data: f64,

@@ -41,6 +41,7 @@ pub enum End {
 
 /// The rules of a sampler for its grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a habit of one class of diffusers")]
 pub struct SigmaRule {
     /// The timesteps that it makes of N.
     pub count: Count,

@@ -54,8 +54,8 @@ pub(super) fn grid(request: &Request) -> Result<Schedule> {
         let what = format!("a schedule of {steps} steps on a model of {} levels", table.timesteps());
         return Err(Error::argument(what, format!("`steps` takes 1 to {}", table.timesteps())));
     }
-    let rho = fields.get_or("rho", 7.0)?;
-    if !(rho > 0.0) {
+    let rho: f64 = fields.get_or("rho", 7.0)?;
+    if rho <= 0.0 {
         return Err(fields.malformed("rho", "a number above 0"));
     }
     let (high, low) = (table.sigma_max(), table.sigma_min());

@@ -84,7 +84,9 @@ fn stretch(s: &mut [f64], terminal: f64, fields: &Fields) -> Result<()> {
     }
     let scale = (1.0 - terminal) / (1.0 - s[s.len() - 1]);
     if scale.is_finite() {
-        s.iter_mut().for_each(|s| *s = 1.0 - (1.0 - *s) * scale);
+        for s in s.iter_mut() {
+            *s = 1.0 - (1.0 - *s) * scale;
+        }
     }
     Ok(())
 }

@@ -2,6 +2,8 @@
 //! solver, unless that is one of [`super::solvers`], which several share. A new sampler is a file and its lines in the
 //! table below.
 
+#![expect(clippy::unnecessary_wraps, reason = "the functions of a column have one signature; some cannot fail")]
+
 mod ddim;
 mod ddpm;
 pub mod deis;
