@@ -50,6 +50,7 @@ impl NetworkModel {
     pub fn new(files: ModelFiles, tokens: usize, conditions: usize) -> Result<Self> {
         let ModelFiles { name, config, scheduler: scheduler_file, weights } = files;
         let net = architecture::read(&config)?;
+        let tokens = tokens.max(usize::from(net.context().is_some()));
         let last = match net.sample_size() {
             None => {
                 weights.check(&net.keys())?;
