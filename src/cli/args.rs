@@ -1,81 +1,21 @@
-//! What subcommands share: the flags that stand everywhere, and how values are read.
+//! The values of flags: how they are read.
 
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
+pub use super::shared::{FamilyFlag, Global};
 use crate::error::{Error, Result};
-use crate::gpu::Choice;
 use crate::graph::CompileOptions;
 use crate::kernels::choice::Algorithm;
-use crate::kernels::{FamilyName, Options};
 use crate::latent::tiles::Tiling;
-use crate::report::Verbosity;
 use crate::sample::admissible::ErrorModel;
 use crate::sample::schedule::ScheduleKind;
 use crate::tensor::Precision;
 
 /// Longest side of an image that can be asked for: beyond any device, and costs counted in products stay within range.
 pub const LONGEST_SIDE: usize = 1 << 13;
-
-/// The flags that stand everywhere, before or after the subcommand.
-#[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
-pub struct Global {
-    /// Adapter: an index of `downhill devices`, part of a name, or `cpu` [env: `WGPU_ADAPTER_NAME`, `WGPU_BACKEND`]
-    #[arg(long, global = true, value_name = "ADAPTER", help_heading = EVERYWHERE)]
-    pub adapter: Option<String>,
-
-    /// Write a report of the run: adapter, driver, seed, settings, timings, bytes
-    #[arg(long, global = true, value_name = "FILE", help_heading = EVERYWHERE)]
-    pub json: Option<PathBuf>,
-
-    /// Say more
-    #[arg(short, long, global = true, conflicts_with = "quiet", help_heading = EVERYWHERE)]
-    pub verbose: bool,
-
-    /// Say nothing but errors
-    #[arg(short, long, global = true, help_heading = EVERYWHERE)]
-    pub quiet: bool,
-
-    /// Compile shaders with bounds checks and bounded loops, as untrusted code would be
-    #[arg(long, global = true, hide_short_help = true, help_heading = EVERYWHERE)]
-    pub checked: bool,
-
-    /// Compute every convolution by its definition, never by Winograd's algorithm: a little less rounding and less memory,
-    /// more time
-    #[arg(long, global = true, hide_short_help = true, help_heading = EVERYWHERE)]
-    pub exact: bool,
-
-    /// Family of kernels, instead of the one that fits the adapter: `tile` for GPUs, `lanes` for software adapters,
-    /// `matrix` for the matrix units of a GPU
-    #[arg(long, global = true, value_enum, value_name = "FAMILY", hide_short_help = true, help_heading = EVERYWHERE)]
-    pub family: Option<FamilyFlag>,
-}
-
-const EVERYWHERE: &str = "Everywhere";
-
-/// The values of `--family`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FamilyFlag {
-    /// Workgroup memory and register tiles
-    Tile,
-    /// Subgroups as vectors, operands in textures
-    Lanes,
-    /// Matrix units: what convolutions and products with weights multiply is rounded to float16, sums are float32
-    Matrix,
-}
-
-impl From<FamilyFlag> for FamilyName {
-    fn from(flag: FamilyFlag) -> Self {
-        match flag {
-            FamilyFlag::Tile => Self::Tile,
-            FamilyFlag::Lanes => Self::Lanes,
-            FamilyFlag::Matrix => Self::Matrix,
-        }
-    }
-}
 
 /// The values of `--dtype`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -113,46 +53,6 @@ impl Dtype {
                 Err(Error::argument(what, "leave out `--dtype`"))
             }
         }
-    }
-}
-
-impl Global {
-    /// How much is said.
-    pub fn verbosity(&self) -> Verbosity {
-        match (self.quiet, self.verbose) {
-            (true, _) => Verbosity::Quiet,
-            (_, true) => Verbosity::Verbose,
-            _ => Verbosity::Normal,
-        }
-    }
-
-    /// A usage error for a flag that stands everywhere but means nothing to `command`; `meant` are those that do.
-    pub fn expect_only(&self, command: &str, meant: &[&str]) -> Result<()> {
-        let given = [
-            ("adapter", self.adapter.is_some()),
-            ("json", self.json.is_some()),
-            ("checked", self.checked),
-            ("exact", self.exact),
-            ("family", self.family.is_some()),
-        ];
-        match given.iter().find(|(flag, is_given)| *is_given && !meant.contains(flag)) {
-            None => Ok(()),
-            Some((flag, _)) => Err(Error::argument(
-                format!("`--{flag}` has no meaning for `downhill {command}`"),
-                format!("leave out `--{flag}`"),
-            )),
-        }
-    }
-
-    /// The adapter that the flag asks for, or else the environment.
-    pub fn choice(&self) -> Choice {
-        let from_environment = || std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty());
-        self.adapter.clone().or_else(from_environment).map_or(Choice::Best, |text| Choice::parse(&text))
-    }
-
-    /// How the device is to be opened.
-    pub fn options(&self) -> Options {
-        Options { adapter: self.choice(), family: self.family.map(FamilyName::from), checked: self.checked }
     }
 }
 
@@ -324,24 +224,5 @@ mod tests {
         for text in ["", "1", "1/1", "3/2", "0/0", "-1/2", "1/2/3"] {
             assert!(text.parse::<Shard>().is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn the_flag_beats_the_default() {
-        let mut global = Global {
-            adapter: None,
-            json: None,
-            verbose: false,
-            quiet: false,
-            checked: false,
-            exact: false,
-            family: None,
-        };
-        assert_eq!(global.verbosity(), Verbosity::Normal);
-        global.adapter = Some("cpu".to_owned());
-        assert_eq!(global.choice(), Choice::Cpu);
-        global.expect_only("devices", &["adapter"]).unwrap();
-        let error = global.expect_only("completions", &[]).unwrap_err();
-        assert_eq!(error.to_string(), "`--adapter` has no meaning for `downhill completions`");
     }
 }

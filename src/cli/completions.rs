@@ -1,6 +1,6 @@
-//! `downhill completions`: a script that teaches a shell the program's flags.
+//! `downhill completions`: a script by which a shell completes subcommands and flags.
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::{Shell, generate};
 
 use crate::error::Result;
@@ -16,14 +16,14 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
-    /// Which shell
+    /// The shell
     #[arg(value_enum)]
     shell: Shell,
 }
 
-/// Prints the script to standard output.
-pub fn run(args: &Args) -> Result<()> {
+/// Prints the script for the program `root` to standard output.
+pub fn run(args: &Args, mut root: Command) -> Result<()> {
     let mut script = Vec::new();
-    generate(args.shell, &mut super::Cli::command(), "downhill", &mut script);
+    generate(args.shell, &mut root, "downhill", &mut script);
     print_stdout(&String::from_utf8_lossy(&script))
 }

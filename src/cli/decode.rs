@@ -10,15 +10,19 @@ use super::describe::{adapter_json, family_text, footprint_json};
 use super::device;
 use super::inputs::read_images;
 use super::timing::Stopwatch;
+use crate::cli::stream::{self, is_stream, output_name};
 use crate::error::{Error, Result};
 use crate::formats::images::{WHITE, grid, quantise, square_columns};
+use crate::formats::npy;
 use crate::formats::png::write_png;
-use crate::formats::{check_writable, npy};
 use crate::graph::{Compiler, Footprint};
 use crate::model::make_ready;
 use crate::model::stages::{Autoencoder, PlannedStage};
 use crate::report::{Console, Report};
 use crate::tensor::Tensor;
+
+/// The shared flags.
+pub type Flags = crate::cli::shared::NetworkFlags;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,8 +30,8 @@ Examples:
   downhill decode DIR --input latent.npy --output image.png    several become a grid
   downhill decode DIR --input latent.npy --output image.npy --tile 128
 
-DIR is a Stable Diffusion model with a folder `vae`, or that folder alone. The latents are the
-decoder's own: those of the diffusion network divided by its scaling factor. What is written is the
+DIR is a Stable Diffusion model with a folder `vae`, or that folder alone. The latents are the \
+decoder's own: those of the diffusion network divided by its scaling factor. What is written is the \
 decoder's answer, about -1 to 1; a PNG is clipped.
 
 A map too large for the device is computed in strips of rows, which agree with the whole to rounding:
@@ -66,20 +70,20 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("decode");
     let as_picture = is_picture(&args.output)?;
-    check_writable(&args.output)?;
+    stream::check_writable(&args.output)?;
     let autoencoder = Autoencoder::open(&args.model)?;
     let latents = read_images(&args.input, autoencoder.net.config().latent_channels)?;
     autoencoder.net.decoder(1, (latents.shape[2], latents.shape[3]))?;
     report.set("model", json!({ "name": autoencoder.name, "class": autoencoder.class }));
     let images = decode(args, &autoencoder, &latents, global, console, &mut report)?;
     if as_picture {
-        write_picture(&args.output, &images)?;
+        stream::write(&args.output, |file| write_picture(file, &images))?;
     } else {
-        npy::write(&args.output, &images)?;
+        stream::write(&args.output, |file| npy::write(file, &images))?;
     }
-    report.set("outputs", json!([args.output.display().to_string()]));
-    console.note(&format!("wrote {}", args.output.display()));
-    global.json.as_ref().map_or(Ok(()), |file| report.write(file))
+    report.set("outputs", json!([output_name(&args.output)]));
+    console.note(&format!("wrote {}", output_name(&args.output)));
+    global.write_report(&report)
 }
 
 fn decode(
@@ -128,6 +132,9 @@ fn decode(
 
 /// Whether a path names a PNG, or else an array.
 fn is_picture(path: &Path) -> Result<bool> {
+    if is_stream(path) {
+        return Ok(false);
+    }
     match path.extension().and_then(|suffix| suffix.to_str()).map(str::to_ascii_lowercase).as_deref() {
         Some("png") => Ok(true),
         Some("npy") => Ok(false),

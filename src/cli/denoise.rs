@@ -10,11 +10,12 @@ use crate::cli::args::{Dtype, Global, denoiser_help};
 use crate::cli::describe::{adapter_json, algorithms_json, family_text, footprint_json, model_json};
 use crate::cli::device;
 use crate::cli::inputs::{read_finite, read_images};
+use crate::cli::stream::{self, output_name};
 use crate::cli::timing::Stopwatch;
 use crate::denoise::closed_form::ClosedForm;
 use crate::denoise::{Condition, Denoiser, Guidance, Level};
 use crate::error::{Error, Result};
-use crate::formats::{check_writable, npy};
+use crate::formats::npy;
 use crate::graph::{Compiler, Footprint};
 use crate::kernels::selftest;
 use crate::model::{Algorithms, Kind, Model, NetworkModel, make_ready};
@@ -22,6 +23,9 @@ use crate::nets::architecture::{CallSize, Inputs, LabelInput};
 use crate::nets::feeds::ClassLabels;
 use crate::report::{Console, Report};
 use crate::tensor::Tensor;
+
+/// The shared flags.
+pub type Flags = crate::cli::shared::NetworkFlags;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,11 +36,11 @@ Examples:
   downhill denoise ideal:K.npy --sigma 0.5 --input q.npy --output eps.npy
   downhill denoise wiener:mean=M.npy,cov=C.npy --sigma 0.5 --input q.npy --output eps.npy
 
-With `--timesteps` the input is in the network's own scale, and the output is what it answers.
-With `--sigma` the input is x = x0 + sigma eps, and the output is eps, whatever it predicts.
-`pca:DATA[,k=N]` (projection on N components, 32; of noisy samples with `noise=nested|fresh|shared`,
-`seed=S`, of the first M with `n=M`), `wiener:DATA` (Gaussian posterior mean; alone, so is
-`sequential:DATA`) and `ideal:DATA` (mean of all samples by their weights) know no timesteps; bytes of images count as
+With `--timesteps` the input is in the network's own scale, and the output is what it answers. \
+With `--sigma` the input is x = x0 + sigma eps, and the output is eps, whatever it predicts. \
+`pca:DATA[,k=N]` (projection on N components, 32; of noisy samples with `noise=nested|fresh|shared`, \
+`seed=S`, of the first M with `n=M`), `wiener:DATA` (Gaussian posterior mean; alone, so is \
+`sequential:DATA`) and `ideal:DATA` (mean of all samples by their weights) know no timesteps; bytes of images count as \
 -1 to 1, and the input may be (N,D) or of the samples' shape.";
 
 /// Call a network or a closed-form denoiser once
@@ -97,15 +101,15 @@ enum Levels {
 }
 
 /// Runs `downhill denoise`.
-pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
+pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("denoise");
-    check_writable(&args.output)?;
+    stream::check_writable(&args.output)?;
     let model = Model::open_network(args.model.as_deref())?;
     report.set("model", model_json(&model));
     let (output, place) = match model.kind() {
-        Kind::ClosedForm(form) => (of_closed_form(form.clone(), &args, global, console, &mut report)?, "denoiser"),
-        Kind::Network(network) => (of_network(network, &args, global, console, &mut report)?, "network"),
-        Kind::Latent(latent) => (of_network(&latent.network, &args, global, console, &mut report)?, "network"),
+        Kind::ClosedForm(form) => (of_closed_form(form.clone(), args, global, console, &mut report)?, "denoiser"),
+        Kind::Network(network) => (of_network(network, args, global, console, &mut report)?, "network"),
+        Kind::Latent(latent) => (of_network(&latent.network, args, global, console, &mut report)?, "network"),
     };
     if !output.is_finite() {
         return Err(Error::NonFinite {
@@ -113,10 +117,10 @@ pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
             hint: "nothing is written; the values of the input or the weights make it overflow".to_owned(),
         });
     }
-    npy::write(&args.output, &output)?;
-    report.set("outputs", json!([args.output.display().to_string()]));
-    console.note(&format!("wrote {}", args.output.display()));
-    global.json.as_ref().map_or(Ok(()), |file| report.write(file))
+    stream::write(&args.output, |file| npy::write(file, &output))?;
+    report.set("outputs", json!([output_name(&args.output)]));
+    console.note(&format!("wrote {}", output_name(&args.output)));
+    global.write_report(&report)
 }
 
 impl<'a> Job<'a> {

@@ -7,8 +7,11 @@ use super::vectors;
 use crate::error::Result;
 use crate::gpu::{Adapters, Choice, Described};
 use crate::report::columns::aligned;
-use crate::report::{Report, print_stdout};
+use crate::report::{Console, Report};
 use indicatif::BinaryBytes;
+
+/// The shared flags.
+pub type Flags = crate::cli::shared::AdapterFlags;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,7 +25,7 @@ Examples:
 pub struct Args {}
 
 /// Prints the table, and writes the report that is asked for.
-pub fn run(_: &Args, global: &Global) -> Result<()> {
+pub fn run(_: &Args, global: &Global, _: Console) -> Result<()> {
     let adapters = without_driver_chatter(Adapters::find);
     let mut described = adapters.describe();
     vectors::settle(&described);
@@ -31,12 +34,10 @@ pub fn run(_: &Args, global: &Global) -> Result<()> {
     if global.adapter.is_some() {
         described = vec![best];
     }
-    if let Some(file) = &global.json {
-        let mut report = Report::new("devices");
-        report.set("adapters", described.iter().map(adapter_json).collect::<Vec<_>>());
-        report.write(file)?;
-    }
-    print_stdout(&table(&described))
+    let mut report = Report::new("devices");
+    report.set("adapters", described.iter().map(adapter_json).collect::<Vec<_>>());
+    global.write_report(&report)?;
+    global.print(&table(&described))
 }
 
 const HEADINGS: [&str; 10] =

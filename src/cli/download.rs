@@ -6,7 +6,10 @@ use serde_json::json;
 use super::args::Global;
 use crate::checkpoint::{Event, fetch};
 use crate::error::Result;
-use crate::report::{Console, Progress, Report, print_stdout};
+use crate::report::{Console, Progress, Report};
+
+/// The shared flags.
+pub type Flags = crate::cli::shared::ReportFlags;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,7 +17,7 @@ Examples:
   downhill download org/name@fp16 --variant fp16
 
 Configurations, vocabularies and the weights in safetensors, nothing else. Files go where `huggingface_hub` puts them:
-HF_HUB_CACHE, HF_HOME/hub, ~/.cache/huggingface/hub. A download that was broken off goes on where it stopped; checksums are
+HF_HUB_CACHE, HF_HOME/hub, ~/.cache/huggingface/hub. A download that was broken off goes on where it stopped; checksums are \
 compared. HF_TOKEN is sent where it is set, HF_ENDPOINT names another hub, HF_HUB_OFFLINE forbids all of it.";
 
 /// Fetch a model from the hub into the local cache
@@ -49,9 +52,8 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         }
     })?;
     drop(bar);
-    print_stdout(&format!("{}\n", folder.display()))?;
-    let Some(file) = &global.json else { return Ok(()) };
+    global.print(&format!("{}\n", folder.display()))?;
     let mut report = Report::new("download");
     report.set("model", args.id.clone()).set("folder", folder.display().to_string()).set("bytes", json!(total));
-    report.write(file)
+    global.write_report(&report)
 }

@@ -1,5 +1,6 @@
 //! `downhill encode`: images to latents, by the encoder alone.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::builder::RangedU64ValueParser;
@@ -10,9 +11,10 @@ use super::describe::{adapter_json, family_text, footprint_json};
 use super::device;
 use super::inputs::read_images;
 use super::timing::Stopwatch;
+use crate::cli::stream::{self, output_name};
 use crate::data::picture::Picture;
 use crate::error::{Error, Result};
-use crate::formats::{check_writable, npy};
+use crate::formats::npy;
 use crate::graph::{Compiler, Footprint};
 use crate::model::make_ready;
 use crate::model::stages::Autoencoder;
@@ -20,14 +22,17 @@ use crate::noise::philox::normals;
 use crate::report::{Console, Report};
 use crate::tensor::Tensor;
 
+/// The shared flags.
+pub type Flags = crate::cli::shared::NetworkFlags;
+
 const EXAMPLES: &str = "\
 Examples:
   downhill encode DIR --input image.npy --output latent.npy
   downhill encode DIR --input photo.jpg --size 512 --output latent.npy
   downhill encode DIR --input image.png --output latent.npy --sample --seed 7
 
-DIR is a Stable Diffusion model with a folder `vae`, or that folder alone. Arrays are images in -1 to 1;
-pictures are brought to that. What is written is the mean of the encoder's distribution, or a draw
+DIR is a Stable Diffusion model with a folder `vae`, or that folder alone. Arrays are images in -1 to 1; \
+pictures are brought to that. What is written is the mean of the encoder's distribution, or a draw \
 from it; the diffusion network's latents are those times its scaling factor.";
 
 /// Turn images into latents by a model's encoder
@@ -70,24 +75,32 @@ pub struct Args {
 /// Runs `downhill encode`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("encode");
-    check_writable(&args.output)?;
+    stream::check_writable(&args.output)?;
     let autoencoder = Autoencoder::open(&args.model)?;
     let images = read(&args.input, args.size, autoencoder.net.config().in_channels)?;
     let size = (images.shape[2], images.shape[3]);
     autoencoder.net.encoder(1, size).map_err(|error| of_picture(error, &args.input))?;
     report.set("model", json!({ "name": autoencoder.name, "class": autoencoder.class }));
     let latents = encode(args, &autoencoder, &images, global, console, &mut report)?;
-    npy::write(&args.output, &latents)?;
-    report.set("outputs", json!([args.output.display().to_string()]));
-    console.note(&format!("wrote {}", args.output.display()));
-    global.json.as_ref().map_or(Ok(()), |file| report.write(file))
+    stream::write(&args.output, |file| npy::write(file, &latents))?;
+    report.set("outputs", json!([output_name(&args.output)]));
+    console.note(&format!("wrote {}", output_name(&args.output)));
+    global.write_report(&report)
 }
 
 fn is_array(file: &Path) -> bool {
-    file.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("npy"))
+    let has_magic = || {
+        let mut first = [0; npy::MAGIC.len()];
+        std::fs::File::open(file).is_ok_and(|mut file| file.read_exact(&mut first).is_ok() && first[..] == *npy::MAGIC)
+    };
+    file.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("npy")) || has_magic()
 }
 
 fn read(file: &Path, size: Option<Size>, channels: usize) -> Result<Tensor> {
+    stream::read(file, |file| read_file(file, size, channels))
+}
+
+fn read_file(file: &Path, size: Option<Size>, channels: usize) -> Result<Tensor> {
     match (is_array(file), size) {
         (true, Some(_)) => {
             Err(Error::argument("`--size` is for pictures", "leave out `--size`, or give a PNG or JPEG"))

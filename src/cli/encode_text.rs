@@ -9,13 +9,17 @@ use super::args::{Dtype, Global};
 use super::describe::{adapter_json, family_text, footprint_json};
 use super::device;
 use super::timing::Stopwatch;
+use crate::cli::stream::{self, output_name};
 use crate::error::{Error, Result};
-use crate::formats::{check_writable, npy};
+use crate::formats::npy;
 use crate::graph::{Compiler, Footprint};
 use crate::model::stages::Texts;
 use crate::model::{TextSource, make_ready};
-use crate::report::{Console, Report, print_stdout};
+use crate::report::{Console, Report};
 use crate::tensor::Tensor;
+
+/// The shared flags.
+pub type Flags = crate::cli::shared::DeviceFlags;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,8 +27,8 @@ Examples:
   downhill encode-text DIR -p \"\" -p \"a cat\" --output e.npy    two texts, the first empty
   downhill encode-text DIR -p \"a cat\" --tokens                 the ids alone, no device needed
 
-DIR has the folders `tokenizer` and `text_encoder` of a Stable Diffusion model. A text becomes 77
-tokens: a start, the text, an end, and padding; what finds no place is cut off, and said so. The
+DIR has the folders `tokenizer` and `text_encoder` of a Stable Diffusion model. A text becomes 77 \
+tokens: a start, the text, an end, and padding; what finds no place is cut off, and said so. The \
 embeddings are those after the encoder's final normalisation, as the network takes them.";
 
 /// Turn texts into the embeddings that a network is led by
@@ -59,7 +63,7 @@ pub struct Args {
 /// Runs `downhill encode-text`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("encode-text");
-    args.output.as_ref().map_or(Ok(()), check_writable)?;
+    args.output.as_deref().map_or(Ok(()), stream::check_writable)?;
     let texts = Texts::open(&args.model)?;
     let tokens = args.prompts.iter().map(|prompt| texts.tokenizer.encode(prompt)).collect::<Result<Vec<_>>>()?;
     for left in tokens.iter().filter_map(|tokens| tokens.truncated.as_ref()) {
@@ -74,15 +78,15 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         .set("truncated", json!(tokens.iter().map(|tokens| tokens.truncated.as_ref()).collect::<Vec<_>>()));
     if let Some(output) = &args.output {
         let embeddings = encode(args, &texts.encoder()?, &ids, global, console, &mut report)?;
-        npy::write(output, &embeddings)?;
-        report.set("outputs", json!([output.display().to_string()]));
-        console.note(&format!("wrote {}", output.display()));
+        stream::write(output, |file| npy::write(file, &embeddings))?;
+        report.set("outputs", json!([output_name(output)]));
+        console.note(&format!("wrote {}", output_name(output)));
     }
     if args.tokens {
         let line = |ids: &Vec<u32>| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ") + "\n";
-        print_stdout(&ids.iter().map(line).collect::<String>())?;
+        global.print(&ids.iter().map(line).collect::<String>())?;
     }
-    global.json.as_ref().map_or(Ok(()), |file| report.write(file))
+    global.write_report(&report)
 }
 
 fn encode(

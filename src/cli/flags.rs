@@ -69,11 +69,11 @@ mod tests {
         let error =
             Error::argument("`sigma_max` is below `sigma_min`, sigma_max", "raise `sigma_max` or omit `schedule`");
         let sample = flags(&["sample"]);
-        assert_eq!(sample.message(&error), "`--sigma-max` is below `sigma_min`, sigma_max");
+        assert_eq!(sample.message(&error), "`--sigma-max` is below `--sigma-min`, sigma_max");
         assert_eq!(sample.hint(&error).unwrap(), "raise `--sigma-max` or omit `--schedule`");
         assert_eq!(flags(&["devices"]).message(&error), error.to_string());
         let jacobian = flags(&["linear", "jacobian"]);
-        assert_eq!(jacobian.message(&error), "`--sigma-max` is below `--sigma-min`, sigma_max");
+        assert_eq!(jacobian.message(&error), sample.message(&error));
     }
 
     #[test]

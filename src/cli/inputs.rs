@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::stream;
 use crate::error::{Error, Result};
 use crate::formats::npy;
 use crate::tensor::Tensor;
@@ -11,12 +12,14 @@ use crate::tensor::Tensor;
 /// # Errors
 /// Those of [`npy::read`]; [`Error::NonFinite`].
 pub fn read_finite(file: &Path) -> Result<Tensor> {
-    let tensor = npy::read(file)?;
-    if tensor.is_finite() {
-        return Ok(tensor);
-    }
-    let hint = "every value must be a finite number".to_owned();
-    Err(Error::NonFinite { place: file.display().to_string(), hint })
+    stream::read(file, |file| {
+        let tensor = npy::read(file)?;
+        if tensor.is_finite() {
+            return Ok(tensor);
+        }
+        let hint = "every value must be a finite number".to_owned();
+        Err(Error::NonFinite { place: file.display().to_string(), hint })
+    })
 }
 
 /// Finite images of shape (N, `channels`, H, W) from a file, at least one.
@@ -24,13 +27,15 @@ pub fn read_finite(file: &Path) -> Result<Tensor> {
 /// # Errors
 /// Those of [`read_finite`]; [`Error::BadFile`] for another shape.
 pub fn read_images(file: &Path, channels: usize) -> Result<Tensor> {
-    let tensor = npy::read(file)?;
-    if tensor.shape.len() != 4 || tensor.shape[1] != channels || tensor.data.is_empty() {
-        return Err(Error::bad_file_hint(
-            file,
-            format!("the array has shape {:?}, expected [N, {channels}, H, W]", tensor.shape),
-            format!("the network takes images of {channels} channels: (images, channels, height, width)"),
-        ));
-    }
-    read_finite(file)
+    stream::read(file, |file| {
+        let tensor = read_finite(file)?;
+        if tensor.shape.len() != 4 || tensor.shape[1] != channels || tensor.data.is_empty() {
+            return Err(Error::bad_file_hint(
+                file,
+                format!("the array has shape {:?}, expected [N, {channels}, H, W]", tensor.shape),
+                format!("the network takes images of {channels} channels: (images, channels, height, width)"),
+            ));
+        }
+        Ok(tensor)
+    })
 }

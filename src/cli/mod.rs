@@ -25,19 +25,22 @@ mod linear;
 mod quiet;
 mod sample;
 mod selftest;
+mod shared;
+mod stream;
 mod study;
 mod timing;
 mod tune;
 mod vectors;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::error::Result;
-use crate::report::Console;
-use args::Global;
+use crate::error::{Error, Result};
+use crate::report::{Console, Verbosity};
 use flags::Flags;
+use shared::{Global, With};
 
 /// Exit code of what cannot be understood.
 const USAGE: u8 = 2;
@@ -64,135 +67,195 @@ Exit codes: 0 done, 2 usage, 3 no adapter, 4 a bad file, 5 out of memory, 6 the 
 #[command(name = "downhill", version, after_long_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
-    global: Global,
+    voice: Voice,
     #[command(subcommand)]
-    command: Command,
+    command: Called,
 }
 
+/// What was called: a subcommand, or the script of completions, which is made from the definition of all the others.
 #[derive(Debug, Subcommand)]
-enum Command {
-    Sample(Box<sample::Args>),
-    Denoise(denoise::Args),
-    EncodeText(encode_text::Args),
-    Encode(encode::Args),
-    Decode(decode::Args),
-    Linear(linear::Args),
-    Inspect(inspect::Args),
-    Devices(devices::Args),
-    #[cfg(feature = "download")]
-    Download(download::Args),
-    Info(info::Args),
-    Selftest(selftest::Args),
-    Bench(bench::Args),
-    Tune(tune::Args),
+enum Called {
+    #[command(flatten)]
+    Subcommand(Subcommands),
     Completions(completions::Args),
 }
 
-impl Command {
-    /// Whether what it computes gains from vectors twice as wide. The embedded network has 32 to 96 channels, which fill half of them: it
-    /// takes as long either way, and its shaders compile sooner for narrow ones.
-    const fn fills_wide_vectors(&self) -> bool {
-        match self {
-            Self::Sample(args) => args.model.is_some(),
-            Self::Denoise(args) => args.model.is_some(),
-            Self::Tune(args) => args.model.is_some(),
-            Self::Info(args) => args.subject.is_some(),
-            // Opens no device.
-            Self::Completions(_) => false,
-            _ => true,
+/// Declares the subcommands: `Name(module)` for each, where `module` has `Args`, the shared `Flags` that it takes, and `run`.
+macro_rules! subcommands {
+    ($($(#[$attribute:meta])* $name:ident($module:ident),)*) => {
+        #[derive(Debug, Subcommand)]
+        enum Subcommands {
+            $($(#[$attribute])* $name(Box<With<$module::Args, $module::Flags>>),)*
+        }
+
+        impl Subcommands {
+            fn run(&self, console: Console) -> Result<()> {
+                match self {
+                    $($(#[$attribute])* Self::$name(with) => {
+                        let global = Global::from(&with.flags);
+                        global.check()?;
+                        $module::run(&with.args, &global, console)
+                    })*
+                }
+            }
+        }
+    };
+}
+
+subcommands! {
+    Sample(sample),
+    Denoise(denoise),
+    EncodeText(encode_text),
+    Encode(encode),
+    Decode(decode),
+    Linear(linear),
+    Inspect(inspect),
+    Devices(devices),
+    #[cfg(feature = "download")]
+    Download(download),
+    Info(info),
+    Selftest(selftest),
+    Bench(bench),
+    Tune(tune),
+}
+
+/// How much is printed.
+#[derive(Debug, clap::Args)]
+struct Voice {
+    /// Print details
+    #[arg(short, long, global = true, conflicts_with = "quiet", help_heading = "Messages")]
+    verbose: bool,
+
+    /// Print errors only
+    #[arg(short, long, global = true, help_heading = "Messages")]
+    quiet: bool,
+}
+
+impl Voice {
+    fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
         }
     }
 }
 
-/// Runs the program; the answer is the process exit code.
+/// Runs the program and returns its exit code.
 pub fn main() -> ExitCode {
-    let mut root = root();
-    let matches = root.try_get_matches_from_mut(std::env::args_os());
-    let (cli, flags) = match matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches))) {
-        Ok((cli, matches)) => (cli, flags(&root, &matches)),
+    let mut program = root();
+    let arguments = subcommand_first(&program, std::env::args_os().collect());
+    let matches = program.try_get_matches_from_mut(arguments);
+    let (cli, (command, matches)) = match matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches))) {
+        Ok((cli, matches)) => (cli, called(&program, matches)),
         Err(refusal) => {
-            // Help and version come here too. Nobody reads any more: nothing to do about it.
+            // Help and version come here too. A closed output has no reader left to tell.
             let _ = refusal.print();
             return ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(USAGE));
         }
     };
-    if cli.command.fills_wide_vectors() {
+    if fills_wide_vectors(&matches) {
         vectors::widen();
     }
-    let console = Console::new(cli.global.verbosity());
-    match run(cli.command, &cli.global, console) {
+    let console = Console::new(cli.voice.verbosity());
+    let done = match &cli.command {
+        Called::Subcommand(subcommand) => one_stdout(&matches).and_then(|()| subcommand.run(console)),
+        Called::Completions(args) => completions::run(args, root()),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            let flags = Flags::of(command);
             console.error(&flags.message(&error), flags.hint(&error).as_deref());
             ExitCode::from(exit::code(error.kind()))
         }
     }
 }
 
-/// The program's arguments, as clap has them.
+/// The definition of the program's arguments.
 fn root() -> clap::Command {
     Cli::command()
 }
 
-/// The flags of the subcommand that was called.
-fn flags(root: &clap::Command, matches: &ArgMatches) -> Flags {
-    let (mut command, mut matches) = (root, matches);
-    while let Some((name, inner)) = matches.subcommand()
+/// The subcommand that was called, and its matches.
+fn called(root: &clap::Command, mut matches: ArgMatches) -> (&clap::Command, ArgMatches) {
+    let mut command = root;
+    while let Some((name, inner)) = matches.remove_subcommand()
         && let Some(subcommand) = command.find_subcommand(name)
     {
         (command, matches) = (subcommand, inner);
     }
-    Flags::of(command)
+    (command, matches)
 }
 
-/// Runs a subcommand, with those of the global flags that mean something to it.
-fn run(command: Command, global: &Global, console: Console) -> Result<()> {
-    let (name, meant): (_, &[&str]) = match &command {
-        Command::Sample(_) => ("sample", &["adapter", "json", "checked", "exact", "family"]),
-        Command::Denoise(_) => ("denoise", &["adapter", "json", "checked", "exact", "family"]),
-        Command::EncodeText(_) => ("encode-text", &["adapter", "json", "checked", "family"]),
-        Command::Encode(_) => ("encode", &["adapter", "json", "checked", "exact", "family"]),
-        Command::Decode(_) => ("decode", &["adapter", "json", "checked", "exact", "family"]),
-        Command::Linear(_) => ("linear", &["adapter", "json", "checked", "family"]),
-        Command::Inspect(_) => ("inspect", &["adapter", "json", "checked", "exact", "family"]),
-        Command::Selftest(_) => ("selftest", &["adapter", "json", "checked", "family"]),
-        Command::Bench(_) => ("bench", &["adapter", "json", "checked", "exact", "family"]),
-        Command::Tune(_) => ("tune", &["adapter", "json", "family"]),
-        Command::Info(_) => ("info", &["adapter", "json", "exact", "family"]),
-        #[cfg(feature = "download")]
-        Command::Download(_) => ("download", &["json"]),
-        Command::Devices(_) => ("devices", &["adapter", "json"]),
-        Command::Completions(_) => ("completions", &[]),
+/// Moves flags that stand before the subcommand behind its name, since a subcommand knows its flags and the program does not:
+/// `downhill --adapter cpu sample` means `downhill sample --adapter cpu`.
+fn subcommand_first(root: &clap::Command, mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let names = |command: &clap::Command, argument: &OsString| {
+        argument.to_str().and_then(|name| command.find_subcommand(name)).cloned()
     };
-    global.expect_only(name, meant)?;
-    if let Some(file) = &global.json {
-        crate::formats::check_writable(file)?;
+    if !arguments.get(1).is_some_and(|argument| argument.as_encoded_bytes().starts_with(b"-")) {
+        return arguments;
     }
-    match command {
-        Command::Sample(args) => sample::run(*args, global, console),
-        Command::Denoise(args) => denoise::run(args, global, console),
-        Command::EncodeText(args) => encode_text::run(&args, global, console),
-        Command::Encode(args) => encode::run(&args, global, console),
-        Command::Decode(args) => decode::run(&args, global, console),
-        Command::Linear(args) => linear::run(&args, global, console),
-        Command::Inspect(args) => inspect::run(&args, global, console),
-        Command::Devices(args) => devices::run(&args, global),
-        #[cfg(feature = "download")]
-        Command::Download(args) => download::run(&args, global, console),
-        Command::Info(args) => info::run(&args, global, console),
-        Command::Selftest(args) => selftest::run(&args, global, console),
-        Command::Bench(args) => bench::run(&args, global, console),
-        Command::Tune(args) => tune::run(&args, global, console),
-        Command::Completions(args) => completions::run(&args),
+    let Some(first) = arguments.iter().skip(1).position(|argument| names(root, argument).is_some()) else {
+        return arguments;
+    };
+    let flags: Vec<_> = arguments.drain(1..=first).collect();
+    let (mut at, mut command) = (1, root.clone());
+    while let Some(subcommand) = arguments.get(at).and_then(|argument| names(&command, argument)) {
+        (at, command) = (at + 1, subcommand);
     }
+    arguments.splice(at..at, flags);
+    arguments
+}
+
+/// Refuses two outputs on standard output.
+fn one_stdout(called: &ArgMatches) -> Result<()> {
+    let is_stream = |id: &&str| match called.try_get_raw(id) {
+        Ok(Some(mut values)) => values.any(|value| stream::is_stream(value.as_ref())),
+        Ok(None) | Err(_) => false,
+    };
+    let outputs: Vec<_> = OUTPUTS.iter().filter(|id| is_stream(id)).collect();
+    match outputs[..] {
+        [one, other, ..] => {
+            let what = format!("`{one}` and `{other}` are both standard output");
+            Err(Error::argument(what, "name a file for one of them"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The arguments of subcommands that may be standard output.
+const OUTPUTS: [&str; 5] = ["output", "save_samples", "save_images", "save_path", "json"];
+
+/// True when a subcommand gains from vectors twice as wide. The embedded network has 32 to 96 channels, which fill half of
+/// them: it takes as long either way, and its shaders compile sooner for narrow ones. Without adapters there are no vectors.
+fn fills_wide_vectors(called: &ArgMatches) -> bool {
+    called.try_contains_id("adapter").is_ok() && called.try_contains_id("model").unwrap_or(true)
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use std::ffi::OsString;
+
+    use super::subcommand_first;
 
     #[test]
     fn flags_do_not_contradict_each_other() {
-        super::Cli::command().debug_assert();
+        super::root().debug_assert();
+    }
+
+    #[test]
+    fn flags_before_the_subcommand_are_its_own() {
+        let moved = |text: &str| {
+            let arguments = text.split(' ').map(OsString::from).collect();
+            let moved = subcommand_first(&super::root(), arguments);
+            moved.iter().map(|argument| argument.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(moved("downhill --adapter cpu sample -n 2"), "downhill sample --adapter cpu -n 2");
+        assert_eq!(moved("downhill --json x.json -v linear pca -k 3"), "downhill linear pca --json x.json -v -k 3");
+        for unmoved in ["downhill", "downhill --help", "downhill sample", "downhill help sample", "downhill -v"] {
+            assert_eq!(moved(unmoved), unmoved);
+        }
     }
 }

@@ -7,14 +7,17 @@ use super::device::{self, adapter_json, family_text};
 use crate::error::{Error, Result};
 use crate::kernels::selftest::{self, Check, Finding};
 use crate::report::columns::Lines;
-use crate::report::{Console, Report, print_stdout};
+use crate::report::{Console, Report};
+
+/// The shared flags.
+pub type Flags = crate::cli::shared::DeviceFlags;
 
 const EXAMPLES: &str = "\
 Examples:
   downhill selftest
   downhill selftest --adapter cpu
 
-Every run that computes begins with this test; its findings are kept for each adapter, driver and
+Every run that computes begins with this test; its findings are kept for each adapter, driver and \
 version of the program. This command always tests anew.";
 
 /// Probe an adapter and say what is trusted
@@ -34,15 +37,10 @@ pub fn run(_: &Args, global: &Global, console: Console) -> Result<()> {
     for check in &checks {
         lines.add(&check.name, finding_text(&check.finding));
     }
-    print_stdout(&lines.to_string())?;
-    if let Some(file) = &global.json {
-        let mut report = Report::new("selftest");
-        report
-            .set("adapter", adapter_json(adapter))
-            .set("family", family_text(engine.family))
-            .set("checks", json!(checks));
-        report.write(file)?;
-    }
+    global.print(&lines.to_string())?;
+    let mut report = Report::new("selftest");
+    report.set("adapter", adapter_json(adapter)).set("family", family_text(engine.family)).set("checks", json!(checks));
+    global.write_report(&report)?;
     verdict(&checks)
 }
 

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::kernels::{Engine, selftest};
 use crate::report::columns::aligned;
-use crate::report::{Console, Folder, Progress, Report, print_stdout};
+use crate::report::{Console, Folder, Progress, Report};
 use crate::study::Advance;
 use crate::study::results::{Contents, File, Message, Results};
 
@@ -136,22 +136,26 @@ pub trait Study {
     fn measure(&self, run: &mut StudyRun) -> Result<Results>;
 }
 
-/// The subcommands of a group of studies: `Name(module)` for each, whose `module::Args` implement [`Study`].
+/// The subcommands of a group of studies: `Name(module): Flags` for each, whose `module::Args` implement [`Study`] and which
+/// takes that set of shared flags.
 macro_rules! studies {
-    ($($name:ident($module:ident)),* $(,)?) => {
+    ($($name:ident($module:ident): $flags:ident),* $(,)?) => {
         #[derive(Debug, clap::Subcommand)]
         enum Studies {
-            $($name($module::Args),)*
+            $($name(Box<crate::cli::shared::With<$module::Args, crate::cli::shared::$flags>>),)*
         }
 
         /// Runs a study of the group.
         pub fn run(
             args: &Args,
-            global: &crate::cli::args::Global,
+            _: &crate::cli::shared::Global,
             console: crate::report::Console,
         ) -> crate::error::Result<()> {
             match &args.study {
-                $(Studies::$name(args) => crate::cli::study::run(args, global, console),)*
+                $(Studies::$name(with) => {
+                    let global = (&with.flags).into();
+                    crate::cli::study::run(&with.args, &global, console)
+                })*
             }
         }
     };
@@ -163,6 +167,7 @@ pub(super) use studies;
 /// # Errors
 /// Those of [`Study::measure`] and of writing.
 pub fn run<S: Study>(study: &S, global: &Global, console: Console) -> Result<()> {
+    global.check()?;
     let mut run = StudyRun::begin(S::NAME, study.folder(), S::FILES, global, console)?;
     let results = study.measure(&mut run)?;
     run.finish(results)
@@ -234,7 +239,7 @@ impl<'a> StudyRun<'a> {
         lap: &'static str,
         work: impl FnOnce(Advance) -> Result<T>,
     ) -> Result<T> {
-        let bar = Progress::new(title, total, self.global.verbosity());
+        let bar = Progress::new(title, total, self.console.verbosity);
         let done = work(&|units| bar.advance(units))?;
         drop(bar);
         self.clock.lap(lap);
@@ -264,9 +269,7 @@ impl<'a> StudyRun<'a> {
         if let Some(folder) = &self.folder {
             folder.report(&mut self.report)?;
         }
-        if let Some(file) = &self.global.json {
-            self.report.write(file)?;
-        }
+        self.global.write_report(&self.report)?;
         for message in results.messages {
             match message {
                 Message::Note(text) => self.console.note(&text),
@@ -274,7 +277,7 @@ impl<'a> StudyRun<'a> {
                 Message::Warning(text) => self.console.warning(&text),
             }
         }
-        results.text.map_or(Ok(()), |text| print_stdout(&text))
+        results.text.map_or(Ok(()), |text| self.global.print(&text))
     }
 }
 

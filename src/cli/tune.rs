@@ -17,7 +17,10 @@ use crate::kernels::selftest;
 use crate::kernels::tuned::Key;
 use crate::model::Model;
 use crate::report::columns::aligned;
-use crate::report::{Console, Progress, Report, print_stdout};
+use crate::report::{Console, Progress, Report};
+
+/// The shared flags.
+pub type Flags = crate::cli::shared::TuneFlags;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,14 +28,14 @@ Examples:
   downhill tune DIR --seconds 120    more time, for a large model
   downhill tune DIR --again          measure anew what was measured before
 
-A 3x3 convolution can be computed by its definition or by Winograd's algorithm, on tiles or on
-rows: fewer products, larger weights, a little more rounding. What is fastest depends on the layer
-and on the adapter. What is found here is kept for this adapter, its driver and this version in the
-cache folder (`DOWNHILL_CACHE_DIR`), and later runs follow it, of any model with the same layers;
+A 3x3 convolution can be computed by its definition or by Winograd's algorithm, on tiles or on \
+rows: fewer products, larger weights, a little more rounding. What is fastest depends on the layer \
+and on the adapter. What is found here is kept for this adapter, its driver and this version in the \
+cache folder (`DOWNHILL_CACHE_DIR`), and later runs follow it, of any model with the same layers; \
 elsewhere they use what was fastest on the machine that downhill was written on.
 
-Images change in their last bits when the algorithms do. Runs that make one set of images together
-(`--shard`, `--resume`) should all begin before it or all after it, with the same file, or be
+Images change in their last bits when the algorithms do. Runs that make one set of images together \
+(`--shard`, `--resume`) should all begin before it or all after it, with the same file, or be \
 `--exact`.";
 
 /// Find the fastest algorithms for a model on an adapter, and keep them
@@ -81,7 +84,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let measured = tune(&engine, &subjects, args.batch, budget, || progress.advance(1))?;
     drop(progress);
 
-    print_stdout(&table(&measured, &Algorithm::of_family(engine.family)))?;
+    global.print(&table(&measured, &Algorithm::of_family(engine.family)))?;
     if measured.is_empty() && subjects.is_empty() {
         console.note("nothing to do: every layer that matters was measured before; `--again` measures anew");
     }
@@ -94,7 +97,6 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         key.save(&file, &chosen)?;
         console.note(&format!("wrote {}", file.display()));
     }
-    let Some(path) = &global.json else { return Ok(()) };
     report
         .set("model", model_json(&model))
         .set("adapter", adapter_json(&engine.gpu.adapter))
@@ -103,7 +105,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         .set("layers", measured.iter().map(measurement_json).collect::<Vec<_>>())
         .set("left", subjects.len() - measured.len())
         .set("outputs", json!([file.display().to_string()]));
-    report.write(path)
+    global.write_report(&report)
 }
 
 /// A line for each layer: how often it stands in the network, milliseconds by each algorithm, the chosen one.

@@ -15,7 +15,8 @@ use super::{Image, write_atomically};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-const MAGIC: &[u8] = b"\x93NUMPY";
+/// The first bytes of every array file.
+pub const MAGIC: &[u8] = b"\x93NUMPY";
 /// The alignment of the values, in bytes.
 const ALIGNMENT: usize = 64;
 /// The longest header that is read, the same limit as `numpy.load`.

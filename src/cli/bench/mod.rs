@@ -16,7 +16,10 @@ use crate::bench::roofs;
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::kernels::selftest;
-use crate::report::{Console, Progress, Report, print_stdout};
+use crate::report::{Console, Progress, Report};
+
+/// The shared flags.
+pub type Flags = crate::cli::shared::NetworkFlags;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,15 +32,15 @@ Examples:
   downhill bench unet -r 9 --compare base.json
   downhill bench unet --dtype f16
 
-Each case is held against its CPU twin before it is timed; one that is wrong has a row that says so,
-and exit code 6 at the end. What the adapter does not grant is a row with the reason. The roofs are
-measured in the same run. Times are medians of the samples; the spread is the distance between the
+Each case is held against its CPU twin before it is timed; one that is wrong has a row that says so, \
+and exit code 6 at the end. What the adapter does not grant is a row with the reason. The roofs are \
+measured in the same run. Times are medians of the samples; the spread is the distance between the \
 quartiles over the median. A sample is one submission of as many calls as last 0.05 s.
 
-Sizes: matmul MxKxN or one number; conv and norm CxHxW or NxCxHxW; attention TOKENSxCHANNELS or
-TOKENSxCHANNELSxHEAD_DIM; copy MiB, rounded up to whole rows where tensors live in textures; lanczos
-NxP, samples and their values: 32 eigenpairs to residuals of 1e-4, which stand in the row as its error;
-by itself up to 8000x12288, which takes minutes on a software adapter; unet digits, cifar10-32 or
+Sizes: matmul MxKxN or one number; conv and norm CxHxW or NxCxHxW; attention TOKENSxCHANNELS or \
+TOKENSxCHANNELSxHEAD_DIM; copy MiB, rounded up to whole rows where tensors live in textures; lanczos \
+NxP, samples and their values: 32 eigenpairs to residuals of 1e-4, which stand in the row as its error; \
+by itself up to 8000x12288, which takes minutes on a software adapter; unet digits, cifar10-32 or \
 celeba-64, with `:BATCH` for several images.";
 
 /// Measure the kernels on an adapter, under the roofs of that adapter
@@ -150,19 +153,16 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         }
         findings.compare(base);
     }
-    print_stdout(&match args.format {
+    global.print(&match args.format {
         Format::Md => print::markdown(&findings),
         Format::Csv => print::csv(&findings),
         Format::Json => print::json(&findings),
     })?;
-    if let Some(file) = &global.json {
-        let json = serde_json::to_value(&findings).unwrap_or_default();
-        report
-            .set("adapter", adapter_json(&engine.gpu.adapter))
-            .set("family", family_text(engine.family))
-            .set("findings", json);
-        report.write(file)?;
-    }
+    report
+        .set("adapter", adapter_json(&engine.gpu.adapter))
+        .set("family", family_text(engine.family))
+        .set("findings", serde_json::to_value(&findings).unwrap_or_default());
+    global.write_report(&report)?;
     verdict(&findings, console)
 }
 

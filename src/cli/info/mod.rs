@@ -25,7 +25,10 @@ use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::{Family, FamilyName};
 use crate::model::{Call, Kind, Model, NetworkModel};
 use crate::report::columns::Lines;
-use crate::report::{Console, Report, print_stdout};
+use crate::report::{Console, Report};
+
+/// The shared flags.
+pub type Flags = crate::cli::shared::PlanFlags;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,7 +44,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
-    #[arg(value_name = "PATH|MODEL", help = format!("{}; or a `.png` or an `.npy`", network_help()))]
+    #[arg(id = "model", value_name = "PATH|MODEL", help = format!("{}; or a `.png` or an `.npy`", network_help()))]
     pub subject: Option<String>,
 
     /// Images at a network call [default: 1]
@@ -80,13 +83,12 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         }
         (spec, _) => model(spec, args, global, console)?,
     };
-    print_stdout(&found.text)?;
-    let Some(file) = &global.json else { return Ok(()) };
+    global.print(&found.text)?;
     let mut report = Report::new("info");
     for (section, value) in found.sections {
         report.set(section, value);
     }
-    report.write(file)
+    global.write_report(&report)
 }
 
 enum Subject {

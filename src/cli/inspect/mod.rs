@@ -15,6 +15,9 @@ pub mod subject;
 
 use super::study::studies;
 
+/// No shared flags: each study has its own set.
+pub type Flags = crate::cli::shared::NoFlags;
+
 const EXAMPLES: &str = "\
 Examples:
   downhill inspect norms -o norms                             is eps as long as the noise?
@@ -39,14 +42,14 @@ pub struct Args {
 }
 
 studies! {
-    Norms(norms),
-    Error(error),
-    Projection(projection),
-    Constancy(constancy),
-    ErrorModel(error_model),
-    Schedule(schedule),
-    Dimension(dimension),
-    Gamma(gamma),
-    Compare(compare),
-    Frechet(frechet),
+    Norms(norms): NetworkFlags,
+    Error(error): NetworkFlags,
+    Projection(projection): NetworkFlags,
+    Constancy(constancy): NetworkFlags,
+    ErrorModel(error_model): NetworkFlags,
+    Schedule(schedule): ReportFlags,
+    Dimension(dimension): DeviceFlags,
+    Gamma(gamma): NetworkFlags,
+    Compare(compare): NetworkFlags,
+    Frechet(frechet): NetworkFlags,
 }

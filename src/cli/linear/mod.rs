@@ -12,6 +12,9 @@ mod transition;
 
 use super::study::studies;
 
+/// No shared flags: each study has its own set.
+pub type Flags = crate::cli::shared::NoFlags;
+
 const EXAMPLES: &str = "\
 Examples:
   downhill linear pca --data digits -k 32 --center -o components
@@ -33,12 +36,12 @@ pub struct Args {
 }
 
 studies! {
-    Pca(pca),
-    Angles(angles),
-    Transition(transition),
-    Product(product),
-    Energy(energy),
-    Baseline(baseline),
-    Jacobian(jacobian),
-    Schedule(schedule),
+    Pca(pca): DeviceFlags,
+    Angles(angles): DeviceFlags,
+    Transition(transition): DeviceFlags,
+    Product(product): DeviceFlags,
+    Energy(energy): DeviceFlags,
+    Baseline(baseline): ReportFlags,
+    Jacobian(jacobian): NetworkFlags,
+    Schedule(schedule): DeviceFlags,
 }

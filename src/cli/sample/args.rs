@@ -32,14 +32,14 @@ Examples:
   downhill sample --sampler ddim --error-model 0.05,2   the fewest steps that an error model admits
   downhill sample pca:digits,k=8,n=500,noise=fresh --steps 20   of 500 noisy samples at each level
 
-`pca:DATA[,k=N]` (projection on N components, 32), `wiener:DATA`, `wiener:mean=M.npy,cov=C.npy`
-(Gaussian posterior mean) and `ideal:DATA` (mean of all samples by their weights) are denoisers in
+`pca:DATA[,k=N]` (projection on N components, 32), `wiener:DATA`, `wiener:mean=M.npy,cov=C.npy` \
+(Gaussian posterior mean) and `ideal:DATA` (mean of all samples by their weights) are denoisers in \
 closed form. `sequential:DATA` estimates the next level of the schedule in place of the clean image:
-`--sampler ddim` then walks the chain of these estimates. With `noise=nested|fresh|shared` (and
-`seed=S`) the components of `pca` are at each level those of samples under its noise: the forward
-process itself, noise anew for each level, or one draw at every scale; `n=M` takes the first M
-samples. Bytes of images count as -1 to 1. They know no timesteps: the default is DDIM on `exponential`, N log-spaced
-sigmas and then 0, from ten times the data's root mean square distance r from their mean down to
+`--sampler ddim` then walks the chain of these estimates. With `noise=nested|fresh|shared` (and \
+`seed=S`) the components of `pca` are at each level those of samples under its noise: the forward \
+process itself, noise anew for each level, or one draw at every scale; `n=M` takes the first M \
+samples. Bytes of images count as -1 to 1. They know no timesteps: the default is DDIM on `exponential`, N log-spaced \
+sigmas and then 0, from ten times the data's root mean square distance r from their mean down to \
 r/1000; `pca` starts at r over the root of N, `sequential` at that of 32. States start around the mean.
 
 Image i of seed s is the same image in any batch, count and shard.";

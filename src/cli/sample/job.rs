@@ -39,9 +39,9 @@ impl<'a> Job<'a> {
     ///
     /// # Errors
     /// Everything that can be wrong with them.
-    pub fn new(args: Args, global: &Global, console: Console) -> Result<Self> {
-        let output = Output::parse(args.output.as_deref().unwrap_or(USUAL_OUTPUT))?;
-        targets::check_resume(&args, &output)?;
+    pub fn new(args: &Args, global: &Global, console: Console) -> Result<Self> {
+        let output = targets::output(args.output.as_deref().unwrap_or(USUAL_OUTPUT))?;
+        targets::check_resume(args, &output)?;
         let model = Model::open_or_embedded(args.model.as_deref())?;
         let (name, about) = (model.name().to_owned(), crate::cli::describe::model_json(&model));
         let has_network = model.network().is_some();
@@ -49,7 +49,7 @@ impl<'a> Job<'a> {
             args.dtype.expect_network(&name)?;
         }
         let labels = args.conditions.labels(&model)?;
-        let mut start = Start::read(&args, &model)?;
+        let mut start = Start::read(args, &model)?;
         let (trained, has_pixels) = match model.kind() {
             Kind::Network(network) => (network.net.sample_size(), true),
             Kind::Latent(latent) => (latent.trained_size(), true),
@@ -66,12 +66,12 @@ impl<'a> Job<'a> {
             console.note(&format!("note: {note}"));
         }
         say_where_it_ends(&run, console);
-        check_drawn(&args, &start, &run, console)?;
+        check_drawn(args, &start, &run, console)?;
         if let Some(metric) = &args.metric {
             let values = run.state.iter().product();
             run.run.method = metric.apply(run.run.method.clone(), run.sampler, &run.settings, values)?;
         }
-        let targets = Targets::new(&args, output, run.image_channels, has_pixels)?;
+        let targets = Targets::new(args, output, run.image_channels, has_pixels)?;
         let Shard { index, of } = args.shard.unwrap_or(Shard { index: 0, of: 1 });
         run.run.images = (index..run.run.count).step_by(of).collect();
         if run.run.images.is_empty() && !targets.is_one_file_an_image() {

@@ -14,4 +14,6 @@ mod start;
 mod targets;
 
 pub use args::Args;
+/// The shared flags.
+pub type Flags = crate::cli::shared::NetworkFlags;
 pub use run::run;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::job::Job;
 use super::metadata::{self, Metadata};
 use super::targets::{Targets, step_file};
+use crate::cli::stream::{self, output_name};
 use crate::error::Result;
 use crate::formats::images::{WHITE, grid, quantise, square_columns, to_unit};
 use crate::formats::{Image, npy, png};
@@ -105,8 +106,8 @@ impl Results {
         let grid_metadata = metadata::of_grid(&self.metadata, &self.indices);
         match &targets.images {
             Some(Output::Grid(path)) => {
-                png::write_png(path, &whole_grid(&self.images), &grid_metadata)?;
-                written.push(path.display().to_string());
+                stream::write(path, |file| png::write_png(file, &whole_grid(&self.images), &grid_metadata))?;
+                written.push(output_name(path));
             }
             Some(Output::Npz(path)) => {
                 npy::write_npz(path, &self.images)?;
@@ -125,18 +126,18 @@ impl Results {
             None => {}
         }
         if let Some(path) = &targets.samples {
-            npy::write(path, &self.array(&[], self.samples.clone()))?;
-            written.push(path.display().to_string());
+            stream::write(path, |file| npy::write(file, &self.array(&[], self.samples.clone())))?;
+            written.push(output_name(path));
         }
         if let Some(path) = &targets.floats {
             let shape: Vec<usize> = std::iter::once(self.indices.len()).chain(self.image_shape.clone()).collect();
-            npy::write(path, &Tensor::new(shape, self.floats.clone()))?;
-            written.push(path.display().to_string());
+            stream::write(path, |file| npy::write(file, &Tensor::new(shape, self.floats.clone())))?;
+            written.push(output_name(path));
         }
         if let Some(path) = &targets.path {
             let states = self.steps.iter().flat_map(|step| step.states.iter().copied()).collect();
-            npy::write(path, &self.array(&[self.steps.len()], states))?;
-            written.push(path.display().to_string());
+            stream::write(path, |file| npy::write(file, &self.array(&[self.steps.len()], states)))?;
+            written.push(output_name(path));
         }
         if let Some(folder) = &targets.steps {
             for (index, step) in self.steps.iter().enumerate() {

@@ -23,7 +23,7 @@ use crate::sample::samplers::Sampler;
 use crate::sample::walk::Clip;
 
 /// Runs `downhill sample`.
-pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
+pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut clock = Stopwatch::start();
     if args.sampler == Some(Choice::List) {
         return print_stdout(&listed());
@@ -45,10 +45,10 @@ pub fn run(args: Args, global: &Global, console: Console) -> Result<()> {
         let prints = job.timings;
         let timings = compute(job, global, console, clock, &mut report)?;
         if prints {
-            print_stdout(&timings)?;
+            global.print(&timings)?;
         }
     }
-    global.json.as_ref().map_or(Ok(()), |file| report.write(file))
+    global.write_report(&report)
 }
 
 /// Returns one line per sampler: name, order, network calls per step, source and flags.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::args::Args;
+use crate::cli::stream;
 use crate::error::{Error, Result};
 use crate::formats::check_writable;
 use crate::report::Output;
@@ -57,7 +58,10 @@ impl Targets {
     /// Whether everything can be written, each in a place of its own.
     fn check(&self) -> Result<()> {
         if let Some(images) = &self.images {
-            images.check_writable()?;
+            match images {
+                Output::Grid(path) => stream::check_writable(path)?,
+                Output::Files(_) | Output::Npz(_) => images.check_writable()?,
+            }
         }
         let array = match &self.images {
             Some(Output::Npz(path) | Output::Grid(path)) => Some(path),
@@ -66,7 +70,7 @@ impl Targets {
         let files: Vec<&PathBuf> =
             [array, self.floats.as_ref(), self.samples.as_ref(), self.path.as_ref()].into_iter().flatten().collect();
         for (at, file) in files.iter().enumerate() {
-            check_writable(file)?;
+            stream::check_writable(file)?;
             if files[..at].contains(file) {
                 let what = format!("two outputs would both be `{}`", file.display());
                 return Err(Error::argument(what, "give each a path of its own"));
@@ -85,6 +89,14 @@ impl Targets {
         matches!(self.images, Some(Output::Files(_)))
             && [&self.floats, &self.samples, &self.steps, &self.path].iter().all(|target| target.is_none())
     }
+}
+
+/// The target of `--output`: `-` is a grid on standard output.
+///
+/// # Errors
+/// Those of [`Output::parse`].
+pub fn output(text: &str) -> Result<Output> {
+    if stream::is_stream(Path::new(text)) { Ok(Output::Grid(text.into())) } else { Output::parse(text) }
 }
 
 /// The file of the prediction at step `index`, from 0.
