@@ -42,3 +42,15 @@ fn an_operator_is_known_to_the_files_of_the_recipe_and_to_no_other() {
     expected.sort();
     assert_eq!(found, expected);
 }
+
+#[test]
+fn an_architecture_is_known_to_its_folder_and_to_the_table() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    rust_files(&root.join("src"), &mut files);
+    for (name, folder) in [("UNet2d", "unet2d"), ("UNet2dCondition", "unet2d_condition"), ("DitTransformer2d", "dit")] {
+        let outside = files.iter().filter(|path| !path.starts_with(root.join("src/nets").join(folder)));
+        let found: Vec<_> = outside.filter(|path| has_word(&fs::read_to_string(path).expect("text"), name)).collect();
+        assert_eq!(found, [&root.join("src/nets/architecture.rs")], "{name}");
+    }
+}

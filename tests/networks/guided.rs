@@ -231,7 +231,7 @@ fn contexts_that_do_not_fit_are_refused() {
     let error = refused(&golden, Guidance { unconditional, ..alone(good.clone()) });
     assert_eq!((error.kind(), error.hint().is_some()), (downhill::ErrorKind::Argument, true));
     let error = refused(&golden, Guidance::default());
-    assert!(error.to_string().contains("needs a context"), "{error}");
+    assert!(error.to_string().contains("a context of no tokens"), "{error}");
     let network = ready(engine.into(), &golden, 1);
     for shape in [[2, 77, 16], [3, 76, 16], [3, 77, 15]] {
         let wrong = Tensor::zeros(shape);
