@@ -5,7 +5,7 @@
 //#write y
 
 struct Params {
-    groups: u32,
+    count: u32,
 }
 
 var<workgroup> sums: array<vec4<f32>, 64>;
@@ -18,5 +18,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if local < half { sums[local] += sums[local + half]; }
         workgroupBarrier();
     }
-    if local == 0u && group.x < call.params.groups { store_y(group.x, sums[0]); }
+    if local == 0u && group.x < call.params.count { store_y(group.x, sums[0]); }
 }
