@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 pub use super::config_fields::{Fields, Spacing, VarianceType};
 pub use super::level_config::LevelConfig;
 use super::samplers::Sampler;
-use super::samplers::spec::ClipRule;
+use super::samplers::spec::{ClipRule, Grid};
 use crate::Result;
 use crate::denoise::diffusion::{NoiseTable, PredictionType};
 
@@ -109,7 +109,12 @@ impl SchedulerConfig {
     /// Returns `timestep_spacing` as `sampler` reads it.
     #[must_use]
     pub fn spacing(&self, sampler: Sampler) -> Spacing {
-        self.timestep_spacing.unwrap_or(sampler.spec().spacing)
+        let spec = sampler.spec();
+        let only = match spec.grid {
+            Grid::Sigmas(rule) => rule.only_spacing,
+            Grid::Timesteps(_) | Grid::Own(_) => None,
+        };
+        only.or(self.timestep_spacing).unwrap_or(spec.spacing)
     }
 
     /// Returns whether the last step of `sampler` ends without noise.

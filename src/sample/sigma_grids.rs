@@ -51,6 +51,10 @@ pub struct SigmaRule {
     pub spread_end: End,
     /// Whether timesteps of Karras's spread are rounded down, and not to the nearest, on betas of a squared cosine.
     pub rounds_cosine_down: bool,
+    /// Whether timesteps of Karras's spread are rounded to whole ones although the count is [`Count::Ends`].
+    pub rounds_karras: bool,
+    /// The only spacing of a class without `timestep_spacing`.
+    pub only_spacing: Option<Spacing>,
     /// Whether it honours `lambda_min_clipped`.
     pub clips_lambda: bool,
     /// Whether it honours `interpolation_type`.
@@ -68,6 +72,8 @@ impl SigmaRule {
             spreads: true,
             spread_end: End::First,
             rounds_cosine_down: false,
+            rounds_karras: false,
+            only_spacing: None,
             clips_lambda: false,
             interpolates: false,
             from_noise: false,
@@ -78,6 +84,7 @@ impl SigmaRule {
     #[must_use]
     pub fn rounding(&self, spread: Spread, is_cosine: bool) -> Rounding {
         match (self.count, spread) {
+            (Count::Ends, Spread::Karras) if self.rounds_karras => Rounding::Nearest,
             (Count::Ends, _) => Rounding::None,
             (Count::Inner, Spread::Karras | Spread::Lu) if !(is_cosine && self.rounds_cosine_down) => Rounding::Nearest,
             (Count::Inner, _) => Rounding::Down,

@@ -24,9 +24,6 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-/// The beginnings of the names of goldens whose sampler does not exist yet, and the number of them.
-const AWAITED: [(&str, usize); 5] = [("single", 15), ("kdpm2", 7), ("dpm-sde", 3), ("sa", 9), ("ipndm", 2)];
-
 /// A run, as a golden's `timesteps.json` describes it.
 #[derive(serde::Deserialize)]
 struct Case {
@@ -171,18 +168,12 @@ fn follow(folder: &Path) -> Result<(f32, f32), Error> {
 fn paths_agree_with_diffusers_and_the_paper() {
     let mut followed = 0;
     let mut far = Vec::new();
-    let mut awaited = [0; AWAITED.len()];
     let only = std::env::var("DOWNHILL_TRAJECTORY").unwrap_or_default();
     let mut folders: Vec<PathBuf> =
         std::fs::read_dir(golden("trajectory")).expect("goldens").map(|entry| entry.expect("entry").path()).collect();
     folders.sort();
     for folder in folders.iter().filter(|folder| folder.is_dir()) {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let begins_with = |start: &str| name == start || name.starts_with(&format!("{start}-"));
-        if let Some(at) = AWAITED.iter().position(|(start, _)| begins_with(start)) {
-            awaited[at] += 1;
-            continue;
-        }
         if !name.contains(&only) {
             continue;
         }
@@ -202,6 +193,5 @@ fn paths_agree_with_diffusers_and_the_paper() {
         }
     }
     assert!(far.is_empty(), "{far:#?}");
-    assert_eq!(awaited, AWAITED.map(|(_, count)| count), "goldens of samplers to come");
-    assert!(followed >= 40 || !only.is_empty(), "only {followed} trajectories were found");
+    assert!(followed >= 140 || !only.is_empty(), "only {followed} trajectories were found");
 }

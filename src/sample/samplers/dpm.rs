@@ -89,6 +89,43 @@ impl Algorithm {
     pub fn is_in_x0(self) -> bool {
         matches!(self, Self::X0 | Self::StochasticX0)
     }
+
+    /// The stochastic equation goes down twice as far, and noise brings it up again.
+    fn twice(self) -> f64 {
+        if self.is_stochastic() { 2.0 } else { 1.0 }
+    }
+
+    /// Returns the factors a, b, c and d of a step from `from` to `to`: of x, and of value, slope and bend of the
+    /// estimate over h = ln(`from` / `to`). Those of slope and bend are not finite at a `to` of 0.
+    pub(super) fn integrals(self, from: f64, to: f64) -> [f64; 4] {
+        let h = (from / to).ln();
+        let twice = self.twice();
+        let (g, length) = (twice * h, from - to);
+        let (a, b) = match self {
+            Self::Eps => (1.0, -length),
+            Self::StochasticEps => (1.0, -2.0 * length),
+            Self::X0 | Self::StochasticX0 => {
+                let kept = (to / from).powf(twice);
+                (kept, 1.0 - kept)
+            }
+        };
+        let (c, d) = match self {
+            Self::Eps | Self::StochasticEps => (-twice * (length / h - to), -((length - to * h) / (h * h) - to / 2.0)),
+            // diffusers' third order of the stochastic equation has -1/2 where the expansion has 1/2.
+            Self::X0 => ((a - 1.0) / g + 1.0, 0.5 - (a - 1.0 + g) / (g * g)),
+            Self::StochasticX0 => ((a - 1.0) / g + 1.0, -0.5 - (a - 1.0 + g) / (g * g)),
+        };
+        [a, b, c, d]
+    }
+
+    /// Returns the spread of the noise of a step from `from` to `to`.
+    pub(super) fn spread(self, from: f64, to: f64) -> f64 {
+        match self {
+            Self::Eps | Self::X0 => 0.0,
+            Self::StochasticEps => (from * from - to * to).sqrt(),
+            Self::StochasticX0 => to * (1.0 - (to / from).powf(2.0)).sqrt(),
+        }
+    }
 }
 
 impl std::fmt::Display for Algorithm {
@@ -125,29 +162,13 @@ impl Dpm {
     /// `x' = a x + b D0 + c D1 + d D2 + spread w`.
     fn factors(&self, sigmas: &[f64], to: f64) -> (f64, Vec<f64>, f64) {
         let from = sigmas[0];
-        let h = (from / to).ln();
-        // The stochastic equation goes down twice as far, and noise brings it up again.
-        let twice = if self.algorithm.is_stochastic() { 2.0 } else { 1.0 };
-        let (g, length) = (twice * h, from - to);
-        let (a, b, spread) = match self.algorithm {
-            Algorithm::Eps => (1.0, -length, 0.0),
-            Algorithm::StochasticEps => (1.0, -2.0 * length, (from * from - to * to).sqrt()),
-            Algorithm::X0 | Algorithm::StochasticX0 => {
-                let kept = (to / from).powf(twice);
-                (kept, 1.0 - kept, if twice > 1.0 { to * (1.0 - kept).sqrt() } else { 0.0 })
-            }
+        let [a, b, c, d] = self.algorithm.integrals(from, to);
+        let (c, d) = match sigmas.len() {
+            0 | 1 => (0.0, 0.0),
+            2 if !self.is_heun => (b / 2.0, 0.0),
+            _ => (c, d),
         };
-        let (c, d) = match self.algorithm {
-            _ if sigmas.len() < 2 => (0.0, 0.0),
-            _ if sigmas.len() == 2 && !self.is_heun => (b / 2.0, 0.0),
-            Algorithm::Eps | Algorithm::StochasticEps => {
-                (-twice * (length / h - to), -((length - to * h) / (h * h) - to / 2.0))
-            }
-            // diffusers' third order of the stochastic equation has -1/2 where the expansion has 1/2.
-            Algorithm::X0 => ((a - 1.0) / g + 1.0, 0.5 - (a - 1.0 + g) / (g * g)),
-            Algorithm::StochasticX0 => ((a - 1.0) / g + 1.0, -0.5 - (a - 1.0 + g) / (g * g)),
-        };
-        (a, weights(sigmas, h, [b, c, d]), spread)
+        (a, weights(sigmas, (from / to).ln(), [b, c, d]), self.algorithm.spread(from, to))
     }
 }
 

@@ -8,6 +8,8 @@ mod ddim;
 mod ddpm;
 pub mod deis;
 pub mod dpm;
+pub mod dpm_sde;
+pub mod dpm_singlestep;
 mod edm_dpm;
 mod edm_euler;
 mod euler;
@@ -16,9 +18,13 @@ pub mod flow_euler;
 pub mod flow_heun;
 mod ge;
 pub mod heun;
+pub mod ipndm;
+pub mod kdpm2;
+pub mod kdpm2_ancestral;
 pub mod lcm;
 pub mod lms;
 pub mod pndm;
+pub mod sa;
 pub mod spec;
 pub mod tcd;
 pub mod unipc;
@@ -88,6 +94,18 @@ samplers! {
     FlowEuler = flow_euler,
     /// Heun's method in s of flow matching.
     FlowHeun = flow_heun,
+    /// DPM-Solver++, in single steps.
+    DpmSinglestep = dpm_singlestep,
+    /// DPM-Solver-2 in sigma.
+    Kdpm2 = kdpm2,
+    /// DPM-Solver-2 below the next level, and noise up to it.
+    Kdpm2Ancestral = kdpm2_ancestral,
+    /// DPM-Solver++ for the stochastic equation.
+    DpmSde = dpm_sde,
+    /// The stochastic Adams solver.
+    Sa = sa,
+    /// Pseudo linear multistep, from the first step on.
+    Ipndm = ipndm,
 }
 
 impl Sampler {

@@ -38,6 +38,12 @@ impl History {
         self.entries.iter().take(count).map(|(sigma, _)| *sigma).collect()
     }
 
+    /// Returns the newest `count` estimates.
+    #[must_use]
+    pub fn newest(&self, count: usize) -> Vec<&Tensor> {
+        self.entries.iter().take(count).map(|(_, estimate)| estimate).collect()
+    }
+
     /// Returns each weight with its estimate: `weights[i]` belongs to the one that is i steps old.
     #[must_use]
     pub fn weighted(&self, weights: &[f64]) -> Vec<(f64, &Tensor)> {
