@@ -172,7 +172,8 @@ fn products_that_cannot_be_are_refused_and_nothing_is_written() {
     ask(&["--variance", "0"]).expect_error(2, "`--variance 0` is not above 0");
     ask(&["--steps", "0"]).expect_error(2, "0 is not in 1..=10000");
     ask(&["--samples", "61"]).expect_error(2, "more than the 60 samples");
-    ask(&["--data", "spiked:n=3,p=20000,spikes=1"]).expect_error(2, "a product of 20000 x 20000 values is not written");
+    ask(&["--data", "spiked:n=3,p=20000,spikes=1"])
+        .expect_error(2, "a product of 20000 x 20000 values is too large to write");
     ask(&["--data", "digits", "--steps", "10000", "-k", "700"]).expect_error(2, "10001 bases of 700 x 784 values");
     let mut broken = npy::read(&noise).unwrap();
     broken.data[100] = f32::INFINITY;
