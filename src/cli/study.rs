@@ -136,8 +136,8 @@ pub trait Study {
     fn measure(&self, run: &mut StudyRun) -> Result<Results>;
 }
 
-/// The subcommands of a group of studies: `Name(module): Flags` for each, whose `module::Args` implement [`Study`] and which
-/// takes that set of shared flags.
+/// The subcommands of a group of studies: `Name(module): Flags` for each, whose `module::Args` implement [`Study`] and
+/// which takes that set of shared flags.
 macro_rules! studies {
     ($($name:ident($module:ident): $flags:ident),* $(,)?) => {
         #[derive(Debug, clap::Subcommand)]

@@ -17,11 +17,12 @@ pub(super) static KIND: SourceKind = SourceKind {
     extent: None,
 };
 
-/// The images of `folder` in the order of their names, as (channels, height, width): one channel where all are grey, else
-/// three. Transparency is left out.
+/// The images of `folder` in the order of their names, as (channels, height, width): one channel where all are grey,
+/// else three. Transparency is left out.
 ///
 /// # Errors
-/// [`Error::BadFile`] for a folder without images, an image that cannot be read, and one of another size than the first.
+/// [`Error::BadFile`] for a folder without images, an image that cannot be read, and one of another size than the
+/// first.
 fn read(folder: &Path, pixels: Pixels) -> Result<Dataset> {
     let files = images_of(folder)?;
     let images = files

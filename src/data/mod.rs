@@ -40,7 +40,8 @@ impl Dataset {
     /// A data set called `name` from an array (N, ...) of N samples.
     ///
     /// # Errors
-    /// [`Error::BadFile`] for an array without samples or of samples without values, [`Error::NonFinite`] for NaN or infinity.
+    /// [`Error::BadFile`] for an array without samples or of samples without values, [`Error::NonFinite`] for NaN or
+    /// infinity.
     pub fn new(name: &str, array: Tensor) -> Result<Self> {
         let (shape, values) = (array.shape, array.data);
         let [count, sample_shape @ ..] = shape.as_slice() else {
@@ -85,8 +86,8 @@ impl Dataset {
         sums.into_iter().map(|sum| sum / count).collect()
     }
 
-    /// Subtracts the mean from every sample and returns it. Without this, the mean is the direction of the largest second
-    /// moment of most data, images above all.
+    /// Subtracts the mean from every sample and returns it. Without this, the mean is the direction of the largest
+    /// second moment of most data, images above all.
     pub fn centre(&mut self) -> Vec<f64> {
         let mean = self.mean();
         for sample in self.samples.data.chunks_exact_mut(mean.len()) {

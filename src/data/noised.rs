@@ -55,8 +55,8 @@ pub struct Noised {
 }
 
 impl Noised {
-    /// The samples (n, p) at one level: of fresh and shared noise the same whatever other levels there are, of nested noise
-    /// the first level of a process.
+    /// The samples (n, p) at one level: of fresh and shared noise the same whatever other levels there are, of nested
+    /// noise the first level of a process.
     #[must_use]
     pub fn at(self, samples: &Tensor, level: f64) -> Tensor {
         let step = match self.coupling {
@@ -98,7 +98,7 @@ impl Noised {
 
     /// Adds `scale` times the noise of `step`, drawn on every core.
     fn add(self, samples: &mut Tensor, scale: f64, step: u32) {
-        /// Samples a thread takes at a time.
+        /// Samples per thread at a time.
         const SAMPLES: usize = 512;
         let dimension = samples.shape[1];
         let seed = self.seed ^ KEY;

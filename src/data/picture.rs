@@ -38,8 +38,8 @@ impl Picture {
         (height as usize, width as usize)
     }
 
-    /// The image as (1, channels, height, width) in -1..1, grey for one channel, RGB for three: scaled by
-    /// Lanczos' filter, whatever its proportions, where it has another size (as diffusers does). Transparency is left out.
+    /// The image as (1, channels, height, width) in -1..1, grey for one channel, RGB for three: scaled by Lanczos'
+    /// filter, whatever its proportions, where it has another size (as diffusers does). Transparency is left out.
     ///
     /// # Errors
     /// [`Error::Argument`] for another number of channels.

@@ -74,8 +74,8 @@ impl Source {
         Err(Error::bad_file_hint(candidate.path, "not a file of a known format", hint))
     }
 
-    /// Splits `DATA,name=value,...` into the name of a source and the options after it. Commas in the path of a file that
-    /// exists, and the options of generated data, belong to the name.
+    /// Splits `DATA,name=value,...` into the name of a source and the options after it. Commas in the path of a file
+    /// that exists, and the options of generated data, belong to the name.
     #[must_use]
     pub fn split(text: &str) -> (&str, Vec<(&str, &str)>) {
         let extent = KINDS.iter().find_map(|kind| kind.extent.map(|extent| extent(text)).filter(|length| *length > 0));

@@ -24,8 +24,8 @@ pub(super) static KIND: SourceKind = SourceKind {
 /// The options of a model.
 const OPTIONS: [&str; 5] = ["n", "p", "spikes", "noise", "seed"];
 
-/// The length of the name at the beginning of `text`, 0 where it does not name a model. Options belong to the model up to
-/// the first that it does not have, or has already.
+/// The length of the name at the beginning of `text`, 0 where it does not name a model. Options belong to the model up
+/// to the first that it does not have, or has already.
 fn extent(text: &str) -> usize {
     let Some(options) = text.strip_prefix("spiked:") else {
         return if text == "spiked" || text.starts_with("spiked,") { "spiked".len() } else { 0 };
@@ -71,7 +71,8 @@ const FORM: &str =
     "generated data are `spiked:n=1500,p=300,spikes=5/4/3,noise=0.1,seed=0`, in any order; every option has a default";
 
 impl Spiked {
-    /// The model that `text` names: `spiked:n=1500,p=300,spikes=5/4/3/2/1,noise=0,seed=0`, where these are the defaults.
+    /// The model that `text` names: `spiked:n=1500,p=300,spikes=5/4/3/2/1,noise=0,seed=0`, where these are the
+    /// defaults.
     ///
     /// # Errors
     /// [`Error::Argument`] for an unknown option or a malformed number, and those of [`Self::directions`].
@@ -102,8 +103,8 @@ impl Spiked {
     /// Returns the orthonormal directions `v_i`, one per row: (spikes, dimension), float64.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a model without samples or values, with more spikes than values, or with variances or noise
-    /// that are negative or not finite.
+    /// [`Error::Argument`] for a model without samples or values, with more spikes than values, or with variances or
+    /// noise that are negative or not finite.
     pub fn directions(&self) -> Result<Vec<Vec<f64>>> {
         self.check()?;
         let mut directions: Vec<Vec<f64>> = Vec::with_capacity(self.spikes.len());

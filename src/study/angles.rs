@@ -1,5 +1,5 @@
-//! The turning of components as noise grows: the sine of the angle between `u_i` at level t and at level 0 (figures 2 and 3 of the
-//! paper), over several draws of the noise, beside theory.
+//! The turning of components as noise grows: the sine of the angle between `u_i` at level t and at level 0 (figures 2
+//! and 3 of the paper), over several draws of the noise, beside theory.
 
 use serde_json::json;
 
@@ -83,8 +83,8 @@ pub fn run(projector: &Projector, settings: &Settings, advance: Advance) -> Resu
     Ok(Angles { sines, summary, nadler, expansion, values, variances })
 }
 
-/// All p eigenvalues of x'x / n, those that only rounding keeps from zero included. Of data too large for a matrix the leading
-/// ones, the rest as zeros.
+/// All p eigenvalues of x'x / n, those that only rounding keeps from zero included. Of data too large for a matrix the
+/// leading ones, the rest as zeros.
 fn spectrum(data: &Tensor, leading: &[f64]) -> Result<Vec<f64>> {
     let (samples, dimension) = (data.shape[0], data.shape[1]);
     let mut values = if dimension <= samples.min(LARGEST_MATRIX) {

@@ -1,9 +1,10 @@
-//! The baselines of linear diffusion: the chains that do not collapse, through the ordinary sampler, against closed forms.
+//! The baselines of linear diffusion: the chains that do not collapse, through the ordinary sampler, against closed
+//! forms.
 //!
-//! A reviewer's counterpoint is that the usual optimal linear denoiser is the Wiener filter, whose probability flow takes
-//! noise to exactly the Gaussian of the data. It is walked here with DDIM, beside projections on population components
-//! and the chain of sequential estimates. Each chain is linear and diagonal in the eigenvectors of the covariance, so one
-//! state with a part along each mode shows every gain.
+//! A reviewer's counterpoint is that the usual optimal linear denoiser is the Wiener filter, whose probability flow
+//! takes noise to exactly the Gaussian of the data. It is walked here with DDIM, beside projections on population
+//! components and the chain of sequential estimates. Each chain is linear and diagonal in the eigenvectors of the
+//! covariance, so one state with a part along each mode shows every gain.
 
 use faer::{Col, Mat};
 use serde::Serialize;
@@ -356,8 +357,8 @@ fn say(found: &Baseline, results: &mut Results) {
         let most = rows().map(|gains| gains.participation).fold(0.0, f64::max);
         let schedules = rows().count();
         results.note(format!(
-            "{chain}: gains within {worst:.1e} of the closed form over {schedules} schedules, {least:.2} to {most:.2} effective \
-             modes of {}",
+            "{chain}: gains within {worst:.1e} of the closed form over {schedules} schedules, {least:.2} to {most:.2} \
+             effective modes of {}",
             found.variances.len()
         ));
     }

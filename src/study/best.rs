@@ -1,5 +1,5 @@
-//! Schedules that are best for a spectrum, beside the usual ones: each in closed form, and measured with the chain or the
-//! sampler.
+//! Schedules that are best for a spectrum, beside the usual ones: each in closed form, and measured with the chain or
+//! the sampler.
 
 use serde::Serialize;
 use serde_json::json;
@@ -330,8 +330,8 @@ fn say(found: &Best, results: &mut Results) {
         let (modes, levels) = (one.measured_participation, &one.levels);
         let (low, high) = (levels[0], levels[levels.len() - 1]);
         results.note(format!(
-            "concentration, {name}: {measured:.3} of the energy on the first of {modes:.2} modes ({share:.3} in closed form), \
-             levels {low:.3} to {high:.3}"
+            "concentration, {name}: {measured:.3} of the energy on the first of {modes:.2} modes ({share:.3} in closed \
+             form), levels {low:.3} to {high:.3}"
         ));
     }
     for one in &found.recovered {

@@ -1,5 +1,5 @@
-//! Does the gradient keep its direction? The distance to a set falls along a straight line to the projection, on which its
-//! gradient is one vector; gradient estimation rests on that (Permenter and Yuan, ICML 2024, section 4).
+//! Does the gradient keep its direction? The distance to a set falls along a straight line to the projection, on which
+//! its gradient is one vector; gradient estimation rests on that (Permenter and Yuan, ICML 2024, section 4).
 
 use serde_json::json;
 
@@ -134,7 +134,8 @@ const SMALL: f64 = 0.1;
 #[must_use]
 pub fn results(found: &Constancy, name: &str) -> Results {
     let share = |values: &ByLevel| share_below(&values.values, SMALL);
-    let tell = |values: &ByLevel| json!({ "share_below_0.1": share(values), "turn": Summary::of(values.values.iter().copied()) });
+    let turns = |values: &ByLevel| Summary::of(values.values.iter().copied());
+    let tell = |values: &ByLevel| json!({ "share_below_0.1": share(values), "turn": turns(values) });
     let segments = || FRACTIONS.iter().zip(&found.along_segments);
     let along = &found.along_trajectories;
     let of_segments: Vec<_> = segments().map(|(at, values)| json!({ "fraction": at, "turns": tell(values) })).collect();

@@ -8,8 +8,8 @@
 //! a_T ~ N(0, s_T^2 I),  a_t = U_t' U_(t+1) a_(t+1) + eta w,  w ~ N(0, I)
 //! ```
 //!
-//! If `U_t' U_(t+1)` were the diagonal of cosines `c_i`, a mode's variance would follow v <- c^2 v + eta^2, which after T steps
-//! is equation 25: `s_T^2 c^(2T) + eta^2 (1 - c^(2T)) / (1 - c^2)`.
+//! If `U_t' U_(t+1)` were the diagonal of cosines `c_i`, a mode's variance would follow v <- c^2 v + eta^2, which after
+//! T steps is equation 25: `s_T^2 c^(2T) + eta^2 (1 - c^(2T)) / (1 - c^2)`.
 
 use faer::Mat;
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! The noise that a denoiser finds in images: the distance of its eps from the noise that was added to them (Permenter and
-//! Yuan, ICML 2024, the validation of their assumption on the denoiser's error).
+//! The noise that a denoiser finds in images: the distance of its eps from the noise that was added to them (Permenter
+//! and Yuan, ICML 2024, the validation of their assumption on the denoiser's error).
 
 use serde_json::json;
 
@@ -14,7 +14,8 @@ use crate::report::plot::{Axis, Picture};
 use crate::tensor::Tensor;
 use crate::{Error, Result};
 
-/// |eps(k + sigma w, sigma) - w| / sqrt(n) for `images` k (n, c, h, w) and independent standard normals w at each level.
+/// |eps(k + sigma w, sigma) - w| / sqrt(n) for `images` k (n, c, h, w) and independent standard normals w at each
+/// level.
 ///
 /// # Errors
 /// [`Error::Argument`] for images of another shape than the denoiser's; those of the denoiser; [`Error::NonFinite`].
@@ -67,7 +68,8 @@ pub fn results(errors: &ByLevel, name: &str, data: &str) -> Results {
     let last = errors.levels.len() - 1;
     let of = |level: usize| Summary::of(errors.at(level).iter().copied());
     let label = "‖ε(x, σ) − ε‖ / √n";
-    // A part of an image that the data do not have, outside the span of a projection, weighs without bound at little noise.
+    // A part of an image that the data do not have, outside the span of a projection, weighs without bound at little
+    // noise.
     let scale = if of(0).most.max(of(last).most) > 3.0 { Axis::log(label) } else { Axis::linear(label) };
     let curve =
         over_sigma("Median, 5 % to 95 %", scale).with(median("", errors)).with(across("no noise found", errors, 1.0));

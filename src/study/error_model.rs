@@ -1,5 +1,5 @@
-//! The relative-error assumption, measured: where the distance to the data is sqrt(n) sigma within a factor nu, how far is the
-//! denoiser's sigma eps from the gradient of half the squared distance? (Permenter and Yuan, ICML 2024.)
+//! The relative-error assumption, measured: where the distance to the data is sqrt(n) sigma within a factor nu, how far
+//! is the denoiser's sigma eps from the gradient of half the squared distance? (Permenter and Yuan, ICML 2024.)
 
 use serde_json::json;
 
@@ -40,8 +40,9 @@ impl Point {
     }
 }
 
-/// Calls the denoiser along `walk` at each of [`FACTORS`] of its noise, within sigma `range` (least, most). The projection is that on
-/// `samples`; without them it is where the trajectory ends, as it would be if gradients were constant along it.
+/// Calls the denoiser along `walk` at each of [`FACTORS`] of its noise, within sigma `range` (least, most). The
+/// projection is that on `samples`; without them it is where the trajectory ends, as it would be if gradients were
+/// constant along it.
 ///
 /// # Errors
 /// Those of [`Trajectories::walk`], of the denoiser and of [`Neighbours::project`].
@@ -73,7 +74,7 @@ pub fn measure(
             let end = Tensor::new(x.shape.clone(), prediction(&x.data, &progress.eps.data, progress.step.from.sigma));
             for (index, sigma, factor, x, eps) in waiting.drain(..) {
                 match samples {
-                    // There the end is the answer itself.
+                    // There the end is the estimate itself.
                     None if index == last => {}
                     None => points
                         .extend((0..x.shape[0]).map(|at| point(x.item(at), eps.item(at), end.item(at), sigma, factor))),
@@ -107,8 +108,9 @@ fn point(x: &[f32], eps: &[f32], projection: &[f32], sigma: f64, factor: f64) ->
     Point { sigma, factor, ratio, error }
 }
 
-/// eta for each nu: the largest error but for a `1 - share` of them, of all points misjudged by nu at most. One entry for
-/// each nu at which points come in, rising; those above the `share` of the walks' own points are what a model may have.
+/// eta for each nu: the largest error but for a `1 - share` of them, of all points misjudged by nu at most. One entry
+/// for each nu at which points come in, rising; those above the `share` of the walks' own points are what a model may
+/// have.
 #[must_use]
 pub fn curve(points: &[Point], share: f64) -> Vec<(f64, f64)> {
     let mut ordered: Vec<&Point> = points.iter().filter(|point| point.error.is_finite()).collect();
@@ -126,8 +128,8 @@ pub fn curve(points: &[Point], share: f64) -> Vec<(f64, f64)> {
     .collect()
 }
 
-/// The error model that admits the longest way down: of all (nu, eta) of [`curve`], the one with the largest ln nu / eta,
-/// since nu^(1/eta) is how far down many steps lead. None where every eta is 1 or more.
+/// The error model that admits the longest way down: of all (nu, eta) of [`curve`], the one with the largest ln nu /
+/// eta, since nu^(1/eta) is how far down many steps lead. None where every eta is 1 or more.
 #[must_use]
 pub fn fit(curve: &[(f64, f64)]) -> Option<ErrorModel> {
     let reach = |(nu, eta): &(f64, f64)| nu.ln() / eta.max(1e-9);
@@ -143,8 +145,8 @@ const CURVE: File = File::new("curve.csv", "the least eta for each nu");
 const MODEL: File = File::new("error-model.json", "eta and nu");
 const PLOT: File = File::new("error-model", "the points, eta over nu, errors over sigma");
 
-/// The results of [`measure`] for the denoiser called `name`: the model that covers `share` of the points. The projection
-/// is on the data called `data`, if there are any.
+/// The results of [`measure`] for the denoiser called `name`: the model that covers `share` of the points. The
+/// projection is on the data called `data`, if there are any.
 #[must_use]
 pub fn results(points: &[Point], share: f64, name: &str, data: Option<&str>) -> Results {
     let curve = curve(points, share);

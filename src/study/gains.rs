@@ -1,5 +1,5 @@
-//! Closed forms of linear chains on a Gaussian of covariance Sigma, mode by mode: what becomes of the part of a state along
-//! an eigenvector of variance lambda, from the first noise level of a schedule to the last.
+//! Closed forms of linear chains on a Gaussian of covariance Sigma, mode by mode: what becomes of the part of a state
+//! along an eigenvector of variance lambda, from the first noise level of a schedule to the last.
 //!
 //! | chain | gain | |
 //! |---|---|---|
@@ -15,8 +15,8 @@ use crate::sample::settings::Settings;
 /// The last sigma of a range above 0, over the first.
 const SPAN: f64 = 1e-4;
 
-/// The gain of DDIM with the Wiener filter over falling `sigmas`: the product of `(lambda + s r) / (lambda + s^2)` for each
-/// level s and the next one r.
+/// The gain of DDIM with the Wiener filter over falling `sigmas`: the product of `(lambda + s r) / (lambda + s^2)` for
+/// each level s and the next one r.
 #[must_use]
 pub fn ddim(lambda: f64, sigmas: &[f64]) -> f64 {
     sigmas.windows(2).map(|pair| (lambda + pair[0] * pair[1]) / (lambda + pair[0] * pair[0])).product()

@@ -1,8 +1,9 @@
 //! The best weight gamma of the newest eps in gradient estimation: quality against gamma, on Gaussians exactly.
 //!
-//! For data N(0, lambda) along a direction, eps(x, sigma) = sigma x / (lambda + sigma^2) is linear, so a schedule multiplies
-//! a state by one number, its amplitude gain. That of the probability flow from sigma to sigma' is
-//! `sqrt((lambda + sigma'^2) / (lambda + sigma^2))`. DDIM falls short of it and gamma = 2 goes beyond: on Gaussians the best gamma lies between.
+//! For data N(0, lambda) along a direction, eps(x, sigma) = sigma x / (lambda + sigma^2) is linear, so a schedule
+//! multiplies a state by one number, its amplitude gain. That of the probability flow from sigma to sigma' is
+//! `sqrt((lambda + sigma'^2) / (lambda + sigma^2))`. DDIM falls short of it and gamma = 2 goes beyond: on Gaussians the
+//! best gamma lies between.
 
 use serde_json::json;
 
@@ -49,8 +50,8 @@ pub fn exact_gain(variance: f64, sigmas: &[f64]) -> f64 {
     }
 }
 
-/// The Frechet distance between the samples and N(0, diag(`variances`)), over the sum of the variances: exact for both are
-/// Gaussian with the same directions. States start with the spread sqrt(1 + sigma^2), as those of networks do.
+/// The Frechet distance between the samples and N(0, diag(`variances`)), over the sum of the variances: exact for both
+/// are Gaussian with the same directions. States start with the spread sqrt(1 + sigma^2), as those of networks do.
 #[must_use]
 pub fn gaussian_distance(variances: &[f64], sigmas: &[f64], gamma: f64) -> f64 {
     let start = sigmas.first().map_or(1.0, |sigma| (1.0 + sigma * sigma).sqrt());

@@ -1,5 +1,5 @@
-//! Section 5 of the first paper: the leading eigenvectors of a denoiser's Jacobian along a sampling trajectory, and how far they have
-//! turned from those at its end.
+//! Section 5 of the first paper: the leading eigenvectors of a denoiser's Jacobian along a sampling trajectory, and how
+//! far they have turned from those at its end.
 
 use serde_json::{Value, json};
 
@@ -17,8 +17,8 @@ use crate::study::Advance;
 use crate::study::trajectories::Trajectories;
 use crate::tensor::Tensor;
 
-/// The places of trajectories, one path per image: the state at each level of the schedule above 0, the end last. `advance`
-/// counts network calls for single images.
+/// The places of trajectories, one path per image: the state at each level of the schedule above 0, the end last.
+/// `advance` counts network calls for single images.
 ///
 /// # Errors
 /// Those of [`Trajectories::walk`].
@@ -69,8 +69,8 @@ impl Turning {
     }
 }
 
-/// The leading eigenpairs of the symmetric part of `jacobian` at each place of a trajectory, by [`arnoldi`] or from the whole
-/// matrix, and how they turn. `advance` counts places.
+/// The leading eigenpairs of the symmetric part of `jacobian` at each place of a trajectory, by [`arnoldi`] or from the
+/// whole matrix, and how they turn. `advance` counts places.
 ///
 /// # Errors
 /// Those of the solvers and of the denoiser.
@@ -103,9 +103,10 @@ pub fn turning(
     Ok(turning)
 }
 
-/// The growth of a sine with the noise, in 1 / sigma: the slope from the origin to where it first passes one half, interpolated in log
-/// sigma between the places around, or to its largest value where it never does. For small noise a sine grows in proportion to
-/// sigma, and this is the factor; a straight line through all of a curve that soon comes to its bound of 1 would call it flat.
+/// The growth of a sine with the noise, in 1 / sigma: the slope from the origin to where it first passes one half,
+/// interpolated in log sigma between the places around, or to its largest value where it never does. For small noise a
+/// sine grows in proportion to sigma, and this is the factor; a straight line through all of a curve that soon comes to
+/// its bound of 1 would call it flat.
 ///
 /// Both run towards the end, where the sine is 0.
 #[must_use]
@@ -182,8 +183,8 @@ impl Found {
             .set("correlation", json!({ "spearman": correlation, "kendall": tau, "of": "component and slope" }))
             .set("samples", self.json())
             .note(format!(
-                "rank correlation of component and slope {:.2} (95 % {:.2} to {:.2}); asymmetry {:.2} at the most noise, {:.2} \
-                 at the least",
+                "rank correlation of component and slope {:.2} (95 % {:.2} to {:.2}); asymmetry {:.2} at the most \
+                 noise, {:.2} at the least",
                 correlation.mean,
                 correlation.low,
                 correlation.high,
@@ -193,7 +194,8 @@ impl Found {
         let missed = self.not_converged();
         if missed > 0 {
             results.warning(format!(
-                "at {missed} of {} places the basis was full before the tolerance was met; raise the largest number of blocks",
+                "at {missed} of {} places the basis was full before the tolerance was met; raise the largest \
+                 number of blocks",
                 levels * samples
             ));
         }
@@ -260,7 +262,8 @@ impl Found {
         self.turnings.iter().map(sample).collect()
     }
 
-    /// One panel per sample: sines over sigma, dark to bright by component (figure 7 of the paper, on a logarithmic axis).
+    /// One panel per sample: sines over sigma, dark to bright by component (figure 7 of the paper, on a logarithmic
+    /// axis).
     fn angles(&self, name: &str) -> Picture {
         const MOST_PANELS: usize = 6;
         let k = self.components();

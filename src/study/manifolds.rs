@@ -3,8 +3,8 @@
 //!
 //! | data | denoiser | projection |
 //! |---|---|---|
-//! | `flat`: a mixture of Gaussians that fills a subspace of d dimensions | posterior mean of the mixture | on the subspace |
-//! | `sphere`: uniform on a sphere of d dimensions | posterior mean: a ratio of Bessel functions times the direction | on the sphere |
+//! | `flat`: Gaussians that fill a subspace of d dimensions | posterior mean of the mixture | on the subspace |
+//! | `sphere`: uniform on a sphere of d dimensions | posterior mean, by a ratio of Bessel functions | on the sphere |
 //!
 //! Both have unit variance along the d (or d + 1) values that they extend in, which are the first ones: denoisers and
 //! samplers know no other directions than those of the data, so that turning everything changes nothing.
@@ -165,9 +165,10 @@ fn mixture_mean(x: &[f64], centres: &[Vec<f64>], sigma: f64) -> Vec<f64> {
     mean
 }
 
-/// I(p/2, k) / I(p/2 - 1, k) of modified Bessel functions: the mean length of a direction in p values under the von Mises and
-/// Fisher distribution of concentration k. The recurrence 1 / r(v) = 2v / k + r(v + 1) from above, begun between the bounds of
-/// Amos (1974) and of Simpson and Spector (1984), which are the closer the higher the order; going down, errors shrink.
+/// I(p/2, k) / I(p/2 - 1, k) of modified Bessel functions: the mean length of a direction in p values under the von
+/// Mises and Fisher distribution of concentration k. The recurrence 1 / r(v) = 2v / k + r(v + 1) from above, begun
+/// between the bounds of Amos (1974) and of Simpson and Spector (1984), which are the closer the higher the order;
+/// going down, errors shrink.
 fn bessel_ratio(values: usize, concentration: f64) -> f64 {
     let lowest = values as f64 / 2.0;
     let top = lowest + TERMS as f64;

@@ -1,5 +1,5 @@
-//! The papers' experiments, one file each: settings and data in, [`results::Results`] out, with the names of the files, the
-//! tables, the figures as data and the findings. Writing and drawing them is left to the caller.
+//! The papers' experiments, one file each: settings and data in, [`results::Results`] out, with the names of the files,
+//! the tables, the figures as data and the findings. Writing and drawing them is left to the caller.
 //!
 //! | of linear diffusion | question |
 //! |---|---|
@@ -20,8 +20,9 @@
 //! | [`dimension`], [`manifolds`] | the dimension of data, and samplers where it is large |
 //! | [`compare`], [`gamma`] | samplers at equal network calls, and the weight of the newest eps |
 //!
-//! [`nadler`] is the theory of spikes, [`estimate`] the uncertainty of a mean, [`rank`] that of an order, [`statistics`]
-//! summaries of many numbers, [`panels`] the figures over noise levels, [`trajectories`] the walks of denoisers.
+//! [`nadler`] is the theory of spikes, [`estimate`] the uncertainty of a mean, [`rank`] that of an order,
+//! [`statistics`] summaries of many numbers, [`panels`] the figures over noise levels, [`trajectories`] the walks of
+//! denoisers.
 
 pub mod angles;
 pub mod baseline;

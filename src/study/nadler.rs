@@ -1,11 +1,11 @@
-//! The theory of principal components under noise: the spiked model in the limit of many values (Nadler 2008, Ann. Stat.
-//! 36:2791), and the expansion for little noise.
+//! The theory of principal components under noise: the spiked model in the limit of many values (Nadler 2008, Ann.
+//! Stat. 36:2791), and the expansion for little noise.
 //!
-//! One direction of variance l in white noise of variance `s^2`, n samples of p values: gamma = p / n, and the signal-to-noise
-//! ratio is r = l / `s^2`. Below r = sqrt(gamma) the leading component knows nothing of the direction.
+//! One direction of variance l in white noise of variance `s^2`, n samples of p values: gamma = p / n, and the
+//! signal-to-noise ratio is r = l / `s^2`. Below r = sqrt(gamma) the leading component knows nothing of the direction.
 
-/// cos^2 of the angle between the leading sample component and the direction: (1 - gamma / r^2) / (1 + gamma / r) above the
-/// threshold, 0 below.
+/// cos^2 of the angle between the leading sample component and the direction: (1 - gamma / r^2) / (1 + gamma / r) above
+/// the threshold, 0 below.
 #[must_use]
 pub fn cos_squared(ratio: f64, gamma: f64) -> f64 {
     if ratio.is_infinite() {

@@ -81,7 +81,7 @@ pub fn results(norms: &ByLevel, name: &str) -> Results {
     let curve = over_sigma("Median, 5 % to 95 %", Axis::linear("‖ε‖ / √n"))
         .with(median("", norms))
         .with(across("", norms, 1.0));
-    let title = format!("Norm of the answers of {name}");
+    let title = format!("Norm of the eps of {name}");
     let mut results = Results::default();
     results
         .set("norms", json!(summary))

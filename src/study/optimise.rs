@@ -23,11 +23,11 @@ pub struct Minimum {
     pub converged: bool,
 }
 
-/// Answers its value and its gradient at a point.
+/// A function that returns its value and its gradient at a point.
 pub type Function<'a> = &'a dyn Fn(&[f64]) -> (f64, Vec<f64>);
 
-/// A local minimum of `function`, which returns its value and gradient, from `start`; at most `most_steps` steps, until no
-/// entry of the gradient is above `tolerance`. NaN counts as infinitely high.
+/// A local minimum of `function`, which returns its value and gradient, from `start`; at most `most_steps` steps, until
+/// no entry of the gradient is above `tolerance`. NaN counts as infinitely high.
 #[must_use]
 pub fn minimise(function: Function, start: Vec<f64>, tolerance: f64, most_steps: usize) -> Minimum {
     let mut at = start;

@@ -1,19 +1,19 @@
 //! Principal components under noise, in closed form: the part of each direction of given data that lies within
 //! the leading eigenvectors of n noisy samples.
 //!
-//! Against one direction outside the kept ones, of variance mu, a direction of variance lambda is turned by
-//! `s^2 (lambda + mu) / (n (lambda - mu)^2) + s^4 / (n (lambda - mu)^2)` (perturbation of second order, squared sine); what
-//! is kept against all of them is (1 - A) / (1 + B), B the sum of the first terms and A that of the second. With nothing
-//! but noise outside, mu = 0, this is Nadler's formula for a spike, exact for many samples and values at any noise, with
-//! its threshold (Nadler 2008, equation 2.15; Benaych-Georges and Nadakuditi 2012); at little noise it is the first
-//! order for any spectrum. In between it is an interpolation, which is compared with a measured chain.
+//! Against one direction outside the kept ones, of variance mu, a direction of variance lambda is turned by `s^2
+//! (lambda + mu) / (n (lambda - mu)^2) + s^4 / (n (lambda - mu)^2)` (perturbation of second order, squared sine); what
+//! is kept against all of them is (1 - A) / (1 + B), B the sum of the first terms and A that of the second. With
+//! nothing but noise outside, mu = 0, this is Nadler's formula for a spike, exact for many samples and values at any
+//! noise, with its threshold (Nadler 2008, equation 2.15; Benaych-Georges and Nadakuditi 2012); at little noise it is
+//! the first order for any spectrum. In between it is an interpolation, which is compared with a measured chain.
 //! Turning among the kept directions costs nothing: only what leaves their span is lost.
 //!
 //! A chain of projections with fresh noise multiplies these shares up, but not only them: what one projection P takes a
-//! direction to has a small part along the others, and outside all of them, and the next projection takes some of
-//! that back. [`Transfer`] keeps account of the mean energies: with w the shares, m dimensions outside and `o = 1 - w`,
-//! `E (u_i' P u_j)^2` is `w_i^2` for i = j and `o_i o_j / m` otherwise (the residuals of two directions meet at random), the
-//! rest of `w_i` goes outside, and comes back from there at random.
+//! direction to has a small part along the others, and outside all of them, and the next projection takes some of that
+//! back. [`Transfer`] keeps account of the mean energies: with w the shares, m dimensions outside and `o = 1 - w`, `E
+//! (u_i' P u_j)^2` is `w_i^2` for i = j and `o_i o_j / m` otherwise (the residuals of two directions meet at random),
+//! the rest of `w_i` goes outside, and comes back from there at random.
 
 /// The spectrum of data, and how it is sampled.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +27,8 @@ pub struct Overlap {
 }
 
 impl Overlap {
-    /// The leading `kept` of `variances`, largest first, in `dimension` dimensions; those beyond the variances have none.
-    /// Noise is on each of `samples`.
+    /// The leading `kept` of `variances`, largest first, in `dimension` dimensions; those beyond the variances have
+    /// none. Noise is on each of `samples`.
     #[must_use]
     pub fn new(variances: &[f64], kept: usize, samples: usize, dimension: usize) -> Self {
         let kept = kept.min(variances.len());
@@ -51,8 +51,8 @@ impl Overlap {
         self.quartic.len()
     }
 
-    /// The squared cosine of direction `index` and the span, at noise of standard deviation `sigma` and its derivative by
-    /// sigma: 1 without noise, k / p where the direction is lost.
+    /// The squared cosine of direction `index` and the span, at noise of standard deviation `sigma` and its derivative
+    /// by sigma: 1 without noise, k / p where the direction is lost.
     #[must_use]
     pub fn squared_cosine(&self, index: usize, sigma: f64) -> (f64, f64) {
         let (a, b) = (self.quartic[index], self.quadratic[index]);
@@ -71,7 +71,8 @@ impl Overlap {
     }
 }
 
-/// The transfer of mean energies by one projection: of the kept directions, and of all dimensions outside them together.
+/// The transfer of mean energies by one projection: of the kept directions, and of all dimensions outside them
+/// together.
 #[derive(Clone, Debug)]
 pub struct Transfer {
     /// w of each direction, and its derivative by the noise.
@@ -96,7 +97,7 @@ impl Transfer {
         Self { kept, slopes, outside: dimension.saturating_sub(overlap.kept()).max(1) as f64 }
     }
 
-    /// `o = 1 - w`, their sum, and what of each direction goes outside.
+    /// `o = 1 - w`, their sum, and the part of each direction that goes outside.
     fn parts(&self) -> (Vec<f64>, f64, Vec<f64>) {
         let lost: Vec<f64> = self.kept.iter().map(|kept| 1.0 - kept).collect();
         let total: f64 = lost.iter().sum();
@@ -111,8 +112,8 @@ impl Transfer {
         Energies { along: self.kept.clone(), outside: lost / self.outside }
     }
 
-    /// Energies before the projection from those behind it (`left` is false), or the derivatives of what is made of them
-    /// the other way (`left` is true): the matrix of the transfer times a column, or a row times it.
+    /// Energies before the projection from those behind it (`left` is false), or the derivatives of what is made of
+    /// them the other way (`left` is true): the matrix of the transfer times a column, or a row times it.
     #[must_use]
     pub fn apply(&self, given: &Energies, left: bool) -> Energies {
         let (lost, total, leaving) = self.parts();

@@ -1,5 +1,5 @@
-//! The denoiser beside the exact projection on a data set, along trajectories: the relative error and nu of Permenter and
-//! Yuan (ICML 2024), their figure of the ideal denoiser.
+//! The denoiser beside the exact projection on a data set, along trajectories: the relative error and nu of Permenter
+//! and Yuan (ICML 2024), their figure of the ideal denoiser.
 
 use serde_json::json;
 
@@ -97,8 +97,8 @@ pub fn results(found: &Projections, name: &str, data: &str) -> Results {
         .table(TABLE, table(&[("relative_error", error), ("nu", nu)]))
         .plot(PLOT, Picture::new(&title, 2, vec![errors.into(), ratios.into()]))
         .note(format!(
-            "relative error: median {:.4} at sigma {sigma:.3}, where it is largest; {first:.4} at the first step, {last:.4} \
-             at the last",
+            "relative error: median {:.4} at sigma {sigma:.3}, where it is largest; {first:.4} at the first step, \
+             {last:.4} at the last",
             medians[hump]
         ))
         .note(format!("ends are {:.2e} sqrt(n) from the data at most", ends.most));

@@ -68,8 +68,8 @@ impl Promise {
             None => format!("no number of steps leads to sigma {last:.4}"),
         };
         format!(
-            "{verdict}: {count} steps, eta {}, nu {}; {:.1} % of nu is used\n\n{steps}\nlongest constant step of {count}: \
-             beta {:.4}, which leads to sigma {deepest:.4}; {reach}\n",
+            "{verdict}: {count} steps, eta {}, nu {}; {:.1} % of nu is used\n\n{steps}\nlongest constant step of \
+             {count}: beta {:.4}, which leads to sigma {deepest:.4}; {reach}\n",
             rounded(self.model.eta()),
             rounded(self.model.nu()),
             100.0 * self.share,

@@ -36,7 +36,8 @@ pub fn spearman(a: &[f64], b: &[f64]) -> f64 {
     if spread > 0.0 { product(&a, &b) / spread } else { 0.0 }
 }
 
-/// Kendall's tau-b: pairs in the same order less pairs in the opposite one, over the pairs that differ; 0 where none do.
+/// Kendall's tau-b: pairs in the same order less pairs in the opposite one, over the pairs that differ; 0 where none
+/// do.
 #[must_use]
 pub fn kendall(a: &[f64], b: &[f64]) -> f64 {
     let (mut sum, mut of_a, mut of_b) = (0.0, 0.0, 0.0);
@@ -61,8 +62,9 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// The mean over samples of a `statistic` of index and value, the values of each sample in the order of their index. A resample
-/// draws samples, then pairs within each, both with replacement: neither few samples nor few pairs pass for many.
+/// The mean over samples of a `statistic` of index and value, the values of each sample in the order of their index. A
+/// resample draws samples, then pairs within each, both with replacement: neither few samples nor few pairs pass for
+/// many.
 #[must_use]
 pub fn bootstrap(samples: &[Vec<f64>], seed: u64, statistic: fn(&[f64], &[f64]) -> f64) -> Interval {
     let indices: Vec<f64> = (0..samples.iter().map(Vec::len).max().unwrap_or(0)).map(|at| at as f64).collect();

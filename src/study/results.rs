@@ -59,7 +59,7 @@ pub struct Results {
     pub sections: Vec<(&'static str, Value)>,
     /// Messages in their order.
     pub messages: Vec<Message>,
-    /// The table or the verdict that is the study's answer as text, if it has one.
+    /// The result as text, a table or a verdict, if the study has one.
     pub text: Option<String>,
 }
 

@@ -1,16 +1,16 @@
 //! Noise schedules that are best for a given spectrum, by their closed forms. Linear diffusion leaves this open.
 //!
-//! **Concentration.** A chain of projections on k components of n noisy samples, fresh noise at each level, passes the mean
-//! energies of the directions on as [`Transfer`] has it. Loud levels tell the directions best from one another, but at the
-//! end of the chain, where noise is low, they also mix them: the best levels rise from the middle to where directions
-//! other than the first are lost.
+//! **Concentration.** A chain of projections on k components of n noisy samples, fresh noise at each level, passes the
+//! mean energies of the directions on as [`Transfer`] has it. Loud levels tell the directions best from one another,
+//! but at the end of the chain, where noise is low, they also mix them: the best levels rise from the middle to where
+//! directions other than the first are lost.
 //!
-//! **Recovery.** A DDIM step with the Wiener filter from s to r keeps `(v + s r) / (v + s^2)` of a mode of variance v. With
-//! s = sqrt(v) tan a and r = sqrt(v) tan b that is the probability flow's gain times cos(a - b): each mode sees the
-//! schedule as a walk over an angle from atan(S / sqrt(v)) to 0, and loses as if it cut corners of a circle. One mode
-//! is best served by equal angles, sigma = sqrt(v) tan; for many modes the mean of -ln cos over all of them is least. For
-//! many steps it is half the sum of the squared angles, which is least where every step is as long as any other in
-//! the metric of all modes, `sum of v / (v + s^2)^2`: [`geodesic`], from which the search starts.
+//! **Recovery.** A DDIM step with the Wiener filter from s to r keeps `(v + s r) / (v + s^2)` of a mode of variance v.
+//! With s = sqrt(v) tan a and r = sqrt(v) tan b that is the probability flow's gain times cos(a - b): each mode sees
+//! the schedule as a walk over an angle from atan(S / sqrt(v)) to 0, and loses as if it cut corners of a circle. One
+//! mode is best served by equal angles, sigma = sqrt(v) tan; for many modes the mean of -ln cos over all of them is
+//! least. For many steps it is half the sum of the squared angles, which is least where every step is as long as any
+//! other in the metric of all modes, `sum of v / (v + s^2)^2`: [`geodesic`], from which the search starts.
 
 use super::gains;
 use super::optimise::{Minimum, minimise};
@@ -167,8 +167,8 @@ pub fn geodesic(variances: &[f64], steps: usize, first: f64) -> Vec<f64> {
     levels
 }
 
-/// The `steps` + 1 levels from `first` to 0 of the least [`shortfall`] over `variances`, each above 0, and how the search
-/// went.
+/// The `steps` + 1 levels from `first` to 0 of the least [`shortfall`] over `variances`, each above 0, and how the
+/// search went.
 #[must_use]
 pub fn best_recovery(variances: &[f64], steps: usize, first: f64) -> (Vec<f64>, Minimum) {
     let start = geodesic(variances, steps, first);

@@ -9,7 +9,6 @@ const WIDTH: usize = 120;
 /// Folders and documents that are still to be brought to this style.
 const WAITING: &[&str] = &[
     "src/cli",
-    "src/data",
     "src/denoise",
     "src/error.rs",
     "src/gpu/vectors.rs",
@@ -19,7 +18,6 @@ const WAITING: &[&str] = &[
     "src/main.rs",
     "src/nets",
     "src/sample",
-    "src/study",
 ];
 
 /// Words and phrases of the left column of the table, in lower case.

@@ -32,7 +32,8 @@ pub struct CellArgs {
     pub data: String,
 
     /// The number of seeds, from --seed on: the spread of the figures
-    #[arg(long, value_name = "K", default_value = "1", value_parser = RangedU64ValueParser::<u64>::new().range(1..=1000))]
+    #[arg(long, value_name = "K", default_value = "1",
+        value_parser = RangedU64ValueParser::<u64>::new().range(1..=1000))]
     pub seeds: u64,
 
     /// Images per network call
@@ -86,8 +87,8 @@ pub fn measure(
     Ok(Measured { scores, costs: costs.collect(), floor, reference: data.count() })
 }
 
-/// Samples the missing images: a part of every cell before the next part of any, so that an interrupted run leaves cells
-/// of one size.
+/// Samples the missing images: a part of every cell before the next part of any, so that an interrupted run leaves
+/// cells of one size.
 fn fill(
     run: &mut StudyRun,
     args: &CellArgs,

@@ -20,9 +20,9 @@ The last one is the full size: 15 hours and more on a software adapter. A run th
 stopped, and a larger one begins with the samples of a smaller one, which DIR/samples keeps.
 
 --steps counts network calls, which no sampler exceeds: Heun's method has half as many steps. GE walks the paper's \
-schedule, DDIM the paper's baseline, PNDM diffusers' `leading` spacing, the others `trailing`; --schedule replaces them \
-all. The ablation is the paper's: DDIM in 10 steps on each schedule. Frechet distances are comparable only at one number \
-of images; `data` is the score of as many real ones.";
+schedule, DDIM the paper's baseline, PNDM diffusers' `leading` spacing, the others `trailing`; --schedule replaces \
+them all. The ablation is the paper's: DDIM in 10 steps on each schedule. Frechet distances are comparable only at one \
+number of images; `data` is the score of as many real ones.";
 
 /// Compare samplers at equal network calls: Frechet distance, sliced Wasserstein distance, time
 #[derive(Debug, clap::Args)]

@@ -20,10 +20,10 @@ Examples:
   downhill inspect constancy ideal:digits --steps 50 -o constancy
   downhill inspect constancy --steps 10 --schedule paper --sampler ge -o constancy
 
-Gradient estimation assumes that the gradient of the distance, eps up to its length, hardly turns from step to step, and \
-not at all between x and its projection. The turn |u - v| of unit vectors u and v is measured from each eps to the next, \
-and from each eps to those on the segment from x to x - sigma eps, at a fraction of sigma. With data (--data, or those \
-of an ideal denoiser) the turn of the exact gradient x - proj(x) is measured too.";
+Gradient estimation assumes that the gradient of the distance, eps up to its length, hardly turns from step to step, \
+and not at all between x and its projection. The turn |u - v| of unit vectors u and v is measured from each eps to the \
+next, and from each eps to those on the segment from x to x - sigma eps, at a fraction of sigma. With data (--data, or \
+those of an ideal denoiser) the turn of the exact gradient x - proj(x) is measured too.";
 
 /// Measure how much the gradient turns along trajectories, and between x and its projection
 #[derive(Debug, clap::Args)]
@@ -32,11 +32,13 @@ pub struct Args {
     #[command(flatten)]
     subject: SubjectArgs,
 
-    #[arg(help = format!("Data to project on exactly: {} [default: those of the ideal denoiser]", data::forms()), long, value_name = "DATA")]
+    #[arg(long, value_name = "DATA",
+        help = format!("Data to project on exactly: {} [default: those of the ideal denoiser]", data::forms()))]
     data: Option<String>,
 
     /// Segments of a trajectory
-    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     segments: usize,
 
     #[command(flatten)]

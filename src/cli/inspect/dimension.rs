@@ -26,9 +26,9 @@ Examples:
   downhill inspect dimension --data X.npy --neighbours 32 -o dimension
 
 The dimension d of data in n values, by three estimators: the spectrum of their covariance; the ratio of the distances \
-to the two nearest neighbours (Facco et al. 2017), among all, a quarter, and a sixteenth of the samples; the spectra of \
-neighbourhoods. Then data of known d in 100 values, d/n from 0.01 to 1: the error of the exact denoiser as a projection, \
-and the quality of samples. Bytes of images count as -1 to 1.";
+to the two nearest neighbours (Facco et al. 2017), among all, a quarter, and a sixteenth of the samples; the spectra \
+of neighbourhoods. Then data of known d in 100 values, d/n from 0.01 to 1: the error of the exact denoiser as a \
+projection, and the quality of samples. Bytes of images count as -1 to 1.";
 
 /// Measure the intrinsic dimension of data, and the samplers on data of large dimension
 #[derive(Debug, clap::Args)]
@@ -38,19 +38,23 @@ pub struct Args {
     data: String,
 
     /// Samples whose two nearest neighbours are searched
-    #[arg(long, value_name = "N", default_value_t = 2000, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(10..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 2000, allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(10..=1_000_000))]
     queries: usize,
 
     /// Samples of a neighbourhood
-    #[arg(long, value_name = "K", default_value_t = 64, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(3..=2000))]
+    #[arg(long, value_name = "K", default_value_t = 64, allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(3..=2000))]
     neighbours: usize,
 
     /// Neighbourhoods
-    #[arg(long, value_name = "N", default_value_t = 100, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 100, allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=100_000))]
     neighbourhoods: usize,
 
     /// Samples drawn on each synthetic manifold, by each sampler
-    #[arg(long, value_name = "N", default_value_t = 512, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(2..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 512, allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(2..=100_000))]
     drawn: usize,
 
     #[command(flatten)]

@@ -30,15 +30,18 @@ pub struct Args {
     #[command(flatten)]
     subject: SubjectArgs,
 
-    #[arg(help = format!("Images to add noise to: {} [default: `digits` where they fit]", data::forms()), long, value_name = "DATA")]
+    #[arg(long, value_name = "DATA",
+        help = format!("Images to add noise to: {} [default: `digits` where they fit]", data::forms()))]
     data: Option<String>,
 
     /// Images, evenly from the data
-    #[arg(short = 'n', long, default_value_t = 48, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
+    #[arg(short = 'n', long, default_value_t = 48, allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     count: usize,
 
     /// Noise levels, even in log sigma
-    #[arg(long, value_name = "N", default_value_t = 25, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(2..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 25, allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(2..=10_000))]
     levels: usize,
 
     #[command(flatten)]

@@ -19,9 +19,9 @@ Examples:
   downhill sample --sampler ddim --error-model errors/error-model.json --steps 20
   downhill inspect error-model ideal:digits -o errors
 
-The assumption (Permenter and Yuan 2024): where sqrt(n) sigma is the distance to the data within a factor nu, \
-|sigma eps - (x - proj(x))| is at most eta times the distance. It is measured along trajectories, also at half to twice \
-their noise. The projection is on the samples of --data (or of an ideal denoiser); without data it is the end of the \
+The assumption (Permenter and Yuan 2024): where sqrt(n) sigma is the distance to the data within a factor nu, |sigma \
+eps - (x - proj(x))| is at most eta times the distance. It is measured along trajectories, also at half to twice their \
+noise. The projection is on the samples of --data (or of an ideal denoiser); without data it is the end of the \
 trajectory, which would be the projection if the theory held. For each nu the least eta that covers --share of the \
 points is found, and the pair that leads furthest down, by ln nu / eta, is written to error-model.json.";
 
@@ -33,7 +33,8 @@ pub struct Args {
     subject: SubjectArgs,
 
     #[arg(long, value_name = "DATA", help = format!(
-        "Data to project on exactly: {} [default: those of the ideal denoiser, or the ends of trajectories]", data::forms()))]
+        "Data to project on exactly: {} [default: those of the ideal denoiser, or the ends of trajectories]",
+        data::forms()))]
     data: Option<String>,
 
     /// The share of the points that the model covers, above 0 to 1

@@ -17,9 +17,9 @@ Examples:
   downhill inspect gamma --steps 10 --gammas 1,1.5,2,2.5,3 -n 1024 --seeds 3 -o gamma
   downhill inspect gamma --gaussian-only -o gamma
 
-On Gaussians (of unit variance, and of the covariance of the data) the distance of the samples is known exactly, and so \
-is the best gamma. On the network, images are sampled, kept in DIR/samples and compared with the data; a run that is \
-interrupted resumes where it stopped. The paper's sweep is 21 values from 1 to 3.";
+On Gaussians (of unit variance, and of the covariance of the data) the distance of the samples is known exactly, and \
+so is the best gamma. On the network, images are sampled, kept in DIR/samples and compared with the data; a run that \
+is interrupted resumes where it stopped. The paper's sweep is 21 values from 1 to 3.";
 
 /// Measure quality against gamma, on a network and on Gaussians where the optimum is known
 #[derive(Debug, clap::Args)]

@@ -20,11 +20,11 @@ Examples:
   downhill inspect schedule --error-model 0.05,2 --schedule admissible -o schedule
   downhill inspect schedule ideal:digits --error-model errors/error-model.json --sigmas 40,10,2,0.5
 
-An error model (ETA, NU) says: where the distance to the data is sqrt(n) sigma within a factor NU, the denoiser's eps is \
-off by at most ETA times the distance. A schedule that starts at that distance is admissible if DDIM, which is gradient \
-descent with steps beta = 1 - sigma'/sigma, then keeps within the factor to its end (Permenter and Yuan 2024). Steps of \
-one length are admissible up to beta* = c / (ETA + c) with c = 1 - NU^(-1/N). Distances are relative to the one at the \
-start. Without -o the results are printed only.";
+An error model (ETA, NU) says: where the distance to the data is sqrt(n) sigma within a factor NU, the denoiser's eps \
+is off by at most ETA times the distance. A schedule that starts at that distance is admissible if DDIM, which is \
+gradient descent with steps beta = 1 - sigma'/sigma, then keeps within the factor to its end (Permenter and Yuan \
+2024). Steps of one length are admissible up to beta* = c / (ETA + c) with c = 1 - NU^(-1/N). Distances are relative \
+to the one at the start. Without -o the results are printed only.";
 
 /// Tell whether a schedule is admissible for an error model, and what it promises
 #[derive(Debug, clap::Args)]

@@ -33,7 +33,8 @@ pub struct SubjectArgs {
     pub model: Option<String>,
 
     /// Images per call; the batch does not change the results [default: 16, or what fits in 1 GiB]
-    #[arg(short, long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
+    #[arg(short, long, allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
     pub batch: Option<usize>,
 
     /// Type of the stored weights; arithmetic is in float32
@@ -56,7 +57,8 @@ impl SubjectArgs {
 #[derive(Debug, clap::Args)]
 pub struct WalkArgs {
     /// Trajectories
-    #[arg(short = 'n', long, default_value_t = 32, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
+    #[arg(short = 'n', long, default_value_t = 32, allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
     pub count: usize,
 
     /// Gradient descent, or gradient estimation

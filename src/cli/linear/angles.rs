@@ -17,10 +17,10 @@ Examples:
   downhill linear angles --coupling fresh --variance 4 --steps 40 --draws 20 -o angles
   downhill linear angles --data spiked:n=1500,p=300,spikes=5/4/3/2/1 -k 5 -o angles
 
-The sine of the angle between component i at level t and at level 0, against t, dark to bright by i: the mean over draws \
-of the noise with its 95 % band, and beside it Nadler's curve (each component alone, its eigenvalue the signal) and the \
-expansion for little noise over the whole spectrum. A component with a close neighbour turns sooner than its index \
-suggests: see the gaps in the report.
+The sine of the angle between component i at level t and at level 0, against t, dark to bright by i: the mean over \
+draws of the noise with its 95 % band, and beside it Nadler's curve (each component alone, its eigenvalue the signal) \
+and the expansion for little noise over the whole spectrum. A component with a close neighbour turns sooner than its \
+index suggests: see the gaps in the report.
 
 The mean is subtracted from the data unless --no-center leaves it in; then it is component 0, and hardly turns.";
 

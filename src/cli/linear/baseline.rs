@@ -17,11 +17,11 @@ Examples:
   downhill linear baseline -o baseline
   downhill linear baseline --data X.npy -k 8 --steps 5,50,500 -o baseline
 
-Each chain is walked by DDIM from the first level to 0, over levels even in the logarithm (exponential), in the seventh \
-root (karras), in sigma (linear) and in sigma^2 (variance):
-  wiener      the posterior mean of the data's Gaussian; gain of a mode of variance v: the product of \
-(v + s r) / (v + s^2), s a level and r the next; in the limit sqrt(v / (v + S^2)), which takes the Gaussian under noise \
-back to itself
+Each chain is walked by DDIM from the first level to 0, over levels even in the logarithm (exponential), in the \
+seventh root (karras), in sigma (linear) and in sigma^2 (variance):
+  wiener      the posterior mean of the data's Gaussian; gain of a mode of variance v: the product of (v + s r) / (v + \
+s^2), with a level s and the next one r; in the limit sqrt(v / (v + S^2)), which takes the Gaussian under noise back \
+to itself
   sequential  the posterior mean of the next level; v / (v + S^2), for any steps
   projection  on the leading K population components; 1 for them and 0 for all others
 

@@ -21,9 +21,9 @@ Examples:
 
 The energy of generated samples along each component u_i of the data, over their sum (equation 26), against i, for \
 several numbers of steps T, three couplings of the noise across levels (nested, fresh, shared), and three schedules: a \
-constant variance per step for a given total; 1/T per step, as in the paper's proof; variances that fall geometrically, \
-so that the chain converges faster. energy.csv holds them with the effective number of modes (participation ratio), and \
-the variances of modes when noise is injected at each step beside equation 25.
+constant variance per step for a given total; 1/T per step, as in the paper's proof; variances that fall \
+geometrically, so that the chain converges faster. energy.csv holds them with the effective number of modes \
+(participation ratio), and the variances of modes when noise is injected at each step beside equation 25.
 
 Only fresh noise of a fixed total concentrates as T grows. Close eigenvalues may favour a neighbour of the first \
 component: the report names the winners. The mean is subtracted from the data unless --no-center leaves it in.";

@@ -21,17 +21,17 @@ Examples:
   downhill linear jacobian -n 1 --whole -o jacobian
   downhill linear jacobian ideal:digits --sigma-max 20 -o jacobian
 
-At each level of a DDIM trajectory, J is the Jacobian of x0(x, sigma) = x - sigma eps(x, sigma) at the state x; u_i are \
-the leading eigenvectors of (J + J') / 2, and the plot shows the sine of the angle between u_i and its counterpart at the \
-end of the trajectory. Products with J are exact for networks (forward-mode tangents) and central differences for closed \
-forms.
+At each level of a DDIM trajectory, J is the Jacobian of x0(x, sigma) = x - sigma eps(x, sigma) at the state x; u_i \
+are the leading eigenvectors of (J + J') / 2, and the plot shows the sine of the angle between u_i and its counterpart \
+at the end of the trajectory. Products with J are exact for networks (forward-mode tangents) and central differences \
+for closed forms.
 
-Products with J' are not available, so the symmetric part is diagonalised in the Krylov space of J, in blocks, until the \
-part of J u_i outside of it is below --tolerance; --whole forms J from as many products as an image has values, and is \
-exact. The asymmetry |J - J'| / |J + J'| is reported.
+Products with J' are not available, so the symmetric part is diagonalised in the Krylov space of J, in blocks, until \
+the part of J u_i outside of it is below --tolerance; --whole forms J from as many products as an image has values, \
+and is exact. The asymmetry |J - J'| / |J + J'| is reported.
 
-The slope of component i is that of its sine over sigma, from the end to where it first passes 1/2. Its rank correlation \
-with i, the mean over samples, comes with a 95 % interval by bootstrap.";
+The slope of component i is that of its sine over sigma, from the end to where it first passes 1/2. Its rank \
+correlation with i, the mean over samples, comes with a 95 % interval by bootstrap.";
 
 /// Follow the eigenvectors of a denoiser's Jacobian along sampling trajectories
 #[derive(Debug, clap::Args)]

@@ -18,8 +18,8 @@ Examples:
   downhill linear schedule --data spiked:n=1500,p=300,spikes=5/4/3/2/1,noise=0 -k 5 -T 40 -o schedule
 
 Two problems, each solved by minimising a closed form, and measured beside the usual schedules:
-  concentration  the levels of noise that leave most of the energy on the first component, in a chain of projections on \
-K components with fresh noise on the samples at each level.
+  concentration  the levels of noise that leave most of the energy on the first component, in a chain of projections \
+on K components with fresh noise on the samples at each level.
   recovery       the levels with which DDIM with the Wiener filter comes nearest to the probability flow, which takes \
 noise back to all of the spectrum: the mean of -ln(gain / gain of the flow) over K modes is least. `geodesic` is its \
 limit for many steps: steps of equal length in the metric sum of v / (v + s^2)^2 over the variances v.

@@ -62,7 +62,8 @@ impl ScheduleArgs {
 #[derive(Debug, clap::Args)]
 pub struct StepArgs {
     /// Standard deviations of the noise of the steps, instead of a schedule
-    #[arg(long, value_name = "S,S,...", allow_hyphen_values = true, conflicts_with_all = ["schedule", "variance", "ratio", "steps"])]
+    #[arg(long, value_name = "S,S,...", allow_hyphen_values = true,
+        conflicts_with_all = ["schedule", "variance", "ratio", "steps"])]
     pub sigmas: Option<NumberList>,
 
     /// Steps, T; levels are 0 to T

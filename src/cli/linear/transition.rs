@@ -16,9 +16,9 @@ Examples:
   downhill linear transition -o transition
   downhill linear transition -n 1000 --gammas 0.1,1 --ratios 0.5,1,2,4,8 --draws 50 -o transition
 
-One direction of variance r in white noise of variance 1, n samples of p values. Nadler (2008): below r = sqrt(p/n) the \
-leading component carries no signal; above, cos^2 = (1 - g/r^2) / (1 + g/r) and its eigenvalue is (r + 1)(1 + g/r) with \
-g = p/n. Near the threshold finite data are smoother than the theory, which is a limit.";
+One direction of variance r in white noise of variance 1, n samples of p values. Nadler (2008): below r = sqrt(p/n) \
+the leading component carries no signal; above, cos^2 = (1 - g/r^2) / (1 + g/r) and its eigenvalue is (r + 1)(1 + g/r) \
+with g = p/n. Near the threshold finite data are smoother than the theory, which is a limit.";
 
 /// Measure the signal-to-noise ratio at which a component finds its direction, against theory
 #[derive(Debug, clap::Args)]

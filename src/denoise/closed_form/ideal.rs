@@ -1,10 +1,10 @@
-//! The ideal denoiser of a finite data set: x0 is the mean of all samples k, each weighted by exp(-|x - k|^2 / (2 sigma^2))
-//! (Permenter and Yuan, ICML 2024).
+//! The ideal denoiser of a finite data set: x0 is the mean of all samples k, each weighted by exp(-|x - k|^2 / (2
+//! sigma^2)) (Permenter and Yuan, ICML 2024).
 //!
-//! The scores of all samples come from [`Neighbours`] in float32: log w = score / sigma^2 up to a constant of x. At little
-//! noise the rounding of float32, over sigma^2, still counts: the heaviest samples are weighed again, in float64 by their
-//! distances. Where nothing but these has weight, the mean is taken on the host, else on the device from all. Each
-//! logarithm is relative to the largest, so that the heaviest weight is 1 and no exponential overflows.
+//! The scores of all samples come from [`Neighbours`] in float32: log w = score / sigma^2 up to a constant of x. At
+//! little noise the rounding of float32, over sigma^2, still counts: the heaviest samples are weighed again, in float64
+//! by their distances. Where nothing but these has weight, the mean is taken on the host, else on the device from all.
+//! Each logarithm is relative to the largest, so that the heaviest weight is 1 and no exponential overflows.
 
 use super::neighbours::{Neighbours, Scored, at_least, largest};
 use crate::data::Dataset;
@@ -66,8 +66,8 @@ impl<'e> Ideal<'e> {
     /// ```
     ///
     /// Half its gradient is sigma eps(x, sigma) of this denoiser, and without noise it is the squared distance to the
-    /// nearest sample. It is below that by up to 2 sigma^2 log n, and so may be below zero. (The paper's poster prints it
-    /// without the 2, and then for half the gradient what is the whole.)
+    /// nearest sample. It is below that by up to 2 sigma^2 log n, and so may be below zero. (The paper's poster prints
+    /// it without the 2, and then for half the gradient what is the whole.)
     ///
     /// # Errors
     /// Those of the device.

@@ -35,8 +35,8 @@ use crate::kernels::Engine;
 use crate::spectral::principal::LARGEST_MATRIX;
 use crate::tensor::Tensor;
 
-/// The first sigma of sampling, over the root mean square distance of the data from their mean: there the noise hides all of
-/// them. A projection takes no noise off along its components and starts at the data's own spread.
+/// The first sigma of sampling, over the root mean square distance of the data from their mean: there the noise hides
+/// all of them. A projection takes no noise off along its components and starts at the data's own spread.
 const START: f64 = 10.0;
 /// The first sigma of sampling over the last one above 0.
 const SPAN: f64 = 1e4;
@@ -159,10 +159,10 @@ impl ClosedForm {
         &self.mean
     }
 
-    /// The first sigma and the last one above 0 of sampling, by default. It begins at ten times the root
-    /// mean square distance of the data from their mean; a projection on k components, which takes no noise off along them,
-    /// where noise along them has the energy of the data; the sequential filter, whose walk ends the nearer to the mean
-    /// the more noise it starts with, as a projection on the usual number of components.
+    /// The first sigma and the last one above 0 of sampling, by default. It begins at ten times the root mean square
+    /// distance of the data from their mean; a projection on k components, which takes no noise off along them, where
+    /// noise along them has the energy of the data; the sequential filter, whose walk ends the nearer to the mean the
+    /// more noise it starts with, as a projection on the usual number of components.
     #[must_use]
     pub fn sigma_range(&self) -> (f64, f64) {
         let distance = if self.variance > 0.0 { self.variance.sqrt() } else { 1.0 };
@@ -176,9 +176,9 @@ impl ClosedForm {
         (first, first / SPAN)
     }
 
-    /// Half the distance over which to take differences of the denoiser, at a noise level. All but the ideal denoiser are linear in
-    /// the image: as far as the data reach, which rounding does not notice. Its weights change by a factor e where an image moves
-    /// by sigma^2 over the distance of samples.
+    /// Half the distance over which to take differences of the denoiser, at a noise level. All but the ideal denoiser
+    /// are linear in the image: as far as the data reach, which rounding does not notice. Its weights change by a
+    /// factor e where an image moves by sigma^2 over the distance of samples.
     pub fn difference_step(&self) -> impl Fn(f64) -> f64 + use<> {
         let distance = if self.variance > 0.0 { self.variance.sqrt() } else { 1.0 };
         let is_linear = !matches!(self.form, Form::Ideal { .. });

@@ -1,10 +1,10 @@
-//! The samples of a data set nearest to an image: the exact projection on a finite data set, and what the ideal denoiser
-//! and the estimators of dimension rest on.
+//! The samples of a data set nearest to an image: the exact projection on a finite data set, and what the ideal
+//! denoiser and the estimators of dimension rest on.
 //!
-//! The inner products x k of a block of images with all samples come from the device in float32; with them the score
-//! x k - |k|^2 / 2 of a sample is larger the nearer it lies, which leaves out |x|^2 and its cancellation. Data and images are
-//! taken relative to the data's mean, which makes the products small. What float32 cannot tell apart is measured again in
-//! float64, so that the answer is exact.
+//! The inner products x k of a block of images with all samples come from the device in float32; with them the score x
+//! k - |k|^2 / 2 of a sample is larger the nearer it lies, which leaves out |x|^2 and its cancellation. Data and images
+//! are taken relative to the data's mean, which makes the products small. What float32 cannot tell apart is measured
+//! again in float64, so that the result is exact.
 
 use rayon::prelude::*;
 
@@ -91,8 +91,8 @@ impl<'e> Neighbours<'e> {
         &self.device
     }
 
-    /// The `count` samples nearest to each image of `x`, (n, ...) of as many values as a sample, nearest first; fewer where
-    /// there are fewer samples. Of samples at the same distance the first come first.
+    /// The `count` samples nearest to each image of `x`, (n, ...) of as many values as a sample, nearest first; fewer
+    /// where there are fewer samples. Of samples at the same distance the first come first.
     ///
     /// # Errors
     /// Those of the device.
@@ -113,8 +113,8 @@ impl<'e> Neighbours<'e> {
         Ok(self.nearest(x, 1)?.into_iter().flatten().collect())
     }
 
-    /// Returns the results of `work` for each of at most [`MOST_VECTORS`] images, given its place and its scores; and the
-    /// scores as `work` left them, one image after the other.
+    /// Returns the results of `work` for each of at most [`MOST_VECTORS`] images, given its place and its scores; and
+    /// the scores as `work` left them, one image after the other.
     pub(super) fn of_each<T: Send>(
         &self,
         x: &[f32],

@@ -1,5 +1,5 @@
-//! Projections on the principal components of noisy samples: the estimator of linear diffusion, which has n samples at each
-//! level and no others.
+//! Projections on the principal components of noisy samples: the estimator of linear diffusion, which has n samples at
+//! each level and no others.
 //!
 //! With the projection at level s, D = U U' of the leading eigenvectors of the noisy samples' second moment around the
 //! data's mean, eps = (x - D x) / s. Noise turns U, the more the smaller an eigenvalue (Nadler 2008): what a chain of

@@ -1,10 +1,11 @@
-//! The sequential minimum-mean-square-error denoiser of a Gaussian: from one noise level to the next, not to the clean image.
+//! The sequential minimum-mean-square-error denoiser of a Gaussian: from one noise level to the next, not to the clean
+//! image.
 //!
-//! Where x at level s is x at the level r below it and new noise of variance s^2 - r^2, the best estimate of the latter is
-//! mean + (Sigma + r^2 I)(Sigma + s^2 I)^-1 (x - mean). As eps, of which DDIM's step x + (r - s) eps makes this estimate, it
-//! is the Wiener filter's times (s + r) / s: half of it again and more as steps get shorter, where DDIM of the
-//! Wiener filter keeps the spread and the chain of estimates loses it. The chain telescopes to
-//! `Sigma (Sigma + s_T^2 I)^-1`, however many levels there are.
+//! Where x at level s is x at the level r below it and new noise of variance s^2 - r^2, the best estimate of the latter
+//! is mean + (Sigma + r^2 I)(Sigma + s^2 I)^-1 (x - mean). As eps, of which DDIM's step x + (r - s) eps makes this
+//! estimate, it is the Wiener filter's times (s + r) / s: half of it again and more as steps get shorter, where DDIM of
+//! the Wiener filter keeps the spread and the chain of estimates loses it. The chain telescopes to `Sigma (Sigma +
+//! s_T^2 I)^-1`, however many levels there are.
 
 use super::linear::Linear;
 use crate::denoise::{Denoiser, Level};
@@ -12,7 +13,7 @@ use crate::error::Result;
 use crate::tensor::Tensor;
 
 /// The Wiener filter, held to the levels of a walk. Below the lowest level, and without a walk, the next level is 0,
-/// and the answer is that of the filter.
+/// and the estimate is that of the filter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sequential {
     filter: Linear,

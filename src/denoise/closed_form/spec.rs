@@ -154,8 +154,8 @@ impl PcaOptions {
     }
 }
 
-const PCA_HINT: &str = "`pca:DATA` takes `k=` components, `n=` samples, `noise=nested|fresh|shared` on the samples of each \
-                        level, and its `seed=`, after commas";
+const PCA_HINT: &str = "`pca:DATA` takes `k=` components, `n=` samples, `noise=nested|fresh|shared` on the samples of \
+                        each level, and its `seed=`, after commas";
 
 /// The files of moments that `text` names in place of data, if any.
 fn moment_files(text: &str, rest: &str) -> Result<Option<Moments>> {

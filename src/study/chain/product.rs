@@ -21,8 +21,8 @@ pub struct Chain<'a> {
     pub noise: LevelNoise<'a>,
 }
 
-/// The projections of levels 0 to T and their product. Signs of eigenvectors are such that the largest entry of each u at
-/// level 0 is positive, and that u never turns by more than a right angle from a level to the next.
+/// The projections of levels 0 to T and their product. Signs of eigenvectors are such that the largest entry of each u
+/// at level 0 is positive, and that u never turns by more than a right angle from a level to the next.
 #[derive(Clone, Debug)]
 pub struct Projections {
     /// Leading eigenvalues of each level, (T + 1, k).
@@ -160,7 +160,8 @@ impl Projections {
         Tensor::new([size, size], (0..size * size).map(|at| product[(at / size, at % size)] as f32).collect())
     }
 
-    /// The mean energy of x = `P_t` eps along each `u_i` of level 0, eps being white: the diagonal of C C', over its sum.
+    /// The mean energy of x = `P_t` eps along each `u_i` of level 0, eps being white: the diagonal of C C', over its
+    /// sum.
     #[must_use]
     pub fn expected_energy(&self, t: usize) -> Vec<f64> {
         let inner = &self.partial[t];
@@ -168,7 +169,8 @@ impl Projections {
         normalised_energy(&energies)
     }
 
-    /// Equation 26 for x = P eps: energies along each `u_i` of level 0, over their sum; `eps` holds one draw per row, (m, p).
+    /// Equation 26 for x = P eps: energies along each `u_i` of level 0, over their sum; `eps` holds one draw per row,
+    /// (m, p).
     #[must_use]
     pub fn energy_of(&self, eps: &Tensor) -> Vec<f64> {
         let mut energies = vec![0.0; self.count()];

@@ -8,8 +8,8 @@ pub enum Schedule {
     Inverse,
     /// The same at each step, a total variance that does not depend on T.
     Constant { variance: f64 },
-    /// Variances that fall by `ratio` from step to step, with a given total: most of the noise comes early, so more levels are
-    /// noisy, and a chain with fresh noise converges faster.
+    /// Variances that fall by `ratio` from step to step, with a given total: most of the noise comes early, so more
+    /// levels are noisy, and a chain with fresh noise converges faster.
     Geometric { variance: f64, ratio: f64 },
 }
 

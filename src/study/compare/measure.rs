@@ -88,8 +88,8 @@ impl Reference {
     }
 }
 
-/// What `count` images of the data themselves score against all of them: as many as can be of `repeats` sets, each of
-/// other images. Their mean is the floor of a table, their spread what chance does.
+/// The scores of up to `repeats` disjoint sets of `count` images of the data against all of them. Their mean is the
+/// floor of a table, their spread the effect of chance.
 ///
 /// # Errors
 /// Those of [`Reference::score`].

@@ -1,9 +1,9 @@
 //! Samplers at equal network calls: the distance of their samples from the data, and their cost.
 //!
-//! A [`Cell`] is a sampler on a schedule with a number of calls and a seed. Its images are made and kept a part at a time
-//! ([`store`]), so that a killed run goes on where it stopped and a larger one begins with the smaller one's images; what
-//! is measured ([`measure`]) follows from the images. Image i of a seed starts from the same noise in every cell, so that
-//! cells of one seed differ by their samplers alone.
+//! A [`Cell`] is a sampler on a schedule with a number of calls and a seed. Its images are made and kept a part at a
+//! time ([`store`]), so that a killed run goes on where it stopped and a larger one begins with the smaller one's
+//! images; what is measured ([`measure`]) follows from the images. Image i of a seed starts from the same noise in
+//! every cell, so that cells of one seed differ by their samplers alone.
 
 pub mod measure;
 pub mod report;
@@ -41,9 +41,9 @@ pub struct Cell {
 
 impl Cell {
     /// The sampler on the schedule that serves it best in few steps: gradient estimation on the paper's, DDIM on the
-    /// paper's baseline, PNDM on its class's `leading` spacing, most others on diffusers' `trailing` one, which begins at
-    /// the full noise however few the steps. (From the full noise in 4 steps, PNDM's extrapolation over four estimates
-    /// overshoots.)
+    /// paper's baseline, PNDM on its class's `leading` spacing, most others on diffusers' `trailing` one, which begins
+    /// at the full noise however few the steps. (From the full noise in 4 steps, PNDM's extrapolation over four
+    /// estimates overshoots.)
     #[must_use]
     pub fn usual(sampler: Sampler, calls: usize, seed: u64) -> Self {
         Self { sampler, schedule: sampler.spec().short_kind, calls, gamma: None, sigma_max: None, seed }

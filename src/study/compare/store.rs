@@ -1,5 +1,5 @@
-//! The images of cells in a folder, a part at a time: `samples/CELL/00000.npz`, each as `downhill sample -o x.npz` writes
-//! it, so that other tools read them too.
+//! The images of cells in a folder, a part at a time: `samples/CELL/00000.npz`, each as `downhill sample -o x.npz`
+//! writes it, so that other tools read them too.
 
 use std::io::Write;
 use std::ops::Range;

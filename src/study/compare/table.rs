@@ -1,5 +1,5 @@
-//! The results of a comparison in rows, and as a table in the shape of the paper's: one row per sampler, one column per number
-//! of calls.
+//! The results of a comparison in rows, and as a table in the shape of the paper's: one row per sampler, one column per
+//! number of calls.
 
 use std::fmt::Write;
 
@@ -114,8 +114,8 @@ pub fn csv(rows: &[Row]) -> Table {
     table
 }
 
-/// A figure of all rows as a table of Markdown: labels down, calls across, the least of a column in bold; below them, where
-/// there is one, what the data themselves have.
+/// A figure of all rows as a table of Markdown: labels down, calls across, the least of a column in bold; below them,
+/// where there is one, what the data themselves have.
 #[must_use]
 pub fn grid(
     rows: &[Row],
@@ -180,8 +180,8 @@ mod tests {
         };
         let rows = [row("ge", 5, &[4.0, 6.0]), row("ge", 10, &[3.0]), row("ddim", 5, &[5.5])];
         let text = grid(&rows, "sampler", 2, Some(Spread::of(&[0.5])), |row| Some(row.spread(|score| score.frechet)));
-        let expected = "| sampler | 5 calls | 10 calls |\n|---|---|---|\n| ge | **5.00** ± 1.41 | **3.00** |\n| ddim | 5.50 | – |\n\
-            | data | 0.50 | 0.50 |\n";
+        let expected = "| sampler | 5 calls | 10 calls |\n|---|---|---|\n| ge | **5.00** ± 1.41 | **3.00** |\n\
+            | ddim | 5.50 | – |\n| data | 0.50 | 0.50 |\n";
         assert_eq!(text, expected);
         let csv = csv(&rows).csv();
         let lines: Vec<&str> = csv.lines().collect();
