@@ -1,4 +1,4 @@
-//! Images in `arr_0` of an `.npz`, as `downhill sample` and OpenAI's evaluator write them.
+//! Images in `arr_0` of an `.npz`, as `downhill sample` and `OpenAI`'s evaluator write them.
 
 use std::path::Path;
 

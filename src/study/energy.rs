@@ -263,13 +263,13 @@ fn energy_picture(found: &[Measured], data: &str) -> Picture {
             })
             .into()
     };
-    let title = format!("Energy of generated samples along each component, {}", data);
+    let title = format!("Energy of generated samples along each component, {data}");
     Picture::new(&title, 3, groups(found).into_iter().map(panel).collect())
 }
 
 fn participation_picture(found: &[Measured], data: &str) -> Picture {
     let axes = Figure::new(
-        &format!("Effective number of modes, {}", data),
+        &format!("Effective number of modes, {data}"),
         Axis::log("steps T"),
         Axis::linear("participation ratio of energies"),
     );
@@ -302,7 +302,7 @@ fn injected_picture(found: &[Measured], data: &str) -> Picture {
         });
         figure.into()
     };
-    let title = format!("With noise injected at each step: measured, and equation 25 from mean cosines, {}", data);
+    let title = format!("With noise injected at each step: measured, and equation 25 from mean cosines, {data}");
     Picture::new(&title, 3, groups(found).iter().map(panel).collect())
 }
 

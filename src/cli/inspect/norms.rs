@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::subject::{Subject, SubjectArgs, Walk, WalkArgs};
+use super::subject::{Subject, SubjectArgs, Walk, WalkArgs, calls};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::error::Result;
 use crate::study::norms::{FILES, along_trajectories, results};
@@ -43,12 +43,8 @@ impl Study for Args {
         let subject = Subject::open(&self.subject, None)?;
         let name = subject.name.clone();
         let walk = Walk { subject, data: None, args: &self.walk, steps: STEPS, seed: self.out.seed };
-        let norms = walk.run(
-            run,
-            "norms",
-            |walk| walk.calls(),
-            |ground| along_trajectories(ground.denoiser, ground.walk, ground.advance),
-        )?;
+        let norms =
+            walk.run(run, "norms", calls, |ground| along_trajectories(ground.denoiser, ground.walk, ground.advance))?;
         Ok(results(&norms, &name))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::subject::{Subject, SubjectArgs, Walk, WalkArgs};
+use super::subject::{Subject, SubjectArgs, Walk, WalkArgs, calls};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
 use crate::error::Result;
@@ -55,15 +55,10 @@ impl Study for Args {
         let data = subject.expect_data(self.data.as_deref())?;
         let (name, source) = (subject.name.clone(), data.name.clone());
         let walk = Walk { subject, data: Some(data), args: &self.walk, steps: STEPS, seed: self.out.seed };
-        let found = walk.run(
-            run,
-            "projections",
-            |walk| walk.calls(),
-            |ground| {
-                let samples = ground.samples()?;
-                projections(ground.denoiser, ground.walk, samples, ground.advance)
-            },
-        )?;
+        let found = walk.run(run, "projections", calls, |ground| {
+            let samples = ground.samples()?;
+            projections(ground.denoiser, ground.walk, samples, ground.advance)
+        })?;
         Ok(results(&found, &name, &source))
     }
 }

@@ -311,6 +311,11 @@ impl<'a> Ground<'a> {
     }
 }
 
+/// The work of a measurement that calls the denoiser once per step and image.
+pub fn calls(walk: &Trajectories) -> u64 {
+    walk.calls()
+}
+
 impl Walk<'_> {
     /// Opens the device and runs `measure` on the trajectories; `work` is the number of units that it advances by.
     ///
