@@ -1,8 +1,8 @@
 //! One error type for the whole crate.
 //!
-//! The message of an [`Error`] says what went wrong and where (file, key, tensor, field). [`Error::hint`] says what to do
-//! about it, and [`Error::kind`] groups the variants by cause. Fields of settings stand in backticks by their Rust names:
-//! `` `sigma_max` ``.
+//! The message of an [`Error`] says what went wrong and where (file, key, tensor, field). [`Error::hint`] says what to
+//! do about it, and [`Error::kind`] groups the variants by cause. Fields of settings stand in backticks by their Rust
+//! names: `` `sigma_max` ``.
 
 use std::path::{Path, PathBuf};
 

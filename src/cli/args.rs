@@ -20,14 +20,14 @@ pub const LONGEST_SIDE: usize = 1 << 13;
 /// The values of `--dtype`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Dtype {
-    /// As exact as the network
+    /// The precision of the network
     #[default]
     #[value(alias = "float32")]
     F32,
-    /// Half the bytes of the weights; sums stay in float32
+    /// Half the bytes for weights; sums are float32
     #[value(alias = "float16")]
     F16,
-    /// On GPUs half the bytes of the maps between the layers too, which are rounded each time
+    /// On GPUs also half the bytes for the maps between layers, each of which is rounded
     F16Maps,
 }
 
@@ -44,7 +44,10 @@ impl Dtype {
         }
     }
 
-    /// A usage error for another than the usual type where `model` is no network and has no weights.
+    /// Refuses another type than float32 for `model`, which is not a network.
+    ///
+    /// # Errors
+    /// [`Error::Argument`]
     pub fn expect_network(self, model: &str) -> Result<()> {
         match self {
             Self::F32 => Ok(()),

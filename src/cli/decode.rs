@@ -31,8 +31,8 @@ Examples:
   downhill decode DIR --input latent.npy --output image.npy --tile 128
 
 DIR is a Stable Diffusion model with a folder `vae`, or that folder alone. The latents are the \
-decoder's own: those of the diffusion network divided by its scaling factor. What is written is the \
-decoder's answer, about -1 to 1; a PNG is clipped.
+decoder's own: those of the diffusion network divided by its scaling factor. An array holds the \
+output of the decoder, about -1 to 1; a PNG is clipped.
 
 A map too large for the device is computed in strips of rows, which agree with the whole to rounding:
 what surrounds a strip is computed with it, and normalisations have the statistics of the whole map.";
@@ -45,24 +45,25 @@ pub struct Args {
     #[arg(value_name = "DIR")]
     model: String,
 
-    /// The latents (N,C,h,w), not scaled
+    /// The latents (N,C,h,w), not scaled; `-` for standard input
     #[arg(short, long, value_name = "FILE.npy")]
     input: PathBuf,
 
-    /// Where the images go: float32 (N,C,H,W), or a PNG
+    /// Output: `.npy` of float32 (N,C,H,W), or `.png`; `-` for an array on standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
-    /// Work in strips of so many rows, `never`, or when a map does not fit the device
+    /// Decode in strips of ROWS rows: always (a number), `never`, or only when the image does not fit (`auto`)
     #[arg(long, value_name = "ROWS|never|auto", default_value = "auto")]
     tile: TileArg,
 
-    /// How the decoder's weights are stored; arithmetic is in float32
+    /// Precision of the stored weights; arithmetic is in float32
     #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
     dtype: Dtype,
 
-    /// Images at a call; any batch gives the same answer [default: what fits in 1 GiB]
-    #[arg(short, long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    /// Images per call; the batch does not change the result [default: as many as fit in 1 GiB]
+    #[arg(short, long, allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     batch: Option<usize>,
 }
 

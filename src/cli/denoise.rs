@@ -36,12 +36,12 @@ Examples:
   downhill denoise ideal:K.npy --sigma 0.5 --input q.npy --output eps.npy
   downhill denoise wiener:mean=M.npy,cov=C.npy --sigma 0.5 --input q.npy --output eps.npy
 
-With `--timesteps` the input is in the network's own scale, and the output is what it answers. \
-With `--sigma` the input is x = x0 + sigma eps, and the output is eps, whatever it predicts. \
-`pca:DATA[,k=N]` (projection on N components, 32; of noisy samples with `noise=nested|fresh|shared`, \
-`seed=S`, of the first M with `n=M`), `wiener:DATA` (Gaussian posterior mean; alone, so is \
-`sequential:DATA`) and `ideal:DATA` (mean of all samples by their weights) know no timesteps; bytes of images count as \
--1 to 1, and the input may be (N,D) or of the samples' shape.";
+With `--timesteps` the input is in the network's own scale, and the output is that of the network. With `--sigma` \
+the input is x = x0 + sigma eps, and the output is eps, whatever the network predicts. `pca:DATA[,k=N]` (projection \
+on N components, 32; of noisy samples with `noise=nested|fresh|shared`, `seed=S`, of the first M with `n=M`), \
+`wiener:DATA` (Gaussian posterior mean; alone, so is `sequential:DATA`) and `ideal:DATA` (mean of all samples by \
+their weights) do not have timesteps; bytes of images count as -1 to 1, and the input may be (N,D) or of the \
+samples' shape.";
 
 /// Call a network or a closed-form denoiser once
 #[derive(Debug, clap::Args)]
@@ -50,11 +50,11 @@ pub struct Args {
     #[arg(help = denoiser_help())]
     pub model: Option<String>,
 
-    /// The images (N,C,H,W)
+    /// The images (N,C,H,W); `-` for standard input
     #[arg(short, long, value_name = "FILE.npy")]
     input: PathBuf,
 
-    /// A timestep for all images, whole or not, or a file of one for each
+    /// A timestep for all images (it may be a fraction), or a file with one per image
     #[arg(short, long, value_name = "T|FILE.npy", allow_negative_numbers = true)]
     timesteps: Option<String>,
 
@@ -62,7 +62,7 @@ pub struct Args {
     #[arg(long, allow_negative_numbers = true, conflicts_with = "class_labels")]
     sigma: Option<f64>,
 
-    /// A label for each image (N), or a vector for each (N,D), where the network takes them
+    /// One label per image (N), or one vector per image (N,D), for networks that take them
     #[arg(long, value_name = "FILE.npy")]
     class_labels: Option<PathBuf>,
 
@@ -70,16 +70,17 @@ pub struct Args {
     #[arg(long, value_name = "FILE.npy")]
     context: Option<PathBuf>,
 
-    /// Output: float32 (N,C,H,W)
+    /// Output: float32 (N,C,H,W); `-` for standard output
     #[arg(short, long, value_name = "FILE.npy")]
     output: PathBuf,
 
-    /// How the network's weights are stored; arithmetic is in float32
+    /// Precision of the stored weights; arithmetic is in float32
     #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
     dtype: Dtype,
 
-    /// Images at a network call; any batch gives the same output [default: 16, or what fits in 1 GiB]
-    #[arg(short, long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
+    /// Images per network call; the batch does not change the result [default: 16, or as many as fit in 1 GiB]
+    #[arg(short, long, allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     batch: Option<usize>,
 }
 

@@ -16,7 +16,7 @@ pub type Flags = crate::cli::shared::AdapterFlags;
 const EXAMPLES: &str = "\
 Examples:
   downhill devices                  all of them, best first
-  downhill devices --adapter cpu    the one that `--adapter cpu` means
+  downhill devices --adapter cpu    the adapter selected by `--adapter cpu`
   WGPU_BACKEND=vulkan downhill devices";
 
 /// List the adapters of this machine, with the limits that matter

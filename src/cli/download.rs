@@ -17,7 +17,7 @@ Examples:
   downhill download org/name@fp16 --variant fp16
 
 Configurations, vocabularies and the weights in safetensors, nothing else. Files go where `huggingface_hub` puts them:
-HF_HUB_CACHE, HF_HOME/hub, ~/.cache/huggingface/hub. A download that was broken off goes on where it stopped; checksums are \
+HF_HUB_CACHE, HF_HOME/hub, ~/.cache/huggingface/hub. An interrupted download continues where it stopped; checksums are \
 compared. HF_TOKEN is sent where it is set, HF_ENDPOINT names another hub, HF_HUB_OFFLINE forbids all of it.";
 
 /// Fetch a model from the hub into the local cache

@@ -32,7 +32,7 @@ Examples:
   downhill encode DIR --input image.png --output latent.npy --sample --seed 7
 
 DIR is a Stable Diffusion model with a folder `vae`, or that folder alone. Arrays are images in -1 to 1; \
-pictures are brought to that. What is written is the mean of the encoder's distribution, or a draw \
+pictures are scaled to that. The output is the mean of the encoder's distribution, or a draw \
 from it; the diffusion network's latents are those times its scaling factor.";
 
 /// Turn images into latents by a model's encoder
@@ -43,19 +43,19 @@ pub struct Args {
     #[arg(value_name = "DIR")]
     model: String,
 
-    /// The images: an array (N,C,H,W), a PNG or a JPEG
+    /// The images: an array (N,C,H,W), a PNG or a JPEG; `-` for standard input
     #[arg(short, long, value_name = "FILE")]
     input: PathBuf,
 
-    /// Where the latents go: float32 (N,C,h,w), not scaled
+    /// Output: float32 (N,C,h,w), not scaled; `-` for standard output
     #[arg(short, long, value_name = "FILE.npy")]
     output: PathBuf,
 
-    /// Bring a picture to this size
+    /// Resize a picture
     #[arg(long, value_name = "HEIGHTxWIDTH")]
     size: Option<Size>,
 
-    /// Draw from the encoder's distribution, and do not take its mean
+    /// Draw from the encoder's distribution instead of taking its mean
     #[arg(long)]
     sample: bool,
 
@@ -63,12 +63,13 @@ pub struct Args {
     #[arg(short, long, value_name = "SEED", requires = "sample", default_value_t = 0)]
     seed: u64,
 
-    /// How the encoder's weights are stored; arithmetic is in float32
+    /// Precision of the stored weights; arithmetic is in float32
     #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
     dtype: Dtype,
 
-    /// Images at a call; any batch gives the same answer [default: what fits in 1 GiB]
-    #[arg(short, long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    /// Images per call; the batch does not change the result [default: as many as fit in 1 GiB]
+    #[arg(short, long, allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     batch: Option<usize>,
 }
 

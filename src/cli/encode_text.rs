@@ -1,4 +1,4 @@
-//! `downhill encode-text`: what a text encoder makes of texts.
+//! `downhill encode-text`: text embeddings.
 
 use std::path::PathBuf;
 
@@ -28,10 +28,10 @@ Examples:
   downhill encode-text DIR -p \"a cat\" --tokens                 the ids alone, no device needed
 
 DIR has the folders `tokenizer` and `text_encoder` of a Stable Diffusion model. A text becomes 77 \
-tokens: a start, the text, an end, and padding; what finds no place is cut off, and said so. The \
+tokens: a start, the text, an end, and padding. A longer text is cut, with a warning. The \
 embeddings are those after the encoder's final normalisation, as the network takes them.";
 
-/// Turn texts into the embeddings that a network is led by
+/// Turn prompts into text embeddings
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES, group = clap::ArgGroup::new("answer").required(true).multiple(true).args(["output", "tokens"]))]
 pub struct Args {
@@ -39,24 +39,25 @@ pub struct Args {
     #[arg(value_name = "DIR")]
     model: String,
 
-    /// A text; several flags are several texts
+    /// A prompt; repeat the flag for several
     #[arg(short, long = "prompt", value_name = "TEXT", required = true, allow_hyphen_values = true)]
     prompts: Vec<String>,
 
-    /// Where the embeddings go: float32 (texts, tokens, channels)
+    /// Output: float32 (texts, tokens, channels); `-` for standard output
     #[arg(short, long, value_name = "FILE.npy")]
     output: Option<PathBuf>,
 
-    /// Print the ids of the tokens, a line a text
+    /// Print the token ids, one line per text
     #[arg(long)]
     tokens: bool,
 
-    /// How the encoder's weights are stored; arithmetic is in float32
+    /// Precision of the stored weights; arithmetic is in float32
     #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
     dtype: Dtype,
 
-    /// Texts at a call; any batch gives the same answer [default: as many as there are, at most 16]
-    #[arg(short, long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    /// Texts per call; the batch does not change the result [default: all, at most 16]
+    #[arg(short, long, allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     batch: Option<usize>,
 }
 

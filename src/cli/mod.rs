@@ -49,14 +49,14 @@ const EXAMPLES: &str = "\
 Examples:
   downhill sample                                  16 handwritten digits to samples.png
   downhill sample google/ddpm-cifar10-32 -n 64     a model from the local hub cache
-  downhill denoise DIR -i x.npy -t 500 -o eps.npy  one call of a network
-  downhill encode-text DIR -p TEXT -o e.npy        what a text encoder makes of a text
-  downhill decode DIR -i latent.npy -o image.png   what a decoder makes of latents
-  downhill linear pca --data digits -o components  the principal components of data
-  downhill inspect schedule --error-model 0.05,2   the theory of a model's sampling, study by study
-  downhill info DIR                                what a model is, and what it needs
-  downhill devices                                 the adapters of this machine
-  downhill tune DIR                                find the fastest algorithms for a model on an adapter
+  downhill denoise DIR -i x.npy -t 500 -o eps.npy  call a network once
+  downhill encode-text DIR -p TEXT -o e.npy        text embeddings
+  downhill decode DIR -i latent.npy -o image.png   decode latents
+  downhill linear pca --data digits -o components  principal components of data
+  downhill inspect schedule --error-model 0.05,2   the promise of an error model
+  downhill info DIR                                describe a model and its costs
+  downhill devices                                 list the adapters of this machine
+  downhill tune DIR                                measure the fastest algorithms for a model
 
 `downhill COMMAND --help` shows more, `downhill COMMAND -h` less.
 
@@ -80,7 +80,8 @@ enum Called {
     Completions(completions::Args),
 }
 
-/// Declares the subcommands: `Name(module)` for each, where `module` has `Args`, the shared `Flags` that it takes, and `run`.
+/// Declares the subcommands: `Name(module)` for each, where `module` has `Args`, the shared `Flags` that it takes, and
+/// `run`.
 macro_rules! subcommands {
     ($($(#[$attribute:meta])* $name:ident($module:ident),)*) => {
         #[derive(Debug, Subcommand)]
@@ -188,8 +189,8 @@ fn called(root: &clap::Command, mut matches: ArgMatches) -> (&clap::Command, Arg
     (command, matches)
 }
 
-/// Moves flags that stand before the subcommand behind its name, since a subcommand knows its flags and the program does not:
-/// `downhill --adapter cpu sample` means `downhill sample --adapter cpu`.
+/// Moves flags that stand before the subcommand behind its name, since a subcommand knows its flags and the program
+/// does not: `downhill --adapter cpu sample` means `downhill sample --adapter cpu`.
 fn subcommand_first(root: &clap::Command, mut arguments: Vec<OsString>) -> Vec<OsString> {
     let names = |command: &clap::Command, argument: &OsString| {
         argument.to_str().and_then(|name| command.find_subcommand(name)).cloned()
@@ -228,8 +229,9 @@ fn one_stdout(called: &ArgMatches) -> Result<()> {
 /// The arguments of subcommands that may be standard output.
 const OUTPUTS: [&str; 5] = ["output", "save_samples", "save_images", "save_path", "json"];
 
-/// True when a subcommand gains from vectors twice as wide. The embedded network has 32 to 96 channels, which fill half of
-/// them: it takes as long either way, and its shaders compile sooner for narrow ones. Without adapters there are no vectors.
+/// True when a subcommand gains from vectors twice as wide. The embedded network has 32 to 96 channels, which fill half
+/// of them: it takes as long either way, and its shaders compile sooner for narrow ones. Without adapters there are no
+/// vectors.
 fn fills_wide_vectors(called: &ArgMatches) -> bool {
     called.try_contains_id("adapter").is_ok() && called.try_contains_id("model").unwrap_or(true)
 }

@@ -1,5 +1,5 @@
-//! The flags that several subcommands share, in groups. Each subcommand's module names the set that it takes as its `Flags`,
-//! so that its help lists those flags and no others.
+//! The flags that several subcommands share, in groups. Each subcommand's module names the set that it takes as its
+//! `Flags`, so that its help lists those flags and no others.
 
 use std::path::PathBuf;
 
@@ -109,13 +109,13 @@ groups! {
         checked: bool,
     }
     ExactArgs {
-        /// Compute every convolution by its definition, never by Winograd's algorithm: slightly less rounding, less memory,
-        /// more time
+        /// Compute every convolution by its definition, never by Winograd's algorithm: slightly less rounding, less
+        /// memory, more time
         #[arg(long, hide_short_help = true, help_heading = DEVICE)]
         exact: bool,
     }
     ReportArgs {
-        /// Write a report of the run as JSON: adapter, driver, seed, settings, timings, bytes
+        /// Write a report of the run as JSON: adapter, driver, seed, settings, timings, bytes; `-` for standard output
         #[arg(long, value_name = "FILE", help_heading = REPORT)]
         json: Option<PathBuf>,
     }
@@ -139,10 +139,16 @@ macro_rules! sets {
     )*};
 }
 
-// In turn: for subcommands that run a network on a device, that compute something else there, that plan a network without
-// running it, that choose its algorithms, that list adapters, and that need no device.
+// In turn: for subcommands that run a network on a device, that compute something else there, that plan a network
+// without running it, that choose its algorithms, that list adapters, and that need no device.
 sets! {
-    NetworkFlags { adapter: AdapterArgs, family: FamilyArgs, exact: ExactArgs, checked: CheckedArgs, report: ReportArgs }
+    NetworkFlags {
+        adapter: AdapterArgs,
+        family: FamilyArgs,
+        exact: ExactArgs,
+        checked: CheckedArgs,
+        report: ReportArgs,
+    }
     DeviceFlags { adapter: AdapterArgs, family: FamilyArgs, checked: CheckedArgs, report: ReportArgs }
     PlanFlags { adapter: AdapterArgs, family: FamilyArgs, exact: ExactArgs, report: ReportArgs }
     TuneFlags { adapter: AdapterArgs, family: FamilyArgs, report: ReportArgs }
@@ -167,8 +173,8 @@ pub enum FamilyFlag {
     Tile,
     /// For software adapters: subgroups as vectors, operands in textures
     Lanes,
-    /// For matrix units of GPUs: the factors of convolutions and of products with weights are rounded to float16, sums are
-    /// float32
+    /// For matrix units of GPUs: the factors of convolutions and of products with weights are rounded to float16, sums
+    /// are float32
     Matrix,
 }
 

@@ -21,8 +21,8 @@ pub fn output_name(path: &Path) -> String {
     if is_stream(path) { STDOUT.to_owned() } else { path.display().to_string() }
 }
 
-/// Checks that an output of bytes can be written: a file as [`formats::check_writable`] does, and standard output unless it
-/// is a terminal.
+/// Checks that an output of bytes can be written: a file as [`formats::check_writable`] does, and standard output
+/// unless it is a terminal.
 ///
 /// # Errors
 /// [`Error::Argument`] for a terminal, and those of [`formats::check_writable`].
@@ -39,8 +39,8 @@ pub fn check_writable(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes a file by `write`, or the bytes of that file to standard output. A reader that closes the pipe early is not an
-/// error.
+/// Writes a file by `write`, or the bytes of that file to standard output. A reader that closes the pipe early is not
+/// an error.
 ///
 /// # Errors
 /// Those of `write`, and [`Error::Io`].

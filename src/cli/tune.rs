@@ -29,9 +29,9 @@ Examples:
   downhill tune DIR --again          measure anew what was measured before
 
 A 3x3 convolution can be computed by its definition or by Winograd's algorithm, on tiles or on \
-rows: fewer products, larger weights, a little more rounding. What is fastest depends on the layer \
-and on the adapter. What is found here is kept for this adapter, its driver and this version in the \
-cache folder (`DOWNHILL_CACHE_DIR`), and later runs follow it, of any model with the same layers; \
+rows: fewer products, larger weights, a little more rounding. The fastest depends on the layer \
+and on the adapter. The choices are kept for this adapter, its driver and this version in the \
+cache folder (`DOWNHILL_CACHE_DIR`), and later runs of any model with the same layers follow them; \
 elsewhere they use what was fastest on the machine that downhill was written on.
 
 Images change in their last bits when the algorithms do. Runs that make one set of images together \
@@ -45,21 +45,21 @@ pub struct Args {
     #[arg(help = network_help())]
     pub model: Option<String>,
 
-    /// Images at a network call while measuring; what is found holds for any batch
+    /// Images per network call while measuring; the choices hold for any batch
     #[arg(short, long, default_value = "1", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     batch: usize,
 
-    /// Height and width of the images [default: what the model was trained on]
+    /// Height and width of the images [default: the size that the model was trained on]
     #[arg(long, value_name = "HxW")]
     size: Option<Size>,
 
-    /// Time after which no further layer is begun, those with the most work first
+    /// Seconds after which no further layer is started; layers with the most work come first
     #[arg(long, value_name = "S", default_value = "30", allow_negative_numbers = true,
         value_parser = clap::value_parser!(u64).range(0..=86_400))]
     seconds: u64,
 
-    /// Measure also the layers that were measured before
+    /// Measure again the layers that were measured before
     #[arg(long)]
     again: bool,
 }

@@ -1,8 +1,8 @@
 //! The width of the vectors that a software adapter computes with.
 //!
-//! lavapipe compiles for 256 bits unless it is told otherwise, even where the processor has 512. Twice the width is twice
-//! the roof of arithmetic, and a cifar10-32 call takes two thirds of the time (`docs/lab-notes.md`, "Vectors of 512
-//! bits"). lavapipe reads the width from the environment, once, when the first adapter is looked for.
+//! lavapipe compiles for 256 bits unless it is told otherwise, even where the processor has 512. Twice the width is
+//! twice the roof of arithmetic, and a cifar10-32 call takes two thirds of the time (`docs/lab-notes.md`, "Vectors of
+//! 512 bits"). lavapipe reads the width from the environment, once, when the first adapter is looked for.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,12 +18,12 @@ const SHADER_CACHE: &str = "MESA_SHADER_CACHE_DIR";
 /// The folder of shaders compiled for wide vectors, inside that of the caches.
 const WIDE_SHADERS: &str = "mesa-512";
 
-/// Makes a software adapter use the widest vectors of the processor, by setting variables of the environment. To be called
-/// before the program has threads and before it looks for adapters.
+/// Makes a software adapter use the widest vectors of the processor, by setting variables of the environment. To be
+/// called before the program has threads and before it looks for adapters.
 pub fn widen() {
     for (name, value) in wide(cache_dir().as_deref()) {
-        // SAFETY: the environment must not change while another thread reads it. The program has one thread until it runs a
-        // subcommand, which is after this.
+        // SAFETY: the environment must not change while another thread reads it. The program has one thread until it
+        // runs a subcommand, which is after this.
         #[expect(unsafe_code, reason = "lavapipe takes the width from the environment alone; see the SAFETY note")]
         unsafe {
             std::env::set_var(name, value);
@@ -31,12 +31,12 @@ pub fn widen() {
     }
 }
 
-/// The variables to set for the widest vectors. Empty where the user has chosen a width or told Mesa to keep no shaders, or
-/// where nothing is gained.
+/// The variables to set for the widest vectors. Empty where the user has chosen a width or told Mesa to keep no
+/// shaders, or where nothing is gained.
 ///
-/// A process must not find shaders compiled for the other width, and Mesa's cache does not keep them apart (22.3 hands out
-/// the narrow ones, which are right but slow). So the cache gets a separate folder, inside the one the user chose or inside
-/// `cache`.
+/// A process must not find shaders compiled for the other width, and Mesa's cache does not keep them apart (22.3 hands
+/// out the narrow ones, which are right but slow). So the cache gets a separate folder, inside the one the user chose
+/// or inside `cache`.
 fn wide(cache: Option<&Path>) -> Vec<(&'static str, OsString)> {
     if std::env::var_os(WIDTH).is_some() || driver_keeps_nothing() || !has_wide_vectors() {
         return Vec::new();
@@ -50,9 +50,10 @@ fn wide(cache: Option<&Path>) -> Vec<(&'static str, OsString)> {
     }
 }
 
-/// Runs the program again, in place of this process, with vectors of 256 bits, where [`widen`] has set wider ones and an
-/// adapter is slow with them. The driver is known only after it has read the width, and it reads it once. To be called
-/// before anything is written; where the program cannot be started again, this process continues with the wide vectors.
+/// Runs the program again, in place of this process, with vectors of 256 bits, where [`widen`] has set wider ones and
+/// an adapter is slow with them. The driver is known only after it has read the width, and it reads it once. To be
+/// called before anything is written; where the program cannot be started again, this process continues with the wide
+/// vectors.
 pub fn settle<'a>(adapters: impl IntoIterator<Item = &'a Described>) {
     if std::env::var_os(WIDTH).is_none_or(|width| width != "512") {
         return;
@@ -80,9 +81,9 @@ pub fn settle<'a>(adapters: impl IntoIterator<Item = &'a Described>) {
     }
 }
 
-/// True when a driver compiles a shuffle of sixteen lanes with a constant index to one instruction, on which the speed of the
-/// kernels rests. The llvmpipe of Mesa 22 does; that of Mesa 25 goes through the lanes one by one (`emit_shuffle` in
-/// `lp_bld_nir_soa.c`), and takes three times as long as with eight lanes.
+/// True when a driver compiles a shuffle of sixteen lanes with a constant index to one instruction, on which the speed
+/// of the kernels rests. The llvmpipe of Mesa 22 does; that of Mesa 25 goes through the lanes one by one
+/// (`emit_shuffle` in `lp_bld_nir_soa.c`), and takes three times as long as with eight lanes.
 fn shuffles_wide_vectors(driver: &str) -> bool {
     let version = driver.split_once("Mesa ").map(|(_, version)| version);
     version.and_then(|version| version.split('.').next()?.parse().ok()).is_some_and(|major: u32| major <= 22)

@@ -32,8 +32,8 @@ Examples:
   downhill bench unet -r 9 --compare base.json
   downhill bench unet --dtype f16
 
-Each case is held against its CPU twin before it is timed; one that is wrong has a row that says so, \
-and exit code 6 at the end. What the adapter does not grant is a row with the reason. The roofs are \
+Each case is compared with its CPU twin before it is timed. A wrong result is a row that says so, \
+and the exit code is 6. A case that the adapter does not support is a row with the reason. The roofs are \
 measured in the same run. Times are medians of the samples; the spread is the distance between the \
 quartiles over the median. A sample is one submission of as many calls as last 0.05 s.
 
@@ -47,33 +47,33 @@ celeba-64, with `:BATCH` for several images.";
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
-    /// What is measured
+    /// The work to measure
     #[arg(value_enum, default_value = "all")]
     work: Work,
 
-    /// How the figures are printed
+    /// The format of the output
     #[arg(short = 'o', long, value_enum, value_name = "FORMAT", default_value = "md")]
     format: Format,
 
-    /// Sizes in place of the usual ones, with commas between them; each kind of work has its own form
+    /// Sizes in place of the default ones, separated by commas; see below for the form
     #[arg(long, value_name = "SIZES", allow_hyphen_values = true)]
     sizes: Option<String>,
 
-    /// Samples a case
+    /// Samples per case
     #[arg(short, long, value_name = "N", default_value = "7", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     repeats: usize,
 
-    /// How the weights of the networks of `unet` are stored; arithmetic is in float32
+    /// Precision of the stored weights of `unet`; arithmetic is in float32
     #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
     dtype: Dtype,
 
-    /// Set every row beside that of an earlier run, saved with `-o json`
+    /// Compare every row with that of an earlier run, saved with `-o json`
     #[arg(long, value_name = "FILE.json")]
     compare: Option<PathBuf>,
 }
 
-/// What is measured.
+/// The work to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Work {
     /// Matrix products, with packed weights and with data
@@ -86,7 +86,7 @@ enum Work {
     Attention,
     /// Copies, by a kernel and by the encoder
     Copy,
-    /// Whole calls: the embedded network, and cifar10-32 and celeba-64 with generated weights
+    /// Network calls: the embedded network, and cifar10-32 and celeba-64 with generated weights
     Unet,
     /// Principal components of generated data, by the cheapest route and matrix-free on the device
     Lanczos,
@@ -94,14 +94,14 @@ enum Work {
     All,
 }
 
-/// How the figures are printed.
+/// The format of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// Tables in Markdown
     Md,
-    /// One line a case
+    /// One line per case
     Csv,
-    /// Everything, samples included; what `--compare` reads
+    /// Everything, including samples: the input of `--compare`
     Json,
 }
 

@@ -47,19 +47,20 @@ pub struct Args {
     #[arg(id = "model", value_name = "PATH|MODEL", help = format!("{}; or a `.png` or an `.npy`", network_help()))]
     pub subject: Option<String>,
 
-    /// Images at a network call [default: 1]
-    #[arg(short, long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
+    /// Images per network call [default: 1]
+    #[arg(short, long, allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     batch: Option<usize>,
 
-    /// Height and width of the images [default: what the model was trained on]
+    /// Height and width of the images [default: the size that the model was trained on]
     #[arg(long, value_name = "HxW")]
     size: Option<Size>,
 
-    /// How the network's weights are stored; arithmetic is in float32 [default: f32]
+    /// Precision of the stored weights; arithmetic is in float32 [default: f32]
     #[arg(long, value_enum, value_name = "DTYPE")]
     dtype: Option<Dtype>,
 
-    /// Print the plan of a call: where each dispatch writes, what it runs, what it reads
+    /// Print the plan of a call: the output, kernel and operands of each dispatch
     #[arg(long)]
     plan: bool,
 }

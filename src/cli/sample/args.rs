@@ -35,12 +35,12 @@ Examples:
 `pca:DATA[,k=N]` (projection on N components, 32), `wiener:DATA`, `wiener:mean=M.npy,cov=C.npy` \
 (Gaussian posterior mean) and `ideal:DATA` (mean of all samples by their weights) are denoisers in \
 closed form. `sequential:DATA` estimates the next level of the schedule in place of the clean image:
-`--sampler ddim` then walks the chain of these estimates. With `noise=nested|fresh|shared` (and \
-`seed=S`) the components of `pca` are at each level those of samples under its noise: the forward \
-process itself, noise anew for each level, or one draw at every scale; `n=M` takes the first M \
-samples. Bytes of images count as -1 to 1. They know no timesteps: the default is DDIM on `exponential`, N log-spaced \
-sigmas and then 0, from ten times the data's root mean square distance r from their mean down to \
-r/1000; `pca` starts at r over the root of N, `sequential` at that of 32. States start around the mean.
+`--sampler ddim` then walks the chain of these estimates. With `noise=nested|fresh|shared` (and `seed=S`) the \
+components of `pca` are at each level those of samples under its noise: the forward process itself, fresh noise for \
+each level, or one draw at every scale; `n=M` takes the first M samples. Bytes of images count as -1 to 1. They do \
+not have timesteps: the default is DDIM on `exponential`, N log-spaced sigmas and then 0, from ten times the data's \
+root mean square distance r from their mean down to r/1000; `pca` starts at r over the root of N, `sequential` at \
+that of 32. States start around the mean.
 
 Image i of seed s is the same image in any batch, count and shard.";
 
@@ -56,34 +56,39 @@ pub struct Args {
     #[arg(help = denoiser_help())]
     pub model: Option<String>,
 
-    /// How many images [default: 16, or those of the start file]
-    #[arg(short = 'n', long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
+    /// Number of images [default: 16, or those of the start file]
+    #[arg(short = 'n', long, allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
     pub count: Option<usize>,
 
-    /// Images at a network call; any batch gives the same images [default: 16, or what fits in 1 GiB]
-    #[arg(short, long, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
+    /// Images per network call; the batch does not change the images [default: 16, or as many as fit in 1 GiB]
+    #[arg(short, long, allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
     pub batch: Option<usize>,
 
-    /// How the network's weights are stored; arithmetic is in float32
+    /// Precision of the stored weights; arithmetic is in float32
     #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
     pub dtype: Dtype,
 
-    /// Height and width of the images in pixels [default: what the model was trained on]
+    /// Height and width of the images in pixels [default: the size that the model was trained on]
     #[arg(long, value_name = "HxW", conflicts_with_all = ["init_noise", "init"])]
     pub size: Option<Size>,
 
     /// Width of the images in pixels
-    #[arg(short = 'W', long, value_name = "PIXELS", conflicts_with_all = ["size", "init_noise", "init"], value_parser = side())]
+    #[arg(short = 'W', long, value_name = "PIXELS", conflicts_with_all = ["size", "init_noise", "init"],
+        value_parser = side())]
     pub width: Option<usize>,
 
     /// Height of the images in pixels
-    #[arg(short = 'H', long, value_name = "PIXELS", conflicts_with_all = ["size", "init_noise", "init"], value_parser = side())]
+    #[arg(short = 'H', long, value_name = "PIXELS", conflicts_with_all = ["size", "init_noise", "init"],
+        value_parser = side())]
     pub height: Option<usize>,
 
     #[command(flatten)]
     pub conditions: ConditionArgs,
 
-    /// The sampler; `list` tells of each in a line [default: that of the model's scheduler, `ge` for DDPM's and DDIM's]
+    /// The sampler; `list` prints one line for each [default: that of the model's scheduler, `ge` for DDPM's and
+    /// DDIM's]
     #[arg(long, value_enum, hide_default_value = true, help_heading = SCHEDULE)]
     pub sampler: Option<Choice>,
 
@@ -91,8 +96,8 @@ pub struct Args {
     #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub gamma: Option<f64>,
 
-    /// Metric that gamma of `ge` follows from: `A,B,C` for [[A, B], [B, C]] of the errors of this step's and the last one's
-    /// estimate, or the variances of data, `identity:DATA`, `diagonal:DATA`, `pca:DATA[,k=N]`
+    /// Derive `ge`'s gamma from a metric: `A,B,C` for the covariance [[A, B], [B, C]] of the errors of this and the
+    /// last estimate, or variances of data: `identity:DATA`, `diagonal:DATA`, `pca:DATA[,k=N]`
     #[arg(long, value_name = "METRIC", allow_hyphen_values = true, help_heading = SCHEDULE)]
     pub metric: Option<MetricArg>,
 
@@ -104,12 +109,12 @@ pub struct Args {
     #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub eta: Option<f64>,
 
-    /// Steps [default: 10 for `ge`, 1000 for `ddpm`, 4 for `lcm`, `tcd`, 20 for `dpm++2m`, `edm-dpm++2m`, `unipc`, `deis`,
-    /// 25 for `heun`, 14 for `flow-heun`, 28 for `flow-euler`, 50 for others]
+    /// Steps [default: 10 for `ge`, 1000 for `ddpm`, 4 for `lcm`, `tcd`, 20 for `dpm++2m`, `edm-dpm++2m`, `unipc`,
+    /// `deis`, 25 for `heun`, 14 for `flow-heun`, 28 for `flow-euler`, 50 for others]
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub steps: Option<usize>,
 
-    /// Where the noise levels lie [default: `paper` for `ge`, otherwise what the model's scheduler says]
+    /// The noise levels [default: `paper` for `ge`, otherwise those of the model's scheduler]
     #[arg(long, value_parser = crate::cli::args::schedule_kind(), value_name = "KIND", help_heading = SCHEDULE)]
     pub schedule: Option<ScheduleKind>,
 
@@ -121,12 +126,12 @@ pub struct Args {
     #[arg(long, value_name = "SIGMA", allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub sigma_min: Option<f64>,
 
-    /// `ETA,NU` of the relative-error assumption, or a file of `downhill inspect error-model`: the schedule is `admissible`,
-    /// with the fewest steps that reach the last sigma, or as far down as `--steps` lead
+    /// `ETA,NU` of the relative-error assumption, or a file of `downhill inspect error-model`: selects the schedule
+    /// `admissible`, with the fewest steps to the last sigma, or with `--steps` steps
     #[arg(long, value_name = "ETA,NU|FILE", help_heading = SCHEDULE)]
     pub error_model: Option<ErrorModelArg>,
 
-    /// N + 1 falling timesteps for N steps instead of a schedule; the last is where the state ends
+    /// N + 1 falling timesteps for N steps instead of a schedule; the last is the final level
     #[arg(long, value_name = "A,...,Z", allow_hyphen_values = true, help_heading = SCHEDULE)]
     pub timesteps: Option<NumberList>,
 
@@ -134,7 +139,7 @@ pub struct Args {
     #[arg(long, value_name = "A,...,Z", allow_hyphen_values = true, help_heading = SCHEDULE)]
     pub sigmas: Option<NumberList>,
 
-    /// Clip each prediction of x0 [default: what the model's scheduler says]
+    /// Clip each prediction of x0 [default: as the model's scheduler does]
     #[arg(long, conflicts_with = "no_clip", help_heading = SCHEDULE)]
     pub clip: bool,
 
@@ -158,15 +163,16 @@ pub struct Args {
     #[arg(long, value_name = "FILE.npy", help_heading = START)]
     pub init: Option<PathBuf>,
 
-    /// An image, PNG or JPEG, that the samples start from, under as much noise as `--strength` says
+    /// Start from this image, PNG or JPEG, with the noise of `--strength`
     #[arg(long, value_name = "FILE", conflicts_with = "init", help_heading = START)]
     pub init_image: Option<PathBuf>,
 
-    /// How much of it is made anew: the share of the steps that is walked, above 0 to 1 [default: 0.8]
+    /// Share of the steps to take, above 0 to 1: 1 ignores the image [default: 0.8]
     #[arg(long, value_name = "S", requires = "init_image", allow_negative_numbers = true, help_heading = START)]
     pub strength: Option<f64>,
 
-    /// `x.png` for one grid, `dir/%05d.png` for one file an image, `x.npz` for one uint8 array [default: samples.png]
+    /// Output: `x.png` for a grid, `dir/%05d.png` for one file per image, `x.npz` for a uint8 array, `-` for a grid on
+    /// standard output [default: samples.png]
     #[arg(short, long, value_name = "PATH", help_heading = OUTPUT)]
     pub output: Option<String>,
 
@@ -178,7 +184,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE.npy", help_heading = OUTPUT)]
     pub save_images: Option<PathBuf>,
 
-    /// Write the prediction of x0 at each step, a grid a step
+    /// Write the predictions of x0, one grid per step
     #[arg(long, value_name = "DIR", help_heading = OUTPUT)]
     pub save_steps: Option<PathBuf>,
 
@@ -190,15 +196,15 @@ pub struct Args {
     #[arg(long, value_name = "I/N", help_heading = OUTPUT)]
     pub shard: Option<Shard>,
 
-    /// Pass over images whose files are there and whole (with `-o dir/%05d.png`)
+    /// Skip images whose files exist and are complete (with `-o dir/%05d.png`)
     #[arg(long, help_heading = OUTPUT)]
     pub resume: bool,
 
-    /// When a value is not finite, name the first operation of the network that wrote one
+    /// When a value is not finite, name the first operation of the network that produced one
     #[arg(long, hide_short_help = true, help_heading = OUTPUT)]
     pub trace_nonfinite: bool,
 
-    /// Print what the parts of the run took
+    /// Print the time of each part of the run
     #[arg(long, hide_short_help = true, help_heading = OUTPUT)]
     pub timings: bool,
 }

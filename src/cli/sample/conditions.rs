@@ -28,12 +28,13 @@ pub struct ConditionArgs {
     #[arg(long, value_name = "S", allow_negative_numbers = true, help_heading = CONDITIONS)]
     pub cfg_scale: Option<f64>,
 
-    /// Decode in strips of N rows, `never`, or when a map does not fit [default: auto]
+    /// Decode in strips of ROWS rows: always (a number), `never`, or only when the image does not fit (`auto`)
+    /// [default: auto]
     #[arg(long, value_name = "ROWS|never|auto", help_heading = CONDITIONS)]
     pub tile: Option<TileArg>,
 
-    /// Device memory to stay within: components are loaded in turn, fewer images go into a call, images are decoded in
-    /// strips [default: 8GiB]
+    /// Limit of device memory: components are loaded in turn, calls take fewer images, images are decoded in strips
+    /// [default: 8GiB]
     #[arg(long, value_name = "SIZE", help_heading = CONDITIONS)]
     pub memory: Option<Memory>,
 }
