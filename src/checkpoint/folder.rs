@@ -118,10 +118,10 @@ mod tests {
     }
 
     #[test]
-    fn closed_forms_are_refused_as_usage() {
+    fn names_of_closed_forms_are_not_folders() {
         for spec in ["pca:digits,k=3", "wiener:x.npy", "ideal:digits"] {
             let error = ModelFiles::open(Some(spec)).unwrap_err();
-            assert_eq!(error.kind(), crate::ErrorKind::Argument);
+            assert_eq!(error.kind(), crate::ErrorKind::NotFound);
             assert!(error.to_string().contains(spec), "{error}");
         }
     }

@@ -12,7 +12,8 @@ use crate::gpu::Choice;
 use crate::kernels::{FamilyName, Options};
 use crate::report::{Report, print_stdout};
 
-/// The arguments of a subcommand and the shared flags that it takes.
+// The arguments of a subcommand and the shared flags that it takes. Neither this type nor the groups and sets below have
+// doc comments: clap would print them in place of the description of the subcommand.
 #[derive(Debug, clap::Args)]
 pub struct With<A: clap::Args, F: clap::Args> {
     #[command(flatten)]
@@ -156,7 +157,7 @@ sets! {
     ReportFlags { report: ReportArgs }
 }
 
-/// No shared flags: for groups of subcommands.
+// No shared flags: for groups of subcommands.
 #[derive(Debug, clap::Args)]
 pub struct NoFlags {}
 

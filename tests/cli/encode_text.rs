@@ -128,7 +128,7 @@ fn every_broken_folder_has_its_own_error() {
     }
     for (missing, what) in [
         ("merges.txt", "missing, although there is a `vocab.json`"),
-        ("vocab.json", "not there, beside a `merges.txt`"),
+        ("vocab.json", "missing, although there is a `merges.txt`"),
     ] {
         let folder = Folder::new();
         let model = copy(&folder, "sd1-like");

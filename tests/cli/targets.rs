@@ -74,7 +74,7 @@ fn samples_that_are_no_images_are_saved_as_arrays_only() {
     two_channels(&folder);
     let error = "error: samples of 2 channels cannot be shown as images, which have 1, 3 or 4\nhint: ";
     for more in [&[][..], &["-o", "x.png", "--save-samples", &z], &["--save-samples", &z, "--save-steps", "steps"]] {
-        downhill(&[&["sample", &model, "-n", "1"][..], more].concat()).expect_error(2, error);
+        downhill(&[&["sample", &model, "-n", "1", "--size", "8x4"][..], more].concat()).expect_error(2, error);
     }
     let run = downhill(&["sample", &model, "-n", "1", "--steps", "1", "--size", "8x4", "--save-samples", &z]);
     let note = "note: no `scheduler_config.json` beside the model: sampling with diffusers' defaults";
