@@ -10,6 +10,7 @@ pub mod case;
 pub mod lanczos;
 mod maps;
 pub mod measure;
+pub mod print;
 pub mod problem;
 mod products;
 pub mod report;

@@ -6,18 +6,18 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::args::{Dtype, Global, TileArg};
-use super::describe::{adapter_json, family_text, footprint_json};
 use super::device;
 use super::inputs::read_images;
-use super::timing::Stopwatch;
 use crate::cli::stream::{self, is_stream, output_name};
 use crate::error::{Error, Result};
 use crate::formats::images::{WHITE, grid, quantise, square_columns};
 use crate::formats::npy;
 use crate::formats::png::write_png;
 use crate::graph::{Compiler, Footprint};
+use crate::model::describe::{adapter_json, family_text, footprint_json};
 use crate::model::make_ready;
 use crate::model::stages::{Autoencoder, PlannedStage};
+use crate::model::timing::Stopwatch;
 use crate::report::{Console, Report};
 use crate::tensor::Tensor;
 

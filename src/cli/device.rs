@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::args::Global;
-pub use super::describe::{adapter_json, family_text};
 use super::quiet::without_driver_chatter;
 use super::vectors;
 use crate::error::{Error, Result};
@@ -11,6 +10,7 @@ use crate::gpu::{Described, Kind};
 use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::tuned::Key;
 use crate::kernels::{Engine, Family, FamilyName};
+use crate::model::describe::family_text;
 use crate::report::Console;
 
 /// Opens the device that the flags choose, and says so when it computes in software.

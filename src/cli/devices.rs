@@ -1,11 +1,11 @@
 //! `downhill devices`: every adapter of this machine.
 
 use super::args::Global;
-use super::device::adapter_json;
 use super::quiet::without_driver_chatter;
 use super::vectors;
 use crate::error::Result;
 use crate::gpu::{Adapters, Choice, Described};
+use crate::model::describe::adapter_json;
 use crate::report::columns::aligned;
 use crate::report::{Console, Report};
 use indicatif::BinaryBytes;

@@ -6,14 +6,14 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::args::{Dtype, Global};
-use super::describe::{adapter_json, family_text, footprint_json};
 use super::device;
-use super::timing::Stopwatch;
 use crate::cli::stream::{self, output_name};
 use crate::error::{Error, Result};
 use crate::formats::npy;
 use crate::graph::{Compiler, Footprint};
+use crate::model::describe::{adapter_json, family_text, footprint_json};
 use crate::model::stages::Texts;
+use crate::model::timing::Stopwatch;
 use crate::model::{TextSource, make_ready};
 use crate::report::{Console, Report};
 use crate::tensor::Tensor;

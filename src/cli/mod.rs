@@ -9,7 +9,6 @@ mod bench;
 mod completions;
 mod decode;
 mod denoise;
-mod describe;
 mod device;
 mod devices;
 #[cfg(feature = "download")]
@@ -28,7 +27,6 @@ mod selftest;
 mod shared;
 mod stream;
 mod study;
-mod timing;
 mod tune;
 mod vectors;
 

@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use super::args::Global;
-use super::device::{self, adapter_json, family_text};
+use super::device;
 use crate::error::{Error, Result};
 use crate::kernels::selftest::{self, Check, Finding};
+use crate::model::describe::{adapter_json, family_text};
 use crate::report::columns::Lines;
 use crate::report::{Console, Report};
 

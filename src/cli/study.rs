@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::args::{Dtype, Global};
-use super::device::{self, adapter_json, family_text};
+use super::device;
+use crate::model::describe::{adapter_json, family_text};
 
-use super::timing::Stopwatch;
 use crate::data::{self, Dataset, Pixels, Source};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::kernels::{Engine, selftest};
+use crate::model::timing::Stopwatch;
 use crate::report::columns::aligned;
 use crate::report::{Console, Folder, Progress, Report};
 use crate::study::Advance;

@@ -7,7 +7,6 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
 
 use super::args::{Global, Size, network_help};
-use super::describe::{adapter_json, family_text, model_json};
 use super::device;
 use crate::error::{Error, Result};
 use crate::formats::check_writable;
@@ -16,6 +15,7 @@ use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::selftest;
 use crate::kernels::tuned::Key;
 use crate::model::Model;
+use crate::model::describe::{adapter_json, family_text, model_json};
 use crate::report::columns::aligned;
 use crate::report::{Console, Progress, Report};
 

@@ -8,6 +8,7 @@
 
 mod call;
 mod denoiser;
+pub mod describe;
 mod device;
 mod images;
 mod latent;
@@ -17,6 +18,7 @@ mod open;
 mod resolve;
 mod sampling;
 pub mod stages;
+pub mod timing;
 
 pub use call::Call;
 pub use denoiser::{DenoiserOptions, ModelDenoiser};

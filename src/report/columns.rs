@@ -37,9 +37,27 @@ impl std::fmt::Display for Lines {
     }
 }
 
+/// Returns `count` with commas between groups of three digits.
+#[must_use]
+pub fn thousands(count: u64) -> String {
+    let digits = count.to_string();
+    let groups: Vec<&str> = (0..=digits.len())
+        .rev()
+        .filter(|end| (digits.len() - end).is_multiple_of(3))
+        .filter_map(|end| digits.get(end.saturating_sub(3)..end).filter(|group| !group.is_empty()))
+        .collect();
+    groups.into_iter().rev().collect::<Vec<_>>().join(",")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thousands_have_commas() {
+        let texts = [0, 7, 999, 1000, 35_746_307, 859_520_964].map(thousands);
+        assert_eq!(texts, ["0", "7", "999", "1,000", "35,746,307", "859,520,964"]);
+    }
 
     #[test]
     fn columns_are_aligned() {

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::Weights;
 use crate::cli::args::{Dtype, Global, Size, network_help};
-use crate::cli::describe::{algorithms_json, family_text, footprint_json, model_json};
 use crate::cli::device::{expect_family, measured};
 use crate::cli::quiet::without_driver_chatter;
 use crate::cli::vectors;
@@ -23,6 +22,7 @@ use crate::gpu::Adapters;
 use crate::graph::Target;
 use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::{Family, FamilyName};
+use crate::model::describe::{algorithms_json, family_text, footprint_json, model_json};
 use crate::model::{Call, Kind, Model, NetworkModel};
 use crate::report::columns::Lines;
 use crate::report::{Console, Report};

@@ -4,12 +4,12 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
 
 use crate::cli::args::{Dtype, network_help};
-use crate::cli::describe::model_json;
 use crate::cli::study::{OutputArgs, StudyRun};
 use crate::data::{self, Dataset, Pixels, Source};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::kernels::Engine;
+use crate::model::describe::model_json;
 use crate::model::{DenoiserOptions, Model, ModelDenoiser, NetworkModel};
 use crate::quality::Extractor;
 use crate::sample::samplers::Sampler;

@@ -5,7 +5,6 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
 
 use crate::cli::args::{Dtype, ErrorModelArg, denoiser_help};
-use crate::cli::describe::{algorithms_json, model_json};
 use crate::cli::study::StudyRun;
 use crate::data::{self, Dataset, Pixels, Source};
 use crate::denoise::Denoiser;
@@ -15,6 +14,7 @@ use crate::denoise::jacobian::NetworkJacobian;
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::kernels::Engine;
+use crate::model::describe::{algorithms_json, model_json};
 use crate::model::{DenoiserOptions, Kind, Model, ModelDenoiser};
 use crate::sample::samplers::Sampler;
 use crate::sample::schedule::{Level, Schedule, ScheduleKind};

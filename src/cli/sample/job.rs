@@ -43,7 +43,7 @@ impl<'a> Job<'a> {
         let output = targets::output(args.output.as_deref().unwrap_or(USUAL_OUTPUT))?;
         targets::check_resume(args, &output)?;
         let model = Model::open_or_embedded(args.model.as_deref())?;
-        let (name, about) = (model.name().to_owned(), crate::cli::describe::model_json(&model));
+        let (name, about) = (model.name().to_owned(), crate::model::describe::model_json(&model));
         let has_network = model.network().is_some();
         if !has_network {
             args.dtype.expect_network(&name)?;

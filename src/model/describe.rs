@@ -1,14 +1,15 @@
-//! Models, plans and adapters for reports and for people.
+//! Models, plans and adapters as JSON for reports, and in words.
 
 use serde_json::{Value, json};
 
-use crate::checkpoint::{Component, ConfigFile};
+use super::{Algorithms, Kind, LatentModel, Model, NetworkModel, Origin, Source};
+use crate::checkpoint::{Component, ConfigFile, Weights};
 use crate::gpu::Described;
 use crate::graph::Footprint;
 use crate::kernels::Family;
-use crate::model::{Algorithms, Kind, LatentModel, Model, NetworkModel, Origin, Source};
 
-/// A model for a report.
+/// Returns a model for a report.
+#[must_use]
 pub fn model_json(model: &Model) -> Value {
     match model.kind() {
         Kind::Network(network) => network_json(network),
@@ -17,7 +18,8 @@ pub fn model_json(model: &Model) -> Value {
     }
 }
 
-/// A network for a report.
+/// Returns a network for a report.
+#[must_use]
 pub fn network_json(network: &NetworkModel) -> Value {
     json!({
         "name": network.name,
@@ -31,7 +33,7 @@ pub fn network_json(network: &NetworkModel) -> Value {
 }
 
 fn latent_json(latent: &LatentModel) -> Value {
-    let component = |config: &ConfigFile, weights: &crate::checkpoint::Weights| {
+    let component = |config: &ConfigFile, weights: &Weights| {
         json!({
             "config": config.path.display().to_string(),
             "weights": weights.path().display().to_string(),
@@ -54,7 +56,8 @@ fn latent_json(latent: &LatentModel) -> Value {
     })
 }
 
-/// Algorithms for a report.
+/// Returns algorithms for a report.
+#[must_use]
 pub fn algorithms_json(algorithms: &Algorithms) -> Value {
     let counts: serde_json::Map<_, _> =
         algorithms.convolutions.iter().map(|(algorithm, count)| (algorithm.to_string(), (*count).into())).collect();
@@ -67,7 +70,8 @@ pub fn algorithms_json(algorithms: &Algorithms) -> Value {
     }
 }
 
-/// A footprint for a report; `peak` is the most that the device held, where there was one.
+/// Returns a footprint for a report; `peak` is the most memory that the device held, if one was used.
+#[must_use]
 pub fn footprint_json(footprint: &Footprint, peak: Option<u64>) -> Value {
     json!({
         "dtype": footprint.dtype.to_string(),
@@ -80,7 +84,8 @@ pub fn footprint_json(footprint: &Footprint, peak: Option<u64>) -> Value {
     })
 }
 
-/// The kernels in words.
+/// Returns the kernels in words.
+#[must_use]
 pub fn family_text(family: Family) -> String {
     match family {
         Family::Tile => "tile kernels".to_owned(),
@@ -89,7 +94,8 @@ pub fn family_text(family: Family) -> String {
     }
 }
 
-/// An adapter for a report.
+/// Returns an adapter for a report.
+#[must_use]
 pub fn adapter_json(adapter: &Described) -> Value {
     json!({
         "index": adapter.index,

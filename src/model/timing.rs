@@ -1,22 +1,24 @@
-//! What the parts of a run take.
+//! The time that each phase of a run takes.
 
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
+use super::Event;
 use crate::error::Result;
-use crate::model::Event;
 use crate::report::columns::aligned;
 
-/// A part of a run.
+/// A phase of a run.
+#[derive(Clone, Debug)]
 struct Phase {
     name: &'static str,
     seconds: f64,
-    /// How much was done, in words.
+    /// The amount of work, in words.
     note: String,
 }
 
-/// Phases of a run, one after the other.
+/// A clock for the consecutive phases of a run.
+#[derive(Clone, Debug)]
 pub struct Stopwatch {
     begun: Instant,
     since: Instant,
@@ -25,24 +27,25 @@ pub struct Stopwatch {
 
 impl Stopwatch {
     /// Starts the first phase.
+    #[must_use]
     pub fn start() -> Self {
         let now = Instant::now();
         Self { begun: now, since: now, phases: Vec::new() }
     }
 
-    /// Ends a phase, which is called `name`, and starts the next.
+    /// Ends the phase `name` and starts the next.
     pub fn lap(&mut self, name: &'static str) {
         self.lap_with(name, "");
     }
 
-    /// As [`Stopwatch::lap`], and says how much was done.
+    /// As [`Stopwatch::lap`], with a note on the amount of work.
     pub fn lap_with(&mut self, name: &'static str, note: impl Into<String>) {
         let now = Instant::now();
         self.phases.push(Phase { name, seconds: (now - self.since).as_secs_f64(), note: note.into() });
         self.since = now;
     }
 
-    /// An observer that ends a phase with every part of a run.
+    /// Returns an observer that ends a phase with every part of a run.
     pub fn observer(&mut self) -> impl FnMut(Event) -> Result<()> + '_ {
         |event| {
             if let Event::Done { part, detail } = event {
@@ -52,7 +55,8 @@ impl Stopwatch {
         }
     }
 
-    /// The phases, their sum and the steps of the sampling for a report, in seconds.
+    /// Returns the phases, their total and the sampling steps for a report, in seconds.
+    #[must_use]
     pub fn json(&self, steps: &[f64]) -> Value {
         let phases: Map<_, _> =
             self.phases.iter().map(|phase| (phase.name.to_owned(), Value::from(phase.seconds))).collect();
@@ -70,7 +74,8 @@ impl Stopwatch {
         })
     }
 
-    /// The same as a table.
+    /// Returns the same as a table.
+    #[must_use]
     pub fn table(&self, steps: &[f64]) -> String {
         let row = |name: &str, seconds: f64, note: &str| [name.to_owned(), format!("{seconds:8.3} s"), note.to_owned()];
         let (first, steady) = first_and_steady(steps);
@@ -91,7 +96,7 @@ impl Stopwatch {
 /// The phase that consists of steps.
 pub const SAMPLING: &str = "sampling";
 
-/// Seconds of the first step, and the median of the others.
+/// The seconds of the first step and the median of the others.
 fn first_and_steady(seconds: &[f64]) -> (Option<f64>, Option<f64>) {
     let mut others = seconds.get(1..).unwrap_or_default().to_vec();
     others.sort_by(f64::total_cmp);

@@ -1,7 +1,5 @@
 //! `downhill bench`: how fast the kernels are on an adapter, and how near to what it can do.
 
-mod print;
-
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -9,13 +7,15 @@ use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
 
 use super::args::{Dtype, Global};
-use super::device::{self, adapter_json, family_text};
+use super::device;
 use crate::bench::case::{Case, Suite};
+use crate::bench::print;
 use crate::bench::report::{Findings, Status};
 use crate::bench::roofs;
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::kernels::selftest;
+use crate::model::describe::{adapter_json, family_text};
 use crate::report::{Console, Progress, Report};
 
 /// The shared flags.

@@ -2,21 +2,21 @@
 
 use std::fmt::Write;
 
-use indicatif::HumanCount;
-
 use crate::bench::report::{Findings, Row, Status};
 use crate::bench::roofs::ROOF;
-use crate::report::columns::aligned_cells;
+use crate::report::columns::{aligned_cells, thousands};
 
-/// What stands where there is no figure.
+/// The text of a missing figure.
 const NONE: &str = "-";
 
-/// Everything, as one JSON object.
+/// Returns everything as one JSON object.
+#[must_use]
 pub fn json(findings: &Findings) -> String {
     serde_json::to_string_pretty(findings).unwrap_or_default() + "\n"
 }
 
-/// What was measured where and when, then a table for each suite.
+/// Returns the adapter, versions and date of a run, then a table for each suite.
+#[must_use]
 pub fn markdown(findings: &Findings) -> String {
     let Findings { version, wgpu, date, adapter, driver, family, algorithms, dtype, repeats, .. } = findings;
     let mut text = format!(
@@ -49,7 +49,7 @@ fn status_text(status: Status) -> &'static str {
     }
 }
 
-/// A column: its heading, and its cell in a row.
+/// A column: its heading and its cell in a row.
 type Column = (&'static str, fn(&Row) -> String);
 
 const TIMES: [Column; 4] = [
@@ -65,7 +65,7 @@ const RATES: [Column; 4] = [
     ("error", |row| or_none(row.check.as_ref(), |check| format!("{:.1e}", check.error))),
 ];
 const CALLS: [Column; 6] = [
-    ("parameters", |row| or_none(row.call.as_ref(), |call| HumanCount(call.parameters).to_string())),
+    ("parameters", |row| or_none(row.call.as_ref(), |call| thousands(call.parameters))),
     ("prepare ms", |row| or_none(row.call.as_ref(), |call| milliseconds(call.prepare_seconds))),
     ("first ms", |row| or_none(row.call.as_ref(), |call| milliseconds(call.first_seconds))),
     ("dispatches", |row| or_none(row.call.as_ref(), |call| call.dispatches.to_string())),
@@ -117,7 +117,7 @@ fn percent(share: f64) -> String {
     format!("{:.1}%", share * 1e2)
 }
 
-/// A figure for a machine.
+/// A figure for programs to read.
 fn figure(value: Option<f64>) -> String {
     or_empty(value.map(|value| format!("{value:e}")))
 }
@@ -126,7 +126,7 @@ fn or_empty(text: Option<String>) -> String {
     text.unwrap_or_default()
 }
 
-/// The columns of the comma-separated form, in seconds, operations and bytes; each line also says where and when.
+/// The columns of the comma-separated form, in seconds, operations and bytes. Each line also names the adapter and date.
 const FIELDS: [Column; 22] = [
     ("suite", |row| row.suite.clone()),
     ("case", |row| row.case.clone()),
@@ -152,7 +152,8 @@ const FIELDS: [Column; 22] = [
     ("verdict", |row| or_empty(row.comparison.as_ref().map(|comparison| comparison.verdict.to_string()))),
 ];
 
-/// One line a case, each complete in itself.
+/// Returns one line per case, each complete in itself.
+#[must_use]
 pub fn csv(findings: &Findings) -> String {
     let Findings { version, wgpu, date, adapter, driver, family, dtype, .. } = findings;
     let origin: [(&str, &String); 7] = [
@@ -174,7 +175,7 @@ pub fn csv(findings: &Findings) -> String {
     text
 }
 
-/// A field in quotes where it needs them (RFC 4180).
+/// A field, quoted if it must be (RFC 4180).
 fn quoted(field: &str) -> String {
     if field.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))
