@@ -81,7 +81,7 @@ fn samples_that_are_no_images_are_saved_as_arrays_only() {
     run.expect(&format!("{note}\nwrote {z}\n"));
     assert_eq!(folder.array("z.npy").shape, [1, 2, 8, 4]);
     downhill(&["sample", &model, "--save-samples", &z])
-        .expect_error(2, "does not say how large its images are\nhint: give `--size HEIGHTxWIDTH`");
+        .expect_error(2, "does not say how large its images are\nhint: give `--size`: height and width");
 }
 
 /// A model of two channels and no size of its own, all weights zero.

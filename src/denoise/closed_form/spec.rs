@@ -219,12 +219,14 @@ mod tests {
             ("ideal:digits,k=3", "`k=` is not an option of `ideal:`"),
             ("wiener:mean=m.npy", "names one moment"),
             ("wiener:mean=m.npy,mean=c.npy", "does not name a mean and a covariance"),
-            ("ideal:nowhere.npy", "`nowhere.npy` does not exist"),
         ] {
             let error = Spec::parse(text).unwrap_err();
             let usage = [crate::ErrorKind::Argument, crate::ErrorKind::NotFound];
             assert!(usage.contains(&error.kind()), "{text}: {error}");
             assert!(error.to_string().contains(part), "{text}: {error}");
         }
+        let error = Spec::parse("ideal:nowhere.npy").unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::NotFound);
+        assert_eq!(error.to_string(), "`nowhere.npy` does not exist");
     }
 }
