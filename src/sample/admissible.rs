@@ -1,7 +1,7 @@
 //! Which schedules keep DDIM where its denoiser can be trusted: the theorem of Permenter and Yuan (ICML 2024).
 //!
 //! The relative-error assumption says of a denoiser that where the distance to the data K is about sqrt(n) sigma, within a
-//! factor nu, its answer is the gradient of half the squared distance but for an error of at most eta times the distance:
+//! factor nu, its estimate is the gradient of half the squared distance but for an error of at most eta times the distance:
 //!
 //! ```text
 //! (1/nu) dist(x) <= sqrt(n) sigma <= nu dist(x)   implies   |sigma eps(x, sigma) - grad f(x)| <= eta dist(x)
@@ -123,7 +123,7 @@ impl ErrorModel {
     ///
     /// Divided by sigma, the theorem's products are those of 1 + r, at most nu, and of 1 - r, at least 1 / nu, with
     /// r = eta (sigma/sigma' - 1). The second falls from step to step, so that its end decides, and implies the first, since
-    /// 1 + r <= 1 / (1 - r): what is left is that the sum of -ln(1 - r) is at most ln nu. This answers their quotient.
+    /// 1 + r <= 1 / (1 - r): what is left is that the sum of -ln(1 - r) is at most ln nu. This is their quotient.
     ///
     /// # Errors
     /// As [`ErrorModel::bounds`].

@@ -16,7 +16,6 @@ use crate::quality::moments::of_rows;
 use crate::report::Table;
 use crate::report::columns::Lines;
 use crate::report::plot::{Axis, Colour, Figure, Panel, Picture, Series};
-use crate::sample::samplers::Sampler;
 use crate::sample::schedule::Schedule;
 use crate::spectral::basis::eigen;
 
@@ -139,7 +138,7 @@ impl Settings {
     /// A cell of gradient estimation with this gamma.
     #[must_use]
     pub fn cell(calls: usize, gamma: f64, seed: u64) -> Cell {
-        Cell { gamma: Some(gamma), ..Cell::usual(Sampler::Ge, calls, seed) }
+        Cell { gamma: Some(gamma), ..Cell::ge(calls, seed) }
     }
 
     /// The least and the largest gamma, apart.

@@ -4,6 +4,7 @@ mod admissible;
 mod closed_form;
 mod config;
 mod diffusers;
+mod extending;
 mod goldens;
 mod schedules;
 mod sums;

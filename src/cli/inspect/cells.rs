@@ -165,11 +165,7 @@ pub fn calls(text: &str) -> std::result::Result<usize, String> {
 /// # Errors
 /// A message for clap.
 pub fn sampler(text: &str) -> std::result::Result<Sampler, String> {
-    let named = Sampler::ALL.into_iter().find(|sampler| sampler.name() == text);
-    named.ok_or_else(|| {
-        let names: Vec<_> = Sampler::ALL.iter().map(|sampler| sampler.name()).collect();
-        format!("samplers are {}", names.join(", "))
-    })
+    text.parse().map_err(|error: Error| error.hint().unwrap_or_default())
 }
 
 /// Checks that a list holds each value once.

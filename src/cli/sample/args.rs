@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::RangedU64ValueParser;
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 
 use super::conditions::ConditionArgs;
 use super::metric::MetricArg;
@@ -89,7 +89,7 @@ pub struct Args {
 
     /// The sampler; `list` prints one line for each [default: that of the model's scheduler, `ge` for DDPM's and
     /// DDIM's]
-    #[arg(long, value_enum, hide_default_value = true, help_heading = SCHEDULE)]
+    #[arg(long, value_parser = choice(), help_heading = SCHEDULE)]
     pub sampler: Option<Choice>,
 
     /// Weight of the newest estimate in `ge` [default: 2]
@@ -109,8 +109,7 @@ pub struct Args {
     #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub eta: Option<f64>,
 
-    /// Steps [default: 10 for `ge`, 1000 for `ddpm`, 4 for `lcm`, `tcd`, 20 for `dpm++2m`, `edm-dpm++2m`, `unipc`,
-    /// `deis`, 25 for `heun`, 14 for `flow-heun`, 28 for `flow-euler`, 50 for others]
+    /// Steps [default: those of the sampler in `--sampler list`]
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub steps: Option<usize>,
 
@@ -213,7 +212,7 @@ fn side() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=LONGEST_SIDE as u64)
 }
 
-/// A sampler, or the wish to see them all.
+/// A sampler, or a list of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// This one.
@@ -222,26 +221,13 @@ pub enum Choice {
     List,
 }
 
-impl clap::ValueEnum for Choice {
-    fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [Choice; Sampler::ALL.len() + 1] = {
-            let mut all = [Choice::List; Sampler::ALL.len() + 1];
-            let mut at = 0;
-            while at < Sampler::ALL.len() {
-                all[at] = Choice::Of(Sampler::ALL[at]);
-                at += 1;
-            }
-            all
-        };
-        &ALL
-    }
-
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(match self {
-            Self::Of(sampler) => sampler.name(),
-            Self::List => "list",
-        }))
-    }
+/// Reads the name of a sampler, or `list`.
+fn choice() -> impl TypedValueParser<Value = Choice> {
+    let names = Sampler::ALL.iter().map(|sampler| sampler.name()).chain(["list"]);
+    PossibleValuesParser::new(names).try_map(|name| match name.as_str() {
+        "list" => Ok(Choice::List),
+        name => name.parse().map(Choice::Of),
+    })
 }
 
 impl Args {

@@ -67,7 +67,7 @@ impl MetricArg {
     /// [`Error::Argument`] for another sampler or beside gamma and mu, and for data of another size; those of reading
     /// data.
     pub fn apply(&self, method: Method, sampler: Sampler, settings: &Settings, values: usize) -> Result<Method> {
-        if sampler != Sampler::Ge {
+        if !sampler.spec().parameters.contains(&"gamma") {
             let what = format!("`--metric` has no meaning for the sampler `{}`", sampler.name());
             return Err(Error::argument(what, "take `--sampler ge`"));
         }

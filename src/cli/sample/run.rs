@@ -51,7 +51,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     global.write_report(&report)
 }
 
-/// Returns one line per sampler: name, order, network calls per step, source and flags.
+/// Returns one line per sampler: name, order, network calls per step, default steps, source and flags.
 fn listed() -> String {
     let row = |sampler: Sampler| {
         let spec = sampler.spec();
@@ -62,6 +62,7 @@ fn listed() -> String {
             spec.name.to_owned(),
             format!("order {}", spec.order),
             format!("{} {unit}", spec.calls.per_step),
+            format!("{} steps", spec.steps),
             format!("{}{flags}", spec.source),
         ]
     };

@@ -97,7 +97,7 @@ impl fmt::Display for Start {
     }
 }
 
-/// What the network answered, what it predicted of x0, and its own output behind that.
+/// The network's eps, its prediction of x0, and its own output behind both.
 struct Evaluation {
     raw: Tensor,
     x0: Tensor,
@@ -186,7 +186,7 @@ impl State {
         Ok(self.keep(first, same_z(end, next, step.to)))
     }
 
-    /// Remembers what the network answered at the step's start; the state is now `x`.
+    /// Keeps the output at the step's start; the state is now `x`.
     fn keep(&mut self, evaluation: Evaluation, x: Tensor) -> Update {
         self.outputs.push_front(evaluation.output);
         self.outputs.truncate(ORDER);

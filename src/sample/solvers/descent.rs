@@ -36,7 +36,7 @@ impl std::fmt::Display for Noise {
     }
 }
 
-/// A row of the table. With eps the denoiser's answer at sigma and w standard normal, a step from sigma to sigma' is
+/// A row of the table. With eps the denoiser's estimate at sigma and w standard normal, a step from sigma to sigma' is
 ///
 /// ```text
 /// eps_bar = gamma eps + (1 - gamma) eps_previous            (the first step: eps)
@@ -53,7 +53,7 @@ impl std::fmt::Display for Noise {
 /// ```
 ///
 /// (Permenter and Yuan, ICML 2024, algorithm 2 and the code beside it; DDIM with eta = 1 is DDPM. Euler and
-/// Euler-ancestral are DDIM and DDPM on other grids and from another start.) `eps_previous` is the answer of the step
+/// Euler-ancestral are DDIM and DDPM on other grids and from another start.) `eps_previous` is the estimate of the step
 /// before, not its average.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Descent {

@@ -1,6 +1,6 @@
 //! Gradient estimation under a metric: which weight of the newest eps follows from it, in each direction by itself.
 //!
-//! The estimate `eps_bar` of a step is the one nearest to the answers of this step and of the one before, eps and
+//! The estimate `eps_bar` of a step is the one nearest to the estimates of this step and of the one before, eps and
 //! `eps_before`, that is, the one that minimises
 //!
 //! ```text
@@ -146,7 +146,7 @@ impl Solver for Metric {
 
 struct State {
     metric: Metric,
-    /// The answer of the step before, and its sigma.
+    /// The estimate of the step before, and its sigma.
     before: Option<(f64, Tensor)>,
 }
 
@@ -189,7 +189,7 @@ mod tests {
         }
     }
 
-    /// The errors of both answers, as of a Gaussian, weighed by their inverse covariance: the formula of the pair gives the
+    /// The errors of both estimates, as of a Gaussian, weighed by their inverse covariance: the formula of the pair gives the
     /// same gamma as the one of the direction. The covariance has rank one; a little is added to invert it.
     #[test]
     fn the_pair_of_a_direction_is_the_inverse_covariance_of_its_errors() {

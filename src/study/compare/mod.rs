@@ -49,6 +49,12 @@ impl Cell {
         Self { sampler, schedule: sampler.spec().short_kind, calls, gamma: None, sigma_max: None, seed }
     }
 
+    /// Gradient estimation on its usual schedule.
+    #[must_use]
+    pub fn ge(calls: usize, seed: u64) -> Self {
+        Self::usual(Sampler::Ge, calls, seed)
+    }
+
     /// The steps of a schedule that take at most `calls` calls.
     fn steps(&self) -> usize {
         self.sampler.spec().calls.steps_within(self.calls)
@@ -232,8 +238,7 @@ mod tests {
 
     #[test]
     fn images_depend_on_seed_and_index_alone() {
-        for sampler in [Sampler::Ge, Sampler::Ddpm] {
-            let cell = Cell::usual(sampler, 5, 7);
+        for cell in [Cell::ge(5, 7), Cell::usual("ddpm".parse().unwrap(), 5, 7)] {
             let whole = made(&cell, 0..8).unwrap().images;
             let part = made(&cell, 2..6).unwrap().images;
             assert_eq!(part.data, whole.data[2 * 4..6 * 4]);
@@ -243,7 +248,7 @@ mod tests {
 
     #[test]
     fn names_tell_cells_apart() {
-        let cell = Cell::usual(Sampler::Ge, 10, 3);
+        let cell = Cell::ge(10, 3);
         assert_eq!(cell.name(), "ge-paper-10-s3");
         assert_eq!(Cell { gamma: Some(1.5), ..cell.clone() }.name(), "ge-paper-10-gamma1.5-s3");
         let other = Cell { schedule: ScheduleKind::LogLinear, sigma_max: Some(40.0), ..cell };

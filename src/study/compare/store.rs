@@ -134,7 +134,6 @@ fn write_json(file: &Path, value: &Value) -> Result<()> {
 mod tests {
     use super::super::Made;
     use super::*;
-    use crate::sample::samplers::Sampler;
 
     fn made(count: usize, value: f32) -> Made {
         Made { images: Tensor::new([count, 1, 2, 2], vec![value; count * 4]), calls: 5, seconds: 1.5 }
@@ -145,7 +144,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let settings = json!({ "model": "digits" });
         let store = Store::open(folder.path(), &settings).unwrap();
-        let cell = Cell::usual(Sampler::Ge, 5, 0);
+        let cell = Cell::ge(5, 0);
         let missing = |count: usize| -> Vec<_> {
             let parts = (0..count).step_by(PART);
             parts.filter_map(|first| store.missing_part(&cell, first, count).unwrap()).collect()

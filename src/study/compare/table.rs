@@ -166,12 +166,11 @@ pub fn grid(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::samplers::Sampler;
 
     #[test]
     fn the_table_has_the_shape_of_the_papers() {
         let row = |label: &str, calls: usize, frechet: &[f64]| {
-            let mut row = Row::new(label, &Cell::usual(Sampler::Ge, calls, 0), 64);
+            let mut row = Row::new(label, &Cell::ge(calls, 0), 64);
             row.scores = frechet
                 .iter()
                 .map(|frechet| Score { frechet: *frechet, sliced_features: 1.0, sliced_pixels: 2.0, confidence: 0.9 })
