@@ -8,7 +8,7 @@ use std::path::Path;
 use super::process::Process;
 use crate::{Error, Result};
 
-/// More timesteps than any published model has; a configuration beyond it is malformed.
+/// More timesteps than any published model has; a configuration with more is malformed.
 pub(super) const MAX_TIMESTEPS: usize = 100_000;
 
 /// The target of a network's training, in the variance-preserving scale z = sqrt(alpha bar) x0 + sqrt(1 - alpha bar)
@@ -64,9 +64,9 @@ pub struct BetaConfig {
     pub beta_start: f64,
     /// beta of the last timestep.
     pub beta_end: f64,
-    /// What lies between.
+    /// The growth of beta between them.
     pub beta_schedule: BetaSchedule,
-    /// The betas themselves, T of them; the other fields then have no say.
+    /// The betas themselves, T of them; the other fields are then ignored.
     pub trained_betas: Option<Vec<f64>>,
 }
 
@@ -85,7 +85,7 @@ impl Default for BetaConfig {
 
 impl BetaConfig {
     /// beta of each timestep, in float32 as diffusers computes it: near t = 0 the rounding of 1 - beta alone moves
-    /// sigma by some 1e-4 of itself, so that the network has learnt the rounded levels.
+    /// sigma by some 1e-4 of itself, so the network has learnt the rounded levels.
     fn betas(&self) -> Vec<f32> {
         if let Some(betas) = &self.trained_betas {
             return betas.iter().map(|beta| *beta as f32).collect();
@@ -243,8 +243,8 @@ impl NoiseTable {
         self.sigmas[self.timesteps() - 1]
     }
 
-    /// sigma at `timestep`. Of a network that was trained with betas: a table value where that is a whole number, otherwise
-    /// interpolated in log sigma; a timestep outside 0..=T-1 has the sigma of the nearest end.
+    /// sigma at `timestep`. Of a network that was trained with betas: a table value where that is a whole number,
+    /// otherwise interpolated in log sigma; a timestep outside 0..=T-1 has the sigma of the nearest end.
     #[must_use]
     pub fn sigma(&self, timestep: f64) -> f64 {
         if let Some(sigma) = self.process.sigma(timestep) {
@@ -258,8 +258,9 @@ impl NoiseTable {
         (self.sigmas[low].ln() * (1.0 - part) + self.sigmas[low + 1].ln() * part).exp()
     }
 
-    /// The timestep of `sigma`. Of a network that was trained with betas: the whole number where `sigma` is a table value,
-    /// otherwise interpolated in log sigma; a sigma beyond the table has the timestep of the nearest end, 0 or T - 1.
+    /// The timestep of `sigma`. Of a network that was trained with betas: the whole number where `sigma` is a table
+    /// value, otherwise interpolated in log sigma; a sigma beyond the table has the timestep of the nearest end, 0 or T
+    /// - 1.
     #[must_use]
     pub fn timestep(&self, sigma: f64) -> f64 {
         if let Some(timestep) = self.process.timestep(sigma) {
@@ -276,8 +277,8 @@ impl NoiseTable {
         (high - 1) as f64 + (sigma.ln() - below) / (above - below)
     }
 
-    /// The index of the first level with at least `sigma` of noise, or of the last level: for a network that was trained
-    /// with betas, the paper's code turns a sigma into this timestep.
+    /// The index of the first level with at least `sigma` of noise, or of the last level: for a network that was
+    /// trained with betas, the paper's code turns a sigma into this timestep.
     #[must_use]
     pub fn snap(&self, sigma: f64) -> usize {
         self.sigmas.partition_point(|level| *level < sigma).min(self.timesteps() - 1)

@@ -31,7 +31,7 @@ impl Condition {
         self.context.as_ref().and_then(|context| context.shape.get(1).copied()).unwrap_or(0)
     }
 
-    /// Refuses what `net` does not take, and the lack of what it needs.
+    /// Refuses inputs that `net` does not take, and missing inputs that it needs.
     ///
     /// # Errors
     /// [`Error::Argument`].

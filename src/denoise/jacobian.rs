@@ -36,7 +36,7 @@ pub trait Jacobian {
     /// Returns J v for each row of `vectors`, (b, c h w), in their order.
     ///
     /// # Errors
-    /// Whatever the denoiser reports.
+    /// The errors of the denoiser.
     fn products(&self, place: &Place, vectors: &Tensor) -> Result<Tensor>;
 }
 

@@ -13,7 +13,7 @@ pub struct Level {
 }
 
 impl Level {
-    /// No noise: where a walk ends.
+    /// No noise: the end of a walk.
     pub const CLEAN: Self = Self { sigma: 0.0, timestep: None };
 
     /// The level of this sigma, at whatever timestep the model has for it.
@@ -28,8 +28,8 @@ impl Level {
         Self { sigma: table.sigma(timestep), timestep: Some(timestep) }
     }
 
-    /// The level of the model's table at `index`, from 0: the one of timestep `index` for a network that was trained with
-    /// betas.
+    /// The level of the model's table at `index`, from 0: the one of timestep `index` for a network that was trained
+    /// with betas.
     #[must_use]
     pub fn at_index(table: &NoiseTable, index: usize) -> Self {
         Self { sigma: table.sigmas()[index], timestep: Some(table.timestep_at(index)) }

@@ -1,8 +1,8 @@
 //! Denoisers: given x = x0 + sigma eps and sigma, they estimate eps.
 //!
 //! This is the papers' notation (the variance-exploding scale), and the only one in samplers and studies. A network is
-//! wrapped once, by [`NetworkDenoiser`], with the [`process::Process`] that it was trained on: the scale of its input, its
-//! timesteps, and what its output says of eps.
+//! wrapped once, by [`NetworkDenoiser`], with the [`process::Process`] that it was trained on: the scale of its input,
+//! its timesteps, and the relation of its output to eps.
 
 pub mod closed_form;
 pub mod diffusion;
@@ -35,13 +35,13 @@ pub trait Denoiser {
     /// above 0.
     ///
     /// # Errors
-    /// Whatever the device below reports. A non-finite result is not an error here: the sampler checks each step.
+    /// The errors of the device. A non-finite result is not an error here: the sampler checks each step.
     fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor>;
 
     /// Returns eps and x0, the parts of x = x0 + sigma eps.
     ///
-    /// x0 is x - sigma eps, which says little where `x` is almost noise: a denoiser that knows better overrides this, and
-    /// may then be asked at an infinite sigma, where `x` holds the noise itself.
+    /// x0 is x - sigma eps, which is inexact where `x` is almost noise: a denoiser with a better estimate overrides
+    /// this, and may then be called at an infinite sigma, where `x` holds the noise itself.
     ///
     /// # Errors
     /// As [`Denoiser::eps`].

@@ -112,7 +112,7 @@ impl<'e> Network<'e> {
         self.program.profile(&by_name(&self.feeds(inputs, 0)?))
     }
 
-    /// Refuses images of another shape, and any number of timesteps but one per image.
+    /// Refuses images of another shape, and a number of timesteps other than one per image.
     fn check(&self, inputs: &Inputs) -> Result<()> {
         let (shape, expected) = (&inputs.x.shape, self.image_shape());
         if shape.len() != 4 || shape[1..] != expected {
@@ -174,7 +174,7 @@ pub(super) fn rows_for(tensor: &Tensor, images: &[usize]) -> Tensor {
     rows(tensor, &images.iter().map(|image| (*image).min(last)).collect::<Vec<_>>())
 }
 
-/// These of some numbers.
+/// The numbers of these images.
 pub(super) fn numbers(all: &[f64], picks: &[usize]) -> Vec<f64> {
     picks.iter().map(|&at| all[at]).collect()
 }

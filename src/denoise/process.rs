@@ -1,8 +1,8 @@
 //! The processes of noise that networks are trained on.
 //!
-//! Samplers and studies have one scale, x = x0 + sigma eps, and one measure of noise, sigma. A network has its own: what
-//! it is fed is x times a factor, it is told the noise by a timestep, and its output is eps in some disguise. All three
-//! follow from sigma.
+//! Samplers and studies have one scale, x = x0 + sigma eps, and one measure of noise, sigma. A network has its own:
+//! its input is x times a factor, a timestep tells it the level of noise, and its output is a function of eps. All
+//! three follow from sigma.
 
 use std::path::Path;
 
@@ -22,7 +22,8 @@ pub enum Process {
     /// Variance-preserving diffusion by angle: z = cos(a) x0 + sin(a) eps, called at 2 a / pi, with sigma = tan(a). The
     /// process of diffusers' `IPNDMScheduler`.
     Angle,
-    /// The preconditioned networks of Karras et al. (2022): `x / sqrt(sigma^2 + sigma_data^2)`, called at ln(sigma) / 4.
+    /// The preconditioned networks of Karras et al. (2022): `x / sqrt(sigma^2 + sigma_data^2)`, called at ln(sigma) /
+    /// 4.
     Edm {
         /// The standard deviation of the data.
         sigma_data: f64,
@@ -36,8 +37,8 @@ pub enum Process {
 }
 
 impl Process {
-    /// The factor from x at noise level `sigma` to the input z of the network. At an infinite sigma, where a state holds
-    /// the noise itself, it is 1.
+    /// The factor from x at noise level `sigma` to the input z of the network. At an infinite sigma, where a state
+    /// holds the noise itself, it is 1.
     #[must_use]
     pub fn input_scale(self, sigma: f64) -> f64 {
         if sigma.is_infinite() {
@@ -111,7 +112,7 @@ impl Process {
     }
 }
 
-/// The levels of processes without betas. What is wrong with them is said of `file`, where their fields were read.
+/// The levels of processes without betas. Errors name `file`, the source of their fields.
 impl NoiseTable {
     /// The levels s = 1/T to (T - 1)/T of flow matching with `timesteps` T.
     ///

@@ -122,7 +122,7 @@ mod tests {
         let batched = Blocking::of(64, 8, 400);
         assert_eq!(batched, LADDER[3].tile, "matrices of a batch are workgroups too");
         let passes = Blocking::of(2048, 256 / TEXEL, 36);
-        assert_eq!(passes, LADDER[1].tile, "a batch of small matrices is no large one");
+        assert_eq!(passes, LADDER[1].tile, "a batch of small matrices is not a large matrix");
     }
 
     #[test]

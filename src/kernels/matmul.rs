@@ -103,7 +103,8 @@ const LANES_ROWS: [u32; 4] = [64, 32, 16, 4];
 const LEAST_ROWS: u32 = LANES_ROWS[3];
 /// Lanes that lavapipe shuffles in one instruction, whatever the index.
 const SHUFFLED_LANES: u32 = 8;
-/// From this many multiplications a product justifies the longest kernel, which takes a second more to compile.
+/// The number of multiplications from which a product justifies the longest kernel, which takes a second more to
+/// compile.
 const LARGE: usize = 1 << 26;
 /// Up to this many, a product with few weights, as in a small network, does not justify the next kernel.
 const SMALL: usize = 1 << 25;

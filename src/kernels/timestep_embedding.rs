@@ -64,7 +64,7 @@ fn leading_bits(value: f64) -> f32 {
     f64::from_bits((value.to_bits() + half) & !((1 << dropped) - 1)) as f32
 }
 
-/// The table of frequencies, in turns per unit of t: one texel each.
+/// The table of frequencies, in revolutions per unit of t: one texel each.
 #[must_use]
 pub fn table(frequencies: &[f64]) -> Vec<f32> {
     frequencies

@@ -28,7 +28,8 @@ pub trait Architecture: Debug + Send + Sync {
     /// Channels of the output, including those of a learned variance.
     fn out_channels(&self) -> usize;
 
-    /// Whether the second half of the output's channels parametrises a variance, which deterministic samplers drop.
+    /// Returns `true` if the second half of the output's channels parametrises a variance, which deterministic samplers
+    /// drop.
     fn learns_variance(&self) -> bool {
         false
     }
@@ -84,7 +85,7 @@ pub trait Architecture: Debug + Send + Sync {
         parameters(&self.keys())
     }
 
-    /// Whether the output, without a learned variance, has the channels of the input.
+    /// Returns `true` if the output, without a learned variance, has the channels of the input.
     fn is_denoiser(&self) -> bool {
         let predicted = if self.learns_variance() { self.out_channels() / 2 } else { self.out_channels() };
         predicted == self.in_channels()
@@ -160,7 +161,7 @@ impl CallSize {
 pub struct ContextInput {
     /// Channels of a token.
     pub channels: usize,
-    /// Whether any layer attends to it. A network without such layers takes a context and does not read it.
+    /// `true` if any layer attends to it. A network without such layers takes a context and does not read it.
     pub is_read: bool,
 }
 

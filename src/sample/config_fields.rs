@@ -1,4 +1,4 @@
-//! The fields of a `scheduler_config.json`, typed where they are asked for, with errors that name field and file.
+//! The fields of a `scheduler_config.json`, typed on access, with errors that name field and file.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{Error, Result};
 
-/// The object in a file. A field that nothing asks for is passed over, as in diffusers.
+/// The object in a file. Fields that are never read are ignored, as in diffusers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fields {
     map: Map<String, Value>,
@@ -85,7 +85,7 @@ impl Fields {
         }
     }
 
-    /// Returns whether a field is there and not null.
+    /// Returns `true` if a field is present and not null.
     #[must_use]
     pub fn is_given(&self, field: &str) -> bool {
         self.map.get(field).is_some_and(|value| !value.is_null())
@@ -130,7 +130,7 @@ impl Fields {
     }
 }
 
-/// How diffusers spreads N timesteps over T (the values of `timestep_spacing`).
+/// The spread of N timesteps over T in diffusers (the values of `timestep_spacing`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Spacing {
@@ -231,7 +231,7 @@ impl Interpolation {
 pub enum Form {
     /// The default of DPM-Solver.
     Midpoint,
-    /// The other one of DPM-Solver.
+    /// The alternative of DPM-Solver.
     Heun,
     /// The only one of DEIS.
     LogRho,
@@ -255,12 +255,12 @@ impl Form {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VarianceType {
-    /// The posterior's, right for data concentrated on a point.
+    /// The posterior's: exact for data concentrated on a point.
     #[default]
     FixedSmall,
-    /// The same, by way of its logarithm.
+    /// The same, computed from its logarithm.
     FixedSmallLog,
-    /// beta, right for data of unit variance.
+    /// beta: exact for data of unit variance.
     FixedLarge,
 }
 

@@ -1,4 +1,5 @@
-//! The noise levels of flow matching, s from 1 (noise) to 0 (data): their shift, and the grid of diffusers' integrators.
+//! The noise levels of flow matching, s from 1 (noise) to 0 (data): their shift, and the grid of diffusers'
+//! integrators.
 
 use super::config_fields::Fields;
 use super::schedule::Level;
@@ -35,8 +36,8 @@ pub(super) fn shift(fields: &Fields) -> Result<f64> {
 
 /// Returns `steps` levels even in s before the shift: down to the last one above 1/T, or from the first below 1.
 ///
-/// diffusers' integrators (`use_flow_sigmas`) leave out s = 1, where the logarithm of sigma is infinite. All but `UniPC`
-/// leave it out of the grid; `UniPC` moves it by 1e-6.
+/// diffusers' integrators (`use_flow_sigmas`) leave out s = 1, where the logarithm of sigma is infinite. All but
+/// `UniPC` leave it out of the grid; `UniPC` moves it by 1e-6.
 pub(super) fn even(steps: usize, shift: f64, timesteps: f64, from_noise: bool) -> Vec<f64> {
     const NEAR_NOISE: f64 = 1e-6;
     let stride = (1.0 - 1.0 / timesteps) / steps as f64;

@@ -5,9 +5,9 @@ use crate::{Error, Result};
 
 /// The exponent of Karras et al. (2022), equation 5.
 const RHO: f64 = 7.0;
-/// Where the gradient-estimation paper starts on CIFAR-10.
+/// The first sigma of the gradient-estimation paper on CIFAR-10.
 pub(super) const PAPER_SIGMA_MAX: f64 = 40.0;
-/// Where it starts on Stable Diffusion.
+/// Its first sigma on Stable Diffusion.
 const PAPER_LATENT_SIGMA_MAX: f64 = 8.35;
 /// The range of the paper's EDM baseline.
 const EDM_SIGMAS: (f64, f64) = (80.0, 0.002);
@@ -27,7 +27,7 @@ pub(super) fn paper(
     Ok(log_spaced(high, low, steps).into_iter().map(|sigma| table.snap(sigma)).chain([0]).collect())
 }
 
-/// The range of [`paper`] on latents, as the paper's `GEScheduler` has it: down to sigma(T / N).
+/// The range of [`paper`] on latents, as in the paper's `GEScheduler`: down to sigma(T / N).
 pub(super) fn paper_latents(table: &NoiseTable, steps: usize) -> (Option<f64>, Option<f64>) {
     let lowest = table.timesteps().checked_div(steps).unwrap_or(0).min(table.timesteps() - 1);
     let lowest = table.sigmas()[lowest];
@@ -103,7 +103,7 @@ pub(super) fn leading(table: &NoiseTable, steps: usize, offset: usize) -> Result
 pub(super) fn beyond(steps: usize, offset: usize, table: &NoiseTable) -> Error {
     Error::argument(
         format!(
-            "{steps} steps with a `steps_offset` of {offset} begin beyond the last of {} timesteps",
+            "{steps} steps with a `steps_offset` of {offset} begin after the last of {} timesteps",
             table.timesteps()
         ),
         "take fewer `steps`, or another `schedule`",
@@ -124,7 +124,7 @@ pub(super) fn linspace(table: &NoiseTable, steps: usize) -> Vec<usize> {
     (0..steps).rev().map(|index| (index as f64 * stride).round_ties_even() as usize).collect()
 }
 
-/// N + 1 timesteps evenly from `first` to 0, rounded down, as numpy.linspace cast to integers has them.
+/// N + 1 timesteps evenly from `first` to 0, rounded down, as by numpy.linspace cast to integers.
 fn even_timesteps(first: usize, steps: usize) -> Vec<usize> {
     let first = first as f64;
     let stride = -first / steps as f64;
@@ -153,14 +153,14 @@ fn spaced(first: f64, last: f64, count: usize) -> impl Iterator<Item = f64> {
     (0..count).map(move |index| first + index as f64 * stride)
 }
 
-/// A start that must lie in the model's range, since it will be snapped to a timestep. The paper writes 157 for the top
+/// A start that must lie in the model's range, since it is snapped to a timestep. The paper writes 157 for the top
 /// of a range that ends at 157.407; a hair above it is the top as well.
 fn known(table: &NoiseTable, sigma_max: Option<f64>, default: f64) -> Result<f64> {
     let sigma = sigma_max.unwrap_or(default);
     if sigma > table.sigma_min() && sigma <= table.sigma_max() * 1.0001 {
         return Ok(sigma);
     }
-    let range = format!("this model knows {:.4} to {:.4}", table.sigma_min(), table.sigma_max());
+    let range = format!("this model's range is {:.4} to {:.4}", table.sigma_min(), table.sigma_max());
     Err(Error::argument(format!("`sigma_max` of {sigma} is outside the model's range of noise"), range))
 }
 

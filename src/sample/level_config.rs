@@ -44,7 +44,7 @@ impl LevelConfig {
     /// Reads the fields of a scheduler of `class_name`.
     ///
     /// # Errors
-    /// [`crate::Error::UnsupportedField`] for a class whose noise levels are not known and not described by betas,
+    /// [`crate::Error::UnsupportedField`] for a class whose noise levels are neither known nor described by betas,
     /// [`crate::Error::BadFile`] for values of the wrong type.
     pub(super) fn read(fields: &Fields, class_name: Option<&str>) -> Result<Self> {
         let timesteps = fields.get_or("num_train_timesteps", 1000)?;
@@ -86,7 +86,7 @@ impl LevelConfig {
     /// The noise levels, read from `file`.
     ///
     /// # Errors
-    /// [`crate::Error::BadFile`] for levels that cannot be.
+    /// [`crate::Error::BadFile`] for levels that are not possible.
     pub fn table(&self, file: &Path) -> Result<NoiseTable> {
         match self {
             Self::Betas(betas) => NoiseTable::new(betas, file),

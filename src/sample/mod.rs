@@ -1,10 +1,10 @@
 //! Sampling: schedules of noise levels, and the loop that iterates a denoiser down them.
 //!
-//! [`settings::Settings`] is what was asked for; with a model's [`scheduler_config::SchedulerConfig`] it resolves to a
-//! [`settings::Course`]: a [`schedule::Schedule`] and a [`walk::Method`], which [`walk::sample`] runs, and [`run`] for
-//! many images, a batch at a time. [`on_sigmas`] resolves settings for denoisers without timesteps. [`samplers`] has a
-//! file for each sampler, [`solvers`] the steps that several of them share; [`admissible`] holds what can be said of a
-//! schedule before any of it runs.
+//! [`settings::Settings`] are the requested settings; with a model's [`scheduler_config::SchedulerConfig`] it resolves
+//! to a [`settings::Course`]: a [`schedule::Schedule`] and a [`walk::Method`], which [`walk::sample`] runs, and [`run`]
+//! for many images, a batch at a time. [`on_sigmas`] resolves settings for denoisers without timesteps. [`samplers`]
+//! has a file for each sampler, [`solvers`] the steps that several of them share; [`admissible`] judges a schedule
+//! before it runs.
 
 pub mod admissible;
 pub mod config_fields;

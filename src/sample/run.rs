@@ -39,7 +39,7 @@ impl Start {
     }
 }
 
-/// The images of a run, and everything that they follow from but the denoiser.
+/// The images of a run, and everything that determines them except the denoiser.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// The noise levels.
@@ -86,7 +86,7 @@ impl Run {
     /// The batches of images of shape (channels, height, width), none of them sampled yet.
     ///
     /// # Errors
-    /// [`Error::Argument`] for an image that is not of the run, a batch of none, and start states or a mean of another
+    /// [`Error::Argument`] for an image outside the run, an empty batch, and start states or a mean of another
     /// shape than the images.
     pub fn batches(self, image: [usize; 3]) -> Result<Batches> {
         self.check(image)?;
@@ -150,7 +150,7 @@ impl Run {
     }
 }
 
-/// A denoiser that looks for the operation at fault when its result is not finite.
+/// A denoiser that finds the operation at fault when its result is not finite.
 struct Traced<'d>(&'d mut dyn Denoiser);
 
 impl Denoiser for Traced<'_> {

@@ -10,9 +10,9 @@ use crate::{Error, Result, tensor::Tensor};
 /// One step: the network is called at `from`, the state ends at `to`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// Where the network is called.
+    /// The level at which the network is called.
     pub from: Level,
-    /// Where the state ends, with less noise.
+    /// The level at which the state ends, with less noise.
     pub to: Level,
 }
 
@@ -43,7 +43,7 @@ impl Scale {
     }
 }
 
-/// Declares [`ScheduleKind`], a kind per line with its name and a line about it.
+/// Declares [`ScheduleKind`], one kind per line with its name and a short description.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $about:literal;)*) => {
         /// The kinds of schedule.
@@ -62,7 +62,7 @@ macro_rules! kinds {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// Returns a line about it, for a list of them.
+            /// Returns its short description, for lists.
             #[must_use]
             pub fn about(self) -> &'static str {
                 match self { $(Self::$variant => $about,)* }
@@ -140,7 +140,7 @@ impl From<Spacing> for ScheduleKind {
     }
 }
 
-/// Where the last of diffusers' timesteps leads, and whether the steps before it lead to the next timestep.
+/// The end of the last of diffusers' timesteps, and of the steps before it: the next timestep, or one at a stride.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Successor {
     /// `DDPMScheduler`: the next timestep of the list, at last the clean image.
@@ -152,7 +152,7 @@ pub enum Successor {
     Stride,
 }
 
-/// What a schedule of some [`ScheduleKind`] is made from.
+/// The inputs of a schedule of some [`ScheduleKind`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScheduleShape {
     /// N, the number of steps.
@@ -165,15 +165,15 @@ pub struct ScheduleShape {
     pub steps_offset: usize,
     /// diffusers' `set_alpha_to_one`: the final alpha bar is 1, else that of timestep 0.
     pub set_alpha_to_one: bool,
-    /// Where diffusers' spacings step to.
+    /// The end of each step on diffusers' spacings.
     pub successor: Successor,
 }
 
 impl ScheduleShape {
-    /// Whether a schedule of `kind` can be made of it.
+    /// Checks that a schedule of `kind` can be made of it.
     ///
     /// # Errors
-    /// [`Error::Argument`] for no steps, more steps than timesteps, and a range that `kind` has no use for.
+    /// [`Error::Argument`] for no steps, more steps than timesteps, and a range that `kind` does not take.
     pub(super) fn check(&self, kind: ScheduleKind, table: &NoiseTable) -> Result<()> {
         if self.steps == 0 || self.steps > table.timesteps() {
             let what = format!("a schedule of {} steps on a model of {} timesteps", self.steps, table.timesteps());
@@ -187,17 +187,17 @@ impl ScheduleShape {
     }
 }
 
-/// How much noise a state starts with.
+/// The amount of noise in a start state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartNoise {
-    /// As much as makes z = sqrt(alpha bar) x the noise itself: x has the spread sqrt(1 + sigma^2) of an image of unit
-    /// variance under noise. With flow matching, z = (1 - s) x.
+    /// The amount that makes z = sqrt(alpha bar) x the noise itself: x has the spread sqrt(1 + sigma^2) of an image of
+    /// unit variance under noise. With flow matching, z = (1 - s) x.
     UnitZ,
-    /// sigma of it: diffusers' schedulers that step in sigma, but for the `leading` spacing.
+    /// sigma: diffusers' schedulers that step in sigma, except with the `leading` spacing.
     Sigma,
 }
 
-/// A way down through noise levels: at least one step.
+/// A descent through noise levels: at least one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     steps: Vec<Step>,
@@ -235,8 +235,8 @@ impl Schedule {
 
     /// An explicit list of timesteps: N + 1 values for N steps, none above the one before, the last is where the state
     /// ends. A last value of -1 is the level that diffusers takes before timestep 0: clean if `set_alpha_to_one`, else
-    /// timestep 0 again. A value may be repeated, as diffusers ends on `0, 0` and snapped grids do near 0: that step calls
-    /// the network, too.
+    /// timestep 0 again. A value may be repeated, as diffusers ends on `0, 0` and snapped grids do near 0: that step
+    /// calls the network, too.
     ///
     /// # Errors
     /// [`Error::Argument`] when there are fewer than two, one rises, or one is not a timestep of the model.
@@ -257,8 +257,8 @@ impl Schedule {
         Ok(Self::joined(timesteps.iter().map(level).collect(), Scale::VariancePreserving))
     }
 
-    /// An explicit grid of sigmas in the variance-exploding scale: N + 1 values, none above the one before, only the last
-    /// may be 0.
+    /// An explicit grid of sigmas in the variance-exploding scale: N + 1 values, none above the one before, only the
+    /// last may be 0.
     ///
     /// # Errors
     /// [`Error::Argument`] when there are fewer than two, one rises, one is negative, or one before the last is 0.
@@ -326,13 +326,13 @@ impl Schedule {
         self.scale
     }
 
-    /// Where the state starts.
+    /// Returns the level at which the state starts.
     #[must_use]
     pub fn start(&self) -> Level {
         self.steps[0].from
     }
 
-    /// Where the state ends.
+    /// Returns the level at which the state ends.
     #[must_use]
     pub fn end(&self) -> Level {
         self.steps[self.steps.len() - 1].to
@@ -344,13 +344,14 @@ impl Schedule {
         self.steps.iter().map(|step| step.from).chain([self.end()]).collect()
     }
 
-    /// The same way from another start.
+    /// The same schedule with another start.
     #[must_use]
     pub fn starting(self, start: StartNoise) -> Self {
         Self { start, ..self }
     }
 
-    /// The same way for a network that was trained on `process`, whose scale its states are shown in.
+    /// The same schedule for a network that was trained on `process`. Its states are shown in the scale of that
+    /// process.
     #[must_use]
     pub fn on(self, process: Process) -> Self {
         match process {
@@ -360,7 +361,7 @@ impl Schedule {
         }
     }
 
-    /// The last `steps` steps of it, one at least.
+    /// Its last `steps` steps, at least one.
     #[must_use]
     pub fn last(mut self, steps: usize) -> Self {
         let first = self.steps.len().saturating_sub(steps.max(1));
@@ -368,7 +369,7 @@ impl Schedule {
         self
     }
 
-    /// The start state x from standard normal `noise`, as [`StartNoise`] has it.
+    /// The start state x from standard normal `noise`, according to [`StartNoise`].
     #[must_use]
     pub fn start_state(&self, noise: &Tensor) -> Tensor {
         let level = self.start();
@@ -389,8 +390,8 @@ impl Schedule {
         }
     }
 
-    /// What x is multiplied by before step `index` so that z stays what it was: above or below 1 only where the step
-    /// before does not end at this one's level ([`Successor::Stride`]).
+    /// Returns the factor of x before step `index` that keeps z unchanged: above or below 1 only where the step
+    /// before does not end at the level of this one ([`Successor::Stride`]).
     #[must_use]
     pub(super) fn rejoin(&self, index: usize) -> f64 {
         match index.checked_sub(1).map(|before| self.steps[before].to) {
@@ -424,7 +425,7 @@ pub(super) fn not_of_flows() -> Error {
 
 /// The error for the schedule `own` with a sampler that does not have one.
 pub(super) fn no_own_grid() -> Error {
-    let what = "the schedule `own` has no meaning for a sampler without a grid of its own";
+    let what = "the schedule `own` has no meaning for a sampler that does not have its own grid";
     Error::argument(what, "leave out `schedule`, or choose another")
 }
 
@@ -442,7 +443,7 @@ fn never_rising(values: &[f64], field: &str) -> Result<()> {
     }
 }
 
-/// Returns an error when a `value` was given that a schedule has no use for.
+/// Returns an error if a `value` is given that a schedule does not take.
 pub(super) fn refuse(value: Option<f64>, field: &str, schedule: &str) -> Result<()> {
     match value {
         None => Ok(()),

@@ -1,7 +1,7 @@
 //! The typed reading of diffusers' `scheduler_config.json`.
 //!
-//! Any sampler can be asked for, whatever class the file names. As in diffusers' `from_config`, a field the file lacks
-//! takes the default of the class that samples; where those differ, the field is none here. The betas alone take the
+//! Any sampler can be used, whatever class the file names. As in diffusers' `from_config`, a field the file lacks
+//! takes the default of the class that samples; where those differ, the field is `None` here. The betas alone take the
 //! default of the class in the file: the network was trained on them.
 
 use std::path::Path;
@@ -15,7 +15,7 @@ use super::samplers::spec::{ClipRule, Grid};
 use crate::Result;
 use crate::denoise::diffusion::{NoiseTable, PredictionType};
 
-/// What a model's `scheduler_config.json` says about sampling.
+/// The sampling settings in a model's `scheduler_config.json`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SchedulerConfig {
     /// All fields of the file; each sampler reads those of its class.
@@ -24,7 +24,7 @@ pub struct SchedulerConfig {
     pub class_name: Option<String>,
     /// The fields that fix the noise levels.
     pub levels: LevelConfig,
-    /// `prediction_type`: what the network predicts.
+    /// `prediction_type`: the quantity that the network predicts.
     pub prediction_type: PredictionType,
     /// `clip_sample`: predictions of x0 are clipped.
     pub clip_sample: Option<bool>,
@@ -43,7 +43,7 @@ pub struct SchedulerConfig {
 }
 
 impl Default for SchedulerConfig {
-    /// What an empty file says.
+    /// The settings of an empty file.
     fn default() -> Self {
         Self {
             fields: Fields::default(),
@@ -65,8 +65,8 @@ impl SchedulerConfig {
     /// Reads the fields of `map`, the object in `file`.
     ///
     /// # Errors
-    /// [`Error::UnsupportedField`] for a value that would change the samples in a way not supported here,
-    /// [`Error::BadFile`] for one of the wrong type or range. Fields of other samplers' own are passed over.
+    /// [`Error::UnsupportedField`] for a value that would change the samples in a way that is not supported,
+    /// [`Error::BadFile`] for one of the wrong type or range. Fields of other samplers are ignored.
     pub fn read(map: &Map<String, Value>, file: &Path) -> Result<Self> {
         let fields = Fields::new(map.clone(), file);
         for (field, supported) in [
@@ -99,8 +99,8 @@ impl SchedulerConfig {
         })
     }
 
-    /// The same for a pipeline of latents. As diffusers' `StableDiffusionPipeline` does whatever the file says, timesteps are
-    /// offset by one, and predictions are not clipped: latents have no range.
+    /// The same for a pipeline of latents. As diffusers' `StableDiffusionPipeline` does whatever the file says,
+    /// timesteps are offset by one, and predictions are not clipped: latents have no range.
     #[must_use]
     pub fn for_latents(self) -> Self {
         Self { steps_offset: 1, clip_sample: Some(false), of_latents: true, ..self }
@@ -117,7 +117,7 @@ impl SchedulerConfig {
         only.or(self.timestep_spacing).unwrap_or(spec.spacing)
     }
 
-    /// Returns whether the last step of `sampler` ends without noise.
+    /// Returns `true` if the last step of `sampler` ends without noise.
     ///
     /// # Errors
     /// [`crate::Error::UnsupportedField`] for a `final_sigmas_type` that diffusers does not have.
@@ -140,7 +140,7 @@ impl SchedulerConfig {
         self.class_name.as_deref().and_then(Sampler::of_class).unwrap_or(Sampler::Ge)
     }
 
-    /// Returns a sentence about a class that no sampler here implements.
+    /// Returns a note about a class that no sampler implements.
     #[must_use]
     pub fn unknown_class(&self) -> Option<String> {
         let class = self.class_name.as_deref().filter(|class| Sampler::of_class(class).is_none())?;

@@ -1,4 +1,4 @@
-//! The settings of a sampling run, and the course that they make for a model.
+//! The settings of a sampling run, and the course that they resolve to for a model.
 
 use super::admissible::ErrorModel;
 use super::config_fields::{Fields, Interpolation, Spacing, Spread};
@@ -16,13 +16,13 @@ use super::walk::{Clip, Method};
 use crate::denoise::diffusion::{BetaSchedule, NoiseTable};
 use crate::{Error, Result};
 
-/// What the user asked for. `None` means: follow the sampler and the model's scheduler configuration.
+/// The requested settings. `None` stands for the default of the sampler and the model's scheduler configuration.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The sampler; by default that of the model's scheduler (see [`SchedulerConfig::sampler`]).
     pub sampler: Option<Sampler>,
-    /// The kind of schedule; by default `paper` for gradient estimation, otherwise what the model's scheduler says.
+    /// The kind of schedule; by default `paper` for gradient estimation, otherwise the one of the model's scheduler.
     pub schedule: Option<ScheduleKind>,
     /// N, the number of steps.
     pub steps: Option<usize>,
@@ -32,7 +32,7 @@ pub struct Settings {
     pub mu: Option<f64>,
     /// The share of noise in the samplers that take it, 0 to 1.
     pub eta: Option<f64>,
-    /// Whether predictions of x0 are clipped.
+    /// `true` if predictions of x0 are clipped.
     pub clip: Option<bool>,
     /// The first sigma of a schedule with a range.
     pub sigma_max: Option<f64>,
@@ -51,15 +51,15 @@ pub struct Settings {
 /// The course of a sampling run: a sampler, its noise levels and its method.
 #[derive(Clone, Debug)]
 pub struct Course {
-    /// The sampler: the one asked for, or the default.
+    /// The sampler: the requested one, or the default.
     pub sampler: Sampler,
-    /// The kind of schedule: the one asked for, or the default; `None` for listed levels.
+    /// The kind of schedule: the requested one, or the default; `None` for listed levels.
     pub kind: Option<ScheduleKind>,
     /// The noise levels.
     pub schedule: Schedule,
     /// The rule of a step.
     pub method: Method,
-    /// What differs from what the model's files ask for: sentences for the user.
+    /// Notes for the user on differences from the model's files.
     pub notes: Vec<String>,
 }
 
@@ -68,7 +68,7 @@ impl Settings {
     ///
     /// # Errors
     /// [`Error::Argument`] for values out of range, and for settings that contradict each other or would be ignored;
-    /// [`Error::UnsupportedField`] for what the configuration says to this sampler and is not supported.
+    /// [`Error::UnsupportedField`] for fields of the configuration that are not supported for this sampler.
     pub fn resolve(&self, config: &SchedulerConfig, table: &NoiseTable) -> Result<Course> {
         let sampler = self.sampler.unwrap_or_else(|| config.sampler());
         self.check_parameters(sampler)?;
@@ -148,8 +148,8 @@ impl Settings {
         }
     }
 
-    /// Returns the kind of schedule where no levels are listed: the one asked for, the sampler's, or what the model's
-    /// scheduler says to the sampler.
+    /// Returns the kind of schedule where no levels are listed: the requested one, the sampler's, or the one that the
+    /// model's scheduler has for the sampler.
     fn kind(&self, sampler: Sampler, config: &SchedulerConfig, table: &NoiseTable) -> Result<ScheduleKind> {
         let spec = sampler.spec();
         let usual = if self.error_model.is_some() { Some(ScheduleKind::Admissible) } else { spec.kind };

@@ -17,7 +17,7 @@ pub enum Count {
     Inner,
 }
 
-/// The timestep that the network is called with where the sigmas are spread anew.
+/// The timestep that the network is called with after the sigmas are spread again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rounding {
     /// That of the sigma.
@@ -45,26 +45,26 @@ pub enum End {
 pub struct SigmaRule {
     /// The timesteps that it makes of N.
     pub count: Count,
-    /// Whether `use_karras_sigmas` and its like spread its sigmas.
+    /// `true` if `use_karras_sigmas` and similar fields spread its sigmas.
     pub spreads: bool,
     /// The end of spread sigmas, where the last step does not end without noise.
     pub spread_end: End,
-    /// Whether timesteps of Karras's spread are rounded down, and not to the nearest, on betas of a squared cosine.
+    /// `true` if timesteps of Karras's spread are rounded down, and not to the nearest, on betas of a squared cosine.
     pub rounds_cosine_down: bool,
-    /// Whether timesteps of Karras's spread are rounded to whole ones although the count is [`Count::Ends`].
+    /// `true` if timesteps of Karras's spread are rounded to whole ones although the count is [`Count::Ends`].
     pub rounds_karras: bool,
     /// The only spacing of a class without `timestep_spacing`.
     pub only_spacing: Option<Spacing>,
-    /// Whether it honours `lambda_min_clipped`.
+    /// `true` if it honours `lambda_min_clipped`.
     pub clips_lambda: bool,
-    /// Whether it honours `interpolation_type`.
+    /// `true` if it honours `interpolation_type`.
     pub interpolates: bool,
-    /// Whether its grid on flow matching begins at the noise, but for 1e-6.
+    /// `true` if its grid on flow matching begins at the noise, up to 1e-6.
     pub from_noise: bool,
 }
 
 impl SigmaRule {
-    /// The usual rules: spread sigmas, and nothing else that a file could ask for.
+    /// The usual rules: spread sigmas, and no other option of a file.
     #[must_use]
     pub const fn new(count: Count) -> Self {
         Self {
@@ -101,7 +101,7 @@ pub(super) struct SigmaGrid {
     pub spread: Spread,
     pub rounding: Rounding,
     pub end: End,
-    /// The range of a spread; none for the grid's own.
+    /// The range of a spread; `None` for the one of the grid.
     pub sigma_max: Option<f64>,
     pub sigma_min: Option<f64>,
     /// `lambda_min_clipped` of DPM-Solver.
@@ -114,7 +114,7 @@ impl SigmaGrid {
     /// The levels of the calls of `steps` steps, and where the last step ends.
     ///
     /// # Errors
-    /// [`Error::Argument`] for more steps than the model has timesteps, and a range that is none.
+    /// [`Error::Argument`] for more steps than the model has timesteps, and an empty range.
     pub fn levels(&self, steps: usize, table: &NoiseTable) -> Result<Vec<Level>> {
         let timesteps = self.timesteps(steps, table)?;
         let mut levels: Vec<Level> = match self.spread {
@@ -228,8 +228,8 @@ fn single(table: &NoiseTable) -> Vec<f32> {
     table.alpha_bars().iter().map(sigma).collect()
 }
 
-/// The timestep of `sigma` between those of `logs`, the logarithms of all sigmas: diffusers' `_sigma_to_t`, with its mixture
-/// of precisions.
+/// The timestep of `sigma` between those of `logs`, the logarithms of all sigmas: diffusers' `_sigma_to_t`, with its
+/// mixture of precisions.
 fn timestep_of(logs: &[f32], sigma: f64) -> f64 {
     let log = sigma.ln();
     let low =

@@ -1,4 +1,4 @@
-//! The loop that walks a state down a schedule, and what a solver of its steps is.
+//! The loop that walks a state down a schedule, and the trait of its solvers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::{Error, Result, tensor::Tensor};
 pub struct Clip {
     /// The largest magnitude of a value of x0.
     pub range: f64,
-    /// Whether eps is derived again from the clipped x0 before it is used; otherwise only x0 is clipped.
+    /// `true` if eps is derived again from the clipped x0 before it is used; otherwise only x0 is clipped.
     pub rederive_eps: bool,
 }
 
@@ -20,7 +20,8 @@ pub struct Clip {
 ///
 /// Every solver here is linear in the state, the estimates of this step and those it remembers, and the noise. In the
 /// variance-exploding scale, x = x0 + sigma eps, its coefficients follow from the sigmas alone, so that a solver is a
-/// few lines about sigma; formulas published for z = sqrt(alpha bar) x are divided by sqrt(alpha bar) at the step's end.
+/// few lines about sigma; formulas published for z = sqrt(alpha bar) x are divided by sqrt(alpha bar) at the step's
+/// end.
 pub trait Solver: fmt::Debug + Send + Sync {
     /// Returns the state before the first step.
     fn begin(&self) -> Box<dyn Stepper>;
@@ -28,13 +29,13 @@ pub trait Solver: fmt::Debug + Send + Sync {
     /// Returns the settings by name, for reports.
     fn settings(&self) -> Vec<(&'static str, String)>;
 
-    /// Returns whether steps add noise.
+    /// Returns `true` if steps add noise.
     fn is_stochastic(&self) -> bool {
         false
     }
 }
 
-/// What a solver remembers between the steps of one walk.
+/// The memory of a solver between the steps of one walk.
 pub trait Stepper {
     /// Takes `x`, (n, c, h, w) at the step's `from`, to its `to`.
     ///
@@ -82,13 +83,13 @@ pub type NoiseSource<'a> = &'a mut dyn FnMut(u32) -> Result<Tensor>;
 
 /// Walks `x`, (n, c, h, w) in the variance-exploding scale at the schedule's first level, down to its last.
 ///
-/// `noise(k)` returns the standard normals of the k-th stochastic update, as [`crate::noise::Noise::step`] numbers them,
-/// and is called only where noise is added; `watch` sees every step. Values are float32, each element's arithmetic is
-/// float64.
+/// `noise(k)` returns the standard normals of the k-th stochastic update, as [`crate::noise::Noise::step`] numbers
+/// them, and is called only where noise is added; `watch` sees every step. Values are float32, each element's
+/// arithmetic is float64.
 ///
 /// # Errors
-/// [`Error::Argument`] when `x` does not have the denoiser's image shape, [`Error::NonFinite`] naming the step, and
-/// the errors of the denoiser, `noise` and `watch`.
+/// [`Error::Argument`] if `x` does not have the denoiser's image shape, [`Error::NonFinite`] naming the step, and the
+/// errors of the denoiser, `noise` and `watch`.
 pub fn sample(
     denoiser: &mut dyn Denoiser,
     schedule: &Schedule,
@@ -121,7 +122,7 @@ pub struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// A walk that stands before its first step.
+    /// A walk before its first step.
     #[must_use]
     pub fn new(schedule: &'a Schedule, method: &Method) -> Self {
         Self { schedule, clip: method.clip, stepper: method.solver.begin(), index: 0, updates: 0 }
@@ -180,7 +181,7 @@ pub struct Update {
     pub x: Tensor,
 }
 
-/// The denoiser and the noise, as a step may ask for them.
+/// The denoiser and the source of noise, as a step uses them.
 pub struct Oracle<'a> {
     denoiser: &'a mut dyn Denoiser,
     noise: NoiseSource<'a>,
@@ -190,7 +191,7 @@ pub struct Oracle<'a> {
     pub clip: Option<Clip>,
 }
 
-/// An estimate of the parts of a state, x = x0 + sigma eps, clipped where that is asked for; all (n, c, h, w).
+/// An estimate of the parts of a state, x = x0 + sigma eps, clipped on request; all (n, c, h, w).
 pub struct Estimate {
     /// The denoiser's own eps, before clipping.
     pub raw: Tensor,

@@ -38,7 +38,7 @@ struct Weights {
 }
 
 enum Which {
-    /// Of these samples, and of no others.
+    /// Of these samples only.
     Few(Vec<(usize, f64)>),
     /// Of all, where the scores were.
     All,

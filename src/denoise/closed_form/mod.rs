@@ -1,4 +1,4 @@
-//! Denoisers that data determine, without a network: those named `pca:`, `wiener:`, `sequential:` and `ideal:`.
+//! Denoisers that are determined by data, without a network: those named `pca:`, `wiener:`, `sequential:` and `ideal:`.
 //!
 //! | name | x0, the prediction | |
 //! |---|---|---|
@@ -36,7 +36,7 @@ use crate::spectral::principal::LARGEST_MATRIX;
 use crate::tensor::Tensor;
 
 /// The first sigma of sampling, over the root mean square distance of the data from their mean: there the noise hides
-/// all of them. A projection takes no noise off along its components and starts at the data's own spread.
+/// all of them. A projection does not remove noise along its components and starts at the data's own spread.
 const START: f64 = 10.0;
 /// The first sigma of sampling over the last one above 0.
 const SPAN: f64 = 1e4;
@@ -147,7 +147,7 @@ impl ClosedForm {
         }
     }
 
-    /// Returns whether a sample is an image: (h, w) or (c, h, w).
+    /// Returns `true` if a sample is an image: (h, w) or (c, h, w).
     #[must_use]
     pub fn has_pixels(&self) -> bool {
         matches!(self.sample_shape.len(), 2 | 3)
@@ -160,9 +160,9 @@ impl ClosedForm {
     }
 
     /// The first sigma and the last one above 0 of sampling, by default. It begins at ten times the root mean square
-    /// distance of the data from their mean; a projection on k components, which takes no noise off along them, where
-    /// noise along them has the energy of the data; the sequential filter, whose walk ends the nearer to the mean the
-    /// more noise it starts with, as a projection on the usual number of components.
+    /// distance of the data from their mean; a projection on k components, which does not remove noise along them,
+    /// where noise along them has the energy of the data; the sequential filter, whose walk ends the nearer to the mean
+    /// the more noise it starts with, as a projection on the usual number of components.
     #[must_use]
     pub fn sigma_range(&self) -> (f64, f64) {
         let distance = if self.variance > 0.0 { self.variance.sqrt() } else { 1.0 };

@@ -1,5 +1,5 @@
-//! The samples of a data set nearest to an image: the exact projection on a finite data set, and what the ideal
-//! denoiser and the estimators of dimension rest on.
+//! The samples of a data set nearest to an image: the exact projection on a finite data set, and the basis of the ideal
+//! denoiser and of the estimators of dimension.
 //!
 //! The inner products x k of a block of images with all samples come from the device in float32; with them the score x
 //! k - |k|^2 / 2 of a sample is larger the nearer it lies, which leaves out |x|^2 and its cancellation. Data and images
@@ -105,7 +105,7 @@ impl<'e> Neighbours<'e> {
         Ok(all)
     }
 
-    /// The exact projection of each image of `x` on the data: its nearest sample, and how far it is.
+    /// The exact projection of each image of `x` on the data: its nearest sample, and the distance to it.
     ///
     /// # Errors
     /// Those of [`Self::nearest`].

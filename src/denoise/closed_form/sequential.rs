@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::tensor::Tensor;
 
 /// The Wiener filter, held to the levels of a walk. Below the lowest level, and without a walk, the next level is 0,
-/// and the estimate is that of the filter.
+/// and the result is that of the filter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sequential {
     filter: Linear,

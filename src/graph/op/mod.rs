@@ -1,9 +1,9 @@
-//! Operators: one file and one struct each, with everything that is known about it: fields, shape rule, cost, storage,
-//! definition in float64, lowering, tangent, and its part in fusing, folding, stacking and strips.
+//! Operators: one file and one struct for each, with all its properties: fields, shape rule, cost, storage, definition
+//! in float64, lowering, tangent, and its part in fusing, folding, stacking and strips.
 //!
 //! [`Op`] is the table of them and only dispatches. Values are NHWC maps ([`Shape`]); tokens are a map of height 1,
-//! vectors a map of 1 x 1. In an operator `x` is the map it works on, and `(value, channel)` a range of the channels of
-//! a map that begins at `channel`.
+//! vectors are a map of 1 x 1. In an operator `x` is the map it works on, and `(value, channel)` a range of the
+//! channels of a map that begins at `channel`.
 
 mod activate;
 mod add;

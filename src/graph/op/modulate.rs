@@ -25,7 +25,7 @@ pub struct Modulate {
 operands!(Modulate { x, scale, shift, offset });
 
 impl Modulate {
-    /// Whether a shift is a map, for an x of `shape`.
+    /// Returns `true` if a shift is a map, for an x of `shape`.
     fn is_map(shift: Shape, shape: Shape) -> bool {
         shift == shape && shape.pixels() > 1
     }

@@ -9,7 +9,7 @@ use crate::kernels::source::{HostSource, SourceParams};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, Source, flat_grid, params, words};
 use crate::tensor::{Shape, TEXEL};
 
-/// Transforms the tiles of a map. Reads x, x2, factors (see [`Source`]); writes for each position of a tile a matrix
+/// Transforms the tiles of a map. Reads x, x2, factors (see [`Source`]); writes one matrix per position of a tile,
 /// with one row of channels per tile.
 #[derive(Clone, Debug)]
 pub struct WinogradInput {

@@ -148,7 +148,7 @@ pub fn timestep_mlp(b: &mut Builder, path: &str, x: Value, dim: usize, activatio
     b.linear(&format!("{path}.linear_2"), hidden, dim)
 }
 
-/// The angular frequencies of `get_timestep_embedding` (`models/embeddings.py`) in turns per unit of t:
+/// The angular frequencies of `get_timestep_embedding` (`models/embeddings.py`) in revolutions per unit of t:
 /// `10000^(-i / (half - freq_shift)) / 2 pi` for i below half of `dim`.
 #[must_use]
 pub fn positional_frequencies(dim: usize, freq_shift: f64) -> Vec<f64> {

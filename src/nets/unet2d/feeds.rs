@@ -66,7 +66,7 @@ impl UNet2d {
     }
 }
 
-/// `GaussianFourierProjection`: sines, then cosines, of log t at these frequencies in turns.
+/// `GaussianFourierProjection`: sines, then cosines, of log t at these frequencies, in revolutions per unit.
 fn fourier(what: &str, numbers: &[f64], frequencies: &[f32]) -> Result<Vec<f32>> {
     let mut rows = Vec::with_capacity(2 * numbers.len() * frequencies.len());
     for number in numbers {

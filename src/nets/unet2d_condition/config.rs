@@ -214,7 +214,7 @@ impl Config {
         self.block_out_channels.len() - 1
     }
 
-    /// Whether any layer attends to the context.
+    /// Returns `true` if any layer attends to the context.
     #[must_use]
     pub fn has_cross_attention(&self) -> bool {
         self.mid_block == MidBlock::CrossAttention || self.attention_levels().next().is_some()

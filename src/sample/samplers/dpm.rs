@@ -1,4 +1,4 @@
-//! DPM-Solver and DPM-Solver++, multistep: Lu et al. (2022), as diffusers' `DPMSolverMultistepScheduler` has them.
+//! DPM-Solver and DPM-Solver++, multistep: Lu et al. (2022), as in diffusers' `DPMSolverMultistepScheduler`.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub(super) fn solver(request: &Request, _: &Schedule) -> Result<Arc<dyn Solver>>
     }))
 }
 
-/// What is integrated (the values of `algorithm_type`).
+/// The integrated equation and its variable (the values of `algorithm_type`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Algorithm {
     /// The ordinary differential equation, in eps.
@@ -78,13 +78,13 @@ impl Algorithm {
         Ok(fields.one_of("algorithm_type", supported)?.unwrap_or_default())
     }
 
-    /// Returns whether noise is added.
+    /// Returns `true` if noise is added.
     #[must_use]
     pub fn is_stochastic(self) -> bool {
         matches!(self, Self::StochasticEps | Self::StochasticX0)
     }
 
-    /// Returns whether it is x0 that is extrapolated.
+    /// Returns `true` if x0 is extrapolated.
     #[must_use]
     pub fn is_in_x0(self) -> bool {
         matches!(self, Self::X0 | Self::StochasticX0)
@@ -144,9 +144,9 @@ impl std::fmt::Display for Algorithm {
 pub struct Dpm {
     /// 1, 2 or 3; [`Algorithm::StochasticEps`] has no third.
     pub order: usize,
-    /// What is integrated.
+    /// The integrated equation and its variable.
     pub algorithm: Algorithm,
-    /// The second order by Heun's form instead of the midpoint's (`solver_type`).
+    /// `true` if the second order has Heun's form instead of the midpoint's (`solver_type`).
     pub is_heun: bool,
     /// `lower_order_final`: the last two of few steps are of lower order.
     pub lower_order_final: bool,

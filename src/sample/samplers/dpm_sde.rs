@@ -85,8 +85,8 @@ impl Stepper for State {
     }
 }
 
-/// Returns the factor of x in a step from `from` to the level below `to` that noise then brings up to it, and the spread
-/// of that noise.
+/// Returns the factor of x in a step from `from` to the level below `to` that noise then brings up to it, and the
+/// spread of that noise.
 fn ancestral(from: f64, to: f64) -> (f64, f64) {
     let up = (to * (1.0 - (to / from).powi(2)).max(0.0).sqrt()).min(to);
     ((to * to - up * up).max(0.0).sqrt() / from, up)

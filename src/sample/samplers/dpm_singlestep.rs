@@ -1,4 +1,5 @@
-//! DPM-Solver and DPM-Solver++ in single steps: Lu et al. (2022), as diffusers' `DPMSolverSinglestepScheduler` has them.
+//! DPM-Solver and DPM-Solver++ in single steps: Lu et al. (2022), as diffusers' `DPMSolverSinglestepScheduler` has
+//! them.
 //!
 //! The steps of the schedule come in groups of up to three. Each step of a group starts again from the state at the
 //! group's first level, with one estimate more than the step before.
@@ -63,9 +64,9 @@ pub struct DpmSinglestep {
     pub order: usize,
     /// The integrated equation, without noise or in x0.
     pub algorithm: Algorithm,
-    /// Whether the second and third order have Heun's form instead of the midpoint's (`solver_type`).
+    /// `true` if the second and third order have Heun's form instead of the midpoint's (`solver_type`).
     pub is_heun: bool,
-    /// `lower_order_final`: the last group is of lower order. So it is in any case where the order does not divide the
+    /// `lower_order_final`: the last group is of lower order. This also holds where the order does not divide the
     /// number of steps, and where the last step ends without noise.
     pub lower_order_final: bool,
 }

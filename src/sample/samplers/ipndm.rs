@@ -1,8 +1,8 @@
 //! Improved pseudo numerical methods: Liu et al. (2022) without a start by Runge and Kutta's rule, as diffusers'
 //! `IPNDMScheduler` has them.
 //!
-//! That class serves networks of v on a circle, alpha = cos(angle), called at the angle over a right angle: its own grid
-//! starts from pure noise, at the right angle. Folders of other classes are sampled on their spacing.
+//! That class serves networks of v on a circle, alpha = cos(angle), called at the angle over a right angle: its own
+//! grid starts from pure noise, at the right angle. Folders of other classes are sampled on their spacing.
 
 use std::f64::consts::FRAC_PI_2;
 use std::sync::Arc;
@@ -36,8 +36,8 @@ pub(super) static SPEC: Spec = Spec {
     solver,
 };
 
-/// The class's levels, sin(a) = sin(pi k / 2 N)^2 for k from N to 0, or diffusers' `trailing` spacing for a model that was
-/// trained with betas.
+/// The class's levels, sin(a) = sin(pi k / 2 N)^2 for k from N to 0, or diffusers' `trailing` spacing for a model that
+/// was trained with betas.
 fn grid(request: &Request) -> Result<Schedule> {
     let steps = request.steps;
     match request.table.process() {

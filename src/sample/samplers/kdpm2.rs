@@ -1,4 +1,5 @@
-//! DPM-Solver-2 in sigma: Lu et al. (2022), as Crowson's `sample_dpm_2` and diffusers' `KDPM2DiscreteScheduler` have it.
+//! DPM-Solver-2 in sigma: Lu et al. (2022), as Crowson's `sample_dpm_2` and diffusers' `KDPM2DiscreteScheduler` have
+//! it.
 
 use std::sync::Arc;
 

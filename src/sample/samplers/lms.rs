@@ -30,7 +30,7 @@ pub(super) static SPEC: Spec = Spec {
     solver,
 };
 
-/// The order that diffusers takes it with.
+/// The default order in diffusers.
 const ORDER: usize = 4;
 
 fn solver(_: &Request, _: &Schedule) -> Result<Arc<dyn Solver>> {
@@ -40,7 +40,7 @@ fn solver(_: &Request, _: &Schedule) -> Result<Arc<dyn Solver>> {
 /// Its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lms {
-    /// How many estimates of eps the polynomial goes through, 1 to 4; diffusers takes 4.
+    /// The number of estimates of eps that the polynomial interpolates, 1 to 4; 4 in diffusers.
     pub order: usize,
 }
 
@@ -95,7 +95,7 @@ fn integrals(nodes: &[f64], from: f64, to: f64) -> Vec<f64> {
 mod tests {
     use super::integrals;
 
-    /// On an even grid these are Adams and Bashforth's weights, as a table has them.
+    /// On an even grid these are Adams and Bashforth's weights, as tabulated.
     #[test]
     fn even_grids_give_the_weights_of_adams_and_bashforth() {
         for (nodes, expected) in [

@@ -1,6 +1,6 @@
-//! The samplers, a file each. A file holds everything that is known about its sampler: its columns, a [`Spec`], and its
-//! solver, unless that is one of [`super::solvers`], which several share. A new sampler is a file and its lines in the
-//! table below.
+//! The samplers, one file each. A file holds everything that is known about its sampler: its columns, a [`Spec`], and
+//! its solver, unless that is one of [`super::solvers`], which several share. A new sampler is a file and its lines in
+//! the table below.
 
 #![expect(clippy::unnecessary_wraps, reason = "the functions of a column have one signature; some cannot fail")]
 
@@ -35,7 +35,7 @@ use std::str::FromStr;
 use crate::{Error, Result};
 pub use spec::{Calls, Parameters, Request, Spec};
 
-/// Declares [`Sampler`] with a variant per line, in the order they are listed.
+/// Declares [`Sampler`] with one variant per line, in this order.
 macro_rules! samplers {
     ($($(#[$doc:meta])* $variant:ident = $module:ident,)*) => {
         /// A sampler.

@@ -1,7 +1,8 @@
-//! The stochastic Adams solver: Xue et al. (2023), as diffusers' `SASolverScheduler` has it.
+//! The stochastic Adams solver: Xue et al. (2023), as in diffusers' `SASolverScheduler`.
 //!
-//! In lambda = -ln(sigma), a step integrates the polynomial through estimates at several levels under an exponential, with
-//! as much noise as tau says; when the estimate at its end is known, the step is taken again with it, and the same noise.
+//! In lambda = -ln(sigma), a step integrates the polynomial through estimates at several levels under an exponential,
+//! with as much noise as tau says; when the estimate at its end is known, the step is taken again with it, and the same
+//! noise.
 
 use std::sync::Arc;
 
@@ -82,7 +83,7 @@ pub struct Sa {
     pub predictor: usize,
     /// `corrector_order`, from 1 to 4.
     pub corrector: usize,
-    /// Whether x0 is extrapolated, otherwise eps (`algorithm_type`).
+    /// `true` if x0 is extrapolated, `false` for eps (`algorithm_type`).
     pub predict_x0: bool,
     /// `lower_order_final`: no order is higher than the number of steps left.
     pub lower_order_final: bool,
@@ -259,7 +260,8 @@ impl Interval {
         moments
     }
 
-    /// Returns what the authors move from the older to the newer of two estimates of x0, a term of third order in h.
+    /// Returns the weight that the authors move from the older to the newer of two estimates of x0: a term of third
+    /// order in h.
     fn second_order_shift(self, sigmas: &[f64], is_corrector: bool) -> f64 {
         let (h, p) = (self.length(), self.power());
         let exact = (h * p - 1.0 + (-p * h).exp()) / (p * p);

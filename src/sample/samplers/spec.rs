@@ -1,4 +1,4 @@
-//! The columns of the table of samplers: what a sampler's file says about it.
+//! The columns of the table of samplers: the contents of a sampler's file.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub struct Spec {
     pub clip: ClipRule,
     /// The parameters that it takes: the names of fields of [`Parameters`].
     pub parameters: &'static [&'static str],
-    /// Makes its solver, and refuses by name what a folder's file says to its class and is not supported.
+    /// Makes its solver. Fields of a folder's file that are not supported for its class are refused by name.
     pub solver: fn(&Request, &Schedule) -> Result<Arc<dyn Solver>>,
 }
 
@@ -113,7 +113,7 @@ pub enum EndRule {
 }
 
 impl EndRule {
-    /// Returns whether the last step ends without noise. `set_alpha_to_one` is what the folder's file says.
+    /// Returns `true` if the last step ends without noise. `set_alpha_to_one` is the value in the folder's file.
     ///
     /// # Errors
     /// [`Error::UnsupportedField`] for a `final_sigmas_type` that diffusers does not have.
@@ -147,7 +147,7 @@ pub enum ClipRule {
     Field {
         /// Its default.
         default: bool,
-        /// Whether eps is derived again from the clipped x0.
+        /// `true` if eps is derived again from the clipped x0.
         rederive_eps: bool,
     },
 }
@@ -171,11 +171,11 @@ impl Parameters {
     }
 }
 
-/// What a sampler makes its grid and its solver from.
+/// The inputs from which a sampler makes its grid and its solver.
 pub struct Request<'a> {
     /// The folder's scheduler configuration.
     pub fields: &'a Fields,
-    /// What the network predicts.
+    /// The quantity that the network predicts.
     pub prediction: PredictionType,
     /// `variance_type`.
     pub variance: VarianceType,

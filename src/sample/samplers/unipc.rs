@@ -98,12 +98,12 @@ impl State {
         Self { unipc, history, predicted: None }
     }
 
-    /// The factor of x and those of the newest `order` estimates, from `from` to `to`; `ahead` tells that the estimate at
-    /// `to` is known, whose factor then comes last.
+    /// The factor of x and those of the newest `order` estimates, from `from` to `to`; `ahead` tells that the estimate
+    /// at `to` is known, whose factor then comes last.
     ///
-    /// The estimate along the way is the newest, m, and a polynomial in lambda = -ln(sigma) through the differences of the
-    /// others to it, (m' - m) / r with r = (lambda' - lambda) / h. Their weights rho are such that the sums of rho r^i are
-    /// [`moments`].
+    /// The estimate along the way is the newest, m, and a polynomial in lambda = -ln(sigma) through the differences of
+    /// the others to it, (m' - m) / r with r = (lambda' - lambda) / h. Their weights rho are such that the sums of rho
+    /// r^i are [`moments`].
     fn factors(&self, from: f64, to: f64, order: usize, ahead: bool) -> (f64, Vec<f64>) {
         let h = (from / to).ln();
         let (kept, scale, hh) = if self.unipc.predict_x0 { (to / from, 1.0, -h) } else { (1.0, to, h) };
@@ -168,8 +168,8 @@ impl Stepper for State {
     }
 }
 
-/// The first `count` moments, i! phi(hh) hh / B(h) with the phi function of i + 1, by the recursion of those functions from
-/// the first, growth / hh.
+/// The first `count` moments, i! phi(hh) hh / B(h) with the phi function of i + 1, by the recursion of those functions
+/// from the first, growth / hh.
 fn moments(hh: f64, growth: f64, b_h: f64, count: usize) -> Vec<f64> {
     let mut phi = growth / hh - 1.0;
     let mut factorial = 1.0;

@@ -1,11 +1,11 @@
-//! The memory of multistep solvers, and the order that their steps are taken with.
+//! The memory of multistep solvers, and the order of their steps.
 
 use std::collections::VecDeque;
 
 use super::super::walk::Position;
 use crate::tensor::Tensor;
 
-/// Estimates and the sigmas they were made at, the newest first.
+/// Estimates and their sigmas, the newest first.
 #[derive(Debug)]
 pub struct History {
     entries: VecDeque<(f64, Tensor)>,
@@ -25,7 +25,7 @@ impl History {
         self.entries.truncate(self.most);
     }
 
-    /// Returns how many of the newest lie at different levels, as interpolation through them requires.
+    /// Returns the number of the newest that lie at different levels, as interpolation through them requires.
     #[must_use]
     pub fn distinct(&self) -> usize {
         let falls = |at: &usize| *at == 0 || self.entries[at - 1].0 < self.entries[*at].0;
