@@ -56,12 +56,12 @@ pub fn measured(global: &Global, adapter: &Described, family: Family, console: C
 pub fn expect_family(adapter: &Described, family: Family, wanted: Option<FamilyName>) -> Result<()> {
     match (wanted, family) {
         (Some(FamilyName::Lanes), Family::Tile) => Err(Error::argument(
-            format!("`--family lanes` needs subgroups of one size, which `{}` has not", adapter.name),
+            format!("`--family lanes` needs a fixed subgroup size; `{}` does not have one", adapter.name),
             "leave out `--family`",
         )),
         (Some(FamilyName::Matrix), Family::Tile) => Err(Error::argument(
             format!(
-                "`--family matrix` needs subgroups of one size and matrix units for float16, which `{}` has not",
+                "`--family matrix` needs a fixed subgroup size and float16 matrix units; `{}` does not have both",
                 adapter.name
             ),
             "leave out `--family`; `downhill devices` says which adapters have them",

@@ -9,12 +9,11 @@ use serde_json::json;
 
 use super::args::{Dtype, Global};
 use super::device;
-use crate::model::describe::{adapter_json, family_text};
-
 use crate::data::{self, Dataset, Pixels, Source};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::kernels::{Engine, selftest};
+use crate::model::describe::{adapter_json, family_text};
 use crate::model::timing::Stopwatch;
 use crate::report::columns::aligned;
 use crate::report::{Console, Folder, Progress, Report};

@@ -40,6 +40,7 @@ pub mod gamma;
 pub mod jacobian;
 pub mod manifolds;
 pub mod metric;
+pub mod metric_spec;
 pub mod nadler;
 pub mod norms;
 pub mod optimise;

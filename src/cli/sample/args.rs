@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 
 use super::conditions::ConditionArgs;
-use super::metric::MetricArg;
 use crate::cli::args::{Dtype, ErrorModelArg, LONGEST_SIDE, NumberList, Shard, Size, denoiser_help};
 use crate::error::Result;
 use crate::model::Sampling;
@@ -13,6 +12,7 @@ use crate::noise::Generator;
 use crate::sample::samplers::Sampler;
 use crate::sample::schedule::ScheduleKind;
 use crate::sample::settings::Settings;
+use crate::study::metric_spec::MetricSpec;
 
 /// More images than any run makes, so that lists of them stay small.
 const MOST_IMAGES: u64 = 1_000_000;
@@ -99,7 +99,7 @@ pub struct Args {
     /// Derive `ge`'s gamma from a metric: `A,B,C` for the covariance [[A, B], [B, C]] of the errors of this and the
     /// last estimate, or variances of data: `identity:DATA`, `diagonal:DATA`, `pca:DATA[,k=N]`
     #[arg(long, value_name = "METRIC", allow_hyphen_values = true, help_heading = SCHEDULE)]
-    pub metric: Option<MetricArg>,
+    pub metric: Option<MetricSpec>,
 
     /// Share of noise in `ge`, from 0 to below 1 [default: 0]
     #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]

@@ -7,7 +7,6 @@ mod args;
 mod conditions;
 mod job;
 mod metadata;
-mod metric;
 mod results;
 mod run;
 mod start;

@@ -1,9 +1,9 @@
-//! `--metric`: what gradient estimation measures its errors by.
+//! The metric of gradient estimation as text: `A,B,C`, or variances of data.
 
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::cli::args::NumberList;
+use super::metric;
 use crate::data::{Pixels, Source};
 use crate::error::{Error, Result};
 use crate::sample::samplers::Sampler;
@@ -11,32 +11,42 @@ use crate::sample::settings::Settings;
 use crate::sample::solvers::descent::{Descent, Noise};
 use crate::sample::solvers::metric::gamma_of_pair;
 use crate::sample::walk::Method;
-use crate::study::metric;
 
 const HINT: &str = "a metric is `A,B,C` for [[A, B], [B, C]], `identity:DATA`, `diagonal:DATA` or `pca:DATA[,k=N]`";
 
-/// A metric as it was typed.
+/// A metric that is not computed yet.
 #[derive(Clone, Debug, PartialEq)]
-pub enum MetricArg {
+pub enum MetricSpec {
     /// The same pair in all directions.
     Pair(f64, f64, f64),
     /// From the variances of data.
-    OfData { kind: Kind, data: String, components: Option<usize> },
+    OfData {
+        /// The directions of the variances.
+        kind: Kind,
+        /// The data, in the form of [`Source::parse`].
+        data: String,
+        /// The number of principal components; `None` for all.
+        components: Option<usize>,
+    },
 }
 
-/// Along which directions the variances are taken.
+/// The directions of the variances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// One variance for all directions.
     Identity,
+    /// The variance of each value.
     Diagonal,
+    /// The variances along principal components.
     Principal,
 }
 
-impl FromStr for MetricArg {
+impl FromStr for MetricSpec {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        if let Ok(NumberList(numbers)) = text.parse() {
+        let numbers = text.split(',').map(|part| part.trim().parse());
+        if let Ok(numbers) = numbers.collect::<std::result::Result<Vec<f64>, _>>() {
             return match numbers[..] {
                 [a, b, c] => Ok(Self::Pair(a, b, c)),
                 _ => Err(HINT.to_owned()),
@@ -53,15 +63,15 @@ impl FromStr for MetricArg {
             None => Ok(Self::OfData { kind, data: data.to_owned(), components: None }),
             Some((data, count)) => match count.parse() {
                 Ok(count) if count > 0 => Ok(Self::OfData { kind, data: data.to_owned(), components: Some(count) }),
-                _ => Err(format!("`{count}` is no number of components")),
+                _ => Err(format!("`{count}` is not a number of components")),
             },
         }
     }
 }
 
-impl MetricArg {
-    /// `method` with this metric, for images of so many values. Gradient estimation alone has one, in place of gamma
-    /// and without added noise.
+impl MetricSpec {
+    /// Returns `method` with this metric, for images of `values` values. Only gradient estimation has a metric. It
+    /// replaces gamma, and no noise is added.
     ///
     /// # Errors
     /// [`Error::Argument`] for another sampler or beside gamma and mu, and for data of another size; those of reading
@@ -71,9 +81,10 @@ impl MetricArg {
             let what = format!("`--metric` has no meaning for the sampler `{}`", sampler.name());
             return Err(Error::argument(what, "take `--sampler ge`"));
         }
-        if let Some(flag) = [("gamma", settings.gamma), ("mu", settings.mu)].iter().find(|(_, value)| value.is_some()) {
-            let what = format!("`--{}` contradicts `--metric`, from which gamma follows, without noise", flag.0);
-            return Err(Error::argument(what, format!("leave out `--{}` or `--metric`", flag.0)));
+        if let Some(field) = [("gamma", settings.gamma), ("mu", settings.mu)].iter().find(|(_, value)| value.is_some())
+        {
+            let what = format!("`{}` contradicts `metric`, from which gamma follows, without noise", field.0);
+            return Err(Error::argument(what, format!("omit `{}` or `metric`", field.0)));
         }
         let (kind, data, components) = match self {
             Self::Pair(a, b, c) => {
@@ -102,13 +113,13 @@ mod tests {
 
     #[test]
     fn metrics_are_read() {
-        let of = |kind, data: &str, components| MetricArg::OfData { kind, data: data.to_owned(), components };
-        assert_eq!("2,-1.3,1".parse(), Ok(MetricArg::Pair(2.0, -1.3, 1.0)));
+        let of = |kind, data: &str, components| MetricSpec::OfData { kind, data: data.to_owned(), components };
+        assert_eq!("2,-1.3,1".parse(), Ok(MetricSpec::Pair(2.0, -1.3, 1.0)));
         assert_eq!("identity:digits".parse(), Ok(of(Kind::Identity, "digits", None)));
         assert_eq!("diagonal:a,k=3.npy".parse(), Ok(of(Kind::Diagonal, "a,k=3.npy", None)));
         assert_eq!("pca:a.npy,k=7".parse(), Ok(of(Kind::Principal, "a.npy", Some(7))));
         for text in ["", "1,2", "pca:", "median:digits", "pca:digits,k=0", "pca"] {
-            assert!(text.parse::<MetricArg>().is_err(), "{text}");
+            assert!(text.parse::<MetricSpec>().is_err(), "{text}");
         }
     }
 }
