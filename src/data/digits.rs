@@ -1,4 +1,4 @@
-//! The digits within the program; `data/digits/README.md` says where they come from.
+//! The embedded digits; `data/digits/README.md` names their source.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::formats::idx;
 const IMAGES: &[u8] = include_bytes!("../../data/digits/digits-images-idx3-ubyte.gz");
 const LABELS: &[u8] = include_bytes!("../../data/digits/digits-labels-idx1-ubyte.gz");
 
-/// The digits within the program, unless there is a file or a folder of that name.
+/// The embedded digits, unless there is a file or a folder of that name.
 pub(super) static KIND: SourceKind = SourceKind {
     form: "`digits`",
     accepts: |candidate| Ok(!candidate.exists && candidate.text == "digits"),
@@ -21,7 +21,7 @@ pub(super) static KIND: SourceKind = SourceKind {
 /// Returns the 10,000 handwritten digits of 28 x 28 pixels: shape (10000, 784).
 ///
 /// # Errors
-/// None: a test reads the files within the program.
+/// None in practice: a test reads the embedded files.
 pub fn digits(pixels: Pixels) -> Result<Dataset> {
     Dataset::new("digits", idx::parse(Path::new("(embedded digits)/images"), IMAGES, pixels)?)
 }

@@ -49,7 +49,7 @@ fn read(folder: &Path, pixels: Pixels) -> Result<Dataset> {
                 "the image is {other_width} x {other_height}, `{}` is {width} x {height}",
                 files[0].file_name().unwrap_or_default().display()
             ),
-            "bring all images to one size",
+            "resize all images to one size",
         ));
     }
     let channels = if images.iter().any(|image| image.color().has_color()) { 3 } else { 1 };

@@ -1,6 +1,6 @@
 //! Data sets: the sources that `DATA` names, and samples at levels of noise.
 //!
-//! A source is a file of this room, with its name, its one-line description, the texts it accepts and how they are
+//! A source is a file of this module, with its name, its one-line description, the texts it accepts and how they are
 //! loaded, and a line in [`source`]. A [`Dataset`] is a matrix with one sample per row. Pixels are bytes in files;
 //! [`Pixels`] says which numbers they become. Every value is checked to be finite when data are loaded, so that no
 //! reader of a data set has to check again.
@@ -54,7 +54,7 @@ impl Dataset {
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
             return Err(Error::NonFinite {
                 place: format!("`{name}`: value {} of sample {}", at % dimension, at / dimension),
-                hint: "leave such samples out, or replace the values".into(),
+                hint: "remove such samples, or replace the values".into(),
             });
         }
         let samples = Tensor::new([*count, dimension], values);

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::noise::philox::normals;
 use crate::tensor::Tensor;
 
-/// Keeps the noise on data apart from the noise that images of the same seed start from.
+/// Separates the noise on data from the start noise of images of the same seed.
 const KEY: u64 = 0x6461_7461_5f78_695f;
 
 /// The coupling of the noise of one level with that of another, on which chains of projections depend.
@@ -69,7 +69,7 @@ impl Noised {
         noisy
     }
 
-    /// Hands `visit` the samples (n, p) at each of the rising `levels`, with its index.
+    /// Calls `visit` with the samples (n, p) at each of the rising `levels`, with its index.
     ///
     /// # Errors
     /// Those of `visit`.
@@ -96,7 +96,7 @@ impl Noised {
         Ok(())
     }
 
-    /// Adds `scale` times the noise of `step`, drawn on every core.
+    /// Adds `scale` times the noise of `step`, drawn in parallel.
     fn add(self, samples: &mut Tensor, scale: f64, step: u32) {
         /// Samples per thread at a time.
         const SAMPLES: usize = 512;

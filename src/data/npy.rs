@@ -6,7 +6,7 @@ use super::source::SourceKind;
 use super::{Dataset, Pixels};
 use crate::formats::npy;
 
-/// An `.npy`, by its first bytes or its suffix. Its numbers are taken as they are.
+/// An `.npy`, by its first bytes or its suffix. Its numbers are not rescaled.
 pub(super) static KIND: SourceKind = SourceKind {
     form: "an `.npy` of shape (N,...)",
     accepts: |candidate| {

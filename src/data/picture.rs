@@ -1,4 +1,4 @@
-//! One image from a file, brought to a size.
+//! One image from a file, resized.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use image::{DynamicImage, GenericImageView};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// An image file, read and not yet brought to a size.
+/// An image file, read and not yet resized.
 #[derive(Clone, Debug)]
 pub struct Picture(DynamicImage);
 

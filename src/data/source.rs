@@ -1,4 +1,4 @@
-//! The table of data sources, and the one that a text names.
+//! The table of data sources, and the source that a text names.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ static KINDS: [&SourceKind; 6] = [&digits::KIND, &npy::KIND, &npz::KIND, &idx::K
 pub(super) struct SourceKind {
     /// The form of its text, for help texts and hints.
     pub form: &'static str,
-    /// Returns whether a text names a source of this kind; an error for a text that does, and is malformed.
+    /// Returns whether a text names a source of this kind; an error for a malformed name of this kind.
     pub accepts: fn(&Candidate) -> Result<bool>,
     /// Loads the data of a text that was accepted.
     pub load: fn(&str, Pixels) -> Result<Dataset>,

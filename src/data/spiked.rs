@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 use crate::noise::philox::normals;
 use crate::tensor::Tensor;
 
-/// Data generated from a few directions in noise, unless there is a file or a folder of that name. The numbers are the
-/// model's own; pixels play no part.
+/// Data generated from a few directions in noise, unless there is a file or a folder of that name. `Pixels` do not
+/// apply: the numbers are those of the model.
 pub(super) static KIND: SourceKind = SourceKind {
     form: "data generated from a few directions in noise, `spiked:n=1500,p=300,spikes=5/4/3/2/1,noise=0,seed=0`",
     accepts: |candidate| {
@@ -111,7 +111,7 @@ impl Spiked {
         for index in 0..self.spikes.len() {
             let drawn = normals(self.seed, index as u64, DIRECTIONS, self.dimension);
             let mut direction: Vec<f64> = drawn.into_iter().map(f64::from).collect();
-            // Twice is enough (Kahan, Parlett): one pass leaves what cancellation takes.
+            // Twice is enough (Kahan, Parlett): cancellation leaves errors after a single pass.
             for _ in 0..2 {
                 for other in &directions {
                     let along: f64 = other.iter().zip(&direction).map(|(a, b)| a * b).sum();

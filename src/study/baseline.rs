@@ -29,10 +29,10 @@ use crate::tensor::Tensor;
 /// Steps of the noise generator, one for each purpose.
 const DATA: u32 = 0;
 const NOISE: u32 = 1;
-/// Draws that are walked at once.
+/// Draws per batch.
 const BATCH: usize = 16;
 
-/// The denoiser that DDIM walks with.
+/// The denoiser that DDIM samples with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Chain {
@@ -81,7 +81,7 @@ impl std::fmt::Display for Chain {
 /// The chains and their schedules.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Settings {
-    /// Leading modes that are looked at, and that the projection keeps.
+    /// The number of leading modes that are measured, and that the projection keeps.
     pub modes: usize,
     /// Numbers of steps.
     pub steps: Vec<usize>,
@@ -89,7 +89,7 @@ pub struct Settings {
     pub spacings: Vec<Spacing>,
     /// The first level.
     pub sigma_max: f64,
-    /// States that are drawn from the Gaussian under noise and walked back.
+    /// States drawn from the Gaussian under noise and sampled back to the data.
     pub draws: usize,
     /// The seed of the draws.
     pub seed: u64,
@@ -148,11 +148,11 @@ pub struct Baseline {
     pub flow: Vec<f64>,
     /// Every chain over every schedule.
     pub chains: Vec<Gains>,
-    /// The Wiener chain on draws, over the first spacing with most steps; none where none are asked for.
+    /// The Wiener chain on draws, over the first spacing with the most steps; `None` without draws.
     pub draws: Option<Draws>,
 }
 
-/// Network calls, so to say, of one image each: the units that `advance` counts.
+/// Denoiser calls for single images: the units that `advance` counts.
 #[must_use]
 pub fn work(settings: &Settings) -> u64 {
     let steps: usize = settings.steps.iter().sum();
@@ -163,7 +163,7 @@ pub fn work(settings: &Settings) -> u64 {
 /// Walks every chain over every schedule.
 ///
 /// # Errors
-/// [`crate::Error::Argument`] for schedules that cannot be, and those of [`sample`].
+/// [`crate::Error::Argument`] for invalid schedules, and those of [`sample`].
 pub fn baseline(filter: &Linear, settings: &Settings, advance: Advance) -> Result<Baseline> {
     let (variances, directions) = filter.spectrum();
     let modes = settings.modes.min(variances.len());
@@ -195,13 +195,13 @@ pub fn baseline(filter: &Linear, settings: &Settings, advance: Advance) -> Resul
 /// The gains of the leading `modes` of DDIM with the Wiener filter down `sigmas`, through the sampler.
 ///
 /// # Errors
-/// Those of [`sample`] and of schedules that cannot be.
+/// Those of [`sample`] and [`crate::Error::Argument`] for invalid schedules.
 pub fn walked_gains(filter: &Linear, modes: usize, sigmas: &[f64]) -> Result<Vec<f64>> {
     let directions = filter.spectrum().1.subcols(0, modes).to_owned();
     Ok(walked(Chain::Wiener, filter, directions.as_ref(), sigmas)?.0)
 }
 
-/// The gain along each of `directions`, and what is left outside them over what is within.
+/// The gain along each of `directions`, and the norm outside them over the norm within.
 fn walked(chain: Chain, filter: &Linear, directions: faer::MatRef<f64>, sigmas: &[f64]) -> Result<(Vec<f64>, f64)> {
     let image = filter.image_shape();
     let mean = filter.mean();

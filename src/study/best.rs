@@ -80,7 +80,7 @@ pub struct Recovered {
     pub measured_over_flow: Vec<f64>,
 }
 
-/// The share of each direction that a projection keeps at one noise.
+/// The share of each direction that a projection keeps at one noise level.
 #[derive(Clone, Debug, Serialize)]
 pub struct Probe {
     pub sigma: f64,
@@ -117,7 +117,7 @@ pub fn work(settings: &Settings) -> u64 {
 /// them beside the usual ones.
 ///
 /// # Errors
-/// Those of the device and of schedules that cannot be.
+/// Those of the device, and [`crate::Error::Argument`] for invalid schedules.
 pub fn best(engine: &Engine, centred: &Tensor, filter: &Linear, settings: &Settings, advance: Advance) -> Result<Best> {
     let all = filter.spectrum().0;
     // Modes without variance cannot be recovered.
@@ -157,7 +157,7 @@ pub fn best(engine: &Engine, centred: &Tensor, filter: &Linear, settings: &Setti
     Ok(Best { variances, concentrated, recovered, probes })
 }
 
-/// The share of the directions of the data that projections on noisy samples keep, at evenly spaced noises.
+/// The share of the directions of the data that projections on noisy samples keep, at evenly spaced noise levels.
 fn probed(
     projector: &Projector,
     data: &Tensor,
@@ -252,9 +252,9 @@ const ENERGIES: File = File::new("energies.npy", "in closed form and measured, (
 const RECOVERY_LEVELS: File = File::new("recovery_levels.npy", "(6, T+1)");
 const RECOVERY: File = File::new("recovery.csv", "one row per schedule");
 const OVER_FLOW: File = File::new("over_flow.npy", "gains in closed form and measured, (6, 2, K)");
-const KEPT: File = File::new("kept.csv", "what projections keep against the noise");
-const PLOT: File = File::new("schedule", "levels, energies, gains, and what is kept");
-/// Directions drawn in the panel of what is kept.
+const KEPT: File = File::new("kept.csv", "the share that projections keep, over the noise");
+const PLOT: File = File::new("schedule", "levels, energies, gains, and kept shares");
+/// Directions drawn in the panel of kept shares.
 const DRAWN: usize = 6;
 
 /// The results of the study; `first_threshold` is the noise at which the first component is lost.
@@ -344,7 +344,7 @@ fn say(found: &Best, results: &mut Results) {
     }
 }
 
-/// Levels and energies of the chains, levels and gains of the walks, and what projections keep.
+/// Levels and energies of the chains, levels and gains of sampling, and the shares that projections keep.
 fn picture(found: &Best) -> Picture {
     let from = |first: usize, values: &[f64]| {
         values.iter().enumerate().map(|(at, value)| ((first + at) as f64, *value)).collect::<Vec<_>>()
@@ -370,7 +370,7 @@ fn picture(found: &Best) -> Picture {
     );
     for (at, one) in found.recovered.iter().enumerate() {
         let colour = Colour::Cycle(at);
-        // The limit is often too near to the best to be seen beside it.
+        // The limit is often too close to the optimum to be distinguished from it.
         let draw = if one.name == "geodesic" { Series::dashed } else { Series::line };
         noises = noises.with(draw(&one.name, from(0, &one.levels)).colour(colour));
         gains = gains
@@ -379,7 +379,7 @@ fn picture(found: &Best) -> Picture {
     }
     let drawn = found.variances.len().min(DRAWN);
     let mut kept = Figure::new(
-        "What a projection keeps: points measured, curves in closed form",
+        "Share kept by a projection: points measured, curves in closed form",
         Axis::linear("noise"),
         Axis::linear("squared cosine"),
     );

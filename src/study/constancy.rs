@@ -19,7 +19,7 @@ use crate::tensor::Tensor;
 /// The distances of a segment's points from the projection, over that of its beginning.
 pub const FRACTIONS: [f64; 4] = [0.75, 0.5, 0.25, 0.1];
 
-/// The turns of directions. A turn is |u - v| of two directions u and v: 0 for one, 2 for opposite ones.
+/// The turns of directions. A turn is |u - v| of two unit vectors u and v: 0 for equal ones, 2 for opposite ones.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Constancy {
     /// Between the eps of a network call and that of the call before it; NaN at the first.
@@ -127,7 +127,7 @@ const SEGMENTS: File = File::new("along_segments.npy", "(fractions, levels, imag
 const TABLE: File = File::new("constancy.csv", "mean, median, 5 % and 95 % per level");
 const PLOT: File = File::new("constancy", "turns over sigma");
 
-/// Turns below this count as none.
+/// Turns below this count as zero.
 const SMALL: f64 = 0.1;
 
 /// The results of [`constancy`] for the denoiser called `name`.
@@ -138,14 +138,15 @@ pub fn results(found: &Constancy, name: &str) -> Results {
     let tell = |values: &ByLevel| json!({ "share_below_0.1": share(values), "turn": turns(values) });
     let segments = || FRACTIONS.iter().zip(&found.along_segments);
     let along = &found.along_trajectories;
-    let of_segments: Vec<_> = segments().map(|(at, values)| json!({ "fraction": at, "turns": tell(values) })).collect();
+    let of_segments: Vec<_> =
+        segments().map(|(at, values)| json!({ "fraction": at, "turns": report(values) })).collect();
     let all: Vec<f64> = found.along_segments.iter().flat_map(|values| values.values.iter().copied()).collect();
     let levels = found.along_segments[0].levels.len();
     let mut columns = vec![("turn", along)];
     columns.extend(found.exact.as_ref().map(|exact| ("exact_turn", exact)));
     let mut results = Results::default();
     results
-        .set("along_trajectories", tell(along))
+        .set("along_trajectories", report(along))
         .set("exact", json!(found.exact.as_ref().map(tell)))
         .set("along_segments", json!(of_segments))
         .numbers(TRAJECTORIES, &[along.levels.len(), along.images], &along.values)

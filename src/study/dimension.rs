@@ -18,7 +18,7 @@ use crate::spectral::host::{precise_gram, precise_second_moment};
 use crate::spectral::principal::LARGEST_MATRIX;
 use crate::tensor::Tensor;
 
-/// The share of points, those with the largest ratios, that the fit by two neighbours leaves out (Facco et al. 2017).
+/// The share of points, those with the largest ratios, that the fit by two neighbours omits (Facco et al. 2017).
 const LEFT_OUT: f64 = 0.1;
 
 /// The dimension by a spectrum of variances.
@@ -103,7 +103,7 @@ pub struct TwoNearest {
 /// # Errors
 /// [`Error::Argument`] for fewer than four distinct samples; those of [`Neighbours::nearest`].
 pub fn two_nearest(samples: &Neighbours, queries: usize, advance: Advance) -> Result<TwoNearest> {
-    /// Neighbours asked for, since some may be the sample itself, and others copies of it.
+    /// Neighbours requested: some may be the sample itself or copies of it.
     const ASKED: usize = 6;
     let asked = evenly(samples.data(), queries);
     let mut logs = Vec::with_capacity(asked.count());

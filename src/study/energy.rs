@@ -1,5 +1,5 @@
-//! The samples of a linear chain: their energy along each component (equation 26, figure 6), for several numbers
-//! of steps, schedules and couplings, without and with noise that is injected at each step (equation 25).
+//! The samples of a linear chain: their energy along each component (equation 26, figure 6), for several numbers of
+//! steps, schedules and couplings, without and with noise that is injected at each step (equation 25).
 //!
 //! Without injection a sample is P eps, and the mean over white eps is exact. With it, the chain runs downwards in the
 //! coordinates a of each basis, x = `U_t` a:
@@ -141,7 +141,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Mean and uncertainty over draws of something of each component.
+    /// Mean and uncertainty over draws of a value per component.
     fn over(&self, values: impl Fn(&Energies) -> &[f64]) -> Vec<Estimate> {
         let count = self.draws.first().map_or(0, |draw| values(draw).len());
         (0..count).map(|i| Estimate::of(&self.draws.iter().map(|draw| values(draw)[i]).collect::<Vec<_>>())).collect()

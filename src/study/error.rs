@@ -18,7 +18,7 @@ use crate::{Error, Result};
 /// level.
 ///
 /// # Errors
-/// [`Error::Argument`] for images of another shape than the denoiser's; those of the denoiser; [`Error::NonFinite`].
+/// [`Error::Argument`] for images whose shape is not the denoiser's; those of the denoiser; [`Error::NonFinite`].
 pub fn errors_on_images(
     denoiser: &mut dyn Denoiser,
     images: &Tensor,
@@ -30,7 +30,7 @@ pub fn errors_on_images(
     let shape = denoiser.image_shape();
     if images.shape.len() != 4 || images.shape[1..] != shape {
         let what = format!("images of shape {:?} for a denoiser of images {shape:?}", images.shape);
-        return Err(Error::argument(what, "take data of the size that the model was made for"));
+        return Err(Error::argument(what, "take data of the size that the model was trained on"));
     }
     let (count, len) = (images.shape[0], images.stride());
     let mut found = ByLevel::new(levels.to_vec(), count);
@@ -71,8 +71,11 @@ pub fn results(errors: &ByLevel, name: &str, data: &str) -> Results {
     // A part of an image that the data do not have, outside the span of a projection, weighs without bound at little
     // noise.
     let scale = if of(0).most.max(of(last).most) > 3.0 { Axis::log(label) } else { Axis::linear(label) };
-    let curve =
-        over_sigma("Median, 5 % to 95 %", scale).with(median("", errors)).with(across("no noise found", errors, 1.0));
+    let curve = over_sigma("Median, 5 % to 95 %", scale).with(median("", errors)).with(across(
+        "no noise estimated",
+        errors,
+        1.0,
+    ));
     let heat = histogram("Images at each level", label, errors, BINS);
     let title = format!("Error of {name} on noised {data}");
     let mut results = Results::default();

@@ -117,7 +117,7 @@ pub fn curve(points: &[Point], share: f64) -> Vec<(f64, f64)> {
     ordered.sort_by(|a, b| a.misjudged().total_cmp(&b.misjudged()));
     let own = sorted(points.iter().filter(|point| point.factor == 1.0).map(Point::misjudged));
     let least = quantile(&own, share);
-    // A hundred values of nu are as good as all of them.
+    // A hundred values of nu are enough.
     let first = ordered.partition_point(|point| point.misjudged() < least);
     let stride = ((ordered.len() - first) / 100).max(1);
     let ends = (first + 1..=ordered.len()).filter(|end| (ordered.len() - end).is_multiple_of(stride));

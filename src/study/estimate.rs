@@ -1,4 +1,4 @@
-//! Means over repetitions, and how sure one can be of them.
+//! Means over repetitions, and their uncertainty.
 
 /// The mean over repetitions with its uncertainty.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
@@ -13,7 +13,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// From `values`; a mean of NaN when there are none.
+    /// The estimate from `values`. The mean of no values is NaN.
     #[must_use]
     pub fn of(values: &[f64]) -> Self {
         let count = values.len();

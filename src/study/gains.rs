@@ -5,8 +5,8 @@
 //! |---|---|---|
 //! | DDIM with the Wiener filter | [`ddim`] | a product over the steps |
 //! | the same in the limit of many steps | [`flow`] | the probability flow: from Sigma + s^2 I to exactly Sigma |
-//! | sequential estimates | [`sequential`] | telescopes: the square of the flow's, whatever the steps |
-//! | projections on population components | 1, or 0 | whatever the steps |
+//! | sequential estimates | [`sequential`] | telescopes: the square of the flow's, for any steps |
+//! | projections on population components | 1, or 0 | independent of the steps |
 
 use crate::Result;
 use crate::sample::schedule::{Schedule, ScheduleKind};
@@ -44,7 +44,7 @@ pub enum Spacing {
     Karras,
     /// Even in sigma.
     Linear,
-    /// Even in sigma^2: each step takes off the same variance, as in the linear-diffusion paper.
+    /// Even in sigma^2: each step removes the same variance, as in the linear-diffusion paper.
     Variance,
 }
 
@@ -55,7 +55,7 @@ impl Spacing {
     /// `steps` + 1 levels, falling from `first` to 0.
     ///
     /// # Errors
-    /// [`crate::Error::Argument`] for no steps, or a first level that is none.
+    /// [`crate::Error::Argument`] for zero steps, or a `first` that is not a noise level.
     pub fn sigmas(self, steps: usize, first: f64) -> Result<Vec<f64>> {
         let kind = match self {
             Self::Exponential => ScheduleKind::Exponential,

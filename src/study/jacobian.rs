@@ -236,7 +236,7 @@ impl Found {
         self.turnings.iter().flat_map(of_turning).collect()
     }
 
-    /// For the report.
+    /// The section of the report.
     fn json(&self) -> Value {
         let sample = |turning: &Turning| {
             let places = turning.found.iter().zip(&self.sigmas).map(|(found, sigma)| {
@@ -288,7 +288,7 @@ impl Found {
         let values = (0..k)
             .fold(values, |figure, i| figure.with(self.curve(&eigenvalues(first, i)).colour(Colour::shade_of(i, k))))
             .with_shades("component i", 0.0, (k.max(2) - 1) as f64);
-        let mut slopes = Figure::new("How fast components turn", Axis::linear("component i"), Axis::log("slope, 1/σ"));
+        let mut slopes = Figure::new("Speed of turning", Axis::linear("component i"), Axis::log("slope, 1/σ"));
         let mut asymmetry = Figure::new("Asymmetry", Axis::log("σ"), Axis::linear("‖J − Jᵀ‖ / ‖J + Jᵀ‖"));
         let mut shares = Figure::new("Within those at the end, sample 0", Axis::log("σ"), Axis::linear("share of u_i"));
         for (at, turning) in self.turnings.iter().enumerate() {

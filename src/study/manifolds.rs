@@ -1,5 +1,5 @@
-//! The theory, and samplers, on data that are not a low-dimensional manifold: data of dimension d in n
-//! values, d/n from 0.01 to 1, whose denoiser and whose projection are known exactly.
+//! The theory, and samplers, on data that are not a low-dimensional manifold: data of dimension d in n values, d/n from
+//! 0.01 to 1, whose denoiser and whose projection are known exactly.
 //!
 //! | data | denoiser | projection |
 //! |---|---|---|
@@ -7,7 +7,7 @@
 //! | `sphere`: uniform on a sphere of d dimensions | posterior mean, by a ratio of Bessel functions | on the sphere |
 //!
 //! Both have unit variance along the d (or d + 1) values that they extend in, which are the first ones: denoisers and
-//! samplers know no other directions than those of the data, so that turning everything changes nothing.
+//! samplers know no directions but those of the data, so a rotation of everything changes nothing.
 
 use serde::Serialize;
 

@@ -28,7 +28,7 @@ pub struct ByLevel {
 }
 
 impl ByLevel {
-    /// Values that are not measured yet: NaN.
+    /// Values that are not yet measured: NaN.
     #[must_use]
     pub fn new(levels: Vec<Level>, images: usize) -> Self {
         let values = vec![f64::NAN; levels.len() * images];

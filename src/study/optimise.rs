@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-/// Pairs of steps and changes of the gradient that the curvature is told from.
+/// Pairs of steps and gradient changes that the curvature is estimated from.
 const MEMORY: usize = 60;
 /// The share of the fall that the gradient promises which a step must keep (Armijo).
 const SUFFICIENT: f64 = 1e-4;
@@ -88,7 +88,7 @@ fn step(
     None
 }
 
-/// Minus the inverse Hessian, as far as the memory knows it, times the gradient: the two-loop recursion.
+/// Minus the estimate of the inverse Hessian times the gradient: the two-loop recursion.
 fn descent(gradient: &[f64], memory: &VecDeque<(Vec<f64>, Vec<f64>)>) -> Vec<f64> {
     let mut direction: Vec<f64> = gradient.iter().map(|entry| -entry).collect();
     let mut shares = Vec::with_capacity(memory.len());

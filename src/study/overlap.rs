@@ -1,5 +1,5 @@
-//! Principal components under noise, in closed form: the part of each direction of given data that lies within
-//! the leading eigenvectors of n noisy samples.
+//! Principal components under noise, in closed form: the part of each direction of given data that lies within the
+//! leading eigenvectors of n noisy samples.
 //!
 //! Against one direction outside the kept ones, of variance mu, a direction of variance lambda is turned by `s^2
 //! (lambda + mu) / (n (lambda - mu)^2) + s^4 / (n (lambda - mu)^2)` (perturbation of second order, squared sine); what
@@ -15,7 +15,7 @@
 //! (u_i' P u_j)^2` is `w_i^2` for i = j and `o_i o_j / m` otherwise (the residuals of two directions meet at random),
 //! the rest of `w_i` goes outside, and comes back from there at random.
 
-/// The spectrum of data, and how it is sampled.
+/// The spectrum of data, and its sampling.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Overlap {
     /// Sums over the directions outside of 1 / (n (lambda - mu)^2), of each kept direction.
@@ -135,7 +135,7 @@ impl Transfer {
         let m = self.outside;
         let sum = |values: &[f64]| lost.iter().zip(values).map(|(o, value)| o * value).sum::<f64>();
         let (a_sum, x_sum) = (sum(&row.along), sum(&column.along));
-        // What multiplies the energy that leaves each direction.
+        // The factor of the energy that leaves each direction.
         let leaving = |i: usize| column.outside * row.along[i] + row.outside * (column.along[i] - column.outside) / m;
         let leaving_sum: f64 = lost.iter().enumerate().map(|(i, o)| o * leaving(i)).sum();
         (0..lost.len())

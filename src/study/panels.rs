@@ -81,7 +81,7 @@ pub fn histogram(title: &str, label: &str, measured: &ByLevel, bins: usize) -> H
     }
 }
 
-/// The axis on which the falling levels are evenly spaced: timesteps, log sigma, or their numbers from the least noise.
+/// The axis on which the falling levels are evenly spaced: timesteps, log sigma, or their index from the least noise.
 fn axis_of(levels: &[Level]) -> Axis {
     let timesteps: Option<Vec<f64>> = levels.iter().map(|level| level.timestep).collect();
     let logs: Vec<f64> = levels.iter().map(|level| level.sigma.ln()).collect();

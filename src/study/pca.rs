@@ -1,4 +1,4 @@
-//! Principal components of data: the files and the messages of [`crate::spectral::principal`].
+//! Principal components of data: the files and messages of [`crate::spectral::principal`].
 
 use serde_json::json;
 

@@ -38,7 +38,7 @@ impl Promise {
         self.steps.iter().all(|step| step.is_admissible)
     }
 
-    /// sigma over the first one, from the start on.
+    /// Each sigma over the first one.
     fn ratios(&self) -> Vec<f64> {
         std::iter::once(1.0).chain(self.steps.iter().map(|step| step.sigma_ratio)).collect()
     }
@@ -64,7 +64,7 @@ impl Promise {
         let deepest = first * self.model.deepest_constant_ratio(count);
         let reach = match self.model.fewest_steps(first, last) {
             _ if last <= 0.0 => "no number of steps leads to sigma 0".to_owned(),
-            Some(fewest) => format!("{fewest} steps at least lead to sigma {last:.4}"),
+            Some(fewest) => format!("at least {fewest} steps lead to sigma {last:.4}"),
             None => format!("no number of steps leads to sigma {last:.4}"),
         };
         format!(
@@ -138,7 +138,7 @@ impl Promise {
     }
 }
 
-/// To four places, as people read it.
+/// Rounded to four decimal places.
 fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }

@@ -33,7 +33,7 @@ pub enum Contents {
     Array(Tensor),
     /// A `.csv`.
     Table(Table),
-    /// Text as it is.
+    /// Plain text.
     Text(String),
     /// An `.svg` and a `.png`.
     Plot(Picture),
@@ -44,7 +44,7 @@ pub enum Contents {
 pub enum Message {
     /// A finding, in a sentence.
     Note(String),
-    /// A detail that only some readers want.
+    /// A detail, for the verbose output.
     Detail(String),
     /// A reason to doubt the results.
     Warning(String),

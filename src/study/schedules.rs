@@ -58,7 +58,7 @@ impl Passage {
         Self { transfers, behind, energies }
     }
 
-    /// ln of what all other directions have over what the first has, and its slope by each level.
+    /// ln of the energy of all other directions over that of the first, and its slope by each level.
     fn others_over_first(&self) -> (f64, Vec<f64>) {
         let along = &self.energies.along;
         let others: f64 = along[1..].iter().sum();
@@ -71,7 +71,7 @@ impl Passage {
                 break;
             };
             slopes.push(transfer.slope(&row, energies));
-            // The scale cancels in what is asked: it is as constant.
+            // The scale cancels in the ratio: it counts as constant.
             row = transfer.apply(&row, true);
             row.along.iter_mut().for_each(|entry| *entry /= scale);
             row.outside /= scale;
@@ -111,7 +111,7 @@ pub fn most_concentrated(overlap: &Overlap, dimension: usize, steps: usize, high
         (value, gradient)
     };
     let logit = |share: f64| (share / (1.0 - share)).ln();
-    // The function is not convex; it is searched from levels that are alike, and from levels that rise.
+    // The function is not convex; the search starts from equal levels, and from rising ones.
     let mut starts = Vec::new();
     for top in [0.4, 0.7, 0.95] {
         for lowest in [0.1f64, 0.5, 0.9] {
@@ -133,7 +133,7 @@ pub fn shortfall(variances: &[f64], sigmas: &[f64]) -> f64 {
     variances.iter().map(one).sum::<f64>() / variances.len().max(1) as f64
 }
 
-/// `steps` + 1 levels from `first` to 0, as far from one another in the metric of all modes.
+/// `steps` + 1 levels from `first` to 0, at equal distances in the metric of all modes.
 #[must_use]
 pub fn geodesic(variances: &[f64], steps: usize, first: f64) -> Vec<f64> {
     /// Points that the length is summed over, even in the angle of the mean variance: fine where the metric is.

@@ -14,7 +14,7 @@ pub fn apart(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>().sqrt()
 }
 
-/// |a/|a| - b/|b||, from 0 (one direction) to 2 (opposite ones).
+/// |a/|a| - b/|b||, from 0 (equal directions) to 2 (opposite ones).
 #[must_use]
 pub fn turn(a: &[f32], b: &[f32]) -> f64 {
     let (one, other) = (norm(a).max(f64::MIN_POSITIVE), norm(b).max(f64::MIN_POSITIVE));
@@ -44,9 +44,9 @@ pub fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
 pub struct Summary {
     pub mean: f64,
     pub median: f64,
-    /// A twentieth lie below.
+    /// The 5 % quantile.
     pub low: f64,
-    /// A twentieth lie above.
+    /// The 95 % quantile.
     pub high: f64,
     pub least: f64,
     pub most: f64,

@@ -1,4 +1,4 @@
-//! Trajectories: the calls of a denoiser along its own way down a schedule.
+//! Trajectories: the calls of a denoiser along its own sampling path.
 
 use super::Advance;
 use crate::Result;
@@ -8,7 +8,7 @@ use crate::sample::schedule::Schedule;
 use crate::sample::walk::{Method, Progress};
 use crate::tensor::Tensor;
 
-/// Ways from noise to images, which do not depend on the batch.
+/// Sampling paths from noise to images, which do not depend on the batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Trajectories<'a> {
     pub schedule: &'a Schedule,

@@ -7,7 +7,7 @@ use crate::data::Coupling;
 use crate::noise::philox::normal_rows;
 use crate::tensor::Tensor;
 
-/// The steps of the noise generator that are levels: beyond those that data of the same seed are drawn from.
+/// The first step of the noise generator for levels, beyond those that generate data of the same seed.
 const LEVELS: u32 = 1 << 16;
 
 /// The source of the standard normals `xi_1` ... `xi_T`.
@@ -56,7 +56,7 @@ impl<'a> Levels<'a> {
         [self.data.shape[0], self.data.shape[1]]
     }
 
-    /// `x_0` and `scale` times the noise held.
+    /// `x_0` plus `scale` times the noise held.
     fn noisy(&self, scale: f64) -> Tensor {
         let pairs = self.data.data.iter().zip(&self.held);
         let values = pairs.map(|(value, noise)| (f64::from(*value) + scale * noise) as f32).collect();

@@ -1,4 +1,4 @@
-//! The chain itself: projections level by level, their product, and what it does to noise.
+//! The chain itself: projections level by level, their product, and its effect on noise.
 
 use faer::{Mat, MatRef};
 
@@ -37,7 +37,7 @@ pub struct Projections {
     pub log_norm: Vec<f64>,
     /// `U_t' U_(t+1)`, (k, k), for each t below T.
     pub overlaps: Vec<Mat<f64>>,
-    /// `U_t` of each level as rows, (T + 1) (k, p), where they were asked for.
+    /// `U_t` of each level as rows, (T + 1) (k, p), where they were requested.
     pub bases: Vec<f32>,
     first: Mat<f64>,
     last: Mat<f64>,
@@ -89,7 +89,7 @@ impl Default for Projections {
 }
 
 impl Projections {
-    /// Takes the next level in, eigenvectors as columns.
+    /// Adds the next level, with eigenvectors as columns.
     pub fn push(&mut self, mut level: Leading, keep_basis: bool) {
         let count = level.values.len();
         if self.partial.is_empty() {
@@ -191,7 +191,7 @@ pub fn normalised_energy(energies: &[f64]) -> Vec<f64> {
     if total > 0.0 { energies.iter().map(|energy| energy / total).collect() } else { energies.to_vec() }
 }
 
-/// The effective number of modes, (sum e)^2 / sum e^2: 1 when one mode has everything, k when all have the same.
+/// The effective number of modes, (sum e)^2 / sum e^2: 1 when one mode has all energy, k when all have the same.
 #[must_use]
 pub fn participation_ratio(energies: &[f64]) -> f64 {
     let squares: f64 = energies.iter().map(|energy| energy * energy).sum();

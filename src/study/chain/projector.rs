@@ -14,11 +14,11 @@ use crate::spectral::principal::LARGEST_MATRIX;
 use crate::spectral::{Route, Settings, principal_components};
 use crate::tensor::Tensor;
 
-/// Rows up to which a matrix is diagonalised as a whole: beyond, Lanczos finds a few eigenpairs sooner.
+/// Rows up to which a matrix is diagonalised as a whole: beyond, Lanczos finds a few eigenpairs faster.
 const WHOLE: usize = 320;
 /// As above, where float64 is asked for.
 const WHOLE_PRECISELY: usize = 1024;
-/// Residual at which Lanczos stops: as near as vectors in float32 come.
+/// Residual at which Lanczos stops: about the precision of vectors in float32.
 const TOLERANCE: f64 = 1e-6;
 /// Values of the levels that are worked on at once.
 const BATCH_VALUES: usize = 16 << 20;
@@ -52,7 +52,7 @@ pub struct Leading {
 }
 
 impl<'e> Projector<'e> {
-    /// For `count` components, on the device unless that computes in software: the host does it sooner then.
+    /// For `count` components, on the device, unless it is a software adapter: then the host is faster.
     #[must_use]
     pub fn new(engine: &'e Engine, count: usize) -> Self {
         let software = engine.gpu.adapter.kind == Kind::Software;
@@ -134,7 +134,7 @@ impl<'e> Projector<'e> {
         Ok(Leading { vectors: orthonormal(&found.vectors), values: found.values })
     }
 
-    /// By the spectral room's own way through data.
+    /// By [`principal_components`], which forms no moment.
     fn by_route(&self, level: &Tensor, route: Option<Route>) -> Result<Leading> {
         let settings = Settings { tolerance: TOLERANCE, ..Settings::new(self.count) };
         let found = principal_components(self.engine, level, &settings, route)?.spectrum;

@@ -38,7 +38,7 @@ pub struct Images {
     pub first_seed: u64,
 }
 
-/// The lines for `samplers` at each of `calls`, on `schedule` or the schedule that is usual with each.
+/// The lines for `samplers` at each of `calls`, on `schedule` or the default schedule of each.
 #[must_use]
 pub fn lines(samplers: &[Sampler], calls: &[usize], schedule: Option<ScheduleKind>) -> Vec<Line> {
     let line = |sampler: Sampler, calls: usize| {
