@@ -1,5 +1,5 @@
-//! What a PNG tells about how it was made: everything that its pixels follow from, and nothing else, so that the same
-//! image is the same file in any batch and shard.
+//! The metadata of a PNG: everything that determines its pixels, and nothing else, so that the same image is the same
+//! file in any batch and shard.
 
 use super::job::Job;
 use crate::cli::args::Dtype;

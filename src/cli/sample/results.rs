@@ -1,4 +1,4 @@
-//! What a run leaves behind: images as they are made, everything else when all are there.
+//! The results of a run: images are written as they are made, everything else at the end.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Where the results go.
+//! The outputs of a run.
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,10 @@ use crate::error::{Error, Result};
 use crate::formats::check_writable;
 use crate::report::Output;
 
-/// Where the results go.
+/// The outputs of a run.
 #[derive(Clone, Debug)]
 pub struct Targets {
-    /// The images; none for a model whose samples are no images.
+    /// The images; none for a model whose samples are not images.
     pub images: Option<Output>,
     /// The images as numbers in 0..1.
     pub floats: Option<PathBuf>,
@@ -24,7 +24,7 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// What the flags say, for a model whose samples show themselves as images of so many channels.
+    /// Reads the flags, for a model whose images have `channels` channels.
     ///
     /// # Errors
     /// [`Error::Argument`] for what cannot be shown, or cannot be written.
@@ -55,7 +55,7 @@ impl Targets {
         Ok(targets)
     }
 
-    /// Whether everything can be written, each in a place of its own.
+    /// Checks that everything can be written, and that no two outputs have the same path.
     fn check(&self) -> Result<()> {
         if let Some(images) = &self.images {
             match images {
@@ -84,7 +84,7 @@ impl Targets {
         self.images.is_some() || self.floats.is_some()
     }
 
-    /// Nothing but single images is written, so that no image at all is no contradiction.
+    /// Returns whether only single images are written. A run may then have no images.
     pub fn is_one_file_an_image(&self) -> bool {
         matches!(self.images, Some(Output::Files(_)))
             && [&self.floats, &self.samples, &self.steps, &self.path].iter().all(|target| target.is_none())
