@@ -138,15 +138,14 @@ pub fn results(found: &Constancy, name: &str) -> Results {
     let tell = |values: &ByLevel| json!({ "share_below_0.1": share(values), "turn": turns(values) });
     let segments = || FRACTIONS.iter().zip(&found.along_segments);
     let along = &found.along_trajectories;
-    let of_segments: Vec<_> =
-        segments().map(|(at, values)| json!({ "fraction": at, "turns": report(values) })).collect();
+    let of_segments: Vec<_> = segments().map(|(at, values)| json!({ "fraction": at, "turns": tell(values) })).collect();
     let all: Vec<f64> = found.along_segments.iter().flat_map(|values| values.values.iter().copied()).collect();
     let levels = found.along_segments[0].levels.len();
     let mut columns = vec![("turn", along)];
     columns.extend(found.exact.as_ref().map(|exact| ("exact_turn", exact)));
     let mut results = Results::default();
     results
-        .set("along_trajectories", report(along))
+        .set("along_trajectories", tell(along))
         .set("exact", json!(found.exact.as_ref().map(tell)))
         .set("along_segments", json!(of_segments))
         .numbers(TRAJECTORIES, &[along.levels.len(), along.images], &along.values)
