@@ -73,18 +73,21 @@ pub trait Problem {
 }
 
 /// Selects `count` of `total` indices, evenly spread, the first and the last among them.
+#[must_use]
 pub fn spread(count: usize, total: usize) -> Vec<usize> {
     let count = count.clamp(1, total.max(1));
     (0..count).map(|at| if count == 1 { 0 } else { at * (total - 1) / (count - 1) }).collect()
 }
 
 /// Returns the number of items of `flops` each that the host may compute, at least one.
+#[must_use]
 pub fn affordable(flops: u64, total: usize) -> usize {
     ((CHECK_FLOPS / flops.max(1)) as usize).clamp(1, total.max(1))
 }
 
 /// Returns numbers that look like standard normals. A few different ones are repeated, since drawing millions takes a
 /// while.
+#[must_use]
 pub fn numbers(seed: u64, len: usize) -> Vec<f32> {
     /// A prime, so that no two rows of a matrix are alike.
     const DIFFERENT: usize = 65_537;
@@ -171,6 +174,7 @@ fn alone<'e>(graph: &Graph, compiler: Compiler<'e>) -> Compiler<'e> {
 }
 
 /// Returns the distinct shaders of a plan.
+#[must_use]
 pub fn plan_shaders(plan: &Plan) -> Vec<Shader> {
     let mut shaders: Vec<Shader> = Vec::new();
     for step in &plan.steps {

@@ -141,6 +141,7 @@ impl Voice {
 }
 
 /// Runs the program and returns its exit code.
+#[must_use]
 pub fn main() -> ExitCode {
     let mut program = root();
     let arguments = subcommand_first(&program, std::env::args_os().collect());

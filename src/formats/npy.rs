@@ -1,4 +1,4 @@
-//! Array files of NumPy: `.npy` of any real type is read as float32; images are written as `.npz`.
+//! Array files of `NumPy`: `.npy` of any real type is read as float32; images are written as `.npz`.
 //!
 //! The format is that of `numpy.save` (`numpy.lib.format`, NEP 1): magic, version, header length, a Python dictionary
 //! with `descr`, `fortran_order` and `shape`, then the values. Supported are little-endian values in C order, of every

@@ -23,7 +23,7 @@ impl Activation {
 }
 
 /// 2 sqrt(2 / pi), of [`Activation::GeluTanh`].
-const TANH_SLOPE: f32 = 1.595_769_1;
+const TANH_SLOPE: f32 = 1.595_769;
 /// The factor of the cube, of [`Activation::GeluTanh`].
 const TANH_CUBE: f32 = 0.044_715;
 

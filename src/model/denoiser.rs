@@ -146,9 +146,8 @@ fn checked_shape(network: &NetworkModel, label: Option<f64>) -> Result<[usize; 3
     network.expect_denoiser()?;
     match (network.net.labels(), label) {
         (LabelInput::Numbers { .. }, Some(_)) => {}
-        (LabelInput::None, None) => network.expect_unconditional()?,
         (LabelInput::None | LabelInput::Rows(_), Some(_)) => return Err(takes_no_label(&network.name)),
-        (LabelInput::Rows(_), None) => network.expect_unconditional()?,
+        (LabelInput::None | LabelInput::Rows(_), None) => network.expect_unconditional()?,
         (LabelInput::Numbers { .. }, None) => {
             let what = format!("`{}` needs a class label for each image", network.name);
             return Err(Error::argument(what, "give `class_label`, by number or by name"));

@@ -270,12 +270,11 @@ impl<'e, 'a> Images<'e, 'a> {
                 None => self.hooks.done("decoding", "").map(|()| None),
             };
         }
-        match self.sample()? {
-            Some(batch) => self.decode(batch).map(Some),
-            None => {
-                let also = if self.decoding.is_some() { ", and decoding" } else { "" };
-                self.hooks.done("sampling", format!("{} steps{also}", self.steps)).map(|()| None)
-            }
+        if let Some(batch) = self.sample()? {
+            self.decode(batch).map(Some)
+        } else {
+            let also = if self.decoding.is_some() { ", and decoding" } else { "" };
+            self.hooks.done("sampling", format!("{} steps{also}", self.steps)).map(|()| None)
         }
     }
 }
@@ -396,12 +395,11 @@ fn pipeline_batch(latent: &LatentModel, job: &Job, compiler: Compiler) -> Result
         Some(text) => CallSize::images(images * conditions(text.scale), latents).with_tokens(latent.tokens()),
     };
     let images = job.run.images.len().max(1);
-    let (batch, one) = match job.options.batch {
-        Some(batch) => (batch.clamp(1, images), None),
-        None => {
-            let one = network.plan(compiler, call(1))?;
-            (batch_within(&Footprint::of(&one), budget).clamp(1, images), Some(one))
-        }
+    let (batch, one) = if let Some(batch) = job.options.batch {
+        (batch.clamp(1, images), None)
+    } else {
+        let one = network.plan(compiler, call(1))?;
+        (batch_within(&Footprint::of(&one), budget).clamp(1, images), Some(one))
     };
     let plan = match one {
         Some(one) if batch == 1 => one,

@@ -37,8 +37,11 @@ pub struct NetworkModel {
     /// The names of its classes by their label, where its files have them.
     pub classes: BTreeMap<usize, String>,
     /// The graph that was built last: the calls of one model mostly have one size.
-    last: Arc<Mutex<Option<(CallSize, Arc<Graph>)>>>,
+    last: Arc<Mutex<LastGraph>>,
 }
+
+/// The graph that was built last and the size of its call.
+type LastGraph = Option<(CallSize, Arc<Graph>)>;
 
 impl NetworkModel {
     /// Reads the configuration of a network and checks it against the weights. `tokens` and `conditions` are those of

@@ -333,12 +333,11 @@ impl<'a> Sampling<'a> {
     fn class_labels(&self, network: &NetworkModel) -> Result<Option<Labels>> {
         let null = match network.net.labels() {
             LabelInput::None => {
-                return match self.labels {
-                    None => Ok(None),
-                    Some(_) => {
-                        let what = format!("`class_labels` has no meaning for `{}`", network.name);
-                        Err(Error::argument(what, "leave out `class_labels`"))
-                    }
+                return if self.labels.is_none() {
+                    Ok(None)
+                } else {
+                    let what = format!("`class_labels` has no meaning for `{}`", network.name);
+                    Err(Error::argument(what, "leave out `class_labels`"))
                 };
             }
             LabelInput::Rows(_) => {

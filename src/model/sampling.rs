@@ -56,6 +56,7 @@ pub struct Sampling<'a> {
 
 /// The parts of a batch that are kept.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each part is kept or not by itself")]
 pub(super) struct Output {
     /// Pixels, which the latents of a pipeline are decoded for.
     pub pixels: bool,

@@ -16,6 +16,7 @@ pub struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// The fields in `map`, read from `file` (for messages).
+    #[must_use]
     pub fn new(map: &'a Map<String, Value>, file: &Path) -> Self {
         Self { map, file: file.to_path_buf(), known: Vec::new() }
     }

@@ -21,7 +21,7 @@ pub enum Generator {
     /// Philox4x32-10, keyed by seed, image and step.
     #[default]
     Philox,
-    /// PyTorch's CPU generator.
+    /// `PyTorch`'s CPU generator.
     Torch,
 }
 
@@ -72,7 +72,7 @@ pub enum Noise {
 impl Noise {
     /// Creates the noise of a run of `total` images (over all batches and shards) with `len` values per image.
     ///
-    /// With [`Generator::Torch`] the noise depends on `total` and `len`, as in PyTorch. With [`Generator::Philox`],
+    /// With [`Generator::Torch`] the noise depends on `total` and `len`, as in `PyTorch`. With [`Generator::Philox`],
     /// image i has the same noise in a run of any size.
     #[must_use]
     pub fn new(generator: Generator, seed: u64, total: usize, len: usize) -> Self {
@@ -93,7 +93,7 @@ impl Noise {
 
     /// Returns the noise of step `step` for `images`, of shape (images, len). Step 0 is the initial noise.
     ///
-    /// Steps may be requested in any order and repeatedly. In ascending order PyTorch's stream is drawn only once per
+    /// Steps may be requested in any order and repeatedly. In ascending order `PyTorch`'s stream is drawn only once per
     /// batch; an earlier step replays it from the seed.
     ///
     /// # Panics

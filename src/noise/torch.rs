@@ -1,10 +1,10 @@
-//! PyTorch's CPU generator: the normals of `torch.randn(..., generator=torch.Generator("cpu").manual_seed(seed))`.
+//! `PyTorch`'s CPU generator: the normals of `torch.randn(..., generator=torch.Generator("cpu").manual_seed(seed))`.
 //!
-//! It follows PyTorch's sources (`CPUGeneratorImpl.cpp`, `MT19937RNGEngine.h`, `native/cpu/DistributionTemplates.h`): a
+//! It follows `PyTorch`'s sources (`CPUGeneratorImpl.cpp`, `MT19937RNGEngine.h`, `native/cpu/DistributionTemplates.h`): a
 //! Mersenne twister. Draws of 16 or more values are made in blocks of 16 by Box-Muller in float32, from 24-bit
 //! uniforms. If their number is not a multiple of 16, the last 16 are drawn again from fresh words. Draws of fewer than
 //! 16 are made one value at a time in double precision from 53-bit uniforms, and the second value of each pair is kept
-//! for later. Values agree with PyTorch's to a few float32 ulps, since its own vectorised logarithms and cosines differ
+//! for later. Values agree with `PyTorch`'s to a few float32 ulps, since its own vectorised logarithms and cosines differ
 //! between processors.
 
 use std::collections::BTreeMap;
@@ -93,7 +93,7 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// Creates the stream after `manual_seed(seed)`. The twister uses only the low 32 bits, as in PyTorch.
+    /// Creates the stream after `manual_seed(seed)`. The twister uses only the low 32 bits, as in `PyTorch`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { engine: Engine::new(seed as u32), kept: None }
@@ -148,7 +148,7 @@ impl Stream {
         }
     }
 
-    /// Draws sixteen values: uniforms i and i + 8 give values i and i + 8. Rounds to float32 where PyTorch does.
+    /// Draws sixteen values: uniforms i and i + 8 give values i and i + 8. Rounds to float32 where `PyTorch` does.
     fn block(&mut self) -> [f32; BLOCK] {
         let uniforms: [f32; BLOCK] = std::array::from_fn(|_| self.engine.uniform());
         let mut values = [0.0; BLOCK];

@@ -27,6 +27,7 @@ pub fn table(measured: &[(&str, &ByLevel)]) -> Table {
 }
 
 /// The median over sigma, with a band from the 5 % to the 95 % quantile.
+#[must_use]
 pub fn median(name: &str, measured: &ByLevel) -> Series {
     let summaries: Vec<Summary> =
         (0..measured.levels.len()).map(|at| Summary::of(measured.at(at).iter().copied())).collect();
@@ -35,6 +36,7 @@ pub fn median(name: &str, measured: &ByLevel) -> Series {
 }
 
 /// A dot for each value over sigma.
+#[must_use]
 pub fn dots(name: &str, measured: &ByLevel) -> Series {
     let levels = measured.levels.iter().enumerate();
     let points = levels.flat_map(|(at, level)| measured.at(at).iter().map(|value| (level.sigma, *value)));
@@ -42,6 +44,7 @@ pub fn dots(name: &str, measured: &ByLevel) -> Series {
 }
 
 /// A horizontal line.
+#[must_use]
 pub fn across(name: &str, measured: &ByLevel, value: f64) -> Series {
     let ends = measured.levels.first().zip(measured.levels.last());
     let points = ends.map_or(Vec::new(), |(first, last)| vec![(first.sigma, value), (last.sigma, value)]);
@@ -49,11 +52,13 @@ pub fn across(name: &str, measured: &ByLevel, value: f64) -> Series {
 }
 
 /// A figure over sigma.
+#[must_use]
 pub fn over_sigma(title: &str, y: Axis) -> Figure {
     Figure::new(title, Axis::log("σ"), y)
 }
 
 /// The histogram of the values at each level, one column per level; sigma rises to the right.
+#[must_use]
 pub fn histogram(title: &str, label: &str, measured: &ByLevel, bins: usize) -> Heat {
     let columns = measured.levels.len();
     let summary = Summary::of(measured.values.iter().copied());

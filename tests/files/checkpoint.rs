@@ -1,4 +1,4 @@
-//! ModelFiles folders of every layout, made in a temporary folder from one small set of tensors.
+//! `ModelFiles` folders of every layout, made in a temporary folder from one small set of tensors.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

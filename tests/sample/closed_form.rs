@@ -102,7 +102,7 @@ fn smalldiffusions_equivalence() {
     for steps in [5, 20, 50] {
         let asked = json!({"sampler": "ddim", "schedule": "trailing", "steps": steps});
         let theirs = super::settings(asked).resolve(&config, &table).unwrap();
-        let mut timesteps: Vec<f64> = (0..steps).map(|i| (1000 - i * (1000 / steps) - 1) as f64).collect();
+        let mut timesteps: Vec<f64> = (0..steps).map(|i| f64::from(1000 - i * (1000 / steps) - 1)).collect();
         timesteps.push(0.0);
         let ours = json!({"sampler": "ge", "gamma": 1.0, "timesteps": timesteps});
         let ours = super::settings(ours).resolve(&config, &table).unwrap();

@@ -23,7 +23,7 @@ pub struct ConditionArgs {
     #[arg(long, value_name = "A,B,...", value_delimiter = ',', conflicts_with = "prompt", help_heading = CONDITIONS)]
     pub class_labels: Option<Vec<String>>,
 
-    /// Scale s of the guidance, `eps_u + s (eps_c - eps_u)`, where eps_c follows the text or the class and eps_u does
+    /// Scale s of the guidance, `eps_u + s (eps_c - eps_u)`, where `eps_c` follows the text or the class and `eps_u` does
     /// not; 1 calls the network with the condition alone [default: 7.5 for texts, 4 for classes]
     #[arg(long, value_name = "S", allow_negative_numbers = true, help_heading = CONDITIONS)]
     pub cfg_scale: Option<f64>,

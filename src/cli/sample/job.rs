@@ -13,6 +13,7 @@ use crate::report::{Console, Output};
 const USUAL_OUTPUT: &str = "samples.png";
 
 /// A run, ready for a device.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Job<'a> {
     /// The name of the model.
     pub name: String,
@@ -34,7 +35,7 @@ pub struct Job<'a> {
     pub timings: bool,
 }
 
-impl<'a> Job<'a> {
+impl Job<'_> {
     /// Understands `args`, opening the model and the start files.
     ///
     /// # Errors

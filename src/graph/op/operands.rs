@@ -88,31 +88,43 @@ impl Operands for (Value, usize) {
 
 impl<T: Operands> Operands for Option<T> {
     fn visit(&self, see: &mut dyn FnMut(Operand)) {
-        self.iter().for_each(|operand| operand.visit(see));
+        if let Some(operand) = self {
+            operand.visit(see);
+        }
     }
 
     fn visit_mut(&mut self, change: &mut dyn FnMut(OperandMut)) {
-        self.iter_mut().for_each(|operand| operand.visit_mut(change));
+        if let Some(operand) = self {
+            operand.visit_mut(change);
+        }
     }
 }
 
 impl<T: Operands> Operands for Vec<T> {
     fn visit(&self, see: &mut dyn FnMut(Operand)) {
-        self.iter().for_each(|operand| operand.visit(see));
+        for operand in self {
+            operand.visit(see);
+        }
     }
 
     fn visit_mut(&mut self, change: &mut dyn FnMut(OperandMut)) {
-        self.iter_mut().for_each(|operand| operand.visit_mut(change));
+        for operand in self {
+            operand.visit_mut(change);
+        }
     }
 }
 
 impl<T: Operands, const N: usize> Operands for [T; N] {
     fn visit(&self, see: &mut dyn FnMut(Operand)) {
-        self.iter().for_each(|operand| operand.visit(see));
+        for operand in self {
+            operand.visit(see);
+        }
     }
 
     fn visit_mut(&mut self, change: &mut dyn FnMut(OperandMut)) {
-        self.iter_mut().for_each(|operand| operand.visit_mut(change));
+        for operand in self {
+            operand.visit_mut(change);
+        }
     }
 }
 
@@ -120,13 +132,17 @@ impl Operands for Epilogue {
     fn visit(&self, see: &mut dyn FnMut(Operand)) {
         let Self { bias, per_image, activation, residual, scale } = self;
         let fields: [&dyn Operands; 5] = [bias, per_image, activation, residual, scale];
-        fields.into_iter().for_each(|field| field.visit(see));
+        for field in fields {
+            field.visit(see);
+        }
     }
 
     fn visit_mut(&mut self, change: &mut dyn FnMut(OperandMut)) {
         let Self { bias, per_image, activation, residual, scale } = self;
         let fields: [&mut dyn Operands; 5] = [bias, per_image, activation, residual, scale];
-        fields.into_iter().for_each(|field| field.visit_mut(change));
+        for field in fields {
+            field.visit_mut(change);
+        }
     }
 }
 

@@ -111,6 +111,7 @@ impl Evaluation<'_> {
     }
 
     /// The value of a range of channels and its first channel.
+    #[must_use]
     pub fn part(&self, (value, first): (Value, usize)) -> (&Array, usize) {
         (self.value(value), first)
     }

@@ -13,7 +13,7 @@ pub fn embedding(channels: usize, (rows, columns): (usize, usize), base: usize) 
     let mut values = Vec::with_capacity(channels * rows * columns);
     for channel in 0..channels {
         let frequency = BASE.powf(-((channel % quarter) as f64) / quarter as f64);
-        let is_sine = channel / quarter % 2 == 0;
+        let is_sine = (channel / quarter).is_multiple_of(2);
         for row in 0..rows {
             for column in 0..columns {
                 let position = if channel < 2 * quarter { scaled(column, columns) } else { scaled(row, rows) };

@@ -81,10 +81,8 @@ impl DpmSinglestep {
         let in_group = index % order + 1;
         match (order, steps % 3) {
             _ if is_last && ends_clean => 1,
-            _ if !lowered => in_group,
-            (2, _) if is_last => 1,
             // The last group of three steps is one of two and one of one.
-            (3, 0 | 1) if is_last => 1,
+            (2, _) | (3, 0 | 1) if is_last && lowered => 1,
             _ => in_group,
         }
     }

@@ -94,7 +94,7 @@ struct State {
 }
 
 impl Stepper for State {
-    /// x' = x + (sigma' - sigma) eps_bar with the newest estimates of eps under the weights of Adams and Bashforth.
+    /// x' = x + (sigma' - sigma) `eps_bar` with the newest estimates of eps under the weights of Adams and Bashforth.
     fn step(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
         let step = position.step();
         if step.from.sigma.is_infinite() {

@@ -52,7 +52,7 @@ impl Solver for Kdpm2 {
 struct State;
 
 impl Stepper for State {
-    /// x' = x + (sigma' - sigma) eps_middle, with eps_middle from where Euler's step to the geometric mean of both
+    /// x' = x + (sigma' - sigma) `eps_middle`, with `eps_middle` from where Euler's step to the geometric mean of both
     /// sigmas leads; at sigma' = 0 that mean is 0, and Euler's step stands.
     fn step(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
         let step = position.step();

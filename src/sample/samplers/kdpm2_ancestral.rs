@@ -56,7 +56,7 @@ impl Solver for Kdpm2Ancestral {
 struct State;
 
 impl Stepper for State {
-    /// The step of DPM-Solver-2 from sigma to sigma_down = sigma'^2 / sigma, and noise of sigma'^2 - sigma_down^2.
+    /// The step of DPM-Solver-2 from sigma to `sigma_down` = sigma'^2 / sigma, and noise of sigma'^2 - `sigma_down^2`.
     fn step(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
         let step = position.step();
         let here = oracle.estimate(&x, step.from)?;

@@ -255,7 +255,9 @@ impl Interval {
             moments.push(moment);
         }
         if !predict_x0 {
-            moments.iter_mut().for_each(|moment| *moment *= -p * self.to);
+            for moment in &mut moments {
+                *moment *= -p * self.to;
+            }
         }
         moments
     }
