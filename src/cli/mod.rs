@@ -1,7 +1,7 @@
 //! The command line: one file a subcommand; parse, call, print.
 //!
 //! Data goes to files and standard output, talk to standard error. What was typed (`Args`) becomes what it means
-//! (`Job`) in one place a subcommand, before any device is touched. Exit codes are those of [`exit`]; what clap itself
+//! (`Job`) in one place a subcommand, before any device is touched. Exit codes are those of `exit`; what clap itself
 //! refuses is a usage error (2).
 
 mod args;

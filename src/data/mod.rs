@@ -1,7 +1,7 @@
 //! Data sets: the sources that `DATA` names, and samples at levels of noise.
 //!
 //! A source is a file of this module, with its name, its one-line description, the texts it accepts and how they are
-//! loaded, and a line in [`source`]. A [`Dataset`] is a matrix with one sample per row. Pixels are bytes in files;
+//! loaded, and a line in `source`. A [`Dataset`] is a matrix with one sample per row. Pixels are bytes in files;
 //! [`Pixels`] says which numbers they become. Every value is checked to be finite when data are loaded, so that no
 //! reader of a data set has to check again.
 

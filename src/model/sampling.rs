@@ -288,7 +288,7 @@ impl<'a> Sampling<'a> {
     /// Resolves the description for the model, and puts the run on a device.
     ///
     /// # Errors
-    /// Those of [`Sampling::resolve`] and [`ModelRun::on`].
+    /// Those of [`Sampling::resolve`] and [`ModelRun::on`](super::ModelRun::on).
     pub fn on<'e>(self, compiler: impl Into<Compiler<'e>>) -> Result<Images<'e, 'a>> {
         self.resolve()?.on(compiler)
     }
@@ -296,7 +296,7 @@ impl<'a> Sampling<'a> {
     /// Samples all images.
     ///
     /// # Errors
-    /// As [`Sampling::on`]; whatever the device reports, and [`Error::NonFinite`].
+    /// As [`Sampling::on`]; whatever the device reports, and [`Error::NonFinite`](crate::Error::NonFinite).
     pub fn run<'e>(self, compiler: impl Into<Compiler<'e>>) -> Result<Vec<Image>> {
         let batches: Vec<Batch> = self.on(compiler)?.collect::<Result<_>>()?;
         let images = batches.iter().map(Batch::images).collect::<Result<Vec<_>>>()?;
