@@ -78,8 +78,8 @@ impl MetricSpec {
     /// data.
     pub fn apply(&self, method: Method, sampler: Sampler, settings: &Settings, values: usize) -> Result<Method> {
         if !sampler.spec().parameters.contains(&"gamma") {
-            let what = format!("`--metric` has no meaning for the sampler `{}`", sampler.name());
-            return Err(Error::argument(what, "take `--sampler ge`"));
+            let what = format!("`metric` has no meaning for the sampler `{}`", sampler.name());
+            return Err(Error::argument(what, "set `sampler` to `ge`"));
         }
         if let Some(field) = [("gamma", settings.gamma), ("mu", settings.mu)].iter().find(|(_, value)| value.is_some())
         {
