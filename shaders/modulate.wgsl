@@ -3,7 +3,7 @@
 // x, y     NHWC texels
 // scale    for each image scale_row texels, of which the first c4 are a vector over the channels
 // shift    the same with rows of shift_row texels, or (shift_row = 0) NHWC texels of x's shape
-// grid     flat, one invocation a texel
+// grid     flat, one invocation per texel
 // assumes  zeros in the padding channels of x and shift
 //
 // Rungs: this is the first.

@@ -2,7 +2,7 @@
 //
 // x        NHWC texels, side * side * channels channels
 // y        NHWC texels; zero in the padding channels
-// grid     flat, one invocation a texel of y
+// grid     flat, one invocation per texel of y
 //
 // Rungs: this is the first.
 //#read x

@@ -20,7 +20,8 @@ pub fn json(findings: &Findings) -> String {
 pub fn markdown(findings: &Findings) -> String {
     let Findings { version, wgpu, date, adapter, driver, family, algorithms, dtype, repeats, .. } = findings;
     let mut text = format!(
-        "- adapter: {adapter}\n- driver: {driver}\n- kernels: {family}\n- algorithms: {algorithms}\n- weights of networks: {dtype}\n\
+        "- adapter: {adapter}\n- driver: {driver}\n- kernels: {family}\n- algorithms: {algorithms}\n\
+         - weights of networks: {dtype}\n\
          - versions: downhill {version}, wgpu {wgpu}\n\
          - date: {date}\n- samples: {repeats} a case; times are medians\n"
     );
@@ -126,7 +127,8 @@ fn or_empty(text: Option<String>) -> String {
     text.unwrap_or_default()
 }
 
-/// The columns of the comma-separated form, in seconds, operations and bytes. Each line also names the adapter and date.
+/// The columns of the comma-separated form, in seconds, operations and bytes. Each line also names the adapter and
+/// the date.
 const FIELDS: [Column; 22] = [
     ("suite", |row| row.suite.clone()),
     ("case", |row| row.case.clone()),

@@ -17,8 +17,8 @@ pub(super) enum Located {
     File(PathBuf),
 }
 
-/// Finds the model that `spec` names. An existing path wins; any other text of the form `org/name[@revision]` is looked up
-/// in the local hub cache.
+/// Finds the model that `spec` names. An existing path wins; any other text of the form `org/name[@revision]` is looked
+/// up in the local hub cache.
 ///
 /// # Errors
 /// [`Error::FileNotFound`] for a path that does not exist; [`Error::BadFile`] for a hub id that is not in the cache.

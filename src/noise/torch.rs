@@ -1,11 +1,11 @@
 //! `PyTorch`'s CPU generator: the normals of `torch.randn(..., generator=torch.Generator("cpu").manual_seed(seed))`.
 //!
-//! It follows `PyTorch`'s sources (`CPUGeneratorImpl.cpp`, `MT19937RNGEngine.h`, `native/cpu/DistributionTemplates.h`): a
-//! Mersenne twister. Draws of 16 or more values are made in blocks of 16 by Box-Muller in float32, from 24-bit
+//! It follows `PyTorch`'s sources (`CPUGeneratorImpl.cpp`, `MT19937RNGEngine.h`, `native/cpu/DistributionTemplates.h`):
+//! a Mersenne twister. Draws of 16 or more values are made in blocks of 16 by Box-Muller in float32, from 24-bit
 //! uniforms. If their number is not a multiple of 16, the last 16 are drawn again from fresh words. Draws of fewer than
 //! 16 are made one value at a time in double precision from 53-bit uniforms, and the second value of each pair is kept
-//! for later. Values agree with `PyTorch`'s to a few float32 ulps, since its own vectorised logarithms and cosines differ
-//! between processors.
+//! for later. Values agree with `PyTorch`'s to a few float32 ulps, since its vectorised logarithms and cosines
+//! differ between processors.
 
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;

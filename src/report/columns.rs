@@ -6,7 +6,7 @@ pub fn aligned<R: AsRef<[String]>>(rows: &[R]) -> String {
     aligned_cells(rows, "  ").lines().map(trimmed).collect()
 }
 
-/// As [`aligned`], with something of one's own between the columns, and the last column filled up too.
+/// As [`aligned`], with the text `between` between the columns, and the last column filled up too.
 pub fn aligned_cells<R: AsRef<[String]>>(rows: &[R], between: &str) -> String {
     let columns = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
     let length = |row: &R, column: usize| row.as_ref().get(column).map_or(0, |cell| cell.chars().count());

@@ -66,7 +66,8 @@ impl SchedulerConfig {
     ///
     /// # Errors
     /// [`UnsupportedField`](crate::Error::UnsupportedField) for a value that would change the samples in a way that is
-    /// not supported, [`BadFile`](crate::Error::BadFile) for one of the wrong type or range. Fields of other samplers are ignored.
+    /// not supported, [`BadFile`](crate::Error::BadFile) for one of the wrong type or
+    /// range. Fields of other samplers are ignored.
     pub fn read(map: &Map<String, Value>, file: &Path) -> Result<Self> {
         let fields = Fields::new(map.clone(), file);
         for (field, supported) in [

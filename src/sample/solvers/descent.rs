@@ -4,7 +4,7 @@ use super::super::schedule::Step;
 use super::super::walk::{Clip, Oracle, Position, Solver, Stepper, Update};
 use crate::{Result, tensor::Tensor};
 
-/// How noise enters a step from `sigma` to `sigma'`.
+/// The way noise enters a step from `sigma` to `sigma'`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Noise {
     /// `sigma' = sigma^mu sigma_down^(1 - mu)`, 0 <= mu < 1: the gradient-estimation paper's family; none at mu = 0.
@@ -16,7 +16,7 @@ pub enum Noise {
 }
 
 impl Noise {
-    /// Whether there is any.
+    /// `true` if noise is added.
     #[must_use]
     pub fn is_added(self) -> bool {
         match self {
@@ -59,7 +59,7 @@ impl std::fmt::Display for Noise {
 pub struct Descent {
     /// The weight of this step's eps; the last step's has 1 - gamma.
     pub gamma: f64,
-    /// How noise enters.
+    /// The noise of a step.
     pub noise: Noise,
 }
 
