@@ -144,7 +144,7 @@ fn what_cannot_be_compared_is_refused_before_the_work() {
         let arguments = [&["inspect"][..], flags, &["-o", &out]].concat();
         downhill(&arguments).expect_error(code, what);
     };
-    refused(&["compare", "--samplers", "ge,magic"], 2, "samplers are ge, ddim,");
+    refused(&["compare", "--samplers", "ge,magic"], 2, "samplers are `ge`, `ddim`,");
     refused(&["compare", "--samplers", "ge,ge"], 2, "twice");
     refused(&["compare", "--steps", "0"], 2, "numbers from 1 to 1000");
     refused(&["compare", "-n", "1"], 2, "a number from 2");
