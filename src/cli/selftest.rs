@@ -26,7 +26,7 @@ version of the program. This command always tests anew.";
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {}
 
-/// Tests anew, keeps the findings, and prints them.
+/// Runs the tests again, keeps the findings, and prints them.
 pub fn run(_: &Args, global: &Global, console: Console) -> Result<()> {
     let engine = device::open(global, console)?;
     let checks = selftest::run(&engine)?;
