@@ -4,10 +4,22 @@
 //! do about it, and [`Error::kind`] groups the variants by cause. Fields of settings stand in backticks by their Rust
 //! names: `` `sigma_max` ``.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// The result of every fallible function of the crate.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// The most characters of a foreign text that a message quotes.
+const QUOTED: usize = 200;
+
+/// Returns a text of others as a message quotes it: its beginning, if it is long.
+pub(crate) fn excerpt(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(QUOTED) {
+        None => text.into(),
+        Some((end, _)) => format!("{}... ({} bytes)", &text[..end], text.len()).into(),
+    }
+}
 
 /// The cause of an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,19 +64,19 @@ pub enum Error {
     BadFile { file: PathBuf, what: String, hint: Option<String> },
 
     /// A configuration field whose value is not supported.
-    #[error("{}: `{field}` is {value}, which is not supported", file.display())]
+    #[error("{}: `{}` is {}, which is not supported", file.display(), excerpt(field), excerpt(value))]
     UnsupportedField { file: PathBuf, field: String, value: String, supported: String },
 
     /// A weight that the network needs and the file does not have.
-    #[error("{}: no tensor `{key}`", file.display())]
+    #[error("{}: no tensor `{}`", file.display(), excerpt(key))]
     MissingKey { file: PathBuf, key: String, nearest: Option<String> },
 
     /// A weight in the file that the network does not use.
-    #[error("{}: tensor `{key}` has no place in this network", file.display())]
+    #[error("{}: tensor `{}` has no place in this network", file.display(), excerpt(key))]
     UnexpectedKey { file: PathBuf, key: String, nearest: Option<String> },
 
     /// A tensor in a file whose shape is not the one required.
-    #[error("{}: `{key}` has shape {found:?}, expected {expected:?}", file.display())]
+    #[error("{}: `{}` has shape {found:?}, expected {expected:?}", file.display(), excerpt(key))]
     WrongShape { file: PathBuf, key: String, found: Vec<usize>, expected: Vec<usize> },
 
     /// A weight beyond the range of float16.
@@ -153,7 +165,7 @@ impl Error {
             | Self::NonFinite { hint, .. } => Some(hint.clone()),
             Self::UnsupportedField { supported, .. } => Some(format!("supported: {supported}")),
             Self::MissingKey { nearest, .. } | Self::UnexpectedKey { nearest, .. } => {
-                nearest.as_ref().map(|key| format!("the nearest key is `{key}`"))
+                nearest.as_ref().map(|key| format!("the nearest key is `{}`", excerpt(key)))
             }
             Self::WrongShape { .. } => {
                 Some("the configuration and the weights are of different networks; take both from one model".to_owned())

@@ -50,6 +50,7 @@ pub mod formats;
 pub mod gpu;
 #[doc(hidden)]
 pub mod graph;
+mod input;
 #[doc(hidden)]
 pub mod kernels;
 pub mod latent;

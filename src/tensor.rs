@@ -36,6 +36,17 @@ impl std::fmt::Display for Precision {
     }
 }
 
+/// Returns the number of elements of an array of this shape, or `None` if it cannot be addressed.
+///
+/// An empty array, too, must have extents whose product can be addressed without those that are 0: what is computed
+/// from some of its extents must not overflow.
+#[must_use]
+pub fn element_count(shape: &[usize]) -> Option<usize> {
+    let others =
+        shape.iter().filter(|extent| **extent > 0).try_fold(1usize, |product, extent| product.checked_mul(*extent))?;
+    Some(if shape.contains(&0) { 0 } else { others })
+}
+
 /// A dense row-major float32 tensor on the host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
@@ -193,6 +204,15 @@ pub fn unpack_nchw(packed: &[f32], shape: Shape) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_extents_of_an_empty_array_are_bounded_too() {
+        let huge = 1 << 40;
+        assert_eq!((element_count(&[]), element_count(&[2, 3]), element_count(&[0, 3])), (Some(1), Some(6), Some(0)));
+        for shape in [[huge, huge, 1], [huge, huge, 0], [0, huge, huge]] {
+            assert_eq!(element_count(&shape), None, "{shape:?}");
+        }
+    }
 
     #[test]
     fn packing_round_trips_and_pads_with_zeros() {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::config::ConfigFile;
 use super::weights::Weights;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, excerpt};
 
 /// The stem of weight files in diffusers.
 const STEM: &str = "diffusion_pytorch_model";
@@ -74,7 +74,10 @@ fn open_sharded(index: &Path) -> Result<Weights> {
     let stored: HashSet<(&str, &Path)> = weights.places().collect();
     for (key, shard) in &placed {
         if !stored.contains(&(key.as_str(), folder.join(shard).as_path())) {
-            return Err(Error::bad_file(index, format!("places tensor `{key}` in `{shard}`, which does not hold it")));
+            return Err(Error::bad_file(
+                index,
+                format!("places tensor `{}` in `{}`, which does not hold it", excerpt(key), excerpt(shard)),
+            ));
         }
     }
     Ok(weights)
@@ -82,7 +85,7 @@ fn open_sharded(index: &Path) -> Result<Weights> {
 
 /// Reads the tensors of an index and the file names of their shards.
 fn weight_map(index: &Path) -> Result<Vec<(String, String)>> {
-    let config = ConfigFile::read(index)?;
+    let config = ConfigFile::read_list(index)?;
     let Some(Value::Object(map)) = config.values.get("weight_map") else {
         return Err(config.wrong_value("weight_map", "an object that places each tensor in a file"));
     };
@@ -92,7 +95,11 @@ fn weight_map(index: &Path) -> Result<Vec<(String, String)>> {
             Some(name) if Path::new(name).file_name() == Some(name.as_ref()) => Ok((key.clone(), name.to_owned())),
             _ => Err(Error::bad_file(
                 index,
-                format!("`weight_map` places tensor `{key}` in {shard}, which is not a file name"),
+                format!(
+                    "`weight_map` places tensor `{}` in {}, which is not a file name",
+                    excerpt(key),
+                    excerpt(&shard.to_string())
+                ),
             )),
         })
         .collect()

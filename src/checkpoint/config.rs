@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::source::read_model_file;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, excerpt};
+use crate::formats::json;
 
 /// A `config.json`, `scheduler_config.json` or `model_index.json`.
 ///
@@ -21,21 +22,29 @@ pub struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Reads `path`.
+    /// Reads `path`, a configuration of at most a megabyte.
     ///
     /// # Errors
-    /// [`Error::BadFile`] if the file is missing or not a JSON object.
+    /// [`Error::BadFile`] if the file is missing, longer, or not a JSON object.
     pub fn read(path: &Path) -> Result<Self> {
-        Self::parse(path, &read_model_file(path)?)
+        Self::parse(path, &read_model_file(path, json::LARGEST)?)
     }
 
-    /// Parses `json`. Messages name it `path`.
+    /// Reads `path`, a list of names: a vocabulary or an index, which may be longer than a configuration.
+    ///
+    /// # Errors
+    /// As [`ConfigFile::read`].
+    pub fn read_list(path: &Path) -> Result<Self> {
+        Self::parse(path, &read_model_file(path, json::LARGEST_LIST)?)
+    }
+
+    /// Parses JSON. Messages name it `path`.
     ///
     /// # Errors
     /// [`Error::BadFile`] if it is not a JSON object.
-    pub fn parse(path: impl Into<PathBuf>, json: &[u8]) -> Result<Self> {
+    pub fn parse(path: impl Into<PathBuf>, text: &[u8]) -> Result<Self> {
         let path = path.into();
-        match serde_json::from_slice(&quote_infinities(json)) {
+        match json::parse(&quote_infinities(text)) {
             Ok(values) => Ok(Self { path, values }),
             Err(error) => Err(Error::bad_file_hint(
                 path,
@@ -163,7 +172,7 @@ impl ConfigFile {
     }
 
     fn shown(&self, field: &str) -> String {
-        self.values.get(field).map_or_else(|| "not given".to_owned(), Value::to_string)
+        self.values.get(field).map_or_else(|| "not given".to_owned(), |value| excerpt(&value.to_string()).into_owned())
     }
 
     fn get<T>(&self, field: &str, default: T, expected: &str, convert: impl Fn(&Value) -> Option<T>) -> Result<T> {

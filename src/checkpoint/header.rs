@@ -7,10 +7,13 @@
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorInfo};
-use serde_json::{Map, Value};
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::source::Source;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, excerpt};
+use crate::formats::json;
+use crate::tensor::element_count;
 
 /// The size of the length field that opens the file, in bytes.
 const LENGTH_BYTES: u64 = 8;
@@ -34,8 +37,7 @@ pub(super) struct Stored {
 /// Reads and validates the header of `source`. The tensors are in the order of their data.
 pub(super) fn read(file: &Path, source: &Source) -> Result<Vec<Stored>> {
     let json_bytes = json_length(file, source)?;
-    let json = source.read(file, LENGTH_BYTES, json_bytes as usize)?;
-    let mut tensors = parse(file, &json)?;
+    let mut tensors = parse(file, &source.read(file, LENGTH_BYTES, json_bytes as usize)?)?;
     tensors.sort_by(|a, b| (a.1.data_offsets, &a.0).cmp(&(b.1.data_offsets, &b.0)));
     let data_start = LENGTH_BYTES + json_bytes;
     check_layout(file, &tensors, source.length() - data_start)?;
@@ -82,17 +84,53 @@ fn json_length(file: &Path, source: &Source) -> Result<u64> {
     Ok(json_bytes)
 }
 
-fn parse(file: &Path, json: &[u8]) -> Result<Vec<(String, TensorInfo)>> {
-    let header: Map<String, Value> = serde_json::from_slice(json)
-        .map_err(|error| Error::bad_file_hint(file, format!("its header is not a JSON object: {error}"), SAVE_AGAIN))?;
-    header
-        .into_iter()
-        .filter(|(name, _)| name != "__metadata__")
-        .map(|(name, value)| match serde_json::from_value(value) {
-            Ok(info) => Ok((name, info)),
-            Err(error) => Err(Error::bad_file(file, format!("tensor `{name}` is described wrongly: {error}"))),
-        })
-        .collect()
+fn parse(file: &Path, text: &[u8]) -> Result<Vec<(String, TensorInfo)>> {
+    let header: Header = json::parse(text).map_err(|error| {
+        let what = match error.strip_prefix(MISDESCRIBED) {
+            Some(rest) => format!("tensor {rest}"),
+            None => format!("its header is not a JSON object: {error}"),
+        };
+        Error::bad_file_hint(file, what, SAVE_AGAIN)
+    })?;
+    Ok(header.0)
+}
+
+/// The beginning of the parser's message about one tensor.
+const MISDESCRIBED: &str = "misdescribed: ";
+
+/// The tensors of a header in the order of the file. It is read into them at once: as generic JSON values, a header of
+/// a million tensors would take ten times its length.
+struct Header(Vec<(String, TensorInfo)>);
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_map(Tensors)
+    }
+}
+
+struct Tensors;
+
+impl<'de> Visitor<'de> for Tensors {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Header, A::Error> {
+        let mut tensors = Vec::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if name == "__metadata__" {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let info = map.next_value().map_err(|error| {
+                A::Error::custom(format!("{MISDESCRIBED}`{}` is described wrongly: {error}", excerpt(&name)))
+            })?;
+            tensors.push((name, info));
+        }
+        Ok(Header(tensors))
+    }
 }
 
 /// Checks that every tensor follows the one before it and fits its shape, and that the last ends with the file.
@@ -102,33 +140,37 @@ fn check_layout(file: &Path, tensors: &[(String, TensorInfo)], data_bytes: u64) 
     let mut previous = "";
     for (name, info) in tensors {
         let (start, end) = info.data_offsets;
+        let shown = excerpt(name);
         if end < start {
-            return bad(format!("tensor `{name}`: data_offsets [{start}, {end}] run backwards"));
+            return bad(format!("tensor `{shown}`: data_offsets [{start}, {end}] run backwards"));
         }
         if end as u64 > data_bytes {
             return bad(format!(
-                "tensor `{name}`: data_offsets [{start}, {end}] reach beyond the {data_bytes} bytes of data in the file"
+                "tensor `{shown}`: data_offsets [{start}, {end}] reach beyond the {data_bytes} bytes of data in the file"
             ));
         }
         if start < expected_start {
-            return bad(format!("tensor `{name}`: data_offsets [{start}, {end}] overlap those of `{previous}`"));
+            return bad(format!(
+                "tensor `{shown}`: data_offsets [{start}, {end}] overlap those of `{}`",
+                excerpt(previous)
+            ));
         }
         if start > expected_start {
             return bad(format!(
-                "tensor `{name}`: data_offsets [{start}, {end}] leave a hole after byte {expected_start}"
+                "tensor `{shown}`: data_offsets [{start}, {end}] leave a hole after byte {expected_start}"
             ));
         }
         match needed_bytes(info) {
             Some(needed) if needed == end - start => {}
             Some(needed) => {
                 return bad(format!(
-                    "tensor `{name}`: shape {:?} of {} needs {needed} bytes, but data_offsets [{start}, {end}] hold {}",
+                    "tensor `{shown}`: shape {:?} of {} needs {needed} bytes, but data_offsets [{start}, {end}] hold {}",
                     info.shape,
                     info.dtype,
                     end - start
                 ));
             }
-            None => return bad(format!("tensor `{name}`: shape {:?} of {} is impossible", info.shape, info.dtype)),
+            None => return bad(format!("tensor `{shown}`: shape {:?} of {} is impossible", info.shape, info.dtype)),
         }
         expected_start = end;
         previous = name;
@@ -141,8 +183,7 @@ fn check_layout(file: &Path, tensors: &[(String, TensorInfo)], data_bytes: u64) 
 
 /// Returns the size of a tensor's data in bytes, or `None` if it overflows or is not a whole number of bytes.
 fn needed_bytes(info: &TensorInfo) -> Option<usize> {
-    let elements = info.shape.iter().try_fold(1usize, |product, extent| product.checked_mul(*extent))?;
-    let bits = elements.checked_mul(info.dtype.bitsize())?;
+    let bits = element_count(&info.shape)?.checked_mul(info.dtype.bitsize())?;
     bits.is_multiple_of(8).then_some(bits / 8)
 }
 

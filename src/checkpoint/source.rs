@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::input::{open_regular, read_regular, room};
 
 /// Bytes that can be read at any offset.
 #[derive(Debug)]
@@ -18,12 +19,8 @@ pub(super) enum Source {
 impl Source {
     /// Opens `file`, which a model folder or an index refers to: its absence is a fault of the model.
     pub(super) fn open(file: &Path) -> Result<Self> {
-        let open = || {
-            let handle = File::open(file)?;
-            let length = handle.metadata()?.len();
-            Ok(Self::File(handle, length))
-        };
-        open().map_err(|source| model_file_error(file, source))
+        let (handle, length) = open_regular(file).map_err(of_model)?;
+        Ok(Self::File(handle, length))
     }
 
     /// The total size in bytes.
@@ -38,8 +35,10 @@ impl Source {
     pub(super) fn read(&self, file: &Path, offset: u64, count: usize) -> Result<Cow<'_, [u8]>> {
         match self {
             Self::File(handle, _) => {
-                let mut bytes = vec![0; count];
-                read_exact_at(handle, &mut bytes, offset).map_err(|source| model_file_error(file, source))?;
+                let mut bytes = room(file, count)?;
+                bytes.resize(count, 0);
+                read_exact_at(handle, &mut bytes, offset)
+                    .map_err(|source| Error::Io { file: file.to_path_buf(), source })?;
                 Ok(Cow::Owned(bytes))
             }
             Self::Bytes(bytes) => bytes
@@ -51,16 +50,16 @@ impl Source {
     }
 }
 
-/// Reads the whole of a model's file (a configuration, an index).
-pub(super) fn read_model_file(file: &Path) -> Result<Vec<u8>> {
-    std::fs::read(file).map_err(|source| model_file_error(file, source))
+/// Reads the whole of a model's file (a configuration, an index) of at most `most` bytes.
+pub(super) fn read_model_file(file: &Path, most: u64) -> Result<Vec<u8>> {
+    read_regular(file, most).map_err(of_model)
 }
 
-/// An input/output error on a file of a model. A missing file is also an [`Error::BadFile`].
-fn model_file_error(file: &Path, source: std::io::Error) -> Error {
-    match source.kind() {
-        std::io::ErrorKind::NotFound => Error::bad_file(file, "the model needs this file, which is missing"),
-        _ => Error::Io { file: file.to_path_buf(), source },
+/// The error about a file of a model. A missing file is a fault of the model.
+fn of_model(error: Error) -> Error {
+    match error {
+        Error::FileNotFound { path } => Error::bad_file(path, "the model needs this file, which is missing"),
+        other => other,
     }
 }
 

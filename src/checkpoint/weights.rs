@@ -13,8 +13,9 @@ use super::header::{self, Stored};
 use super::keys::{Renaming, is_buffer};
 use super::nearest::nearest;
 use super::source::Source;
-use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::error::{Error, Result, excerpt};
+use crate::input::{ask, room};
+use crate::tensor::{Tensor, element_count};
 
 /// The weights of one network: one safetensors file, several shards, or memory.
 ///
@@ -109,7 +110,12 @@ impl Weights {
             if let Some(first) = entries.get(&name) {
                 return Err(Error::bad_file(
                     path,
-                    format!("tensors `{}` and `{}` are both `{name}`", first.stored.name, entry.stored.name),
+                    format!(
+                        "tensors `{}` and `{}` are both `{}`",
+                        excerpt(&first.stored.name),
+                        excerpt(&entry.stored.name),
+                        excerpt(&name)
+                    ),
                 ));
             }
             entries.insert(name, entry);
@@ -148,7 +154,7 @@ impl Weights {
     /// The total number of parameters.
     #[must_use]
     pub fn parameters(&self) -> u64 {
-        self.entries.values().map(|entry| entry.stored.shape.iter().product::<usize>() as u64).sum()
+        self.entries.values().map(|entry| element_count(&entry.stored.shape).unwrap_or(usize::MAX) as u64).sum()
     }
 
     /// The total size of the stored tensors in bytes.
@@ -181,8 +187,8 @@ impl Weights {
     /// Panics if a row is not in the table.
     pub fn fetch_rows(&self, key: &str, (rows, columns): (usize, usize), picks: &[usize]) -> Result<Tensor> {
         let (file, stored) = self.stored(key, &[rows, columns])?;
-        let row_bytes = stored.bytes / rows;
-        let mut data = Vec::with_capacity(picks.len() * columns);
+        let row_bytes = stored.bytes / rows.max(1);
+        let mut data = room(&file.path, picks.len() * columns)?;
         for &row in picks {
             assert!(row < rows, "row {row} of {rows}");
             data.extend(values(file, key, stored, row * row_bytes..(row + 1) * row_bytes)?);
@@ -249,6 +255,8 @@ impl Weights {
 /// Reads the values in this range of bytes of a tensor.
 fn values(file: &WeightFile, key: &str, stored: &Stored, range: Range<usize>) -> Result<Vec<f32>> {
     let WeightFile { path, source } = file;
+    // The bytes as they are stored, and as numbers: in float16 first, where they are stored so.
+    ask(path, 4 * range.len() as u64)?;
     let bytes = source.read(path, stored.offset + range.start as u64, range.len())?;
     let Some(values) = to_f32(stored.dtype, &bytes) else {
         return Err(Error::bad_file_hint(
@@ -273,7 +281,8 @@ const READ_AS_FLOAT: [Dtype; 4] = [Dtype::F16, Dtype::BF16, Dtype::F32, Dtype::F
 
 /// Returns the name of a tensor for messages: both names if the file uses another one.
 fn label(name: &str, stored: &Stored) -> String {
-    if name == stored.name { name.to_owned() } else { format!("{name}, stored as {}", stored.name) }
+    let name = excerpt(name);
+    if name == stored.name { name.into_owned() } else { format!("{name}, stored as {}", excerpt(&stored.name)) }
 }
 
 /// Returns `true` for equal shapes, and for a matrix and a 1x1 convolution of the same extents.

@@ -7,6 +7,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 pub use super::shared::{FamilyFlag, Global};
 use crate::error::{Error, Result};
+use crate::formats::json;
 use crate::graph::CompileOptions;
 use crate::kernels::choice::Algorithm;
 use crate::latent::tiles::Tiling;
@@ -112,15 +113,9 @@ impl ErrorModelArg {
         match self {
             Self::Numbers(eta, nu) => ErrorModel::new(*eta, *nu),
             Self::File(file) => {
-                let bytes = std::fs::read(file).map_err(|error| Error::io(file, error))?;
-                serde_json::from_slice(&bytes).map_err(|error| {
-                    Error::bad_file_hint(
-                        file,
-                        format!("no error model: {error}"),
-                        "an error model is JSON with `eta` (0 to below 1) and `nu` (1 or more), as `downhill inspect \
-                         error-model` writes it",
-                    )
-                })
+                let hint = "an error model is JSON with `eta` (0 to below 1) and `nu` (1 or more), as `downhill \
+                            inspect error-model` writes it";
+                json::read(file, "not an error model", hint)
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::bench::print;
 use crate::bench::report::{Findings, Status};
 use crate::bench::roofs;
 use crate::error::{Error, Result};
+use crate::formats::json;
 use crate::graph::Compiler;
 use crate::kernels::selftest;
 use crate::model::describe::{adapter_json, family_text};
@@ -184,10 +185,7 @@ fn verdict(findings: &Findings, console: Console) -> Result<()> {
 
 /// An earlier run.
 fn read_base(file: &Path) -> Result<Findings> {
-    let text = std::fs::read(file).map_err(|error| Error::io(file, error))?;
-    serde_json::from_slice(&text).map_err(|error| {
-        Error::bad_file_hint(file, format!("no saved benchmark: {error}"), "save one with `downhill bench -o json`")
-    })
+    json::read(file, "not a saved benchmark", "save one with `downhill bench -o json`")
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
-//! File formats: arrays (`.npy`, `.npz`), images (PNG) and IDX files.
+//! File formats: arrays (`.npy`, `.npz`), images (PNG), IDX files and JSON.
 //!
 //! Every file appears whole or not at all: it is written beside its destination and renamed ([`write_atomically`]).
 
 mod file;
 pub(crate) mod idx;
 pub mod images;
+pub(crate) mod json;
 pub mod npy;
 pub mod npz;
 pub mod png;

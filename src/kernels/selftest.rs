@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::matmul::MatMul;
 use super::{Dispatch, Engine, Family, Kernel, Shader, params, words};
 use crate::error::{Error, Result};
+use crate::formats::json;
 use crate::gpu::Region;
+use crate::input::read_regular;
 use crate::paths::cache_dir;
 use crate::tensor::TEXEL;
 
@@ -132,7 +134,7 @@ fn cache_file(engine: &Engine) -> Option<PathBuf> {
 
 /// The cached findings for this adapter; `None` if there are none, or none that can be read.
 fn kept(engine: &Engine) -> Option<Vec<Check>> {
-    serde_json::from_slice(&std::fs::read(cache_file(engine)?).ok()?).ok()
+    json::parse(&read_regular(&cache_file(engine)?, json::LARGEST).ok()?).ok()
 }
 
 /// Caches the findings for [`ensure`]; a cache that cannot be written is not an error.

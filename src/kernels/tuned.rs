@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::choice::{Algorithm, Layer};
 use super::{Family, Shader, all_variants};
 use crate::error::{Error, Result};
-use crate::formats::write_atomically;
+use crate::formats::{json, write_atomically};
 use crate::gpu::Described;
+use crate::input::read_regular;
 use crate::paths::cache_dir;
 
 /// The conditions of a measurement, which is meaningless under others.
@@ -62,12 +63,12 @@ impl Key {
     /// # Errors
     /// The reason in words if the file cannot be read, or was measured for another key.
     pub fn load(&self, file: &Path) -> std::result::Result<BTreeMap<Layer, Algorithm>, String> {
-        let text = match std::fs::read(file) {
+        let text = match read_regular(file, json::LARGEST_LIST) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(Error::FileNotFound { .. }) => return Ok(BTreeMap::new()),
             Err(error) => return Err(error.to_string()),
         };
-        let kept: Kept = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+        let kept: Kept = json::parse(&text)?;
         if kept.key != *self {
             return Err("it was measured for another driver or version".to_owned());
         }

@@ -15,11 +15,14 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::input::read_regular;
 
 /// A lookup of environment variables: those of the process, or a test's.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 const DEFAULT_REVISION: &str = "main";
+/// The largest size of a file in `refs/` in bytes: it holds a commit.
+const LONGEST_REFERENCE: u64 = 1024;
 
 /// A model on the hub: `org/name` at a branch, tag or commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +83,12 @@ pub(super) fn snapshot(id: &HubId, environment: Environment) -> Result<PathBuf> 
     }
     let revision = id.revision.as_deref().unwrap_or(DEFAULT_REVISION);
     let snapshots = repository.join("snapshots");
-    if let Ok(commit) = std::fs::read_to_string(repository.join("refs").join(revision)) {
+    let reference = match read_regular(&repository.join("refs").join(revision), LONGEST_REFERENCE) {
+        Err(Error::FileNotFound { .. }) => None,
+        read => Some(read?),
+    };
+    if let Some(commit) = reference {
+        let commit = String::from_utf8_lossy(&commit);
         let commit = commit.trim();
         let folder = snapshots.join(commit);
         if is_name(commit) && folder.is_dir() {

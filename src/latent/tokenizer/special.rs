@@ -8,7 +8,7 @@ use tokenizers::AddedToken;
 
 use super::vocabulary::Vocabulary;
 use crate::checkpoint::ConfigFile;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, excerpt};
 
 const CONFIG: &str = "tokenizer_config.json";
 const MAP: &str = "special_tokens_map.json";
@@ -166,7 +166,7 @@ fn length(config: &ConfigFile) -> Result<usize> {
 /// Reads a JSON object in the folder, empty if there is no such file.
 fn read(folder: &Path, name: &str) -> Result<ConfigFile> {
     let path = folder.join(name);
-    if path.is_file() { ConfigFile::read(&path) } else { Ok(ConfigFile { path, values: Map::new() }) }
+    if path.is_file() { ConfigFile::read_list(&path) } else { Ok(ConfigFile { path, values: Map::new() }) }
 }
 
 /// Returns the text of a token, which is stored alone or with properties.
@@ -176,7 +176,8 @@ fn content(token: &Value) -> Option<String> {
 
 /// Returns a token with its properties. `special` is the default of the property.
 fn token_of(config: &ConfigFile, field: &str, token: &Value, special: bool) -> Result<AddedToken> {
-    let wrong = || Error::bad_file(&config.path, format!("`{field}` has {token}, expected a token"));
+    let wrong =
+        || Error::bad_file(&config.path, format!("`{field}` has {}, expected a token", excerpt(&token.to_string())));
     let content = content(token).ok_or_else(wrong)?;
     let flag = |name: &str, default: bool| token.get(name).and_then(Value::as_bool).unwrap_or(default);
     let special = flag("special", special);

@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 
 use super::DAMAGED;
 use crate::checkpoint::ConfigFile;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, excerpt};
+use crate::formats::json::LARGEST_LIST;
+use crate::input::read_regular;
 
 const WHOLE: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.json";
@@ -33,8 +35,11 @@ impl Vocabulary {
             let joined = format!("{first}{second}");
             if let Some(token) = [first, second, &joined].into_iter().find(|token| !vocabulary.ids.contains_key(*token))
             {
-                let what =
-                    format!("the merge `{first} {second}` needs the token `{token}`, which the vocabulary lacks");
+                let what = format!(
+                    "the merge `{}` needs the token `{}`, which the vocabulary lacks",
+                    excerpt(&format!("{first} {second}")),
+                    excerpt(token)
+                );
                 return Err(Error::bad_file_hint(&vocabulary.file, what, DAMAGED));
             }
         }
@@ -44,11 +49,11 @@ impl Vocabulary {
     fn find(folder: &Path) -> Result<Self> {
         let whole = folder.join(WHOLE);
         if whole.is_file() {
-            return Self::from_whole(&ConfigFile::read(&whole)?);
+            return Self::from_whole(&ConfigFile::read_list(&whole)?);
         }
         let (vocabulary, merges) = (folder.join(VOCABULARY), folder.join(MERGES));
         match (vocabulary.is_file(), merges.is_file()) {
-            (true, true) => Self::from_parts(&ConfigFile::read(&vocabulary)?, merges),
+            (true, true) => Self::from_parts(&ConfigFile::read_list(&vocabulary)?, merges),
             (true, false) => Err(missing(merges, VOCABULARY)),
             (false, true) => Err(missing(vocabulary, MERGES)),
             (false, false) => Err(Error::bad_file_hint(
@@ -97,11 +102,12 @@ impl Vocabulary {
     }
 
     fn from_parts(vocabulary: &ConfigFile, file: PathBuf) -> Result<Self> {
-        let text = std::fs::read_to_string(&file).map_err(|error| Error::io(&file, error))?;
+        let text = String::from_utf8(read_regular(&file, LARGEST_LIST)?)
+            .map_err(|error| Error::bad_file_hint(&file, format!("not a text in UTF-8: {error}"), DAMAGED))?;
         let is_merge = |(_, line): &(usize, &str)| !line.is_empty() && !line.starts_with("#version");
         let pair = |(at, line)| {
             halves(line).ok_or_else(|| {
-                let what = format!("line {} is not a pair of tokens: `{line}`", at + 1);
+                let what = format!("line {} is not a pair of tokens: `{}`", at + 1, excerpt(line));
                 Error::bad_file_hint(&file, what, DAMAGED)
             })
         };
@@ -122,7 +128,11 @@ fn halves(merge: &str) -> Option<(String, String)> {
 fn ids(file: &Path, vocabulary: &Map<String, Value>) -> Result<HashMap<String, u32>> {
     let id = |(token, id): (&String, &Value)| match id.as_u64().and_then(|id| u32::try_from(id).ok()) {
         Some(id) => Ok((token.clone(), id)),
-        None => Err(Error::bad_file_hint(file, format!("token `{token}` has the id {id}"), DAMAGED)),
+        None => Err(Error::bad_file_hint(
+            file,
+            format!("token `{}` has the id {}", excerpt(token), excerpt(&id.to_string())),
+            DAMAGED,
+        )),
     };
     vocabulary.iter().map(id).collect()
 }

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use super::Cell;
 use crate::data::{Dataset, Pixels, npz_images};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, excerpt};
 use crate::formats::images::quantise;
-use crate::formats::{check_writable, npy, write_atomically};
+use crate::formats::{self, check_writable, npy, write_atomically};
+use crate::input::read_regular;
 use crate::tensor::Tensor;
 
 /// Images of a part.
@@ -44,18 +45,20 @@ impl Store {
     pub fn open(root: &Path, settings: &Value) -> Result<Self> {
         let file = root.join(SETTINGS);
         check_writable(&file)?;
-        match std::fs::read(&file) {
+        match read_regular(&file, formats::json::LARGEST) {
             Ok(bytes) => {
-                let found: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+                let found: Value = formats::json::parse(&bytes).unwrap_or(Value::Null);
                 if found != *settings {
-                    let what = format!("`{}` holds samples of other settings: {found}", root.display());
+                    let what = format!(
+                        "`{}` holds samples of other settings: {}",
+                        root.display(),
+                        excerpt(&found.to_string())
+                    );
                     return Err(Error::argument(what, format!("choose another folder; this run has {settings}")));
                 }
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                write_json(&file, settings)?;
-            }
-            Err(error) => return Err(Error::io(&file, error)),
+            Err(Error::FileNotFound { .. }) => write_json(&file, settings)?,
+            Err(error) => return Err(error),
         }
         Ok(Self { root: root.to_path_buf() })
     }
@@ -89,8 +92,8 @@ impl Store {
     /// The known cost of a cell.
     #[must_use]
     pub fn times(&self, cell: &Cell) -> Times {
-        let file = std::fs::read(self.folder(cell).join(TIMES)).unwrap_or_default();
-        serde_json::from_slice(&file).unwrap_or_default()
+        let file = read_regular(&self.folder(cell).join(TIMES), formats::json::LARGEST).unwrap_or_default();
+        formats::json::parse(&file).unwrap_or_default()
     }
 
     /// The first `count` images of a cell, a part at a time, in -1..1.
