@@ -18,5 +18,5 @@ struct Params {
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let index = flat_index(id);
     if index >= call.params.texels { return; }
-    store_y(index, activate(ACTIVATION, load_x(index)));
+    store_y(index, activate_${ACTIVATION}(load_x(index)));
 }

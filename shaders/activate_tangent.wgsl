@@ -24,5 +24,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let index = flat_index(id);
     if index >= call.params.texels { return; }
     let v = load_x(primal_index(index, call.params.image_texels, call.params.repeats));
-    store_y(index, slope(ACTIVATION, v) * load_tangent(index));
+    store_y(index, slope_${ACTIVATION}(v) * load_tangent(index));
 }

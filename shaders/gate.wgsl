@@ -23,5 +23,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let c4 = call.params.c4;
     // A pixel has twice as many texels in x.
     let at = index + index / c4 * c4;
-    store_y(index, load_x(at) * activate(ACTIVATION, load_x(at + c4)));
+    store_y(index, load_x(at) * activate_${ACTIVATION}(load_x(at + c4)));
 }

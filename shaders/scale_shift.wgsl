@@ -26,5 +26,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let c4 = call.params.c4;
     let at = index / call.params.image_texels * 2u * c4 + index % c4;
     let v = load_x(index) * load_factors(at) + load_factors(at + c4);
-    store_y(index, activate(ACTIVATION, v));
+    store_y(index, activate_${ACTIVATION}(v));
 }

@@ -32,5 +32,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let x = load_x(primal_index(index, call.params.image_texels, call.params.repeats));
     let a = load_factors(at);
     let turned = load_tangent(index) * a + x * load_factors(at + 2u * c4) + load_factors(at + 3u * c4);
-    store_y(index, slope(ACTIVATION, x * a + load_factors(at + c4)) * turned);
+    store_y(index, slope_${ACTIVATION}(x * a + load_factors(at + c4)) * turned);
 }

@@ -1,6 +1,7 @@
-// Pointwise nonlinearities, chosen by number (`activation_code` in activation.rs): 0 none, 1 SiLU, 2 Mish, 3 GELU
-// (erf), 4 ReLU, 5 x * sigmoid(1.702 x), 6 GELU (tanh).
-
+// Pointwise nonlinearities, by number (`activation_code` in activation.rs): 0 none, 1 SiLU, 2 Mish, 3 GELU (erf), 4
+// ReLU, 5 x * sigmoid(1.702 x), 6 GELU (tanh). The template writes the number of the variant into the name that a kernel
+// ReLU, 5 x * sigmoid(1.702 x), 6 GELU (tanh). The template writes the number of the variant into the name that a
+// kernel calls, so that the driver compiles that function and no other: a `switch` costs start-up time.
 fn sigmoid4(v: vec4<f32>) -> vec4<f32> {
     return vec4<f32>(1.0) / (vec4<f32>(1.0) + exp(-v));
 }
@@ -20,20 +21,34 @@ fn erf4(v: vec4<f32>) -> vec4<f32> {
     return select(far, near, a < vec4<f32>(0.75));
 }
 
-fn activate(code: u32, v: vec4<f32>) -> vec4<f32> {
-    switch code {
-        case 1u: { return v * sigmoid4(v); }
-        case 2u: {
-            // tanh(softplus(v)) = n / (n + 2) with n = e^v (e^v + 2)
-            let e = exp(min(v, vec4<f32>(20.0)));
-            let n = e * (e + 2.0);
-            return v * (n / (n + 2.0));
-        }
-        case 3u: { return 0.5 * v * (1.0 + erf4(v * 0.70710678118)); }
-        case 4u: { return max(v, vec4<f32>(0.0)); }
-        case 5u: { return v * sigmoid4(1.702 * v); }
-        // (1 + tanh(u)) / 2 = sigmoid(2 u)
-        case 6u: { return v * sigmoid4(1.5957691216 * (v + 0.044715 * v * v * v)); }
-        default: { return v; }
-    }
+fn activate_0(v: vec4<f32>) -> vec4<f32> {
+    return v;
+}
+
+fn activate_1(v: vec4<f32>) -> vec4<f32> {
+    return v * sigmoid4(v);
+}
+
+// tanh(softplus(v)) = n / (n + 2) with n = e^v (e^v + 2)
+fn activate_2(v: vec4<f32>) -> vec4<f32> {
+    let e = exp(min(v, vec4<f32>(20.0)));
+    let n = e * (e + 2.0);
+    return v * (n / (n + 2.0));
+}
+
+fn activate_3(v: vec4<f32>) -> vec4<f32> {
+    return 0.5 * v * (1.0 + erf4(v * 0.70710678118));
+}
+
+fn activate_4(v: vec4<f32>) -> vec4<f32> {
+    return max(v, vec4<f32>(0.0));
+}
+
+fn activate_5(v: vec4<f32>) -> vec4<f32> {
+    return v * sigmoid4(1.702 * v);
+}
+
+// (1 + tanh(u)) / 2 = sigmoid(2 u)
+fn activate_6(v: vec4<f32>) -> vec4<f32> {
+    return v * sigmoid4(1.5957691216 * (v + 0.044715 * v * v * v));
 }

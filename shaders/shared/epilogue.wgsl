@@ -16,7 +16,7 @@ fn finish(acc: vec4<f32>, image: u32, column: u32, index: u32) -> vec4<f32> {
     //#if TERMS
     if (call.params.flags & 1u) != 0u { v += load_bias(column); }
     if (call.params.flags & 2u) != 0u { v += load_per_image(image * call.params.per_image_row + column); }
-    v = activate(ACTIVATION, v);
+    v = activate_${ACTIVATION}(v);
     if (call.params.flags & 4u) != 0u { v += load_residual(index); }
     v *= call.params.scale;
     //#end

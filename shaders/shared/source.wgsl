@@ -24,7 +24,7 @@ fn load_fold(image: u32, c: u32, c4: u32) -> Fold {
 
 fn normalised(v: vec4<f32>, fold: Fold) -> vec4<f32> {
     //#if NORM
-    return activate(NORM_ACTIVATION, v * fold.a + fold.b);
+    return activate_${NORM_ACTIVATION}(v * fold.a + fold.b);
     //#else
     return v;
     //#end
