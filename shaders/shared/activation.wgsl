@@ -1,7 +1,7 @@
 // Pointwise nonlinearities, by number (`activation_code` in activation.rs): 0 none, 1 SiLU, 2 Mish, 3 GELU (erf), 4
-// ReLU, 5 x * sigmoid(1.702 x), 6 GELU (tanh). The template writes the number of the variant into the name that a kernel
 // ReLU, 5 x * sigmoid(1.702 x), 6 GELU (tanh). The template writes the number of the variant into the name that a
 // kernel calls, so that the driver compiles that function and no other: a `switch` costs start-up time.
+
 fn sigmoid4(v: vec4<f32>) -> vec4<f32> {
     return vec4<f32>(1.0) / (vec4<f32>(1.0) + exp(-v));
 }
