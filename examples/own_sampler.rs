@@ -41,7 +41,7 @@ impl Stepper for Ralston {
 fn main() -> downhill::Result<()> {
     let output = std::env::args().nth(1).unwrap_or_else(|| "ralston.png".to_owned());
     let engine = Engine::open(&Options::default())?;
-    // Sigmas that need not be timesteps of the network: the method asks between them, too.
+    // The sigmas are not timesteps of the network, and the method evaluates between them, too.
     let sigmas = Some((0..=10).map(|step| 40.0 * f64::from(10 - step).powi(3) / 1000.0 + 0.01).collect());
     let mut run = Model::embedded()?.sampling().settings(Settings { sigmas, ..Settings::default() }).resolve()?;
     run.run.method = Method::new(Ralston);

@@ -1,4 +1,4 @@
-//! The way of eight digits from noise to images, as a plot: the distance of each state from where it ends, over sigma.
+//! The paths of eight digits from noise to images, plotted: the distance of each state from its end, over sigma.
 //!
 //! ```text
 //! cargo run --example trajectories -- trajectories

@@ -80,7 +80,7 @@ pub enum Error {
     WrongShape { file: PathBuf, key: String, found: Vec<usize>, expected: Vec<usize> },
 
     /// A weight beyond the range of float16.
-    #[error("`{key}` holds {value:e}, and float16 nothing beyond 65504")]
+    #[error("`{key}` holds {value:e}, beyond the range of float16 (65504)")]
     BeyondFloat16 { key: String, value: f32 },
 
     /// Reading or writing failed in the operating system.
@@ -109,22 +109,22 @@ pub enum Error {
 }
 
 impl Error {
-    /// An argument that cannot be used as given, with a hint.
+    /// Creates the error for an argument that cannot be used as given, with a hint.
     pub fn argument(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Argument { what: what.into(), hint: Some(hint.into()) }
     }
 
-    /// A file whose content cannot be used, without a hint.
+    /// Creates the error for a file whose content cannot be used, without a hint.
     pub fn bad_file(file: impl AsRef<Path>, what: impl Into<String>) -> Self {
         Self::BadFile { file: file.as_ref().to_path_buf(), what: what.into(), hint: None }
     }
 
-    /// A file whose content cannot be used, with a hint.
+    /// Creates the error for a file whose content cannot be used, with a hint.
     pub fn bad_file_hint(file: impl AsRef<Path>, what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::BadFile { file: file.as_ref().to_path_buf(), what: what.into(), hint: Some(hint.into()) }
     }
 
-    /// An input/output error on `file`; a missing file becomes [`Error::FileNotFound`].
+    /// Creates the error for a failed operation on `file`; a missing file becomes [`Error::FileNotFound`].
     pub fn io(file: impl AsRef<Path>, source: std::io::Error) -> Self {
         let file = file.as_ref().to_path_buf();
         match source.kind() {
@@ -167,9 +167,9 @@ impl Error {
             Self::MissingKey { nearest, .. } | Self::UnexpectedKey { nearest, .. } => {
                 nearest.as_ref().map(|key| format!("the nearest key is `{}`", excerpt(key)))
             }
-            Self::WrongShape { .. } => {
-                Some("the configuration and the weights are of different networks; take both from one model".to_owned())
-            }
+            Self::WrongShape { .. } => Some(
+                "the configuration and the weights belong to different networks; take both from one model".to_owned(),
+            ),
             Self::BeyondFloat16 { .. } => Some("choose float32 for `dtype`".to_owned()),
             Self::FileNotFound { .. } | Self::Io { .. } | Self::Cancelled => None,
         }

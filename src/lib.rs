@@ -1,7 +1,7 @@
-//! Diffusion models seen as what they are: *denoising is projection, sampling is iterating it*.
+//! Diffusion models as iterated projection: *denoising is projection, sampling is iterating it*.
 //!
-//! **downhill** runs diffusion models from their diffusers folders on any GPU, or on none, through a compute engine
-//! written for wgpu. The same seed makes the same image in any batch.
+//! **downhill** runs pretrained diffusion models from diffusers folders on any GPU, or on the CPU through a software
+//! Vulkan driver, with a compute engine built on wgpu. A seed gives the same image in any batch.
 //!
 //! ```
 //! use downhill::{Engine, Model, Options};
@@ -29,13 +29,14 @@
 //! | repeat an experiment of the papers | [`study`] |
 //! | build on the engine itself; less stable than the rest | [`low_level`] |
 //!
-//! The folder `examples/` has a program for each of the first, and `docs/ARCHITECTURE.md` the layout of the crate.
+//! The folder `examples/` has programs for several of these, and `docs/ARCHITECTURE.md` describes the structure of the
+//! crate.
 //!
 //! # Features
 //!
-//! * `cli` (default): the program `downhill`. Without it the library does not depend on a command-line parser, progress
-//!   bars or plots, and changes nothing of its process.
-//! * `download`: models from the hub into the local cache.
+//! * `cli` (default): the program `downhill`. Without it, the library does not depend on a command-line parser,
+//!   progress bars or plots, and has no process-wide side effects.
+//! * `download`: fetches models from the hub into the local cache.
 
 pub mod bench;
 pub mod checkpoint;

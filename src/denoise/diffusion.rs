@@ -1,7 +1,7 @@
 //! The noise levels of a variance-preserving diffusion: beta, alpha bar, and sigma = sqrt((1 - alpha bar) / alpha bar).
 //!
-//! A network trained with T timesteps knows T levels. [`NoiseTable`] holds them and converts both ways, between
-//! timesteps and sigma, for any level in between.
+//! A network trained with T timesteps has T levels. [`NoiseTable`] holds them and converts both ways, between timesteps
+//! and sigma, for any level in between.
 
 use std::path::Path;
 
@@ -71,7 +71,7 @@ pub struct BetaConfig {
 }
 
 impl Default for BetaConfig {
-    /// The levels of the DDPM paper, which diffusers takes where a file is silent.
+    /// The levels of the DDPM paper, the default of diffusers.
     fn default() -> Self {
         Self {
             num_train_timesteps: 1000,
@@ -84,8 +84,8 @@ impl Default for BetaConfig {
 }
 
 impl BetaConfig {
-    /// beta of each timestep, in float32 as diffusers computes it: near t = 0 the rounding of 1 - beta alone moves
-    /// sigma by some 1e-4 of itself, so the network has learnt the rounded levels.
+    /// beta of each timestep, in float32 as diffusers computes it: near t = 0 the rounding of 1 - beta alone changes
+    /// sigma by about 1e-4 of its value, and the network was trained on the rounded levels.
     fn betas(&self) -> Vec<f32> {
         if let Some(betas) = &self.trained_betas {
             return betas.iter().map(|beta| *beta as f32).collect();
@@ -243,8 +243,8 @@ impl NoiseTable {
         self.sigmas[self.timesteps() - 1]
     }
 
-    /// sigma at `timestep`. Of a network that was trained with betas: a table value where that is a whole number,
-    /// otherwise interpolated in log sigma; a timestep outside 0..=T-1 has the sigma of the nearest end.
+    /// sigma at `timestep`. For a network that was trained with betas: the table value of a whole number, otherwise
+    /// interpolated in log sigma; a timestep outside 0..=T-1 has the sigma of the nearest end.
     #[must_use]
     pub fn sigma(&self, timestep: f64) -> f64 {
         if let Some(sigma) = self.process.sigma(timestep) {
@@ -258,8 +258,8 @@ impl NoiseTable {
         (self.sigmas[low].ln() * (1.0 - part) + self.sigmas[low + 1].ln() * part).exp()
     }
 
-    /// The timestep of `sigma`. Of a network that was trained with betas: the whole number where `sigma` is a table
-    /// value, otherwise interpolated in log sigma; a sigma beyond the table has the timestep of the nearest end, 0 or T
+    /// The timestep of `sigma`. For a network that was trained with betas: a whole number if `sigma` is a table value,
+    /// otherwise interpolated in log sigma; a sigma beyond the table has the timestep of the nearest end, 0 or T
     /// - 1.
     #[must_use]
     pub fn timestep(&self, sigma: f64) -> f64 {

@@ -1,7 +1,7 @@
 //! Jacobians of denoisers: products of vectors and the Jacobian of x0(x, sigma) = x - sigma eps(x, sigma).
 //!
-//! For the posterior mean the Jacobian is the posterior covariance over sigma^2, symmetric and positive semidefinite; a
-//! network's is neither by construction. [`NetworkJacobian`] is exact, by the tangents of the network's graph;
+//! For the posterior mean the Jacobian is the posterior covariance over sigma^2, symmetric and positive semidefinite;
+//! that of a network is neither by construction. [`NetworkJacobian`] is exact, by the tangents of the network's graph;
 //! [`Differences`] calls any denoiser twice per vector.
 
 use std::cell::RefCell;
@@ -77,7 +77,7 @@ impl<'e> NetworkJacobian<'e> {
         settings: JacobianSettings,
     ) -> Result<Self> {
         if !net.is_denoiser() {
-            let what = format!("a network of {} channels in and {} out", net.in_channels(), net.out_channels());
+            let what = format!("a network with {} input and {} output channels", net.in_channels(), net.out_channels());
             return Err(Error::argument(what, "a denoiser has as many channels in its output as in its input"));
         }
         settings.condition.check(net.as_ref())?;

@@ -26,8 +26,8 @@ impl<'e> NetworkDenoiser<'e> {
     /// those of the network's training; they come from the model's scheduler.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a network with other channels in its output than in its input, for conditions that it
-    /// does not take, and for calls of another size.
+    /// [`Error::Argument`] for a network whose output and input have different numbers of channels, for conditions that
+    /// it does not take, and for calls of another size.
     pub fn new(
         network: Network<'e>,
         table: NoiseTable,
@@ -36,7 +36,7 @@ impl<'e> NetworkDenoiser<'e> {
     ) -> Result<Self> {
         let (net, size) = (network.net(), network.size());
         if !net.is_denoiser() {
-            let what = format!("a network of {} channels in and {} out", net.in_channels(), net.out_channels());
+            let what = format!("a network with {} input and {} output channels", net.in_channels(), net.out_channels());
             return Err(Error::argument(what, "a denoiser has as many channels in its output as in its input"));
         }
         guidance.check(net)?;

@@ -30,7 +30,7 @@ pub(super) fn eps(table: &NoiseTable, prediction: PredictionType, output: &mut T
 
 /// eps and x0 from the network's output for the input `z` of `x`.
 ///
-/// Of variance-preserving networks x0 is x - sigma eps; the others give x0 more exactly where x is almost noise.
+/// For variance-preserving networks, x0 is x - sigma eps; the others give x0 more exactly where x is almost noise.
 pub(super) fn parts(
     table: &NoiseTable,
     prediction: PredictionType,

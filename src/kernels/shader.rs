@@ -176,7 +176,7 @@ impl Shader {
         expand(&lines, &scope, &mut text);
         match self.memory {
             Memory::Buffer => text,
-            Memory::Texture => copying_call(&text),
+            Memory::Texture => with_copied_parameters(&text),
         }
     }
 
@@ -226,7 +226,7 @@ impl Shader {
 /// only outside of loops and branches, elsewhere once per lane (lavapipe, Mesa 22 to 25). If uniforms alone decide a
 /// branch, it may also compile the shader again at each dispatch with their values in it; a bit from elsewhere, which
 /// is always zero, prevents that.
-fn copying_call(text: &str) -> String {
+fn with_copied_parameters(text: &str) -> String {
     const MAIN: &str = "fn main(";
     let (before, main) = text.split_once(MAIN).unwrap_or_else(|| panic!("a template without `{MAIN}`"));
     let (inputs, body) = main.split_once("{\n").unwrap_or_else(|| panic!("`{MAIN}` without a body"));

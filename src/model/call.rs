@@ -1,4 +1,4 @@
-//! A call of a network on paper: its plan, memory, operations and algorithms, without a device.
+//! A planned call of a network: its memory, operations and algorithms, computed without a device.
 
 use super::memory::Algorithms;
 use crate::graph::op::Graph;
@@ -16,7 +16,7 @@ pub struct Call {
     pub flops: u64,
     /// The algorithms of its convolutions.
     pub algorithms: Algorithms,
-    /// Bytes that the weights of other algorithms than the definition take in addition.
+    /// Additional bytes of weights that are transformed for algorithms other than the definition.
     pub transformed_bytes: u64,
 }
 

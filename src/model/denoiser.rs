@@ -1,4 +1,4 @@
-//! A model as a denoiser of images, or of latents, by noise level alone.
+//! A model as a denoiser of images or of latents, called at noise levels.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::BadFile`] for a network that is not a denoiser, or needs another condition; [`Error::Argument`] for a
-    /// label that is missing or not taken, and for a network that is made for no size in particular.
+    /// label that is missing or not taken, and for a network without a usual size.
     pub fn denoised_shape(&self, label: Option<f64>) -> Result<[usize; 3]> {
         match &self.kind() {
             Kind::ClosedForm(form) => match label {
@@ -53,7 +53,7 @@ impl Model {
         }
     }
 
-    /// The denoiser on a device. A closed form that only this model holds gives up its data to it.
+    /// The denoiser on a device. The data of a closed form move there if no clone of the model shares them.
     ///
     /// # Errors
     /// As [`Model::denoised_shape`]; what the device reports.
@@ -106,7 +106,7 @@ impl Model {
         }
     }
 
-    /// The least and the most noise that it is made for.
+    /// The least and the most noise that the model was made for.
     #[must_use]
     pub fn sigma_range(&self) -> (f64, f64) {
         let of_network = |network: &NetworkModel| (network.table.sigma_min(), network.table.sigma_max());
@@ -120,8 +120,8 @@ impl Model {
         }
     }
 
-    /// `count` noise levels over its range, from the most noise to the least, even in log sigma. Those of a network are
-    /// timesteps, each once.
+    /// `count` noise levels over its range, from the most noise to the least, even in log sigma. For a network, they
+    /// are distinct timesteps.
     #[must_use]
     pub fn levels(&self, count: usize) -> Vec<Level> {
         let (least, most) = self.sigma_range();

@@ -32,7 +32,7 @@ pub(super) fn done(observer: &mut Observer, part: &'static str, detail: impl Int
     observer(Event::Done { part, detail: detail.into() })
 }
 
-/// Compiles the pipelines of `plans`, and makes sure that the device computes what it is told. The shaders of the
+/// Compiles the pipelines of `plans`, and ensures that the device has passed the self-test. The shaders of the
 /// self-test are compiled with the others, where the self-test has not run on this adapter before.
 ///
 /// # Errors

@@ -355,7 +355,7 @@ impl Plans {
         Ok(Self { text, encoder, decoder })
     }
 
-    /// Refuses what the device or the budget cannot hold. Returns whether network and decoder can both stay.
+    /// Refuses what the device or the budget cannot hold. Returns `true` if network and decoder fit together.
     fn check(&self, component: &str, network: &Plan, budget: u64, compiler: Compiler) -> Result<bool> {
         let takes = |name: &str, plans: &[Plan]| -> Result<u64> {
             let Some(footprint) = Footprint::largest(plans) else { return Ok(0) };
@@ -432,7 +432,7 @@ fn upload<'e>(
     Ok(denoiser)
 }
 
-/// The contexts of the images of a run. The text encoder leaves the device again.
+/// The contexts of the images of a run. The text encoder is removed from the device afterwards.
 fn encode(text: &Text, source: &TextSource, plan: Plan, compiler: Compiler, hooks: &mut Hooks) -> Result<Guidance> {
     make_ready(compiler.engine, std::slice::from_ref(&plan), &mut |event| hooks.see(event))?;
     let mut texts = vec![text.tokens.text.clone()];

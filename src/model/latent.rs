@@ -56,12 +56,12 @@ pub struct TextSource {
     pub files: Component,
 }
 
-/// A text to follow, one to move away from, and how far.
+/// A text to follow, and one to move away from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prompt {
     /// The text to follow.
     pub text: String,
-    /// The text to move away from; empty for none in particular.
+    /// The text to move away from, empty by default.
     pub negative: String,
 }
 
@@ -72,12 +72,12 @@ pub struct Tokenized {
     pub text: Vec<u32>,
     /// Tokens of the text to move away from.
     pub negative: Vec<u32>,
-    /// Sentences about texts that are too long.
+    /// Notes about texts that were cut off.
     pub notes: Vec<String>,
 }
 
 impl LatentModel {
-    /// Returns whether a folder is a pipeline of latents: its network takes a context, or it has an autoencoder.
+    /// Returns `true` if a folder is a pipeline of latents: its network takes a context, or it has an autoencoder.
     ///
     /// # Errors
     /// [`Error::BadFile`] for a configuration that cannot be read.
@@ -119,7 +119,7 @@ impl LatentModel {
         Ok(opened)
     }
 
-    /// Refuses components that are not made for each other.
+    /// Refuses components that do not belong together.
     fn check(&self) -> Result<()> {
         let (net, latents) = (&self.network.net, self.autoencoder.config().latent_channels);
         let refuse = |what: String, hint: &str| Err(Error::bad_file_hint(&self.network.config.path, what, hint));
@@ -191,10 +191,10 @@ impl LatentModel {
         }
     }
 
-    /// Refuses a size that is not whole in latents.
+    /// Refuses a size that is not a multiple of the pixels per latent.
     ///
     /// # Errors
-    /// [`Error::Argument`] naming the nearest one.
+    /// [`Error::Argument`] naming the nearest valid size.
     pub fn expect_size(&self, (height, width): Size) -> Result<()> {
         let factor = self.factor();
         if height.is_multiple_of(factor) && width.is_multiple_of(factor) && height > 0 && width > 0 {

@@ -103,7 +103,7 @@ impl NetworkModel {
     /// Height and width of the images: `asked`, or those of the network's training.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a network that is made for no size in particular.
+    /// [`Error::Argument`] for a network without a usual size.
     pub fn size(&self, asked: Option<Size>) -> Result<Size> {
         asked.or(self.net.sample_size()).ok_or_else(|| {
             let what = format!("`{}` does not say how large its images are", self.name);

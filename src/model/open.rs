@@ -53,7 +53,7 @@ impl Model {
     /// The network of handwritten digits that is part of the library: 28 x 28, grey.
     ///
     /// # Errors
-    /// None that a build which passes its tests can meet.
+    /// None in practice: a test opens the embedded files.
     pub fn embedded() -> Result<Self> {
         Ok(Self::of_network(NetworkModel::new(ModelFiles::embedded()?, 0, 1)?))
     }
@@ -67,13 +67,13 @@ impl Model {
     /// * `org/name[@revision]`: a folder in the local cache of the hub. Nothing is downloaded.
     ///
     /// # Errors
-    /// [`Error::Argument`] or [`Error::FileNotFound`] for a name that stands for nothing; [`Error::BadFile`] and its
-    /// kin for files that cannot be used, and for a pipeline of another class.
+    /// [`Error::Argument`] or [`Error::FileNotFound`] for a name that is none of these; [`Error::BadFile`] and its kin
+    /// for files that cannot be used, and for a pipeline of another class.
     pub fn open(name: &str) -> Result<Self> {
         Self::find(name, Extent::Whole)
     }
 
-    /// As [`Model::open_or_embedded`], but of a pipeline nothing except its network, whatever else is in the folder.
+    /// As [`Model::open_or_embedded`], but opens only the network of a pipeline, whatever else is in the folder.
     ///
     /// # Errors
     /// As [`Model::open`].
@@ -107,7 +107,7 @@ impl Model {
         name.map_or_else(Self::embedded, Self::open)
     }
 
-    /// A model of a network that was opened by itself.
+    /// A model of a network that was opened separately.
     #[must_use]
     pub fn of_network(network: NetworkModel) -> Self {
         Self { name: network.name.clone(), kind: Kind::Network(Box::new(network)) }
@@ -177,7 +177,7 @@ impl Model {
     }
 }
 
-/// Adds the forms of names to the error for a name that stands for nothing.
+/// Adds the forms of names to the error for an unknown name.
 fn with_forms(error: Error) -> Error {
     match error {
         Error::FileNotFound { .. } => Error::argument(error.to_string(), FORMS),

@@ -69,7 +69,7 @@ pub struct ModelRun<'a> {
     pub(super) options: RunOptions<'a>,
 }
 
-/// The part of a run that matters on a device alone.
+/// The part of a run that matters only on a device.
 pub(super) struct RunOptions<'a> {
     /// Images per call, if the caller asks for a number.
     pub batch: Option<usize>,
@@ -181,7 +181,7 @@ impl<'a> Sampling<'a> {
             }
             Source::Text(source) => {
                 if self.labels.is_some() {
-                    let what = format!("`{}` makes images from texts and takes no class labels", network.name);
+                    let what = format!("`{}` makes images from texts and does not take class labels", network.name);
                     return Err(Error::argument(what, "leave out `class_labels`"));
                 }
                 let Some(prompt) = &self.prompt else {
@@ -404,7 +404,7 @@ impl<'a> Sampling<'a> {
     }
 }
 
-/// The error for a setting that a model has no use for.
+/// The error for a setting that has no meaning for a model.
 fn meaningless(field: &str, name: &str) -> Error {
     Error::argument(format!("`{field}` has no meaning for `{name}`"), format!("leave out `{field}`"))
 }

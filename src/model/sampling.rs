@@ -162,7 +162,7 @@ impl<'a> Sampling<'a> {
         self.images(images)
     }
 
-    /// Images per call of the network, in place of as many as fit in a modest amount of memory.
+    /// Images per call of the network; by default, as many as fit in a modest amount of memory.
     #[must_use]
     pub fn batch(mut self, batch: usize) -> Self {
         self.batch = Some(batch);
@@ -190,7 +190,7 @@ impl<'a> Sampling<'a> {
         self
     }
 
-    /// A picture to start from, under as much noise as [`Settings::strength`] leaves; 0.8 unless the settings say.
+    /// A picture to start from, under the noise that [`Settings::strength`] sets, 0.8 by default.
     #[must_use]
     pub fn picture(mut self, picture: Picture) -> Self {
         self.picture = Some(picture);
@@ -229,7 +229,8 @@ impl<'a> Sampling<'a> {
         self
     }
 
-    /// The condition for decoding latents in strips of rows; by default, maps that do not fit the device.
+    /// The choice between decoding latents whole and in strips of rows; by default, strips if a map does not fit the
+    /// device.
     #[must_use]
     pub fn tiling(mut self, tiling: Tiling) -> Self {
         self.tiling = tiling;
@@ -243,7 +244,7 @@ impl<'a> Sampling<'a> {
         self
     }
 
-    /// Leaves latents as they are: [`Batch::pixels`] stays empty.
+    /// Does not decode latents: [`Batch::pixels`] stays empty.
     #[must_use]
     pub fn without_pixels(mut self) -> Self {
         self.output.pixels = false;

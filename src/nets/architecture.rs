@@ -1,7 +1,7 @@
 //! Architectures: from the class that a configuration names to a network.
 //!
-//! [`ARCHITECTURES`] is the table. A new network is a folder in this room and a line there; everything above, from the
-//! denoisers to the command line, works on the trait.
+//! [`ARCHITECTURES`] is the table. A new network is a folder in this module and a line there; everything above, from
+//! the denoisers to the command line, uses the trait.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -77,7 +77,7 @@ pub trait Architecture: Debug + Send + Sync {
     /// [`Error::Argument`] if the arguments do not fit the network or each other.
     fn feeds(&self, inputs: &Inputs, weights: &WeightAccess) -> Result<Feeds>;
 
-    /// Further facts for people, as pairs of a heading and a text.
+    /// Further facts for display, as pairs of a heading and a text.
     fn details(&self) -> Vec<(&'static str, String)>;
 
     /// The number of parameters in a checkpoint of this network.

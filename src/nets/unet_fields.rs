@@ -51,7 +51,7 @@ pub fn sample_size(fields: &mut Fields) -> Result<Option<(usize, usize)>> {
     match sides {
         (1..=MOST_PIXELS, 1..=MOST_PIXELS) => Ok(Some(sides)),
         (height, width) => {
-            Err(fields.bad(format!("`sample_size` is {height} x {width}, sides of 1 to {MOST_PIXELS} are allowed")))
+            Err(fields.bad(format!("`sample_size` is {height} x {width}, and sides of 1 to {MOST_PIXELS} are allowed")))
         }
     }
 }
@@ -97,7 +97,7 @@ pub fn check_groups(fields: &Fields, name: &str, groups: usize, levels: &[usize]
 
 /// Refuses a negative `norm_eps`.
 pub fn check_eps(fields: &Fields, eps: f64) -> Result<()> {
-    if eps < 0.0 { Err(fields.bad(format!("`norm_eps` is {eps}, it must not be negative"))) } else { Ok(()) }
+    if eps < 0.0 { Err(fields.bad(format!("`norm_eps` is {eps} and must not be negative"))) } else { Ok(()) }
 }
 
 /// Refuses a factor of 0 by which sums are divided.
@@ -112,6 +112,6 @@ pub fn check_freq_shift(fields: &Fields, freq_shift: f64, first_channels: usize)
         return Ok(());
     }
     Err(fields.bad(format!(
-        "`freq_shift` is {freq_shift}, it must be less than half of the first of `block_out_channels`, {half}"
+        "`freq_shift` is {freq_shift} and must be less than half of the first of `block_out_channels`, {half}"
     )))
 }

@@ -1,25 +1,26 @@
-//! Which schedules keep DDIM where its denoiser can be trusted: the theorem of Permenter and Yuan (ICML 2024).
+//! Admissible schedules, which keep DDIM where its denoiser can be trusted: the theorem of Permenter and Yuan (ICML
+//! 2024).
 //!
-//! The relative-error assumption says of a denoiser that where the distance to the data K is about sqrt(n) sigma, within a
-//! factor nu, its estimate is the gradient of half the squared distance but for an error of at most eta times the distance:
+//! The relative-error assumption: where the distance to the data K is sqrt(n) sigma within a factor nu, the estimate of
+//! the denoiser differs from the gradient of half the squared distance by at most eta times the distance.
 //!
 //! ```text
 //! (1/nu) dist(x) <= sqrt(n) sigma <= nu dist(x)   implies   |sigma eps(x, sigma) - grad f(x)| <= eta dist(x)
 //! ```
 //!
-//! A step of DDIM is gradient descent of length beta = 1 - sigma'/sigma, which then multiplies the distance by no less than
-//! 1 - beta (1 + eta) and no more than 1 - beta (1 - eta). A schedule that starts at dist = sqrt(n) sigma is *admissible* if
-//! these bounds never leave the assumption's range.
+//! A step of DDIM is gradient descent of length beta = 1 - sigma'/sigma. Under the assumption it multiplies the
+//! distance by at least 1 - beta (1 + eta) and at most 1 - beta (1 - eta). A schedule that starts at dist = sqrt(n)
+//! sigma is *admissible* if these bounds never leave the range of the assumption.
 
 use crate::{Error, Result};
 
-/// Rounding forgiven in comparisons, of one: the largest admissible step is admissible.
+/// The relative tolerance of comparisons, so that the largest admissible step is admissible.
 const SLACK: f64 = 1e-9;
 
-/// More steps than anybody takes.
+/// The most steps of a schedule.
 const MOST_STEPS: usize = 100_000;
 
-/// The relative-error assumption's two numbers.
+/// The two numbers of the relative-error assumption.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "Numbers")]
 pub struct ErrorModel {
@@ -27,7 +28,7 @@ pub struct ErrorModel {
     nu: f64,
 }
 
-/// An error model as it stands in a file, before anybody has looked at it.
+/// The unchecked numbers of an error model, as read from a file.
 #[derive(serde::Deserialize)]
 struct Numbers {
     eta: f64,
@@ -42,35 +43,35 @@ impl TryFrom<Numbers> for ErrorModel {
     }
 }
 
-/// What is known after a step. Distances are in units of the one at the start, sqrt(n) sigma of the first level.
+/// The bounds on the distance after a step. Distances are relative to the start, sqrt(n) sigma of the first level.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepBound {
-    /// The step's length in gradient descent, beta = 1 - sigma'/sigma.
+    /// The length of the step in gradient descent, beta = 1 - sigma'/sigma.
     pub beta: f64,
-    /// sigma' over the first sigma: what the distance would be if the denoiser made no error.
+    /// sigma' over the first sigma: the distance for a denoiser without error.
     pub sigma_ratio: f64,
-    /// The distance is no less.
+    /// The lower bound on the distance.
     pub least: f64,
-    /// The distance is no more.
+    /// The upper bound on the distance.
     pub most: f64,
-    /// Whether both keep to the assumption's range.
+    /// `true` if both bounds are within the range of the assumption.
     pub is_admissible: bool,
 }
 
 impl ErrorModel {
-    /// `eta`, the error over the distance, from 0 to below 1; `nu`, the factor that the noise may misjudge the distance
-    /// by, at least 1.
+    /// Creates an error model. `eta` is the error over the distance, from 0 to below 1; `nu` is the factor by which the
+    /// noise level may misjudge the distance, at least 1.
     ///
     /// # Errors
     /// [`Error::Argument`] for numbers out of range.
     pub fn new(eta: f64, nu: f64) -> Result<Self> {
         if !(0.0..1.0).contains(&eta) {
-            let hint = "eta is the denoiser's error over the distance to the data, from 0 to below 1";
-            return Err(Error::argument(format!("an error model of eta {eta}"), hint));
+            let hint = "`eta` is the error of the denoiser over the distance to the data, from 0 to below 1";
+            return Err(Error::argument(format!("an error model with `eta` {eta}"), hint));
         }
         if !(nu.is_finite() && nu >= 1.0) {
-            let hint = "nu is the factor between noise and distance that the denoiser bears, 1 or more";
-            return Err(Error::argument(format!("an error model of nu {nu}"), hint));
+            let hint = "`nu` is the factor by which the noise level may misjudge the distance, 1 or more";
+            return Err(Error::argument(format!("an error model with `nu` {nu}"), hint));
         }
         Ok(Self { eta, nu })
     }
@@ -81,19 +82,19 @@ impl ErrorModel {
         self.eta
     }
 
-    /// The factor between noise and distance.
+    /// The factor by which the noise level may misjudge the distance.
     #[must_use]
     pub fn nu(&self) -> f64 {
         self.nu
     }
 
-    /// The bounds after each step of `sigmas`, N + 1 falling levels, by the theorem's products:
+    /// The bounds after each step of `sigmas`, N + 1 falling levels, by the products of the theorem:
     ///
     /// ```text
     /// (1/nu) prod (1 + beta_i (eta - 1))  <=  prod (1 - beta_i)  <=  nu prod (1 - beta_i (eta + 1))
     /// ```
     ///
-    /// Where a step is so long that the distance may be anything, no distance is excluded from then on: `least` is 0.
+    /// After a step so long that any smaller distance is possible, `least` is 0.
     ///
     /// # Errors
     /// [`Error::Argument`] for fewer than two levels, one that rises, and one before the last that is not above 0.
@@ -111,7 +112,7 @@ impl ErrorModel {
         Ok(steps.collect())
     }
 
-    /// Whether a schedule of these levels is admissible, by the products of [`ErrorModel::bounds`].
+    /// Returns `true` if a schedule of these levels is admissible, by the products of [`ErrorModel::bounds`].
     ///
     /// # Errors
     /// As [`ErrorModel::bounds`].
@@ -119,11 +120,13 @@ impl ErrorModel {
         Ok(self.bounds(sigmas)?.iter().all(|step| step.is_admissible))
     }
 
-    /// How much of the range of nu a schedule of these levels uses up, in closed form: it is admissible up to 1.
+    /// The share of the range of nu that a schedule of these levels uses, in closed form. Up to 1, the schedule is
+    /// admissible.
     ///
-    /// Divided by sigma, the theorem's products are those of 1 + r, at most nu, and of 1 - r, at least 1 / nu, with
-    /// r = eta (sigma/sigma' - 1). The second falls from step to step, so that its end decides, and implies the first, since
-    /// 1 + r <= 1 / (1 - r): what is left is that the sum of -ln(1 - r) is at most ln nu. This is their quotient.
+    /// With r = eta (sigma/sigma' - 1), and divided by sigma, the theorem requires that the product of 1 + r is at most
+    /// nu and that of 1 - r at least 1 / nu. The second product falls from step to step, so its last value decides, and
+    /// it implies the first condition, since 1 + r <= 1 / (1 - r). The condition is therefore that the sum of -ln(1 -
+    /// r) is at most ln nu. The share is their quotient.
     ///
     /// # Errors
     /// As [`ErrorModel::bounds`].
@@ -136,7 +139,7 @@ impl ErrorModel {
         Ok(if used == 0.0 { 0.0 } else { used / self.nu.ln() })
     }
 
-    /// The longest step that `steps` steps of one length may have: beta = c / (eta + c) with c = 1 - nu^(-1/N).
+    /// The largest admissible length of `steps` equal steps: beta = c / (eta + c) with c = 1 - nu^(-1/N).
     #[must_use]
     pub fn longest_constant_step(&self, steps: usize) -> f64 {
         if self.eta == 0.0 {
@@ -146,7 +149,7 @@ impl ErrorModel {
         c / (self.eta + c)
     }
 
-    /// The fewest steps that lead from `high` down to `low`; none where no number of them does.
+    /// The least number of steps from `high` down to `low`; `None` if no number of steps reaches it.
     #[must_use]
     pub fn fewest_steps(&self, high: f64, low: f64) -> Option<usize> {
         let reaches = |steps: &usize| self.deepest_constant_ratio(*steps) <= low / high * (1.0 + SLACK);
@@ -159,14 +162,15 @@ impl ErrorModel {
         Some(enough)
     }
 
-    /// The schedule of longest steps from `high` to `low`, both above 0: `steps` steps of one length, none longer than
-    /// admissible, so that they may end above `low`; or, where no number is given, the fewest that reach it.
+    /// The schedule of longest equal steps from `high` to `low`, both above 0. With a number of `steps`, none is longer
+    /// than admissible, so the last may end above `low`. Without one, the schedule has the least number of steps that
+    /// reaches `low`.
     ///
-    /// Steps of one length lead furthest: what a step to sigma' = sigma / u uses of the range of nu (see
-    /// [`ErrorModel::share_used`]) is convex in ln u, and the sum of these is how far down the schedule leads.
+    /// Equal steps lead furthest: the share of the range of nu that a step to sigma' = sigma / u uses (see
+    /// [`ErrorModel::share_used`]) is convex in ln u, and the sum of ln u is the depth of the schedule.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a range or a number of steps that is none, and where no number of steps reaches `low`.
+    /// [`Error::Argument`] for an invalid range or number of steps, and if no number of steps reaches `low`.
     pub fn longest_steps(&self, high: f64, low: f64, steps: Option<usize>) -> Result<Vec<f64>> {
         if !(low > 0.0 && low < high && high.is_finite()) {
             let hint = "sigma falls from a number to a smaller one above 0";
@@ -182,7 +186,8 @@ impl ErrorModel {
                 let least = high * self.nu.powf(-self.eta.recip());
                 let what = format!("no admissible schedule leads from sigma {high:.4} to {low:.4}");
                 let hint = format!(
-                    "with eta {:.4} and nu {:.4} every one ends above sigma {least:.4}; `steps` goes as far as N steps lead",
+                    "with eta {:.4} and nu {:.4}, every schedule ends above sigma {least:.4}; with `steps`, it goes as far \
+                     as N steps lead",
                     self.eta, self.nu
                 );
                 Error::argument(what, hint)
@@ -192,8 +197,8 @@ impl ErrorModel {
         Ok((0..=steps).map(|step| high * kept.powf(step as f64)).collect())
     }
 
-    /// How far down `steps` longest steps of one length lead: the last sigma over the first. More steps lead further, to
-    /// nu^(-1/eta) in the limit.
+    /// The last sigma over the first, after `steps` equal steps of the largest admissible length. More steps lead
+    /// further, to nu^(-1/eta) in the limit.
     #[must_use]
     pub fn deepest_constant_ratio(&self, steps: usize) -> f64 {
         (1.0 - self.longest_constant_step(steps)).powf(steps as f64)
@@ -202,7 +207,7 @@ impl ErrorModel {
 
 /// sigma'/sigma of each step.
 fn steps(sigmas: &[f64]) -> Result<Vec<f64>> {
-    let hint = "a schedule of N steps has N + 1 falling levels, of which the last alone may be 0";
+    let hint = "a schedule of N steps has N + 1 falling levels, of which only the last may be 0";
     let is_falling =
         sigmas.windows(2).all(|pair| pair[0] > 0.0 && pair[0].is_finite() && (0.0..=pair[0]).contains(&pair[1]));
     if sigmas.len() < 2 || !is_falling {

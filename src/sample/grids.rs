@@ -153,8 +153,8 @@ fn spaced(first: f64, last: f64, count: usize) -> impl Iterator<Item = f64> {
     (0..count).map(move |index| first + index as f64 * stride)
 }
 
-/// A start that must lie in the model's range, since it is snapped to a timestep. The paper writes 157 for the top
-/// of a range that ends at 157.407; a hair above it is the top as well.
+/// A start that must lie in the model's range, since it is snapped to a timestep. The paper writes 157 for the top of a
+/// range that ends at 157.407; a start slightly above it counts as the top.
 fn known(table: &NoiseTable, sigma_max: Option<f64>, default: f64) -> Result<f64> {
     let sigma = sigma_max.unwrap_or(default);
     if sigma > table.sigma_min() && sigma <= table.sigma_max() * 1.0001 {

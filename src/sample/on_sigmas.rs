@@ -8,7 +8,7 @@ use super::settings::{Course, Settings, default_steps};
 use crate::denoise::diffusion::NoiseTable;
 use crate::{Error, Result};
 
-/// More steps than any grid is worth.
+/// The most steps of a grid.
 const MOST_STEPS: usize = 100_000;
 
 impl Settings {
@@ -68,7 +68,7 @@ impl Settings {
 
 fn no_timesteps(what: &str) -> Error {
     Error::argument(
-        format!("{what} for a closed-form denoiser, which knows noise levels and no timesteps"),
+        format!("{what} for a closed-form denoiser, which has noise levels and no timesteps"),
         "take `sigmas`, or one of the schedules `exponential`, `loglinear`, `karras` and `admissible`",
     )
 }

@@ -1,7 +1,7 @@
 //! A run: many images from their start states, a batch at a time.
 //!
-//! [`sample`] walks one batch; a [`Run`] knows which images there are, where each starts and which noise belongs to it,
-//! so that image i of seed s is the same image in any batch and in any part of the run.
+//! [`sample`] walks one batch; a [`Run`] holds the images, their start states and their noise, so that image i of seed
+//! s is the same image in any batch and in any part of the run.
 
 use super::schedule::{Scale, Schedule};
 use super::walk::{Method, Progress, sample};
@@ -61,7 +61,7 @@ pub struct Run {
     pub start: Start,
     /// The mean of the data, c h w values, which is added to states that start as pure noise.
     pub mean: Option<Vec<f64>>,
-    /// Name the first operation of the denoiser that makes a value that is not finite.
+    /// `true` to name the first operation of the denoiser that makes a value that is not finite.
     pub trace_nonfinite: bool,
 }
 

@@ -83,8 +83,8 @@ pub fn run(projector: &Projector, settings: &Settings, advance: Advance) -> Resu
     Ok(Angles { sines, summary, nadler, expansion, values, variances })
 }
 
-/// All p eigenvalues of x'x / n, those that only rounding keeps from zero included. Of data too large for a matrix the
-/// leading ones, the rest as zeros.
+/// All p eigenvalues of x'x / n, including those that are zero up to rounding. For data too large for a matrix, the
+/// leading ones, and zeros for the rest.
 fn spectrum(data: &Tensor, leading: &[f64]) -> Result<Vec<f64>> {
     let (samples, dimension) = (data.shape[0], data.shape[1]);
     let mut values = if dimension <= samples.min(LARGEST_MATRIX) {

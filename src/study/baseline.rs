@@ -205,7 +205,7 @@ pub fn walked_gains(filter: &Linear, modes: usize, sigmas: &[f64]) -> Result<Vec
 fn walked(chain: Chain, filter: &Linear, directions: faer::MatRef<f64>, sigmas: &[f64]) -> Result<(Vec<f64>, f64)> {
     let image = filter.image_shape();
     let mean = filter.mean();
-    // One part along each mode, signs in turn, so that no mode hides behind another.
+    // One part along each mode, with alternating signs, so that no mode hides another.
     let part = |mode: usize| if mode.is_multiple_of(2) { sigmas[0] } else { -sigmas[0] };
     let start = directions * Col::from_fn(directions.ncols(), part);
     let x = (0..start.nrows()).map(|at| (mean[at] + start[at]) as f32).collect();

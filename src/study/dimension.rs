@@ -97,8 +97,8 @@ pub struct TwoNearest {
 
 /// Facco et al. (2017): where density hardly changes from a point to its second neighbour, the ratio mu of the
 /// distances of second and first follows P(mu > m) = m^-d, whatever the density; d is the slope of -ln(1 - F) over ln
-/// mu, through zero, without the tenth of largest ratios. Samples that lie twice in the data are taken once. At
-/// `queries` of the samples.
+/// mu, through zero, without the largest tenth of the ratios. Duplicate samples count once. Evaluated at `queries` of
+/// the samples.
 ///
 /// # Errors
 /// [`Error::Argument`] for fewer than four distinct samples; those of [`Neighbours::nearest`].

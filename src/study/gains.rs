@@ -1,5 +1,5 @@
-//! Closed forms of linear chains on a Gaussian of covariance Sigma, mode by mode: what becomes of the part of a state
-//! along an eigenvector of variance lambda, from the first noise level of a schedule to the last.
+//! Closed forms of linear chains on a Gaussian of covariance Sigma, mode by mode: the factor by which the part of a
+//! state along an eigenvector of variance lambda changes from the first noise level of a schedule to the last.
 //!
 //! | chain | gain | |
 //! |---|---|---|

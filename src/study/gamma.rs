@@ -49,8 +49,8 @@ pub fn exact_gain(variance: f64, sigmas: &[f64]) -> f64 {
     }
 }
 
-/// The Frechet distance between the samples and N(0, diag(`variances`)), over the sum of the variances: exact for both
-/// are Gaussian with the same directions. States start with the spread sqrt(1 + sigma^2), as those of networks do.
+/// The Frechet distance between the samples and N(0, diag(`variances`)), over the sum of the variances: exact, since
+/// both are Gaussian with the same directions. States start with the spread sqrt(1 + sigma^2), as those of networks do.
 #[must_use]
 pub fn gaussian_distance(variances: &[f64], sigmas: &[f64], gamma: f64) -> f64 {
     let start = sigmas.first().map_or(1.0, |sigma| (1.0 + sigma * sigma).sqrt());

@@ -105,8 +105,8 @@ pub fn turning(
 
 /// The growth of a sine with the noise, in 1 / sigma: the slope from the origin to where it first passes one half,
 /// interpolated in log sigma between the places around, or to its largest value where it never does. For small noise a
-/// sine grows in proportion to sigma, and this is the factor; a straight line through all of a curve that soon comes to
-/// its bound of 1 would call it flat.
+/// sine grows in proportion to sigma, and this is the factor; a straight line through a whole curve that soon reaches
+/// its bound of 1 would be flat.
 ///
 /// Both run towards the end, where the sine is 0.
 #[must_use]

@@ -7,7 +7,7 @@
 //! | `sphere`: uniform on a sphere of d dimensions | posterior mean, by a ratio of Bessel functions | on the sphere |
 //!
 //! Both have unit variance along the d (or d + 1) values that they extend in, which are the first ones: denoisers and
-//! samplers know no directions but those of the data, so a rotation of everything changes nothing.
+//! samplers distinguish no directions other than those of the data, so a rotation of everything changes nothing.
 
 use serde::Serialize;
 
@@ -214,7 +214,7 @@ pub struct Found {
     pub floor: f64,
 }
 
-/// Samples `count` images with each sampler in `steps` steps, and holds them against as many of the data.
+/// Samples `count` images with each sampler in `steps` steps, and compares them with as many samples of the data.
 ///
 /// # Errors
 /// Those of [`Trajectories::walk`] and of [`Directions::slice`].

@@ -2,7 +2,8 @@
 //! Stat. 36:2791), and the expansion for little noise.
 //!
 //! One direction of variance l in white noise of variance `s^2`, n samples of p values: gamma = p / n, and the
-//! signal-to-noise ratio is r = l / `s^2`. Below r = sqrt(gamma) the leading component knows nothing of the direction.
+//! signal-to-noise ratio is r = l / `s^2`. Below r = sqrt(gamma) the leading component carries no information about the
+//! direction.
 
 /// cos^2 of the angle between the leading sample component and the direction: (1 - gamma / r^2) / (1 + gamma / r) above
 /// the threshold, 0 below.
@@ -24,7 +25,7 @@ pub fn eigenvalue(ratio: f64, gamma: f64) -> f64 {
 }
 
 /// sin^2 of the angle between component `index` of n samples and the same component after white noise of variance `s^2`
-/// joined these samples, to first order:
+/// was added to these samples, to first order:
 ///
 /// sum over j other than i of `s^2 (l_i + l_j) + s^4` over `n (l_i - l_j)^2`,
 ///

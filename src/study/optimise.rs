@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 /// Pairs of steps and gradient changes that the curvature is estimated from.
 const MEMORY: usize = 60;
-/// The share of the fall that the gradient promises which a step must keep (Armijo).
+/// The share of the decrease predicted by the gradient that a step must achieve (Armijo).
 const SUFFICIENT: f64 = 1e-4;
 /// Halvings of one step before the search gives up.
 const HALVINGS: usize = 60;

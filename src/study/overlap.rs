@@ -9,9 +9,9 @@
 //! the first order for any spectrum. In between it is an interpolation, which is compared with a measured chain.
 //! Turning among the kept directions costs nothing: only what leaves their span is lost.
 //!
-//! A chain of projections with fresh noise multiplies these shares up, but not only them: what one projection P takes a
-//! direction to has a small part along the others, and outside all of them, and the next projection takes some of that
-//! back. [`Transfer`] keeps account of the mean energies: with w the shares, m dimensions outside and `o = 1 - w`, `E
+//! A chain of projections with fresh noise multiplies these shares up, but not only them: the image of a direction
+//! under one projection P has small parts along the others and outside all of them, and the next projection recovers
+//! some of these. [`Transfer`] tracks the mean energies: with w the shares, m dimensions outside and `o = 1 - w`, `E
 //! (u_i' P u_j)^2` is `w_i^2` for i = j and `o_i o_j / m` otherwise (the residuals of two directions meet at random),
 //! the rest of `w_i` goes outside, and comes back from there at random.
 

@@ -63,8 +63,8 @@ pub struct Interval {
 }
 
 /// The mean over samples of a `statistic` of index and value, the values of each sample in the order of their index. A
-/// resample draws samples, then pairs within each, both with replacement: neither few samples nor few pairs pass for
-/// many.
+/// resample draws samples, then pairs within each, both with replacement: the interval reflects both how few samples
+/// and how few pairs there are.
 #[must_use]
 pub fn bootstrap(samples: &[Vec<f64>], seed: u64, statistic: fn(&[f64], &[f64]) -> f64) -> Interval {
     let indices: Vec<f64> = (0..samples.iter().map(Vec::len).max().unwrap_or(0)).map(|at| at as f64).collect();

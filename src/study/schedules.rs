@@ -1,9 +1,9 @@
 //! Noise schedules that are best for a given spectrum, by their closed forms. Linear diffusion leaves this open.
 //!
 //! **Concentration.** A chain of projections on k components of n noisy samples, fresh noise at each level, passes the
-//! mean energies of the directions on as [`Transfer`] has it. Loud levels tell the directions best from one another,
-//! but at the end of the chain, where noise is low, they also mix them: the best levels rise from the middle to where
-//! directions other than the first are lost.
+//! mean energies of the directions on as [`Transfer`] has it. High noise separates the directions best, but at the end
+//! of the chain it also mixes them: the best levels rise from the middle to where directions other than the first are
+//! lost.
 //!
 //! **Recovery.** A DDIM step with the Wiener filter from s to r keeps `(v + s r) / (v + s^2)` of a mode of variance v.
 //! With s = sqrt(v) tan a and r = sqrt(v) tan b that is the probability flow's gain times cos(a - b): each mode sees

@@ -156,7 +156,7 @@ fn a_weight_beyond_float16_is_refused_by_name() {
     for (half, full) in half_compilers().into_iter().zip(compilers()) {
         let error = made(half, -65505.0).expect_err("it is too large");
         assert_eq!(error.kind(), downhill::ErrorKind::File);
-        assert_eq!(error.to_string(), format!("`{key}` holds -6.5505e4, and float16 nothing beyond 65504"));
+        assert_eq!(error.to_string(), format!("`{key}` holds -6.5505e4, beyond the range of float16 (65504)"));
         assert_eq!(error.hint().as_deref(), Some("choose float32 for `dtype`"));
         assert_eq!(made(half, 65504.0).expect("the largest of all"), Precision::Float16);
         assert_eq!(made(full, -65505.0).expect("float32 holds it"), Precision::Float32);

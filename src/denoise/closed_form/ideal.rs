@@ -18,8 +18,8 @@ use crate::tensor::Tensor;
 const NEGLIGIBLE: f64 = 18.0;
 /// Values of the samples that are weighed again for one image: a millisecond or two.
 const VALUES_WEIGHED_AGAIN: usize = 1 << 20;
-/// A bound on the rounding of a prediction in float32, over its distance from x, where all samples count:
-/// reached only if all scores were off by the generous error, each in the worst direction.
+/// A bound on the rounding of a prediction in float32, over its distance from x, where all samples count: it is reached
+/// only if every score has the largest error, in the worst direction.
 const TOLERANCE: f64 = 1e-4;
 
 /// The posterior mean over the samples of a data set.
@@ -53,13 +53,13 @@ impl<'e> Ideal<'e> {
         Ok(Self { samples: Neighbours::new(engine, data, mean)?, image })
     }
 
-    /// The data, which know what lies nearest.
+    /// The data, with a search for the nearest samples.
     #[must_use]
     pub fn samples(&self) -> &Neighbours<'e> {
         &self.samples
     }
 
-    /// The smoothed squared distance to the data of each image of `x`, (n, c, h, w), one `sigma` an image:
+    /// The smoothed squared distance to the data of each image of `x`, (n, c, h, w), one `sigma` per image:
     ///
     /// ```text
     /// dist^2(x, sigma) = -2 sigma^2 log sum_k exp(-|x - k|^2 / (2 sigma^2))
@@ -106,7 +106,7 @@ impl<'e> Ideal<'e> {
                 Which::All => Found::Waiting(weights.total),
             }
         })?;
-        // The weights of those that wait, side by side: they may be of all images, and are many.
+        // The weights of the images that wait for the device, side by side; there may be one set per image.
         let mut waiting = 0;
         for (at, each) in found.iter().enumerate() {
             if let Found::Waiting(_) = each {
@@ -151,7 +151,7 @@ impl<'e> Ideal<'e> {
             let mut again = counting;
             again.select_nth_unstable_by(most, |a, b| scores[*b].total_cmp(&scores[*a]));
             again.truncate(most);
-            // Relative to the heaviest, float32 holds what float64 has found.
+            // Relative to the heaviest, the weights fit float32.
             for score in scores.iter_mut() {
                 *score = (f64::from(*score) - heaviest) as f32;
             }

@@ -23,7 +23,7 @@ const ROUNDING: f64 = 1e-12;
 /// The factors of the parts of an image along each direction.
 #[derive(Clone, Debug, PartialEq)]
 enum Gain {
-    /// It stays: orthogonal projection.
+    /// 1: orthogonal projection.
     Projection,
     /// lambda / (lambda + sigma^2), for the variances lambda: the posterior mean of a Gaussian.
     Wiener(Vec<f64>),
@@ -55,7 +55,7 @@ impl Linear {
             return Self::near_projection(engine, centred, mean, count, image);
         }
         let (values, vectors) = whole_spectrum(centred)?;
-        // Fewer directions than asked for: along the rest the data have no extent.
+        // There may be fewer directions than requested: the data have no extent along the rest.
         let directions = vectors.subcols(0, count.min(values.len())).to_owned();
         Ok(Self { mean: column(mean), directions, gain: Gain::Projection, image })
     }
@@ -99,8 +99,8 @@ impl Linear {
         Ok(Self { mean: column(mean), directions, gain: Gain::Wiener(not_negative(values)), image })
     }
 
-    /// The variances of a Wiener filter, largest first, and the orthonormal directions as columns, (p, r): r of both. A
-    /// projection has no variances.
+    /// The r variances of a Wiener filter, largest first, and its orthonormal directions as columns, (p, r). A
+    /// projection does not have variances.
     #[must_use]
     pub fn spectrum(&self) -> (&[f64], MatRef<'_, f64>) {
         let variances: &[f64] = match &self.gain {
@@ -152,7 +152,7 @@ fn column(values: &[f64]) -> Col<f64> {
     Col::from_fn(values.len(), |at| values[at])
 }
 
-/// Variances, which rounding may have taken below zero.
+/// Variances, clamped to zero where rounding made them negative.
 fn not_negative(values: Vec<f64>) -> Vec<f64> {
     values.into_iter().map(|value| value.max(0.0)).collect()
 }

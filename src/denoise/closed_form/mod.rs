@@ -136,8 +136,8 @@ impl ClosedForm {
         Ok(Self { name: text.to_owned(), form, sample_shape, mean, variance })
     }
 
-    /// (channels, height, width) of an image: (h, w) has one channel; what is neither that nor (c, h, w) counts as
-    /// channels of one pixel.
+    /// (channels, height, width) of an image: (h, w) has one channel; any other shape than (c, h, w) counts as channels
+    /// of one pixel.
     #[must_use]
     pub fn image_shape(&self) -> [usize; 3] {
         match self.sample_shape[..] {
@@ -153,16 +153,16 @@ impl ClosedForm {
         matches!(self.sample_shape.len(), 2 | 3)
     }
 
-    /// The mean of the data, of as many values as an image: where sampling starts, under noise.
+    /// The mean of the data, with as many values as an image. Sampling starts from it under noise.
     #[must_use]
     pub fn mean(&self) -> &[f64] {
         &self.mean
     }
 
     /// The first sigma and the last one above 0 of sampling, by default. It begins at ten times the root mean square
-    /// distance of the data from their mean; a projection on k components, which does not remove noise along them,
-    /// where noise along them has the energy of the data; the sequential filter, whose walk ends the nearer to the mean
-    /// the more noise it starts with, as a projection on the usual number of components.
+    /// distance of the data from their mean; a projection on k components does not remove noise along them, so it
+    /// begins where that noise has the energy of the data; the walk of a sequential filter ends nearer to the mean the
+    /// more noise it starts with, so it begins as a projection on the usual number of components.
     #[must_use]
     pub fn sigma_range(&self) -> (f64, f64) {
         let distance = if self.variance > 0.0 { self.variance.sqrt() } else { 1.0 };
@@ -176,9 +176,9 @@ impl ClosedForm {
         (first, first / SPAN)
     }
 
-    /// Half the distance over which to take differences of the denoiser, at a noise level. All but the ideal denoiser
-    /// are linear in the image: as far as the data reach, which rounding does not notice. Its weights change by a
-    /// factor e where an image moves by sigma^2 over the distance of samples.
+    /// Half the distance over which to take differences of the denoiser, at a noise level. All denoisers but the ideal
+    /// one are linear in the image, so the step is the extent of the data, where rounding is negligible. The weights of
+    /// the ideal one change by a factor e when an image moves by sigma^2 over the distance of samples.
     pub fn difference_step(&self) -> impl Fn(f64) -> f64 + use<> {
         let distance = if self.variance > 0.0 { self.variance.sqrt() } else { 1.0 };
         let is_linear = !matches!(self.form, Form::Ideal { .. });

@@ -3,8 +3,8 @@
 //!
 //! The inner products x k of a block of images with all samples come from the device in float32; with them the score x
 //! k - |k|^2 / 2 of a sample is larger the nearer it lies, which leaves out |x|^2 and its cancellation. Data and images
-//! are taken relative to the data's mean, which makes the products small. What float32 cannot tell apart is measured
-//! again in float64, so that the result is exact.
+//! are taken relative to the data's mean, which makes the products small. Samples that float32 cannot distinguish are
+//! measured again in float64, so that the result is exact.
 
 use rayon::prelude::*;
 
@@ -14,10 +14,10 @@ use crate::kernels::Engine;
 use crate::spectral::samples::{DeviceSamples, MOST_VECTORS};
 use crate::tensor::Tensor;
 
-/// Rounding of a score in float32, over the lengths of its vectors: generous, since only the choice of what is measured
-/// again depends on it.
+/// A generous bound on the rounding of a score in float32, over the lengths of its vectors. Only the choice of samples
+/// that are measured again depends on it.
 const SCORE_ERROR: f64 = 1e-6;
-/// Partial results of a pass over scores, so that it is done by vector instructions.
+/// Partial results of a pass over scores, so that it compiles to vector instructions.
 const LANES: usize = 16;
 
 /// A sample beside an image.
@@ -29,7 +29,7 @@ pub struct Neighbour {
     pub distance: f64,
 }
 
-/// A data set on a device that knows which of its samples lie nearest.
+/// A data set on a device, with a search for its nearest samples.
 pub struct Neighbours<'e> {
     data: Dataset,
     mean: Vec<f64>,
@@ -183,7 +183,7 @@ pub(super) fn at_least(values: &[f32], least: f64) -> Vec<usize> {
     let least = (least as f32).next_down();
     let mut found = Vec::new();
     for (at, chunk) in values.chunks(LANES).enumerate() {
-        // A sum, not a search that stops: it is done by vector instructions.
+        // A sum, not a search that stops early, so that it compiles to vector instructions.
         if chunk.iter().map(|value| u32::from(*value >= least)).sum::<u32>() > 0 {
             let places = chunk.iter().enumerate().filter(|(_, value)| **value >= least);
             found.extend(places.map(|(place, _)| at * LANES + place));

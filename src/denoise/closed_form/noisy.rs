@@ -2,8 +2,8 @@
 //! each level and no others.
 //!
 //! With the projection at level s, D = U U' of the leading eigenvectors of the noisy samples' second moment around the
-//! data's mean, eps = (x - D x) / s. Noise turns U, the more the smaller an eigenvalue (Nadler 2008): what a chain of
-//! such projections keeps depends on how the levels share their noise.
+//! data's mean, eps = (x - D x) / s. Noise turns U, and turns it more for smaller eigenvalues (Nadler 2008), so the
+//! result of a chain of such projections depends on how the levels share their noise.
 
 use std::collections::HashMap;
 

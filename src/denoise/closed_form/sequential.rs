@@ -3,9 +3,9 @@
 //!
 //! Where x at level s is x at the level r below it and new noise of variance s^2 - r^2, the best estimate of the latter
 //! is mean + (Sigma + r^2 I)(Sigma + s^2 I)^-1 (x - mean). As eps, of which DDIM's step x + (r - s) eps makes this
-//! estimate, it is the Wiener filter's times (s + r) / s: half of it again and more as steps get shorter, where DDIM of
-//! the Wiener filter keeps the spread and the chain of estimates loses it. The chain telescopes to `Sigma (Sigma +
-//! s_T^2 I)^-1`, however many levels there are.
+//! estimate, it is (s + r) / s times that of the Wiener filter, which approaches twice as steps get shorter: DDIM with
+//! the Wiener filter keeps the spread of the data, and the chain of estimates loses it. The chain telescopes to `Sigma
+//! (Sigma + s_T^2 I)^-1`, however many levels there are.
 
 use super::linear::Linear;
 use crate::denoise::{Denoiser, Level};

@@ -93,7 +93,7 @@ impl Spec {
             return refuse(format!("`{kind}` of `{text}` is not a kind of denoiser"));
         }
         if rest.is_empty() {
-            return refuse(format!("`{text}` names no data"));
+            return refuse(format!("`{text}` does not name data"));
         }
         let filter = match kind {
             "wiener" => Some(Filter::Wiener),
@@ -207,7 +207,7 @@ mod tests {
     fn other_names_are_refused() {
         for (text, part) in [
             ("median:digits", "`median` of `median:digits` is not a kind of denoiser"),
-            ("pca:", "names no data"),
+            ("pca:", "does not name data"),
             ("pca:digits,k=0", "`k=0`"),
             ("pca:digits,k=many", "not a number of components"),
             ("pca:digits,n=-1", "`n=-1` of `pca:digits,n=-1` is not a number of samples"),

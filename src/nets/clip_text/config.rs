@@ -125,7 +125,7 @@ impl Config {
         let Self { hidden_size, num_attention_heads: heads, layer_norm_eps: eps, .. } = config;
         if !hidden_size.is_multiple_of(heads) {
             return Err(
-                fields.bad(format!("`hidden_size` is {hidden_size}, no multiple of the {heads} attention heads"))
+                fields.bad(format!("`hidden_size` is {hidden_size}, not a multiple of the {heads} attention heads"))
             );
         }
         if !(eps > 0.0 && eps.is_finite()) {

@@ -194,7 +194,7 @@ impl Config {
             return Err(fields.bad(format!("`sample_size` is {size}, smaller than `patch_size` {patch}")));
         }
         if self.norm_eps < 0.0 {
-            return Err(fields.bad(format!("`norm_eps` is {}, it must not be negative", self.norm_eps)));
+            return Err(fields.bad(format!("`norm_eps` is {} and must not be negative", self.norm_eps)));
         }
         Ok(())
     }

@@ -253,7 +253,7 @@ impl Config {
 const DEFAULT_DOWN: [&str; 4] = ["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"];
 const DEFAULT_UP: [&str; 4] = ["AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"];
 
-/// The prefix `UNetRes` is of early releases; diffusers drops it.
+/// The prefix `UNetRes` comes from early releases; diffusers drops it.
 const DOWN_BLOCKS: [(&str, BlockType); 6] = [
     ("DownBlock2D", BlockType::Plain),
     ("AttnDownBlock2D", BlockType::Attention),

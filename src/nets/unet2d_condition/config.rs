@@ -253,7 +253,7 @@ impl Config {
 const DEFAULT_DOWN: [&str; 4] = ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"];
 const DEFAULT_UP: [&str; 4] = ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"];
 
-/// The prefix `UNetRes` is of early releases; diffusers drops it.
+/// The prefix `UNetRes` comes from early releases; diffusers drops it.
 const DOWN_BLOCKS: [(&str, BlockType); 4] = [
     ("DownBlock2D", BlockType::Plain),
     ("CrossAttnDownBlock2D", BlockType::CrossAttention),
@@ -397,7 +397,7 @@ fn transformer_layers(fields: &mut Fields, layers: &[usize]) -> Result<Transform
     fields.check_length(FIELD, given.len(), layers.len())?;
     let up = match reverse {
         None if given.iter().any(|entry| matches!(entry, LevelLayers::Each(_))) => {
-            return Err(fields.bad(format!("`{FIELD}` has a list for a level, which asks for `{REVERSE}`")));
+            return Err(fields.bad(format!("`{FIELD}` has a list for a level, which requires `{REVERSE}`")));
         }
         None => given.clone(),
         Some(mut reverse) => {

@@ -52,8 +52,8 @@ impl Solver for FlowHeun {
 }
 
 impl Stepper for FlowHeun {
-    /// With the velocity v = eps - x0 and z = (1 - s) x: z' = z + (s' - s)(v + v'') / 2, where v'' is that of where
-    /// Euler's step leads; its own step stands at the clean end. As z = x0 + s v, this is x' = (x0 + s v + (s' - s)(v +
+    /// With the velocity v = eps - x0 and z = (1 - s) x: z' = z + (s' - s)(v + v'') / 2, where v'' is that at the end
+    /// of Euler's step. At the clean end, the step is Euler's. As z = x0 + s v, this is x' = (x0 + s v + (s' - s)(v +
     /// v'') / 2) / (1 - s').
     fn step(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
         let step = position.step();

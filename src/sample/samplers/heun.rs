@@ -50,8 +50,8 @@ impl Solver for Heun {
 struct State;
 
 impl Stepper for State {
-    /// x' = x + (sigma' - sigma)(eps + eps'') / 2 with eps'' from where Euler's step leads; at sigma' = 0 no
-    /// network can be asked, and Euler's step stands.
+    /// x' = x + (sigma' - sigma)(eps + eps'') / 2 with eps'' at the end of Euler's step. At sigma' = 0 the network
+    /// cannot be called, and the step is Euler's.
     fn step(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
         let step = position.step();
         let here = oracle.estimate(&x, step.from)?;

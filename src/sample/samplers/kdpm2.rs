@@ -52,8 +52,8 @@ impl Solver for Kdpm2 {
 struct State;
 
 impl Stepper for State {
-    /// x' = x + (sigma' - sigma) `eps_middle`, with `eps_middle` from where Euler's step to the geometric mean of both
-    /// sigmas leads; at sigma' = 0 that mean is 0, and Euler's step stands.
+    /// x' = x + (sigma' - sigma) `eps_middle`, with `eps_middle` at the end of Euler's step to the geometric mean of
+    /// both sigmas. At sigma' = 0 that mean is 0, and the step is Euler's.
     fn step(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
         let step = position.step();
         let here = oracle.estimate(&x, step.from)?;

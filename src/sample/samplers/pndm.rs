@@ -1,7 +1,7 @@
 //! Pseudo numerical methods: Liu et al. (2022), as diffusers' `PNDMScheduler` has them.
 //!
 //! The four newest estimates are averaged with the weights of Adams and Bashforth, and DDIM's step is taken with that
-//! average. The first steps, which have no four estimates yet, are begun by Runge and Kutta's rule or by Heun's.
+//! average. The first steps, which have fewer than four estimates, use the rule of Runge and Kutta or that of Heun.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -58,7 +58,7 @@ fn start(request: &Request, schedule: &Schedule) -> Result<Start> {
             Ok(Start::RungeKutta([between(a, b), between(b, c), between(c, d)]))
         }
         _ => Err(Error::argument(
-            format!("{} steps of `pndm`, whose first 3 are begun by Runge and Kutta's rule", called.len()),
+            format!("{} steps of `pndm`, whose first 3 take the rule of Runge and Kutta", called.len()),
             "take 4 `steps` or more, or a scheduler with `skip_prk_steps`",
         )),
     }
@@ -70,21 +70,21 @@ const ORDER: usize = 4;
 /// Its settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pndm {
-    /// How the first steps are taken.
+    /// The rule of the first steps.
     pub start: Start,
-    /// What the network predicts: a network's v are averaged before they become eps.
+    /// The target of the network: its own outputs are averaged, before they become eps.
     pub prediction: PredictionType,
 }
 
-/// How the first steps are taken, while there are no four estimates to average.
+/// The rule of the first steps, while there are fewer than four estimates to average.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Start {
-    /// The first step asks again where it leads and takes the mean; then averages of two and of three
-    /// (`skip_prk_steps`). diffusers takes the step again from T/N above its end, which this level is where it is not the
-    /// first.
+    /// The first step calls the network again at its end and takes the mean; the next two average two and three
+    /// estimates (`skip_prk_steps`). diffusers repeats the step from T/N above its end: the level, if it is not the
+    /// first one.
     Heun(Option<Level>),
-    /// The first three steps ask four times; a pair of levels for each, where its second and where its third and fourth
-    /// question are evaluation from: half a step below its start and half a step above its end, in whole timesteps.
+    /// Each of the first three steps makes four calls. The pair of levels of a step is that of its second call and that
+    /// of its third and fourth: half a step below its start and half a step above its end, in whole timesteps.
     RungeKutta([(Level, Level); ORDER - 1]),
 }
 
@@ -97,7 +97,7 @@ impl fmt::Display for Start {
     }
 }
 
-/// The network's eps, its prediction of x0, and its own output behind both.
+/// The eps and the x0 that the network estimates, and the output from which both follow.
 struct Evaluation {
     raw: Tensor,
     x0: Tensor,
@@ -116,7 +116,7 @@ impl Solver for Pndm {
 
 struct State {
     pndm: Pndm,
-    /// What the network predicted, the newest first.
+    /// The outputs of the network, the newest first.
     outputs: VecDeque<Tensor>,
 }
 
@@ -125,7 +125,8 @@ impl State {
         Self { pndm, outputs: VecDeque::new() }
     }
 
-    /// The network's own output behind `eps` of `x` at `level`: eps, or v = sqrt(alpha bar) eps - sqrt(1 - alpha bar) x0.
+    /// The output of the network that gives `eps` of `x` at `level`: eps, or v = sqrt(alpha bar) eps - sqrt(1 - alpha
+    /// bar) x0.
     fn output(&self, x: &Tensor, eps: &Tensor, level: Level) -> Tensor {
         let signal = level.alpha_bar().sqrt();
         match self.pndm.prediction {
@@ -147,13 +148,13 @@ impl State {
         combine(&terms)
     }
 
-    /// What the network says of `x` at `level`.
+    /// Calls the network on `x` at `level`.
     fn evaluate(&self, x: &Tensor, level: Level, oracle: &mut Oracle) -> Result<Evaluation> {
         let here = oracle.estimate(x, level)?;
         Ok(Evaluation { output: self.output(x, &here.eps, level), raw: here.raw, x0: here.x0 })
     }
 
-    /// Runge and Kutta's rule from `step.from` to `step.to` by way of `below` and `above`.
+    /// The rule of Runge and Kutta from `step.from` to `step.to` by way of `below` and `above`.
     fn runge_kutta(
         &mut self,
         step: Step,
@@ -174,8 +175,8 @@ impl State {
         Ok(self.keep(first, x))
     }
 
-    /// Heun's rule: to `step.to`, which diffusers counts from T/N, and then to the level `next` of the next call, from
-    /// `again`.
+    /// Heun's rule: to `step.to`, which diffusers counts from T/N, and then from `again` to the level `next` of the
+    /// next call.
     fn heun(&mut self, step: Step, next: Level, again: Level, x: &Tensor, oracle: &mut Oracle) -> Result<Update> {
         let first = self.evaluate(x, step.from, oracle)?;
         let ahead = same_z(self.transfer(x, step, &[(1.0, &first.output)]), step.to, next);
@@ -186,7 +187,7 @@ impl State {
         Ok(self.keep(first, same_z(end, next, step.to)))
     }
 
-    /// Keeps the output at the step's start; the state is now `x`.
+    /// Keeps the output at the start of the step, whose end is `x`.
     fn keep(&mut self, evaluation: Evaluation, x: Tensor) -> Update {
         self.outputs.push_front(evaluation.output);
         self.outputs.truncate(ORDER);
@@ -221,8 +222,8 @@ impl Stepper for State {
     }
 }
 
-/// The state of level `here` as the state of level `there` that has the same z = sqrt(alpha bar) x: diffusers' state is z,
-/// and where its steps do not end at the timestep of the next call, the same z is taken for both.
+/// The state of level `here` as the state of level `there` that has the same z = sqrt(alpha bar) x: the state of
+/// diffusers is z, which stays the same where a step does not end at the timestep of the next call.
 fn same_z(mut x: Tensor, here: Level, there: Level) -> Tensor {
     scale(&mut x, (here.alpha_bar() / there.alpha_bar()).sqrt());
     x

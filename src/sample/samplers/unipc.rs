@@ -62,7 +62,7 @@ pub struct UniPc {
     pub uncorrected: Vec<usize>,
 }
 
-/// A step that has been predicted and may be corrected when its end has been asked for.
+/// A step that has been predicted and may be corrected once the estimate at its end is known.
 struct Predicted {
     from: f64,
     to: f64,
@@ -98,8 +98,8 @@ impl State {
         Self { unipc, history, predicted: None }
     }
 
-    /// The factor of x and those of the newest `order` estimates, from `from` to `to`; `ahead` tells that the estimate
-    /// at `to` is known, whose factor then comes last.
+    /// The factor of x and those of the newest `order` estimates, from `from` to `to`; `ahead` is `true` if the
+    /// estimate at `to` is known; its factor then comes last.
     ///
     /// The estimate along the way is the newest, m, and a polynomial in lambda = -ln(sigma) through the differences of
     /// the others to it, (m' - m) / r with r = (lambda' - lambda) / h. Their weights rho are such that the sums of rho
@@ -117,7 +117,7 @@ impl State {
         let b_h = if self.unipc.is_bh1 { hh } else { growth };
         let rho = match ratios.len() {
             0 => Vec::new(),
-            // Exact for any r is not asked for here: diffusers takes a half, as the paper does.
+            // Not the exact value, which depends on r: diffusers takes a half, as the paper does.
             1 => vec![0.5],
             count => solve(&ratios, &moments(hh, growth, b_h, count)),
         };

@@ -1,4 +1,4 @@
-//! Gradient estimation under a metric: which weight of the newest eps follows from it, in each direction by itself.
+//! Gradient estimation under a metric, from which the weight of the newest eps follows, separately in each direction.
 //!
 //! The estimate `eps_bar` of a step is the one nearest to the estimates of this step and of the one before, eps and
 //! `eps_before`, that is, the one that minimises
@@ -8,20 +8,20 @@
 //! ```
 //!
 //! for a positive definite metric [[a, b], [b, c]] of the two errors, and an orthonormal basis of directions. It is
-//! gamma eps + (1 - gamma) `eps_before` with gamma = (a + b) / (a + 2b + c) along each direction (Permenter and Yuan, ICML
-//! 2024, section 4, where the metric is the same in all directions, whatever these are: then only its pair counts).
+//! gamma eps + (1 - gamma) `eps_before` with gamma = (a + b) / (a + 2b + c) along each direction (Permenter and Yuan,
+//! ICML 2024, section 4, where the metric is the same in all directions).
 //!
-//! The metric that makes the estimate best is the inverse covariance of the errors, and that follows from the data: along a
-//! direction in which they have variance lambda, the exact way down is x ~ sqrt(lambda + sigma^2), so that
-//! eps(sigma) = sigma / sqrt(lambda + sigma^2) up to a constant, and what a step should go by is its mean over the step. Both
-//! errors are then known, and so is their metric and its gamma (see [`gamma_of`]). With steps of ratio r = sigma'/sigma it is
+//! The best metric is the inverse covariance of the errors, which follows from the data. Along a direction in which
+//! they have variance lambda, the exact path is x ~ sqrt(lambda + sigma^2), so that eps(sigma) = sigma / sqrt(lambda +
+//! sigma^2) up to a constant, and the exact step uses the mean of eps over the step. Both errors are then known, and
+//! with them the metric and its gamma (see [`gamma_of`]). With steps of ratio r = sigma'/sigma it is
 //!
 //! ```text
 //! (1 + r + r^2) / (r (1 + r))   where the data have no extent, normal to them: 2.4 for the paper's 10 steps
 //! 1 + r/2                       where noise is small beside them, along them: 1.2
 //! ```
 //!
-//! with the paper's 2 in between.
+//! The paper's 2 is in between.
 
 use faer::{Col, Mat};
 
@@ -41,15 +41,15 @@ pub struct Metric {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Along {
-    /// The same in all.
+    /// One variance for all directions.
     All(f64),
-    /// Of each value of an image.
+    /// A variance per value of an image.
     Values(Vec<f64>),
-    /// Of orthonormal directions as columns (p, k), and of all directions orthogonal to these.
+    /// Orthonormal directions as columns (p, k), and all directions orthogonal to these.
     Directions { directions: Mat<f64>, variances: Vec<f64>, rest: f64 },
 }
 
-/// Returns the weight of the newest eps under the metric [[a, b], [b, c]] of the errors of the newest and the one before.
+/// Returns the weight of the newest eps under the metric [[a, b], [b, c]] of its error and that of the eps before.
 ///
 /// # Errors
 /// [`Error::Argument`] unless it is positive definite.
@@ -61,11 +61,11 @@ pub fn gamma_of_pair(a: f64, b: f64, c: f64) -> Result<f64> {
     Err(Error::argument(what, "A and C are above 0, and A C above B squared; 2,-1.3333,1 gives gamma 2"))
 }
 
-/// Returns the weight of eps at `sigma` beside that at `before`, for a step down to `next`, along a direction in which the
-/// data have variance `lambda`: the step is then the exact one of a Gaussian.
+/// Returns the weight of eps at `sigma`, beside that at `before`, for a step down to `next` along a direction in which
+/// the data have variance `lambda`. The step is then exact for a Gaussian.
 #[must_use]
 pub fn gamma_of(lambda: f64, before: f64, sigma: f64, next: f64) -> f64 {
-    // 1 - eps, over lambda: what is left where eps is nearly 1 in all three places.
+    // 1 - eps, over lambda, which does not cancel where eps is nearly 1 in all three places.
     let root = |s: f64| (lambda + s * s).sqrt();
     let short = |s: f64| 1.0 / ((root(s) + s) * root(s));
     let mean = (1.0 / (root(sigma) + sigma) + 1.0 / (root(next) + next)) / (root(sigma) + root(next));
@@ -99,7 +99,7 @@ impl Metric {
         Ok(Self { name, along: Along::Directions { directions, variances, rest } })
     }
 
-    /// Returns the number of values of an image, where the metric fixes it.
+    /// Returns the number of values of an image, if the metric fixes it.
     #[must_use]
     pub fn dimension(&self) -> Option<usize> {
         match &self.along {
@@ -189,8 +189,8 @@ mod tests {
         }
     }
 
-    /// The errors of both estimates, as of a Gaussian, weighed by their inverse covariance: the formula of the pair gives the
-    /// same gamma as the one of the direction. The covariance has rank one; a little is added to invert it.
+    /// The errors of both estimates, as of a Gaussian, weighed by their inverse covariance: the formula of the pair
+    /// gives the same gamma as the one of the direction. The covariance has rank one; a little is added to invert it.
     #[test]
     fn the_pair_of_a_direction_is_the_inverse_covariance_of_its_errors() {
         for (lambda, before, sigma, next) in [(1.0, 2.0, 1.0, 0.5), (0.1, 3.0, 1.0, 0.4), (25.0, 8.0, 5.0, 3.0)] {

@@ -7,9 +7,9 @@
 //! P   = U_0 U_0' U_1 U_1' ... U_T U_T' = U_0 C_T U_T'                                (product)
 //! ```
 //!
-//! The sources do not settle the coupling of the noise of different levels, and everything depends on it; so there are
-//! three, [`Coupling`]. Only C, k x k, is multiplied up, and kept at norm 1 with its logarithm beside it: nothing
-//! underflows, whatever T.
+//! The paper leaves open how the noise of different levels is coupled, and the results depend on it, so there are three
+//! forms: [`Coupling`]. Only C, k x k, is accumulated. It is kept at norm 1, beside the logarithm of its norm, so that
+//! nothing underflows for any T.
 
 mod levels;
 mod product;

@@ -13,7 +13,8 @@ pub struct Reference {
     pixels: (Directions, Slices),
 }
 
-/// Distances of a set of images from the data: the smaller the better, and only at one number of images comparable.
+/// Distances of a set of images from the data: smaller is better, and figures are comparable only at the same number of
+/// images.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Score {
     /// The Frechet distance of the features.

@@ -1,9 +1,9 @@
 //! Samplers at equal network calls: the distance of their samples from the data, and their cost.
 //!
 //! A [`Cell`] is a sampler on a schedule with a number of calls and a seed. Its images are made and kept a part at a
-//! time ([`store`]), so that a killed run goes on where it stopped and a larger one begins with the smaller one's
-//! images; what is measured ([`measure`]) follows from the images. Image i of a seed starts from the same noise in
-//! every cell, so that cells of one seed differ by their samplers alone.
+//! time ([`store`]), so that an interrupted run resumes where it stopped, and a larger run reuses the images of a
+//! smaller one; the measurements ([`measure`]) follow from the images. Image i of a seed starts from the same noise in
+//! every cell, so that cells of one seed differ only in their samplers.
 
 pub mod measure;
 pub mod report;

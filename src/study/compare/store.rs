@@ -38,7 +38,7 @@ pub struct Times {
 }
 
 impl Store {
-    /// The folder `root` for samples of `settings`; what it holds already must have been made with the same.
+    /// Opens the folder `root` for samples of `settings`. Samples that it already holds must have the same settings.
     ///
     /// # Errors
     /// [`Error::Argument`] for a folder of samples of other settings, or one that cannot be written.
@@ -66,7 +66,7 @@ impl Store {
     /// The images of the part that begins at `first` in a cell of `count`, where they are not all there.
     ///
     /// # Errors
-    /// Those of reading files: a part that is there and damaged is an error, not a gap.
+    /// Those of reading files: a damaged part is an error, not a missing one.
     pub fn missing_part(&self, cell: &Cell, first: usize, count: usize) -> Result<Option<Range<usize>>> {
         let end = (first + PART).min(count);
         let file = self.part(cell, first);
@@ -107,7 +107,7 @@ impl Store {
             let images = images_in(&file)?;
             if images.shape[0] < taken {
                 let what = format!("{} images, expected {taken}", images.shape[0]);
-                return Err(Error::bad_file_hint(file, what, "remove the file, and it is made again"));
+                return Err(Error::bad_file_hint(file, what, "remove the file; it is then made again"));
             }
             Ok(images.slice(0..taken))
         })
