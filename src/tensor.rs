@@ -105,6 +105,46 @@ impl Tensor {
     }
 }
 
+/// A summary of the values of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Summary {
+    /// The values that are neither NaN nor infinite; `None` without any.
+    pub finite: Option<Range>,
+    /// The number of the others.
+    pub not_finite: usize,
+}
+
+/// The range and the moments of finite values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    /// The least value.
+    pub least: f32,
+    /// The largest value.
+    pub most: f32,
+    /// The mean.
+    pub mean: f64,
+    /// The standard deviation: the root of the mean square distance from the mean.
+    pub standard_deviation: f64,
+}
+
+impl Tensor {
+    /// Summarises the values.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let finite = || self.data.iter().copied().filter(|value| value.is_finite());
+        let count = finite().count();
+        let mean = finite().map(f64::from).sum::<f64>() / count as f64;
+        let variance = finite().map(|value| (f64::from(value) - mean).powi(2)).sum::<f64>() / count as f64;
+        let range = Range {
+            least: finite().fold(f32::INFINITY, f32::min),
+            most: finite().fold(f32::NEG_INFINITY, f32::max),
+            mean,
+            standard_deviation: variance.sqrt(),
+        };
+        Summary { finite: (count > 0).then_some(range), not_finite: self.data.len() - count }
+    }
+}
+
 /// The shape of a tensor inside the engine: batch, height, width, channels. Tokens are the columns `w` of a map with
 /// `h` = 1. One vector per image is a map of 1 x 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -212,6 +252,14 @@ mod tests {
         for shape in [[huge, huge, 1], [huge, huge, 0], [0, huge, huge]] {
             assert_eq!(element_count(&shape), None, "{shape:?}");
         }
+    }
+
+    #[test]
+    fn a_summary_leaves_out_what_is_not_finite() {
+        let summary = Tensor::new([4], vec![1.0, f32::NAN, 3.0, f32::INFINITY]).summary();
+        let range = Range { least: 1.0, most: 3.0, mean: 2.0, standard_deviation: 1.0 };
+        assert_eq!(summary, Summary { finite: Some(range), not_finite: 2 });
+        assert_eq!(Tensor::new([1], vec![f32::NAN]).summary(), Summary { finite: None, not_finite: 1 });
     }
 
     #[test]

@@ -6,9 +6,8 @@ use super::vectors;
 use crate::error::Result;
 use crate::gpu::{Adapters, Choice, Described};
 use crate::model::describe::adapter_json;
-use crate::report::columns::aligned;
+use crate::report::columns::{aligned, binary_bytes};
 use crate::report::{Console, Report};
-use indicatif::BinaryBytes;
 
 /// The shared flags.
 pub type Flags = crate::cli::shared::AdapterFlags;
@@ -51,9 +50,9 @@ fn table(adapters: &[Described]) -> String {
             adapter.backend.clone(),
             adapter.kind.to_string(),
             adapter.driver.clone(),
-            BinaryBytes(adapter.max_binding_bytes).to_string(),
+            binary_bytes(adapter.max_binding_bytes),
             format!("{0} x {0}", adapter.max_texture_side),
-            BinaryBytes(u64::from(adapter.workgroup_bytes)).to_string(),
+            binary_bytes(u64::from(adapter.workgroup_bytes)),
             adapter.subgroup.map_or("none".to_owned(), |(least, most)| {
                 if least == most { least.to_string() } else { format!("{least} to {most}") }
             }),

@@ -1,11 +1,11 @@
 //! `downhill download`: a model from the hub into the local cache (feature `download`).
 
-use indicatif::BinaryBytes;
 use serde_json::json;
 
 use super::args::Global;
 use crate::checkpoint::{Event, fetch};
 use crate::error::Result;
+use crate::report::columns::binary_bytes;
 use crate::report::{Console, Progress, Report};
 
 /// The shared flags.
@@ -39,7 +39,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let folder = fetch(&args.id, args.variant.as_deref(), &mut |event| match event {
         Event::Begin { file, bytes, there } => {
             bar = None;
-            console.note(&format!("{file}, {}", BinaryBytes(bytes)));
+            console.note(&format!("{file}, {}", binary_bytes(bytes)));
             let begun = Progress::bytes(file, bytes, console.verbosity);
             begun.advance(there);
             bar = Some(begun);

@@ -18,7 +18,7 @@ use crate::model::timing::Stopwatch;
 use crate::report::columns::aligned;
 use crate::report::{Console, Folder, Progress, Report};
 use crate::study::Advance;
-use crate::study::results::{Contents, File, Message, Results};
+use crate::study::results::{File, Message, Results};
 
 /// The flags of a study's data.
 #[derive(Debug, clap::Args)]
@@ -85,7 +85,7 @@ impl DataArgs {
             data.samples = data.samples.slice(0..samples);
         }
         let mean = self.centred(usual).then(|| data.centre());
-        let share = share_of_mean(&data);
+        let share = data.share_of_mean();
         if mean.is_none() && share >= NOTED {
             console.note(&format!(
                 "note: the mean has {:.0} % of the second moment of `{}`, and is its first component; `--center` \
@@ -110,13 +110,6 @@ impl DataArgs {
 
 /// The share of the second moment from which the mean is worth a note.
 const NOTED: f64 = 0.3;
-
-/// |mean|^2 over the mean of |x|^2.
-fn share_of_mean(data: &Dataset) -> f64 {
-    let mean: f64 = data.mean().iter().map(|value| value * value).sum();
-    let squares = data.samples.data.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
-    mean / (squares / data.count() as f64).max(f64::MIN_POSITIVE)
-}
 
 /// A study as a subcommand. The implementing type holds its flags.
 pub trait Study {
@@ -251,18 +244,11 @@ impl<'a> StudyRun<'a> {
     /// # Errors
     /// When they cannot be written.
     fn finish(mut self, results: Results) -> Result<()> {
-        for (section, value) in results.sections {
-            self.report.set(section, value);
+        for (section, value) in &results.sections {
+            self.report.set(section, value.clone());
         }
         if let Some(folder) = &mut self.folder {
-            for (File { name, .. }, contents) in results.files {
-                match contents {
-                    Contents::Array(array) => folder.array(name, &array)?,
-                    Contents::Table(table) => folder.table(name, &table)?,
-                    Contents::Text(text) => folder.text(name, &text)?,
-                    Contents::Plot(picture) => folder.picture(name, &picture)?,
-                }
-            }
+            results.write(folder)?;
         }
         self.clock.lap("results");
         self.report.set("timings", self.clock.json(&[]));

@@ -73,6 +73,15 @@ impl Dataset {
         self.samples.shape[1]
     }
 
+    /// At most `most` samples, evenly spaced.
+    #[must_use]
+    pub fn evenly(&self, most: usize) -> Self {
+        let count = self.count().min(most.max(1));
+        let picks = (0..count).map(|at| at * self.count() / count);
+        let values = picks.flat_map(|at| self.samples.item(at).iter().copied()).collect();
+        Self { samples: Tensor::new([count, self.dimension()], values), ..self.clone() }
+    }
+
     /// The mean of the samples, of `dimension()` values, summed in float64.
     #[must_use]
     pub fn mean(&self) -> Vec<f64> {
@@ -84,6 +93,14 @@ impl Dataset {
         }
         let count = self.count() as f64;
         sums.into_iter().map(|sum| sum / count).collect()
+    }
+
+    /// The share of the mean in the second moment: |mean|^2 over the mean of |x|^2.
+    #[must_use]
+    pub fn share_of_mean(&self) -> f64 {
+        let mean: f64 = self.mean().iter().map(|value| value * value).sum();
+        let squares = self.samples.data.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
+        mean / (squares / self.count() as f64).max(f64::MIN_POSITIVE)
     }
 
     /// Subtracts the mean from every sample and returns it. Without this, the mean is the direction of the largest

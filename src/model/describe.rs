@@ -1,12 +1,14 @@
 //! Models, plans and adapters as JSON for reports, and in words.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Algorithms, Kind, LatentModel, Model, NetworkModel, Origin, Source};
+use super::{Algorithms, Facts, Kind, LatentModel, Model, ModelRun, NETWORK, NetworkModel, Origin, Source};
 use crate::checkpoint::{Component, ConfigFile, Weights};
 use crate::gpu::Described;
 use crate::graph::Footprint;
 use crate::kernels::Family;
+use crate::sample::schedule::Level;
+use crate::sample::walk::Clip;
 
 /// Returns a model for a report.
 #[must_use]
@@ -54,6 +56,54 @@ fn latent_json(latent: &LatentModel) -> Value {
         "vae": of_files(&latent.autoencoder_files),
         "scheduler": latent.network.scheduler.class_name,
     })
+}
+
+/// Returns a run for a report, by section.
+#[must_use]
+pub fn run_sections(model_run: &ModelRun) -> Vec<(&'static str, Value)> {
+    let run = &model_run.run;
+    let level = |level: &Level| json!({ "timestep": level.timestep, "sigma": level.sigma });
+    let levels: Vec<Value> = run.schedule.levels().iter().map(level).collect();
+    let clip =
+        run.method.clip.map(|Clip { range, rederive_eps }| json!({ "range": range, "rederive_eps": rederive_eps }));
+    // Numbers as numbers: `1`, `0.5`, `true` are JSON as they stand.
+    let value = |text: String| serde_json::from_str(&text).unwrap_or(Value::String(text));
+    let settings = run.method.solver.settings().into_iter();
+    let mut method: Map<String, Value> = settings.map(|(name, text)| (name.to_owned(), value(text))).collect();
+    method.insert("sampler".to_owned(), model_run.sampler.name().into());
+    method.insert("clip".to_owned(), json!(clip));
+    let schedule = json!({
+        "name": model_run.schedule_name(),
+        "steps": run.schedule.steps().len(),
+        "scale": run.schedule.scale(),
+        "levels": levels,
+    });
+    let mut sections = vec![
+        ("model", model_json(&model_run.model)),
+        ("seed", run.seed.into()),
+        ("rng", run.generator.to_string().into()),
+        ("count", run.count.into()),
+        ("size", json!([model_run.size.0, model_run.size.1])),
+        ("asked", json!(model_run.settings)),
+        ("method", method.into()),
+        ("schedule", schedule),
+    ];
+    if let Some(labels) = &model_run.labels {
+        sections.push(("class_labels", json!({ "labels": labels.labels, "guidance_scale": labels.scale })));
+    }
+    sections
+}
+
+/// Returns the footprints of a run for a report: that of its network, or one per component of a pipeline; `peak` is the
+/// most memory that the device held.
+#[must_use]
+pub fn memory_json(facts: &Facts, peak: u64) -> Value {
+    let mut memory = match &facts.parts[..] {
+        [network] if network.name == NETWORK => footprint_json(&network.footprint, Some(peak)),
+        parts => parts.iter().map(|part| (part.name.to_owned(), footprint_json(&part.footprint, None))).collect(),
+    };
+    memory["peak_bytes"] = peak.into();
+    memory
 }
 
 /// Returns algorithms for a report.

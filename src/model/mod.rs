@@ -9,10 +9,13 @@
 mod call;
 mod denoiser;
 pub mod describe;
+mod description;
 mod device;
+pub mod files;
 mod images;
 mod latent;
 mod memory;
+mod metadata;
 mod network;
 mod open;
 mod resolve;
@@ -22,10 +25,13 @@ pub mod timing;
 
 pub use call::Call;
 pub use denoiser::{DenoiserOptions, ModelDenoiser};
+pub use description::{Description, Outline};
 pub use device::{Event, Observer, make_ready};
+pub use files::{Files, Targets};
 pub use images::{Batch, Facts, Images, NETWORK, Part};
 pub use latent::{LatentModel, Prompt, Source, TextSource, Tokenized};
 pub use memory::{Algorithms, Origin, USUAL_BUDGET, largest_batch, usual_batch, within_budget};
+pub use metadata::Metadata;
 pub use network::NetworkModel;
 pub use open::{Kind, Model};
 pub use resolve::{Labels, ModelRun, Text};

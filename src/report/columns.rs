@@ -1,27 +1,43 @@
 //! Text in columns.
 
-/// Rows with their columns at the same place.
+/// Returns rows with their columns at the same place.
 pub fn aligned<R: AsRef<[String]>>(rows: &[R]) -> String {
-    let trimmed = |line: &str| line.trim_end().to_owned() + "\n";
-    aligned_cells(rows, "  ").lines().map(trimmed).collect()
+    let widths = widths(rows);
+    let line = |row: &R| {
+        let row = row.as_ref();
+        let last = row.len().saturating_sub(1);
+        let cells = row.iter().zip(&widths).enumerate();
+        let cells: Vec<_> =
+            cells.map(|(at, (cell, width))| if at == last { cell.clone() } else { padded(cell, *width) }).collect();
+        cells.join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
 }
 
 /// As [`aligned`], with the text `between` between the columns, and the last column filled up too.
 pub fn aligned_cells<R: AsRef<[String]>>(rows: &[R], between: &str) -> String {
-    let columns = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
-    let length = |row: &R, column: usize| row.as_ref().get(column).map_or(0, |cell| cell.chars().count());
-    let widths: Vec<usize> =
-        (0..columns).map(|column| rows.iter().map(|row| length(row, column)).max().unwrap_or(0)).collect();
+    let widths = widths(rows);
     let line = |row: &R| {
-        let cells: Vec<String> =
-            row.as_ref().iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> = row.as_ref().iter().zip(&widths).map(|(cell, width)| padded(cell, *width)).collect();
         cells.join(between) + "\n"
     };
     rows.iter().map(line).collect()
 }
 
+/// The width of each column in characters.
+fn widths<R: AsRef<[String]>>(rows: &[R]) -> Vec<usize> {
+    let columns = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
+    let length = |row: &R, column: usize| row.as_ref().get(column).map_or(0, |cell| cell.chars().count());
+    (0..columns).map(|column| rows.iter().map(|row| length(row, column)).max().unwrap_or(0)).collect()
+}
+
+/// A cell filled up with spaces. Widths of the standard formatter end at 65535, and texts from files may be longer.
+fn padded(cell: &str, width: usize) -> String {
+    cell.to_owned() + &" ".repeat(width.saturating_sub(cell.chars().count()))
+}
+
 /// Lines of a name and a text.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Lines(Vec<[String; 2]>);
 
 impl Lines {
@@ -49,9 +65,36 @@ pub fn thousands(count: u64) -> String {
     groups.into_iter().rev().collect::<Vec<_>>().join(",")
 }
 
+/// Returns an amount of memory in units of 1024: `512 B`, `1.46 KiB`, `1.43 MiB`.
+#[must_use]
+pub fn binary_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let power = bytes.ilog2() / 10;
+    let unit = UNITS[power as usize - 1];
+    format!("{:.2} {unit}", bytes as f64 / 1024f64.powi(power.cast_signed()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_in_units_of_1024() {
+        let texts = [0, 15, 1023, 1500, 1_500_000, 1 << 30, u64::MAX].map(binary_bytes);
+        assert_eq!(texts, ["0 B", "15 B", "1023 B", "1.46 KiB", "1.43 MiB", "1.00 GiB", "16.00 EiB"]);
+    }
+
+    #[test]
+    fn texts_longer_than_a_formatter_can_pad_stand_in_columns() {
+        let long = "a".repeat(70_000);
+        let rows = [[long.clone(), "b".to_owned()], ["c".to_owned(), long.clone()]];
+        let lines: Vec<String> = aligned(&rows).lines().map(str::to_owned).collect();
+        assert_eq!(lines[0], format!("{long}  b"));
+        assert_eq!(lines[1], format!("c{}  {long}", " ".repeat(69_999)));
+    }
 
     #[test]
     fn thousands_have_commas() {

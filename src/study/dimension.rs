@@ -5,12 +5,13 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Advance;
-use super::manifolds::{self, Found};
+use super::manifolds::{self, Found, Manifold, examine};
 use super::results::{File, Results};
 use super::statistics::{Summary, sorted};
 use crate::data::Dataset;
 use crate::denoise::closed_form::neighbours::Neighbours;
 use crate::error::{Error, Result};
+use crate::kernels::Engine;
 use crate::report::Table;
 use crate::report::plot::{Axis, Figure, Picture, Series};
 use crate::spectral::basis::eigen;
@@ -57,13 +58,88 @@ impl Extent {
     }
 }
 
-/// At most `most` samples, evenly spaced.
+/// The most samples of a spectrum.
+const MOST_OF_SPECTRUM: usize = 10_000;
+/// The number of values of synthetic data, and their dimensions.
+const AMBIENT: usize = 100;
+const SYNTHETIC: [usize; 14] = [1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99];
+/// Steps of the samplers on them.
+const STEPS: usize = 10;
+/// The parts of the samples whose nearest neighbours are searched: all, a quarter, a sixteenth.
+const PARTS: [usize; 3] = [1, 4, 16];
+/// The fewest samples of a part.
+const FEWEST: usize = 10;
+
+/// Settings of the study.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Samples whose two nearest neighbours are searched.
+    pub queries: usize,
+    /// Samples of a neighbourhood.
+    pub neighbours: usize,
+    /// Neighbourhoods.
+    pub neighbourhoods: usize,
+    /// Samples drawn on each synthetic manifold, by each sampler.
+    pub drawn: usize,
+    pub seed: u64,
+}
+
+/// The variances of data along their principal components, of evenly spaced samples where there are many.
+///
+/// # Errors
+/// Those of [`spectrum`].
+pub fn variances(data: &Dataset) -> Result<Vec<f64>> {
+    spectrum(&data.evenly(MOST_OF_SPECTRUM))
+}
+
+/// The estimates by neighbours: [`two_nearest`] among all samples and parts of them, and [`local_extents`].
+///
+/// # Errors
+/// Those of the device.
+pub fn by_neighbours(
+    engine: &Engine,
+    data: Dataset,
+    settings: &Settings,
+    advance: Advance,
+) -> Result<(Vec<TwoNearest>, Vec<Extent>)> {
+    let queries = settings.queries.min(data.count());
+    let mut scales = Vec::new();
+    for size in part_sizes(&data) {
+        let part = data.evenly(size);
+        let mean = part.mean();
+        scales.push(two_nearest(&Neighbours::new(engine, part, mean)?, queries, advance)?);
+    }
+    let (mean, hoods) = (data.mean(), settings.neighbourhoods.min(data.count()));
+    let local = local_extents(&Neighbours::new(engine, data, mean)?, hoods, settings.neighbours, advance)?;
+    Ok((scales, local))
+}
+
+/// The units that [`by_neighbours`] advances by.
 #[must_use]
-pub fn evenly(data: &Dataset, most: usize) -> Dataset {
-    let count = data.count().min(most.max(2));
-    let picks = (0..count).map(|at| at * data.count() / count);
-    let values = picks.flat_map(|at| data.samples.item(at).iter().copied()).collect();
-    Dataset { samples: Tensor::new([count, data.dimension()], values), ..data.clone() }
+pub fn searches(data: &Dataset, settings: &Settings) -> u64 {
+    let queries = settings.queries.min(data.count());
+    let of_parts: usize = part_sizes(data).map(|size| queries.min(size)).sum();
+    (of_parts + settings.neighbourhoods.min(data.count())) as u64
+}
+
+fn part_sizes(data: &Dataset) -> impl Iterator<Item = usize> + use<> {
+    let count = data.count();
+    PARTS.into_iter().map(move |part| count / part).filter(|size| *size >= FEWEST)
+}
+
+/// Flat and spherical data of known dimension.
+#[must_use]
+pub fn synthetic(seed: u64) -> Vec<Manifold> {
+    let flat = SYNTHETIC.into_iter().chain([AMBIENT]).map(|dimension| Manifold::flat(dimension, AMBIENT, seed));
+    flat.chain(SYNTHETIC.into_iter().map(|dimension| Manifold::sphere(dimension, AMBIENT))).collect()
+}
+
+/// Samples on synthetic data and measures the samples.
+///
+/// # Errors
+/// Those of [`examine`].
+pub fn on_manifolds(manifolds: &[Manifold], settings: &Settings, advance: Advance) -> Result<Vec<Found>> {
+    manifolds.iter().map(|manifold| examine(manifold, settings.drawn, STEPS, settings.seed, advance)).collect()
 }
 
 /// The variances of data along their principal components, largest first: from their covariance, or from their inner
@@ -105,7 +181,7 @@ pub struct TwoNearest {
 pub fn two_nearest(samples: &Neighbours, queries: usize, advance: Advance) -> Result<TwoNearest> {
     /// Neighbours requested: some may be the sample itself or copies of it.
     const ASKED: usize = 6;
-    let asked = evenly(samples.data(), queries);
+    let asked = samples.data().evenly(queries);
     let mut logs = Vec::with_capacity(asked.count());
     let mut nearest = Vec::with_capacity(asked.count());
     for first in (0..asked.count()).step_by(256) {
@@ -140,7 +216,7 @@ pub fn two_nearest(samples: &Neighbours, queries: usize, advance: Advance) -> Re
 /// # Errors
 /// Those of [`Neighbours::nearest`].
 pub fn local_extents(samples: &Neighbours, queries: usize, neighbours: usize, advance: Advance) -> Result<Vec<Extent>> {
-    let asked = evenly(samples.data(), queries);
+    let asked = samples.data().evenly(queries);
     let mut extents = Vec::with_capacity(asked.count());
     for first in (0..asked.count()).step_by(64) {
         let some = asked.samples.slice(first..(first + 64).min(asked.count()));

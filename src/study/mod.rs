@@ -19,10 +19,11 @@
 //! | [`error_model`], [`promise`] | the error model of a denoiser, and its promise for a schedule |
 //! | [`dimension`], [`manifolds`] | the dimension of data, and samplers where it is large |
 //! | [`compare`], [`gamma`] | samplers at equal network calls, and the weight of the newest eps |
+//! | [`frechet`] | the distance of one set of images from another |
 //!
 //! [`nadler`] is the theory of spikes, [`estimate`] the uncertainty of a mean, [`rank`] that of an order,
-//! [`statistics`] summaries of many numbers, [`panels`] the figures over noise levels, [`trajectories`] the walks of
-//! denoisers.
+//! [`statistics`] summaries of many numbers, [`panels`] the figures over noise levels, [`subject`] a model as the
+//! denoiser of a study, and [`trajectories`] its walks.
 
 pub mod angles;
 pub mod baseline;
@@ -35,6 +36,7 @@ pub mod energy;
 pub mod error;
 pub mod error_model;
 pub mod estimate;
+pub mod frechet;
 pub mod gains;
 pub mod gamma;
 pub mod jacobian;
@@ -54,6 +56,7 @@ pub mod rank;
 pub mod results;
 pub mod schedules;
 pub mod statistics;
+pub mod subject;
 pub mod trajectories;
 pub mod transition;
 

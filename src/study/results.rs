@@ -4,6 +4,10 @@ use std::fmt::Display;
 
 use serde_json::Value;
 
+#[cfg(feature = "plot")]
+use crate::error::Result;
+#[cfg(feature = "plot")]
+use crate::report::Folder;
 use crate::report::Table;
 use crate::report::plot::Picture;
 use crate::tensor::Tensor;
@@ -100,6 +104,20 @@ impl Results {
     pub fn set(&mut self, section: &'static str, value: impl Into<Value>) -> &mut Self {
         self.sections.push((section, value.into()));
         self
+    }
+
+    /// Writes the files.
+    ///
+    /// # Errors
+    /// When one of them cannot be written.
+    #[cfg(feature = "plot")]
+    pub fn write(&self, folder: &mut Folder) -> Result<()> {
+        self.files.iter().try_for_each(|(File { name, .. }, contents)| match contents {
+            Contents::Array(array) => folder.array(name, array),
+            Contents::Table(table) => folder.table(name, table),
+            Contents::Text(text) => folder.text(name, text),
+            Contents::Plot(picture) => folder.picture(name, picture),
+        })
     }
 
     /// Adds a finding.

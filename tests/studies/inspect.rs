@@ -14,7 +14,7 @@ use downhill::sample::schedule::{Schedule, StartNoise};
 use downhill::sample::solvers::descent::{Descent, Noise};
 use downhill::sample::walk::{Method, Solver, sample};
 use downhill::study::constancy::{constancy, share_below};
-use downhill::study::dimension::{Extent, evenly, local_extents, spectrum, two_nearest};
+use downhill::study::dimension::{Extent, local_extents, spectrum, two_nearest};
 use downhill::study::error::errors_on_images;
 use downhill::study::error_model::{curve, fit, measure};
 use downhill::study::manifolds::{Manifold, examine};
@@ -119,7 +119,7 @@ fn errors_on_images_are_the_noise_within_the_data() {
 /// on the data.
 #[test]
 fn the_ideal_denoiser_is_a_projection_but_for_a_hump() {
-    let data = evenly(&digits(Pixels::Signed).unwrap(), 2000);
+    let data = digits(Pixels::Signed).unwrap().evenly(2000);
     let mean = data.mean();
     let engine = &engines()[0];
     let samples = Neighbours::new(engine, data.clone(), mean.clone()).unwrap();

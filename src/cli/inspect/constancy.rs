@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::builder::RangedU64ValueParser;
 
-use super::subject::{Subject, SubjectArgs, Walk, WalkArgs};
+use super::subject::{SubjectArgs, Walk, WalkArgs};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
 use crate::error::Result;
@@ -56,10 +56,10 @@ impl Study for Args {
     }
 
     fn measure(&self, run: &mut StudyRun) -> Result<Results> {
-        let subject = Subject::open(&self.subject, None)?;
+        let subject = self.subject.open(None)?;
         let data = subject.data(self.data.as_deref())?;
         let (name, least) = (subject.name.clone(), subject.sigma_range().0);
-        let walk = Walk { subject, data, args: &self.walk, steps: STEPS, seed: self.out.seed };
+        let walk = Walk { subject, denoiser: &self.subject, data, args: &self.walk, steps: STEPS, seed: self.out.seed };
         let found = walk.run(
             run,
             "turns",

@@ -6,19 +6,12 @@ use clap::builder::RangedU64ValueParser;
 
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data::{self, Pixels, Source};
-use crate::denoise::closed_form::neighbours::Neighbours;
 use crate::error::Result;
-use crate::study::dimension::{Dimensions, FILES, evenly, local_extents, results, spectrum, two_nearest};
-use crate::study::manifolds::{Manifold, SAMPLERS, examine};
+use crate::study::dimension::{
+    Dimensions, FILES, Settings, by_neighbours, on_manifolds, results, searches, synthetic, variances,
+};
+use crate::study::manifolds::SAMPLERS;
 use crate::study::results::{File, Results};
-
-/// The most samples of a spectrum.
-const SPECTRUM: usize = 10_000;
-/// The number of values of synthetic data, and their dimensions.
-const AMBIENT: usize = 100;
-const DIMENSIONS: [usize; 14] = [1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99];
-/// Steps of the samplers on them.
-const STEPS: usize = 10;
 
 const HELP: &str = "\
 Examples:
@@ -71,33 +64,24 @@ impl Study for Args {
 
     fn measure(&self, run: &mut StudyRun) -> Result<Results> {
         let data = Source::parse(&self.data)?.load(Pixels::Signed)?;
-        let manifolds: Vec<Manifold> = DIMENSIONS
-            .into_iter()
-            .chain([AMBIENT])
-            .map(|dimension| Manifold::flat(dimension, AMBIENT, self.out.seed))
-            .chain(DIMENSIONS.into_iter().map(|dimension| Manifold::sphere(dimension, AMBIENT)))
-            .collect();
-        let variances = spectrum(&evenly(&data, SPECTRUM))?;
+        let settings = Settings {
+            queries: self.queries,
+            neighbours: self.neighbours,
+            neighbourhoods: self.neighbourhoods,
+            drawn: self.drawn,
+            seed: self.out.seed,
+        };
+        let manifolds = synthetic(settings.seed);
+        let variances = variances(&data)?;
         run.clock.lap("spectrum");
         let engine = run.engine()?;
-        run.report.set("seed", self.out.seed);
-        let (queries, hoods) = (self.queries.min(data.count()), self.neighbourhoods.min(data.count()));
-        let sizes: Vec<usize> = [1, 4, 16].iter().map(|part| data.count() / part).filter(|size| *size >= 10).collect();
+        run.report.set("seed", settings.seed);
         let name = (data.name.clone(), data.count(), data.dimension());
-        let work = sizes.iter().map(|size| queries.min(*size)).sum::<usize>() + hoods;
-        let (scales, local) = run.timed("neighbours", work as u64, "neighbours", |advance| {
-            let mut scales = Vec::new();
-            for size in sizes {
-                let part = evenly(&data, size);
-                let mean = part.mean();
-                scales.push(two_nearest(&Neighbours::new(&engine, part, mean)?, queries, advance)?);
-            }
-            let mean = data.mean();
-            let local = local_extents(&Neighbours::new(&engine, data, mean)?, hoods, self.neighbours, advance)?;
-            Ok((scales, local))
+        let (scales, local) = run.timed("neighbours", searches(&data, &settings), "neighbours", |advance| {
+            by_neighbours(&engine, data, &settings, advance)
         })?;
         let manifolds = run.timed("manifolds", manifolds.len() as u64 * SAMPLERS, "manifolds", |advance| {
-            manifolds.iter().map(|manifold| examine(manifold, self.drawn, STEPS, self.out.seed, advance)).collect()
+            on_manifolds(&manifolds, &settings, advance)
         })?;
         Ok(results(&Dimensions { data: name, variances, scales, neighbours: self.neighbours, local, manifolds }))
     }

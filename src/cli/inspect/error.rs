@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::builder::RangedU64ValueParser;
 
-use super::subject::{Subject, SubjectArgs};
+use super::subject::SubjectArgs;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
 use crate::error::{Error, Result};
@@ -57,20 +57,18 @@ impl Study for Args {
     }
 
     fn measure(&self, run: &mut StudyRun) -> Result<Results> {
-        let subject = Subject::open(&self.subject, None)?;
+        let subject = self.subject.open(None)?;
         let data = subject.expect_data(self.data.as_deref())?;
         if self.count > data.count() {
             let what = format!("`--count {}`, and `{}` holds {} images", self.count, data.name, data.count());
             return Err(Error::argument(what, "take fewer images"));
         }
         let [channels, height, width] = subject.image;
-        let picks = (0..self.count).map(|at| at * data.count() / self.count);
-        let values = picks.flat_map(|at| data.samples.item(at).iter().copied()).collect();
-        let images = Tensor::new([self.count, channels, height, width], values);
+        let images = Tensor::new([self.count, channels, height, width], data.evenly(self.count).samples.data);
         let levels = subject.levels(self.levels);
         let name = subject.name.clone();
         let engine = run.engine()?;
-        let (mut denoiser, batch) = subject.ready(&engine, run, self.count)?;
+        let (mut denoiser, batch) = self.subject.ready(subject, &engine, run, self.count)?;
         run.report.set("seed", self.out.seed);
         let work = (levels.len() * self.count) as u64;
         let errors = run.timed("errors", work, "calls", |advance| {

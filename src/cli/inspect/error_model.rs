@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::subject::{Subject, SubjectArgs, Walk, WalkArgs};
+use super::subject::{SubjectArgs, Walk, WalkArgs};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
 use crate::error::{Error, Result};
@@ -59,11 +59,11 @@ impl Study for Args {
         if !(self.share > 0.0 && self.share <= 1.0) {
             return Err(Error::argument(format!("`--share` of {}", self.share), "a share is above 0 and at most 1"));
         }
-        let subject = Subject::open(&self.subject, None)?;
+        let subject = self.subject.open(None)?;
         let data = subject.data(self.data.as_deref())?;
         let (name, range) = (subject.name.clone(), subject.sigma_range());
         let source = data.as_ref().map(|data| data.name.clone());
-        let walk = Walk { subject, data, args: &self.walk, steps: STEPS, seed: self.out.seed };
+        let walk = Walk { subject, denoiser: &self.subject, data, args: &self.walk, steps: STEPS, seed: self.out.seed };
         let points = walk.run(run, "errors", calls, |ground| {
             measure(ground.denoiser, ground.walk, ground.samples, range, ground.advance)
         })?;

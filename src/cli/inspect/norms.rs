@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::subject::{Subject, SubjectArgs, Walk, WalkArgs, calls};
+use super::subject::{SubjectArgs, Walk, WalkArgs, calls};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::error::Result;
 use crate::study::norms::{FILES, along_trajectories, results};
@@ -40,9 +40,10 @@ impl Study for Args {
     }
 
     fn measure(&self, run: &mut StudyRun) -> Result<Results> {
-        let subject = Subject::open(&self.subject, None)?;
+        let subject = self.subject.open(None)?;
         let name = subject.name.clone();
-        let walk = Walk { subject, data: None, args: &self.walk, steps: STEPS, seed: self.out.seed };
+        let walk =
+            Walk { subject, denoiser: &self.subject, data: None, args: &self.walk, steps: STEPS, seed: self.out.seed };
         let norms =
             walk.run(run, "norms", calls, |ground| along_trajectories(ground.denoiser, ground.walk, ground.advance))?;
         Ok(results(&norms, &name))

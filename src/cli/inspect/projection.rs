@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::subject::{Subject, SubjectArgs, Walk, WalkArgs, calls};
+use super::subject::{SubjectArgs, Walk, WalkArgs, calls};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
 use crate::error::Result;
@@ -51,10 +51,17 @@ impl Study for Args {
     }
 
     fn measure(&self, run: &mut StudyRun) -> Result<Results> {
-        let subject = Subject::open(&self.subject, Some(USUAL))?;
+        let subject = self.subject.open(Some(USUAL))?;
         let data = subject.expect_data(self.data.as_deref())?;
         let (name, source) = (subject.name.clone(), data.name.clone());
-        let walk = Walk { subject, data: Some(data), args: &self.walk, steps: STEPS, seed: self.out.seed };
+        let walk = Walk {
+            subject,
+            denoiser: &self.subject,
+            data: Some(data),
+            args: &self.walk,
+            steps: STEPS,
+            seed: self.out.seed,
+        };
         let found = walk.run(run, "projections", calls, |ground| {
             let samples = ground.samples()?;
             projections(ground.denoiser, ground.walk, samples, ground.advance)

@@ -5,11 +5,13 @@ use std::path::Path;
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
-use crate::cli::inspect::subject::{Descent, Subject, SubjectArgs, WalkArgs};
+use crate::cli::inspect::subject::SubjectArgs;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::denoise::jacobian::{Differences, Jacobian};
 use crate::error::{Error, Result};
+use crate::sample::samplers::Sampler;
 use crate::sample::schedule::ScheduleKind;
+use crate::sample::settings::Settings as Sampling;
 use crate::spectral::Settings;
 use crate::study::jacobian::{FILES, Found, places, turning};
 use crate::study::results::{File, Results};
@@ -103,20 +105,19 @@ impl Study for Args {
     }
 
     fn measure(&self, run: &mut StudyRun) -> Result<Results> {
-        let subject = Subject::open(&self.subject, None)?;
+        let subject = self.subject.open(None)?;
         let dimension: usize = subject.image.iter().product();
         let settings = self.settings(dimension)?;
-        let walk = self.walk(subject.mean.is_some());
-        let way = subject.way(&walk, self.steps)?;
-        let (name, mean, differences) = (subject.name.clone(), subject.mean.clone(), subject.difference_step());
+        let trails = subject.trails(self.sampling(subject.mean.is_some()), self.count, self.steps)?;
+        let (name, differences) = (subject.name.clone(), subject.difference_step());
         let engine = run.engine()?;
-        let (mut denoiser, batch) = subject.ready(&engine, run, self.count)?;
+        let (mut denoiser, batch) = self.subject.ready(subject, &engine, run, self.count)?;
         let seed = self.output.seed;
-        let walks = way.trajectories(self.count, batch, seed, mean.as_deref());
+        let walks = trails.from_seed(seed, batch);
         let paths = run.timed("trajectories", walks.calls(), "trajectories", |advance| {
             places(denoiser.as_mut(), &walks, advance)
         })?;
-        run.report.set("trajectories", way.json(&walk)).set("seed", seed);
+        run.report.set("trajectories", trails.json()).set("seed", seed);
 
         let exact;
         let by_differences;
@@ -126,7 +127,7 @@ impl Study for Args {
         } else {
             // The network's memory is free again before its tangents take theirs.
             drop(denoiser);
-            exact = Subject::open(&self.subject, None)?.jacobian(&engine, run, self.block)?;
+            exact = self.subject.open(None)?.jacobian(self.subject.compiler(&engine, run), self.block)?;
             (&exact, "exact")
         };
         let work = paths.iter().map(|path| path.len() as u64).sum();
@@ -158,17 +159,16 @@ impl Args {
         Ok(settings)
     }
 
-    /// The trajectories of a closed form, or of a network.
-    fn walk(&self, is_closed_form: bool) -> WalkArgs {
+    /// The settings of the trajectories of a closed form, or of a network.
+    fn sampling(&self, is_closed_form: bool) -> Sampling {
         let usual_sigma = (!is_closed_form && self.schedule.is_none()).then_some(SIGMA_MAX);
-        WalkArgs {
-            count: self.count,
-            sampler: Descent::Ddim,
-            steps: Some(self.steps),
+        Sampling {
+            sampler: Some(Sampler::Ddim),
             schedule: Some(self.schedule.unwrap_or(ScheduleKind::LogLinear)),
+            steps: Some(self.steps),
             sigma_max: self.sigma_max.or(usual_sigma),
             sigma_min: self.sigma_min,
-            error_model: None,
+            ..Sampling::default()
         }
     }
 }

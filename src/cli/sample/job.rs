@@ -1,12 +1,14 @@
 //! From the flags to a run: everything that can be refused without a device is refused here.
 
+use clap::ValueEnum;
+
 use super::args::Args;
 use super::conditions;
 use super::start::Start;
-use super::targets::{self, Targets};
+use super::targets;
 use crate::cli::args::{Dtype, FamilyFlag, Global, Shard, Size};
 use crate::error::{Error, Result};
-use crate::model::{Kind, Model, ModelRun, Sampling};
+use crate::model::{Kind, Metadata, Model, ModelRun, Sampling, Targets};
 use crate::report::output::Pattern;
 use crate::report::{Console, Output};
 
@@ -15,19 +17,14 @@ const USUAL_OUTPUT: &str = "samples.png";
 /// A run, ready for a device.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Job<'a> {
-    /// The name of the model.
-    pub name: String,
-    /// The model, for reports.
-    pub model: serde_json::Value,
     /// True for a network, false for a closed form.
     pub has_network: bool,
     pub run: ModelRun<'a>,
-    pub start: Start,
     pub shard: Option<Shard>,
     /// The precision of the network's weights.
     pub dtype: Dtype,
-    /// Keyword and text of every way in which the network is computed otherwise than usual.
-    pub arithmetic: Vec<(&'static str, &'static str)>,
+    /// The metadata that all images share.
+    pub metadata: Metadata,
     pub targets: Targets,
     /// Images that are there already are passed over.
     pub resume: bool,
@@ -44,10 +41,9 @@ impl Job<'_> {
         let output = targets::output(args.output.as_deref().unwrap_or(USUAL_OUTPUT))?;
         targets::check_resume(args, &output)?;
         let model = Model::open_or_embedded(args.model.as_deref())?;
-        let (name, about) = (model.name().to_owned(), crate::model::describe::model_json(&model));
         let has_network = model.network().is_some();
         if !has_network {
-            args.dtype.expect_network(&name)?;
+            args.dtype.expect_network(model.name())?;
         }
         let labels = args.conditions.labels(&model)?;
         let mut start = Start::read(args, &model)?;
@@ -72,24 +68,20 @@ impl Job<'_> {
             let values = run.state.iter().product();
             run.run.method = metric.apply(run.run.method.clone(), run.sampler, &run.settings, values)?;
         }
-        let targets = Targets::new(args, output, run.image_channels, has_pixels)?;
+        let targets = targets::targets(args, output, run.image_channels, has_pixels)?;
         let Shard { index, of } = args.shard.unwrap_or(Shard { index: 0, of: 1 });
         run.run.images = (index..run.run.count).step_by(of).collect();
-        if run.run.images.is_empty() && !targets.is_one_file_an_image() {
+        if run.run.images.is_empty() && !targets.is_one_file_per_image() {
             let what = format!("`--shard {index}/{of}` of {} images holds none", run.run.count);
             return Err(Error::argument(what, "take fewer shards, or more images with `--count`"));
         }
-        let exact = global.exact.then_some(("convolutions", "by their definition"));
-        let matrix = (global.family == Some(FamilyFlag::Matrix)).then_some(("products", "float16 on matrix units"));
+        let metadata = run.metadata(&start.to_string(), &arithmetic(args.dtype, global, has_network));
         Ok(Self {
-            name,
-            model: about,
             has_network,
             run,
-            start,
             shard: args.shard,
             dtype: args.dtype,
-            arithmetic: exact.into_iter().chain(matrix).filter(|_| has_network).collect(),
+            metadata,
             targets,
             resume: args.resume,
             trace_nonfinite: args.trace_nonfinite,
@@ -104,6 +96,17 @@ impl Job<'_> {
             Some(Output::Grid(_) | Output::Npz(_)) | None => None,
         }
     }
+}
+
+/// Keyword and text of every way in which a network is computed otherwise than usual.
+fn arithmetic(dtype: Dtype, global: &Global, has_network: bool) -> Vec<(&'static str, String)> {
+    let name = dtype.to_possible_value().map(|value| value.get_name().to_owned());
+    let ways = [
+        name.filter(|_| dtype != Dtype::F32).map(|name| ("dtype", name)),
+        global.exact.then(|| ("convolutions", "by their definition".to_owned())),
+        (global.family == Some(FamilyFlag::Matrix)).then(|| ("products", "float16 on matrix units".to_owned())),
+    ];
+    ways.into_iter().flatten().filter(|_| has_network).collect()
 }
 
 /// A schedule that an error model admits may end with much noise left, or take many steps.

@@ -1,13 +1,11 @@
 //! `downhill sample`: images from noise.
 //!
-//! [`args`] is what was typed, [`job`] what it means for a model and whether it can be done (with [`start`] and
-//! [`targets`]), [`run`] does it on a device, [`results`] writes what comes out with [`metadata`].
+//! [`args`] are the flags, [`job`] their meaning for a model (with [`start`] and [`targets`]), checked without a device;
+//! [`run`] samples on a device and writes the files.
 
 mod args;
 mod conditions;
 mod job;
-mod metadata;
-mod results;
 mod run;
 mod start;
 mod targets;

@@ -1,30 +1,24 @@
 //! `downhill info`: what a model is and what it needs, how an image was made, what an array holds.
 
-mod pipeline;
-
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
 use clap::builder::RangedU64ValueParser;
-use indicatif::{BinaryBytes, HumanCount};
 use serde_json::{Value, json};
 
-use crate::checkpoint::Weights;
 use crate::cli::args::{Dtype, Global, Size, network_help};
 use crate::cli::device::{expect_family, measured};
 use crate::cli::quiet::without_driver_chatter;
 use crate::cli::vectors;
-use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
 use crate::formats::{npy, png};
 use crate::gpu::Adapters;
 use crate::graph::Target;
 use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::{Family, FamilyName};
-use crate::model::describe::{algorithms_json, family_text, footprint_json, model_json};
-use crate::model::{Call, Kind, Model, NetworkModel};
-use crate::report::columns::Lines;
+use crate::model::Model;
+use crate::report::columns::{Lines, thousands};
 use crate::report::{Console, Report};
 
 /// The shared flags.
@@ -140,75 +134,39 @@ fn image(file: &Path) -> Result<Found> {
 
 fn array(file: &Path) -> Result<Found> {
     let tensor = npy::read(file)?;
-    let finite = || tensor.data.iter().copied().filter(|value| value.is_finite());
-    let count = finite().count();
-    let (least, most) = (finite().fold(f32::INFINITY, f32::min), finite().fold(f32::NEG_INFINITY, f32::max));
-    let mean = finite().map(f64::from).sum::<f64>() / count as f64;
-    let variance = finite().map(|value| (f64::from(value) - mean).powi(2)).sum::<f64>() / count as f64;
-    let others = tensor.data.len() - count;
+    let summary = tensor.summary();
     let mut lines = Lines::default();
     lines.add("shape", format!("{:?}", tensor.shape));
-    if count > 0 {
-        lines.add("range", format!("{least} to {most}"));
-        lines.add("mean", format!("{mean:.6}, standard deviation {:.6}", variance.sqrt()));
+    if let Some(range) = &summary.finite {
+        lines.add("range", format!("{} to {}", range.least, range.most));
+        lines.add("mean", format!("{:.6}, standard deviation {:.6}", range.mean, range.standard_deviation));
     }
-    if others > 0 {
-        lines.add("not finite", format!("{} of {}", HumanCount(others as u64), HumanCount(tensor.data.len() as u64)));
+    if summary.not_finite > 0 {
+        let (others, all) = (thousands(summary.not_finite as u64), thousands(tensor.data.len() as u64));
+        lines.add("not finite", format!("{others} of {all}"));
     }
-    let summary = json!({
-        "shape": tensor.shape, "least": least, "most": most, "mean": mean,
-        "standard_deviation": variance.sqrt(), "not_finite": others,
+    let finite = summary.finite.as_ref();
+    let about = json!({
+        "shape": tensor.shape,
+        "least": finite.map(|range| range.least),
+        "most": finite.map(|range| range.most),
+        "mean": finite.map(|range| range.mean),
+        "standard_deviation": finite.map(|range| range.standard_deviation),
+        "not_finite": summary.not_finite,
     });
-    Ok(Found { text: lines.to_string(), sections: vec![("array", summary)] })
+    Ok(Found { text: lines.to_string(), sections: vec![("array", about)] })
 }
 
 fn model(spec: Option<&str>, args: &Args, global: &Global, console: Console) -> Result<Found> {
     let model = Model::open_or_embedded(spec)?;
-    let network = model.expect_network()?;
-    if let Kind::Latent(latent) = model.kind() {
-        return pipeline::describe(&model, latent, args, global, console);
-    }
-    let size = network.size(args.size.map(Into::into))?;
-    let batch = args.batch.unwrap_or(1);
-    let call_size = network.call(batch, size);
-    let graph = network.graph(call_size)?;
+    let outline = model.outline(args.batch.unwrap_or(1), args.size.map(Into::into))?;
     let kernels = kernels(global, console)?;
-    let options = args.dtype.unwrap_or_default().options(global);
-    let call = Call::of(&graph, &kernels.target(), &options);
-    let family = family_text(kernels.family);
-
-    let mut lines = Lines::default();
-    describe_network(&mut lines, network);
-    lines.add("one call", format!("{batch} x {} x {}, {family}", size.0, size.1));
-    let gflop = call.flops as f64 / 1e9;
-    lines.add("  operations", format!("{gflop:.3} GFLOP in {} dispatches", call.plan.steps.len()));
-    lines.add("  algorithms", &call.algorithms);
-    let footprint = &call.footprint;
-    let (weights, stored) = (BinaryBytes(footprint.weights), BinaryBytes(network.weights.bytes()));
-    let (dtype, more) = (footprint.dtype, BinaryBytes(call.transformed_bytes));
-    lines.add(
-        "  weights",
-        format!("{weights} in {dtype} as laid out, {more} of it by transformed kernels; {stored} in the file"),
-    );
-    let least = BinaryBytes(footprint.lower_bound);
-    lines.add("  values", format!("{}, at least {least}", BinaryBytes(footprint.arena)));
-    let over_least = footprint.over_least(footprint.allocated);
-    let peak = BinaryBytes(footprint.allocated);
-    lines.add("  peak", format!("{peak}, {over_least:.3} x (weights + least values)"));
-    let mut text = lines.to_string();
+    let description = outline.describe(&kernels.target(), &args.dtype.unwrap_or_default().options(global));
+    let mut text = description.to_string();
     if args.plan {
-        text = format!("{text}\n{}", call.plan);
+        text = format!("{text}\n{}", description.plans);
     }
-    let about = json!({
-        "batch": batch, "height": size.0, "width": size.1, "family": family,
-        "gflop": gflop, "dispatches": call.plan.steps.len(), "memory": footprint_json(footprint, None),
-        "algorithms": algorithms_json(&call.algorithms), "transformed_bytes": call.transformed_bytes,
-    });
-    let config = Value::Object(network.config.values.clone());
-    let scheduler = network.scheduler_file.as_ref().map(|file| Value::Object(file.values.clone()));
-    let sections =
-        vec![("model", model_json(&model)), ("config", config), ("scheduler", scheduler.into()), ("call", about)];
-    Ok(Found { text, sections })
+    Ok(Found { text, sections: description.sections })
 }
 
 /// The kernels that plans are described for, on a device that is not opened.
@@ -251,41 +209,3 @@ fn kernels(global: &Global, console: Console) -> Result<Kernels> {
 const USUAL_SUBGROUP: u32 = 8;
 /// Invocations of a subgroup of a GPU with matrix units.
 const USUAL_GPU_SUBGROUP: u32 = 32;
-
-fn describe_network(lines: &mut Lines, network: &NetworkModel) {
-    let (net, weights) = (&network.net, &network.weights);
-    lines.add("model", &network.name);
-    lines.add("class", net.class_name());
-    let trained = net.sample_size().map_or("any size".to_owned(), |(height, width)| format!("{height} x {width}"));
-    let multiple = net.size_multiple();
-    lines.add("images", format!("{} channels, {trained}; sides are multiples of {multiple}", net.in_channels()));
-    lines.add("answer", format!("{} channels, {}", net.out_channels(), predicted(network, "image")));
-    for (heading, text) in net.details() {
-        lines.add(heading, text);
-    }
-    let stored = BinaryBytes(weights.bytes());
-    lines.add("parameters", format!("{} in {}, {stored}", HumanCount(weights.parameters()), dtypes(weights)));
-    let scheduler = network.scheduler.class_name.as_deref().unwrap_or("none, diffusers' defaults");
-    lines.add("scheduler", scheduler);
-    let (least, most) = (network.table.sigma_min(), network.table.sigma_max());
-    lines.add("noise", format!("{} timesteps, sigma {least:.4} to {most:.4}", network.table.timesteps()));
-}
-
-/// The quantity that a network predicts, in words; `clean` is the name of x0.
-fn predicted(network: &NetworkModel, clean: &str) -> String {
-    match network.scheduler.prediction_type {
-        PredictionType::Epsilon => "the noise eps".to_owned(),
-        PredictionType::Sample => format!("the {clean} x0"),
-        PredictionType::VPrediction => "the velocity v".to_owned(),
-        PredictionType::FlowPrediction => "the velocity of a flow".to_owned(),
-    }
-}
-
-/// The types that weights are stored in, in words.
-fn dtypes(weights: &Weights) -> String {
-    let mut dtypes: Vec<String> =
-        weights.names().filter_map(|name| weights.dtype(name)).map(|dtype| dtype.to_string()).collect();
-    dtypes.sort();
-    dtypes.dedup();
-    dtypes.join(" and ")
-}

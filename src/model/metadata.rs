@@ -1,0 +1,108 @@
+//! The metadata of an image: everything that determines its pixels, and nothing else, so that the same image is the
+//! same file in any batch and shard.
+
+use super::resolve::ModelRun;
+use crate::noise::Generator;
+use crate::sample::schedule::{Level, Schedule};
+
+/// Pairs of a keyword and a text, one for each chunk of a PNG.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata(Vec<(String, String)>);
+
+impl Metadata {
+    /// The pairs.
+    #[must_use]
+    pub fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
+    /// The same and one more pair.
+    #[must_use]
+    pub fn with(&self, keyword: &str, text: impl Into<String>) -> Self {
+        let mut pairs = self.0.clone();
+        pairs.push((keyword.to_owned(), text.into()));
+        Self(pairs)
+    }
+
+    /// Adds the index of an image.
+    #[must_use]
+    pub fn of_image(&self, index: usize) -> Self {
+        self.with("image", index.to_string())
+    }
+
+    /// Adds the indices of the images in a grid.
+    #[must_use]
+    pub fn of_grid(&self, images: &[usize]) -> Self {
+        let text = match images {
+            [] => String::new(),
+            [one] => one.to_string(),
+            [first, second, ..] => match (images[images.len() - 1], second - first) {
+                (last, 1) => format!("{first} to {last}"),
+                (last, stride) => format!("{first} to {last}, every {stride}"),
+            },
+        };
+        self.with("images", text)
+    }
+}
+
+impl ModelRun<'_> {
+    /// The metadata that all images of the run share. `start` is the start in words; `arithmetic` says by keyword how
+    /// the network is computed, where that is not as usual.
+    #[must_use]
+    pub fn metadata(&self, start: &str, arithmetic: &[(&str, String)]) -> Metadata {
+        let run = &self.run;
+        let mut pairs = vec![
+            ("Software", format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))),
+            ("model", self.model.name().to_owned()),
+            ("size", format!("{}x{}", self.size.0, self.size.1)),
+            ("seed", run.seed.to_string()),
+            ("rng", run.generator.to_string()),
+            ("start", start.to_owned()),
+            ("sampler", self.sampler.name().to_owned()),
+        ];
+        if let Some(text) = &self.text {
+            pairs.extend([
+                ("prompt", text.prompt.text.clone()),
+                ("negative prompt", text.prompt.negative.clone()),
+                ("guidance scale", text.scale.to_string()),
+            ]);
+        }
+        if let Some(labels) = &self.labels {
+            let list: Vec<String> = labels.labels.iter().map(ToString::to_string).collect();
+            pairs.extend([("class labels", list.join(",")), ("guidance scale", labels.scale.to_string())]);
+        }
+        pairs.extend(self.settings.strength.map(|strength| ("strength", strength.to_string())));
+        pairs.extend(run.method.solver.settings());
+        pairs.extend([
+            ("clip", run.method.clip.map_or("none".to_owned(), |clip| clip.range.to_string())),
+            ("schedule", self.schedule_name().to_owned()),
+            ("steps", run.schedule.steps().len().to_string()),
+            ("sigmas", list(&run.schedule, |level| Some(level.sigma))),
+        ]);
+        let timesteps = list(&run.schedule, |level| level.timestep);
+        if !timesteps.is_empty() {
+            pairs.push(("timesteps", timesteps));
+        }
+        pairs.extend_from_slice(arithmetic);
+        if run.generator == Generator::Torch {
+            // Torch draws all images at once, so their number decides what each gets.
+            pairs.push(("count", run.count.to_string()));
+        }
+        Metadata(pairs.into_iter().map(|(keyword, text)| (keyword.to_owned(), text)).collect())
+    }
+
+    /// The kind of the schedule by name, or the kind of levels that were listed.
+    #[must_use]
+    pub fn schedule_name(&self) -> &'static str {
+        match (&self.settings.timesteps, self.kind) {
+            (_, Some(kind)) => kind.name(),
+            (Some(_), None) => "explicit timesteps",
+            (None, None) => "explicit sigmas",
+        }
+    }
+}
+
+fn list(schedule: &Schedule, number: impl Fn(&Level) -> Option<f64>) -> String {
+    let numbers: Vec<String> = schedule.levels().iter().filter_map(number).map(|number| number.to_string()).collect();
+    numbers.join(",")
+}
