@@ -1,4 +1,4 @@
-//! The `downhill` program: everything lives in the library.
+//! The program `downhill`. All of it is in the library.
 
 fn main() -> std::process::ExitCode {
     downhill::cli::main()

@@ -1,4 +1,4 @@
-//! The values of flags: how they are read.
+//! The values of flags, read from text.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,8 @@ use crate::sample::admissible::ErrorModel;
 use crate::sample::schedule::ScheduleKind;
 use crate::tensor::Precision;
 
-/// Longest side of an image that can be asked for: beyond any device, and costs counted in products stay within range.
+/// The longest side of an image that can be requested. It is beyond any device, and small enough that products of sides
+/// do not overflow.
 pub const LONGEST_SIDE: usize = 1 << 13;
 
 /// The values of `--dtype`.
@@ -25,10 +26,10 @@ pub enum Dtype {
     #[default]
     #[value(alias = "float32")]
     F32,
-    /// Half the bytes for weights; sums are float32
+    /// Half the bytes for weights; sums stay in float32
     #[value(alias = "float16")]
     F16,
-    /// On GPUs also half the bytes for the maps between layers, each of which is rounded
+    /// On GPUs, also half the bytes for the maps between layers, each of which is rounded
     F16Maps,
 }
 
@@ -54,7 +55,7 @@ impl Dtype {
             Self::F32 => Ok(()),
             Self::F16 | Self::F16Maps => {
                 let what = format!("`--dtype` has no meaning for `{model}`, which has no weights");
-                Err(Error::argument(what, "leave out `--dtype`"))
+                Err(Error::argument(what, "omit `--dtype`"))
             }
         }
     }
@@ -87,7 +88,7 @@ impl std::str::FromStr for NumberList {
 /// An error model: `ETA,NU`, or a file that holds both.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ErrorModelArg {
-    /// Given as it is.
+    /// The numbers themselves.
     Numbers(f64, f64),
     /// JSON with `eta` and `nu`, as `downhill inspect error-model` writes it.
     File(PathBuf),
@@ -108,7 +109,7 @@ impl ErrorModelArg {
     /// The error model.
     ///
     /// # Errors
-    /// [`Error::Argument`] for numbers that are none, [`Error::FileNotFound`], [`Error::BadFile`].
+    /// [`Error::Argument`] for numbers out of range, [`Error::FileNotFound`], [`Error::BadFile`].
     pub fn read(&self) -> Result<ErrorModel> {
         match self {
             Self::Numbers(eta, nu) => ErrorModel::new(*eta, *nu),
@@ -158,9 +159,9 @@ impl std::str::FromStr for Size {
 /// One of several runs that share the images among them: images `index`, `index + of`, ...
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// Which one, from 0.
+    /// The number of this run, from 0.
     pub index: usize,
-    /// How many there are.
+    /// The number of runs.
     pub of: usize,
 }
 
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_of_them_is_refused() {
+    fn malformed_values_are_refused() {
         for text in ["", "1,", "1,,2", "one"] {
             assert!(text.parse::<NumberList>().is_err(), "{text}");
         }

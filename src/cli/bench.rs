@@ -1,4 +1,4 @@
-//! `downhill bench`: how fast the kernels are on an adapter, and how near to what it can do.
+//! `downhill bench`: the speed of the kernels on an adapter, beside its measured roofs.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -33,18 +33,18 @@ Examples:
   downhill bench unet -r 9 --compare base.json
   downhill bench unet --dtype f16
 
-Each case is compared with its CPU twin before it is timed. A wrong result is a row that says so, \
-and the exit code is 6. A case that the adapter does not support is a row with the reason. The roofs are \
-measured in the same run. Times are medians of the samples; the spread is the distance between the \
-quartiles over the median. A sample is one submission of as many calls as last 0.05 s.
+Each case is checked against the same computation on the CPU before it is timed. A wrong result is a row that says so, \
+and the exit code is 6. A case that the adapter does not support is a row with the reason. The roofs, the highest \
+rates of arithmetic and memory, are measured in the same run. Times are medians of the samples; the spread is the \
+distance between the quartiles over the median. A sample is one submission of enough calls to last 0.05 s.
 
 Sizes: matmul MxKxN or one number; conv and norm CxHxW or NxCxHxW; attention TOKENSxCHANNELS or \
-TOKENSxCHANNELSxHEAD_DIM; copy MiB, rounded up to whole rows where tensors live in textures; lanczos \
-NxP, samples and their values: 32 eigenpairs to residuals of 1e-4, which stand in the row as its error; \
-by itself up to 8000x12288, which takes minutes on a software adapter; unet digits, cifar10-32 or \
+TOKENSxCHANNELSxHEAD_DIM; copy MiB, rounded up to whole rows where tensors are textures; lanczos \
+NxP, samples by values: 32 eigenpairs to residuals of 1e-4, which the row shows as its error \
+(`bench lanczos` goes up to 8000x12288, which takes minutes on a software adapter); unet digits, cifar10-32 or \
 celeba-64, with `:BATCH` for several images.";
 
-/// Measure the kernels on an adapter, under the roofs of that adapter
+/// Measure the speed of the kernels on an adapter, beside its roofs
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
@@ -118,7 +118,7 @@ impl Work {
             Self::Lanczos => Suite::Lanczos,
             Self::All if sizes.is_some() => {
                 return Err(Error::argument(
-                    "`--sizes` needs to know what they are sizes of",
+                    "`--sizes` needs the kind of work that it is for",
                     "name one of `matmul`, `conv`, `norm`, `attention`, `copy`, `unet`, `lanczos` before it",
                 ));
             }
@@ -137,7 +137,7 @@ fn today() -> String {
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let cases = args.work.cases(args.sizes.as_deref())?;
     if args.dtype != Dtype::F32 && args.work != Work::Unet {
-        let what = "`--dtype` is for the weights of networks, and not only those are measured";
+        let what = "`--dtype` applies to `unet` only";
         return Err(Error::argument(what, "`downhill bench unet --dtype f16`"));
     }
     let base = args.compare.as_deref().map(read_base).transpose()?;
@@ -150,7 +150,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     drop(progress);
     if let Some(base) = &base {
         for difference in findings.differences(base) {
-            console.warning(&format!("not the same {difference}; ratios compare two things at once"));
+            console.warning(&format!("different {difference}; the ratios do not compare the kernels alone"));
         }
         findings.compare(base);
     }
@@ -167,7 +167,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     verdict(&findings, console)
 }
 
-/// An error when a case failed, with each said by name.
+/// Returns an error if a case failed, after a warning for each.
 fn verdict(findings: &Findings, console: Console) -> Result<()> {
     let failed = findings.failures().count();
     if failed == 0 {

@@ -1,4 +1,4 @@
-//! `downhill completions`: a script by which a shell completes subcommands and flags.
+//! `downhill completions`: a script that lets a shell complete subcommands and flags.
 
 use clap::Command;
 use clap_complete::{Shell, generate};
@@ -12,7 +12,7 @@ Examples:
   downhill completions zsh > \"${fpath[1]}/_downhill\"
   downhill completions fish > ~/.config/fish/completions/downhill.fish";
 
-/// Print completions for a shell
+/// Print a script of completions for a shell
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {

@@ -34,10 +34,10 @@ DIR is a Stable Diffusion model with a folder `vae`, or that folder alone. The l
 decoder's own: those of the diffusion network divided by its scaling factor. An array holds the \
 output of the decoder, about -1 to 1; a PNG is clipped.
 
-A map too large for the device is computed in strips of rows, which agree with the whole to rounding:
-what surrounds a strip is computed with it, and normalisations have the statistics of the whole map.";
+A map that is too large for the device is computed in strips of rows. The rows around a strip are computed with it, \
+and normalisations use the statistics of the whole map, so that the result is the same up to rounding.";
 
-/// Turn latents into images by a model's decoder
+/// Decode latents into images
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
@@ -53,7 +53,7 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
-    /// Decode in strips of ROWS rows: always (a number), `never`, or only when the image does not fit (`auto`)
+    /// Decode in strips: always, of ROWS rows (a number); `never`; or only if the image does not fit (`auto`)
     #[arg(long, value_name = "ROWS|never|auto", default_value = "auto")]
     tile: TileArg,
 
@@ -131,7 +131,7 @@ fn decode(
     Ok(images)
 }
 
-/// Whether a path names a PNG, or else an array.
+/// Returns `true` if a path names a PNG, `false` for an array.
 fn is_picture(path: &Path) -> Result<bool> {
     if is_stream(path) {
         return Ok(false);

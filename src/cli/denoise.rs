@@ -11,15 +11,14 @@ use crate::cli::device;
 use crate::cli::inputs::{read_finite, read_images};
 use crate::cli::stream::{self, output_name};
 use crate::denoise::closed_form::ClosedForm;
-use crate::denoise::{Condition, Denoiser, Guidance, Level};
+use crate::denoise::Level;
 use crate::error::{Error, Result};
 use crate::formats::npy;
-use crate::graph::{Compiler, Footprint};
+use crate::graph::Compiler;
 use crate::kernels::selftest;
 use crate::model::describe::{adapter_json, algorithms_json, family_text, footprint_json, model_json};
 use crate::model::timing::Stopwatch;
-use crate::model::{Algorithms, Kind, Model, NetworkModel, make_ready};
-use crate::nets::architecture::{CallSize, Inputs, LabelInput};
+use crate::model::{Kind, Model, NetworkModel, RawCall, RawLevels};
 use crate::nets::feeds::ClassLabels;
 use crate::report::{Console, Report};
 use crate::tensor::Tensor;
@@ -36,12 +35,12 @@ Examples:
   downhill denoise ideal:K.npy --sigma 0.5 --input q.npy --output eps.npy
   downhill denoise wiener:mean=M.npy,cov=C.npy --sigma 0.5 --input q.npy --output eps.npy
 
-With `--timesteps` the input is in the network's own scale, and the output is that of the network. With `--sigma` \
-the input is x = x0 + sigma eps, and the output is eps, whatever the network predicts. `pca:DATA[,k=N]` (projection \
-on N components, 32; of noisy samples with `noise=nested|fresh|shared`, `seed=S`, of the first M with `n=M`), \
-`wiener:DATA` (Gaussian posterior mean; alone, so is `sequential:DATA`) and `ideal:DATA` (mean of all samples by \
-their weights) do not have timesteps; bytes of images count as -1 to 1, and the input may be (N,D) or of the \
-samples' shape.";
+With `--timesteps`, input and output are those of the network, in its own scale. With `--sigma`, the input is \
+x = x0 + sigma eps and the output is eps, whatever the network predicts. `pca:DATA[,k=N]` (projection onto N principal \
+components, 32 by default; of noisy samples with `noise=nested|fresh|shared` and `seed=S`, of the first M samples with \
+`n=M`), `wiener:DATA` (Gaussian posterior mean; `sequential:DATA` is the same in a single call) and `ideal:DATA` \
+(weighted mean of all samples) do not have timesteps. 8-bit pixels are scaled to -1 to 1, and the input may be (N,D) \
+or have the shape of the samples.";
 
 /// Call a network or a closed-form denoiser once
 #[derive(Debug, clap::Args)]
@@ -84,23 +83,6 @@ pub struct Args {
     batch: Option<usize>,
 }
 
-/// The question to a network, ready for a device.
-struct Job<'a> {
-    network: &'a NetworkModel,
-    x: Tensor,
-    context: Option<Tensor>,
-    labels: Option<ClassLabels>,
-    levels: Levels,
-}
-
-/// The levels of the images.
-enum Levels {
-    /// A raw call at one timestep per image.
-    Timesteps(Vec<f64>),
-    /// eps at one noise level per image.
-    Sigmas(Vec<f64>),
-}
-
 /// Runs `downhill denoise`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("denoise");
@@ -124,56 +106,19 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     global.write_report(&report)
 }
 
-impl<'a> Job<'a> {
-    /// Everything that can be refused without a device is refused here.
-    fn new(network: &'a NetworkModel, args: &Args) -> Result<Self> {
-        let net = network.net.as_ref();
-        let x = read_images(&args.input, net.in_channels())?;
-        let images = x.shape[0];
-        let context = read_context(args.context.as_deref(), images, network)?;
-        let labels = args.class_labels.as_deref().map(|file| read_labels(file, images)).transpose()?;
-        let levels = match (&args.timesteps, args.sigma) {
-            (Some(timesteps), _) => Levels::Timesteps(read_timesteps(timesteps, images)?),
-            (None, sigma) => {
-                network.expect_denoiser()?;
-                Levels::Sigmas(vec![checked_sigma(sigma.unwrap_or_default())?; images])
-            }
-        };
-        if net.labels() != LabelInput::None && labels.is_none() {
-            return Err(match levels {
-                Levels::Timesteps(_) => {
-                    let what = format!("`{}` needs a class label for each image", network.name);
-                    Error::argument(what, "give `--class-labels FILE.npy`")
-                }
-                Levels::Sigmas(_) => Error::bad_file_hint(
-                    &network.config.path,
-                    "the network needs a class label for each image, which cannot be given here",
-                    "`downhill denoise --timesteps T --class-labels FILE.npy` calls such a network",
-                ),
-            });
-        }
-        let job = Self { network, x, context, labels, levels };
-        network.graph(job.call(1))?;
-        // The host's part of a call finds everything that does not fit the network.
-        let spread = job.context.as_ref().map(|context| spread(context, images));
-        let timesteps = job.timesteps();
-        let inputs = Inputs::new(&job.x, &timesteps).with_context(spread.as_ref()).with_labels(job.labels.as_ref());
-        net.feeds(&inputs, &|key, shape| network.weights.fetch(key, shape))?;
-        Ok(job)
-    }
-
-    /// The extents of a call for `images` images.
-    fn call(&self, images: usize) -> CallSize {
-        let tokens = self.context.as_ref().map_or(0, |context| context.shape[1]);
-        CallSize::images(images, (self.x.shape[2], self.x.shape[3])).with_tokens(tokens)
-    }
-
-    fn timesteps(&self) -> Vec<f64> {
-        match &self.levels {
-            Levels::Timesteps(timesteps) => timesteps.clone(),
-            Levels::Sigmas(sigmas) => sigmas.iter().map(|sigma| self.network.table.timestep(*sigma)).collect(),
-        }
-    }
+/// The inputs that the flags name, checked without a device.
+fn read_call(network: &NetworkModel, args: &Args) -> Result<RawCall> {
+    let x = read_images(&args.input, network.net.in_channels())?;
+    let images = x.shape[0];
+    let context = read_context(args.context.as_deref(), images, network)?;
+    let labels = args.class_labels.as_deref().map(|file| read_labels(file, images)).transpose()?;
+    let levels = match (&args.timesteps, args.sigma) {
+        (Some(timesteps), _) => RawLevels::Timesteps(read_timesteps(timesteps, images)?),
+        (None, sigma) => RawLevels::Sigmas(vec![checked_sigma(sigma.unwrap_or_default())?; images]),
+    };
+    let call = RawCall { x, levels, context, labels };
+    network.check_call(&call)?;
+    Ok(call)
 }
 
 /// The output of a network for the input.
@@ -184,46 +129,29 @@ fn of_network(
     console: Console,
     report: &mut Report,
 ) -> Result<Tensor> {
-    let job = Job::new(network, args)?;
+    let call = read_call(network, args)?;
     let mut clock = Stopwatch::start();
     let engine = device::open(global, console)?;
     let compiler = Compiler::new(&engine, args.dtype.options(global));
     clock.lap("adapter");
-    let (batch, plan) = network.batch(compiler, args.batch, job.x.shape[0], &|images| job.call(images))?;
-    let call = job.call(batch);
-    let algorithms = Algorithms::of(&plan, network.graph(call)?.as_ref(), &compiler.target(), &compiler.options);
-    let footprint = Footprint::of(&plan);
-    make_ready(&engine, std::slice::from_ref(&plan), &mut clock.observer())?;
-    let placed = network.planned(compiler, call, plan)?;
-    clock.lap("upload");
-    let output = match &job.levels {
-        Levels::Timesteps(timesteps) => {
-            let inputs = Inputs::new(&job.x, timesteps);
-            placed.call(&inputs.with_context(job.context.as_ref()).with_labels(job.labels.as_ref()))?
-        }
-        Levels::Sigmas(sigmas) => {
-            let condition = Condition { context: job.context.clone(), labels: job.labels.clone() };
-            network.denoiser(placed, Guidance::none(condition))?.eps(&job.x, &Level::each(sigmas))?
-        }
+    let called = network.call_raw(compiler, &call, args.batch, &mut clock.observer())?;
+    let (kind, levels) = match &call.levels {
+        RawLevels::Timesteps(timesteps) => ("timesteps", timesteps),
+        RawLevels::Sigmas(sigmas) => ("sigma", sigmas),
     };
-    clock.lap("call");
-    let (kind, levels) = match &job.levels {
-        Levels::Timesteps(timesteps) => ("timesteps", timesteps),
-        Levels::Sigmas(sigmas) => ("sigma", sigmas),
-    };
-    if let Some(context) = &job.context {
+    if let Some(context) = &call.context {
         report.set("context", json!(context.shape));
     }
     report
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
-        .set("shape", json!(job.x.shape))
+        .set("shape", json!(call.x.shape))
         .set(kind, json!(levels))
-        .set("algorithms", algorithms_json(&algorithms))
-        .set("batch", batch)
-        .set("memory", footprint_json(&footprint, Some(engine.gpu.memory_bytes().1)))
+        .set("algorithms", algorithms_json(&called.algorithms))
+        .set("batch", called.batch)
+        .set("memory", footprint_json(&called.footprint, Some(engine.gpu.memory_bytes().1)))
         .set("timings", clock.json(&[]));
-    Ok(output)
+    Ok(called.output)
 }
 
 /// The eps of a closed form, in the shape of the input.
@@ -236,13 +164,13 @@ fn of_closed_form(
 ) -> Result<Tensor> {
     let mut clock = Stopwatch::start();
     let Some(sigma) = args.sigma else {
-        let what = format!("`{}` has noise levels and no timesteps", form.name);
-        return Err(Error::argument(what, "give `sigma` in place of `timesteps`"));
+        let what = format!("`{}` has noise levels and does not have timesteps", form.name);
+        return Err(Error::argument(what, "give `sigma` instead of `timesteps`"));
     };
     let sigma = checked_sigma(sigma)?;
     if args.batch.is_some() {
-        let what = format!("`batch` has no meaning for `{}`, which calls no network", form.name);
-        return Err(Error::argument(what, "leave out `batch`"));
+        let what = format!("`batch` has no meaning for `{}`, which does not call a network", form.name);
+        return Err(Error::argument(what, "omit `batch`"));
     }
     args.dtype.expect_network(&form.name)?;
     expect_no_context(args, &form.name)?;
@@ -271,7 +199,7 @@ fn of_closed_form(
 fn expect_no_context(args: &Args, name: &str) -> Result<()> {
     match args.context {
         None => Ok(()),
-        Some(_) => Err(Error::argument(format!("`{name}` does not take a context"), "leave out `context`")),
+        Some(_) => Err(Error::argument(format!("`{name}` does not take a context"), "omit `context`")),
     }
 }
 
@@ -282,7 +210,7 @@ fn read_context(file: Option<&Path>, images: usize, network: &NetworkModel) -> R
     let (input, file) = match (network.net.context(), file) {
         (None, None) => return Ok(None),
         (None, Some(_)) => {
-            return Err(Error::argument(format!("`{name}` does not take a context"), "leave out `context`"));
+            return Err(Error::argument(format!("`{name}` does not take a context"), "omit `context`"));
         }
         (Some(input), None) if !input.is_read => return Ok(Some(Tensor::zeros([1, 1, input.channels]))),
         (Some(input), None) => {
@@ -304,14 +232,6 @@ fn read_context(file: Option<&Path>, images: usize, network: &NetworkModel) -> R
             format!("give a context for each image, or one for all: [1, tokens, {dim}]"),
         )),
     }
-}
-
-/// A context for each image.
-fn spread(context: &Tensor, images: usize) -> Tensor {
-    let mut shape = context.shape.clone();
-    let times = images / shape[0];
-    shape[0] = images;
-    Tensor::new(shape, context.data.repeat(times))
 }
 
 /// One number for all images, or a file with one for each.

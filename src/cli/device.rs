@@ -13,7 +13,7 @@ use crate::kernels::{Engine, Family, FamilyName};
 use crate::model::describe::family_text;
 use crate::report::Console;
 
-/// Opens the device that the flags choose, and says so when it computes in software.
+/// Opens the device that the flags select, with a note if it computes in software.
 ///
 /// # Errors
 /// As [`Engine::open`]; a usage error when `--family` asks for kernels that the adapter cannot run.
@@ -39,7 +39,7 @@ pub fn open(global: &Global, console: Console) -> Result<Engine> {
     Ok(engine)
 }
 
-/// The algorithms measured before by `downhill tune`; none with `--exact`, which has no use for them.
+/// The algorithms that `downhill tune` measured; none with `--exact`, which does not use them.
 pub fn measured(global: &Global, adapter: &Described, family: Family, console: Console) -> BTreeMap<Layer, Algorithm> {
     if global.exact {
         return BTreeMap::new();
@@ -52,19 +52,19 @@ pub fn measured(global: &Global, adapter: &Described, family: Family, console: C
     })
 }
 
-/// A usage error when the kernels asked for are not those that the adapter can run.
+/// A usage error if the adapter cannot run the requested kernels.
 pub fn expect_family(adapter: &Described, family: Family, wanted: Option<FamilyName>) -> Result<()> {
     match (wanted, family) {
         (Some(FamilyName::Lanes), Family::Tile) => Err(Error::argument(
             format!("`--family lanes` needs a fixed subgroup size; `{}` does not have one", adapter.name),
-            "leave out `--family`",
+            "omit `--family`",
         )),
         (Some(FamilyName::Matrix), Family::Tile) => Err(Error::argument(
             format!(
                 "`--family matrix` needs a fixed subgroup size and float16 matrix units; `{}` does not have both",
                 adapter.name
             ),
-            "leave out `--family`; `downhill devices` says which adapters have them",
+            "omit `--family`; `downhill devices` shows which adapters have them",
         )),
         _ => Ok(()),
     }

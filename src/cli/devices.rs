@@ -14,11 +14,11 @@ pub type Flags = crate::cli::shared::AdapterFlags;
 
 const EXAMPLES: &str = "\
 Examples:
-  downhill devices                  all of them, best first
+  downhill devices                  all adapters, the best first
   downhill devices --adapter cpu    the adapter selected by `--adapter cpu`
   WGPU_BACKEND=vulkan downhill devices";
 
-/// List the adapters of this machine, with the limits that matter
+/// List the adapters of this machine and their limits
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {}
@@ -28,7 +28,7 @@ pub fn run(_: &Args, global: &Global, _: Console) -> Result<()> {
     let adapters = without_driver_chatter(Adapters::find);
     let mut described = adapters.describe();
     vectors::settle(&described);
-    // Where there is none, the error says how to get one.
+    // Without any adapter, the error says how to get one.
     let best = adapters.find_described(&global.adapter.as_deref().map_or(Choice::Best, Choice::parse))?;
     if global.adapter.is_some() {
         described = vec![best];

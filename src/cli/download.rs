@@ -16,18 +16,19 @@ Examples:
   downhill download google/ddpm-cifar10-32
   downhill download org/name@fp16 --variant fp16
 
-Configurations, vocabularies and the weights in safetensors, nothing else. Files go where `huggingface_hub` puts them:
-HF_HUB_CACHE, HF_HOME/hub, ~/.cache/huggingface/hub. An interrupted download continues where it stopped; checksums are \
-compared. HF_TOKEN is sent where it is set, HF_ENDPOINT names another hub, HF_HUB_OFFLINE forbids all of it.";
+Downloads configurations, vocabularies and safetensors weights, nothing else. Files go where `huggingface_hub` puts \
+them: HF_HUB_CACHE, HF_HOME/hub or ~/.cache/huggingface/hub. An interrupted download resumes where it stopped, and \
+checksums are verified. HF_TOKEN is sent if it is set, HF_ENDPOINT selects another hub, and HF_HUB_OFFLINE disables \
+downloads.";
 
-/// Fetch a model from the hub into the local cache
+/// Download a model from the hub into the local cache
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
     /// `org/name[@revision]`
     id: String,
 
-    /// Prefer the weights of this variant
+    /// Prefer this variant of the weights, such as `fp16`
     #[arg(long, value_name = "NAME")]
     variant: Option<String>,
 }

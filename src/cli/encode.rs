@@ -35,7 +35,7 @@ DIR is a Stable Diffusion model with a folder `vae`, or that folder alone. Array
 pictures are scaled to that. The output is the mean of the encoder's distribution, or a draw \
 from it; the diffusion network's latents are those times its scaling factor.";
 
-/// Turn images into latents by a model's encoder
+/// Encode images as latents
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
@@ -103,9 +103,7 @@ fn read(file: &Path, size: Option<Size>, channels: usize) -> Result<Tensor> {
 
 fn read_file(file: &Path, size: Option<Size>, channels: usize) -> Result<Tensor> {
     match (is_array(file), size) {
-        (true, Some(_)) => {
-            Err(Error::argument("`--size` is for pictures", "leave out `--size`, or give a PNG or JPEG"))
-        }
+        (true, Some(_)) => Err(Error::argument("`--size` is for pictures", "omit `--size`, or give a PNG or JPEG")),
         (true, None) => read_images(file, channels),
         (false, size) => {
             let picture = Picture::read(file)?;
@@ -114,7 +112,7 @@ fn read_file(file: &Path, size: Option<Size>, channels: usize) -> Result<Tensor>
     }
 }
 
-/// A picture of a size that does not fit can be brought to another.
+/// Adds the way to resize to the error about a picture of a size that does not fit.
 fn of_picture(error: Error, file: &Path) -> Error {
     match error {
         Error::Argument { what, hint } if !is_array(file) => {

@@ -25,15 +25,16 @@ const EXAMPLES: &str = "\
 Examples:
   downhill encode-text DIR -p \"a photograph of an astronaut\" --output e.npy
   downhill encode-text DIR -p \"\" -p \"a cat\" --output e.npy    two texts, the first empty
-  downhill encode-text DIR -p \"a cat\" --tokens                 the ids alone, no device needed
+  downhill encode-text DIR -p \"a cat\" --tokens                 only the ids; no device is needed
 
 DIR has the folders `tokenizer` and `text_encoder` of a Stable Diffusion model. A text becomes 77 \
 tokens: a start, the text, an end, and padding. A longer text is cut, with a warning. The \
-embeddings are those after the encoder's final normalisation, as the network takes them.";
+embeddings are the output of the encoder's final normalisation, as the network takes them.";
 
-/// Turn prompts into text embeddings
+/// Encode prompts as text embeddings
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = EXAMPLES, group = clap::ArgGroup::new("answer").required(true).multiple(true).args(["output", "tokens"]))]
+#[command(after_long_help = EXAMPLES)]
+#[command(group = clap::ArgGroup::new("result").required(true).multiple(true).args(["output", "tokens"]))]
 pub struct Args {
     /// A diffusers folder or a hub id in the local cache
     #[arg(value_name = "DIR")]
@@ -69,7 +70,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let tokens = args.prompts.iter().map(|prompt| texts.tokenizer.encode(prompt)).collect::<Result<Vec<_>>>()?;
     for left in tokens.iter().filter_map(|tokens| tokens.truncated.as_ref()) {
         let length = texts.tokenizer.length();
-        console.warning(&format!("a text has more than {length} tokens; left out: {left}"));
+        console.warning(&format!("a text has more than {length} tokens; cut off: {left}"));
     }
     let ids: Vec<Vec<u32>> = tokens.iter().map(|tokens| tokens.ids.clone()).collect();
     report

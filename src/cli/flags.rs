@@ -1,7 +1,7 @@
 //! Errors in the words of the command line: fields of settings become flags.
 //!
-//! The library names fields by their Rust names in backticks, `` `sigma_max` ``. Where the present subcommand has a
-//! flag for that field, the text names the flag, `` `--sigma-max` ``. Everything else in backticks stays as it is:
+//! The library names fields by their Rust names in backticks, `` `sigma_max` ``. Where the subcommand has a flag for
+//! that field, the text names the flag, `` `--sigma-max` ``. Everything else in backticks stays as it is:
 //! positional arguments, values, tensors, files.
 
 use clap::Command;

@@ -1,4 +1,4 @@
-//! `downhill info`: what a model is and what it needs, how an image was made, what an array holds.
+//! `downhill info`: the facts about a model and its costs, the metadata of an image, a summary of an array.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -27,10 +27,10 @@ pub type Flags = crate::cli::shared::PlanFlags;
 const EXAMPLES: &str = "\
 Examples:
   downhill info                     the embedded model
-  downhill info DIR --batch 16      what a call of 16 images needs
-  downhill info DIR --dtype f16     what that saves
+  downhill info DIR --batch 16      the costs of a call of 16 images
+  downhill info DIR --dtype f16     the costs with weights of float16
   downhill info DIR --plan          every dispatch of a call
-  downhill info DIR --exact         the same without Winograd's algorithm
+  downhill info DIR --exact         the costs without Winograd's algorithm
   downhill info samples.png         how an image was made
   downhill info x.npy               shape and range of an array";
 
@@ -59,7 +59,7 @@ pub struct Args {
     plan: bool,
 }
 
-/// What was found: lines to print, and the same for a report.
+/// The facts about a subject, as lines to print and as sections of a report.
 struct Found {
     text: String,
     sections: Vec<(&'static str, Value)>,
@@ -114,7 +114,7 @@ fn refuse_model_flags(args: &Args, global: &Global, subject: &str) -> Result<()>
     match given.iter().find(|(_, is_given)| *is_given) {
         None => Ok(()),
         Some((flag, _)) => {
-            Err(Error::argument(format!("`--{flag}` has no meaning for {subject}"), format!("leave out `--{flag}`")))
+            Err(Error::argument(format!("`--{flag}` has no meaning for {subject}"), format!("omit `--{flag}`")))
         }
     }
 }

@@ -1,8 +1,7 @@
-//! The command line: one file a subcommand; parse, call, print.
+//! The command line: one file or folder per subcommand, which reads flags, calls the library and prints.
 //!
-//! Data goes to files and standard output, talk to standard error. What was typed (`Args`) becomes what it means
-//! (`Job`) in one place a subcommand, before any device is touched. Exit codes are those of `exit`; what clap itself
-//! refuses is a usage error (2).
+//! Data goes to files and standard output, messages to standard error. Flags are checked before any device is opened.
+//! Exit codes are those of `exit`; flags that clap refuses are a usage error (2).
 
 mod args;
 mod bench;
@@ -33,6 +32,7 @@ mod vectors;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{Error, Result};
@@ -40,7 +40,7 @@ use crate::report::{Console, Verbosity};
 use flags::Flags;
 use shared::{Global, With};
 
-/// Exit code of what cannot be understood.
+/// The exit code of a usage error.
 const USAGE: u8 = 2;
 
 const EXAMPLES: &str = "\
@@ -51,10 +51,10 @@ Examples:
   downhill encode-text DIR -p TEXT -o e.npy        text embeddings
   downhill decode DIR -i latent.npy -o image.png   decode latents
   downhill linear pca --data digits -o components  principal components of data
-  downhill inspect schedule --error-model 0.05,2   the promise of an error model
+  downhill inspect schedule --error-model 0.05,2   check a schedule against an error model
   downhill info DIR                                describe a model and its costs
   downhill devices                                 list the adapters of this machine
-  downhill tune DIR                                measure the fastest algorithms for a model
+  downhill tune DIR                                find the fastest algorithms for a model
 
 `downhill COMMAND --help` shows more, `downhill COMMAND -h` less.
 
@@ -70,7 +70,7 @@ struct Cli {
     command: Called,
 }
 
-/// What was called: a subcommand, or the script of completions, which is made from the definition of all the others.
+/// A subcommand. `completions` stands apart, since its script is made from the definition of all the others.
 #[derive(Debug, Subcommand)]
 enum Called {
     #[command(flatten)]
@@ -118,7 +118,7 @@ subcommands! {
     Tune(tune),
 }
 
-/// How much is printed.
+/// The amount of messages.
 #[derive(Debug, clap::Args)]
 struct Voice {
     /// Print details
@@ -149,6 +149,7 @@ pub fn main() -> ExitCode {
     let (cli, (command, matches)) = match matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches))) {
         Ok((cli, matches)) => (cli, called(&program, matches)),
         Err(refusal) => {
+            let refusal = without_value_tip(refusal);
             // Help and version come here too. A closed output has no reader left to tell.
             let _ = refusal.print();
             return ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(USAGE));
@@ -172,6 +173,20 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Removes clap's tip to pass an unknown flag as a value, which no subcommand would understand.
+fn without_value_tip(mut refusal: clap::Error) -> clap::Error {
+    if refusal.kind() != ErrorKind::UnknownArgument {
+        return refusal;
+    }
+    if let Some(ContextValue::StyledStrs(mut tips)) = refusal.remove(ContextKind::Suggested) {
+        tips.retain(|tip| !tip.to_string().contains("as a value"));
+        if !tips.is_empty() {
+            refusal.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+        }
+    }
+    refusal
+}
+
 /// The definition of the program's arguments.
 fn root() -> clap::Command {
     Cli::command()
@@ -188,8 +203,8 @@ fn called(root: &clap::Command, mut matches: ArgMatches) -> (&clap::Command, Arg
     (command, matches)
 }
 
-/// Moves flags that stand before the subcommand behind its name, since a subcommand knows its flags and the program
-/// does not: `downhill --adapter cpu sample` means `downhill sample --adapter cpu`.
+/// Moves flags in front of the subcommand behind its name, because flags are defined by subcommands and not by the
+/// program: `downhill --adapter cpu sample` means `downhill sample --adapter cpu`.
 fn subcommand_first(root: &clap::Command, mut arguments: Vec<OsString>) -> Vec<OsString> {
     let names = |command: &clap::Command, argument: &OsString| {
         argument.to_str().and_then(|name| command.find_subcommand(name)).cloned()
@@ -228,9 +243,9 @@ fn one_stdout(called: &ArgMatches) -> Result<()> {
 /// The arguments of subcommands that may be standard output.
 const OUTPUTS: [&str; 5] = ["output", "save_samples", "save_images", "save_path", "json"];
 
-/// True when a subcommand gains from vectors twice as wide. The embedded network has 32 to 96 channels, which fill half
-/// of them: it takes as long either way, and its shaders compile sooner for narrow ones. Without adapters there are no
-/// vectors.
+/// Returns `true` if a subcommand gains from vectors twice as wide. The embedded network has 32 to 96 channels, which
+/// fill half of them: it takes as long either way, and its shaders compile sooner for narrow ones. A subcommand without
+/// an adapter has no use for vectors.
 fn fills_wide_vectors(called: &ArgMatches) -> bool {
     called.try_contains_id("adapter").is_ok() && called.try_contains_id("model").unwrap_or(true)
 }
@@ -244,6 +259,16 @@ mod tests {
     #[test]
     fn flags_do_not_contradict_each_other() {
         super::root().debug_assert();
+    }
+
+    #[test]
+    fn an_unknown_flag_is_not_suggested_as_a_value() {
+        let refusal = |flag: &str| {
+            let refused = super::root().try_get_matches_from(["downhill", "sample", flag]).unwrap_err();
+            super::without_value_tip(refused).to_string()
+        };
+        assert!(!refusal("--no-such-flag").contains("tip:"), "{}", refusal("--no-such-flag"));
+        assert!(refusal("--stepz").contains("'--steps'"), "{}", refusal("--stepz"));
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Drivers that talk. On a machine without a display, Mesa's device-selection layer looks for a Wayland display while
-//! adapters are listed, and complains on standard error, although no surface is ever requested.
+//! Messages of drivers. On a machine without a display, Mesa's device-selection layer looks for a Wayland display while
+//! adapters are listed, and reports the failure on standard error, although no surface is ever requested.
 
 /// Runs `work` with standard error closed where only a missing display would be reported: on Linux, when
-/// `XDG_RUNTIME_DIR` is not an absolute path. Standard error should hold the program's own words.
+/// `XDG_RUNTIME_DIR` is not an absolute path. Standard error is for the program's own messages.
 #[cfg(target_os = "linux")]
 pub fn without_driver_chatter<T>(work: impl FnOnce() -> T) -> T {
     let is_absolute = |folder| std::path::Path::new(&folder).is_absolute();

@@ -1,4 +1,4 @@
-//! `downhill selftest`: whether a device computes what it is told.
+//! `downhill selftest`: tests of the arithmetic and the limits of an adapter.
 
 use serde_json::json;
 
@@ -18,10 +18,10 @@ Examples:
   downhill selftest
   downhill selftest --adapter cpu
 
-Every run that computes begins with this test; its findings are kept for each adapter, driver and \
-version of the program. This command always tests anew.";
+Every run on an adapter starts with these tests; their results are kept per adapter, driver and version of the \
+program. This command always runs them again.";
 
-/// Probe an adapter and say what is trusted
+/// Test whether an adapter computes correctly
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {}

@@ -12,8 +12,8 @@ use crate::gpu::Choice;
 use crate::kernels::{FamilyName, Options};
 use crate::report::{Report, print_stdout};
 
-// The arguments of a subcommand and the shared flags that it takes. Neither this type nor the groups and sets below have
-// doc comments: clap would print them in place of the description of the subcommand.
+// The arguments of a subcommand and the shared flags that it takes. Neither this type nor the groups and sets below
+// have doc comments: clap would print them in place of the description of the subcommand.
 #[derive(Debug, clap::Args)]
 pub struct With<A: clap::Args, F: clap::Args> {
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub struct Global {
 }
 
 impl Global {
-    /// Checks what can be checked before the work.
+    /// Checks before the work that the report can be written.
     ///
     /// # Errors
     /// When the report cannot be written.
@@ -100,7 +100,7 @@ groups! {
         adapter: Option<String>,
     }
     FamilyArgs {
-        /// Family of kernels, instead of the one that fits the adapter
+        /// Kernel family, instead of the one that suits the adapter
         #[arg(long, value_enum, value_name = "FAMILY", hide_short_help = true, help_heading = DEVICE)]
         family: Option<FamilyFlag>,
     }
@@ -140,7 +140,7 @@ macro_rules! sets {
     )*};
 }
 
-// In turn: for subcommands that run a network on a device, that compute something else there, that plan a network
+// In this order: for subcommands that run a network on a device, that compute something else there, that plan a network
 // without running it, that choose its algorithms, that list adapters, and that need no device.
 sets! {
     NetworkFlags {
@@ -174,8 +174,8 @@ pub enum FamilyFlag {
     Tile,
     /// For software adapters: subgroups as vectors, operands in textures
     Lanes,
-    /// For matrix units of GPUs: the factors of convolutions and of products with weights are rounded to float16, sums
-    /// are float32
+    /// For matrix units of GPUs: operands of convolutions and of products with weights are rounded to float16, sums are
+    /// float32
     Matrix,
 }
 

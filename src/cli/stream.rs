@@ -11,7 +11,7 @@ const STREAM: &str = "-";
 const STDIN: &str = "stdin";
 const STDOUT: &str = "stdout";
 
-/// True for `-`.
+/// Returns `true` for `-`.
 pub fn is_stream(path: &Path) -> bool {
     path.as_os_str() == STREAM
 }

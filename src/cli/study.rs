@@ -1,6 +1,6 @@
 //! The common part of all studies: their data, their device, their folder and their report.
 //!
-//! A study of the library is settings and data in, [`Results`] out. Its subcommand is a type of flags that implements
+//! A study of the library turns settings and data into [`Results`]. Its subcommand is a type of flags that implements
 //! [`Study`], and a line in the table of `inspect` or `linear`.
 
 use std::path::{Path, PathBuf};
@@ -26,15 +26,15 @@ pub struct DataArgs {
     #[arg(long, value_name = "DATA", default_value = "digits", help = format!("The data: {}", data::forms()))]
     pub data: String,
 
-    /// Subtract the mean from the data first; otherwise it is the first component of most data
+    /// Subtract the mean from the data; otherwise the mean is usually the first component
     #[arg(long, visible_alias = "centre", overrides_with = "no_center")]
     pub center: bool,
 
-    /// Leave the mean in the data
+    /// Keep the mean in the data
     #[arg(long, visible_alias = "no-centre", overrides_with = "center")]
     pub no_center: bool,
 
-    /// Take only the first N samples
+    /// Use only the first N samples
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     pub samples: Option<u32>,
 }
@@ -49,12 +49,12 @@ pub struct Usual {
 }
 
 impl DataArgs {
-    /// Returns whether the mean is subtracted.
+    /// Returns `true` if the mean is subtracted.
     fn centred(&self, usual: Usual) -> bool {
         if usual.centred { !self.no_center } else { self.center }
     }
 
-    /// Loads the data, by the flags or else by the defaults of the study, and puts them into the report.
+    /// Loads the data by the flags and the defaults of the study, and describes them in the report.
     ///
     /// # Errors
     /// Those of [`Source::parse`] and [`Source::load`]; [`Error::Argument`] for more samples than there are.
@@ -80,16 +80,15 @@ impl DataArgs {
         };
         if samples < data.count() {
             let of = data.count();
-            console
-                .detail(&format!("the first {samples} of {of} samples are used; `--samples N` takes another number"));
+            console.detail(&format!("the first {samples} of {of} samples are used; `--samples N` uses another number"));
             data.samples = data.samples.slice(0..samples);
         }
         let mean = self.centred(usual).then(|| data.centre());
         let share = data.share_of_mean();
         if mean.is_none() && share >= NOTED {
             console.note(&format!(
-                "note: the mean has {:.0} % of the second moment of `{}`, and is its first component; `--center` \
-                 subtracts it",
+                "note: the mean accounts for {:.0} % of the second moment of `{}` and is its first component; \
+                 `--center` subtracts it",
                 100.0 * share,
                 data.name
             ));
@@ -177,7 +176,7 @@ pub fn help(text: &str, files: &[File]) -> String {
     format!("{text}\n\nFiles:\n{}", aligned(&rows).trim_end())
 }
 
-/// A study under way.
+/// A study that is running.
 pub struct StudyRun<'a> {
     folder: Option<Folder>,
     /// The report of the run.

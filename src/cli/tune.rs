@@ -1,4 +1,4 @@
-//! `downhill tune`: the fastest algorithm for each convolution of a model, found by measurement and kept.
+//! `downhill tune`: the fastest algorithm for each convolution of a model, measured and kept.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,19 +26,19 @@ const EXAMPLES: &str = "\
 Examples:
   downhill tune                      the embedded model
   downhill tune DIR --seconds 120    more time, for a large model
-  downhill tune DIR --again          measure anew what was measured before
+  downhill tune DIR --again          measure again what was measured before
 
 A 3x3 convolution can be computed by its definition or by Winograd's algorithm, on tiles or on \
-rows: fewer products, larger weights, a little more rounding. The fastest depends on the layer \
+rows: fewer products, larger weights, slightly more rounding. The fastest depends on the layer \
 and on the adapter. The choices are kept for this adapter, its driver and this version in the \
 cache folder (`DOWNHILL_CACHE_DIR`), and later runs of any model with the same layers follow them; \
-elsewhere they use what was fastest on the machine that downhill was written on.
+layers that were not measured use a default.
 
 Images change in their last bits when the algorithms do. Runs that make one set of images together \
-(`--shard`, `--resume`) should all begin before it or all after it, with the same file, or be \
+(`--shard`, `--resume`) should all start before it or all after it, with the same file, or use \
 `--exact`.";
 
-/// Find the fastest algorithms for a model on an adapter, and keep them
+/// Measure the fastest algorithms for a model on an adapter, and remember them
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
@@ -73,7 +73,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     selftest::ensure(&engine)?;
     let key = Key::new(&engine.gpu.adapter, engine.family);
     let file = key.file().ok_or_else(|| {
-        Error::argument("there is no folder to keep the algorithms in", "set `DOWNHILL_CACHE_DIR` to one")
+        Error::argument("there is no folder for the measured algorithms", "set `DOWNHILL_CACHE_DIR` to a folder")
     })?;
     check_writable(&file)?;
 
@@ -86,11 +86,14 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
 
     global.print(&table(&measured, &Algorithm::of_family(engine.family)))?;
     if measured.is_empty() && subjects.is_empty() {
-        console.note("nothing to do: every layer that matters was measured before; `--again` measures anew");
+        console.note("nothing to do: every layer was measured before; `--again` measures them again");
     }
     if measured.len() < subjects.len() {
         let left = subjects.len() - measured.len();
-        console.warning(&format!("{left} of {} layers are left for want of time; run it again", subjects.len()));
+        console.warning(&format!(
+            "{left} of {} layers were not reached in the given time; run the command again",
+            subjects.len()
+        ));
     }
     if !measured.is_empty() {
         let chosen: BTreeMap<Layer, Algorithm> = measured.iter().map(|one| (one.subject.layer, one.chosen)).collect();
@@ -108,7 +111,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     global.write_report(&report)
 }
 
-/// A line for each layer: how often it stands in the network, milliseconds by each algorithm, the chosen one.
+/// A line for each layer: its number of uses in the network, milliseconds by each algorithm, and the chosen one.
 fn table(measured: &[Measurement], algorithms: &[Algorithm]) -> String {
     if measured.is_empty() {
         return String::new();

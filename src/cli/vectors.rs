@@ -81,15 +81,15 @@ pub fn settle<'a>(adapters: impl IntoIterator<Item = &'a Described>) {
     }
 }
 
-/// True when a driver compiles a shuffle of sixteen lanes with a constant index to one instruction, on which the speed
-/// of the kernels rests. The llvmpipe of Mesa 22 does; that of Mesa 25 goes through the lanes one by one
+/// Returns `true` if a driver compiles a shuffle of sixteen lanes with a constant index to one instruction, on which
+/// the speed of the kernels rests. The llvmpipe of Mesa 22 does; that of Mesa 25 goes through the lanes one by one
 /// (`emit_shuffle` in `lp_bld_nir_soa.c`), and takes three times as long as with eight lanes.
 fn shuffles_wide_vectors(driver: &str) -> bool {
     let version = driver.split_once("Mesa ").map(|(_, version)| version);
     version.and_then(|version| version.split('.').next()?.parse().ok()).is_some_and(|major: u32| major <= 22)
 }
 
-/// True when the processor has every instruction on vectors of 512 bits that LLVM needs to use them throughout.
+/// Returns `true` if the processor has every instruction on vectors of 512 bits that LLVM needs to use them throughout.
 fn has_wide_vectors() -> bool {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     {

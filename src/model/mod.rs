@@ -18,6 +18,7 @@ mod memory;
 mod metadata;
 mod network;
 mod open;
+mod raw_call;
 mod resolve;
 mod sampling;
 pub mod stages;
@@ -34,6 +35,7 @@ pub use memory::{Algorithms, Origin, USUAL_BUDGET, largest_batch, usual_batch, w
 pub use metadata::Metadata;
 pub use network::NetworkModel;
 pub use open::{Kind, Model};
+pub use raw_call::{RawCall, RawLevels, RawOutput};
 pub use resolve::{Labels, ModelRun, Text};
 pub use sampling::Sampling;
 

@@ -1,11 +1,15 @@
 //! One chain of noise levels, its projections and their product (equations 10 and 11 of the paper): the results of
 //! [`Chain::run`].
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::chain::{Arithmetic, Chain, Projections, participation_ratio};
 use super::results::{File, Results};
+use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::formats::npy;
 use crate::report::plot::{Axis, Colour, Figure, Heat, Panel, Picture, Series};
 use crate::tensor::Tensor;
 
@@ -40,6 +44,48 @@ pub fn expect_writable(levels: usize, components: usize, dimension: usize) -> Re
         return Err(Error::argument(what, "ask for fewer steps or components"));
     }
     Ok(())
+}
+
+/// Reads noise for data (n, p): (T, n, p), or (T, n, ...) with samples of p values.
+///
+/// # Errors
+/// Those of [`npy::read`]; [`Error::BadFile`] for another shape; [`Error::NonFinite`].
+pub fn read_noise(file: &Path, data: &Dataset) -> Result<Tensor> {
+    let noise = npy::read(file)?;
+    let (count, dimension) = (data.count(), data.dimension());
+    let fits = matches!(noise.shape.as_slice(), [steps, samples, rest @ ..]
+        if *steps > 0 && *samples == count && rest.iter().product::<usize>() == dimension);
+    if !fits {
+        let what =
+            format!("noise of shape {:?} does not fit data of {count} samples of {dimension} values", noise.shape);
+        return Err(Error::bad_file_hint(file, what, format!("give an array (T,{count},{dimension})")));
+    }
+    expect_finite(file, &noise)?;
+    Ok(Tensor::new([noise.shape[0], count, dimension], noise.data))
+}
+
+/// Reads draws for data of `dimension` values: (m, p), or one of p.
+///
+/// # Errors
+/// As [`read_noise`].
+pub fn read_draws(file: &Path, dimension: usize) -> Result<Tensor> {
+    let draws = npy::read(file)?;
+    if draws.data.is_empty() || *draws.shape.last().unwrap_or(&0) != dimension {
+        let what = format!("draws of shape {:?} do not fit samples of {dimension} values", draws.shape);
+        return Err(Error::bad_file_hint(file, what, format!("give an array (m,{dimension})")));
+    }
+    expect_finite(file, &draws)?;
+    Ok(Tensor::new([draws.data.len() / dimension, dimension], draws.data))
+}
+
+fn expect_finite(file: &Path, values: &Tensor) -> Result<()> {
+    match values.data.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(Error::NonFinite {
+            place: format!("`{}`: value {at}", file.display()),
+            hint: "give finite numbers".into(),
+        }),
+    }
 }
 
 /// The results of `chain`, whose projections are `found`, with the energy of draws `eps` (m, p) if there are any. The

@@ -3,24 +3,19 @@
 use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
 
-use crate::cli::args::{Dtype, network_help};
+use crate::cli::args::network_help;
 use crate::cli::study::{OutputArgs, StudyRun};
 use crate::data::{self, Dataset, Pixels, Source};
 use crate::error::{Error, Result};
-use crate::graph::Compiler;
-use crate::kernels::Engine;
 use crate::model::describe::model_json;
-use crate::model::{DenoiserOptions, Model, ModelDenoiser, NetworkModel};
+use crate::model::{DenoiserOptions, Model, ModelDenoiser};
 use crate::quality::Extractor;
 use crate::sample::samplers::Sampler;
-use crate::study::compare::store::PART;
-use crate::study::compare::{Cell, Measured, Reference, Store, Subject, measure, resolve};
+use crate::study::compare::measure::measure as measured;
+use crate::study::compare::{Cell, Measured, Missing, Store, resolve};
 
 /// The folder of the samples, in that of the study.
 const SAMPLES: &str = "samples";
-/// The number of sets of real images whose scores are the floor of a table.
-const FLOORS: usize = 3;
-
 /// The flags of the samples and of the images to compare them with.
 #[derive(Debug, clap::Args)]
 pub struct CellArgs {
@@ -31,7 +26,7 @@ pub struct CellArgs {
         help = format!("The 28 x 28 grey images to compare the samples with: {}", data::forms()))]
     pub data: String,
 
-    /// The number of seeds, from --seed on: the spread of the figures
+    /// Number of seeds, from --seed on; several show the spread of the results
     #[arg(long, value_name = "K", default_value = "1",
         value_parser = RangedU64ValueParser::<u64>::new().range(1..=1000))]
     pub seeds: u64,
@@ -40,7 +35,7 @@ pub struct CellArgs {
     #[arg(short, long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     pub batch: Option<usize>,
 
-    /// Clip predictions of x0 in every sampler; by default none clips, as in the paper
+    /// Clip predictions of x0 in every sampler; by default no sampler clips, as in the paper
     #[arg(long)]
     pub clip: bool,
 }
@@ -73,64 +68,18 @@ pub fn measure(
     let engine = run.engine()?;
     let extractor = Extractor::new(run.compiler(&engine))?;
     run.clock.lap("classifier");
-
-    fill(run, args, &engine, model, &store, cells, count)?;
-    let reference = Reference::new(&extractor, &data.samples, output.seed)?;
-    let floor = measure::floor(&reference, &extractor, &data.samples, count, FLOORS)?;
-    let scores =
-        cells.iter().map(|cell| reference.score_cell(&extractor, &store, cell, count)).collect::<Result<Vec<_>>>()?;
+    let missing = Missing::find(&store, cells, count, &network, args.clip)?;
+    if let Some(images) = missing.largest_part() {
+        let options = DenoiserOptions { batch: args.batch, images, label: None };
+        let ModelDenoiser { mut denoiser, facts } = model.denoiser(run.compiler(&engine), &options, &mut |_| Ok(()))?;
+        let batch = facts.batch;
+        run.timed("sampling", missing.steps(batch)?, "sampling", |advance| {
+            missing.make(denoiser.as_mut(), batch, &store, advance)
+        })?;
+    }
+    let measured = measured(&extractor, &store, cells, count, &data, output.seed)?;
     run.clock.lap("measuring");
-    let costs = cells
-        .iter()
-        .map(|cell| store.times(cell))
-        .map(|times| (times.images > 0).then(|| (times.calls, times.seconds / times.images as f64)));
-    Ok(Measured { scores, costs: costs.collect(), floor, reference: data.count() })
-}
-
-/// Samples the missing images: a part of every cell before the next part of any, so that an interrupted run leaves
-/// cells of one size.
-fn fill(
-    run: &mut StudyRun,
-    args: &CellArgs,
-    engine: &Engine,
-    model: Model,
-    store: &Store,
-    cells: &[Cell],
-    count: usize,
-) -> Result<()> {
-    let mut work = Vec::new();
-    for first in (0..count).step_by(PART) {
-        for cell in cells {
-            if let Some(range) = store.missing_part(cell, first, count)? {
-                work.push((cell, range));
-            }
-        }
-    }
-    let Some(largest) = work.iter().map(|(_, range)| range.len()).max() else { return Ok(()) };
-    let NetworkModel { scheduler, table, .. } = model.expect_network()?.clone();
-    let compiler = Compiler::new(engine, Dtype::F32.options(run.global));
-    let options = DenoiserOptions { batch: args.batch, images: largest, label: None };
-    let ModelDenoiser { mut denoiser, facts } = model.denoiser(compiler, &options, &mut |_| Ok(()))?;
-    let batch = facts.batch;
-    let steps = |cell: &Cell| Ok(resolve(cell, &scheduler, &table, args.clip)?.schedule.steps().len());
-    let mut total = 0;
-    for (cell, range) in &work {
-        total += range.len().div_ceil(batch) * steps(cell)?;
-    }
-    let mut subject = Subject {
-        denoiser: denoiser.as_mut(),
-        config: scheduler.clone(),
-        table: table.clone(),
-        clip: args.clip,
-        batch,
-    };
-    run.timed("sampling", total as u64, "sampling", |advance| {
-        for (cell, range) in work {
-            let made = subject.make(cell, range.clone(), advance)?;
-            store.keep(cell, range.start, &made)?;
-        }
-        Ok(())
-    })
+    Ok(measured)
 }
 
 /// The data for a report.

@@ -17,12 +17,12 @@ Examples:
   downhill inspect compare --samplers all --steps 5,10,20,50 -n 10000 --seeds 3 -o quality
 
 The last one is the full size: 15 hours and more on a software adapter. A run that is interrupted resumes where it \
-stopped, and a larger one begins with the samples of a smaller one, which DIR/samples keeps.
+stopped, and a larger one starts with the samples of a smaller one, which are kept in DIR/samples.
 
---steps counts network calls, which no sampler exceeds: Heun's method has half as many steps. GE walks the paper's \
+--steps counts network calls, which no sampler exceeds: Heun's method has half as many steps. GE uses the paper's \
 schedule, DDIM the paper's baseline, PNDM diffusers' `leading` spacing, the others `trailing`; --schedule replaces \
 them all. The ablation is the paper's: DDIM in 10 steps on each schedule. Frechet distances are comparable only at one \
-number of images; `data` is the score of as many real ones.";
+number of images; The row `data` is the score of as many real images.";
 
 /// Compare samplers at equal network calls: Frechet distance, sliced Wasserstein distance, time
 #[derive(Debug, clap::Args)]

@@ -1,4 +1,4 @@
-//! `downhill inspect constancy`: the turns of the gradient.
+//! `downhill inspect constancy`: the changes of direction of the gradient.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ Examples:
   downhill inspect constancy ideal:digits --steps 50 -o constancy
   downhill inspect constancy --steps 10 --schedule paper --sampler ge -o constancy
 
-Gradient estimation assumes that the gradient of the distance, eps up to its length, hardly turns from step to step, \
+Gradient estimation assumes that the gradient of the distance, eps up to its length, barely turns from step to step, \
 and not at all between x and its projection. The turn |u - v| of unit vectors u and v is measured from each eps to the \
 next, and from each eps to those on the segment from x to x - sigma eps, at a fraction of sigma. With data (--data, or \
 those of an ideal denoiser) the turn of the exact gradient x - proj(x) is measured too.";

@@ -61,7 +61,7 @@ impl Study for Args {
         let data = subject.expect_data(self.data.as_deref())?;
         if self.count > data.count() {
             let what = format!("`--count {}`, and `{}` holds {} images", self.count, data.name, data.count());
-            return Err(Error::argument(what, "take fewer images"));
+            return Err(Error::argument(what, "use fewer images"));
         }
         let [channels, height, width] = subject.image;
         let images = Tensor::new([self.count, channels, height, width], data.evenly(self.count).samples.data);

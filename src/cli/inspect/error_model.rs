@@ -22,8 +22,9 @@ Examples:
 The assumption (Permenter and Yuan 2024): where sqrt(n) sigma is the distance to the data within a factor nu, |sigma \
 eps - (x - proj(x))| is at most eta times the distance. It is measured along trajectories, also at half to twice their \
 noise. The projection is on the samples of --data (or of an ideal denoiser); without data it is the end of the \
-trajectory, which would be the projection if the theory held. For each nu the least eta that covers --share of the \
-points is found, and the pair that leads furthest down, by ln nu / eta, is written to error-model.json.";
+trajectory, which would be the projection if the theory were exact. For each nu, the least eta that covers --share of \
+the points is found; the pair with the largest ln nu / eta, which admits the longest descent, goes to \
+error-model.json.";
 
 /// Fit (eta, nu) of the relative-error assumption on trajectories
 #[derive(Debug, clap::Args)]
@@ -57,7 +58,7 @@ impl Study for Args {
 
     fn measure(&self, run: &mut StudyRun) -> Result<Results> {
         if !(self.share > 0.0 && self.share <= 1.0) {
-            return Err(Error::argument(format!("`--share` of {}", self.share), "a share is above 0 and at most 1"));
+            return Err(Error::argument(format!("`--share` of {}", self.share), "`share` is above 0 and at most 1"));
         }
         let subject = self.subject.open(None)?;
         let data = subject.data(self.data.as_deref())?;

@@ -67,7 +67,7 @@ impl Study for Args {
         cells::distinct(&self.gammas, "gammas")?;
         if let Some(gamma) = self.gammas.iter().find(|gamma| !(0.0..=10.0).contains(*gamma)) {
             let what = format!("`--gammas` lists {gamma}");
-            return Err(Error::argument(what, "numbers from 0 to 10; the paper tries 1 to 3"));
+            return Err(Error::argument(what, "give numbers from 0 to 10; the paper uses 1 to 3"));
         }
         let model = Model::open_or_embedded(self.cells.model.as_deref())?;
         let network = model.expect_network()?;

@@ -22,7 +22,7 @@ Examples:
 
 Along trajectories, the prediction x - sigma eps is compared with the sample nearest to x: the relative error |x0 - \
 proj(x)| / dist(x), and nu = sqrt(n) sigma / dist(x). The default MODEL is `ideal:digits`, the paper's experiment with \
-digits. A network does not project on the samples of --data themselves, so its error includes what it has generalised.";
+digits. A network does not project onto the samples of --data themselves, so its error includes its generalisation.";
 
 /// Measure the relative error of the denoiser against the exact projection on data
 #[derive(Debug, clap::Args)]
@@ -32,7 +32,7 @@ pub struct Args {
     subject: SubjectArgs,
 
     #[arg(long, value_name = "DATA", help = format!(
-        "The data to project on: {} [default: those of the ideal denoiser, or `digits` where they fit]",
+        "Data to project onto: {} [default: those of the ideal denoiser, or `digits` where they fit]",
         data::forms()))]
     data: Option<String>,
 

@@ -1,4 +1,4 @@
-//! `downhill inspect schedule`: the promise of an error model for a schedule.
+//! `downhill inspect schedule`: the guarantee of an error model for a schedule.
 
 use std::path::{Path, PathBuf};
 
@@ -22,18 +22,18 @@ Examples:
 
 An error model (ETA, NU) says: where the distance to the data is sqrt(n) sigma within a factor NU, the denoiser's eps \
 is off by at most ETA times the distance. A schedule that starts at that distance is admissible if DDIM, which is \
-gradient descent with steps beta = 1 - sigma'/sigma, then keeps within the factor to its end (Permenter and Yuan \
+gradient descent with steps beta = 1 - sigma'/sigma, then stays within the factor to the end (Permenter and Yuan \
 2024). Steps of one length are admissible up to beta* = c / (ETA + c) with c = 1 - NU^(-1/N). Distances are relative \
 to the one at the start. Without -o the results are printed only.";
 
-/// Tell whether a schedule is admissible for an error model, and what it promises
+/// Check whether a schedule is admissible for an error model, and what that guarantees
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = help(HELP, FILES))]
 pub struct Args {
     #[arg(help = denoiser_help())]
     model: Option<String>,
 
-    /// `ETA,NU`, or a file of `downhill inspect error-model`
+    /// `ETA,NU`, or a file written by `downhill inspect error-model`
     #[arg(long, value_name = "ETA,NU|FILE", allow_hyphen_values = true)]
     error_model: ErrorModelArg,
 
@@ -53,11 +53,11 @@ pub struct Args {
     #[arg(long, value_name = "SIGMA", allow_negative_numbers = true)]
     sigma_min: Option<f64>,
 
-    /// N + 1 falling timesteps instead of a schedule
+    /// N + 1 decreasing timesteps instead of a schedule
     #[arg(long, value_name = "A,...,Z", allow_hyphen_values = true)]
     timesteps: Option<NumberList>,
 
-    /// N + 1 falling sigmas instead of a schedule
+    /// N + 1 decreasing sigmas instead of a schedule
     #[arg(long, value_name = "A,...,Z", allow_hyphen_values = true)]
     sigmas: Option<NumberList>,
 

@@ -112,7 +112,7 @@ pub struct WalkArgs {
     #[arg(long, value_name = "SIGMA", allow_negative_numbers = true)]
     pub sigma_min: Option<f64>,
 
-    /// `ETA,NU` or a file of `downhill inspect error-model`, for the schedule `admissible`
+    /// `ETA,NU` or a file written by `downhill inspect error-model`, for the schedule `admissible`
     #[arg(long, value_name = "ETA,NU|FILE")]
     pub error_model: Option<ErrorModelArg>,
 }

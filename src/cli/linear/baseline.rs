@@ -1,4 +1,4 @@
-//! `downhill linear baseline`: the chains that do not collapse, against their closed forms.
+//! `downhill linear baseline`: chains that do not collapse, and their closed forms.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ to itself
   sequential  the posterior mean of the next level; v / (v + S^2), for any steps
   projection  on the leading K population components; 1 for them and 0 for all others
 
-Bytes of images count as 0 to 1.";
+8-bit pixels are scaled to 0 to 1.";
 
 /// The most steps for which closed forms are worth checking.
 const MOST_STEPS: u64 = 10_000;
@@ -36,7 +36,7 @@ const START: f64 = 10.0;
 /// The default number of modes, unless the data have fewer values.
 const USUAL_MODES: usize = 32;
 
-/// Walk the chains that keep the data's spectrum, against their closed forms
+/// Compare chains that preserve the data's spectrum with their closed forms
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = help(HELP, FILES))]
 pub struct Args {

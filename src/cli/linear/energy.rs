@@ -25,8 +25,8 @@ constant variance per step for a given total; 1/T per step, as in the paper's pr
 geometrically, so that the chain converges faster. energy.csv holds them with the effective number of modes \
 (participation ratio), and the variances of modes when noise is injected at each step beside equation 25.
 
-Only fresh noise of a fixed total concentrates as T grows. Close eigenvalues may favour a neighbour of the first \
-component: the report names the winners. The mean is subtracted from the data unless --no-center leaves it in.";
+Only fresh noise of a fixed total concentrates as T grows. With close eigenvalues, a neighbour of the first \
+component may win: the report names the largest. The mean is subtracted from the data unless --no-center leaves it in.";
 
 /// Measure the modes that a linear chain generates (equations 25 and 26, figure 6)
 #[derive(Debug, clap::Args)]

@@ -35,7 +35,7 @@ and is exact. The asymmetry |J - J'| / |J + J'| is reported.
 The slope of component i is that of its sine over sigma, from the end to where it first passes 1/2. Its rank \
 correlation with i, the mean over samples, comes with a 95 % interval by bootstrap.";
 
-/// Follow the eigenvectors of a denoiser's Jacobian along sampling trajectories
+/// Follow the leading eigenvectors of a denoiser's Jacobian along sampling trajectories
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = help(HELP, FILES))]
 pub struct Args {
@@ -154,7 +154,7 @@ impl Args {
         settings.check(dimension)?;
         if self.whole && dimension > LARGEST_WHOLE {
             let what = format!("a whole Jacobian of {dimension} x {dimension} values is too large");
-            return Err(Error::argument(what, "leave out `--whole`"));
+            return Err(Error::argument(what, "omit `--whole`"));
         }
         Ok(settings)
     }

@@ -18,7 +18,7 @@ Examples:
   downhill linear pca --data X.npy -k 8 -o components
   downhill linear pca --data images/ -k 8 --route matrix-free -o components
 
-Without --center the mean of the data is usually the first component. Bytes of images count as 0 to 1.";
+Without --center the mean of the data is usually the first component. 8-bit pixels are scaled to 0 to 1.";
 
 /// Find the principal components of data
 #[derive(Debug, clap::Args)]
@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, value_name = "R", default_value = "1e-5", allow_negative_numbers = true)]
     tolerance: f64,
 
-    /// The way to the components, instead of the cheapest one
+    /// Method, instead of the cheapest one
     #[arg(long, value_enum, value_name = "ROUTE")]
     route: Option<RouteFlag>,
 
@@ -54,7 +54,7 @@ enum RouteFlag {
     Moment,
     /// By the matrix of inner products of samples, n x n
     Gram,
-    /// By products with the data alone, on the device
+    /// By products with the data only, on the device
     MatrixFree,
 }
 

@@ -6,13 +6,10 @@ use clap::builder::RangedU64ValueParser;
 
 use super::sigmas::{CouplingFlag, StepArgs, expect_components};
 use crate::cli::study::{DataArgs, OutputArgs, Study, StudyRun, Usual, help};
-use crate::data::Dataset;
-use crate::error::{Error, Result};
-use crate::formats::npy;
+use crate::error::Result;
 use crate::study::chain::{Arithmetic, Chain, LevelNoise, Projector};
-use crate::study::product::{FILES, expect_writable, results};
+use crate::study::product::{FILES, expect_writable, read_draws, read_noise, results};
 use crate::study::results::{File, Results};
-use crate::tensor::Tensor;
 
 const HELP: &str = "\
 Examples:
@@ -78,8 +75,8 @@ impl Study for Args {
         let data = self.data.load(usual, run)?;
         let dimension = data.dimension();
         expect_components(self.components, dimension)?;
-        let noise = self.noise.as_ref().map(|file| noise_of(file, &data)).transpose()?;
-        let eps = self.eps.as_ref().map(|file| draws_of(file, dimension)).transpose()?;
+        let noise = self.noise.as_ref().map(|file| read_noise(file, &data)).transpose()?;
+        let eps = self.eps.as_ref().map(|file| read_draws(file, dimension)).transpose()?;
         let sigmas = self.steps.sigmas(noise.as_ref().map(|noise| noise.shape[0]))?;
         expect_writable(sigmas.len() + 1, self.components, dimension)?;
         let engine = run.engine()?;
@@ -94,41 +91,5 @@ impl Study for Args {
         let found = run.timed("levels", work, "chain", |advance| chain.run(&projector, true, advance))?;
         let file = self.noise.as_ref().map(|file| file.display().to_string());
         Ok(results(&chain, &found, eps.as_ref(), (file.as_deref(), seed), projector.arithmetic()))
-    }
-}
-
-/// Noise for data (n, p): (T, n, p), or (T, n, ...) with samples of p values.
-fn noise_of(file: &Path, data: &Dataset) -> Result<Tensor> {
-    let noise = npy::read(file)?;
-    let (count, dimension) = (data.count(), data.dimension());
-    let fits = matches!(noise.shape.as_slice(), [steps, samples, rest @ ..]
-        if *steps > 0 && *samples == count && rest.iter().product::<usize>() == dimension);
-    if !fits {
-        let what =
-            format!("noise of shape {:?} does not fit data of {count} samples of {dimension} values", noise.shape);
-        return Err(Error::bad_file_hint(file, what, format!("give an array (T,{count},{dimension})")));
-    }
-    expect_finite(file, &noise)?;
-    Ok(Tensor::new([noise.shape[0], count, dimension], noise.data))
-}
-
-/// Draws for data of `dimension` values: (m, p), or one of p.
-fn draws_of(file: &Path, dimension: usize) -> Result<Tensor> {
-    let draws = npy::read(file)?;
-    if draws.data.is_empty() || *draws.shape.last().unwrap_or(&0) != dimension {
-        let what = format!("draws of shape {:?} do not fit samples of {dimension} values", draws.shape);
-        return Err(Error::bad_file_hint(file, what, format!("give an array (m,{dimension})")));
-    }
-    expect_finite(file, &draws)?;
-    Ok(Tensor::new([draws.data.len() / dimension, dimension], draws.data))
-}
-
-fn expect_finite(file: &Path, values: &Tensor) -> Result<()> {
-    match values.data.iter().position(|value| !value.is_finite()) {
-        None => Ok(()),
-        Some(at) => Err(Error::NonFinite {
-            place: format!("`{}`: value {at}", file.display()),
-            hint: "give finite numbers".into(),
-        }),
     }
 }

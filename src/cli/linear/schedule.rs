@@ -25,7 +25,7 @@ noise back to all of the spectrum: the mean of -ln(gain / gain of the flow) over
 limit for many steps: steps of equal length in the metric sum of v / (v + s^2)^2 over the variances v.
 
 The usual schedules are even in the logarithm (exponential), in the seventh root (karras), in sigma (linear) and in \
-sigma^2 (variance). More steps, samples and repeats take longer in proportion.";
+sigma^2 (variance). The time is proportional to steps, samples and repeats.";
 
 /// Enough of the digits for a chain in seconds, around their mean.
 const USUAL: Usual = Usual { samples: 2000, centred: true };

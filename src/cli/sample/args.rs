@@ -1,4 +1,4 @@
-//! What can be typed after `downhill sample`.
+//! The flags of `downhill sample`.
 
 use std::path::PathBuf;
 
@@ -14,13 +14,13 @@ use crate::sample::schedule::ScheduleKind;
 use crate::sample::settings::Settings;
 use crate::study::metric_spec::MetricSpec;
 
-/// More images than any run makes, so that lists of them stay small.
+/// The most images of a run, so that lists of them stay small.
 const MOST_IMAGES: u64 = 1_000_000;
 
 const EXAMPLES: &str = "\
 Examples:
   downhill sample                                   16 handwritten digits to samples.png
-  downhill sample -n 64 -s 7 -o digits/%05d.png     one file an image
+  downhill sample -n 64 -s 7 -o digits/%05d.png     one file per image
   downhill sample google/ddpm-cifar10-32 --sampler ddim --steps 50
   downhill sample DIR -n 50000 -o DIR.npz --shard 0/4   a quarter of the images: 0, 4, 8, ...
   downhill sample DIR --init-noise z.npy --timesteps 999,749,499,249,0 --save-samples out.npy
@@ -28,19 +28,20 @@ Examples:
   downhill sample DIR -p 'a photograph of an astronaut' --sampler ge --steps 10 -o astronaut.png
   downhill sample DIR -p 'the same in oil' --init-image photo.jpg --strength 0.6
   downhill sample pca:digits,k=32                   from the span of 32 principal components
-  downhill sample --metric pca:digits               gradient estimation, gamma by the data's components
+  downhill sample --metric pca:digits               gradient estimation with gamma derived from the data
   downhill sample --sampler ddim --error-model 0.05,2   the fewest steps that an error model admits
-  downhill sample pca:digits,k=8,n=500,noise=fresh --steps 20   of 500 noisy samples at each level
+  downhill sample pca:digits,k=8,n=500,noise=fresh --steps 20   components of 500 noisy samples at each level
 
-`pca:DATA[,k=N]` (projection on N components, 32), `wiener:DATA`, `wiener:mean=M.npy,cov=C.npy` \
-(Gaussian posterior mean) and `ideal:DATA` (mean of all samples by their weights) are denoisers in \
-closed form. `sequential:DATA` estimates the next level of the schedule in place of the clean image:
-`--sampler ddim` then walks the chain of these estimates. With `noise=nested|fresh|shared` (and `seed=S`) the \
-components of `pca` are at each level those of samples under its noise: the forward process itself, fresh noise for \
-each level, or one draw at every scale; `n=M` takes the first M samples. Bytes of images count as -1 to 1. They do \
-not have timesteps: the default is DDIM on `exponential`, N log-spaced sigmas and then 0, from ten times the data's \
-root mean square distance r from their mean down to r/1000; `pca` starts at r over the root of N, `sequential` at \
-that of 32. States start around the mean.
+`pca:DATA[,k=N]` (projection onto N principal components, 32 by default), `wiener:DATA` or \
+`wiener:mean=M.npy,cov=C.npy` (Gaussian posterior mean) and `ideal:DATA` (weighted mean of all samples) are denoisers \
+in closed form. `sequential:DATA` estimates the next level of the schedule instead of the clean image; \
+`--sampler ddim` then follows the chain of these estimates. With `noise=nested|fresh|shared` (and `seed=S`), the \
+components of `pca` at each level are those of noisy samples: noise added step by step, independent noise per level, \
+or one draw scaled to each level; `n=M` uses the first M samples. 8-bit pixels are scaled to -1 to 1.
+
+Closed forms do not have timesteps. Their default is DDIM on the schedule `exponential`: N log-spaced sigmas, then 0. \
+The first sigma is 10 r, where r is the root mean square distance of the data from their mean (r / sqrt(N) for `pca`, \
+r / sqrt(32) for `sequential`), and the last one before 0 is r / 1000. States start around the mean.
 
 Image i of seed s is the same image in any batch, count and shard.";
 
@@ -56,7 +57,7 @@ pub struct Args {
     #[arg(help = denoiser_help())]
     pub model: Option<String>,
 
-    /// Number of images [default: 16, or those of the start file]
+    /// Number of images [default: 16, or as many as the start file holds]
     #[arg(short = 'n', long, allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
     pub count: Option<usize>,
@@ -96,24 +97,24 @@ pub struct Args {
     #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub gamma: Option<f64>,
 
-    /// Derive `ge`'s gamma from a metric: `A,B,C` for the covariance [[A, B], [B, C]] of the errors of this and the
-    /// last estimate, or variances of data: `identity:DATA`, `diagonal:DATA`, `pca:DATA[,k=N]`
+    /// Derive the gamma of `ge` from a metric: `A,B,C` for the covariance [[A, B], [B, C]] of the errors of the current
+    /// and the previous estimate, or the variances of data: `identity:DATA`, `diagonal:DATA`, `pca:DATA[,k=N]`
     #[arg(long, value_name = "METRIC", allow_hyphen_values = true, help_heading = SCHEDULE)]
     pub metric: Option<MetricSpec>,
 
-    /// Share of noise in `ge`, from 0 to below 1 [default: 0]
+    /// Amount of noise in `ge`, at least 0 and below 1 [default: 0]
     #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub mu: Option<f64>,
 
-    /// Share of noise in `ddim` and `tcd`, 0 to 1 [default: 0; 0.3 for `tcd`]
+    /// Amount of noise in `ddim` and `tcd`, 0 to 1 [default: 0; 0.3 for `tcd`]
     #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub eta: Option<f64>,
 
-    /// Steps [default: those of the sampler in `--sampler list`]
+    /// Number of steps [default: depends on the sampler, see `--sampler list`]
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub steps: Option<usize>,
 
-    /// The noise levels [default: `paper` for `ge`, otherwise those of the model's scheduler]
+    /// Schedule of the noise levels [default: `paper` for `ge`, otherwise that of the model's scheduler]
     #[arg(long, value_parser = crate::cli::args::schedule_kind(), value_name = "KIND", help_heading = SCHEDULE)]
     pub schedule: Option<ScheduleKind>,
 
@@ -125,24 +126,24 @@ pub struct Args {
     #[arg(long, value_name = "SIGMA", allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub sigma_min: Option<f64>,
 
-    /// `ETA,NU` of the relative-error assumption, or a file of `downhill inspect error-model`: selects the schedule
-    /// `admissible`, with the fewest steps to the last sigma, or with `--steps` steps
+    /// `ETA,NU` of the relative-error assumption, or a file written by `downhill inspect error-model`: selects the
+    /// schedule `admissible`, with the fewest steps to the last sigma, or with `--steps` steps
     #[arg(long, value_name = "ETA,NU|FILE", help_heading = SCHEDULE)]
     pub error_model: Option<ErrorModelArg>,
 
-    /// N + 1 falling timesteps for N steps instead of a schedule; the last is the final level
+    /// N + 1 decreasing timesteps for N steps, instead of a schedule; the last one is the final level
     #[arg(long, value_name = "A,...,Z", allow_hyphen_values = true, help_heading = SCHEDULE)]
     pub timesteps: Option<NumberList>,
 
-    /// N + 1 falling sigmas for N steps instead of a schedule, in the scale x = x0 + sigma eps
+    /// N + 1 decreasing sigmas for N steps, instead of a schedule, in the scale x = x0 + sigma eps
     #[arg(long, value_name = "A,...,Z", allow_hyphen_values = true, help_heading = SCHEDULE)]
     pub sigmas: Option<NumberList>,
 
-    /// Clip each prediction of x0 [default: as the model's scheduler does]
+    /// Clip each prediction of x0 [default: follow the model's scheduler]
     #[arg(long, conflicts_with = "no_clip", help_heading = SCHEDULE)]
     pub clip: bool,
 
-    /// Do not clip
+    /// Do not clip predictions
     #[arg(long, help_heading = SCHEDULE)]
     pub no_clip: bool,
 
@@ -150,11 +151,11 @@ pub struct Args {
     #[arg(short, long, allow_negative_numbers = true, help_heading = START)]
     pub seed: Option<u64>,
 
-    /// Generator of all noise: `philox`, or `torch` for `torch.Generator("cpu")` [default: philox]
+    /// Random number generator: `philox`, or `torch` for `torch.Generator("cpu")` [default: philox]
     #[arg(long, value_name = "GENERATOR", help_heading = START)]
     pub rng: Option<Generator>,
 
-    /// Standard normals (N,C,H,W) in place of the seeded start noise
+    /// Standard normals (N,C,H,W) to start from, instead of seeded noise
     #[arg(long, value_name = "FILE.npy", conflicts_with = "init", help_heading = START)]
     pub init_noise: Option<PathBuf>,
 
@@ -162,11 +163,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE.npy", help_heading = START)]
     pub init: Option<PathBuf>,
 
-    /// Start from this image, PNG or JPEG, with the noise of `--strength`
+    /// Start from this PNG or JPEG under noise; see `--strength`
     #[arg(long, value_name = "FILE", conflicts_with = "init", help_heading = START)]
     pub init_image: Option<PathBuf>,
 
-    /// Share of the steps to take, above 0 to 1: 1 ignores the image [default: 0.8]
+    /// Fraction of the steps to take, above 0 and at most 1; 1 ignores the image [default: 0.8]
     #[arg(long, value_name = "S", requires = "init_image", allow_negative_numbers = true, help_heading = START)]
     pub strength: Option<f64>,
 
@@ -175,7 +176,7 @@ pub struct Args {
     #[arg(short, long, value_name = "PATH", help_heading = OUTPUT)]
     pub output: Option<String>,
 
-    /// Write the final samples as float32 (N,C,H,W) in the model's own scale, neither clipped nor quantised
+    /// Write the final samples as float32 (N,C,H,W) in the scale of the model, neither clipped nor quantised
     #[arg(long, value_name = "FILE.npy", help_heading = OUTPUT)]
     pub save_samples: Option<PathBuf>,
 
@@ -191,7 +192,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE.npy", help_heading = OUTPUT)]
     pub save_path: Option<PathBuf>,
 
-    /// Make only images I, I+N, I+2N, ...
+    /// Sample only the images I, I+N, I+2N, ...
     #[arg(long, value_name = "I/N", help_heading = OUTPUT)]
     pub shard: Option<Shard>,
 
@@ -212,12 +213,12 @@ fn side() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=LONGEST_SIDE as u64)
 }
 
-/// A sampler, or a list of them.
+/// A sampler, or a request for the list of samplers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// This one.
+    /// This sampler.
     Of(Sampler),
-    /// All, in lines.
+    /// The list of all samplers.
     List,
 }
 
@@ -231,7 +232,7 @@ fn choice() -> impl TypedValueParser<Value = Choice> {
 }
 
 impl Args {
-    /// The same run with the images, the batch and the noise that the flags ask for.
+    /// Adds images, batch and noise of the flags to a run.
     pub fn describe<'a>(&self, mut sampling: Sampling<'a>) -> Sampling<'a> {
         if let Some(count) = self.count {
             sampling = sampling.count(count);
@@ -247,7 +248,7 @@ impl Args {
             .trace_nonfinite(self.trace_nonfinite)
     }
 
-    /// What is asked of the sampler.
+    /// The settings of the sampler.
     ///
     /// # Errors
     /// Those of [`ErrorModelArg::read`].

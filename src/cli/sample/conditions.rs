@@ -11,29 +11,30 @@ const CONDITIONS: &str = "Text and class labels";
 /// The flags of models that are conditioned on texts or class labels.
 #[derive(Debug, clap::Args)]
 pub struct ConditionArgs {
-    /// Text to follow
+    /// Text that the images should show
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, help_heading = CONDITIONS)]
     pub prompt: Option<String>,
 
-    /// Text to move away from
+    /// Negative prompt: text that the images should not show
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, requires = "prompt", help_heading = CONDITIONS)]
     pub negative: Option<String>,
 
-    /// Class of each image, by number or by name; a shorter list begins again at its end
+    /// Class of each image, by number or name; a list shorter than the number of images is repeated
     #[arg(long, value_name = "A,B,...", value_delimiter = ',', conflicts_with = "prompt", help_heading = CONDITIONS)]
     pub class_labels: Option<Vec<String>>,
 
-    /// Scale s of the guidance, `eps_u + s (eps_c - eps_u)`, where `eps_c` follows the text or the class and `eps_u` does
-    /// not; 1 calls the network with the condition alone [default: 7.5 for texts, 4 for classes]
+    /// Scale s of the guidance, `eps_u + s (eps_c - eps_u)`, where `eps_c` follows the text or the class and `eps_u`
+    /// does not; 1 calls the network with the condition only [default: 7.5 for texts, 4 for classes]
     #[arg(long, value_name = "S", allow_negative_numbers = true, help_heading = CONDITIONS)]
     pub cfg_scale: Option<f64>,
 
-    /// Decode in strips of ROWS rows: always (a number), `never`, or only when the image does not fit (`auto`)
+    /// Decode in strips: always, of ROWS rows (a number); `never`; or only if the image does not fit (`auto`)
     /// [default: auto]
     #[arg(long, value_name = "ROWS|never|auto", help_heading = CONDITIONS)]
     pub tile: Option<TileArg>,
 
-    /// Limit of device memory: components are loaded in turn, calls take fewer images, images are decoded in strips
+    /// Limit on device memory: where needed, components are loaded in turn, calls take fewer images, and images are
+    /// decoded in strips
     /// [default: 8GiB]
     #[arg(long, value_name = "SIZE", help_heading = CONDITIONS)]
     pub memory: Option<Memory>,
@@ -50,7 +51,7 @@ impl ConditionArgs {
         classes.iter().map(|class| network.label(class)).collect::<Result<_>>().map(Some)
     }
 
-    /// The same run under these conditions; `labels` are those of [`Self::labels`].
+    /// Adds these conditions to a run; `labels` are those of [`Self::labels`].
     pub fn describe<'a>(&self, mut sampling: Sampling<'a>, labels: Option<Vec<f64>>) -> Sampling<'a> {
         if let Some(prompt) = &self.prompt {
             sampling = sampling.prompt(prompt).negative(self.negative.as_deref().unwrap_or_default());
@@ -90,8 +91,8 @@ impl FromStr for Memory {
             "t" => 40,
             _ => return Err("expected a size such as 8GiB, 512MiB or a number of bytes".to_owned()),
         };
-        let bytes = number.parse::<f64>().map_err(|_| format!("`{number}` is no number"))? * (1u64 << shift) as f64;
-        if bytes < 1.0 { Err("no memory at all".to_owned()) } else { Ok(Self(bytes as u64)) }
+        let bytes = number.parse::<f64>().map_err(|_| format!("`{number}` is not a number"))? * (1u64 << shift) as f64;
+        if bytes < 1.0 { Err("expected an amount above 0".to_owned()) } else { Ok(Self(bytes as u64)) }
     }
 }
 

@@ -26,17 +26,17 @@ pub struct Job<'a> {
     /// The metadata that all images share.
     pub metadata: Metadata,
     pub targets: Targets,
-    /// Images that are there already are passed over.
+    /// Skip images that exist already.
     pub resume: bool,
     pub trace_nonfinite: bool,
     pub timings: bool,
 }
 
 impl Job<'_> {
-    /// Understands `args`, opening the model and the start files.
+    /// Reads the flags, and opens the model and the start files.
     ///
     /// # Errors
-    /// Everything that can be wrong with them.
+    /// Every fault that can be found without a device.
     pub fn new(args: &Args, global: &Global, console: Console) -> Result<Self> {
         let output = targets::output(args.output.as_deref().unwrap_or(USUAL_OUTPUT))?;
         targets::check_resume(args, &output)?;
@@ -72,8 +72,8 @@ impl Job<'_> {
         let Shard { index, of } = args.shard.unwrap_or(Shard { index: 0, of: 1 });
         run.run.images = (index..run.run.count).step_by(of).collect();
         if run.run.images.is_empty() && !targets.is_one_file_per_image() {
-            let what = format!("`--shard {index}/{of}` of {} images holds none", run.run.count);
-            return Err(Error::argument(what, "take fewer shards, or more images with `--count`"));
+            let what = format!("`--shard {index}/{of}` of {} images is empty", run.run.count);
+            return Err(Error::argument(what, "use fewer shards, or more images with `--count`"));
         }
         let metadata = run.metadata(&start.to_string(), &arithmetic(args.dtype, global, has_network));
         Ok(Self {
@@ -109,7 +109,7 @@ fn arithmetic(dtype: Dtype, global: &Global, has_network: bool) -> Vec<(&'static
     ways.into_iter().flatten().filter(|_| has_network).collect()
 }
 
-/// A schedule that an error model admits may end with much noise left, or take many steps.
+/// Notes the range of a schedule that an error model admits, which may end with much noise left, or take many steps.
 fn say_where_it_ends(run: &ModelRun, console: Console) {
     if run.settings.error_model.is_some() {
         let schedule = &run.run.schedule;
@@ -118,7 +118,7 @@ fn say_where_it_ends(run: &ModelRun, console: Console) {
     }
 }
 
-/// `--rng` without noise is an error; `--seed` without noise only warns.
+/// Refuses `--rng` and warns of `--seed` in a run without random noise.
 fn check_drawn(args: &Args, start: &Start, run: &ModelRun, console: Console) -> Result<()> {
     if run.run.method.solver.is_stochastic() || !start.is_given() {
         return Ok(());
@@ -126,7 +126,7 @@ fn check_drawn(args: &Args, start: &Start, run: &ModelRun, console: Console) -> 
     if args.rng.is_some() {
         return Err(Error::argument(
             "`--rng` has no meaning here: the start is given, and the sampler adds no noise",
-            "leave out `--rng`",
+            "omit `--rng`",
         ));
     }
     if args.seed.is_some() {

@@ -1,7 +1,7 @@
 //! `downhill sample`: images from noise.
 //!
-//! [`args`] are the flags, [`job`] their meaning for a model (with [`start`] and [`targets`]), checked without a device;
-//! [`run`] samples on a device and writes the files.
+//! [`args`] are the flags, [`job`] their meaning for a model (with [`start`] and [`targets`]), checked without a
+//! device; [`run`] samples on a device and writes the files.
 
 mod args;
 mod conditions;

@@ -40,7 +40,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         pass_over_complete(&mut job, console);
     }
     if job.run.run.images.is_empty() {
-        console.note("nothing to do: every image is there");
+        console.note("nothing to do: every image exists already");
         report.set("outputs", json!([]));
     } else {
         let prints = job.timings;
@@ -70,7 +70,7 @@ fn listed() -> String {
     aligned(&Sampler::ALL.map(row))
 }
 
-/// Makes the images, writes them, and returns the timings in lines.
+/// Samples and writes the images, and returns the timings as a table.
 fn compute(job: Job, global: &Global, console: Console, mut clock: Stopwatch, report: &mut Report) -> Result<String> {
     let engine = device::open(global, console)?;
     clock.lap("adapter");
@@ -113,31 +113,35 @@ fn compute(job: Job, global: &Global, console: Console, mut clock: Stopwatch, re
     Ok(clock.table(&seconds))
 }
 
-/// Values of a network that are not finite can be traced.
+/// Adds the flag that finds the cause of non-finite values of a network.
 fn with_trace_hint(error: Error, can_trace: bool) -> Error {
     match error {
-        Error::NonFinite { place, hint } if can_trace => {
-            Error::NonFinite { place, hint: format!("{hint}; `--trace-nonfinite` names the first operation at fault") }
-        }
+        Error::NonFinite { place, hint } if can_trace => Error::NonFinite {
+            place,
+            hint: format!("{hint}; `--trace-nonfinite` names the first operation that made one"),
+        },
         other => other,
     }
 }
 
-/// Drops the images whose files are complete, and says when they were made otherwise.
+/// Drops the images whose files are complete, and warns of those that were made with other settings.
 fn pass_over_complete(job: &mut Job, console: Console) {
     let Some(pattern) = job.pattern().cloned() else { return };
     let all = job.run.run.images.len();
     let kept = job.run.keep_complete(&pattern, &job.metadata);
     if let Some(one) = kept.others.first() {
         let count = kept.others.len();
-        console.warning(&format!("{count} of the images that are kept were made otherwise, such as {}", one.display()));
+        console.warning(&format!(
+            "{count} of the existing images were made with other settings, such as {}",
+            one.display()
+        ));
     }
     if kept.count > 0 {
-        console.note(&format!("{} of {all} images are there already", kept.count));
+        console.note(&format!("{} of {all} images exist already", kept.count));
     }
 }
 
-/// Says what was written, and returns all of it by name.
+/// Notes the files that were written, and returns their names.
 fn say_written(written: &Written, console: Console) -> Vec<String> {
     match &written.images[..] {
         [] => {}

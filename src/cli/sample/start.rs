@@ -42,12 +42,12 @@ impl Start {
         })
     }
 
-    /// Returns whether a file holds one item per image.
+    /// Returns `true` if a file holds one item per image.
     pub fn is_given(&self) -> bool {
         self.noise.is_some() || self.state.is_some()
     }
 
-    /// The same run from these files. Their tensors and the picture go to the run.
+    /// Moves the tensors and the picture of these files into a run.
     pub fn begin<'a>(&mut self, mut sampling: Sampling<'a>) -> Sampling<'a> {
         let tensor = |(_, tensor): &mut (PathBuf, Tensor)| std::mem::replace(tensor, Tensor::zeros([0]));
         if let Some(noise) = self.noise.as_mut().map(tensor) {

@@ -46,7 +46,7 @@ pub fn output(text: &str) -> Result<Output> {
     if stream::is_stream(Path::new(text)) { Ok(Output::Grid(text.into())) } else { Output::parse(text) }
 }
 
-/// Only files of single images can be passed over.
+/// Checks that `--resume` has files of single images to skip.
 ///
 /// # Errors
 /// [`Error::Argument`] for any other target.
@@ -56,8 +56,8 @@ pub fn check_resume(args: &Args, output: &Output) -> Result<()> {
     }
     if !matches!(output, Output::Files(_)) {
         return Err(Error::argument(
-            "`--resume` passes over files of single images, and the output is one file",
-            "add `-o dir/%05d.png`, or leave out `--resume`",
+            "`--resume` skips existing files of single images, and the output is one file",
+            "add `-o dir/%05d.png`, or omit `--resume`",
         ));
     }
     let saved = [
@@ -69,8 +69,8 @@ pub fn check_resume(args: &Args, output: &Output) -> Result<()> {
     match saved.iter().find(|(_, is_given)| *is_given) {
         None => Ok(()),
         Some((flag, _)) => Err(Error::argument(
-            format!("`--{flag}` would lack the images that `--resume` passes over"),
-            format!("leave out `--resume` or `--{flag}`"),
+            format!("`--{flag}` would lack the images that `--resume` skips"),
+            format!("omit `--resume` or `--{flag}`"),
         )),
     }
 }

@@ -1,10 +1,15 @@
 //! The distance of the images of a cell from the data.
 
-use super::{Cell, Store};
+use super::store::Times;
+use super::{Cell, Measured, Store};
+use crate::data::Dataset;
 use crate::error::Result;
 use crate::quality::sliced::{DIRECTIONS, Directions, Slices};
 use crate::quality::{Extractor, Moments, Statistics, frechet, sliced};
 use crate::tensor::Tensor;
+
+/// The number of sets of real images whose scores are the floor of a table.
+const FLOORS: usize = 3;
 
 /// The data that samples are compared with.
 pub struct Reference {
@@ -33,9 +38,9 @@ impl Reference {
     /// # Errors
     /// Those of the extractor and of the statistics.
     pub fn new(extractor: &Extractor, images: &Tensor, seed: u64) -> Result<Self> {
-        let answer = extractor.of(images)?;
+        let classified = extractor.of(images)?;
         let mut moments = Moments::new(extractor.dimension());
-        moments.add(&answer.features.data);
+        moments.add(&classified.features.data);
         let sliced_by = |rows: &Tensor, seed: u64| -> Result<_> {
             let directions = Directions::new(rows.stride(), DIRECTIONS, seed);
             let slices = directions.slice(rows)?;
@@ -43,7 +48,7 @@ impl Reference {
         };
         Ok(Self {
             statistics: moments.statistics()?,
-            features: sliced_by(&answer.features, seed)?,
+            features: sliced_by(&classified.features, seed)?,
             pixels: sliced_by(images, seed.wrapping_add(1))?,
         })
     }
@@ -58,10 +63,11 @@ impl Reference {
         let mut confidence = 0.0;
         for part in parts {
             let part = part?;
-            let answer = extractor.of(&part)?;
-            moments.add(&answer.features.data);
-            confidence += answer.logits.data.chunks_exact(answer.logits.stride()).map(largest_share).sum::<f64>();
-            features.extend_from_slice(&answer.features.data);
+            let classified = extractor.of(&part)?;
+            moments.add(&classified.features.data);
+            confidence +=
+                classified.logits.data.chunks_exact(classified.logits.stride()).map(largest_share).sum::<f64>();
+            features.extend_from_slice(&classified.features.data);
             pixels.extend_from_slice(&part.data);
         }
         let count = moments.count();
@@ -87,6 +93,28 @@ impl Reference {
     pub fn score_cell(&self, extractor: &Extractor, store: &Store, cell: &Cell, count: usize) -> Result<Score> {
         self.score(extractor, store.parts(cell, count))
     }
+}
+
+/// Measures the first `count` images of each cell against `data`, whose samples are pixels in -1..1; `seed` fixes the
+/// directions of the sliced distances.
+///
+/// # Errors
+/// Those of [`Reference::new`] and [`Reference::score`].
+pub fn measure(
+    extractor: &Extractor,
+    store: &Store,
+    cells: &[Cell],
+    count: usize,
+    data: &Dataset,
+    seed: u64,
+) -> Result<Measured> {
+    let reference = Reference::new(extractor, &data.samples, seed)?;
+    let floor = floor(&reference, extractor, &data.samples, count, FLOORS)?;
+    let scores = cells.iter().map(|cell| reference.score_cell(extractor, store, cell, count));
+    let scores = scores.collect::<Result<Vec<_>>>()?;
+    let cost = |times: Times| (times.images > 0).then(|| (times.calls, times.seconds / times.images as f64));
+    let costs = cells.iter().map(|cell| cost(store.times(cell))).collect();
+    Ok(Measured { scores, costs, floor, reference: data.count() })
 }
 
 /// The scores of up to `repeats` disjoint sets of `count` images of the data against all of them. Their mean is the

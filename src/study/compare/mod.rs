@@ -6,6 +6,7 @@
 //! every cell, so that cells of one seed differ only in their samplers.
 
 pub mod measure;
+pub mod missing;
 pub mod report;
 pub mod store;
 pub mod table;
@@ -23,6 +24,7 @@ use crate::sample::settings::{Course, Settings};
 use crate::tensor::Tensor;
 
 pub use measure::{Reference, Score};
+pub use missing::Missing;
 pub use store::Store;
 
 /// A sampler on a schedule, with a seed.

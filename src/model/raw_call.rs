@@ -1,0 +1,132 @@
+//! One call of a network on given images, levels, contexts and labels.
+
+use super::device::{Observer, done, make_ready};
+use super::memory::Algorithms;
+use super::network::NetworkModel;
+use crate::denoise::{Condition, Denoiser, Guidance, Level};
+use crate::error::{Error, Result};
+use crate::graph::{Compiler, Footprint};
+use crate::nets::architecture::{CallSize, Inputs, LabelInput};
+use crate::nets::feeds::ClassLabels;
+use crate::tensor::Tensor;
+
+/// The inputs of a call.
+#[derive(Clone, Debug)]
+pub struct RawCall {
+    /// The images, (n, c, h, w).
+    pub x: Tensor,
+    /// The level of each image.
+    pub levels: RawLevels,
+    /// Contexts (n, tokens, channels), or one for all images.
+    pub context: Option<Tensor>,
+    /// The class of each image.
+    pub labels: Option<ClassLabels>,
+}
+
+/// The levels of the images of a call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RawLevels {
+    /// One timestep per image. The images are in the scale of the network, and so is the output.
+    Timesteps(Vec<f64>),
+    /// One noise level per image. The images are x = x0 + sigma eps, and the output is eps.
+    Sigmas(Vec<f64>),
+}
+
+/// The output of a call.
+#[derive(Clone, Debug)]
+pub struct RawOutput {
+    /// The output, of the shape of the images.
+    pub output: Tensor,
+    /// Images per call of the network.
+    pub batch: usize,
+    /// The algorithms of its convolutions.
+    pub algorithms: Algorithms,
+    /// Its memory.
+    pub footprint: Footprint,
+}
+
+impl RawCall {
+    /// The extents of a call for `images` images.
+    fn size(&self, images: usize) -> CallSize {
+        let tokens = self.context.as_ref().map_or(0, |context| context.shape[1]);
+        CallSize::images(images, (self.x.shape[2], self.x.shape[3])).with_tokens(tokens)
+    }
+
+    /// The contexts, one per image.
+    fn contexts(&self) -> Option<Tensor> {
+        let context = self.context.as_ref()?;
+        let mut shape = context.shape.clone();
+        let times = self.x.shape[0] / shape[0];
+        shape[0] = self.x.shape[0];
+        Some(Tensor::new(shape, context.data.repeat(times)))
+    }
+}
+
+impl NetworkModel {
+    /// Refuses inputs that the network does not take, without a device.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] and [`Error::BadFile`] for labels that are missing; those of [`Self::expect_denoiser`] where
+    /// eps is asked for; those of [`crate::nets::architecture::Architecture::graph`] and of its feeds.
+    pub fn check_call(&self, call: &RawCall) -> Result<()> {
+        let timesteps = match &call.levels {
+            RawLevels::Timesteps(timesteps) => timesteps.clone(),
+            RawLevels::Sigmas(sigmas) => {
+                self.expect_denoiser()?;
+                sigmas.iter().map(|sigma| self.table.timestep(*sigma)).collect()
+            }
+        };
+        if self.net.labels() != LabelInput::None && call.labels.is_none() {
+            return Err(match call.levels {
+                RawLevels::Timesteps(_) => {
+                    let what = format!("`{}` needs a class label for each image", self.name);
+                    Error::argument(what, "give `class_labels`")
+                }
+                RawLevels::Sigmas(_) => Error::bad_file_hint(
+                    &self.config.path,
+                    "the network needs a class label for each image, which cannot be given with a noise level",
+                    "give `timesteps` and `class_labels`",
+                ),
+            });
+        }
+        self.graph(call.size(1))?;
+        // The host's part of a call finds everything that does not fit the network.
+        let contexts = call.contexts();
+        let inputs = Inputs::new(&call.x, &timesteps).with_context(contexts.as_ref());
+        let inputs = inputs.with_labels(call.labels.as_ref());
+        self.net.feeds(&inputs, &|key, shape| self.weights.fetch(key, shape))?;
+        Ok(())
+    }
+
+    /// Calls the network on a device, on `batch` images at a time, or the usual number.
+    ///
+    /// # Errors
+    /// Those of [`Self::check_call`]; whatever the device reports.
+    pub fn call_raw(
+        &self,
+        compiler: Compiler,
+        call: &RawCall,
+        batch: Option<usize>,
+        observer: &mut Observer,
+    ) -> Result<RawOutput> {
+        let (batch, plan) = self.batch(compiler, batch, call.x.shape[0], &|images| call.size(images))?;
+        let size = call.size(batch);
+        let algorithms = Algorithms::of(&plan, self.graph(size)?.as_ref(), &compiler.target(), &compiler.options);
+        let footprint = Footprint::of(&plan);
+        make_ready(compiler.engine, std::slice::from_ref(&plan), observer)?;
+        let placed = self.planned(compiler, size, plan)?;
+        done(observer, "upload", "")?;
+        let output = match &call.levels {
+            RawLevels::Timesteps(timesteps) => {
+                let inputs = Inputs::new(&call.x, timesteps);
+                placed.call(&inputs.with_context(call.context.as_ref()).with_labels(call.labels.as_ref()))?
+            }
+            RawLevels::Sigmas(sigmas) => {
+                let condition = Condition { context: call.context.clone(), labels: call.labels.clone() };
+                self.denoiser(placed, Guidance::none(condition))?.eps(&call.x, &Level::each(sigmas))?
+            }
+        };
+        done(observer, "call", "")?;
+        Ok(RawOutput { output, batch, algorithms, footprint })
+    }
+}

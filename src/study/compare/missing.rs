@@ -1,0 +1,69 @@
+//! The images of cells that a store does not hold yet.
+
+use std::ops::Range;
+
+use super::store::PART;
+use super::{Cell, Store, Subject, resolve};
+use crate::denoise::Denoiser;
+use crate::error::Result;
+use crate::model::NetworkModel;
+use crate::study::Advance;
+
+/// The images of cells that a store does not hold yet: a part of every cell before the next part of any, so that an
+/// interrupted run leaves cells of one size.
+#[derive(Clone, Debug)]
+pub struct Missing<'a> {
+    parts: Vec<(&'a Cell, Range<usize>)>,
+    network: NetworkModel,
+    clip: bool,
+}
+
+impl<'a> Missing<'a> {
+    /// The images that are missing in cells of `count`. `clip` clips predictions of x0 in every sampler.
+    ///
+    /// # Errors
+    /// Those of [`resolve`] and [`Store::missing_part`].
+    pub fn find(store: &Store, cells: &'a [Cell], count: usize, network: &NetworkModel, clip: bool) -> Result<Self> {
+        let mut parts = Vec::new();
+        for first in (0..count).step_by(PART) {
+            for cell in cells {
+                if let Some(range) = store.missing_part(cell, first, count)? {
+                    parts.push((cell, range));
+                }
+            }
+        }
+        Ok(Self { parts, network: network.clone(), clip })
+    }
+
+    /// The number of images of the largest part; `None` if nothing is missing.
+    #[must_use]
+    pub fn largest_part(&self) -> Option<usize> {
+        self.parts.iter().map(|(_, range)| range.len()).max()
+    }
+
+    /// The steps of `batch` images that remain.
+    ///
+    /// # Errors
+    /// Those of [`resolve`].
+    pub fn steps(&self, batch: usize) -> Result<u64> {
+        let of_part = |(cell, range): &(&Cell, Range<usize>)| {
+            let course = resolve(cell, &self.network.scheduler, &self.network.table, self.clip)?;
+            Ok((range.len().div_ceil(batch) * course.schedule.steps().len()) as u64)
+        };
+        self.parts.iter().map(of_part).sum()
+    }
+
+    /// Samples the images with the network's denoiser, `batch` per call, and keeps each part once it is whole.
+    ///
+    /// # Errors
+    /// Those of [`Subject::make`] and [`Store::keep`].
+    pub fn make(self, denoiser: &mut dyn Denoiser, batch: usize, store: &Store, advance: Advance) -> Result<()> {
+        let NetworkModel { scheduler: config, table, .. } = self.network;
+        let mut subject = Subject { denoiser, config, table, clip: self.clip, batch };
+        for (cell, range) in self.parts {
+            let made = subject.make(cell, range.clone(), advance)?;
+            store.keep(cell, range.start, &made)?;
+        }
+        Ok(())
+    }
+}
