@@ -2,14 +2,16 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
 /// Writes `path` through `write`, creating its folders. The bytes go to a temporary file in the same folder, which is
-/// renamed to `path` when it is complete. On failure nothing is left behind, and an existing file is unchanged.
+/// renamed to `path` when it is complete and on the disk. On failure nothing is left behind, and an existing file is
+/// unchanged.
 ///
-/// A symbolic link is followed. A device or a pipe (`/dev/stdout`) is written to directly.
+/// A symbolic link is followed, also to a file that does not exist yet. A device or a pipe (`/dev/stdout`) is written to
+/// directly.
 ///
 /// # Errors
 /// [`Error::Argument`] if `path` is a folder or has a file as its parent, [`Error::Io`] if writing fails.
@@ -23,13 +25,15 @@ pub fn write_atomically(
         let mut device = File::options().write(true).open(path).map_err(|error| failed(path, error))?;
         return fill(&mut device, write).map_err(|error| failed(path, error));
     }
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let target = behind_links(path).map_err(|error| failed(path, error))?;
     let folder = folder_of(&target);
     fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
     let mut temporary = temporary_in(folder).map_err(|error| failed(path, error))?;
     fill(temporary.as_file_mut(), write).map_err(|error| failed(path, error))?;
+    // Without this, a power cut may leave an empty file under the final name.
+    temporary.as_file().sync_all().map_err(|error| failed(path, error))?;
     temporary.persist(&target).map_err(|error| failed(path, error.error))?;
-    Ok(())
+    sync_folder(folder).map_err(|error| failed(path, error))
 }
 
 /// Checks that [`write_atomically`] can write `path`, before hours are spent on its content. Leaves nothing behind: of
@@ -43,9 +47,46 @@ pub fn check_writable(path: impl AsRef<Path>) -> Result<()> {
     if is_special(path) {
         return Ok(());
     }
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let target = behind_links(path).map_err(|error| failed(path, error))?;
     let folder = nearest_existing(folder_of(&target));
+    check_names(folder, &target).map_err(|error| failed(path, error))?;
     temporary_in(folder).map(drop).map_err(|error| failed(path, error))
+}
+
+/// Checks that the file system takes every name of `target` below `folder`, the nearest existing one.
+fn check_names(folder: &Path, target: &Path) -> io::Result<()> {
+    let missing = target.strip_prefix(folder).unwrap_or(target);
+    // A lookup stops at the first folder that does not exist, so each name is looked up by itself.
+    for place in missing.iter().map(|name| folder.join(name)).chain([target.to_path_buf()]) {
+        match fs::symlink_metadata(place) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Returns the path of the file that `path` leads to, through symbolic links; the file may not exist yet.
+fn behind_links(path: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::read_link(path) {
+            Ok(link) => behind_links(&folder_of(path).join(link)),
+            Err(_) => Ok(path.to_path_buf()),
+        },
+        other => other,
+    }
+}
+
+/// Makes the names in a folder last through a power cut, where the system can.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    if !cfg!(unix) {
+        return Ok(());
+    }
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        // A folder that may be written but not read, and file systems whose folders have no such call.
+        Err(error) if [io::ErrorKind::PermissionDenied, io::ErrorKind::InvalidInput].contains(&error.kind()) => Ok(()),
+        other => other,
+    }
 }
 
 /// Refuses a path that names a folder or has a file as its parent.
@@ -68,7 +109,7 @@ fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -179,5 +220,49 @@ mod tests {
         let plain = folder.path().join("plain");
         File::create(&plain).unwrap();
         assert_eq!(fs::metadata(&target).unwrap().mode(), fs::metadata(&plain).unwrap().mode(), "ordinary permissions");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_a_file_that_does_not_exist_yet_is_followed() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let (target, near, far) = (folder.path().join("target"), folder.path().join("near"), folder.path().join("far"));
+        symlink("target", &near).unwrap();
+        symlink(&near, &far).unwrap();
+        check_writable(&far).unwrap();
+        assert!(!target.exists(), "checking leaves nothing behind");
+        write_atomically(&far, |writer| writer.write_all(b"new")).unwrap();
+        assert!([&near, &far].iter().all(|link| fs::symlink_metadata(link).unwrap().is_symlink()));
+        assert_eq!(fs::read_to_string(&target).unwrap(), "new");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_loop_of_links_is_an_error_and_stays() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+        symlink(&other, &one).unwrap();
+        symlink(&one, &other).unwrap();
+        for error in [check_writable(&one).unwrap_err(), write_atomically(&one, |_| Ok(())).unwrap_err()] {
+            assert!(matches!(&error, Error::Io { file, .. } if *file == one), "{error}");
+        }
+        assert_eq!(entries(folder.path()), ["one", "other"]);
+        assert!(fs::symlink_metadata(&one).unwrap().is_symlink());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_name_that_is_too_long_is_found_out_early() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = "a".repeat(300);
+        for path in [format!("{long}.png"), format!("new/{long}.png"), format!("{long}/x.png"), "a/".repeat(3000) + "x"]
+        {
+            let path = folder.path().join(path);
+            let error = check_writable(&path).unwrap_err();
+            assert!(matches!(&error, Error::Io { file, .. } if *file == path), "{error}");
+        }
+        assert!(entries(folder.path()).is_empty());
     }
 }

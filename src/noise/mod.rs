@@ -46,6 +46,21 @@ impl std::fmt::Display for Generator {
     }
 }
 
+/// Returns the `count` seeds from `first` on.
+///
+/// # Errors
+/// [`Error::Argument`] if there are fewer: seeds do not begin again at 0.
+pub fn seeds(first: u64, count: u64) -> Result<Vec<u64>> {
+    let others = count.saturating_sub(1);
+    match first.checked_add(others) {
+        Some(_) => Ok((0..count).map(|at| first + at).collect()),
+        None => Err(Error::argument(
+            format!("there are no {count} seeds from a `seed` of {first} on"),
+            format!("give a `seed` of at most {}", u64::MAX - others),
+        )),
+    }
+}
+
 /// The noise of a sampling run of `total` images with `len` values per image.
 #[derive(Clone, Debug)]
 pub enum Noise {

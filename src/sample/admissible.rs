@@ -66,12 +66,12 @@ impl ErrorModel {
     /// [`Error::Argument`] for numbers out of range.
     pub fn new(eta: f64, nu: f64) -> Result<Self> {
         if !(0.0..1.0).contains(&eta) {
-            let hint = "`eta` is the error of the denoiser over the distance to the data, from 0 to below 1";
-            return Err(Error::argument(format!("an error model with `eta` {eta}"), hint));
+            let hint = "eta is the error of the denoiser over the distance to the data, from 0 to below 1";
+            return Err(Error::argument(format!("an error model of eta {eta}"), hint));
         }
         if !(nu.is_finite() && nu >= 1.0) {
-            let hint = "`nu` is the factor by which the noise level may misjudge the distance, 1 or more";
-            return Err(Error::argument(format!("an error model with `nu` {nu}"), hint));
+            let hint = "nu is the factor by which the noise level may misjudge the distance, 1 or more";
+            return Err(Error::argument(format!("an error model of nu {nu}"), hint));
         }
         Ok(Self { eta, nu })
     }
@@ -186,8 +186,8 @@ impl ErrorModel {
                 let least = high * self.nu.powf(-self.eta.recip());
                 let what = format!("no admissible schedule leads from sigma {high:.4} to {low:.4}");
                 let hint = format!(
-                    "with eta {:.4} and nu {:.4}, every schedule ends above sigma {least:.4}; with `steps`, it goes as far \
-                     as N steps lead",
+                    "with eta {:.4} and nu {:.4}, every schedule ends above sigma {least:.4}; with `steps`, it goes as \
+                     far as N steps lead",
                     self.eta, self.nu
                 );
                 Error::argument(what, hint)
@@ -224,7 +224,7 @@ mod tests {
         (0..=steps).map(|step| 40.0 * (1.0 - beta).powf(step as f64)).collect()
     }
 
-    /// The figures of the digest: the paper's schedule, 40 to its last step, is admissible for nu = 2 only at these eta.
+    /// The paper's schedule, 40 to its last step, is admissible for nu = 2 only at these eta.
     #[test]
     fn the_papers_steps_are_admissible_for_small_errors() {
         for (steps, beta, eta) in [(5, 0.785, 0.035), (10, 0.516, 0.063), (20, 0.303, 0.078), (50, 0.138, 0.086)] {

@@ -9,6 +9,7 @@ use super::estimate::Estimate;
 use super::nadler;
 use super::results::{File, Results};
 use crate::error::Result;
+use crate::noise::seeds;
 use crate::report::Table;
 use crate::report::plot::{Axis, Colour, Figure, Picture, Series};
 use crate::spectral::basis::eigen;
@@ -49,14 +50,14 @@ pub struct Angles {
 /// Runs the chain for each draw; `advance` counts levels.
 ///
 /// # Errors
-/// Those of [`Chain::run`].
+/// Those of [`Chain::run`] and of [`seeds`].
 pub fn run(projector: &Projector, settings: &Settings, advance: Advance) -> Result<Angles> {
     let Settings { data, sigmas, coupling, .. } = *settings;
     let (samples, dimension) = (data.shape[0], data.shape[1]);
     let mut sines = Vec::with_capacity(settings.draws);
     let mut values = Vec::new();
-    for draw in 0..settings.draws as u64 {
-        let noise = LevelNoise::Seeded(settings.seed + draw);
+    for seed in seeds(settings.seed, settings.draws as u64)? {
+        let noise = LevelNoise::Seeded(seed);
         let found = Chain { data, sigmas, coupling, noise }.run(projector, false, advance)?;
         let sine = |cosine: &f64| (1.0 - cosine * cosine).max(0.0).sqrt();
         sines.push(found.to_first.iter().map(|row| row.iter().map(sine).collect()).collect::<Vec<Vec<f64>>>());

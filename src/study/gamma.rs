@@ -12,6 +12,7 @@ use super::compare::{Cell, Measured, Score};
 use super::results::{File, Results};
 use crate::Result;
 use crate::data::Dataset;
+use crate::noise::seeds;
 use crate::quality::moments::of_rows;
 use crate::report::Table;
 use crate::report::columns::Lines;
@@ -128,11 +129,13 @@ impl Gaussian {
 
 impl Settings {
     /// The cells of the sweep: those of each number of calls, of each gamma, of each seed.
-    #[must_use]
-    pub fn cells(&self) -> Vec<Cell> {
-        let seeds = || self.first_seed..self.first_seed + self.seeds;
-        let of = |calls: usize, gamma: f64| seeds().map(move |seed| Self::cell(calls, gamma, seed));
-        self.steps.iter().flat_map(|calls| self.gammas.iter().flat_map(move |gamma| of(*calls, *gamma))).collect()
+    ///
+    /// # Errors
+    /// Those of [`seeds`].
+    pub fn cells(&self) -> Result<Vec<Cell>> {
+        let seeds = seeds(self.first_seed, self.seeds)?;
+        let of = &|calls: usize, gamma: f64| seeds.iter().map(move |seed| Self::cell(calls, gamma, *seed));
+        Ok(self.steps.iter().flat_map(|calls| self.gammas.iter().flat_map(move |gamma| of(*calls, *gamma))).collect())
     }
 
     /// A cell of gradient estimation with this gamma.

@@ -10,6 +10,7 @@ use super::nadler;
 use super::results::{File, Results};
 use crate::data::Spiked;
 use crate::error::Result;
+use crate::noise::seeds;
 use crate::report::Table;
 use crate::report::plot::{Axis, Colour, Figure, Picture, Series};
 use crate::tensor::Tensor;
@@ -44,7 +45,7 @@ pub struct Point {
 /// Measures every point, one vector per curve; `advance` counts points.
 ///
 /// # Errors
-/// Those of [`Spiked::generate`] and of [`Projector::leading`].
+/// Those of [`seeds`], of [`Spiked::generate`] and of [`Projector::leading`].
 pub fn run(projector: &Projector, settings: &Settings, advance: Advance) -> Result<Vec<Vec<Point>>> {
     let curve = |gamma: &f64| {
         let dimension = ((gamma * settings.samples as f64).round() as usize).max(1);
@@ -61,7 +62,7 @@ pub fn run(projector: &Projector, settings: &Settings, advance: Advance) -> Resu
 fn measure(projector: &Projector, settings: &Settings, dimension: usize, ratio: f64) -> Result<Point> {
     let samples = settings.samples;
     let (mut cosines, mut values) = (Vec::new(), Vec::new());
-    let seeds: Vec<u64> = (0..settings.draws as u64).map(|draw| settings.seed + draw).collect();
+    let seeds = seeds(settings.seed, settings.draws as u64)?;
     for seeds in seeds.chunks(projector.batch([samples, dimension])) {
         let model = |seed: &u64| Spiked { samples, dimension, spikes: vec![ratio], noise: 1.0, seed: *seed };
         let models: Vec<Spiked> = seeds.iter().map(model).collect();

@@ -72,7 +72,7 @@ impl Study for Args {
             lines.extend(ablation());
         }
         let images = Images { count: self.count, seeds: self.cells.seeds, first_seed: self.output.seed };
-        let measured = cells::measure(run, &self.cells, &self.output, &cells(&lines, &images), self.count)?;
+        let measured = cells::measure(run, &self.cells, &self.output, &cells(&lines, &images)?, self.count)?;
         Ok(results(&lines, &measured, &images))
     }
 }

@@ -86,7 +86,7 @@ impl Study for Args {
         let measured = if self.gaussian_only {
             None
         } else {
-            Some(cells::measure(run, &self.cells, &self.output, &settings.cells(), self.count)?)
+            Some(cells::measure(run, &self.cells, &self.output, &settings.cells()?, self.count)?)
         };
         let gaussians = Gaussian::pair(&Source::parse(&self.cells.data)?.load(Pixels::Signed)?)?;
         run.clock.lap("covariance");

@@ -9,6 +9,7 @@ use super::sigmas::{MOST_STEPS, expect_components};
 use crate::cli::args::NumberList;
 use crate::cli::study::{DataArgs, OutputArgs, Study, StudyRun, Usual, help};
 use crate::error::{Error, Result};
+use crate::noise::seeds;
 use crate::study::chain::Projector;
 use crate::study::energy::{Case, FILES, Measured, kinds, results, run as measure};
 use crate::study::results::{File, Results};
@@ -78,6 +79,7 @@ impl Study for Args {
                 return Err(Error::argument(format!("`--{flag} {value}` is not above 0"), "give a positive number"));
             }
         }
+        let seeds = seeds(self.output.seed, self.draws as u64)?;
         let kinds = kinds(self.variance, self.ratio);
         let data = self.data.load(USUAL, run)?;
         expect_components(self.components, data.dimension())?;
@@ -90,9 +92,8 @@ impl Study for Args {
             for (coupling, schedule) in kinds {
                 for steps in steps.iter().copied() {
                     let case = Case { coupling, schedule, steps };
-                    let seeds = (0..self.draws as u64).map(|draw| self.output.seed + draw);
                     let draw = |seed| measure(&projector, &data.samples, case, seed, advance);
-                    found.push(Measured { case, draws: seeds.map(draw).collect::<Result<Vec<_>>>()? });
+                    found.push(Measured { case, draws: seeds.iter().copied().map(draw).collect::<Result<Vec<_>>>()? });
                 }
             }
             Ok(found)

@@ -4,6 +4,8 @@ use serde_json::json;
 
 use super::table::{Row, Spread, csv, grid};
 use super::{Cell, Measured, Score};
+use crate::error::Result;
+use crate::noise::seeds;
 use crate::report::plot::{Axis, Colour, Figure, Picture, Series};
 use crate::sample::samplers::Sampler;
 use crate::sample::schedule::ScheduleKind;
@@ -66,10 +68,12 @@ pub fn ablation() -> Vec<Line> {
 }
 
 /// The cells of `lines`: those of each line, of each seed.
-#[must_use]
-pub fn cells(lines: &[Line], images: &Images) -> Vec<Cell> {
-    let seeds = images.first_seed..images.first_seed + images.seeds;
-    lines.iter().flat_map(|line| seeds.clone().map(|seed| Cell { seed, ..line.cell.clone() })).collect()
+///
+/// # Errors
+/// Those of [`seeds`].
+pub fn cells(lines: &[Line], images: &Images) -> Result<Vec<Cell>> {
+    let seeds = seeds(images.first_seed, images.seeds)?;
+    Ok(lines.iter().flat_map(|line| seeds.iter().map(|seed| Cell { seed: *seed, ..line.cell.clone() })).collect())
 }
 
 /// The results of `lines`, whose [`cells`] were measured.
