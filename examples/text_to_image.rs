@@ -4,7 +4,6 @@
 //! cargo run --release --example text_to_image -- stable-diffusion-v1-5/stable-diffusion-v1-5 "a cat" cat.png
 //! ```
 
-use downhill::formats::png::write_png;
 use downhill::{CompileOptions, Compiler, Engine, Error, Event, Model, Options, Precision};
 
 fn main() -> downhill::Result<()> {
@@ -22,8 +21,5 @@ fn main() -> downhill::Result<()> {
         }
         Ok(())
     });
-    for image in sampling.run(Compiler::new(&engine, options))? {
-        write_png(&output, &image, &[])?;
-    }
-    Ok(())
+    sampling.save(Compiler::new(&engine, options), &output).map(drop)
 }

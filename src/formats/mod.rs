@@ -10,5 +10,6 @@ pub mod npy;
 pub mod npz;
 pub mod png;
 
+pub(crate) use file::folder_of;
 pub use file::{check_writable, write_atomically};
 pub use images::{Image, Pixels};

@@ -1,16 +1,22 @@
 //! The files of a run: images are written as they are made, everything else at the end.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::images::Batch;
 use super::metadata::Metadata;
 use super::resolve::ModelRun;
+use super::sampling::Sampling;
 use crate::error::{Error, Result};
 use crate::formats::images::{WHITE, grid, quantise, square_columns, to_unit};
-use crate::formats::{Image, check_writable, npy, png};
+use crate::formats::{Image, check_writable, folder_of, npy, png};
+use crate::graph::Compiler;
+use crate::kernels::Family;
+use crate::kernels::choice::Algorithm;
 use crate::report::Output;
 use crate::report::output::Pattern;
-use crate::tensor::Tensor;
+use crate::sample::run::Start;
+use crate::tensor::{Precision, Tensor};
 
 /// The files that the images of a run go to.
 #[derive(Clone, Debug, Default)]
@@ -28,14 +34,16 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// Checks that everything can be written, and that no two outputs have the same path. `check` checks a path that
-    /// one whole file goes to.
+    /// Checks that everything can be written for a run of `count` images, and that no two outputs have the same path.
+    /// `check` checks a path that one whole file goes to.
     ///
     /// # Errors
     /// Those of `check` and of [`check_writable`]; [`Error::Argument`] for a path that is named twice.
-    pub fn check(&self, check: impl Fn(&Path) -> Result<()>) -> Result<()> {
+    pub fn check(&self, count: usize, check: impl Fn(&Path) -> Result<()>) -> Result<()> {
         if let Some(Output::Files(pattern)) = &self.images {
             check_writable(pattern.path(0))?;
+            // The last index may have more digits.
+            check_writable(pattern.path(count.saturating_sub(1)))?;
         }
         let whole = match &self.images {
             Some(Output::Npz(path) | Output::Grid(path)) => Some(path),
@@ -88,6 +96,7 @@ pub struct Files {
     image_shape: Vec<usize>,
     samples: Vec<f32>,
     steps: Vec<Step>,
+    singles: Singles,
 }
 
 /// The results of one step.
@@ -125,6 +134,7 @@ impl Files {
             image_shape: Vec::new(),
             samples: Vec::new(),
             steps: vec![Step::default(); run.run.schedule.steps().len()],
+            singles: Singles::default(),
         }
     }
 
@@ -143,7 +153,7 @@ impl Files {
                 None => {}
                 Some(Output::Files(pattern)) => {
                     for (index, image) in batch.indices.iter().zip(&quantised) {
-                        png::write_png(pattern.path(*index), image, self.metadata.of_image(*index).pairs())?;
+                        self.singles.write(pattern.path(*index), image, &self.metadata.of_image(*index))?;
                     }
                 }
                 Some(Output::Grid(_) | Output::Npz(_)) => self.images.extend(quantised),
@@ -177,7 +187,7 @@ impl Files {
     /// Writes what holds all images that were taken.
     ///
     /// # Errors
-    /// Those of writing files.
+    /// Those of writing files; [`Error::BadFile`] if files of single images are not there any more.
     pub fn finish(self, sink: Sink) -> Result<Written> {
         let targets = &self.targets;
         let mut written = Written::default();
@@ -192,10 +202,7 @@ impl Files {
                 npy::write_npz(path, &self.images)?;
                 written.others.push(path.clone());
             }
-            Some(Output::Files(pattern)) => {
-                written.images = self.indices.iter().map(|index| pattern.path(*index)).collect();
-            }
-            None => {}
+            Some(Output::Files(_)) | None => {}
         }
         let mut array = |path: &Option<PathBuf>, shape: Vec<usize>, values: Vec<f32>| -> Result<()> {
             let Some(path) = path else { return Ok(()) };
@@ -223,12 +230,104 @@ impl Files {
             }
             written.others.push(folder.clone());
         }
+        written.images = self.singles.finish()?;
         Ok(written)
+    }
+}
+
+/// The files of single images that a run has written.
+#[derive(Clone, Debug, Default)]
+struct Singles {
+    files: Vec<PathBuf>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Singles {
+    /// Writes the file of an image, and makes its folder if this is the first file there. A folder that is gone after
+    /// that is not made again, since the images in it are gone too.
+    fn write(&mut self, file: PathBuf, image: &Image, metadata: &Metadata) -> Result<()> {
+        let folder = folder_of(&file);
+        if self.folders.contains(folder) && !folder.exists() {
+            return Err(self.removed(folder));
+        }
+        png::write_png(&file, image, metadata.pairs())?;
+        self.folders.insert(folder.to_path_buf());
+        self.files.push(file);
+        Ok(())
+    }
+
+    /// Checks that all files are still there, and returns their paths in the order of writing.
+    fn finish(self) -> Result<Vec<PathBuf>> {
+        match self.files.iter().find(|file| !file.exists()) {
+            Some(missing) => Err(self.removed(missing)),
+            None => Ok(self.files),
+        }
+    }
+
+    /// The error for a file or a folder that was removed while the run wrote.
+    fn removed(&self, place: &Path) -> Error {
+        let (written, there) = (self.files.len(), self.files.iter().filter(|file| file.exists()).count());
+        let what = format!("removed during the run; of the {written} images written, {there} are there");
+        Error::bad_file_hint(place, what, "run it again with a folder that stays in place")
     }
 }
 
 fn whole_grid(images: &[Image]) -> Image {
     grid(images, square_columns(images.len()), WHITE)
+}
+
+impl Sampling<'_> {
+    /// Samples all images and writes them to `output`: `x.png` for one grid, `dir/%05d.png` for one file per image,
+    /// `x.npz` for one array. Returns the files that were written.
+    ///
+    /// # Errors
+    /// Those of [`Output::parse`], [`Targets::check`] and [`Sampling::resolve`] before anything runs; those of
+    /// [`Sampling::run`] and of writing files.
+    pub fn save<'e>(self, compiler: impl Into<Compiler<'e>>, output: &str) -> Result<Vec<PathBuf>> {
+        let (targets, compiler) =
+            (Targets { images: Some(Output::parse(output)?), ..Targets::default() }, compiler.into());
+        let run = self.resolve()?;
+        targets.check(run.run.count, |path| check_writable(path))?;
+        let metadata = run.metadata(start(&run), &arithmetic(&run, &compiler));
+        let mut files = Files::new(&run, targets, metadata);
+        for batch in run.on(compiler)? {
+            files.take(&batch?)?;
+        }
+        let Written { images, others } = files.finish(&|path, write| write(path))?;
+        Ok([images, others].concat())
+    }
+}
+
+/// The start of a run in words.
+fn start(run: &ModelRun) -> &'static str {
+    match (&run.run.start, run.options.picture.is_some()) {
+        (Start::Seeded, false) => "seeded noise",
+        (Start::Seeded, true) | (Start::Clean { noise: None, .. }, _) => "seeded noise over an image",
+        (Start::Noise(_), false) => "given noise",
+        (Start::Noise(_), true) | (Start::Clean { noise: Some(_), .. }, _) => "given noise over an image",
+        (Start::State(_), _) => "given state",
+    }
+}
+
+/// Keyword and text of every way in which `compiler` computes the network of a run otherwise than usual.
+fn arithmetic(run: &ModelRun, compiler: &Compiler) -> Vec<(&'static str, String)> {
+    let options = &compiler.options;
+    let dtype = match (options.weights, options.maps) {
+        (Precision::Float32, _) => None,
+        (Precision::Float16, Precision::Float32) => Some("f16"),
+        (Precision::Float16, Precision::Float16) => Some("f16-maps"),
+    };
+    let forced = options.forced.map(|algorithm| match algorithm {
+        Algorithm::Direct => "by their definition".to_owned(),
+        other => format!("by {other}"),
+    });
+    let is_matrix = matches!(compiler.engine.family, Family::Matrix { .. });
+    let ways = [
+        dtype.map(|dtype| ("dtype", dtype.to_owned())),
+        forced.map(|text| ("convolutions", text)),
+        is_matrix.then(|| ("products", "float16 on matrix units".to_owned())),
+    ];
+    ways.into_iter().flatten().filter(|_| run.model.network().is_some()).collect()
 }
 
 /// The images of a run that are there from an earlier one.
@@ -257,5 +356,42 @@ impl ModelRun<'_> {
             !is_complete
         });
         kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    fn image() -> Image {
+        Image { height: 1, width: 1, channels: 1, pixels: vec![3] }
+    }
+
+    #[test]
+    fn a_folder_that_is_removed_during_a_run_ends_it() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("digits");
+        let mut singles = Singles::default();
+        singles.write(folder.join("0.png"), &image(), &Metadata::default()).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        let error = singles.write(folder.join("1.png"), &image(), &Metadata::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::File);
+        assert!(error.to_string().ends_with("of the 1 images written, 0 are there"), "{error}");
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn files_that_are_removed_during_a_run_are_not_reported_as_written() {
+        let place = tempfile::tempdir().unwrap();
+        let mut singles = Singles::default();
+        for index in 0..3 {
+            singles.write(place.path().join(format!("{index}/x.png")), &image(), &Metadata::default()).unwrap();
+        }
+        assert_eq!(singles.clone().finish().unwrap().len(), 3);
+        std::fs::remove_dir_all(place.path().join("1")).unwrap();
+        let error = singles.finish().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::File);
+        assert!(error.to_string().ends_with("of the 3 images written, 2 are there"), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::formats::{check_writable, png};
+use crate::formats::png;
 
 /// The target of a run's images.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,17 +46,6 @@ impl Output {
                 Err(Error::argument(format!("`{text}`: an `.npz` holds all images, so it takes no index"), FORMS))
             }
             _ => Err(Error::argument(format!("`{text}` does not say how to write images"), FORMS)),
-        }
-    }
-
-    /// Finds out early whether the files can be written.
-    ///
-    /// # Errors
-    /// Those of [`check_writable`].
-    pub fn check_writable(&self) -> Result<()> {
-        match self {
-            Self::Grid(path) | Self::Npz(path) => check_writable(path),
-            Self::Files(pattern) => check_writable(pattern.path(0)),
         }
     }
 }
@@ -189,7 +178,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let text = folder.path().join("%03d.png");
         let output = Output::parse(text.to_str().unwrap()).unwrap();
-        output.check_writable().unwrap();
         let Output::Files(pattern) = output else { panic!("{output:?}") };
         let image = Image { height: 1, width: 1, channels: 1, pixels: vec![3] };
         png::write_png(pattern.path(1), &image, &[]).unwrap();

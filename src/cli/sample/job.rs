@@ -68,7 +68,7 @@ impl Job<'_> {
             let values = run.state.iter().product();
             run.run.method = metric.apply(run.run.method.clone(), run.sampler, &run.settings, values)?;
         }
-        let targets = targets::targets(args, output, run.image_channels, has_pixels)?;
+        let targets = targets::targets(args, output, &run, has_pixels)?;
         let Shard { index, of } = args.shard.unwrap_or(Shard { index: 0, of: 1 });
         run.run.images = (index..run.run.count).step_by(of).collect();
         if run.run.images.is_empty() && !targets.is_one_file_per_image() {

@@ -5,14 +5,15 @@ use std::path::Path;
 use super::args::Args;
 use crate::cli::stream;
 use crate::error::{Error, Result};
-use crate::model::Targets;
+use crate::model::{ModelRun, Targets};
 use crate::report::Output;
 
-/// The outputs of the flags, for a model whose images have `channels` channels.
+/// The outputs of the flags, for a run. Samples of a closed form may not be images: `has_pixels`.
 ///
 /// # Errors
 /// [`Error::Argument`] for what cannot be shown, or cannot be written.
-pub fn targets(args: &Args, output: Output, channels: usize, has_pixels: bool) -> Result<Targets> {
+pub fn targets(args: &Args, output: Output, run: &ModelRun, has_pixels: bool) -> Result<Targets> {
+    let channels = run.image_channels;
     let is_image = has_pixels && matches!(channels, 1 | 3 | 4);
     let saves_arrays = args.save_samples.is_some() || args.save_path.is_some();
     if !is_image && (args.output.is_some() || args.save_steps.is_some() || args.save_images.is_some() || !saves_arrays)
@@ -34,7 +35,7 @@ pub fn targets(args: &Args, output: Output, channels: usize, has_pixels: bool) -
         steps: args.save_steps.clone(),
         path: args.save_path.clone(),
     };
-    targets.check(stream::check_writable)?;
+    targets.check(run.run.count, stream::check_writable)?;
     Ok(targets)
 }
 
