@@ -54,8 +54,7 @@ fn json_holds_every_case_checked_and_timed() {
 fn half_weights_are_a_matter_of_networks() {
     downhill(&["bench", "conv", "--dtype", "f16"]).expect_error(
         2,
-        "`--dtype` is for the weights of networks, and not only those are measured\n\
-             hint: `downhill bench unet --dtype f16`",
+        "`--dtype` applies to `unet` only\nhint: `downhill bench unet --dtype f16`",
     );
 }
 
@@ -134,7 +133,7 @@ fn a_run_is_set_beside_a_saved_one() {
     std::fs::write(&base, saved.to_string()).unwrap();
     let run = downhill(&["bench", "copy", "--sizes", "0.01", "-r", "1", "--compare", &base]);
     assert_eq!(run.code, 0);
-    assert!(run.stderr.contains("warning: not the same driver: `another` then"), "{}", run.stderr);
+    assert!(run.stderr.contains("warning: different driver: `another` then"), "{}", run.stderr);
     for (content, code) in [("{}", 4), ("[", 4)] {
         std::fs::write(&base, content).unwrap();
         downhill(&["bench", "copy", "--compare", &base]).expect_error(code, "no saved benchmark");

@@ -75,7 +75,7 @@ fn what_a_closed_form_cannot_do_is_refused() {
     draw(&["--size", "32"]).expect_error(2, "images of 32x32, and those of `pca:digits` are 28x28");
     draw(&["--dtype", "f16"]).expect_error(2, "`--dtype` has no meaning");
     draw(&["--trace-nonfinite"]).expect_error(2, "`--trace-nonfinite` has no meaning for");
-    downhill(&["sample", &ideal]).expect_error(2, "samples of 3 values are no images");
+    downhill(&["sample", &ideal]).expect_error(2, "samples of 3 values are not images");
     assert_eq!(folder.names(), ["k.npy", "q.npy"]);
 }
 

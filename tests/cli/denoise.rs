@@ -58,7 +58,7 @@ fn class_labels_are_asked_for_where_they_are_needed_and_only_there() {
     let (x, eps) = (format!("{GOLDEN}/x.npy"), folder.at("eps.npy"));
     let labels = format!("{GOLDEN}/labels.npy");
     let call = ["denoise", GOLDEN, "--input", &x, "--timesteps", "5", "--output", &eps];
-    downhill(&call).expect_error(2, "needs a class label for each image\nhint: give `--class-labels FILE.npy`");
+    downhill(&call).expect_error(2, "needs a class label for each image\nhint: give `--class-labels`");
     let call = ["denoise", "tests/bad/sound", "--input", "tests/bad/sound.npy", "--output", &eps, "--timesteps", "5"];
     downhill(&[&call[..], &["--class-labels", &labels]].concat()).expect_error(4, "labels.npy");
     let fitting = folder.write("y.npy", &Tensor::new([2], vec![0.0, 1.0]));
@@ -184,7 +184,7 @@ fn contexts_are_asked_for_where_they_are_needed_and_only_there() {
     let call = ["denoise", "tests/bad/sound", "-i", "tests/bad/sound.npy", "-o", &eps];
     let file = folder.write("c.npy", &Tensor::new([1, 1, 16], vec![0.5; 16]));
     downhill(&[&call[..], &["-t", "5", "--context", &file]].concat())
-        .expect_error(2, "does not take a context\nhint: leave out `--context`");
+        .expect_error(2, "does not take a context\nhint: omit `--context`");
     let call = ["denoise", "ideal:digits", "-i", "tests/bad/sound.npy", "-o", &eps, "--sigma", "1"];
     downhill(&[&call[..], &["--context", &file]].concat()).expect_error(2, "does not take a context");
 }

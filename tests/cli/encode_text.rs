@@ -74,7 +74,7 @@ fn what_is_left_out_of_a_long_text_is_said_and_reported() {
     let call = ["encode-text", GOLDEN, "-p", "a", "-p", &long, "--tokens", "--json", &report];
     let run = downhill(&call);
     assert_eq!(run.code, 0);
-    assert_eq!(run.stderr, "warning: a text has more than 77 tokens; left out: Ü the END\n");
+    assert_eq!(run.stderr, "warning: a text has more than 77 tokens; cut off: Ü the END\n");
     assert_eq!(folder.json("report.json")["truncated"], serde_json::json!([null, "Ü the END"]));
 }
 

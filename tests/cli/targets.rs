@@ -51,7 +51,7 @@ fn a_resumed_run_makes_what_is_missing() {
     std::fs::write(folder.path("02.png"), &whole[2][..whole[2].len() / 2]).expect("cut");
     let resume = [&sample[..], &["--resume"]].concat();
     let expected = format!(
-        "2 of 4 images are there already\nwrote 2 images, {} to {}\n",
+        "2 of 4 images exist already\nwrote 2 images, {} to {}\n",
         folder.at("00.png"),
         folder.at("02.png")
     );
@@ -59,11 +59,11 @@ fn a_resumed_run_makes_what_is_missing() {
     let resumed = folder.names().iter().map(|name| folder.bytes(name)).collect::<Vec<_>>();
     assert_eq!(resumed, whole);
 
-    let done = "4 of 4 images are there already\nnothing to do: every image is there\n";
+    let done = "4 of 4 images exist already\nnothing to do: every image exists already\n";
     downhill(&resume).expect(done);
     let other = downhill(&[&resume[..], &["-s", "5"]].concat());
     let warning =
-        format!("warning: 4 of the images that are kept were made otherwise, such as {}", folder.at("00.png"));
+        format!("warning: 4 of the existing images were made with other settings, such as {}", folder.at("00.png"));
     other.expect(&format!("{warning}\n{done}"));
 }
 

@@ -77,7 +77,7 @@ fn other_classes_and_fields_are_refused_by_name() {
     assert_eq!(field(json!({"pruned_heads": {"0": [1]}})).0, "pruned_heads");
     assert_eq!(field(json!({"quantization_config": {}})), pair("quantization_config", "{}"));
     for (changes, what) in [
-        (json!({"hidden_size": 770}), "`hidden_size` is 770, no multiple of the 12 attention heads"),
+        (json!({"hidden_size": 770}), "`hidden_size` is 770, not a multiple of the 12 attention heads"),
         (json!({"num_attention_heads": 0}), "`num_attention_heads` is 0"),
         (json!({"layer_norm_eps": 0.0}), "`layer_norm_eps` is 0"),
         (json!({"layer_norm_eps": null}), "`layer_norm_eps` is null"),
