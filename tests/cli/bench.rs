@@ -52,10 +52,8 @@ fn json_holds_every_case_checked_and_timed() {
 
 #[test]
 fn half_weights_are_a_matter_of_networks() {
-    downhill(&["bench", "conv", "--dtype", "f16"]).expect_error(
-        2,
-        "`--dtype` applies to `unet` only\nhint: `downhill bench unet --dtype f16`",
-    );
+    downhill(&["bench", "conv", "--dtype", "f16"])
+        .expect_error(2, "`--dtype` applies to `unet` only\nhint: `downhill bench unet --dtype f16`");
 }
 
 #[test]

@@ -50,11 +50,8 @@ fn a_resumed_run_makes_what_is_missing() {
     std::fs::remove_file(folder.path("00.png")).expect("removed");
     std::fs::write(folder.path("02.png"), &whole[2][..whole[2].len() / 2]).expect("cut");
     let resume = [&sample[..], &["--resume"]].concat();
-    let expected = format!(
-        "2 of 4 images exist already\nwrote 2 images, {} to {}\n",
-        folder.at("00.png"),
-        folder.at("02.png")
-    );
+    let expected =
+        format!("2 of 4 images exist already\nwrote 2 images, {} to {}\n", folder.at("00.png"), folder.at("02.png"));
     downhill(&resume).expect(&expected);
     let resumed = folder.names().iter().map(|name| folder.bytes(name)).collect::<Vec<_>>();
     assert_eq!(resumed, whole);
