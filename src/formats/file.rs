@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 /// renamed to `path` when it is complete and on the disk. On failure nothing is left behind, and an existing file is
 /// unchanged.
 ///
-/// A symbolic link is followed, also to a file that does not exist yet. A device or a pipe (`/dev/stdout`) is written to
-/// directly.
+/// A symbolic link is followed, also to a file that does not exist yet. A device or a pipe (`/dev/stdout`) is written
+/// to directly.
 ///
 /// # Errors
 /// [`Error::Argument`] if `path` is a folder or has a file as its parent, [`Error::Io`] if writing fails.

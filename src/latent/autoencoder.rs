@@ -6,28 +6,8 @@ use crate::graph::op::Graph;
 use crate::graph::{Compiler, Plan, Program};
 use crate::kernels::Engine;
 use crate::latent::tiles::{Room, Strips, Tiling};
-use crate::nets::autoencoder_kl::{AutoencoderKl, Config, names};
+use crate::nets::autoencoder_kl::{self, AutoencoderKl, Config, names};
 use crate::tensor::Tensor;
-
-/// The supported classes of autoencoders.
-pub const CLASSES: [&str; 1] = ["AutoencoderKL"];
-
-/// Reads the network of a component: the configuration, checked against the weights, without using a device.
-///
-/// # Errors
-/// [`Error::UnsupportedField`] or [`Error::BadFile`] for the configuration; [`Error::MissingKey`],
-/// [`Error::WrongShape`] or [`Error::UnexpectedKey`] for the weights.
-pub fn open_net(component: &Component) -> Result<AutoencoderKl> {
-    let net = read_net(component)?;
-    component.weights.check(&net.keys())?;
-    Ok(net)
-}
-
-/// The network of a component, not checked against the weights.
-fn read_net(component: &Component) -> Result<AutoencoderKl> {
-    component.config.expect_class(&CLASSES)?;
-    Ok(AutoencoderKl::new(Config::from_map(&component.config.values, &component.config.path)?))
-}
 
 /// The plan of a decoder.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,7 +95,7 @@ impl<'e> Decoder<'e> {
     /// # Errors
     /// [`Error::BadFile`] and its kin of the configuration; what the device reports.
     pub fn new(engine: &'e Engine, component: Component, size: (usize, usize), planned: Planned) -> Result<Self> {
-        let net = read_net(&component)?;
+        let net = autoencoder_kl::read(&component.config)?;
         let weights = component.weights;
         let way = match planned {
             Planned::Strips { graph, strips } => Way::Strips { graph, strips },
@@ -208,14 +188,14 @@ impl<'e> Encoder<'e> {
     /// Creates the encoder of a component for images of `size` (height, width), up to `batch` at a time.
     ///
     /// # Errors
-    /// As [`open_net`] and [`AutoencoderKl::encoder`]; then those of the device.
+    /// As [`autoencoder_kl::open`] and [`AutoencoderKl::encoder`]; then those of the device.
     pub fn new(
         compiler: impl Into<Compiler<'e>>,
         component: &Component,
         batch: usize,
         size: (usize, usize),
     ) -> Result<Self> {
-        let net = open_net(component)?;
+        let net = autoencoder_kl::open(&component.config, &component.weights)?;
         let compiler = compiler.into();
         let plan = compiler.plan(&net.encoder(batch, size)?);
         Self::with_net(compiler.engine, net, component, batch, size, plan)
@@ -232,7 +212,7 @@ impl<'e> Encoder<'e> {
         size: (usize, usize),
         plan: Plan,
     ) -> Result<Self> {
-        Self::with_net(engine, read_net(component)?, component, batch, size, plan)
+        Self::with_net(engine, autoencoder_kl::read(&component.config)?, component, batch, size, plan)
     }
 
     fn with_net(

@@ -4,7 +4,7 @@ use crate::checkpoint::{Component, Weights};
 use crate::error::{Error, Result};
 use crate::graph::{Compiler, Plan, Program};
 use crate::kernels::Engine;
-use crate::nets::clip_text::{ClipText, Config, names};
+use crate::nets::clip_text::{self, ClipText, Config, names};
 use crate::tensor::Tensor;
 
 /// A text encoder on a device, for up to `batch` texts per call.
@@ -17,24 +17,13 @@ pub struct TextEncoder<'e> {
     batch: usize,
 }
 
-/// Reads the network of a component: the configuration, checked against the weights, without using a device.
-///
-/// # Errors
-/// [`Error::UnsupportedField`] or [`Error::BadFile`] for the configuration; [`Error::MissingKey`],
-/// [`Error::WrongShape`] or [`Error::UnexpectedKey`] for the weights.
-pub fn open_net(component: &Component) -> Result<ClipText> {
-    let net = ClipText::new(Config::from_map(&component.config.values, &component.config.path)?);
-    component.weights.check(&net.keys())?;
-    Ok(net)
-}
-
 impl<'e> TextEncoder<'e> {
     /// Creates the encoder of a component for `batch` texts per call. The token table stays on the host, in its file.
     ///
     /// # Errors
-    /// As [`open_net`]; then those of the device.
+    /// As [`clip_text::open`]; then those of the device.
     pub fn new(compiler: impl Into<Compiler<'e>>, component: Component, batch: usize) -> Result<Self> {
-        let net = open_net(&component)?;
+        let net = clip_text::open(&component.config, &component.weights)?;
         let compiler = compiler.into();
         let plan = compiler.plan(&net.graph(batch));
         Self::planned(compiler.engine, net, component.weights, batch, plan)

@@ -7,10 +7,9 @@ use crate::checkpoint::{Component, Pipeline};
 use crate::error::{Error, Result};
 use crate::graph::{Compiler, Plan};
 use crate::latent::tokenizer::Tokenizer;
-use crate::latent::{autoencoder, text};
 use crate::nets::architecture::LabelInput;
-use crate::nets::autoencoder_kl::AutoencoderKl;
-use crate::nets::clip_text::ClipText;
+use crate::nets::autoencoder_kl::{self, AutoencoderKl};
+use crate::nets::clip_text::{self, ClipText};
 use crate::sample::scheduler_config::SchedulerConfig;
 
 /// Names of the component that denoises.
@@ -111,7 +110,7 @@ impl LatentModel {
             class: pipeline.class_name().map(str::to_owned),
             component: network_component(pipeline),
             network,
-            autoencoder: autoencoder::open_net(&autoencoder_files)?,
+            autoencoder: autoencoder_kl::open(&autoencoder_files.config, &autoencoder_files.weights)?,
             autoencoder_files,
             source,
         };
@@ -222,9 +221,9 @@ impl TextSource {
     /// The text encoder in `files` with its tokenizer.
     ///
     /// # Errors
-    /// Those of [`text::open_net`].
+    /// Those of [`clip_text::open`].
     pub fn of(tokenizer: Tokenizer, files: Component) -> Result<Self> {
-        Ok(Self { tokenizer, encoder: text::open_net(&files)?, files })
+        Ok(Self { tokenizer, encoder: clip_text::open(&files.config, &files.weights)?, files })
     }
 
     /// The tokens of a prompt.

@@ -10,7 +10,7 @@ use super::latent::{LatentModel, NETWORKS};
 use super::network::NetworkModel;
 use super::sampling::Sampling;
 use crate::checkpoint::{MODEL_FORMS, ModelFiles, Pipeline};
-use crate::denoise::closed_form::ClosedForm;
+use crate::denoise::closed_form::{ClosedForm, FORMS};
 use crate::error::{Error, Result};
 use crate::graph::op::Graph;
 use crate::nets::architecture::CallSize;
@@ -20,9 +20,6 @@ const OF_PIXELS: [&str; 4] = ["DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "S
 /// Pipelines of diffusers that are a network of latents, an autoencoder, and a source of conditions.
 const OF_LATENTS: [&str; 4] =
     ["StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "LatentConsistencyModelPipeline", "DiTPipeline"];
-
-const FORMS: &str = "a model is a diffusers folder, a `.safetensors` beside its `config.json`, a hub id `org/name`, \
-                     or a closed form: `pca:DATA`, `wiener:DATA`, `sequential:DATA`, `ideal:DATA`";
 
 /// A model that has been opened and checked. Nothing is on a device yet.
 #[derive(Clone, Debug)]
@@ -180,7 +177,9 @@ impl Model {
 /// Adds the forms of names to the error for an unknown name.
 fn with_forms(error: Error) -> Error {
     match error {
-        Error::FileNotFound { .. } => Error::argument(error.to_string(), FORMS),
+        Error::FileNotFound { .. } => {
+            Error::argument(error.to_string(), format!("a model is {MODEL_FORMS}, or a closed form: {FORMS}"))
+        }
         other => other,
     }
 }

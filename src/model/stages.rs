@@ -8,11 +8,11 @@ use super::memory::largest_batch;
 use crate::checkpoint::{Component, Pipeline};
 use crate::error::Result;
 use crate::graph::{Compiler, Footprint, Plan};
-use crate::latent::autoencoder::{Decoder, Encoder, Planned, open_net};
+use crate::latent::autoencoder::{Decoder, Encoder, Planned};
 use crate::latent::text::TextEncoder;
 use crate::latent::tiles::{Room, Tiling};
 use crate::latent::tokenizer::Tokenizer;
-use crate::nets::autoencoder_kl::AutoencoderKl;
+use crate::nets::autoencoder_kl::{self, AutoencoderKl};
 
 /// The most texts per call, unless the caller asks for more.
 const USUAL_TEXTS: usize = 16;
@@ -60,7 +60,7 @@ impl Autoencoder {
         let pipeline = Pipeline::open(name)?;
         let files = pipeline.component(AUTOENCODER)?;
         let (name, class) = (pipeline.name.clone(), pipeline.class_name().map(str::to_owned));
-        Ok(Self { name, class, net: open_net(&files)?, files })
+        Ok(Self { name, class, net: autoencoder_kl::open(&files.config, &files.weights)?, files })
     }
 
     /// Plans the decoder for up to `images` latents of a size.

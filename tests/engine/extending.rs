@@ -1,4 +1,4 @@
-//! The recipe "an operator" of `docs/EXTENDING.md`: the files that know an operator.
+//! The recipes of `docs/EXTENDING.md`: the files that know an operator, a study, a data source and an architecture.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,26 +21,55 @@ fn has_word(text: &str, word: &str) -> bool {
         .any(|(at, _)| !is_part(text[..at].chars().next_back()) && !is_part(text[at + word.len()..].chars().next()))
 }
 
-#[test]
-fn an_operator_is_known_to_the_files_of_the_recipe_and_to_no_other() {
+/// The Rust files of `src` that `names`, relative to the root, sorted.
+fn files_that(names: impl Fn(&str) -> bool) -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     rust_files(&root.join("src"), &mut files);
     let mut found: Vec<String> = files
         .into_iter()
-        .filter(|path| has_word(&fs::read_to_string(path).expect("text"), "Gate"))
+        .filter(|path| names(&fs::read_to_string(path).expect("text")))
         .map(|path| path.strip_prefix(root).expect("a file of the project").display().to_string())
         .collect();
     found.sort();
-    let recipe = fs::read_to_string(root.join("docs/EXTENDING.md")).expect("the recipes");
-    let mut expected: Vec<String> = recipe
+    found
+}
+
+/// The files of `src` in the table of a recipe, sorted.
+fn recipe(heading: &str) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let recipes = fs::read_to_string(root.join("docs/EXTENDING.md")).expect("the recipes");
+    let mut files: Vec<String> = recipes
         .lines()
-        .skip_while(|line| *line != "## An operator")
-        .take_while(|line| *line == "## An operator" || !line.starts_with("## "))
+        .skip_while(|line| *line != heading)
+        .take_while(|line| *line == heading || !line.starts_with("## "))
         .filter_map(|line| line.strip_prefix("| `src/")?.split_once('`').map(|(path, _)| format!("src/{path}")))
         .collect();
-    expected.sort();
-    assert_eq!(found, expected);
+    files.sort();
+    files
+}
+
+/// Returns `text` without its comments.
+fn code(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn an_operator_is_known_to_the_files_of_the_recipe_and_to_no_other() {
+    assert_eq!(files_that(|text| has_word(text, "Gate")), recipe("## An operator"));
+}
+
+#[test]
+fn a_study_is_known_to_the_files_of_the_recipe_and_to_no_other() {
+    assert_eq!(files_that(|text| has_word(&code(text), "transition")), recipe("## A study"));
+}
+
+#[test]
+fn a_data_source_is_known_to_the_files_of_the_recipe_and_to_no_other() {
+    let names = |text: &str| text.contains("mod spiked;") || text.contains("spiked::");
+    let own = |text: &str| text.contains("static KIND: SourceKind") && text.contains("spiked:n=");
+    assert_eq!(files_that(|text| names(text) || own(text)), recipe("## A data source"));
 }
 
 #[test]

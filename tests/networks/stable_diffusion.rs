@@ -14,11 +14,11 @@ use downhill::denoise::Network;
 use downhill::formats::npy;
 use downhill::graph::{CompileOptions, Compiler};
 use downhill::kernels::Engine;
-use downhill::latent::autoencoder::{self, Decoder, Planned};
+use downhill::latent::autoencoder::{Decoder, Planned};
 use downhill::latent::text::TextEncoder;
 use downhill::latent::tiles::{Room, Tiling};
 use downhill::latent::tokenizer::Tokenizer;
-use downhill::nets::{CallSize, Inputs, open};
+use downhill::nets::{CallSize, Inputs, autoencoder_kl, open};
 use downhill::tensor::{Precision, Tensor};
 
 /// max|a - b| / max|b|. The weights are of float16 in both; what is rounded here and not there are the transformed
@@ -110,7 +110,7 @@ fn every_stage_is_that_of_pytorch() {
 
     let component = pipeline().component("vae").expect("an autoencoder");
     let room = Room { target: compiler.target(), options: half, budget: None };
-    let net = autoencoder::open_net(&component).expect("an autoencoder");
+    let net = autoencoder_kl::open(&component.config, &component.weights).expect("an autoencoder");
     let planned = Planned::new(&net, 1, (64, 64), Tiling::Auto, &room).expect("a plan");
     let decoder = Decoder::new(&engine, component, (64, 64), planned).expect("a decoder");
     let since = Instant::now();

@@ -10,8 +10,9 @@ use downhill::Error;
 use downhill::checkpoint::{Component, Dtype, Pipeline, Weights};
 use downhill::formats::npy;
 use downhill::graph::{CompileOptions, Compiler, Plan, host, reference};
-use downhill::latent::text::{TextEncoder, open_net};
+use downhill::latent::text::TextEncoder;
 use downhill::latent::tokenizer::Tokenizer;
+use downhill::nets::clip_text;
 use downhill::tensor::Tensor;
 use safetensors::tensor::TensorView;
 
@@ -42,7 +43,7 @@ fn case(folder: &Path) -> (Vec<Vec<u32>>, Tensor) {
 fn graphs_in_float64_are_those_of_transformers() {
     for folder in goldens() {
         let component = component(&folder);
-        let net = open_net(&component).unwrap();
+        let net = clip_text::open(&component.config, &component.weights).unwrap();
         let (texts, expected) = case(&folder);
         let (hidden, tokens) = (net.config().hidden_size, texts[0].len());
         let ((token_key, _), (position_key, position_shape)) = (net.token_table(), net.position_table());
@@ -87,7 +88,7 @@ fn encoders_on_the_device_agree_with_transformers_in_any_batch() {
 fn plans_agree_bit_for_bit_however_they_are_run() {
     for folder in goldens() {
         let component = component(&folder);
-        let net = open_net(&component).unwrap();
+        let net = clip_text::open(&component.config, &component.weights).unwrap();
         let (hidden, tokens) = (net.config().hidden_size, net.config().max_position_embeddings);
         let input = Tensor::new([2, hidden, 1, tokens], numbers(1, 2 * hidden * tokens));
         let inputs = [("embeddings", &input)];
@@ -127,7 +128,7 @@ fn weights_in_float16_cost_three_digits() {
 fn checkpoints_of_any_age_are_read() {
     // Without the prefix, as transformers 5 writes it; with it and the buffer of positions, as before 4.31.
     let component = component(&goldens()[1]);
-    let net = open_net(&component).unwrap();
+    let net = clip_text::open(&component.config, &component.weights).unwrap();
     let tensors: Vec<_> =
         net.keys().iter().map(|(key, shape)| (key.clone(), component.weights.fetch(key, shape).unwrap())).collect();
     let bytes: Vec<Vec<u8>> =

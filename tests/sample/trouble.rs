@@ -1,14 +1,17 @@
 //! Clipping, watching, and what goes wrong in the loop.
 
+use std::path::Path;
+
 use downhill::Error;
 use downhill::sample::schedule::Schedule;
+use downhill::sample::scheduler_config::SchedulerConfig;
 use downhill::sample::settings::Course;
 use downhill::sample::solvers::descent::{Descent, Noise};
 use downhill::sample::walk::{Clip, Method, sample};
 use downhill::tensor::Tensor;
 use serde_json::json;
 
-use super::{Pointwise, resolve, run_quietly};
+use super::{Pointwise, resolve, run_quietly, settings};
 
 const SHAPE: [usize; 3] = [1, 1, 2];
 
@@ -109,4 +112,14 @@ fn start_states_and_scales() {
     let x = sigmas.start_state(&noise);
     assert!((x.data[0] - 10f32.sqrt()).abs() < 1e-6);
     assert_eq!(sigmas.shown(&x, sigmas.start()), x);
+}
+
+#[test]
+fn a_sampler_of_betas_refuses_a_model_of_flow_matching_by_name() {
+    let fields = json!({ "_class_name": "FlowMatchEulerDiscreteScheduler" });
+    let config = SchedulerConfig::read(fields.as_object().unwrap(), Path::new("scheduler_config.json")).unwrap();
+    let table = config.noise_table(Path::new("scheduler_config.json")).unwrap();
+    let error = settings(json!({ "sampler": "pndm" })).resolve(&config, &table).unwrap_err();
+    assert!(error.to_string().contains("`pndm` has no meaning for a model of flow matching"), "{error}");
+    assert!(error.hint().unwrap().contains("`flow-euler`"));
 }

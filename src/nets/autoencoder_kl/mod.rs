@@ -7,6 +7,7 @@ mod tests;
 
 pub use config::{BlockType, Config};
 
+use crate::checkpoint::{ConfigFile, Weights};
 use crate::error::{Error, Result};
 use crate::graph::op::{Activation, Graph, Value};
 use crate::nets::architecture::check_batch;
@@ -28,6 +29,29 @@ pub mod names {
 
 /// The epsilon of every normalisation; no field changes it.
 const EPS: f64 = 1e-6;
+
+/// The class in diffusers.
+pub const CLASS: &str = "AutoencoderKL";
+
+/// The autoencoder that a configuration describes.
+///
+/// # Errors
+/// [`Error::UnsupportedField`] for another class, a field or a value without an implementation; [`Error::BadFile`] for
+/// wrong types, values out of range and fields that contradict each other.
+pub fn read(config: &ConfigFile) -> Result<AutoencoderKl> {
+    config.expect_class(&[CLASS])?;
+    Ok(AutoencoderKl::new(Config::from_map(&config.values, &config.path)?))
+}
+
+/// The autoencoder that a configuration describes, checked against the weights.
+///
+/// # Errors
+/// As [`read`]; then [`Error::MissingKey`], [`Error::WrongShape`] or [`Error::UnexpectedKey`] of the weights.
+pub fn open(config: &ConfigFile, weights: &Weights) -> Result<AutoencoderKl> {
+    let net = read(config)?;
+    weights.check(&net.keys())?;
+    Ok(net)
+}
 
 /// An `AutoencoderKL`.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,6 +9,8 @@ mod tests;
 
 pub use config::Config;
 
+use crate::checkpoint::{ConfigFile, Weights};
+use crate::error::Result;
 use crate::graph::op::{Graph, HeadSide, Heads, Value};
 use crate::nets::builder::{Builder, Key, parameters};
 use crate::tensor::Shape;
@@ -19,6 +21,18 @@ pub mod names {
     pub const EMBEDDINGS: &str = "embeddings";
     /// The output of the last block after the final normalisation (`last_hidden_state`), of the same shape.
     pub const HIDDEN: &str = "hidden";
+}
+
+/// The text encoder that a configuration describes, checked against the weights.
+///
+/// # Errors
+/// Those of [`Config::from_map`]; then [`Error::MissingKey`](crate::Error::MissingKey),
+/// [`Error::WrongShape`](crate::Error::WrongShape) or [`Error::UnexpectedKey`](crate::Error::UnexpectedKey) of the
+/// weights.
+pub fn open(config: &ConfigFile, weights: &Weights) -> Result<ClipText> {
+    let net = ClipText::new(Config::from_map(&config.values, &config.path)?);
+    weights.check(&net.keys())?;
+    Ok(net)
 }
 
 /// A `CLIPTextModel`.

@@ -13,6 +13,7 @@ use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine, sca
 use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
 use crate::denoise::Level;
 use crate::denoise::diffusion::PredictionType;
+use crate::denoise::process::Process;
 use crate::{Error, Result, tensor::Tensor};
 
 pub(super) static SPEC: Spec = Spec {
@@ -36,6 +37,12 @@ pub(super) static SPEC: Spec = Spec {
 };
 
 fn solver(request: &Request, schedule: &Schedule) -> Result<Arc<dyn Solver>> {
+    if matches!(request.table.process(), Process::Flow { .. }) {
+        return Err(Error::argument(
+            "the sampler `pndm` has no meaning for a model of flow matching: its step is that of DDIM",
+            "choose another `sampler`, such as `flow-euler`",
+        ));
+    }
     Ok(Arc::new(Pndm { start: start(request, schedule)?, prediction: request.prediction }))
 }
 

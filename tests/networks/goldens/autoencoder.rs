@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::golden_folders;
 use downhill::checkpoint::{Component, Pipeline};
 use downhill::formats::npy;
-use downhill::latent::autoencoder::open_net;
-use downhill::nets::autoencoder_kl::AutoencoderKl;
+
+use downhill::nets::autoencoder_kl::{self, AutoencoderKl};
 use downhill::tensor::Tensor;
 
 /// A folder with an autoencoder, and what both halves answer in float64.
@@ -38,7 +38,8 @@ impl Golden {
     /// Its component and its network.
     pub fn open(&self) -> (Component, AutoencoderKl) {
         let component = self.component();
-        let net = open_net(&component).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        let net = autoencoder_kl::open(&component.config, &component.weights)
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name));
         (component, net)
     }
 
