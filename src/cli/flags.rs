@@ -27,6 +27,11 @@ impl Flags {
     pub fn message(&self, error: &Error) -> String {
         match error {
             Error::Argument { what, .. } => self.translate(what),
+            // Drivers explain themselves in several lines.
+            Error::Device { .. } => {
+                let text = error.to_string();
+                text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+            }
             _ => error.to_string(),
         }
     }

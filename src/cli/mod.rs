@@ -19,6 +19,7 @@ mod flags;
 mod info;
 mod inputs;
 mod inspect;
+mod interrupt;
 mod linear;
 mod quiet;
 mod sample;
@@ -58,7 +59,8 @@ Examples:
 
 `downhill COMMAND --help` shows more, `downhill COMMAND -h` less.
 
-Exit codes: 0 done, 2 usage, 3 no adapter, 4 a bad file, 5 out of memory, 6 the device failed, 7 non-finite values.";
+Exit codes: 0 done, 2 usage, 3 no adapter, 4 a bad file, 5 out of memory, 6 the device failed, 7 non-finite values, \
+130 and 143 stopped by SIGINT and SIGTERM, with what was done until then written.";
 
 /// Denoising is projection, sampling is iterating it: diffusion models on any GPU, or none
 #[derive(Debug, Parser)]
@@ -165,6 +167,8 @@ pub fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        // The subcommand has said what it has done.
+        Err(Error::Cancelled) => ExitCode::from(interrupt::exit_code()),
         Err(error) => {
             let flags = Flags::of(command);
             console.error(&flags.message(&error), flags.hint(&error).as_deref());

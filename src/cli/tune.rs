@@ -1,13 +1,14 @@
 //! `downhill tune`: the fastest algorithm for each convolution of a model, measured and kept.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
 
 use super::args::{Global, Size, network_help};
-use super::device;
+use super::{device, interrupt};
 use crate::error::{Error, Result};
 use crate::formats::check_writable;
 use crate::graph::tune::{Measurement, tune, unknown_layers};
@@ -81,15 +82,19 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let subjects = unknown_layers(&graph, &known);
     let progress = Progress::new("tuning", subjects.len() as u64, console.verbosity);
     let budget = Duration::from_secs(args.seconds);
-    let measured = tune(&engine, &subjects, args.batch, budget, || progress.advance(1))?;
+    let interrupt = interrupt::listen(console);
+    let measured = tune(&engine, &subjects, args.batch, budget, || {
+        progress.advance(1);
+        if interrupt.check().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
     drop(progress);
 
     global.print(&table(&measured, &Algorithm::of_family(engine.family)))?;
     if measured.is_empty() && subjects.is_empty() {
         console.note("nothing to do: every layer was measured before; `--again` measures them again");
     }
-    if measured.len() < subjects.len() {
-        let left = subjects.len() - measured.len();
+    let left = subjects.len() - measured.len();
+    if left > 0 && interrupt.check().is_ok() {
         console.warning(&format!(
             "{left} of {} layers were not reached in the given time; run the command again",
             subjects.len()
@@ -106,9 +111,13 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         .set("family", family_text(engine.family))
         .set("batch", args.batch)
         .set("layers", measured.iter().map(measurement_json).collect::<Vec<_>>())
-        .set("left", subjects.len() - measured.len())
+        .set("left", left)
         .set("outputs", json!([file.display().to_string()]));
-    global.write_report(&report)
+    global.write_report(&report)?;
+    if left > 0 && interrupt.check().is_err() {
+        interrupt::say(console, &format!("{left} of {} layers are left", subjects.len()), &["--again"], &[]);
+    }
+    if left > 0 { interrupt.check() } else { Ok(()) }
 }
 
 /// A line for each layer: its number of uses in the network, milliseconds by each algorithm, and the chosen one.

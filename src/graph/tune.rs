@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::choose::distinct_layers;
@@ -68,7 +69,8 @@ pub fn unknown_layers(graph: &Graph, known: &BTreeMap<Layer, Algorithm>) -> Vec<
     unknown
 }
 
-/// Measures `subjects` in their order with `batch` images, until `budget` is spent, and calls `done` after each.
+/// Measures `subjects` in their order with `batch` images, until `budget` is spent or `done`, which is
+/// called after each, breaks off.
 ///
 /// # Errors
 /// [`Error::Device`] when the device fails.
@@ -77,13 +79,15 @@ pub fn tune(
     subjects: &[Subject],
     batch: usize,
     budget: Duration,
-    mut done: impl FnMut(),
+    mut done: impl FnMut() -> ControlFlow<()>,
 ) -> Result<Vec<Measurement>> {
     let begin = Instant::now();
     let mut measurements = Vec::new();
     for subject in subjects.iter().take_while(|_| begin.elapsed() < budget) {
         measurements.push(measure(engine, *subject, batch)?);
-        done();
+        if done().is_break() {
+            break;
+        }
     }
     Ok(measurements)
 }

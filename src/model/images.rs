@@ -93,6 +93,8 @@ pub struct Images<'e, 'a> {
     kept: VecDeque<Batch>,
     /// Steps done.
     steps: usize,
+    /// `true` if the caller stopped the run while batches were waiting for the decoder.
+    is_cancelled: bool,
     is_over: bool,
 }
 
@@ -207,6 +209,7 @@ impl<'e, 'a> Images<'e, 'a> {
             facts,
             kept: VecDeque::new(),
             steps: 0,
+            is_cancelled: false,
             is_over: false,
         })
     }
@@ -255,8 +258,18 @@ impl<'e, 'a> Images<'e, 'a> {
     fn step(&mut self) -> Result<Option<Batch>> {
         let waits = self.decoding.as_ref().is_some_and(|decoding| decoding.decoder.is_none());
         if waits {
-            while let Some(batch) = self.sample()? {
-                self.kept.push_back(batch);
+            loop {
+                match self.sample() {
+                    Ok(Some(batch)) => self.kept.push_back(batch),
+                    Ok(None) => break,
+                    Err(Error::Cancelled) if !self.kept.is_empty() => {
+                        // Whole batches are decoded before the run ends.
+                        self.is_cancelled = true;
+                        self.hooks.cancel = None;
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             self.hooks.done("sampling", format!("{} steps", self.steps))?;
             self.denoiser = None;
@@ -267,6 +280,7 @@ impl<'e, 'a> Images<'e, 'a> {
         if self.denoiser.is_none() {
             return match self.kept.pop_front() {
                 Some(batch) => self.decode(batch).map(Some),
+                None if self.is_cancelled => Err(Error::Cancelled),
                 None => self.hooks.done("decoding", "").map(|()| None),
             };
         }

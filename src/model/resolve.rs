@@ -1,5 +1,8 @@
 //! From the description of a run to a run: everything that can be refused without a device is refused here.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use super::Size;
 use super::device::Event;
 use super::images::Images;
@@ -106,6 +109,13 @@ impl<'a> ModelRun<'a> {
     #[must_use]
     pub fn observe(mut self, observer: impl FnMut(Event) -> Result<()> + 'a) -> Self {
         self.options.hooks.observer = Some(Box::new(observer));
+        self
+    }
+
+    /// A flag that stops the run at the next step, as [`Sampling::cancel`].
+    #[must_use]
+    pub fn cancel(mut self, flag: Arc<AtomicBool>) -> Self {
+        self.options.hooks.cancel = Some(flag);
         self
     }
 

@@ -279,7 +279,8 @@ impl<'a> Sampling<'a> {
         self
     }
 
-    /// A flag that stops the run at the next step, with [`crate::Error::Cancelled`], once it is set.
+    /// A flag that stops the run at the next step, with [`crate::Error::Cancelled`], once it is set. Batches that are
+    /// whole by then are yielded before the error.
     #[must_use]
     pub fn cancel(mut self, flag: Arc<AtomicBool>) -> Self {
         self.hooks.cancel = Some(flag);

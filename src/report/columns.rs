@@ -1,10 +1,11 @@
 //! Text in columns.
 
-/// Returns rows with their columns at the same place.
+use super::printable::printable_line;
+
+/// Returns rows with their columns at the same place. A row is one line, whatever its texts hold.
 pub fn aligned<R: AsRef<[String]>>(rows: &[R]) -> String {
-    let widths = widths(rows);
-    let line = |row: &R| {
-        let row = row.as_ref();
+    let (rows, widths) = on_lines(rows);
+    let line = |row: &Vec<String>| {
         let last = row.len().saturating_sub(1);
         let cells = row.iter().zip(&widths).enumerate();
         let cells: Vec<_> =
@@ -16,19 +17,22 @@ pub fn aligned<R: AsRef<[String]>>(rows: &[R]) -> String {
 
 /// As [`aligned`], with the text `between` between the columns, and the last column filled up too.
 pub fn aligned_cells<R: AsRef<[String]>>(rows: &[R], between: &str) -> String {
-    let widths = widths(rows);
-    let line = |row: &R| {
-        let cells: Vec<String> = row.as_ref().iter().zip(&widths).map(|(cell, width)| padded(cell, *width)).collect();
+    let (rows, widths) = on_lines(rows);
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| padded(cell, *width)).collect();
         cells.join(between) + "\n"
     };
     rows.iter().map(line).collect()
 }
 
-/// The width of each column in characters.
-fn widths<R: AsRef<[String]>>(rows: &[R]) -> Vec<usize> {
-    let columns = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
-    let length = |row: &R, column: usize| row.as_ref().get(column).map_or(0, |cell| cell.chars().count());
-    (0..columns).map(|column| rows.iter().map(|row| length(row, column)).max().unwrap_or(0)).collect()
+/// The rows with printable cells, and the width of each column in characters.
+fn on_lines<R: AsRef<[String]>>(rows: &[R]) -> (Vec<Vec<String>>, Vec<usize>) {
+    let cells = |row: &R| row.as_ref().iter().map(|cell| printable_line(cell).into_owned()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let length = |row: &Vec<String>, column: usize| row.get(column).map_or(0, |cell| cell.chars().count());
+    let widths = (0..columns).map(|column| rows.iter().map(|row| length(row, column)).max().unwrap_or(0)).collect();
+    (rows, widths)
 }
 
 /// A cell filled up with spaces. Widths of the standard formatter end at 65535, and texts from files may be longer.

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use super::printable::{printable, printable_line};
 use crate::error::{Error, Result};
 
 /// The amount of messages.
@@ -56,14 +57,14 @@ impl Console {
     /// Says something that most people want to know.
     pub fn note(self, text: &str) {
         if self.verbosity >= Verbosity::Normal {
-            say(text);
+            say(&printable_line(text));
         }
     }
 
     /// Says something that few people want to know.
     pub fn detail(self, text: &str) {
         if self.verbosity >= Verbosity::Verbose {
-            say(text);
+            say(&printable_line(text));
         }
     }
 
@@ -77,6 +78,7 @@ impl Console {
     }
 
     fn labelled(self, label: &str, colour: &str, text: &str) -> String {
+        let text = printable_line(text);
         if self.colour { format!("{colour}{label}:{PLAIN} {text}") } else { format!("{label}: {text}") }
     }
 }
@@ -86,12 +88,12 @@ fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Prints to standard output, without adding a line end. A reader that has closed the pipe (`| head`) is not an error.
+/// Prints text to standard output, without adding a line end. What would steer a terminal is escaped. A reader that has closed the pipe (`| head`) is not an error.
 ///
 /// # Errors
 /// [`Error::Io`] on `stdout` for anything else, such as a full disk.
 pub fn print_stdout(text: &str) -> Result<()> {
-    print_to(io::stdout().lock(), text)
+    print_to(io::stdout().lock(), &printable(text))
 }
 
 fn print_to(mut writer: impl Write, text: &str) -> Result<()> {
@@ -128,6 +130,13 @@ mod tests {
         console.colour = true;
         let expected = "\x1b[1;31merror:\x1b[0m no such sampler `x`\n\x1b[1;36mhint:\x1b[0m use `ge`";
         assert_eq!(console.error_text(message, hint), expected);
+    }
+
+    #[test]
+    fn text_of_others_cannot_look_like_a_message_or_steer_a_terminal() {
+        let console = Console { verbosity: Verbosity::Quiet, colour: false };
+        let text = console.error_text("`x\nhint: y\u{1b}[2J` is unknown", Some("use\u{202e} z"));
+        assert_eq!(text, "error: `x\\u{a}hint: y\\u{1b}[2J` is unknown\nhint: use\\u{202e} z");
     }
 
     #[test]

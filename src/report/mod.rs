@@ -7,6 +7,7 @@ pub mod console;
 pub mod folder;
 pub mod output;
 pub mod plot;
+pub mod printable;
 #[cfg(feature = "cli")]
 pub mod progress;
 pub mod run;

@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::console::Verbosity;
+use super::printable::printable_line;
 
 /// Redraws a second.
 const HERTZ: u8 = 10;
@@ -50,7 +51,7 @@ impl Progress {
             let _ = text.write_str(&speed_text(state.per_sec()));
         };
         let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style.with_key("speed", speed));
-        bar.set_message(title.to_string());
+        bar.set_message(printable_line(title).into_owned());
         Self { bar }
     }
 

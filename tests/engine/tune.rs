@@ -1,6 +1,7 @@
 //! Choices of algorithms: forced ones are followed, measured ones are sound.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::common::{distance, engines, numbers};
@@ -71,9 +72,13 @@ fn every_layer_is_measured_by_every_algorithm_within_the_time() {
     let work: Vec<_> = subjects.iter().map(|subject| subject.layer.flops() * subject.count as u64).collect();
     assert!(work.len() > 5 && work.is_sorted_by(|a, b| a >= b), "the most work comes first");
     for engine in engines() {
-        assert_eq!(tune(engine, &subjects, 1, Duration::ZERO, || ()).expect("nothing"), []);
+        assert_eq!(tune(engine, &subjects, 1, Duration::ZERO, || ControlFlow::Continue(())).expect("nothing"), []);
         let mut told = 0;
-        let measured = tune(engine, &subjects[..3], 2, Duration::from_secs(600), || told += 1).expect("measured");
+        let count = || {
+            told += 1;
+            ControlFlow::Continue(())
+        };
+        let measured = tune(engine, &subjects[..3], 2, Duration::from_secs(600), count).expect("measured");
         assert_eq!((measured.len(), told), (3, 3));
         for (one, subject) in measured.iter().zip(&subjects) {
             assert_eq!(one.subject, *subject);

@@ -4,6 +4,7 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
 
 use crate::cli::args::network_help;
+use crate::cli::interrupt;
 use crate::cli::study::{OutputArgs, StudyRun};
 use crate::data::{self, Dataset, Pixels, Source};
 use crate::error::{Error, Result};
@@ -73,9 +74,18 @@ pub fn measure(
         let options = DenoiserOptions { batch: args.batch, images, label: None };
         let ModelDenoiser { mut denoiser, facts } = model.denoiser(run.compiler(&engine), &options, &mut |_| Ok(()))?;
         let batch = facts.batch;
-        run.timed("sampling", missing.steps(batch)?, "sampling", |advance| {
-            missing.make(denoiser.as_mut(), batch, &store, advance)
-        })?;
+        let interrupt = interrupt::listen(run.console);
+        let sampled = run.timed("sampling", missing.steps(batch)?, "sampling", |advance| {
+            missing.make(denoiser.as_mut(), batch, &store, &|| {
+                advance(1);
+                interrupt.check()
+            })
+        });
+        if let Err(Error::Cancelled) = sampled {
+            let folder = output.output.join(SAMPLES);
+            interrupt::say(run.console, &format!("finished parts are in {}", folder.display()), &[], &[]);
+        }
+        sampled?;
     }
     let measured = measured(&extractor, &store, cells, count, &data, output.seed)?;
     run.clock.lap("measuring");

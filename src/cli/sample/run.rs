@@ -9,13 +9,14 @@ use super::args::{Args, Choice};
 use super::job::Job;
 use crate::cli::args::Global;
 use crate::cli::device;
+use crate::cli::interrupt;
 use crate::cli::stream::{self, output_name};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::model::describe::{adapter_json, algorithms_json, family_text, memory_json, run_sections};
 use crate::model::files::Written;
 use crate::model::timing::Stopwatch;
-use crate::model::{Event, Files};
+use crate::model::{Event, Facts, Files};
 use crate::report::columns::aligned;
 use crate::report::{Console, Progress, Report, print_stdout};
 use crate::sample::samplers::Sampler;
@@ -43,10 +44,21 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         console.note("nothing to do: every image exists already");
         report.set("outputs", json!([]));
     } else {
-        let prints = job.timings;
-        let timings = compute(job, global, console, clock, &mut report)?;
+        let (prints, can_resume, total) = (job.timings, job.targets.is_one_file_per_image(), job.run.run.images.len());
+        let Computed { timings, images } = compute(job, global, console, clock, &mut report)?;
         if prints {
             global.print(&timings)?;
+        }
+        if images < total {
+            report.set("interrupted", true);
+            global.write_report(&report)?;
+            let resume: &[&str] = if can_resume { &["--resume"] } else { &[] };
+            interrupt::say(console, &format!("{images} of {total} images are done"), &[], resume);
+            if !can_resume {
+                console
+                    .note("this begins with the first image again; only single images, `-o DIR/%05d.png`, can resume");
+            }
+            return Err(Error::Cancelled);
         }
     }
     global.write_report(&report)
@@ -70,8 +82,16 @@ fn listed() -> String {
     aligned(&Sampler::ALL.map(row))
 }
 
-/// Samples and writes the images, and returns the timings as a table.
-fn compute(job: Job, global: &Global, console: Console, mut clock: Stopwatch, report: &mut Report) -> Result<String> {
+/// The outcome of a run.
+struct Computed {
+    /// The timings as a table.
+    timings: String,
+    /// The number of images that were done; fewer than asked for in a run that was stopped.
+    images: usize,
+}
+
+/// Samples and writes the images, until a signal stops the run.
+fn compute(job: Job, global: &Global, console: Console, mut clock: Stopwatch, report: &mut Report) -> Result<Computed> {
     let engine = device::open(global, console)?;
     clock.lap("adapter");
     let (clock, seconds, since) = (RefCell::new(clock), RefCell::new(Vec::new()), RefCell::new(Instant::now()));
@@ -89,17 +109,31 @@ fn compute(job: Job, global: &Global, console: Console, mut clock: Stopwatch, re
     };
     let mut files = Files::new(&job.run, job.targets, job.metadata);
     let hinted = |error: Error| with_trace_hint(error, job.has_network && !job.trace_nonfinite);
-    let mut images = job.run.observe(observer).on(Compiler::new(&engine, job.dtype.options(global)))?;
-    let steps = images.run().steps() as u64;
-    bar.get_or_init(|| Progress::new("sampling", steps, console.verbosity));
-    since.replace(Instant::now());
-    for batch in &mut images {
-        files.take(&batch.map_err(hinted)?)?;
+    let interrupt = interrupt::listen(console);
+    let total = job.run.run.images.len();
+    let compiler = Compiler::new(&engine, job.dtype.options(global));
+    let mut facts = Facts::default();
+    let sampled = job.run.observe(observer).cancel(interrupt.flag()).on(compiler).and_then(|mut images| {
+        facts = images.facts().clone();
+        let steps = images.run().steps() as u64;
+        bar.get_or_init(|| Progress::new("sampling", steps, console.verbosity));
+        since.replace(Instant::now());
+        images.try_for_each(|batch| {
+            files.take(&batch?)?;
+            console.detail(&format!("{} of {total} images are done", files.len()));
+            Ok(())
+        })
+    });
+    let images = files.len();
+    match sampled {
+        // What is done is written.
+        Ok(()) | Err(Error::Cancelled) => {}
+        Err(error) => return Err(hinted(error)),
     }
-    let facts = images.facts().clone();
-    drop(images);
     drop(bar);
-    let outputs = say_written(&files.finish(&|path, write| stream::write(path, write))?, console);
+    let written =
+        if images > 0 { files.finish(&|path, write| stream::write(path, write))? } else { Written::default() };
+    let outputs = say_written(&written, console);
     let (mut clock, seconds) = (clock.into_inner(), seconds.into_inner());
     clock.lap("writing");
     report
@@ -110,7 +144,7 @@ fn compute(job: Job, global: &Global, console: Console, mut clock: Stopwatch, re
         .set("memory", memory_json(&facts, engine.gpu.memory_bytes().1))
         .set("timings", clock.json(&seconds))
         .set("outputs", outputs);
-    Ok(clock.table(&seconds))
+    Ok(Computed { timings: clock.table(&seconds), images })
 }
 
 /// Adds the flag that finds the cause of non-finite values of a network.

@@ -7,7 +7,6 @@ use super::{Cell, Store, Subject, resolve};
 use crate::denoise::Denoiser;
 use crate::error::Result;
 use crate::model::NetworkModel;
-use crate::study::Advance;
 
 /// The images of cells that a store does not hold yet: a part of every cell before the next part of any, so that an
 /// interrupted run leaves cells of one size.
@@ -53,15 +52,22 @@ impl<'a> Missing<'a> {
         self.parts.iter().map(of_part).sum()
     }
 
-    /// Samples the images with the network's denoiser, `batch` per call, and keeps each part once it is whole.
+    /// Samples the images with the network's denoiser, `batch` per call, and keeps each part once it is whole. `step` is
+    /// called after every step; an error of it ends the work.
     ///
     /// # Errors
     /// Those of [`Subject::make`] and [`Store::keep`].
-    pub fn make(self, denoiser: &mut dyn Denoiser, batch: usize, store: &Store, advance: Advance) -> Result<()> {
+    pub fn make(
+        self,
+        denoiser: &mut dyn Denoiser,
+        batch: usize,
+        store: &Store,
+        step: &dyn Fn() -> Result<()>,
+    ) -> Result<()> {
         let NetworkModel { scheduler: config, table, .. } = self.network;
         let mut subject = Subject { denoiser, config, table, clip: self.clip, batch };
         for (cell, range) in self.parts {
-            let made = subject.make(cell, range.clone(), advance)?;
+            let made = subject.make(cell, range.clone(), step)?;
             store.keep(cell, range.start, &made)?;
         }
         Ok(())

@@ -127,11 +127,11 @@ pub struct Made {
 }
 
 impl Subject<'_> {
-    /// Samples the images `range` of a cell; `advance` counts steps.
+    /// Samples the images `range` of a cell; `step` is called after every step, and an error of it ends the work.
     ///
     /// # Errors
-    /// Those of [`resolve`] and of sampling.
-    pub fn make(&mut self, cell: &Cell, range: std::ops::Range<usize>, advance: super::Advance) -> Result<Made> {
+    /// Those of [`resolve`], of sampling and of `step`.
+    pub fn make(&mut self, cell: &Cell, range: std::ops::Range<usize>, step: &dyn Fn() -> Result<()>) -> Result<Made> {
         let Course { schedule, method, .. } = resolve(cell, &self.config, &self.table, self.clip)?;
         let image = self.denoiser.image_shape();
         let run = Run {
@@ -147,10 +147,7 @@ impl Subject<'_> {
         let mut calls = 0;
         loop {
             counted.calls = 0;
-            let sampled = batches.next_batch(&mut counted, &mut |_| {
-                advance(1);
-                Ok(())
-            });
+            let sampled = batches.next_batch(&mut counted, &mut |_| step());
             let Some(samples) = sampled.transpose().map_err(|error| named(error, cell))? else { break };
             calls = counted.calls;
             data.extend(batches.run().in_model_scale(&samples.x).data);
@@ -225,7 +222,7 @@ mod tests {
             clip: false,
             batch: 3,
         };
-        subject.make(cell, range, &|_| {})
+        subject.make(cell, range, &|| Ok(()))
     }
 
     #[test]
