@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::bench::report::{Findings, Row, Status};
 use crate::bench::roofs::ROOF;
 use crate::report::columns::{aligned_cells, thousands};
+use crate::report::printable::printable_json;
 
 /// The text of a missing figure.
 const NONE: &str = "-";
@@ -12,7 +13,7 @@ const NONE: &str = "-";
 /// Returns everything as one JSON object.
 #[must_use]
 pub fn json(findings: &Findings) -> String {
-    serde_json::to_string_pretty(findings).unwrap_or_default() + "\n"
+    printable_json(&serde_json::to_string_pretty(findings).unwrap_or_default()).into_owned() + "\n"
 }
 
 /// Returns the adapter, versions and date of a run, then a table for each suite.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::args::Global;
 use super::quiet::without_driver_chatter;
 use super::vectors;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::{Described, Kind};
 use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::tuned::Key;
@@ -23,7 +23,7 @@ pub fn open(global: &Global, console: Console) -> Result<Engine> {
     vectors::settle([&engine.gpu.adapter]);
     engine.measured = measured(global, &engine.gpu.adapter, engine.family, console);
     let adapter = &engine.gpu.adapter;
-    expect_family(adapter, engine.family, wanted)?;
+    engine.family.expect(wanted, adapter)?;
     if adapter.kind == Kind::Software {
         console.note(&format!("note: computing in software on \"{}\"", adapter.name));
     }
@@ -50,22 +50,4 @@ pub fn measured(global: &Global, adapter: &Described, family: Family, console: C
         console.detail(&format!("{} is ignored: {why}", file.display()));
         BTreeMap::new()
     })
-}
-
-/// A usage error if the adapter cannot run the requested kernels.
-pub fn expect_family(adapter: &Described, family: Family, wanted: Option<FamilyName>) -> Result<()> {
-    match (wanted, family) {
-        (Some(FamilyName::Lanes), Family::Tile) => Err(Error::argument(
-            format!("`--family lanes` needs a fixed subgroup size; `{}` does not have one", adapter.name),
-            "omit `--family`",
-        )),
-        (Some(FamilyName::Matrix), Family::Tile) => Err(Error::argument(
-            format!(
-                "`--family matrix` needs a fixed subgroup size and float16 matrix units; `{}` does not have both",
-                adapter.name
-            ),
-            "omit `--family`; `downhill devices` shows which adapters have them",
-        )),
-        _ => Ok(()),
-    }
 }

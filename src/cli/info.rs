@@ -8,7 +8,7 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
 
 use crate::cli::args::{Dtype, Global, Size, network_help};
-use crate::cli::device::{expect_family, measured};
+use crate::cli::device::measured;
 use crate::cli::quiet::without_driver_chatter;
 use crate::cli::vectors;
 use crate::error::{Error, Result};
@@ -190,7 +190,7 @@ fn kernels(global: &Global, console: Console) -> Result<Kernels> {
         (Ok(adapter), _, _) => {
             vectors::settle([&adapter]);
             let family = Family::for_adapter(&adapter, wanted);
-            expect_family(&adapter, family, wanted)?;
+            family.expect(wanted, &adapter)?;
             Ok(Kernels { family, measured: measured(global, &adapter, family, console) })
         }
         (Err(error), _, Some(_)) => Err(error),

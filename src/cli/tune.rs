@@ -5,19 +5,18 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::args::{Global, Size, network_help};
 use super::{device, interrupt};
 use crate::error::{Error, Result};
 use crate::formats::check_writable;
-use crate::graph::tune::{Measurement, tune, unknown_layers};
+use crate::graph::tune::{Measurement, table, tune, unknown_layers};
 use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::selftest;
 use crate::kernels::tuned::Key;
 use crate::model::Model;
 use crate::model::describe::{adapter_json, family_text, model_json};
-use crate::report::columns::aligned;
 use crate::report::{Console, Progress, Report};
 
 /// The shared flags.
@@ -110,7 +109,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
         .set("batch", args.batch)
-        .set("layers", measured.iter().map(measurement_json).collect::<Vec<_>>())
+        .set("layers", measured.iter().map(Measurement::json).collect::<Vec<_>>())
         .set("left", left)
         .set("outputs", json!([file.display().to_string()]));
     global.write_report(&report)?;
@@ -118,28 +117,4 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         interrupt::say(console, &format!("{left} of {} layers are left", subjects.len()), &["--again"], &[]);
     }
     if left > 0 { interrupt.check() } else { Ok(()) }
-}
-
-/// A line for each layer: its number of uses in the network, milliseconds by each algorithm, and the chosen one.
-fn table(measured: &[Measurement], algorithms: &[Algorithm]) -> String {
-    if measured.is_empty() {
-        return String::new();
-    }
-    let milliseconds = |seconds: Option<f64>| seconds.map_or("-".to_owned(), |s| format!("{:.3}", s * 1e3));
-    let headings = algorithms.iter().map(|algorithm| format!("{algorithm} ms"));
-    let headings = ["layer".to_owned(), "uses".to_owned()].into_iter().chain(headings).chain(["chosen".to_owned()]);
-    let rows = measured.iter().map(|one| {
-        let seconds = one.seconds.iter().map(|(_, seconds)| milliseconds(*seconds));
-        let first = [one.subject.layer.to_string(), one.subject.count.to_string()];
-        first.into_iter().chain(seconds).chain([one.chosen.to_string()]).collect::<Vec<_>>()
-    });
-    aligned(&std::iter::once(headings.collect()).chain(rows).collect::<Vec<_>>())
-}
-
-fn measurement_json(one: &Measurement) -> Value {
-    let seconds: serde_json::Map<_, _> =
-        one.seconds.iter().map(|(algorithm, seconds)| (algorithm.to_string(), json!(seconds))).collect();
-    json!({
-        "layer": one.subject.layer, "uses": one.subject.count, "seconds": seconds, "chosen": one.chosen.to_string(),
-    })
 }

@@ -10,12 +10,15 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use super::choose::distinct_layers;
 use super::op::{Activation, Conv2d, Epilogue, Graph, GroupNorm, Input, Weight, WeightForm, WeightSource};
 use super::{CompileOptions, Compiler, Program};
 use crate::error::{Error, Result};
 use crate::kernels::Engine;
 use crate::kernels::choice::{Algorithm, Layer};
+use crate::report::columns::aligned;
 use crate::tensor::{Shape, Tensor};
 
 /// A layer with less than this share of all work is left to the prior.
@@ -90,6 +93,39 @@ pub fn tune(
         }
     }
     Ok(measurements)
+}
+
+/// Returns a table with a line for each layer: its number of uses in the network, milliseconds by each algorithm, and the
+/// chosen one. It is empty without measurements.
+#[must_use]
+pub fn table(measured: &[Measurement], algorithms: &[Algorithm]) -> String {
+    if measured.is_empty() {
+        return String::new();
+    }
+    let milliseconds = |seconds: Option<f64>| seconds.map_or("-".to_owned(), |s| format!("{:.3}", s * 1e3));
+    let headings = algorithms.iter().map(|algorithm| format!("{algorithm} ms"));
+    let headings = ["layer".to_owned(), "uses".to_owned()].into_iter().chain(headings).chain(["chosen".to_owned()]);
+    let rows = measured.iter().map(|one| {
+        let seconds = one.seconds.iter().map(|(_, seconds)| milliseconds(*seconds));
+        let first = [one.subject.layer.to_string(), one.subject.count.to_string()];
+        first.into_iter().chain(seconds).chain([one.chosen.to_string()]).collect::<Vec<_>>()
+    });
+    aligned(&std::iter::once(headings.collect()).chain(rows).collect::<Vec<_>>())
+}
+
+impl Measurement {
+    /// Returns the measurement for a report.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let seconds: serde_json::Map<_, _> =
+            self.seconds.iter().map(|(algorithm, seconds)| (algorithm.to_string(), json!(seconds))).collect();
+        json!({
+            "layer": self.subject.layer,
+            "uses": self.subject.count,
+            "seconds": seconds,
+            "chosen": self.chosen.to_string(),
+        })
+    }
 }
 
 /// An algorithm ready to be timed.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::choice::{Algorithm, Layer};
 use super::shader::{Access, MAX_OPERANDS, Memory, Shader, TEXTURE_WIDTH};
 use super::{Dispatch, Family};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{self, Binding, Call, Choice, Described, Gpu, Kind, Pipeline, PipelineSource, Region, StorageKind};
 use crate::tensor::{Precision, TEXEL};
 
@@ -124,6 +124,20 @@ impl Family {
             },
             _ => Self::Tile,
         }
+    }
+
+    /// Refuses the kernels that [`Family::for_adapter`] chose in place of those asked for.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] naming the properties that the adapter lacks.
+    pub fn expect(self, wanted: Option<FamilyName>, adapter: &Described) -> Result<()> {
+        let (name, needs) = match (wanted, self) {
+            (Some(FamilyName::Lanes), Self::Tile) => ("lanes", "a fixed subgroup size"),
+            (Some(FamilyName::Matrix), Self::Tile) => ("matrix", "a fixed subgroup size and float16 matrix units"),
+            _ => return Ok(()),
+        };
+        let what = format!("`family` of `{name}` needs {needs}, which `{}` does not have", adapter.name);
+        Err(Error::argument(what, "omit `family`, or choose another adapter"))
     }
 
     /// The kind of storage of tensors of this family in a precision.

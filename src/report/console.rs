@@ -88,7 +88,8 @@ fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Prints text to standard output, without adding a line end. What would steer a terminal is escaped. A reader that has closed the pipe (`| head`) is not an error.
+/// Prints text to standard output, without adding a line end. Control characters are printed by their number. A reader
+/// that has closed the pipe (`| head`) is not an error.
 ///
 /// # Errors
 /// [`Error::Io`] on `stdout` for anything else, such as a full disk.

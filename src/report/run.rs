@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
+use super::printable::printable_json;
 use crate::error::Result;
 use crate::formats::write_atomically;
 
@@ -53,7 +54,8 @@ impl Report {
         let mut report = self.clone();
         report.set("elapsed_seconds", self.begun.elapsed().as_secs_f64());
         write_atomically(path, |writer| {
-            serde_json::to_writer_pretty(&mut *writer, &report)?;
+            let json = serde_json::to_string_pretty(&report)?;
+            writer.write_all(printable_json(&json).as_bytes())?;
             writer.write_all(b"\n")
         })
     }

@@ -52,8 +52,8 @@ impl<'a> Missing<'a> {
         self.parts.iter().map(of_part).sum()
     }
 
-    /// Samples the images with the network's denoiser, `batch` per call, and keeps each part once it is whole. `step` is
-    /// called after every step; an error of it ends the work.
+    /// Samples the images with the network's denoiser, `batch` per call, and keeps each part once it is whole. `step`
+    /// is called after every step; an error of it ends the work.
     ///
     /// # Errors
     /// Those of [`Subject::make`] and [`Store::keep`].
