@@ -44,7 +44,7 @@ NxP, samples by values: 32 eigenpairs to residuals of 1e-4, which the row shows 
 (`bench lanczos` goes up to 8000x12288, which takes minutes on a software adapter); unet digits, cifar10-32 or \
 celeba-64, with `:BATCH` for several images.";
 
-/// Measure the speed of the kernels on an adapter, beside its roofs
+/// Measure the speed of the kernels on an adapter, relative to its peak rates
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {

@@ -60,7 +60,7 @@ Examples:
 `downhill COMMAND --help` shows more, `downhill COMMAND -h` less.
 
 Exit codes: 0 done, 2 usage, 3 no adapter, 4 a bad file, 5 out of memory, 6 the device failed, 7 non-finite values, \
-130 and 143 stopped by SIGINT and SIGTERM, with what was done until then written.";
+130 stopped by SIGINT, 143 by SIGTERM.";
 
 /// Denoising is projection, sampling is iterating it: diffusion models on any GPU, or none
 #[derive(Debug, Parser)]

@@ -61,7 +61,7 @@ fn what_a_closed_form_cannot_do_is_refused() {
     ask(&ideal, &["--sigma", "1"]).expect_error(4, "q.npy: the array has shape [2, 4], samples of `ideal:");
     ask(&ideal, &["--sigma", "0"]).expect_error(2, "`--sigma` of 0 is not a noise level");
     ask(&ideal, &["--sigma", "-1"]).expect_error(2, "`--sigma` of -1 is not a noise level");
-    ask(&ideal, &["--timesteps", "5"]).expect_error(2, "has noise levels and no timesteps");
+    ask(&ideal, &["--timesteps", "5"]).expect_error(2, "has noise levels and does not have timesteps");
     ask(&ideal, &["--sigma", "1", "-b", "2"]).expect_error(2, "`--batch` has no meaning");
     ask(&ideal, &["--sigma", "1", "--dtype", "f16"]).expect_error(2, "`--dtype` has no meaning");
     ask(&ideal, &[]).expect_error(2, "--sigma");

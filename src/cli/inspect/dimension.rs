@@ -23,7 +23,7 @@ to the two nearest neighbours (Facco et al. 2017), among all, a quarter, and a s
 of neighbourhoods. Then data of known d in 100 values, d/n from 0.01 to 1: the error of the exact denoiser as a \
 projection, and the quality of samples. 8-bit pixels are scaled to -1 to 1.";
 
-/// Measure the intrinsic dimension of data, and how samplers do on data of large dimension
+/// Measure the intrinsic dimension of data, and samplers on data of large dimension
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = help(HELP, FILES))]
 pub struct Args {

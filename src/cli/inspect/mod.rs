@@ -21,14 +21,14 @@ pub type Flags = crate::cli::shared::NoFlags;
 const EXAMPLES: &str = "\
 Examples:
   downhill inspect norms -o norms                             is eps as long as the noise?
-  downhill inspect error -o error                             does the denoiser find the added noise?
+  downhill inspect error -o error                             is the added noise found?
   downhill inspect projection -o projection                   is denoising projection?
   downhill inspect constancy -o constancy                     does the gradient keep its direction?
   downhill inspect error-model -o errors                      how wrong is the gradient?
   downhill inspect schedule --error-model 0.05,2 --steps 10   what does an error model guarantee?
   downhill inspect dimension --data digits -o dimension       what is the dimension of data?
   downhill inspect compare -o quality                         samplers at equal network calls
-  downhill inspect gamma -o gamma                             what is the best weight of the newest eps?
+  downhill inspect gamma -o gamma                             the best weight of the newest eps?
   downhill inspect frechet samples.npz                        how far are samples from the data?
 
 Each study writes a folder with report.json, the data as .npy or .csv, and a plot as .svg and .png.";

@@ -28,9 +28,9 @@ Examples:
   downhill sample DIR -p 'a photograph of an astronaut' --sampler ge --steps 10 -o astronaut.png
   downhill sample DIR -p 'the same in oil' --init-image photo.jpg --strength 0.6
   downhill sample pca:digits,k=32                   from the span of 32 principal components
-  downhill sample --metric pca:digits               gradient estimation with gamma derived from the data
+  downhill sample --metric pca:digits               gradient estimation, gamma from the data
   downhill sample --sampler ddim --error-model 0.05,2   the fewest steps that an error model admits
-  downhill sample pca:digits,k=8,n=500,noise=fresh --steps 20   components of 500 noisy samples at each level
+  downhill sample pca:digits,k=8,n=500,noise=fresh --steps 20   from 500 noisy samples per level
 
 `pca:DATA[,k=N]` (projection onto N principal components, 32 by default), `wiener:DATA` or \
 `wiener:mean=M.npy,cov=C.npy` (Gaussian posterior mean) and `ideal:DATA` (weighted mean of all samples) are denoisers \
