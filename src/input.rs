@@ -7,6 +7,11 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
+/// The memory that every file may take when it is decoded, whatever its length.
+const FREE: u64 = 256 << 20;
+/// The bytes of memory per byte of a compressed file, beyond [`FREE`]. A photograph in float32 takes about 100.
+const PER_BYTE: u64 = 256;
+
 /// Opens a regular file and returns it with its length in bytes.
 ///
 /// Anything else is refused without being opened: a pipe waits for a writer, and a device may never end.
@@ -62,6 +67,36 @@ pub(crate) fn room<T>(file: &Path, count: usize) -> Result<Vec<T>> {
 /// [`Error::OutOfMemory`] naming `file`.
 pub(crate) fn ask(file: &Path, bytes: u64) -> Result<()> {
     room::<u8>(file, usize::try_from(bytes).unwrap_or(usize::MAX)).map(drop)
+}
+
+/// A bound on the memory for the content of compressed files, by their length: a file of a few bytes may claim to hold
+/// gigabytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    /// The length of the compressed files in bytes.
+    pub stored: u64,
+}
+
+impl Budget {
+    /// The largest size in bytes of what the files may hold.
+    pub fn most(self) -> u64 {
+        self.stored.saturating_mul(PER_BYTE).saturating_add(FREE)
+    }
+
+    /// Checks that the content may take `bytes`, before it is decoded, and that they can be had.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] naming `file`, [`Error::OutOfMemory`].
+    pub fn ask(self, file: &Path, bytes: u64) -> Result<()> {
+        if bytes <= self.most() {
+            return ask(file, bytes);
+        }
+        let what = format!(
+            "its {} bytes claim to hold {bytes} bytes of values, more than {PER_BYTE} times as many",
+            self.stored
+        );
+        Err(Error::bad_file_hint(file, what, "the file is damaged or hostile; if it is sound, store it uncompressed"))
+    }
 }
 
 fn too_long(path: &Path, found: &str, most: u64) -> Error {
@@ -129,5 +164,10 @@ mod tests {
         let error = room::<f32>(Path::new("x.npy"), usize::MAX / 8).unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::Memory);
         assert!(error.to_string().contains("`x.npy`"), "{error}");
+        let budget = Budget { stored: 1000 };
+        budget.ask(Path::new("x.gz"), FREE + 256_000).unwrap();
+        let error = budget.ask(Path::new("x.gz"), FREE + 256_001).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::File);
+        assert!(error.to_string().starts_with("x.gz: its 1000 bytes claim to hold"), "{error}");
     }
 }

@@ -8,12 +8,13 @@ use serde_json::json;
 
 use super::args::{Dtype, Global, Size};
 use super::device;
-use super::inputs::read_images;
+use super::inputs::read_pixels;
 use crate::cli::stream::{self, output_name};
 use crate::data::picture::Picture;
 use crate::error::{Error, Result};
 use crate::formats::npy;
 use crate::graph::{Compiler, Footprint};
+use crate::input::open_regular;
 use crate::model::describe::{adapter_json, family_text, footprint_json};
 use crate::model::make_ready;
 use crate::model::stages::Autoencoder;
@@ -32,8 +33,8 @@ Examples:
   downhill encode DIR --input image.png --output latent.npy --sample --seed 7
 
 DIR is a Stable Diffusion model with a folder `vae`, or that folder alone. Arrays are images in -1 to 1; \
-pictures are scaled to that. The output is the mean of the encoder's distribution, or a draw \
-from it; the diffusion network's latents are those times its scaling factor.";
+pictures, and arrays of bytes (uint8), are scaled to that. The output is the mean of the encoder's distribution, or \
+a draw from it; the diffusion network's latents are those times its scaling factor.";
 
 /// Encode images as latents
 #[derive(Debug, clap::Args)]
@@ -92,7 +93,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
 fn is_array(file: &Path) -> bool {
     let has_magic = || {
         let mut first = [0; npy::MAGIC.len()];
-        std::fs::File::open(file).is_ok_and(|mut file| file.read_exact(&mut first).is_ok() && first[..] == *npy::MAGIC)
+        open_regular(file).is_ok_and(|(mut file, _)| file.read_exact(&mut first).is_ok() && first[..] == *npy::MAGIC)
     };
     file.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("npy")) || has_magic()
 }
@@ -104,7 +105,7 @@ fn read(file: &Path, size: Option<Size>, channels: usize) -> Result<Tensor> {
 fn read_file(file: &Path, size: Option<Size>, channels: usize) -> Result<Tensor> {
     match (is_array(file), size) {
         (true, Some(_)) => Err(Error::argument("`--size` is for pictures", "omit `--size`, or give a PNG or JPEG")),
-        (true, None) => read_images(file, channels),
+        (true, None) => read_pixels(file, channels),
         (false, size) => {
             let picture = Picture::read(file)?;
             picture.at(channels, size.map_or(picture.size(), |size| (size.height, size.width)))

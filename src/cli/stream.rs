@@ -1,6 +1,6 @@
 //! Standard input and output as files: `-` in place of a path.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -10,6 +10,8 @@ use crate::formats;
 const STREAM: &str = "-";
 const STDIN: &str = "stdin";
 const STDOUT: &str = "stdout";
+/// The largest standard input in bytes: it is copied to a file first, and may never end.
+const LARGEST: u64 = 1 << 34;
 
 /// Returns `true` for `-`.
 pub fn is_stream(path: &Path) -> bool {
@@ -78,7 +80,10 @@ pub fn read<T>(path: &Path, read: impl FnOnce(&Path) -> Result<T>) -> Result<T> 
     }
     let failed = |source| Error::Io { file: STDIN.into(), source };
     let mut file = tempfile::NamedTempFile::new().map_err(failed)?;
-    io::copy(&mut io::stdin().lock(), &mut file).map_err(failed)?;
+    let copied = io::copy(&mut io::stdin().lock().take(LARGEST + 1), &mut file).map_err(failed)?;
+    if copied > LARGEST {
+        return Err(Error::bad_file_hint(STDIN, format!("more than {LARGEST} bytes"), "name a file"));
+    }
     read(file.path()).map_err(|error| about_stdin(error, file.path()))
 }
 

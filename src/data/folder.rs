@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::picture::Encoded;
 use super::source::SourceKind;
 use super::{Dataset, Pixels};
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::input::{Budget, room};
+use crate::tensor::{Tensor, element_count};
 
 const SUFFIXES: [&str; 3] = ["png", "jpg", "jpeg"];
 
@@ -17,51 +19,56 @@ pub(super) static KIND: SourceKind = SourceKind {
     extent: None,
 };
 
-/// The images of `folder` in the order of their names, as (channels, height, width): one channel where all are grey,
-/// else three. Transparency is left out.
+/// The images of `folder` in the order of their names, upright, as (channels, height, width): one channel where all are
+/// grey, else three. Transparency is left out.
 ///
 /// # Errors
-/// [`Error::BadFile`] for a folder without images, an image that cannot be read, and one of another size than the
-/// first.
+/// [`Error::BadFile`] for a folder without images, an image that cannot be read, one of another size than the first, and
+/// images that are far larger than their files; [`Error::OutOfMemory`].
 fn read(folder: &Path, pixels: Pixels) -> Result<Dataset> {
     let files = images_of(folder)?;
-    let images = files
-        .iter()
-        .map(|file| {
-            image::open(file).map_err(|error| match error {
-                image::ImageError::IoError(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
-                    Error::io(file, error)
-                }
-                error => Error::bad_file_hint(file, format!("not a readable image ({error})"), "remove or replace it"),
-            })
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let Some(first) = images.first() else {
+    let Some(first) = files.first() else {
         let hint = "a folder of images holds `.png` or `.jpg` files";
         return Err(Error::bad_file_hint(folder, "no images in this folder", hint));
     };
-    let (width, height) = (first.width(), first.height());
-    if let Some(at) = images.iter().position(|image| (image.width(), image.height()) != (width, height)) {
-        let (other_width, other_height) = (images[at].width(), images[at].height());
-        return Err(Error::bad_file_hint(
-            &files[at],
-            format!(
-                "the image is {other_width} x {other_height}, `{}` is {width} x {height}",
-                files[0].file_name().unwrap_or_default().display()
-            ),
-            "resize all images to one size",
-        ));
+    // All that the headers say is checked before a pixel is decoded.
+    let (height, width) = Encoded::open(first)?.size();
+    let (mut channels, mut budget) = (1, Budget { stored: 0 });
+    for file in &files {
+        let image = Encoded::open(file)?;
+        if image.size() != (height, width) {
+            let (other_height, other_width) = image.size();
+            return Err(Error::bad_file_hint(
+                file,
+                format!(
+                    "the image is {other_width} x {other_height}, `{}` is {width} x {height}",
+                    first.file_name().unwrap_or_default().display()
+                ),
+                "resize all images to one size",
+            ));
+        }
+        Budget { stored: image.stored }.ask(file, image.bytes())?;
+        budget.stored += image.stored;
+        if image.has_color() {
+            channels = 3;
+        }
     }
-    let channels = if images.iter().any(|image| image.color().has_color()) { 3 } else { 1 };
-    let area = width as usize * height as usize;
-    let mut values = Vec::with_capacity(images.len() * channels * area);
-    for image in &images {
-        let bytes = if channels == 1 { image.to_luma8().into_raw() } else { image.to_rgb8().into_raw() };
+    let shape = [files.len(), channels, height, width];
+    let Some(count) = element_count(&shape) else {
+        return Err(Error::bad_file(folder, format!("images of shape {shape:?} cannot be addressed")));
+    };
+    budget.ask(folder, (count as u64).saturating_mul(size_of::<f32>() as u64))?;
+    let mut values = room(folder, count)?;
+    for file in &files {
+        let bytes = Encoded::open(file)?.decode()?.into_bytes(channels);
         for channel in 0..channels {
             values.extend(bytes.iter().skip(channel).step_by(channels).map(|byte| pixels.value(*byte)));
         }
     }
-    let shape = [images.len(), channels, height as usize, width as usize];
+    // An image may have been replaced in between.
+    if values.len() != count {
+        return Err(Error::bad_file(folder, "its images were changed while they were read"));
+    }
     Dataset::new(&folder.display().to_string(), Tensor::new(shape, values))
 }
 

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use super::Dataset;
 use super::source::SourceKind;
-use crate::error::Error;
 use crate::formats::idx;
 
 /// An IDX file, by its first bytes.
@@ -14,9 +13,6 @@ pub(super) static KIND: SourceKind = SourceKind {
         let is_npy = candidate.path.extension().is_some_and(|suffix| suffix == "npy");
         Ok(idx::looks_like(&candidate.first) && !is_npy)
     },
-    load: |path, pixels| {
-        let bytes = std::fs::read(path).map_err(|error| Error::io(Path::new(path), error))?;
-        Dataset::new(path, idx::parse(Path::new(path), &bytes, pixels)?)
-    },
+    load: |path, pixels| Dataset::new(path, idx::read(Path::new(path), pixels)?),
     extent: None,
 };

@@ -23,7 +23,7 @@ pub use spiked::Spiked;
 
 use crate::error::{Error, Result};
 pub use crate::formats::Pixels;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, element_count};
 
 /// Samples, one per row.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +47,9 @@ impl Dataset {
         let [count, sample_shape @ ..] = shape.as_slice() else {
             return Err(no_samples(name, &shape));
         };
-        let dimension: usize = sample_shape.iter().product();
+        let Some(dimension) = element_count(sample_shape) else {
+            return Err(no_samples(name, &shape));
+        };
         if *count == 0 || dimension == 0 || sample_shape.is_empty() {
             return Err(no_samples(name, &shape));
         }
@@ -132,8 +134,8 @@ mod tests {
     fn a_data_set_is_a_matrix_of_finite_samples() {
         let data = Dataset::new("x", Tensor::new([2, 3, 2], (0..12u8).map(f32::from).collect())).unwrap();
         assert_eq!((data.count(), data.dimension(), data.sample_shape.as_slice()), (2, 6, [3, 2].as_slice()));
-        for shape in [vec![0, 4], vec![3], vec![2, 0]] {
-            let values = vec![0.0; shape.iter().product()];
+        for shape in [vec![0, 4], vec![3], vec![2, 0], vec![0, 1 << 32, 1 << 32]] {
+            let values = vec![0.0; if shape == [3] { 3 } else { 0 }];
             let error = Dataset::new("x.npy", Tensor::new(shape, values)).unwrap_err();
             assert_eq!(error.kind(), crate::ErrorKind::File);
             assert!(error.to_string().starts_with("x.npy: the array of shape"), "{error}");

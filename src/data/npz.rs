@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::source::SourceKind;
 use super::{Dataset, Pixels};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::formats::npz;
 use crate::tensor::Tensor;
 
@@ -19,26 +19,12 @@ pub(super) static KIND: SourceKind = SourceKind {
     extent: None,
 };
 
-/// The images (N, C, H, W) in the array `arr_0` (N, H, W, C) of bytes.
+/// The images (N, C, H, W) in the array `arr_0` (N, H, W, C): bytes according to `pixels`, other numbers as they are.
 ///
 /// # Errors
-/// Those of [`npz::read`]; [`Error::BadFile`] for an array of another shape or type.
+/// Those of [`npz::read_images`].
 pub fn images(path: &Path, pixels: Pixels) -> Result<Tensor> {
-    let array = npz::read(path, &["arr_0"])?.remove(0);
-    let [count, height, width, channels] = array.shape[..] else {
-        let what = format!("`arr_0` has shape {:?}", array.shape);
-        return Err(Error::bad_file_hint(path, what, "images are an array (N, height, width, channels) of bytes"));
-    };
-    if !array.is_bytes {
-        return Err(Error::bad_file_hint(path, "`arr_0` does not hold bytes", "images are an array of type uint8"));
-    }
-    let mut values = Vec::with_capacity(array.values.len());
-    for image in array.values.chunks_exact((height * width * channels).max(1)) {
-        for channel in 0..channels {
-            values.extend(image.iter().skip(channel).step_by(channels).map(|byte| pixels.value(*byte as u8)));
-        }
-    }
-    Ok(Tensor::new([count, channels, height, width], values))
+    npz::read_images(path, "arr_0", pixels)
 }
 
 #[cfg(test)]
@@ -56,7 +42,9 @@ mod tests {
         assert_eq!((loaded.count(), loaded.sample_shape.as_slice()), (2, [3, 1, 2].as_slice()));
         let bytes: Vec<f32> = loaded.samples.item(1).iter().map(|value| (value * 255.0).round()).collect();
         assert_eq!(bytes, [100.0, 103.0, 101.0, 104.0, 102.0, 105.0]);
-        npz::write(&path, &[("arr_0", &[1, 1, 1, 1], &[0.0])]).unwrap();
+        npz::write(&path, &[("arr_0", &[1, 1, 2, 1], &[-0.5, 200.0])]).unwrap();
+        assert_eq!(images(&path, Pixels::Unit).unwrap(), Tensor::new([1, 1, 1, 2], vec![-0.5, 200.0]));
+        npz::write(&path, &[("arr_0", &[1, 1], &[0.0])]).unwrap();
         assert_eq!(images(&path, Pixels::Unit).unwrap_err().kind(), crate::ErrorKind::File);
     }
 }

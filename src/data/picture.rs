@@ -1,40 +1,113 @@
-//! One image from a file, resized.
+//! One image from a file, upright, resized.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use image::imageops::FilterType;
-use image::{DynamicImage, GenericImageView};
+use image::metadata::Orientation;
+use image::{DynamicImage, GenericImageView, ImageDecoder, ImageError, ImageReader, Limits};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, excerpt};
+use crate::input::{Budget, ask, open_regular};
 use crate::tensor::Tensor;
 
-/// An image file, read and not yet resized.
+/// The bytes of memory per pixel while an image is resized: four float32, and the results.
+const RESIZING: u64 = 24;
+
+/// An image file whose header has been read.
+pub(super) struct Encoded {
+    file: PathBuf,
+    decoder: Box<dyn ImageDecoder>,
+    orientation: Orientation,
+    /// The length of the file in bytes.
+    pub stored: u64,
+}
+
+impl Encoded {
+    /// Opens a PNG or JPEG file and reads its header.
+    pub fn open(file: &Path) -> Result<Self> {
+        let (opened, stored) = open_regular(file)?;
+        let bad = |error| unreadable(file, error);
+        let mut reader = ImageReader::new(std::io::BufReader::new(opened))
+            .with_guessed_format()
+            .map_err(|error| Error::io(file, error))?;
+        let mut limits = Limits::no_limits();
+        limits.max_alloc = Some(Budget { stored }.most());
+        reader.limits(limits);
+        let mut decoder = reader.into_decoder().map_err(bad)?;
+        let orientation = decoder.orientation().map_err(bad)?;
+        Ok(Self { file: file.to_path_buf(), decoder: Box::new(decoder), orientation, stored })
+    }
+
+    /// (height, width) of the upright image in pixels.
+    pub fn size(&self) -> (usize, usize) {
+        use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+        let (width, height) = self.decoder.dimensions();
+        let (height, width) = (height as usize, width as usize);
+        match self.orientation {
+            Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH => (width, height),
+            _ => (height, width),
+        }
+    }
+
+    /// Returns `true` for an image that is not grey.
+    pub fn has_color(&self) -> bool {
+        self.decoder.color_type().has_color()
+    }
+
+    /// The size of the decoded image in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.decoder.total_bytes()
+    }
+
+    /// Decodes the image and turns it upright.
+    pub fn decode(self) -> Result<Picture> {
+        Budget { stored: self.stored }.ask(&self.file, self.bytes())?;
+        // The decoder's own copy, the image, and the image turned or in other colours.
+        ask(&self.file, self.bytes().saturating_mul(3))?;
+        let mut image = DynamicImage::from_decoder(self.decoder).map_err(|error| unreadable(&self.file, error))?;
+        image.apply_orientation(self.orientation);
+        Ok(Picture { image, file: self.file })
+    }
+}
+
+/// The error of reading an image.
+fn unreadable(file: &Path, error: ImageError) -> Error {
+    match error {
+        ImageError::IoError(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Error::io(file, error),
+        error => Error::bad_file_hint(
+            file,
+            format!("not a readable image ({})", excerpt(&error.to_string())),
+            "give a PNG or JPEG file",
+        ),
+    }
+}
+
+/// An image file, read and not yet resized. A photograph that is stored turned or mirrored, as its EXIF data say, is
+/// upright.
 #[derive(Clone, Debug)]
-pub struct Picture(DynamicImage);
+pub struct Picture {
+    image: DynamicImage,
+    file: PathBuf,
+}
 
 impl Picture {
     /// Reads a PNG or JPEG file.
     ///
     /// # Errors
-    /// [`Error::FileNotFound`]; [`Error::BadFile`] for any other file.
+    /// [`Error::FileNotFound`]; [`Error::BadFile`] for any other file; [`Error::OutOfMemory`].
     pub fn read(file: &Path) -> Result<Self> {
-        let decoded = image::ImageReader::open(file)
-            .and_then(image::ImageReader::with_guessed_format)
-            .map_err(|error| Error::io(file, error))?
-            .decode();
-        let read = decoded.map_err(|error| match error {
-            image::ImageError::IoError(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
-                Error::io(file, error)
-            }
-            error => Error::bad_file_hint(file, format!("not a readable image ({error})"), "give a PNG or JPEG file"),
-        });
-        read.map(Self)
+        Encoded::open(file)?.decode()
+    }
+
+    /// The bytes of the image, channels innermost: grey for one channel, else RGB. Transparency is left out.
+    pub(super) fn into_bytes(self, channels: usize) -> Vec<u8> {
+        if channels == 1 { self.image.into_luma8().into_raw() } else { self.image.into_rgb8().into_raw() }
     }
 
     /// (height, width) in pixels.
     #[must_use]
     pub fn size(&self) -> (usize, usize) {
-        let (width, height) = self.0.dimensions();
+        let (width, height) = self.image.dimensions();
         (height as usize, width as usize)
     }
 
@@ -42,12 +115,16 @@ impl Picture {
     /// filter, whatever its proportions, where it has another size (as diffusers does). Transparency is left out.
     ///
     /// # Errors
-    /// [`Error::Argument`] for another number of channels.
+    /// [`Error::Argument`] for another number of channels, [`Error::OutOfMemory`].
     pub fn at(&self, channels: usize, (height, width): (usize, usize)) -> Result<Tensor> {
-        let resized = if self.size() == (height, width) {
-            self.0.clone()
+        let pixels = |height: usize, width: usize| (height as u64).saturating_mul(width as u64);
+        let (rows, columns) = self.size();
+        let most = pixels(rows, columns).max(pixels(height, columns)).max(pixels(height, width));
+        ask(&self.file, RESIZING.saturating_mul(most))?;
+        let resized = if (rows, columns) == (height, width) {
+            self.image.clone()
         } else {
-            self.0.resize_exact(width as u32, height as u32, FilterType::Lanczos3)
+            self.image.resize_exact(width as u32, height as u32, FilterType::Lanczos3)
         };
         let bytes = match channels {
             1 => resized.to_luma8().into_raw(),

@@ -4,9 +4,13 @@ use std::path::Path;
 
 use super::{Dataset, Pixels, digits, folder, idx, npy, npz, spiked};
 use crate::error::{Error, Result};
+use crate::input::{ask, open_regular};
 
 /// Every kind of data source, in the order of the help texts. At most one of them accepts a text.
 static KINDS: [&SourceKind; 6] = [&digits::KIND, &npy::KIND, &npz::KIND, &idx::KIND, &folder::KIND, &spiked::KIND];
+
+/// The working copies of samples for which there must be memory.
+const COPIES: u64 = 2;
 
 /// A kind of data source.
 #[derive(Debug)]
@@ -95,9 +99,12 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::FileNotFound`], [`Error::Io`], [`Error::BadFile`] for malformed or empty data, [`Error::NonFinite`] for
-    /// data that hold NaN or infinity.
+    /// data that hold NaN or infinity, [`Error::OutOfMemory`].
     pub fn load(&self, pixels: Pixels) -> Result<Dataset> {
-        (self.kind.load)(&self.text, pixels)
+        let data = (self.kind.load)(&self.text, pixels)?;
+        // What works on samples holds copies of them, on the host or on a device that shares its memory.
+        ask(Path::new(&self.text), COPIES * size_of_val(data.samples.data.as_slice()) as u64)?;
+        Ok(data)
     }
 }
 
@@ -117,7 +124,7 @@ impl std::fmt::Display for Source {
 
 fn first_bytes(path: &Path) -> Result<Vec<u8>> {
     use std::io::Read;
-    let file = std::fs::File::open(path).map_err(|error| Error::io(path, error))?;
+    let (file, _) = open_regular(path)?;
     let mut first = Vec::with_capacity(8);
     file.take(8).read_to_end(&mut first).map_err(|error| Error::io(path, error))?;
     Ok(first)

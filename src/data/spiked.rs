@@ -1,8 +1,11 @@
 //! The spiked-covariance model: a few directions of signal in white noise.
 
+use std::path::Path;
+
 use super::Dataset;
 use super::source::SourceKind;
 use crate::error::{Error, Result};
+use crate::input::room;
 use crate::noise::philox::normals;
 use crate::tensor::Tensor;
 
@@ -133,7 +136,7 @@ impl Spiked {
     /// Those of [`Self::directions`].
     pub fn generate(&self) -> Result<Dataset> {
         let directions = self.directions()?;
-        let mut values = Vec::with_capacity(self.samples * self.dimension);
+        let mut values = room(Path::new("spiked"), self.samples.saturating_mul(self.dimension))?;
         let mut sample = vec![0.0f64; self.dimension];
         for index in 0..self.samples as u64 {
             let noise = normals(self.seed, index, NOISE, self.dimension);

@@ -1,122 +1,154 @@
 //! IDX files, the format of MNIST (<http://yann.lecun.com/exdb/mnist/>): two zero bytes, a type, the number of
 //! dimensions, their extents and the values, all big-endian, with or without gzip compression.
 
-use std::io::Read;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::MultiGzDecoder;
 
 use super::Pixels;
+use super::values::{Cut, Kind, Layout};
 use crate::error::{Error, Result};
+use crate::input::{Budget, open_regular, room};
 use crate::tensor::Tensor;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// The largest file after decompression: far above any published data set, and far below a decompression bomb.
-const LARGEST: u64 = 1 << 34;
 /// The largest number of dimensions that is accepted.
 const MOST_DIMENSIONS: usize = 8;
+const COPY: &str = "copy or download it again";
 
 /// Returns `true` for the first bytes of an IDX file, or of a gzip file.
 pub fn looks_like(first: &[u8]) -> bool {
     first.starts_with(&GZIP) || matches!(first, [0, 0, 0x08..=0x0e, 1..=8, ..])
 }
 
-/// Parses the values of an IDX file as float32: bytes according to `pixels`, other types unchanged.
+/// Reads the values of an IDX file as float32: bytes according to `pixels`, other types unchanged.
 ///
 /// # Errors
-/// [`Error::BadFile`] naming `file` for anything but a single complete array.
+/// [`Error::FileNotFound`], [`Error::Io`], [`Error::OutOfMemory`]; [`Error::BadFile`] for anything but a single
+/// complete array, and for one that is far larger than its file.
+pub fn read(path: &Path, pixels: Pixels) -> Result<Tensor> {
+    let (file, length) = open_regular(path)?;
+    read_from(path, BufReader::new(file), length, pixels)
+}
+
+/// As [`read`], for a file in memory. Messages name it `file`.
+///
+/// # Errors
+/// Those of [`read`].
 pub fn parse(file: &Path, bytes: &[u8], pixels: Pixels) -> Result<Tensor> {
-    if bytes.starts_with(&GZIP) {
-        let mut plain = Vec::new();
-        MultiGzDecoder::new(bytes).take(LARGEST).read_to_end(&mut plain).map_err(|error| {
-            Error::bad_file_hint(file, format!("not a complete gzip file ({error})"), "copy or download it again")
-        })?;
-        return parse_plain(file, &plain, pixels);
-    }
-    parse_plain(file, bytes, pixels)
+    read_from(file, bytes, bytes.len() as u64, pixels)
 }
 
-fn parse_plain(file: &Path, bytes: &[u8], pixels: Pixels) -> Result<Tensor> {
-    let bad = |what: String, hint: &str| Err(Error::bad_file_hint(file, what, hint));
-    let [0, 0, code, dimensions, rest @ ..] = bytes else {
-        let hint = "an IDX file begins with two zero bytes, a type and a number of dimensions";
-        return bad("not an IDX file".into(), hint);
-    };
-    let Some(kind) = Kind::parse(*code) else {
-        let supported = "supported: 0x08 and 0x09 (bytes), 0x0b, 0x0c (integers), 0x0d, 0x0e (floats)";
-        return bad(format!("type 0x{code:02x} is not a type of IDX"), supported);
-    };
-    let dimensions = usize::from(*dimensions);
-    if !(1..=MOST_DIMENSIONS).contains(&dimensions) {
-        return bad(format!("it claims {dimensions} dimensions"), "an array of 1 to 8 dimensions is expected");
+fn read_from(file: &Path, mut reader: impl BufRead, length: u64, pixels: Pixels) -> Result<Tensor> {
+    let first = reader.fill_buf().map_err(|error| Error::io(file, error))?;
+    if first.starts_with(&GZIP) {
+        let unpacked = MultiGzDecoder::new(reader);
+        return Input { file, reader: unpacked, stored: length, is_packed: true }.read(pixels);
     }
-    let Some((extents, values)) = rest.split_at_checked(dimensions * size_of::<u32>()) else {
-        return bad("truncated inside the header".into(), "copy or download it again");
-    };
-    let shape: Vec<usize> = extents.as_chunks().0.iter().map(|extent| u32::from_be_bytes(*extent) as usize).collect();
-    let needed = shape.iter().try_fold(kind.size(), |bytes, extent| bytes.checked_mul(*extent));
-    if needed != Some(values.len()) {
-        let needed = needed.map_or("more bytes than can be addressed".to_owned(), |needed| format!("{needed} bytes"));
-        let what = format!("shape {shape:?} needs {needed}, the file has {}", values.len());
-        return bad(what, "copy or download it again");
-    }
-    Ok(Tensor::new(shape, kind.decode(values, pixels)))
+    Input { file, reader, stored: length, is_packed: false }.read(pixels)
 }
 
-/// The element types of IDX.
-#[derive(Clone, Copy)]
-enum Kind {
-    U8,
-    I8,
-    I16,
-    I32,
-    F32,
-    F64,
+/// An array to be read.
+struct Input<'a, R> {
+    file: &'a Path,
+    reader: R,
+    /// The length of the file.
+    stored: u64,
+    is_packed: bool,
 }
 
-impl Kind {
-    fn parse(code: u8) -> Option<Self> {
-        Some(match code {
-            0x08 => Self::U8,
-            0x09 => Self::I8,
-            0x0b => Self::I16,
-            0x0c => Self::I32,
-            0x0d => Self::F32,
-            0x0e => Self::F64,
-            _ => return None,
-        })
-    }
-
-    /// The size of a value in bytes.
-    fn size(self) -> usize {
-        match self {
-            Self::U8 | Self::I8 => 1,
-            Self::I16 => 2,
-            Self::I32 | Self::F32 => 4,
-            Self::F64 => 8,
+impl<R: Read> Input<'_, R> {
+    fn read(mut self, pixels: Pixels) -> Result<Tensor> {
+        let (layout, header) = self.layout()?;
+        let shape = &layout.shape;
+        let Some((count, bytes)) = layout.extent() else {
+            return Err(self.bad(format!("shape {shape:?} needs more bytes than can be addressed"), COPY));
+        };
+        let differs = |found: &str| format!("shape {shape:?} needs {bytes} bytes, the file has {found}");
+        if self.is_packed {
+            Budget { stored: self.stored }.ask(self.file, 4 * count as u64)?;
+        } else if self.stored.saturating_sub(header) != bytes as u64 {
+            return Err(self.bad(differs(&self.stored.saturating_sub(header).to_string()), COPY));
+        }
+        let mut values = room(self.file, count)?;
+        let axes: Vec<usize> = (0..shape.len()).collect();
+        match layout.read(&mut self.reader, &axes, pixels, &mut values) {
+            Ok(()) => {}
+            Err(Cut::Short(found)) => return Err(self.bad(differs(&found.to_string()), COPY)),
+            Err(Cut::Io(error)) => return Err(self.failed(error)),
+        }
+        match self.reader.read(&mut [0]) {
+            Ok(0) => Ok(Tensor::new(layout.shape, values)),
+            Ok(_) => Err(self.bad(differs("more"), COPY)),
+            Err(error) => Err(self.failed(error)),
         }
     }
 
-    fn decode(self, bytes: &[u8], pixels: Pixels) -> Vec<f32> {
-        match self {
-            Self::U8 => bytes.iter().map(|byte| pixels.value(*byte)).collect(),
-            Self::I8 => bytes.iter().map(|byte| f32::from(byte.cast_signed())).collect(),
-            Self::I16 => each(bytes, |value| f32::from(i16::from_be_bytes(value))),
-            Self::I32 => each(bytes, |value| i32::from_be_bytes(value) as f32),
-            Self::F32 => each(bytes, f32::from_be_bytes),
-            Self::F64 => each(bytes, |value| f64::from_be_bytes(value) as f32),
+    /// Reads the header. Returns the description of the array, and the number of bytes read.
+    fn layout(&mut self) -> Result<(Layout, u64)> {
+        let [0, 0, code, dimensions] = self.take(4)?[..] else {
+            let hint = "an IDX file begins with two zero bytes, a type and a number of dimensions";
+            return Err(self.bad("not an IDX file", hint));
+        };
+        let Some(kind) = kind(code) else {
+            let supported = "supported: 0x08 and 0x09 (bytes), 0x0b, 0x0c (integers), 0x0d, 0x0e (floats)";
+            return Err(self.bad(format!("type 0x{code:02x} is not a type of IDX"), supported));
+        };
+        let dimensions = usize::from(dimensions);
+        if !(1..=MOST_DIMENSIONS).contains(&dimensions) {
+            let what = format!("it claims {dimensions} dimensions");
+            return Err(self.bad(what, "an array of 1 to 8 dimensions is expected"));
+        }
+        let extents = self.take(dimensions * size_of::<u32>())?;
+        if extents.len() < dimensions * size_of::<u32>() {
+            return Err(self.bad("truncated inside the header", COPY));
+        }
+        let shape = extents.as_chunks().0.iter().map(|extent| u32::from_be_bytes(*extent) as usize).collect();
+        Ok((Layout { kind, big_endian: true, fortran: false, shape }, 4 + extents.len() as u64))
+    }
+
+    /// Reads `count` bytes, or as many as there are.
+    fn take(&mut self, count: usize) -> Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(count);
+        match self.reader.by_ref().take(count as u64).read_to_end(&mut bytes) {
+            Ok(_) => Ok(bytes),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    fn bad(&self, what: impl Into<String>, hint: &str) -> Error {
+        Error::bad_file_hint(self.file, what, hint)
+    }
+
+    /// The error of reading. Within a compressed file it is one of its content.
+    fn failed(&self, error: io::Error) -> Error {
+        if self.is_packed {
+            self.bad(format!("not a complete gzip file ({error})"), COPY)
+        } else {
+            Error::io(self.file, error)
         }
     }
 }
 
-fn each<const SIZE: usize>(bytes: &[u8], read: impl Fn([u8; SIZE]) -> f32) -> Vec<f32> {
-    bytes.as_chunks().0.iter().map(|value| read(*value)).collect()
+/// Returns the type of a code of IDX.
+fn kind(code: u8) -> Option<Kind> {
+    Some(match code {
+        0x08 => Kind::U1,
+        0x09 => Kind::I1,
+        0x0b => Kind::I2,
+        0x0c => Kind::I4,
+        0x0d => Kind::F4,
+        0x0e => Kind::F8,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::io::Write;
+
+    use super::*;
 
     fn file(code: u8, shape: &[u32], values: &[u8]) -> Vec<u8> {
         let extents: Vec<u8> = shape.iter().flat_map(|extent| extent.to_be_bytes()).collect();
@@ -129,7 +161,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn read(bytes: &[u8]) -> Result<Tensor> {
+    fn read_unit(bytes: &[u8]) -> Result<Tensor> {
         parse(Path::new("x.idx"), bytes, Pixels::Unit)
     }
 
@@ -147,7 +179,7 @@ mod tests {
             let bytes = file(code, &[2, 1], &values);
             for bytes in [zipped(&bytes), bytes] {
                 assert!(looks_like(&bytes));
-                assert_eq!(read(&bytes).unwrap(), Tensor::new([2, 1], expected.to_vec()), "0x{code:02x}");
+                assert_eq!(read_unit(&bytes).unwrap(), Tensor::new([2, 1], expected.to_vec()), "0x{code:02x}");
             }
         }
         let signed = parse(Path::new("x"), &file(0x08, &[3], &[0, 255, 51]), Pixels::Signed).unwrap();
@@ -171,7 +203,7 @@ mod tests {
             (cut, "not a complete gzip file"),
         ];
         for (bytes, part) in cases {
-            let error = read(&bytes).unwrap_err();
+            let error = read_unit(&bytes).unwrap_err();
             assert_eq!(error.kind(), crate::ErrorKind::File);
             assert!(error.to_string().starts_with("x.idx: ") && error.to_string().contains(part), "{error}");
             assert!(error.hint().is_some());

@@ -9,6 +9,7 @@ pub(crate) mod json;
 pub mod npy;
 pub mod npz;
 pub mod png;
+mod values;
 
 pub(crate) use file::folder_of;
 pub use file::{check_writable, write_atomically};

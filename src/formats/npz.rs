@@ -4,12 +4,14 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::npy::{Array, entry_options, parse, write_header};
-use super::write_atomically;
-use crate::error::{Error, Result};
+use zip::ZipArchive;
 
-/// The largest array that is read, in bytes. Anything larger is a decompression bomb, not a set of samples.
-const LARGEST: u64 = 1 << 32;
+use super::npy::{Size, Stored, entry_options, write_header};
+use super::values::ToF64;
+use super::{Pixels, write_atomically};
+use crate::error::{Error, Result, excerpt};
+use crate::input::open_regular;
+use crate::tensor::Tensor;
 
 /// An array in an archive.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,50 +19,72 @@ pub struct NamedArray {
     pub shape: Vec<usize>,
     /// The values, row-major.
     pub values: Vec<f64>,
-    /// `true` if the array holds bytes, as images do.
-    pub is_bytes: bool,
 }
 
 /// Reads the arrays called `names`, in that order, as float64.
 ///
 /// # Errors
 /// [`Error::FileNotFound`], [`Error::Io`]; [`Error::BadFile`] if the file is not an archive, lacks an array, or holds
-/// one that cannot be read.
+/// one that cannot be read; [`Error::OutOfMemory`].
 pub fn read(path: &Path, names: &[&str]) -> Result<Vec<NamedArray>> {
-    let file = File::open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::FileNotFound { path: path.to_path_buf() },
-        _ => Error::io(path, error),
-    })?;
-    let damaged = |error: &dyn std::fmt::Display| {
-        Error::bad_file_hint(path, format!("not a readable `.npz` ({error})"), "save it again with `np.savez`")
-    };
-    let mut archive = zip::ZipArchive::new(file).map_err(|error| damaged(&error))?;
-    let found: Vec<String> =
-        archive.file_names().flatten().map(|name| name.trim_end_matches(".npy").to_owned()).collect();
+    let mut archive = Archive::open(path)?;
     names
         .iter()
         .map(|name| {
-            let entry = match archive.by_name(&format!("{name}.npy")) {
-                Ok(entry) => entry,
-                Err(zip::result::ZipError::FileNotFound) => {
-                    let what = format!("no array `{name}` among `{}`", found.join("`, `"));
-                    let hint = format!("the archive must hold `{}`", names.join("`, `"));
-                    return Err(Error::bad_file_hint(path, what, hint));
-                }
-                Err(error) => return Err(damaged(&error)),
-            };
-            let mut bytes = Vec::new();
-            let read = entry.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| damaged(&error))?;
-            if read as u64 > LARGEST {
-                return Err(Error::bad_file(path, format!("`{name}` is larger than {LARGEST} bytes")));
-            }
-            let array = parse(&bytes)
-                .map_err(|fault| Error::bad_file_hint(path, format!("`{name}`: {}", fault.what), fault.hint))?;
-            let is_bytes = array.is_bytes();
-            let Array { shape, kind, values } = array;
-            Ok(NamedArray { shape, values: kind.decode(values, |value| value), is_bytes })
+            archive.array(name, |array| {
+                let (shape, values) = array.values(ToF64)?;
+                Ok(NamedArray { shape, values })
+            })
         })
         .collect()
+}
+
+/// Reads the images (N, C, H, W) in the array `name` of shape (N, H, W, C): bytes according to `pixels`, other numbers
+/// as they are.
+///
+/// # Errors
+/// Those of [`read`]; [`Error::BadFile`] for an array of another shape.
+pub fn read_images(path: &Path, name: &str, pixels: Pixels) -> Result<Tensor> {
+    Archive::open(path)?.array(name, |array| {
+        if array.layout.shape.len() != 4 {
+            let what = format!("`{name}` has shape {:?}", array.layout.shape);
+            let hint = "images are an array (N, height, width, channels); save other samples as an `.npy`";
+            return Err(Error::bad_file_hint(path, what, hint));
+        }
+        let (shape, values) = array.values_by(&[0, 3, 1, 2], pixels)?;
+        Ok(Tensor::new(shape, values))
+    })
+}
+
+/// An open archive.
+struct Archive<'a> {
+    path: &'a Path,
+    length: u64,
+    entries: ZipArchive<File>,
+}
+
+impl<'a> Archive<'a> {
+    fn open(path: &'a Path) -> Result<Self> {
+        let (file, length) = open_regular(path)?;
+        let entries = ZipArchive::new(file).map_err(|error| damaged(path, &error))?;
+        Ok(Self { path, length, entries })
+    }
+
+    /// Passes the array called `name` to `read`.
+    fn array<T>(&mut self, name: &str, read: impl FnOnce(Stored<'_, &mut dyn Read>) -> Result<T>) -> Result<T> {
+        let Some(at) = self.entries.index_for_name(&format!("{name}.npy")) else {
+            let names = self.entries.file_names().flatten();
+            let found: Vec<String> = names.map(|name| name.trim_end_matches(".npy").to_owned()).collect();
+            let what = format!("no array `{name}` among `{}`", excerpt(&found.join("`, `")));
+            return Err(Error::bad_file_hint(self.path, what, format!("the archive must hold `{name}`")));
+        };
+        let mut entry = self.entries.by_index(at).map_err(|error| damaged(self.path, &error))?;
+        read(Stored::open(self.path, Some(name), &mut entry as &mut dyn Read, Size::Packed(self.length))?)
+    }
+}
+
+fn damaged(path: &Path, error: &zip::result::ZipError) -> Error {
+    Error::bad_file_hint(path, format!("not a readable `.npz` ({error})"), "save it again with `np.savez`")
 }
 
 /// Writes float64 arrays given as name, shape and values.
@@ -94,7 +118,6 @@ mod tests {
         let arrays = read(&path, &["sigma", "mu"]).unwrap();
         assert_eq!((arrays[0].shape.as_slice(), arrays[0].values.as_slice()), ([2, 2].as_slice(), values.as_slice()));
         assert_eq!((arrays[1].shape.as_slice(), arrays[1].values.as_slice()), ([2].as_slice(), &values[..2]));
-        assert!(!arrays[0].is_bytes);
     }
 
     #[test]

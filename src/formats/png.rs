@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::{Image, write_atomically};
 use crate::error::{Error, Result};
+use crate::input::open_regular;
 
 /// Writes `image` with `metadata` as (keyword, text) pairs: `tEXt` chunks, or `iTXt` where the text is not ASCII. The
 /// same arguments give the same bytes.
@@ -45,7 +46,7 @@ fn encode(writer: impl Write, image: &Image, metadata: &[(String, String)]) -> i
 /// [`Error::FileNotFound`], [`Error::Io`], or [`Error::BadFile`] if the file is not a complete PNG.
 pub fn read_metadata(path: impl AsRef<Path>) -> Result<Vec<(String, String)>> {
     let path = path.as_ref();
-    let file = File::open(path).map_err(|error| Error::io(path, error))?;
+    let (file, _) = open_regular(path)?;
     texts(file).map_err(|error| match error {
         png::DecodingError::IoError(error) if error.kind() != io::ErrorKind::UnexpectedEof => Error::io(path, error),
         error => Error::bad_file(path, format!("not a complete PNG file ({error})")),
@@ -76,7 +77,7 @@ fn texts(file: File) -> std::result::Result<Vec<(String, String)>, png::Decoding
 /// Returns `true` if `path` is a PNG that decodes to its end.
 #[must_use]
 pub fn is_complete(path: impl AsRef<Path>) -> bool {
-    File::open(path).is_ok_and(|file| decode(file).is_ok())
+    open_regular(path.as_ref()).is_ok_and(|(file, _)| decode(file).is_ok())
 }
 
 /// Decodes to the end of the file, row by row.

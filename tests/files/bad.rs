@@ -73,6 +73,11 @@ fn faults_of_the_file_are_found_when_it_is_opened() {
             &["tensor `conv_in.weight`: shape [4, 1, 5, 5] of F16 needs 200 bytes", "72"],
         ),
         (
+            "empty-of-huge-extents",
+            WEIGHTS,
+            &["tensor `conv_in.bias`: shape [0, 4294967296, 4294967296] of F16 is impossible"],
+        ),
+        (
             "missing-shard",
             "diffusion_pytorch_model-00002-of-00002.safetensors",
             &["this shard is missing", "diffusion_pytorch_model.safetensors.index.json"],
