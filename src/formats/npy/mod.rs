@@ -261,7 +261,7 @@ mod tests {
             let other = npyz::NpyFile::new(&bytes[..]).unwrap();
             prop_assert_eq!(other.shape(), shape.iter().map(|extent| *extent as u64).collect::<Vec<_>>());
             prop_assert_eq!(other.into_vec::<f32>().unwrap(), tensor.data.clone());
-            prop_assert_eq!((bytes.len() - 4 * len) % ALIGNMENT, 0);
+            prop_assert_eq!((bytes.len() - 4 * len) % header::ALIGNMENT, 0);
         }
 
         #[test]
