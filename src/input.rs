@@ -7,8 +7,8 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// The memory that every file may take when it is decoded, whatever its length.
-const FREE: u64 = 256 << 20;
+/// The memory that the content of every file may take while it is decoded, whatever the length of the file.
+const FREE: u64 = 224 << 20;
 /// The bytes of memory per byte of a compressed file, beyond [`FREE`]. A photograph in float32 takes about 100.
 const PER_BYTE: u64 = 256;
 
@@ -83,7 +83,7 @@ impl Budget {
         self.stored.saturating_mul(PER_BYTE).saturating_add(FREE)
     }
 
-    /// Checks that the content may take `bytes`, before it is decoded, and that they can be had.
+    /// Checks that the content may take `bytes` while it is decoded, before it is, and that they can be had.
     ///
     /// # Errors
     /// [`Error::BadFile`] naming `file`, [`Error::OutOfMemory`].
@@ -92,10 +92,11 @@ impl Budget {
             return ask(file, bytes);
         }
         let what = format!(
-            "its {} bytes claim to hold {bytes} bytes of values, more than {PER_BYTE} times as many",
+            "its content would take {bytes} bytes of memory, out of {} bytes in the file: more than {PER_BYTE} times as many",
             self.stored
         );
-        Err(Error::bad_file_hint(file, what, "the file is damaged or hostile; if it is sound, store it uncompressed"))
+        let hint = "the file is damaged or hostile; if it is sound, store it uncompressed, or less of it";
+        Err(Error::bad_file_hint(file, what, hint))
     }
 }
 
@@ -168,6 +169,6 @@ mod tests {
         budget.ask(Path::new("x.gz"), FREE + 256_000).unwrap();
         let error = budget.ask(Path::new("x.gz"), FREE + 256_001).unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::File);
-        assert!(error.to_string().starts_with("x.gz: its 1000 bytes claim to hold"), "{error}");
+        assert!(error.to_string().starts_with("x.gz: its content would take"), "{error}");
     }
 }

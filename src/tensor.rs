@@ -64,7 +64,7 @@ impl Tensor {
     #[must_use]
     pub fn new(shape: impl Into<Vec<usize>>, data: Vec<f32>) -> Self {
         let shape = shape.into();
-        assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?} does not hold {} values", data.len());
+        assert_eq!(element_count(&shape), Some(data.len()), "shape {shape:?} does not hold {} values", data.len());
         Self { shape, data }
     }
 

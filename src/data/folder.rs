@@ -33,7 +33,7 @@ fn read(folder: &Path, pixels: Pixels) -> Result<Dataset> {
     };
     // All that the headers say is checked before a pixel is decoded.
     let (height, width) = Encoded::open(first)?.size();
-    let (mut channels, mut budget) = (1, Budget { stored: 0 });
+    let (mut channels, mut budget, mut decoding) = (1, Budget { stored: 0 }, 0);
     for file in &files {
         let image = Encoded::open(file)?;
         if image.size() != (height, width) {
@@ -47,8 +47,9 @@ fn read(folder: &Path, pixels: Pixels) -> Result<Dataset> {
                 "resize all images to one size",
             ));
         }
-        Budget { stored: image.stored }.ask(file, image.bytes())?;
-        budget.stored += image.stored;
+        Budget { stored: image.stored }.ask(file, image.memory())?;
+        decoding = image.memory().max(decoding);
+        budget.stored = budget.stored.saturating_add(image.stored);
         if image.has_color() {
             channels = 3;
         }
@@ -57,7 +58,8 @@ fn read(folder: &Path, pixels: Pixels) -> Result<Dataset> {
     let Some(count) = element_count(&shape) else {
         return Err(Error::bad_file(folder, format!("images of shape {shape:?} cannot be addressed")));
     };
-    budget.ask(folder, (count as u64).saturating_mul(size_of::<f32>() as u64))?;
+    let values = (count as u64).saturating_mul(size_of::<f32>() as u64);
+    budget.ask(folder, values.saturating_add(decoding))?;
     let mut values = room(folder, count)?;
     for file in &files {
         let bytes = Encoded::open(file)?.decode()?.into_bytes(channels);

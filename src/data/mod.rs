@@ -135,8 +135,8 @@ mod tests {
         let data = Dataset::new("x", Tensor::new([2, 3, 2], (0..12u8).map(f32::from).collect())).unwrap();
         assert_eq!((data.count(), data.dimension(), data.sample_shape.as_slice()), (2, 6, [3, 2].as_slice()));
         for shape in [vec![0, 4], vec![3], vec![2, 0], vec![0, 1 << 32, 1 << 32]] {
-            let values = vec![0.0; if shape == [3] { 3 } else { 0 }];
-            let error = Dataset::new("x.npy", Tensor::new(shape, values)).unwrap_err();
+            let data = vec![0.0; if shape == [3] { 3 } else { 0 }];
+            let error = Dataset::new("x.npy", Tensor { shape, data }).unwrap_err();
             assert_eq!(error.kind(), crate::ErrorKind::File);
             assert!(error.to_string().starts_with("x.npy: the array of shape"), "{error}");
         }

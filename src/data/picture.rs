@@ -10,8 +10,11 @@ use crate::error::{Error, Result, excerpt};
 use crate::input::{Budget, ask, open_regular};
 use crate::tensor::Tensor;
 
-/// The bytes of memory per pixel while an image is resized: four float32, and the results.
-const RESIZING: u64 = 24;
+/// The bytes of memory per pixel of an image with all its rows resized and not yet its columns: four float32.
+const RESIZING: u64 = 16;
+/// The size of the memory for decoding, in units of the decoded image: the decoder's own, the image, and the image turned
+/// or in other colours.
+const DECODING: u64 = 4;
 
 /// An image file whose header has been read.
 pub(super) struct Encoded {
@@ -54,19 +57,18 @@ impl Encoded {
         self.decoder.color_type().has_color()
     }
 
-    /// The size of the decoded image in bytes.
-    pub fn bytes(&self) -> u64 {
-        self.decoder.total_bytes()
+    /// The memory that decoding takes, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.decoder.total_bytes().saturating_mul(DECODING)
     }
 
     /// Decodes the image and turns it upright.
     pub fn decode(self) -> Result<Picture> {
-        Budget { stored: self.stored }.ask(&self.file, self.bytes())?;
-        // The decoder's own copy, the image, and the image turned or in other colours.
-        ask(&self.file, self.bytes().saturating_mul(3))?;
+        let budget = Budget { stored: self.stored };
+        budget.ask(&self.file, self.memory())?;
         let mut image = DynamicImage::from_decoder(self.decoder).map_err(|error| unreadable(&self.file, error))?;
         image.apply_orientation(self.orientation);
-        Ok(Picture { image, file: self.file })
+        Ok(Picture { image, file: self.file, budget })
     }
 }
 
@@ -88,6 +90,7 @@ fn unreadable(file: &Path, error: ImageError) -> Error {
 pub struct Picture {
     image: DynamicImage,
     file: PathBuf,
+    budget: Budget,
 }
 
 impl Picture {
@@ -117,23 +120,23 @@ impl Picture {
     /// # Errors
     /// [`Error::Argument`] for another number of channels, [`Error::OutOfMemory`].
     pub fn at(&self, channels: usize, (height, width): (usize, usize)) -> Result<Tensor> {
+        if !matches!(channels, 1 | 3) {
+            let what = format!("an image where {channels} channels are needed");
+            return Err(Error::argument(what, "images have one channel or three"));
+        }
         let pixels = |height: usize, width: usize| (height as u64).saturating_mul(width as u64);
+        let values = pixels(height, width).saturating_mul((channels * (1 + size_of::<f32>())) as u64);
         let (rows, columns) = self.size();
-        let most = pixels(rows, columns).max(pixels(height, columns)).max(pixels(height, width));
-        ask(&self.file, RESIZING.saturating_mul(most))?;
         let resized = if (rows, columns) == (height, width) {
-            self.image.clone()
+            self.budget.ask(&self.file, values.saturating_add(self.image.as_bytes().len() as u64))?;
+            None
         } else {
-            self.image.resize_exact(width as u32, height as u32, FilterType::Lanczos3)
+            self.budget.ask(&self.file, pixels(height, columns).saturating_mul(RESIZING))?;
+            ask(&self.file, values)?;
+            Some(self.image.resize_exact(width as u32, height as u32, FilterType::Lanczos3))
         };
-        let bytes = match channels {
-            1 => resized.to_luma8().into_raw(),
-            3 => resized.to_rgb8().into_raw(),
-            _ => {
-                let what = format!("an image where {channels} channels are needed");
-                return Err(Error::argument(what, "images have one channel or three"));
-            }
-        };
+        let image = resized.as_ref().unwrap_or(&self.image);
+        let bytes = if channels == 1 { image.to_luma8().into_raw() } else { image.to_rgb8().into_raw() };
         let of_channel = |channel| bytes.iter().skip(channel).step_by(channels);
         let values = (0..channels).flat_map(of_channel).map(|byte| f32::from(*byte) / 127.5 - 1.0).collect::<Vec<_>>();
         Ok(Tensor::new([1, channels, height, width], values))

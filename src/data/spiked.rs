@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Dataset;
 use super::source::SourceKind;
 use crate::error::{Error, Result};
-use crate::input::room;
+use crate::input::{ask, room};
 use crate::noise::philox::normals;
 use crate::tensor::Tensor;
 
@@ -107,9 +107,14 @@ impl Spiked {
     ///
     /// # Errors
     /// [`Error::Argument`] for a model without samples or values, with more spikes than values, or with variances or
-    /// noise that are negative or not finite.
+    /// noise that are negative or not finite, [`Error::OutOfMemory`].
     pub fn directions(&self) -> Result<Vec<Vec<f64>>> {
         self.check()?;
+        let vectors = self.spikes.len().saturating_add(2) as u64;
+        ask(
+            Path::new("spiked"),
+            vectors.saturating_mul(self.dimension as u64).saturating_mul(size_of::<f64>() as u64),
+        )?;
         let mut directions: Vec<Vec<f64>> = Vec::with_capacity(self.spikes.len());
         for index in 0..self.spikes.len() {
             let drawn = normals(self.seed, index as u64, DIRECTIONS, self.dimension);
@@ -218,6 +223,14 @@ mod tests {
         for text in ["spiked:q=1", "spiked:p", "spiked:p=x", "spiked:spikes=", "spiked:noise=-1", "spiked:p=0", "other"]
         {
             assert_eq!(Spiked::parse(text).unwrap_err().kind(), crate::ErrorKind::Argument, "{text}");
+        }
+    }
+
+    #[test]
+    fn models_beyond_the_memory_are_refused() {
+        for (samples, dimension) in [(1, 1 << 50), (1 << 50, 1), (usize::MAX, 3)] {
+            let error = Spiked { samples, dimension, spikes: vec![1.0], ..model() }.generate().unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Memory, "{error}");
         }
     }
 

@@ -67,7 +67,7 @@ impl<R: Read> Input<'_, R> {
         };
         let differs = |found: &str| format!("shape {shape:?} needs {bytes} bytes, the file has {found}");
         if self.is_packed {
-            Budget { stored: self.stored }.ask(self.file, 4 * count as u64)?;
+            Budget { stored: self.stored }.ask(self.file, (count as u64).saturating_mul(size_of::<f32>() as u64))?;
         } else if self.stored.saturating_sub(header) != bytes as u64 {
             return Err(self.bad(differs(&self.stored.saturating_sub(header).to_string()), COPY));
         }

@@ -5,8 +5,11 @@ use std::io::{self, BufReader, Write};
 use std::path::Path;
 
 use super::{Image, write_atomically};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, excerpt};
 use crate::input::open_regular;
+
+/// The most bytes of text in a file: its settings, and far more than anyone writes.
+const MOST_TEXT: usize = 16 << 20;
 
 /// Writes `image` with `metadata` as (keyword, text) pairs: `tEXt` chunks, or `iTXt` where the text is not ASCII. The
 /// same arguments give the same bytes.
@@ -47,31 +50,45 @@ fn encode(writer: impl Write, image: &Image, metadata: &[(String, String)]) -> i
 pub fn read_metadata(path: impl AsRef<Path>) -> Result<Vec<(String, String)>> {
     let path = path.as_ref();
     let (file, _) = open_regular(path)?;
-    texts(file).map_err(|error| match error {
+    let bad = |error| match error {
         png::DecodingError::IoError(error) if error.kind() != io::ErrorKind::UnexpectedEof => Error::io(path, error),
-        error => Error::bad_file(path, format!("not a complete PNG file ({error})")),
-    })
-}
-
-fn texts(file: File) -> std::result::Result<Vec<(String, String)>, png::DecodingError> {
-    let reader = decode(file)?;
+        error => Error::bad_file(path, format!("not a complete PNG file ({})", excerpt(&error.to_string()))),
+    };
+    let reader = decode(file).map_err(bad)?;
+    let mut texts = Texts { pairs: Vec::new(), bytes: 0 };
     let info = reader.info();
-    let mut pairs = Vec::new();
     for chunk in &info.uncompressed_latin1_text {
-        pairs.push((chunk.keyword.clone(), chunk.text.clone()));
+        texts.add(path, &chunk.keyword, chunk.text.clone())?;
     }
     // The crate limits a decompressed chunk to one megabyte of text.
     for chunk in &info.compressed_latin1_text {
         let mut chunk = chunk.clone();
-        chunk.decompress_text()?;
-        pairs.push((chunk.keyword.clone(), chunk.get_text()?));
+        chunk.decompress_text().map_err(bad)?;
+        texts.add(path, &chunk.keyword, chunk.get_text().map_err(bad)?)?;
     }
     for chunk in &info.utf8_text {
         let mut chunk = chunk.clone();
-        chunk.decompress_text()?;
-        pairs.push((chunk.keyword.clone(), chunk.get_text()?));
+        chunk.decompress_text().map_err(bad)?;
+        texts.add(path, &chunk.keyword, chunk.get_text().map_err(bad)?)?;
     }
-    Ok(pairs)
+    Ok(texts.pairs)
+}
+
+/// The texts of a file, which may hold many that are compressed.
+struct Texts {
+    pairs: Vec<(String, String)>,
+    bytes: usize,
+}
+
+impl Texts {
+    fn add(&mut self, path: &Path, keyword: &str, text: String) -> Result<()> {
+        self.bytes += text.len();
+        if self.bytes > MOST_TEXT {
+            return Err(Error::bad_file(path, format!("its texts have more than {MOST_TEXT} bytes")));
+        }
+        self.pairs.push((keyword.to_owned(), text));
+        Ok(())
+    }
 }
 
 /// Returns `true` if `path` is a PNG that decodes to its end.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, excerpt};
 
 /// The fields of one configuration. It remembers which were read, so that [`Fields::finish`] can name the others.
 pub struct Fields<'a> {
@@ -28,7 +28,10 @@ impl<'a> Fields<'a> {
     pub fn get<T: DeserializeOwned>(&mut self, field: &'static str, default: T) -> Result<T> {
         self.known.push(field);
         let Some(value) = self.map.get(field) else { return Ok(default) };
-        T::deserialize(value).map_err(|error| self.bad(format!("`{field}` is {value}: {error}")))
+        T::deserialize(value).map_err(|error| {
+            let (value, error) = (value.to_string(), error.to_string());
+            self.bad(format!("`{field}` is {}: {}", excerpt(&value), excerpt(&error)))
+        })
     }
 
     /// A count from 1 to `limit`; the limit keeps sums and products of a hostile file within range.

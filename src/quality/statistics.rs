@@ -6,6 +6,7 @@ use faer::Mat;
 
 use crate::error::{Error, Result};
 use crate::formats::npz;
+use crate::input::ask;
 
 /// The mean and the covariance of a set of features: the input of the Frechet distance.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +52,7 @@ impl Statistics {
                 "statistics are `mu` of shape (d) and `sigma` of shape (d, d)",
             ));
         }
+        ask(path, size_of_val(sigma.values.as_slice()) as u64)?;
         let at = |row: usize, column: usize| sigma.values[row * dimension + column];
         let covariance =
             Mat::from_fn(dimension, dimension, |row, column| f64::midpoint(at(row, column), at(column, row)));

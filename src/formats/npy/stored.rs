@@ -26,6 +26,7 @@ pub struct Stored<'a, R> {
     pub layout: Layout,
     count: usize,
     bytes: usize,
+    size: Size,
 }
 
 impl<'a, R: Read> Stored<'a, R> {
@@ -48,9 +49,9 @@ impl<'a, R: Read> Stored<'a, R> {
                     return Err(about.error(followed(shape, &(found - bytes as u64).to_string())));
                 }
             }
-            Size::Packed(stored) => Budget { stored }.ask(file, 4 * count as u64)?,
+            Size::Packed(_) => {}
         }
-        Ok(Self { file, name, reader, layout, count, bytes })
+        Ok(Self { file, name, reader, layout, count, bytes, size })
     }
 
     /// Reads the values in C order. A scalar becomes an array of shape (1).
@@ -62,8 +63,11 @@ impl<'a, R: Read> Stored<'a, R> {
 
     /// Reads the values with the axes of the array in the order of `axes`, and returns the shape in that order.
     pub fn values_by<C: Convert>(self, axes: &[usize], convert: C) -> Result<(Vec<usize>, Vec<C::Value>)> {
-        let Self { file, name, mut reader, layout, count, bytes } = self;
+        let Self { file, name, mut reader, layout, count, bytes, size } = self;
         let about = About { file, name };
+        if let Size::Packed(stored) = size {
+            Budget { stored }.ask(file, (count as u64).saturating_mul(size_of::<C::Value>() as u64))?;
+        }
         let mut values = room(file, count)?;
         layout.read(&mut reader, axes, convert, &mut values).map_err(|cut| match cut {
             Cut::Short(found) => about.error(truncated(&layout.shape, bytes, found as u64)),
