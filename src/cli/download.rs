@@ -37,24 +37,46 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut bar: Option<Progress> = None;
     let mut total = 0;
-    let folder = fetch(&args.id, args.variant.as_deref(), &mut |event| match event {
-        Event::Begin { file, bytes, there } => {
-            bar = None;
-            console.note(&format!("{file}, {}", binary_bytes(bytes)));
-            let begun = Progress::bytes(file, bytes, console.verbosity);
-            begun.advance(there);
-            bar = Some(begun);
-        }
-        Event::Bytes(bytes) => {
-            total += bytes;
-            if let Some(bar) = &bar {
-                bar.advance(bytes);
+    let folder = fetch(&args.id, args.variant.as_deref(), &mut |event| {
+        match event {
+            Event::Begin { file, bytes, there } => {
+                bar = None;
+                console.note(&format!("{file}, {}", binary_bytes(bytes)));
+                let begun = Progress::bytes(file, bytes, console.verbosity);
+                begun.advance(there);
+                bar = Some(begun);
+            }
+            Event::Bytes(bytes) => {
+                total += bytes;
+                if let Some(bar) = &bar {
+                    bar.advance(bytes);
+                }
+            }
+            event => {
+                bar = None;
+                if let Some(text) = warning(event) {
+                    console.warning(&text);
+                }
             }
         }
+        Ok(())
     })?;
     drop(bar);
     global.print(&format!("{}\n", folder.display()))?;
     let mut report = Report::new("download");
     report.set("model", args.id.clone()).set("folder", folder.display().to_string()).set("bytes", json!(total));
     global.write_report(&report)
+}
+
+/// Returns the text for an event that is not progress.
+fn warning(event: Event) -> Option<String> {
+    match event {
+        Event::Again { place, attempt, why } => Some(format!("{place}: {why}; attempt {attempt}")),
+        Event::Waiting { file } => Some(format!("{file}: another process is fetching it; waiting")),
+        Event::Damaged { file } => Some(format!("{file}: damaged in the cache; fetching it again")),
+        Event::Unverified { file } => {
+            Some(format!("{file}: the hub states no checksum, so only its length is verified"))
+        }
+        _ => None,
+    }
 }

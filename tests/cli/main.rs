@@ -6,10 +6,15 @@ mod bad_pipelines;
 mod bench;
 mod closed_form;
 mod denoise;
+#[cfg(feature = "download")]
+mod download;
 mod encode_text;
 mod escapes;
 mod example;
 mod help;
+#[cfg(feature = "download")]
+#[path = "../common/hub.rs"]
+mod hub;
 mod inputs;
 mod inspect;
 mod interrupts;

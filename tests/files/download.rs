@@ -1,233 +1,296 @@
 //! Models fetched from a hub on this machine: resumed, redirected, checked. Runs with `--features download`.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use downhill::checkpoint::{Event, ModelFiles, fetch_in};
 use downhill::error::{Error, Result};
-use sha1::Digest;
 
-const COMMIT: &str = "c0ffee0123";
-const ID: &str = "org/digits";
+use crate::hub::{COMMIT, CONFIG, Hub, ID, SCHEDULER, Served, WEIGHTS, served, sha256};
 
-/// A hub with one model, and what it was asked.
-struct Hub {
-    address: String,
-    asked: Arc<Mutex<Vec<String>>>,
-}
+const ALL: [&str; 3] = [CONFIG, SCHEDULER, WEIGHTS];
 
-/// How a file is served.
-#[derive(Clone, Default)]
-struct Served {
-    content: Vec<u8>,
-    /// Kept in large-file storage: another address, named by its SHA-256.
-    large: bool,
-    /// The connection breaks after so many bytes, the first time.
-    breaks_after: Option<usize>,
-    /// The checksum told is another.
-    damaged: bool,
-}
-
-impl Hub {
-    fn open(files: &[(&str, Served)]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = format!("http://{}", listener.local_addr().expect("an address"));
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let mut files: BTreeMap<String, Served> =
-            files.iter().map(|(name, file)| ((*name).to_owned(), file.clone())).collect();
-        let (log, own) = (asked.clone(), address.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                answer(stream, &own, &mut files, &log);
-            }
-        });
-        Self { address, asked }
-    }
-
-    fn fetch(&self, cache: &Path) -> Result<(PathBuf, u64)> {
-        let mut bytes = 0;
-        let environment = |name: &str| -> Option<OsString> {
-            match name {
-                "HF_ENDPOINT" => Some(self.address.clone().into()),
-                "HF_HUB_CACHE" => Some(cache.into()),
-                "HF_TOKEN" => Some("secret".into()),
-                _ => None,
-            }
-        };
-        let folder = fetch_in(ID, None, &environment, &mut |event| {
-            if let Event::Bytes(more) = event {
-                bytes += more;
-            }
-        })?;
-        Ok((folder, bytes))
-    }
-
-    fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.asked.lock().expect("no panic"))
-    }
-}
-
-/// Answers requests until the other side closes.
-fn answer(stream: TcpStream, own: &str, files: &mut BTreeMap<String, Served>, log: &Mutex<Vec<String>>) {
-    let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
-    let mut out = stream;
-    let mut line = String::new();
-    reader.read_line(&mut line).expect("a request");
-    let mut from = None;
-    let mut token = false;
-    loop {
-        let mut header = String::new();
-        if reader.read_line(&mut header).unwrap_or(0) <= 2 {
-            break;
-        }
-        let lower = header.to_ascii_lowercase();
-        if let Some(range) = lower.strip_prefix("range: bytes=") {
-            from = range.trim().trim_end_matches('-').parse::<usize>().ok();
-        }
-        token |= lower.starts_with("authorization: bearer secret");
-    }
-    let (method, path) = line
-        .split_once(' ')
-        .map(|(m, rest)| (m.to_owned(), rest.split(' ').next().unwrap_or("").to_owned()))
-        .expect("a path");
-    log.lock()
-        .expect("no panic")
-        .push(format!("{method} {path}{}", from.map_or(String::new(), |byte| format!(" from {byte}"))));
-    let mut send = |head: String, body: &[u8]| {
-        let _ = out.write_all(format!("HTTP/1.1 {head}\r\nConnection: close\r\n\r\n").as_bytes());
-        if method != "HEAD" {
-            let _ = out.write_all(body);
+/// Fetches the model into `cache`. Returns the folder, the number of bytes received, and the other events.
+fn fetch(hub: &Hub, cache: &Path) -> Result<(PathBuf, u64, Vec<String>)> {
+    let (mut received, mut events) = (0, Vec::new());
+    let environment = |name: &str| -> Option<OsString> {
+        match name {
+            "HF_ENDPOINT" => Some(hub.address.clone().into()),
+            "HF_HUB_CACHE" => Some(cache.into()),
+            "HF_TOKEN" => Some("secret".into()),
+            "HF_HUB_DOWNLOAD_TIMEOUT" => Some("1".into()),
+            _ => None,
         }
     };
-    if path == format!("/api/models/{ID}/revision/main") {
-        assert!(token, "the token is sent");
-        let siblings: Vec<_> = files.keys().map(|name| serde_json::json!({ "rfilename": name })).collect();
-        let body = serde_json::json!({ "sha": COMMIT, "siblings": siblings }).to_string();
-        return send(format!("200 OK\r\nContent-Length: {}", body.len()), body.as_bytes());
-    }
-    let resolve = format!("/{ID}/resolve/{COMMIT}/");
-    let name = path.strip_prefix(&resolve).or_else(|| path.strip_prefix("/storage/"));
-    let Some(file) = name.and_then(|name| files.get_mut(name)) else {
-        return send("404 Not Found\r\nContent-Length: 0".to_owned(), b"");
-    };
-    let size = file.content.len();
-    let mut tag = if file.large {
-        hex(&sha2::Sha256::digest(&file.content))
-    } else {
-        hex(&sha1::Sha1::digest([format!("blob {size}\0").as_bytes(), &file.content].concat()))
-    };
-    if file.damaged {
-        tag = format!("{}0", &tag[..tag.len() - 1]);
-    }
-    if file.large && path.starts_with(&resolve) {
-        let place = format!("{own}/storage/{}", name.expect("a file"));
-        let about = format!("X-Linked-Etag: \"{tag}\"\r\nX-Linked-Size: {size}\r\nLocation: {place}");
-        return send(format!("302 Found\r\n{about}\r\nContent-Length: 0"), b"");
-    }
-    assert!(token != path.starts_with("/storage/"), "the token is for the hub alone");
-    let rest = &file.content[from.unwrap_or(0)..];
-    let status = if from.is_some() { "206 Partial Content" } else { "200 OK" };
-    let head = format!("{status}\r\nETag: W/\"{tag}\"\r\nContent-Length: {}", rest.len());
-    let sent = file.breaks_after.filter(|_| method == "GET").map_or(rest.len(), |bytes| bytes.min(rest.len()));
-    send(head, &rest[..sent]);
-    if method == "GET" {
-        file.breaks_after = None;
-    }
+    let folder = fetch_in(ID, None, &environment, &mut |event| {
+        match event {
+            Event::Bytes(more) => received += more,
+            other => events.push(format!("{other:?}")),
+        }
+        Ok(())
+    })?;
+    Ok((folder, received, events))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+fn cache() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
 }
 
-fn served(path: &str) -> Served {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/digits").join(path);
-    Served { content: std::fs::read(file).expect("the embedded model"), ..Served::default() }
+fn blobs(cache: &Path) -> PathBuf {
+    cache.join("models--org--digits/blobs")
 }
 
-const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+/// The names of the files in a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().expect("UTF-8")).collect();
+    names.sort();
+    names
+}
 
-/// The embedded model as a repository on a hub.
-fn digits(change: impl Fn(&mut Served)) -> Hub {
-    let mut weights = Served { large: true, ..served(WEIGHTS) };
-    change(&mut weights);
-    let other = Served { content: b"a picture".to_vec(), ..Served::default() };
-    let config = |name: &'static str| (name, served(name));
-    Hub::open(&[config("config.json"), config("scheduler_config.json"), (WEIGHTS, weights), ("README.md", other)])
+fn total() -> u64 {
+    ALL.iter().map(|name| served(name).content.len() as u64).sum()
+}
+
+/// Asserts that a snapshot is the embedded model, and that nothing is left over.
+#[track_caller]
+fn assert_whole(cache: &Path, folder: &Path) {
+    for name in ALL {
+        assert_eq!(std::fs::read(folder.join(name)).expect(name), served(name).content, "{name}");
+    }
+    assert_eq!(
+        names(folder),
+        ALL.map(str::to_owned).into_iter().collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    );
+    assert!(names(&blobs(cache)).iter().all(|name| !name.contains('.')), "{:?}", names(&blobs(cache)));
+    let main = std::fs::read_to_string(cache.join("models--org--digits/refs/main")).expect("a ref");
+    assert_eq!(main, COMMIT, "without a line break, as `huggingface_hub` needs it");
 }
 
 #[test]
 fn a_model_is_fetched_once_and_opens() {
-    let (hub, cache) = (digits(|_| ()), tempfile::tempdir().expect("a folder"));
-    let (folder, bytes) = hub.fetch(cache.path()).expect("fetched");
-    let all = ["config.json", "scheduler_config.json", WEIGHTS];
-    assert_eq!(bytes, all.iter().map(|name| served(name).content.len() as u64).sum::<u64>());
+    let (hub, cache) = (Hub::digits(|_| ()), cache());
+    let (folder, bytes, events) = fetch(&hub, cache.path()).expect("fetched");
+    assert_eq!((bytes, events.len()), (total(), ALL.len()), "{events:?}");
+    assert_whole(cache.path(), &folder);
     assert!(!folder.join("README.md").exists());
-    for name in all {
-        assert_eq!(std::fs::read(folder.join(name)).expect(name), served(name).content);
-    }
     assert!(hub.asked().iter().any(|line| line.starts_with("GET /storage/")), "by way of a redirection");
 
     let cached = |name: &str| (name == "HF_HUB_CACHE").then(|| cache.path().into());
     let model = ModelFiles::open_in(Some(ID), &cached).expect("in the cache");
     assert_eq!(model.weights.parameters(), ModelFiles::embedded().expect("embedded").weights.parameters());
 
-    let (again, bytes) = hub.fetch(cache.path()).expect("fetched");
-    assert_eq!((again, bytes), (folder, 0));
+    let again = fetch(&hub, cache.path()).expect("fetched");
+    assert_eq!(again, (folder, 0, vec![]));
     assert_eq!(hub.asked().len(), 1, "nothing but the listing");
 }
 
 #[test]
 fn a_broken_download_goes_on_where_it_stopped() {
-    let (hub, cache) = (digits(|file| file.breaks_after = Some(100_000)), tempfile::tempdir().expect("a folder"));
-    let (folder, bytes) = hub.fetch(cache.path()).expect("fetched");
-    assert_eq!(std::fs::read(folder.join(WEIGHTS)).expect("weights"), served(WEIGHTS).content);
+    let (hub, cache) = (Hub::digits(|file| file.breaks_after = Some(100_000)), cache());
+    let (folder, bytes, events) = fetch(&hub, cache.path()).expect("fetched");
+    assert_whole(cache.path(), &folder);
     let asked = hub.asked();
     let resumed = asked.iter().filter_map(|line| line.split(" from ").nth(1)?.parse::<u64>().ok()).max();
     assert!(resumed.is_some_and(|byte| byte > 0 && byte <= 100_000), "{asked:?}");
-    assert_eq!(
-        bytes,
-        ["config.json", "scheduler_config.json", WEIGHTS]
-            .map(|name| served(name).content.len() as u64)
-            .iter()
-            .sum::<u64>()
-    );
+    assert_eq!(bytes, total());
+    assert!(events.iter().any(|event| event.starts_with("Again") && event.contains(WEIGHTS)), "{events:?}");
 }
 
 #[test]
 fn an_earlier_attempt_is_taken_up() {
-    let (hub, cache) = (digits(|_| ()), tempfile::tempdir().expect("a folder"));
+    let (hub, cache) = (Hub::digits(|_| ()), cache());
     let content = served(WEIGHTS).content;
-    let tag = hex(&sha2::Sha256::digest(&content));
-    let blobs = cache.path().join("models--org--digits/blobs");
-    std::fs::create_dir_all(&blobs).expect("a folder");
-    std::fs::write(blobs.join(format!("{tag}.incomplete")), &content[..70_000]).expect("written");
-    let (folder, _) = hub.fetch(cache.path()).expect("fetched");
-    assert_eq!(std::fs::read(folder.join(WEIGHTS)).expect("weights"), content);
+    std::fs::create_dir_all(blobs(cache.path())).expect("a folder");
+    let part = blobs(cache.path()).join(format!("{}.incomplete", sha256(&content)));
+    std::fs::write(part, &content[..70_000]).expect("written");
+    let (folder, bytes, _) = fetch(&hub, cache.path()).expect("fetched");
+    assert_whole(cache.path(), &folder);
+    assert_eq!(bytes, total() - 70_000);
     assert!(hub.asked().iter().any(|line| line.ends_with("from 70000")));
 }
 
 #[test]
+fn a_damaged_part_of_an_earlier_attempt_is_fetched_again() {
+    let content = served(WEIGHTS).content;
+    for left in [vec![0; 70_000], vec![0; content.len()], vec![0; content.len() + 1]] {
+        let (hub, cache) = (Hub::digits(|_| ()), cache());
+        std::fs::create_dir_all(blobs(cache.path())).expect("a folder");
+        std::fs::write(blobs(cache.path()).join(format!("{}.incomplete", sha256(&content))), left).expect("written");
+        let (folder, ..) = fetch(&hub, cache.path()).expect("fetched");
+        assert_whole(cache.path(), &folder);
+    }
+}
+
+#[test]
 fn damage_is_found_and_nothing_is_left() {
-    let (hub, cache) = (digits(|file| file.damaged = true), tempfile::tempdir().expect("a folder"));
-    let error = hub.fetch(cache.path()).expect_err("damaged");
+    let (hub, cache) = (Hub::digits(|file| file.damaged = true), cache());
+    let error = fetch(&hub, cache.path()).expect_err("damaged");
     assert!(matches!(&error, Error::BadFile { what, .. } if what.contains("checksum")), "{error}");
     assert_eq!(error.kind(), downhill::ErrorKind::File);
-    let snapshot = cache.path().join(format!("models--org--digits/snapshots/{COMMIT}"));
-    assert!(!snapshot.join(WEIGHTS).exists());
-    let blobs = std::fs::read_dir(cache.path().join("models--org--digits/blobs")).expect("blobs").count();
-    assert_eq!(blobs, 1, "what came before it alone");
-    assert!(!cache.path().join("models--org--digits/refs/main").exists(), "no revision points to half a model");
+    let repository = cache.path().join("models--org--digits");
+    assert_eq!(names(&blobs(cache.path())).len(), 1, "the file before it alone");
+    assert!(!repository.join("snapshots").exists(), "a snapshot is whole or absent");
+    assert!(!repository.join("refs/main").exists(), "no revision points to half a model");
+}
+
+#[test]
+fn a_silent_hub_is_given_up() {
+    let cases: [fn(&mut Served); 2] = [|file| file.silent = true, |file| file.stalls = (1000, u32::MAX)];
+    for change in cases {
+        let (hub, cache) = (Hub::digits(change), cache());
+        let began = Instant::now();
+        let error = fetch(&hub, cache.path()).expect_err("silent");
+        assert!(error.to_string().contains("the connection failed: timeout"), "{error}");
+        assert_eq!(error.kind(), downhill::ErrorKind::File);
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn silence_is_an_attempt_and_the_next_one_goes_on() {
+    let (hub, cache) = (Hub::digits(|file| file.stalls = (100_000, 2)), cache());
+    let (folder, bytes, events) = fetch(&hub, cache.path()).expect("fetched");
+    assert_whole(cache.path(), &folder);
+    assert_eq!(bytes, total(), "no byte twice");
+    assert!(events.iter().any(|event| event.contains("attempt: 2") && event.contains("timeout")), "{events:?}");
+    assert!(hub.asked().iter().any(|line| line.ends_with("from 100000")));
+}
+
+#[test]
+fn a_busy_hub_is_asked_again() {
+    let (hub, cache) = (Hub::digits(|file| file.busy = 2), cache());
+    let (folder, _, events) = fetch(&hub, cache.path()).expect("fetched");
+    assert_whole(cache.path(), &folder);
+    assert_eq!(events.iter().filter(|event| event.contains("429")).count(), 2, "{events:?}");
+}
+
+#[test]
+fn no_more_is_written_than_the_length_stated() {
+    let (hub, cache) = (Hub::digits(|file| file.surplus = 1 << 30), cache());
+    let (folder, bytes, _) = fetch(&hub, cache.path()).expect("fetched");
+    assert_whole(cache.path(), &folder);
+    assert_eq!(bytes, total());
+}
+
+#[test]
+fn a_server_that_starts_elsewhere_or_over_is_followed_to_the_right_bytes() {
+    let cases: [fn(&mut Served); 2] = [|file| file.misplaced = 1, |file| file.whole = true];
+    for change in cases {
+        let hub = Hub::digits(|file| {
+            file.breaks_after = Some(100_000);
+            change(file);
+        });
+        let cache = cache();
+        let (folder, ..) = fetch(&hub, cache.path()).expect("fetched");
+        assert_whole(cache.path(), &folder);
+    }
+}
+
+#[test]
+fn files_with_the_same_tag_are_not_taken_for_each_other() {
+    let tagged = |name| (name, Served { tag: Some("weird"), ..served(name) });
+    let (hub, cache) = (Hub::open(&ALL.map(tagged)), cache());
+    let (folder, bytes, events) = fetch(&hub, cache.path()).expect("fetched");
+    for name in ALL {
+        assert_eq!(std::fs::read(folder.join(name)).expect(name), served(name).content, "{name}");
+    }
+    assert_eq!(bytes, total());
+    assert_eq!(names(&blobs(cache.path())).len(), ALL.len(), "a blob for each file");
+    assert_eq!(events.iter().filter(|event| event.starts_with("Unverified")).count(), ALL.len(), "{events:?}");
+    let (_, bytes, _) = fetch(&hub, cache.path()).expect("fetched");
+    assert_eq!(bytes, 0, "kept");
+}
+
+#[test]
+fn a_blob_is_believed_only_with_its_length_and_hash() {
+    let content = served(WEIGHTS).content;
+    let mut flipped = content.clone();
+    flipped[1000] ^= 1;
+    for wrong in [&b""[..], &content[..content.len() - 1], &flipped] {
+        // Before the download, and in a snapshot that was whole.
+        for linked in [false, true] {
+            let (hub, cache) = (Hub::digits(|_| ()), cache());
+            if linked {
+                fetch(&hub, cache.path()).expect("fetched");
+            }
+            std::fs::create_dir_all(blobs(cache.path())).expect("a folder");
+            std::fs::write(blobs(cache.path()).join(sha256(&content)), wrong).expect("written");
+            let (folder, bytes, events) = fetch(&hub, cache.path()).expect("fetched");
+            assert_whole(cache.path(), &folder);
+            assert!(bytes >= content.len() as u64, "fetched again");
+            assert!(events.iter().any(|event| event.starts_with("Damaged")), "{events:?}");
+        }
+    }
+}
+
+#[test]
+fn files_of_a_cache_without_links_are_verified_and_kept() {
+    let (hub, cache) = (Hub::digits(|_| ()), cache());
+    let (folder, ..) = fetch(&hub, cache.path()).expect("fetched");
+    for name in ALL {
+        let content = std::fs::read(folder.join(name)).expect(name);
+        std::fs::remove_file(folder.join(name)).expect("removed");
+        std::fs::write(folder.join(name), content).expect("written");
+    }
+    std::fs::remove_dir_all(blobs(cache.path())).expect("removed");
+    assert_eq!(fetch(&hub, cache.path()).expect("fetched").1, 0);
+    std::fs::write(folder.join(CONFIG), "{}").expect("written");
+    let (folder, bytes, _) = fetch(&hub, cache.path()).expect("fetched");
+    assert_eq!(bytes, served(CONFIG).content.len() as u64);
+    assert_eq!(std::fs::read(folder.join(CONFIG)).expect("there"), served(CONFIG).content);
+}
+
+#[test]
+fn a_renamed_model_is_followed() {
+    let moved = |name| (name, Served { moved: true, ..served(name) });
+    let (hub, cache) = (Hub::open(&ALL.map(moved)), cache());
+    let (folder, ..) = fetch(&hub, cache.path()).expect("fetched");
+    assert_whole(cache.path(), &folder);
+}
+
+#[test]
+fn the_watcher_stops_a_download_and_its_part_stays() {
+    let (hub, cache) = (Hub::digits(|_| ()), cache());
+    let environment = |name: &str| match name {
+        "HF_ENDPOINT" => Some(OsString::from(&hub.address)),
+        "HF_HUB_CACHE" => Some(cache.path().into()),
+        "HF_TOKEN" => Some("secret".into()),
+        _ => None,
+    };
+    let mut received = 0;
+    let error = fetch_in(ID, None, &environment, &mut |event| {
+        received += if let Event::Bytes(more) = event { more } else { 0 };
+        if received > 100_000 { Err(Error::Cancelled) } else { Ok(()) }
+    });
+    assert!(matches!(error, Err(Error::Cancelled)));
+    let part = names(&blobs(cache.path())).into_iter().find(|name| name.ends_with(".incomplete")).expect("a part");
+    let there = std::fs::metadata(blobs(cache.path()).join(part)).expect("there").len();
+    let (folder, bytes, _) = fetch(&hub, cache.path()).expect("fetched");
+    assert_whole(cache.path(), &folder);
+    assert!(there > 0 && bytes <= total() - there, "{there} of {} bytes were kept, {bytes} came after", total());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_in_place_of_a_part_is_not_written_through() {
+    let (hub, cache) = (Hub::digits(|_| ()), cache());
+    std::fs::create_dir_all(blobs(cache.path())).expect("a folder");
+    let victim = cache.path().join("victim");
+    std::fs::write(&victim, "mine").expect("written");
+    let part = blobs(cache.path()).join(format!("{}.incomplete", sha256(&served(WEIGHTS).content)));
+    std::os::unix::fs::symlink(&victim, part).expect("linked");
+    let (folder, ..) = fetch(&hub, cache.path()).expect("fetched");
+    assert_whole(cache.path(), &folder);
+    assert_eq!(std::fs::read(victim).expect("there"), b"mine");
 }
 
 #[test]
 fn what_the_hub_does_not_have_is_said() {
-    let cache = tempfile::tempdir().expect("a folder");
+    let cache = cache();
     let empty = Hub::open(&[("README.md", Served::default())]);
-    let error = empty.fetch(cache.path()).expect_err("no model");
+    let error = fetch(&empty, cache.path()).expect_err("no model");
     assert!(error.to_string().contains("does not hold a diffusers model"), "{error}");
     let environment = |address: &str, offline: &str| {
         let (address, offline): (OsString, OsString) = (address.into(), offline.into());
@@ -239,17 +302,17 @@ fn what_the_hub_does_not_have_is_said() {
             _ => None,
         }
     };
-    let error = fetch_in("org/other", None, &environment(&empty.address, ""), &mut |_| ()).expect_err("unknown");
+    let error = fetch_in("org/other", None, &environment(&empty.address, ""), &mut |_| Ok(())).expect_err("unknown");
     assert!(
         error.to_string().contains("404") && error.hint().is_some_and(|hint| hint.contains("no such model")),
         "{error}"
     );
-    let error = fetch_in(ID, None, &environment(&empty.address, "1"), &mut |_| ()).expect_err("offline");
+    let error = fetch_in(ID, None, &environment(&empty.address, "1"), &mut |_| Ok(())).expect_err("offline");
     assert_eq!((error.kind(), error.to_string().contains("HF_HUB_OFFLINE")), (downhill::ErrorKind::Argument, true));
-    let error = fetch_in(ID, None, &environment("http://127.0.0.1:9", ""), &mut |_| ()).expect_err("nobody answers");
+    let error = fetch_in(ID, None, &environment("http://127.0.0.1:9", ""), &mut |_| Ok(())).expect_err("no server");
     assert!(error.to_string().contains("the connection failed"), "{error}");
     assert_eq!(
-        fetch_in("not an id", None, &|_| None, &mut |_| ()).expect_err("no id").kind(),
+        fetch_in("not an id", None, &|_| None, &mut |_| Ok(())).expect_err("no id").kind(),
         downhill::ErrorKind::Argument
     );
 }

@@ -4,5 +4,8 @@ mod bad;
 mod checkpoint;
 #[cfg(feature = "download")]
 mod download;
+#[cfg(feature = "download")]
+#[path = "../common/hub.rs"]
+mod hub;
 mod noise;
 mod style;
