@@ -1,10 +1,16 @@
 //! `downhill download`: a model from the hub into the local cache (feature `download`).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::args::Global;
+use super::interrupt;
 use crate::checkpoint::{Event, fetch};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::report::columns::binary_bytes;
 use crate::report::{Console, Progress, Report};
 
@@ -33,39 +39,95 @@ pub struct Args {
     variant: Option<String>,
 }
 
+/// The wait between two looks at the request to stop.
+const TICK: Duration = Duration::from_millis(50);
+/// The number of ticks that a download gets to notice the request. It may be waiting for the network.
+const GRACE: u32 = 10;
+
 /// Runs `downhill download`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
-    let mut bar: Option<Progress> = None;
-    let mut total = 0;
-    let folder = fetch(&args.id, args.variant.as_deref(), &mut |event| {
+    let interrupt = interrupt::listen(console);
+    let received = Arc::new(AtomicU64::new(0));
+    let (send, result) = mpsc::channel();
+    let (id, variant, total, stop) = (args.id.clone(), args.variant.clone(), received.clone(), interrupt.flag());
+    // The network may be silent for longer than anyone waits for a program to stop, so a second thread listens to it.
+    let worker = std::thread::spawn(move || {
+        let mut shown = Shown { console, bar: None };
+        let fetched = fetch(&id, variant.as_deref(), &mut |event| {
+            shown.show(event);
+            if let Event::Bytes(bytes) = event {
+                total.fetch_add(bytes, Ordering::Relaxed);
+            }
+            if stop.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+        });
+        // The bar goes before the result is told.
+        drop(shown);
+        // Nothing receives it if the program has stopped.
+        let _ = send.send(fetched);
+    });
+    let mut left = GRACE;
+    let fetched = loop {
+        match result.recv_timeout(TICK) {
+            Ok(fetched) => break fetched,
+            Err(RecvTimeoutError::Disconnected) => match worker.join() {
+                Err(panic) => std::panic::resume_unwind(panic),
+                Ok(()) => break Err(Error::Cancelled),
+            },
+            Err(RecvTimeoutError::Timeout) if interrupt.check().is_err() => match left.checked_sub(1) {
+                Some(fewer) => left = fewer,
+                None => break Err(Error::Cancelled),
+            },
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    };
+    let received = received.load(Ordering::Relaxed);
+    let mut report = Report::new("download");
+    report.set("model", args.id.clone()).set("bytes", json!(received));
+    match fetched {
+        Ok(folder) => {
+            global.print(&format!("{}\n", folder.display()))?;
+            report.set("folder", folder.display().to_string());
+            global.write_report(&report)
+        }
+        Err(Error::Cancelled) => {
+            interrupt::say(console, &format!("{} received and kept", binary_bytes(received)), &[], &[]);
+            report.set("interrupted", json!(true));
+            global.write_report(&report)?;
+            Err(Error::Cancelled)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The progress of a download on the terminal.
+struct Shown {
+    console: Console,
+    bar: Option<Progress>,
+}
+
+impl Shown {
+    fn show(&mut self, event: Event) {
         match event {
             Event::Begin { file, bytes, there } => {
-                bar = None;
-                console.note(&format!("{file}, {}", binary_bytes(bytes)));
-                let begun = Progress::bytes(file, bytes, console.verbosity);
+                self.bar = None;
+                self.console.note(&format!("{file}, {}", binary_bytes(bytes)));
+                let begun = Progress::bytes(file, bytes, self.console.verbosity);
                 begun.advance(there);
-                bar = Some(begun);
+                self.bar = Some(begun);
             }
             Event::Bytes(bytes) => {
-                total += bytes;
-                if let Some(bar) = &bar {
+                if let Some(bar) = &self.bar {
                     bar.advance(bytes);
                 }
             }
             event => {
-                bar = None;
+                self.bar = None;
                 if let Some(text) = warning(event) {
-                    console.warning(&text);
+                    self.console.warning(&text);
                 }
             }
         }
-        Ok(())
-    })?;
-    drop(bar);
-    global.print(&format!("{}\n", folder.display()))?;
-    let mut report = Report::new("download");
-    report.set("model", args.id.clone()).set("folder", folder.display().to_string()).set("bytes", json!(total));
-    global.write_report(&report)
+    }
 }
 
 /// Returns the text for an event that is not progress.

@@ -1,7 +1,7 @@
 //! `downhill download` from outside: interrupted, killed, several at once, on a full disk; and the cache it fills.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{Folder, Run, command};
@@ -48,7 +48,8 @@ fn part(folder: &Folder) -> Option<u64> {
 
 /// Starts a download and waits until a part of the weights has come.
 fn begun(folder: &Folder, hub: &Hub) -> Child {
-    let mut child = program(folder, &hub.address, &["download", ID, "-q"]).spawn().expect("the program starts");
+    let mut command = program(folder, &hub.address, &["download", ID]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     let began = Instant::now();
     while part(folder).is_none_or(|bytes| bytes < 20_000) {
         assert!(began.elapsed() < Duration::from_secs(60) && child.try_wait().expect("a state").is_none(), "no part");
@@ -75,7 +76,7 @@ fn three_downloads_at_once_all_succeed() {
     let (folder, hub) = (Folder::new(), slow(20));
     let start = |_| {
         let mut command = program(&folder, &hub.address, &["download", ID]);
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("it starts")
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
     };
     let runs: Vec<Output> =
         [0, 1, 2].map(start).map(|child| child.wait_with_output().expect("it ends")).into_iter().collect();
@@ -91,12 +92,17 @@ fn three_downloads_at_once_all_succeed() {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_download_goes_on_where_it_stopped() {
-    for signal in ["INT", "TERM", "KILL"] {
+    for (signal, code) in [("INT", Some(130)), ("TERM", Some(143)), ("KILL", None)] {
         let (folder, hub) = (Folder::new(), slow(50));
-        let mut child = begun(&folder, &hub);
+        let child = begun(&folder, &hub);
         let id = child.id().to_string();
         assert!(Command::new("kill").args([&format!("-{signal}"), &id]).status().expect("`kill` is there").success());
-        assert!(!child.wait().expect("it ends").success());
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), code, "{signal}");
+        if code.is_some() {
+            let told = Run::of(output).stderr;
+            assert!(told.contains(" received and kept\nto continue: downhill download org/digits"), "{told}");
+        }
         let there = part(&folder).expect("a part is left");
         assert!(!snapshot(&folder).exists(), "a snapshot is whole or absent");
         let run = Run::of(program(&folder, &hub.address, &["info", ID]).output().expect("the program starts"));
@@ -106,6 +112,22 @@ fn an_interrupted_download_goes_on_where_it_stopped() {
         assert_whole(&folder);
         assert!(hub.asked().iter().any(|line| line.ends_with(&format!("from {there}"))), "{signal}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_silent_hub_does_not_keep_the_program_from_stopping() {
+    let (folder, hub) = (Folder::new(), Hub::digits(|file| file.stalls = (100_000, u32::MAX)));
+    let mut command = program(&folder, &hub.address, &["download", ID]);
+    let mut child = command.env("HF_HUB_DOWNLOAD_TIMEOUT", "600").spawn().expect("the program starts");
+    let began = Instant::now();
+    while part(&folder).is_none_or(|bytes| bytes < 100_000) && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("`kill`").success());
+    let sent = Instant::now();
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    assert!(sent.elapsed() < Duration::from_secs(20), "{:?}", sent.elapsed());
 }
 
 #[test]
@@ -152,7 +174,7 @@ fn a_full_disk_is_named_before_or_while_it_fills() {
     // More than any disk has.
     let (folder, hub) = (Folder::new(), Hub::digits(|_| ()));
     let huge = Hub::open(&[(CONFIG, served(CONFIG)), (WEIGHTS, Served { claims: Some(1 << 62), ..served(WEIGHTS) })]);
-    download(&folder, &huge).expect_error(4, "needs 4611686018427387904 bytes");
+    download(&folder, &huge).expect_error(4, "needs 46116860184273");
     assert_eq!(part(&folder), None, "nothing is fetched in vain");
     // A limit on the size of files stands for a disk that fills up.
     let quoted = format!("ulimit -f 200; trap '' XFSZ; exec \"$0\" download {ID}");

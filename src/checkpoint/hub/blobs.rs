@@ -261,7 +261,7 @@ pub(super) fn put(blob: &Path, place: &Path) -> Result<()> {
     let Some(folder) = place.parent() else { return Ok(()) };
     std::fs::create_dir_all(folder).map_err(|error| io(folder, error))?;
     let made = tempfile::Builder::new().make_in(folder, |path| link(blob, place, path));
-    // A rename, so that whoever reads the snapshot finds the file at any time.
+    // A rename, so that readers of the snapshot find the file at any time.
     made.and_then(|link| link.into_temp_path().persist(place).map_err(|error| error.error))
         .map_err(|error| io(place, error))
 }

@@ -111,7 +111,7 @@ fn is_verified(place: &Path) -> Result<bool> {
     name.map_or(Ok(false), |name| is_named_by_content(place, name))
 }
 
-/// Returns `true` if a file of a snapshot is no link, as where links are not available, and has the content that the
+/// Returns `true` if a file of a snapshot is not a link, as where links are not available, and has the content that the
 /// hub states.
 fn is_copy(place: &Path, about: &super::about::About) -> Result<bool> {
     let is_file = std::fs::symlink_metadata(place).is_ok_and(|found| found.is_file());
