@@ -25,7 +25,7 @@ pub(super) struct Wanted<'a> {
     pub(super) address: String,
     /// The name of its blob.
     pub(super) blob: String,
-    /// What the hub says about it.
+    /// The properties that the hub states.
     pub(super) about: About,
 }
 
