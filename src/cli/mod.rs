@@ -37,7 +37,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{Error, Result};
-use crate::report::{Console, Verbosity};
+use crate::report::printable::is_printable;
+use crate::report::{Console, Verbosity, print_stderr};
 use flags::Flags;
 use shared::{Global, With};
 
@@ -147,13 +148,12 @@ impl Voice {
 pub fn main() -> ExitCode {
     let mut program = root();
     let arguments = subcommand_first(&program, std::env::args_os().collect());
+    let is_plain = arguments.iter().all(|argument| is_printable(&argument.to_string_lossy()));
     let matches = program.try_get_matches_from_mut(arguments);
     let (cli, (command, matches)) = match matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches))) {
         Ok((cli, matches)) => (cli, called(&program, matches)),
         Err(refusal) => {
-            let refusal = without_value_tip(refusal);
-            // Help and version come here too. A closed output has no reader left to tell.
-            let _ = refusal.print();
+            print_refusal(&without_value_tip(refusal), is_plain);
             return ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(USAGE));
         }
     };
@@ -174,6 +174,17 @@ pub fn main() -> ExitCode {
             console.error(&flags.message(&error), flags.hint(&error).as_deref());
             ExitCode::from(exit::code(error.kind()))
         }
+    }
+}
+
+/// Prints what clap says: help, the version, or an error. An error quotes arguments, which may hold control characters
+/// unless they are `plain`.
+fn print_refusal(refusal: &clap::Error, plain: bool) {
+    if plain {
+        // A closed output has no reader left to tell.
+        let _ = refusal.print();
+    } else {
+        print_stderr(&refusal.to_string());
     }
 }
 

@@ -95,8 +95,8 @@ pub fn tune(
     Ok(measurements)
 }
 
-/// Returns a table with a line for each layer: its number of uses in the network, milliseconds by each algorithm, and the
-/// chosen one. It is empty without measurements.
+/// Returns a table with a line for each layer: its number of uses in the network, milliseconds by each algorithm, and
+/// the chosen one. It is empty without measurements.
 #[must_use]
 pub fn table(measured: &[Measurement], algorithms: &[Algorithm]) -> String {
     if measured.is_empty() {

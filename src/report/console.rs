@@ -88,6 +88,12 @@ fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+/// Prints text to standard error as it is but for control characters, also when quiet.
+pub fn print_stderr(text: &str) {
+    // As in `say`.
+    let _ = write!(io::stderr(), "{}", printable(text));
+}
+
 /// Prints text to standard output, without adding a line end. Control characters are printed by their number. A reader
 /// that has closed the pipe (`| head`) is not an error.
 ///

@@ -14,7 +14,7 @@ pub mod run;
 pub mod table;
 
 #[cfg(feature = "cli")]
-pub use console::{Console, Verbosity, print_stdout};
+pub use console::{Console, Verbosity, print_stderr, print_stdout};
 #[cfg(feature = "plot")]
 pub use folder::Folder;
 pub use output::Output;

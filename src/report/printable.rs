@@ -19,6 +19,12 @@ pub fn printable_line(text: &str) -> Cow<'_, str> {
     escaped(text, steers)
 }
 
+/// Returns `true` for text that [`printable_line`] leaves as it is.
+#[must_use]
+pub fn is_printable(text: &str) -> bool {
+    !text.contains(steers)
+}
+
 /// As [`printable`], for JSON, in the escapes of JSON. Control characters of ASCII are escaped in it already.
 #[must_use]
 pub fn printable_json(json: &str) -> Cow<'_, str> {

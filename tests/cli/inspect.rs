@@ -144,7 +144,7 @@ fn what_cannot_be_is_refused_and_nothing_is_written() {
     ask(&["error-model", &ideal, "--share", "0", "-o", &out]).expect_error(2, "`--share` of 0");
     ask(&["schedule", "--error-model", "1.2,2"]).expect_error(2, "an error model of eta 1.2");
     ask(&["schedule", "--error-model", "none.json"]).expect_error(2, "`none.json` does not exist");
-    ask(&["schedule", "--error-model", &data]).expect_error(4, "no error model");
+    ask(&["schedule", "--error-model", &data]).expect_error(4, "not an error model");
     ask(&["schedule", "--error-model", "0.3,2", "--schedule", "admissible"]).expect_error(2, "no admissible schedule");
     let draw = |rest: &[&str]| downhill(&[&["sample", "-o", &folder.at("x.png")], rest].concat());
     draw(&["--error-model", "0.1,2", "--schedule", "paper"]).expect_error(2, "`--error-model` has no meaning");
