@@ -153,7 +153,8 @@ pub fn main() -> ExitCode {
     let (cli, (command, matches)) = match matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches))) {
         Ok((cli, matches)) => (cli, called(&program, matches)),
         Err(refusal) => {
-            print_refusal(&without_value_tip(refusal), is_plain);
+            let refusal = without_value_tip(refusal);
+            print_refusal(&refusal, is_plain);
             return ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(USAGE));
         }
     };
