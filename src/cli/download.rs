@@ -46,7 +46,7 @@ const GRACE: u32 = 10;
 
 /// Runs `downhill download`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
-    let interrupt = interrupt::listen(console);
+    let interrupt = interrupt::listen();
     let received = Arc::new(AtomicU64::new(0));
     let (send, result) = mpsc::channel();
     let (id, variant, total, stop) = (args.id.clone(), args.variant.clone(), received.clone(), interrupt.flag());

@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM: the first one asks a run to stop and to write what it has, the second one ends the program.
+//! SIGINT and SIGTERM. A run with something to write stops at the first one, writes what it has, and ends at once at the
+//! second one. Everything else ends at once.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -9,41 +10,56 @@ use signal_hook::flag;
 use crate::error::{Error, Result};
 use crate::report::Console;
 
-/// The signals of the process. Nothing listens to them before the first call of [`listen`]: until then there is nothing
-/// to write, and they end the program.
+/// The signals of the process.
 static SIGNALS: OnceLock<Interrupt> = OnceLock::new();
 
 /// The exit code of a program that was ended by signal 0.
 const ENDED_BY_SIGNAL: i32 = 128;
 
 /// The request to stop.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Interrupt {
+    /// `true` once a signal has asked to stop, and before a run listens: the next signal ends the program.
     is_requested: Arc<AtomicBool>,
     signal: Arc<AtomicUsize>,
+    is_heard: AtomicBool,
 }
 
-/// Listens to the signals from now on.
-pub fn listen(console: Console) -> &'static Interrupt {
+/// Gives every signal an exit code. To be called once, before the work.
+pub fn register(console: Console) {
     SIGNALS.get_or_init(|| {
-        let interrupt = Interrupt::default();
+        let interrupt = Interrupt::new();
         for signal in [SIGINT, SIGTERM] {
-            // Actions run in their order, so the first signal finds no request yet and does not end the program.
-            let registered =
-                flag::register_conditional_shutdown(signal, ENDED_BY_SIGNAL + signal, interrupt.is_requested.clone())
-                    .and_then(|_| {
-                        flag::register_usize(signal, interrupt.signal.clone(), signal.unsigned_abs() as usize)
-                    })
-                    .and_then(|_| flag::register(signal, interrupt.is_requested.clone()));
-            if let Err(error) = registered {
+            if let Err(error) = interrupt.register(signal) {
                 console.warning(&format!("signal {signal} ends the run without writing anything: {error}"));
             }
         }
         interrupt
-    })
+    });
+}
+
+/// Begins to listen: from now on, the first signal asks to stop.
+pub fn listen() -> &'static Interrupt {
+    let interrupt = SIGNALS.get_or_init(Interrupt::new);
+    if !interrupt.is_heard.swap(true, Ordering::Relaxed) {
+        interrupt.is_requested.store(false, Ordering::Relaxed);
+    }
+    interrupt
 }
 
 impl Interrupt {
+    fn new() -> Self {
+        let is_requested = Arc::new(AtomicBool::new(true));
+        Self { is_requested, signal: Arc::default(), is_heard: AtomicBool::new(false) }
+    }
+
+    /// Actions run in their order: the first signal that is listened to finds no request yet.
+    fn register(&self, signal: i32) -> std::io::Result<()> {
+        flag::register_conditional_shutdown(signal, ENDED_BY_SIGNAL + signal, self.is_requested.clone())?;
+        flag::register_usize(signal, self.signal.clone(), signal.unsigned_abs() as usize)?;
+        flag::register(signal, self.is_requested.clone()).map(drop)
+    }
+
     /// The flag that stops a run once it is set.
     pub fn flag(&self) -> Arc<AtomicBool> {
         self.is_requested.clone()
@@ -106,9 +122,10 @@ mod tests {
 
     #[test]
     fn a_run_stops_once_it_is_asked_to() {
-        let interrupt = Interrupt::default();
+        let interrupt = listen();
         interrupt.check().unwrap();
         interrupt.flag().store(true, Ordering::Relaxed);
-        assert!(matches!(interrupt.check(), Err(Error::Cancelled)));
+        assert!(matches!(listen().check(), Err(Error::Cancelled)));
+        assert_eq!(exit_code(), 130);
     }
 }

@@ -162,6 +162,7 @@ pub fn main() -> ExitCode {
         vectors::widen();
     }
     let console = Console::new(cli.voice.verbosity());
+    interrupt::register(console);
     let done = match &cli.command {
         Called::Subcommand(subcommand) => one_stdout(&matches).and_then(|()| subcommand.run(console)),
         Called::Completions(args) => completions::run(args, root()),

@@ -81,7 +81,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let subjects = unknown_layers(&graph, &known);
     let progress = Progress::new("tuning", subjects.len() as u64, console.verbosity);
     let budget = Duration::from_secs(args.seconds);
-    let interrupt = interrupt::listen(console);
+    let interrupt = interrupt::listen();
     let measured = tune(&engine, &subjects, args.batch, budget, || {
         progress.advance(1);
         if interrupt.check().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

@@ -75,6 +75,17 @@ fn a_run_of_single_images_names_the_command_that_resumes_it() {
 }
 
 #[test]
+fn a_run_with_nothing_to_write_ends_at_once() {
+    let folder = Folder::new();
+    let energy = ["linear", "energy", "--steps", "5000", "--draws", "100", "-o", &folder.at("energy")];
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let run = interrupted(&energy, signal, |told| told.contains("\nadapter ") || told.starts_with("adapter "));
+        assert_eq!(run.code, code, "{}", run.stderr);
+        assert!(folder.names().is_empty());
+    }
+}
+
+#[test]
 fn a_grid_holds_the_images_that_were_done() {
     let folder = Folder::new();
     let sample = ["sample", "-n", "5000", "-b", "3", "--steps", "2", "-o", &folder.at("grid.png")];

@@ -74,7 +74,7 @@ pub fn measure(
         let options = DenoiserOptions { batch: args.batch, images, label: None };
         let ModelDenoiser { mut denoiser, facts } = model.denoiser(run.compiler(&engine), &options, &mut |_| Ok(()))?;
         let batch = facts.batch;
-        let interrupt = interrupt::listen(run.console);
+        let interrupt = interrupt::listen();
         let sampled = run.timed("sampling", missing.steps(batch)?, "sampling", |advance| {
             missing.make(denoiser.as_mut(), batch, &store, &|| {
                 advance(1);

@@ -109,7 +109,7 @@ fn compute(job: Job, global: &Global, console: Console, mut clock: Stopwatch, re
     };
     let mut files = Files::new(&job.run, job.targets, job.metadata);
     let hinted = |error: Error| with_trace_hint(error, job.has_network && !job.trace_nonfinite);
-    let interrupt = interrupt::listen(console);
+    let interrupt = interrupt::listen();
     let total = job.run.run.images.len();
     let compiler = Compiler::new(&engine, job.dtype.options(global));
     let mut facts = Facts::default();
