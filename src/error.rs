@@ -95,6 +95,10 @@ pub enum Error {
     #[error("out of memory while allocating `{tensor}` ({bytes} bytes)")]
     OutOfMemory { tensor: String, bytes: u64, hint: String },
 
+    /// Memory that the device or its driver refused, for no tensor in particular.
+    #[error("out of memory: {what}")]
+    NoMemory { what: String, hint: String },
+
     /// The device was lost, timed out or rejected a command.
     #[error("the device failed: {what}")]
     Device { what: String, hint: Option<String> },
@@ -147,7 +151,7 @@ impl Error {
             | Self::WrongShape { .. }
             | Self::BeyondFloat16 { .. }
             | Self::Io { .. } => ErrorKind::File,
-            Self::OverLimit { .. } | Self::OutOfMemory { .. } => ErrorKind::Memory,
+            Self::OverLimit { .. } | Self::OutOfMemory { .. } | Self::NoMemory { .. } => ErrorKind::Memory,
             Self::Device { .. } => ErrorKind::Device,
             Self::NonFinite { .. } => ErrorKind::NonFinite,
             Self::Cancelled => ErrorKind::Cancelled,
@@ -162,6 +166,7 @@ impl Error {
             Self::NoAdapter { hint, .. }
             | Self::OverLimit { hint, .. }
             | Self::OutOfMemory { hint, .. }
+            | Self::NoMemory { hint, .. }
             | Self::NonFinite { hint, .. } => Some(hint.clone()),
             Self::UnsupportedField { supported, .. } => Some(format!("supported: {supported}")),
             Self::MissingKey { nearest, .. } | Self::UnexpectedKey { nearest, .. } => {

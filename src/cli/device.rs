@@ -11,6 +11,7 @@ use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::tuned::Key;
 use crate::kernels::{Engine, Family, FamilyName};
 use crate::model::describe::family_text;
+use crate::paths::cache_trouble;
 use crate::report::Console;
 
 /// Opens the device that the flags select, with a note if it computes in software.
@@ -21,6 +22,11 @@ pub fn open(global: &Global, console: Console) -> Result<Engine> {
     let wanted = global.family.map(FamilyName::from);
     let mut engine = without_driver_chatter(|| Engine::open(&global.options()))?;
     vectors::settle([&engine.gpu.adapter]);
+    if let Some(trouble) = cache_trouble() {
+        console.note(&format!(
+            "note: {trouble}; shaders are compiled again in each run (set DOWNHILL_CACHE_DIR to a folder to write to)"
+        ));
+    }
     engine.measured = measured(global, &engine.gpu.adapter, engine.family, console);
     let adapter = &engine.gpu.adapter;
     engine.family.expect(wanted, adapter)?;

@@ -37,6 +37,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{Error, Result};
+use crate::gpu;
 use crate::report::printable::is_printable;
 use crate::report::{Console, Verbosity, print_stderr};
 use flags::Flags;
@@ -163,10 +164,12 @@ pub fn main() -> ExitCode {
     }
     let console = Console::new(cli.voice.verbosity());
     interrupt::register(console);
-    let done = match &cli.command {
+    gpu::silence_panics();
+    let done = gpu::contain(|| match &cli.command {
         Called::Subcommand(subcommand) => one_stdout(&matches).and_then(|()| subcommand.run(console)),
         Called::Completions(args) => completions::run(args, root()),
-    };
+    });
+    let done = done.and_then(|()| gpu::take_closing_failure().map_or(Ok(()), Err));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         // The subcommand has said what it has done.

@@ -9,22 +9,29 @@ pub fn without_driver_chatter<T>(work: impl FnOnce() -> T) -> T {
     if std::env::var_os("XDG_RUNTIME_DIR").is_some_and(is_absolute) {
         return work();
     }
-    let silenced = silence();
-    let result = work();
-    if let Ok(saved) = silenced {
+    let _silenced = silence();
+    work()
+}
+
+/// Standard error as it was. Restored when dropped, so also when a driver panics.
+#[cfg(target_os = "linux")]
+struct Saved(std::os::fd::OwnedFd);
+
+#[cfg(target_os = "linux")]
+impl Drop for Saved {
+    fn drop(&mut self) {
         // A failure cannot be reported here: there is no standard error to report it on.
-        let _ = rustix::stdio::dup2_stderr(&saved);
+        let _ = rustix::stdio::dup2_stderr(&self.0);
     }
-    result
 }
 
 /// Points standard error at `/dev/null` and returns its former target.
 #[cfg(target_os = "linux")]
-fn silence() -> std::io::Result<std::os::fd::OwnedFd> {
+fn silence() -> std::io::Result<Saved> {
     let nothing = std::fs::File::options().write(true).open("/dev/null")?;
     let saved = rustix::io::dup(std::io::stderr())?;
     rustix::stdio::dup2_stderr(&nothing)?;
-    Ok(saved)
+    Ok(Saved(saved))
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::formats::check_writable;
 use crate::gpu::Choice;
 use crate::kernels::{FamilyName, Options};
+use crate::paths::variable;
 use crate::report::{Report, print_stdout};
 
 // The arguments of a subcommand and the shared flags that it takes. Neither this type nor the groups and sets below
@@ -64,7 +65,7 @@ impl Global {
 
     /// The adapter of the flag or, without it, of the environment.
     pub fn choice(&self) -> Choice {
-        let from_environment = || std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty());
+        let from_environment = || variable("WGPU_ADAPTER_NAME")?.into_string().ok();
         self.adapter.clone().or_else(from_environment).map_or(Choice::Best, |text| Choice::parse(&text))
     }
 

@@ -8,15 +8,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::gpu::{Described, Kind, driver_keeps_nothing};
-use crate::paths::cache_dir;
+use crate::paths::{WIDE_SHADERS, cache_dir, private_folder, variable};
 
 /// The variable from which lavapipe reads the width.
 const WIDTH: &str = "LP_NATIVE_VECTOR_WIDTH";
 /// The variable that names the folder of Mesa's compiled shaders.
 const SHADER_CACHE: &str = "MESA_SHADER_CACHE_DIR";
-
-/// The folder of shaders compiled for wide vectors, inside that of the caches.
-const WIDE_SHADERS: &str = "mesa-512";
 
 /// Makes a software adapter use the widest vectors of the processor, by setting variables of the environment. To be
 /// called before the program has threads and before it looks for adapters.
@@ -38,13 +35,13 @@ pub fn widen() {
 /// out the narrow ones, which are right but slow). So the cache gets a separate folder, inside the one the user chose
 /// or inside `cache`.
 fn wide(cache: Option<&Path>) -> Vec<(&'static str, OsString)> {
-    if std::env::var_os(WIDTH).is_some() || driver_keeps_nothing() || !has_wide_vectors() {
+    if variable(WIDTH).is_some() || driver_keeps_nothing() || !has_wide_vectors() {
         return Vec::new();
     }
-    let chosen = std::env::var_os(SHADER_CACHE).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let chosen = variable(SHADER_CACHE).map(PathBuf::from);
     let Some(folder) = chosen.as_deref().or(cache).map(|folder| folder.join(WIDE_SHADERS)) else { return Vec::new() };
-    // Mesa creates the folder, but not its parents.
-    match std::fs::create_dir_all(&folder) {
+    // Mesa creates the folder, but not its parents, and for others to read.
+    match private_folder(&folder) {
         Ok(()) => vec![(WIDTH, "512".into()), (SHADER_CACHE, folder.into_os_string())],
         Err(_) => Vec::new(),
     }
@@ -58,7 +55,7 @@ pub fn settle<'a>(adapters: impl IntoIterator<Item = &'a Described>) {
     if std::env::var_os(WIDTH).is_none_or(|width| width != "512") {
         return;
     }
-    let shaders = std::env::var_os(SHADER_CACHE).map(PathBuf::from);
+    let shaders = variable(SHADER_CACHE).map(PathBuf::from);
     let Some(folder) = shaders.as_deref().filter(|folder| folder.ends_with(WIDE_SHADERS)).and_then(Path::parent) else {
         return;
     };

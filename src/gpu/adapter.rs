@@ -1,6 +1,8 @@
 //! The adapters of this machine, and the choice of one.
 
+use super::guard::{Failure, guarded};
 use crate::error::{Error, Result};
+use crate::paths::variable;
 
 /// The kind of an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +91,8 @@ const NO_ADAPTER_HINT: &str = "install a Vulkan driver, or the software adapter:
 /// All adapters of this machine, best first.
 pub struct Adapters {
     pub(super) list: Vec<wgpu::Adapter>,
+    /// The failure of a driver while adapters were listed.
+    failure: Option<Failure>,
 }
 
 impl Adapters {
@@ -103,14 +107,15 @@ impl Adapters {
             flags: wgpu::InstanceFlags::empty().with_env(),
             ..wgpu::InstanceDescriptor::new_without_display_handle()
         };
-        let mut list = pollster::block_on(wgpu::Instance::new(descriptor).enumerate_adapters(backends));
+        let found = guarded(|| pollster::block_on(wgpu::Instance::new(descriptor).enumerate_adapters(backends)));
+        let (mut list, failure) = found.map_or_else(|failure| (Vec::new(), Some(failure)), |list| (list, None));
         list.sort_by_key(|adapter| match kind(adapter.get_info().device_type) {
             Kind::Discrete => 0,
             Kind::Integrated => 1,
             Kind::Other => 2,
             Kind::Software => 3,
         });
-        Self { list }
+        Self { list, failure }
     }
 
     /// Returns the properties of all adapters.
@@ -139,6 +144,10 @@ impl Adapters {
             Choice::Name(part) => adapter.get_info().name.to_lowercase().contains(&part.to_lowercase()),
         });
         found.ok_or_else(|| {
+            if let Some(failure) = &self.failure {
+                let what = format!("no usable adapter: a driver failed while it was asked: {}", failure.what);
+                return Error::NoAdapter { what, hint: NO_ADAPTER_HINT.into() };
+            }
             if self.list.is_empty() {
                 return none_at_all();
             }
@@ -160,7 +169,7 @@ impl Adapters {
 
 /// Returns `WGPU_BACKEND`, if it is set and not empty.
 fn backend_variable() -> Option<String> {
-    std::env::var("WGPU_BACKEND").ok().filter(|names| !names.trim().is_empty())
+    variable("WGPU_BACKEND")?.into_string().ok().filter(|names| !names.trim().is_empty())
 }
 
 /// The error when no adapter is found: no driver is installed, or the environment requests a backend that has none.
@@ -189,7 +198,7 @@ pub(super) const MATRIX_FEATURES: wgpu::Features =
 
 /// Returns the side of the largest square float16 tiles that are summed in float32.
 fn matrix_side(adapter: &wgpu::Adapter) -> Option<u32> {
-    let offered = adapter.cooperative_matrix_properties();
+    let offered = guarded(|| adapter.cooperative_matrix_properties()).unwrap_or_default();
     let fits = |side: &u32| {
         offered.iter().any(|tile| {
             [tile.m_size, tile.n_size, tile.k_size] == [*side; 3]

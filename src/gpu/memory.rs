@@ -101,7 +101,7 @@ impl Gpu {
     /// Returns the largest number of texels in one storage of this kind, and the name of the limit.
     #[must_use]
     pub fn max_texels(&self, kind: StorageKind) -> (usize, &'static str) {
-        let limits = self.device.limits();
+        let limits = &self.driver.limits;
         match kind {
             StorageKind::Buffer { precision } => {
                 let bytes = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
@@ -127,15 +127,15 @@ impl Gpu {
             let limit = limit as u64 * precision.texel_bytes();
             return Err(Error::OverLimit { tensor: tensor.to_owned(), bytes, limit_name, limit, hint });
         }
-        let backing = self.scoped(tensor, bytes, || match kind {
-            StorageKind::Buffer { .. } => Backing::Buffer(self.device.create_buffer(&wgpu::BufferDescriptor {
+        let backing = self.driver.create(tensor, bytes, |device| match kind {
+            StorageKind::Buffer { .. } => Backing::Buffer(device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some(tensor),
                 size: bytes,
                 usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             })),
             StorageKind::Texture { width, .. } => {
-                let texture = self.device.create_texture(&wgpu::TextureDescriptor {
+                let texture = device.create_texture(&wgpu::TextureDescriptor {
                     label: Some(tensor),
                     size: extent(width, (texels / width as usize) as u32),
                     mip_level_count: 1,
@@ -162,65 +162,36 @@ impl Gpu {
     pub fn upload(&self, storage: &Storage, first: usize, values: &[f32]) -> Result<()> {
         let mut at = first;
         for batch in values.chunks(UPLOAD_BATCH_BYTES / size_of::<f32>()) {
-            self.upload_batch(storage, at, batch);
+            self.upload_batch(storage, at, batch)?;
             at += batch.len() / TEXEL;
             let bytes = (batch.len() / TEXEL) as u64 * storage.precision.texel_bytes();
             if self.staged.fetch_add(bytes, Ordering::Relaxed) + bytes >= UPLOAD_BATCH_BYTES as u64 {
                 self.staged.store(0, Ordering::Relaxed);
-                self.queue.submit([]);
+                self.driver.call(|_, queue| queue.submit([]))?;
                 self.wait()?;
             }
         }
-        self.check()
+        self.driver.check()
     }
 
-    fn upload_batch(&self, storage: &Storage, first: usize, values: &[f32]) {
+    fn upload_batch(&self, storage: &Storage, first: usize, values: &[f32]) -> Result<()> {
         match storage.precision {
             Precision::Float32 => self.write(storage, first, bytemuck::cast_slice(values)),
             Precision::Float16 => {
                 let mut halves = vec![f16::ZERO; values.len()];
                 halves.convert_from_f32_slice(values);
-                self.write(storage, first, bytemuck::cast_slice(&halves));
+                self.write(storage, first, bytemuck::cast_slice(&halves))
             }
         }
     }
 
     /// Copies texels, in their stored form, to `storage` from texel `first` on.
-    fn write(&self, storage: &Storage, first: usize, bytes: &[u8]) {
+    fn write(&self, storage: &Storage, first: usize, bytes: &[u8]) -> Result<()> {
         let texel_bytes = storage.precision.texel_bytes();
-        let Backing::Texture { texture, width, .. } = &storage.backing else {
-            if let Backing::Buffer(buffer) = &storage.backing {
-                self.queue.write_buffer(buffer, first as u64 * texel_bytes, bytes);
-            }
-            return;
-        };
-        // A range of a texture is the end of a row, whole rows, and the beginning of a row.
-        let width = *width as usize;
-        let (mut at, mut rest) = (first, bytes);
-        while !rest.is_empty() {
-            let (x, y) = (at % width, at / width);
-            let texels = rest.len() / texel_bytes as usize;
-            let (columns, rows) =
-                if x == 0 && texels >= width { (width, texels / width) } else { (texels.min(width - x), 1) };
-            let (now, later) = rest.split_at(columns * rows * texel_bytes as usize);
-            self.queue.write_texture(
-                wgpu::TexelCopyTextureInfo {
-                    texture,
-                    mip_level: 0,
-                    origin: wgpu::Origin3d { x: x as u32, y: y as u32, z: 0 },
-                    aspect: wgpu::TextureAspect::All,
-                },
-                now,
-                wgpu::TexelCopyBufferLayout {
-                    offset: 0,
-                    bytes_per_row: Some((columns as u64 * texel_bytes) as u32),
-                    rows_per_image: None,
-                },
-                extent(columns as u32, rows as u32),
-            );
-            at += columns * rows;
-            rest = later;
-        }
+        self.driver.call(|_, queue| match &storage.backing {
+            Backing::Buffer(buffer) => queue.write_buffer(buffer, first as u64 * texel_bytes, bytes),
+            Backing::Texture { texture, width, .. } => write_texture(queue, texture, *width, texel_bytes, first, bytes),
+        })
     }
 
     /// Copies all of `from` to `to`, of the same kind and size, `times` times, with the copy engine alone. Returns once
@@ -229,18 +200,57 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`] if the device fails.
     pub fn copy(&self, from: &Storage, to: &Storage, times: usize) -> Result<()> {
-        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        for _ in 0..times {
-            match (&from.backing, &to.backing) {
-                (Backing::Buffer(from), Backing::Buffer(to)) => encoder.copy_buffer_to_buffer(from, 0, to, 0, None),
-                (Backing::Texture { texture: from, .. }, Backing::Texture { texture: to, .. }) => {
-                    encoder.copy_texture_to_texture(from.as_image_copy(), to.as_image_copy(), from.size());
-                }
-                _ => return Err(Error::Device { what: "a copy between two kinds of storage".into(), hint: None }),
+        let submitted = match (&from.backing, &to.backing) {
+            (Backing::Buffer(from), Backing::Buffer(to)) => self.driver.submit(|encoder| {
+                (0..times).for_each(|_| encoder.copy_buffer_to_buffer(from, 0, to, 0, None));
+            }),
+            (Backing::Texture { texture: from, .. }, Backing::Texture { texture: to, .. }) => {
+                self.driver.submit(|encoder| {
+                    let (source, target) = (from.as_image_copy(), to.as_image_copy());
+                    (0..times).for_each(|_| encoder.copy_texture_to_texture(source, target, from.size()));
+                })
             }
-        }
-        self.queue.submit([encoder.finish()]);
-        self.check()
+            _ => return Err(Error::Device { what: "a copy between two kinds of storage".into(), hint: None }),
+        };
+        submitted.map(drop)
+    }
+}
+
+/// Copies texels to a texture with rows of `width` texels, from texel `first` on: the end of a row, whole rows, and the
+/// beginning of a row.
+fn write_texture(
+    queue: &wgpu::Queue,
+    texture: &wgpu::Texture,
+    width: u32,
+    texel_bytes: u64,
+    first: usize,
+    bytes: &[u8],
+) {
+    let width = width as usize;
+    let (mut at, mut rest) = (first, bytes);
+    while !rest.is_empty() {
+        let (x, y) = (at % width, at / width);
+        let texels = rest.len() / texel_bytes as usize;
+        let (columns, rows) =
+            if x == 0 && texels >= width { (width, texels / width) } else { (texels.min(width - x), 1) };
+        let (now, later) = rest.split_at(columns * rows * texel_bytes as usize);
+        queue.write_texture(
+            wgpu::TexelCopyTextureInfo {
+                texture,
+                mip_level: 0,
+                origin: wgpu::Origin3d { x: x as u32, y: y as u32, z: 0 },
+                aspect: wgpu::TextureAspect::All,
+            },
+            now,
+            wgpu::TexelCopyBufferLayout {
+                offset: 0,
+                bytes_per_row: Some((columns as u64 * texel_bytes) as u32),
+                rows_per_image: None,
+            },
+            extent(columns as u32, rows as u32),
+        );
+        at += columns * rows;
+        rest = later;
     }
 }
 

@@ -5,6 +5,8 @@
 mod adapter;
 mod clock;
 mod device;
+mod driver;
+mod guard;
 mod memory;
 mod pipeline;
 mod pipeline_cache;
@@ -13,7 +15,8 @@ mod recording;
 mod warm;
 
 pub use adapter::{Adapters, Choice, Described, Kind};
-pub use device::{Gpu, Options};
+pub use device::{Gpu, Options, take_closing_failure};
+pub use guard::{contain, silence_panics};
 pub use memory::{Region, Storage, StorageKind, row_texels};
 pub use pipeline::{Binding, Pipeline, PipelineSource};
 pub use readback::Readback;

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::device::Gpu;
+use super::driver::Driver;
 use super::memory::texture_format;
 use super::pipeline_cache::PipelineCache;
 use crate::error::Result;
@@ -45,9 +46,7 @@ impl Gpu {
     /// # Errors
     /// [`crate::Error::Device`] if the device or its driver rejects it.
     pub fn compile(&self, source: &PipelineSource) -> Result<Pipeline> {
-        self.scoped(&format!("shader `{}`", source.label), 0, || {
-            create(&self.device, self.checked, self.pipelines.as_ref(), source)
-        })
+        compile(&self.driver, self.checked, self.pipelines.as_ref(), source)
     }
 
     /// Compiles several shaders on all cores, the longest first: each core takes the next when it is done. Where the
@@ -75,7 +74,7 @@ impl Gpu {
         let by_length: Vec<_> = order.iter().map(|at| (&sources[*at], &made[*at].1)).collect();
         self.warm_up(&by_length)?;
         if let Some(cache) = self.pipelines.as_ref().filter(|_| !sources.is_empty()) {
-            cache.save();
+            cache.save(&self.driver);
         }
         Ok(made.into_iter().map(|(_, pipeline)| pipeline).collect())
     }
@@ -86,13 +85,20 @@ pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Creates a pipeline on `device`, and reports the errors of its scopes.
-pub(super) fn create(
-    device: &wgpu::Device,
+/// Compiles a shader on a device.
+///
+/// # Errors
+/// As [`Driver::create`].
+pub(super) fn compile(
+    driver: &Driver,
     checked: bool,
     cache: Option<&PipelineCache>,
     source: &PipelineSource,
-) -> Pipeline {
+) -> Result<Pipeline> {
+    driver.create(&format!("shader `{}`", source.label), 0, |device| create(device, checked, cache, source))
+}
+
+fn create(device: &wgpu::Device, checked: bool, cache: Option<&PipelineCache>, source: &PipelineSource) -> Pipeline {
     let module = module(device, checked, source);
     let entries: Vec<_> = std::iter::once(uniform_entry())
         .chain(source.bindings.iter().enumerate().map(|(index, binding)| entry(index as u32 + 1, *binding)))

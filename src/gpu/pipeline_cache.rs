@@ -6,10 +6,14 @@ use std::hash::Hasher;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::paths::cache_dir;
+use super::driver::Driver;
+use crate::input::read_regular;
+use crate::paths::{PIPELINES, cache_dir, have_same_owner, private_folder};
 
 /// The size of the checksum that precedes the driver's data, in bytes.
 const CHECKSUM: usize = 8;
+/// The largest size of a file, in bytes: more than any driver's pipelines of all shaders.
+const LARGEST: u64 = 1 << 30;
 /// The largest size of a cache without pipelines: Vulkan's header and the driver's.
 const EMPTY: usize = 64;
 
@@ -22,34 +26,38 @@ pub(super) struct PipelineCache {
 
 impl PipelineCache {
     /// Opens the cache of an adapter with the data of an earlier run, or returns `None` if the device has no cache or
-    /// there is no folder for it.
-    pub(super) fn open(device: &wgpu::Device, adapter: &wgpu::AdapterInfo) -> Option<Self> {
-        Self::open_in(&cache_dir()?.join("pipelines"), device, adapter)
+    /// there is no folder for it that is this user's alone.
+    pub(super) fn open(driver: &Driver, adapter: &wgpu::AdapterInfo) -> Option<Self> {
+        Self::open_in(&cache_dir()?.join(PIPELINES), driver, adapter)
     }
 
-    fn open_in(folder: &Path, device: &wgpu::Device, adapter: &wgpu::AdapterInfo) -> Option<Self> {
-        if !device.features().contains(wgpu::Features::PIPELINE_CACHE) {
+    fn open_in(folder: &Path, driver: &Driver, adapter: &wgpu::AdapterInfo) -> Option<Self> {
+        if !driver.features.contains(wgpu::Features::PIPELINE_CACHE) {
             return None;
         }
         let file = folder.join(wgpu::util::pipeline_cache_key(adapter)?);
+        private_folder(folder).ok()?;
         let loaded = read(&file);
-        // SAFETY: the data are the result of `get_data` in an earlier run. The checksum before them, written by this
+        // SAFETY: the data are the result of `get_data` in an earlier run. The file and its folder belong to this user,
+        // and nobody else may write there, so nobody else chose them; the checksum before them, written by this
         // program, shows that they are complete; wgpu and the driver check by their headers that they belong to this
         // adapter and driver, and otherwise start with an empty cache.
         #[expect(unsafe_code, reason = "the only way to hand a driver what it made before; see the SAFETY note")]
-        let cache = unsafe {
+        let create = |device: &wgpu::Device| unsafe {
             device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
                 label: Some("pipelines"),
                 data: loaded.as_deref(),
                 fallback: true,
             })
         };
+        let cache = driver.create("pipeline cache", 0, create).ok()?;
         Some(Self { cache, file, loaded })
     }
 
     /// Saves the pipelines compiled since. If that fails, a later run is only slower.
-    pub(super) fn save(&self) {
-        let made = self.cache.get_data().filter(|data| data.len() > EMPTY && self.loaded.as_ref() != Some(data));
+    pub(super) fn save(&self, driver: &Driver) {
+        let data = driver.call(|_, _| self.cache.get_data()).ok().flatten();
+        let made = data.filter(|data| data.len() > EMPTY && self.loaded.as_ref() != Some(data));
         if let Some(data) = made {
             let _ = write(&self.file, &data);
         }
@@ -63,16 +71,20 @@ fn checksum(data: &[u8]) -> [u8; CHECKSUM] {
     hasher.finish().to_le_bytes()
 }
 
-/// Reads the data of a file, if they are complete.
+/// Reads the data of a file, if they are complete and the file belongs to the owner of its folder.
 fn read(file: &Path) -> Option<Vec<u8>> {
-    let bytes = fs::read(file).ok()?;
+    let folder = fs::metadata(file.parent()?).ok()?;
+    if !have_same_owner(&folder, &fs::metadata(file).ok()?) {
+        return None;
+    }
+    let bytes = read_regular(file, LARGEST).ok()?;
     let (sum, data) = bytes.split_at_checked(CHECKSUM)?;
     (sum == checksum(data)).then(|| data.to_vec())
 }
 
 fn write(file: &Path, data: &[u8]) -> std::io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
+    private_folder(folder)?;
     let mut beside = tempfile::NamedTempFile::new_in(folder)?;
     beside.write_all(&checksum(data))?;
     beside.write_all(data)?;
@@ -83,6 +95,7 @@ fn write(file: &Path, data: &[u8]) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::{Adapters, Choice};
 
     #[test]
     fn what_is_cut_or_changed_is_not_read() {
@@ -101,30 +114,39 @@ mod tests {
         assert_eq!(read(&file), None);
     }
 
+    /// Only the superuser may give a file away.
+    #[cfg(unix)]
+    #[test]
+    fn pipelines_that_another_user_left_are_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cache");
+        write(&file, &[5; 200]).unwrap();
+        if std::os::unix::fs::chown(&file, Some(12345), None).is_err() {
+            println!("skipped: a file can be given to another user by the superuser only");
+            return;
+        }
+        assert_eq!(read(&file), None);
+    }
+
     /// A device opens and computes with any content of the cache file.
     #[test]
     fn a_device_takes_its_cache_or_begins_anew() {
         let folder = tempfile::tempdir().unwrap();
-        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-        let options = wgpu::RequestAdapterOptions::default();
-        let adapter = pollster::block_on(instance.request_adapter(&options)).unwrap();
-        let descriptor = wgpu::DeviceDescriptor {
-            required_features: adapter.features() & wgpu::Features::PIPELINE_CACHE,
-            ..wgpu::DeviceDescriptor::default()
-        };
-        let (device, _) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
+        let adapters = Adapters::find();
+        let (_, adapter) = adapters.choose(&Choice::Best).unwrap();
+        let driver = Driver::open(adapter, false).unwrap();
         let info = adapter.get_info();
-        let Some(first) = PipelineCache::open_in(folder.path(), &device, &info) else {
+        let Some(first) = PipelineCache::open_in(folder.path(), &driver, &info) else {
             println!("`{}` hands out no cache", info.name);
             return;
         };
         assert_eq!(first.loaded, None);
         let data = first.cache.get_data().unwrap();
         write(&first.file, &data).unwrap();
-        let again = PipelineCache::open_in(folder.path(), &device, &info).unwrap();
+        let again = PipelineCache::open_in(folder.path(), &driver, &info).unwrap();
         assert_eq!(again.loaded.as_ref(), Some(&data));
         write(&first.file, &[7; 300]).unwrap();
-        let other = PipelineCache::open_in(folder.path(), &device, &info).unwrap();
+        let other = PipelineCache::open_in(folder.path(), &driver, &info).unwrap();
         assert_eq!(other.loaded, Some(vec![7; 300]));
         assert_eq!(other.cache.get_data(), Some(data), "data that are not a cache of this driver are dropped");
     }

@@ -1,5 +1,7 @@
 //! Read-back of values to the host, through a staging buffer that it may map.
 
+use std::time::Duration;
+
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
@@ -7,6 +9,9 @@ use super::device::Gpu;
 use super::memory::{Backing, Region, extent};
 use crate::error::{Error, Result};
 use crate::tensor::Precision;
+
+/// The longest time between the end of the device's work and the news that a buffer is mapped.
+const MAPPING: Duration = Duration::from_secs(60);
 
 /// Regions that are read back repeatedly.
 pub struct Readback {
@@ -33,8 +38,8 @@ impl Gpu {
     pub fn readback(&self, regions: &[Region<'_>]) -> Result<Readback> {
         let spans: Vec<Span> = regions.iter().map(Span::of).collect();
         let bytes = spans.iter().map(|span| span.bytes).sum::<u64>().max(Precision::Float32.texel_bytes());
-        let staging = self.scoped("read-back", bytes, || {
-            self.device.create_buffer(&wgpu::BufferDescriptor {
+        let staging = self.driver.create("read-back", bytes, |device| {
+            device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("read-back"),
                 size: bytes,
                 usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
@@ -57,9 +62,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`] if the device fails.
     pub fn fetch(&self, readback: &Readback) -> Result<Vec<Vec<f32>>> {
-        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        readback.encode(&mut encoder);
-        self.queue.submit([encoder.finish()]);
+        self.driver.submit(|encoder| readback.encode(encoder))?;
         self.staged_values(readback)
     }
 
@@ -85,16 +88,21 @@ impl Gpu {
     /// [`Error::Device`].
     pub(super) fn mapped<T>(&self, staging: &wgpu::Buffer, look: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let (sender, receiver) = std::sync::mpsc::channel();
-        staging.map_async(wgpu::MapMode::Read, .., move |mapped| {
+        let report = move |mapped| {
+            // Without a receiver, the wait below has failed and been reported.
             let _ = sender.send(mapped);
-        });
+        };
+        self.driver.call(|_, _| staging.map_async(wgpu::MapMode::Read, .., report))?;
         self.wait()?;
         let failed = |what: String| Error::Device { what: format!("read-back: {what}"), hint: None };
-        let mapped = receiver.recv().map_err(|error| failed(error.to_string()))?;
+        // Another thread that waits for the device may be the one that passes the result on.
+        let mapped = receiver.recv_timeout(MAPPING).map_err(|error| failed(error.to_string()))?;
         mapped.map_err(|error| failed(error.to_string()))?;
-        let seen = look(&staging.get_mapped_range(..).map_err(|error| failed(error.to_string()))?);
-        staging.unmap();
-        Ok(seen)
+        self.driver.call(|_, _| {
+            let seen = staging.get_mapped_range(..).map(|view| look(&view));
+            staging.unmap();
+            seen.map_err(|error| failed(error.to_string()))
+        })?
     }
 }
 

@@ -67,7 +67,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::OverLimit`] for a grid larger than the device allows; [`Error::Device`] if a binding is rejected.
     pub fn record(&self, calls: &[Call<'_>]) -> Result<Recording> {
-        let limits = self.device.limits();
+        let limits = &self.driver.limits;
         let alignment = limits.min_uniform_buffer_offset_alignment as usize;
         let mut blocks: Vec<u8> = Vec::new();
         let mut ranges = Vec::with_capacity(calls.len());
@@ -89,15 +89,15 @@ impl Gpu {
             ranges.push((first, blocks.len() - first));
             blocks.resize(blocks.len().next_multiple_of(alignment), 0);
         }
-        let uniforms = self.scoped("parameters", blocks.len() as u64, || {
-            self.device.create_buffer(&wgpu::BufferDescriptor {
+        let uniforms = self.driver.create("parameters", blocks.len() as u64, |device| {
+            device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("parameters"),
                 size: blocks.len().max(16) as u64,
                 usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             })
         })?;
-        self.queue.write_buffer(&uniforms, 0, &blocks);
+        self.driver.call(|_, queue| queue.write_buffer(&uniforms, 0, &blocks))?;
         let steps = calls
             .iter()
             .zip(ranges)
@@ -112,8 +112,8 @@ impl Gpu {
                     .enumerate()
                     .map(|(binding, resource)| wgpu::BindGroupEntry { binding: binding as u32, resource })
                     .collect();
-                let group = self.scoped(call.label, 0, || {
-                    self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                let group = self.driver.create(call.label, 0, |device| {
+                    device.create_bind_group(&wgpu::BindGroupDescriptor {
                         label: Some(call.label),
                         layout: &call.pipeline.layout,
                         entries: &entries,
@@ -163,14 +163,14 @@ impl Gpu {
             });
             let (now, later) = rest.split_at(many.count());
             let last = readback.filter(|_| later.is_empty());
-            in_flight.push_back(self.submit_steps(now.iter().copied(), last));
+            in_flight.push_back(self.submit_steps(now.iter().copied(), last)?);
             if in_flight.len() > IN_FLIGHT {
                 let oldest = in_flight.pop_front();
-                self.poll(wgpu::PollType::Wait { submission_index: oldest, timeout: None })?;
+                self.driver.poll(wgpu::PollType::Wait { submission_index: oldest, timeout: None })?;
             }
             rest = later;
             if rest.is_empty() {
-                return self.check();
+                return Ok(());
             }
         }
     }
@@ -180,8 +180,7 @@ impl Gpu {
     /// # Errors
     /// As [`Self::submit`].
     pub fn submit_range(&self, recording: &Recording, range: std::ops::Range<usize>) -> Result<()> {
-        self.submit_steps(recording.steps[range].iter(), None);
-        self.check()
+        self.submit_steps(recording.steps[range].iter(), None).map(drop)
     }
 
     /// Runs a recording one dispatch at a time and measures each by the wall clock, including its submission.
@@ -195,7 +194,7 @@ impl Gpu {
             .iter()
             .map(|step| {
                 let begin = Instant::now();
-                self.submit_steps(std::iter::once(step), None);
+                self.submit_steps(std::iter::once(step), None)?;
                 self.wait()?;
                 Ok(begin.elapsed())
             })
@@ -206,15 +205,15 @@ impl Gpu {
         &self,
         steps: impl Iterator<Item = &'s Step>,
         readback: Option<&Readback>,
-    ) -> wgpu::SubmissionIndex {
-        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            steps.for_each(|step| step.encode(&mut pass));
-        }
-        if let Some(readback) = readback {
-            readback.encode(&mut encoder);
-        }
-        self.queue.submit([encoder.finish()])
+    ) -> Result<wgpu::SubmissionIndex> {
+        self.driver.submit(|encoder| {
+            {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                steps.for_each(|step| step.encode(&mut pass));
+            }
+            if let Some(readback) = readback {
+                readback.encode(encoder);
+            }
+        })
     }
 }

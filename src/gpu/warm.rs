@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use super::adapter::Kind;
 use super::device::Gpu;
+use super::driver::Driver;
 use super::memory::texture_format;
-use super::pipeline::{Binding, Pipeline, PipelineSource, cores, create};
+use super::pipeline::{Binding, Pipeline, PipelineSource, compile, cores};
 use crate::error::{Error, Result};
 use crate::tensor::Precision;
 
@@ -40,7 +41,7 @@ impl Gpu {
         if self.adapter.kind != Kind::Software || shaders.is_empty() {
             return Ok(());
         }
-        let lane = self.scoped("empty dispatch", 0, || Lane::new(self.device.clone(), self.queue.clone()))?;
+        let lane = Lane::new(&self.driver)?;
         let next = &AtomicUsize::new(1);
         let most = if driver_keeps_nothing() { 0 } else { MOST_HELPERS };
         let helpers = (cores() - 1).min(most).min(shaders.len() - 1);
@@ -55,7 +56,9 @@ impl Gpu {
                     (loaded, helper)
                 })
                 .collect();
-            lane.compile(shaders[0])?;
+            // When this device fails, the helpers have nothing left to do.
+            let stop = |_: &Error| next.store(shaders.len(), Ordering::Relaxed);
+            lane.compile(shaders[0]).inspect_err(stop)?;
             let helpers: Vec<_> = running
                 .into_iter()
                 .map(|(loaded, helper)| {
@@ -65,28 +68,28 @@ impl Gpu {
                 })
                 .collect();
             while let Some(shader) = shaders.get(next.fetch_add(1, Ordering::Relaxed)) {
-                lane.compile(*shader)?;
+                lane.compile(*shader).inspect_err(stop)?;
             }
             Ok::<_, Error>(helpers.into_iter().flat_map(|helper| helper.join().unwrap_or_default()).collect())
         })?;
         if !by_helpers.is_empty() {
             std::thread::sleep(WRITING);
         }
-        by_helpers.into_iter().try_for_each(|at| lane.compile(shaders[at]))?;
-        self.check()
+        by_helpers.into_iter().try_for_each(|at| lane.compile(shaders[at]))
     }
 
     /// Compiles shaders on another device until none is left, and returns their indices. If that fails, the run is only
     /// slower.
     fn compile_beside(&self, shaders: &[(&PipelineSource, &Pipeline)], next: &AtomicUsize) -> Vec<usize> {
-        let Ok((device, queue)) = self.open_beside() else { return Vec::new() };
-        let lane = Lane::new(device, queue);
+        let Ok(driver) = self.open_beside() else { return Vec::new() };
+        let Ok(lane) = Lane::new(&driver) else { return Vec::new() };
         let mut taken = Vec::new();
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some((source, _)) = shaders.get(at) else { return taken };
             taken.push(at);
-            if lane.compile((source, &create(&lane.device, self.checked, None, source))).is_err() {
+            let compiled = compile(&driver, self.checked, None, source);
+            if compiled.and_then(|pipeline| lane.compile((source, &pipeline))).is_err() {
                 return taken;
             }
         }
@@ -103,17 +106,20 @@ pub fn driver_keeps_nothing() -> bool {
 }
 
 /// A device that compiles one shader after the other, with a resource for each kind of binding.
-struct Lane {
-    device: wgpu::Device,
-    queue: wgpu::Queue,
+struct Lane<'d> {
+    driver: &'d Driver,
     parameters: wgpu::Buffer,
     buffers: [wgpu::Buffer; 2],
     /// Textures to read, to read in float16, and to write.
     textures: [wgpu::TextureView; 3],
 }
 
-impl Lane {
-    fn new(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+impl<'d> Lane<'d> {
+    fn new(driver: &'d Driver) -> Result<Self> {
+        driver.create("empty dispatch", 0, |device| Self::on(driver, device))
+    }
+
+    fn on(driver: &'d Driver, device: &wgpu::Device) -> Self {
         let buffer = |usage| {
             let size = PARAMETER_BYTES;
             device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
@@ -137,7 +143,7 @@ impl Lane {
         let parameters = buffer(wgpu::BufferUsages::UNIFORM);
         let buffers = [(); 2].map(|()| buffer(wgpu::BufferUsages::STORAGE));
         let textures = [Precision::Float32, Precision::Float16, Precision::Float32].map(texture);
-        Self { device, queue, parameters, buffers, textures }
+        Self { driver, parameters, buffers, textures }
     }
 
     /// Submits a dispatch of zero workgroups, and waits for it.
@@ -154,20 +160,19 @@ impl Lane {
             .enumerate()
             .map(|(binding, resource)| wgpu::BindGroupEntry { binding: binding as u32, resource })
             .collect();
-        let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(&source.label),
-            layout: &pipeline.layout,
-            entries: &entries,
-        });
-        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        {
+        let group = self.driver.create(&source.label, 0, |device| {
+            device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(&source.label),
+                layout: &pipeline.layout,
+                entries: &entries,
+            })
+        })?;
+        self.driver.submit(|encoder| {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             pass.set_pipeline(&pipeline.compiled);
             pass.set_bind_group(0, &group, &[]);
             pass.dispatch_workgroups(0, 0, 0);
-        }
-        self.queue.submit([encoder.finish()]);
-        let waited = self.device.poll(wgpu::PollType::wait_indefinitely());
-        waited.map(drop).map_err(|error| Error::Device { what: error.to_string(), hint: None })
+        })?;
+        self.driver.poll(wgpu::PollType::wait_indefinitely())
     }
 }

@@ -66,18 +66,23 @@ pub fn variants(family: Family) -> Vec<Shader> {
     [&BARRIER, &LOOP].map(|kernel| family.shader(kernel, Vec::new())).to_vec()
 }
 
-/// Probes the engine's device: read-back, a small matrix product, barriers, a long loop.
+/// A test of one ability.
+type Probe = fn(&Engine) -> Result<Finding>;
+
+/// The abilities that are probed: read-back, a small matrix product, barriers, a long loop.
+const PROBES: [(&str, Probe); 4] = [
+    ("read-back", read_back),
+    ("matrix product", matrix_product),
+    ("workgroup barrier", barrier),
+    ("long loop", long_loop),
+];
+
+/// Probes the engine's device.
 ///
 /// # Errors
 /// Those of the device; an ability that is insufficient is a [`Finding`].
 pub fn run(engine: &Engine) -> Result<Vec<Check>> {
-    let check = |name: &str, finding| Check { name: name.to_owned(), finding };
-    Ok(vec![
-        check("read-back", read_back(engine)?),
-        check("matrix product", matrix_product(engine)?),
-        check("workgroup barrier", barrier(engine)?),
-        check("long loop", long_loop(engine)?),
-    ])
+    PROBES.iter().map(|(name, probe)| Ok(Check { name: (*name).to_owned(), finding: probe(engine)? })).collect()
 }
 
 /// The shaders that [`ensure`] is about to compile; empty if its findings are cached.
@@ -132,9 +137,16 @@ fn cache_file(engine: &Engine) -> Option<PathBuf> {
     Some(cache_dir()?.join("selftest").join(plain + ".json"))
 }
 
-/// The cached findings for this adapter; `None` if there are none, or none that can be read.
+/// The cached findings for this adapter; `None` if there are none, or none that can be believed.
 fn kept(engine: &Engine) -> Option<Vec<Check>> {
-    json::parse(&read_regular(&cache_file(engine)?, json::LARGEST).ok()?).ok()
+    json::parse(&read_regular(&cache_file(engine)?, json::LARGEST).ok()?).ok().filter(|checks| can_be_believed(checks))
+}
+
+/// Returns `true` for findings about each of the probes in which none failed. A failure may have had a cause that is
+/// gone, so the adapter is tested again.
+fn can_be_believed(checks: &Vec<Check>) -> bool {
+    checks.iter().map(|check| check.name.as_str()).eq(PROBES.map(|(name, _)| name))
+        && !checks.iter().any(|check| matches!(check.finding, Finding::Failed(_)))
 }
 
 /// Caches the findings for [`ensure`]; a cache that cannot be written is not an error.
@@ -200,4 +212,22 @@ fn compare(engine: &Engine, dispatch: &Dispatch, reads: &[&[f32]], texels: usize
 
 fn trusted_if(holds: bool, otherwise: impl FnOnce() -> String) -> Finding {
     if holds { Finding::Trusted } else { Finding::Failed(otherwise()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_findings_are_believed_only_if_complete_and_without_failure() {
+        let mut checks: Vec<Check> =
+            PROBES.iter().map(|(name, _)| Check { name: (*name).to_owned(), finding: Finding::Trusted }).collect();
+        assert!(can_be_believed(&checks));
+        checks[3].finding = Finding::Limited("a loop stops after 40000".into());
+        assert!(can_be_believed(&checks));
+        checks[0].finding = Finding::Failed("what was written is not what is read".into());
+        assert!(!can_be_believed(&checks));
+        assert!(!can_be_believed(&checks[1..].to_vec()));
+        assert!(!can_be_believed(&Vec::new()));
+    }
 }

@@ -4,6 +4,7 @@ mod autoencoder;
 mod bad;
 mod bad_pipelines;
 mod bench;
+mod caches;
 mod closed_form;
 mod denoise;
 #[cfg(feature = "download")]
@@ -11,6 +12,7 @@ mod download;
 mod encode_text;
 mod escapes;
 mod example;
+mod faults;
 mod help;
 #[cfg(feature = "download")]
 #[path = "../common/hub.rs"]
