@@ -63,7 +63,7 @@ pub enum Second {
     Data,
 }
 
-/// The agent of a copy.
+/// The mechanism of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copier {
     /// A kernel.

@@ -25,6 +25,7 @@ mod labels;
 mod linear;
 mod linear_baseline;
 mod memory;
+mod outputs;
 mod quality;
 mod sample;
 mod targets;
