@@ -72,7 +72,7 @@ pub fn network_help() -> String {
     format!("A network: {} [default: the embedded network of digits]", crate::checkpoint::MODEL_FORMS)
 }
 
-/// Numbers with commas between them: `999,500,0`.
+/// Numbers separated by commas: `999,500,0`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NumberList(pub Vec<f64>);
 

@@ -13,10 +13,9 @@ use crate::error::{Error, Result};
 use crate::formats::images::{WHITE, grid, quantise, square_columns};
 use crate::formats::npy;
 use crate::formats::png::write_png;
-use crate::graph::{Compiler, Footprint};
+use crate::graph::Compiler;
 use crate::model::describe::{adapter_json, family_text, footprint_json};
-use crate::model::make_ready;
-use crate::model::stages::{Autoencoder, PlannedStage};
+use crate::model::stages::Autoencoder;
 use crate::model::timing::Stopwatch;
 use crate::report::{Console, Report};
 use crate::tensor::Tensor;
@@ -99,36 +98,21 @@ fn decode(
     let engine = device::open(global, console)?;
     let compiler = Compiler::new(&engine, args.dtype.options(global));
     clock.lap("adapter");
-    let size = (latents.shape[2], latents.shape[3]);
-    let PlannedStage { batch, plans } =
-        autoencoder.plan_decoder(compiler, args.batch, latents.shape[0], size, args.tile.0)?;
-    make_ready(&engine, plans.plans(), &mut clock.observer())?;
-    let footprint = Footprint::largest(plans.plans());
-    let decoder = autoencoder.decoder(compiler, size, plans)?;
-    if decoder.strips() > 1 {
-        console.detail(&format!("decoding in up to {} strips of rows", decoder.strips()));
-    }
-    clock.lap("upload");
-    let images = decoder.decode(latents)?;
-    clock.lap("call");
-    if !images.is_finite() {
-        decoder.trace_nonfinite(latents)?;
-        return Err(Error::NonFinite {
-            place: "the images".to_owned(),
-            hint: "nothing is written; the values of the latents or the weights make it overflow".to_owned(),
-        });
+    let decoded = autoencoder.decode(compiler, latents, args.batch, args.tile.0, &mut clock.observer())?;
+    if decoded.strips > 1 {
+        console.detail(&format!("decoded in up to {} strips of rows", decoded.strips));
     }
     let peak = engine.gpu.memory_bytes().1;
     report
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
-        .set("shape", json!(images.shape))
+        .set("shape", json!(decoded.output.shape))
         .set("parameters", autoencoder.net.parameters())
-        .set("batch", batch)
-        .set("strips", decoder.strips())
-        .set("memory", footprint.map(|footprint| footprint_json(&footprint, Some(peak))))
+        .set("batch", decoded.batch)
+        .set("strips", decoded.strips)
+        .set("memory", decoded.footprint.map(|footprint| footprint_json(&footprint, Some(peak))))
         .set("timings", clock.json(&[]));
-    Ok(images)
+    Ok(decoded.output)
 }
 
 /// Returns `true` if a path names a PNG, `false` for an array.

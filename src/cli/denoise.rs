@@ -110,8 +110,9 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
 fn read_call(network: &NetworkModel, args: &Args) -> Result<RawCall> {
     let x = read_images(&args.input, network.net.in_channels())?;
     let images = x.shape[0];
-    let context = read_context(args.context.as_deref(), images, network)?;
-    let labels = args.class_labels.as_deref().map(|file| read_labels(file, images)).transpose()?;
+    let context = args.context.as_deref().map(|file| Ok::<_, Error>((read_finite(file)?, file))).transpose()?;
+    let context = network.context(context, images)?;
+    let labels = args.class_labels.as_deref().map(|file| ClassLabels::read(file, images)).transpose()?;
     let levels = match (&args.timesteps, args.sigma) {
         (Some(timesteps), _) => RawLevels::Timesteps(read_timesteps(timesteps, images)?),
         (None, sigma) => RawLevels::Sigmas(vec![checked_sigma(sigma.unwrap_or_default())?; images]),
@@ -203,37 +204,6 @@ fn expect_no_context(args: &Args, name: &str) -> Result<()> {
     }
 }
 
-/// Finite contexts (N, tokens, channels) or (1, tokens, channels) for `images` images. A network that takes a context
-/// and does not read it gets one of zeros.
-fn read_context(file: Option<&Path>, images: usize, network: &NetworkModel) -> Result<Option<Tensor>> {
-    let name = &network.name;
-    let (input, file) = match (network.net.context(), file) {
-        (None, None) => return Ok(None),
-        (None, Some(_)) => {
-            return Err(Error::argument(format!("`{name}` does not take a context"), "omit `context`"));
-        }
-        (Some(input), None) if !input.is_read => return Ok(Some(Tensor::zeros([1, 1, input.channels]))),
-        (Some(input), None) => {
-            let dim = input.channels;
-            return Err(Error::argument(
-                format!("`{name}` needs a context"),
-                format!("give `--context FILE.npy`: (N,tokens,{dim}), or (1,tokens,{dim}) for all images"),
-            ));
-        }
-        (Some(input), Some(file)) => (input, file),
-    };
-    let dim = input.channels;
-    let context = read_finite(file)?;
-    match context.shape[..] {
-        [n, tokens, found] if (n == 1 || n == images) && tokens > 0 && found == dim => Ok(Some(context)),
-        _ => Err(Error::bad_file_hint(
-            file,
-            format!("the array has shape {:?}, expected [{images}, tokens, {dim}]", context.shape),
-            format!("give a context for each image, or one for all: [1, tokens, {dim}]"),
-        )),
-    }
-}
-
 /// One number for all images, or a file with one for each.
 fn read_timesteps(text: &str, images: usize) -> Result<Vec<f64>> {
     if let Ok(timestep) = text.parse::<f64>() {
@@ -248,19 +218,6 @@ fn read_timesteps(text: &str, images: usize) -> Result<Vec<f64>> {
             file,
             format!("holds {} timesteps for {images} images", numbers.len()),
             "give one timestep for each image, or one for all",
-        )),
-    }
-}
-
-fn read_labels(file: &Path, images: usize) -> Result<ClassLabels> {
-    let rows = npy::read(file)?;
-    match rows.shape.as_slice() {
-        [found] if *found == images => Ok(ClassLabels::Numbers(npy::read_f64(file)?)),
-        [found, _] if *found == images => Ok(ClassLabels::Rows(rows)),
-        shape => Err(Error::bad_file_hint(
-            file,
-            format!("the array has shape {shape:?} for {images} images"),
-            format!("give one label for each image: [{images}], or a vector for each: [{images}, D]"),
         )),
     }
 }

@@ -13,13 +13,11 @@ use crate::cli::stream::{self, output_name};
 use crate::data::picture::Picture;
 use crate::error::{Error, Result};
 use crate::formats::npy;
-use crate::graph::{Compiler, Footprint};
+use crate::graph::Compiler;
 use crate::input::open_regular;
 use crate::model::describe::{adapter_json, family_text, footprint_json};
-use crate::model::make_ready;
 use crate::model::stages::Autoencoder;
 use crate::model::timing::Stopwatch;
-use crate::noise::philox::normals;
 use crate::report::{Console, Report};
 use crate::tensor::Tensor;
 
@@ -135,36 +133,17 @@ fn encode(
     let engine = device::open(global, console)?;
     let compiler = Compiler::new(&engine, args.dtype.options(global));
     clock.lap("adapter");
-    let size = (images.shape[2], images.shape[3]);
-    let planned = autoencoder.plan_encoder(compiler, args.batch, images.shape[0], size)?;
-    make_ready(&engine, std::slice::from_ref(&planned.plans), &mut clock.observer())?;
-    let (batch, footprint) = (planned.batch, Footprint::of(&planned.plans));
-    let encoder = autoencoder.encoder(compiler, size, planned)?;
-    clock.lap("upload");
-    let posterior = encoder.encode(images)?;
-    clock.lap("call");
-    let latents = if args.sample {
-        let len = posterior.mean.stride();
-        let noise = (0..images.shape[0]).flat_map(|image| normals(args.seed, image as u64, 0, len)).collect();
-        posterior.draw(&Tensor::new(posterior.mean.shape.clone(), noise))
-    } else {
-        posterior.mean
-    };
-    if !latents.is_finite() {
-        encoder.trace_nonfinite(images)?;
-        return Err(Error::NonFinite {
-            place: "the latents".to_owned(),
-            hint: "nothing is written; the values of the images or the weights make it overflow".to_owned(),
-        });
-    }
+    let draw = args.sample.then_some(args.seed);
+    let encoded = autoencoder.encode(compiler, images, args.batch, draw, &mut clock.observer())?;
+    let peak = engine.gpu.memory_bytes().1;
     report
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
-        .set("shape", json!(latents.shape))
+        .set("shape", json!(encoded.output.shape))
         .set("parameters", autoencoder.net.parameters())
-        .set("seed", if args.sample { json!(args.seed) } else { json!(null) })
-        .set("batch", batch)
-        .set("memory", footprint_json(&footprint, Some(engine.gpu.memory_bytes().1)))
+        .set("seed", json!(draw))
+        .set("batch", encoded.batch)
+        .set("memory", encoded.footprint.map(|footprint| footprint_json(&footprint, Some(peak))))
         .set("timings", clock.json(&[]));
-    Ok(latents)
+    Ok(encoded.output)
 }

@@ -8,13 +8,13 @@ use serde_json::json;
 use super::args::{Dtype, Global};
 use super::device;
 use crate::cli::stream::{self, output_name};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::formats::npy;
-use crate::graph::{Compiler, Footprint};
+use crate::graph::Compiler;
+use crate::model::TextSource;
 use crate::model::describe::{adapter_json, family_text, footprint_json};
 use crate::model::stages::Texts;
 use crate::model::timing::Stopwatch;
-use crate::model::{TextSource, make_ready};
 use crate::report::{Console, Report};
 use crate::tensor::Tensor;
 
@@ -103,27 +103,15 @@ fn encode(
     let engine = device::open(global, console)?;
     let compiler = Compiler::new(&engine, args.dtype.options(global));
     clock.lap("adapter");
-    let planned = source.plan_batches(compiler, args.batch, ids.len());
-    make_ready(&engine, std::slice::from_ref(&planned.plans), &mut clock.observer())?;
-    let (batch, footprint) = (planned.batch, Footprint::of(&planned.plans));
-    let encoder = source.on(compiler, planned)?;
-    clock.lap("upload");
-    let embeddings = encoder.encode(ids)?;
-    clock.lap("call");
-    if !embeddings.is_finite() {
-        encoder.trace_nonfinite(ids)?;
-        return Err(Error::NonFinite {
-            place: "the embeddings".to_owned(),
-            hint: "nothing is written; the weights make the values overflow".to_owned(),
-        });
-    }
+    let encoded = source.encode(compiler, ids, args.batch, &mut clock.observer())?;
+    let peak = engine.gpu.memory_bytes().1;
     report
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
-        .set("shape", json!(embeddings.shape))
+        .set("shape", json!(encoded.output.shape))
         .set("parameters", source.encoder.parameters())
-        .set("batch", batch)
-        .set("memory", footprint_json(&footprint, Some(engine.gpu.memory_bytes().1)))
+        .set("batch", encoded.batch)
+        .set("memory", encoded.footprint.map(|footprint| footprint_json(&footprint, Some(peak))))
         .set("timings", clock.json(&[]));
-    Ok(embeddings)
+    Ok(encoded.output)
 }

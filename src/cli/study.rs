@@ -23,7 +23,7 @@ use crate::study::results::{File, Message, Results};
 /// The flags of a study's data.
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
-    #[arg(long, value_name = "DATA", default_value = "digits", help = format!("The data: {}", data::forms()))]
+    #[arg(long, value_name = "DATA", default_value = "digits", help = format!("Data: {}", data::forms()))]
     pub data: String,
 
     /// Subtract the mean from the data; otherwise the mean is usually the first component

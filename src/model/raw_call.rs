@@ -1,5 +1,7 @@
 //! One call of a network on given images, levels, contexts and labels.
 
+use std::path::Path;
+
 use super::device::{Observer, done, make_ready};
 use super::memory::Algorithms;
 use super::network::NetworkModel;
@@ -63,6 +65,37 @@ impl RawCall {
 }
 
 impl NetworkModel {
+    /// Checks contexts for `images` images that were read from a file: (n, tokens, channels), or one for all images. A
+    /// network that takes a context and does not read it gets one of zeros.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a context that is missing or not taken; [`Error::BadFile`] for another shape.
+    pub fn context(&self, given: Option<(Tensor, &Path)>, images: usize) -> Result<Option<Tensor>> {
+        let (input, (context, file)) = match (self.net.context(), given) {
+            (None, None) => return Ok(None),
+            (None, Some(_)) => {
+                let what = format!("`{}` does not take a context", self.name);
+                return Err(Error::argument(what, "omit `context`"));
+            }
+            (Some(input), None) if !input.is_read => return Ok(Some(Tensor::zeros([1, 1, input.channels]))),
+            (Some(input), None) => {
+                let (what, dim) = (format!("`{}` needs a context", self.name), input.channels);
+                let hint = format!("give `context`: (N,tokens,{dim}), or (1,tokens,{dim}) for all images");
+                return Err(Error::argument(what, hint));
+            }
+            (Some(input), Some(given)) => (input, given),
+        };
+        let dim = input.channels;
+        match context.shape[..] {
+            [n, tokens, found] if (n == 1 || n == images) && tokens > 0 && found == dim => Ok(Some(context)),
+            _ => Err(Error::bad_file_hint(
+                file,
+                format!("the array has shape {:?}, expected [{images}, tokens, {dim}]", context.shape),
+                format!("give a context for each image, or one for all: [1, tokens, {dim}]"),
+            )),
+        }
+    }
+
     /// Refuses inputs that the network does not take, without a device.
     ///
     /// # Errors

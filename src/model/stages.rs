@@ -3,16 +3,19 @@
 //! Each opens from the name of a pipeline, or of the folder of the one component, and goes on a device by itself.
 
 use super::Size;
+use super::device::{Observer, done, make_ready};
 use super::latent::{AUTOENCODER, TEXT_ENCODER, TOKENIZER, TextSource};
 use super::memory::largest_batch;
 use crate::checkpoint::{Component, Pipeline};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Compiler, Footprint, Plan};
 use crate::latent::autoencoder::{Decoder, Encoder, Planned};
 use crate::latent::text::TextEncoder;
 use crate::latent::tiles::{Room, Tiling};
 use crate::latent::tokenizer::Tokenizer;
 use crate::nets::autoencoder_kl::{self, AutoencoderKl};
+use crate::noise::philox::normals;
+use crate::tensor::Tensor;
 
 /// The most texts per call, unless the caller asks for more.
 const USUAL_TEXTS: usize = 16;
@@ -51,7 +54,95 @@ pub struct PlannedStage<P> {
     pub plans: P,
 }
 
+/// The output of a stage for all of its items.
+#[derive(Clone, Debug)]
+pub struct StageOutput {
+    /// The output.
+    pub output: Tensor,
+    /// Items per call.
+    pub batch: usize,
+    /// The largest footprint of its calls.
+    pub footprint: Option<Footprint>,
+    /// The strips of rows that a decoder computed one after the other; 1 for a whole image.
+    pub strips: usize,
+}
+
+impl StageOutput {
+    /// The output of finite values, or else the error that `trace` finds, or one about `place`, whose values come from
+    /// `inputs`.
+    fn finite(self, place: &str, inputs: &str, trace: impl FnOnce() -> Result<()>) -> Result<Self> {
+        if self.output.is_finite() {
+            return Ok(self);
+        }
+        trace()?;
+        let hint = format!("the values of {inputs} make it overflow");
+        Err(Error::NonFinite { place: place.to_owned(), hint })
+    }
+}
+
 impl Autoencoder {
+    /// Encodes images (n, c, h, w) on a device: the mean of the latents, or a draw by the noise of a seed. Not scaled.
+    ///
+    /// # Errors
+    /// Those of [`Self::plan_encoder`] and of the device; [`Error::NonFinite`]; those of `observer`.
+    pub fn encode(
+        &self,
+        compiler: Compiler,
+        images: &Tensor,
+        batch: Option<usize>,
+        draw: Option<u64>,
+        observer: &mut Observer,
+    ) -> Result<StageOutput> {
+        let (count, size) = (images.shape[0], (images.shape[2], images.shape[3]));
+        let planned = self.plan_encoder(compiler, batch, count, size)?;
+        make_ready(compiler.engine, std::slice::from_ref(&planned.plans), observer)?;
+        let (batch, footprint) = (planned.batch, Footprint::of(&planned.plans));
+        let encoder = self.encoder(compiler, size, planned)?;
+        done(observer, "upload", "")?;
+        let posterior = encoder.encode(images)?;
+        done(observer, "call", "")?;
+        let output = match draw {
+            None => posterior.mean,
+            Some(seed) => {
+                let len = posterior.mean.stride();
+                let noise = (0..count).flat_map(|image| normals(seed, image as u64, 0, len)).collect();
+                posterior.draw(&Tensor::new(posterior.mean.shape.clone(), noise))
+            }
+        };
+        StageOutput { output, batch, footprint: Some(footprint), strips: 1 }.finite(
+            "the latents",
+            "the images or the weights",
+            || encoder.trace_nonfinite(images),
+        )
+    }
+
+    /// Decodes latents (n, c, h, w), not scaled, on a device: images, about -1 to 1.
+    ///
+    /// # Errors
+    /// Those of [`Self::plan_decoder`] and of the device; [`Error::NonFinite`]; those of `observer`.
+    pub fn decode(
+        &self,
+        compiler: Compiler,
+        latents: &Tensor,
+        batch: Option<usize>,
+        tiling: Tiling,
+        observer: &mut Observer,
+    ) -> Result<StageOutput> {
+        let size = (latents.shape[2], latents.shape[3]);
+        let PlannedStage { batch, plans } = self.plan_decoder(compiler, batch, latents.shape[0], size, tiling)?;
+        make_ready(compiler.engine, plans.plans(), observer)?;
+        let footprint = Footprint::largest(plans.plans());
+        let decoder = self.decoder(compiler, size, plans)?;
+        done(observer, "upload", "")?;
+        let output = decoder.decode(latents)?;
+        done(observer, "call", "")?;
+        StageOutput { output, batch, footprint, strips: decoder.strips() }.finite(
+            "the images",
+            "the latents or the weights",
+            || decoder.trace_nonfinite(latents),
+        )
+    }
+
     /// Opens the autoencoder of a pipeline, or a folder with nothing else.
     ///
     /// # Errors
@@ -150,6 +241,31 @@ impl Texts {
 }
 
 impl TextSource {
+    /// Encodes tokens of texts on a device: embeddings (texts, tokens, channels).
+    ///
+    /// # Errors
+    /// Those of the device; [`Error::NonFinite`]; those of `observer`.
+    pub fn encode(
+        &self,
+        compiler: Compiler,
+        ids: &[Vec<u32>],
+        batch: Option<usize>,
+        observer: &mut Observer,
+    ) -> Result<StageOutput> {
+        let planned = self.plan_batches(compiler, batch, ids.len());
+        make_ready(compiler.engine, std::slice::from_ref(&planned.plans), observer)?;
+        let (batch, footprint) = (planned.batch, Footprint::of(&planned.plans));
+        let encoder = self.on(compiler, planned)?;
+        done(observer, "upload", "")?;
+        let output = encoder.encode(ids)?;
+        done(observer, "call", "")?;
+        StageOutput { output, batch, footprint: Some(footprint), strips: 1 }.finite(
+            "the embeddings",
+            "the weights",
+            || encoder.trace_nonfinite(ids),
+        )
+    }
+
     /// Plans the encoder for `texts` texts, up to `batch` or 16 per call.
     #[must_use]
     pub fn plan_batches(&self, compiler: Compiler, batch: Option<usize>, texts: usize) -> PlannedStage<Plan> {

@@ -1,6 +1,9 @@
 //! The feeds of a call: images, timesteps, contexts and labels as tensors, for the inputs of a graph.
 
+use std::path::Path;
+
 use crate::error::{Error, Result};
+use crate::formats::npy;
 use crate::kernels::timestep_embedding::split_in_three;
 use crate::tensor::Tensor;
 
@@ -41,6 +44,23 @@ pub enum ClassLabels {
 }
 
 impl ClassLabels {
+    /// Reads the labels of `images` images from an `.npy`: (n) numbers, or (n, d) vectors.
+    ///
+    /// # Errors
+    /// Those of [`npy::read`]; [`Error::BadFile`] for another shape.
+    pub fn read(file: &Path, images: usize) -> Result<Self> {
+        let rows = npy::read(file)?;
+        match rows.shape.as_slice() {
+            [found] if *found == images => Ok(Self::Numbers(npy::read_f64(file)?)),
+            [found, _] if *found == images => Ok(Self::Rows(rows)),
+            shape => Err(Error::bad_file_hint(
+                file,
+                format!("the array has shape {shape:?} for {images} images"),
+                format!("give one label for each image: [{images}], or a vector for each: [{images}, D]"),
+            )),
+        }
+    }
+
     /// The number of labels.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -167,10 +167,8 @@ fn contexts_are_asked_for_where_they_are_needed_and_only_there() {
     let folder = Folder::new();
     let (x, eps) = (format!("{LATENT}/stages/x.npy"), folder.at("eps.npy"));
     let call = ["denoise", LATENT, "-i", &x, "-t", "20", "-o", &eps];
-    downhill(&call).expect_error(
-        2,
-        "needs a context\nhint: give `--context FILE.npy`: (N,tokens,16), or (1,tokens,16) for all images",
-    );
+    downhill(&call)
+        .expect_error(2, "needs a context\nhint: give `--context`: (N,tokens,16), or (1,tokens,16) for all images");
     for shape in [vec![3, 77, 15], vec![2, 77, 16], vec![77, 16], vec![3, 0, 16]] {
         let values = vec![0.5; shape.iter().product()];
         let file = folder.write("c.npy", &Tensor::new(shape, values));

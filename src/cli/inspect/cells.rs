@@ -24,7 +24,7 @@ pub struct CellArgs {
     pub model: Option<String>,
 
     #[arg(long, value_name = "DATA", default_value = "digits",
-        help = format!("The 28 x 28 grey images to compare the samples with: {}", data::forms()))]
+        help = format!("28 x 28 grey images to compare the samples with: {}", data::forms()))]
     pub data: String,
 
     /// Number of seeds, from --seed on; several show the spread of the results
@@ -115,7 +115,7 @@ pub fn count(text: &str) -> std::result::Result<usize, String> {
 pub fn calls(text: &str) -> std::result::Result<usize, String> {
     match text.parse() {
         Ok(calls) if (1..=1000).contains(&calls) => Ok(calls),
-        _ => Err("numbers from 1 to 1000 with commas between them".to_owned()),
+        _ => Err("numbers from 1 to 1000, separated by commas".to_owned()),
     }
 }
 

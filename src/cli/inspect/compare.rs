@@ -31,11 +31,11 @@ pub struct Args {
     #[command(flatten)]
     cells: CellArgs,
 
-    /// Names of `downhill sample --sampler list` with commas between them, or `all`
+    /// Names from `downhill sample --sampler list`, separated by commas, or `all`
     #[arg(long, value_name = "NAMES", default_value = "ge,ddim,dpm++2m,deis,unipc,pndm")]
     samplers: String,
 
-    /// Network calls, with commas between them
+    /// Numbers of network calls, separated by commas
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "5,10", value_parser = cells::calls)]
     steps: Vec<usize>,
 
@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(short = 'n', long, value_name = "N", default_value = "96", value_parser = cells::count)]
     count: usize,
 
-    /// One schedule for all samplers, instead of the one usual with each
+    /// One schedule for all samplers, instead of the usual one of each
     #[arg(long, value_parser = crate::cli::args::schedule_kind(), value_name = "SCHEDULE")]
     schedule: Option<ScheduleKind>,
 

@@ -33,10 +33,10 @@ pub struct Args {
     subject: SubjectArgs,
 
     #[arg(long, value_name = "DATA",
-        help = format!("Data to project on exactly: {} [default: those of the ideal denoiser]", data::forms()))]
+        help = format!("Data for the exact projection: {} [default: those of the ideal denoiser]", data::forms()))]
     data: Option<String>,
 
-    /// Segments of a trajectory
+    /// Segments per trajectory
     #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     segments: usize,

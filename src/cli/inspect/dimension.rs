@@ -27,7 +27,7 @@ projection, and the quality of samples. 8-bit pixels are scaled to -1 to 1.";
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = help(HELP, FILES))]
 pub struct Args {
-    #[arg(long, value_name = "DATA", default_value = "digits", help = format!("The data: {}", data::forms()))]
+    #[arg(long, value_name = "DATA", default_value = "digits", help = format!("Data: {}", data::forms()))]
     data: String,
 
     /// Samples whose two nearest neighbours are searched
@@ -35,12 +35,12 @@ pub struct Args {
         value_parser = RangedU64ValueParser::<usize>::new().range(10..=1_000_000))]
     queries: usize,
 
-    /// Samples of a neighbourhood
+    /// Samples per neighbourhood
     #[arg(long, value_name = "K", default_value_t = 64, allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(3..=2000))]
     neighbours: usize,
 
-    /// Neighbourhoods
+    /// Number of neighbourhoods
     #[arg(long, value_name = "N", default_value_t = 100, allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=100_000))]
     neighbourhoods: usize,

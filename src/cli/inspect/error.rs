@@ -34,12 +34,12 @@ pub struct Args {
         help = format!("Images to add noise to: {} [default: `digits` where they fit]", data::forms()))]
     data: Option<String>,
 
-    /// Images, evenly from the data
+    /// Number of images, evenly spaced in the data
     #[arg(short = 'n', long, default_value_t = 48, allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     count: usize,
 
-    /// Noise levels, even in log sigma
+    /// Number of noise levels, evenly spaced in log sigma
     #[arg(long, value_name = "N", default_value_t = 25, allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(2..=10_000))]
     levels: usize,

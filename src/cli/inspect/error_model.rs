@@ -34,11 +34,11 @@ pub struct Args {
     subject: SubjectArgs,
 
     #[arg(long, value_name = "DATA", help = format!(
-        "Data to project on exactly: {} [default: those of the ideal denoiser, or the ends of trajectories]",
+        "Data for the exact projection: {} [default: those of the ideal denoiser, or the ends of trajectories]",
         data::forms()))]
     data: Option<String>,
 
-    /// The share of the points that the model covers, above 0 to 1
+    /// Fraction of the points that the model covers, above 0 and at most 1
     #[arg(long, default_value_t = 0.95, allow_negative_numbers = true)]
     share: f64,
 

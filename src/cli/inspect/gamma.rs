@@ -28,11 +28,11 @@ pub struct Args {
     #[command(flatten)]
     cells: CellArgs,
 
-    /// Network calls, with commas between them
+    /// Numbers of network calls, separated by commas
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "5,10,20", value_parser = cells::calls)]
     steps: Vec<usize>,
 
-    /// Weights of the newest eps, with commas between them; 1 is DDIM
+    /// Weights of the newest eps, separated by commas; 1 is DDIM
     #[arg(
         long,
         value_name = "G",

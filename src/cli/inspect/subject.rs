@@ -30,7 +30,7 @@ pub struct SubjectArgs {
     #[arg(help = denoiser_help())]
     pub model: Option<String>,
 
-    /// Images per call; the batch does not change the results [default: 16, or what fits in 1 GiB]
+    /// Images per call; the batch does not change the results [default: 16, or as many as fit in 1 GiB]
     #[arg(short, long, allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
     pub batch: Option<usize>,
@@ -87,7 +87,7 @@ impl SubjectArgs {
 /// The flags of trajectories.
 #[derive(Debug, clap::Args)]
 pub struct WalkArgs {
-    /// Trajectories
+    /// Number of trajectories
     #[arg(short = 'n', long, default_value_t = 32, allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
     pub count: usize,
@@ -96,7 +96,7 @@ pub struct WalkArgs {
     #[arg(long, value_enum, default_value_t)]
     pub sampler: Descent,
 
-    /// Steps of a trajectory
+    /// Steps per trajectory
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub steps: Option<usize>,
 

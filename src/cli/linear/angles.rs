@@ -43,7 +43,7 @@ pub struct Args {
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     components: usize,
 
-    /// Draws of the noise
+    /// Number of draws of the noise
     #[arg(long, value_name = "N", default_value = "5", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     draws: usize,

@@ -48,7 +48,7 @@ pub struct Args {
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=100_000))]
     modes: Option<usize>,
 
-    /// Numbers of steps
+    /// Numbers of steps, separated by commas
     #[arg(long, value_name = "T,...", value_delimiter = ',', default_value = "10,40,120", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_STEPS))]
     steps: Vec<usize>,
@@ -57,7 +57,7 @@ pub struct Args {
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     sigma_max: Option<f64>,
 
-    /// States drawn from the Gaussian under noise, and walked back with the Wiener filter; 0 for none
+    /// Number of states to draw from the Gaussian under noise and to denoise with the Wiener filter; 0 for none
     #[arg(long, value_name = "M", default_value = "64", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(0..=1_000_000))]
     draws: usize,

@@ -36,7 +36,7 @@ pub struct Args {
     #[command(flatten)]
     data: DataArgs,
 
-    /// Numbers of steps T
+    /// Numbers of steps T, separated by commas
     #[arg(long, value_name = "T,T,...", default_value = "10,40,120", allow_hyphen_values = true)]
     steps: NumberList,
 
@@ -48,12 +48,12 @@ pub struct Args {
     #[arg(long, value_name = "R", default_value = "0.8", allow_negative_numbers = true)]
     ratio: f64,
 
-    /// Components kept per level
+    /// Number of components kept per level
     #[arg(short = 'k', long = "components", value_name = "K", default_value = "8", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     components: usize,
 
-    /// Draws of the noise
+    /// Number of draws of the noise
     #[arg(long, value_name = "N", default_value = "3", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     draws: usize,

@@ -42,7 +42,7 @@ pub struct Args {
     #[command(flatten)]
     subject: SubjectArgs,
 
-    /// Trajectories
+    /// Number of trajectories
     #[arg(short = 'n', long, value_name = "N", default_value = "4", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     count: usize,
@@ -52,7 +52,7 @@ pub struct Args {
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     components: usize,
 
-    /// Steps of a trajectory
+    /// Steps per trajectory
     #[arg(long, value_name = "N", default_value = "12", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(2..=1000))]
     steps: usize,
@@ -78,7 +78,7 @@ pub struct Args {
     #[arg(long, value_name = "R", default_value = "0.01", allow_negative_numbers = true)]
     tolerance: f64,
 
-    /// The most blocks of a basis
+    /// Maximum number of blocks of a basis
     #[arg(long, value_name = "N", default_value = "16", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     most_blocks: usize,

@@ -27,7 +27,7 @@ pub struct Args {
     #[command(flatten)]
     data: DataArgs,
 
-    /// Components, by eigenvalue, largest first
+    /// Number of components, by eigenvalue, largest first
     #[arg(short = 'k', long = "components", value_name = "K", default_value = "8", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     components: usize,

@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE.npy")]
     eps: Option<PathBuf>,
 
-    /// Components kept per level
+    /// Number of components kept per level
     #[arg(short = 'k', long = "components", value_name = "K", default_value = "8", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     components: usize,

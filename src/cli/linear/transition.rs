@@ -80,7 +80,7 @@ fn positive(flag: &str, list: &NumberList) -> Result<Vec<f64>> {
     let mut numbers = list.0.clone();
     if let Some(number) = numbers.iter().find(|number| !(number.is_finite() && **number > 0.0)) {
         let what = format!("`{number}` of `--{flag}` is not above 0");
-        return Err(Error::argument(what, "give positive numbers with commas between them"));
+        return Err(Error::argument(what, "give positive numbers, separated by commas"));
     }
     numbers.sort_by(f64::total_cmp);
     numbers.dedup();
