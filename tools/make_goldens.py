@@ -27,6 +27,7 @@ from goldens import (
     tables,
     tangents,
     trajectories,
+    trajectories_edges,
     trajectories_more,
     unets,
 )
@@ -40,6 +41,7 @@ PARTS = {
     "tangent": lambda: tangents.write_all(GOLDEN),
     "trajectory": lambda: trajectories.write_all(GOLDEN),  # removes the folder, so that the next part has to follow
     "trajectory-more": lambda: trajectories_more.write_all(GOLDEN),
+    "trajectory-edges": lambda: trajectories_edges.write_all(GOLDEN),
     "tables": lambda: tables.write_all(GOLDEN),
     "dit": lambda: dit.write_all(GOLDEN),
     "chains": lambda: chains.write_all(GOLDEN / "chains"),

@@ -53,6 +53,12 @@ pub enum BetaSchedule {
     /// alpha bar follows a squared cosine, beta at most 0.999 (Nichol and Dhariwal, 2021).
     #[serde(rename = "squaredcos_cap_v2")]
     SquaredCosine,
+    /// beta grows from `beta_start` to `beta_end` along a sigmoid (GeoDiff: Xu et al., 2022).
+    #[serde(rename = "sigmoid")]
+    Sigmoid,
+    /// The logarithm of signal to noise has a Laplace distribution, beta at most 0.999 (Hang et al., 2024).
+    #[serde(rename = "laplace")]
+    Laplace,
 }
 
 /// The fields of a `scheduler_config.json` that fix the noise levels.
@@ -68,6 +74,9 @@ pub struct BetaConfig {
     pub beta_schedule: BetaSchedule,
     /// The betas themselves, T of them; the other fields are then ignored.
     pub trained_betas: Option<Vec<f64>>,
+    /// `true` if the betas are rescaled so that nothing of the image is left at the last timestep (Lin et al., 2024,
+    /// algorithm 1).
+    pub rescale_betas_zero_snr: bool,
 }
 
 impl Default for BetaConfig {
@@ -79,6 +88,7 @@ impl Default for BetaConfig {
             beta_end: 0.02,
             beta_schedule: BetaSchedule::Linear,
             trained_betas: None,
+            rescale_betas_zero_snr: false,
         }
     }
 }
@@ -87,6 +97,11 @@ impl BetaConfig {
     /// beta of each timestep, in float32 as diffusers computes it: near t = 0 the rounding of 1 - beta alone changes
     /// sigma by about 1e-4 of its value, and the network was trained on the rounded levels.
     fn betas(&self) -> Vec<f32> {
+        let betas = self.betas_as_given();
+        if self.rescale_betas_zero_snr { without_last_signal(&betas) } else { betas }
+    }
+
+    fn betas_as_given(&self) -> Vec<f32> {
         if let Some(betas) = &self.trained_betas {
             return betas.iter().map(|beta| *beta as f32).collect();
         }
@@ -98,12 +113,47 @@ impl BetaConfig {
                 roots.into_iter().map(|root| root * root).collect()
             }
             BetaSchedule::SquaredCosine => {
-                let alpha_bar = |time: f64| libm::cos((time + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2).powi(2);
-                let time = |index: usize| index as f64 / steps as f64;
-                (0..steps).map(|t| (1.0 - alpha_bar(time(t + 1)) / alpha_bar(time(t))).min(0.999) as f32).collect()
+                capped(steps, |time| libm::cos((time + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2).powi(2))
             }
+            BetaSchedule::Sigmoid => {
+                let (low, rise) = (self.beta_start as f32, (self.beta_end - self.beta_start) as f32);
+                let sigmoid = |at: f32| (1.0 / (1.0 + libm::exp(-f64::from(at)))) as f32;
+                linspace(-6.0, 6.0, steps).into_iter().map(|at| sigmoid(at) * rise + low).collect()
+            }
+            BetaSchedule::Laplace => capped(steps, |time| {
+                let log = -0.5 * (0.5 - time).signum() * libm::log(1.0 - 2.0 * (0.5 - time).abs() + 1e-6);
+                let ratio = libm::exp(log);
+                (ratio / (1.0 + ratio)).sqrt()
+            }),
         }
     }
+}
+
+/// The betas of `steps` timesteps whose alpha bar is a function of time from 0 to 1; each is at most 0.999.
+fn capped(steps: usize, alpha_bar: impl Fn(f64) -> f64) -> Vec<f32> {
+    let time = |index: usize| index as f64 / steps as f64;
+    (0..steps).map(|t| (1.0 - alpha_bar(time(t + 1)) / alpha_bar(time(t))).min(0.999) as f32).collect()
+}
+
+/// alpha bar of every timestep: each rounds to float32 while the product is carried in float64, as torch.cumprod does
+/// on a CPU.
+fn alpha_bars(betas: &[f32]) -> Vec<f32> {
+    let product = |product: &mut f64, beta: &f32| {
+        *product *= f64::from(1.0 - beta);
+        Some(*product as f32)
+    };
+    betas.iter().scan(1.0, product).collect()
+}
+
+/// The betas whose roots of alpha bar are shifted and scaled so that the last one is 0 and the first one is kept, in
+/// float32 as diffusers' `rescale_zero_terminal_snr` computes them.
+fn without_last_signal(betas: &[f32]) -> Vec<f32> {
+    let roots: Vec<f32> = alpha_bars(betas).into_iter().map(f32::sqrt).collect();
+    let (Some(first), Some(last)) = (roots.first().copied(), roots.last().copied()) else { return Vec::new() };
+    let scale = first / (first - last);
+    let bars: Vec<f32> = roots.into_iter().map(|root| ((root - last) * scale).powi(2)).collect();
+    let alphas = bars.iter().take(1).copied().chain(bars.windows(2).map(|pair| pair[1] / pair[0]));
+    alphas.map(|alpha| 1.0 - alpha).collect()
 }
 
 /// `steps` values from `start` to `end`, from both ends to the middle in float32 as torch.linspace does, product and
@@ -132,7 +182,11 @@ pub fn alpha_bar_of(sigma: f64) -> f64 {
     1.0 / (1.0 + sigma * sigma)
 }
 
-/// The levels of a model: alpha bar falls and sigma grows with the timestep.
+/// alpha bar that diffusers' schedulers in sigma take where nothing of the image is left.
+const LEAST_SIGNAL: f64 = 1.0 / (1 << 24) as f64;
+
+/// The levels of a model: alpha bar falls and sigma grows with the timestep. The last sigma is infinite where nothing of
+/// the image is left.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NoiseTable {
     alpha_bars: Vec<f64>,
@@ -166,7 +220,10 @@ impl NoiseTable {
         }
         let table = Self::from_betas(&betas);
         let known = |sigma: &f64| sigma.is_finite() && *sigma > 0.0;
-        if table.sigmas.iter().all(known) && table.sigmas.is_sorted_by(|low, high| low < high) {
+        // Without signal at the last timestep alone.
+        let (last, others) = table.sigmas.split_last().unwrap_or((&f64::NAN, &[]));
+        let is_sound = others.iter().all(known) && *last > 0.0 && (last.is_finite() || !others.is_empty());
+        if is_sound && table.sigmas.is_sorted_by(|low, high| low < high) {
             return Ok(table);
         }
         Err(Error::bad_file_hint(
@@ -176,15 +233,8 @@ impl NoiseTable {
         ))
     }
 
-    /// Each alpha bar rounds to float32 while the product is carried in float64: torch.cumprod on a CPU.
     fn from_betas(betas: &[f32]) -> Self {
-        let alpha_bars: Vec<f64> = betas
-            .iter()
-            .scan(1.0, |product, beta| {
-                *product *= f64::from(1.0 - beta);
-                Some(f64::from(*product as f32))
-            })
-            .collect();
+        let alpha_bars: Vec<f64> = alpha_bars(betas).into_iter().map(f64::from).collect();
         let sigmas = alpha_bars.iter().map(|alpha_bar| sigma_of(*alpha_bar)).collect();
         Self { alpha_bars, sigmas, process: Process::Betas }
     }
@@ -193,6 +243,19 @@ impl NoiseTable {
     pub(super) fn of_process(process: Process, sigmas: Vec<f64>) -> Self {
         let alpha_bars = sigmas.iter().map(|sigma| alpha_bar_of(*sigma)).collect();
         Self { alpha_bars, sigmas, process }
+    }
+
+    /// The same levels, with a little signal at the last one if it has none: alpha bar 2^-24, as in diffusers'
+    /// schedulers that step in sigma.
+    #[must_use]
+    pub fn bounded(&self) -> Self {
+        let mut table = self.clone();
+        if let (Some(sigma), Some(alpha_bar)) = (table.sigmas.last_mut(), table.alpha_bars.last_mut())
+            && sigma.is_infinite()
+        {
+            (*sigma, *alpha_bar) = (sigma_of(LEAST_SIGNAL), LEAST_SIGNAL);
+        }
+        table
     }
 
     /// The process of the network's training.
@@ -225,7 +288,7 @@ impl NoiseTable {
         &self.alpha_bars
     }
 
-    /// sigma of every timestep, growing.
+    /// sigma of every timestep, growing; the last one may be infinite.
     #[must_use]
     pub fn sigmas(&self) -> &[f64] {
         &self.sigmas
@@ -237,10 +300,17 @@ impl NoiseTable {
         self.sigmas[0]
     }
 
-    /// sigma of the last timestep: the most noise in training.
+    /// sigma of the last timestep: the most noise in training. Where that is infinite, it is the one of
+    /// [`NoiseTable::bounded`].
     #[must_use]
     pub fn sigma_max(&self) -> f64 {
-        self.sigmas[self.timesteps() - 1]
+        self.finite(self.timesteps() - 1)
+    }
+
+    /// sigma of the level at `index`, or that of [`NoiseTable::bounded`].
+    fn finite(&self, index: usize) -> f64 {
+        let sigma = self.sigmas[index];
+        if sigma.is_infinite() { sigma_of(LEAST_SIGNAL) } else { sigma }
     }
 
     /// sigma at `timestep`. For a network that was trained with betas: the table value of a whole number, otherwise
@@ -255,7 +325,7 @@ impl NoiseTable {
         if part == 0.0 {
             return self.sigmas[low];
         }
-        (self.sigmas[low].ln() * (1.0 - part) + self.sigmas[low + 1].ln() * part).exp()
+        (self.sigmas[low].ln() * (1.0 - part) + self.finite(low + 1).ln() * part).exp()
     }
 
     /// The timestep of `sigma`. For a network that was trained with betas: a whole number if `sigma` is a table value,
@@ -273,8 +343,8 @@ impl NoiseTable {
         if high == 0 || self.sigmas[high] == sigma {
             return high as f64;
         }
-        let (below, above) = (self.sigmas[high - 1].ln(), self.sigmas[high].ln());
-        (high - 1) as f64 + (sigma.ln() - below) / (above - below)
+        let (below, above) = (self.sigmas[high - 1].ln(), self.finite(high).ln());
+        (high - 1) as f64 + ((sigma.ln() - below) / (above - below)).min(1.0)
     }
 
     /// The index of the first level with at least `sigma` of noise, or of the last level: for a network that was

@@ -80,6 +80,12 @@ impl Process {
     pub fn parts(self, prediction: PredictionType, output: f64, z: f64, sigma: f64) -> (f64, f64) {
         let x = z / self.input_scale(sigma);
         match self {
+            Self::Betas | Self::Angle if sigma.is_infinite() => match prediction {
+                PredictionType::Sample => (z, output),
+                PredictionType::VPrediction => (z, -output),
+                PredictionType::FlowPrediction => (z, z - output),
+                PredictionType::Epsilon => (output, f64::NAN),
+            },
             Self::Betas | Self::Angle => {
                 let eps = prediction.eps(output, z, alpha_bar_of(sigma));
                 (eps, x - sigma * eps)

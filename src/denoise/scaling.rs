@@ -30,7 +30,8 @@ pub(super) fn eps(table: &NoiseTable, prediction: PredictionType, output: &mut T
 
 /// eps and x0 from the network's output for the input `z` of `x`.
 ///
-/// For variance-preserving networks, x0 is x - sigma eps; the others give x0 more exactly where x is almost noise.
+/// For variance-preserving networks, x0 is x - sigma eps, but at pure noise; the others give x0 more exactly where x is
+/// almost noise.
 pub(super) fn parts(
     table: &NoiseTable,
     prediction: PredictionType,
@@ -47,8 +48,10 @@ pub(super) fn parts(
             let (eps, clean) = process.parts(prediction, f64::from(*out), f64::from(*z), level.sigma);
             *out = eps as f32;
             *x0 = match process {
-                Process::Betas | Process::Angle => (f64::from(*x0) - level.sigma * f64::from(*out)) as f32,
-                Process::Edm { .. } | Process::Flow { .. } => clean as f32,
+                Process::Betas | Process::Angle if level.sigma.is_finite() => {
+                    (f64::from(*x0) - level.sigma * f64::from(*out)) as f32
+                }
+                Process::Betas | Process::Angle | Process::Edm { .. } | Process::Flow { .. } => clean as f32,
             };
         }
     }

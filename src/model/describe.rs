@@ -8,7 +8,7 @@ use crate::gpu::Described;
 use crate::graph::Footprint;
 use crate::kernels::Family;
 use crate::sample::schedule::Level;
-use crate::sample::walk::Clip;
+use crate::sample::walk::{Bound, Clip};
 
 /// Returns a model for a report.
 #[must_use]
@@ -64,8 +64,10 @@ pub fn run_sections(model_run: &ModelRun) -> Vec<(&'static str, Value)> {
     let run = &model_run.run;
     let level = |level: &Level| json!({ "timestep": level.timestep, "sigma": level.sigma });
     let levels: Vec<Value> = run.schedule.levels().iter().map(level).collect();
-    let clip =
-        run.method.clip.map(|Clip { range, rederive_eps }| json!({ "range": range, "rederive_eps": rederive_eps }));
+    let clip = run.method.clip.map(|Clip { bound, rederive_eps }| match bound {
+        Bound::Range(range) => json!({ "range": range, "rederive_eps": rederive_eps }),
+        Bound::Quantile { share, most } => json!({ "quantile": share, "most": most, "rederive_eps": rederive_eps }),
+    });
     // Numbers as numbers: `1`, `0.5`, `true` are JSON as they stand.
     let value = |text: String| serde_json::from_str(&text).unwrap_or(Value::String(text));
     let settings = run.method.solver.settings().into_iter();

@@ -74,7 +74,7 @@ impl ModelRun<'_> {
         pairs.extend(self.settings.strength.map(|strength| ("strength", strength.to_string())));
         pairs.extend(run.method.solver.settings());
         pairs.extend([
-            ("clip", run.method.clip.map_or("none".to_owned(), |clip| clip.range.to_string())),
+            ("clip", run.method.clip.map_or("none".to_owned(), |clip| clip.bound.to_string())),
             ("schedule", self.schedule_name().to_owned()),
             ("steps", run.schedule.steps().len().to_string()),
             ("sigmas", list(&run.schedule, |level| Some(level.sigma))),

@@ -155,21 +155,22 @@ pub enum Spread {
     Exponential,
     /// The same, with timesteps rounded as for Karras (`use_lu_lambdas`).
     Lu,
+    /// As quantiles of a beta distribution (`use_beta_sigmas`).
+    Beta,
 }
 
 impl Spread {
-    /// Reads `use_karras_sigmas`, `use_exponential_sigmas` and `use_lu_lambdas`.
+    /// Reads `use_karras_sigmas`, `use_exponential_sigmas`, `use_lu_lambdas` and `use_beta_sigmas`.
     ///
     /// # Errors
-    /// [`Error::UnsupportedField`] for two of them and for `use_beta_sigmas`, [`Error::BadFile`] for a value of another
-    /// type.
+    /// [`Error::UnsupportedField`] for two of them, [`Error::BadFile`] for a value of another type.
     pub fn read(fields: &Fields) -> Result<Self> {
-        fields.refuse_true("use_beta_sigmas", "false; `use_karras_sigmas` and `use_exponential_sigmas`")?;
         let mut spread = Self::Timesteps;
         for (field, asked) in [
             ("use_karras_sigmas", Self::Karras),
             ("use_exponential_sigmas", Self::Exponential),
             ("use_lu_lambdas", Self::Lu),
+            ("use_beta_sigmas", Self::Beta),
         ] {
             if fields.get_or(field, false)? {
                 if spread != Self::Timesteps {
@@ -264,6 +265,16 @@ pub enum VarianceType {
     FixedLarge,
 }
 
+impl VarianceType {
+    /// Reads `variance_type`.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedField`] for another value.
+    pub fn read(fields: &Fields) -> Result<Self> {
+        Ok(fields.one_of("variance_type", "fixed_small, fixed_small_log, fixed_large")?.unwrap_or_default())
+    }
+}
+
 /// Reads `solver_order`, 2 where the file does not name one.
 ///
 /// # Errors
@@ -271,12 +282,4 @@ pub enum VarianceType {
 pub fn solver_order(fields: &Fields) -> Result<usize> {
     let order = fields.get_or("solver_order", 2)?;
     if (1..=3).contains(&order) { Ok(order) } else { Err(fields.unsupported("solver_order", "1, 2, 3")) }
-}
-
-/// Refuses the shifted sigmas that diffusers' integrators take for flow models.
-///
-/// # Errors
-/// [`Error::UnsupportedField`], or [`Error::BadFile`] for a value that is neither true nor false.
-pub fn refuse_shifts(fields: &Fields) -> Result<()> {
-    fields.refuse_true("use_dynamic_shifting", "false: it shifts the sigmas of flow models")
 }

@@ -34,6 +34,18 @@ pub(super) fn shift(fields: &Fields) -> Result<f64> {
     if shift > 0.0 { Ok(shift) } else { Err(fields.malformed(field, "a number above 0")) }
 }
 
+/// Refuses levels that are shifted by the size of an image, where the model has the
+/// levels of flow matching: their pipelines give the shift.
+///
+/// # Errors
+/// [`crate::Error::UnsupportedField`], or [`crate::Error::BadFile`] for values of the wrong type.
+pub(super) fn refuse_shifts(fields: &Fields, process: Process) -> Result<()> {
+    if timesteps(process).is_none() {
+        return Ok(());
+    }
+    fields.refuse_true("use_dynamic_shifting", "false: the shift would depend on the size of the image")
+}
+
 /// Returns `steps` levels even in s before the shift: down to the last one above 1/T, or from the first below 1.
 ///
 /// diffusers' integrators (`use_flow_sigmas`) leave out s = 1, where the logarithm of sigma is infinite. All but

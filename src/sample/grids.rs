@@ -77,6 +77,18 @@ pub(super) fn exponential(
     Ok(log_spaced(high, low, steps).into_iter().chain([0.0]).collect())
 }
 
+/// N quantiles of a beta distribution over the model's range, then 0.
+pub(super) fn beta(
+    table: &NoiseTable,
+    steps: usize,
+    sigma_max: Option<f64>,
+    sigma_min: Option<f64>,
+) -> Result<Vec<f64>> {
+    let high = positive(sigma_max.unwrap_or(table.sigma_max()))?;
+    let low = below(sigma_min.unwrap_or(table.sigma_min()), high)?;
+    Ok(beta_spaced(high, low, steps).into_iter().chain([0.0]).collect())
+}
+
 /// N + 1 log-spaced values, by default from the paper's sigma to the model's least.
 pub(super) fn log_linear(
     table: &NoiseTable,
@@ -146,6 +158,18 @@ pub(super) fn rho_spaced(high: f64, low: f64, count: usize) -> Vec<f64> {
 /// `count` values from `high` to `low`, even in the `rho`th root of sigma.
 pub(super) fn spaced_by_root(high: f64, low: f64, count: usize, rho: f64) -> Vec<f64> {
     spaced(high.powf(rho.recip()), low.powf(rho.recip()), count).map(|root| root.powf(rho)).collect()
+}
+
+/// `count` values from `high` to `low` that part the range as the quantiles of a beta distribution part 0 to 1: Lee et
+/// al. (2024), with the parameters of diffusers.
+pub(super) fn beta_spaced(high: f64, low: f64, count: usize) -> Vec<f64> {
+    const SHAPE: f64 = 0.6;
+    let quantile = |share: f64| match share {
+        share if share <= 0.0 => 0.0,
+        share if share >= 1.0 => 1.0,
+        share => statrs::function::beta::inv_beta_reg(SHAPE, SHAPE, share),
+    };
+    spaced(1.0, 0.0, count).map(|share| low + quantile(share) * (high - low)).collect()
 }
 
 fn spaced(first: f64, last: f64, count: usize) -> impl Iterator<Item = f64> {

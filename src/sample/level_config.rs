@@ -156,7 +156,7 @@ fn betas(fields: &Fields, usual: Option<BetaConfig>) -> Result<BetaConfig> {
         }
     };
     let trained_betas: Option<Vec<f64>> = fields.get("trained_betas")?;
-    let schedule = fields.one_of("beta_schedule", "linear, scaled_linear, squaredcos_cap_v2");
+    let schedule = fields.one_of("beta_schedule", "linear, scaled_linear, squaredcos_cap_v2, sigmoid, laplace");
     Ok(BetaConfig {
         num_train_timesteps: fields.get("num_train_timesteps")?.unwrap_or(default.num_train_timesteps),
         beta_start: fields.get("beta_start")?.unwrap_or(default.beta_start),
@@ -166,5 +166,6 @@ fn betas(fields: &Fields, usual: Option<BetaConfig>) -> Result<BetaConfig> {
             None => schedule?.unwrap_or(default.beta_schedule),
         },
         trained_betas,
+        rescale_betas_zero_snr: fields.get_or("rescale_betas_zero_snr", false)?,
     })
 }

@@ -52,6 +52,7 @@ impl Settings {
         match kind {
             ScheduleKind::Exponential => Ok(grids::log_spaced(high, low, steps).into_iter().chain([0.0]).collect()),
             ScheduleKind::Karras => Ok(grids::rho_spaced(high, low, steps).into_iter().chain([0.0]).collect()),
+            ScheduleKind::Beta => Ok(grids::beta_spaced(high, low, steps).into_iter().chain([0.0]).collect()),
             ScheduleKind::LogLinear => Ok(grids::log_spaced(high, low, steps + 1)),
             ScheduleKind::Paper
             | ScheduleKind::Ddim
@@ -69,7 +70,7 @@ impl Settings {
 fn no_timesteps(what: &str) -> Error {
     Error::argument(
         format!("{what} for a closed-form denoiser, which has noise levels and no timesteps"),
-        "take `sigmas`, or one of the schedules `exponential`, `loglinear`, `karras` and `admissible`",
+        "take `sigmas`, or one of the schedules `exponential`, `loglinear`, `karras`, `beta` and `admissible`",
     )
 }
 

@@ -250,9 +250,11 @@ impl Batches {
             Start::State(state) => return Tensor::new(shape, rows(state)),
             Start::Clean { state, noise } => {
                 let drawn = noise.as_ref().map_or_else(|| self.noise.initial(indices), rows);
-                let sigma = run.schedule.start().sigma;
+                let level = run.schedule.start();
+                // At pure noise, nothing is seen of the clean state.
+                let (kept, sigma) = if level.sigma.is_infinite() { (0.0, 1.0) } else { (1.0, level.sigma) };
                 let pairs = drawn.into_iter().zip(state.data.iter().cycle());
-                let x = pairs.map(|(noise, clean)| (f64::from(*clean) + sigma * f64::from(noise)) as f32);
+                let x = pairs.map(|(noise, clean)| (kept * f64::from(*clean) + sigma * f64::from(noise)) as f32);
                 return Tensor::new(shape, x.collect::<Vec<_>>());
             }
         };

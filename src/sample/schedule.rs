@@ -86,6 +86,8 @@ kinds! {
     LogLinear = "loglinear", "Log-spaced sigmas, not snapped";
     Exponential = "exponential",
         "diffusers' `use_exponential_sigmas`: log-spaced sigmas on the model's range, not snapped, then sigma 0";
+    Beta = "beta",
+        "diffusers' `use_beta_sigmas`: quantiles of a beta distribution on the model's range, not snapped, then sigma 0";
     Admissible = "admissible",
         "The longest steps that an error model admits, log-spaced, not snapped";
     Flow = "flow", "diffusers' integrators on flow matching: even in s, and shifted as the scheduler says";
@@ -106,6 +108,7 @@ impl ScheduleKind {
             | Self::Karras
             | Self::LogLinear
             | Self::Exponential
+            | Self::Beta
             | Self::Admissible
             | Self::Flow
             | Self::Own => None,
@@ -203,6 +206,8 @@ pub struct Schedule {
     steps: Vec<Step>,
     scale: Scale,
     start: StartNoise,
+    /// Steps that were dropped from its beginning.
+    skipped: usize,
 }
 
 impl Schedule {
@@ -224,6 +229,7 @@ impl Schedule {
             ScheduleKind::Karras => Self::from_sigmas(&grids::karras(table, steps, sigma_max, sigma_min)?),
             ScheduleKind::LogLinear => Self::from_sigmas(&grids::log_linear(table, steps, sigma_max, sigma_min)?),
             ScheduleKind::Exponential => Self::from_sigmas(&grids::exponential(table, steps, sigma_max, sigma_min)?),
+            ScheduleKind::Beta => Self::from_sigmas(&grids::beta(table, steps, sigma_max, sigma_min)?),
             ScheduleKind::Admissible => Err(no_error_model()),
             ScheduleKind::Flow => Err(not_of_flows()),
             ScheduleKind::Own => Err(no_own_grid()),
@@ -305,13 +311,13 @@ impl Schedule {
             to: next(index).map_or(end, |t| Level::at_index(table, t)),
         };
         let steps = timesteps.iter().enumerate().map(step).collect();
-        Self { steps, scale: Scale::VariancePreserving, start: StartNoise::UnitZ }
+        Self { steps, scale: Scale::VariancePreserving, start: StartNoise::UnitZ, skipped: 0 }
     }
 
     /// Steps from each level to the next.
     pub(super) fn joined(levels: Vec<Level>, scale: Scale) -> Self {
         let steps = levels.windows(2).map(|pair| Step { from: pair[0], to: pair[1] }).collect();
-        Self { steps, scale, start: StartNoise::UnitZ }
+        Self { steps, scale, start: StartNoise::UnitZ, skipped: 0 }
     }
 
     /// The steps, from most noise to least.
@@ -366,7 +372,24 @@ impl Schedule {
     pub fn last(mut self, steps: usize) -> Self {
         let first = self.steps.len().saturating_sub(steps.max(1));
         self.steps.drain(..first);
+        self.skipped += first;
         self
+    }
+
+    /// The same schedule without its second step.
+    #[must_use]
+    pub(super) fn without_second(mut self) -> Self {
+        if self.steps.len() > 1 {
+            self.steps.remove(1);
+            self.skipped += 1;
+        }
+        self
+    }
+
+    /// Steps of the whole schedule before the first of these.
+    #[must_use]
+    pub fn skipped(&self) -> usize {
+        self.skipped
     }
 
     /// The start state x from standard normal `noise`, according to [`StartNoise`].
@@ -449,7 +472,7 @@ pub(super) fn refuse(value: Option<f64>, field: &str, schedule: &str) -> Result<
         None => Ok(()),
         Some(_) => Err(Error::argument(
             format!("`{field}` has no meaning for the schedule `{schedule}`"),
-            "the schedules `paper`, `edm`, `karras`, `loglinear`, `exponential` and `admissible` have a range of sigma",
+            "the schedules `paper`, `edm`, `karras`, `loglinear`, `exponential`, `beta` and `admissible` have a range of sigma",
         )),
     }
 }

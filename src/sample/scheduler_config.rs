@@ -8,10 +8,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-pub use super::config_fields::{Fields, Spacing, VarianceType};
+pub use super::config_fields::{Fields, Spacing};
 pub use super::level_config::LevelConfig;
 use super::samplers::Sampler;
 use super::samplers::spec::{ClipRule, Grid};
+use super::walk::{Bound, Clip};
 use crate::Result;
 use crate::denoise::diffusion::{NoiseTable, PredictionType};
 
@@ -36,8 +37,6 @@ pub struct SchedulerConfig {
     pub timestep_spacing: Option<Spacing>,
     /// `steps_offset`, added to the timesteps of the leading spacing.
     pub steps_offset: usize,
-    /// `variance_type`.
-    pub variance_type: VarianceType,
     /// The model samples latents: gradient estimation takes the range that its paper has for Stable Diffusion.
     pub of_latents: bool,
 }
@@ -55,7 +54,6 @@ impl Default for SchedulerConfig {
             set_alpha_to_one: None,
             timestep_spacing: None,
             steps_offset: 0,
-            variance_type: VarianceType::FixedSmall,
             of_latents: false,
         }
     }
@@ -70,12 +68,6 @@ impl SchedulerConfig {
     /// range. Fields of other samplers are ignored.
     pub fn read(map: &Map<String, Value>, file: &Path) -> Result<Self> {
         let fields = Fields::new(map.clone(), file);
-        for (field, supported) in [
-            ("rescale_betas_zero_snr", "false: timestep T - 1 would have no signal and an infinite sigma"),
-            ("thresholding", "false: `clip_sample` clips to a fixed range instead"),
-        ] {
-            fields.refuse_true(field, supported)?;
-        }
         let default = Self::default();
         let class_name: Option<String> = fields.get("_class_name")?;
         let clip_sample_range = fields.get("clip_sample_range")?.unwrap_or(default.clip_sample_range);
@@ -92,9 +84,6 @@ impl SchedulerConfig {
             set_alpha_to_one: fields.get("set_alpha_to_one")?,
             timestep_spacing: fields.one_of("timestep_spacing", "leading, trailing, linspace")?,
             steps_offset: fields.get("steps_offset")?.unwrap_or(default.steps_offset),
-            variance_type: fields
-                .one_of("variance_type", "fixed_small, fixed_small_log, fixed_large")?
-                .unwrap_or_default(),
             of_latents: false,
             fields,
         })
@@ -130,9 +119,38 @@ impl SchedulerConfig {
     #[must_use]
     pub fn clips(&self, sampler: Sampler) -> bool {
         match sampler.spec().clip {
-            ClipRule::Never => false,
+            ClipRule::Never | ClipRule::Thresholding => false,
             ClipRule::Field { default, .. } => self.clip_sample.unwrap_or(default),
         }
+    }
+
+    /// Returns the clipping of x0 that `sampler` has: dynamic thresholding where the file asks for it and its class has
+    /// it, else clipping to a fixed range. `asked` is what the caller wants, before the file.
+    ///
+    /// # Errors
+    /// [`crate::Error::BadFile`] for fields of thresholding that are out of range.
+    pub fn clip(&self, sampler: Sampler, asked: Option<bool>) -> Result<Option<Clip>> {
+        let rule = sampler.spec().clip;
+        let rederive_eps = rule.rederives_eps();
+        let bound = match asked {
+            Some(false) => None,
+            _ if rule.thresholds() && self.fields.get_or("thresholding", false)? => Some(self.quantile()?),
+            asked => asked.unwrap_or(self.clips(sampler)).then_some(Bound::Range(self.clip_sample_range)),
+        };
+        Ok(bound.map(|bound| Clip { bound, rederive_eps }))
+    }
+
+    /// The bound of dynamic thresholding.
+    fn quantile(&self) -> Result<Bound> {
+        let share = self.fields.get_or("dynamic_thresholding_ratio", 0.995)?;
+        if !(0.0..=1.0).contains(&share) {
+            return Err(self.fields.malformed("dynamic_thresholding_ratio", "a number from 0 to 1"));
+        }
+        let most = self.fields.get_or("sample_max_value", 1.0)?;
+        if most <= 0.0 {
+            return Err(self.fields.malformed("sample_max_value", "a number above 0"));
+        }
+        Ok(Bound::Quantile { share, most })
     }
 
     /// Returns the sampler of the model's scheduler; gradient estimation where the class is not known or not named.

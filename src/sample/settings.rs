@@ -4,7 +4,7 @@ use super::admissible::ErrorModel;
 use super::config_fields::{Fields, Interpolation, Spacing, Spread};
 use super::flow;
 use super::grids;
-use super::samplers::spec::{ClipRule, Grid, StartRule, in_range};
+use super::samplers::spec::{Grid, StartRule, in_range};
 use super::samplers::{Parameters, Request, Sampler};
 use super::schedule::{
     Level, Scale, Schedule, ScheduleKind, ScheduleShape, StartNoise, Successor, no_error_model, no_own_grid,
@@ -12,8 +12,8 @@ use super::schedule::{
 };
 use super::scheduler_config::SchedulerConfig;
 use super::sigma_grids::{Count, End, SigmaGrid, SigmaRule};
-use super::walk::{Clip, Method};
-use crate::denoise::diffusion::{BetaSchedule, NoiseTable};
+use super::walk::Method;
+use crate::denoise::diffusion::{BetaSchedule, NoiseTable, PredictionType};
 use crate::{Error, Result};
 
 /// The requested settings. `None` stands for the default of the sampler and the model's scheduler configuration.
@@ -72,12 +72,18 @@ impl Settings {
     pub fn resolve(&self, config: &SchedulerConfig, table: &NoiseTable) -> Result<Course> {
         let sampler = self.sampler.unwrap_or_else(|| config.sampler());
         self.check_parameters(sampler)?;
+        let bounded;
+        let table = if sampler.spec().pure_noise {
+            table
+        } else {
+            bounded = table.bounded();
+            &bounded
+        };
         let lists_levels = self.timesteps.is_some() || self.sigmas.is_some();
         let kind = if lists_levels { None } else { Some(self.kind(sampler, config, table)?) };
         let request = Request {
             fields: &config.fields,
             prediction: config.prediction_type,
-            variance: config.variance_type,
             table,
             steps: self.steps.unwrap_or_else(|| default_steps(sampler, table)),
             kind,
@@ -88,11 +94,17 @@ impl Settings {
             None => self.listed_schedule(sampler, config, table)?,
         };
         let whole = whole.on(table.process()).starting(self.start_noise(sampler, config));
+        let method = self.method(sampler, config, &request, &whole)?;
         let schedule = match self.strength {
             None => whole,
-            Some(strength) => last_steps(whole, strength)?,
+            Some(strength) => {
+                let kept = kept_steps(whole.steps().len(), strength)?;
+                (sampler.spec().begun)(&request, whole, kept)?
+            }
         };
-        let method = self.method(sampler, config, &request, &schedule)?;
+        if schedule.start().sigma.is_infinite() && config.prediction_type == PredictionType::Epsilon {
+            return Err(no_image_in_noise(config));
+        }
         let unknown = if self.sampler.is_none() { config.unknown_class() } else { None };
         Ok(Course { sampler, kind, schedule, method, notes: unknown.into_iter().collect() })
     }
@@ -163,6 +175,7 @@ impl Settings {
         Ok(match spread {
             Spread::Karras => ScheduleKind::Karras,
             Spread::Exponential | Spread::Lu => ScheduleKind::Exponential,
+            Spread::Beta => ScheduleKind::Beta,
             Spread::Timesteps if flow::timesteps(table.process()).is_some() => ScheduleKind::Flow,
             Spread::Timesteps => config.spacing(sampler).into(),
         })
@@ -211,6 +224,7 @@ impl Settings {
             ScheduleKind::Karras => Some(Spread::Karras),
             ScheduleKind::Exponential if Spread::read(&config.fields)? == Spread::Lu => Some(Spread::Lu),
             ScheduleKind::Exponential => Some(Spread::Exponential),
+            ScheduleKind::Beta => Some(Spread::Beta),
             ScheduleKind::Leading | ScheduleKind::Trailing | ScheduleKind::Linspace => Some(Spread::Timesteps),
             ScheduleKind::Paper
             | ScheduleKind::Ddim
@@ -298,7 +312,7 @@ impl Settings {
             end: match (shape.set_alpha_to_one, spread) {
                 (true, _) => End::Clean,
                 (false, Spread::Timesteps) => End::First,
-                (false, Spread::Karras | Spread::Exponential | Spread::Lu) => rule.spread_end,
+                (false, Spread::Karras | Spread::Exponential | Spread::Lu | Spread::Beta) => rule.spread_end,
             },
             sigma_max: self.sigma_max.or(fields.get("sigma_max")?),
             sigma_min: self.sigma_min.or(fields.get("sigma_min")?),
@@ -314,15 +328,17 @@ impl Settings {
         request: &Request,
         schedule: &Schedule,
     ) -> Result<Method> {
-        let spec = sampler.spec();
-        let rederive_eps = match spec.clip {
-            ClipRule::Never => true,
-            ClipRule::Field { rederive_eps, .. } => rederive_eps,
-        };
-        let clip = Clip { range: config.clip_sample_range, rederive_eps };
-        let solver = (spec.solver)(request, schedule)?;
-        Ok(Method { solver, clip: self.clip.unwrap_or(config.clips(sampler)).then_some(clip) })
+        let solver = (sampler.spec().solver)(request, schedule)?;
+        Ok(Method { solver, clip: config.clip(sampler, self.clip)? })
     }
+}
+
+/// The error for a schedule that begins at pure noise, for a network that predicts the noise alone.
+fn no_image_in_noise(config: &SchedulerConfig) -> Error {
+    let field = if config.fields.is_given("prediction_type") { "prediction_type" } else { "rescale_betas_zero_snr" };
+    let supported = "a network of v or of the image where the schedule begins at pure noise; for one of eps, a first \
+                     level with signal: `sigma_max` with another `schedule`, or `timesteps`";
+    config.fields.unsupported(field, supported)
 }
 
 /// Returns N where it is not given.
@@ -335,15 +351,14 @@ fn lambda_min_clipped(fields: &Fields) -> Result<f64> {
     Ok(fields.number("lambda_min_clipped")?.unwrap_or(f64::NEG_INFINITY))
 }
 
-/// Returns the last steps of a schedule, as many as diffusers' image-to-image pipelines keep of N: `int(N * strength)`.
-fn last_steps(schedule: Schedule, strength: f64) -> Result<Schedule> {
+/// Returns the number of steps that diffusers' image-to-image pipelines keep of `all`: `int(N * strength)`.
+fn kept_steps(all: usize, strength: f64) -> Result<usize> {
     in_range("strength", strength, strength > 0.0 && strength <= 1.0, "above 0 (the image itself) to 1 (no image)")?;
-    let all = schedule.steps().len();
     match (all as f64 * strength) as usize {
         0 => Err(Error::argument(
             format!("`strength` of {strength} leaves none of {all} steps"),
             format!("choose `strength` of at least {:.3}, or more `steps`", 1.0 / all as f64),
         )),
-        kept => Ok(schedule.last(kept)),
+        kept => Ok(kept),
     }
 }

@@ -150,6 +150,7 @@ impl SigmaGrid {
         let low = if steps == 1 { low } else { grids::below(low, high)? };
         let sigmas = match spread {
             Spread::Karras => grids::rho_spaced(high, low, steps),
+            Spread::Beta => grids::beta_spaced(high, low, steps),
             _ => grids::log_spaced(high, low, steps),
         };
         let logs: Vec<f32> = single(table).iter().map(|sigma| sigma.ln()).collect();

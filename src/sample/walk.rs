@@ -7,13 +7,56 @@ use super::schedule::{Schedule, Step};
 use crate::denoise::{Denoiser, Level};
 use crate::{Error, Result, tensor::Tensor};
 
-/// Clipping of the prediction of x0 to plus and minus `range`.
+/// Clipping of the prediction of x0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clip {
-    /// The largest magnitude of a value of x0.
-    pub range: f64,
+    /// The values of x0 that are kept.
+    pub bound: Bound,
     /// `true` if eps is derived again from the clipped x0 before it is used; otherwise only x0 is clipped.
     pub rederive_eps: bool,
+}
+
+/// The values of a prediction of x0 that are kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound {
+    /// Those up to this magnitude.
+    Range(f64),
+    /// Dynamic thresholding: Saharia et al. (2022), section 2.3. Those up to a quantile of the magnitudes of an image,
+    /// from 1 to `most`; the image is then divided by it.
+    Quantile {
+        /// The share of the values of an image that the quantile is not below.
+        share: f64,
+        /// The largest bound.
+        most: f64,
+    },
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Range(range) => range.fmt(f),
+            Self::Quantile { share, most } => write!(f, "quantile {share} up to {most}"),
+        }
+    }
+}
+
+impl Bound {
+    /// Returns the largest magnitude that is kept of `x0`, one image, and the divisor of what is kept.
+    #[must_use]
+    pub fn of(self, x0: impl Iterator<Item = f64>) -> (f64, f64) {
+        match self {
+            Self::Range(range) => (range, 1.0),
+            Self::Quantile { share, most } => {
+                let mut magnitudes: Vec<f64> = x0.map(f64::abs).collect();
+                magnitudes.sort_by(f64::total_cmp);
+                let place = share.clamp(0.0, 1.0) * magnitudes.len().saturating_sub(1) as f64;
+                let at = |index: usize| magnitudes.get(index).or(magnitudes.last()).copied().unwrap_or(1.0);
+                let (low, high) = (at(place as usize), at(place as usize + 1));
+                let bound = (low + (high - low) * place.fract()).max(1.0).min(most);
+                (bound, bound)
+            }
+        }
+    }
 }
 
 /// The rule of a step, with its settings.
@@ -134,7 +177,8 @@ impl<'a> Walk<'a> {
     /// As [`sample`]; [`Error::Argument`] after the last step.
     pub fn step(&mut self, x: Tensor, denoiser: &mut dyn Denoiser, noise: NoiseSource) -> Result<Update> {
         check_shape(&x, denoiser.image_shape())?;
-        let position = Position { steps: self.schedule.steps(), index: self.index };
+        let skipped = self.schedule.skipped();
+        let position = Position { steps: self.schedule.steps(), index: self.index, skipped };
         if self.index >= position.steps.len() {
             let what = format!("step {} of a walk of {}", self.index + 1, position.steps.len());
             return Err(Error::argument(what, "a walk has as many steps as its schedule"));
@@ -154,6 +198,8 @@ pub struct Position<'a> {
     pub steps: &'a [Step],
     /// The present one, from 0.
     pub index: usize,
+    /// Steps of the whole schedule before the first of these, where the walk begins in mid-schedule.
+    pub skipped: usize,
 }
 
 impl Position<'_> {
@@ -167,6 +213,18 @@ impl Position<'_> {
     #[must_use]
     pub fn left(&self) -> usize {
         self.steps.len() - self.index
+    }
+
+    /// The index of the present step in the whole schedule.
+    #[must_use]
+    pub fn place(&self) -> usize {
+        self.skipped + self.index
+    }
+
+    /// The number of steps of the whole schedule.
+    #[must_use]
+    pub fn whole(&self) -> usize {
+        self.skipped + self.steps.len()
     }
 }
 
@@ -221,9 +279,10 @@ impl Oracle<'_> {
         check_finite(&raw, "the denoiser's output", self.position, level)?;
         let eps = match self.clip {
             None => raw.clone(),
-            Some(Clip { range, .. }) => {
-                x0.data.iter_mut().for_each(|value| *value = value.clamp(-range as f32, range as f32));
-                combine(&[(1.0 / level.sigma, x), (-1.0 / level.sigma, &x0)])
+            Some(clip) => {
+                clip_images(&mut x0, clip.bound);
+                let is_noise = level.sigma.is_infinite();
+                if is_noise { x.clone() } else { combine(&[(1.0 / level.sigma, x), (-1.0 / level.sigma, &x0)]) }
             }
         };
         Ok(Estimate { raw, eps, x0 })
@@ -251,6 +310,16 @@ pub fn combine(terms: &[(f64, &Tensor)]) -> Tensor {
 pub(super) fn scale(x: &mut Tensor, factor: f64) {
     if factor != 1.0 {
         x.data.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
+    }
+}
+
+/// Clips each image of `x0`.
+fn clip_images(x0: &mut Tensor, bound: Bound) {
+    let stride = x0.stride().max(1);
+    for image in x0.data.chunks_mut(stride) {
+        let (most, divisor) = bound.of(image.iter().map(|value| f64::from(*value)));
+        let (most, divisor) = (most as f32, divisor as f32);
+        image.iter_mut().for_each(|value| *value = value.clamp(-most, most) / divisor);
     }
 }
 

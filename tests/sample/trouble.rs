@@ -7,7 +7,7 @@ use downhill::sample::schedule::Schedule;
 use downhill::sample::scheduler_config::SchedulerConfig;
 use downhill::sample::settings::Course;
 use downhill::sample::solvers::descent::{Descent, Noise};
-use downhill::sample::walk::{Clip, Method, sample};
+use downhill::sample::walk::{Bound, Clip, Method, sample};
 use downhill::tensor::Tensor;
 use serde_json::json;
 
@@ -28,7 +28,8 @@ fn start(values: [f32; 2]) -> Tensor {
 fn clipping_derives_eps_anew_or_not() {
     let schedule = Schedule::from_sigmas(&[2.0, 1.0]).unwrap();
     for (rederive_eps, expected) in [(false, [1.0 + 1.0, 0.5 + 1.0]), (true, [1.0 + (5.0 - 1.0) / 2.0, 0.5 + 1.0])] {
-        let method = Method { clip: Some(Clip { range: 1.0, rederive_eps }), ..Method::new(descent(1.0)) };
+        let method =
+            Method { clip: Some(Clip { bound: Bound::Range(1.0), rederive_eps }), ..Method::new(descent(1.0)) };
         let mut watch = |progress: &downhill::sample::walk::Progress| {
             assert_eq!(progress.x0.data, [1.0, 0.5]);
             assert_eq!(progress.eps.data, [1.0, 1.0], "the denoiser's own answer is shown");
@@ -45,7 +46,8 @@ fn clipping_derives_eps_anew_or_not() {
 #[test]
 fn gradient_estimation_averages_what_was_clipped() {
     let schedule = Schedule::from_sigmas(&[4.0, 2.0, 1.0, 0.5]).unwrap();
-    let method = Method { clip: Some(Clip { range: 1.0, rederive_eps: true }), ..Method::new(descent(2.0)) };
+    let method =
+        Method { clip: Some(Clip { bound: Bound::Range(1.0), rederive_eps: true }), ..Method::new(descent(2.0)) };
     let model = |x: f64, sigma: f64| 0.3 * x / sigma;
     let (mut x, mut last) = (10.0f64, None);
     for pair in [4.0, 2.0, 1.0, 0.5].windows(2) {

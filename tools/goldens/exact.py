@@ -8,9 +8,20 @@ import math
 
 import diffusers.models.embeddings as embeddings
 import torch
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
 from diffusers.models.attention_processor import Attention, AttnProcessor
 from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 from torch.utils._python_dispatch import TorchDispatchMode
+
+
+# Those that keep a little signal at the last timestep where none is left.
+LITTLE_SIGNAL = (
+    DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, UniPCMultistepScheduler)
 
 
 def timestep_embedding(timesteps, embedding_dim, flip_sin_to_cos=False, downscale_freq_shift=1, scale=1, max_period=10000):
@@ -66,12 +77,21 @@ def float64_alphas_cumprod(config):
     """The cumulative product of 1 - beta in float64 for a diffusers scheduler config."""
     steps, start, end = config["num_train_timesteps"], config["beta_start"], config["beta_end"]
     schedule = config["beta_schedule"]
-    if schedule == "linear":
+    if config.get("trained_betas") is not None:
+        betas = torch.tensor(config["trained_betas"], dtype=torch.float64)
+    elif schedule == "linear":
         betas = torch.linspace(start, end, steps, dtype=torch.float64)
     elif schedule == "scaled_linear":
         betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
     elif schedule == "squaredcos_cap_v2":
         bar = torch.cos((torch.arange(steps + 1, dtype=torch.float64) / steps + 0.008) / 1.008 * math.pi / 2) ** 2
+        betas = (1 - bar[1:] / bar[:-1]).clamp(max=0.999)
+    elif schedule == "sigmoid":
+        betas = torch.linspace(-6, 6, steps, dtype=torch.float64).sigmoid() * (end - start) + start
+    elif schedule == "laplace":
+        time = torch.arange(steps + 1, dtype=torch.float64) / steps
+        log = -0.5 * torch.copysign(torch.ones_like(time), 0.5 - time) * (1 - 2 * (0.5 - time).abs() + 1e-6).log()
+        bar = log.sigmoid().sqrt()
         betas = (1 - bar[1:] / bar[:-1]).clamp(max=0.999)
     else:
         raise ValueError(schedule)
@@ -83,6 +103,8 @@ def float64_alphas_cumprod(config):
 def scheduler_in_float64(scheduler):
     """Replace the float32 tables of a scheduler, before `set_timesteps`."""
     alpha_bar = float64_alphas_cumprod(scheduler.config)
+    if scheduler.config.get("rescale_betas_zero_snr") and isinstance(scheduler, LITTLE_SIGNAL):
+        alpha_bar[-1] = 2**-24
     scheduler.alphas_cumprod = alpha_bar
     scheduler.alphas = torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
     scheduler.betas = 1 - scheduler.alphas

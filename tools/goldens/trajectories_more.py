@@ -140,14 +140,16 @@ class BrownianPath:
         return whole / (sigma - sigma_next).sqrt()
 
 
-def path(network, noise, scheduler, draws, steps, arguments):
-    """The loop of a diffusers pipeline. The state is in the scheduler's own scale."""
+def path(network, noise, scheduler, draws, steps, arguments, start=None, timesteps=None):
+    """The loop of a diffusers pipeline, from noise, or from `start` over `timesteps`. The state is in the scheduler's own scale."""
     state, states = noise.double() * float(getattr(scheduler, "init_noise_sigma", 1.0)), []
+    if start is not None:
+        state = start.double()
     module = sys.modules[type(scheduler).__module__]
     undo = feed_noise(module, draws) if hasattr(module, "randn_tensor") else lambda: None
     if isinstance(scheduler, SDE):
         scheduler.noise_sampler = BrownianPath(draws, steps)
-    for t in scheduler.timesteps:
+    for t in scheduler.timesteps if timesteps is None else timesteps:
         scaled = scheduler.scale_model_input(state, t) if hasattr(scheduler, "scale_model_input") else state
         state = scheduler.step(network(scaled, t), t, state, **arguments).prev_sample.double()
         states.append(state)

@@ -6,7 +6,7 @@ use super::super::config_fields::{Spacing, VarianceType};
 use super::super::schedule::{Schedule, ScheduleKind, Successor};
 use super::super::solvers::descent::{Descent, Noise};
 use super::super::walk::Solver;
-use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, last_steps};
 use crate::Result;
 
 pub(super) static SPEC: Spec = Spec {
@@ -24,13 +24,15 @@ pub(super) static SPEC: Spec = Spec {
     short_kind: ScheduleKind::Trailing,
     end: EndRule::Clean,
     start: StartRule::UnitZ,
-    clip: ClipRule::Field { default: true, rederive_eps: true },
+    pure_noise: true,
+    begun: last_steps,
+    clip: ClipRule::Field { default: true, rederive_eps: true, thresholds: true },
     parameters: &[],
     solver,
 };
 
 fn solver(request: &Request, _: &Schedule) -> Result<Arc<dyn Solver>> {
-    let noise = match request.variance {
+    let noise = match VarianceType::read(request.fields)? {
         VarianceType::FixedLarge => Noise::FixedLarge,
         VarianceType::FixedSmall | VarianceType::FixedSmallLog => Noise::Mu(0.5),
     };

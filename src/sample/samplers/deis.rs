@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use super::super::config_fields::{Form, Spacing, refuse_shifts, solver_order};
+use super::super::config_fields::{Form, Spacing, solver_order};
+use super::super::flow;
 use super::super::schedule::{Schedule, ScheduleKind};
 use super::super::sigma_grids::{Count, End, SigmaRule};
 use super::super::solvers::history::{History, multistep_order};
 use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
 use super::dpm::Algorithm;
-use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, last_steps};
 use crate::{Result, tensor::Tensor};
 
 pub(super) static SPEC: Spec = Spec {
@@ -27,7 +28,9 @@ pub(super) static SPEC: Spec = Spec {
     short_kind: ScheduleKind::Trailing,
     end: EndRule::First,
     start: StartRule::UnitZ,
-    clip: ClipRule::Never,
+    pure_noise: false,
+    begun: last_steps,
+    clip: ClipRule::Thresholding,
     parameters: &[],
     solver,
 };
@@ -37,7 +40,7 @@ fn solver(request: &Request, _: &Schedule) -> Result<Arc<dyn Solver>> {
     if Algorithm::read(fields)?.is_stochastic() {
         return Err(fields.unsupported("algorithm_type", "deis, dpmsolver, dpmsolver++"));
     }
-    refuse_shifts(fields)?;
+    flow::refuse_shifts(fields, request.table.process())?;
     Form::read(fields)?;
     let lower_order_final = fields.get_or("lower_order_final", true)?;
     Ok(Arc::new(Deis { order: solver_order(fields)?, lower_order_final }))

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::super::config_fields::{Fields, FinalSigma, Form, Spacing, refuse_shifts, solver_order};
+use super::super::config_fields::{Fields, FinalSigma, Form, Spacing, solver_order};
+use super::super::flow;
 use super::super::schedule::{Schedule, ScheduleKind};
 use super::super::sigma_grids::{Count, SigmaRule};
 use super::super::solvers::history::{History, multistep_order};
 use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
-use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, last_steps};
 use crate::{Result, tensor::Tensor};
 
 pub(super) static SPEC: Spec = Spec {
@@ -25,7 +26,9 @@ pub(super) static SPEC: Spec = Spec {
     short_kind: ScheduleKind::Trailing,
     end: EndRule::FinalSigma,
     start: StartRule::UnitZ,
-    clip: ClipRule::Never,
+    pure_noise: false,
+    begun: last_steps,
+    clip: ClipRule::Thresholding,
     parameters: &[],
     solver,
 };
@@ -40,7 +43,7 @@ pub(super) fn solver(request: &Request, _: &Schedule) -> Result<Arc<dyn Solver>>
     if order == 3 && algorithm == Algorithm::StochasticEps {
         return Err(fields.unsupported("solver_order", "1, 2 with sde-dpmsolver"));
     }
-    refuse_shifts(fields)?;
+    flow::refuse_shifts(fields, request.table.process())?;
     Ok(Arc::new(Dpm {
         order,
         algorithm,

@@ -7,7 +7,7 @@ use super::super::config_fields::Spacing;
 use super::super::schedule::{Schedule, ScheduleKind};
 use super::super::sigma_grids::{Count, SigmaRule};
 use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
-use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, last_steps};
 use crate::denoise::Level;
 use crate::{Result, tensor::Tensor};
 
@@ -26,6 +26,8 @@ pub(super) static SPEC: Spec = Spec {
     short_kind: ScheduleKind::Trailing,
     end: EndRule::Clean,
     start: StartRule::SigmaUnlessLeading,
+    pure_noise: false,
+    begun: last_steps,
     clip: ClipRule::Never,
     parameters: &[],
     solver,

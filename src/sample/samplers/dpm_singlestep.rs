@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
-use super::super::config_fields::{FinalSigma, Form, Spacing, refuse_shifts, solver_order};
+use super::super::config_fields::{FinalSigma, Form, Spacing, solver_order};
+use super::super::flow;
 use super::super::schedule::{Schedule, ScheduleKind};
 use super::super::sigma_grids::{Count, SigmaRule};
 use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
 use super::dpm::Algorithm;
-use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, last_steps};
 use crate::{Result, tensor::Tensor};
 
 pub(super) static SPEC: Spec = Spec {
@@ -33,7 +34,9 @@ pub(super) static SPEC: Spec = Spec {
     short_kind: ScheduleKind::Trailing,
     end: EndRule::FinalSigma,
     start: StartRule::UnitZ,
-    clip: ClipRule::Never,
+    pure_noise: false,
+    begun: last_steps,
+    clip: ClipRule::Thresholding,
     parameters: &[],
     solver,
 };
@@ -48,7 +51,7 @@ fn solver(request: &Request, _: &Schedule) -> Result<Arc<dyn Solver>> {
     if algorithm == Algorithm::StochasticEps {
         return Err(fields.unsupported("algorithm_type", "dpmsolver, dpmsolver++, sde-dpmsolver++"));
     }
-    refuse_shifts(fields)?;
+    flow::refuse_shifts(fields, request.table.process())?;
     Ok(Arc::new(DpmSinglestep {
         order: solver_order(fields)?,
         algorithm,
@@ -72,10 +75,11 @@ pub struct DpmSinglestep {
 }
 
 impl DpmSinglestep {
-    /// Returns the order of the step at `position`: its place in its group, from 1.
+    /// Returns the order of the step at `position`: its place in its group, from 1. The groups are those of the whole
+    /// schedule: a walk that begins inside one has fewer estimates there.
     fn order_at(&self, position: Position) -> usize {
-        let (order, steps, index) = (self.order, position.steps.len(), position.index);
-        let ends_clean = position.steps[steps - 1].to.sigma == 0.0;
+        let (order, steps, index) = (self.order, position.whole(), position.place());
+        let ends_clean = position.steps.last().is_some_and(|last| last.to.sigma == 0.0);
         let is_last = index + 1 == steps;
         let lowered = self.lower_order_final || !steps.is_multiple_of(order) || ends_clean;
         let in_group = index % order + 1;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::config_fields::Spacing;
 use super::super::schedule::{Schedule, ScheduleKind};
 use super::super::walk::Solver;
-use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, last_steps};
 use super::{dpm, edm_euler};
 use crate::Result;
 
@@ -25,7 +25,9 @@ pub(super) static SPEC: Spec = Spec {
     short_kind: ScheduleKind::Own,
     end: EndRule::FinalSigma,
     start: StartRule::UnitZ,
-    clip: ClipRule::Never,
+    pure_noise: false,
+    begun: last_steps,
+    clip: ClipRule::Thresholding,
     parameters: &[],
     solver,
 };

@@ -7,7 +7,7 @@ use super::super::grids;
 use super::super::schedule::{Level, Scale, Schedule, ScheduleKind};
 use super::super::solvers::descent::{Descent, Noise};
 use super::super::walk::Solver;
-use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, last_steps};
 use crate::{Error, Result};
 
 pub(super) static SPEC: Spec = Spec {
@@ -25,6 +25,8 @@ pub(super) static SPEC: Spec = Spec {
     short_kind: ScheduleKind::Own,
     end: EndRule::FinalSigma,
     start: StartRule::UnitZ,
+    pure_noise: false,
+    begun: last_steps,
     clip: ClipRule::Never,
     parameters: &[],
     solver,

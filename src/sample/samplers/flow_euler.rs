@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::super::config_fields::{Fields, Spacing, Spread, refuse_shifts};
+use super::super::config_fields::{Fields, Spacing, Spread};
 use super::super::schedule::{Level, Scale, Schedule, ScheduleKind};
 use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
 use super::super::{flow, grids};
-use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, last_steps};
 use crate::{Error, Result, tensor::Tensor};
 
 pub(super) static SPEC: Spec = Spec {
@@ -24,6 +24,8 @@ pub(super) static SPEC: Spec = Spec {
     short_kind: ScheduleKind::Trailing,
     end: EndRule::Clean,
     start: StartRule::UnitZ,
+    pure_noise: true,
+    begun: last_steps,
     clip: ClipRule::Never,
     parameters: &[],
     solver,
@@ -35,7 +37,7 @@ fn solver(request: &Request, _: &Schedule) -> Result<Arc<dyn Solver>> {
 
 fn grid(request: &Request) -> Result<Schedule> {
     let fields = request.fields;
-    refuse_shifts(fields)?;
+    flow::refuse_shifts(fields, request.table.process())?;
     fields.refuse_true("invert_sigmas", "false")?;
     let mut s = shifted_twice(request)?;
     if let Some(terminal) = fields.get::<f64>("shift_terminal")?.filter(|terminal| *terminal != 0.0) {
@@ -45,6 +47,7 @@ fn grid(request: &Request) -> Result<Schedule> {
     let s = match Spread::read(fields)? {
         Spread::Timesteps => s,
         Spread::Karras => grids::rho_spaced(first, last, s.len()),
+        Spread::Beta => grids::beta_spaced(first, last, s.len()),
         Spread::Exponential => grids::log_spaced(first, last, s.len()),
         Spread::Lu => return Err(fields.unsupported("use_lu_lambdas", "false for this class")),
     };

@@ -6,7 +6,7 @@ use super::super::config_fields::Spacing;
 use super::super::schedule::{Schedule, ScheduleKind};
 use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
 use super::flow_euler;
-use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, last_steps};
 use crate::{Result, tensor::Tensor};
 
 pub(super) static SPEC: Spec = Spec {
@@ -24,6 +24,8 @@ pub(super) static SPEC: Spec = Spec {
     short_kind: ScheduleKind::Trailing,
     end: EndRule::Clean,
     start: StartRule::UnitZ,
+    pure_noise: true,
+    begun: last_steps,
     clip: ClipRule::Never,
     parameters: &[],
     solver,

@@ -6,7 +6,7 @@ use super::super::config_fields::Spacing;
 use super::super::schedule::{Schedule, ScheduleKind, Successor};
 use super::super::solvers::descent::{Descent, Noise};
 use super::super::walk::Solver;
-use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, in_range};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, in_range, last_steps};
 use crate::Result;
 
 pub(super) static SPEC: Spec = Spec {
@@ -24,7 +24,9 @@ pub(super) static SPEC: Spec = Spec {
     short_kind: ScheduleKind::Paper,
     end: EndRule::SetAlphaToOne(true),
     start: StartRule::UnitZ,
-    clip: ClipRule::Field { default: true, rederive_eps: true },
+    pure_noise: true,
+    begun: last_steps,
+    clip: ClipRule::Field { default: true, rederive_eps: true, thresholds: true },
     parameters: &["gamma", "mu"],
     solver,
 };

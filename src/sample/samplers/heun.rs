@@ -6,7 +6,7 @@ use super::super::config_fields::Spacing;
 use super::super::schedule::{Schedule, ScheduleKind};
 use super::super::sigma_grids::{Count, SigmaRule};
 use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
-use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, last_steps};
 use crate::{Result, tensor::Tensor};
 
 pub(super) static SPEC: Spec = Spec {
@@ -24,7 +24,9 @@ pub(super) static SPEC: Spec = Spec {
     short_kind: ScheduleKind::Trailing,
     end: EndRule::Clean,
     start: StartRule::SigmaUnlessLeading,
-    clip: ClipRule::Field { default: false, rederive_eps: true },
+    pure_noise: false,
+    begun: last_steps,
+    clip: ClipRule::Field { default: false, rederive_eps: true, thresholds: false },
     parameters: &[],
     solver,
 };

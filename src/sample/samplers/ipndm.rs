@@ -11,7 +11,7 @@ use super::super::config_fields::Spacing;
 use super::super::schedule::{Scale, Schedule, ScheduleKind, ScheduleShape, Successor};
 use super::super::solvers::history::History;
 use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
-use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, last_steps};
 use crate::denoise::Level;
 use crate::denoise::process::Process;
 use crate::{Error, Result, tensor::Tensor};
@@ -31,6 +31,8 @@ pub(super) static SPEC: Spec = Spec {
     short_kind: ScheduleKind::Leading,
     end: EndRule::Clean,
     start: StartRule::UnitZ,
+    pure_noise: true,
+    begun: last_steps,
     clip: ClipRule::Never,
     parameters: &[],
     solver,

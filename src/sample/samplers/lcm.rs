@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::config_fields::Spacing;
 use super::super::schedule::{Level, Scale, Schedule, ScheduleKind};
 use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
-use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, last_steps};
 use crate::denoise::process::Process;
 use crate::{Error, Result, tensor::Tensor};
 
@@ -24,7 +24,9 @@ pub(super) static SPEC: Spec = Spec {
     short_kind: ScheduleKind::Own,
     end: EndRule::Clean,
     start: StartRule::UnitZ,
-    clip: ClipRule::Field { default: false, rederive_eps: true },
+    pure_noise: true,
+    begun: last_steps,
+    clip: ClipRule::Field { default: false, rederive_eps: true, thresholds: true },
     parameters: &[],
     solver,
 };
@@ -99,8 +101,8 @@ impl Stepper for Lcm {
     fn step(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
         let step = position.step();
         let here = oracle.estimate(&x, step.from)?;
-        let (skip, out) = self.boundaries[position.index];
-        let mut terms = vec![(out, &here.x0), (skip * step.from.alpha_bar().sqrt(), &x)];
+        let (skip, out) = self.boundaries[position.place()];
+        let mut terms = vec![(out, &here.x0), (skip * Scale::VariancePreserving.factor(step.from), &x)];
         let w = if step.to.sigma > 0.0 { Some(oracle.noise()?) } else { None };
         terms.extend(w.as_ref().map(|w| (step.to.sigma, w)));
         let x = combine(&terms);

@@ -31,6 +31,8 @@ pub(super) static SPEC: Spec = Spec {
     short_kind: ScheduleKind::Leading,
     end: EndRule::SetAlphaToOne(false),
     start: StartRule::UnitZ,
+    pure_noise: false,
+    begun,
     clip: ClipRule::Never,
     parameters: &[],
     solver,
@@ -46,36 +48,51 @@ fn solver(request: &Request, schedule: &Schedule) -> Result<Arc<dyn Solver>> {
     Ok(Arc::new(Pndm { start: start(request, schedule)?, prediction: request.prediction }))
 }
 
-/// The Runge-Kutta start evaluates half a stride between timesteps, so it needs a spacing with a stride.
-fn start(request: &Request, schedule: &Schedule) -> Result<Start> {
+/// The start of a walk, by the levels of the `whole` schedule. The Runge-Kutta start evaluates half a stride between
+/// timesteps, so it needs a spacing with a stride.
+fn start(request: &Request, whole: &Schedule) -> Result<Start> {
     let table = request.table;
-    if request.kind.is_none_or(|kind| kind.spacing().is_none()) {
-        return Ok(Start::Heun(None));
+    if !has_stride(request) {
+        return Ok(Start::Heun(Vec::new()));
     }
-    let skips = request.fields.get_or("skip_prk_steps", false)?;
-    let called: Vec<f64> = schedule.steps().iter().filter_map(|step| step.from.timestep).collect();
-    let stride = table.timesteps() / request.steps;
+    let called: Vec<f64> = whole.steps().iter().filter_map(|step| step.from.timestep).collect();
+    let stride = (table.timesteps() / request.steps) as f64;
     let level = |t: f64| Level::at_timestep(table, t.clamp(0.0, table.last_timestep()));
-    match called[..] {
-        [_] if skips => Ok(Start::Heun(None)),
-        [_, second, ..] if skips => Ok(Start::Heun(Some(level(second + stride as f64)))),
-        [a, b, c, d, ..] => {
-            let half = (stride / 2) as f64;
-            let between = |above: f64, below: f64| (level(above - half), level(below + half));
-            Ok(Start::RungeKutta([between(a, b), between(b, c), between(c, d)]))
-        }
-        _ => Err(Error::argument(
+    if request.fields.get_or("skip_prk_steps", false)? {
+        let again = |t: &f64| (level(*t), level(t + stride));
+        return Ok(Start::Heun(called.get(1).into_iter().chain(called.iter().skip(1)).map(again).collect()));
+    }
+    if called.len() < ORDER {
+        return Err(Error::argument(
             format!("{} steps of `pndm`, whose first 3 take the rule of Runge and Kutta", called.len()),
             "take 4 `steps` or more, or a scheduler with `skip_prk_steps`",
-        )),
+        ));
     }
+    let half = (request.table.timesteps() / request.steps / 2) as f64;
+    let between = |pair: &[f64]| (level(pair[0] - half), level(pair[1] + half));
+    Ok(Start::RungeKutta(called.windows(2).map(between).collect()))
+}
+
+/// Returns `true` if the levels are those of one of diffusers' spacings.
+fn has_stride(request: &Request) -> bool {
+    request.kind.is_some_and(|kind| kind.spacing().is_some())
+}
+
+/// The last steps of a schedule. diffusers keeps the last calls, and the first step has two of them: a walk that begins
+/// after the second step begins a step earlier, and takes the state at the end of that step for the one after the next.
+fn begun(request: &Request, schedule: Schedule, kept: usize) -> Result<Schedule> {
+    let skipped = schedule.steps().len().saturating_sub(kept);
+    if skipped < 2 || !has_stride(request) || !request.fields.get_or("skip_prk_steps", false)? {
+        return Ok(schedule.last(kept));
+    }
+    Ok(schedule.last(kept + 1).without_second())
 }
 
 /// Estimates that are averaged.
 const ORDER: usize = 4;
 
 /// Its settings.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pndm {
     /// The rule of the first steps.
     pub start: Start,
@@ -84,15 +101,17 @@ pub struct Pndm {
 }
 
 /// The rule of the first steps, while there are fewer than four estimates to average.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Start {
     /// The first step calls the network again at its end and takes the mean; the next two average two and three
-    /// estimates (`skip_prk_steps`). diffusers repeats the step from T/N above its end: the level, if it is not the
-    /// first one.
-    Heun(Option<Level>),
-    /// Each of the first three steps makes four calls. The pair of levels of a step is that of its second call and that
-    /// of its third and fourth: half a step below its start and half a step above its end, in whole timesteps.
-    RungeKutta([(Level, Level); ORDER - 1]),
+    /// estimates (`skip_prk_steps`). A pair per number of steps that the walk skips: the level of the second call, and
+    /// the one that diffusers repeats the step from, T/N above it. Without pairs, the second call is at the level of the
+    /// next step, and the step is repeated from its start.
+    Heun(Vec<(Level, Level)>),
+    /// Each of the first three steps makes four calls. The pair of levels of a step of the whole schedule is that of its
+    /// second call and that of its third and fourth: half a step below its start and half a step above its end, in whole
+    /// timesteps.
+    RungeKutta(Vec<(Level, Level)>),
 }
 
 impl fmt::Display for Start {
@@ -113,7 +132,7 @@ struct Evaluation {
 
 impl Solver for Pndm {
     fn begin(&self) -> Box<dyn Stepper> {
-        Box::new(State::new(*self))
+        Box::new(State::new(self.clone()))
     }
 
     fn settings(&self) -> Vec<(&'static str, String)> {
@@ -182,8 +201,8 @@ impl State {
         Ok(self.keep(first, x))
     }
 
-    /// Heun's rule: to `step.to`, which diffusers counts from T/N, and then from `again` to the level `next` of the
-    /// next call.
+    /// Heun's rule: to `step.to`, which diffusers counts from T/N, and then to the level `next` of the second call, from
+    /// `again`.
     fn heun(&mut self, step: Step, next: Level, again: Level, x: &Tensor, oracle: &mut Oracle) -> Result<Update> {
         let first = self.evaluate(x, step.from, oracle)?;
         let ahead = same_z(self.transfer(x, step, &[(1.0, &first.output)]), step.to, next);
@@ -206,15 +225,20 @@ impl Stepper for State {
     fn step(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
         let step = position.step();
         let next = position.steps.get(position.index + 1).map(|next| next.from);
-        match (self.pndm.start, next) {
-            (Start::RungeKutta(halves), Some(next)) if position.index < halves.len() => {
-                let moved = self.runge_kutta(Step { from: step.from, to: next }, halves[position.index], &x, oracle)?;
-                return Ok(Update { x: same_z(moved.x, next, step.to), ..moved });
+        match &self.pndm.start {
+            Start::RungeKutta(halves) if position.index < ORDER - 1 => {
+                if let (Some(next), Some(half)) = (next, halves.get(position.place()).copied()) {
+                    let moved = self.runge_kutta(Step { from: step.from, to: next }, half, &x, oracle)?;
+                    return Ok(Update { x: same_z(moved.x, next, step.to), ..moved });
+                }
             }
-            (Start::Heun(again), Some(next)) if position.index == 0 => {
-                return self.heun(step, next, again.unwrap_or(step.from), &x, oracle);
+            Start::Heun(pairs) if position.index == 0 => {
+                let pair = pairs.get(position.skipped).copied();
+                if let Some((next, again)) = pair.or_else(|| Some((next?, step.from))) {
+                    return self.heun(step, next, again, &x, oracle);
+                }
             }
-            _ => {}
+            Start::RungeKutta(_) | Start::Heun(_) => {}
         }
         let here = self.evaluate(&x, step.from, oracle)?;
         let weights: &[f64] = match self.outputs.len() {

@@ -11,7 +11,7 @@ use super::super::schedule::{Schedule, ScheduleKind};
 use super::super::sigma_grids::{Count, End, SigmaRule};
 use super::super::solvers::history::History;
 use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
-use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, last_steps};
 use crate::{Result, tensor::Tensor};
 
 pub(super) static SPEC: Spec = Spec {
@@ -29,7 +29,9 @@ pub(super) static SPEC: Spec = Spec {
     short_kind: ScheduleKind::Trailing,
     end: EndRule::First,
     start: StartRule::UnitZ,
-    clip: ClipRule::Never,
+    pure_noise: false,
+    begun: last_steps,
+    clip: ClipRule::Thresholding,
     parameters: &[],
     solver,
 };
@@ -173,7 +175,7 @@ impl Stepper for State {
         }
         // Without noise at its end, a step takes the newest estimate alone, and no noise.
         let is_clean = step.to.sigma == 0.0;
-        let tau = if is_clean { 0.0 } else { self.solver.taus.get(position.index).copied().unwrap_or(0.0) };
+        let tau = if is_clean { 0.0 } else { self.solver.taus.get(position.place()).copied().unwrap_or(0.0) };
         let interval = Interval { from: step.from.sigma, to: step.to.sigma, tau };
         let left = if self.solver.lower_order_final { position.left() } else { usize::MAX - 1 };
         let known = self.history.distinct();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::config_fields::{Fields, FinalSigma, Spacing, VarianceType};
+use super::super::config_fields::{Fields, FinalSigma, Spacing};
 use super::super::schedule::{Schedule, ScheduleKind, Successor};
 use super::super::sigma_grids::SigmaRule;
 use super::super::walk::Solver;
@@ -39,11 +39,17 @@ pub struct Spec {
     pub end: EndRule,
     /// The noise of its start state.
     pub start: StartRule,
+    /// `true` if it can start at pure noise, where sigma is infinite. Otherwise a model without signal at its last
+    /// timestep has a little of it there, as in diffusers' schedulers that step in sigma.
+    pub pure_noise: bool,
+    /// The steps that are walked of a whole schedule when a number of the last ones is asked for: [`last_steps`], but
+    /// for samplers that begin in another way.
+    pub begun: fn(&Request, Schedule, usize) -> Result<Schedule>,
     /// Clipping of its predictions of x0.
     pub clip: ClipRule,
     /// The parameters that it takes: the names of fields of [`Parameters`].
     pub parameters: &'static [&'static str],
-    /// Makes its solver. Fields of a folder's file that are not supported for its class are refused by name.
+    /// Makes its solver for the whole schedule, of which the last steps may be walked alone. Fields of a folder's file that are not supported for its class are refused by name.
     pub solver: fn(&Request, &Schedule) -> Result<Arc<dyn Solver>>,
 }
 
@@ -143,13 +149,34 @@ pub enum StartRule {
 pub enum ClipRule {
     /// The class has no such field and does not clip. Where clipping is asked for, eps is derived again.
     Never,
+    /// The same, but for dynamic thresholding, where `thresholding` asks for it.
+    Thresholding,
     /// `clip_sample` decides.
     Field {
         /// Its default.
         default: bool,
         /// `true` if eps is derived again from the clipped x0.
         rederive_eps: bool,
+        /// `true` if the class has dynamic thresholding, too.
+        thresholds: bool,
     },
+}
+
+impl ClipRule {
+    /// Returns `true` if `thresholding` has a say.
+    #[must_use]
+    pub fn thresholds(self) -> bool {
+        matches!(self, Self::Thresholding | Self::Field { thresholds: true, .. })
+    }
+
+    /// Returns `true` if eps is derived again from the clipped x0.
+    #[must_use]
+    pub fn rederives_eps(self) -> bool {
+        match self {
+            Self::Never | Self::Thresholding => true,
+            Self::Field { rederive_eps, .. } => rederive_eps,
+        }
+    }
 }
 
 /// The parameters of some samplers that a caller may give.
@@ -177,8 +204,6 @@ pub struct Request<'a> {
     pub fields: &'a Fields,
     /// The quantity that the network predicts.
     pub prediction: PredictionType,
-    /// `variance_type`.
-    pub variance: VarianceType,
     /// The model's noise levels.
     pub table: &'a NoiseTable,
     /// N, asked for or the default.
@@ -187,6 +212,14 @@ pub struct Request<'a> {
     pub kind: Option<ScheduleKind>,
     /// The parameters that the caller gives.
     pub parameters: Parameters,
+}
+
+/// Returns the last steps of a schedule, `kept` of them.
+///
+/// # Errors
+/// None; the signature is that of a column.
+pub fn last_steps(_: &Request, schedule: Schedule, kept: usize) -> Result<Schedule> {
+    Ok(schedule.last(kept))
 }
 
 /// Checks the value of a parameter.

@@ -7,7 +7,7 @@ use super::super::config_fields::Spacing;
 use super::super::schedule::{Level, Scale, Schedule, ScheduleKind, Step};
 use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
 use super::lcm::distilled;
-use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, in_range};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, in_range, last_steps};
 use crate::{Result, tensor::Tensor};
 
 pub(super) static SPEC: Spec = Spec {
@@ -25,6 +25,8 @@ pub(super) static SPEC: Spec = Spec {
     short_kind: ScheduleKind::Own,
     end: EndRule::First,
     start: StartRule::UnitZ,
+    pure_noise: true,
+    begun: last_steps,
     clip: ClipRule::Never,
     parameters: &["eta"],
     solver,
@@ -79,8 +81,12 @@ impl Stepper for Tcd {
     fn step(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
         let step = position.step();
         let here = oracle.estimate(&x, step.from)?;
-        let below = self.below[position.index];
-        let mut terms = vec![(1.0, &x), (below - step.from.sigma, &here.eps)];
+        let below = self.below[position.place()];
+        let mut terms = if step.from.sigma.is_infinite() {
+            vec![(1.0, &here.x0), (below, &here.eps)]
+        } else {
+            vec![(1.0, &x), (below - step.from.sigma, &here.eps)]
+        };
         let adds = self.is_stochastic() && position.left() > 1;
         let w = if adds { Some(oracle.noise()?) } else { None };
         terms.extend(w.as_ref().map(|w| ((step.to.sigma * step.to.sigma - below * below).sqrt(), w)));

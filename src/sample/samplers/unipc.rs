@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::super::config_fields::{Form, Spacing, refuse_shifts, solver_order};
+use super::super::config_fields::{Form, Spacing, solver_order};
+use super::super::flow;
 use super::super::schedule::{Schedule, ScheduleKind};
 use super::super::sigma_grids::{Count, End, SigmaRule};
 use super::super::solvers::history::History;
-use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
-use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule};
+use super::super::walk::{Bound, Oracle, Position, Solver, Stepper, Update, combine};
+use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, last_steps};
 use crate::{Result, tensor::Tensor};
 
 pub(super) static SPEC: Spec = Spec {
@@ -25,19 +26,22 @@ pub(super) static SPEC: Spec = Spec {
     short_kind: ScheduleKind::Trailing,
     end: EndRule::FinalSigma,
     start: StartRule::UnitZ,
-    clip: ClipRule::Never,
+    pure_noise: false,
+    begun: last_steps,
+    clip: ClipRule::Thresholding,
     parameters: &[],
     solver,
 };
 
 fn solver(request: &Request, _: &Schedule) -> Result<Arc<dyn Solver>> {
     let fields = request.fields;
-    for (field, supported) in [("shift_terminal", "null: flow models alone have it"), ("solver_p", "null")] {
-        if fields.is_given(field) {
-            return Err(fields.unsupported(field, supported));
+    let has_levels_of_flow = flow::timesteps(request.table.process()).is_some();
+    for (field, has_a_say) in [("shift_terminal", has_levels_of_flow), ("solver_p", true)] {
+        if has_a_say && fields.is_given(field) {
+            return Err(fields.unsupported(field, "null"));
         }
     }
-    refuse_shifts(fields)?;
+    flow::refuse_shifts(fields, request.table.process())?;
     Ok(Arc::new(UniPc {
         order: solver_order(fields)?,
         predict_x0: fields.get_or("predict_x0", true)?,
@@ -134,7 +138,7 @@ impl State {
     /// The state that the last step should have reached, now that the estimate `at_end` at its end is known.
     fn corrected(&self, position: Position, at_end: &Tensor) -> Option<Tensor> {
         let last = self.predicted.as_ref().filter(|last| last.to < last.from)?;
-        if self.unipc.uncorrected.contains(&(position.index - 1)) {
+        if self.unipc.uncorrected.contains(&(position.place() - 1)) {
             return None;
         }
         let (kept, weights) = self.factors(last.from, last.to, last.order, true);
@@ -148,6 +152,10 @@ impl State {
 impl Stepper for State {
     fn step(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
         let step = position.step();
+        if !self.unipc.predict_x0 {
+            // diffusers thresholds images and not their noise.
+            oracle.clip = oracle.clip.filter(|clip| matches!(clip.bound, Bound::Range(_)));
+        }
         let here = oracle.estimate(&x, step.from)?;
         let estimate = if self.unipc.predict_x0 { here.x0.clone() } else { here.eps };
         let x = self.corrected(position, &estimate).unwrap_or(x);

@@ -1,7 +1,7 @@
 //! DDPM, DDIM, gradient estimation, Euler and Euler-ancestral: one step with two numbers.
 
 use super::super::schedule::Step;
-use super::super::walk::{Clip, Oracle, Position, Solver, Stepper, Update};
+use super::super::walk::{Clip, Oracle, Position, Solver, Stepper, Update, combine};
 use crate::{Result, tensor::Tensor};
 
 /// The way noise enters a step from `sigma` to `sigma'`.
@@ -114,19 +114,44 @@ impl State {
     }
 }
 
+impl State {
+    /// The first step of a schedule that begins at pure noise: the state is the noise itself, and the network predicts
+    /// the image.
+    fn from_noise(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
+        let step = position.step();
+        let here = oracle.estimate(&x, step.from)?;
+        let (sigma_down, spread) = self.descent.split(&step);
+        let w = if spread > 0.0 { Some(oracle.noise()?) } else { None };
+        let mut terms = vec![(1.0, &here.x0), (sigma_down, &here.eps)];
+        terms.extend(w.as_ref().map(|w| (spread, w)));
+        let x = combine(&terms);
+        self.previous = Some(here.eps);
+        Ok(Update { eps: here.raw, x0: here.x0, x })
+    }
+}
+
 impl Stepper for State {
     fn step(&mut self, position: Position, mut x: Tensor, oracle: &mut Oracle) -> Result<Update> {
         let (step, gamma, clip) = (position.step(), self.descent.gamma, oracle.clip);
         let sigma = step.from.sigma;
+        if sigma.is_infinite() {
+            return self.from_noise(position, x, oracle);
+        }
         let raw = oracle.eps(&x, step.from)?;
         let (sigma_down, spread) = self.descent.split(&step);
         let w = if spread > 0.0 { Some(oracle.noise()?) } else { None };
 
         let mut x0 = Tensor::zeros(x.shape.clone());
         let mut kept = raw.clone();
+        let stride = x.stride().max(1);
+        let mut limit = (f64::INFINITY, 1.0);
         for i in 0..x.data.len() {
+            if let Some(clip) = clip.filter(|_| i % stride == 0) {
+                let pairs = x.data[i..i + stride].iter().zip(&raw.data[i..i + stride]);
+                limit = clip.bound.of(pairs.map(|(x, eps)| f64::from(*x) - sigma * f64::from(*eps)));
+            }
             let (here, mut eps) = (f64::from(x.data[i]), f64::from(raw.data[i]));
-            let clipped = clip.map(|clip| (here - sigma * eps).clamp(-clip.range, clip.range));
+            let clipped = clip.map(|_| (here - sigma * eps).clamp(-limit.0, limit.0) / limit.1);
             if let (Some(clipped), Some(Clip { rederive_eps: true, .. })) = (clipped, clip) {
                 eps = (here - clipped) / sigma;
             }

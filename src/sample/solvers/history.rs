@@ -55,7 +55,8 @@ impl History {
 const FEW_STEPS: usize = 15;
 
 /// Returns the order that DPM-Solver and DEIS take a step with: at most `order`, at most one per remembered estimate,
-/// and low at the end, where an estimate of the wrong order does most harm.
+/// and low at the end of few steps, where an estimate of the wrong order does most harm. The steps are those of the
+/// whole schedule, wherever in it the walk begins.
 #[must_use]
 pub fn multistep_order(
     order: usize,
@@ -64,7 +65,7 @@ pub fn multistep_order(
     euler_at_end: bool,
     position: Position,
 ) -> usize {
-    let is_short = lower_at_end && position.steps.len() < FEW_STEPS;
+    let is_short = lower_at_end && position.whole() < FEW_STEPS;
     let cap = match position.left() {
         1 if euler_at_end || is_short || position.step().to.sigma == 0.0 => 1,
         2 if is_short => 2,

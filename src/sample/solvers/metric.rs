@@ -159,7 +159,11 @@ impl State {
 impl Stepper for State {
     fn step(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
         let (sigma, next) = (position.step().from.sigma, position.step().to.sigma);
-        let Estimate { raw, eps, .. } = oracle.estimate(&x, position.step().from)?;
+        let Estimate { raw, eps, x0 } = oracle.estimate(&x, position.step().from)?;
+        if sigma.is_infinite() {
+            let x = combine(&[(1.0, &x0), (next, &eps)]);
+            return Ok(Update { eps: raw, x0, x });
+        }
         let average = match &self.before {
             Some((before, last)) if *before > sigma && sigma > next => {
                 let gamma = |variance: f64| gamma_of(variance, *before, sigma, next);
