@@ -14,7 +14,7 @@ const STEM: &str = "diffusion_pytorch_model";
 /// The stem of weight files in transformers.
 pub(super) const TRANSFORMERS_STEM: &str = "model";
 /// The variants tried, in this order, when the plain weights are missing.
-const VARIANTS: [&str; 2] = ["fp16", "bf16"];
+const VARIANTS: [&str; 4] = ["fp16", "bf16", "ema", "non_ema"];
 /// The suffixes of Python pickles, which cannot be read without executing them.
 const PICKLE_SUFFIXES: [&str; 5] = ["bin", "ckpt", "pt", "pth", "pkl"];
 
@@ -22,23 +22,24 @@ const PICKLE_SUFFIXES: [&str; 5] = ["bin", "ckpt", "pt", "pth", "pkl"];
 /// default that of diffusers.
 pub(super) fn open_weights(folder: &Path, stem: Option<&str>) -> Result<Weights> {
     let stem = stem.unwrap_or(STEM);
-    for (file, index) in candidates(stem) {
+    for (file, index, variant) in candidates(stem) {
         let (file, index) = (folder.join(file), folder.join(index));
         if file.is_file() {
-            return Weights::open(&file);
+            return Ok(Weights::open(&file)?.as_variant(variant));
         }
         if index.is_file() {
-            return open_sharded(&index);
+            return Ok(open_sharded(&index)?.as_variant(variant));
         }
     }
     Err(no_weights(folder, stem))
 }
 
-/// Returns the file names of the weights and of their shard index, best first.
-fn candidates(stem: &str) -> impl Iterator<Item = (String, String)> + '_ {
-    let plain = (format!("{stem}.safetensors"), format!("{stem}.safetensors.index.json"));
+/// Returns the file names of the weights and of their shard index, and their variant, best first.
+fn candidates(stem: &str) -> impl Iterator<Item = (String, String, Option<&'static str>)> + '_ {
+    let plain = (format!("{stem}.safetensors"), format!("{stem}.safetensors.index.json"), None);
     let variants = VARIANTS.into_iter().map(move |variant| {
-        (format!("{stem}.{variant}.safetensors"), format!("{stem}.safetensors.index.{variant}.json"))
+        let index = format!("{stem}.safetensors.index.{variant}.json");
+        (format!("{stem}.{variant}.safetensors"), index, Some(variant))
     });
     std::iter::once(plain).chain(variants)
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::component::{is_pickle, pickle_error};
 use super::config::ConfigFile;
 use super::hub::Environment;
+use super::keys::foreign;
 use super::locate::{Located, locate};
 use super::pipeline::{Component, Pipeline, read_config, read_scheduler};
 use super::weights::Weights;
@@ -88,8 +89,12 @@ impl ModelFiles {
             ));
         }
         let folder = file.parent().unwrap_or(Path::new(""));
+        let weights = Weights::open(file);
+        if let Some((what, hint)) = weights.as_ref().ok().and_then(|weights| foreign(weights.names())) {
+            return Err(Error::bad_file_hint(file, what, hint));
+        }
         let config = read_config(folder)?;
-        Self::assemble(name, config, read_scheduler(folder)?, Weights::open(file)?)
+        Self::assemble(name, config, read_scheduler(folder)?, weights?)
     }
 
     fn assemble(name: &str, config: ConfigFile, scheduler: Option<ConfigFile>, weights: Weights) -> Result<Self> {

@@ -21,6 +21,36 @@ pub(super) fn is_buffer(name: &str) -> bool {
     name == POSITIONS
 }
 
+/// The table of tokens of a text encoder, by today's name.
+pub(super) const TOKEN_TABLE: &str = "embeddings.token_embedding.weight";
+
+/// Returns `true` for a tensor that is stored beside a text encoder in the weights of a whole CLIP, and that the encoder
+/// does not use: its projection to the space of images, the scale of that space, and the encoder of images.
+pub(super) fn is_beside_text(name: &str) -> bool {
+    ["text_projection.weight", "visual_projection.weight", "logit_scale"].contains(&name)
+        || name.starts_with("vision_model.")
+}
+
+/// Returns the kind of a file of weights that is not those of one network, by the names of its tensors, and what to do
+/// with it.
+pub(super) fn foreign<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<(&'static str, &'static str)> {
+    const PARTS: [&str; 3] = ["model.diffusion_model.", "first_stage_model.", "cond_stage_model."];
+    const FACTORS: [&str; 5] = [".lora_A.", ".lora_B.", ".lora_down.", ".lora_up.", "_lora."];
+    names.find_map(|name| {
+        if PARTS.iter().any(|part| name.starts_with(part)) {
+            return Some((
+                "a whole pipeline in the layout of the original authors, which is not supported",
+                "convert it to a folder: diffusers' `StableDiffusionPipeline.from_single_file(..).save_pretrained(..)`",
+            ));
+        }
+        let is_lora = name.starts_with("lora_") || FACTORS.iter().any(|part| name.contains(part));
+        is_lora.then_some((
+            "a LoRA, changes to the weights of a model and not a model, which is not supported",
+            "merge it: diffusers' `load_lora_weights(..)`, `fuse_lora()` and `save_pretrained(..)` of its base model",
+        ))
+    })
+}
+
 /// The mapping from the names of one checkpoint to diffusers' names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Renaming {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::hub::{self, Environment, HubId};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, excerpt};
 
 /// The forms of a model's name, for help texts and hints.
 pub const MODEL_FORMS: &str =
@@ -17,12 +17,33 @@ pub(super) enum Located {
     File(PathBuf),
 }
 
+/// Refuses an address in place of a name.
+///
+/// # Errors
+/// [`Error::Argument`] with the name in the address, if it has the form of one.
+pub fn refuse_address(spec: &str) -> Result<()> {
+    let Some((scheme, rest)) = spec.split_once("://") else { return Ok(()) };
+    if scheme.is_empty() || !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) || Path::new(spec).exists() {
+        return Ok(());
+    }
+    let mut parts =
+        rest.split(['?', '#']).next().unwrap_or_default().split('/').skip(1).filter(|part| !part.is_empty());
+    let id = parts.next().zip(parts.next()).map(|(organisation, name)| format!("{organisation}/{name}"));
+    let hint = match id.filter(|id| HubId::parse(id).is_some()) {
+        Some(id) => format!("a model on the hub is named without its address: `{id}`"),
+        None => format!("a model is {MODEL_FORMS}"),
+    };
+    Err(Error::argument(format!("`{}` is an address, not the name of a model", excerpt(spec)), hint))
+}
+
 /// Finds the model that `spec` names. An existing path wins; any other text of the form `org/name[@revision]` is looked
 /// up in the local hub cache.
 ///
 /// # Errors
-/// [`Error::FileNotFound`] for a path that does not exist; [`Error::BadFile`] for a hub id that is not in the cache.
+/// [`Error::FileNotFound`] for a path that does not exist; [`Error::BadFile`] for a hub id that is not in the cache;
+/// [`Error::Argument`] for an address.
 pub(super) fn locate(spec: &str, environment: Environment) -> Result<Located> {
+    refuse_address(spec)?;
     let path = Path::new(spec);
     if path.is_dir() {
         Ok(Located::Folder(path.to_path_buf()))

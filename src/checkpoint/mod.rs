@@ -23,7 +23,7 @@ pub use config::ConfigFile;
 pub use folder::ModelFiles;
 #[cfg(feature = "download")]
 pub use hub::{Event, fetch, fetch_in};
-pub use locate::MODEL_FORMS;
+pub use locate::{MODEL_FORMS, refuse_address};
 pub use pipeline::{Component, Pipeline};
 pub use safetensors::Dtype;
 pub use weights::Weights;

@@ -173,11 +173,20 @@ impl Pipeline {
     /// Reads the `scheduler_config.json`, if there is one.
     ///
     /// # Errors
-    /// [`Error::BadFile`] if it cannot be read or has no class.
+    /// [`Error::BadFile`] if it cannot be read or has no class, and if it is missing although the index lists a
+    /// scheduler: the noise levels of the network's training would be unknown.
     pub fn scheduler(&self) -> Result<Option<ConfigFile>> {
         let own = self.root.join(SCHEDULER);
         let has_components = self.index.is_some() || !self.root.join(CONFIG).is_file();
-        read_scheduler(if has_components && own.is_dir() { &own } else { &self.root })
+        let found = read_scheduler(if has_components && own.is_dir() { &own } else { &self.root })?;
+        if found.is_none() && self.index.is_some() && self.has(SCHEDULER) {
+            return Err(Error::bad_file_hint(
+                own.join(SCHEDULER_CONFIG),
+                format!("the model needs this file, which is missing: `{MODEL_INDEX}` lists a `{SCHEDULER}`"),
+                "download or copy the whole folder, with a sub-folder for each component",
+            ));
+        }
+        Ok(found)
     }
 }
 

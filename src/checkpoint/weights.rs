@@ -10,7 +10,7 @@ use safetensors::Dtype;
 
 use super::convert::{SUPPORTED_DTYPES, to_f32};
 use super::header::{self, Stored};
-use super::keys::{Renaming, is_buffer};
+use super::keys::{Renaming, TOKEN_TABLE, is_beside_text, is_buffer};
 use super::nearest::nearest;
 use super::source::Source;
 use crate::error::{Error, Result, excerpt};
@@ -30,6 +30,8 @@ pub struct Weights {
     path: PathBuf,
     files: Arc<Vec<WeightFile>>,
     entries: Arc<BTreeMap<String, Entry>>,
+    /// The variant that stands in for the plain weights, such as `fp16`.
+    variant: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -93,7 +95,7 @@ impl Weights {
             entries.insert(name, Entry { file: 0, stored });
         }
         let files = vec![WeightFile { path: path.clone(), source: Source::Bytes(bytes.into()) }];
-        Self { path, files: Arc::new(files), entries: Arc::new(entries) }
+        Self { path, files: Arc::new(files), entries: Arc::new(entries), variant: None }
     }
 
     fn assemble(path: &Path, files: Vec<WeightFile>) -> Result<Self> {
@@ -120,7 +122,7 @@ impl Weights {
             }
             entries.insert(name, entry);
         }
-        Ok(Self { path: path.to_path_buf(), files: Arc::new(files), entries: Arc::new(entries) })
+        Ok(Self { path: path.to_path_buf(), files: Arc::new(files), entries: Arc::new(entries), variant: None })
     }
 
     /// Iterates over the names of all tensors, sorted.
@@ -234,14 +236,28 @@ impl Weights {
         self.check_complete(&keys)
     }
 
-    /// Checks that the network has used every tensor, apart from buffers, which hold nothing learned. `used` are the
-    /// keys it has fetched.
+    /// The same weights, which stand in for the plain ones as their `variant`.
+    pub(super) fn as_variant(self, variant: Option<&'static str>) -> Self {
+        Self { variant, ..self }
+    }
+
+    /// Returns a note about weights that stand in for the plain ones.
+    #[must_use]
+    pub fn variant_note(&self) -> Option<String> {
+        let variant = self.variant?;
+        Some(format!("no plain weights beside `{}`: it is their variant `{variant}`", self.path.display()))
+    }
+
+    /// Checks that the network has used every tensor, apart from buffers, which hold nothing learned, and what is stored
+    /// beside a text encoder. `used` are the keys it has fetched.
     ///
     /// # Errors
     /// [`Error::UnexpectedKey`] for the first unused tensor, with the nearest of `used`.
     pub fn check_complete(&self, used: &[String]) -> Result<()> {
         let places: HashSet<&str> = used.iter().map(String::as_str).collect();
-        match self.entries.iter().find(|(name, _)| !places.contains(name.as_str()) && !is_buffer(name)) {
+        let is_text = places.contains(TOKEN_TABLE);
+        let passes = |name: &str| is_buffer(name) || is_text && is_beside_text(name);
+        match self.entries.iter().find(|(name, _)| !places.contains(name.as_str()) && !passes(name)) {
             None => Ok(()),
             Some((name, entry)) => Err(Error::UnexpectedKey {
                 file: self.files[entry.file].path.clone(),

@@ -456,7 +456,7 @@ mod tests {
 
     #[test]
     fn levels_that_do_not_grow_are_refused() {
-        for betas in [vec![0.0, 0.5], vec![0.5, 1.0], vec![0.5, -0.5], vec![0.1, f64::NAN], vec![0.5, 1e-12]] {
+        for betas in [vec![0.0, 0.5], vec![1.0, 0.5], vec![0.5, -0.5], vec![0.1, f64::NAN], vec![0.5, 1e-12]] {
             let config = BetaConfig { num_train_timesteps: 2, trained_betas: Some(betas), ..BetaConfig::default() };
             let error = NoiseTable::new(&config, file()).unwrap_err();
             assert_eq!(error.kind(), crate::ErrorKind::File);

@@ -7,7 +7,17 @@ use crate::graph::{Compiler, Plan, Program};
 use crate::kernels::Engine;
 use crate::latent::tiles::{Room, Strips, Tiling};
 use crate::nets::autoencoder_kl::{self, AutoencoderKl, Config, names};
-use crate::tensor::Tensor;
+use crate::tensor::{Precision, Tensor};
+
+/// The compiler for an autoencoder. Maps stay in float32 where the configuration asks for it (`force_upcast`).
+#[must_use]
+pub fn compiler_for<'e>(net: &AutoencoderKl, compiler: Compiler<'e>) -> Compiler<'e> {
+    let mut options = compiler.options;
+    if net.config().force_upcast {
+        options.maps = Precision::Float32;
+    }
+    Compiler::new(compiler.engine, options)
+}
 
 /// The plan of a decoder.
 #[derive(Clone, Debug, PartialEq)]

@@ -94,6 +94,8 @@ pub struct Files {
     /// All images as numbers, where they are wanted, and the (channels, height, width) of one.
     floats: Vec<f32>,
     image_shape: Vec<usize>,
+    /// The number of images whose states were taken.
+    sampled: usize,
     samples: Vec<f32>,
     steps: Vec<Step>,
     singles: Singles,
@@ -132,6 +134,7 @@ impl Files {
             images: Vec::new(),
             floats: Vec::new(),
             image_shape: Vec::new(),
+            sampled: 0,
             samples: Vec::new(),
             steps: vec![Step::default(); run.run.schedule.steps().len()],
             singles: Singles::default(),
@@ -141,8 +144,17 @@ impl Files {
     /// Takes a whole batch, and writes its images where each has a file.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] before anything of the batch is written; those of writing files.
+    /// [`Error::NonFinite`] before any image of the batch is written; its states are taken all the same. Those of writing
+    /// files.
     pub fn take(&mut self, batch: &Batch) -> Result<()> {
+        // The states first: they are there to be written even if their pixels cannot be.
+        if self.targets.samples.is_some() {
+            self.samples.extend_from_slice(&batch.samples.data);
+        }
+        for (kept, states) in self.steps.iter_mut().zip(&batch.path) {
+            kept.states.extend_from_slice(&states.data);
+        }
+        self.sampled += batch.indices.len();
         if self.targets.takes_pixels() {
             let quantised = batch.images()?;
             if self.targets.floats.is_some() {
@@ -159,14 +171,8 @@ impl Files {
                 Some(Output::Grid(_) | Output::Npz(_)) => self.images.extend(quantised),
             }
         }
-        if self.targets.samples.is_some() {
-            self.samples.extend_from_slice(&batch.samples.data);
-        }
         for (kept, prediction) in self.steps.iter_mut().zip(&batch.predictions) {
             kept.predictions.extend(quantise(prediction)?);
-        }
-        for (kept, states) in self.steps.iter_mut().zip(&batch.path) {
-            kept.states.extend_from_slice(&states.data);
         }
         self.indices.extend_from_slice(&batch.indices);
         Ok(())
@@ -182,6 +188,26 @@ impl Files {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.indices.is_empty()
+    }
+
+    /// Writes the states of a run whose pixels are not finite: samples, and the path. Returns their files.
+    ///
+    /// # Errors
+    /// Those of writing files.
+    pub fn finish_states(self, sink: Sink) -> Result<Vec<PathBuf>> {
+        let mut written = Vec::new();
+        let states = self.steps.iter().flat_map(|step| step.states.iter().copied()).collect();
+        let arrays = [
+            (&self.targets.samples, vec![self.sampled], self.samples),
+            (&self.targets.path, vec![self.steps.len(), self.sampled], states),
+        ];
+        for (path, leading, values) in arrays {
+            let (Some(path), false) = (path, values.is_empty()) else { continue };
+            let array = Tensor::new([&leading[..], &self.state].concat(), values);
+            sink(path, &|file| npy::write(file, &array))?;
+            written.push(path.clone());
+        }
+        Ok(written)
     }
 
     /// Writes what holds all images that were taken.

@@ -20,7 +20,7 @@ use crate::formats::images::quantise;
 use crate::graph::run::check_values;
 use crate::graph::{Compiler, Footprint, Plan};
 use crate::kernels::selftest;
-use crate::latent::autoencoder::{Decoder, Encoder, Planned, scaled, unscaled};
+use crate::latent::autoencoder::{Decoder, Encoder, Planned, compiler_for, scaled, unscaled};
 use crate::latent::text::TextEncoder;
 use crate::latent::tiles::Room;
 use crate::nets::architecture::CallSize;
@@ -359,6 +359,7 @@ impl Plans {
             (Source::Text(source), Some(text)) => Some(source.plan(compiler, conditions(text.scale))),
             (Source::Text(_) | Source::Labels, _) => None,
         };
+        let compiler = compiler_for(&latent.autoencoder, compiler);
         let encoder = match job.options.picture {
             Some(_) => Some(compiler.plan(&latent.autoencoder.encoder(1, job.size)?)),
             None => None,

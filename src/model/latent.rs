@@ -156,6 +156,15 @@ impl LatentModel {
         }
     }
 
+    /// Notes on the weights of the components beside the network, where a variant stands in for the plain ones.
+    pub(super) fn variant_notes(&self) -> Vec<String> {
+        let encoder = match &self.source {
+            Source::Text(source) => source.files.weights.variant_note(),
+            Source::Labels => None,
+        };
+        encoder.into_iter().chain(self.autoencoder_files.weights.variant_note()).collect()
+    }
+
     /// Pixels along a side of an image per pixel along that of its latents.
     #[must_use]
     pub fn factor(&self) -> usize {

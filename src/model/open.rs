@@ -9,7 +9,7 @@ use super::Size;
 use super::latent::{LatentModel, NETWORKS};
 use super::network::NetworkModel;
 use super::sampling::Sampling;
-use crate::checkpoint::{MODEL_FORMS, ModelFiles, Pipeline};
+use crate::checkpoint::{MODEL_FORMS, ModelFiles, Pipeline, refuse_address};
 use crate::denoise::closed_form::{ClosedForm, FORMS};
 use crate::error::{Error, Result};
 use crate::graph::op::Graph;
@@ -79,6 +79,7 @@ impl Model {
     }
 
     fn find(name: &str, extent: Extent) -> Result<Self> {
+        refuse_address(name)?;
         if let Some(form) = ClosedForm::open(name)? {
             return Ok(Self { name: name.to_owned(), kind: Kind::ClosedForm(Arc::new(form)) });
         }

@@ -166,10 +166,7 @@ impl<'a> Sampling<'a> {
         }
         network.expect_denoiser()?;
         let course = self.settings.resolve(&network.scheduler, &network.table)?;
-        let mut notes = Vec::new();
-        if network.scheduler_file.is_none() {
-            notes.push("no `scheduler_config.json` beside the model: sampling with diffusers' defaults".to_owned());
-        }
+        let notes = of_files(network);
         let size = network.size(self.given_size().or(self.size))?;
         let count = self.image_count(USUAL_COUNT)?;
         let labels = self.class_labels(network)?;
@@ -225,7 +222,10 @@ impl<'a> Sampling<'a> {
         network.graph(call)?;
         // A picture becomes a start state when the encoder is on a device.
         let start = self.start.clone();
-        let run = self.made(course, size, state, latent.image_channels(), count, start, None)?.with_labels(labels);
+        let mut notes = of_files(network);
+        notes.extend(latent.variant_notes());
+        let run = self.made(course, size, state, latent.image_channels(), count, start, None)?;
+        let run = run.with_labels(labels).with_notes(notes);
         Ok(match prompt {
             None => run,
             Some((tokens, prompt)) => {
@@ -412,6 +412,13 @@ impl<'a> Sampling<'a> {
             )),
         }
     }
+}
+
+/// Notes on the files of a network: what stands in for a file that is missing.
+fn of_files(network: &NetworkModel) -> Vec<String> {
+    let missing = "no `scheduler_config.json` beside the model: sampling with diffusers' defaults".to_owned();
+    let scheduler = network.scheduler_file.is_none().then_some(missing);
+    scheduler.into_iter().chain(network.weights.variant_note()).collect()
 }
 
 /// The error for a setting that has no meaning for a model.

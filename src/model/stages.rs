@@ -9,7 +9,7 @@ use super::memory::largest_batch;
 use crate::checkpoint::{Component, Pipeline};
 use crate::error::{Error, Result};
 use crate::graph::{Compiler, Footprint, Plan};
-use crate::latent::autoencoder::{Decoder, Encoder, Planned};
+use crate::latent::autoencoder::{Decoder, Encoder, Planned, compiler_for};
 use crate::latent::text::TextEncoder;
 use crate::latent::tiles::{Room, Tiling};
 use crate::latent::tokenizer::Tokenizer;
@@ -166,7 +166,7 @@ impl Autoencoder {
         latents: Size,
         tiling: Tiling,
     ) -> Result<PlannedStage<Planned>> {
-        let room = Room::new(compiler, None);
+        let room = Room::new(compiler_for(&self.net, compiler), None);
         let planned = |batch| Planned::new(&self.net, batch, latents, tiling, &room);
         let fixed = |batch: usize| batch.clamp(1, images.max(1));
         if let Some(batch) = batch.map(fixed) {
@@ -199,6 +199,7 @@ impl Autoencoder {
         images: usize,
         size: Size,
     ) -> Result<PlannedStage<Plan>> {
+        let compiler = compiler_for(&self.net, compiler);
         let plan = |batch| Ok::<_, crate::Error>(compiler.plan(&self.net.encoder(batch, size)?));
         let fixed = |batch: usize| batch.clamp(1, images.max(1));
         if let Some(batch) = batch.map(fixed) {

@@ -7,6 +7,10 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result, excerpt};
 
+/// The fields that diffusers' `EMAModel` adds to the configuration of a network whose weights it averages in training.
+const OF_AVERAGED_WEIGHTS: [&str; 7] =
+    ["decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup"];
+
 /// The fields of one configuration. It remembers which were read, so that [`Fields::finish`] can name the others.
 pub struct Fields<'a> {
     map: &'a Map<String, Value>,
@@ -107,14 +111,16 @@ impl<'a> Fields<'a> {
         )))
     }
 
-    /// Checks that the file has no field besides those that were read; names that begin with `_` are notes of the
-    /// writer.
+    /// Checks that the file has no field besides those that were read. Names that begin with `_` are notes of the writer,
+    /// null says nothing, and the fields of an average of weights say how these were made: diffusers passes all of
+    /// them over.
     ///
     /// # Errors
     /// [`Error::UnsupportedField`] for the first other field.
     pub fn finish(&self) -> Result<()> {
-        let known = |name: &str| name.starts_with('_') || self.known.contains(&name);
-        match self.map.iter().find(|(name, _)| !known(name)) {
+        let known =
+            |name: &str| name.starts_with('_') || self.known.contains(&name) || OF_AVERAGED_WEIGHTS.contains(&name);
+        match self.map.iter().find(|(name, value)| !known(name) && !value.is_null()) {
             None => Ok(()),
             Some((name, value)) => Err(self.unsupported(name, &value.to_string(), self.known.join(", "))),
         }

@@ -7,6 +7,7 @@ mod definition;
 
 mod autoencoder;
 mod dit;
+mod foreign;
 mod goldens;
 mod guided;
 mod half;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use downhill::denoise::diffusion::{BetaSchedule, PredictionType};
 use downhill::sample::samplers::Sampler;
-use downhill::sample::scheduler_config::{SchedulerConfig, Spacing, VarianceType};
+use downhill::sample::scheduler_config::{SchedulerConfig, Spacing};
 use downhill::{Error, Result};
 use serde_json::{Value, json};
 
@@ -37,7 +37,6 @@ fn every_field_is_read() {
     assert_eq!((config.clip_sample_range, config.steps_offset), (2.5, 1));
     assert_eq!(config.timestep_spacing, Some(Spacing::Trailing));
     assert_eq!(config.prediction_type, PredictionType::VPrediction);
-    assert_eq!(config.variance_type, VarianceType::FixedLarge);
 }
 
 #[test]
@@ -82,12 +81,8 @@ fn trained_betas_replace_the_schedule() {
 #[test]
 fn what_would_change_the_samples_is_refused_by_name() {
     for (field, value) in [
-        ("rescale_betas_zero_snr", json!(true)),
-        ("thresholding", json!(true)),
         ("prediction_type", json!("flow_prediction")),
-        ("beta_schedule", json!("sigmoid")),
-        ("variance_type", json!("learned_range")),
-        ("variance_type", json!("fixed_large_log")),
+        ("beta_schedule", json!("quadratic")),
         ("timestep_spacing", json!("log")),
         ("timestep_spacing", json!(3)),
         ("_class_name", json!("VQDiffusionScheduler")),
@@ -115,13 +110,58 @@ fn malformed_fields_are_named() {
     }
 }
 
+/// Shifts belong to flow matching, variances to DDPM, thresholding to classes that have it.
+#[test]
+fn settings_without_a_say_for_a_sampler_are_passed_over() {
+    let table = downhill::denoise::diffusion::NoiseTable::default();
+    for (sampler, fields) in [
+        ("unipc", json!({"shift_terminal": 0.1, "use_dynamic_shifting": true})),
+        ("dpm++2m", json!({"use_dynamic_shifting": true, "variance_type": "learned_range"})),
+        ("ddim", json!({"variance_type": "fixed_large_log"})),
+        ("heun", json!({"thresholding": true, "dynamic_thresholding_ratio": 7.0})),
+    ] {
+        let asked = super::settings(json!({"sampler": sampler, "steps": 5}));
+        let course = asked.resolve(&read(fields.clone()).unwrap(), &table);
+        assert!(course.is_ok(), "{sampler} {fields}: {course:?}");
+    }
+    let flow = json!({"use_flow_sigmas": true, "use_dynamic_shifting": true, "prediction_type": "flow_prediction"});
+    let config = read(flow).unwrap();
+    let table = config.noise_table(Path::new("scheduler_config.json")).unwrap();
+    let asked = super::settings(json!({"sampler": "unipc", "steps": 5}));
+    let error = asked.resolve(&config, &table).unwrap_err();
+    assert!(matches!(&error, Error::UnsupportedField { field, .. } if field == "use_dynamic_shifting"), "{error}");
+}
+
+#[test]
+fn pure_noise_is_refused_for_a_network_that_predicts_nothing_else() {
+    let zero = |more: Value| {
+        let mut fields = json!({"rescale_betas_zero_snr": true, "timestep_spacing": "trailing"});
+        fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let config = read(fields).unwrap();
+        let table = config.noise_table(Path::new("scheduler_config.json")).unwrap();
+        assert!(table.sigmas()[999].is_infinite() && (table.sigma_max() - 4096.0).abs() < 0.01);
+        assert_eq!((table.timestep(4096.0), table.timestep(1e9)), (999.0, 999.0));
+        let resolve = |sampler: &str| {
+            super::settings(json!({"sampler": sampler, "steps": 5})).resolve(&config, &table).map(|it| it.schedule)
+        };
+        ["ddim", "euler", "ge"].map(resolve)
+    };
+    let [ddim, euler, ge] = zero(json!({}));
+    let error = ddim.unwrap_err();
+    assert!(matches!(&error, Error::UnsupportedField { field, .. } if field == "rescale_betas_zero_snr"), "{error}");
+    assert!(euler.unwrap().start().sigma < 4097.0 && ge.unwrap().start().sigma < 41.0);
+    let [ddim, ..] = zero(json!({"prediction_type": "v_prediction"}));
+    assert!(ddim.unwrap().start().sigma.is_infinite());
+}
+
 /// Fields of one sampler's own are honoured or refused where that sampler is used, and passed over elsewhere.
 #[test]
 fn solvers_refuse_by_name_what_they_would_use() {
     let table = downhill::denoise::diffusion::NoiseTable::default();
     for (sampler, field, fields) in [
-        ("euler", "use_beta_sigmas", json!({"use_beta_sigmas": true})),
-        ("heun", "use_beta_sigmas", json!({"use_beta_sigmas": true})),
+        ("ddpm", "variance_type", json!({"variance_type": "learned_range"})),
+        ("ddpm", "variance_type", json!({"variance_type": "fixed_large_log"})),
+        ("heun", "use_beta_sigmas", json!({"use_beta_sigmas": true, "use_karras_sigmas": true})),
         ("euler", "interpolation_type", json!({"interpolation_type": "cubic"})),
         ("euler", "final_sigmas_type", json!({"final_sigmas_type": "middle"})),
         ("euler", "timestep_type", json!({"timestep_type": "continuous", "prediction_type": "v_prediction"})),
@@ -138,8 +178,6 @@ fn solvers_refuse_by_name_what_they_would_use() {
         ),
         ("deis", "solver_type", json!({"solver_type": "rk4"})),
         ("unipc", "solver_p", json!({"solver_p": {"_class_name": "DDIMScheduler"}})),
-        ("unipc", "shift_terminal", json!({"shift_terminal": 0.1})),
-        ("unipc", "use_dynamic_shifting", json!({"use_dynamic_shifting": true})),
     ] {
         let config = read(fields.clone()).unwrap();
         let asked = |sampler: &str| super::settings(json!({"sampler": sampler, "steps": 5})).resolve(&config, &table);

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::args::{Args, Choice};
 use super::job::Job;
-use crate::cli::args::Global;
+use crate::cli::args::{Dtype, Global};
 use crate::cli::device;
 use crate::cli::interrupt;
 use crate::cli::stream::{self, output_name};
@@ -108,7 +108,9 @@ fn compute(job: Job, global: &Global, console: Console, mut clock: Stopwatch, re
         Ok(())
     };
     let mut files = Files::new(&job.run, job.targets, job.metadata);
-    let hinted = |error: Error| with_trace_hint(error, job.has_network && !job.trace_nonfinite);
+    let has_half_maps = job.dtype == Dtype::F16Maps;
+    let hinted =
+        |error: Error| with_range_hint(with_trace_hint(error, job.has_network && !job.trace_nonfinite), has_half_maps);
     let interrupt = interrupt::listen();
     let total = job.run.run.images.len();
     let compiler = Compiler::new(&engine, job.dtype.options(global));
@@ -128,7 +130,15 @@ fn compute(job: Job, global: &Global, console: Console, mut clock: Stopwatch, re
     match sampled {
         // What is done is written.
         Ok(()) | Err(Error::Cancelled) => {}
-        Err(error) => return Err(hinted(error)),
+        Err(error) => {
+            drop(bar);
+            if matches!(error, Error::NonFinite { .. }) {
+                for path in files.finish_states(&|path, write| stream::write(path, write))? {
+                    console.note(&format!("wrote {}: the samples before they became pixels", output_name(&path)));
+                }
+            }
+            return Err(hinted(error));
+        }
     }
     drop(bar);
     let written =
@@ -153,6 +163,17 @@ fn with_trace_hint(error: Error, can_trace: bool) -> Error {
         Error::NonFinite { place, hint } if can_trace => Error::NonFinite {
             place,
             hint: format!("{hint}; `--trace-nonfinite` names the first operation that made one"),
+        },
+        other => other,
+    }
+}
+
+/// Adds the flag that keeps maps in float32, whose range is larger.
+fn with_range_hint(error: Error, has_half_maps: bool) -> Error {
+    match error {
+        Error::NonFinite { place, hint } if has_half_maps => Error::NonFinite {
+            place,
+            hint: format!("{hint}; `--dtype f16` keeps the maps between the layers in float32, whose range is larger"),
         },
         other => other,
     }

@@ -20,8 +20,6 @@ pub enum BlockType {
 
 /// Every field of an `AutoencoderKL` that matters at inference. Lists have an entry for each level, highest
 /// resolution first, but `up_block_types`, whose first entry is the lowest.
-///
-/// `force_upcast` is read and has no effect: activations are always in float32.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Height and width of the images in training, if the file has them.
@@ -51,6 +49,8 @@ pub struct Config {
     pub use_post_quant_conv: bool,
     /// The middle blocks have an attention.
     pub mid_block_add_attention: bool,
+    /// Maps may pass the range of float16, and are kept in float32.
+    pub force_upcast: bool,
 }
 
 impl Config {
@@ -61,7 +61,6 @@ impl Config {
     /// for wrong types, values out of range and fields that contradict each other.
     pub fn from_map(map: &Map<String, Value>, file: &Path) -> Result<Self> {
         let mut fields = Fields::new(map, file);
-        fields.get("force_upcast", true)?;
         let block_out_channels = fields.counts("block_out_channels", &[64], MOST_CHANNELS)?;
         if block_out_channels.is_empty() {
             return Err(fields.bad("`block_out_channels` is empty"));
@@ -86,6 +85,7 @@ impl Config {
             use_quant_conv: fields.get("use_quant_conv", true)?,
             use_post_quant_conv: fields.get("use_post_quant_conv", true)?,
             mid_block_add_attention: fields.get("mid_block_add_attention", true)?,
+            force_upcast: fields.get("force_upcast", true)?,
         };
         fields.finish()?;
         config.check(&fields)?;
