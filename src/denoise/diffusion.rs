@@ -185,6 +185,9 @@ pub fn alpha_bar_of(sigma: f64) -> f64 {
 /// alpha bar that diffusers' schedulers in sigma take where nothing of the image is left.
 const LEAST_SIGNAL: f64 = 1.0 / (1 << 24) as f64;
 
+/// The relative difference of two sigmas that are one level, computed in two ways.
+const SAME_LEVEL: f64 = 1e-5;
+
 /// The levels of a model: alpha bar falls and sigma grows with the timestep. The last sigma is infinite where nothing of
 /// the image is left.
 #[derive(Clone, Debug, PartialEq)]
@@ -336,6 +339,14 @@ impl NoiseTable {
         if let Some(timestep) = self.process.timestep(sigma) {
             return timestep;
         }
+        let last = self.timesteps() - 1;
+        if self.sigmas[last].is_infinite() {
+            // The level of `bounded` may lie below that of the timestep before.
+            let before = self.sigmas[last.saturating_sub(1)];
+            if sigma > before || (sigma / self.finite(last) - 1.0).abs() < SAME_LEVEL {
+                return last as f64;
+            }
+        }
         let high = self.sigmas.partition_point(|level| *level < sigma);
         if high == self.timesteps() {
             return self.last_timestep();
@@ -343,8 +354,8 @@ impl NoiseTable {
         if high == 0 || self.sigmas[high] == sigma {
             return high as f64;
         }
-        let (below, above) = (self.sigmas[high - 1].ln(), self.finite(high).ln());
-        (high - 1) as f64 + ((sigma.ln() - below) / (above - below)).min(1.0)
+        let (below, above) = (self.sigmas[high - 1].ln(), self.sigmas[high].ln());
+        (high - 1) as f64 + (sigma.ln() - below) / (above - below)
     }
 
     /// The index of the first level with at least `sigma` of noise, or of the last level: for a network that was

@@ -229,10 +229,20 @@ fn single(table: &NoiseTable) -> Vec<f32> {
     table.alpha_bars().iter().map(sigma).collect()
 }
 
+/// The difference of two logarithms of one sigma that is rounded in single and in double precision.
+const SAME_LEVEL: f64 = 1e-5;
+
 /// The timestep of `sigma` between those of `logs`, the logarithms of all sigmas: diffusers' `_sigma_to_t`, with its
 /// mixture of precisions.
 fn timestep_of(logs: &[f32], sigma: f64) -> f64 {
     let log = sigma.ln();
+    // A little signal at the last timestep, where none is left, may be more than at the one before.
+    if let [.., before, last] = logs
+        && last < before
+        && (f64::from(*last) - log).abs() < SAME_LEVEL
+    {
+        return (logs.len() - 1) as f64;
+    }
     let low =
         logs.partition_point(|level| f64::from(*level) <= log).saturating_sub(1).min(logs.len().saturating_sub(2));
     let [below, above, ..] = logs[low..] else { return 0.0 };

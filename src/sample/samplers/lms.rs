@@ -35,20 +35,23 @@ pub(super) static SPEC: Spec = Spec {
 /// The default order in diffusers.
 const ORDER: usize = 4;
 
-fn solver(_: &Request, _: &Schedule) -> Result<Arc<dyn Solver>> {
-    Ok(Arc::new(Lms { order: ORDER }))
+fn solver(_: &Request, schedule: &Schedule) -> Result<Arc<dyn Solver>> {
+    let sigmas = schedule.steps().iter().map(|step| step.from.sigma).collect();
+    Ok(Arc::new(Lms { order: ORDER, sigmas }))
 }
 
 /// Its settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Lms {
     /// The number of estimates of eps that the polynomial interpolates, 1 to 4; 4 in diffusers.
     pub order: usize,
+    /// The sigma that each step of the whole schedule starts at.
+    pub sigmas: Vec<f64>,
 }
 
 impl Solver for Lms {
     fn begin(&self) -> Box<dyn Stepper> {
-        Box::new(State::new(*self))
+        Box::new(State::new(self.clone()))
     }
 
     fn settings(&self) -> Vec<(&'static str, String)> {
@@ -57,12 +60,27 @@ impl Solver for Lms {
 }
 
 struct State {
+    lms: Lms,
     history: History,
 }
 
 impl State {
     fn new(lms: Lms) -> Self {
-        Self { history: History::new(lms.order) }
+        Self { history: History::new(lms.order), lms }
+    }
+}
+
+impl State {
+    /// The levels that the polynomial of a step interpolates at, the newest first.
+    ///
+    /// In a walk that begins in mid-schedule, diffusers counts the levels before its beginning too, and leaves out the
+    /// estimates there, which do not exist.
+    fn nodes(&self, position: Position) -> Vec<f64> {
+        if position.skipped == 0 {
+            return self.history.sigmas(self.history.distinct());
+        }
+        let before = self.lms.sigmas.get(..=position.place()).unwrap_or_default();
+        before.iter().rev().take(self.lms.order).copied().collect()
     }
 }
 
@@ -72,7 +90,7 @@ impl Stepper for State {
         let step = position.step();
         let here = oracle.estimate(&x, step.from)?;
         self.history.push(step.from.sigma, here.eps);
-        let nodes = self.history.sigmas(self.history.distinct());
+        let nodes = self.nodes(position);
         let weights = integrals(&nodes, step.from.sigma, step.to.sigma);
         let mut terms = self.history.weighted(&weights);
         terms.push((1.0, &x));
