@@ -110,6 +110,28 @@ fn malformed_fields_are_named() {
     }
 }
 
+#[test]
+fn a_class_without_a_sampler_is_noted_and_others_have_one() {
+    let fields = json!({"_class_name": "OwnScheduler", "beta_schedule": "linear"});
+    let table = downhill::denoise::diffusion::NoiseTable::default();
+    let notes = |asked: Value| super::settings(asked).resolve(&read(fields.clone()).unwrap(), &table).unwrap().notes;
+    let found = notes(json!({"steps": 5}));
+    assert!(found.len() == 1 && found[0].contains("`OwnScheduler`") && found[0].contains("`ge` instead"), "{found:?}");
+    assert!(notes(json!({"steps": 5, "sampler": "euler"})).is_empty(), "the sampler is asked for");
+    for (class, sampler) in [
+        ("DPMSolverSinglestepScheduler", Sampler::DpmSinglestep),
+        ("KDPM2DiscreteScheduler", Sampler::Kdpm2),
+        ("KDPM2AncestralDiscreteScheduler", Sampler::Kdpm2Ancestral),
+        ("LCMScheduler", Sampler::Lcm),
+        ("DPMSolverSDEScheduler", Sampler::DpmSde),
+        ("TCDScheduler", Sampler::Tcd),
+        ("SASolverScheduler", Sampler::Sa),
+    ] {
+        let config = read(json!({"_class_name": class})).unwrap();
+        assert_eq!((config.sampler(), config.unknown_class()), (sampler, None));
+    }
+}
+
 /// Shifts belong to flow matching, variances to DDPM, thresholding to classes that have it.
 #[test]
 fn settings_without_a_say_for_a_sampler_are_passed_over() {

@@ -80,7 +80,10 @@ impl State {
             return self.history.sigmas(self.history.distinct());
         }
         let before = self.lms.sigmas.get(..=position.place()).unwrap_or_default();
-        before.iter().rev().take(self.lms.order).copied().collect()
+        let mut nodes: Vec<f64> = before.iter().rev().copied().collect();
+        nodes.dedup();
+        nodes.truncate(self.lms.order);
+        nodes
     }
 }
 
