@@ -31,12 +31,14 @@ mod tune;
 mod vectors;
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{Error, Result};
+use crate::formats::one_spelling;
 use crate::gpu;
 use crate::report::printable::is_printable;
 use crate::report::{Console, Verbosity, print_stderr};
@@ -166,7 +168,7 @@ pub fn main() -> ExitCode {
     interrupt::register(console);
     gpu::silence_panics();
     let done = gpu::contain(|| match &cli.command {
-        Called::Subcommand(subcommand) => one_stdout(&matches).and_then(|()| subcommand.run(console)),
+        Called::Subcommand(subcommand) => separate_outputs(&matches).and_then(|()| subcommand.run(console)),
         Called::Completions(args) => completions::run(args, root()),
     });
     let done = done.and_then(|()| gpu::take_closing_failure().map_or(Ok(()), Err));
@@ -244,23 +246,29 @@ fn subcommand_first(root: &clap::Command, mut arguments: Vec<OsString>) -> Vec<O
     arguments
 }
 
-/// Refuses two outputs on standard output.
-fn one_stdout(called: &ArgMatches) -> Result<()> {
-    let is_stream = |id: &&str| match called.try_get_raw(id) {
-        Ok(Some(mut values)) => values.any(|value| stream::is_stream(value.as_ref())),
-        Ok(None) | Err(_) => false,
-    };
-    let outputs: Vec<_> = OUTPUTS.iter().filter(|id| is_stream(id)).collect();
-    match outputs[..] {
-        [one, other, ..] => {
-            let what = format!("`{one}` and `{other}` are both standard output");
-            Err(Error::argument(what, "name a file for one of them"))
+/// Refuses two outputs that are one: standard output, or the same file.
+fn separate_outputs(called: &ArgMatches) -> Result<()> {
+    let mut seen: Vec<(&str, Option<PathBuf>)> = Vec::new();
+    for id in OUTPUTS {
+        let Ok(Some(paths)) = called.try_get_raw(id) else { continue };
+        for path in paths.map(Path::new) {
+            let is_stream = stream::is_stream(path);
+            let place = if is_stream { None } else { one_spelling(path) };
+            if !is_stream && place.is_none() {
+                continue;
+            }
+            if let Some((one, _)) = seen.iter().find(|(_, other)| *other == place) {
+                let both = place.map_or("standard output".to_owned(), |_| format!("the file `{}`", path.display()));
+                let hint = if is_stream { "name a file for one of them" } else { "name another file for one of them" };
+                return Err(Error::argument(format!("`{one}` and `{id}` are both {both}"), hint));
+            }
+            seen.push((id, place));
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
-/// The arguments of subcommands that may be standard output.
+/// The arguments of subcommands that name an output, which may be standard output.
 const OUTPUTS: [&str; 5] = ["output", "save_samples", "save_images", "save_path", "json"];
 
 /// Returns `true` if a subcommand gains from vectors twice as wide. The embedded network has 32 to 96 channels, which

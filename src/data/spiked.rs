@@ -86,8 +86,13 @@ impl Spiked {
         let Some(options) = text.strip_prefix("spiked").map(|rest| rest.strip_prefix(':').unwrap_or(rest)) else {
             return Err(refuse(text));
         };
+        let mut given = Vec::new();
         for part in options.split(',').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').ok_or_else(|| refuse(part))?;
+            if given.contains(&name) {
+                return Err(Error::argument(format!("`{text}` gives `{name}=` twice"), FORM));
+            }
+            given.push(name);
             let number = |value: &str| value.parse::<f64>().map_err(|_| refuse(part));
             let whole = |value: &str| value.parse::<usize>().map_err(|_| refuse(part));
             match name {
@@ -246,5 +251,7 @@ mod tests {
         for case in cases {
             assert_eq!(case.generate().unwrap_err().kind(), crate::ErrorKind::Argument, "{case:?}");
         }
+        let error = Spiked::parse("spiked:n=10,p=4,n=20").unwrap_err();
+        assert!(error.to_string().contains("gives `n=` twice"), "{error}");
     }
 }

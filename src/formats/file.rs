@@ -77,6 +77,20 @@ fn behind_links(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
+/// Returns the path of the file that `path` leads to in one spelling, to tell whether two paths are one file. The file
+/// and its folders may not exist yet. `None` for a device or a pipe, which takes any number of outputs.
+pub(crate) fn one_spelling(path: &Path) -> Option<PathBuf> {
+    if is_special(path) {
+        return None;
+    }
+    let target = behind_links(path).and_then(std::path::absolute).unwrap_or_else(|_| path.to_path_buf());
+    let folder = nearest_existing(folder_of(&target));
+    match (fs::canonicalize(folder), target.strip_prefix(folder)) {
+        (Ok(real), Ok(missing)) => Some(real.join(missing)),
+        _ => Some(target),
+    }
+}
+
 /// Makes the names in a folder last through a power cut, where the system can.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if !cfg!(unix) {
@@ -160,6 +174,27 @@ mod tests {
         check_writable(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "two", "checking changes nothing");
         assert_eq!(entries(path.parent().unwrap()), ["x.txt"]);
+    }
+
+    #[test]
+    fn spellings_of_one_path_are_told_to_be_one() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("a")).unwrap();
+        let spelled = |path: &str| one_spelling(&folder.path().join(path)).unwrap();
+        for other in ["./x.npy", "a/../x.npy", "a/.././x.npy"] {
+            assert_eq!(spelled(other), spelled("x.npy"), "{other}");
+        }
+        assert_ne!(spelled("a/x.npy"), spelled("x.npy"));
+        assert_eq!(spelled("a/new/x.npy"), spelled("a/new/./x.npy"), "in a folder that does not exist yet");
+        assert_eq!(one_spelling(Path::new("x.npy")), one_spelling(Path::new("./x.npy")));
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(folder.path().join("a"), folder.path().join("b")).unwrap();
+            std::os::unix::fs::symlink("a/x.npy", folder.path().join("c.npy")).unwrap();
+            assert_eq!(spelled("b/x.npy"), spelled("a/x.npy"));
+            assert_eq!(spelled("c.npy"), spelled("a/x.npy"));
+            assert_eq!(one_spelling(Path::new("/dev/null")), None);
+        }
     }
 
     #[test]

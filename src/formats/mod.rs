@@ -11,6 +11,6 @@ pub mod npz;
 pub mod png;
 mod values;
 
-pub(crate) use file::folder_of;
 pub use file::{check_writable, write_atomically};
+pub(crate) use file::{folder_of, one_spelling};
 pub use images::{Image, Pixels};

@@ -9,7 +9,7 @@ use super::resolve::ModelRun;
 use super::sampling::Sampling;
 use crate::error::{Error, Result};
 use crate::formats::images::{WHITE, grid, quantise, square_columns, to_unit};
-use crate::formats::{Image, check_writable, folder_of, npy, png};
+use crate::formats::{Image, check_writable, folder_of, npy, one_spelling, png};
 use crate::graph::Compiler;
 use crate::kernels::Family;
 use crate::kernels::choice::Algorithm;
@@ -51,9 +51,10 @@ impl Targets {
         };
         let files: Vec<&PathBuf> =
             [whole, self.floats.as_ref(), self.samples.as_ref(), self.path.as_ref()].into_iter().flatten().collect();
+        let places: Vec<_> = files.iter().map(|file| one_spelling(file)).collect();
         for (at, file) in files.iter().enumerate() {
             check(file)?;
-            if files[..at].contains(file) {
+            if places[at].is_some() && places[..at].contains(&places[at]) {
                 let what = format!("two outputs would both be `{}`", file.display());
                 return Err(Error::argument(what, "give each a different path"));
             }

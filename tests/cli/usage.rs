@@ -41,6 +41,7 @@ const CASES: &[&[&str]] = &[
     &["sample", "-o", "src"],
     &["sample", "-o", "Cargo.toml/x.png"],
     &["sample", "--save-samples", "z.npy", "--save-path", "z.npy"],
+    &["sample", "-o", "a.npz", "--json", "src/../a.npz"],
     &["sample", "--init", "a.npy", "--init-noise", "b.npy"],
     &["sample", "--init", "a.npy", "--size", "28"],
     &["sample", "--init", "no-such.npy"],

@@ -37,11 +37,12 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     for (index, level) in job.run.run.schedule.levels().iter().enumerate() {
         console.detail(&format!("level {index}: {level}"));
     }
+    let nothing = if job.run.run.images.is_empty() { "the shard is empty" } else { "every image exists already" };
     if job.resume {
         pass_over_complete(&mut job, console);
     }
     if job.run.run.images.is_empty() {
-        console.note("nothing to do: every image exists already");
+        console.note(&format!("nothing to do: {nothing}"));
         report.set("outputs", json!([]));
     } else {
         let (prints, can_resume, total) = (job.timings, job.targets.is_one_file_per_image(), job.run.run.images.len());

@@ -106,6 +106,10 @@ impl Spec {
             return Ok(Some(Self::Gaussian { filter, moments }));
         }
         let (data, options) = Source::split(rest);
+        let is_again = |(at, (name, _)): &(usize, &(&str, &str))| options[..*at].iter().any(|(other, _)| other == name);
+        if let Some((_, (name, _))) = options.iter().enumerate().find(is_again) {
+            return refuse(format!("`{text}` gives `{name}=` twice"));
+        }
         if kind == "pca" {
             let options = PcaOptions::parse(text, &options)?;
             return Ok(Some(Self::Pca { data: Source::parse(data)?, options }));
@@ -209,6 +213,7 @@ mod tests {
             ("median:digits", "`median` of `median:digits` is not a kind of denoiser"),
             ("pca:", "does not name data"),
             ("pca:digits,k=0", "`k=0`"),
+            ("pca:digits,k=3,k=4", "gives `k=` twice"),
             ("pca:digits,k=many", "not a number of components"),
             ("pca:digits,n=-1", "`n=-1` of `pca:digits,n=-1` is not a number of samples"),
             ("pca:digits,noise=loud", "no coupling is called `loud`"),
