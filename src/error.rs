@@ -87,9 +87,13 @@ pub enum Error {
     #[error("{}: {source}", file.display())]
     Io { file: PathBuf, source: std::io::Error },
 
-    /// A tensor or a dispatch larger than the device allows.
+    /// A tensor larger than the device allows.
     #[error("`{tensor}` needs {bytes} bytes, over the device's {limit_name} of {limit}")]
     OverLimit { tensor: String, bytes: u64, limit_name: &'static str, limit: u64, hint: String },
+
+    /// A dispatch of more workgroups along one dimension than the device allows.
+    #[error("`{dispatch}` takes {workgroups} workgroups along one dimension, over the device's limit of {limit}")]
+    TooManyWorkgroups { dispatch: String, workgroups: u32, limit: u32, hint: String },
 
     /// An allocation that the device refused.
     #[error("out of memory while allocating `{tensor}` ({bytes} bytes)")]
@@ -151,7 +155,10 @@ impl Error {
             | Self::WrongShape { .. }
             | Self::BeyondFloat16 { .. }
             | Self::Io { .. } => ErrorKind::File,
-            Self::OverLimit { .. } | Self::OutOfMemory { .. } | Self::NoMemory { .. } => ErrorKind::Memory,
+            Self::OverLimit { .. }
+            | Self::TooManyWorkgroups { .. }
+            | Self::OutOfMemory { .. }
+            | Self::NoMemory { .. } => ErrorKind::Memory,
             Self::Device { .. } => ErrorKind::Device,
             Self::NonFinite { .. } => ErrorKind::NonFinite,
             Self::Cancelled => ErrorKind::Cancelled,
@@ -165,6 +172,7 @@ impl Error {
             Self::Argument { hint, .. } | Self::BadFile { hint, .. } | Self::Device { hint, .. } => hint.clone(),
             Self::NoAdapter { hint, .. }
             | Self::OverLimit { hint, .. }
+            | Self::TooManyWorkgroups { hint, .. }
             | Self::OutOfMemory { hint, .. }
             | Self::NoMemory { hint, .. }
             | Self::NonFinite { hint, .. } => Some(hint.clone()),

@@ -111,7 +111,8 @@ impl Row {
     /// failed.
     #[must_use]
     pub fn ended(mut self, error: &Error) -> Self {
-        let over = matches!(error, Error::OverLimit { .. } | Error::OutOfMemory { .. });
+        let over =
+            matches!(error, Error::OverLimit { .. } | Error::TooManyWorkgroups { .. } | Error::OutOfMemory { .. });
         self.status = if over { Status::Unsupported } else { Status::Failed };
         self.reason = Some(error.to_string());
         self

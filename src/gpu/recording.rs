@@ -65,7 +65,7 @@ impl Gpu {
     /// Prepares dispatches: one uniform buffer for all their parameters, and one bind group each.
     ///
     /// # Errors
-    /// [`Error::OverLimit`] for a grid larger than the device allows; [`Error::Device`] if a binding is rejected.
+    /// [`Error::TooManyWorkgroups`] for a grid larger than the device allows; [`Error::Device`] if a binding is rejected.
     pub fn record(&self, calls: &[Call<'_>]) -> Result<Recording> {
         let limits = &self.driver.limits;
         let alignment = limits.min_uniform_buffer_offset_alignment as usize;
@@ -74,11 +74,10 @@ impl Gpu {
         for call in calls {
             let largest = call.grid.into_iter().max().unwrap_or(0);
             if largest > limits.max_compute_workgroups_per_dimension {
-                return Err(Error::OverLimit {
-                    tensor: call.label.to_owned(),
-                    bytes: u64::from(largest),
-                    limit_name: "number of workgroups along a dimension",
-                    limit: u64::from(limits.max_compute_workgroups_per_dimension),
+                return Err(Error::TooManyWorkgroups {
+                    dispatch: call.label.to_owned(),
+                    workgroups: largest,
+                    limit: limits.max_compute_workgroups_per_dimension,
                     hint: "lower `batch` or the image size".into(),
                 });
             }

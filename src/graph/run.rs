@@ -235,13 +235,17 @@ impl<'e> Program<'e> {
 /// Floating-point operations of one dispatch: a fifth of a second on a device that does a tenth of a teraflop per
 /// second. Windows resets a device after two seconds.
 const DISPATCH_FLOPS: u64 = 20_000_000_000;
+/// Workgroups of one dispatch along one dimension: the number that every device allows. A convolution of an image of
+/// 1024 x 1024 has more.
+const DISPATCH_WORKGROUPS: u32 = 65_535;
 
-/// The parts (first workgroup, workgroups) of a dispatch's grid, cut along its longest dimension where its `flops`
-/// are too many for one dispatch.
+/// The parts (first workgroup, workgroups) of a dispatch's grid, cut along its longest dimension where its `flops` or
+/// its workgroups are too many for one dispatch.
 pub(crate) fn split_grid(dispatch: &Dispatch, flops: u64) -> Vec<([u32; 3], [u32; 3])> {
     let grid = dispatch.grid;
     let axis = (0..3).max_by_key(|axis| grid[*axis]).unwrap_or(0);
-    let wanted = flops.div_ceil(DISPATCH_FLOPS).clamp(1, u64::from(grid[axis].max(1))) as u32;
+    let by_flops = flops.div_ceil(DISPATCH_FLOPS).clamp(1, u64::from(grid[axis].max(1))) as u32;
+    let wanted = by_flops.max(grid[axis].div_ceil(DISPATCH_WORKGROUPS));
     if wanted == 1 || !dispatch.shader.kernel.splits() {
         return vec![([0; 3], grid)];
     }
@@ -338,6 +342,19 @@ mod tests {
             }
             assert_eq!(next, grid[axis]);
             assert_eq!(split_grid(&dispatch, 1), [([0; 3], grid)]);
+        }
+    }
+
+    #[test]
+    fn no_part_has_more_workgroups_than_every_device_allows() {
+        let product = MatMul::plain(1, 4, 4, 4);
+        for workgroups in [65_535, 65_536, 65_537, 200_000] {
+            let mut dispatch = product.dispatch(Family::Lanes { width: 8 });
+            dispatch.grid = [workgroups, 2, 1];
+            let parts = split_grid(&dispatch, 1);
+            assert_eq!(parts.iter().map(|(_, part)| part[0]).sum::<u32>(), workgroups);
+            assert!(parts.iter().all(|(_, part)| part[0] <= DISPATCH_WORKGROUPS && part[1] == 2), "{parts:?}");
+            assert_eq!(parts.len() == 1, workgroups == 65_535);
         }
     }
 }

@@ -155,7 +155,7 @@ fn measure(engine: &Engine, subject: Subject, batch: usize) -> Result<Measuremen
     for algorithm in algorithms.iter().copied() {
         let options = CompileOptions::forced(algorithm).without_aliasing();
         let program = match Compiler::new(engine, options).program(&graph, &fetch) {
-            Err(Error::OverLimit { .. } | Error::OutOfMemory { .. }) => continue,
+            Err(Error::OverLimit { .. } | Error::TooManyWorkgroups { .. } | Error::OutOfMemory { .. }) => continue,
             other => other?,
         };
         let answer = program.run(&[("x", &x)])?.remove(0);
