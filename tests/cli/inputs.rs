@@ -205,7 +205,7 @@ fn pipes_devices_and_folders_are_refused_by_name() {
         (&["encode", model, "-i", &array, "-o", &output], "x.npy: a pipe, not a regular file"),
         (&["encode", model, "-i", &folder.at("x.png"), "-o", &output], "x.png: a pipe, not a regular file"),
         (
-            &["sample", "--init-image", &folder.at("x.png"), "--strength", "0.5", "-o", &output],
+            &["sample", "--init-image", &folder.at("x.png"), "--strength", "0.5", "-o", &folder.at("out.png")],
             "x.png: a pipe, not a regular file",
         ),
         (&["denoise", "tests/bad/sound", "-i", &array, "-t", "10", "-o", &output], "x.npy: a pipe, not a regular file"),
