@@ -36,6 +36,9 @@ impl std::fmt::Display for Precision {
     }
 }
 
+/// The most dimensions that an array in a file may have, as in `NumPy`.
+pub const MOST_DIMENSIONS: usize = 64;
+
 /// Returns the number of elements of an array of this shape, or `None` if it cannot be addressed.
 ///
 /// An empty array, too, must have extents whose product can be addressed without those that are 0: what is computed

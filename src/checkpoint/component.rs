@@ -67,7 +67,7 @@ fn open_sharded(index: &Path) -> Result<Weights> {
     if let Some((shard, name)) = shards.iter().zip(&names).find(|(shard, _)| !shard.is_file()) {
         return Err(Error::bad_file_hint(
             shard,
-            format!("this shard is missing; `{}` places tensors in `{name}`", index.display()),
+            format!("this shard is missing; `{}` places tensors in `{}`", index.display(), excerpt(name)),
             "download or copy the missing file",
         ));
     }

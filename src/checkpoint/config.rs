@@ -8,6 +8,9 @@ use super::source::read_model_file;
 use crate::error::{Error, Result, excerpt};
 use crate::formats::json;
 
+/// The longest name of a class in bytes.
+const LONGEST_CLASS: usize = 200;
+
 /// A `config.json`, `scheduler_config.json` or `model_index.json`.
 ///
 /// Each accessor takes the value of an absent field: the default of the diffusers class. A `null` is not an absent
@@ -60,8 +63,8 @@ impl ConfigFile {
     /// [`Error::BadFile`] if the field is missing or not a string.
     pub fn class_name(&self) -> Result<&str> {
         match self.values.get("_class_name") {
-            Some(Value::String(name)) => Ok(name),
-            Some(_) => Err(self.wrong_value("_class_name", "a string")),
+            Some(Value::String(name)) if name.len() <= LONGEST_CLASS => Ok(name),
+            Some(_) => Err(self.wrong_value("_class_name", "the name of a class")),
             None => Err(Error::bad_file_hint(
                 &self.path,
                 "no field `_class_name`",

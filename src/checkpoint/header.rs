@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use super::source::Source;
 use crate::error::{Error, Result, excerpt};
 use crate::formats::json;
-use crate::tensor::element_count;
+use crate::tensor::{MOST_DIMENSIONS, element_count};
 
 /// The size of the length field that opens the file, in bytes.
 const LENGTH_BYTES: u64 = 8;
@@ -141,6 +141,9 @@ fn check_layout(file: &Path, tensors: &[(String, TensorInfo)], data_bytes: u64) 
     for (name, info) in tensors {
         let (start, end) = info.data_offsets;
         let shown = excerpt(name);
+        if info.shape.len() > MOST_DIMENSIONS {
+            return bad(format!("tensor `{shown}` has {} dimensions, more than {MOST_DIMENSIONS}", info.shape.len()));
+        }
         if end < start {
             return bad(format!("tensor `{shown}`: data_offsets [{start}, {end}] run backwards"));
         }

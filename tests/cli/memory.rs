@@ -129,7 +129,7 @@ fn headers_and_configurations_take_a_few_times_their_length() {
     let header = header_of(600_000);
     let most = ITSELF + 256 * MIB + 4 * header.len() as u64;
     std::fs::write(folder.path("diffusion_pytorch_model.safetensors"), header).expect("written");
-    within(most, &["info", &folder.at("")]).expect_error(4, "diffusion_pytorch_model.safetensors: no tensor `conv_in.");
+    within(most, &["info", &folder.at("")]).expect_error(4, "diffusion_pytorch_model.safetensors: no tensor `");
 
     std::fs::remove_file(folder.path("diffusion_pytorch_model.safetensors")).expect("removed");
     std::fs::copy("tests/bad/sound/diffusion_pytorch_model.safetensors", folder.path("x.safetensors")).expect("copied");

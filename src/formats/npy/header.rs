@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use super::MAGIC;
 use crate::error::excerpt;
 use crate::formats::values::{Kind, Layout};
+use crate::tensor::MOST_DIMENSIONS;
 
 /// The alignment of the values, in bytes.
 pub(super) const ALIGNMENT: usize = 64;
@@ -102,6 +103,10 @@ fn layout(text: &str) -> std::result::Result<Layout, Fault> {
     let Some(shape) = field(text, "shape").and_then(parse_shape) else {
         return Err(bad("the header has no usable `shape`", RESAVE));
     };
+    if shape.len() > MOST_DIMENSIONS {
+        let what = format!("the array has {} dimensions, more than {MOST_DIMENSIONS}", shape.len());
+        return Err(bad(what, RESAVE));
+    }
     Ok(Layout { kind, big_endian, fortran, shape })
 }
 

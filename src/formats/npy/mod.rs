@@ -229,6 +229,7 @@ mod tests {
             (raw(&header("'<f4'", "0", "(1, 1)"), &[0; 4]), "no usable `fortran_order`"),
             (raw(&f4("(-1,)"), &[0; 4]), "no usable `shape`"),
             (raw(&f4("5"), &[0; 4]), "no usable `shape`"),
+            (raw(&f4(&format!("({})", "1, ".repeat(65))), &[0; 4]), "the array has 65 dimensions, more than 64"),
             (raw(&f4("(2, 3)"), &[0; 20]), "truncated: shape [2, 3] needs 24 bytes, the file has 20"),
             (raw(&f4("(2, 3)"), &[0; 25]), "1 bytes follow the values of shape [2, 3]"),
             (raw(&f4("(4294967296, 4294967296)"), &[0; 4]), "more bytes than can be addressed"),
