@@ -75,6 +75,25 @@ fn a_run_is_watched_kept_and_stopped() {
 }
 
 #[test]
+fn whole_batches_of_a_stopped_pipeline_are_decoded() {
+    let engine = &engines()[0];
+    let model = Model::open(&golden("latent/sd1-like")).unwrap();
+    // With little memory the decoder comes after the last step.
+    for memory in [1 << 30, 14 << 20] {
+        let stop = Arc::new(AtomicBool::new(false));
+        let flag = stop.clone();
+        let sampling = model.sampling().prompt("a cat").steps(3).count(4).batch(1).memory(memory);
+        let run = sampling.cancel(stop).observe(move |event| {
+            flag.fetch_or(matches!(event, Event::Step { images: [2], .. }), Ordering::Relaxed);
+            Ok(())
+        });
+        let batches: Vec<_> = run.on(engine).unwrap().collect();
+        assert!(matches!(batches[..], [Ok(_), Ok(_), Err(Error::Cancelled)]), "{memory}");
+        assert!(batches.iter().flatten().all(|batch| batch.images().unwrap().len() == 1), "{memory}");
+    }
+}
+
+#[test]
 fn names_stand_for_networks_pipelines_and_closed_forms() {
     assert!(matches!(Model::open(&golden("unet/cifar-like")).unwrap().kind(), Kind::Network(_)));
     assert!(matches!(Model::open(&golden("latent/sd1-like")).unwrap().kind(), Kind::Latent(_)));
