@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM. A run with something to write stops at the first one, writes what it has, and ends at once at the
-//! second one. Everything else ends at once.
+//! SIGINT and SIGTERM. A run with something to write stops at the first one, writes what it has, and ends at once at
+//! the second one. Everything else ends at once.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};

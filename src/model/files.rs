@@ -145,8 +145,8 @@ impl Files {
     /// Takes a whole batch, and writes its images where each has a file.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] before any image of the batch is written; its states are taken all the same. Those of writing
-    /// files.
+    /// [`Error::NonFinite`] before any image of the batch is written; its states are taken all the same. Those of
+    /// writing files.
     pub fn take(&mut self, batch: &Batch) -> Result<()> {
         // The states first: they are there to be written even if their pixels cannot be.
         if self.targets.samples.is_some() {

@@ -21,8 +21,8 @@ stopped, and a larger one starts with the samples of a smaller one, which are ke
 
 --steps counts network calls, which no sampler exceeds: Heun's method has half as many steps. GE uses the paper's \
 schedule, DDIM the paper's baseline, PNDM diffusers' `leading` spacing, the others `trailing`; --schedule replaces \
-them all. The ablation is the paper's: DDIM in 10 steps on each schedule. Frechet distances are comparable only between \
-equal numbers of images; the row `data` is the score of as many real images.";
+them all. The ablation is the paper's: DDIM in 10 steps on each schedule. Frechet distances are comparable only \
+between equal numbers of images; the row `data` is the score of as many real images.";
 
 /// Compare samplers at equal network calls: Frechet distance, sliced Wasserstein distance, time
 #[derive(Debug, clap::Args)]
