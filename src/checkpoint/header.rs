@@ -149,7 +149,8 @@ fn check_layout(file: &Path, tensors: &[(String, TensorInfo)], data_bytes: u64) 
         }
         if end as u64 > data_bytes {
             return bad(format!(
-                "tensor `{shown}`: data_offsets [{start}, {end}] reach beyond the {data_bytes} bytes of data in the file"
+                "tensor `{shown}`: data_offsets [{start}, {end}] reach beyond the {data_bytes} bytes of data in the \
+                 file"
             ));
         }
         if start < expected_start {
@@ -167,7 +168,8 @@ fn check_layout(file: &Path, tensors: &[(String, TensorInfo)], data_bytes: u64) 
             Some(needed) if needed == end - start => {}
             Some(needed) => {
                 return bad(format!(
-                    "tensor `{shown}`: shape {:?} of {} needs {needed} bytes, but data_offsets [{start}, {end}] hold {}",
+                    "tensor `{shown}`: shape {:?} of {} needs {needed} bytes, but data_offsets [{start}, {end}] hold \
+                     {}",
                     info.shape,
                     info.dtype,
                     end - start

@@ -24,8 +24,8 @@ pub(super) fn is_buffer(name: &str) -> bool {
 /// The table of tokens of a text encoder, by today's name.
 pub(super) const TOKEN_TABLE: &str = "embeddings.token_embedding.weight";
 
-/// Returns `true` for a tensor that is stored beside a text encoder in the weights of a whole CLIP, and that the encoder
-/// does not use: its projection to the space of images, the scale of that space, and the encoder of images.
+/// Returns `true` for a tensor that is stored beside a text encoder in the weights of a whole CLIP, and that the
+/// encoder does not use: its projection to the space of images, the scale of that space, and the encoder of images.
 pub(super) fn is_beside_text(name: &str) -> bool {
     ["text_projection.weight", "visual_projection.weight", "logit_scale"].contains(&name)
         || name.starts_with("vision_model.")

@@ -248,8 +248,8 @@ impl Weights {
         Some(format!("no plain weights beside `{}`: it is their variant `{variant}`", self.path.display()))
     }
 
-    /// Checks that the network has used every tensor, apart from buffers, which hold nothing learned, and what is stored
-    /// beside a text encoder. `used` are the keys it has fetched.
+    /// Checks that the network has used every tensor, apart from buffers, which hold nothing learned, and what is
+    /// stored beside a text encoder. `used` are the keys it has fetched.
     ///
     /// # Errors
     /// [`Error::UnexpectedKey`] for the first unused tensor, with the nearest of `used`.

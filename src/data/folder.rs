@@ -23,8 +23,8 @@ pub(super) static KIND: SourceKind = SourceKind {
 /// grey, else three. Transparency is left out.
 ///
 /// # Errors
-/// [`Error::BadFile`] for a folder without images, an image that cannot be read, one of another size than the first, and
-/// images that are far larger than their files; [`Error::OutOfMemory`].
+/// [`Error::BadFile`] for a folder without images, an image that cannot be read, one of another size than the first,
+/// and images that are far larger than their files; [`Error::OutOfMemory`].
 fn read(folder: &Path, pixels: Pixels) -> Result<Dataset> {
     let files = images_of(folder)?;
     let Some(first) = files.first() else {

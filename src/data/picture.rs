@@ -12,8 +12,8 @@ use crate::tensor::Tensor;
 
 /// The bytes of memory per pixel of an image with all its rows resized and not yet its columns: four float32.
 const RESIZING: u64 = 16;
-/// The size of the memory for decoding, in units of the decoded image: the decoder's own, the image, and the image turned
-/// or in other colours.
+/// The size of the memory for decoding, in units of the decoded image: the decoder's own, the image, and the image
+/// turned or in other colours.
 const DECODING: u64 = 4;
 
 /// An image file whose header has been read.

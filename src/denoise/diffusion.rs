@@ -188,8 +188,8 @@ const LEAST_SIGNAL: f64 = 1.0 / (1 << 24) as f64;
 /// The relative difference of two sigmas that are one level, computed in two ways.
 const SAME_LEVEL: f64 = 1e-5;
 
-/// The levels of a model: alpha bar falls and sigma grows with the timestep. The last sigma is infinite where nothing of
-/// the image is left.
+/// The levels of a model: alpha bar falls and sigma grows with the timestep. The last sigma is infinite where nothing
+/// of the image is left.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NoiseTable {
     alpha_bars: Vec<f64>,

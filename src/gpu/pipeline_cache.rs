@@ -39,7 +39,7 @@ impl PipelineCache {
         private_folder(folder).ok()?;
         let loaded = read(&file);
         // SAFETY: the data are the result of `get_data` in an earlier run. The file and its folder belong to this user,
-        // and nobody else may write there, so nobody else chose them; the checksum before them, written by this
+        // and no other user may write there, so they come from this user; the checksum before them, written by this
         // program, shows that they are complete; wgpu and the driver check by their headers that they belong to this
         // adapter and driver, and otherwise start with an empty cache.
         #[expect(unsafe_code, reason = "the only way to hand a driver what it made before; see the SAFETY note")]

@@ -65,7 +65,8 @@ impl Gpu {
     /// Prepares dispatches: one uniform buffer for all their parameters, and one bind group each.
     ///
     /// # Errors
-    /// [`Error::TooManyWorkgroups`] for a grid larger than the device allows; [`Error::Device`] if a binding is rejected.
+    /// [`Error::TooManyWorkgroups`] for a grid larger than the device allows; [`Error::Device`] if a binding is
+    /// rejected.
     pub fn record(&self, calls: &[Call<'_>]) -> Result<Recording> {
         let limits = &self.driver.limits;
         let alignment = limits.min_uniform_buffer_offset_alignment as usize;

@@ -111,9 +111,9 @@ impl<'a> Fields<'a> {
         )))
     }
 
-    /// Checks that the file has no field besides those that were read. Names that begin with `_` are notes of the writer,
-    /// null says nothing, and the fields of an average of weights say how these were made: diffusers passes all of
-    /// them over.
+    /// Checks that the file has no field besides those that were read. Names that begin with `_` are notes of the
+    /// writer, null says nothing, and the fields of an average of weights say how these were made: diffusers passes all
+    /// of them over.
     ///
     /// # Errors
     /// [`Error::UnsupportedField`] for the first other field.

@@ -87,7 +87,8 @@ kinds! {
     Exponential = "exponential",
         "diffusers' `use_exponential_sigmas`: log-spaced sigmas on the model's range, not snapped, then sigma 0";
     Beta = "beta",
-        "diffusers' `use_beta_sigmas`: quantiles of a beta distribution on the model's range, not snapped, then sigma 0";
+        "diffusers' `use_beta_sigmas`: quantiles of a beta distribution on the model's range, not snapped, then \
+         sigma 0";
     Admissible = "admissible",
         "The longest steps that an error model admits, log-spaced, not snapped";
     Flow = "flow", "diffusers' integrators on flow matching: even in s, and shifted as the scheduler says";
@@ -472,7 +473,8 @@ pub(super) fn refuse(value: Option<f64>, field: &str, schedule: &str) -> Result<
         None => Ok(()),
         Some(_) => Err(Error::argument(
             format!("`{field}` has no meaning for the schedule `{schedule}`"),
-            "the schedules `paper`, `edm`, `karras`, `loglinear`, `exponential`, `beta` and `admissible` have a range of sigma",
+            "the schedules `paper`, `edm`, `karras`, `loglinear`, `exponential`, `beta` and `admissible` have a range of \
+             sigma",
         )),
     }
 }

@@ -105,12 +105,12 @@ pub struct Pndm {
 pub enum Start {
     /// The first step calls the network again at its end and takes the mean; the next two average two and three
     /// estimates (`skip_prk_steps`). A pair per number of steps that the walk skips: the level of the second call, and
-    /// the one that diffusers repeats the step from, T/N above it. Without pairs, the second call is at the level of the
-    /// next step, and the step is repeated from its start.
+    /// the one that diffusers repeats the step from, T/N above it. Without pairs, the second call is at the level of
+    /// the next step, and the step is repeated from its start.
     Heun(Vec<(Level, Level)>),
-    /// Each of the first three steps makes four calls. The pair of levels of a step of the whole schedule is that of its
-    /// second call and that of its third and fourth: half a step below its start and half a step above its end, in whole
-    /// timesteps.
+    /// Each of the first three steps makes four calls. The pair of levels of a step of the whole schedule is that of
+    /// its second call and that of its third and fourth: half a step below its start and half a step above its end, in
+    /// whole timesteps.
     RungeKutta(Vec<(Level, Level)>),
 }
 
@@ -201,8 +201,8 @@ impl State {
         Ok(self.keep(first, x))
     }
 
-    /// Heun's rule: to `step.to`, which diffusers counts from T/N, and then to the level `next` of the second call, from
-    /// `again`.
+    /// Heun's rule: to `step.to`, which diffusers counts from T/N, and then to the level `next` of the second call,
+    /// from `again`.
     fn heun(&mut self, step: Step, next: Level, again: Level, x: &Tensor, oracle: &mut Oracle) -> Result<Update> {
         let first = self.evaluate(x, step.from, oracle)?;
         let ahead = same_z(self.transfer(x, step, &[(1.0, &first.output)]), step.to, next);

@@ -49,7 +49,8 @@ pub struct Spec {
     pub clip: ClipRule,
     /// The parameters that it takes: the names of fields of [`Parameters`].
     pub parameters: &'static [&'static str],
-    /// Makes its solver for the whole schedule, of which the last steps may be walked alone. Fields of a folder's file that are not supported for its class are refused by name.
+    /// Makes its solver for the whole schedule, of which the last steps may be walked alone. Fields of a folder's file
+    /// that are not supported for its class are refused by name.
     pub solver: fn(&Request, &Schedule) -> Result<Arc<dyn Solver>>,
 }
 
