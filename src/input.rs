@@ -92,8 +92,8 @@ impl Budget {
             return ask(file, bytes);
         }
         let what = format!(
-            "its content would take {bytes} bytes of memory, out of {} bytes in the file: more than {PER_BYTE} times as \
-             many",
+            "its content would take {bytes} bytes of memory, out of {} bytes in the file: more than {PER_BYTE} times \
+             as many",
             self.stored
         );
         let hint = "the file is damaged or hostile; if it is sound, store it uncompressed, or less of it";

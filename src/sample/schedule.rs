@@ -473,8 +473,8 @@ pub(super) fn refuse(value: Option<f64>, field: &str, schedule: &str) -> Result<
         None => Ok(()),
         Some(_) => Err(Error::argument(
             format!("`{field}` has no meaning for the schedule `{schedule}`"),
-            "the schedules `paper`, `edm`, `karras`, `loglinear`, `exponential`, `beta` and `admissible` have a range of \
-             sigma",
+            "the schedules `paper`, `edm`, `karras`, `loglinear`, `exponential`, `beta` and `admissible` have a range \
+             of sigma",
         )),
     }
 }
