@@ -1,10 +1,13 @@
 //! The findings of a benchmark, as data: rows that a table prints and a later run compares itself with.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::problem::Work;
 use super::statistics::{Comparison, Timing};
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::formats::json;
 use crate::tensor::Precision;
 
 /// The outcome of a case.
@@ -179,6 +182,14 @@ pub struct Findings {
 }
 
 impl Findings {
+    /// Reads a run that was saved as JSON.
+    ///
+    /// # Errors
+    /// [`Error::FileNotFound`], [`Error::Io`]; [`Error::BadFile`] for a file that is not a saved run.
+    pub fn read(file: &Path) -> Result<Self> {
+        json::read(file, "not a saved benchmark", "a saved benchmark is the JSON that `downhill bench` writes")
+    }
+
     /// Adds a comparison to every row that `base` has measured too.
     pub fn compare(&mut self, base: &Self) {
         for row in &mut self.rows {

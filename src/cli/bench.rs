@@ -1,6 +1,6 @@
 //! `downhill bench`: the speed of the kernels on an adapter, beside its measured roofs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::ValueEnum;
@@ -13,7 +13,6 @@ use crate::bench::print;
 use crate::bench::report::{Findings, Status};
 use crate::bench::roofs;
 use crate::error::{Error, Result};
-use crate::formats::json;
 use crate::graph::Compiler;
 use crate::kernels::selftest;
 use crate::model::describe::{adapter_json, family_text};
@@ -140,7 +139,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         let what = "`--dtype` applies to `unet` only";
         return Err(Error::argument(what, "`downhill bench unet --dtype f16`"));
     }
-    let base = args.compare.as_deref().map(read_base).transpose()?;
+    let base = args.compare.as_deref().map(Findings::read).transpose()?;
     let mut report = Report::new("bench");
     let engine = device::open(global, console)?;
     let compiler = Compiler::new(&engine, args.dtype.options(global));
@@ -181,11 +180,6 @@ fn verdict(findings: &Findings, console: Console) -> Result<()> {
         what: format!("{failed} of {ran} cases failed"),
         hint: Some("see `downhill selftest`; choose another adapter with `--adapter`".into()),
     })
-}
-
-/// An earlier run.
-fn read_base(file: &Path) -> Result<Findings> {
-    json::read(file, "not a saved benchmark", "save one with `downhill bench -o json`")
 }
 
 #[cfg(test)]

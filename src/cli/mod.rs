@@ -3,7 +3,7 @@
 //! Data goes to files and standard output, messages to standard error. Flags are checked before any device is opened.
 //! Exit codes are those of `exit`; flags that clap refuses are a usage error (2).
 
-mod args;
+pub mod args;
 mod bench;
 mod completions;
 mod decode;

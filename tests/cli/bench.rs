@@ -134,7 +134,7 @@ fn a_run_is_set_beside_a_saved_one() {
     assert!(run.stderr.contains("warning: different driver: `another` then"), "{}", run.stderr);
     for (content, code) in [("{}", 4), ("[", 4)] {
         std::fs::write(&base, content).unwrap();
-        downhill(&["bench", "copy", "--compare", &base]).expect_error(code, "no saved benchmark");
+        downhill(&["bench", "copy", "--compare", &base]).expect_error(code, "not a saved benchmark");
     }
 }
 

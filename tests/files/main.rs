@@ -4,6 +4,7 @@ mod bad;
 mod checkpoint;
 #[cfg(feature = "download")]
 mod download;
+mod fuzz;
 #[cfg(feature = "download")]
 #[path = "../common/hub.rs"]
 mod hub;

@@ -162,7 +162,7 @@ struct Text {
 #[test]
 fn comments_strings_and_documents_keep_to_the_style() {
     let mut faults = String::new();
-    for file in files(&["src", "shaders", "docs", "examples", "README.md", "CONTRIBUTING.md"]) {
+    for file in files(&["src", "fuzz/src", "shaders", "docs", "examples", "README.md", "CONTRIBUTING.md"]) {
         let content = std::fs::read_to_string(root().join(&file)).expect("text");
         let texts = match file.extension().and_then(|name| name.to_str()) {
             Some("md") => markdown(&content),
@@ -180,7 +180,7 @@ fn comments_strings_and_documents_keep_to_the_style() {
 
 #[test]
 fn lines_fit_in_120_columns() {
-    let all = ["src", "shaders", "docs", "examples", "tests", "benches", "data", "weights"];
+    let all = ["src", "fuzz/src", "shaders", "docs", "examples", "tests", "benches", "data", "weights"];
     let documents = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"];
     let mut long = String::new();
     for file in files(&[&all[..], &documents[..]].concat()) {

@@ -1,0 +1,95 @@
+//! The files of models: weights, configurations and indices; and the local cache of the hub.
+
+use std::ffi::OsString;
+
+use downhill::checkpoint::{ConfigFile, ModelFiles, Pipeline, Weights};
+
+use super::said;
+use super::scratch::{at, put};
+
+pub fn safetensors(bytes: &[u8]) {
+    let Some(weights) = said(Weights::from_bytes("x.safetensors", bytes.to_vec())) else { return };
+    let _ = (weights.parameters(), weights.bytes());
+    let names: Vec<String> = weights.names().map(str::to_owned).collect();
+    for name in &names {
+        let shape = weights.shape(name).expect("a tensor that is listed").to_vec();
+        if let Some(tensor) = said(weights.fetch(name, &shape)) {
+            assert_eq!(tensor.data.len(), shape.iter().product::<usize>());
+            assert!(tensor.data.iter().all(|value| value.is_finite()));
+        }
+        if let [rows, columns] = shape[..]
+            && rows > 0
+        {
+            said(weights.fetch_rows(name, (rows, columns), &[0, rows - 1]));
+        }
+    }
+    said(weights.check_complete(&names[..names.len() / 2]));
+    said(weights.fetch("conv_in.weight", &[1, 2]));
+}
+
+/// The accessors of a configuration, by fields that the seeds have.
+pub fn config(bytes: &[u8]) {
+    let Some(file) = said(ConfigFile::parse("config.json", bytes)) else { return };
+    said(file.class_name().map(str::to_owned));
+    said(file.expect_class(&["UNet2DModel"]).map(str::to_owned));
+    said(file.usize("number", 1));
+    said(file.opt_usize("number", None));
+    said(file.i64("number", 1));
+    said(file.opt_f64("number", None));
+    said(file.opt_bool("flag", None));
+    said(file.opt_string("word", None));
+    said(file.usize_list("list", &[]));
+    said(file.opt_usize_or_list("list", None));
+    said(file.opt_f64_list("list", None));
+    said(file.string_list("words", &[]));
+    for field in file.values.keys() {
+        assert!(!file.unsupported(field, "nothing").to_string().is_empty());
+    }
+}
+
+/// An index of shards, of which one exists.
+pub fn shard_index(bytes: &[u8]) {
+    let header = br#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let shard = [&(header.len() as u64).to_le_bytes(), &header[..], &[0; 4]].concat();
+    once("sharded/config.json", br#"{"_class_name":"UNet2DModel"}"#);
+    once("sharded/s1.safetensors", &shard);
+    once("outside.safetensors", &shard);
+    put("sharded/diffusion_pytorch_model.safetensors.index.json", bytes);
+    if let Some(model) = said(ModelFiles::open_in(at("sharded").to_str(), &|_| None)) {
+        assert!(model.weights.names().all(|name| name == "a"), "a shard outside the folder");
+    }
+}
+
+pub fn model_index(bytes: &[u8]) {
+    once("pipeline/unet/config.json", b"{}");
+    put("pipeline/model_index.json", bytes);
+    let Some(pipeline) = said(Pipeline::open_in(&at("pipeline").display().to_string(), &|_| None)) else { return };
+    let _ = pipeline.class_name();
+    for component in ["unet", "vae", "text_encoder", "scheduler", "transformer"] {
+        let _ = pipeline.has(component);
+        said(pipeline.folder(component));
+        said(pipeline.expect(component));
+    }
+    said(pipeline.config("unet"));
+    said(pipeline.scheduler());
+}
+
+/// The commit of a branch in the cache, then a revision of the same text.
+pub fn hub_ref(bytes: &[u8]) {
+    once("hub/models--a--b/snapshots/beef/config.json", br#"{"_class_name":"UNet2DModel"}"#);
+    put("hub/models--a--b/refs/main", bytes);
+    let cache = at("hub").into_os_string();
+    let environment = |name: &str| -> Option<OsString> { (name == "HF_HUB_CACHE").then(|| cache.clone()) };
+    let open = |name: &str| said(ModelFiles::open_in(Some(name), &environment));
+    assert!(open("a/b").is_none(), "there are no weights");
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        assert!(open(&format!("a/b@{text}")).is_none(), "there are no weights");
+    }
+}
+
+/// Writes a file that stays the same.
+fn once(name: &str, bytes: &[u8]) {
+    if !at(name).exists() {
+        put(name, bytes);
+    }
+}
