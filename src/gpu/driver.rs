@@ -42,6 +42,7 @@ impl Driver {
             ..wgpu::DeviceDescriptor::default()
         };
         let opened = guarded(|| pollster::block_on(adapter.request_device(&descriptor)))
+            .map_err(half_opened)
             .and_then(|opened| opened.map_err(|error| Failure::new(&error.to_string())));
         let (device, queue) = opened.map_err(|failure| cannot_be_opened(&adapter.get_info().name, failure))?;
         let first = Arc::new(Mutex::new(None));
@@ -172,6 +173,15 @@ fn refusal(tensor: &str, bytes: u64, failure: Failure) -> Error {
         }
         (false, _) => Error::Device { what: format!("{tensor}: {}", failure.what), hint: None },
     }
+}
+
+/// Names the cause where wgpu drops a device before it is complete, and panics over what it has left there. That
+/// happens if a buffer of its own is refused, for which Vulkan knows no other reason than memory.
+fn half_opened(failure: Failure) -> Failure {
+    if failure.what.starts_with("buckets are not empty") {
+        return Failure { what: "memory for wgpu's own buffers is refused".to_owned(), is_memory: true };
+    }
+    failure
 }
 
 fn cannot_be_opened(adapter: &str, failure: Failure) -> Error {

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use super::{Folder, command};
 
 /// Longer than any run takes on a busy machine.
-const HANG: Duration = Duration::from_secs(90);
+const HANG: Duration = Duration::from_secs(300);
 
 const NO_HOST_MEMORY: i32 = -1;
 const NO_DEVICE_MEMORY: i32 = -2;
