@@ -122,8 +122,8 @@ impl<'e> Solve<'e> {
     fn check(&self, found: &Components) -> Result<Check> {
         let spectrum = &found.spectrum;
         let twin = HostCovariance::new(&self.data);
-        let error =
-            residuals(&twin, &spectrum.values, columns_of(&spectrum.vectors).as_ref())?.into_iter().fold(0.0, f64::max);
+        let error = residuals(&twin, &spectrum.values, columns_of(&spectrum.vectors).as_ref(), &spectrum.settings)?;
+        let error = error.into_iter().fold(0.0, f64::max);
         if error <= RESIDUAL && spectrum.converged {
             return Ok(Check { error, part: format!("residuals of {} eigenpairs on the host", spectrum.values.len()) });
         }

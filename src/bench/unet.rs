@@ -1,4 +1,4 @@
-//! Calls of whole networks: the embedded one, and two published topologies with generated weights.
+//! Calls of whole networks: the embedded one, and three published topologies with generated weights.
 
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
@@ -12,7 +12,8 @@ use super::statistics::{Timing, quantile};
 use crate::checkpoint::{ConfigFile, ModelFiles, Weights};
 use crate::error::Result;
 use crate::graph::{Compiler, Program, host};
-use crate::nets::architecture::{self, Architecture, CallSize, Inputs};
+use crate::nets::architecture::{self, Architecture, CallSize, Inputs, LabelInput};
+use crate::nets::feeds::ClassLabels;
 use crate::tensor::{Precision, Tensor};
 
 /// The topology of a network.
@@ -24,10 +25,12 @@ pub enum Topology {
     Cifar10,
     /// The network of DDIM for `CelebA` at 64 x 64 (ermongroup/ddim, `configs/celeba.yml`).
     Celeba,
+    /// `DiT-S/2` (Peebles and Xie, "Scalable Diffusion Models with Transformers", 2023, table 1) for latents of 32 x 32.
+    Dit,
 }
 
 impl Topology {
-    const ALL: [Self; 3] = [Self::Digits, Self::Cifar10, Self::Celeba];
+    const ALL: [Self; 4] = [Self::Digits, Self::Cifar10, Self::Celeba, Self::Dit];
 
     /// The name on the command line.
     const fn name(self) -> &'static str {
@@ -35,6 +38,7 @@ impl Topology {
             Self::Digits => "digits",
             Self::Cifar10 => "cifar10-32",
             Self::Celeba => "celeba-64",
+            Self::Dit => "dit-s-2",
         }
     }
 }
@@ -48,7 +52,6 @@ pub struct Net {
     pub batch: usize,
 }
 
-/// The configuration that both published topologies share.
 const CIFAR10: &str = r#"{
     "_class_name": "UNet2DModel", "sample_size": 32, "in_channels": 3, "out_channels": 3, "layers_per_block": 2,
     "block_out_channels": [128, 256, 256, 256],
@@ -66,8 +69,15 @@ const CELEBA: &str = r#"{
     "flip_sin_to_cos": false, "freq_shift": 1
 }"#;
 
+const DIT: &str = r#"{
+    "_class_name": "DiTTransformer2DModel", "sample_size": 32, "patch_size": 2, "in_channels": 4, "out_channels": 8,
+    "num_layers": 12, "num_attention_heads": 6, "attention_head_dim": 64, "num_embeds_ada_norm": 1000
+}"#;
+
 /// The largest distance between device and twin with maps in float16.
 const HALF_MAPS_TOLERANCE: f64 = 5e-3;
+/// The least side of an image that is checked: a multiple of the smallest side of every topology below it.
+const LEAST_CHECKED: usize = 4;
 /// The largest number of images per call.
 const MOST_IMAGES: usize = 4096;
 /// A timestep in the middle of the thousand.
@@ -125,6 +135,7 @@ impl Opened {
             }
             Topology::Cifar10 => generated(CIFAR10)?,
             Topology::Celeba => generated(CELEBA)?,
+            Topology::Dit => generated(DIT)?,
         };
         let side = net.smallest_side();
         let size = net.sample_size().unwrap_or((side, side));
@@ -136,7 +147,12 @@ impl Opened {
         let channels = self.net.in_channels();
         let x = Tensor::new([batch, channels, height, width], numbers(IMAGES, batch * channels * height * width));
         let timesteps = vec![TIMESTEP; batch];
-        self.net.feeds(&Inputs::new(&x, &timesteps), &|key, shape| self.weights.fetch(key, shape))
+        let labels = match self.net.labels() {
+            LabelInput::Numbers { .. } => Some(ClassLabels::Numbers(vec![0.0; batch])),
+            LabelInput::None | LabelInput::Rows(_) => None,
+        };
+        let inputs = Inputs::new(&x, &timesteps).with_labels(labels.as_ref());
+        self.net.feeds(&inputs, &|key, shape| self.weights.fetch(key, shape))
     }
 
     fn program<'e>(&self, compiler: Compiler<'e>, batch: usize, size: (usize, usize)) -> Result<Program<'e>> {
@@ -149,9 +165,9 @@ impl Opened {
         Ok(Calls { program, feeds: self.feeds(batch, self.size)? })
     }
 
-    /// Checks one image of the smallest size on the device against the twins: the same layers, in an acceptable time.
+    /// Checks one small image on the device against the twins: the same layers, in an acceptable time.
     fn check(&self, compiler: Compiler) -> Result<Check> {
-        let side = self.net.smallest_side();
+        let side = self.net.smallest_side().max(LEAST_CHECKED);
         let feeds = self.feeds(1, (side, side))?;
         let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let program = self.program(compiler, 1, (side, side))?;
@@ -280,6 +296,12 @@ mod tests {
         };
         assert_eq!(parameters(CIFAR10), 35_746_307);
         assert_eq!(parameters(CELEBA), 78_700_803);
+        // Diffusers has an embedding of timestep and class in each of the 12 blocks, the published network has one.
+        assert_eq!(parameters(DIT), 32_865_056 + 11 * 630_912);
+        let net = architecture::read(&ConfigFile::parse("config.json", DIT.as_bytes()).unwrap()).unwrap();
+        // "DiT-S/2, 6.06 Gflops" of the paper, where a multiply-add counts as one.
+        let gflop = net.graph(CallSize::images(1, (32, 32))).unwrap().flops() as f64 / 2e9;
+        assert!((6.0..6.2).contains(&gflop), "{gflop}");
     }
 
     #[test]

@@ -40,8 +40,8 @@ distance between the quartiles over the median. A sample is one submission of en
 Sizes: matmul MxKxN or one number; conv and norm CxHxW or NxCxHxW; attention TOKENSxCHANNELS or \
 TOKENSxCHANNELSxHEAD_DIM; copy MiB, rounded up to whole rows where tensors are textures; lanczos \
 NxP, samples by values: 32 eigenpairs to residuals of 1e-4, which the row shows as its error \
-(`bench lanczos` goes up to 8000x12288, which takes minutes on a software adapter); unet digits, cifar10-32 or \
-celeba-64, with `:BATCH` for several images.";
+(`bench lanczos` goes up to 8000x12288, which takes minutes on a software adapter); unet digits, cifar10-32, \
+celeba-64 or dit-s-2, with `:BATCH` for several images.";
 
 /// Measure the speed of the kernels on an adapter, relative to its peak rates
 #[derive(Debug, clap::Args)]

@@ -73,7 +73,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     stream::check_writable(&args.output)?;
     let autoencoder = Autoencoder::open(&args.model)?;
     let latents = read_images(&args.input, autoencoder.net.config().latent_channels)?;
-    autoencoder.net.decoder(1, (latents.shape[2], latents.shape[3]))?;
+    autoencoder.net.check_latents(1, (latents.shape[2], latents.shape[3]))?;
     report.set("model", json!({ "name": autoencoder.name, "class": autoencoder.class }));
     let images = decode(args, &autoencoder, &latents, global, console, &mut report)?;
     if as_picture {
@@ -107,7 +107,7 @@ fn decode(
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
         .set("shape", json!(decoded.output.shape))
-        .set("parameters", autoencoder.net.parameters())
+        .set("parameters", autoencoder.files.weights.parameters())
         .set("batch", decoded.batch)
         .set("strips", decoded.strips)
         .set("memory", decoded.footprint.map(|footprint| footprint_json(&footprint, Some(peak))))

@@ -58,7 +58,7 @@ pub struct Args {
     timesteps: Option<String>,
 
     /// A noise level for all images, above 0
-    #[arg(long, allow_negative_numbers = true, conflicts_with = "class_labels")]
+    #[arg(long, allow_negative_numbers = true)]
     sigma: Option<f64>,
 
     /// One label per image (N), or one vector per image (N,D), for networks that take them
@@ -174,7 +174,7 @@ fn of_closed_form(
         return Err(Error::argument(what, "omit `batch`"));
     }
     args.dtype.expect_network(&form.name)?;
-    expect_no_context(args, &form.name)?;
+    expect_no_condition(args, &form.name)?;
     let given = read_finite(&args.input)?;
     let shape = given.shape.clone();
     let x = form.as_images(given, &args.input)?;
@@ -196,12 +196,15 @@ fn of_closed_form(
     Ok(Tensor::new(shape, eps.data))
 }
 
-/// A model that does not take a context cannot be given one.
-fn expect_no_context(args: &Args, name: &str) -> Result<()> {
-    match args.context {
-        None => Ok(()),
-        Some(_) => Err(Error::argument(format!("`{name}` does not take a context"), "omit `context`")),
+/// A closed form cannot be given a context or class labels.
+fn expect_no_condition(args: &Args, name: &str) -> Result<()> {
+    if args.context.is_some() {
+        return Err(Error::argument(format!("`{name}` does not take a context"), "omit `context`"));
     }
+    if args.class_labels.is_some() {
+        return Err(Error::argument(format!("`{name}` does not take class labels"), "omit `class_labels`"));
+    }
+    Ok(())
 }
 
 /// One number for all images, or a file with one for each.

@@ -79,7 +79,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let autoencoder = Autoencoder::open(&args.model)?;
     let images = read(&args.input, args.size, autoencoder.net.config().in_channels)?;
     let size = (images.shape[2], images.shape[3]);
-    autoencoder.net.encoder(1, size).map_err(|error| of_picture(error, &args.input))?;
+    autoencoder.net.check_images(1, size).map_err(|error| of_picture(error, &args.input))?;
     report.set("model", json!({ "name": autoencoder.name, "class": autoencoder.class }));
     let latents = encode(args, &autoencoder, &images, global, console, &mut report)?;
     stream::write(&args.output, |file| npy::write(file, &latents))?;
@@ -140,7 +140,7 @@ fn encode(
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
         .set("shape", json!(encoded.output.shape))
-        .set("parameters", autoencoder.net.parameters())
+        .set("parameters", autoencoder.files.weights.parameters())
         .set("seed", json!(draw))
         .set("batch", encoded.batch)
         .set("memory", encoded.footprint.map(|footprint| footprint_json(&footprint, Some(peak))))

@@ -109,7 +109,7 @@ fn encode(
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
         .set("shape", json!(encoded.output.shape))
-        .set("parameters", source.encoder.parameters())
+        .set("parameters", source.files.weights.parameters())
         .set("batch", encoded.batch)
         .set("memory", encoded.footprint.map(|footprint| footprint_json(&footprint, Some(peak))))
         .set("timings", clock.json(&[]));

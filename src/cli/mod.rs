@@ -40,6 +40,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::error::{Error, Result};
 use crate::formats::one_spelling;
 use crate::gpu;
+use crate::graph::counters::counts;
 use crate::report::printable::is_printable;
 use crate::report::{Console, Verbosity, print_stderr};
 use flags::Flags;
@@ -99,7 +100,9 @@ macro_rules! subcommands {
                     $($(#[$attribute])* Self::$name(with) => {
                         let global = Global::from(&with.flags);
                         global.check()?;
-                        $module::run(&with.args, &global, console)
+                        let done = $module::run(&with.args, &global, console);
+                        console.detail(&counts().to_string());
+                        done
                     })*
                 }
             }

@@ -83,7 +83,7 @@ mod tests {
         let target = Target::without_device(Family::Lanes { width: 8 });
         let (four, two) = (Algorithm::Winograd(Tile::Four), Algorithm::Winograd(Tile::Two));
         let graph = |heads: usize| {
-            let mut b = Builder::default();
+            let mut b = Builder::new("test");
             let x = b.input("x", Shape::new(1, 16, 16, 64));
             b.conv("conv", x, 64, Window { side: 3, stride: 1, pad_before: 1, pad_after: 1 });
             // Other weights, of which the transformed ones may take twice as much.

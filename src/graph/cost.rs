@@ -26,7 +26,7 @@ mod tests {
 
     #[test]
     fn products_are_counted_over_real_channels() {
-        let mut b = Builder::default();
+        let mut b = Builder::new("test");
         let x = b.input("x", Shape::new(2, 4, 6, 5));
         let y = b.conv("conv", x, 10, Window { side: 3, stride: 2, pad_before: 1, pad_after: 1 });
         let conv = 2 * (2 * 2 * 3) * 10 * 5 * 9;

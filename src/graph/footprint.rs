@@ -1,7 +1,9 @@
 //! Device memory that a plan takes, in bytes.
 
+use super::op::Graph;
 use super::options::StorageLimits;
 use super::plan::{Chunk, Plan};
+use crate::error::{Error, Result};
 use crate::gpu::row_texels;
 use crate::tensor::Precision;
 
@@ -51,6 +53,23 @@ impl Footprint {
 pub fn fits(plan: &Plan, limits: StorageLimits, budget: Option<u64>) -> bool {
     storages(plan).all(|(texels, precision)| texels <= limits.texels(precision))
         && budget.is_none_or(|budget| Footprint::of(plan).allocated <= budget)
+}
+
+/// Refuses a graph with a value that kernels cannot address, on any device: an index of texels has 32 bits.
+///
+/// # Errors
+/// [`Error::OverLimit`] naming it.
+pub fn check_addresses(graph: &Graph) -> Result<()> {
+    let most = u32::MAX as usize;
+    let Some(node) = graph.nodes.iter().find(|node| node.shape.texels() > most) else { return Ok(()) };
+    let bytes = |texels: usize| texels as u64 * Precision::Float32.texel_bytes();
+    Err(Error::OverLimit {
+        tensor: node.label.clone(),
+        bytes: bytes(node.shape.texels()),
+        limit_name: "largest value that kernels address",
+        limit: bytes(most),
+        hint: "lower `batch` or the image size".to_owned(),
+    })
 }
 
 /// Texels and precision of each storage as it is allocated, values first.

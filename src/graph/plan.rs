@@ -126,10 +126,7 @@ impl Plan {
             .map(|(w, algorithm)| (packed_texels(w.form, *algorithm, family), precision(w.form, options.weights)));
         let tables_sizes = tables.iter().map(|table| (table.len() / TEXEL, Precision::Float32));
         let (places, weight_chunks) = place_weights(sizes.chain(tables_sizes), target.limits);
-        let lower_bound_bytes = (0..steps.len())
-            .map(|at| buffers.iter().zip(&lives).filter(|(_, life)| life.contains(at)).map(|(b, _)| b.bytes()).sum())
-            .max()
-            .unwrap_or(0);
+        let lower_bound_bytes = most_alive(&buffers, &lives, steps.len());
         let inputs = graph
             .nodes
             .iter()
@@ -167,6 +164,17 @@ impl Plan {
     #[must_use]
     pub fn weight_bytes(&self) -> u64 {
         self.weight_chunks.iter().map(Chunk::bytes).sum()
+    }
+
+    /// Bytes that the weights of other algorithms than the definition take in addition.
+    #[must_use]
+    pub fn transformed_bytes(&self) -> u64 {
+        let more = self.weights.iter().zip(&self.algorithms).map(|(weight, algorithm)| {
+            let texels = |algorithm| packed_texels(weight.form, algorithm, self.family) as u64;
+            let precision = precision(weight.form, self.precision);
+            texels(*algorithm).saturating_sub(texels(Algorithm::Direct)) * precision.texel_bytes()
+        });
+        more.sum()
     }
 
     /// Floating-point operations of one run, counting products only.
@@ -254,13 +262,29 @@ struct Life {
     last: usize,
 }
 
-impl Life {
-    fn contains(self, step: usize) -> bool {
-        (self.first..=self.last).contains(&step)
+/// The most bytes that are alive at once during `steps` steps.
+fn most_alive(buffers: &[Buffer], lives: &[Life], steps: usize) -> u64 {
+    let (mut born, mut dead) = (vec![0; steps + 1], vec![0; steps + 1]);
+    for (buffer, life) in buffers.iter().zip(lives).filter(|(_, life)| life.first <= life.last && life.first < steps) {
+        born[life.first] += buffer.bytes();
+        dead[(life.last + 1).min(steps)] += buffer.bytes();
     }
+    let alive = born.iter().zip(&dead).scan(0, |alive, (born, dead)| {
+        *alive = *alive + born - dead;
+        Some(*alive)
+    });
+    alive.max().unwrap_or(0)
+}
 
-    fn meets(self, other: Self) -> bool {
-        self.first <= other.last && other.first <= self.last
+/// The buffers of a slot, which live one after the other: the end of each life by its beginning.
+#[derive(Debug, Default)]
+struct Tenants(BTreeMap<usize, usize>);
+
+impl Tenants {
+    /// Returns `true` if no tenant lives at the same time as `life`.
+    fn leave_room(&self, life: Life) -> bool {
+        // Of those that begin no later than `life` ends, the last one ends last.
+        self.0.range(..=life.last).next_back().is_none_or(|(_, last)| *last < life.first)
     }
 }
 
@@ -295,18 +319,16 @@ fn share_slots(buffers: &[Buffer], lives: &[Life]) -> (Vec<usize>, Vec<Chunk>) {
     let mut order: Vec<usize> = (0..buffers.len()).collect();
     order.sort_by_key(|&at| (std::cmp::Reverse(buffers[at].texels), lives[at].first));
     let mut slot_of = vec![0; buffers.len()];
-    let mut slots: Vec<(Chunk, Vec<Life>)> = Vec::new();
+    let mut slots: Vec<(Chunk, Tenants)> = Vec::new();
     for at in order {
         let Buffer { texels, precision, .. } = buffers[at];
-        let free = |(slot, tenants): &(Chunk, Vec<Life>)| {
-            slot.precision == precision && !tenants.iter().any(|tenant| tenant.meets(lives[at]))
-        };
+        let free = |(slot, tenants): &(Chunk, Tenants)| slot.precision == precision && tenants.leave_room(lives[at]);
         let best = slots.iter().enumerate().filter(|(_, slot)| free(slot)).min_by_key(|(_, (slot, _))| slot.texels);
         let slot = best.map_or(slots.len(), |(slot, _)| slot);
         if slot == slots.len() {
-            slots.push((Chunk { texels, precision }, Vec::new()));
+            slots.push((Chunk { texels, precision }, Tenants::default()));
         }
-        slots[slot].1.push(lives[at]);
+        slots[slot].1.0.insert(lives[at].first, lives[at].last);
         slot_of[at] = slot;
     }
     (slot_of, slots.into_iter().map(|(slot, _)| slot).collect())
@@ -352,6 +374,73 @@ impl std::fmt::Display for Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Buffers with lives of up to `longest` steps, some of them never read.
+    fn lives(count: u32, steps: u32, longest: u32) -> (Vec<Buffer>, Vec<Life>) {
+        let mut state = 1u32;
+        let mut draw = |below: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            ((state >> 8) % below) as usize
+        };
+        let of = |at: u32| {
+            let first = draw(steps);
+            let life = if at.is_multiple_of(17) {
+                Life { first: usize::MAX, last: 0 }
+            } else {
+                Life { first, last: first + draw(longest) }
+            };
+            let precision = if draw(3) == 0 { Precision::Float16 } else { Precision::Float32 };
+            (Buffer { texels: 1 + draw(40), label: String::new(), precision }, life)
+        };
+        (0..count).map(of).unzip()
+    }
+
+    /// Slots and the least memory against their definitions, which look at every pair.
+    #[test]
+    fn slots_and_the_least_memory_are_those_of_their_definitions() {
+        let steps = 90;
+        let (buffers, lives) = lives(400, steps, 12);
+        let meets = |a: Life, b: Life| a.first <= b.last && b.first <= a.last;
+        let mut order: Vec<usize> = (0..buffers.len()).collect();
+        order.sort_by_key(|&at| (std::cmp::Reverse(buffers[at].texels), lives[at].first));
+        let mut expected = vec![0; buffers.len()];
+        let mut slots: Vec<(Chunk, Vec<Life>)> = Vec::new();
+        for at in order {
+            let Buffer { texels, precision, .. } = buffers[at];
+            let free = |(slot, tenants): &(Chunk, Vec<Life>)| {
+                slot.precision == precision && !tenants.iter().any(|tenant| meets(*tenant, lives[at]))
+            };
+            let best = slots.iter().enumerate().filter(|(_, slot)| free(slot)).min_by_key(|(_, slot)| slot.0.texels);
+            let slot = best.map_or(slots.len(), |(slot, _)| slot);
+            if slot == slots.len() {
+                slots.push((Chunk { texels, precision }, Vec::new()));
+            }
+            slots[slot].1.push(lives[at]);
+            expected[at] = slot;
+        }
+        let expected_slots: Vec<Chunk> = slots.into_iter().map(|(slot, _)| slot).collect();
+        assert_eq!(share_slots(&buffers, &lives), (expected, expected_slots));
+
+        let alive = |step: usize| {
+            let living = buffers.iter().zip(&lives).filter(|(_, life)| (life.first..=life.last).contains(&step));
+            living.map(|(buffer, _)| buffer.bytes()).sum::<u64>()
+        };
+        let steps = steps as usize;
+        assert_eq!(most_alive(&buffers, &lives, steps), (0..steps).map(alive).max().unwrap());
+        assert_eq!(most_alive(&[], &[], 0), 0);
+    }
+
+    /// A large batch cuts a layer into many passes. Pairs of so many buffers would take hours.
+    #[test]
+    fn many_buffers_are_placed_without_looking_at_their_pairs() {
+        let steps = 1_000_000;
+        let (buffers, lives) = lives(1_000_000, steps, 3);
+        let begun = std::time::Instant::now();
+        let (slot_of, slots) = share_slots(&buffers, &lives);
+        assert!(slots.len() < 200 && slot_of.len() == buffers.len(), "{} slots", slots.len());
+        assert!(most_alive(&buffers, &lives, steps as usize) > 0);
+        assert!(begun.elapsed().as_secs() < 120, "{:?}", begun.elapsed());
+    }
 
     #[test]
     fn a_storage_of_weights_has_one_precision_and_keeps_within_the_limit() {

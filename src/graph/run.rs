@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::WeightAccess;
 use super::lower::Operand;
+use super::op::{Graph, Op};
+use super::options::CompileOptions;
 use super::plan::Plan;
 use super::weights::packed;
 use crate::error::{Error, Result};
@@ -268,6 +270,23 @@ pub(crate) fn split_grid(dispatch: &Dispatch, flops: u64) -> Vec<([u32; 3], [u32
 pub fn check_values(engine: &Engine, plan: &Plan) -> Result<()> {
     let mut buffers = plan.buffers.iter();
     buffers.try_for_each(|buffer| check_texels(engine, buffer.texels, buffer.precision, &buffer.label))
+}
+
+/// As [`check_values`], without a plan: refuses a graph with an input or the result of a convolution, which every plan
+/// keeps, that no storage of the device can hold.
+///
+/// # Errors
+/// [`Error::OverLimit`] naming it.
+pub fn check_graph(engine: &Engine, graph: &Graph, options: &CompileOptions) -> Result<()> {
+    graph.nodes.iter().try_for_each(|node| {
+        let check = |precision| check_texels(engine, node.shape.texels(), precision, &node.label);
+        if matches!(node.op, Op::Input(_)) {
+            return check(Precision::Float32);
+        }
+        // A result may be halved or not, and is refused if it fits in neither form.
+        let is_kept = matches!(node.op, Op::Conv2d(_));
+        if is_kept && check(options.maps).is_err() { check(Precision::Float32) } else { Ok(()) }
+    })
 }
 
 /// As [`check_values`], and the chunks that the weights are cut into for this device.

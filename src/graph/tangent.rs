@@ -4,8 +4,8 @@
 //!
 //! | operation | its tangent |
 //! |---|---|
-//! | convolution, sum, combination; joined, upsampled, averaged maps | itself on the tangents, without constants |
-//! | group normalisation, activation | an operator that reads value and tangent |
+//! | convolution, sum, combination, modulation; joined, upsampled, averaged maps | itself on the tangents, without constants |
+//! | group and layer normalisation, activation | an operator that reads value and tangent |
 //! | attention | the product rule around the softmax's tangent |
 //!
 //! The tangents have `repeats` images for each image of the values, one after the other: values are computed once and

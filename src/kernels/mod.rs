@@ -142,6 +142,7 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         tangent::MomentsTangent::variants,
         tangent::GroupNormTangent::variants,
         tangent::ScaleShiftTangent::variants,
+        tangent::LayerNormTangent::variants,
         tangent::SoftmaxTangent::variants,
         selftest::variants,
         probes::Chain::variants,

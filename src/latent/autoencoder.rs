@@ -45,27 +45,32 @@ impl Planned {
     /// # Errors
     /// Those of [`AutoencoderKl::decoder`]; [`Error::Argument`] if strips are requested and the decoder cannot be cut.
     pub fn new(net: &AutoencoderKl, batch: usize, size: (usize, usize), tiling: Tiling, room: &Room) -> Result<Self> {
-        let whole = || Ok(Self::Whole { batch, plan: Box::new(room.plan(&net.decoder(batch, size)?)) });
-        let asked = match tiling {
-            Tiling::Never => return whole(),
-            Tiling::Rows(rows) => Some(rows),
+        net.check_latents(batch, size)?;
+        Self::of_graph(&net.decoder(1, size)?, batch, tiling, room)
+    }
+
+    /// As [`Planned::new`], by the graph of the decoder for one latent.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if strips are requested and the decoder cannot be cut.
+    pub fn of_graph(graph: &Graph, batch: usize, tiling: Tiling, room: &Room) -> Result<Self> {
+        let plan = || Box::new(room.plan(&graph.for_images(1, batch)));
+        let strips =
+            |asked| Strips::new(graph, asked, room).map(|strips| Self::Strips { graph: graph.clone(), strips });
+        match tiling {
+            Tiling::Never => Ok(Self::Whole { batch, plan: plan() }),
             Tiling::Auto => {
-                let whole = whole()?;
-                match &whole {
-                    Self::Whole { plan, .. } if !room.holds(plan) => None,
-                    _ => return Ok(whole),
-                }
+                let plan = plan();
+                let in_strips = if room.holds(&plan) { None } else { strips(None) };
+                // If strips do not fit either, the device reports the map that is too large.
+                Ok(in_strips.unwrap_or(Self::Whole { batch, plan }))
             }
-        };
-        let graph = net.decoder(1, size)?;
-        match Strips::new(&graph, asked, room) {
-            Some(strips) => Ok(Self::Strips { graph, strips }),
-            // The device reports the map that is too large.
-            None if asked.is_none() => whole(),
-            None => Err(Error::argument(
-                "this decoder cannot work in strips of that size",
-                "choose another number of rows for `tile`, or automatic tiling",
-            )),
+            Tiling::Rows(rows) => strips(Some(rows)).ok_or_else(|| {
+                Error::argument(
+                    "this decoder cannot work in strips of that size",
+                    "choose another number of rows for `tile`, or automatic tiling",
+                )
+            }),
         }
     }
 

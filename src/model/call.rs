@@ -3,7 +3,6 @@
 use super::memory::Algorithms;
 use crate::graph::op::Graph;
 use crate::graph::{CompileOptions, Footprint, Plan, Target};
-use crate::kernels::choice::Algorithm;
 
 /// A call of a network, planned for a target.
 #[derive(Clone, Debug)]
@@ -26,10 +25,9 @@ impl Call {
     pub fn of(graph: &Graph, target: &Target, options: &CompileOptions) -> Self {
         let plan = Plan::new(graph, target, options);
         let footprint = Footprint::of(&plan);
-        let exact = Footprint::of(&Plan::new(graph, target, &options.with_forced(Algorithm::Direct)));
         Self {
             algorithms: Algorithms::of(&plan, graph, target, options),
-            transformed_bytes: footprint.weights.saturating_sub(exact.weights),
+            transformed_bytes: plan.transformed_bytes(),
             flops: graph.flops(),
             footprint,
             plan,

@@ -10,6 +10,7 @@ use super::{Call, Kind, LatentModel, Model, NetworkModel, Size, Source};
 use crate::checkpoint::Weights;
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
+use crate::graph::footprint::check_addresses;
 use crate::graph::op::Graph;
 use crate::graph::{CompileOptions, Target};
 use crate::nets::architecture::CallSize;
@@ -68,7 +69,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Argument`] for a closed form, for a size that the model does not take, and without a size where the
-    /// model does not have one.
+    /// model does not have one; [`Error::OverLimit`] for more images than kernels can address.
     pub fn outline(&self, images: usize, size: Option<Size>) -> Result<Outline<'_>> {
         let network = self.expect_network()?;
         let (size, networks) = match self.kind() {
@@ -81,6 +82,10 @@ impl Model {
                 (size, Networks::One(network, network.graph(network.call(images, size))?))
             }
         };
+        match &networks {
+            Networks::One(_, graph) => check_addresses(graph)?,
+            Networks::Components(_, all) => all.iter().try_for_each(|one| check_addresses(&one.graph))?,
+        }
         Ok(Outline { model: self, images, size, networks })
     }
 }

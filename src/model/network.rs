@@ -11,6 +11,7 @@ use crate::denoise::jacobian::{JacobianSettings, NetworkJacobian};
 use crate::denoise::{Condition, Guidance, Network, NetworkDenoiser};
 use crate::error::{Error, Result};
 use crate::graph::op::Graph;
+use crate::graph::run::check_graph;
 use crate::graph::{Compiler, Plan};
 use crate::nets::architecture::{self, Architecture, CallSize, LabelInput};
 use crate::sample::scheduler_config::SchedulerConfig;
@@ -123,7 +124,7 @@ impl NetworkModel {
         CallSize::images(images, size).with_tokens(usize::from(self.net.context().is_some()))
     }
 
-    /// The graph of a call.
+    /// The graph of a call. Calls that differ from the last one in their number of images alone share its graph.
     ///
     /// # Errors
     /// Those of [`Architecture::graph`].
@@ -132,7 +133,12 @@ impl NetworkModel {
         if let Some((_, graph)) = last.as_ref().filter(|(size, _)| *size == call) {
             return Ok(graph.clone());
         }
-        let graph = Arc::new(self.net.graph(call)?);
+        self.net.check(call)?;
+        let of_other_batch = |(size, _): &&(CallSize, Arc<Graph>)| CallSize { batch: call.batch, ..*size } == call;
+        let graph = Arc::new(match last.as_ref().filter(of_other_batch) {
+            Some((size, graph)) => graph.for_images(size.batch, call.batch),
+            None => self.net.graph(call)?,
+        });
         *last = Some((call, graph.clone()));
         Ok(graph)
     }
@@ -140,16 +146,18 @@ impl NetworkModel {
     /// The plan of a call.
     ///
     /// # Errors
-    /// Those of [`Architecture::graph`].
+    /// Those of [`Architecture::graph`]; [`Error::OverLimit`] for a map that no storage of the device can hold.
     pub fn plan<'e>(&self, compiler: impl Into<Compiler<'e>>, call: CallSize) -> Result<Plan> {
-        Ok(compiler.into().plan(self.graph(call)?.as_ref()))
+        let (compiler, graph) = (compiler.into(), self.graph(call)?);
+        check_graph(compiler.engine, &graph, &compiler.options)?;
+        Ok(compiler.plan(&graph))
     }
 
     /// The number of images per call, and the plan of such a call: `batch`, or the usual number, but never more than
     /// `images`. `call` returns the extents of a call for a number of images.
     ///
     /// # Errors
-    /// Those of [`Architecture::graph`].
+    /// As [`NetworkModel::plan`].
     pub fn batch(
         &self,
         compiler: Compiler,

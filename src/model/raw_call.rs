@@ -99,8 +99,8 @@ impl NetworkModel {
     /// Refuses inputs that the network does not take, without a device.
     ///
     /// # Errors
-    /// [`Error::Argument`] and [`Error::BadFile`] for labels that are missing; those of [`Self::expect_denoiser`] where
-    /// eps is asked for; those of [`crate::nets::architecture::Architecture::graph`] and of its feeds.
+    /// [`Error::Argument`] for labels that are missing; those of [`Self::expect_denoiser`] where eps is asked for; those
+    /// of [`crate::nets::architecture::Architecture::check`] and of its feeds.
     pub fn check_call(&self, call: &RawCall) -> Result<()> {
         let timesteps = match &call.levels {
             RawLevels::Timesteps(timesteps) => timesteps.clone(),
@@ -110,19 +110,10 @@ impl NetworkModel {
             }
         };
         if self.net.labels() != LabelInput::None && call.labels.is_none() {
-            return Err(match call.levels {
-                RawLevels::Timesteps(_) => {
-                    let what = format!("`{}` needs a class label for each image", self.name);
-                    Error::argument(what, "give `class_labels`")
-                }
-                RawLevels::Sigmas(_) => Error::bad_file_hint(
-                    &self.config.path,
-                    "the network needs a class label for each image, which cannot be given with a noise level",
-                    "give `timesteps` and `class_labels`",
-                ),
-            });
+            let what = format!("`{}` needs a class label for each image", self.name);
+            return Err(Error::argument(what, "give `class_labels`"));
         }
-        self.graph(call.size(1))?;
+        self.net.check(call.size(1))?;
         // The host's part of a call finds everything that does not fit the network.
         let contexts = call.contexts();
         let inputs = Inputs::new(&call.x, &timesteps).with_context(contexts.as_ref());

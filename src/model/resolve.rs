@@ -170,7 +170,7 @@ impl<'a> Sampling<'a> {
         let size = network.size(self.given_size().or(self.size))?;
         let count = self.image_count(USUAL_COUNT)?;
         let labels = self.class_labels(network)?;
-        network.graph(labelled_call(labels.as_ref(), 1, size))?;
+        network.net.check(labelled_call(labels.as_ref(), 1, size))?;
         let image = network.image_shape(size);
         let start = match &self.picture {
             None => self.start.clone(),
@@ -219,7 +219,7 @@ impl<'a> Sampling<'a> {
             Some(_) => CallSize::images(conditions(scale), (state[1], state[2])).with_tokens(latent.tokens()),
             None => labelled_call(labels.as_ref(), 1, (state[1], state[2])),
         };
-        network.graph(call)?;
+        network.net.check(call)?;
         // A picture becomes a start state when the encoder is on a device.
         let start = self.start.clone();
         let mut notes = of_files(network);

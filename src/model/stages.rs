@@ -166,8 +166,8 @@ impl Autoencoder {
         latents: Size,
         tiling: Tiling,
     ) -> Result<PlannedStage<Planned>> {
-        let room = Room::new(compiler_for(&self.net, compiler), None);
-        let planned = |batch| Planned::new(&self.net, batch, latents, tiling, &room);
+        let (room, graph) = (Room::new(compiler_for(&self.net, compiler), None), self.net.decoder(1, latents)?);
+        let planned = |batch| Planned::of_graph(&graph, batch, tiling, &room);
         let fixed = |batch: usize| batch.clamp(1, images.max(1));
         if let Some(batch) = batch.map(fixed) {
             return Ok(PlannedStage { batch, plans: planned(batch)? });
@@ -199,16 +199,16 @@ impl Autoencoder {
         images: usize,
         size: Size,
     ) -> Result<PlannedStage<Plan>> {
-        let compiler = compiler_for(&self.net, compiler);
-        let plan = |batch| Ok::<_, crate::Error>(compiler.plan(&self.net.encoder(batch, size)?));
+        let (compiler, graph) = (compiler_for(&self.net, compiler), self.net.encoder(1, size)?);
+        let plan = |batch| compiler.plan(&graph.for_images(1, batch));
         let fixed = |batch: usize| batch.clamp(1, images.max(1));
         if let Some(batch) = batch.map(fixed) {
-            return Ok(PlannedStage { batch, plans: plan(batch)? });
+            return Ok(PlannedStage { batch, plans: plan(batch) });
         }
-        let one = plan(1)?;
+        let one = plan(1);
         match fixed(largest_batch(&one)) {
             1 => Ok(PlannedStage { batch: 1, plans: one }),
-            batch => Ok(PlannedStage { batch, plans: plan(batch)? }),
+            batch => Ok(PlannedStage { batch, plans: plan(batch) }),
         }
     }
 

@@ -53,10 +53,16 @@ pub trait Architecture: Debug + Send + Sync {
     /// The class labels that a call takes.
     fn labels(&self) -> LabelInput;
 
+    /// Refuses a size that the network does not take, and an empty batch, without building a graph.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    fn check(&self, size: CallSize) -> Result<()>;
+
     /// The graph of a call. Its inputs and its output are named in [`super::feeds::names`].
     ///
     /// # Errors
-    /// [`Error::Argument`] for a size that the network does not take, or an empty batch.
+    /// Those of [`Architecture::check`].
     fn graph(&self, size: CallSize) -> Result<Graph>;
 
     /// Every tensor in a checkpoint of this network, with its shape there.

@@ -51,14 +51,14 @@ impl Window {
     }
 }
 
-impl Default for Builder {
-    fn default() -> Self {
-        count_graph();
+impl Builder {
+    /// An empty graph of the network `name`.
+    #[must_use]
+    pub fn new(name: &'static str) -> Self {
+        count_graph(name);
         Self { graph: Graph::default(), keys: Vec::new() }
     }
-}
 
-impl Builder {
     /// An input of the graph, fed at each call.
     pub fn input(&mut self, name: &str, shape: Shape) -> Value {
         self.graph.push(Input { name: name.to_owned() }, shape, name)

@@ -88,7 +88,7 @@ impl Classifier {
     }
 
     fn build(&self, batch: usize) -> Builder {
-        let mut b = Builder::default();
+        let mut b = Builder::new("classifier");
         let [first, second, third] = self.channels;
         let mut x = b.input(X, Shape::new(batch, SIDE, SIDE, self.in_channels));
         for (name, channels) in [("conv_in", first), ("conv_mid", second)] {

@@ -10,7 +10,7 @@ use faer::{Mat, MatRef};
 use serde::Serialize;
 
 use super::basis::{Random, eigen, inner, join, project_out, split};
-use super::operator::{SymmetricOperator, apply_columns, rows_of};
+use super::operator::{FLOAT64_ROUNDING, SymmetricOperator, apply_columns, rows_of};
 use super::spectrum::{Settings, Spectrum, scale_of};
 use crate::error::Result;
 
@@ -64,12 +64,15 @@ pub fn arnoldi(operator: &dyn SymmetricOperator, settings: &Settings) -> Result<
         let applied = &images * turn;
         let mut beyond = applied.clone();
         project_out(basis.as_ref(), &mut beyond);
-        let outside: Vec<f64> = beyond.col_iter().map(|column| column.norm_l2() / scale).collect();
+        let outside: Vec<f64> = (beyond.col_iter().zip(&values))
+            .map(|(column, value)| column.norm_l2() / settings.scale(*value, scale, operator.rounding()))
+            .collect();
         let converged = exhausted || found == count && outside.iter().all(|outside| *outside <= settings.tolerance);
         if converged || iterations == settings.most_applications {
             let ritz = &basis * turn;
             let apart = |at: usize| applied.col(at) - ritz.col(at) * faer::Scale(values[at]);
-            let residuals = (0..found).map(|at| apart(at).norm_l2() / scale).collect();
+            let relative = |at: usize| apart(at).norm_l2() / settings.scale(values[at], scale, FLOAT64_ROUNDING);
+            let residuals = (0..found).map(relative).collect();
             let spectrum = Spectrum {
                 values: values[..found].to_vec(),
                 vectors: rows_of(ritz.as_ref()),
@@ -117,7 +120,9 @@ pub fn whole(operator: &dyn SymmetricOperator, settings: &Settings) -> Result<Ne
     let spectrum = Spectrum {
         values: values[..settings.count].to_vec(),
         vectors: rows_of(ritz),
-        residuals: (0..settings.count).map(|at| apart(at).norm_l2() / scale).collect(),
+        residuals: (0..settings.count)
+            .map(|at| apart(at).norm_l2() / settings.scale(values[at], scale, FLOAT64_ROUNDING))
+            .collect(),
         converged: true,
         iterations,
         applied_vectors: dimension,

@@ -101,6 +101,10 @@ pub fn join(left: MatRef<'_, f64>, right: MatRef<'_, f64>) -> Mat<f64> {
     joined
 }
 
+/// The step of the noise that random vectors are drawn as: no run of a sampler has so many, and no set of data draws
+/// its noise there, so that a solver never meets a start state of the same seed as one of its vectors.
+const STEP: u32 = u32::MAX - 1;
+
 /// Random vectors of one seed, each drawn once.
 #[derive(Clone, Debug)]
 pub struct Random {
@@ -120,7 +124,7 @@ impl Random {
     pub fn block(&mut self, rows: usize, count: usize) -> Mat<f64> {
         let first = self.drawn;
         self.drawn += count as u64;
-        let vectors: Vec<Vec<f32>> = (first..self.drawn).map(|index| normals(self.seed, index, 0, rows)).collect();
+        let vectors: Vec<Vec<f32>> = (first..self.drawn).map(|index| normals(self.seed, index, STEP, rows)).collect();
         Mat::from_fn(rows, count, |i, j| f64::from(vectors[j][i]))
     }
 
@@ -177,6 +181,23 @@ mod tests {
         assert!(identity_error(columns.as_ref()) < 1e-14);
         assert!((&columns * &factors - &block).norm_max() < 1e-12);
         assert!(identity_error(orthonormal(block.as_ref(), &mut random).as_ref()) < 1e-13);
+    }
+
+    #[test]
+    fn random_vectors_are_not_the_start_states_of_a_run_of_the_same_seed() {
+        let (rows, count, seed) = (400, 8, 3);
+        let mut random = Random::new(seed);
+        let vectors = random.orthogonal_to(&[Mat::zeros(rows, 0).as_ref()], count);
+        for image in 0..count as u64 {
+            for step in [0, 1, 2] {
+                let noise = normals(seed, image, step, rows);
+                let length = noise.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+                for vector in vectors.col_iter() {
+                    let along = vector.iter().zip(&noise).map(|(a, b)| a * f64::from(*b)).sum::<f64>();
+                    assert!((along / length).abs() < 0.25, "image {image}, step {step}: {}", along / length);
+                }
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::{Accum, Mat, MatRef, get_global_parallelism};
 
-use super::operator::{SymmetricOperator, columns_of, rows_of};
+use super::operator::{FLOAT32_ROUNDING, FLOAT64_ROUNDING, SymmetricOperator, columns_of, rows_of};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -15,13 +15,30 @@ const SAMPLES: usize = 4096;
 /// X'X / n for samples X (n, p), computed in float64 on the host.
 pub struct HostCovariance<'a> {
     samples: &'a Tensor,
+    is_precise: bool,
 }
 
 impl<'a> HostCovariance<'a> {
     /// Wraps `samples`, (n, p).
     #[must_use]
     pub fn new(samples: &'a Tensor) -> Self {
-        Self { samples }
+        Self { samples, is_precise: false }
+    }
+
+    /// The same operator on vectors in float64.
+    #[must_use]
+    pub fn precise(self) -> Self {
+        Self { is_precise: true, ..self }
+    }
+
+    fn applied(&self, vectors: MatRef<'_, f64>) -> Mat<f64> {
+        let mut sum = Mat::zeros(vectors.nrows(), vectors.ncols());
+        let share = (self.samples.shape[0] as f64).recip();
+        for chunk in self.chunks() {
+            let along = &chunk * vectors;
+            matmul(&mut sum, Accum::Add, chunk.transpose(), along.as_ref(), share, get_global_parallelism());
+        }
+        sum
     }
 
     /// Iterates over the samples in float64, some rows at a time.
@@ -53,14 +70,15 @@ impl SymmetricOperator for HostCovariance<'_> {
     }
 
     fn apply(&self, vectors: &Tensor) -> Result<Tensor> {
-        let vectors = columns_of(vectors);
-        let mut sum = Mat::zeros(vectors.nrows(), vectors.ncols());
-        let share = (self.samples.shape[0] as f64).recip();
-        for chunk in self.chunks() {
-            let along = &chunk * &vectors;
-            matmul(&mut sum, Accum::Add, chunk.transpose(), along.as_ref(), share, get_global_parallelism());
-        }
-        Ok(rows_of(sum.as_ref()))
+        Ok(rows_of(self.applied(columns_of(vectors).as_ref()).as_ref()))
+    }
+
+    fn apply_columns(&self, vectors: MatRef<'_, f64>) -> Result<Mat<f64>> {
+        if self.is_precise { Ok(self.applied(vectors)) } else { Ok(columns_of(&self.apply(&rows_of(vectors))?)) }
+    }
+
+    fn rounding(&self) -> f64 {
+        if self.is_precise { FLOAT64_ROUNDING } else { FLOAT32_ROUNDING }
     }
 }
 

@@ -11,10 +11,10 @@ use crate::error::Result;
 const BLOCK: usize = 64;
 /// The number of applications, after random vectors have joined the basis, during which the eigenpairs must not change.
 const PROBES: usize = 6;
+/// The number of random vectors beside those that a solver starts from.
+const SPARE: usize = 8;
 /// The number of blocks the basis holds, beyond twice the eigenpairs sought, before it is restarted.
 const BLOCKS_KEPT: usize = 8;
-/// The coupling to a further direction, relative to the largest eigenvalue, that is float32 rounding of the operator.
-const ROUNDING: f64 = 1e-6;
 
 /// Computes the leading eigenpairs of `operator`.
 ///
@@ -26,15 +26,28 @@ const ROUNDING: f64 = 1e-6;
 /// # Errors
 /// [`crate::Error::Argument`] for invalid settings, [`crate::Error::NonFinite`], and those of the operator.
 pub fn lanczos(operator: &dyn SymmetricOperator, settings: &Settings) -> Result<Spectrum> {
+    solve(operator, settings, None)?.measured(operator, SOLVER, settings)
+}
+
+/// The name of the solver.
+pub(super) const SOLVER: &str = "block Lanczos";
+
+/// As [`lanczos`], without measured residuals. The first block holds the columns of `start`, which must be near
+/// eigenvectors, and some random vectors.
+pub(super) fn solve(
+    operator: &dyn SymmetricOperator,
+    settings: &Settings,
+    start: Option<MatRef<'_, f64>>,
+) -> Result<Found> {
     settings.check(operator.dimension())?;
-    let mut run = Run::new(operator, settings);
+    let mut run = Run::new(operator, settings, start);
     loop {
         run.expand()?;
         let ritz = run.ritz()?;
         let exhausted = run.basis.ncols() == operator.dimension();
         let found = exhausted || run.believed(&ritz);
         if found || run.iterations == settings.most_applications {
-            return run.finish(&ritz, found).measured(operator, "block Lanczos", settings);
+            return Ok(run.finish(&ritz, found));
         }
         run.continue_from(&ritz);
     }
@@ -69,17 +82,27 @@ struct Ritz {
     values: Vec<f64>,
     /// Eigenvectors in coordinates of the basis.
     vectors: Mat<f64>,
-    /// Estimated residuals of those sought, relative to the largest value.
+    /// Estimated residuals of those sought, relative to [`Settings::relative_to`].
     residuals: Vec<f64>,
 }
 
 impl<'a> Run<'a> {
-    fn new(operator: &'a dyn SymmetricOperator, settings: &'a Settings) -> Self {
+    fn new(operator: &'a dyn SymmetricOperator, settings: &'a Settings, start: Option<MatRef<'_, f64>>) -> Self {
         let dimension = operator.dimension();
-        let block = settings.block.unwrap_or(settings.count.min(BLOCK)).min(dimension);
         let mut random = Random::new(settings.seed);
         let nothing = Mat::zeros(dimension, 0);
-        let next = random.orthogonal_to(&[nothing.as_ref()], block);
+        let (block, next) = match start {
+            None => {
+                let block = settings.block.unwrap_or(settings.count.min(BLOCK)).min(dimension);
+                (block, random.orthogonal_to(&[nothing.as_ref()], block))
+            }
+            Some(start) => {
+                let (near, _) = split(start, 0.0);
+                let fresh = random.orthogonal_to(&[near.as_ref()], SPARE);
+                let next = join(near.as_ref(), fresh.as_ref());
+                (next.ncols(), next)
+            }
+        };
         Self {
             operator,
             settings,
@@ -130,9 +153,10 @@ impl<'a> Run<'a> {
         // |outside * weights| per column, by way of the small matrix outside' outside.
         let squares = inner(self.outside.as_ref(), self.outside.as_ref());
         let scale = scale_of(&values);
+        let rounding = self.operator.rounding();
         let residual = |j: usize| {
             let weight = weights.col(j);
-            (weight.transpose() * &squares * weight).max(0.0).sqrt() / scale
+            (weight.transpose() * &squares * weight).max(0.0).sqrt() / self.settings.scale(values[j], scale, rounding)
         };
         Ok(Ritz { residuals: (0..count).map(residual).collect(), values, vectors })
     }
@@ -146,8 +170,10 @@ impl<'a> Run<'a> {
             return converged;
         }
         let scale = scale_of(&ritz.values);
+        let (settings, rounding) = (self.settings, self.operator.rounding());
         let unchanged = |before: &[f64]| {
-            before.iter().zip(&ritz.values).all(|(before, now)| (before - now).abs() <= tolerance * scale)
+            let mut pairs = before.iter().zip(&ritz.values);
+            pairs.all(|(before, now)| (before - now).abs() <= tolerance * settings.scale(*now, scale, rounding))
         };
         match &mut self.probed {
             Some((before, steps)) if unchanged(before) => {
@@ -164,7 +190,7 @@ impl<'a> Run<'a> {
     /// Restarts a full basis and prepares the next block.
     fn continue_from(&mut self, ritz: &Ritz) {
         let scale = scale_of(&ritz.values);
-        let (mut next, _) = split(self.outside.as_ref(), ROUNDING * scale);
+        let (mut next, _) = split(self.outside.as_ref(), self.operator.rounding() * scale);
         project_out(self.basis.as_ref(), &mut next);
         let (columns, count) = (self.basis.ncols(), self.settings.count);
         if columns + next.ncols() > self.most_columns && columns > count + self.block {

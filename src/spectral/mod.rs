@@ -9,7 +9,7 @@
 //! | [`randomized::range_finder`] | a fixed, small number of applications, without a promise about the residual |
 //! | [`arnoldi::arnoldi`] | nearly symmetric operators, such as a network's Jacobian |
 //!
-//! An operator computes in float32, on a device or on the host. The small parts are float64 on the host: the basis, its
+//! An operator computes in float32, on a device or on the host, unless it says otherwise. The small parts are float64 on the host: the basis, its
 //! orthogonality and the projected eigenproblem. Every result carries its residuals, measured by one more application.
 
 pub mod arnoldi;
@@ -27,5 +27,5 @@ pub mod spectrum;
 pub mod subspace;
 
 pub use operator::SymmetricOperator;
-pub use principal::{Components, Route, principal_components};
-pub use spectrum::{Settings, Spectrum};
+pub use principal::{Arithmetic, Components, Route, principal_components};
+pub use spectrum::{RelativeTo, Settings, Spectrum};

@@ -31,7 +31,7 @@ pub fn power_iteration(operator: &dyn SymmetricOperator, settings: &Settings) ->
             let value = inner(vector.as_ref(), image.as_ref())[(0, 0)];
             scale = scale.max(value.abs());
             let residual = (&image - &vector * faer::Scale(value)).norm_l2();
-            let converged = residual <= settings.tolerance * scale;
+            let converged = residual <= settings.tolerance * settings.scale(value, scale, operator.rounding());
             if converged || step == settings.most_applications {
                 found.converged &= converged;
                 found.values.push(value);

@@ -8,18 +8,22 @@
 //!
 //! A matrix is formed only up to [`LARGEST_MATRIX`] rows; beyond that, nothing grows with p^2. [`Rates`] turn
 //! operations into seconds. X is used as given: for a covariance, subtract the mean first.
+//!
+//! Products are in float32, of data that are scaled by a power of two where squares of their values are not. Where
+//! float32 does not hold the eigenvalues sought beside the largest, or misses the tolerance, the eigenpairs are found
+//! again with all products in float64 on the host ([`Arithmetic::Float64`]).
 
 use std::time::Instant;
 
-use faer::Mat;
+use faer::MatRef;
 use serde::Serialize;
 
 use super::basis::{Random, eigen, join, split};
 use super::covariance::DeviceCovariance;
-use super::host::{HostCovariance, gram, second_moment};
-use super::lanczos::lanczos;
-use super::operator::Dense;
-use super::spectrum::{Found, Settings, Spectrum};
+use super::host::{HostCovariance, gram, precise_gram, precise_second_moment, second_moment};
+use super::lanczos::{SOLVER, solve};
+use super::operator::{Dense, columns_of, rows_of};
+use super::spectrum::{Found, RelativeTo, Settings, Spectrum};
 use crate::error::{Error, Result};
 use crate::gpu::Kind;
 use crate::kernels::Engine;
@@ -35,8 +39,17 @@ const WHOLE: usize = 1024;
 /// take five to nine.
 const EXPECTED_APPLICATIONS: f64 = 7.0;
 
-/// Eigenvalues below this share of the largest do not determine a direction in a Gram matrix of float32 products.
+/// Eigenvalues below this share of the largest do not determine a direction in a Gram matrix of float32 products, and
+/// of float64 products.
 const NO_DIRECTION: f64 = 1e-6;
+const NO_DIRECTION_PRECISELY: f64 = 1e-12;
+
+/// The least eigenvalue, relative to the largest, that products in float32 are trusted with.
+pub const LEAST_IN_FLOAT32: f64 = 1e-4;
+
+/// The largest exponent of a power of two, and its negative the least, between which the largest value of data is not
+/// scaled.
+const UNSCALED: i32 = 20;
 
 /// A way to find the eigenpairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -58,6 +71,16 @@ impl std::fmt::Display for Route {
             Self::MatrixFree => "matrix-free",
         })
     }
+}
+
+/// The arithmetic of products with the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arithmetic {
+    /// Products in float32, on the device or on the host.
+    Float32,
+    /// Products in float64 on the host.
+    Float64,
 }
 
 /// Operations per second, by which routes are compared. Orders of magnitude suffice for the choice.
@@ -107,6 +130,16 @@ impl Route {
         let routes = open.into_iter().filter_map(|(route, is_open)| is_open.then_some(route));
         routes.min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Self::MatrixFree)
     }
+
+    /// Returns the route that takes the fewest products on the host.
+    #[must_use]
+    pub fn on_host([n, p]: [usize; 2]) -> Self {
+        match n.min(p) {
+            rows if rows > LARGEST_MATRIX => Self::MatrixFree,
+            rows if rows == p => Self::Moment,
+            _ => Self::Gram,
+        }
+    }
 }
 
 /// Principal components, and the way they were found.
@@ -117,6 +150,8 @@ pub struct Components {
     pub spectrum: Spectrum,
     /// The route taken.
     pub route: Route,
+    /// The arithmetic of products.
+    pub arithmetic: Arithmetic,
     /// Seconds to form a matrix, or to upload the data.
     pub prepare_seconds: f64,
     /// Seconds to solve.
@@ -139,27 +174,125 @@ pub fn principal_components(
     if !samples.is_finite() {
         return Err(Error::NonFinite { place: "the data".into(), hint: "remove or replace such values".into() });
     }
-    let rates = Rates::of(engine.gpu.adapter.kind);
-    let route = route.unwrap_or_else(|| Route::choose(shape, settings.count, &rates));
+    let exponent = scaling(samples);
+    let scaled = exponent.map(|exponent| scaled(samples, exponent));
+    let samples = scaled.as_ref().unwrap_or(samples);
     let begin = Instant::now();
+    let rates = Rates::of(engine.gpu.adapter.kind);
+    let first_route = route.unwrap_or_else(|| Route::choose(shape, settings.count, &rates));
+    let first = in_float32(engine, samples, settings, first_route)?;
+    let (solved, route, arithmetic) = if first.is_enough(settings) {
+        (first, first_route, Arithmetic::Float32)
+    } else {
+        let route = route.unwrap_or_else(|| Route::on_host(shape));
+        (in_float64(samples, settings, route, &first.spectrum)?, route, Arithmetic::Float64)
+    };
+    let Solved { mut spectrum, prepare_seconds } = solved;
+    if let Some(exponent) = exponent {
+        spectrum.values.iter_mut().for_each(|value| *value *= 2f64.powi(-2 * exponent));
+    }
+    let solve_seconds = begin.elapsed().as_secs_f64() - prepare_seconds;
+    Ok(Components { spectrum, route, arithmetic, prepare_seconds, solve_seconds })
+}
+
+/// A spectrum, and the seconds before it was solved for.
+struct Solved {
+    spectrum: Spectrum,
+    prepare_seconds: f64,
+}
+
+impl Solved {
+    /// Returns `true` if float32 holds what is sought.
+    fn is_enough(&self, settings: &Settings) -> bool {
+        let Spectrum { values, converged, .. } = &self.spectrum;
+        let (largest, least) = (values.first().copied().unwrap_or(0.0), values.last().copied().unwrap_or(0.0));
+        let is_held = largest == 0.0 || least >= LEAST_IN_FLOAT32 * largest;
+        let is_met =
+            settings.relative_to == RelativeTo::Largest || self.spectrum.worst_residual() <= settings.tolerance;
+        *converged && is_held && is_met
+    }
+}
+
+/// The exponent of the power of two that brings the largest value near one; `None` for data whose squares are far from
+/// the limits of float32 as they are.
+fn scaling(samples: &Tensor) -> Option<i32> {
+    let largest = samples.data.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+    let exponent = f64::from(largest).log2().ceil();
+    (largest > 0.0 && exponent.abs() > f64::from(UNSCALED)).then_some(-(exponent as i32))
+}
+
+/// The samples times a power of two.
+fn scaled(samples: &Tensor, exponent: i32) -> Tensor {
+    let factor = 2f64.powi(exponent);
+    let values = samples.data.iter().map(|value| (f64::from(*value) * factor) as f32);
+    Tensor::new(samples.shape.clone(), values.collect::<Vec<_>>())
+}
+
+/// The settings of a solver. A residual that is measured in the end may be a little larger than the one it watches.
+fn watched(settings: &Settings) -> Settings {
+    match settings.relative_to {
+        RelativeTo::Largest => *settings,
+        RelativeTo::Each => Settings { tolerance: 0.5 * settings.tolerance, ..*settings },
+    }
+}
+
+/// The eigenpairs by a route in float32.
+fn in_float32(engine: &Engine, samples: &Tensor, settings: &Settings, route: Route) -> Result<Solved> {
+    let begin = Instant::now();
+    let watched = watched(settings);
+    let data = HostCovariance::new(samples).precise();
     let (prepare_seconds, spectrum) = match route {
         Route::Moment => {
-            expect_small(shape[1], route)?;
+            expect_small(samples.shape[1], route)?;
             let moment = Dense::new(second_moment(samples))?;
-            (begin.elapsed().as_secs_f64(), of_matrix(&moment, settings)?)
+            let prepared = begin.elapsed().as_secs_f64();
+            let (found, solver) = of_matrix(&moment, &watched, None)?;
+            (prepared, found.measured(&data, solver, settings)?)
         }
         Route::Gram => {
-            expect_small(shape[0], route)?;
+            expect_small(samples.shape[0], route)?;
             let gram = Dense::new(gram(samples))?;
-            (begin.elapsed().as_secs_f64(), by_gram(samples, &gram, settings)?)
+            let prepared = begin.elapsed().as_secs_f64();
+            let (found, solver) = by_gram(samples, &gram, &watched)?;
+            (prepared, found.measured(&data, solver, settings)?)
         }
         Route::MatrixFree => {
             let operator = DeviceCovariance::new(engine, samples)?;
-            (begin.elapsed().as_secs_f64(), lanczos(&operator, settings)?)
+            let prepared = begin.elapsed().as_secs_f64();
+            (prepared, solve(&operator, &watched, None)?.measured(&operator, SOLVER, settings)?)
         }
     };
-    let solve_seconds = begin.elapsed().as_secs_f64() - prepare_seconds;
-    Ok(Components { spectrum, route, prepare_seconds, solve_seconds })
+    Ok(Solved { spectrum, prepare_seconds })
+}
+
+/// The eigenpairs by a route with products in float64 on the host, from those that float32 found. Residuals are watched
+/// relative to each eigenvalue.
+fn in_float64(samples: &Tensor, settings: &Settings, route: Route, near: &Spectrum) -> Result<Solved> {
+    let begin = Instant::now();
+    let settings = Settings { relative_to: RelativeTo::Each, ..*settings };
+    let watched = watched(&settings);
+    let data = HostCovariance::new(samples).precise();
+    let start = columns_of(&near.vectors);
+    let (prepare_seconds, found, solver) = match route {
+        Route::Moment => {
+            let moment = Dense::new(precise_second_moment(samples))?.precise();
+            let prepared = begin.elapsed().as_secs_f64();
+            let (found, solver) = of_matrix(&moment, &watched, Some(start.as_ref()))?;
+            (prepared, found, solver)
+        }
+        Route::Gram => {
+            let gram = Dense::new(precise_gram(samples))?.precise();
+            let prepared = begin.elapsed().as_secs_f64();
+            let (found, solver) = by_gram(samples, &gram, &watched)?;
+            (prepared, found, solver)
+        }
+        Route::MatrixFree => (0.0, solve(&data, &watched, Some(start.as_ref()))?, SOLVER),
+    };
+    let mut spectrum = found.measured(&data, solver, &settings)?;
+    spectrum.converged &= spectrum.worst_residual() <= settings.tolerance;
+    spectrum.iterations += near.iterations;
+    spectrum.applied_vectors += near.applied_vectors;
+    Ok(Solved { spectrum, prepare_seconds })
 }
 
 fn expect_small(rows: usize, route: Route) -> Result<()> {
@@ -170,10 +303,10 @@ fn expect_small(rows: usize, route: Route) -> Result<()> {
     Err(Error::argument(what, "use the matrix-free route"))
 }
 
-/// Computes the leading eigenpairs of a matrix on the host.
-fn of_matrix(matrix: &Dense, settings: &Settings) -> Result<Spectrum> {
+/// Computes the leading eigenpairs of a matrix on the host, with the name of the solver.
+fn of_matrix(matrix: &Dense, settings: &Settings, start: Option<MatRef<'_, f64>>) -> Result<(Found, &'static str)> {
     if matrix.matrix().nrows() > WHOLE {
-        return lanczos(matrix, settings);
+        return Ok((solve(matrix, settings, start)?, SOLVER));
     }
     let (values, vectors) = eigen(matrix.matrix())?;
     let found = Found {
@@ -183,17 +316,20 @@ fn of_matrix(matrix: &Dense, settings: &Settings) -> Result<Spectrum> {
         iterations: 1,
         applied_vectors: 0,
     };
-    found.measured(matrix, "dense eigensolver", settings)
+    Ok((found, "dense eigensolver"))
 }
 
-/// Turns eigenpairs of XX' / n into those of X'X / n: v = X'u, normalised. Where the data have fewer directions than
-/// sought, the eigenvalue is zero and any orthogonal direction serves.
-fn by_gram(samples: &Tensor, gram: &Dense, settings: &Settings) -> Result<Spectrum> {
+/// Turns eigenpairs of XX' / n into those of X'X / n: v = X'u, normalised. Eigenvalues below the least share of
+/// the largest that the arithmetic tells from zero count as zero, for which any orthogonal direction serves.
+fn by_gram(samples: &Tensor, gram: &Dense, settings: &Settings) -> Result<(Found, &'static str)> {
     let (count, dimension) = (samples.shape[0], samples.shape[1]);
-    let within = of_matrix(gram, &Settings { count: settings.count.min(count), ..*settings })?;
+    let (within, solver) = of_matrix(gram, &Settings { count: settings.count.min(count), ..*settings }, None)?;
     let largest = within.values[0].max(0.0);
-    let directions = within.values.iter().take_while(|value| **value > NO_DIRECTION * largest).count();
-    let weights = Mat::from_fn(count, directions, |i, j| f64::from(within.vectors.data[j * count + i]));
+    let least = if gram.is_precise() { NO_DIRECTION_PRECISELY } else { NO_DIRECTION } * largest;
+    let directions = within.values.iter().take_while(|value| **value > least).count();
+    let weights = within.vectors.subcols(0, directions);
+    // Vectors of a matrix of float32 products hold no more than float32 does.
+    let weights = if gram.is_precise() { weights.to_owned() } else { columns_of(&rows_of(weights)) };
     let data = HostCovariance::new(samples);
     // The vectors are close to orthogonal. Orthogonalising them in order changes the leading ones least.
     let (vectors, _) = split(data.combine_samples(weights.as_ref()).as_ref(), 0.0);
@@ -203,14 +339,7 @@ fn by_gram(samples: &Tensor, gram: &Dense, settings: &Settings) -> Result<Spectr
     debug_assert_eq!((vectors.nrows(), vectors.ncols()), (dimension, settings.count));
     let mut values = within.values[..directions].to_vec();
     values.resize(settings.count, 0.0);
-    let found = Found {
-        values,
-        vectors,
-        converged: within.converged,
-        iterations: within.iterations,
-        applied_vectors: within.applied_vectors,
-    };
-    found.measured(&data, within.solver, settings)
+    Ok((Found { values, vectors, ..within }, solver))
 }
 
 #[cfg(test)]

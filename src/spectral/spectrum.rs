@@ -3,7 +3,7 @@
 use faer::{Mat, MatRef};
 use serde::Serialize;
 
-use super::operator::{SymmetricOperator, apply_columns, rows_of};
+use super::operator::{FLOAT64_ROUNDING, SymmetricOperator, apply_columns, rows_of};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -12,8 +12,10 @@ use crate::tensor::Tensor;
 pub struct Settings {
     /// The number of leading eigenpairs sought, by eigenvalue, largest first.
     pub count: usize,
-    /// The residual at which an eigenpair counts as found, relative to the largest eigenvalue.
+    /// The residual at which an eigenpair counts as found.
     pub tolerance: f64,
+    /// The eigenvalue that residuals and the tolerance are relative to.
+    pub relative_to: RelativeTo,
     /// The number of vectors per block. `None` lets the solver choose.
     pub block: Option<usize>,
     /// The number of applications to a block after which a solver gives up.
@@ -22,11 +24,22 @@ pub struct Settings {
     pub seed: u64,
 }
 
+/// The eigenvalue that residuals are relative to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RelativeTo {
+    /// The largest |lambda|.
+    #[default]
+    Largest,
+    /// Its own. For eigenvalues that are blurred by the rounding of products, the least that is not.
+    Each,
+}
+
 impl Settings {
     /// Settings for `count` eigenpairs to a residual of 1e-5, with the solver's choice of blocks and seed 0.
     #[must_use]
     pub fn new(count: usize) -> Self {
-        Self { count, tolerance: 1e-5, block: None, most_applications: 1000, seed: 0 }
+        Self { count, tolerance: 1e-5, relative_to: RelativeTo::Largest, block: None, most_applications: 1000, seed: 0 }
     }
 
     /// Checks the settings against an operator on `dimension` entries.
@@ -51,6 +64,23 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The scale of the residual of an eigenvalue, where the largest has the scale `largest`, by products of this
+    /// relative rounding.
+    pub(super) fn scale(&self, value: f64, largest: f64, rounding: f64) -> f64 {
+        match self.relative_to {
+            RelativeTo::Largest => largest,
+            RelativeTo::Each => value.abs().max((rounding / self.tolerance).min(1.0) * largest),
+        }
+    }
+
+    /// The share of the largest eigenvalue below which the rounding of float64 is more than the tolerance.
+    #[must_use]
+    pub fn least_resolved(&self) -> f64 {
+        (FLOAT64_ROUNDING / self.tolerance).min(1.0)
+    }
+}
+
 /// Leading eigenpairs, with the work it took to find them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Spectrum {
@@ -59,7 +89,7 @@ pub struct Spectrum {
     /// Orthonormal eigenvectors, one per row: (count, p).
     #[serde(skip)]
     pub vectors: Tensor,
-    /// |A v - lambda v| per eigenpair, relative to the largest |lambda|, measured by an application after the last
+    /// |A v - lambda v| per eigenpair, relative to [`Settings::relative_to`], measured by an application after the last
     /// step.
     pub residuals: Vec<f64>,
     /// `true` if every residual that the solver watches is below the tolerance.
@@ -100,7 +130,7 @@ impl Found {
         solver: &'static str,
         settings: &Settings,
     ) -> Result<Spectrum> {
-        let residuals = residuals(operator, &self.values, self.vectors.as_ref())?;
+        let residuals = residuals(operator, &self.values, self.vectors.as_ref(), settings)?;
         Ok(Spectrum {
             vectors: rows_of(self.vectors.as_ref()),
             residuals,
@@ -114,18 +144,24 @@ impl Found {
     }
 }
 
-/// Computes |A v - lambda v| of each pair, relative to the largest |lambda|, or absolute if every eigenvalue is zero.
+/// Computes |A v - lambda v| of each pair, relative to [`Settings::relative_to`], or absolute if every eigenvalue is
+/// zero.
 ///
 /// # Errors
 /// Those of the operator.
-pub fn residuals(operator: &dyn SymmetricOperator, values: &[f64], vectors: MatRef<'_, f64>) -> Result<Vec<f64>> {
+pub fn residuals(
+    operator: &dyn SymmetricOperator,
+    values: &[f64],
+    vectors: MatRef<'_, f64>,
+    settings: &Settings,
+) -> Result<Vec<f64>> {
     let applied = apply_columns(operator, vectors)?;
     let scale = scale_of(values);
     let pairs = values.iter().zip(applied.col_iter().zip(vectors.col_iter()));
     Ok(pairs
         .map(|(value, (image, vector))| {
             let squares = image.iter().zip(vector.iter()).map(|(image, entry)| (image - value * entry).powi(2));
-            squares.sum::<f64>().sqrt() / scale
+            squares.sum::<f64>().sqrt() / settings.scale(*value, scale, FLOAT64_ROUNDING)
         })
         .collect())
 }

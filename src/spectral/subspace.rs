@@ -33,7 +33,7 @@ pub fn subspace_iteration(operator: &dyn SymmetricOperator, settings: &Settings)
         let scale = scale_of(&values);
         let converged = (0..count).all(|j| {
             let apart = image.col(j) - ritz.col(j) * faer::Scale(values[j]);
-            apart.norm_l2() <= settings.tolerance * scale
+            apart.norm_l2() <= settings.tolerance * settings.scale(values[j], scale, operator.rounding())
         });
         if converged || iterations == settings.most_applications {
             let found = Found {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::results::{File, Results};
-use crate::spectral::Components;
+use crate::spectral::{Arithmetic, Components};
 
 /// The files of the study.
 pub const FILES: &[File] = &[VALUES, VECTORS, MEAN];
@@ -30,9 +30,18 @@ pub fn results(found: &Components, mean: Option<&[f64]>) -> Results {
         spectrum.applied_vectors,
         found.prepare_seconds + found.solve_seconds
     ));
+    if found.arithmetic == Arithmetic::Float64 {
+        results.note("float32 does not hold these eigenvalues to the tolerance: found in float64 on the host");
+    }
     let (worst, tolerance) = (spectrum.worst_residual(), spectrum.settings.tolerance);
     if !spectrum.converged || worst > tolerance {
         results.warning(format!("a residual of {worst:.1e} stayed above the tolerance of {tolerance:.1e}"));
+    }
+    let largest = spectrum.values.first().copied().unwrap_or(0.0);
+    let least = spectrum.settings.least_resolved() * largest;
+    let blurred = spectrum.values.iter().filter(|value| **value < least).count();
+    if blurred > 0 {
+        results.note(format!("{blurred} eigenvalues are not told from zero: they are below {least:.1e}"));
     }
     results
 }

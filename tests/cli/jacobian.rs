@@ -59,6 +59,26 @@ fn the_whole_matrix_says_the_same_without_an_error() {
     }
 }
 
+/// The asymmetry is estimated by random vectors, which are not the start states of the trajectories: those of the same
+/// seed would be the directions in which the network moves the most.
+#[test]
+fn the_sampled_asymmetry_is_that_of_the_whole_matrix() {
+    let folder = Folder::new();
+    let run = |name: &str, more: &[&str]| {
+        let out = folder.at(name);
+        let flags = ["linear", "jacobian", NETWORK, "-n", "2", "-k", "2", "--steps", "2", "--block", "24", "-o", &out];
+        quietly(&[&flags, more].concat());
+        let report = folder.json(&format!("{name}/report.json"));
+        let of = |sample: usize, at: usize| report["samples"][sample]["places"][at]["asymmetry"].as_f64().unwrap();
+        [of(0, 0), of(0, 1), of(1, 0), of(1, 1)]
+    };
+    let (whole, sampled) = (run("whole", &["--whole"]), run("blocks", &["--most-blocks", "3"]));
+    println!("{whole:?}, {sampled:?}");
+    for (whole, sampled) in whole.iter().zip(sampled) {
+        assert!((sampled / whole - 1.0).abs() < 0.25, "{sampled} is not {whole}");
+    }
+}
+
 #[test]
 fn the_eigenvectors_of_a_wiener_filter_stay_where_they_are() {
     let folder = Folder::new();

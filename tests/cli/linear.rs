@@ -55,6 +55,22 @@ fn the_embedded_digits_are_data() {
     assert_eq!(folder.array("pca/mean.npy").shape, [784]);
 }
 
+#[test]
+fn eigenvalues_that_float32_does_not_hold_are_found_in_float64_with_a_note() {
+    let folder = Folder::new();
+    let data = "tests/golden/spectra/one-large-column/x.npy";
+    let call = ["linear", "pca", "--data", data, "-k", "4", "--center", "-o", &folder.at("pca")];
+    let run = downhill(&call);
+    assert!(run.code == 0 && run.stderr.contains("found in float64 on the host"), "{}", run.stderr);
+    let values = npy::read_f64(folder.path("pca/eigenvalues.npy")).unwrap();
+    let expected = npy::read_f64("tests/golden/spectra/one-large-column/centred_eigenvalues.npy").unwrap();
+    for (value, expected) in values.iter().zip(expected) {
+        assert!((value / expected - 1.0).abs() < 1e-5, "{values:?}");
+    }
+    let components = &folder.json("pca/report.json")["components"];
+    assert_eq!((&components["arithmetic"], &components["converged"]), (&"float64".into(), &true.into()));
+}
+
 fn chain(file: &str) -> String {
     format!("tests/golden/chains/tall/{file}.npy")
 }

@@ -7,8 +7,10 @@ mod bench;
 mod caches;
 mod closed_form;
 mod denoise;
+mod dit;
 #[cfg(feature = "download")]
 mod download;
+mod economy;
 mod encode_text;
 mod escapes;
 mod example;

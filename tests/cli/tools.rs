@@ -192,3 +192,13 @@ fn matrix_units_are_refused_where_there_are_none() {
         assert!(run.stderr.contains("matrix units") && run.stderr.contains("hint: "), "{}", run.stderr);
     }
 }
+
+#[test]
+fn a_batch_that_no_device_can_address_is_refused_before_it_is_planned() {
+    downhill(&["info", "-b", "1000000"]).expect_error(5, "largest value that kernels address");
+    let large = downhill(&["info", "-b", "131072"]);
+    assert!(large.code == 0 && large.stdout.contains("131072 x 28 x 28"), "{}", large.stderr);
+    let folder = Folder::new();
+    let sample = ["sample", "-n", "1000000", "-b", "1000000", "-o", &folder.at("x.npz")];
+    downhill(&sample).expect_error(5, "lower `--batch`");
+}

@@ -8,7 +8,7 @@ use crate::common::{engines, numbers};
 use crate::definition::distance_to_definition;
 use downhill::kernels::Activation;
 use downhill::kernels::tangent::{
-    ActivateTangent, GroupNormTangent, MomentsTangent, ScaleShiftTangent, SoftmaxTangent,
+    ActivateTangent, GroupNormTangent, LayerNormTangent, MomentsTangent, ScaleShiftTangent, SoftmaxTangent,
 };
 use downhill::tensor::{Shape, TEXEL, pack_nchw, unpack_nchw};
 
@@ -153,6 +153,43 @@ fn tangents_of_normalisations_agree_with_their_twins_and_the_definition() {
             let apart = distance_to_definition(&unpack_nchw(&y, shape), &expected);
             let allowed = if offset == 0.0 { 5e-6 } else { 2e-5 };
             assert!(apart < allowed, "{what}: {apart:e}");
+        }
+    }
+}
+
+#[test]
+fn tangents_of_layer_norm_agree_with_their_twin_and_the_definition() {
+    for engine in engines() {
+        for (x, repeats, offset) in [
+            (Shape::new(1, 1, 1, 4), 1, 0.0),
+            (Shape::new(2, 3, 5, 6), 3, 0.0),
+            (Shape::new(1, 7, 9, 13), 2, 0.0),
+            (Shape::new(3, 1, 4, 130), 2, 20.0),
+        ] {
+            let what = format!("{repeats} x {x}, + {offset}");
+            let shape = Shape { n: x.n * repeats, ..x };
+            let values: Vec<f32> = numbers(1, x.rows() * x.c).iter().map(|v| v + offset).collect();
+            let tangent: Vec<f32> = numbers(2, shape.rows() * x.c).iter().map(|v| v + 0.1 * offset).collect();
+            let (weight, eps) = (numbers(3, x.c), 1e-3f32);
+            let packed_weight = pack_nchw(&weight, Shape::vector(1, x.c));
+            let reads: [&[f32]; 3] = [&pack_nchw(&values, x), &pack_nchw(&tangent, shape), &packed_weight];
+            let (rows, channels, image_rows) = (shape.rows(), x.c, x.pixels());
+            let norm = LayerNormTangent { rows, channels, image_rows, repeats, eps };
+            let y = check(engine, &norm.dispatch(engine.family), &reads, shape.texels(), &what);
+            assert_padding_is_zero(&y, x.c, &what);
+            let of = |image: &[f64], _| {
+                let pixels = image.len() / x.c;
+                let normal = |at: usize| {
+                    let channel = |c: usize| image[c * pixels + at % pixels];
+                    let mean = (0..x.c).map(channel).sum::<f64>() / x.c as f64;
+                    let variance = (0..x.c).map(|c| (channel(c) - mean).powi(2)).sum::<f64>() / x.c as f64;
+                    (image[at] - mean) / (variance + f64::from(eps)).sqrt() * f64::from(weight[at / pixels])
+                };
+                (0..image.len()).map(normal).collect()
+            };
+            let expected = differences(&values, &tangent, x.n, of);
+            let apart = distance_to_definition(&unpack_nchw(&y, shape), &expected);
+            assert!(apart < if offset == 0.0 { 5e-6 } else { 2e-5 }, "{what}: {apart:e}");
         }
     }
 }

@@ -1,13 +1,17 @@
 //! The front door: models from their names to images, and how little work a run repeats.
 
+use downhill::checkpoint::ConfigFile;
 use downhill::graph::counters::{Counts, counts};
 use downhill::model::{DenoiserOptions, Event, Kind};
+use downhill::nets::CallSize;
+use downhill::nets::architecture::read;
 use downhill::sample::settings::Settings;
-use downhill::{Error, Model, Tensor};
+use downhill::{Error, Model, Sampling, Tensor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common::engines;
+use crate::goldens::{autoencoder, conditioned, golden_folders};
 
 fn golden(name: &str) -> String {
     format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -17,8 +21,13 @@ fn golden(name: &str) -> String {
 fn counted(work: impl FnOnce()) -> Counts {
     let before = counts();
     work();
-    let after = counts();
-    Counts { graphs: after.graphs - before.graphs, plans: after.plans - before.plans }
+    let mut made = counts();
+    made.plans -= before.plans;
+    for (name, count) in &mut made.graphs {
+        *count -= before.graphs.get(name).copied().unwrap_or(0);
+    }
+    made.graphs.retain(|_, count| *count > 0);
+    made
 }
 
 #[test]
@@ -32,12 +41,56 @@ fn a_run_builds_its_graph_at_most_twice_and_plans_once_per_batch_size() {
             }
             assert_eq!(sampling.run(engine).unwrap().len(), count);
         });
-        (work.graphs, work.plans)
+        (work.graphs["UNet2DModel"], work.plans)
     };
-    assert_eq!(sample(None, 3), (2, 2), "one image, to find the batch, and the batch");
+    assert_eq!(sample(None, 3), (1, 2), "plans of one image, to find the batch, and of the batch");
     assert_eq!(sample(None, 1), (1, 1), "the batch is one image");
     assert_eq!(sample(Some(1), 3), (1, 1));
-    assert_eq!(sample(Some(2), 3), (2, 1));
+    assert_eq!(sample(Some(2), 3), (1, 1));
+
+    let run = |name: &str, describe: &dyn for<'a> Fn(Sampling<'a>) -> Sampling<'a>| {
+        let work = counted(|| {
+            let sampling = describe(Model::open(&golden(name)).unwrap().sampling().steps(1));
+            assert_eq!(sampling.run(engine).unwrap().len(), 3);
+        });
+        println!("{name}: {work}");
+        assert!(work.graphs.values().all(|count| *count <= 2), "{name}: {work}");
+        work.plans
+    };
+    // One plan for one image, one for the batch; one each for text and decoder.
+    assert_eq!(run("unet/cifar-like", &|sampling| sampling.count(3).size(16, 16)), 2);
+    assert_eq!(run("unet/cifar-like", &|sampling| sampling.count(3).size(16, 16).batch(3)), 1);
+    assert_eq!(run("unet/class-table", &|sampling| sampling.labels([0.0, 1.0, 2.0])), 2);
+    assert_eq!(run("latent/sd1-like", &|sampling| sampling.prompt("a cat").count(3)), 4);
+    assert_eq!(run("latent/sd1-like", &|sampling| sampling.prompt("a cat").count(3).size(32, 48)), 4);
+    assert_eq!(run("latent/sd1-like", &|sampling| sampling.prompt("a cat").count(3).memory(1 << 30)), 4);
+    assert_eq!(run("latent/sd1-like", &|sampling| sampling.prompt("a cat").count(3).guidance_scale(1.0)), 4);
+    assert_eq!(run("dit/pipeline", &|sampling| sampling.labels([0.0, 1.0, 2.0])), 3);
+    assert_eq!(run("dit/pipeline", &|sampling| sampling.labels([0.0, 1.0, 2.0]).guidance_scale(1.0).size(16, 16)), 3);
+}
+
+#[test]
+fn a_graph_for_other_images_is_the_one_that_would_be_built() {
+    for kind in ["unet", "dit"] {
+        for folder in golden_folders(kind).into_iter().filter(|folder| folder.join("config.json").exists()) {
+            let net = read(&ConfigFile::read(&folder.join("config.json")).unwrap()).unwrap();
+            let size = net.sample_size().unwrap_or((net.smallest_side(), net.smallest_side()));
+            let graph = |images| net.graph(CallSize::images(images, size)).unwrap();
+            assert_eq!(graph(2).for_images(2, 6), graph(6), "{}", folder.display());
+            assert_eq!(graph(2).for_images(2, 1), graph(1), "{}", folder.display());
+        }
+    }
+    for golden in conditioned::goldens() {
+        let (_, net) = golden.open();
+        let graph = |images| net.graph(golden.size(images)).unwrap();
+        assert_eq!(graph(2).for_images(2, 6), graph(6), "{}", golden.name);
+    }
+    for golden in autoencoder::goldens() {
+        let (_, net) = golden.open();
+        let (latents, images) = (golden.size(), (golden.image.shape[2], golden.image.shape[3]));
+        assert_eq!(net.decoder(1, latents).unwrap().for_images(1, 3), net.decoder(3, latents).unwrap());
+        assert_eq!(net.encoder(1, images).unwrap().for_images(1, 3), net.encoder(3, images).unwrap());
+    }
 }
 
 #[test]

@@ -8,8 +8,8 @@ use crate::common::{distance, engines, numbers};
 use downhill::checkpoint::ModelFiles;
 use downhill::formats::npy;
 use downhill::graph::op::{
-    Activate, Add, Attention, Combine, Conv2d, Epilogue, Graph, HeadSide, Heads, Input, Value, Weight, WeightForm,
-    WeightId, WeightSource,
+    Activate, Add, Attention, Combine, Conv2d, Epilogue, Graph, HeadSide, Heads, Input, Modulate, Value, Weight,
+    WeightForm, WeightId, WeightSource,
 };
 use downhill::graph::tangent::{tangent_name, tangents};
 use downhill::graph::{CompileOptions, Compiler, host, reference};
@@ -399,6 +399,103 @@ fn attention_of_many_tokens_is_differentiated_a_part_of_the_queries_at_a_time() 
         assert_eq!(parts, 1);
         assert!(alone.is_finite());
         assert_eq!(alone.item(0), together.item(3), "{:?}", engine.family);
+    }
+}
+
+#[test]
+fn modulations_are_differentiated_in_the_map_and_the_shift() {
+    for (pixels, moves, by_map) in
+        [(6, "x", false), (6, "x", true), (6, "shift", true), (6, "both", true), (1, "x", false), (1, "both", true)]
+    {
+        let (images, repeats) = (2, 3);
+        let shape = Shape::new(images, 1, pixels, 8);
+        let mut graph = Graph::default();
+        let x = input(&mut graph, "x", shape);
+        let other = input(&mut graph, "other", shape);
+        let vector = input(&mut graph, "vector", Shape::vector(images, 16));
+        let (map, shift) = match moves {
+            "x" => (x, other),
+            "shift" => (other, x),
+            _ => (x, x),
+        };
+        let shift = if by_map { (shift, 0) } else { (vector, 8) };
+        let y = graph.push(Modulate { x: map, scale: (vector, 0), shift, offset: 1.0 }, shape, "y");
+        graph.outputs.push(("y".into(), y));
+        let feeds = [("x", 1), ("other", 2)].map(|(name, seed)| {
+            (name.to_owned(), Tensor::new([images, 8, 1, pixels], numbers(seed, images * 8 * pixels)))
+        });
+        let vector = Tensor::new([images, 16, 1, 1], numbers(3, images * 16));
+        let tangent = Tensor::new([images * repeats, 8, 1, pixels], numbers(4, images * repeats * 8 * pixels));
+        let all = [&feeds[..], &[("vector".into(), vector.clone()), (tangent_name("x"), tangent.clone())]].concat();
+        // The tangent of x is multiplied by 1 + scale, that of the shift by 1.
+        let expected: Vec<f64> = (0..tangent.data.len())
+            .map(|at| {
+                let (image, channel) = (at / (repeats * 8 * pixels), at / pixels % 8);
+                let scale = 1.0 + f64::from(vector.data[image * 16 + channel]);
+                let factor = f64::from(u8::from(moves != "x")) + if moves == "shift" { 0.0 } else { scale };
+                factor * f64::from(tangent.data[at])
+            })
+            .collect();
+        let made = tangents(&graph, "x", repeats).unwrap();
+        let fetch = |key: &str, _: &[usize]| panic!("`{key}` was asked for");
+        let outputs = reference::evaluate(&made, &all, &fetch).unwrap();
+        assert!(worst(&outputs[1].1.to_nchw(), &expected, 1) < 1e-12, "{pixels} pixels, {moves}, map {by_map}");
+        let inputs: Vec<_> = all.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        for engine in engines() {
+            let found = Compiler::from(engine).program(&made, &fetch).unwrap().run(&inputs).unwrap().remove(1);
+            let found: Vec<f64> = found.data.iter().copied().map(f64::from).collect();
+            assert!(worst(&found, &expected, 1) < 1e-6, "{pixels} pixels, {moves}, map {by_map}");
+        }
+    }
+}
+
+/// Diffusion transformers: in float64 against central differences, and on the device against float64.
+#[test]
+fn products_of_transformers_are_central_differences() {
+    const STEP: f32 = 1.0 / 1024.0;
+    for name in ["dit-like", "another-size", "plain-output"] {
+        let folder = golden("dit").join(name);
+        let model = ModelFiles::open(folder.to_str()).unwrap();
+        let net = open(&model.config, &model.weights).unwrap();
+        let fetch = |key: &str, shape: &[usize]| model.weights.fetch(key, shape);
+        let (x, timesteps) = (npy::read(folder.join("x.npy")).unwrap(), npy::read_f64(folder.join("t.npy")).unwrap());
+        let labels = ClassLabels::Numbers(npy::read_f64(folder.join("labels.npy")).unwrap());
+        let graph = net.graph(CallSize::images(x.shape[0], (x.shape[2], x.shape[3]))).unwrap();
+        let mut shape = x.shape.clone();
+        shape[0] *= REPEATS;
+        let tangent = Tensor::new(shape, numbers(9, REPEATS * x.data.len()));
+        let feeds = |x: &Tensor| net.feeds(&Inputs::new(x, &timesteps).with_labels(Some(&labels)), &fetch).unwrap();
+        let value = |step: f32, which: usize| {
+            let moved = (0..x.shape[0]).flat_map(|image| {
+                let along = tangent.item(image * REPEATS + which);
+                x.item(image).iter().zip(along).map(move |(x, v)| x + step * v).collect::<Vec<_>>()
+            });
+            let moved = Tensor::new(x.shape.clone(), moved.collect::<Vec<_>>());
+            reference::evaluate(&graph, &feeds(&moved), &fetch).unwrap().remove(0).1.to_nchw()
+        };
+        let made = tangents(&graph, "x", REPEATS).unwrap();
+        let all = [feeds(&x), vec![(tangent_name("x"), tangent.clone())]].concat();
+        let product = reference::evaluate(&made, &all, &fetch).unwrap().remove(1).1.to_nchw();
+        let len = product.len() / tangent.shape[0];
+        for which in 0..REPEATS {
+            let (above, below) = (value(STEP, which), value(-STEP, which));
+            let expected: Vec<f64> =
+                above.iter().zip(&below).map(|(above, below)| (above - below) / f64::from(2.0 * STEP)).collect();
+            let of_image = |image: usize| product[(image * REPEATS + which) * len..][..len].to_vec();
+            let found: Vec<f64> = (0..x.shape[0]).flat_map(of_image).collect();
+            let error = worst(&found, &expected, x.shape[0]);
+            println!("{name}, direction {which}: {error:.1e}");
+            // The moved inputs are rounded to float32.
+            assert!(error < 2e-4, "{name}: {error:e}");
+        }
+        let inputs: Vec<_> = all.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        for engine in engines() {
+            let found = Compiler::from(engine).program(&made, &fetch).unwrap().run(&inputs).unwrap().remove(1);
+            let found: Vec<f64> = found.data.iter().copied().map(f64::from).collect();
+            let error = worst(&found, &product, tangent.shape[0]);
+            println!("{name} {:?}: {error:.1e}", engine.family);
+            assert!(error < f64::from(DEVICE_TOLERANCE), "{name}: {error:e}");
+        }
     }
 }
 

@@ -5,15 +5,15 @@ use crate::common::{distance, engines, numbers};
 use downhill::Result;
 use downhill::data::Spiked;
 use downhill::formats::npy;
-use downhill::spectral::basis::{Random, inner, orthonormal};
+use downhill::spectral::basis::{Random, eigen, inner, orthonormal};
 use downhill::spectral::covariance::DeviceCovariance;
-use downhill::spectral::host::HostCovariance;
+use downhill::spectral::host::{HostCovariance, precise_second_moment};
 use downhill::spectral::lanczos::lanczos;
 use downhill::spectral::operator::{Dense, columns_of};
 use downhill::spectral::power::power_iteration;
 use downhill::spectral::randomized::randomized;
 use downhill::spectral::subspace::subspace_iteration;
-use downhill::spectral::{Route, Settings, Spectrum, SymmetricOperator, principal_components};
+use downhill::spectral::{Arithmetic, RelativeTo, Route, Settings, Spectrum, SymmetricOperator, principal_components};
 use downhill::tensor::Tensor;
 use faer::Mat;
 
@@ -258,6 +258,80 @@ fn data_that_are_zero_too_few_or_not_finite_are_dealt_with_by_every_route() {
         broken.data[4] = f32::NAN;
         assert_eq!(ask(&broken, 1).unwrap_err().kind(), downhill::ErrorKind::NonFinite);
         assert_eq!(ask(&Tensor::zeros([3, 2]), 3).unwrap_err().kind(), downhill::ErrorKind::Argument);
+    }
+}
+
+/// Asserts that each value is within `tolerance` of the one expected, relative to itself.
+fn assert_each(spectrum: &Spectrum, expected: &[f64], tolerance: f64, what: &str) {
+    assert!(spectrum.converged && spectrum.worst_residual() <= 1e-5, "{what}: {:?}", spectrum.residuals);
+    for (found, expected) in spectrum.values.iter().zip(expected) {
+        assert!((found / expected - 1.0).abs() < tolerance, "{what}: {found} is not {expected}");
+    }
+}
+
+#[test]
+fn small_eigenvalues_beside_a_large_one_are_found_by_every_route() {
+    let each = |count| Settings { relative_to: RelativeTo::Each, ..Settings::new(count) };
+    let mut data = downhill::data::Dataset::new("one-large-column", golden("one-large-column", "x")).unwrap();
+    data.centre();
+    let expected = npy::read_f64(format!(
+        "{}/tests/golden/spectra/one-large-column/centred_eigenvalues.npy",
+        env!("CARGO_MANIFEST_DIR")
+    ));
+    let expected = expected.unwrap();
+    for route in [None, Some(Route::Moment), Some(Route::Gram), Some(Route::MatrixFree)] {
+        for settings in [each(4), Settings::new(4)] {
+            let found = principal_components(&engines()[0], &data.samples, &settings, route).unwrap();
+            assert_eq!(found.arithmetic, Arithmetic::Float64);
+            assert_each(&found.spectrum, &expected, 1e-5, &format!("{route:?}"));
+        }
+    }
+    // More samples than values, and a large direction that is not an axis.
+    let (count, dimension) = (700, 120);
+    let mut values = numbers(1, count * dimension);
+    values.chunks_mut(dimension).for_each(|row| {
+        let along = 1e4 * row[0];
+        row.iter_mut().enumerate().for_each(|(at, value)| *value += along * (1.0 + (at % 3) as f32));
+    });
+    let samples = Tensor::new([count, dimension], values);
+    let (expected, _) = eigen(precise_second_moment(&samples).as_ref()).unwrap();
+    for engine in engines() {
+        for route in [None, Some(Route::Moment), Some(Route::Gram), Some(Route::MatrixFree)] {
+            let found = principal_components(engine, &samples, &each(5), route).unwrap();
+            assert_each(&found.spectrum, &expected[..5], 1e-5, &format!("turned, {route:?}"));
+        }
+    }
+}
+
+#[test]
+fn well_scaled_data_stay_in_float32() {
+    for route in [Route::Moment, Route::Gram, Route::MatrixFree] {
+        let samples = Tensor::new([150, 60], numbers(1, 9000));
+        let settings = Settings { relative_to: RelativeTo::Each, ..Settings::new(4) };
+        let found = principal_components(&engines()[0], &samples, &settings, Some(route)).unwrap();
+        assert_eq!(found.arithmetic, Arithmetic::Float32, "{route}");
+        let (expected, _) = eigen(precise_second_moment(&samples).as_ref()).unwrap();
+        assert_each(&found.spectrum, &expected[..4], 1e-5, &format!("{route}"));
+    }
+}
+
+#[test]
+fn the_unit_of_the_data_does_not_matter() {
+    let (count, dimension) = (150, 60);
+    let plain = numbers(1, count * dimension);
+    for factor in [1e-42, 1e-30, 1e20, 1e37] {
+        let scaled: Vec<f32> = plain.iter().map(|value| (f64::from(*value) * factor) as f32).collect();
+        // What float32 keeps of the data: denormals have few digits.
+        let kept =
+            Tensor::new([count, dimension], scaled.iter().map(|v| (f64::from(*v) / factor) as f32).collect::<Vec<_>>());
+        let (expected, _) = eigen(precise_second_moment(&kept).as_ref()).unwrap();
+        let expected: Vec<f64> = expected[..4].iter().map(|value| value * factor * factor).collect();
+        let samples = Tensor::new([count, dimension], scaled);
+        for route in [None, Some(Route::Moment), Some(Route::Gram), Some(Route::MatrixFree)] {
+            let settings = Settings { relative_to: RelativeTo::Each, ..Settings::new(4) };
+            let found = principal_components(&engines()[0], &samples, &settings, route).unwrap();
+            assert_each(&found.spectrum, &expected, 1e-5, &format!("times {factor:e}, {route:?}"));
+        }
     }
 }
 

@@ -25,6 +25,19 @@ def write_all(folder):
         x = signal @ directions.T + noise * random.standard_normal((samples, values)) + mean
         x = x.astype(np.float32)
         write(folder / name, x)
+    write_large_column(folder / "one-large-column")
+
+
+def write_large_column(folder):
+    """Samples with one value 10,000 times the others, and their leading eigenvalues without the mean."""
+    folder.mkdir(parents=True, exist_ok=True)
+    x = np.random.default_rng(11).standard_normal((24, 96))
+    x[:, 0] *= 1e4
+    x = x.astype(np.float32)
+    np.save(folder / "x.npy", x)
+    centred = x.astype(np.float64) - x.astype(np.float64).mean(axis=0)
+    lengths = scipy.linalg.svdvals(centred)[:4]
+    np.save(folder / "centred_eigenvalues.npy", lengths**2 / len(x))
 
 
 def write(folder, x):

@@ -17,6 +17,9 @@ use crate::study::compare::{Cell, Measured, Missing, Store, resolve};
 
 /// The folder of the samples, in that of the study.
 const SAMPLES: &str = "samples";
+/// (channels, height, width) of the images that the classifier takes.
+const DIGITS: [usize; 3] = [1, 28, 28];
+
 /// The flags of the samples and of the images to compare them with.
 #[derive(Debug, clap::Args)]
 pub struct CellArgs {
@@ -36,6 +39,10 @@ pub struct CellArgs {
     #[arg(short, long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     pub batch: Option<usize>,
 
+    /// Class of all images, by number or by name, for networks that take class labels
+    #[arg(long, value_name = "CLASS")]
+    pub class_label: Option<String>,
+
     /// Clip predictions of x0 in every sampler; by default no sampler clips, as in the paper
     #[arg(long)]
     pub clip: bool,
@@ -54,15 +61,22 @@ pub fn measure(
 ) -> Result<Measured> {
     let model = Model::open_or_embedded(args.model.as_deref())?;
     let network = model.expect_network()?.clone();
-    model.denoised_shape(None)?;
+    let label = args.class_label.as_deref().map(|class| network.label(class)).transpose()?;
+    expect_digits(model.name(), &model.denoised_shape(label)?)?;
     for cell in cells {
         resolve(cell, &network.scheduler, &network.table, args.clip)?;
     }
     let data = Source::parse(&args.data)?.load(Pixels::Signed)?;
-    let settings = json!({
+    if data.dimension() != DIGITS.iter().product::<usize>() {
+        expect_digits(&data.name, &data.sample_shape)?;
+    }
+    let mut settings = json!({
         "model": network.name, "weights": network.weights.path().display().to_string(),
         "parameters": network.weights.parameters(), "clip": args.clip,
     });
+    if let Some(label) = label {
+        settings["class_label"] = json!(label);
+    }
     let store = Store::open(&output.output.join(SAMPLES), &settings)?;
     run.report.set("model", model_json(&model)).set("settings", settings).set("data", data_json(&data));
     run.clock.lap("model");
@@ -71,7 +85,7 @@ pub fn measure(
     run.clock.lap("classifier");
     let missing = Missing::find(&store, cells, count, &network, args.clip)?;
     if let Some(images) = missing.largest_part() {
-        let options = DenoiserOptions { batch: args.batch, images, label: None };
+        let options = DenoiserOptions { batch: args.batch, images, label };
         let ModelDenoiser { mut denoiser, facts } = model.denoiser(run.compiler(&engine), &options, &mut |_| Ok(()))?;
         let batch = facts.batch;
         let interrupt = interrupt::listen();
@@ -90,6 +104,16 @@ pub fn measure(
     let measured = measured(&extractor, &store, cells, count, &data, output.seed)?;
     run.clock.lap("measuring");
     Ok(measured)
+}
+
+/// Refuses other images than the classifier's, by which samples are compared with data.
+fn expect_digits(name: &str, shape: &[usize]) -> Result<()> {
+    if shape == DIGITS {
+        return Ok(());
+    }
+    let sides: Vec<String> = shape.iter().map(ToString::to_string).collect();
+    let what = format!("images of `{name}` are {}, and cannot be compared with digits", sides.join(" x "));
+    Err(Error::argument(what, "samples and data are compared by a classifier of digits, 1 x 28 x 28"))
 }
 
 /// The data for a report.

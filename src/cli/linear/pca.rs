@@ -8,7 +8,7 @@ use clap::builder::RangedU64ValueParser;
 use super::sigmas::expect_components;
 use crate::cli::study::{DataArgs, OutputArgs, Study, StudyRun, Usual, help};
 use crate::error::Result;
-use crate::spectral::{Route, Settings, principal_components};
+use crate::spectral::{RelativeTo, Route, Settings, principal_components};
 use crate::study::pca::{FILES, results};
 use crate::study::results::{File, Results};
 
@@ -18,7 +18,10 @@ Examples:
   downhill linear pca --data X.npy -k 8 -o components
   downhill linear pca --data images/ -k 8 --route matrix-free -o components
 
-Without --center the mean of the data is usually the first component. 8-bit pixels are scaled to 0 to 1.";
+Without --center the mean of the data is usually the first component. 8-bit pixels are scaled to 0 to 1.
+
+Products are in float32. If that cannot hold the eigenvalues beside the largest, or does not reach --tolerance, all of \
+them are computed again with products in float64 on the host, and a note says so.";
 
 /// Find the principal components of data
 #[derive(Debug, clap::Args)]
@@ -32,7 +35,7 @@ pub struct Args {
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     components: usize,
 
-    /// Residual |A v - lambda v| to reach, relative to the largest eigenvalue
+    /// Residual |A v - lambda v| to reach, relative to each eigenvalue
     #[arg(long, value_name = "R", default_value = "1e-5", allow_negative_numbers = true)]
     tolerance: f64,
 
@@ -79,7 +82,12 @@ impl Study for Args {
     fn measure(&self, run: &mut StudyRun) -> Result<Results> {
         let (data, mean) = self.data.load_with_mean(USUAL, run)?;
         expect_components(self.components, data.dimension())?;
-        let settings = Settings { tolerance: self.tolerance, seed: self.output.seed, ..Settings::new(self.components) };
+        let settings = Settings {
+            tolerance: self.tolerance,
+            relative_to: RelativeTo::Each,
+            seed: self.output.seed,
+            ..Settings::new(self.components)
+        };
         settings.check(data.dimension())?;
         let engine = run.engine()?;
         let found = principal_components(&engine, &data.samples, &settings, self.route.map(Route::from))?;

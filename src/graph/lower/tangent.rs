@@ -2,7 +2,7 @@
 
 use super::attention::queries_at_once;
 use super::{BufferId, Lowering, Operand, part, whole};
-use crate::graph::op::{ActivateTangent, At, AttentionTangent, GroupNormTangent, Value};
+use crate::graph::op::{ActivateTangent, At, AttentionTangent, GroupNormTangent, LayerNormTangent, Value};
 use crate::kernels::epilogue::EpilogueSpec;
 use crate::kernels::matmul::{Layout, MatMul, Strides};
 use crate::kernels::softmax::Softmax;
@@ -71,6 +71,15 @@ impl Lowering<'_> {
         let apply = kernel::ScaleShiftTangent { shape, repeats, activation };
         let reads = vec![whole(x), whole(tangent), Operand::Buffer(factors, 0)];
         self.step(at, apply.dispatch(family), reads);
+    }
+
+    /// The tangent of each pixel by the moments of the pixel.
+    pub fn layer_norm_tangent(&mut self, op: &LayerNormTangent, at: &At) {
+        let LayerNormTangent { x, tangent, weight, eps } = *op;
+        let (shape, repeats) = (at.shape, at.shape.n / at.of(x).n);
+        let (rows, image_rows, channels) = (shape.rows(), shape.pixels(), shape.c);
+        let norm = kernel::LayerNormTangent { rows, channels, image_rows, repeats, eps };
+        self.step(at, norm.dispatch(self.family), vec![whole(x), whole(tangent), Operand::Weight(weight)]);
     }
 
     /// With S = scale q k' and P = softmax(S): dS = scale (dq k' + q dk'), dP by the softmax's tangent, dy = dP v + P

@@ -55,6 +55,17 @@ impl Graph {
         WeightId(self.weights.len() - 1)
     }
 
+    /// The same graph for another number of images: every value of the graph has `images` in place of `of`. Nothing else
+    /// in a graph depends on the number of images.
+    #[must_use]
+    pub fn for_images(&self, of: usize, images: usize) -> Self {
+        let mut graph = self.clone();
+        for node in &mut graph.nodes {
+            node.shape.n = node.shape.n * images / of.max(1);
+        }
+        graph
+    }
+
     /// The shape of a value.
     #[must_use]
     pub fn shape(&self, value: Value) -> Shape {

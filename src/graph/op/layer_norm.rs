@@ -1,11 +1,11 @@
 //! Layer normalisation.
 
 use super::operands::operands;
-use super::{At, MapStorage, Operator, Rule, Value, WeightId, require};
+use super::{At, LayerNormTangent, MapStorage, Operator, Rule, Value, WeightId, require};
 use crate::error::Result;
 use crate::graph::lower::{Lowering, Operand, whole};
 use crate::graph::reference::{self, Array, Evaluation};
-use crate::graph::tangent::{Transform, no_rule};
+use crate::graph::tangent::Transform;
 use crate::kernels::layer_norm;
 use crate::tensor::Shape;
 
@@ -49,7 +49,10 @@ impl Operator for LayerNorm {
         to.step(at, norm.dispatch(to.family), reads);
     }
 
-    fn tangent(&self, at: &At, _: &mut Transform) -> Result<(Value, Value)> {
-        Err(no_rule(at))
+    fn tangent(&self, at: &At, to: &mut Transform) -> Result<(Value, Value)> {
+        let tangent = to.need(self.x, at)?;
+        let value = to.copy(self, at);
+        let Self { x, weight, eps, .. } = to.moved(self);
+        Ok((value, to.push(LayerNormTangent { x, tangent, weight, eps }, at)))
     }
 }

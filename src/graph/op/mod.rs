@@ -43,7 +43,7 @@ pub use input::Input;
 pub use layer_norm::LayerNorm;
 pub use modulate::Modulate;
 pub use operands::{Operand, OperandMut, Operands};
-pub use tangent::{ActivateTangent, AttentionTangent, GroupNormTangent};
+pub use tangent::{ActivateTangent, AttentionTangent, GroupNormTangent, LayerNormTangent};
 pub use timestep_embedding::TimestepEmbedding;
 pub use unpatchify::Unpatchify;
 pub use upsample_nearest::UpsampleNearest;
@@ -224,6 +224,7 @@ operators! {
     Combine,
     ActivateTangent,
     GroupNormTangent,
+    LayerNormTangent,
     AttentionTangent,
 }
 

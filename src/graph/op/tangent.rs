@@ -45,6 +45,20 @@ pub struct GroupNormTangent {
 }
 operands!(GroupNormTangent { x, tangent, weight, bias, groups, eps, modulation, activation });
 
+/// The tangent of [`super::LayerNorm`] in x.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerNormTangent {
+    /// The map.
+    pub x: Value,
+    /// Its tangents.
+    pub tangent: Value,
+    /// As in [`super::LayerNorm`].
+    pub weight: WeightId,
+    /// As in [`super::LayerNorm`].
+    pub eps: f32,
+}
+operands!(LayerNormTangent { x, tangent, weight, eps });
+
 /// The tangent of [`super::Attention`] that is not causal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttentionTangent {
@@ -132,6 +146,36 @@ impl Operator for GroupNormTangent {
 
     fn vector_part(&mut self) -> Option<&mut (Value, usize)> {
         self.modulation.as_mut()
+    }
+}
+
+impl Operator for LayerNormTangent {
+    fn check(&self, at: &At) -> std::result::Result<(), Rule> {
+        require(at.of(self.tangent) == at.shape, "a tangent keeps its shape")?;
+        check_repeats(at, at.of(self.x))?;
+        require(at.form(self.weight).padded_vector() == Some(at.shape.c), "the weight is a vector over the channels")
+    }
+
+    fn multiply_adds(&self, _: &At) -> usize {
+        0
+    }
+
+    fn storage(&self) -> MapStorage {
+        MapStorage::FullGraph
+    }
+
+    fn evaluate(&self, _: Shape, evaluation: &Evaluation) -> Result<Array> {
+        let weight = evaluation.vector(self.weight)?;
+        let (x, turned) = (evaluation.value(self.x), evaluation.value(self.tangent));
+        Ok(tangent::layer_norm(x, turned, &weight, f64::from(self.eps)))
+    }
+
+    fn lower(&self, at: &At, to: &mut Lowering) {
+        to.layer_norm_tangent(self, at);
+    }
+
+    fn tangent(&self, at: &At, _: &mut Transform) -> Result<(Value, Value)> {
+        Err(no_rule(at))
     }
 }
 

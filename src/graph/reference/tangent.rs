@@ -87,6 +87,23 @@ pub(in crate::graph) fn normalisation(
     }
 }
 
+/// The tangent of layer normalisation, by the quotient rule for each pixel.
+pub(in crate::graph) fn layer_norm(x: &Array, tangent: &Array, weight: &[f64], eps: f64) -> Array {
+    let (pixels, repeats) = (x.shape.pixels(), tangent.shape.n / x.shape.n);
+    let mut y = tangent.clone();
+    for (row, turned) in y.data.chunks_mut(x.shape.c).enumerate() {
+        let values = x.row(row / pixels / repeats * pixels + row % pixels);
+        let mean = |of: &dyn Fn(usize) -> f64| (0..values.len()).map(of).sum::<f64>() / values.len() as f64;
+        let (centre, drift) = (mean(&|at| values[at]), mean(&|at| turned[at]));
+        let variance = mean(&|at| (values[at] - centre).powi(2)) + eps;
+        let together = mean(&|at| (values[at] - centre) * (turned[at] - drift));
+        for ((turn, value), weight) in turned.iter_mut().zip(values).zip(weight) {
+            *turn = (*turn - drift - (value - centre) * together / variance) / variance.sqrt() * weight;
+        }
+    }
+    y
+}
+
 /// The tangent of attention by the product rule: each part is a map and its first channel.
 pub(in crate::graph) fn attention(
     [q, k, v]: [(&Array, usize); 3],

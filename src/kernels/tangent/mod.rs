@@ -6,10 +6,12 @@
 
 mod activation;
 mod group_norm;
+mod layer_norm;
 mod softmax;
 
 pub use activation::ActivateTangent;
 pub use group_norm::{GroupNormTangent, MomentsTangent, ScaleShiftTangent};
+pub use layer_norm::LayerNormTangent;
 pub use softmax::SoftmaxTangent;
 
 /// The twin of `primal_index` in `shaders/shared/primal.wgsl`, for values instead of texels: the index of the value

@@ -75,8 +75,17 @@ impl AutoencoderKl {
     /// The graph of the decoder for `batch` latents of this size (height, width).
     ///
     /// # Errors
+    /// Those of [`AutoencoderKl::check_latents`].
+    pub fn decoder(&self, batch: usize, size: (usize, usize)) -> Result<Graph> {
+        self.check_latents(batch, size)?;
+        Ok(self.build_decoder(batch, size).graph)
+    }
+
+    /// Refuses what [`AutoencoderKl::decoder`] does not take.
+    ///
+    /// # Errors
     /// [`Error::Argument`] for latents without pixels, or an empty batch.
-    pub fn decoder(&self, batch: usize, (height, width): (usize, usize)) -> Result<Graph> {
+    pub fn check_latents(&self, batch: usize, (height, width): (usize, usize)) -> Result<()> {
         check_batch(batch)?;
         if height == 0 || width == 0 {
             return Err(Error::argument(
@@ -84,14 +93,23 @@ impl AutoencoderKl {
                 "height and width must be at least 1",
             ));
         }
-        Ok(self.build_decoder(batch, (height, width)).graph)
+        Ok(())
     }
 
     /// The graph of the encoder for `batch` images of this size (height, width).
     ///
     /// # Errors
+    /// Those of [`AutoencoderKl::check_images`].
+    pub fn encoder(&self, batch: usize, size: (usize, usize)) -> Result<Graph> {
+        self.check_images(batch, size)?;
+        Ok(self.build_encoder(batch, size).graph)
+    }
+
+    /// Refuses what [`AutoencoderKl::encoder`] does not take.
+    ///
+    /// # Errors
     /// [`Error::Argument`] for a size that is not a multiple of [`Config::factor`], or an empty batch.
-    pub fn encoder(&self, batch: usize, (height, width): (usize, usize)) -> Result<Graph> {
+    pub fn check_images(&self, batch: usize, (height, width): (usize, usize)) -> Result<()> {
         check_batch(batch)?;
         let multiple = self.config.factor();
         if height == 0 || width == 0 || !height.is_multiple_of(multiple) || !width.is_multiple_of(multiple) {
@@ -100,7 +118,7 @@ impl AutoencoderKl {
                 format!("height and width must be multiples of {multiple}"),
             ));
         }
-        Ok(self.build_encoder(batch, (height, width)).graph)
+        Ok(())
     }
 
     /// Every tensor a checkpoint of this network holds, with its shape there.
@@ -176,7 +194,7 @@ struct Body {
 impl Body {
     fn new(config: &Config, path: &'static str) -> Self {
         let style = Style { activation: config.act_fn, groups: config.norm_num_groups, eps: EPS, scale_shift: false };
-        Self { b: Builder::default(), style, path, attention_in_the_middle: config.mid_block_add_attention }
+        Self { b: Builder::new(path), style, path, attention_in_the_middle: config.mid_block_add_attention }
     }
 
     fn conv(&mut self, name: &str, x: Value, out: usize) -> Value {

@@ -91,7 +91,7 @@ impl ClipText {
 
     fn build(&self, batch: usize) -> Builder {
         let config = &self.config;
-        let mut b = Builder::default();
+        let mut b = Builder::new("CLIPTextModel");
         let shape = Shape::new(batch, 1, config.max_position_embeddings, config.hidden_size);
         let mut hidden = b.input(names::EMBEDDINGS, shape);
         for layer in 0..config.num_hidden_layers {

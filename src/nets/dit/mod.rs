@@ -72,11 +72,17 @@ impl DitTransformer2d {
         (key, vec![self.config.num_embeds_ada_norm + 1, self.config.inner_dim()])
     }
 
+    /// The keys of the graph and those of the tables that are read on the host.
+    fn with_tables(&self, mut keys: Vec<Key>) -> Vec<Key> {
+        keys.extend((0..self.config.num_layers).map(|block| self.class_table(block)));
+        keys
+    }
+
     /// The graph for a checked size.
     fn build(&self, size: CallSize) -> Builder {
         let config = &self.config;
         let CallSize { batch, height, width, .. } = size;
-        let mut b = Builder::default();
+        let mut b = Builder::new(Self::CLASS);
         let x = b.input(names::X, Shape::new(batch, height, width, config.in_channels));
         let patch = Window { side: config.patch_size, stride: config.patch_size, pad_before: 0, pad_after: 0 };
         let tokens = b.conv("pos_embed.proj", x, config.inner_dim(), patch);
@@ -205,17 +211,25 @@ impl Architecture for DitTransformer2d {
         LabelInput::Numbers { classes: Some(classes), null: Some(classes) }
     }
 
-    fn graph(&self, size: CallSize) -> Result<Graph> {
+    fn check(&self, size: CallSize) -> Result<()> {
         check_batch(size.batch)?;
-        check_sides(size, self.size_multiple())?;
+        check_sides(size, self.size_multiple())
+    }
+
+    fn graph(&self, size: CallSize) -> Result<Graph> {
+        self.check(size)?;
         Ok(self.build(size).graph)
     }
 
     fn keys(&self) -> Vec<Key> {
         let side = self.size_multiple();
-        let mut keys = self.build(CallSize::images(1, (side, side))).keys;
-        keys.extend((0..self.config.num_layers).map(|block| self.class_table(block)));
-        keys
+        self.with_tables(self.build(CallSize::images(1, (side, side))).keys)
+    }
+
+    fn graph_and_keys(&self, size: CallSize) -> Result<(Graph, Vec<Key>)> {
+        self.check(size)?;
+        let Builder { graph, keys, .. } = self.build(size);
+        Ok((graph, self.with_tables(keys)))
     }
 
     fn feeds(&self, inputs: &Inputs, weights: &WeightAccess) -> Result<Feeds> {

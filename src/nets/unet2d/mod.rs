@@ -86,7 +86,7 @@ impl UNet2d {
     /// The graph for a checked size.
     fn build(&self, batch: usize, height: usize, width: usize) -> Builder {
         let config = &self.config;
-        let mut b = Builder::default();
+        let mut b = Builder::new(Self::CLASS);
         let x = image_input(&mut b, Shape::new(batch, height, width, config.in_channels), config.center_input_sample);
         let embedding = self.embedding(&mut b, batch);
         let mut body = Body::new(config, b, embedding);
@@ -180,6 +180,11 @@ impl Architecture for UNet2d {
         }
     }
 
+    fn check(&self, size: CallSize) -> Result<()> {
+        check_batch(size.batch)?;
+        check_sides(size, self.size_multiple())
+    }
+
     fn graph(&self, size: CallSize) -> Result<Graph> {
         self.graph_and_keys(size).map(|(graph, _)| graph)
     }
@@ -190,8 +195,7 @@ impl Architecture for UNet2d {
     }
 
     fn graph_and_keys(&self, size: CallSize) -> Result<(Graph, Vec<Key>)> {
-        check_batch(size.batch)?;
-        check_sides(size, self.size_multiple())?;
+        self.check(size)?;
         let Builder { graph, keys, .. } = self.build(size.batch, size.height, size.width);
         Ok((graph, self.with_tables(keys)))
     }

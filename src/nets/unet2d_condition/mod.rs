@@ -79,7 +79,7 @@ impl UNet2dCondition {
     /// The graph for a checked size.
     fn build(&self, batch: usize, (height, width): (usize, usize), tokens: usize) -> Builder {
         let config = &self.config;
-        let mut b = Builder::default();
+        let mut b = Builder::new(Self::CLASS);
         let shape = Shape::new(batch, height, width, config.in_channels);
         let x = image_input(&mut b, shape, config.center_input_sample);
         let context = b.input(names::CONTEXT, Shape::new(batch, 1, tokens, config.cross_attention_dim));
@@ -190,6 +190,22 @@ impl Architecture for UNet2dCondition {
     }
 
     /// A context that no layer reads may have no tokens.
+    fn check(&self, size: CallSize) -> Result<()> {
+        let CallSize { batch, height, width, tokens } = size;
+        check_batch(batch)?;
+        if tokens == 0 && self.config.has_cross_attention() {
+            return Err(Error::argument("a context of no tokens", "give at least one token"));
+        }
+        let least = self.least_side();
+        if height >= least && width >= least {
+            return Ok(());
+        }
+        Err(Error::argument(
+            format!("images of {height} x {width} do not fit this network"),
+            format!("height and width must be at least {least}"),
+        ))
+    }
+
     fn graph(&self, size: CallSize) -> Result<Graph> {
         self.graph_and_keys(size).map(|(graph, _)| graph)
     }
@@ -200,18 +216,8 @@ impl Architecture for UNet2dCondition {
     }
 
     fn graph_and_keys(&self, size: CallSize) -> Result<(Graph, Vec<Key>)> {
+        self.check(size)?;
         let CallSize { batch, height, width, tokens } = size;
-        check_batch(batch)?;
-        if tokens == 0 && self.config.has_cross_attention() {
-            return Err(Error::argument("a context of no tokens", "give at least one token"));
-        }
-        let least = self.least_side();
-        if height < least || width < least {
-            return Err(Error::argument(
-                format!("images of {height} x {width} do not fit this network"),
-                format!("height and width must be at least {least}"),
-            ));
-        }
         let Builder { graph, keys, .. } = self.build(batch, (height, width), tokens.max(1));
         Ok((graph, self.with_table(keys)))
     }

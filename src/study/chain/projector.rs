@@ -10,8 +10,8 @@ use crate::spectral::host::{HostCovariance, precise_gram, precise_second_moment,
 use crate::spectral::lanczos::lanczos;
 use crate::spectral::moments::second_moments;
 use crate::spectral::operator::{Dense, columns_of};
-use crate::spectral::principal::LARGEST_MATRIX;
-use crate::spectral::{Route, Settings, principal_components};
+use crate::spectral::principal::{LARGEST_MATRIX, LEAST_IN_FLOAT32};
+use crate::spectral::{RelativeTo, Route, Settings, principal_components};
 use crate::tensor::Tensor;
 
 /// Rows up to which a matrix is diagonalised as a whole: beyond, Lanczos finds a few eigenpairs faster.
@@ -110,11 +110,24 @@ impl<'e> Projector<'e> {
             Arithmetic::Host | Arithmetic::Device if !forms_moment => {
                 levels.iter().map(|level| self.by_route(level, Some(Route::Gram))).collect()
             }
-            Arithmetic::Host => levels.iter().map(|level| self.of_moment(second_moment(level))).collect(),
+            Arithmetic::Host => levels.iter().map(|level| self.of_level(level, second_moment(level))).collect(),
             Arithmetic::Device => {
                 let moments = second_moments(self.engine, levels)?;
-                moments.into_iter().map(|moment| self.of_moment(moment)).collect()
+                levels.iter().zip(moments).map(|(level, moment)| self.of_level(level, moment)).collect()
             }
+        }
+    }
+
+    /// The leading eigenpairs of a level by its moment in float32, or in float64 where float32 does not hold them
+    /// beside the largest.
+    fn of_level(&self, level: &Tensor, moment: Mat<f64>) -> Result<Leading> {
+        let found = self.of_moment(moment)?;
+        match (found.values.first(), found.values.last()) {
+            (Some(largest), Some(least)) if *least < LEAST_IN_FLOAT32 * largest => {
+                let precise = Self { arithmetic: Arithmetic::Precise, ..*self };
+                precise.of_moment(precise_second_moment(level))
+            }
+            _ => Ok(found),
         }
     }
 
@@ -130,7 +143,13 @@ impl<'e> Projector<'e> {
             return Ok(Leading { values: values[..self.count].to_vec(), vectors });
         }
         let settings = Settings { tolerance: TOLERANCE, ..Settings::new(self.count) };
-        let found = lanczos(&Dense::new(moment)?, &settings)?;
+        let found = match self.arithmetic {
+            Arithmetic::Precise => {
+                let settings = Settings { relative_to: RelativeTo::Each, ..settings };
+                lanczos(&Dense::new(moment)?.precise(), &settings)?
+            }
+            Arithmetic::Host | Arithmetic::Device => lanczos(&Dense::new(moment)?, &settings)?,
+        };
         Ok(Leading { vectors: orthonormal(&found.vectors), values: found.values })
     }
 
