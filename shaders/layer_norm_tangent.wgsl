@@ -1,5 +1,5 @@
-// The tangent of layer normalisation over the channels of each pixel: with z the normalised pixel of x and t the tangent
-// less its mean, y = weight * (t - z * mean of z * t) / sqrt(variance + eps), the variance biased.
+// The tangent of layer normalisation over the channels of each pixel: with z the normalised pixel of x and t the
+// tangent less its mean, y = weight * (t - z * mean of z * t) / sqrt(variance + eps), the variance biased.
 //
 // x           rows of texels, one pixel each; zero in the padding channels
 // tangent, y  rows of texels, `repeats` images of rows for each of x; zero in the padding channels

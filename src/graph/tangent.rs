@@ -4,7 +4,8 @@
 //!
 //! | operation | its tangent |
 //! |---|---|
-//! | convolution, sum, combination, modulation; joined, upsampled, averaged maps | itself on the tangents, without constants |
+//! | convolution, sum, combination; joined, upsampled, averaged maps | itself on the tangents, without constants |
+//! | modulation | itself on the tangents of map and shift |
 //! | group and layer normalisation, activation | an operator that reads value and tangent |
 //! | attention | the product rule around the softmax's tangent |
 //!

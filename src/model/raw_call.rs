@@ -99,8 +99,8 @@ impl NetworkModel {
     /// Refuses inputs that the network does not take, without a device.
     ///
     /// # Errors
-    /// [`Error::Argument`] for labels that are missing; those of [`Self::expect_denoiser`] where eps is asked for; those
-    /// of [`crate::nets::architecture::Architecture::check`] and of its feeds.
+    /// [`Error::Argument`] for labels that are missing; those of [`Self::expect_denoiser`] where eps is asked for;
+    /// those of [`crate::nets::architecture::Architecture::check`] and of its feeds.
     pub fn check_call(&self, call: &RawCall) -> Result<()> {
         let timesteps = match &call.levels {
             RawLevels::Timesteps(timesteps) => timesteps.clone(),

@@ -9,8 +9,9 @@
 //! | [`randomized::range_finder`] | a fixed, small number of applications, without a promise about the residual |
 //! | [`arnoldi::arnoldi`] | nearly symmetric operators, such as a network's Jacobian |
 //!
-//! An operator computes in float32, on a device or on the host, unless it says otherwise. The small parts are float64 on the host: the basis, its
-//! orthogonality and the projected eigenproblem. Every result carries its residuals, measured by one more application.
+//! An operator computes in float32, on a device or on the host, unless it says otherwise. The small parts are
+//! float64 on the host: the basis, its orthogonality and the projected eigenproblem. Every result carries its
+//! residuals, measured by one more application.
 
 pub mod arnoldi;
 pub mod basis;

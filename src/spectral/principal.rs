@@ -218,7 +218,7 @@ impl Solved {
 fn scaling(samples: &Tensor) -> Option<i32> {
     let largest = samples.data.iter().fold(0.0f32, |most, value| most.max(value.abs()));
     let exponent = f64::from(largest).log2().ceil();
-    (largest > 0.0 && exponent.abs() > f64::from(UNSCALED)).then_some(-(exponent as i32))
+    (largest > 0.0 && exponent.abs() > f64::from(UNSCALED)).then(|| -(exponent as i32))
 }
 
 /// The samples times a power of two.

@@ -30,8 +30,9 @@ fn a_command_builds_each_graph_at_most_twice_and_plans_once_per_batch_size() {
     let (x, out) = (folder.write("x.npy", &Tensor::zeros([3, 3, 8, 8])), folder.at("out.npy"));
     let wide = folder.write("wide.npy", &Tensor::zeros([3, 3, 16, 16]));
     let context = folder.write("context.npy", &Tensor::zeros([1, 5, 16]));
-    let stage = |name: &str| format!("{TEXT}/stages/{name}.npy");
-    let [text_x, latent, image] = ["x", "latent", "image"].map(stage);
+    let text_x = format!("{TEXT}/stages/x.npy");
+    let latents = folder.write("latents.npy", &Tensor::zeros([3, 4, 8, 8]));
+    let images = folder.write("images.npy", &Tensor::zeros([3, 3, 64, 64]));
     let png = folder.at("x.png");
     let sample = |rest: &[&'static str]| [&["sample", "--steps", "1", "-o", &png], rest].concat();
     let cases: Vec<(Vec<&str>, usize)> = vec![
@@ -49,8 +50,8 @@ fn a_command_builds_each_graph_at_most_twice_and_plans_once_per_batch_size() {
         (vec!["info", PIXELS, "-b", "3"], 1),
         (vec!["info", TEXT, "-b", "3"], 4),
         (vec!["info", CLASSES], 3),
-        (vec!["decode", TEXT, "-i", &latent, "-o", &out], 2),
-        (vec!["encode", TEXT, "-i", &image, "-o", &out], 2),
+        (vec!["decode", TEXT, "-i", &latents, "-o", &out], 2),
+        (vec!["encode", TEXT, "-i", &images, "-o", &out], 2),
         (vec!["encode-text", TEXT, "-p", "a cat", "-o", &out], 1),
     ];
     for (arguments, expected) in cases {

@@ -55,8 +55,8 @@ impl Graph {
         WeightId(self.weights.len() - 1)
     }
 
-    /// The same graph for another number of images: every value of the graph has `images` in place of `of`. Nothing else
-    /// in a graph depends on the number of images.
+    /// The same graph for another number of images: every value of the graph has `images` in place of `of`. Nothing
+    /// else in a graph depends on the number of images.
     #[must_use]
     pub fn for_images(&self, of: usize, images: usize) -> Self {
         let mut graph = self.clone();

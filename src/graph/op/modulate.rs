@@ -87,9 +87,9 @@ impl Operator for Modulate {
     }
 
     fn tangent(&self, at: &At, to: &mut Transform) -> Result<(Value, Value)> {
-        let is_map = Self::is_map(at.of(self.shift.0), at.shape, at.of(self.scale.0).n);
+        let is_whole = at.of(self.shift.0) == at.shape && self.shift.1 == 0;
         let (x, shift) = (to.tangent(self.x), to.tangent(self.shift.0));
-        if to.tangent(self.scale.0).is_some() || (shift.is_some() && !is_map) {
+        if to.tangent(self.scale.0).is_some() || (shift.is_some() && !is_whole) {
             return Err(no_rule(at));
         }
         let value = to.copy(self, at);
