@@ -173,6 +173,13 @@ class Hub(http.server.BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
 
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        """Ignores clients that were killed."""
+
+
 def campaigns(hub):
     hub_environment = lambda folder: {
         "HF_ENDPOINT": hub, "HF_HUB_CACHE": str(folder), "no_proxy": "127.0.0.1"
@@ -215,8 +222,7 @@ def main():
     arguments = parser.parse_args()
     random.seed(arguments.seed)
     os.environ.pop("HF_HUB_OFFLINE", None)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     every = campaigns(f"http://127.0.0.1:{server.server_port}")
     names = arguments.only.split(",") if arguments.only else [campaign.name for campaign in every]
