@@ -117,7 +117,7 @@ impl State {
 impl State {
     /// The first step of a schedule that begins at pure noise: the state is the noise itself, and the network predicts
     /// the image.
-    fn from_noise(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
+    fn begin_at_noise(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
         let step = position.step();
         let here = oracle.estimate(&x, step.from)?;
         let (sigma_down, spread) = self.descent.split(&step);
@@ -135,7 +135,7 @@ impl Stepper for State {
         let (step, gamma, clip) = (position.step(), self.descent.gamma, oracle.clip);
         let sigma = step.from.sigma;
         if sigma.is_infinite() {
-            return self.from_noise(position, x, oracle);
+            return self.begin_at_noise(position, x, oracle);
         }
         let raw = oracle.eps(&x, step.from)?;
         let (sigma_down, spread) = self.descent.split(&step);
