@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::common::{distance, engines};
+use crate::common::{distance, engines, numbers};
 use crate::goldens::golden_folders;
+use crate::tangent::worst;
 use crate::{by, compilers, forced_compilers, half_compilers};
 use downhill::checkpoint::{ConfigFile, Pipeline, Weights};
 use downhill::denoise::diffusion::{NoiseTable, PredictionType};
@@ -15,6 +16,7 @@ use downhill::error::Error;
 use downhill::formats::npy;
 use downhill::graph::fuse::fuse;
 use downhill::graph::op::Graph;
+use downhill::graph::tangent::{tangent_name, tangents};
 use downhill::graph::{Compiler, reference};
 use downhill::latent::autoencoder::{Decoder, Planned, unscaled};
 use downhill::latent::tiles::{Room, Tiling};
@@ -262,4 +264,53 @@ fn paths_without_guidance_and_of_gradient_estimation_are_those_of_the_references
     follow("unguided_path.npy", 1.0, serde_json::json!({ "sampler": "ddim", "steps": 5 }));
     let timesteps = [901, 751, 566, 353, 166, 0];
     follow("ge_path.npy", GUIDANCE, serde_json::json!({ "sampler": "ge", "gamma": 2.0, "timesteps": timesteps }));
+}
+
+/// The tangents of networks: in float64 against central differences, and on the device against float64.
+#[test]
+fn products_with_the_jacobian_are_central_differences() {
+    const STEP: f32 = 1.0 / 1024.0;
+    const REPEATS: usize = 2;
+    // The gated units of the other golden have no rule.
+    for golden in Golden::all().into_iter().filter(|golden| golden.name != "single-pixels") {
+        let Golden { name, net, weights, x, .. } = &golden;
+        let fetch = |key: &str, shape: &[usize]| weights.fetch(key, shape);
+        let images = x.shape[0];
+        let graph = net.graph(golden.size(images)).expect("graph");
+        let mut shape = x.shape.clone();
+        shape[0] *= REPEATS;
+        let tangent = Tensor::new(shape, numbers(9, REPEATS * x.data.len()));
+        let feeds = |x: &Tensor| {
+            let inputs = Inputs::new(x, &golden.timesteps).with_labels(Some(&golden.labels));
+            net.feeds(&inputs, &fetch).expect("feeds")
+        };
+        let value = |step: f32, which: usize| {
+            let moved = (0..images).flat_map(|image| {
+                let along = tangent.item(image * REPEATS + which);
+                x.item(image).iter().zip(along).map(move |(x, v)| x + step * v).collect::<Vec<_>>()
+            });
+            let moved = Tensor::new(x.shape.clone(), moved.collect::<Vec<_>>());
+            reference::evaluate(&graph, &feeds(&moved), &fetch).expect("evaluation").remove(0).1.to_nchw()
+        };
+        let made = tangents(&graph, "x", REPEATS).expect("tangents");
+        let all = [feeds(x), vec![(tangent_name("x"), tangent.clone())]].concat();
+        let product = reference::evaluate(&made, &all, &fetch).expect("evaluation").remove(1).1.to_nchw();
+        let len = product.len() / tangent.shape[0];
+        for which in 0..REPEATS {
+            let (above, below) = (value(STEP, which), value(-STEP, which));
+            let pairs = above.iter().zip(&below);
+            let expected: Vec<f64> = pairs.map(|(above, below)| (above - below) / f64::from(2.0 * STEP)).collect();
+            let of_image = |image: usize| product[(image * REPEATS + which) * len..][..len].to_vec();
+            let found: Vec<f64> = (0..images).flat_map(of_image).collect();
+            // The moved inputs are rounded to float32.
+            assert!(worst(&found, &expected, images) < 2e-4, "{name}");
+        }
+        let inputs: Vec<_> = all.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        for engine in engines() {
+            let program = Compiler::from(engine).program(&made, &fetch).expect("a program");
+            let found = program.run(&inputs).expect("a run").remove(1);
+            let found: Vec<f64> = found.data.iter().copied().map(f64::from).collect();
+            assert!(worst(&found, &product, tangent.shape[0]) < 1e-4, "{name}: {:?}", engine.family);
+        }
+    }
 }
