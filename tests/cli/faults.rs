@@ -196,6 +196,9 @@ impl Layer {
             .env("FAULT_NAMES", names.join(","))
             .env("FAULT_LOG", logs.path("log"))
             .env("DOWNHILL_CACHE_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults-cache"))
+            // Without Mesa's layer that selects devices: it makes the loader read a list that it could not fetch
+            // (`docs/lab-notes.md`, "Drivers that fail").
+            .env("NODEVICE_SELECT", "1")
             .env_remove("WGPU_ADAPTER_NAME")
             .env_remove("WGPU_BACKEND");
         if let Some(fault) = fault {
