@@ -198,14 +198,14 @@ def campaigns(hub):
         ),
         Campaign(
             "energy",
-            lambda folder: ["linear", "energy", "--steps", "10,40", "--draws", "2", "-k", "4", "--samples", "200",
+            lambda folder: ["linear", "energy", "--steps", "5,10", "--draws", "2", "-k", "4", "--samples", "200",
                             "-o", str(folder)],
             free=("report.json",),
         ),
         Campaign("download", lambda folder: ["download", "org/digits"], hub_environment),
         Campaign(
             "tune",
-            lambda folder: ["tune", "--again"],
+            lambda folder: ["tune", "--again", "--seconds", "3"],
             lambda folder: {"DOWNHILL_CACHE_DIR": str(folder)},
             # What is fastest differs from run to run; the self-test and the driver's pipelines may be there or not.
             free=("*",),
