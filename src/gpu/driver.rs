@@ -175,8 +175,8 @@ fn refusal(tensor: &str, bytes: u64, failure: Failure) -> Error {
     }
 }
 
-/// Names the cause where wgpu drops a device before it is complete, and panics over what it has left there. That
-/// happens if a buffer of its own is refused, for which Vulkan knows no other reason than memory.
+/// Names the cause where wgpu drops a device before it is complete, and panics over the remains. That happens if one of
+/// wgpu's buffers is refused, for which Vulkan has no other reason than memory.
 fn half_opened(failure: Failure) -> Failure {
     if failure.what.starts_with("buckets are not empty") {
         return Failure { what: "memory for wgpu's own buffers is refused".to_owned(), is_memory: true };

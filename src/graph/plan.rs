@@ -430,7 +430,7 @@ mod tests {
         assert_eq!(most_alive(&[], &[], 0), 0);
     }
 
-    /// A large batch cuts a layer into many passes. Pairs of so many buffers would take hours.
+    /// A large batch cuts a layer into many passes. Looking at all pairs of buffers would take hours.
     #[test]
     fn many_buffers_are_placed_without_looking_at_their_pairs() {
         let steps = 1_000_000;

@@ -101,8 +101,8 @@ pub fn join(left: MatRef<'_, f64>, right: MatRef<'_, f64>) -> Mat<f64> {
     joined
 }
 
-/// The step of the noise that random vectors are drawn as: no run of a sampler has so many, and no set of data draws
-/// its noise there, so that a solver never meets a start state of the same seed as one of its vectors.
+/// The step of the noise that random vectors are drawn as. No run of a sampler has that many steps, and no data set
+/// draws its noise there, so the start states of a seed are never among the vectors of a solver.
 const STEP: u32 = u32::MAX - 1;
 
 /// Random vectors of one seed, each drawn once.
