@@ -1,7 +1,6 @@
 //! The flags of a denoiser and of its trajectories, and studies along trajectories.
 
-use clap::ValueEnum;
-use clap::builder::RangedU64ValueParser;
+use clap::builder::{PossibleValue, PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use serde_json::json;
 
 use crate::cli::args::{Dtype, ErrorModelArg, denoiser_help};
@@ -93,8 +92,8 @@ pub struct WalkArgs {
     pub count: usize,
 
     /// Gradient descent, or gradient estimation
-    #[arg(long, value_enum, default_value_t)]
-    pub sampler: Descent,
+    #[arg(long, value_parser = descent(), default_value = "ddim")]
+    pub sampler: Sampler,
 
     /// Steps per trajectory
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -117,14 +116,11 @@ pub struct WalkArgs {
     pub error_model: Option<ErrorModelArg>,
 }
 
-/// The samplers that the theory is about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Descent {
-    /// DDIM: gradient descent on the distance
-    #[default]
-    Ddim,
-    /// Gradient estimation, gamma 2
-    Ge,
+/// Reads the name of one of the samplers that the theory is about.
+fn descent() -> impl TypedValueParser<Value = Sampler> {
+    let samplers = [("ddim", "DDIM: gradient descent on the distance"), ("ge", "Gradient estimation, gamma 2")];
+    let names = samplers.map(|(name, about)| PossibleValue::new(name).help(about));
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Sampler>())
 }
 
 impl WalkArgs {
@@ -134,10 +130,7 @@ impl WalkArgs {
     /// Those of [`ErrorModelArg::read`] and [`Subject::trails`].
     fn trails(&self, subject: &Subject, steps: usize) -> Result<Trails> {
         let settings = Settings {
-            sampler: Some(match self.sampler {
-                Descent::Ddim => Sampler::Ddim,
-                Descent::Ge => Sampler::Ge,
-            }),
+            sampler: Some(self.sampler),
             schedule: self.schedule,
             steps: self.steps,
             sigma_max: self.sigma_max,
