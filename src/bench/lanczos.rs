@@ -121,7 +121,7 @@ impl<'e> Solve<'e> {
     /// Checks the residuals on the twin in float64.
     fn check(&self, found: &Components) -> Result<Check> {
         let spectrum = &found.spectrum;
-        let twin = HostCovariance::new(&self.data);
+        let twin = HostCovariance::new(&self.data).precise();
         let error = residuals(&twin, &spectrum.values, columns_of(&spectrum.vectors).as_ref(), &spectrum.settings)?;
         let error = error.into_iter().fold(0.0, f64::max);
         if error <= RESIDUAL && spectrum.converged {
