@@ -39,7 +39,7 @@ pub struct Global {
 }
 
 impl Global {
-    /// Checks before the work that the report can be written.
+    /// Checks that the report can be written, before the work starts.
     ///
     /// # Errors
     /// When the report cannot be written.

@@ -21,7 +21,7 @@ use crate::sample::scheduler_config::SchedulerConfig;
 /// A clone is cheap: it shares weights and graphs.
 #[derive(Clone, Debug)]
 pub struct NetworkModel {
-    /// The name that it was opened by.
+    /// The name it was opened by.
     pub name: String,
     /// Its `config.json`.
     pub config: ConfigFile,

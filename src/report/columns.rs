@@ -2,7 +2,7 @@
 
 use super::printable::printable_line;
 
-/// Returns rows with their columns at the same place. A row is one line, whatever its texts hold.
+/// Returns rows with aligned columns. Each row is one line, whatever its cells contain.
 pub fn aligned<R: AsRef<[String]>>(rows: &[R]) -> String {
     let (rows, widths) = on_lines(rows);
     let line = |row: &Vec<String>| {

@@ -42,26 +42,26 @@ impl Console {
         Self { verbosity, colour: io::stderr().is_terminal() && !plain }
     }
 
-    /// Says what went wrong, and what to do about it; also when quiet.
+    /// Prints an error and its hint, even when quiet.
     pub fn error(self, message: &str, hint: Option<&str>) {
         say(&self.error_text(message, hint));
     }
 
-    /// Says what may not be as expected.
+    /// Prints a warning, unless quiet.
     pub fn warning(self, text: &str) {
         if self.verbosity >= Verbosity::Normal {
             say(&self.labelled("warning", YELLOW, text));
         }
     }
 
-    /// Says something that most people want to know.
+    /// Prints a note, unless quiet.
     pub fn note(self, text: &str) {
         if self.verbosity >= Verbosity::Normal {
             say(&printable_line(text));
         }
     }
 
-    /// Says something that few people want to know.
+    /// Prints a detail, if verbose.
     pub fn detail(self, text: &str) {
         if self.verbosity >= Verbosity::Verbose {
             say(&printable_line(text));

@@ -66,8 +66,8 @@ impl<'e> Ideal<'e> {
     /// ```
     ///
     /// Half its gradient is sigma eps(x, sigma) of this denoiser, and without noise it is the squared distance to the
-    /// nearest sample. It is below that by up to 2 sigma^2 log n, and so may be below zero. (The paper's poster prints
-    /// it without the 2, and then for half the gradient what is the whole.)
+    /// nearest sample. It is below that by up to 2 sigma^2 log n, and so may be below zero. (The paper's poster omits
+    /// the factor 2.)
     ///
     /// # Errors
     /// Those of the device.

@@ -40,8 +40,8 @@ use crate::tensor::Tensor;
 const START: f64 = 10.0;
 /// The first sigma of sampling over the last one above 0.
 const SPAN: f64 = 1e4;
-/// The tolerance for an asymmetric covariance, and for a negative eigenvalue, over its largest entry: more than float32
-/// rounds away.
+/// The tolerance for an asymmetric covariance, and for a negative eigenvalue, relative to its largest entry; above
+/// the rounding of float32.
 const ROUNDING: f64 = 1e-5;
 
 /// A closed-form denoiser whose data have been read; nothing is on a device yet.

@@ -46,7 +46,7 @@ pub struct Shades {
 /// One curve, or points, or bars. A value that is not finite, or not above zero on a logarithmic axis, is a gap.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// In the legend; without one when empty.
+    /// The name in the legend; empty for a series without one.
     pub name: String,
     pub mark: Mark,
     pub points: Vec<(f64, f64)>,

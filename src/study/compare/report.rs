@@ -19,7 +19,7 @@ const PLOT: File = File::new("compare", "distances over network calls");
 
 /// Network calls of the ablation, as in the paper.
 const ABLATION_CALLS: usize = 10;
-/// The first sigma of the paper's own schedule, and of its "offset" one.
+/// The first sigma of the paper's schedule, and of its schedule "offset".
 const OFFSET_SIGMA: f64 = 40.0;
 
 /// A line of a table; its cells are those of its seeds.
