@@ -36,7 +36,11 @@ impl Failure {
     pub(super) fn new(text: &str) -> Self {
         let what = one_line(text);
         let lower = what.to_lowercase();
-        Self { is_memory: NO_MEMORY.iter().any(|spelling| lower.contains(spelling)), what }
+        if NO_MEMORY.iter().any(|spelling| lower.contains(spelling)) {
+            // The same thing in five spellings, some of them of Rust and not of English.
+            return Self { what: "the driver refuses memory".to_owned(), is_memory: true };
+        }
+        Self { what, is_memory: false }
     }
 
     /// The error of this failure.

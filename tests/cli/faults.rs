@@ -47,10 +47,11 @@ const SHADER: &[i32] = &[NO_HOST_MEMORY, NO_DEVICE_MEMORY, BAD_SHADER];
 const LAYERED: &[i32] = &[NO_HOST_MEMORY, NO_DEVICE_MEMORY, NO_SUCH_LAYER];
 const FORMAT: &[i32] = &[NO_HOST_MEMORY, NO_DEVICE_MEMORY, NO_SUCH_FORMAT];
 
-/// The entry points of Vulkan 1.3 without surfaces that may fail, and how.
+/// The entry points of Vulkan 1.3 without surfaces that may fail, and how. `vkEnumerateInstanceVersion` is not among
+/// them: the loader then takes the driver for one of Vulkan 1.0 and hands out no newer entry points, whatever the device
+/// says, and `ash` aborts at the first call of one (`docs/lab-notes.md`, "Drivers that fail").
 const ENTRY_POINTS: &[(&str, &[i32])] = &[
     ("vkCreateInstance", &[NO_HOST_MEMORY, NO_DEVICE_MEMORY, NOT_INITIALISED, NO_SUCH_EXTENSION, INCOMPATIBLE]),
-    ("vkEnumerateInstanceVersion", &[NO_HOST_MEMORY]),
     ("vkEnumerateInstanceExtensionProperties", LAYERED),
     ("vkEnumeratePhysicalDevices", &[NO_HOST_MEMORY, NO_DEVICE_MEMORY, NOT_INITIALISED]),
     ("vkEnumeratePhysicalDeviceGroups", &[NO_HOST_MEMORY, NO_DEVICE_MEMORY, NOT_INITIALISED]),
@@ -240,14 +241,14 @@ impl Layer {
     fn row(&self, name: &str, call: usize, code: i32, once: bool) -> Row {
         let ended = self.run(Some(&format!("{name}:{call}:{code}{}", if once { ":once" } else { "" })));
         let failed = ended.log.iter().any(|(_, what)| what == "failed");
-        let wrong = if failed { self.wrong(code, &ended) } else { None };
+        let wrong = if failed { self.wrong(name, code, &ended) } else { None };
         let lines = ended.stderr.lines();
         let told = lines.filter(|line| line.starts_with("error: ")).collect::<Vec<_>>().join(" / ");
         Row { name: name.to_owned(), call, code, once, failed, exit: ended.code, told, wrong }
     }
 
     /// Returns what is wrong with the end of a run in which a call returned `code`.
-    fn wrong(&self, code: i32, ended: &Ended) -> Option<String> {
+    fn wrong(&self, name: &str, code: i32, ended: &Ended) -> Option<String> {
         let Some(exit) = ended.code else { return Some(ended.stderr.clone()) };
         if let Some((name, _)) = ended.files.iter().find(|(name, bytes)| self.whole.get(*name) != Some(*bytes)) {
             return Some(format!("`{name}` is not the file of a run without failures"));
@@ -256,6 +257,8 @@ impl Layer {
             return Some(ended.stderr.clone());
         }
         let expected: &[i32] = match code {
+            // While a device is opened, wgpu reports these as a lost device.
+            NO_HOST_MEMORY | NO_DEVICE_MEMORY if ["vkAllocateMemory", "vkMapMemory"].contains(&name) => &[5, 6],
             // Without memory or a driver, the loader lists no adapter; everything else needs memory.
             NO_HOST_MEMORY | NO_DEVICE_MEMORY => &[5, 3],
             LOST | TIMED_OUT | NOT_READY => &[6],
