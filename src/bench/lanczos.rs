@@ -16,7 +16,7 @@ use crate::noise::philox::normals;
 use crate::spectral::host::HostCovariance;
 use crate::spectral::operator::columns_of;
 use crate::spectral::spectrum::residuals;
-use crate::spectral::{Components, Route, Settings, principal_components};
+use crate::spectral::{Components, RelativeTo, Route, Settings, principal_components};
 use crate::tensor::{TEXEL, Tensor};
 
 /// The number of eigenpairs sought.
@@ -122,7 +122,9 @@ impl<'e> Solve<'e> {
     fn check(&self, found: &Components) -> Result<Check> {
         let spectrum = &found.spectrum;
         let twin = HostCovariance::new(&self.data).precise();
-        let error = residuals(&twin, &spectrum.values, columns_of(&spectrum.vectors).as_ref(), &spectrum.settings)?;
+        // Relative to the largest eigenvalue: the vectors are kept in float32, whose rounding is more than a small one.
+        let settings = Settings { relative_to: RelativeTo::Largest, ..spectrum.settings };
+        let error = residuals(&twin, &spectrum.values, columns_of(&spectrum.vectors).as_ref(), &settings)?;
         let error = error.into_iter().fold(0.0, f64::max);
         if error <= RESIDUAL && spectrum.converged {
             return Ok(Check { error, part: format!("residuals of {} eigenpairs on the host", spectrum.values.len()) });
