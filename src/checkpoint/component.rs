@@ -25,10 +25,10 @@ pub(super) fn open_weights(folder: &Path, stem: Option<&str>) -> Result<Weights>
     for (file, index, variant) in candidates(stem) {
         let (file, index) = (folder.join(file), folder.join(index));
         if file.is_file() {
-            return Ok(Weights::open(&file)?.as_variant(variant));
+            return Ok(Weights::open(&file)?.with_variant(variant));
         }
         if index.is_file() {
-            return Ok(open_sharded(&index)?.as_variant(variant));
+            return Ok(open_sharded(&index)?.with_variant(variant));
         }
     }
     Err(no_weights(folder, stem))

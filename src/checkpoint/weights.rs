@@ -237,7 +237,7 @@ impl Weights {
     }
 
     /// The same weights, which stand in for the plain ones as their `variant`.
-    pub(super) fn as_variant(self, variant: Option<&'static str>) -> Self {
+    pub(super) fn with_variant(self, variant: Option<&'static str>) -> Self {
         Self { variant, ..self }
     }
 

@@ -53,7 +53,7 @@ pub enum BetaSchedule {
     /// alpha bar follows a squared cosine, beta at most 0.999 (Nichol and Dhariwal, 2021).
     #[serde(rename = "squaredcos_cap_v2")]
     SquaredCosine,
-    /// beta grows from `beta_start` to `beta_end` along a sigmoid (GeoDiff: Xu et al., 2022).
+    /// beta grows from `beta_start` to `beta_end` along a sigmoid (`GeoDiff`: Xu et al., 2022).
     #[serde(rename = "sigmoid")]
     Sigmoid,
     /// The logarithm of signal to noise has a Laplace distribution, beta at most 0.999 (Hang et al., 2024).

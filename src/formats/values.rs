@@ -166,19 +166,19 @@ impl Layout {
         let (count, bytes) = self.extent().ok_or(Cut::Short(0))?;
         let in_order = !self.fortran && axes.iter().enumerate().all(|(at, axis)| at == *axis);
         if in_order {
-            return self.parts(reader, bytes, |part| {
+            return Self::parts(reader, bytes, |part| {
                 self.kind.decode(part, self.big_endian, convert, &mut |value| values.push(value));
             });
         }
         values.resize(count, C::Value::default());
         let mut walk = Walk::new(self, axes);
-        self.parts(reader, bytes, |part| {
+        Self::parts(reader, bytes, |part| {
             self.kind.decode(part, self.big_endian, convert, &mut |value| values[walk.next()] = value);
         })
     }
 
     /// Reads `bytes` bytes and passes them to `visit`, whole numbers at a time.
-    fn parts(&self, reader: &mut impl Read, bytes: usize, mut visit: impl FnMut(&[u8])) -> Result<(), Cut> {
+    fn parts(reader: &mut impl Read, bytes: usize, mut visit: impl FnMut(&[u8])) -> Result<(), Cut> {
         let mut part = vec![0; bytes.min(PART)];
         let mut done = 0;
         while done < bytes {

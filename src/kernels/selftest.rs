@@ -139,12 +139,14 @@ fn cache_file(engine: &Engine) -> Option<PathBuf> {
 
 /// The cached findings for this adapter; `None` if there are none, or none that can be believed.
 fn kept(engine: &Engine) -> Option<Vec<Check>> {
-    json::parse(&read_regular(&cache_file(engine)?, json::LARGEST).ok()?).ok().filter(|checks| can_be_believed(checks))
+    json::parse(&read_regular(&cache_file(engine)?, json::LARGEST).ok()?)
+        .ok()
+        .filter(|checks: &Vec<Check>| can_be_believed(checks))
 }
 
 /// Returns `true` for findings about each of the probes in which none failed. A failure may have had a cause that is
 /// gone, so the adapter is tested again.
-fn can_be_believed(checks: &Vec<Check>) -> bool {
+fn can_be_believed(checks: &[Check]) -> bool {
     checks.iter().map(|check| check.name.as_str()).eq(PROBES.map(|(name, _)| name))
         && !checks.iter().any(|check| matches!(check.finding, Finding::Failed(_)))
 }
@@ -227,7 +229,7 @@ mod tests {
         assert!(can_be_believed(&checks));
         checks[0].finding = Finding::Failed("what was written is not what is read".into());
         assert!(!can_be_believed(&checks));
-        assert!(!can_be_believed(&checks[1..].to_vec()));
-        assert!(!can_be_believed(&Vec::new()));
+        assert!(!can_be_believed(&checks[1..]));
+        assert!(!can_be_believed(&[]));
     }
 }

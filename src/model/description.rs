@@ -144,8 +144,8 @@ impl Outline<'_> {
     #[must_use]
     pub fn describe(&self, target: &Target, options: &CompileOptions) -> Description {
         match &self.networks {
-            Networks::One(network, graph) => self.of_network(network, graph, target, options),
-            Networks::Components(latent, components) => self.of_components(latent, components, target, options),
+            Networks::One(network, graph) => self.of_network(network, graph, target, *options),
+            Networks::Components(latent, components) => self.of_components(latent, components, target, *options),
         }
     }
 
@@ -154,9 +154,9 @@ impl Outline<'_> {
         network: &NetworkModel,
         graph: &Graph,
         target: &Target,
-        options: &CompileOptions,
+        options: CompileOptions,
     ) -> Description {
-        let call = Call::of(graph, target, options);
+        let call = Call::of(graph, target, &options);
         let ((height, width), family) = (self.size, family_text(target.family));
         let mut lines = Lines::default();
         network_lines(&mut lines, network);
@@ -194,7 +194,7 @@ impl Outline<'_> {
         latent: &LatentModel,
         components: &[Component],
         target: &Target,
-        options: &CompileOptions,
+        options: CompileOptions,
     ) -> Description {
         let ((height, width), family) = (self.size, family_text(target.family));
         let mut lines = Lines::default();
@@ -202,7 +202,7 @@ impl Outline<'_> {
         lines.add("kernels", &family);
         let (mut plans, mut calls) = (Vec::new(), Map::new());
         for component in components {
-            let call = Call::of(&component.graph, target, options);
+            let call = Call::of(&component.graph, target, &options);
             calls.insert(component.name.replace(' ', "_"), component_lines(&mut lines, component, &call));
             plans.push(format!("{}\n{}", component.name, call.plan));
         }

@@ -319,7 +319,9 @@ fn clip_images(x0: &mut Tensor, bound: Bound) {
     for image in x0.data.chunks_mut(stride) {
         let (most, divisor) = bound.of(image.iter().map(|value| f64::from(*value)));
         let (most, divisor) = (most as f32, divisor as f32);
-        image.iter_mut().for_each(|value| *value = value.clamp(-most, most) / divisor);
+        for value in image {
+            *value = value.clamp(-most, most) / divisor;
+        }
     }
 }
 

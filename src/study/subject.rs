@@ -180,7 +180,7 @@ impl Trails {
         let levels = self.schedule.levels();
         json!({
             "count": self.count,
-            "sampler": self.sampler.map(|sampler| sampler.name()),
+            "sampler": self.sampler.map(Sampler::name),
             "steps": self.schedule.steps().len(),
             "sigmas": levels.iter().map(|level| level.sigma).collect::<Vec<_>>(),
             "timesteps": levels.iter().map(|level| level.timestep).collect::<Vec<_>>(),

@@ -227,7 +227,7 @@ impl Layer {
         let mut stderr = talk.join().expect("text");
         match status {
             None => stderr.push_str("(hangs)"),
-            Some(status) if status.code().is_none() => stderr.push_str(&format!("({status})")),
+            Some(status) if status.code().is_none() => stderr = format!("{stderr}({status})"),
             Some(_) => {}
         }
         let files = outputs.names().into_iter().map(|name| (name.clone(), outputs.bytes(&name))).collect();

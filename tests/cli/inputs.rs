@@ -120,7 +120,7 @@ fn a_byte_order_mark_in_a_configuration_is_passed_over() {
     let folder = Folder::new();
     for file in ["config.json", "scheduler_config.json", "diffusion_pytorch_model.safetensors"] {
         let mut bytes = std::fs::read(Path::new("tests/bad/sound").join(file)).expect("the control");
-        if file.ends_with(".json") {
+        if Path::new(file).extension().is_some_and(|ending| ending == "json") {
             bytes.splice(0..0, *b"\xef\xbb\xbf");
         }
         std::fs::write(folder.path(file), bytes).expect("written");

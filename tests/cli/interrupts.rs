@@ -54,7 +54,11 @@ fn single_images_and_arrays_hold_what_was_done() {
         told.contains("\n1 of 5000")
     });
     assert_eq!(run.code, 130, "{}", run.stderr);
-    let images = folder.names().iter().filter(|name| name.ends_with(".png")).count();
+    let images = folder
+        .names()
+        .iter()
+        .filter(|name| std::path::Path::new(name).extension().is_some_and(|ending| ending == "png"))
+        .count();
     assert_eq!((images, folder.array("z.npy").shape[0]), (done(&run), done(&run)));
     assert!((1..5000).contains(&images), "{images}");
     let told = folder.json("run.json");

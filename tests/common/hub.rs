@@ -23,6 +23,7 @@ pub struct Hub {
 
 /// How a file is served.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault by itself")]
 pub struct Served {
     pub content: Vec<u8>,
     /// Kept in large-file storage: another address, named by its SHA-256.

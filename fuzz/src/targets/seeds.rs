@@ -29,6 +29,7 @@ pub struct Seeds {
     root: PathBuf,
 }
 
+#[expect(clippy::unused_self, reason = "one method for each target, whether it reads the corpus or not")]
 impl Seeds {
     /// The makers, with files from the repository.
     pub fn new() -> Self {
@@ -163,8 +164,9 @@ impl Seeds {
     }
 
     pub fn safetensors(&self) -> Vec<Vec<u8>> {
+        type Stored<'a> = (&'a str, &'a str, &'a [usize], usize);
         let mut all = self.files("tests/bad", ".safetensors", 2000);
-        let cases: [&[(&str, &str, &[usize], usize)]; 3] = [
+        let cases: [&[Stored]; 3] = [
             &[("conv_in.weight", "F32", &[1, 2], 8), ("a.attentions.0.query.weight", "F16", &[2, 1, 1, 1], 4)],
             &[("temb.dense.0.weight", "F64", &[1], 8), ("up.3.block.0.conv1.weight", "I64", &[1], 8)],
             &[("text_model.embeddings.token_embedding.weight", "BF16", &[2, 2], 8), ("e", "BF16", &[0], 0)],

@@ -21,6 +21,7 @@ pub enum BlockType {
 /// Every field of an `AutoencoderKL` that matters at inference. Lists have an entry for each level, highest
 /// resolution first, but `up_block_types`, whose first entry is the lowest.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "the fields of the file")]
 pub struct Config {
     /// Height and width of the images in training, if the file has them.
     pub sample_size: Option<(usize, usize)>,
