@@ -48,8 +48,8 @@ const LAYERED: &[i32] = &[NO_HOST_MEMORY, NO_DEVICE_MEMORY, NO_SUCH_LAYER];
 const FORMAT: &[i32] = &[NO_HOST_MEMORY, NO_DEVICE_MEMORY, NO_SUCH_FORMAT];
 
 /// The entry points of Vulkan 1.3 without surfaces that may fail, and how. `vkEnumerateInstanceVersion` is not among
-/// them: the loader then takes the driver for one of Vulkan 1.0 and hands out no newer entry points, whatever the device
-/// says, and `ash` aborts at the first call of one (`docs/lab-notes.md`, "Drivers that fail").
+/// them: the loader then takes the driver for one of Vulkan 1.0 and hands out no newer entry points, whatever the
+/// device says, and `ash` aborts at the first call of one (`docs/lab-notes.md`, "Drivers that fail").
 const ENTRY_POINTS: &[(&str, &[i32])] = &[
     ("vkCreateInstance", &[NO_HOST_MEMORY, NO_DEVICE_MEMORY, NOT_INITIALISED, NO_SUCH_EXTENSION, INCOMPATIBLE]),
     ("vkEnumerateInstanceExtensionProperties", LAYERED),
