@@ -37,7 +37,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind as FailureKind, Result};
 use crate::formats::one_spelling;
 use crate::gpu;
 use crate::graph::counters::counts;
@@ -182,7 +182,14 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let flags = Flags::of(command);
             console.error(&flags.message(&error), flags.hint(&error).as_deref());
-            ExitCode::from(exit::code(error.kind()))
+            let code = exit::code(error.kind());
+            if matches!(error.kind(), FailureKind::Device | FailureKind::Memory) {
+                // The device is left as it was, and threads of its driver may still run. Without the destructors of the
+                // driver's library, which would pull its data from under them (SIGSEGV).
+                let _ = std::io::Write::flush(&mut std::io::stdout());
+                signal_hook::low_level::exit(code.into());
+            }
+            ExitCode::from(code)
         }
     }
 }
