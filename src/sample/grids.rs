@@ -60,9 +60,7 @@ pub(super) fn karras(
     sigma_max: Option<f64>,
     sigma_min: Option<f64>,
 ) -> Result<Vec<f64>> {
-    let high = positive(sigma_max.unwrap_or(table.sigma_max()))?;
-    let low = below(sigma_min.unwrap_or(table.sigma_min()), high)?;
-    Ok(rho_spaced(high, low, steps).into_iter().chain([0.0]).collect())
+    over_range(table, steps, sigma_max, sigma_min, rho_spaced)
 }
 
 /// N log-spaced values over the model's range, then 0.
@@ -72,9 +70,7 @@ pub(super) fn exponential(
     sigma_max: Option<f64>,
     sigma_min: Option<f64>,
 ) -> Result<Vec<f64>> {
-    let high = positive(sigma_max.unwrap_or(table.sigma_max()))?;
-    let low = below(sigma_min.unwrap_or(table.sigma_min()), high)?;
-    Ok(log_spaced(high, low, steps).into_iter().chain([0.0]).collect())
+    over_range(table, steps, sigma_max, sigma_min, log_spaced)
 }
 
 /// N quantiles of a beta distribution over the model's range, then 0.
@@ -84,9 +80,20 @@ pub(super) fn beta(
     sigma_max: Option<f64>,
     sigma_min: Option<f64>,
 ) -> Result<Vec<f64>> {
+    over_range(table, steps, sigma_max, sigma_min, beta_spaced)
+}
+
+/// N values, `spaced` from the first sigma to the last one of the model's range unless they are given, then 0.
+fn over_range(
+    table: &NoiseTable,
+    steps: usize,
+    sigma_max: Option<f64>,
+    sigma_min: Option<f64>,
+    spaced: fn(f64, f64, usize) -> Vec<f64>,
+) -> Result<Vec<f64>> {
     let high = positive(sigma_max.unwrap_or(table.sigma_max()))?;
     let low = below(sigma_min.unwrap_or(table.sigma_min()), high)?;
-    Ok(beta_spaced(high, low, steps).into_iter().chain([0.0]).collect())
+    Ok(spaced(high, low, steps).into_iter().chain([0.0]).collect())
 }
 
 /// N + 1 log-spaced values, by default from the paper's sigma to the model's least.
