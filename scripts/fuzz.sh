@@ -3,6 +3,7 @@
 # SECONDS is the time for all targets together; a processor core runs one at a time. Prints the executions of each. A
 # fault leaves its input in fuzz/artifacts/, and the exit code is 1. Inputs that reach new branches stay in fuzz/corpus/.
 #   FUZZER=PATH  a fuzzer that is built already
+#   RUNS=N       ends a target after so many executions, however much of its time is left
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -17,7 +18,7 @@ if [ "${1:-}" = --one ]; then
     export DOWNHILL_FUZZ="$name" DOWNHILL_FUZZ_SEEDS="$corpus" DOWNHILL_FUZZ_WORDS="$TMPDIR/words"
     code=0
     # 20 seconds by the clock, which goes on while other processes have the core.
-    "$FUZZER" "$corpus" -dict="$TMPDIR/words" -max_total_time="$SECONDS_EACH" -max_len="$longest" -timeout=20 \
+    "$FUZZER" "$corpus" -dict="$TMPDIR/words" -max_total_time="$SECONDS_EACH" -runs="${RUNS:--1}" -max_len="$longest" -timeout=20 \
         -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="fuzz/artifacts/$name-" \
         >"$TMPDIR/log" 2>&1 || code=$?
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$TMPDIR/log")

@@ -22,7 +22,7 @@ pub use classifier::digits_classifier;
 pub use config::ConfigFile;
 pub use folder::ModelFiles;
 #[cfg(feature = "download")]
-pub use hub::{Event, fetch, fetch_in};
+pub use hub::{About, Event, Listing, Stated, fetch, fetch_in};
 pub use locate::{MODEL_FORMS, refuse_address};
 pub use pipeline::{Component, Pipeline};
 pub use safetensors::Dtype;

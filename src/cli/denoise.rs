@@ -118,6 +118,7 @@ fn read_call(network: &NetworkModel, args: &Args) -> Result<RawCall> {
         (None, sigma) => RawLevels::Sigmas(vec![checked_sigma(sigma.unwrap_or_default())?; images]),
     };
     let call = RawCall { x, levels, context, labels };
+    network.net.check(call.size(1)).map_err(|error| of_file(&args.input, &error))?;
     network.check_call(&call)?;
     Ok(call)
 }
@@ -205,6 +206,11 @@ fn expect_no_condition(args: &Args, name: &str) -> Result<()> {
         return Err(Error::argument(format!("`{name}` does not take class labels"), "omit `class_labels`"));
     }
     Ok(())
+}
+
+/// What is wrong with the size of the images is wrong with their file.
+fn of_file(file: &Path, error: &Error) -> Error {
+    Error::bad_file_hint(file, error.to_string(), error.hint().unwrap_or_default())
 }
 
 /// One number for all images, or a file with one for each.

@@ -12,6 +12,7 @@ mod pipeline;
 mod pipeline_cache;
 mod readback;
 mod recording;
+mod stop;
 mod warm;
 
 pub use adapter::{Adapters, Choice, Described, Kind};
@@ -19,8 +20,10 @@ pub use device::{Gpu, Options, take_closing_failure};
 pub use guard::{contain, silence_panics};
 pub use memory::{Region, Storage, StorageKind, row_texels};
 pub use pipeline::{Binding, Pipeline, PipelineSource};
+pub use pipeline_cache::parse_kept as parse_kept_pipelines;
 pub use readback::Readback;
 pub use recording::{Call, Recording};
+pub use stop::Stoppable;
 pub use warm::driver_keeps_nothing;
 
 /// The version of wgpu in use.

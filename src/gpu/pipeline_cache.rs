@@ -77,9 +77,14 @@ fn read(file: &Path) -> Option<Vec<u8>> {
     if !have_same_owner(&folder, &fs::metadata(file).ok()?) {
         return None;
     }
-    let bytes = read_regular(file, LARGEST).ok()?;
+    parse_kept(&read_regular(file, LARGEST).ok()?).map(<[u8]>::to_vec)
+}
+
+/// Returns the driver's data in the bytes of a file, or `None` if they are not complete.
+#[must_use]
+pub fn parse_kept(bytes: &[u8]) -> Option<&[u8]> {
     let (sum, data) = bytes.split_at_checked(CHECKSUM)?;
-    (sum == checksum(data)).then(|| data.to_vec())
+    (sum == checksum(data)).then_some(data)
 }
 
 fn write(file: &Path, data: &[u8]) -> std::io::Result<()> {

@@ -128,7 +128,7 @@ impl Gpu {
     /// Submits a recording. Returns when all but the last few submissions are done.
     ///
     /// # Errors
-    /// [`Error::Device`] with the first failure.
+    /// [`Error::Device`] with the first failure; [`Error::Cancelled`] if [`Gpu::stop_by`] names a flag that is set.
     pub fn submit(&self, recording: &Recording) -> Result<()> {
         self.submit_repeated(recording, 1)
     }
@@ -155,6 +155,7 @@ impl Gpu {
         let mut in_flight = std::collections::VecDeque::new();
         let mut rest = steps;
         loop {
+            self.stop.check()?;
             let mut flops = 0;
             let many = rest.iter().take_while(|step| {
                 let fits = flops == 0 || flops + step.flops <= SUBMISSION_FLOPS;

@@ -139,9 +139,13 @@ fn cache_file(engine: &Engine) -> Option<PathBuf> {
 
 /// The cached findings for this adapter; `None` if there are none, or none that can be believed.
 fn kept(engine: &Engine) -> Option<Vec<Check>> {
-    json::parse(&read_regular(&cache_file(engine)?, json::LARGEST).ok()?)
-        .ok()
-        .filter(|checks: &Vec<Check>| can_be_believed(checks))
+    parse_kept(&read_regular(&cache_file(engine)?, json::LARGEST).ok()?)
+}
+
+/// Parses kept findings. Returns `None` for any that cannot be believed.
+#[must_use]
+pub fn parse_kept(bytes: &[u8]) -> Option<Vec<Check>> {
+    json::parse(bytes).ok().filter(|checks: &Vec<Check>| can_be_believed(checks))
 }
 
 /// Returns `true` for findings about each of the probes in which none failed. A failure may have had a cause that is

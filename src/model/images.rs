@@ -19,7 +19,7 @@ use crate::formats::Image;
 use crate::formats::images::quantise;
 use crate::graph::run::check_values;
 use crate::graph::{Compiler, Footprint, Plan};
-use crate::kernels::selftest;
+use crate::kernels::{Engine, selftest};
 use crate::latent::autoencoder::{Decoder, Encoder, Planned, compiler_for, scaled, unscaled};
 use crate::latent::text::TextEncoder;
 use crate::latent::tiles::Room;
@@ -82,6 +82,7 @@ pub struct Facts {
 
 /// The batches of a run on a device, as an iterator.
 pub struct Images<'e, 'a> {
+    engine: &'e Engine,
     batches: Batches,
     denoiser: Option<Sampled<'e>>,
     decoding: Option<Decoding<'e>>,
@@ -156,7 +157,7 @@ impl<'e, 'a> Images<'e, 'a> {
         let facts = Facts { batch, parts: parts(NETWORK, [&plan]), algorithms: Some(algorithms) };
         let guidance = by_labels(network, labels)?;
         let denoiser = upload(network, guidance, (batch, job.size), plan, compiler, &mut job.options.hooks)?;
-        Self::begin(job, Sampled::Network(Box::new(denoiser)), None, facts)
+        Self::begin(compiler.engine, job, Sampled::Network(Box::new(denoiser)), None, facts)
     }
 
     fn of_closed_form(mut job: Job<'a>, form: Arc<ClosedForm>, compiler: Compiler<'e>) -> Result<Self> {
@@ -166,7 +167,7 @@ impl<'e, 'a> Images<'e, 'a> {
         let denoiser = Arc::unwrap_or_clone(form).ready(compiler.engine)?;
         job.options.hooks.done("denoiser", "")?;
         let batch = job.options.batch.unwrap_or(MOST_VECTORS).min(job.run.images.len()).max(1);
-        Self::begin(job, Sampled::ClosedForm(denoiser), None, Facts { batch, ..Facts::default() })
+        Self::begin(compiler.engine, job, Sampled::ClosedForm(denoiser), None, Facts { batch, ..Facts::default() })
     }
 
     fn of_latents(mut job: Job<'a>, latent: Box<LatentModel>, compiler: Compiler<'e>) -> Result<Self> {
@@ -193,13 +194,20 @@ impl<'e, 'a> Images<'e, 'a> {
         if both_stay {
             decoding.load()?;
         }
-        Self::begin(job, Sampled::Network(Box::new(denoiser)), Some(decoding), facts)
+        Self::begin(compiler.engine, job, Sampled::Network(Box::new(denoiser)), Some(decoding), facts)
     }
 
-    fn begin(job: Job<'a>, denoiser: Sampled<'e>, decoding: Option<Decoding<'e>>, facts: Facts) -> Result<Self> {
+    fn begin(
+        engine: &'e Engine,
+        job: Job<'a>,
+        denoiser: Sampled<'e>,
+        decoding: Option<Decoding<'e>>,
+        facts: Facts,
+    ) -> Result<Self> {
         let batches = Run { batch: facts.batch, ..job.run }.batches(job.state)?;
         let RunOptions { output, hooks, .. } = job.options;
         Ok(Self {
+            engine,
             batches,
             denoiser: Some(denoiser),
             decoding,
@@ -216,7 +224,8 @@ impl<'e, 'a> Images<'e, 'a> {
 
     /// The next batch, not decoded; `None` after the last.
     fn sample(&mut self) -> Result<Option<Batch>> {
-        let Self { batches, denoiser, labels, output, hooks, steps, .. } = self;
+        let Self { engine, batches, denoiser, labels, output, hooks, steps, .. } = self;
+        let _stoppable = engine.gpu.stop_by(hooks.cancel.clone());
         let Some(denoiser) = denoiser else { return Ok(None) };
         let indices = batches.upcoming().to_vec();
         if let (Sampled::Network(network), Some(labels), false) = (&mut *denoiser, labels.as_ref(), indices.is_empty())

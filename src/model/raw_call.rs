@@ -48,8 +48,9 @@ pub struct RawOutput {
 }
 
 impl RawCall {
-    /// The extents of a call for `images` images.
-    fn size(&self, images: usize) -> CallSize {
+    /// Returns the extents of a call for `images` images.
+    #[must_use]
+    pub fn size(&self, images: usize) -> CallSize {
         let tokens = self.context.as_ref().map_or(0, |context| context.shape[1]);
         CallSize::images(images, (self.x.shape[2], self.x.shape[3])).with_tokens(tokens)
     }

@@ -1,6 +1,7 @@
 //! Every parser of downhill that foreign bytes can reach, as functions of bytes. The fuzzer runs one of them for as
 //! long as it is given, `tests/files/fuzz.rs` runs all of them over the seeds and mutations of these.
 
+mod answers;
 mod arrays;
 mod kept;
 mod models;
@@ -44,6 +45,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "shard-index", longest: 512, bounded: 20000, run: models::shard_index, seeds: Seeds::shard_index },
     Target { name: "model-index", longest: 1024, bounded: 20000, run: models::model_index, seeds: Seeds::model_index },
     Target { name: "hub-ref", longest: 128, bounded: 20000, run: models::hub_ref, seeds: Seeds::hub_ref },
+    Target { name: "hub-listing", longest: 512, bounded: 20000, run: answers::hub_listing, seeds: Seeds::hub_listing },
+    Target { name: "hub-headers", longest: 512, bounded: 20000, run: answers::hub_headers, seeds: Seeds::hub_headers },
+    Target { name: "findings", longest: 512, bounded: 20000, run: answers::findings, seeds: Seeds::findings },
+    Target { name: "pipelines", longest: 128, bounded: 20000, run: answers::pipelines, seeds: Seeds::pipelines },
     Target { name: "unet2d", longest: 2048, bounded: 1500, run: networks::unet2d, seeds: Seeds::unet2d },
     Target {
         name: "unet2d-condition",

@@ -206,6 +206,44 @@ impl Seeds {
         ["beef", "beef\n", "../../x", "main", "refs/pr/1", ""].map(|text| text.as_bytes().to_vec()).to_vec()
     }
 
+    pub fn hub_listing(&self) -> Vec<Vec<u8>> {
+        let files = [r#"{"rfilename":"config.json"},{"rfilename":"unet/config.json"}"#, r#"{"rfilename":"../x"}"#, "1"];
+        files.map(|files| format!(r#"{{"sha":"beef","siblings":[{files}]}}"#).into_bytes()).to_vec()
+    }
+
+    pub fn hub_headers(&self) -> Vec<Vec<u8>> {
+        let hash = "ce013625030ba8dba906f756967f9e9ca394464a";
+        let texts = [
+            format!("200\netag: W/\"{hash}\"\ncontent-length: 6\n"),
+            format!("302\nlocation: /a/b\nx-linked-etag: \"{hash}\"\nx-linked-size: 18446744073709551615\n"),
+            "302\nlocation: //elsewhere\netag: weird\ncontent-length: -1\n".to_owned(),
+            "200\netag: \"../x\"\ncontent-length: 6\n".to_owned(),
+        ];
+        texts.map(String::into_bytes).to_vec()
+    }
+
+    pub fn findings(&self) -> Vec<Vec<u8>> {
+        let probes = ["read-back", "matrix product", "workgroup barrier", "long loop"];
+        let findings = [json!("Trusted"), json!({ "Limited": "after 40000" }), json!({ "Failed": "" })];
+        let checks = |finding: Value| {
+            let of_each = probes.map(|name| json!({ "name": name, "finding": "Trusted" }));
+            let mut checks = of_each.to_vec();
+            checks[3]["finding"] = finding;
+            Value::Array(checks).to_string().into_bytes()
+        };
+        findings.map(checks).to_vec()
+    }
+
+    pub fn pipelines(&self) -> Vec<Vec<u8>> {
+        use std::hash::Hasher;
+        let whole = |data: &[u8]| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            hasher.write(data);
+            [&hasher.finish().to_le_bytes()[..], data].concat()
+        };
+        vec![whole(&[]), whole(&[7; 40]), vec![0; 8], vec![0; 7]]
+    }
+
     pub fn unet2d(&self) -> Vec<Vec<u8>> {
         let mut all = self.configs("tests/golden/unet", "UNet2DModel");
         all.extend(self.configs("weights/digits", "UNet2DModel"));

@@ -13,18 +13,19 @@ pub(super) const PIECE: usize = 1 << 16;
 
 /// The properties of a file that are known before it is fetched.
 #[derive(Debug)]
-pub(super) struct About {
+pub struct About {
     /// The tag of the content.
-    pub(super) etag: String,
+    pub etag: String,
     /// The length in bytes.
-    pub(super) bytes: u64,
+    pub bytes: u64,
 }
 
 impl About {
     /// Returns the name of the file's blob. If the tag is a hash of the content, it is the name, and files of equal
     /// content share a blob. Any other tag says nothing about the content, so such a blob is named by the commit and
     /// the file too, and is never shared.
-    pub(super) fn blob(&self, commit: &str, file: &str) -> String {
+    #[must_use]
+    pub fn blob(&self, commit: &str, file: &str) -> String {
         if is_hash(&self.etag) {
             return self.etag.to_ascii_lowercase();
         }

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use super::about::About;
+use super::answers::{Listing, Stated};
 use super::cache::path;
-use super::{Environment, HubId, is_name};
+use super::{Environment, HubId};
 use crate::error::{Error, Result};
 use crate::input::read_regular;
 
@@ -109,24 +109,14 @@ impl Client {
     }
 
     /// Returns the commit of a revision, and its files.
-    pub(super) fn listing(&self, id: &HubId, watch: Retry) -> Result<(String, Vec<String>)> {
+    pub(super) fn listing(&self, id: &HubId, watch: Retry) -> Result<Listing> {
         let revision = id.revision().replace('/', "%2F");
         let address = format!("{}/api/models/{}/{}/revision/{revision}", self.endpoint, id.organisation, id.name);
         let body = self.patiently(&address, watch, || {
             let mut response = self.get(&address, None, Some(4 * self.patience))?;
             response.body_mut().read_to_string().map_err(|error| Failure::Passing(error.to_string()))
         })?;
-        let listing: Value = serde_json::from_str(&body)
-            .map_err(|error| Error::bad_file(&address, format!("the response is not JSON: {error}")))?;
-        let commit = listing["sha"].as_str().filter(|commit| is_name(commit));
-        let siblings = listing["siblings"].as_array();
-        let (Some(commit), Some(siblings)) = (commit, siblings) else {
-            return Err(Error::bad_file(&address, "the response names no commit and files"));
-        };
-        let names = siblings.iter().filter_map(|file| file["rfilename"].as_str());
-        // No name may lead outside the snapshot.
-        let sound = |name: &&str| name.split('/').all(is_name);
-        Ok((commit.to_owned(), names.filter(sound).map(str::to_owned).collect()))
+        Listing::parse(&address, &body)
     }
 
     /// Asks the hub about a file, before any redirection to its storage.
@@ -136,18 +126,13 @@ impl Client {
             for _ in 0..REDIRECTIONS {
                 let response = self.head(&at)?;
                 let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-                let tag = |name| header(name).map(|tag| tag.trim_start_matches("W/").trim_matches('"'));
-                let number = |name| header(name).and_then(|bytes| bytes.parse().ok());
-                // The tag and the length of a redirection are not those of the file.
-                let elsewhere = header("location").filter(|_| response.status().is_redirection());
-                let of_file = |value| if elsewhere.is_none() { value } else { None };
-                let etag = tag("x-linked-etag").or(of_file(tag("etag"))).filter(|tag| is_name(tag));
-                let bytes =
-                    number("x-linked-size").or_else(|| number("content-length").filter(|_| elsewhere.is_none()));
-                match (etag, bytes, elsewhere.and_then(|place| self.within_hub(place))) {
-                    (Some(etag), Some(bytes), _) => return Ok(About { etag: etag.to_owned(), bytes }),
-                    (_, _, Some(moved)) => at = moved,
-                    _ => break,
+                match Stated::read(response.status().is_redirection(), header) {
+                    Stated::File(about) => return Ok(about),
+                    Stated::Elsewhere(place) => match self.within_hub(&place) {
+                        Some(moved) => at = moved,
+                        None => break,
+                    },
+                    Stated::Nothing => break,
                 }
             }
             Err(Error::bad_file(address, "the response has no ETag and length").into())

@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use super::about::is_named_by_content;
+use super::answers::Listing;
 use super::blobs::{Blobs, Wanted, Watch, put};
 use super::cache::{folder, no_cache, offline};
 use super::client::Client;
@@ -71,7 +72,7 @@ pub fn fetch_in(
     let cache = folder(environment).ok_or_else(|| no_cache(&id))?;
     let repository = cache.join(id.folder());
     let client = Client::new(environment)?;
-    let (commit, files) = client.listing(&id, &mut again(&client.page(&id), watch))?;
+    let Listing { commit, files } = client.listing(&id, &mut again(&client.page(&id), watch))?;
     let names = chosen(&files, variant);
     if names.is_empty() {
         return Err(Error::bad_file_hint(

@@ -6,6 +6,8 @@
 #[cfg(feature = "download")]
 mod about;
 #[cfg(feature = "download")]
+mod answers;
+#[cfg(feature = "download")]
 mod blobs;
 mod cache;
 #[cfg(feature = "download")]
@@ -15,6 +17,10 @@ mod download;
 mod files;
 mod refs;
 
+#[cfg(feature = "download")]
+pub use about::About;
+#[cfg(feature = "download")]
+pub use answers::{Listing, Stated};
 pub(super) use cache::snapshot;
 #[cfg(feature = "download")]
 pub use download::{Event, fetch, fetch_in};

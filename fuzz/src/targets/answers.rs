@@ -1,0 +1,44 @@
+//! What a hub answers, and what this program kept in its caches.
+
+use downhill::checkpoint::{Listing, Stated};
+use downhill::gpu::parse_kept_pipelines;
+use downhill::kernels::selftest::{Finding, parse_kept};
+
+use super::said;
+
+/// The listing of a revision.
+pub fn hub_listing(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Some(listing) = said(Listing::parse("http://hub/api/models/a/b", text)) else { return };
+    for name in listing.files.iter().chain([&listing.commit]) {
+        let place = std::path::Path::new(name);
+        let is_inside = place.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+        assert!(is_inside && !name.is_empty(), "{name:?} leads out of the repository");
+    }
+}
+
+/// The headers of an answer, a line each after one that says whether it is a redirection.
+pub fn hub_headers(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let mut lines = text.lines();
+    let is_redirection = lines.next() == Some("302");
+    let headers: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(": ")).collect();
+    let header = |name: &str| headers.iter().find(|(of, _)| *of == name).map(|(_, value)| *value);
+    if let Stated::File(about) = Stated::read(is_redirection, header) {
+        let blob = about.blob("beef", "unet/config.json");
+        assert!(blob.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{blob:?} is not a file name");
+    }
+}
+
+/// The findings of a self-test.
+pub fn findings(bytes: &[u8]) {
+    let Some(checks) = parse_kept(bytes) else { return };
+    assert!(checks.iter().all(|check| !matches!(check.finding, Finding::Failed(_))), "a failure is believed");
+}
+
+/// The pipelines of a driver.
+pub fn pipelines(bytes: &[u8]) {
+    if let Some(data) = parse_kept_pipelines(bytes) {
+        assert_eq!(data.len() + 8, bytes.len());
+    }
+}
