@@ -51,6 +51,7 @@ pub mod formats;
 pub mod gpu;
 #[doc(hidden)]
 pub mod graph;
+mod guarded;
 mod input;
 #[doc(hidden)]
 pub mod kernels;

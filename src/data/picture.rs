@@ -7,6 +7,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, GenericImageView, ImageDecoder, ImageError, ImageReader, Limits};
 
 use crate::error::{Error, Result, excerpt};
+use crate::guarded::guarded;
 use crate::input::{Budget, ask, open_regular};
 use crate::tensor::Tensor;
 
@@ -36,8 +37,11 @@ impl Encoded {
         let mut limits = Limits::no_limits();
         limits.max_alloc = Some(Budget { stored }.most());
         reader.limits(limits);
-        let mut decoder = reader.into_decoder().map_err(bad)?;
-        let orientation = decoder.orientation().map_err(bad)?;
+        let opened = guarded(|| {
+            let mut decoder = reader.into_decoder()?;
+            decoder.orientation().map(|orientation| (decoder, orientation))
+        });
+        let (decoder, orientation) = opened.map_err(|_| undecodable(file))?.map_err(bad)?;
         Ok(Self { file: file.to_path_buf(), decoder: Box::new(decoder), orientation, stored })
     }
 
@@ -66,7 +70,8 @@ impl Encoded {
     pub fn decode(self) -> Result<Picture> {
         let budget = Budget { stored: self.stored };
         budget.ask(&self.file, self.memory())?;
-        let mut image = DynamicImage::from_decoder(self.decoder).map_err(|error| unreadable(&self.file, error))?;
+        let decoded = guarded(|| DynamicImage::from_decoder(self.decoder)).map_err(|_| undecodable(&self.file))?;
+        let mut image = decoded.map_err(|error| unreadable(&self.file, error))?;
         image.apply_orientation(self.orientation);
         Ok(Picture { image, file: self.file, budget })
     }
@@ -82,6 +87,11 @@ fn unreadable(file: &Path, error: ImageError) -> Error {
             "give a PNG or JPEG file",
         ),
     }
+}
+
+/// The error of an image at which its decoder panics.
+fn undecodable(file: &Path) -> Error {
+    Error::bad_file_hint(file, "the image is damaged: its decoder fails", "open it in another program and save it anew")
 }
 
 /// An image file, read and not yet resized. A photograph that is stored turned or mirrored, as its EXIF data say, is

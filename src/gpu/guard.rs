@@ -2,15 +2,13 @@
 //! the middle of a command), wgpu panics instead of returning an error. Every call into it runs inside [`guarded`],
 //! which turns the panic into a [`Failure`].
 
-use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 
 use crate::error::{Error, Result};
+use crate::guarded::{self, text_of};
 
 thread_local! {
-    /// `true` while this thread is inside [`guarded`].
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
     /// The text of a panic that began in wgpu outside [`guarded`], in a destructor.
     static ESCAPED: RefCell<Option<String>> = const { RefCell::new(None) };
 }
@@ -62,23 +60,15 @@ fn one_line(text: &str) -> String {
     told.join(": ")
 }
 
-fn text_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("unknown failure in wgpu").to_owned()
-}
-
 /// Runs calls into wgpu. A panic becomes a [`Failure`].
 ///
 /// After a failure, the objects of the same device may be half changed and must not be used:
 /// [`super::driver::Driver`] sees to that.
 pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> std::result::Result<T, Failure> {
-    let outer = GUARDED.replace(true);
-    let done = catch_unwind(AssertUnwindSafe(work));
-    GUARDED.set(outer);
-    done.map_err(|panic| Failure::new(&text_of(panic.as_ref())))
+    guarded::guarded(work).map_err(|text| Failure::new(&text))
 }
 
-/// Keeps panics of wgpu off standard error, since they become errors. Those of everything else reach the hook that is
+/// Keeps panics of wgpu and of decoders off standard error, since they become errors. Those of everything else reach the hook that is
 /// installed now.
 ///
 /// Process-wide: replaces the panic hook. The library never calls this itself; without it, the errors are the same, and
@@ -86,7 +76,7 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> std::result::Result<T, Fai
 pub fn silence_panics() {
     let earlier = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if GUARDED.get() {
+        if guarded::is_guarded() {
             return;
         }
         if panic.location().is_some_and(is_in_driver) {
@@ -143,7 +133,7 @@ mod tests {
         let refused = guarded(|| -> () { panic!("Unexpected error while waiting: OutOfMemory") }).unwrap_err();
         assert_eq!(refused.into_error().kind(), ErrorKind::Memory);
         assert_eq!(guarded(|| 7), Ok(7));
-        assert!(!GUARDED.get());
+        assert!(!guarded::is_guarded());
     }
 
     #[test]

@@ -85,6 +85,20 @@ impl Fields {
         }
     }
 
+    /// Returns the value of a noise level, or `None` if it is absent.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] for a value that is not a number above 0.
+    pub fn sigma(&self, field: &str) -> Result<Option<f64>> {
+        match self.get::<f64>(field)? {
+            Some(sigma) if !(sigma.is_finite() && sigma > 0.0) => {
+                let what = format!("`{field}` is {}, and a noise level is a number above 0", self.value(field));
+                Err(Error::bad_file(&self.file, what))
+            }
+            sigma => Ok(sigma),
+        }
+    }
+
     /// Returns `true` if a field is present and not null.
     #[must_use]
     pub fn is_given(&self, field: &str) -> bool {

@@ -91,7 +91,7 @@ fn over_range(
     sigma_min: Option<f64>,
     spaced: fn(f64, f64, usize) -> Vec<f64>,
 ) -> Result<Vec<f64>> {
-    let high = positive(sigma_max.unwrap_or(table.sigma_max()))?;
+    let high = positive("sigma_max", sigma_max.unwrap_or(table.sigma_max()))?;
     let low = below(sigma_min.unwrap_or(table.sigma_min()), high)?;
     Ok(spaced(high, low, steps).into_iter().chain([0.0]).collect())
 }
@@ -103,7 +103,7 @@ pub(super) fn log_linear(
     sigma_max: Option<f64>,
     sigma_min: Option<f64>,
 ) -> Result<Vec<f64>> {
-    let high = positive(sigma_max.unwrap_or(PAPER_SIGMA_MAX.min(table.sigma_max())))?;
+    let high = positive("sigma_max", sigma_max.unwrap_or(PAPER_SIGMA_MAX.min(table.sigma_max())))?;
     let low = below(sigma_min.unwrap_or(table.sigma_min()), high)?;
     Ok(log_spaced(high, low, steps + 1))
 }
@@ -195,11 +195,11 @@ fn known(table: &NoiseTable, sigma_max: Option<f64>, default: f64) -> Result<f64
     Err(Error::argument(format!("`sigma_max` of {sigma} is outside the model's range of noise"), range))
 }
 
-pub(super) fn positive(sigma: f64) -> Result<f64> {
+pub(super) fn positive(field: &str, sigma: f64) -> Result<f64> {
     if sigma.is_finite() && sigma > 0.0 {
         return Ok(sigma);
     }
-    Err(Error::argument(format!("`sigma_max` of {sigma} is not a noise level"), "sigma is a number above 0"))
+    Err(Error::argument(format!("`{field}` of {sigma} is not a noise level"), "sigma is a number above 0"))
 }
 
 pub(super) fn below(sigma_min: f64, sigma_max: f64) -> Result<f64> {

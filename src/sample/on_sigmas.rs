@@ -43,7 +43,7 @@ impl Settings {
             let what = format!("a schedule of {steps} steps");
             return Err(Error::argument(what, format!("`steps` takes 1 to {MOST_STEPS}")));
         }
-        let high = grids::positive(self.sigma_max.unwrap_or(range.0))?;
+        let high = grids::positive("sigma_max", self.sigma_max.unwrap_or(range.0))?;
         // A given start shifts the default end by the same ratio.
         let low = grids::below(self.sigma_min.unwrap_or(high * range.1 / range.0), high)?;
         if let Some(model) = self.expected_error_model(kind)? {

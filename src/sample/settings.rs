@@ -190,7 +190,8 @@ impl Settings {
     ) -> Result<Schedule> {
         let (grid, table, steps) = (sampler.spec().grid, request.table, request.steps);
         if let Some(model) = self.expected_error_model(kind)? {
-            let high = grids::positive(self.sigma_max.unwrap_or(grids::PAPER_SIGMA_MAX.min(table.sigma_max())))?;
+            let high =
+                grids::positive("sigma_max", self.sigma_max.unwrap_or(grids::PAPER_SIGMA_MAX.min(table.sigma_max())))?;
             let low = grids::below(self.sigma_min.unwrap_or(table.sigma_min()), high)?;
             return Schedule::from_sigmas(&model.longest_steps(high, low, self.steps)?);
         }
@@ -314,8 +315,8 @@ impl Settings {
                 (false, Spread::Timesteps) => End::First,
                 (false, Spread::Karras | Spread::Exponential | Spread::Lu | Spread::Beta) => rule.spread_end,
             },
-            sigma_max: self.sigma_max.or(fields.get("sigma_max")?),
-            sigma_min: self.sigma_min.or(fields.get("sigma_min")?),
+            sigma_max: self.sigma_max.or(fields.sigma("sigma_max")?),
+            sigma_min: self.sigma_min.or(fields.sigma("sigma_min")?),
             lambda_min_clipped: if rule.clips_lambda { lambda_min_clipped(fields)? } else { f64::NEG_INFINITY },
             is_log_linear: rule.interpolates && Interpolation::read(fields)? == Interpolation::LogLinear,
         })

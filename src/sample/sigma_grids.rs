@@ -145,9 +145,9 @@ impl SigmaGrid {
                 _ => (table.sigma_max(), table.sigma_min()),
             },
         };
-        let high = grids::positive(self.sigma_max.unwrap_or(first))?;
+        let high = grids::positive("sigma_max", self.sigma_max.unwrap_or(first))?;
         let low = self.sigma_min.unwrap_or(last);
-        let low = if steps == 1 { low } else { grids::below(low, high)? };
+        let low = if steps == 1 { grids::positive("sigma_min", low)? } else { grids::below(low, high)? };
         let sigmas = match spread {
             Spread::Karras => grids::rho_spaced(high, low, steps),
             Spread::Beta => grids::beta_spaced(high, low, steps),

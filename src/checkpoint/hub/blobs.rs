@@ -260,10 +260,21 @@ impl<'a> Part<'a> {
 pub(super) fn put(blob: &Path, place: &Path) -> Result<()> {
     let Some(folder) = place.parent() else { return Ok(()) };
     std::fs::create_dir_all(folder).map_err(|error| io(folder, error))?;
-    let made = tempfile::Builder::new().make_in(folder, |path| link(blob, place, path));
+    let repository = blob.ancestors().nth(2).unwrap_or(folder);
+    let made = beside(repository, |path| link(blob, place, path));
     // A rename, so that readers of the snapshot find the file at any time.
     made.and_then(|link| link.into_temp_path().persist(place).map_err(|error| error.error))
         .map_err(|error| io(place, error))
+}
+
+/// Makes a file or a link in the folder of a repository, which is to be renamed to its place: every file in `refs` is
+/// taken for a ref, and every file in `snapshots` for one of the model, also if this process is killed before it
+/// renames them.
+pub(super) fn beside<T>(
+    repository: &Path,
+    make: impl FnMut(&Path) -> std::io::Result<T>,
+) -> std::io::Result<tempfile::NamedTempFile<T>> {
+    tempfile::Builder::new().prefix(".downhill-").suffix(".part").make_in(repository, make)
 }
 
 /// Makes `path`, which is to be renamed to `place`, lead to `blob`.

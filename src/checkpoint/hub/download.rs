@@ -100,7 +100,7 @@ pub fn fetch_in(
         put(&blob, &snapshot.join(wanted.file))?;
     }
     if id.revision() != commit {
-        refs::write(&repository.join("refs").join(id.revision()), &commit)?;
+        refs::write(&repository, id.revision(), &commit)?;
     }
     Ok(snapshot)
 }

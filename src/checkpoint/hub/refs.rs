@@ -41,22 +41,24 @@ fn wrong(file: &Path, why: &str) -> Error {
     Error::bad_file_hint(file, format!("does not name a commit: {why}"), "delete it and fetch the model again")
 }
 
-/// Writes `commit` to `file`, as a whole or not at all, unless the file holds it already.
+/// Writes `commit` to the ref of a revision, as a whole or not at all, unless the ref holds it already.
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be written.
 #[cfg(feature = "download")]
-pub(super) fn write(file: &Path, commit: &str) -> Result<()> {
+pub(super) fn write(repository: &Path, revision: &str, commit: &str) -> Result<()> {
     use std::io::Write;
 
+    use super::blobs::beside;
+
+    let file = &repository.join("refs").join(revision);
     if matches!(read(file), Ok(Some(present)) if present == commit) {
         return Ok(());
     }
     let io = |source| Error::Io { file: file.to_path_buf(), source };
     let folder = file.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(io)?;
-    let builder = tempfile::Builder::new();
-    let mut temporary = builder.make_in(folder, |path| std::fs::File::create_new(path)).map_err(io)?;
+    let mut temporary = beside(repository, |path| std::fs::File::create_new(path)).map_err(io)?;
     temporary.write_all(commit.as_bytes()).and_then(|()| temporary.as_file().sync_all()).map_err(io)?;
     temporary.persist(file).map_err(|error| io(error.error))?;
     Ok(())
