@@ -12,6 +12,9 @@ const FREE: u64 = 224 << 20;
 /// The bytes of memory per byte of a compressed file, beyond [`FREE`]. A photograph in float32 takes about 100.
 const PER_BYTE: u64 = 256;
 
+/// The bytes of a file that are read at a time.
+const PIECE: usize = 1 << 16;
+
 /// Opens a regular file and returns it with its length in bytes.
 ///
 /// Anything else is refused without being opened: a pipe waits for a writer, and a device may never end.
@@ -45,6 +48,33 @@ pub(crate) fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>> {
         return Err(too_long(path, "more bytes", most));
     }
     Ok(bytes)
+}
+
+/// Returns the SHA-256 of the content of a file, in hexadecimal.
+///
+/// # Errors
+/// Those of [`open_regular`]; [`Error::Io`].
+pub(crate) fn sha256(path: &Path) -> Result<String> {
+    use sha2::Digest;
+    let (mut file, _) = open_regular(path)?;
+    let (mut digest, mut piece) = (sha2::Sha256::new(), vec![0; PIECE]);
+    loop {
+        match file.read(&mut piece).map_err(|error| Error::io(path, error))? {
+            0 => break,
+            bytes => digest.update(&piece[..bytes]),
+        }
+    }
+    Ok(hexadecimal(&digest.finalize()))
+}
+
+/// Returns the SHA-256 of bytes, in hexadecimal.
+pub(crate) fn sha256_of(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    hexadecimal(&sha2::Sha256::digest(bytes))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// Returns an empty vector with room for `count` values of the content of `file`.
@@ -144,6 +174,9 @@ mod tests {
         assert!(matches!(read_regular(&path, 4), Err(Error::FileNotFound { .. })));
         std::fs::write(&path, "four").unwrap();
         assert_eq!(read_regular(&path, 4).unwrap(), b"four");
+        let digest = "04efaf080f5a3e74e1c29d1ca6a48569382cbbcd324e8d59d2b83ef21c039f00";
+        assert_eq!(sha256(&path).unwrap(), digest);
+        assert_eq!(sha256_of(b"four"), digest);
         let error = read_regular(&path, 3).unwrap_err();
         assert!(error.to_string().ends_with("x: the file has 4 bytes, over the limit of 3 for its kind"), "{error}");
         let error = read_regular(folder.path(), 4).unwrap_err();

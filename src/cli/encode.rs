@@ -102,7 +102,7 @@ fn read(file: &Path, size: Option<Size>, channels: usize) -> Result<Tensor> {
 
 fn read_file(file: &Path, size: Option<Size>, channels: usize) -> Result<Tensor> {
     match (is_array(file), size) {
-        (true, Some(_)) => Err(Error::argument("`--size` is for pictures", "omit `--size`, or give a PNG or JPEG")),
+        (true, Some(_)) => Err(Error::argument("`--size` is for pictures", "omit `--size`, or give an image file")),
         (true, None) => read_pixels(file, channels),
         (false, size) => {
             let picture = Picture::read(file)?;

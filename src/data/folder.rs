@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::picture::Encoded;
+use super::picture::{Encoded, has_foreign_name};
 use super::source::SourceKind;
 use super::{Dataset, Pixels};
 use crate::error::{Error, Result};
 use crate::input::{Budget, room};
 use crate::tensor::{Tensor, element_count};
 
-const SUFFIXES: [&str; 3] = ["png", "jpg", "jpeg"];
+/// The names of images that are read; the content decides what each is.
+const SUFFIXES: [&str; 11] = ["png", "apng", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "gif", "tif", "tiff"];
 
 /// A folder of images.
 pub(super) static KIND: SourceKind = SourceKind {
@@ -20,15 +21,15 @@ pub(super) static KIND: SourceKind = SourceKind {
 };
 
 /// The images of `folder` in the order of their names, upright, as (channels, height, width): one channel where all are
-/// grey, else three. Transparency is left out.
+/// grey, else three. Transparent images are over white.
 ///
 /// # Errors
 /// [`Error::BadFile`] for a folder without images, an image that cannot be read, one of another size than the first,
-/// and images that are far larger than their files; [`Error::OutOfMemory`].
+/// one of several frames or pages, and images that are far larger than their files; [`Error::OutOfMemory`].
 fn read(folder: &Path, pixels: Pixels) -> Result<Dataset> {
     let files = images_of(folder)?;
     let Some(first) = files.first() else {
-        let hint = "a folder of images holds `.png` or `.jpg` files";
+        let hint = "a folder of images holds `.png`, `.jpg`, `.webp`, `.bmp`, `.gif` or `.tif` files";
         return Err(Error::bad_file_hint(folder, "no images in this folder", hint));
     };
     // All that the headers say is checked before a pixel is decoded.
@@ -46,6 +47,10 @@ fn read(folder: &Path, pixels: Pixels) -> Result<Dataset> {
                 ),
                 "resize all images to one size",
             ));
+        }
+        if let Some(rest) = image.rest {
+            let what = format!("the image holds several {rest}, and a sample is one image");
+            return Err(Error::bad_file_hint(file, what, "save each as a file, or the first one alone"));
         }
         Budget { stored: image.stored }.ask(file, image.memory())?;
         decoding = image.memory().max(decoding);
@@ -80,7 +85,7 @@ fn images_of(folder: &Path) -> Result<Vec<PathBuf>> {
     for entry in entries {
         let path = entry.map_err(|error| Error::io(folder, error))?.path();
         let suffix = path.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default().to_ascii_lowercase();
-        if SUFFIXES.contains(&suffix.as_str()) {
+        if SUFFIXES.contains(&suffix.as_str()) || has_foreign_name(&path) {
             files.push(path);
         }
     }

@@ -8,6 +8,7 @@
 mod digits;
 mod folder;
 mod idx;
+pub mod mask;
 mod noised;
 mod npy;
 mod npz;

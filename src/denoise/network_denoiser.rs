@@ -19,6 +19,8 @@ pub struct NetworkDenoiser<'e> {
     guidance: Guidance,
     /// Images per call.
     images: usize,
+    /// Further channels of every input, (1, channels, h, w), for networks that take more than they denoise.
+    appended: Option<Tensor>,
 }
 
 impl<'e> NetworkDenoiser<'e> {
@@ -34,9 +36,47 @@ impl<'e> NetworkDenoiser<'e> {
         prediction: PredictionType,
         guidance: Guidance,
     ) -> Result<Self> {
+        Self::of(network, table, prediction, guidance, None)
+    }
+
+    /// As [`NetworkDenoiser::new`], of a network that takes further channels after those that it denoises: `appended`,
+    /// (1, channels, h, w), the same for all images. Those of inpainting take the mask and the latents of the image
+    /// under it.
+    ///
+    /// # Errors
+    /// As [`NetworkDenoiser::new`]; [`Error::Argument`] for channels that do not fit the network.
+    pub fn with_appended(
+        network: Network<'e>,
+        table: NoiseTable,
+        prediction: PredictionType,
+        guidance: Guidance,
+        appended: Tensor,
+    ) -> Result<Self> {
+        Self::of(network, table, prediction, guidance, Some(appended))
+    }
+
+    fn of(
+        network: Network<'e>,
+        table: NoiseTable,
+        prediction: PredictionType,
+        guidance: Guidance,
+        appended: Option<Tensor>,
+    ) -> Result<Self> {
         let (net, size) = (network.net(), network.size());
-        if !net.is_denoiser() {
-            let what = format!("a network with {} input and {} output channels", net.in_channels(), net.out_channels());
+        let further = match appended.as_ref().map(|appended| &appended.shape[..]) {
+            None => 0,
+            Some(&[1, channels, height, width]) if (height, width) == size.sides() => channels,
+            Some(shape) => {
+                let what = format!("further channels of shape {shape:?} for a network of {:?}", network.image_shape());
+                return Err(Error::argument(what, "they are (1, channels, height, width)"));
+            }
+        };
+        if net.predicted_channels() + further != net.in_channels() {
+            let what = format!(
+                "a network with {} input and {} output channels, and {further} channels that are given",
+                net.in_channels(),
+                net.out_channels()
+            );
             return Err(Error::argument(what, "a denoiser has as many channels in its output as in its input"));
         }
         guidance.check(net)?;
@@ -47,7 +87,7 @@ impl<'e> NetworkDenoiser<'e> {
                 "make it ready for the call size of its guidance",
             ));
         }
-        Ok(Self { network, table, prediction, guidance, images })
+        Ok(Self { network, table, prediction, guidance, images, appended })
     }
 
     /// The network, for raw calls.
@@ -78,12 +118,12 @@ impl<'e> NetworkDenoiser<'e> {
     /// # Errors
     /// [`Error::Device`].
     pub fn profile(&self) -> Result<Vec<StepTime>> {
-        let [channels, height, width] = self.network.image_shape();
+        let [channels, height, width] = self.image_shape();
         let z = Tensor::zeros([self.images, channels, height, width]);
         self.network.profile(&self.call(&z, &vec![0.0; self.images])?.inputs())
     }
 
-    /// The guided output of the network in its own scale, (n, `in_channels`, h, w), without a learned variance. The
+    /// The guided output of the network in its own scale, (n, channels, h, w) as `z`, without a learned variance. The
     /// network predicts eps in some form that is affine in its output, and the weights of the two conditions sum to 1,
     /// so guidance of that form is guidance of eps.
     ///
@@ -92,7 +132,7 @@ impl<'e> NetworkDenoiser<'e> {
     pub fn predict(&self, z: &Tensor, timesteps: &[f64]) -> Result<Tensor> {
         let all = self.network.call(&self.call(z, timesteps)?.inputs())?;
         let mut shape = all.shape.clone();
-        (shape[0], shape[1]) = (z.shape[0], self.network.net().in_channels());
+        (shape[0], shape[1]) = (z.shape[0], self.image_shape()[0]);
         let predicted = shape[1..].iter().product();
         let mut guided = Vec::with_capacity(shape.iter().product());
         let conditions = self.guidance.conditions();
@@ -110,6 +150,15 @@ impl<'e> NetworkDenoiser<'e> {
             }));
         }
         Ok(Tensor::new(shape, guided))
+    }
+
+    /// Images with the further channels after their own.
+    fn with_channels(&self, z: Tensor) -> Tensor {
+        let Some(appended) = &self.appended else { return z };
+        let mut shape = z.shape.clone();
+        shape[1] += appended.shape[1];
+        let images = z.data.chunks_exact(z.stride().max(1));
+        Tensor::new(shape, images.flat_map(|image| [image, &appended.data[..]].concat()).collect::<Vec<_>>())
     }
 
     /// The images with each of their conditions, batch after batch: within a batch all images with one condition, and
@@ -132,7 +181,7 @@ impl<'e> NetworkDenoiser<'e> {
             }
         }
         Ok(Call {
-            z: rows(z, &order),
+            z: self.with_channels(rows(z, &order)),
             timesteps: numbers(timesteps, &order),
             context: joined(contexts),
             labels: joined_labels(labels),
@@ -142,7 +191,8 @@ impl<'e> NetworkDenoiser<'e> {
 
 impl Denoiser for NetworkDenoiser<'_> {
     fn image_shape(&self) -> [usize; 3] {
-        self.network.image_shape()
+        let [channels, height, width] = self.network.image_shape();
+        [channels - self.appended.as_ref().map_or(0, |appended| appended.shape[1]), height, width]
     }
 
     fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {

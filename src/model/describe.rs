@@ -90,6 +90,12 @@ pub fn run_sections(model_run: &ModelRun) -> Vec<(&'static str, Value)> {
         ("method", method.into()),
         ("schedule", schedule),
     ];
+    if let Some(picture) = &model_run.options.picture {
+        let (height, width) = picture.size();
+        let file = picture.file().display().to_string();
+        sections.push(("init_image", json!({ "file": file, "sha256": picture.sha256(), "size": [height, width] })));
+    }
+    sections.extend(model_run.masking.as_ref().map(|masking| ("mask", masking.json())));
     if let Some(labels) = &model_run.labels {
         sections.push(("class_labels", json!({ "labels": labels.labels, "guidance_scale": labels.scale })));
     }

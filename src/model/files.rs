@@ -137,7 +137,7 @@ impl Files {
             image_shape: Vec::new(),
             sampled: 0,
             samples: Vec::new(),
-            steps: vec![Step::default(); run.run.schedule.steps().len()],
+            steps: vec![Step::default(); run.run.steps_of_walk()],
             singles: Singles::default(),
         }
     }
@@ -327,7 +327,7 @@ impl Sampling<'_> {
 
 /// The start of a run in words.
 fn start(run: &ModelRun) -> &'static str {
-    match (&run.run.start, run.options.picture.is_some()) {
+    match (&run.run.start, run.options.picture.is_some() && !run.begins_at_noise()) {
         (Start::Seeded, false) => "seeded noise",
         (Start::Seeded, true) | (Start::Clean { noise: None, .. }, _) => "seeded noise over an image",
         (Start::Noise(_), false) => "given noise",

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use super::Size;
 use super::device::{Event, make_ready};
 use super::latent::{LatentModel, Source, TextSource};
+use super::masking::Masking;
 use super::memory::{Algorithms, batch_within, within_budget};
 use super::network::NetworkModel;
 use super::open::Kind;
@@ -24,6 +25,7 @@ use crate::latent::autoencoder::{Decoder, Encoder, Planned, compiler_for, scaled
 use crate::latent::text::TextEncoder;
 use crate::latent::tiles::Room;
 use crate::nets::architecture::CallSize;
+use crate::sample::inpaint::Known;
 use crate::sample::run::{Batches, Run, Samples};
 use crate::sample::walk::Progress;
 use crate::spectral::samples::MOST_VECTORS;
@@ -87,6 +89,8 @@ pub struct Images<'e, 'a> {
     denoiser: Option<Sampled<'e>>,
     decoding: Option<Decoding<'e>>,
     labels: Option<Labels>,
+    /// Known pixels that are put into decoded images.
+    pasted: Option<Known>,
     output: Output,
     hooks: Hooks<'a>,
     facts: Facts,
@@ -122,13 +126,19 @@ struct Job<'a> {
     state: [usize; 3],
     text: Option<Text>,
     labels: Option<Labels>,
+    masking: Option<Masking>,
+    /// `true` if the walk begins at noise, although there is a picture.
+    begins_at_noise: bool,
+    /// Known pixels that are put into decoded images.
+    pasted: Option<Known>,
     options: RunOptions<'a>,
 }
 
 impl<'e, 'a> Images<'e, 'a> {
     pub(super) fn new(run: ModelRun<'a>, compiler: Compiler<'e>) -> Result<Self> {
-        let ModelRun { model, run, size, state, text, labels, options, .. } = run;
-        let job = Job { run, size, state, text, labels, options };
+        let begins_at_noise = run.begins_at_noise();
+        let ModelRun { model, run, size, state, text, labels, masking, options, .. } = run;
+        let job = Job { run, size, state, text, labels, masking, begins_at_noise, pasted: None, options };
         match model.into_kind() {
             Kind::Network(network) => Self::of_network(job, &network, compiler),
             Kind::Latent(latent) => Self::of_latents(job, latent, compiler),
@@ -156,7 +166,7 @@ impl<'e, 'a> Images<'e, 'a> {
             Algorithms::of(&plan, network.graph(call(batch))?.as_ref(), &compiler.target(), &compiler.options);
         let facts = Facts { batch, parts: parts(NETWORK, [&plan]), algorithms: Some(algorithms) };
         let guidance = by_labels(network, labels)?;
-        let denoiser = upload(network, guidance, (batch, job.size), plan, compiler, &mut job.options.hooks)?;
+        let denoiser = upload(network, (guidance, None), (batch, job.size), plan, compiler, &mut job.options.hooks)?;
         Self::begin(compiler.engine, job, Sampled::Network(Box::new(denoiser)), None, facts)
     }
 
@@ -177,19 +187,30 @@ impl<'e, 'a> Images<'e, 'a> {
         let both_stay = plans.check(latent.component, &plan, job.options.memory, compiler)?;
         let facts = Facts { batch, parts: plans.parts(latent.component, &plan), algorithms: None };
         let Plans { text, encoder, decoder } = plans;
-        let hooks = &mut job.options.hooks;
         let guidance = match (&job.text, &latent.source, text) {
-            (Some(text), Source::Text(source), Some(plan)) => encode(text, source, plan, compiler, hooks)?,
+            (Some(text), Source::Text(source), Some(plan)) => {
+                encode(text, source, plan, compiler, &mut job.options.hooks)?
+            }
             _ => by_labels(&latent.network, job.labels.as_ref())?,
         };
+        let hooks = &mut job.options.hooks;
+        let mut appended = None;
         if let (Some(picture), Some(plan)) = (job.options.picture.take(), encoder) {
             let pixels = picture.at(latent.image_channels(), job.size)?;
             let encoder = Encoder::planned(compiler.engine, &latent.autoencoder_files, 1, job.size, plan)?;
-            let mean = encoder.encode(&pixels)?.mean;
+            let encode = |pixels: &Tensor| -> Result<Tensor> {
+                Ok(scaled(latent.autoencoder.config(), &encoder.encode(pixels)?.mean))
+            };
+            if !job.begins_at_noise {
+                job.run.start = over(encode(&pixels)?, std::mem::take(&mut job.run.start))?;
+            }
+            if let Some(masking) = &job.masking {
+                (job.run.known, appended) = masking.of_latents(&pixels, &encode)?;
+                job.pasted = masking.pasted(pixels);
+            }
             hooks.done("image", "")?;
-            job.run.start = over(scaled(latent.autoencoder.config(), &mean), std::mem::take(&mut job.run.start))?;
         }
-        let denoiser = upload(&latent.network, guidance, (batch, latents), plan, compiler, hooks)?;
+        let denoiser = upload(&latent.network, (guidance, appended), (batch, latents), plan, compiler, hooks)?;
         let mut decoding = Decoding { latent, compiler, size: latents, planned: Some(decoder), decoder: None };
         if both_stay {
             decoding.load()?;
@@ -212,6 +233,7 @@ impl<'e, 'a> Images<'e, 'a> {
             denoiser: Some(denoiser),
             decoding,
             labels: job.labels,
+            pasted: job.pasted,
             output,
             hooks,
             facts,
@@ -259,6 +281,9 @@ impl<'e, 'a> Images<'e, 'a> {
         };
         if self.output.pixels {
             batch.pixels = to_pixels(&batch.samples)?;
+            if let Some(known) = &self.pasted {
+                known.paste(&mut batch.pixels);
+            }
         }
         batch.predictions = batch.predictions.iter().map(to_pixels).collect::<Result<_>>()?;
         Ok(batch)
@@ -439,10 +464,10 @@ fn by_labels(network: &NetworkModel, labels: Option<&Labels>) -> Result<Guidance
     Guidance::classes(network.net.as_ref(), vec![labels.of(0)], labels.scale)
 }
 
-/// Puts the network of a run on the device, for `batch` images of a size.
+/// Puts the network of a run on the device, for `batch` images of a size, with the channels that it takes besides.
 fn upload<'e>(
     network: &NetworkModel,
-    guidance: Guidance,
+    (guidance, appended): (Guidance, Option<Tensor>),
     (batch, size): (usize, (usize, usize)),
     plan: Plan,
     compiler: Compiler<'e>,
@@ -451,7 +476,7 @@ fn upload<'e>(
     make_ready(compiler.engine, std::slice::from_ref(&plan), &mut |event| hooks.see(event))?;
     let weights = Footprint::of(&plan).weights as f64 / f64::from(1 << 20);
     let placed = network.planned(compiler, guidance.call_size(batch, size), plan)?;
-    let denoiser = network.denoiser(placed, guidance)?;
+    let denoiser = network.denoiser_with(placed, guidance, appended)?;
     hooks.done("upload", format!("{weights:.1} MiB of weights"))?;
     Ok(denoiser)
 }

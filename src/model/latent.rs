@@ -122,14 +122,17 @@ impl LatentModel {
     fn check(&self) -> Result<()> {
         let (net, latents) = (&self.network.net, self.autoencoder.config().latent_channels);
         let refuse = |what: String, hint: &str| Err(Error::bad_file_hint(&self.network.config.path, what, hint));
-        if net.in_channels() != latents || !net.is_denoiser() {
+        let is_known = net.in_channels() == latents || net.in_channels() == latents + inpainting_channels(latents);
+        if !is_known || net.predicted_channels() != latents {
             let what = format!(
                 "`in_channels` is {} and `out_channels` {}, and latents have {latents} (`{}`)",
                 net.in_channels(),
                 net.out_channels(),
                 self.autoencoder_files.config.path.display()
             );
-            return refuse(what, "inpainting and other pipelines whose network reads more channels are not supported");
+            let hint = "networks of latents are supported, and those of inpainting, which take a mask and the latents \
+                        under it, too; other pipelines whose network reads more channels are not";
+            return refuse(what, hint);
         }
         match &self.source {
             Source::Labels => match net.labels() {
@@ -171,6 +174,18 @@ impl LatentModel {
         self.autoencoder.config().factor()
     }
 
+    /// Channels of the latents.
+    #[must_use]
+    pub fn latent_channels(&self) -> usize {
+        self.autoencoder.config().latent_channels
+    }
+
+    /// Returns `true` for a network of inpainting: it takes the latents, a mask, and the latents of the image under it.
+    #[must_use]
+    pub fn is_inpainting(&self) -> bool {
+        self.network.net.in_channels() > self.latent_channels()
+    }
+
     /// Channels of an image.
     #[must_use]
     pub fn image_channels(&self) -> usize {
@@ -187,7 +202,7 @@ impl LatentModel {
     /// (channels, height, width) of the latents of images of a size.
     #[must_use]
     pub fn latent_shape(&self, (height, width): Size) -> [usize; 3] {
-        [self.network.net.in_channels(), height / self.factor(), width / self.factor()]
+        [self.latent_channels(), height / self.factor(), width / self.factor()]
     }
 
     /// Tokens of the context of an image.
@@ -214,6 +229,11 @@ impl LatentModel {
             format!("sides are multiples of {factor}, such as {} x {}", near(height), near(width)),
         ))
     }
+}
+
+/// Channels that a network of inpainting takes after the latents: the mask, and the latents of the image under it.
+fn inpainting_channels(latents: usize) -> usize {
+    1 + latents
 }
 
 impl TextSource {

@@ -1,6 +1,7 @@
 //! The metadata of an image: everything that determines its pixels, and nothing else, so that the same image is the
 //! same file in any batch and shard.
 
+use super::open::Kind;
 use super::resolve::ModelRun;
 use crate::noise::Generator;
 use crate::sample::schedule::{Level, Schedule};
@@ -72,6 +73,12 @@ impl ModelRun<'_> {
             pairs.extend([("class labels", list.join(",")), ("guidance scale", labels.scale.to_string())]);
         }
         pairs.extend(self.settings.strength.map(|strength| ("strength", strength.to_string())));
+        if let Some(picture) = &self.options.picture {
+            pairs.push(("init image sha256", picture.sha256().to_owned()));
+        }
+        if let Some(masking) = &self.masking {
+            pairs.extend(masking.pairs(matches!(self.model.kind(), Kind::Latent(_))));
+        }
         pairs.extend(run.method.solver.settings());
         pairs.extend([
             ("clip", run.method.clip.map_or("none".to_owned(), |clip| clip.bound.to_string())),

@@ -15,6 +15,7 @@ use crate::graph::run::check_graph;
 use crate::graph::{Compiler, Plan};
 use crate::nets::architecture::{self, Architecture, CallSize, LabelInput};
 use crate::sample::scheduler_config::SchedulerConfig;
+use crate::tensor::Tensor;
 
 /// A denoising network whose configuration has been read and checked against its weights. Nothing is on a device yet.
 ///
@@ -200,6 +201,23 @@ impl NetworkModel {
     /// Those of [`NetworkDenoiser::new`].
     pub fn denoiser<'e>(&self, network: Network<'e>, guidance: Guidance) -> Result<NetworkDenoiser<'e>> {
         NetworkDenoiser::new(network, self.table.clone(), self.scheduler.prediction_type, guidance)
+    }
+
+    /// The same of a network that takes further channels, (1, channels, h, w), after those that it denoises.
+    ///
+    /// # Errors
+    /// Those of [`NetworkDenoiser::with_appended`].
+    pub fn denoiser_with<'e>(
+        &self,
+        network: Network<'e>,
+        guidance: Guidance,
+        appended: Option<Tensor>,
+    ) -> Result<NetworkDenoiser<'e>> {
+        let (table, prediction) = (self.table.clone(), self.scheduler.prediction_type);
+        match appended {
+            None => self.denoiser(network, guidance),
+            Some(appended) => NetworkDenoiser::with_appended(network, table, prediction, guidance, appended),
+        }
     }
 
     /// The exact Jacobian of the network, for `block` vectors per call and images of a size.

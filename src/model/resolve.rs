@@ -7,6 +7,7 @@ use super::Size;
 use super::device::Event;
 use super::images::Images;
 use super::latent::{LatentModel, Prompt, Source, Tokenized};
+use super::masking::Masking;
 use super::memory::USUAL_BUDGET;
 use super::network::NetworkModel;
 use super::open::{Kind, Model};
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::latent::tiles::Tiling;
 use crate::nets::architecture::{CallSize, LabelInput};
+use crate::sample::inpaint::Known;
 use crate::sample::run::{Run, Start};
 use crate::sample::samplers::Sampler;
 use crate::sample::schedule::ScheduleKind;
@@ -67,6 +69,8 @@ pub struct ModelRun<'a> {
     pub text: Option<Text>,
     /// The class labels of the images.
     pub labels: Option<Labels>,
+    /// The part of the picture that is painted, where the rest is kept.
+    pub masking: Option<Masking>,
     /// Sentences for the user: what differs from what the model's files ask for, what is cut off.
     pub notes: Vec<String>,
     pub(super) options: RunOptions<'a>,
@@ -145,7 +149,8 @@ impl<'a> Sampling<'a> {
     /// # Errors
     /// [`Error::Argument`] for settings that contradict each other or the model; those of [`Settings::resolve`].
     pub fn resolve(mut self) -> Result<ModelRun<'a>> {
-        if self.picture.is_some() {
+        self.check_mask()?;
+        if self.picture.is_some() && self.mask.is_none() {
             self.settings.strength = Some(self.settings.strength.unwrap_or(USUAL_STRENGTH));
         }
         if self.batch == Some(0) {
@@ -165,18 +170,30 @@ impl<'a> Sampling<'a> {
             self.expect_no_guidance(&network.name)?;
         }
         network.expect_denoiser()?;
-        let course = self.settings.resolve(&network.scheduler, &network.table)?;
+        let mut course = self.settings.resolve(&network.scheduler, &network.table)?;
         let notes = of_files(network);
         let size = network.size(self.given_size().or(self.size))?;
         let count = self.image_count(USUAL_COUNT)?;
         let labels = self.class_labels(network)?;
         network.net.check(labelled_call(labels.as_ref(), 1, size))?;
         let image = network.image_shape(size);
-        let start = match &self.picture {
-            None => self.start.clone(),
-            Some(picture) => over(picture.at(image[0], size)?, self.start.clone())?,
-        };
-        Ok(self.made(course, size, image, image[0], count, start, None)?.with_labels(labels).with_notes(notes))
+        let masking = self.masking(&mut course, size, None, false)?;
+        let (start, known) = self.start_of_pixels(image, masking.as_ref())?;
+        let run = self.made(course, size, image, image[0], count, start, None)?.with_labels(labels);
+        Ok(run.with_masking(masking, known).with_notes(notes))
+    }
+
+    /// The start of a walk of pixels, and the known part.
+    fn start_of_pixels(
+        &self,
+        [channels, height, width]: [usize; 3],
+        masking: Option<&Masking>,
+    ) -> Result<(Start, Option<Known>)> {
+        let Some(picture) = &self.picture else { return Ok((self.start.clone(), None)) };
+        let pixels = picture.at(channels, (height, width))?;
+        let known = masking.map(|masking| Masking::known(pixels.clone(), &masking.of_state));
+        let start = self.start.clone();
+        Ok((if self.begins_at_noise() { start } else { over(pixels, start)? }, known))
     }
 
     fn of_latents(self, latent: &LatentModel) -> Result<ModelRun<'a>> {
@@ -198,8 +215,12 @@ impl<'a> Sampling<'a> {
                 (USUAL_TEXT_COUNT, Some((source.tokens(prompt)?, prompt.clone())))
             }
         };
+        if latent.is_inpainting() && self.mask.is_none() {
+            let what = format!("`{}` fills in parts of an image", network.name);
+            return Err(Error::argument(what, "give the image by `init_image`, and by `mask` the part to paint in it"));
+        }
         let scale = self.scale(USUAL_TEXT_SCALE)?;
-        let course = self.settings.resolve(&network.scheduler, &network.table)?;
+        let mut course = self.settings.resolve(&network.scheduler, &network.table)?;
         let factor = latent.factor();
         let given = self.given_size().map(|(height, width)| (height * factor, width * factor));
         let pictured = self.picture.as_ref().map(|picture| {
@@ -220,12 +241,17 @@ impl<'a> Sampling<'a> {
             None => labelled_call(labels.as_ref(), 1, (state[1], state[2])),
         };
         network.net.check(call)?;
+        let masking = self.masking(&mut course, size, Some(factor), latent.is_inpainting())?;
+        if masking.is_some() && !self.begins_at_noise() {
+            // Refuses start states beside the picture.
+            over(Tensor::zeros([0]), self.start.clone())?;
+        }
         // A picture becomes a start state when the encoder is on a device.
         let start = self.start.clone();
         let mut notes = of_files(network);
         notes.extend(latent.variant_notes());
         let run = self.made(course, size, state, latent.image_channels(), count, start, None)?;
-        let run = run.with_labels(labels).with_notes(notes);
+        let run = run.with_labels(labels).with_masking(masking, None).with_notes(notes);
         Ok(match prompt {
             None => run,
             Some((tokens, prompt)) => {
@@ -245,13 +271,16 @@ impl<'a> Sampling<'a> {
         if self.output.trace {
             return refuse("trace_nonfinite", "a closed form has no operations to look at; leave it out");
         }
-        if self.picture.is_some() {
-            return refuse("init_image", "give the start states as an array by `init`");
+        if self.picture.is_some() && self.mask.is_none() {
+            return refuse("init_image", "give the start states as an array by `init`, or a `mask` beside the image");
+        }
+        if self.mask.is_some() && !form.has_pixels() {
+            return refuse("mask", "its samples are not images; leave out `mask`");
         }
         if self.labels.is_some() {
             return refuse("class_labels", "leave out `class_labels`");
         }
-        let course = self.settings.on_sigmas(form.sigma_range())?;
+        let mut course = self.settings.on_sigmas(form.sigma_range())?;
         let image = form.image_shape();
         let size = (image[1], image[2]);
         if let Some((height, width)) = self.given_size().or(self.size).filter(|other| *other != size) {
@@ -259,8 +288,11 @@ impl<'a> Sampling<'a> {
             let what = format!("images of {height}x{width}, and those of `{name}` are {}x{}", size.0, size.1);
             return Err(Error::argument(what, "images have the size of the data"));
         }
-        let (count, start, mean) = (self.image_count(USUAL_COUNT)?, self.start.clone(), form.mean().to_vec());
-        self.made(course, size, image, image[0], count, start, Some(mean))
+        let (count, mean) = (self.image_count(USUAL_COUNT)?, form.mean().to_vec());
+        let masking = self.masking(&mut course, size, None, false)?;
+        let (start, known) = self.start_of_pixels(image, masking.as_ref())?;
+        let run = self.made(course, size, image, image[0], count, start, Some(mean))?;
+        Ok(run.with_masking(masking, known))
     }
 
     /// The run of a course.
@@ -299,7 +331,8 @@ impl<'a> Sampling<'a> {
             image_channels,
             text: None,
             labels: None,
-            notes,
+            masking: None,
+            notes: notes.into_iter().chain(self.picture.as_ref().and_then(|it| it.note().map(str::to_owned))).collect(),
             options: RunOptions {
                 batch: self.batch,
                 picture: self.picture,
@@ -432,7 +465,8 @@ pub(super) fn over(state: Tensor, start: Start) -> Result<Start> {
         Start::Seeded => Ok(Start::Clean { state, noise: None }),
         Start::Noise(noise) => Ok(Start::Clean { state, noise: Some(noise) }),
         Start::State(_) | Start::Clean { .. } => {
-            Err(Error::argument("a picture and start states are both given", "give one of them"))
+            let hint = "give one of them; a `mask` keeps a part of the image beside start states";
+            Err(Error::argument("`init_image` and `init` are both given", hint))
         }
     }
 }

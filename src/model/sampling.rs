@@ -9,12 +9,14 @@ use super::device::{Event, Observer};
 use super::images::{Batch, Images};
 use super::latent::Prompt;
 use super::open::Model;
+use crate::data::mask::Mask;
 use crate::data::picture::Picture;
 use crate::error::Result;
 use crate::formats::Image;
 use crate::graph::Compiler;
 use crate::latent::tiles::Tiling;
 use crate::noise::Generator;
+use crate::sample::inpaint::Inpaint;
 use crate::sample::run::Start;
 use crate::sample::samplers::Sampler;
 use crate::sample::schedule::ScheduleKind;
@@ -45,6 +47,9 @@ pub struct Sampling<'a> {
     pub(super) size: Option<Size>,
     pub(super) start: Start,
     pub(super) picture: Option<Picture>,
+    pub(super) mask: Option<Mask>,
+    pub(super) inpaint: Option<Inpaint>,
+    pub(super) paste: Option<bool>,
     pub(super) prompt: Option<Prompt>,
     pub(super) labels: Option<Vec<f64>>,
     pub(super) scale: Option<f64>,
@@ -90,6 +95,9 @@ impl<'a> Sampling<'a> {
             size: None,
             start: Start::Seeded,
             picture: None,
+            mask: None,
+            inpaint: None,
+            paste: None,
             prompt: None,
             labels: None,
             scale: None,
@@ -190,10 +198,35 @@ impl<'a> Sampling<'a> {
         self
     }
 
-    /// A picture to start from, under the noise that [`Settings::strength`] sets, 0.8 by default.
+    /// A picture to start from, under the noise that [`Settings::strength`] sets, 0.8 by default; with a mask, the
+    /// picture whose other pixels are kept.
     #[must_use]
     pub fn picture(mut self, picture: Picture) -> Self {
         self.picture = Some(picture);
+        self
+    }
+
+    /// The part of the picture that is painted. The rest of the picture is kept, in the way that
+    /// [`Sampling::inpaint`] says; the walk begins at noise alone, unless [`Settings::strength`] is below 1.
+    #[must_use]
+    pub fn mask(mut self, mask: Mask) -> Self {
+        self.mask = Some(mask);
+        self
+    }
+
+    /// The way in which what is painted is made to fit the rest, [`Inpaint::Project`] by default. Networks of
+    /// inpainting have their own.
+    #[must_use]
+    pub fn inpaint(mut self, way: Inpaint) -> Self {
+        self.inpaint = Some(way);
+        self
+    }
+
+    /// Puts the known pixels of the picture into decoded images, which would otherwise have gone through the
+    /// autoencoder; `true` by default, for pipelines of latents with a mask.
+    #[must_use]
+    pub fn paste(mut self, paste: bool) -> Self {
+        self.paste = Some(paste);
         self
     }
 

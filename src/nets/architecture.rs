@@ -93,8 +93,12 @@ pub trait Architecture: Debug + Send + Sync {
 
     /// Returns `true` if the output, without a learned variance, has the channels of the input.
     fn is_denoiser(&self) -> bool {
-        let predicted = if self.learns_variance() { self.out_channels() / 2 } else { self.out_channels() };
-        predicted == self.in_channels()
+        self.predicted_channels() == self.in_channels()
+    }
+
+    /// Channels of the output without those of a learned variance.
+    fn predicted_channels(&self) -> usize {
+        if self.learns_variance() { self.out_channels() / 2 } else { self.out_channels() }
     }
 }
 

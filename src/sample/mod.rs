@@ -2,7 +2,7 @@
 //!
 //! [`settings::Settings`] are the requested settings; with a model's [`scheduler_config::SchedulerConfig`] it resolves
 //! to a [`settings::Course`]: a [`schedule::Schedule`] and a [`walk::Method`], which [`walk::sample`] runs, and [`run`]
-//! for many images, a batch at a time. [`on_sigmas`] resolves settings for denoisers without timesteps. [`samplers`]
+//! for many images, a batch at a time; [`inpaint`] walks with a known part. [`on_sigmas`] resolves settings for denoisers without timesteps. [`samplers`]
 //! has a file for each sampler, [`solvers`] the steps that several of them share; [`admissible`] judges a schedule
 //! before it runs.
 
@@ -10,6 +10,7 @@ pub mod admissible;
 pub mod config_fields;
 mod flow;
 mod grids;
+pub mod inpaint;
 mod level_config;
 pub mod on_sigmas;
 pub mod run;

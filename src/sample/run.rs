@@ -3,7 +3,8 @@
 //! [`sample`] walks one batch; a [`Run`] holds the images, their start states and their noise, so that image i of seed
 //! s is the same image in any batch and in any part of the run.
 
-use super::schedule::{Scale, Schedule};
+use super::inpaint::{self, Known, Resampling, end_factor};
+use super::schedule::Schedule;
 use super::walk::{Method, Progress, sample};
 use crate::denoise::{Denoiser, Level};
 use crate::noise::{Generator, Noise};
@@ -61,6 +62,10 @@ pub struct Run {
     pub start: Start,
     /// The mean of the data, c h w values, which is added to states that start as pure noise.
     pub mean: Option<Vec<f64>>,
+    /// The part of all images that is known and kept.
+    pub known: Option<Known>,
+    /// The jumps of a walk with a known part.
+    pub resampling: Option<Resampling>,
     /// `true` to name the first operation of the denoiser that makes a value that is not finite.
     pub trace_nonfinite: bool,
 }
@@ -79,6 +84,8 @@ impl Run {
             generator: Generator::default(),
             start: Start::default(),
             mean: None,
+            known: None,
+            resampling: None,
             trace_nonfinite: false,
         }
     }
@@ -97,20 +104,26 @@ impl Run {
     /// Calls of the sampling loop: the steps of all batches.
     #[must_use]
     pub fn steps(&self) -> usize {
-        self.images.len().div_ceil(self.batch.max(1)) * self.schedule.steps().len()
+        self.images.len().div_ceil(self.batch.max(1)) * self.steps_of_walk()
+    }
+
+    /// Steps of one walk: those of the schedule, and with resampling those that are taken again.
+    #[must_use]
+    pub fn steps_of_walk(&self) -> usize {
+        inpaint::descents(self.resampling, self.schedule.steps().len()).iter().map(std::ops::Range::len).sum()
     }
 
     /// A state at the schedule's last level in the scale of the model: z = sqrt(alpha bar) x, or (1 - s) x with flow
-    /// matching.
+    /// matching. What is known is exact.
     #[must_use]
     pub fn in_model_scale(&self, x: &Tensor) -> Tensor {
-        let end = self.schedule.end();
-        let scale = match self.schedule.scale() {
-            Scale::VariancePreserving | Scale::VarianceExploding => end.alpha_bar().sqrt(),
-            Scale::Flow => Scale::Flow.factor(end),
-        };
+        let scale = end_factor(&self.schedule);
         let data = x.data.iter().map(|value| (f64::from(*value) * scale) as f32).collect();
-        Tensor::new(x.shape.clone(), data)
+        let mut z = Tensor::new(x.shape.clone(), data);
+        if let Some(known) = &self.known {
+            known.paste(&mut z);
+        }
+        z
     }
 
     /// Refuses what [`Run::batches`] refuses.
@@ -138,6 +151,9 @@ impl Run {
         {
             let what = format!("a clean state of shape {:?} for images of {image:?}", state.shape);
             return Err(Error::argument(what, "the clean state is (1, channels, height, width)"));
+        }
+        if let Some(known) = &self.known {
+            known.check(image)?;
         }
         let values: usize = image.iter().product();
         match &self.mean {
@@ -231,11 +247,30 @@ impl Batches {
         let x = self.start_states(indices);
         let [channels, height, width] = self.image;
         let shape = [indices.len(), channels, height, width];
-        let Run { schedule, method, trace_nonfinite, .. } = &self.run;
+        let initial = self.run.known.is_some().then(|| self.initial_noise(indices));
+        let Run { schedule, method, trace_nonfinite, known, resampling, .. } = &self.run;
         let denoiser: &mut dyn Denoiser = if *trace_nonfinite { &mut Traced(denoiser) } else { denoiser };
         let mut noise = |update| Ok(Tensor::new(shape, self.noise.step(update, indices)));
-        let sampled = sample(denoiser, schedule, method, x, &mut noise, watch);
+        let sampled = match (known, &initial) {
+            (Some(known), Some(initial)) => {
+                let part = (known, *resampling);
+                inpaint::sample(denoiser, schedule, method, part, initial, x, &mut noise, watch)
+            }
+            (_, _) => sample(denoiser, schedule, method, x, &mut noise, watch),
+        };
         Some(sampled.map(|x| Samples { images: indices.to_vec(), x }))
+    }
+
+    /// The noise of the start states of `indices`; that of the seed where states are given.
+    fn initial_noise(&mut self, indices: &[usize]) -> Tensor {
+        let [channels, height, width] = self.image;
+        let values = match &self.run.start {
+            Start::Noise(noise) | Start::Clean { noise: Some(noise), .. } => {
+                indices.iter().flat_map(|&at| noise.item(at).to_vec()).collect()
+            }
+            Start::Seeded | Start::State(_) | Start::Clean { noise: None, .. } => self.noise.initial(indices),
+        };
+        Tensor::new([indices.len(), channels, height, width], values)
     }
 
     /// The states x of `indices` at the schedule's first level.

@@ -168,7 +168,25 @@ impl<'a> Walk<'a> {
     /// A walk before its first step.
     #[must_use]
     pub fn new(schedule: &'a Schedule, method: &Method) -> Self {
-        Self { schedule, clip: method.clip, stepper: method.solver.begin(), index: 0, updates: 0 }
+        Self::after(schedule, method, 0)
+    }
+
+    /// A walk before its first step, after a number of draws of noise.
+    #[must_use]
+    pub(super) fn after(schedule: &'a Schedule, method: &Method, updates: u32) -> Self {
+        Self { schedule, clip: method.clip, stepper: method.solver.begin(), index: 0, updates }
+    }
+
+    /// The number of draws so far.
+    #[must_use]
+    pub(super) fn updates(&self) -> u32 {
+        self.updates
+    }
+
+    /// Counts a draw of noise that is not a step's, and returns its number.
+    pub(super) fn count_update(&mut self) -> u32 {
+        self.updates += 1;
+        self.updates
     }
 
     /// Takes the next step, from the state `x` at its `from`.

@@ -19,6 +19,7 @@ mod help;
 #[cfg(feature = "download")]
 #[path = "../common/hub.rs"]
 mod hub;
+mod inpaint;
 mod inputs;
 mod inspect;
 mod interrupts;

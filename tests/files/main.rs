@@ -9,4 +9,5 @@ mod fuzz;
 #[path = "../common/hub.rs"]
 mod hub;
 mod noise;
+mod pictures;
 mod style;

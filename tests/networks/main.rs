@@ -11,6 +11,7 @@ mod foreign;
 mod goldens;
 mod guided;
 mod half;
+mod inpaint;
 mod model;
 mod stable_diffusion;
 mod tangent;

@@ -6,6 +6,7 @@ mod config;
 mod diffusers;
 mod extending;
 mod goldens;
+mod inpaint;
 mod schedules;
 mod sums;
 mod tables;

@@ -39,7 +39,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "gzip", longest: 512, bounded: 20000, run: arrays::idx, seeds: Seeds::gzip },
     Target { name: "png-text", longest: 2048, bounded: 20000, run: pictures::png_text, seeds: Seeds::png },
     Target { name: "picture", longest: 2048, bounded: 8000, run: pictures::picture, seeds: Seeds::picture },
-    Target { name: "folder", longest: 1024, bounded: 4000, run: pictures::folder, seeds: Seeds::png },
+    Target { name: "folder", longest: 1024, bounded: 4000, run: pictures::folder, seeds: Seeds::picture },
     Target { name: "safetensors", longest: 2048, bounded: 20000, run: models::safetensors, seeds: Seeds::safetensors },
     Target { name: "config", longest: 1024, bounded: 20000, run: models::config, seeds: Seeds::config },
     Target { name: "shard-index", longest: 512, bounded: 20000, run: models::shard_index, seeds: Seeds::shard_index },

@@ -1,5 +1,6 @@
 //! Pictures: the text of PNG files, pictures to start from, and folders of images.
 
+use downhill::data::mask::Mask;
 use downhill::data::picture::Picture;
 use downhill::data::{Pixels, Source};
 use downhill::formats::png;
@@ -14,7 +15,8 @@ pub fn png_text(bytes: &[u8]) {
 }
 
 pub fn picture(bytes: &[u8]) {
-    let Some(picture) = said(Picture::read(&put("x.png", bytes))) else { return };
+    let file = put("x.png", bytes);
+    let Some(picture) = said(Picture::read(&file)) else { return };
     let (height, width) = picture.size();
     if height * width > 1 << 12 {
         return;
@@ -23,6 +25,13 @@ pub fn picture(bytes: &[u8]) {
         if let Some(image) = said(picture.at(channels, size)) {
             assert_eq!(image.shape, [1, channels, size.0, size.1]);
             assert!(image.data.iter().all(|value| (-1.0..=1.0).contains(value)));
+        }
+    }
+    for mask in [said(Mask::read(&file)), said(Mask::of_alpha(&picture))].into_iter().flatten() {
+        assert_eq!(mask.size(), (height, width));
+        for size in [(8, 8), (height, width)] {
+            let painted = said(mask.at(size)).unwrap_or_default();
+            assert!(painted.is_empty() || (painted.contains(&true) && painted.contains(&false)));
         }
     }
 }

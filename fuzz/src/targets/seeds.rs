@@ -160,6 +160,9 @@ impl Seeds {
     pub fn picture(&self) -> Vec<Vec<u8>> {
         let mut all = self.png();
         all.extend([ColorType::L8, ColorType::Rgb8].map(|kind| encoded(kind, ImageFormat::Jpeg)));
+        for end in ["png", "jpg", "webp", "bmp", "gif", "tif"] {
+            all.extend(self.files("tests/golden/pictures", end, 2048));
+        }
         all
     }
 

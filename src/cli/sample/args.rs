@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 
 use super::conditions::ConditionArgs;
+use super::inpaint::InpaintArgs;
 use crate::cli::args::{Dtype, ErrorModelArg, LONGEST_SIDE, NumberList, Shard, Size, denoiser_help};
 use crate::error::Result;
 use crate::model::Sampling;
@@ -27,6 +28,8 @@ Examples:
   downhill sample DIR --sigmas 40,10,2.5,0.6,0.1 --init x.npy --save-path path.npy
   downhill sample DIR -p 'a photograph of an astronaut' --sampler ge --steps 10 -o astronaut.png
   downhill sample DIR -p 'the same in oil' --init-image photo.jpg --strength 0.6
+  downhill sample DIR -p 'a red door' --init-image house.png --mask door.png -o repainted.png
+  downhill sample --init-image five.png --mask half.png --inpaint repaint --sampler ddim --steps 50
   downhill sample pca:digits,k=32                   from the span of 32 principal components
   downhill sample --metric pca:digits               gradient estimation, gamma from the data
   downhill sample --sampler ddim --error-model 0.05,2   the fewest steps that an error model admits
@@ -163,13 +166,18 @@ pub struct Args {
     #[arg(long, value_name = "FILE.npy", help_heading = START)]
     pub init: Option<PathBuf>,
 
-    /// Start from this PNG or JPEG under noise; see `--strength`
-    #[arg(long, value_name = "FILE", conflicts_with = "init", help_heading = START)]
+    /// Start from this image under noise; see `--strength`. PNG, JPEG, WebP, BMP, GIF or TIFF by its content, upright
+    /// and over white as viewers show it
+    #[arg(long, value_name = "FILE", help_heading = START)]
     pub init_image: Option<PathBuf>,
 
-    /// Fraction of the steps to take, above 0 and at most 1; 1 ignores the image [default: 0.8]
+    /// Fraction of the steps to take, above 0 and at most 1; 1 ignores the image [default: 0.8; with `--mask` 1, which
+    /// begins at noise and keeps the black part]
     #[arg(long, value_name = "S", requires = "init_image", allow_negative_numbers = true, help_heading = START)]
     pub strength: Option<f64>,
+
+    #[command(flatten)]
+    pub inpainting: InpaintArgs,
 
     /// Output: `x.png` for a grid, `dir/%05d.png` for one file per image, `x.npz` for a uint8 array, `-` for a grid on
     /// standard output [default: samples.png]

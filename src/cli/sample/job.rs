@@ -58,7 +58,7 @@ impl Job<'_> {
             sampling = sampling.size(height, width);
         }
         let sampling = args.conditions.describe(args.describe(sampling), labels);
-        let mut run = sampling.resolve()?;
+        let mut run = args.inpainting.describe(sampling, start.mask.take())?.resolve()?;
         for note in &run.notes {
             console.note(&format!("note: {note}"));
         }
@@ -120,7 +120,8 @@ fn say_where_it_ends(run: &ModelRun, console: Console) {
 
 /// Refuses `--rng` and warns of `--seed` in a run without random noise.
 fn check_drawn(args: &Args, start: &Start, run: &ModelRun, console: Console) -> Result<()> {
-    if run.run.method.solver.is_stochastic() || !start.is_given() {
+    // What is known is kept under noise.
+    if run.run.method.solver.is_stochastic() || !start.is_given() || run.masking.is_some() {
         return Ok(());
     }
     if args.rng.is_some() {

@@ -5,6 +5,7 @@
 
 mod args;
 mod conditions;
+mod inpaint;
 mod job;
 mod run;
 mod start;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::Args;
 use crate::cli::inputs::{read_finite, read_images};
+use crate::data::mask::Mask;
 use crate::data::picture::Picture;
 use crate::error::Result;
 use crate::model::{Kind, Model, Sampling};
@@ -18,27 +19,37 @@ pub struct Start {
     pub state: Option<(PathBuf, Tensor)>,
     /// An image, under noise.
     pub picture: Option<(PathBuf, Picture)>,
+    /// The part of the image that is painted.
+    pub mask: Option<Mask>,
+    /// `true` if the walk begins at noise, although there is an image: the image is only kept in part.
+    pub is_only_kept: bool,
 }
 
 impl Start {
     /// Reads the files that the flags name, for states of `model`.
     ///
     /// # Errors
-    /// Those of [`read_images`] and [`Picture::read`]; those of [`crate::denoise::closed_form::ClosedForm::as_images`].
+    /// Those of [`read_images`], [`Picture::read`] and [`super::inpaint::InpaintArgs::read`]; those of
+    /// [`crate::denoise::closed_form::ClosedForm::as_images`].
     pub fn read(args: &Args, model: &Model) -> Result<Self> {
         let read = |file: &PathBuf| {
             let tensor = match model.kind() {
                 Kind::Network(network) => read_images(file, network.net.in_channels())?,
-                Kind::Latent(latent) => read_images(file, latent.network.net.in_channels())?,
+                Kind::Latent(latent) => read_images(file, latent.latent_channels())?,
                 Kind::ClosedForm(form) => form.as_images(read_finite(file)?, file)?,
             };
             Ok::<_, crate::Error>((file.clone(), tensor))
         };
         let picture = args.init_image.as_ref().map(|file| Ok::<_, crate::Error>((file.clone(), Picture::read(file)?)));
+        let picture = picture.transpose()?;
+        let mask = args.inpainting.read(picture.as_ref().map(|(_, picture)| picture))?;
+        let is_only_kept = mask.is_some() && args.strength.is_none_or(|strength| strength == 1.0);
         Ok(Self {
+            mask,
+            is_only_kept,
             noise: args.init_noise.as_ref().map(read).transpose()?,
             state: args.init.as_ref().map(read).transpose()?,
-            picture: picture.transpose()?,
+            picture,
         })
     }
 
@@ -68,7 +79,11 @@ impl std::fmt::Display for Start {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let name = |file: &Path| file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         if let Some((file, _)) = &self.state {
-            return write!(f, "state from {}", name(file));
+            write!(f, "state from {}", name(file))?;
+            return match &self.picture {
+                None => Ok(()),
+                Some((file, _)) => write!(f, ", filling in {}", name(file)),
+            };
         }
         match &self.noise {
             None => f.write_str("seeded noise")?,
@@ -76,6 +91,7 @@ impl std::fmt::Display for Start {
         }
         match &self.picture {
             None => Ok(()),
+            Some((file, _)) if self.is_only_kept => write!(f, ", filling in {}", name(file)),
             Some((file, _)) => write!(f, " over {}", name(file)),
         }
     }

@@ -1,5 +1,5 @@
-//! The goldens of networks that look at a context: the small latent models, and networks with one or the other field
-//! changed.
+//! The goldens of networks that look at a context: the small latent models, networks with one or the other field
+//! changed, and one of inpainting.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,7 +61,9 @@ pub fn goldens() -> Vec<Golden> {
         Golden::read(folder, &stages)
     });
     let fields = golden_folders("conditioned").into_iter().map(|folder| Golden::read(folder.clone(), &folder));
-    let all: Vec<_> = latent.chain(fields).collect();
-    assert!(all.len() >= 9, "the goldens are missing");
+    let inpainting = golden_folders("inpaint").into_iter().filter(|folder| folder.join("stages").is_dir());
+    let inpainting = inpainting.map(|folder| Golden::read(folder.clone(), &folder.join("stages")));
+    let all: Vec<_> = latent.chain(fields).chain(inpainting).collect();
+    assert!(all.len() >= 10, "the goldens are missing");
     all
 }
