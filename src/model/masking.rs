@@ -156,7 +156,7 @@ impl Sampling<'_> {
         self.mask.is_some() && self.settings.strength.is_none_or(|strength| strength == 1.0)
     }
 
-    /// What follows from the mask for images of a size, whose states have one value per `factor` x `factor` pixels.
+    /// Returns what follows from the mask for images of a size, whose states have one value per `factor` x `factor` pixels.
     /// `is_inpainting` is `true` for networks of inpainting. Notes are added for the user.
     ///
     /// # Errors

@@ -18,8 +18,13 @@ use crate::nets::architecture::CallSize;
 /// Pipelines of diffusers that are a network of pixels and a scheduler.
 const OF_PIXELS: [&str; 4] = ["DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "ScoreSdeVePipeline"];
 /// Pipelines of diffusers that are a network of latents, an autoencoder, and a source of conditions.
-const OF_LATENTS: [&str; 4] =
-    ["StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "LatentConsistencyModelPipeline", "DiTPipeline"];
+const OF_LATENTS: [&str; 5] = [
+    "StableDiffusionPipeline",
+    "StableDiffusionImg2ImgPipeline",
+    "StableDiffusionInpaintPipeline",
+    "LatentConsistencyModelPipeline",
+    "DiTPipeline",
+];
 
 /// A model that has been opened and checked. Nothing is on a device yet.
 #[derive(Clone, Debug)]

@@ -2,9 +2,9 @@
 //!
 //! [`settings::Settings`] are the requested settings; with a model's [`scheduler_config::SchedulerConfig`] it resolves
 //! to a [`settings::Course`]: a [`schedule::Schedule`] and a [`walk::Method`], which [`walk::sample`] runs, and [`run`]
-//! for many images, a batch at a time; [`inpaint`] walks with a known part. [`on_sigmas`] resolves settings for denoisers without timesteps. [`samplers`]
-//! has a file for each sampler, [`solvers`] the steps that several of them share; [`admissible`] judges a schedule
-//! before it runs.
+//! for many images, a batch at a time; [`inpaint`] walks states of which a part is known. [`on_sigmas`] resolves
+//! settings for denoisers without timesteps. [`samplers`] has a file for each sampler, [`solvers`] the steps that
+//! several of them share; [`admissible`] judges a schedule before it runs.
 
 pub mod admissible;
 pub mod config_fields;

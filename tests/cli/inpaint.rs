@@ -108,8 +108,8 @@ fn known_pixels_are_pasted() {
         let by_alpha = folder.array("images.npy");
         for (at, mask) in mask.pixels().enumerate() {
             // Known pixels are over white where they are a little transparent.
-            if mask.0[0] >= 128 || mask.0[0] == 0 {
-                assert!((by_alpha.data[at] - pasted.data[at]).abs() < 0.2, "{at}");
+            if mask.0[0] == 0 {
+                assert_eq!(by_alpha.data[at], pasted.data[at], "{at}");
             }
         }
     }
@@ -144,7 +144,7 @@ fn networks_and_closed_forms_keep_the_known_pixels() {
     for model in models {
         for way in ways {
             let out = folder.at("out/%d.png");
-            let base = ["--init-image", &image, "--mask", &mask, "--steps", "6", "-n", "2", "-o", &out];
+            let base = ["--init-image", &image, "--mask", &mask, "--steps", "4", "-n", "2", "-o", &out];
             quietly(&[&["sample"], model, &base, way].concat());
             for name in ["out/0.png", "out/1.png"] {
                 let found = image::open(folder.path(name)).unwrap().into_luma8();
@@ -152,12 +152,11 @@ fn networks_and_closed_forms_keep_the_known_pixels() {
                 assert!((0..14).all(same), "{model:?} {way:?}");
                 assert!(!(14..28).all(same), "{model:?} {way:?}");
             }
-            let (one, first) = (folder.at("one.png"), folder.bytes("out/1.png"));
-            let part = ["--init-image", &image, "--mask", &mask, "--steps", "6", "-n", "2", "--shard", "1/2", "-o"];
+            let first = folder.bytes("out/1.png");
+            let part = ["--init-image", &image, "--mask", &mask, "--steps", "4", "-n", "2", "--shard", "1/2", "-o"];
             let single = folder.at("single/%d.png");
             quietly(&[&["sample"], model, &part, &[&single], way].concat());
             assert_eq!(folder.bytes("single/1.png"), first, "a shard: {model:?} {way:?}");
-            drop(one);
         }
     }
 }

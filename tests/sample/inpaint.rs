@@ -41,14 +41,14 @@ impl Denoiser for Points {
 
 /// Two points for each upper half, so that the lower half tells which of the points matches.
 fn points() -> Points {
-    Points(vec![[1.0, -1.0, 1.0, 1.0], [1.0, -1.0, -1.0, 0.5], [-1.0, 0.5, 1.0, -1.0], [-1.0, 0.5, 0.0, 0.75]])
+    Points(vec![[0.5, -0.5, 3.0, 3.0], [0.5, -0.5, -3.0, 2.0], [-0.5, 0.25, 3.0, -3.0], [-0.5, 0.25, -2.0, -3.0]])
 }
 
 fn known(way: Inpaint, settings: &Settings, count: usize) -> Result<Run> {
     let course = settings.on_sigmas((20.0, 0.02))?;
     let resampling = way.resampling(course.schedule.steps().len())?;
     // The lower half is known: that of the second point.
-    let clean = Tensor::new([1, 1, 2, 2], vec![9.0, 9.0, -1.0, 0.5]);
+    let clean = Tensor::new([1, 1, 2, 2], vec![9.0, 9.0, -3.0, 2.0]);
     let known = Some(Known { clean, painted: vec![true, true, false, false] });
     Ok(Run { known, resampling, ..Run::new(course.schedule, course.method, count) })
 }
@@ -75,7 +75,7 @@ fn samplers() -> impl Iterator<Item = Sampler> {
 /// An image of which a half is known is completed to the only sample that has that half, by every sampler.
 #[test]
 fn a_known_half_is_completed_to_the_only_point_that_matches() {
-    let mut tried = 0;
+    let (mut tried, mut missed) = (0, Vec::new());
     for sampler in samplers() {
         let settings = Settings { sampler: Some(sampler), steps: Some(40), ..Settings::default() };
         let ways: &[Inpaint] =
@@ -84,16 +84,18 @@ fn a_known_half_is_completed_to_the_only_point_that_matches() {
             let values = all(&known(*way, &settings, 8).unwrap(), &mut points()).unwrap();
             let name = way.name();
             for image in values.chunks_exact(4) {
-                assert_eq!(image[2..], [-1.0, 0.5], "{sampler}, {name}: what is known is exact");
+                assert_eq!(image[2..], [-3.0, 2.0], "{sampler}, {name}: what is known is exact");
             }
-            // Consistency models of another network end in one step of it, whose estimate is not the point's.
-            let matching = |image: &&[f32]| (image[0] - 1.0).abs() < 0.05 && (image[1] + 1.0).abs() < 0.05;
+            let matching = |image: &&[f32]| (image[0] - 0.5).abs() < 0.05 && (image[1] + 0.5).abs() < 0.05;
             let completed = values.chunks_exact(4).filter(matching).count();
             println!("{completed} of 8: {sampler}, {name}");
-            assert!(completed >= 7, "{sampler}, {name}: {values:?}");
+            if completed < 8 {
+                missed.push(format!("{sampler}, {name}: {completed} of 8, {values:?}"));
+            }
             tried += 1;
         }
     }
+    assert!(missed.is_empty(), "{missed:#?}");
     assert!(tried >= 30, "{tried}");
 }
 
@@ -102,7 +104,7 @@ fn a_known_half_is_completed_to_the_only_point_that_matches() {
 fn without_what_is_known_other_points_are_reached() {
     let run = Run { known: None, ..known(Inpaint::Project, &Settings::default(), 16).unwrap() };
     let values = all(&run, &mut points()).unwrap();
-    let others = values.chunks_exact(4).filter(|image| (image[2] + 1.0).abs() > 0.5).count();
+    let others = values.chunks_exact(4).filter(|image| (image[2] + 3.0).abs() > 0.5).count();
     assert!(others > 4, "{others} of 16");
 }
 
@@ -138,7 +140,7 @@ fn projection_keeps_the_noise_of_the_image() {
     let watch = &mut |progress: &downhill::sample::walk::Progress| {
         let sigma = progress.step.to.sigma;
         for (image, normals) in progress.x.data.chunks_exact(4).zip(normals.data.chunks_exact(4)) {
-            for (at, clean) in [(2, -1.0), (3, 0.5)] {
+            for (at, clean) in [(2, -3.0), (3, 2.0)] {
                 let expected = clean + sigma * f64::from(normals[at]);
                 assert!((f64::from(image[at]) - expected).abs() < 1e-5 * sigma.max(1.0), "{sigma}");
             }

@@ -27,7 +27,7 @@ pub(in crate::data) struct Encoded {
     file: PathBuf,
     decoder: Box<dyn ImageDecoder>,
     orientation: Orientation,
-    /// What the file holds besides the first image, in words.
+    /// The kind of images that the file holds besides the first, in words.
     pub rest: Option<&'static str>,
     /// The length of the file in bytes.
     pub stored: u64,

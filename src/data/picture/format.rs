@@ -130,7 +130,7 @@ fn next_directory(opened: &mut File) -> std::io::Result<u64> {
     let mut order = [0; 2];
     opened.read_exact(&mut order)?;
     let is_big_endian = &order == b"MM";
-    let mut number = |bytes: usize, opened: &mut File| {
+    let number = |bytes: usize, opened: &mut File| {
         let mut read = [0; 8];
         opened.read_exact(&mut read[8 - bytes..])?;
         if !is_big_endian {
@@ -145,10 +145,13 @@ fn next_directory(opened: &mut File) -> std::io::Result<u64> {
     }
     let (count_bytes, entry_bytes, place_bytes) = if is_long { (8, 20, 8) } else { (2, 12, 4) };
     let first = number(place_bytes, opened)?;
+    // A place beyond what files can have is beyond the end of this one.
+    if first > i64::MAX as u64 {
+        return Ok(0);
+    }
     opened.seek(SeekFrom::Start(first))?;
     let entries = number(count_bytes, opened)?;
     let end = first.saturating_add(count_bytes as u64).saturating_add(entries.saturating_mul(entry_bytes));
-    // A place beyond what files can have is beyond the end of this one.
     if end > i64::MAX as u64 {
         return Ok(0);
     }
