@@ -236,6 +236,9 @@ fn pipeline_lines(lines: &mut Lines, latent: &LatentModel, size: Size) {
     let (height, width) = latent.trained_size().unwrap_or(size);
     lines.add("images", format!("{height} x {width}; sides are multiples of {}", latent.factor()));
     lines.add("output", predicted(network, "latents"));
+    if latent.is_inpainting() {
+        lines.add("fills in", "parts of an image: the network takes latents, a mask, and the latents of what is kept");
+    }
     if !network.classes.is_empty() {
         lines.add("classes", format!("{} with names", network.classes.len()));
     }

@@ -123,6 +123,8 @@ fn a_network_of_inpainting_needs_a_mask() {
     let mut arguments: Vec<&str> = flags.iter().map(String::as_str).collect();
     arguments.extend(["--inpaint", "project"]);
     downhill(&arguments).expect_error(2, "`--inpaint` has no meaning for a network of inpainting");
+    let info = downhill(&["info", NINE.0]).stdout;
+    assert!(info.contains("parts of an image: the network takes latents, a mask"), "{info}");
 }
 
 /// Writes an image of 28 x 28 and a mask of its lower half, by name.
