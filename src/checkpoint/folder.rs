@@ -49,7 +49,10 @@ impl ModelFiles {
         let Some(spec) = spec else { return Self::embedded() };
         match locate(spec, environment)? {
             Located::Folder(folder) => Self::from_folder(spec, folder),
-            Located::File(file) => Self::from_file(spec, &file),
+            Located::File(file) => match Pipeline::of_file(spec, &file)? {
+                Some(pipeline) => Self::of_pipeline(spec, &pipeline),
+                None => Self::from_file(spec, &file),
+            },
         }
     }
 
@@ -72,7 +75,10 @@ impl ModelFiles {
     }
 
     fn from_folder(name: &str, root: PathBuf) -> Result<Self> {
-        let pipeline = Pipeline::at(name, root)?;
+        Self::of_pipeline(name, &Pipeline::at(name, root)?)
+    }
+
+    fn of_pipeline(name: &str, pipeline: &Pipeline) -> Result<Self> {
         let Component { config, weights, .. } = pipeline.component(NETWORK)?;
         Self::assemble(name, config, pipeline.scheduler()?, weights)
     }

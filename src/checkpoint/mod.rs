@@ -1,4 +1,5 @@
-//! Model files: safetensors, diffusers folders, the hub cache, the mapping of names, and the embedded model.
+//! Model files: safetensors, diffusers folders, single files in the layouts of other code bases, the hub cache, the
+//! mapping of names, and the embedded model.
 //!
 //! [`ModelFiles::open`] turns a name into a [`ConfigFile`] for the network, one for the scheduler if there is one, and
 //! [`Weights`] under diffusers' own names. Weights are never read as a whole: the headers are checked when a file is
@@ -8,14 +9,17 @@ mod classifier;
 mod component;
 mod config;
 mod convert;
+mod entry;
 mod folder;
 mod header;
 mod hub;
 mod keys;
+mod layouts;
 mod locate;
 mod nearest;
 mod pipeline;
 mod source;
+mod take;
 mod weights;
 
 pub use classifier::digits_classifier;
@@ -23,7 +27,8 @@ pub use config::ConfigFile;
 pub use folder::ModelFiles;
 #[cfg(feature = "download")]
 pub use hub::{About, Event, Listing, Stated, fetch, fetch_in};
+pub use layouts::Origin;
 pub use locate::{MODEL_FORMS, refuse_address};
-pub use pipeline::{Component, Pipeline};
+pub use pipeline::{Component, Pipeline, TokenizerFiles};
 pub use safetensors::Dtype;
 pub use weights::Weights;

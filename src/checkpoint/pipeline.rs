@@ -1,4 +1,4 @@
-//! A diffusers pipeline of several networks: `model_index.json`, and a sub-folder per component.
+//! A pipeline of several networks: `model_index.json` and a sub-folder per component, or a single file.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::component::{TRANSFORMERS_STEM, open_weights};
 use super::config::ConfigFile;
 use super::hub::Environment;
+use super::layouts::{self, Opened};
 use super::locate::{Located, locate};
 use super::weights::Weights;
 use crate::error::{Error, Result};
@@ -15,18 +16,42 @@ use crate::error::{Error, Result};
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const SCHEDULER_CONFIG: &str = "scheduler_config.json";
 const MODEL_INDEX: &str = "model_index.json";
-const SCHEDULER: &str = "scheduler";
+pub(super) const SCHEDULER: &str = "scheduler";
 /// The components saved by transformers, under its own file names.
 const OF_TRANSFORMERS: [&str; 1] = ["text_encoder"];
 
-/// A folder of components, none of which is open yet.
+/// A folder of components, none of which is open yet, or a single file that holds components.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     /// The name it was opened by.
     pub name: String,
+    /// The folder, or that of the single file.
     root: PathBuf,
-    /// Its `model_index.json`, if there is one.
+    /// Its `model_index.json`, or what stands for it, if there is one.
     index: Option<ConfigFile>,
+    /// The components of a single file.
+    file: Option<SingleFile>,
+}
+
+/// A single file and its components.
+#[derive(Clone, Debug)]
+struct SingleFile {
+    path: PathBuf,
+    opened: Opened,
+}
+
+/// The place of a tokenizer.
+#[derive(Clone, Debug)]
+pub enum TokenizerFiles {
+    /// A folder with the files of transformers.
+    Folder(PathBuf),
+    /// CLIP's own vocabulary, for a single file.
+    Clip {
+        /// The folder of the single file.
+        beside: PathBuf,
+        /// The token that fills a short text up.
+        pad: &'static str,
+    },
 }
 
 /// One network of a pipeline.
@@ -57,29 +82,43 @@ impl Pipeline {
     pub fn open_in(spec: &str, environment: Environment) -> Result<Self> {
         match locate(spec, environment)? {
             Located::Folder(root) => Self::at(spec, root),
-            Located::File(file) => Err(Error::bad_file_hint(
-                file,
-                "a single file; a folder with several networks is needed",
-                "name the diffusers folder that holds model_index.json",
-            )),
+            Located::File(file) => Self::of_file(spec, &file)?.ok_or_else(|| {
+                Error::bad_file_hint(
+                    file,
+                    "a single file of one network; several networks are needed",
+                    "name the diffusers folder that holds model_index.json, or a single file with all of them",
+                )
+            }),
         }
+    }
+
+    /// The components of a single file; `None` for a file of no known layout.
+    ///
+    /// A file that cannot be read is none of a known layout: who opens it as a network reports the fault.
+    pub(super) fn of_file(name: &str, file: &Path) -> Result<Option<Self>> {
+        let Ok(weights) = Weights::open(file) else { return Ok(None) };
+        let Some(opened) = layouts::open(file, &weights)? else { return Ok(None) };
+        let index = opened.index.clone();
+        let root = file.parent().unwrap_or(Path::new("")).to_path_buf();
+        let file = Some(SingleFile { path: file.to_path_buf(), opened });
+        Ok(Some(Self { name: name.to_owned(), root, index, file }))
     }
 
     /// The pipeline in the folder `root`, called `name`.
     pub(super) fn at(name: &str, root: PathBuf) -> Result<Self> {
         let index = root.join(MODEL_INDEX);
         let index = if index.is_file() { Some(ConfigFile::read(&index)?) } else { None };
-        Ok(Self { name: name.to_owned(), root, index })
+        Ok(Self { name: name.to_owned(), root, index, file: None })
     }
 
-    /// Opens what `spec` names if it is a folder; `None` for a file.
+    /// Opens what `spec` names if it is a folder, or a single file of a known layout; `None` for another file.
     ///
     /// # Errors
     /// As [`Pipeline::open`].
     pub fn find(spec: &str) -> Result<Option<Self>> {
         match locate(spec, &|name| std::env::var_os(name))? {
             Located::Folder(root) => Self::at(spec, root).map(Some),
-            Located::File(_) => Ok(None),
+            Located::File(file) => Self::of_file(spec, &file),
         }
     }
 
@@ -98,17 +137,23 @@ impl Pipeline {
     /// Returns `true` if there is a component of that name, according to the index or, without one, its sub-folder.
     #[must_use]
     pub fn has(&self, component: &str) -> bool {
-        match &self.index {
-            Some(index) => !is_absent(index.values.get(component)),
-            None => self.root.join(component).is_dir(),
+        match (&self.file, &self.index) {
+            (Some(SingleFile { opened, .. }), _) => opened.has(component),
+            (None, Some(index)) => !is_absent(index.values.get(component)),
+            (None, None) => self.root.join(component).is_dir(),
         }
     }
 
     /// Returns the folder of a component: its own, or the root if it has none (a flat folder holds a single network).
+    /// The components of a single file have none.
     ///
     /// # Errors
     /// [`Error::BadFile`] if the index does not list the component, or lists it and its folder is missing.
     pub fn folder(&self, component: &str) -> Result<PathBuf> {
+        if let Some(file) = &self.file {
+            let what = format!("a single file, in which the component `{component}` has no folder");
+            return Err(Error::bad_file_hint(&file.path, what, "name a diffusers folder"));
+        }
         let own = self.root.join(component);
         let is_flat = self.root.join(CONFIG).is_file();
         match &self.index {
@@ -139,6 +184,9 @@ impl Pipeline {
     /// # Errors
     /// [`Error::BadFile`] naming it.
     pub fn expect(&self, component: &str) -> Result<()> {
+        if let Some(file) = &self.file {
+            return if file.opened.has(component) { Ok(()) } else { Err(file.lacks(component)) };
+        }
         match self.folder(component) {
             Ok(folder) if self.has(component) || folder != self.root => Ok(()),
             Ok(_) => Err(Error::bad_file_hint(
@@ -155,7 +203,10 @@ impl Pipeline {
     /// # Errors
     /// As [`Pipeline::component`].
     pub fn config(&self, component: &str) -> Result<ConfigFile> {
-        read_config(&self.folder(component)?)
+        match &self.file {
+            Some(file) => file.component(component).map(|(config, _)| config.clone()),
+            None => read_config(&self.folder(component)?),
+        }
     }
 
     /// Opens a component: its configuration, and the header of its weights.
@@ -163,11 +214,27 @@ impl Pipeline {
     /// # Errors
     /// [`Error::BadFile`] naming the file that is missing or malformed.
     pub fn component(&self, component: &str) -> Result<Component> {
+        if let Some(file) = &self.file {
+            let (config, weights) = file.component(component)?.clone();
+            return Ok(Component { folder: self.root.clone(), config, weights });
+        }
         let folder = self.folder(component)?;
         let config = read_config(&folder)?;
         let transformers = OF_TRANSFORMERS.contains(&component);
         let weights = open_weights(&folder, transformers.then_some(TRANSFORMERS_STEM))?;
         Ok(Component { folder, config, weights })
+    }
+
+    /// Returns the place of a tokenizer, the component of that name.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] for a pipeline without it.
+    pub fn tokenizer(&self, component: &str) -> Result<TokenizerFiles> {
+        let Some(file) = &self.file else { return self.folder(component).map(TokenizerFiles::Folder) };
+        match file.opened.tokenizers.iter().find(|tokens| tokens.component == component) {
+            Some(tokens) => Ok(TokenizerFiles::Clip { beside: self.root.clone(), pad: tokens.pad }),
+            None => Err(file.lacks(component)),
+        }
     }
 
     /// Reads the `scheduler_config.json`, if there is one.
@@ -176,6 +243,9 @@ impl Pipeline {
     /// [`Error::BadFile`] if it cannot be read or has no class, and if it is missing although the index lists a
     /// scheduler: the noise levels of the network's training would be unknown.
     pub fn scheduler(&self) -> Result<Option<ConfigFile>> {
+        if let Some(file) = &self.file {
+            return Ok(file.opened.scheduler.clone());
+        }
         let own = self.root.join(SCHEDULER);
         let has_components = self.index.is_some() || !self.root.join(CONFIG).is_file();
         let found = read_scheduler(if has_components && own.is_dir() { &own } else { &self.root })?;
@@ -187,6 +257,24 @@ impl Pipeline {
             ));
         }
         Ok(found)
+    }
+}
+
+impl SingleFile {
+    /// The configuration and the tensors of a component.
+    fn component(&self, component: &str) -> Result<&(ConfigFile, Weights)> {
+        let parts = &self.opened.components;
+        parts.iter().find(|(name, _)| *name == component).map(|(_, part)| part).ok_or_else(|| self.lacks(component))
+    }
+
+    /// The error for a file without a component.
+    fn lacks(&self, component: &str) -> Error {
+        let parts: Vec<_> = self.opened.components.iter().map(|(name, _)| format!("`{name}`")).collect();
+        Error::bad_file_hint(
+            &self.path,
+            format!("the file holds {}, and no component `{component}`", parts.join(", ")),
+            "give a file or a diffusers folder of the whole pipeline",
+        )
     }
 }
 

@@ -9,10 +9,13 @@ use std::sync::Arc;
 use safetensors::Dtype;
 
 use super::convert::{SUPPORTED_DTYPES, to_f32};
+use super::entry::Entry;
 use super::header::{self, Stored};
 use super::keys::{Renaming, TOKEN_TABLE, is_beside_text, is_buffer};
+use super::layouts::{Names, Origin};
 use super::nearest::nearest;
 use super::source::Source;
+use super::take::Take;
 use crate::error::{Error, Result, excerpt};
 use crate::input::{ask, room};
 use crate::tensor::{Tensor, element_count};
@@ -32,18 +35,14 @@ pub struct Weights {
     entries: Arc<BTreeMap<String, Entry>>,
     /// The variant that stands in for the plain weights, such as `fp16`.
     variant: Option<&'static str>,
+    /// The origin of tensors that were taken out of a single file.
+    origin: Option<Arc<Origin>>,
 }
 
 #[derive(Debug)]
 struct WeightFile {
     path: PathBuf,
     source: Source,
-}
-
-#[derive(Debug)]
-struct Entry {
-    file: usize,
-    stored: Stored,
 }
 
 impl Weights {
@@ -92,17 +91,17 @@ impl Weights {
                 offset: start as u64,
                 bytes: bytes.len() - start,
             };
-            entries.insert(name, Entry { file: 0, stored });
+            entries.insert(name, Entry::whole(0, stored));
         }
         let files = vec![WeightFile { path: path.clone(), source: Source::Bytes(bytes.into()) }];
-        Self { path, files: Arc::new(files), entries: Arc::new(entries), variant: None }
+        Self { path, files: Arc::new(files), entries: Arc::new(entries), variant: None, origin: None }
     }
 
     fn assemble(path: &Path, files: Vec<WeightFile>) -> Result<Self> {
         let mut stored = Vec::new();
         for (index, file) in files.iter().enumerate() {
             for tensor in header::read(&file.path, &file.source)? {
-                stored.push(Entry { file: index, stored: tensor });
+                stored.push(Entry::whole(index, tensor));
             }
         }
         let renaming = Renaming::detect(stored.iter().map(|entry| entry.stored.name.as_str()));
@@ -110,19 +109,47 @@ impl Weights {
         for entry in stored {
             let name = renaming.name(&entry.stored.name);
             if let Some(first) = entries.get(&name) {
-                return Err(Error::bad_file(
-                    path,
-                    format!(
-                        "tensors `{}` and `{}` are both `{}`",
-                        excerpt(&first.stored.name),
-                        excerpt(&entry.stored.name),
-                        excerpt(&name)
-                    ),
-                ));
+                return Err(twice(path, [&first.stored, &entry.stored], &name));
             }
             entries.insert(name, entry);
         }
-        Ok(Self { path: path.to_path_buf(), files: Arc::new(files), entries: Arc::new(entries), variant: None })
+        let (path, files, entries) = (path.to_path_buf(), Arc::new(files), Arc::new(entries));
+        Ok(Self { path, files, entries, variant: None, origin: None })
+    }
+
+    /// The tensors of one component of a single file, under the names of its network.
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`] for a tensor that the file does not hold, and [`Error::BadFile`] for one of a shape that
+    /// the part cannot be taken of, and for two of the same name.
+    pub(super) fn taken_apart(&self, names: Names, origin: Arc<Origin>) -> Result<Self> {
+        let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+        for named in names {
+            let Some(Entry { file, stored, .. }) = self.entries.get(&named.stored) else {
+                return Err(self.missing(&named.stored));
+            };
+            let Some(part) = Entry::part(*file, stored, named.take) else {
+                let what = format!(
+                    "tensor `{}` of shape {:?} does not hold `{}` as it should",
+                    excerpt(&named.stored),
+                    stored.shape,
+                    excerpt(&named.key)
+                );
+                return Err(Error::bad_file(&self.files[*file].path, what));
+            };
+            if let Some(first) = entries.get(&named.key) {
+                return Err(twice(&self.path, [&first.stored, stored], &named.key));
+            }
+            entries.insert(named.key, part);
+        }
+        let (path, files, entries) = (self.path.clone(), self.files.clone(), Arc::new(entries));
+        Ok(Self { path, files, entries, variant: None, origin: Some(origin) })
+    }
+
+    /// The origin of tensors that were taken out of a single file; `None` for a file of one network.
+    #[must_use]
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_deref()
     }
 
     /// Iterates over the names of all tensors, sorted.
@@ -130,10 +157,10 @@ impl Weights {
         self.entries.keys().map(String::as_str)
     }
 
-    /// Returns the stored shape of tensor `key`.
+    /// Returns the shape of tensor `key`.
     #[must_use]
     pub fn shape(&self, key: &str) -> Option<&[usize]> {
-        self.entries.get(key).map(|entry| entry.stored.shape.as_slice())
+        self.entries.get(key).map(|entry| entry.shape.as_slice())
     }
 
     /// Returns the stored dtype of tensor `key`.
@@ -156,13 +183,13 @@ impl Weights {
     /// The total number of parameters.
     #[must_use]
     pub fn parameters(&self) -> u64 {
-        self.entries.values().map(|entry| element_count(&entry.stored.shape).unwrap_or(usize::MAX) as u64).sum()
+        self.entries.values().map(|entry| element_count(&entry.shape).unwrap_or(usize::MAX) as u64).sum()
     }
 
     /// The total size of the stored tensors in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.entries.values().map(|entry| entry.stored.bytes as u64).sum()
+        self.entries.values().map(|entry| entry.bytes() as u64).sum()
     }
 
     /// Reads tensor `key` as float32 in `expected_shape`, row-major.
@@ -174,9 +201,8 @@ impl Weights {
     /// [`Error::MissingKey`] with the nearest key, [`Error::WrongShape`], and [`Error::BadFile`] for a dtype other than
     /// F16, BF16, F32 and F64 or for values that are not finite as float32.
     pub fn fetch(&self, key: &str, expected_shape: &[usize]) -> Result<Tensor> {
-        let (file, stored) = self.stored(key, expected_shape)?;
-        let values = values(file, key, stored, 0..stored.bytes)?;
-        Ok(Tensor::new(expected_shape, values))
+        let (file, entry) = self.entry(key, expected_shape)?;
+        Ok(Tensor::new(expected_shape, whole(file, key, entry)?))
     }
 
     /// Reads some rows of a table `key` of shape (rows, columns) as float32, one after the other, without reading the
@@ -188,35 +214,38 @@ impl Weights {
     /// # Panics
     /// Panics if a row is not in the table.
     pub fn fetch_rows(&self, key: &str, (rows, columns): (usize, usize), picks: &[usize]) -> Result<Tensor> {
-        let (file, stored) = self.stored(key, &[rows, columns])?;
-        let row_bytes = stored.bytes / rows.max(1);
+        let (file, entry) = self.entry(key, &[rows, columns])?;
+        let (stored, row_bytes) = (&entry.stored, entry.stored.bytes / rows.max(1));
+        let all = if entry.take == Take::Whole { None } else { Some(whole(file, key, entry)?) };
         let mut data = room(&file.path, picks.len() * columns)?;
         for &row in picks {
             assert!(row < rows, "row {row} of {rows}");
-            data.extend(values(file, key, stored, row * row_bytes..(row + 1) * row_bytes)?);
+            match &all {
+                None => data.extend(values(file, key, stored, row * row_bytes..(row + 1) * row_bytes)?),
+                Some(all) => data.extend_from_slice(&all[row * columns..(row + 1) * columns]),
+            }
         }
         Ok(Tensor::new([picks.len(), columns], data))
     }
 
     /// Finds tensor `key` and checks its shape.
-    fn stored(&self, key: &str, expected_shape: &[usize]) -> Result<(&WeightFile, &Stored)> {
-        let Some(entry) = self.entries.get(key) else {
-            return Err(Error::MissingKey {
-                file: self.path.clone(),
-                key: key.to_owned(),
-                nearest: nearest(key, self.names()),
-            });
-        };
-        let (file, stored) = (&self.files[entry.file], &entry.stored);
-        if !same_matrix(&stored.shape, expected_shape) {
+    fn entry(&self, key: &str, expected_shape: &[usize]) -> Result<(&WeightFile, &Entry)> {
+        let entry = self.entries.get(key).ok_or_else(|| self.missing(key))?;
+        let file = &self.files[entry.file];
+        if !same_matrix(&entry.shape, expected_shape) {
             return Err(Error::WrongShape {
                 file: file.path.clone(),
-                key: label(key, stored),
-                found: stored.shape.clone(),
+                key: label(key, &entry.stored),
+                found: entry.shape.clone(),
                 expected: expected_shape.to_vec(),
             });
         }
-        Ok((file, stored))
+        Ok((file, entry))
+    }
+
+    fn missing(&self, key: &str) -> Error {
+        let nearest = nearest(key, self.names());
+        Error::MissingKey { file: self.path.clone(), key: key.to_owned(), nearest }
     }
 
     /// Checks, by the headers alone, that each of `keys` is present with its shape and a floating-point dtype, and that
@@ -241,11 +270,13 @@ impl Weights {
         Self { variant, ..self }
     }
 
-    /// Returns a note about weights that stand in for the plain ones.
-    #[must_use]
-    pub fn variant_note(&self) -> Option<String> {
-        let variant = self.variant?;
-        Some(format!("no plain weights beside `{}`: it is their variant `{variant}`", self.path.display()))
+    /// Returns notes for the user: on weights that stand in for the plain ones, and on what was assumed about a single
+    /// file.
+    pub fn notes(&self) -> impl Iterator<Item = String> + '_ {
+        let variant = self.variant.map(|variant| {
+            format!("no plain weights beside `{}`: it is their variant `{variant}`", self.path.display())
+        });
+        variant.into_iter().chain(self.origin.iter().flat_map(|origin| origin.notes.clone()))
     }
 
     /// Checks that the network has used every tensor, apart from buffers, which hold nothing learned, and what is
@@ -266,6 +297,18 @@ impl Weights {
             }),
         }
     }
+}
+
+/// The error for two tensors of one name.
+fn twice(path: &Path, stored: [&Stored; 2], name: &str) -> Error {
+    let [first, second] = stored.map(|stored| excerpt(&stored.name));
+    Error::bad_file(path, format!("tensors `{first}` and `{second}` are both `{}`", excerpt(name)))
+}
+
+/// Reads all values of a tensor.
+fn whole(file: &WeightFile, key: &str, entry: &Entry) -> Result<Vec<f32>> {
+    let stored = &entry.stored;
+    entry.take.apply(&file.path, &stored.shape, values(file, key, stored, 0..stored.bytes)?)
 }
 
 /// Reads the values in this range of bytes of a tensor.
@@ -301,10 +344,11 @@ fn label(name: &str, stored: &Stored) -> String {
     if name == stored.name { name.into_owned() } else { format!("{name}, stored as {}", excerpt(&stored.name)) }
 }
 
-/// Returns `true` for equal shapes, and for a matrix and a 1x1 convolution of the same extents.
+/// Returns `true` for equal shapes, and for a matrix and a 1x1 convolution, of images or of sequences, of the same
+/// extents.
 fn same_matrix(found: &[usize], expected: &[usize]) -> bool {
     match (found, expected) {
-        ([a, b, 1, 1], [c, d]) | ([a, b], [c, d, 1, 1]) => (a, b) == (c, d),
+        ([a, b, 1, 1] | [a, b, 1], [c, d]) | ([a, b], [c, d, 1, 1] | [c, d, 1]) => (a, b) == (c, d),
         _ => found == expected,
     }
 }

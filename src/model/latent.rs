@@ -3,7 +3,7 @@
 use super::Size;
 use super::network::NetworkModel;
 use super::open::{class_names, network_component, network_files};
-use crate::checkpoint::{Component, Pipeline};
+use crate::checkpoint::{Component, Pipeline, Weights};
 use crate::error::{Error, Result};
 use crate::graph::{Compiler, Plan};
 use crate::latent::tokenizer::Tokenizer;
@@ -162,10 +162,12 @@ impl LatentModel {
     /// Notes on the weights of the components beside the network, where a variant stands in for the plain ones.
     pub(super) fn variant_notes(&self) -> Vec<String> {
         let encoder = match &self.source {
-            Source::Text(source) => source.files.weights.variant_note(),
+            Source::Text(source) => Some(&source.files.weights),
             Source::Labels => None,
         };
-        encoder.into_iter().chain(self.autoencoder_files.weights.variant_note()).collect()
+        let others = encoder.into_iter().chain([&self.autoencoder_files.weights]);
+        // What was assumed about a single file is said once, for its network.
+        others.filter(|weights| weights.origin().is_none()).flat_map(Weights::notes).collect()
     }
 
     /// Pixels along a side of an image per pixel along that of its latents.
@@ -244,7 +246,7 @@ impl TextSource {
     pub fn open(pipeline: &Pipeline) -> Result<Self> {
         [TEXT_ENCODER, TOKENIZER].iter().try_for_each(|component| pipeline.expect(component))?;
         let files = pipeline.component(TEXT_ENCODER)?;
-        Self::of(Tokenizer::open(&pipeline.folder(TOKENIZER)?)?, files)
+        Self::of(Tokenizer::find(&pipeline.tokenizer(TOKENIZER)?)?, files)
     }
 
     /// The text encoder in `files` with its tokenizer.

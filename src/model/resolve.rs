@@ -451,7 +451,7 @@ impl<'a> Sampling<'a> {
 fn of_files(network: &NetworkModel) -> Vec<String> {
     let missing = "no `scheduler_config.json` beside the model: sampling with diffusers' defaults".to_owned();
     let scheduler = network.scheduler_file.is_none().then_some(missing);
-    scheduler.into_iter().chain(network.weights.variant_note()).collect()
+    scheduler.into_iter().chain(network.weights.notes()).collect()
 }
 
 /// The error for a setting that has no meaning for a model.

@@ -229,7 +229,7 @@ impl Texts {
     pub fn open(name: &str) -> Result<Self> {
         let pipeline = Pipeline::open(name)?;
         let (name, class) = (pipeline.name.clone(), pipeline.class_name().map(str::to_owned));
-        Ok(Self { name, class, tokenizer: Tokenizer::open(&pipeline.folder(TOKENIZER)?)?, pipeline })
+        Ok(Self { name, class, tokenizer: Tokenizer::find(&pipeline.tokenizer(TOKENIZER)?)?, pipeline })
     }
 
     /// Opens the text encoder, too.

@@ -19,6 +19,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{SplitDelimiterBehavior, Tokenizer as Backend};
 
+use crate::checkpoint::TokenizerFiles;
 use crate::error::{Error, Result};
 use special::Special;
 use vocabulary::Vocabulary;
@@ -56,6 +57,17 @@ pub struct Tokens {
 }
 
 impl Tokenizer {
+    /// Opens the tokenizer of a pipeline.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::open`].
+    pub fn find(files: &TokenizerFiles) -> Result<Self> {
+        match files {
+            TokenizerFiles::Folder(folder) => Self::open(folder),
+            TokenizerFiles::Clip { beside, .. } => Self::open(beside),
+        }
+    }
+
     /// Opens the tokenizer in `folder`.
     ///
     /// # Errors

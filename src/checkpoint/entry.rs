@@ -1,0 +1,46 @@
+//! One tensor of a set of weights: its place in a file, and the part of it that is used.
+
+use super::header::Stored;
+use super::take::Take;
+
+/// A tensor of a set of weights.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The file that holds it, of several.
+    pub file: usize,
+    /// Its place there.
+    pub stored: Stored,
+    /// The part of the stored tensor that this one is.
+    pub take: Take,
+    /// The shape of that part.
+    pub shape: Vec<usize>,
+}
+
+impl Entry {
+    /// The whole of a stored tensor.
+    pub fn whole(file: usize, stored: Stored) -> Self {
+        Self { file, shape: stored.shape.clone(), stored, take: Take::Whole }
+    }
+
+    /// A part of a stored tensor. `None` for a shape that it cannot be taken of.
+    pub fn part(file: usize, stored: &Stored, take: Take) -> Option<Self> {
+        let shape = take.shape(&stored.shape)?;
+        let mut stored = stored.clone();
+        if let Take::Rows { index, of, groups: 1 } = take {
+            // Rows that follow each other are a smaller tensor.
+            stored.bytes /= of;
+            stored.offset += (index * stored.bytes) as u64;
+            stored.shape.clone_from(&shape);
+            return Some(Self::whole(file, stored));
+        }
+        Some(Self { file, stored, take, shape })
+    }
+
+    /// The bytes that the tensor takes in its stored dtype.
+    pub fn bytes(&self) -> usize {
+        match self.take {
+            Take::Rows { of, .. } => self.stored.bytes / of,
+            Take::Whole | Take::Transposed => self.stored.bytes,
+        }
+    }
+}
