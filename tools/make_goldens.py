@@ -24,6 +24,7 @@ from goldens import (
     latent,
     pictures,
     quality,
+    single_files,
     spectra,
     stable_diffusion,
     tables,
@@ -40,6 +41,7 @@ PARTS = {
     "conditioned": lambda: conditioned.write_all(GOLDEN / "conditioned"),
     "autoencoder": lambda: autoencoders.write_all(GOLDEN / "autoencoder"),
     "latent": lambda: latent.write_all(GOLDEN / "latent"),
+    "single-files": lambda: single_files.write_all(GOLDEN),  # reads the folders of `latent`
     "tangent": lambda: tangents.write_all(GOLDEN),
     "trajectory": lambda: trajectories.write_all(GOLDEN),  # removes the folder, so that the next part has to follow
     "trajectory-more": lambda: trajectories_more.write_all(GOLDEN),
@@ -60,6 +62,8 @@ def parse_arguments():
     for name in unets.PUBLISHED:
         parser.add_argument(f"--{name}", metavar="DIR", help=f"write the topology of {name} there, and nothing else")
     parser.add_argument("--stable-diffusion", metavar="DIR", help="write Stable Diffusion 1.5 there, and nothing else")
+    parser.add_argument("--tokens", metavar="WHEEL", help="write tokens by CLIP's vocabulary, which the wheel of open_clip_torch "
+                        "holds, and nothing else")
     return parser.parse_args()
 
 
@@ -68,6 +72,9 @@ if __name__ == "__main__":
     logging.set_verbosity_error()
     if arguments.stable_diffusion:
         stable_diffusion.write(arguments.stable_diffusion)
+        raise SystemExit
+    if arguments.tokens:
+        single_files.write_tokens(GOLDEN, arguments.tokens)
         raise SystemExit
     torch.set_num_threads(1)  # these networks are too small to share
     full_size = {name: getattr(arguments, name) for name in unets.PUBLISHED if getattr(arguments, name)}

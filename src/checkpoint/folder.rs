@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::component::{is_pickle, pickle_error};
 use super::config::ConfigFile;
+use super::container::refuse_other;
 use super::hub::Environment;
-use super::keys::foreign;
+use super::layouts::foreign;
 use super::locate::{Located, locate};
 use super::pipeline::{Component, Pipeline, read_config, read_scheduler};
 use super::weights::Weights;
@@ -49,7 +50,7 @@ impl ModelFiles {
         let Some(spec) = spec else { return Self::embedded() };
         match locate(spec, environment)? {
             Located::Folder(folder) => Self::from_folder(spec, folder),
-            Located::File(file) => match Pipeline::of_file(spec, &file)? {
+            Located::File(file) => match Pipeline::of_file(spec, &file, None)? {
                 Some(pipeline) => Self::of_pipeline(spec, &pipeline),
                 None => Self::from_file(spec, &file),
             },
@@ -84,6 +85,7 @@ impl ModelFiles {
     }
 
     fn from_file(name: &str, file: &Path) -> Result<Self> {
+        refuse_other(file)?;
         if is_pickle(file) {
             return Err(pickle_error(file));
         }

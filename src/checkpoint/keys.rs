@@ -31,26 +31,6 @@ pub(super) fn is_beside_text(name: &str) -> bool {
         || name.starts_with("vision_model.")
 }
 
-/// Returns the kind of a file of weights that is not those of one network, by the names of its tensors, and what to do
-/// with it.
-pub(super) fn foreign<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<(&'static str, &'static str)> {
-    const PARTS: [&str; 3] = ["model.diffusion_model.", "first_stage_model.", "cond_stage_model."];
-    const FACTORS: [&str; 5] = [".lora_A.", ".lora_B.", ".lora_down.", ".lora_up.", "_lora."];
-    names.find_map(|name| {
-        if PARTS.iter().any(|part| name.starts_with(part)) {
-            return Some((
-                "a whole pipeline in the layout of the original authors, which is not supported",
-                "convert it to a folder: diffusers' `StableDiffusionPipeline.from_single_file(..).save_pretrained(..)`",
-            ));
-        }
-        let is_lora = name.starts_with("lora_") || FACTORS.iter().any(|part| name.contains(part));
-        is_lora.then_some((
-            "a LoRA, changes to the weights of a model and not a model, which is not supported",
-            "merge it: diffusers' `load_lora_weights(..)`, `fuse_lora()` and `save_pretrained(..)` of its base model",
-        ))
-    })
-}
-
 /// The mapping from the names of one checkpoint to diffusers' names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Renaming {
@@ -115,9 +95,9 @@ fn ddim(parts: &[&str], up_levels: usize) -> Option<String> {
         ["temb", "dense", "0", leaf] => format!("time_embedding.linear_1.{leaf}"),
         ["temb", "dense", "1", leaf] => format!("time_embedding.linear_2.{leaf}"),
         ["norm_out", leaf] => format!("conv_norm_out.{leaf}"),
-        ["mid", "block_1", layer @ ..] => format!("mid_block.resnets.0.{}", ddim_resnet(layer)),
-        ["mid", "block_2", layer @ ..] => format!("mid_block.resnets.1.{}", ddim_resnet(layer)),
-        ["mid", "attn_1", layer @ ..] => format!("mid_block.attentions.0.{}", ddim_attention(layer)),
+        ["mid", "block_1", layer @ ..] => format!("mid_block.resnets.0.{}", level_resnet(layer)),
+        ["mid", "block_2", layer @ ..] => format!("mid_block.resnets.1.{}", level_resnet(layer)),
+        ["mid", "attn_1", layer @ ..] => format!("mid_block.attentions.0.{}", level_attention(layer)),
         ["down", level, layer @ ..] => format!("down_blocks.{level}.{}", ddim_level(layer)?),
         ["up", level, layer @ ..] => {
             // Counted from the highest resolution there, and from the lowest in diffusers.
@@ -132,15 +112,15 @@ fn ddim(parts: &[&str], up_levels: usize) -> Option<String> {
 /// Converts the part after `down.{level}.` or `up.{level}.`
 fn ddim_level(layer: &[&str]) -> Option<String> {
     match layer {
-        ["block", index, rest @ ..] => Some(format!("resnets.{index}.{}", ddim_resnet(rest))),
-        ["attn", index, rest @ ..] => Some(format!("attentions.{index}.{}", ddim_attention(rest))),
+        ["block", index, rest @ ..] => Some(format!("resnets.{index}.{}", level_resnet(rest))),
+        ["attn", index, rest @ ..] => Some(format!("attentions.{index}.{}", level_attention(rest))),
         ["downsample", "conv", leaf] => Some(format!("downsamplers.0.conv.{leaf}")),
         ["upsample", "conv", leaf] => Some(format!("upsamplers.0.conv.{leaf}")),
         _ => None,
     }
 }
 
-fn ddim_resnet(layer: &[&str]) -> String {
+pub(super) fn level_resnet(layer: &[&str]) -> String {
     rename_first(layer, |name| match name {
         "temb_proj" => "time_emb_proj",
         "nin_shortcut" => "conv_shortcut",
@@ -148,7 +128,7 @@ fn ddim_resnet(layer: &[&str]) -> String {
     })
 }
 
-fn ddim_attention(layer: &[&str]) -> String {
+pub(super) fn level_attention(layer: &[&str]) -> String {
     rename_first(layer, |name| match name {
         "norm" => "group_norm",
         "q" => "to_q",

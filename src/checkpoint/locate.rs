@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::hub::{self, Environment, HubId};
+use super::pipeline::{CONFIG, MODEL_INDEX, SCHEDULER_CONFIG};
 use crate::error::{Error, Result, excerpt};
 
 /// The forms of a model's name, for help texts and hints.
-pub const MODEL_FORMS: &str =
-    "a diffusers folder, a `.safetensors` beside its `config.json`, or a hub id `org/name` in the local cache";
+pub const MODEL_FORMS: &str = "a diffusers folder, a single file of Stable Diffusion, a `.safetensors` beside its `config.json`, or a hub id \
+     `org/name` in the local cache";
 
 /// The place of a model.
 pub(super) enum Located {
@@ -46,12 +47,43 @@ pub(super) fn locate(spec: &str, environment: Environment) -> Result<Located> {
     refuse_address(spec)?;
     let path = Path::new(spec);
     if path.is_dir() {
-        Ok(Located::Folder(path.to_path_buf()))
+        inside(path.to_path_buf())
     } else if path.exists() {
         Ok(Located::File(path.to_path_buf()))
     } else if let Some(id) = HubId::parse(spec) {
-        Ok(Located::Folder(hub::snapshot(&id, environment)?))
+        inside(hub::snapshot(&id, environment)?)
     } else {
         Err(Error::FileNotFound { path: path.to_path_buf() })
+    }
+}
+
+/// The suffixes of files of weights.
+const WEIGHTS: [&str; 6] = ["safetensors", "ckpt", "pt", "pth", "bin", "pkl"];
+
+/// A folder, or the single file of weights in it: a folder without a configuration and without components is only the
+/// place of a file.
+///
+/// # Errors
+/// [`Error::BadFile`] for several files of which none is named.
+fn inside(folder: PathBuf) -> Result<Located> {
+    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let is_configured = [CONFIG, MODEL_INDEX, SCHEDULER_CONFIG].iter().any(|name| folder.join(name).exists())
+        || folders.iter().any(|component| component.join(CONFIG).exists());
+    let has_weights_suffix = |file: &PathBuf| {
+        file.extension().is_some_and(|suffix| WEIGHTS.iter().any(|known| suffix.eq_ignore_ascii_case(known)))
+    };
+    let mut weights: Vec<PathBuf> = files.into_iter().filter(has_weights_suffix).collect();
+    weights.sort();
+    match &weights[..] {
+        _ if is_configured => Ok(Located::Folder(folder)),
+        [] => Ok(Located::Folder(folder)),
+        [file] => Ok(Located::File(file.clone())),
+        several => {
+            let names = several.iter().filter_map(|file| file.file_name()).map(|name| format!("`{}`", name.display()));
+            let names = names.collect::<Vec<_>>().join(", ");
+            let what = format!("no configuration, and several files of weights: {names}");
+            Err(Error::bad_file_hint(folder, what, "name one of them by its path"))
+        }
     }
 }

@@ -8,6 +8,7 @@
 mod classifier;
 mod component;
 mod config;
+mod container;
 mod convert;
 mod entry;
 mod folder;

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 /// The file name of a network's configuration.
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const SCHEDULER_CONFIG: &str = "scheduler_config.json";
-const MODEL_INDEX: &str = "model_index.json";
+pub(super) const MODEL_INDEX: &str = "model_index.json";
 pub(super) const SCHEDULER: &str = "scheduler";
 /// The components saved by transformers, under its own file names.
 const OF_TRANSFORMERS: [&str; 1] = ["text_encoder"];
@@ -45,10 +45,10 @@ struct SingleFile {
 pub enum TokenizerFiles {
     /// A folder with the files of transformers.
     Folder(PathBuf),
-    /// CLIP's own vocabulary, for a single file.
+    /// CLIP's tokenizer, for a single file.
     Clip {
-        /// The folder of the single file.
-        beside: PathBuf,
+        /// A folder beside the single file with the files of transformers, which win over the embedded vocabulary.
+        beside: Option<PathBuf>,
         /// The token that fills a short text up.
         pad: &'static str,
     },
@@ -82,7 +82,7 @@ impl Pipeline {
     pub fn open_in(spec: &str, environment: Environment) -> Result<Self> {
         match locate(spec, environment)? {
             Located::Folder(root) => Self::at(spec, root),
-            Located::File(file) => Self::of_file(spec, &file)?.ok_or_else(|| {
+            Located::File(file) => Self::of_file(spec, &file, None)?.ok_or_else(|| {
                 Error::bad_file_hint(
                     file,
                     "a single file of one network; several networks are needed",
@@ -95,9 +95,9 @@ impl Pipeline {
     /// The components of a single file; `None` for a file of no known layout.
     ///
     /// A file that cannot be read is none of a known layout: who opens it as a network reports the fault.
-    pub(super) fn of_file(name: &str, file: &Path) -> Result<Option<Self>> {
+    pub(super) fn of_file(name: &str, file: &Path, prediction: Option<&'static str>) -> Result<Option<Self>> {
         let Ok(weights) = Weights::open(file) else { return Ok(None) };
-        let Some(opened) = layouts::open(file, &weights)? else { return Ok(None) };
+        let Some(opened) = layouts::open(file, &weights, prediction)? else { return Ok(None) };
         let index = opened.index.clone();
         let root = file.parent().unwrap_or(Path::new("")).to_path_buf();
         let file = Some(SingleFile { path: file.to_path_buf(), opened });
@@ -116,9 +116,18 @@ impl Pipeline {
     /// # Errors
     /// As [`Pipeline::open`].
     pub fn find(spec: &str) -> Result<Option<Self>> {
+        Self::find_predicting(spec, None)
+    }
+
+    /// As [`Pipeline::find`]. `prediction` is the `prediction_type` of a single file, if it is known better than the
+    /// file tells; a folder has one of its own.
+    ///
+    /// # Errors
+    /// As [`Pipeline::open`].
+    pub fn find_predicting(spec: &str, prediction: Option<&'static str>) -> Result<Option<Self>> {
         match locate(spec, &|name| std::env::var_os(name))? {
             Located::Folder(root) => Self::at(spec, root).map(Some),
-            Located::File(file) => Self::of_file(spec, &file),
+            Located::File(file) => Self::of_file(spec, &file, prediction),
         }
     }
 
@@ -232,7 +241,10 @@ impl Pipeline {
     pub fn tokenizer(&self, component: &str) -> Result<TokenizerFiles> {
         let Some(file) = &self.file else { return self.folder(component).map(TokenizerFiles::Folder) };
         match file.opened.tokenizers.iter().find(|tokens| tokens.component == component) {
-            Some(tokens) => Ok(TokenizerFiles::Clip { beside: self.root.clone(), pad: tokens.pad }),
+            Some(tokens) => {
+                let beside = self.root.join(component);
+                Ok(TokenizerFiles::Clip { beside: beside.is_dir().then_some(beside), pad: tokens.pad })
+            }
             None => Err(file.lacks(component)),
         }
     }

@@ -33,12 +33,6 @@ pub enum Take {
 }
 
 impl Take {
-    /// Part `index` of `of` equal parts of the rows.
-    #[must_use]
-    pub const fn part(index: usize, of: usize) -> Self {
-        Self::Rows { index, of, groups: 1 }
-    }
-
     /// The shape of what is taken of a tensor of shape `stored`, or `None` for a shape that this cannot be taken of.
     pub(super) fn shape(self, stored: &[usize]) -> Option<Vec<usize>> {
         match (self, stored) {
@@ -80,6 +74,10 @@ impl Take {
 mod tests {
     use super::*;
 
+    fn part(index: usize, of: usize) -> Take {
+        Take::Rows { index, of, groups: 1 }
+    }
+
     fn taken(take: Take, shape: &[usize]) -> (Vec<usize>, Vec<f32>) {
         let values = (0..shape.iter().product()).map(|at: usize| at as f32).collect();
         (take.shape(shape).unwrap(), take.apply(Path::new("x"), shape, values).unwrap())
@@ -87,7 +85,7 @@ mod tests {
 
     #[test]
     fn rows_are_taken_by_groups() {
-        assert_eq!(taken(Take::part(1, 3), &[6, 2]), (vec![2, 2], vec![4.0, 5.0, 6.0, 7.0]));
+        assert_eq!(taken(part(1, 3), &[6, 2]), (vec![2, 2], vec![4.0, 5.0, 6.0, 7.0]));
         let of_two_heads = Take::Rows { index: 1, of: 3, groups: 2 };
         assert_eq!(taken(of_two_heads, &[12]), (vec![4], vec![2.0, 3.0, 8.0, 9.0]));
         let alternating = Take::Rows { index: 2, of: 3, groups: 4 };
@@ -103,11 +101,11 @@ mod tests {
     #[test]
     fn shapes_that_cannot_be_cut_are_refused() {
         for (take, shape) in [
-            (Take::part(0, 3), &[4, 2][..]),
-            (Take::part(3, 3), &[6]),
+            (part(0, 3), &[4, 2][..]),
+            (part(3, 3), &[6]),
             (Take::Rows { index: 0, of: 3, groups: 4 }, &[6]),
             (Take::Rows { index: 0, of: usize::MAX, groups: 2 }, &[6]),
-            (Take::part(0, 3), &[]),
+            (part(0, 3), &[]),
             (Take::Transposed, &[2, 2, 1]),
         ] {
             assert_eq!(take.shape(shape), None, "{take:?} of {shape:?}");

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 pub use super::shared::{FamilyFlag, Global};
+use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
 use crate::formats::json;
 use crate::graph::CompileOptions;
@@ -70,6 +71,27 @@ pub fn denoiser_help() -> String {
 /// The help of a MODEL argument that takes a network.
 pub fn network_help() -> String {
     format!("A network: {} [default: the embedded network of digits]", crate::checkpoint::MODEL_FORMS)
+}
+
+/// The quantity that a network predicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Prediction {
+    /// The noise
+    Epsilon,
+    /// The velocity v
+    V,
+    /// The clean image
+    Sample,
+}
+
+impl From<Prediction> for PredictionType {
+    fn from(prediction: Prediction) -> Self {
+        match prediction {
+            Prediction::Epsilon => Self::Epsilon,
+            Prediction::V => Self::VPrediction,
+            Prediction::Sample => Self::Sample,
+        }
+    }
 }
 
 /// Numbers separated by commas: `999,500,0`.

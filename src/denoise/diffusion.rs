@@ -28,6 +28,17 @@ pub enum PredictionType {
 }
 
 impl PredictionType {
+    /// The name that diffusers' `prediction_type` has for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Epsilon => "epsilon",
+            Self::Sample => "sample",
+            Self::VPrediction => "v_prediction",
+            Self::FlowPrediction => "flow_prediction",
+        }
+    }
+
     /// The noise eps, from the network's `output` and its input `z` at a level of `alpha_bar` (below 1).
     #[must_use]
     pub fn eps(self, output: f64, z: f64, alpha_bar: f64) -> f64 {

@@ -11,6 +11,7 @@ use super::network::NetworkModel;
 use super::sampling::Sampling;
 use crate::checkpoint::{MODEL_FORMS, ModelFiles, Pipeline, refuse_address};
 use crate::denoise::closed_form::{ClosedForm, FORMS};
+use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
 use crate::graph::op::Graph;
 use crate::nets::architecture::CallSize;
@@ -65,6 +66,7 @@ impl Model {
     /// * `pca:DATA[,k=N]`, `wiener:DATA`, `sequential:DATA`, `ideal:DATA`: a closed form of data
     ///   ([`crate::denoise::closed_form`]);
     /// * a diffusers folder, flat or with `model_index.json` and one folder per component;
+    /// * a single file in the layout of another code base, such as Stable Diffusion's;
     /// * a `.safetensors` file beside its `config.json`;
     /// * `org/name[@revision]`: a folder in the local cache of the hub. Nothing is downloaded.
     ///
@@ -73,6 +75,26 @@ impl Model {
     /// for files that cannot be used, and for a pipeline of another class.
     pub fn open(name: &str) -> Result<Self> {
         Self::find(name, Extent::Whole)
+    }
+
+    /// As [`Model::open_or_embedded`], for a network that predicts `prediction`, whatever its files say.
+    ///
+    /// # Errors
+    /// As [`Model::open`]; [`Error::Argument`] for a closed form, which is not a network.
+    pub fn open_predicting(name: Option<&str>, prediction: PredictionType) -> Result<Self> {
+        let mut model = match name {
+            None => Self::embedded()?,
+            Some(name) => Self::find_predicting(name, Extent::Whole, Some(prediction))?,
+        };
+        match &mut model.kind {
+            Kind::Network(network) => network.scheduler.prediction_type = prediction,
+            Kind::Latent(latent) => latent.network.scheduler.prediction_type = prediction,
+            Kind::ClosedForm(_) => {
+                let what = format!("`prediction` has no meaning for `{}`", model.name);
+                return Err(Error::argument(what, "leave out `prediction`"));
+            }
+        }
+        Ok(model)
     }
 
     /// As [`Model::open_or_embedded`], but opens only the network of a pipeline, whatever else is in the folder.
@@ -84,11 +106,17 @@ impl Model {
     }
 
     fn find(name: &str, extent: Extent) -> Result<Self> {
+        Self::find_predicting(name, extent, None)
+    }
+
+    fn find_predicting(name: &str, extent: Extent, prediction: Option<PredictionType>) -> Result<Self> {
         refuse_address(name)?;
         if let Some(form) = ClosedForm::open(name)? {
             return Ok(Self { name: name.to_owned(), kind: Kind::ClosedForm(Arc::new(form)) });
         }
-        let Some(pipeline) = Pipeline::find(name).map_err(with_forms)? else {
+        let Some(pipeline) =
+            Pipeline::find_predicting(name, prediction.map(PredictionType::name)).map_err(with_forms)?
+        else {
             // A single file of weights.
             return Ok(Self::of_network(NetworkModel::new(ModelFiles::open(Some(name))?, 0, 1)?));
         };

@@ -123,8 +123,9 @@ fn what_lies_beside_a_text_encoder_is_passed_over() {
 fn single_files_of_other_kinds_are_named() {
     let folder = tempfile::tempdir().unwrap();
     for (tensor, what) in [
-        ("model.diffusion_model.input_blocks.0.0.weight", "layout of the original authors"),
-        ("first_stage_model.decoder.conv_in.weight", "layout of the original authors"),
+        ("model.diffusion_model.input_blocks.0.0.weight", "a family that is not known"),
+        ("first_stage_model.decoder.conv_in.weight", "a family that is not known"),
+        ("double_blocks.0.img_attn.norm.key_norm.scale", "Flux"),
         ("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight", "a LoRA"),
         ("lora_unet_down_blocks_0_attentions_0_proj_in.alpha", "a LoRA"),
     ] {

@@ -4,6 +4,8 @@
 mod common;
 #[path = "../common/definition.rs"]
 mod definition;
+#[path = "../common/single_file.rs"]
+mod single_file;
 
 mod autoencoder;
 mod dit;
@@ -13,6 +15,7 @@ mod guided;
 mod half;
 mod inpaint;
 mod model;
+mod single_files;
 mod stable_diffusion;
 mod tangent;
 mod text;

@@ -5,8 +5,13 @@
 //! table of names. Everything behind it then sees a [`Pipeline`](super::Pipeline), as from a diffusers folder. A layout
 //! knows nothing of the container: [`Weights`] has the tensors of any.
 
+mod clip;
+mod foreign;
+mod ldm_unet;
+mod ldm_vae;
 mod names;
 mod settings;
+mod stable_diffusion;
 #[cfg(test)]
 mod tests;
 
@@ -19,11 +24,12 @@ use super::config::ConfigFile;
 use super::pipeline::SCHEDULER;
 use super::weights::Weights;
 use crate::error::Result;
+pub(super) use foreign::foreign;
 pub(super) use names::Names;
 pub(super) use settings::Settings;
 
 /// The layouts that are read, in the order in which they are tried.
-static LAYOUTS: &[&Layout] = &[];
+static LAYOUTS: &[&Layout] = &[&stable_diffusion::LAYOUT];
 
 /// A layout of names in single files.
 pub(super) struct Layout {
@@ -105,20 +111,20 @@ pub struct Origin {
     pub notes: Vec<String>,
 }
 
-/// Takes the tensors of the single file `file` apart: `None` for one of no known layout.
+/// Takes the tensors of the single file `file` apart: `None` for one of no known layout. `prediction` is what the caller
+/// states that its network predicts, as diffusers' `prediction_type` names it.
 ///
 /// # Errors
 /// Those of the settings beside the file and of its layout; [`Error::UnexpectedKey`](crate::Error::UnexpectedKey) for a tensor that no component
 /// uses; [`Error::MissingKey`](crate::Error::MissingKey) and [`Error::BadFile`](crate::Error::BadFile)
 /// for one that cannot be taken out of the file.
-pub(super) fn open(file: &Path, weights: &Weights) -> Result<Option<Opened>> {
-    open_by(LAYOUTS, file, weights)
+pub(super) fn open(file: &Path, weights: &Weights, prediction: Option<&'static str>) -> Result<Option<Opened>> {
+    open_by(LAYOUTS, file, weights, &Settings::beside(file, prediction)?)
 }
 
-fn open_by(layouts: &[&Layout], file: &Path, weights: &Weights) -> Result<Option<Opened>> {
-    let settings = Settings::beside(file)?;
+fn open_by(layouts: &[&Layout], file: &Path, weights: &Weights, settings: &Settings) -> Result<Option<Opened>> {
     for layout in layouts {
-        if let Some(parts) = (layout.open)(weights, &settings)? {
+        if let Some(parts) = (layout.open)(weights, settings)? {
             return assemble(layout, parts, file, weights).map(Some);
         }
     }

@@ -48,7 +48,7 @@ fn file(more: &[(&str, &[usize])]) -> Weights {
 
 fn taken(weights: &Weights) -> Result<Opened> {
     let path = Path::new("/no/such/folder/x.safetensors");
-    open_by(&[&JOINED], path, weights).map(|opened| opened.expect("of this layout"))
+    open_by(&[&JOINED], path, weights, &Settings::default()).map(|opened| opened.expect("of this layout"))
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn components_are_taken_out_under_their_own_names() {
 #[test]
 fn a_file_of_another_layout_is_left_alone() {
     let weights = Weights::from_tensors(vec![("conv_in.weight".into(), ramp(&[1]))]);
-    assert!(open_by(&[&JOINED], Path::new("x"), &weights).unwrap().is_none());
+    assert!(open_by(&[&JOINED], Path::new("x"), &weights, &Settings::default()).unwrap().is_none());
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn statements_beside_a_file_are_read_or_refused() {
     let path = folder.path().join("x.safetensors");
     let with = |json: &str| {
         std::fs::write(path.with_extension("json"), json).unwrap();
-        open_by(&[&JOINED], &path, &file(&[]))
+        open_by(&[&JOINED], &path, &file(&[]), &Settings::beside(&path, None).unwrap())
     };
     let opened = with(r#"{"heads": 2}"#).unwrap().unwrap();
     let (_, net) = &opened.components[0].1;

@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser
 
 use super::conditions::ConditionArgs;
 use super::inpaint::InpaintArgs;
-use crate::cli::args::{Dtype, ErrorModelArg, LONGEST_SIDE, NumberList, Shard, Size, denoiser_help};
+use crate::cli::args::{Dtype, ErrorModelArg, LONGEST_SIDE, NumberList, Prediction, Shard, Size, denoiser_help};
 use crate::error::Result;
 use crate::model::Sampling;
 use crate::noise::Generator;
@@ -30,6 +30,7 @@ Examples:
   downhill sample DIR -p 'the same in oil' --init-image photo.jpg --strength 0.6
   downhill sample DIR -p 'a red door' --init-image house.png --mask door.png -o repainted.png
   downhill sample --init-image five.png --mask half.png --inpaint repaint --sampler ddim --steps 50
+  downhill sample model.safetensors -p 'a lighthouse'   a single file of Stable Diffusion
   downhill sample pca:digits,k=32                   from the span of 32 principal components
   downhill sample --metric pca:digits               gradient estimation, gamma from the data
   downhill sample --sampler ddim --error-model 0.05,2   the fewest steps that an error model admits
@@ -73,6 +74,10 @@ pub struct Args {
     /// Precision of the stored weights; arithmetic is in float32
     #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
     pub dtype: Dtype,
+
+    /// What the network predicts, where its files do not say it or say it wrongly [default: follow the model's files]
+    #[arg(long, value_enum, value_name = "QUANTITY", hide_short_help = true)]
+    pub prediction: Option<Prediction>,
 
     /// Height and width of the images in pixels [default: the size that the model was trained on]
     #[arg(long, value_name = "HxW", conflicts_with_all = ["init_noise", "init"])]

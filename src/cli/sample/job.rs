@@ -7,6 +7,7 @@ use super::conditions;
 use super::start::Start;
 use super::targets;
 use crate::cli::args::{Dtype, FamilyFlag, Global, Shard, Size};
+use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
 use crate::model::{Kind, Metadata, Model, ModelRun, Sampling, Targets};
 use crate::report::output::Pattern;
@@ -40,7 +41,10 @@ impl Job<'_> {
     pub fn new(args: &Args, global: &Global, console: Console) -> Result<Self> {
         let output = targets::output(args.output.as_deref().unwrap_or(USUAL_OUTPUT))?;
         targets::check_resume(args, &output)?;
-        let model = Model::open_or_embedded(args.model.as_deref())?;
+        let model = match args.prediction {
+            None => Model::open_or_embedded(args.model.as_deref())?,
+            Some(prediction) => Model::open_predicting(args.model.as_deref(), prediction.into())?,
+        };
         let has_network = model.network().is_some();
         if !has_network {
             args.dtype.expect_network(model.name())?;
@@ -75,7 +79,11 @@ impl Job<'_> {
             let what = format!("`--shard {index}/{of}` of {} images is empty", run.run.count);
             return Err(Error::argument(what, "use fewer shards, or more images with `--count`"));
         }
-        let metadata = run.metadata(&start.to_string(), &arithmetic(args.dtype, global, has_network));
+        let mut ways = arithmetic(args.dtype, global, has_network);
+        ways.extend(
+            args.prediction.map(|prediction| ("prediction", PredictionType::from(prediction).name().to_owned())),
+        );
+        let metadata = run.metadata(&start.to_string(), &ways);
         Ok(Self {
             has_network,
             run,

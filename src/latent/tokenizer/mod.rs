@@ -64,7 +64,10 @@ impl Tokenizer {
     pub fn find(files: &TokenizerFiles) -> Result<Self> {
         match files {
             TokenizerFiles::Folder(folder) => Self::open(folder),
-            TokenizerFiles::Clip { beside, .. } => Self::open(beside),
+            TokenizerFiles::Clip { pad, beside } => match beside {
+                Some(folder) => Self::open(folder),
+                None => Self::clip(pad),
+            },
         }
     }
 
@@ -76,6 +79,19 @@ impl Tokenizer {
     pub fn open(folder: &Path) -> Result<Self> {
         let vocabulary = Vocabulary::read(folder)?;
         let special = Special::read(folder, &vocabulary)?;
+        Self::assemble(vocabulary, special)
+    }
+
+    /// CLIP's own tokenizer, which is embedded. Short texts are filled up by the token `pad`: OpenAI's text encoder was
+    /// trained with `<|endoftext|>`, those of OpenCLIP with `!`.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] for a token that CLIP does not have.
+    pub fn clip(pad: &str) -> Result<Self> {
+        Self::assemble(Vocabulary::clip()?, Special::clip(pad))
+    }
+
+    fn assemble(vocabulary: Vocabulary, special: Special) -> Result<Self> {
         let file = vocabulary.file.clone();
         let wrong = |error: tokenizers::Error| Error::bad_file_hint(&file, error.to_string(), DAMAGED);
         let mut backend = backend(vocabulary, &special.unknown).map_err(wrong)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
-use super::vocabulary::Vocabulary;
+use super::vocabulary::{END, START, Vocabulary};
 use crate::checkpoint::ConfigFile;
 use crate::error::{Error, Result, excerpt};
 
@@ -17,9 +17,6 @@ const ADDED: &str = "added_tokens.json";
 /// The supported classes, which are assembled alike.
 const CLASSES: [&str; 2] = ["CLIPTokenizer", "CLIPTokenizerFast"];
 
-/// The default of `bos_token`, `eos_token`, `unk_token` and `pad_token`.
-const START: &str = "<|startoftext|>";
-const END: &str = "<|endoftext|>";
 /// The fields of named tokens.
 const NAMED: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 /// The fields of lists of further tokens.
@@ -91,6 +88,18 @@ impl Special {
         let further = named.tokens(&special)?;
         added.extend(further.into_iter().filter(|token| !listed.contains(&token.content)));
         Ok(Self { added, ..special })
+    }
+}
+
+impl Special {
+    /// The special tokens of CLIP, with short texts filled up by `pad`.
+    pub fn clip(pad: &str) -> Self {
+        // The published tokenizers look for the marks of a text after normalisation, and for the padding before it.
+        let marks = [START, END].map(|token| AddedToken::from(token.to_owned(), true).normalized(true));
+        let padding = AddedToken::from(pad.to_owned(), true).normalized(false);
+        let added = marks.into_iter().chain([padding]).collect();
+        let [start, end, unknown, pad] = [START, END, END, pad].map(str::to_owned);
+        Self { start, end, unknown, pad, added, length: LENGTH }
     }
 }
 

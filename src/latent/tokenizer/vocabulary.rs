@@ -1,11 +1,13 @@
-//! Vocabulary and merges, from either of the two layouts.
+//! Vocabulary and merges, from either of the two layouts, and CLIP's own.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use flate2::read::GzDecoder;
 use serde_json::{Map, Value};
 
-use super::DAMAGED;
+use super::{DAMAGED, END_OF_WORD};
 use crate::checkpoint::ConfigFile;
 use crate::error::{Error, Result, excerpt};
 use crate::formats::json::LARGEST_LIST;
@@ -14,6 +16,19 @@ use crate::input::read_regular;
 const WHOLE: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
+
+static CLIP: &[u8] = include_bytes!("../../../weights/clip-tokenizer/merges.txt.gz");
+/// The tokens before and after a text.
+pub(super) const START: &str = "<|startoftext|>";
+pub(super) const END: &str = "<|endoftext|>";
+
+/// The letters that stand for the 256 bytes, in the order of their ids: first those that are visible by themselves.
+fn letters() -> Vec<char> {
+    let visible: Vec<u32> = (0x21..=0x7e).chain(0xa1..=0xac).chain(0xae..=0xff).collect();
+    let others = (0u32..256).filter(|byte| !visible.contains(byte)).count();
+    let invisible = (0u32..).map(|at| 256 + at).take(others);
+    visible.iter().copied().chain(invisible).filter_map(char::from_u32).collect()
+}
 
 /// The learned part of a byte-pair encoding.
 pub(super) struct Vocabulary {
@@ -44,6 +59,28 @@ impl Vocabulary {
             }
         }
         Ok(vocabulary)
+    }
+
+    /// CLIP's own vocabulary, which is embedded: see `weights/clip-tokenizer/README.md`. The order of its tokens is that
+    /// of openai/CLIP, `clip/simple_tokenizer.py`.
+    ///
+    /// # Errors
+    /// None in a build that passes its tests.
+    pub fn clip() -> Result<Self> {
+        let file = PathBuf::from("(embedded tokenizer)/merges.txt.gz");
+        let mut text = String::new();
+        GzDecoder::new(CLIP).read_to_string(&mut text).map_err(|source| Error::io(&file, source))?;
+        let pair = |line: &str| {
+            halves(line).ok_or_else(|| Error::bad_file(&file, format!("not a pair of tokens: `{}`", excerpt(line))))
+        };
+        let merges: Vec<(String, String)> = text.lines().map(pair).collect::<Result<_>>()?;
+        let letters = letters();
+        let ends = letters.iter().map(|letter| format!("{letter}{END_OF_WORD}"));
+        let joined = merges.iter().map(|(first, second)| format!("{first}{second}"));
+        let tokens =
+            letters.iter().map(char::to_string).chain(ends).chain(joined).chain([START, END].map(str::to_owned));
+        let ids = tokens.zip(0u32..).collect();
+        Ok(Self { file, ids, merges, added: Vec::new() })
     }
 
     fn find(folder: &Path) -> Result<Self> {
