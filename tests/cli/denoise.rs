@@ -87,6 +87,14 @@ fn timesteps_are_one_for_all_or_one_for_each() {
     downhill(&call).expect_error(4, "holds 3 timesteps for 2 images");
 }
 
+#[test]
+fn images_of_a_size_that_the_network_does_not_take_are_those_of_a_file() {
+    let folder = Folder::new();
+    let (eps, odd) = (folder.at("eps.npy"), folder.write("odd.npy", &Tensor::zeros([1, 3, 8, 7])));
+    let call = ["denoise", "tests/golden/unet/cifar-like", "-i", &odd, "-t", "5", "-o", &eps];
+    downhill(&call).expect_error(4, "odd.npy");
+}
+
 /// The levels of the DDPM paper at a timestep: z = x sqrt(alpha bar), and the network is trained to answer eps.
 #[test]
 fn a_sigma_is_a_timestep_in_the_other_scale() {
