@@ -2,6 +2,7 @@
 
     python tools/make_goldens.py                     # all that is committed, into tests/golden
     python tools/make_goldens.py --only unet         # one part; `--help` lists them
+    python tools/make_goldens.py --edm DIR           # the networks of NVlabs/edm, by the code in the checkout DIR
     python tools/make_goldens.py --stable-diffusion DIR   # Stable Diffusion 1.5 with random weights, not committed
     python tools/make_goldens.py --cifar10 DIR       # a full-size network, not committed; also --celeba64, --celebahq
 
@@ -20,8 +21,10 @@ from goldens import (
     chains,
     conditioned,
     dit,
+    edm,
     inpainting,
     latent,
+    one_step,
     pictures,
     quality,
     single_files,
@@ -46,6 +49,7 @@ PARTS = {
     "trajectory": lambda: trajectories.write_all(GOLDEN),  # removes the folder, so that the next part has to follow
     "trajectory-more": lambda: trajectories_more.write_all(GOLDEN),
     "trajectory-edges": lambda: trajectories_edges.write_all(GOLDEN),
+    "one-step": lambda: one_step.write_all(GOLDEN),
     "tables": lambda: tables.write_all(GOLDEN),
     "inpaint": lambda: inpainting.write_all(GOLDEN),
     "pictures": pictures.main,
@@ -61,6 +65,7 @@ def parse_arguments():
     parser.add_argument("--only", choices=PARTS, help="make one part")
     for name in unets.PUBLISHED:
         parser.add_argument(f"--{name}", metavar="DIR", help=f"write the topology of {name} there, and nothing else")
+    parser.add_argument("--edm", metavar="DIR", help="write what a checkout of NVlabs/edm gives, and nothing else")
     parser.add_argument("--stable-diffusion", metavar="DIR", help="write Stable Diffusion 1.5 there, and nothing else")
     parser.add_argument("--tokens", metavar="WHEEL", help="write tokens by CLIP's vocabulary, which the wheel of open_clip_torch "
                         "holds, and nothing else")
@@ -77,6 +82,9 @@ if __name__ == "__main__":
         single_files.write_tokens(GOLDEN, arguments.tokens)
         raise SystemExit
     torch.set_num_threads(1)  # these networks are too small to share
+    if arguments.edm:
+        edm.write_all(GOLDEN, arguments.edm)
+        raise SystemExit
     full_size = {name: getattr(arguments, name) for name in unets.PUBLISHED if getattr(arguments, name)}
     for name, folder in full_size.items():
         unets.write_published(name, folder)

@@ -51,11 +51,13 @@ pub(super) fn is_pickle(file: &Path) -> bool {
 
 /// The error for weights that exist only as a Python pickle.
 pub(super) fn pickle_error(file: &Path) -> Error {
-    Error::bad_file_hint(
-        file,
-        "a Python pickle, which is not supported",
-        "convert it to safetensors: load it with diffusers and call `save_pretrained(..., safe_serialization=True)`",
-    )
+    // NVlabs' networks are whole objects, and their suffix says so.
+    let hint = if file.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("pkl")) {
+        "a network of NVlabs' edm becomes a folder by `python tools/convert_edm.py FILE FOLDER --code CHECKOUT`"
+    } else {
+        "convert it to safetensors: load it with diffusers and call `save_pretrained(..., safe_serialization=True)`"
+    };
+    Error::bad_file_hint(file, "a Python pickle, which is not supported", hint)
 }
 
 /// Opens the shards that an index names, and checks that each tensor is in the file that the index says.

@@ -56,6 +56,12 @@ pub trait Denoiser {
         Ok((eps, x0))
     }
 
+    /// The channels by which a network parametrises the variance of a step, as the last call of [`Denoiser::eps`] or
+    /// [`Denoiser::parts`] gave them, in the shape of its images. `None` for a denoiser without any, as by default.
+    fn variance(&self) -> Option<&Tensor> {
+        None
+    }
+
     /// Called before a walk with its noise levels, in any order, for denoisers whose result at one level depends on the
     /// others. Does nothing by default.
     fn begin(&mut self, _levels: &[Level]) {}

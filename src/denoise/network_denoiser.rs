@@ -21,6 +21,8 @@ pub struct NetworkDenoiser<'e> {
     images: usize,
     /// Further channels of every input, (1, channels, h, w), for networks that take more than they denoise.
     appended: Option<Tensor>,
+    /// The learned variance of the last call.
+    variance: Option<Tensor>,
 }
 
 impl<'e> NetworkDenoiser<'e> {
@@ -87,7 +89,7 @@ impl<'e> NetworkDenoiser<'e> {
                 "make it ready for the call size of its guidance",
             ));
         }
-        Ok(Self { network, table, prediction, guidance, images, appended })
+        Ok(Self { network, table, prediction, guidance, images, appended, variance: None })
     }
 
     /// The network, for raw calls.
@@ -130,15 +132,28 @@ impl<'e> NetworkDenoiser<'e> {
     /// # Errors
     /// As [`Network::call`].
     pub fn predict(&self, z: &Tensor, timesteps: &[f64]) -> Result<Tensor> {
+        Ok(self.outputs(z, timesteps)?.0)
+    }
+
+    /// The output of [`NetworkDenoiser::predict`], and the channels of a learned variance beside it where the network
+    /// has them: those of the condition to follow, which guidance leaves as they are.
+    ///
+    /// # Errors
+    /// As [`Network::call`].
+    pub fn outputs(&self, z: &Tensor, timesteps: &[f64]) -> Result<(Tensor, Option<Tensor>)> {
         let all = self.network.call(&self.call(z, timesteps)?.inputs())?;
         let mut shape = all.shape.clone();
         (shape[0], shape[1]) = (z.shape[0], self.image_shape()[0]);
-        let predicted = shape[1..].iter().product();
+        let predicted: usize = shape[1..].iter().product();
         let mut guided = Vec::with_capacity(shape.iter().product());
+        let mut variance = self.network.net().learns_variance().then(|| Vec::with_capacity(guided.capacity()));
         let conditions = self.guidance.conditions();
         for image in 0..z.shape[0] {
             let at = image / self.images * self.images * conditions + image % self.images;
             let conditional = &all.item(at)[..predicted];
+            if let Some(variance) = &mut variance {
+                variance.extend_from_slice(&all.item(at)[predicted..2 * predicted]);
+            }
             if conditions == 1 {
                 guided.extend_from_slice(conditional);
                 continue;
@@ -149,7 +164,7 @@ impl<'e> NetworkDenoiser<'e> {
                 (u + self.guidance.scale * (c - u)) as f32
             }));
         }
-        Ok(Tensor::new(shape, guided))
+        Ok((Tensor::new(shape.clone(), guided), variance.map(|variance| Tensor::new(shape, variance))))
     }
 
     /// Images with the further channels after their own.
@@ -197,15 +212,21 @@ impl Denoiser for NetworkDenoiser<'_> {
 
     fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
         let (z, timesteps) = scaling::input(&self.table, x, levels);
-        let mut output = self.predict(&z, &timesteps)?;
+        let (mut output, variance) = self.outputs(&z, &timesteps)?;
+        self.variance = variance;
         scaling::eps(&self.table, self.prediction, &mut output, &z, levels);
         Ok(output)
     }
 
     fn parts(&mut self, x: &Tensor, levels: &[Level]) -> Result<(Tensor, Tensor)> {
         let (z, timesteps) = scaling::input(&self.table, x, levels);
-        let output = self.predict(&z, &timesteps)?;
+        let (output, variance) = self.outputs(&z, &timesteps)?;
+        self.variance = variance;
         Ok(scaling::parts(&self.table, self.prediction, output, (x, &z), levels))
+    }
+
+    fn variance(&self) -> Option<&Tensor> {
+        self.variance.as_ref()
     }
 
     fn trace_nonfinite(&mut self, x: &Tensor, levels: &[Level]) -> Result<()> {

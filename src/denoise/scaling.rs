@@ -51,7 +51,12 @@ pub(super) fn parts(
                 Process::Betas | Process::Angle if level.sigma.is_finite() => {
                     (f64::from(*x0) - level.sigma * f64::from(*out)) as f32
                 }
-                Process::Betas | Process::Angle | Process::Edm { .. } | Process::Flow { .. } => clean as f32,
+                Process::Betas
+                | Process::Angle
+                | Process::Edm { .. }
+                | Process::Score
+                | Process::Consistency { .. }
+                | Process::Flow { .. } => clean as f32,
             };
         }
     }

@@ -52,6 +52,12 @@ pub fn to_unit(value: f32) -> f32 {
     (value / 2.0 + 0.5).clamp(0.0, 1.0)
 }
 
+/// Converts values from 0 to 1 to the model's range -1..1.
+#[must_use]
+pub fn signed(unit: &Tensor) -> Tensor {
+    Tensor::new(unit.shape.clone(), unit.data.iter().map(|value| 2.0 * value - 1.0).collect::<Vec<_>>())
+}
+
 /// Converts an NCHW tensor in the model's range -1..1 to images.
 ///
 /// # Errors

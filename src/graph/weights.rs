@@ -120,6 +120,10 @@ fn stacked(weight: &Weight, fetch: &WeightAccess) -> Result<Vec<f32>> {
         WeightSource::Stack(weights) => {
             weights.iter().map(|weight| stacked(weight, fetch)).collect::<Result<Vec<_>>>().map(|parts| parts.concat())
         }
+        WeightSource::Rows { key, order } => {
+            let values = fetch(key, &part_shape(weight.form, 1))?.data;
+            Ok(in_order(&values, order))
+        }
         WeightSource::Checkpoint(keys) => {
             let mut values = Vec::new();
             for key in keys {
@@ -128,6 +132,12 @@ fn stacked(weight: &Weight, fetch: &WeightAccess) -> Result<Vec<f32>> {
             Ok(values)
         }
     }
+}
+
+/// Rows in another order; `values` has as many.
+pub(super) fn in_order<T: Copy>(values: &[T], order: &[usize]) -> Vec<T> {
+    let row = values.len() / order.len().max(1);
+    order.iter().flat_map(|at| values[at * row..][..row].iter().copied()).collect()
 }
 
 /// The shape of one of `parts` equal parts, as the checkpoint holds it.

@@ -14,6 +14,7 @@ pub mod conv2d;
 pub mod elementwise;
 pub mod engine;
 pub mod epilogue;
+pub mod fir;
 pub mod gate;
 pub mod group_norm;
 pub mod layer_norm;
@@ -136,6 +137,7 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         concat::Concat::variants,
         resample::UpsampleNearest::variants,
         resample::AveragePool::variants,
+        fir::Fir::variants,
         timestep_embedding::TimestepEmbedding::variants,
         combine::Combine::variants,
         tangent::ActivateTangent::variants,

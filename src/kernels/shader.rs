@@ -284,7 +284,7 @@ macro_rules! shared {
     };
 }
 
-static SHARED: [(&str, &str); 26] = shared![
+static SHARED: [(&str, &str); 27] = shared![
     "activation",
     "affine",
     "conv2d_params",
@@ -301,6 +301,7 @@ static SHARED: [(&str, &str); 26] = shared![
     "matrix",
     "matrix_step",
     "matrix_store",
+    "or_zero",
     "primal",
     "register_tile",
     "register_tile_step",

@@ -9,6 +9,7 @@ use super::describe::{algorithms_json, family_text, footprint_json, model_json};
 use super::{Call, Kind, LatentModel, Model, NetworkModel, Size, Source};
 use crate::checkpoint::Weights;
 use crate::denoise::diffusion::PredictionType;
+use crate::denoise::process::Process;
 use crate::error::{Error, Result};
 use crate::graph::footprint::check_addresses;
 use crate::graph::op::Graph;
@@ -277,6 +278,14 @@ fn stored(weights: &Weights) -> String {
 
 /// The quantity that a network predicts, in words; `clean` is the name of x0.
 fn predicted(network: &NetworkModel, clean: &str) -> String {
+    match (network.table.process(), network.scheduler.prediction_type) {
+        (Process::Score, _) => return format!("the score, -eps / sigma, of {clean} from 0 to 1"),
+        (Process::Consistency { .. }, _) => return format!("the {clean} at the end of a path: a consistency model"),
+        (Process::Edm { .. }, PredictionType::Epsilon) => {
+            return "F of Karras et al.: x0 is c_skip x + c_out F".to_owned();
+        }
+        _ => {}
+    }
     match network.scheduler.prediction_type {
         PredictionType::Epsilon => "the noise eps".to_owned(),
         PredictionType::Sample => format!("the {clean} x0"),

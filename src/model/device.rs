@@ -1,9 +1,13 @@
 //! Events of a run, and pipelines compiled before they are needed.
 
+use super::network::NetworkModel;
+use super::sampling::Hooks;
+use crate::denoise::{Guidance, NetworkDenoiser};
 use crate::error::Result;
-use crate::graph::Plan;
+use crate::graph::{Compiler, Footprint, Plan};
 use crate::kernels::{Engine, selftest};
 use crate::sample::walk::Progress;
+use crate::tensor::Tensor;
 
 /// Something that happened in a run.
 #[derive(Debug)]
@@ -46,4 +50,21 @@ pub fn make_ready(engine: &Engine, plans: &[Plan], observer: &mut Observer) -> R
     selftest::ensure(engine)?;
     let known = if tests.is_empty() { "known from an earlier run" } else { "first run on this adapter" };
     done(observer, "self-test", known)
+}
+
+/// Puts the network of a run on the device, for `batch` images of a size, with the channels that it takes besides.
+pub(super) fn upload<'e>(
+    network: &NetworkModel,
+    (guidance, appended): (Guidance, Option<Tensor>),
+    (batch, size): (usize, (usize, usize)),
+    plan: Plan,
+    compiler: Compiler<'e>,
+    hooks: &mut Hooks,
+) -> Result<NetworkDenoiser<'e>> {
+    make_ready(compiler.engine, std::slice::from_ref(&plan), &mut |event| hooks.see(event))?;
+    let weights = Footprint::of(&plan).weights as f64 / f64::from(1 << 20);
+    let placed = network.planned(compiler, guidance.call_size(batch, size), plan)?;
+    let denoiser = network.denoiser_with(placed, guidance, appended)?;
+    hooks.done("upload", format!("{weights:.1} MiB of weights"))?;
+    Ok(denoiser)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Size;
-use super::device::{Event, make_ready};
+use super::device::{Event, make_ready, upload};
 use super::latent::{LatentModel, Source, TextSource};
 use super::masking::Masking;
 use super::memory::{Algorithms, batch_within, within_budget};
@@ -17,7 +17,7 @@ use crate::denoise::closed_form::ClosedForm;
 use crate::denoise::{Condition, Denoiser, Guidance, NetworkDenoiser};
 use crate::error::{Error, Result};
 use crate::formats::Image;
-use crate::formats::images::quantise;
+use crate::formats::images::{quantise, signed};
 use crate::graph::run::check_values;
 use crate::graph::{Compiler, Footprint, Plan};
 use crate::kernels::{Engine, selftest};
@@ -98,6 +98,8 @@ pub struct Images<'e, 'a> {
     kept: VecDeque<Batch>,
     /// Steps done.
     steps: usize,
+    /// `true` if pixels are from 0 to 1 in the states, and not from -1 to 1.
+    has_unit_range: bool,
     /// `true` if the caller stopped the run while batches were waiting for the decoder.
     is_cancelled: bool,
     is_over: bool,
@@ -167,7 +169,8 @@ impl<'e, 'a> Images<'e, 'a> {
         let facts = Facts { batch, parts: parts(NETWORK, [&plan]), algorithms: Some(algorithms) };
         let guidance = by_labels(network, labels)?;
         let denoiser = upload(network, (guidance, None), (batch, job.size), plan, compiler, &mut job.options.hooks)?;
-        Self::begin(compiler.engine, job, Sampled::Network(Box::new(denoiser)), None, facts)
+        let images = Self::begin(compiler.engine, job, Sampled::Network(Box::new(denoiser)), None, facts)?;
+        Ok(Self { has_unit_range: network.scheduler.has_unit_range(), ..images })
     }
 
     fn of_closed_form(mut job: Job<'a>, form: Arc<ClosedForm>, compiler: Compiler<'e>) -> Result<Self> {
@@ -239,6 +242,7 @@ impl<'e, 'a> Images<'e, 'a> {
             facts,
             kept: VecDeque::new(),
             steps: 0,
+            has_unit_range: false,
             is_cancelled: false,
             is_over: false,
         })
@@ -276,6 +280,7 @@ impl<'e, 'a> Images<'e, 'a> {
     /// Adds the pixels to a batch.
     fn decode(&mut self, mut batch: Batch) -> Result<Batch> {
         let to_pixels = |latents: &Tensor| match &self.decoding {
+            None if self.has_unit_range => Ok(signed(latents)),
             None => Ok(latents.clone()),
             Some(decoding) => decoding.pixels(latents),
         };
@@ -462,23 +467,6 @@ fn pipeline_batch(latent: &LatentModel, job: &Job, compiler: Compiler) -> Result
 fn by_labels(network: &NetworkModel, labels: Option<&Labels>) -> Result<Guidance> {
     let Some(labels) = labels else { return Ok(Guidance::default()) };
     Guidance::classes(network.net.as_ref(), vec![labels.of(0)], labels.scale)
-}
-
-/// Puts the network of a run on the device, for `batch` images of a size, with the channels that it takes besides.
-fn upload<'e>(
-    network: &NetworkModel,
-    (guidance, appended): (Guidance, Option<Tensor>),
-    (batch, size): (usize, (usize, usize)),
-    plan: Plan,
-    compiler: Compiler<'e>,
-    hooks: &mut Hooks,
-) -> Result<NetworkDenoiser<'e>> {
-    make_ready(compiler.engine, std::slice::from_ref(&plan), &mut |event| hooks.see(event))?;
-    let weights = Footprint::of(&plan).weights as f64 / f64::from(1 << 20);
-    let placed = network.planned(compiler, guidance.call_size(batch, size), plan)?;
-    let denoiser = network.denoiser_with(placed, guidance, appended)?;
-    hooks.done("upload", format!("{weights:.1} MiB of weights"))?;
-    Ok(denoiser)
 }
 
 /// The contexts of the images of a run. The text encoder is removed from the device afterwards.

@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::{Map, Value, json};
+
 use super::Size;
 use super::memory::usual_batch;
 use crate::checkpoint::{ConfigFile, ModelFiles, Weights};
 use crate::denoise::diffusion::NoiseTable;
 use crate::denoise::jacobian::{JacobianSettings, NetworkJacobian};
+use crate::denoise::process::Process;
 use crate::denoise::{Condition, Guidance, Network, NetworkDenoiser};
 use crate::error::{Error, Result};
 use crate::graph::op::Graph;
 use crate::graph::run::check_graph;
 use crate::graph::{Compiler, Plan};
-use crate::nets::architecture::{self, Architecture, CallSize, LabelInput};
+use crate::nets::architecture::{self, Architecture, CallSize, LabelInput, Preconditioning};
+use crate::sample::samplers::Sampler;
 use crate::sample::scheduler_config::SchedulerConfig;
 use crate::tensor::Tensor;
 
@@ -68,7 +72,8 @@ impl NetworkModel {
                 Some((call, Arc::new(graph)))
             }
         };
-        let (scheduler, table) = noise_of(scheduler_file.as_ref())?;
+        let (mut scheduler, table) = noise_of(&config, scheduler_file.as_ref(), net.preconditioning())?;
+        scheduler.learns_variance = net.learns_variance();
         let (classes, last) = (BTreeMap::new(), Arc::new(Mutex::new(last)));
         Ok(Self { name, config, net, weights, scheduler_file, scheduler, table, classes, last })
     }
@@ -269,15 +274,45 @@ impl NetworkModel {
     }
 }
 
-/// The settings of a scheduler, or the defaults of diffusers, and the noise levels of its training.
+/// The settings of a scheduler, or the defaults of diffusers, and the noise levels of its training. A network that
+/// states its preconditioning has its own defaults, and a scheduler of the same.
 ///
 /// # Errors
-/// Those of [`SchedulerConfig::read`].
-fn noise_of(file: Option<&ConfigFile>) -> Result<(SchedulerConfig, NoiseTable)> {
-    let Some(file) = file else {
-        return Ok((SchedulerConfig::default(), NoiseTable::default()));
+/// Those of [`SchedulerConfig::read`]; [`Error::BadFile`] for a scheduler of another process than the network.
+fn noise_of(
+    config: &ConfigFile,
+    file: Option<&ConfigFile>,
+    preconditioning: Option<Preconditioning>,
+) -> Result<(SchedulerConfig, NoiseTable)> {
+    let own = preconditioning.map(usual_scheduler);
+    let (map, path) = match (file, &own) {
+        (Some(file), _) => (&file.values, &file.path),
+        (None, Some(own)) => (own, &config.path),
+        (None, None) => return Ok((SchedulerConfig::default(), NoiseTable::default())),
     };
-    let scheduler = SchedulerConfig::read(&file.values, &file.path)?;
-    let table = scheduler.noise_table(&file.path)?;
-    Ok((scheduler, table))
+    let scheduler = SchedulerConfig::read(map, path)?;
+    let table = scheduler.noise_table(path)?;
+    match preconditioning {
+        Some(Preconditioning { sigma_data, .. }) if table.process() != (Process::Edm { sigma_data }) => {
+            let what = format!("not the noise of the network, which is EDM's with a `sigma_data` of {sigma_data}");
+            let hint = "leave out the file, or take one of `edm_sampler`, `EDMEulerScheduler` or \
+                        `EDMDPMSolverMultistepScheduler` with the same `sigma_data`";
+            Err(Error::bad_file_hint(path, what, hint))
+        }
+        Some(_) | None => Ok((scheduler, table)),
+    }
+}
+
+/// The settings of NVlabs' `edm_sampler` for a network.
+fn usual_scheduler(preconditioning: Preconditioning) -> Map<String, Value> {
+    /// The range of `edm_sampler`, within that of the network.
+    const RANGE: (f64, f64) = (0.002, 80.0);
+    let Preconditioning { sigma_data, sigma_min, sigma_max } = preconditioning;
+    let fields = [
+        ("_class_name", json!(Sampler::EdmHeun.spec().class)),
+        ("sigma_data", json!(sigma_data)),
+        ("sigma_min", json!(sigma_min.max(RANGE.0))),
+        ("sigma_max", json!(sigma_max.min(RANGE.1))),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

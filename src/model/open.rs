@@ -17,7 +17,8 @@ use crate::graph::op::Graph;
 use crate::nets::architecture::CallSize;
 
 /// Pipelines of diffusers that are a network of pixels and a scheduler.
-const OF_PIXELS: [&str; 4] = ["DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "ScoreSdeVePipeline"];
+const OF_PIXELS: [&str; 5] =
+    ["DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "ScoreSdeVePipeline", "ConsistencyModelPipeline"];
 /// Pipelines of diffusers that are a network of latents, an autoencoder, and a source of conditions.
 const OF_LATENTS: [&str; 5] = [
     "StableDiffusionPipeline",

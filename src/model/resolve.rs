@@ -178,19 +178,24 @@ impl<'a> Sampling<'a> {
         network.net.check(labelled_call(labels.as_ref(), 1, size))?;
         let image = network.image_shape(size);
         let masking = self.masking(&mut course, size, None, false)?;
-        let (start, known) = self.start_of_pixels(image, masking.as_ref())?;
+        let is_unit = network.scheduler.has_unit_range();
+        let (start, known) = self.start_of_pixels(image, is_unit, masking.as_ref())?;
         let run = self.made(course, size, image, image[0], count, start, None)?.with_labels(labels);
         Ok(run.with_masking(masking, known).with_notes(notes))
     }
 
-    /// The start of a walk of pixels, and the known part.
+    /// The start of a walk of pixels, which are from 0 to 1 if `is_unit`, and the known part.
     fn start_of_pixels(
         &self,
         [channels, height, width]: [usize; 3],
+        is_unit: bool,
         masking: Option<&Masking>,
     ) -> Result<(Start, Option<Known>)> {
         let Some(picture) = &self.picture else { return Ok((self.start.clone(), None)) };
-        let pixels = picture.at(channels, (height, width))?;
+        let mut pixels = picture.at(channels, (height, width))?;
+        if is_unit {
+            pixels.data.iter_mut().for_each(|value| *value = 0.5 * (*value + 1.0));
+        }
         let known = masking.map(|masking| Masking::known(pixels.clone(), &masking.of_state));
         let start = self.start.clone();
         Ok((if self.begins_at_noise() { start } else { over(pixels, start)? }, known))
@@ -290,7 +295,7 @@ impl<'a> Sampling<'a> {
         }
         let (count, mean) = (self.image_count(USUAL_COUNT)?, form.mean().to_vec());
         let masking = self.masking(&mut course, size, None, false)?;
-        let (start, known) = self.start_of_pixels(image, masking.as_ref())?;
+        let (start, known) = self.start_of_pixels(image, false, masking.as_ref())?;
         let run = self.made(course, size, image, image[0], count, start, Some(mean))?;
         Ok(run.with_masking(masking, known))
     }
@@ -449,7 +454,9 @@ impl<'a> Sampling<'a> {
 
 /// Notes on the files of a network: what stands in for a file that is missing.
 fn of_files(network: &NetworkModel) -> Vec<String> {
-    let missing = "no `scheduler_config.json` beside the model: sampling with diffusers' defaults".to_owned();
+    let defaults =
+        if network.net.preconditioning().is_some() { "the defaults of its code" } else { "diffusers' defaults" };
+    let missing = format!("no `scheduler_config.json` beside the model: sampling with {defaults}");
     let scheduler = network.scheduler_file.is_none().then_some(missing);
     scheduler.into_iter().chain(network.weights.notes()).collect()
 }

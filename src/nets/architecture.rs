@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::builder::{Key, parameters};
 use super::dit::DitTransformer2d;
+use super::edm::EdmNetwork;
 use super::feeds::{ClassLabels, Feeds};
 use super::unet2d::UNet2d;
 use super::unet2d_condition::UNet2dCondition;
@@ -32,6 +33,12 @@ pub trait Architecture: Debug + Send + Sync {
     /// drop.
     fn learns_variance(&self) -> bool {
         false
+    }
+
+    /// The preconditioning that its configuration states; `None` for a network whose scheduler says what it was trained
+    /// on.
+    fn preconditioning(&self) -> Option<Preconditioning> {
+        None
     }
 
     /// Height and width of the images in training, if the configuration has them.
@@ -100,6 +107,17 @@ pub trait Architecture: Debug + Send + Sync {
     fn predicted_channels(&self) -> usize {
         if self.learns_variance() { self.out_channels() / 2 } else { self.out_channels() }
     }
+}
+
+/// The preconditioning of Karras et al. (2022), which a network's own configuration states.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Preconditioning {
+    /// The standard deviation of the data.
+    pub sigma_data: f64,
+    /// The least noise that the network takes.
+    pub sigma_min: f64,
+    /// The most noise that the network takes; infinite without a bound.
+    pub sigma_max: f64,
 }
 
 /// The arguments of a call.
@@ -227,11 +245,12 @@ pub struct Entry {
 }
 
 /// Every architecture.
-pub const ARCHITECTURES: [Entry; 4] = [
+pub const ARCHITECTURES: [Entry; 5] = [
     Entry { class_name: UNet2d::CLASS, read: |file| Ok(Arc::new(UNet2d::read(file)?)) },
     Entry { class_name: UNet2dCondition::CLASS, read: |file| Ok(Arc::new(UNet2dCondition::read(file)?)) },
     Entry { class_name: DitTransformer2d::CLASS, read: |file| Ok(Arc::new(DitTransformer2d::read(file)?)) },
     Entry { class_name: DitTransformer2d::PUBLISHED_CLASS, read: |file| Ok(Arc::new(DitTransformer2d::read(file)?)) },
+    Entry { class_name: EdmNetwork::CLASS, read: |file| Ok(Arc::new(EdmNetwork::read(file)?)) },
 ];
 
 /// The network that a configuration describes.

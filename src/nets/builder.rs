@@ -3,8 +3,8 @@
 
 use crate::graph::counters::count_graph;
 use crate::graph::op::{
-    Activate, Activation, Add, Attention, AveragePool, Concat, Conv2d, Epilogue, Gate, Graph, GroupNorm, HeadSide,
-    Heads, Input, LayerNorm, Modulate, Unpatchify, UpsampleNearest, Value, Weight, WeightForm, WeightSource,
+    Activate, Activation, Add, Attention, AveragePool, Concat, Conv2d, Epilogue, Fir, Gate, Graph, GroupNorm, HeadSide,
+    Heads, Input, LayerNorm, Modulate, Op, Unpatchify, UpsampleNearest, Value, Weight, WeightForm, WeightSource,
 };
 use crate::tensor::Shape;
 
@@ -96,6 +96,20 @@ impl Builder {
         let input = self.graph.shape(x).c;
         let heads = Heads { side: HeadSide::Out, ..heads };
         self.matrix(label, paths, x, (heads.count * heads.dim, input), Some(heads), true)
+    }
+
+    /// As [`Self::linear_to_heads`] of one `Linear`, whose output i is row `order[i]` of the tensors at `path`.
+    pub fn linear_to_heads_in_order(&mut self, path: &str, x: Value, heads: Heads, order: &[usize]) -> Value {
+        let value = self.linear_to_heads(path, vec![path.to_owned()], x, heads);
+        let Op::Conv2d(Conv2d { weight, epilogue, .. }) = &self.graph.nodes[value.0].op else {
+            unreachable!("a linear layer is a convolution")
+        };
+        let ids = [Some(*weight), epilogue.bias];
+        for id in ids.into_iter().flatten() {
+            let weight = &mut self.graph.weights[id.0];
+            weight.source = WeightSource::Rows { key: weight.name.clone(), order: order.to_vec() };
+        }
+        value
     }
 
     /// As [`Self::linear_to_heads`], of `Linear`s without a bias.
@@ -214,6 +228,21 @@ impl Builder {
     pub fn average_pool(&mut self, label: &str, x: Value) -> Value {
         let Shape { n, h, w, c } = self.graph.shape(x);
         self.graph.push(AveragePool { x }, Shape::new(n, h / 2, w / 2, c), label)
+    }
+
+    /// Halves the resolution with the filter (1, 3, 3, 1); `pad` as in [`Fir`].
+    pub fn fir_halve(&mut self, label: &str, x: Value, pad: usize) -> Value {
+        self.fir(label, Fir { x, doubles: false, pad })
+    }
+
+    /// Doubles the resolution with the filter (1, 3, 3, 1).
+    pub fn fir_double(&mut self, label: &str, x: Value) -> Value {
+        self.fir(label, Fir { x, doubles: true, pad: 0 })
+    }
+
+    fn fir(&mut self, label: &str, op: Fir) -> Value {
+        let shape = op.output(self.graph.shape(op.x));
+        self.graph.push(op, shape, label)
     }
 
     /// The parts of a value's attention: `heads` per query, key and value, all in the one map `qkv`.

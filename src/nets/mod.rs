@@ -10,6 +10,7 @@ pub mod builder;
 pub mod classifier;
 pub mod clip_text;
 pub mod dit;
+pub mod edm;
 pub mod feeds;
 pub mod fields;
 pub mod unet2d;

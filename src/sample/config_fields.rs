@@ -277,6 +277,13 @@ pub enum VarianceType {
     FixedSmallLog,
     /// beta: exact for data of unit variance.
     FixedLarge,
+    /// The same, computed from its logarithm. diffusers takes the root of that logarithm, which is not a number; its
+    /// samples under this name are those of [`VarianceType::FixedLarge`] here.
+    FixedLargeLog,
+    /// The network gives it.
+    Learned,
+    /// The network gives its place between the logarithms of the posterior's, at -1, and beta, at 1.
+    LearnedRange,
 }
 
 impl VarianceType {
@@ -285,7 +292,8 @@ impl VarianceType {
     /// # Errors
     /// [`Error::UnsupportedField`] for another value.
     pub fn read(fields: &Fields) -> Result<Self> {
-        Ok(fields.one_of("variance_type", "fixed_small, fixed_small_log, fixed_large")?.unwrap_or_default())
+        const ALL: &str = "fixed_small, fixed_small_log, fixed_large, fixed_large_log, learned, learned_range";
+        Ok(fields.one_of("variance_type", ALL)?.unwrap_or_default())
     }
 }
 

@@ -14,8 +14,8 @@ pub(super) fn level(s: f64) -> Level {
 /// Returns T of flow matching; `None` for another process.
 pub(super) fn timesteps(process: Process) -> Option<f64> {
     match process {
-        Process::Flow { timesteps } => Some(timesteps as f64),
-        Process::Betas | Process::Angle | Process::Edm { .. } => None,
+        Process::Flow { timesteps, .. } => Some(timesteps as f64),
+        Process::Betas | Process::Angle | Process::Edm { .. } | Process::Score | Process::Consistency { .. } => None,
     }
 }
 

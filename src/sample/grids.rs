@@ -1,6 +1,7 @@
 //! The grids behind each kind of schedule: plain lists of timesteps or sigmas, falling.
 
 use crate::denoise::diffusion::NoiseTable;
+use crate::denoise::process::Process;
 use crate::{Error, Result};
 
 /// The exponent of Karras et al. (2022), equation 5.
@@ -12,6 +13,12 @@ const PAPER_LATENT_SIGMA_MAX: f64 = 8.35;
 /// The range of the paper's EDM baseline.
 const EDM_SIGMAS: (f64, f64) = (80.0, 0.002);
 
+/// The first sigma where none is given: the `published` one, or the top of the model's range where that lies below. For
+/// networks that give scores it is always the top, which Song et al. (2021) take from the distances in the data.
+pub(super) fn usual_top(table: &NoiseTable, published: f64) -> f64 {
+    if table.process() == Process::Score { table.sigma_max() } else { published.min(table.sigma_max()) }
+}
+
 /// N log-spaced sigmas from `sigma_max` to the geometric mean of the last two sigmas of the DDIM grid, each snapped to
 /// a timestep; then timestep 0.
 pub(super) fn paper(
@@ -22,7 +29,7 @@ pub(super) fn paper(
 ) -> Result<Vec<usize>> {
     let penultimate = even_timesteps(table.timesteps() - 1, steps)[steps - 1];
     let last = (table.sigmas()[penultimate] * table.sigma_min()).sqrt();
-    let high = known(table, sigma_max, PAPER_SIGMA_MAX.min(table.sigma_max()))?;
+    let high = known(table, sigma_max, usual_top(table, PAPER_SIGMA_MAX))?;
     let low = below(sigma_min.unwrap_or(last), high)?;
     Ok(log_spaced(high, low, steps).into_iter().map(|sigma| table.snap(sigma)).chain([0]).collect())
 }
@@ -48,7 +55,7 @@ pub(super) fn edm(
     sigma_max: Option<f64>,
     sigma_min: Option<f64>,
 ) -> Result<Vec<usize>> {
-    let high = known(table, sigma_max, EDM_SIGMAS.0.min(table.sigma_max()))?;
+    let high = known(table, sigma_max, usual_top(table, EDM_SIGMAS.0))?;
     let low = below(sigma_min.unwrap_or(EDM_SIGMAS.1), high)?;
     Ok(rho_spaced(high, low, steps + 1).into_iter().map(|sigma| table.snap(sigma)).collect())
 }
@@ -103,7 +110,7 @@ pub(super) fn log_linear(
     sigma_max: Option<f64>,
     sigma_min: Option<f64>,
 ) -> Result<Vec<f64>> {
-    let high = positive("sigma_max", sigma_max.unwrap_or(PAPER_SIGMA_MAX.min(table.sigma_max())))?;
+    let high = positive("sigma_max", sigma_max.unwrap_or(usual_top(table, PAPER_SIGMA_MAX)))?;
     let low = below(sigma_min.unwrap_or(table.sigma_min()), high)?;
     Ok(log_spaced(high, low, steps + 1))
 }

@@ -3,10 +3,15 @@
 use std::path::Path;
 
 use super::config_fields::Fields;
-use super::samplers::levels_of_class;
 use super::samplers::spec::Levels;
+use super::samplers::{Sampler, levels_of_class};
 use crate::Result;
 use crate::denoise::diffusion::{BetaConfig, BetaSchedule, NoiseTable, PredictionType};
+
+/// The range of noise of EDM and of consistency models, where a file does not state it.
+const EDM_RANGE: (f64, f64) = (0.002, 80.0);
+/// The same of networks that give scores.
+const SCORE_RANGE: (f64, f64) = (0.01, 1348.0);
 
 /// The fields that fix the noise levels, by the process that the network was trained on.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +27,8 @@ pub enum LevelConfig {
     Flow {
         /// T.
         timesteps: usize,
+        /// `invert_sigmas`: the network counts time from the noise.
+        is_inverted: bool,
     },
     /// The networks of Karras et al. (2022).
     Edm {
@@ -32,6 +39,32 @@ pub enum LevelConfig {
         /// The standard deviation of the data.
         sigma_data: f64,
     },
+    /// Networks that give scores (Song et al. 2021).
+    Score {
+        /// The number of levels.
+        timesteps: usize,
+        /// The least and the most noise.
+        range: (f64, f64),
+    },
+    /// Consistency models (Song et al. 2023).
+    Consistency {
+        /// The number of levels.
+        timesteps: usize,
+        /// The least and the most noise.
+        range: (f64, f64),
+        /// The standard deviation of the data.
+        sigma_data: f64,
+        /// The exponent of the levels.
+        rho: f64,
+    },
+}
+
+impl LevelConfig {
+    /// The least and the most noise that the fields of EDM, scores and consistency models state, of which those that
+    /// are not given are `usual`.
+    fn range(fields: &Fields, usual: (f64, f64)) -> Result<(f64, f64)> {
+        Ok((fields.get_or("sigma_min", usual.0)?, fields.get_or("sigma_max", usual.1)?))
+    }
 }
 
 impl Default for LevelConfig {
@@ -49,7 +82,7 @@ impl LevelConfig {
     pub(super) fn read(fields: &Fields, class_name: Option<&str>) -> Result<Self> {
         let timesteps = fields.get_or("num_train_timesteps", 1000)?;
         if fields.get_or("use_flow_sigmas", false)? {
-            return Ok(Self::Flow { timesteps });
+            return Ok(Self::Flow { timesteps, is_inverted: false });
         }
         let usual = match class_levels(class_name) {
             None => None,
@@ -59,12 +92,26 @@ impl LevelConfig {
                 }
                 return Ok(Self::Angle { timesteps });
             }
-            Some(Levels::Flow) => return Ok(Self::Flow { timesteps }),
+            Some(Levels::Flow) => {
+                // Of the two classes, one has the field.
+                let may_be = class_name.and_then(Sampler::of_class) == Some(Sampler::FlowEuler);
+                let is_inverted = may_be && fields.get_or("invert_sigmas", false)?;
+                return Ok(Self::Flow { timesteps, is_inverted });
+            }
             Some(Levels::Edm) => {
-                return Ok(Self::Edm {
-                    sigma_min: fields.get_or("sigma_min", 0.002)?,
-                    sigma_max: fields.get_or("sigma_max", 80.0)?,
+                let (sigma_min, sigma_max) = Self::range(fields, EDM_RANGE)?;
+                return Ok(Self::Edm { sigma_min, sigma_max, sigma_data: fields.get_or("sigma_data", 0.5)? });
+            }
+            Some(Levels::Score) => {
+                let timesteps = fields.get_or("num_train_timesteps", 2000)?;
+                return Ok(Self::Score { timesteps, range: Self::range(fields, SCORE_RANGE)? });
+            }
+            Some(Levels::Consistency) => {
+                return Ok(Self::Consistency {
+                    timesteps: fields.get_or("num_train_timesteps", 40)?,
+                    range: Self::range(fields, EDM_RANGE)?,
                     sigma_data: fields.get_or("sigma_data", 0.5)?,
+                    rho: fields.get_or("rho", 7.0)?,
                 });
             }
             Some(Levels::Ddpm) => Some(BetaConfig::default()),
@@ -79,7 +126,11 @@ impl LevelConfig {
     pub fn betas(&self) -> Option<&BetaConfig> {
         match self {
             Self::Betas(betas) => Some(betas),
-            Self::Angle { .. } | Self::Flow { .. } | Self::Edm { .. } => None,
+            Self::Angle { .. }
+            | Self::Flow { .. }
+            | Self::Edm { .. }
+            | Self::Score { .. }
+            | Self::Consistency { .. } => None,
         }
     }
 
@@ -91,9 +142,14 @@ impl LevelConfig {
         match self {
             Self::Betas(betas) => NoiseTable::new(betas, file),
             Self::Angle { timesteps } => NoiseTable::angle(*timesteps, file),
-            Self::Flow { timesteps } => NoiseTable::flow(*timesteps, file),
+            Self::Flow { timesteps, is_inverted: false } => NoiseTable::flow(*timesteps, file),
+            Self::Flow { timesteps, is_inverted: true } => Ok(NoiseTable::flow(*timesteps, file)?.inverted()),
             Self::Edm { sigma_min, sigma_max, sigma_data } => {
                 NoiseTable::edm(*sigma_min, *sigma_max, *sigma_data, file)
+            }
+            Self::Score { timesteps, range } => NoiseTable::score(*timesteps, range.0, range.1, file),
+            Self::Consistency { timesteps, range, sigma_data, rho } => {
+                NoiseTable::consistency(*timesteps, *range, *sigma_data, *rho, file)
             }
         }
     }
@@ -109,6 +165,8 @@ impl LevelConfig {
                 &[PredictionType::Sample, PredictionType::VPrediction],
                 "epsilon, sample, v_prediction",
             ),
+            // Their classes do not have the field.
+            Self::Score { .. } | Self::Consistency { .. } => (PredictionType::Epsilon, &[], "epsilon"),
             Self::Angle { .. } => (PredictionType::VPrediction, &[], "v_prediction"),
             Self::Edm { .. } => (PredictionType::Epsilon, &[PredictionType::VPrediction], "epsilon, v_prediction"),
             Self::Flow { .. } => {

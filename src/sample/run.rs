@@ -190,6 +190,10 @@ impl Denoiser for Traced<'_> {
         Ok(parts)
     }
 
+    fn variance(&self) -> Option<&Tensor> {
+        self.0.variance()
+    }
+
     fn begin(&mut self, levels: &[Level]) {
         self.0.begin(levels);
     }

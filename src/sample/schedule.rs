@@ -243,24 +243,31 @@ impl Schedule {
     /// An explicit list of timesteps: N + 1 values for N steps, none above the one before, the last is where the state
     /// ends. A last value of -1 is the level that diffusers takes before timestep 0: clean if `set_alpha_to_one`, else
     /// timestep 0 again. A value may be repeated, as diffusers ends on `0, 0` and snapped grids do near 0: that step
-    /// calls the network, too.
+    /// calls the network, too. The timesteps of a consistency model are the places of its levels, from 0 for the least
+    /// noise.
     ///
     /// # Errors
     /// [`Error::Argument`] when there are fewer than two, one rises, or one is not a timestep of the model.
     pub fn from_timesteps(timesteps: &[f64], set_alpha_to_one: bool, table: &NoiseTable) -> Result<Self> {
         never_rising(timesteps, "timesteps")?;
-        let (top, end) = (table.last_timestep(), timesteps.len() - 1);
-        if table.process() != Process::Betas {
+        // Consistency models number their levels.
+        let is_numbered = matches!(table.process(), Process::Consistency { .. });
+        let (top, end) = ((table.timesteps() - 1) as f64, timesteps.len() - 1);
+        if table.process() != Process::Betas && !is_numbered {
             return Err(Error::argument("`timesteps` for a model without whole timesteps", "list `sigmas` instead"));
         }
-        let known = |(index, t): (usize, &f64)| (0.0..=top).contains(t) || (index == end && *t == -1.0);
+        let is_timestep = |t: f64| (0.0..=top).contains(&t) && (t.fract() == 0.0 || !is_numbered);
+        let known = |(index, t): (usize, &f64)| is_timestep(*t) || (index == end && *t == -1.0);
         if let Some(t) = timesteps.iter().enumerate().find(|entry| !known(*entry)).map(|(_, t)| t) {
             let hint =
                 format!("this model's timesteps are 0 to {top}; only the last may be -1, the scheduler's final level");
             return Err(Error::argument(format!("`timesteps`: {t} is not a timestep of this model"), hint));
         }
-        let level =
-            |t: &f64| if *t < 0.0 { before_zero(set_alpha_to_one, table) } else { Level::at_timestep(table, *t) };
+        let level = |t: &f64| match *t {
+            t if t < 0.0 => before_zero(set_alpha_to_one, table),
+            t if is_numbered => Level::at_index(table, t as usize),
+            t => Level::at_timestep(table, t),
+        };
         Ok(Self::joined(timesteps.iter().map(level).collect(), Scale::VariancePreserving))
     }
 
@@ -363,7 +370,9 @@ impl Schedule {
     pub fn on(self, process: Process) -> Self {
         match process {
             Process::Betas | Process::Angle => self,
-            Process::Edm { .. } => Self { scale: Scale::VarianceExploding, ..self },
+            Process::Edm { .. } | Process::Score | Process::Consistency { .. } => {
+                Self { scale: Scale::VarianceExploding, ..self }
+            }
             Process::Flow { .. } => Self { scale: Scale::Flow, ..self },
         }
     }

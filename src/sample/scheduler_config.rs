@@ -37,6 +37,8 @@ pub struct SchedulerConfig {
     pub timestep_spacing: Option<Spacing>,
     /// `steps_offset`, added to the timesteps of the leading spacing.
     pub steps_offset: usize,
+    /// `true` if the network gives channels of a variance, which `variance_type` may ask for.
+    pub learns_variance: bool,
     /// The model samples latents: gradient estimation takes the range that its paper has for Stable Diffusion.
     pub of_latents: bool,
 }
@@ -54,6 +56,7 @@ impl Default for SchedulerConfig {
             set_alpha_to_one: None,
             timestep_spacing: None,
             steps_offset: 0,
+            learns_variance: false,
             of_latents: false,
         }
     }
@@ -79,11 +82,13 @@ impl SchedulerConfig {
             prediction_type: levels.prediction_type(&fields)?,
             levels,
             class_name,
-            clip_sample: fields.get("clip_sample")?,
+            // `CMStochasticIterativeScheduler` has another name for it.
+            clip_sample: fields.get("clip_sample")?.or(fields.get("clip_denoised")?),
             clip_sample_range,
             set_alpha_to_one: fields.get("set_alpha_to_one")?,
             timestep_spacing: fields.one_of("timestep_spacing", "leading, trailing, linspace")?,
             steps_offset: fields.get("steps_offset")?.unwrap_or(default.steps_offset),
+            learns_variance: false,
             of_latents: false,
             fields,
         })
@@ -168,6 +173,13 @@ impl SchedulerConfig {
             self.fields.file().display(),
             self.sampler()
         ))
+    }
+
+    /// Returns `true` if the images of the model have values from 0 to 1, and not from -1 to 1.
+    #[must_use]
+    pub fn has_unit_range(&self) -> bool {
+        // As `ScoreSdeVePipeline` clips them.
+        matches!(self.levels, LevelConfig::Score { .. })
     }
 
     /// The noise levels of the model, read from `file`.

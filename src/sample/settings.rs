@@ -14,6 +14,7 @@ use super::scheduler_config::SchedulerConfig;
 use super::sigma_grids::{Count, End, SigmaGrid, SigmaRule};
 use super::walk::Method;
 use crate::denoise::diffusion::{BetaSchedule, NoiseTable, PredictionType};
+use crate::denoise::process::Process;
 use crate::{Error, Result};
 
 /// The requested settings. `None` stands for the default of the sampler and the model's scheduler configuration.
@@ -84,6 +85,7 @@ impl Settings {
         let request = Request {
             fields: &config.fields,
             prediction: config.prediction_type,
+            learns_variance: config.learns_variance,
             table,
             steps: self.steps.unwrap_or_else(|| default_steps(sampler, table)),
             kind,
@@ -106,7 +108,8 @@ impl Settings {
             return Err(no_image_in_noise(config));
         }
         let unknown = if self.sampler.is_none() { config.unknown_class() } else { None };
-        Ok(Course { sampler, kind, schedule, method, notes: unknown.into_iter().collect() })
+        let notes = unknown.into_iter().chain(note_on_consistency(sampler, table)).collect();
+        Ok(Course { sampler, kind, schedule, method, notes })
     }
 
     fn parameters(&self) -> Parameters {
@@ -177,6 +180,10 @@ impl Settings {
             Spread::Exponential | Spread::Lu => ScheduleKind::Exponential,
             Spread::Beta => ScheduleKind::Beta,
             Spread::Timesteps if flow::timesteps(table.process()).is_some() => ScheduleKind::Flow,
+            // Their levels are even in the logarithm: a spacing that leaves out the top would begin far below it.
+            Spread::Timesteps if table.process() == Process::Score && config.timestep_spacing.is_none() => {
+                ScheduleKind::Trailing
+            }
             Spread::Timesteps => config.spacing(sampler).into(),
         })
     }
@@ -190,8 +197,8 @@ impl Settings {
     ) -> Result<Schedule> {
         let (grid, table, steps) = (sampler.spec().grid, request.table, request.steps);
         if let Some(model) = self.expected_error_model(kind)? {
-            let high =
-                grids::positive("sigma_max", self.sigma_max.unwrap_or(grids::PAPER_SIGMA_MAX.min(table.sigma_max())))?;
+            let usual = grids::usual_top(table, grids::PAPER_SIGMA_MAX);
+            let high = grids::positive("sigma_max", self.sigma_max.unwrap_or(usual))?;
             let low = grids::below(self.sigma_min.unwrap_or(table.sigma_min()), high)?;
             return Schedule::from_sigmas(&model.longest_steps(high, low, self.steps)?);
         }
@@ -340,6 +347,18 @@ fn no_image_in_noise(config: &SchedulerConfig) -> Error {
     let supported = "a network of v or of the image where the schedule begins at pure noise; for one of eps, a first \
                      level with signal: `sigma_max` with another `schedule`, or `timesteps`";
     config.fields.unsupported(field, supported)
+}
+
+/// A note where a sampler that needs denoisers is given a consistency model.
+fn note_on_consistency(sampler: Sampler, table: &NoiseTable) -> Option<String> {
+    let is_other = matches!(table.process(), Process::Consistency { .. }) && sampler != Sampler::Consistency;
+    is_other.then(|| {
+        format!(
+            "the image of a consistency model is an end of its paths and not a mean: `{sampler}` takes it for one, \
+             `{}` is made for it",
+            Sampler::Consistency
+        )
+    })
 }
 
 /// Returns N where it is not given.

@@ -306,6 +306,16 @@ impl Oracle<'_> {
         Ok(Estimate { raw, eps, x0 })
     }
 
+    /// Returns the channels of a variance that the last call of the denoiser gave.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a denoiser without any.
+    pub fn variance(&self) -> Result<Tensor> {
+        self.denoiser.variance().cloned().ok_or_else(|| {
+            Error::argument("this denoiser does not give a variance", "take a `variance_type` that is not learned")
+        })
+    }
+
     /// Draws the standard normals of the next stochastic update.
     ///
     /// # Errors

@@ -107,7 +107,8 @@ impl Subject {
                 _ => return Ok(None),
             },
         };
-        let data = source.load(Pixels::Signed)?;
+        let is_unit = self.model.network().is_some_and(|network| network.scheduler.has_unit_range());
+        let data = source.load(if is_unit { Pixels::Unit } else { Pixels::Signed })?;
         let (found, values) = (data.dimension(), self.image.iter().product::<usize>());
         if found == values {
             return Ok(Some(data));

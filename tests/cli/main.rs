@@ -28,6 +28,7 @@ mod labels;
 mod linear;
 mod linear_baseline;
 mod memory;
+mod noise_forms;
 mod outputs;
 mod quality;
 mod sample;

@@ -11,6 +11,7 @@ use downhill::kernels::combine::Combine;
 use downhill::kernels::concat::Concat;
 use downhill::kernels::elementwise::{Activate, Add};
 use downhill::kernels::engine::call_words;
+use downhill::kernels::fir::Fir;
 use downhill::kernels::gate::Gate;
 use downhill::kernels::modulate::Modulate;
 use downhill::kernels::probes::{Chain, Copy};
@@ -251,6 +252,54 @@ fn average_pooling_agrees_with_its_twin_and_the_definition() {
             let host = check(engine, &dispatch, &[&pack_nchw(&values, x)], y.texels(), &what);
             assert_padding_is_zero(&host, y.c, &what);
             assert!(distance_to_definition(&unpack_nchw(&host, y), &expected) < 1e-6, "{what}");
+        }
+    }
+}
+
+#[test]
+fn filtered_changes_of_resolution_agree_with_their_twins_and_the_definitions() {
+    let taps = [1.0, 3.0, 3.0, 1.0];
+    for engine in engines() {
+        for x in [Shape::new(1, 2, 2, 1), Shape::new(2, 3, 5, 6), Shape::new(1, 7, 9, 9), Shape::new(3, 8, 4, 130)] {
+            let values = numbers(1, x.rows() * x.c);
+            let value = |plane: usize, row: isize, column: isize| {
+                let is_inside = (0..x.h as isize).contains(&row) && (0..x.w as isize).contains(&column);
+                let at = || (plane * x.h + row as usize) * x.w + column as usize;
+                if is_inside { f64::from(values[at()]) } else { 0.0 }
+            };
+            for (doubles, pad) in [(false, 1), (false, 0), (true, 0)] {
+                if !doubles && x.h + 2 * pad < 4 {
+                    continue;
+                }
+                let side = |side: usize| if doubles { 2 * side } else { (side + 2 * pad - 4) / 2 + 1 };
+                let y = Shape { h: side(x.h), w: side(x.w), ..x };
+                // Both are one correlation of x with zeros around it, or between its pixels.
+                let tap = |i: usize, k: usize| -> Option<isize> {
+                    if !doubles {
+                        return Some((2 * i + k) as isize - pad as isize);
+                    }
+                    let place = (i + k) as isize - 2;
+                    (place % 2 == 0).then_some(place / 2)
+                };
+                let gain = if doubles { 16.0 } else { 64.0 };
+                let mut expected = Vec::new();
+                for plane in 0..x.n * x.c {
+                    for (i, j) in (0..y.pixels()).map(|pixel| (pixel / y.w, pixel % y.w)) {
+                        let mut sum = 0.0;
+                        for (k, l) in (0..16).map(|both| (both / 4, both % 4)) {
+                            if let (Some(row), Some(column)) = (tap(i, k), tap(j, l)) {
+                                sum += taps[k] * taps[l] / gain * value(plane, row, column);
+                            }
+                        }
+                        expected.push(sum);
+                    }
+                }
+                let dispatch = Fir { x, y, doubles, pad }.dispatch(engine.family);
+                let what = format!("{x}, doubles {doubles}, pad {pad}");
+                let host = check(engine, &dispatch, &[&pack_nchw(&values, x)], y.texels(), &what);
+                assert_padding_is_zero(&host, y.c, &what);
+                assert!(distance_to_definition(&unpack_nchw(&host, y), &expected) < 1e-6, "{what}");
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The float64 evaluation of a graph against values worked out by hand, for what the networks' goldens do not reach.
 
 use downhill::graph::op::{
-    Activate, Activation, Affine, Attention, AveragePool, Combine, Conv2d, Epilogue, Gate, Graph, GroupNorm, Input,
-    LayerNorm, UpsampleNearest, Value, Weight, WeightForm, WeightSource,
+    Activate, Activation, Affine, Attention, AveragePool, Combine, Conv2d, Epilogue, Fir, Gate, Graph, GroupNorm,
+    Input, LayerNorm, UpsampleNearest, Value, Weight, WeightForm, WeightSource,
 };
 use downhill::graph::reference;
 use downhill::tensor::{Shape, Tensor};
@@ -123,6 +123,26 @@ fn a_mean_of_two_by_two_drops_the_last_odd_row_and_column() {
     graph.push(AveragePool { x }, Shape::new(1, 1, 1, 1), "y");
     let found = evaluate(graph, &[("x", [1, 1, 3, 3], &[1.0, 2.0, 90.0, 3.0, 6.0, 90.0, 90.0, 90.0, 90.0])]);
     assert_close(&found, &[3.0]);
+}
+
+#[test]
+fn a_filter_halves_and_doubles() {
+    let with = |op: fn(Value) -> Fir, width: usize, expected: &[f64]| {
+        let mut graph = Graph::default();
+        let x = input(&mut graph, "x", Shape::new(1, 2, 4, 1));
+        graph.push(op(x), Shape::new(1, 2 * width / 4, width, 1), "y");
+        let found = evaluate(graph, &[("x", [1, 1, 2, 4], &[64.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 64.0])]);
+        assert_close(&found, expected);
+    };
+    // The corners are read by taps 1 and 2, in rows and in columns.
+    with(|x| Fir { x, doubles: false, pad: 1 }, 2, &[9.0, 9.0]);
+    let rows = [
+        [36.0, 36.0, 12.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+        [36.0, 36.0, 12.0, 0.0, 0.0, 4.0, 12.0, 12.0],
+        [12.0, 12.0, 4.0, 0.0, 0.0, 12.0, 36.0, 36.0],
+        [0.0, 0.0, 0.0, 0.0, 0.0, 12.0, 36.0, 36.0],
+    ];
+    with(|x| Fir { x, doubles: true, pad: 0 }, 8, &rows.concat());
 }
 
 #[test]

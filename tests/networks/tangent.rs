@@ -8,7 +8,7 @@ use crate::common::{distance, engines, numbers};
 use downhill::checkpoint::ModelFiles;
 use downhill::formats::npy;
 use downhill::graph::op::{
-    Activate, Add, Attention, Combine, Conv2d, Epilogue, Graph, HeadSide, Heads, Input, Modulate, Value, Weight,
+    Activate, Add, Attention, Combine, Conv2d, Epilogue, Fir, Graph, HeadSide, Heads, Input, Modulate, Value, Weight,
     WeightForm, WeightId, WeightSource,
 };
 use downhill::graph::tangent::{tangent_name, tangents};
@@ -325,6 +325,19 @@ fn sums_and_combinations_are_differentiated() {
         let op = Combine { coefficients, terms: vec![active, x], clip: None, offset: 0.5 };
         graph.push(op, shape, "y");
         check_graph(graph, &feeds, &format!("x first {first}"));
+    }
+}
+
+#[test]
+fn filters_are_differentiated() {
+    for (doubles, pad) in [(true, 0), (false, 1), (false, 0)] {
+        let mut graph = Graph::default();
+        let x = input(&mut graph, "x", Shape::new(2, 5, 6, 3));
+        let active = graph.push(Activate { x, activation: Activation::Silu }, Shape::new(2, 5, 6, 3), "active");
+        let fir = Fir { x: active, doubles, pad };
+        let shape = fir.output(graph.shape(active));
+        graph.push(fir, shape, "y");
+        check_graph(graph, &[("x", Tensor::new([2, 3, 5, 6], numbers(1, 180)))], &format!("{doubles}, {pad}"));
     }
 }
 

@@ -35,6 +35,11 @@ struct Case {
     gamma: Option<f64>,
     mu: Option<f64>,
     sigma_max: Option<f64>,
+    clip: Option<bool>,
+    /// The sigmas of all levels, in place of a schedule.
+    levels: Option<Vec<f64>>,
+    /// The places of all levels among those of a consistency model.
+    places: Option<Vec<f64>>,
     /// The share of the steps that is walked, from the image of [`start`] under noise.
     strength: Option<f64>,
     network_calls: Vec<f64>,
@@ -50,7 +55,8 @@ impl Case {
         let sampler = ["ge", "ddim", "ddpm"].contains(&self.sampler.as_str()).then_some(&self.sampler);
         let asked = serde_json::json!({
             "sampler": sampler, "steps": self.steps, "eta": self.eta, "gamma": self.gamma, "mu": self.mu,
-            "sigma_max": self.sigma_max, "strength": self.strength,
+            "sigma_max": self.sigma_max, "strength": self.strength, "clip": self.clip, "sigmas": self.levels,
+            "timesteps": self.places,
         });
         serde_json::from_value(asked).expect("settings")
     }
@@ -104,6 +110,10 @@ impl Denoiser for Noted<'_> {
         self.timesteps.push(levels[0].called_at(&self.table));
         self.network.parts(x, levels)
     }
+
+    fn variance(&self) -> Option<&Tensor> {
+        self.network.variance()
+    }
 }
 
 /// The start states: noise, or an image under it where the walk begins in mid-schedule.
@@ -121,10 +131,13 @@ fn start(schedule: &Schedule, case: &Case, noise: &Tensor, step_noise: &Tensor) 
 /// Samples as the golden in `folder` was sampled; answers how far path and end are from it.
 fn follow(folder: &Path) -> Result<(f32, f32), Error> {
     let config = ConfigFile::read(&folder.join("scheduler_config.json"))?;
-    let config = SchedulerConfig::read(&config.values, &config.path)?;
+    let mut config = SchedulerConfig::read(&config.values, &config.path)?;
     let case = ConfigFile::read(&folder.join("timesteps.json"))?.values;
     let case: Case = serde_json::from_value(case.into()).expect("a case");
     let table = config.noise_table(folder)?;
+    let model = ModelFiles::open(golden(&case.network).to_str())?;
+    let net = open(&model.config, &model.weights)?;
+    config.learns_variance = net.learns_variance();
     let Course { schedule, method, .. } = case.settings().resolve(&config, &table)?;
     let steps = schedule.steps().len();
 
@@ -137,8 +150,6 @@ fn follow(folder: &Path) -> Result<(f32, f32), Error> {
     let noise = npy::read(beside("init_noise"))?.slice(0..images);
     let step_noise = npy::read(beside("step_noise"))?;
     let size = (noise.shape[2], noise.shape[3]);
-    let model = ModelFiles::open(golden(&case.network).to_str())?;
-    let net = open(&model.config, &model.weights)?;
     let network = Network::new(&engines()[0], net, model.weights, CallSize::images(images, size))?;
     let network = NetworkDenoiser::new(network, table.clone(), config.prediction_type, Guidance::default())?;
     let mut network = Noted { network, timesteps: Vec::new(), table };

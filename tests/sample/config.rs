@@ -182,7 +182,8 @@ fn solvers_refuse_by_name_what_they_would_use() {
     let table = downhill::denoise::diffusion::NoiseTable::default();
     for (sampler, field, fields) in [
         ("ddpm", "variance_type", json!({"variance_type": "learned_range"})),
-        ("ddpm", "variance_type", json!({"variance_type": "fixed_large_log"})),
+        ("ddpm", "variance_type", json!({"variance_type": "learned"})),
+        ("ddpm", "variance_type", json!({"variance_type": "fixed"})),
         ("heun", "use_beta_sigmas", json!({"use_beta_sigmas": true, "use_karras_sigmas": true})),
         ("euler", "interpolation_type", json!({"interpolation_type": "cubic"})),
         ("euler", "final_sigmas_type", json!({"final_sigmas_type": "middle"})),

@@ -71,7 +71,9 @@ fn levels_of_the_golden_trajectories() {
     for folder in folders(&["ddim-", "ddpm-", "ge-"]) {
         let file = folder.join("scheduler_config.json");
         let fields: Map<String, Value> = read(&file);
-        let config = SchedulerConfig::read(&fields, &file).unwrap_or_else(|error| panic!("{error}"));
+        let mut config = SchedulerConfig::read(&fields, &file).unwrap_or_else(|error| panic!("{error}"));
+        // The networks of those that ask for it give a variance.
+        config.learns_variance = true;
         let golden: Golden = read(&folder.join("timesteps.json"));
         let table = config.noise_table(&file).unwrap();
         let Course { schedule, .. } = settings(asked(&golden)).resolve(&config, &table).unwrap();

@@ -7,6 +7,7 @@ import contextlib
 import math
 
 import diffusers.models.embeddings as embeddings
+import diffusers.models.resnet as resnet
 import torch
 from diffusers import (
     DPMSolverMultistepScheduler,
@@ -15,6 +16,8 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 from diffusers.models.attention_processor import Attention, AttnProcessor
+from diffusers.models.downsampling import FirDownsample2D
+from diffusers.models.upsampling import FirUpsample2D, upfirdn2d_native
 from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -31,6 +34,16 @@ def timestep_embedding(timesteps, embedding_dim, flip_sin_to_cos=False, downscal
     angles = scale * timesteps[:, None].double() * exponent.exp()[None, :]
     parts = [angles.cos(), angles.sin()] if flip_sin_to_cos else [angles.sin(), angles.cos()]
     return torch.nn.functional.pad(torch.cat(parts, dim=-1), (0, embedding_dim % 2))
+
+
+def filtered(x, kernel, up):
+    """diffusers' `upsample_2d` and `downsample_2d` by 2 in float64; the originals make their filter in float32."""
+    taps = torch.tensor(kernel, dtype=torch.float64)
+    taps = torch.outer(taps, taps) / taps.sum() ** 2 * (4 if up else 1)
+    rest = len(kernel) - 2
+    if up:
+        return upfirdn2d_native(x, taps, up=2, pad=((rest + 1) // 2 + 1, rest // 2))
+    return upfirdn2d_native(x, taps, down=2, pad=((rest + 1) // 2, rest // 2))
 
 
 class OnlyFloat64(TorchDispatchMode):
@@ -56,14 +69,23 @@ def to_float64(network):
 
 @contextlib.contextmanager
 def float64_embeddings():
-    """diffusers' timestep embeddings in float64, and nothing smaller anywhere."""
-    original = embeddings.get_timestep_embedding
-    embeddings.get_timestep_embedding = timestep_embedding
+    """diffusers' timestep embeddings and filters in float64, and nothing smaller anywhere."""
+    replaced = [
+        (embeddings, "get_timestep_embedding", timestep_embedding),
+        (resnet, "upsample_2d", lambda x, kernel: filtered(x, kernel, up=True)),
+        (resnet, "downsample_2d", lambda x, kernel: filtered(x, kernel, up=False)),
+        (FirUpsample2D, "forward", lambda self, x: filtered(x, self.fir_kernel, up=True)),
+        (FirDownsample2D, "forward", lambda self, x: filtered(x, self.fir_kernel, up=False)),
+    ]
+    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
+    for owner, name, function in replaced:
+        setattr(owner, name, function)
     try:
         with OnlyFloat64():
             yield
     finally:
-        embeddings.get_timestep_embedding = original
+        for owner, name, function in originals:
+            setattr(owner, name, function)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from diffusers import (
+    DDPMScheduler,
     DEISMultistepScheduler,
     DPMSolverMultistepScheduler,
     DPMSolverSinglestepScheduler,
@@ -29,7 +30,7 @@ from diffusers import (
 )
 
 from . import exact
-from .trajectories import LINEAR, NETWORK, OTHER_NETWORK, SD_BETAS, Writer, feed_noise
+from .trajectories import LINEAR, NETWORK, OTHER_NETWORK, SD_BETAS, Writer, feed_noise, levels
 
 # Only draws the noise, which `BrownianPath` does here.
 sys.modules.setdefault("torchsde", types.ModuleType("torchsde"))
@@ -43,8 +44,16 @@ FLOW, FLOW_HEUN = FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteSchedule
 V = dict(prediction_type="v_prediction")
 VELOCITY = dict(prediction_type="flow_prediction", use_flow_sigmas=True)
 
+# The network whose output holds a variance.
+LEARNED = "learned-variance"
+
 # name: (scheduler class, fields, steps, arguments of its `step`)
 CASES = {
+    "ddpm-learned": (DDPMScheduler, dict(variance_type="learned"), 8, {}),
+    "ddpm-learned-range": (DDPMScheduler, dict(variance_type="learned_range"), 8, {}),
+    "ddpm-learned-range-trailing": (
+        DDPMScheduler, dict(variance_type="learned_range", timestep_spacing="trailing", **V), 7, {}),
+    "ddpm-fixed-large-log": (DDPMScheduler, dict(variance_type="fixed_large_log"), 8, {}),
     "single-1": (SINGLE, dict(solver_order=1), 5, {}),
     "single": (SINGLE, dict(lower_order_final=True), 6, {}),
     "single-odd": (SINGLE, dict(lower_order_final=True), 7, {}),
@@ -107,6 +116,7 @@ CASES = {
     "flow-euler-exponential": (FLOW, dict(use_exponential_sigmas=True, shift=1.5), 6, {}),
     "flow-euler-terminal": (FLOW, dict(shift=2.0, shift_terminal=0.1), 5, {}),
     "flow-euler-stochastic": (FLOW, dict(stochastic_sampling=True, shift=3.0), 5, {}),
+    "flow-euler-inverted": (FLOW, dict(invert_sigmas=True, shift=3.0), 6, {}),
     "flow-heun": (FLOW_HEUN, dict(), 6, {}),
     "flow-heun-shift": (FLOW_HEUN, dict(shift=3.0), 5, {}),
     "dpmpp-flow": (MULTI, dict(flow_shift=3.0, **VELOCITY), 7, {}),
@@ -157,27 +167,48 @@ def path(network, noise, scheduler, draws, steps, arguments, start=None, timeste
     return states
 
 
-def write(writer, name, kind, fields, steps, arguments):
+def made(kind, fields, steps):
     scheduler = kind(**fields)
     if hasattr(scheduler, "alphas_cumprod"):
         scheduler = exact.scheduler_in_float64(scheduler)
     scheduler.set_timesteps(steps)
+    return scheduler
+
+
+def write(writer, name, kind, fields, steps, arguments):
+    scheduler = made(kind, fields, steps)
     is_flow = kind in (FLOW, FLOW_HEUN) or "use_flow_sigmas" in fields
     calls = len(scheduler.timesteps)
     ends = [min(2 * step + 1, calls - 1) for step in range(steps)] if kind in TWO_CALLS else list(range(calls))
     scale = "x" if kind in IN_X else "flow" if is_flow else "z"
-    settings = {"sampler": name, "steps": steps, **arguments, "scale": scale,
+    sampler = "ddpm" if kind is DDPMScheduler else name
+    settings = {"sampler": sampler, "steps": steps, **arguments, "scale": scale,
                 "step_ends": ends, "timesteps": scheduler.timesteps.tolist()}
+    if kind is DDPMScheduler:
+        ends = [int(scheduler.previous_timestep(t)) for t in scheduler.timesteps]
+        settings.update(levels(scheduler, ends, scheduler.one))
     if getattr(scheduler, "sigmas", None) is not None:
         settings["sigmas"] = scheduler.sigmas.tolist()
     # Draw k of step i is `step_noise.npy[i + k * steps]`. Some draw in the last step too, and add none of it.
     draws = torch.cat([writer.draws[:, :1]] * 2)
     shutil.rmtree(writer.root / name, ignore_errors=True)
-    writer.write(name, settings, path(writer.network, writer.noise[:1], scheduler, draws, steps, arguments), scheduler)
+    walked = scheduler
+    if fields.get("variance_type") == "fixed_large_log":
+        # diffusers takes the root of log(beta), which is not a number; the variance meant is that of `fixed_large`.
+        states = path(writer.network, writer.noise[:1], scheduler, draws, steps, arguments)
+        assert not torch.isfinite(states[0]).all()
+        writer.network.calls = []
+        walked = made(kind, {**fields, "variance_type": "fixed_large"}, steps)
+    states = path(writer.network, writer.noise[:1], walked, draws, steps, arguments)
+    writer.write(name, settings, states, scheduler)
 
 
 def write_all(golden):
     usual, wide = Writer(golden, NETWORK), Writer(golden, OTHER_NETWORK, images=1, steps=8, seed=3)
+    learned = Writer(golden, LEARNED, images=1, steps=8, seed=5)
     for name, (kind, fields, steps, arguments) in CASES.items():
+        if fields.get("variance_type", "").startswith("learned"):
+            write(learned, name, kind, fields, steps, arguments)
+            continue
         is_eps = fields.get("prediction_type", "epsilon") == "epsilon" and kind not in (FLOW, FLOW_HEUN, IPNDMScheduler)
         write(usual if is_eps else wide, name, kind, fields, steps, arguments)

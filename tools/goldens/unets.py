@@ -181,11 +181,43 @@ CASES = {
                time_embedding_dim=16, **{k: DDPM_FIELDS[k] for k in ("norm_eps", "downsample_padding")}),
         (4, 4), [0, 250, 500, 750, 999], {},
     ),
+    "learned-variance": (
+        "twice as many channels out as in: the second half parametrises a variance, here from 0.3 to 0.7",
+        config("DA", "AD", (8, 8), 4, sample_size=8, out_channels=6, layers_per_block=1, attention_head_dim=4,
+               time_embedding_dim=16),
+        (8, 8), [999, 400, 0], {"dtype": torch.float16, "variance": True},
+    ),
+    "ncsnpp-like": (
+        "the topology of google/ncsnpp-* in small: blocks with Skip, with and without attention, filters of (1, 3, 3, 1), "
+        "Fourier embedding, 2x - 1, output divided by sigma, norm_num_groups null, mid_block_scale_factor sqrt(2)",
+        dict(down_block_types=("SkipDownBlock2D", "AttnSkipDownBlock2D"),
+             up_block_types=("AttnSkipUpBlock2D", "SkipUpBlock2D"), block_out_channels=(32, 32), norm_num_groups=None,
+             sample_size=8, layers_per_block=1, time_embedding_type="fourier", attention_head_dim=None, norm_eps=1e-6,
+             mid_block_scale_factor=2**0.5, center_input_sample=True),
+        (8, 8), [0.01, 1.5, 300.0], {"dtype": torch.float16, "float_timesteps": True, "few_values": True},
+    ),
+    "skip-levels": (
+        "blocks with Skip of several widths: groups by channels, scale_shift, another nonlinearity, three levels",
+        dict(down_block_types=("SkipDownBlock2D",) * 3, up_block_types=("SkipUpBlock2D",) * 3,
+             block_out_channels=(8, 16, 16), norm_num_groups=4, sample_size=(8, 16), layers_per_block=1,
+             resnet_time_scale_shift="scale_shift", act_fn="mish", add_attention=False),
+        (8, 16), [7, 640], {"dtype": torch.float16},
+    ),
+    "consistency-like": (
+        "the fields of openai/diffusers-cd_imagenet64_* in small: ResnetDownsampleBlock2D beside attention, resampled by "
+        "residual blocks, scale_shift, classes, attn_norm_num_groups; called at 250 log(sigma), also below 0",
+        config("RAA", "AAR", (8, 8, 12), 4, sample_size=8, layers_per_block=1, downsample_type="resnet",
+               upsample_type="resnet", resnet_time_scale_shift="scale_shift", attn_norm_num_groups=4,
+               num_class_embeds=5, attention_head_dim=4, time_embedding_dim=16),
+        (8, 8), [1095.5, -1553.5, 17.25],
+        {"labels": np.array([4, 0, 2], np.int64), "dtype": torch.float16, "float_timesteps": True},
+    ),
 }
 
 
-def randomise(network, seed):
-    """Draw every parameter, so that none is trivially zero or one and activations stay of order one."""
+def randomise(network, seed, few_values=False):
+    """Draw every parameter, so that none is trivially zero or one and activations stay of order one. Few values of
+    weights make a large file that packs well."""
     generator = np.random.default_rng(seed)
     for name, parameter in network.named_parameters():
         draw = torch.from_numpy(generator.standard_normal(tuple(parameter.shape)))
@@ -198,6 +230,7 @@ def randomise(network, seed):
         elif parameter.ndim == 1:
             value = 0.2 * draw
         else:
+            draw = (2 * draw).round() / 2 if few_values else draw
             gain = 1.6 if re.search(r"to_[qk]\.", name) else 1.0
             value = gain * draw / np.sqrt(parameter[0].numel())
         parameter.data.copy_(value)
@@ -321,7 +354,11 @@ def write_case(folder, seed, touches, fields, size, timesteps, options):
     folder = Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
     network = UNet2DModel(**fields).eval()
-    randomise(network, seed)
+    randomise(network, seed, options.get("few_values", False))
+    if options.get("variance"):
+        half = network.config.out_channels // 2
+        network.conv_out.weight.data[half:] *= 0.05
+        network.conv_out.bias.data[half:] = 0.5
     if "train_steps" in options:
         with torch.enable_grad():
             train(network, options["train_steps"], seed)

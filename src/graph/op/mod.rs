@@ -13,6 +13,7 @@ mod average_pool;
 mod combine;
 mod concat;
 mod conv2d;
+mod fir;
 mod gate;
 mod graph;
 mod group_norm;
@@ -36,6 +37,7 @@ pub use average_pool::AveragePool;
 pub use combine::Combine;
 pub use concat::Concat;
 pub use conv2d::{Conv2d, Epilogue};
+pub use fir::Fir;
 pub use gate::Gate;
 pub use graph::{Graph, Node, Value};
 pub use group_norm::GroupNorm;
@@ -219,6 +221,7 @@ operators! {
     Concat,
     UpsampleNearest,
     AveragePool,
+    Fir,
     Attention,
     TimestepEmbedding,
     Combine,

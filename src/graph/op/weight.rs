@@ -22,6 +22,14 @@ pub struct Weight {
 pub enum WeightSource {
     /// Tensors of the checkpoint, stacked along the output dimension (several: one matrix product for q, k and v).
     Checkpoint(Vec<String>),
+    /// A tensor of the checkpoint in another order: row i of the weight is row `order[i]` of the tensor, along the
+    /// output dimension.
+    Rows {
+        /// The tensor.
+        key: String,
+        /// As many rows as the weight has outputs.
+        order: Vec<usize>,
+    },
     /// Numbers known when the graph is built, row-major in the form's own shape.
     Constant(Vec<f32>),
     /// Other weights without attention heads, stacked along the output dimension: one product for several layers.

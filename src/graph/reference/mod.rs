@@ -10,6 +10,7 @@ use std::f64::consts::FRAC_1_SQRT_2;
 
 use super::WeightAccess;
 use super::op::{Activation, Graph, HeadSide, Heads, Value, WeightForm, WeightId, WeightSource};
+use super::weights::in_order;
 use crate::error::{Error, Result};
 use crate::tensor::{Shape, Tensor};
 
@@ -178,6 +179,10 @@ impl Evaluation<'_> {
             WeightSource::Stack(weights) => {
                 let parts = weights.iter().map(|weight| self.numbers(&weight.source, &stored_shape(weight.form)));
                 return Ok(parts.collect::<Result<Vec<_>>>()?.concat());
+            }
+            WeightSource::Rows { key, order } => {
+                let numbers = self.numbers(&WeightSource::Checkpoint(vec![key.clone()]), shape)?;
+                return Ok(in_order(&numbers, order));
             }
             WeightSource::Checkpoint(keys) => keys,
         };

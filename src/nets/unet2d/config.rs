@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::skip;
 use crate::error::Result;
 use crate::graph::op::Activation;
 use crate::nets::fields::Fields;
@@ -32,6 +33,26 @@ pub enum BlockType {
     Attention,
     /// `ResnetDownsampleBlock2D`, `ResnetUpsampleBlock2D`: residual blocks, resampled within one of them.
     Resnet,
+    /// `SkipDownBlock2D`, `SkipUpBlock2D`: residual blocks, resampled within one of them by a filter, beside the image
+    /// itself on the way down and an output on the way up.
+    Skip,
+    /// `AttnSkipDownBlock2D`, `AttnSkipUpBlock2D`: the same with attention, on the way up after the last residual block
+    /// alone.
+    AttentionSkip,
+}
+
+impl BlockType {
+    /// `true` for a level of NCSN++.
+    #[must_use]
+    pub fn is_skip(self) -> bool {
+        matches!(self, Self::Skip | Self::AttentionSkip)
+    }
+
+    /// `true` for a level with attention.
+    #[must_use]
+    pub fn has_attention(self) -> bool {
+        matches!(self, Self::Attention | Self::AttentionSkip)
+    }
 }
 
 /// The resampling of a level with attention.
@@ -99,7 +120,8 @@ pub struct Config {
     pub act_fn: Activation,
     /// Channels of an attention head; `None` is one head over all channels.
     pub attention_head_dim: Option<usize>,
-    pub norm_num_groups: usize,
+    /// Groups of every normalisation; `None` for [`skip::groups`](super::skip::groups) of its channels.
+    pub norm_num_groups: Option<usize>,
     /// Groups of the middle attention's normalisation; `None` there means `norm_num_groups`, or with
     /// [`TimeScaleShift::ScaleShift`] no normalisation.
     pub attn_norm_num_groups: Option<usize>,
@@ -149,7 +171,7 @@ impl Config {
             upsample_type: fields.choice("upsample_type", "conv", &RESAMPLES)?,
             act_fn: fields.choice("act_fn", "silu", &ACTIVATIONS)?,
             attention_head_dim: fields.optional_count("attention_head_dim", Some(8), MOST_CHANNELS)?,
-            norm_num_groups: fields.count("norm_num_groups", 32, MOST_CHANNELS)?,
+            norm_num_groups: fields.optional_count("norm_num_groups", Some(32), MOST_CHANNELS)?,
             attn_norm_num_groups: fields.optional_count("attn_norm_num_groups", None, MOST_CHANNELS)?,
             norm_eps: fields.get("norm_eps", 1e-5)?,
             resnet_time_scale_shift: fields.choice("resnet_time_scale_shift", "default", &TIME_SCALE_SHIFTS)?,
@@ -183,11 +205,17 @@ impl Config {
         }
     }
 
+    /// Groups of a normalisation of `channels`.
+    #[must_use]
+    pub fn groups(&self, channels: usize) -> usize {
+        self.norm_num_groups.unwrap_or_else(|| skip::groups(channels))
+    }
+
     /// Groups of the normalisation before the middle attention, where there is one.
     #[must_use]
     pub fn mid_attention_groups(&self) -> Option<usize> {
         let default = match self.resnet_time_scale_shift {
-            TimeScaleShift::Default => Some(self.norm_num_groups),
+            TimeScaleShift::Default => Some(self.groups(self.block_out_channels[self.halvings()])),
             TimeScaleShift::ScaleShift => None,
         };
         self.attn_norm_num_groups.or(default)
@@ -215,7 +243,14 @@ impl Config {
     }
 
     fn check_channels(&self, fields: &Fields) -> Result<()> {
-        check_groups(fields, "norm_num_groups", self.norm_num_groups, &self.block_out_channels)?;
+        self.check_kinds(fields)?;
+        match self.norm_num_groups {
+            Some(groups) => check_groups(fields, "norm_num_groups", groups, &self.block_out_channels)?,
+            None => {
+                let ends = [self.block_out_channels[0], self.block_out_channels[self.halvings()]];
+                ends.iter().try_for_each(|channels| skip::check_channels(fields, *channels))?;
+            }
+        }
         let deepest = self.halvings()..;
         if let (true, Some(groups)) = (self.has_mid_attention(), self.attn_norm_num_groups) {
             check_groups(fields, "attn_norm_num_groups", groups, &self.block_out_channels[deepest])?;
@@ -232,6 +267,29 @@ impl Config {
         }
     }
 
+    /// Refuses levels that diffusers cannot run beside each other: those of NCSN++ carry an image from level to level,
+    /// and all others take `norm_num_groups`.
+    fn check_kinds(&self, fields: &Fields) -> Result<()> {
+        let ways = [
+            ("down_block_types", &self.down_block_types, "in_channels", self.in_channels),
+            ("up_block_types", &self.up_block_types, "out_channels", self.out_channels),
+        ];
+        for (field, kinds, of_image, channels) in ways {
+            let skips = kinds.iter().filter(|kind| kind.is_skip()).count();
+            if skips > 0 && skips < kinds.len() {
+                return Err(fields.bad(format!("`{field}` has blocks with `Skip` beside others: all or none have it")));
+            }
+            if skips == 0 && self.norm_num_groups.is_none() {
+                return Err(fields.bad(format!("`norm_num_groups` is null, and `{field}` has blocks that need it")));
+            }
+            if skips > 0 && channels != skip::IMAGE_CHANNELS {
+                let what = format!("`{of_image}` is {channels}, and `{field}` has blocks with `Skip`, which take 3");
+                return Err(fields.bad(what));
+            }
+        }
+        skip::check(self, fields)
+    }
+
     /// The middle block exists and has an attention.
     #[must_use]
     pub fn has_mid_attention(&self) -> bool {
@@ -243,8 +301,7 @@ impl Config {
         let levels = self.block_out_channels.iter();
         let down = levels.clone().zip(&self.down_block_types);
         let up = levels.zip(self.up_block_types.iter().rev());
-        let of_levels =
-            down.chain(up).filter(|(_, kind)| **kind == BlockType::Attention).map(|(channels, _)| *channels);
+        let of_levels = down.chain(up).filter(|(_, kind)| kind.has_attention()).map(|(channels, _)| *channels);
         let of_middle = self.block_out_channels.last().copied().filter(|_| self.has_mid_attention());
         of_levels.chain(of_middle)
     }
@@ -254,18 +311,22 @@ const DEFAULT_DOWN: [&str; 4] = ["DownBlock2D", "AttnDownBlock2D", "AttnDownBloc
 const DEFAULT_UP: [&str; 4] = ["AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"];
 
 /// The prefix `UNetRes` comes from early releases; diffusers drops it.
-const DOWN_BLOCKS: [(&str, BlockType); 6] = [
+const DOWN_BLOCKS: [(&str, BlockType); 8] = [
     ("DownBlock2D", BlockType::Plain),
     ("AttnDownBlock2D", BlockType::Attention),
     ("ResnetDownsampleBlock2D", BlockType::Resnet),
+    ("SkipDownBlock2D", BlockType::Skip),
+    ("AttnSkipDownBlock2D", BlockType::AttentionSkip),
     ("UNetResDownBlock2D", BlockType::Plain),
     ("UNetResAttnDownBlock2D", BlockType::Attention),
     ("UNetResResnetDownsampleBlock2D", BlockType::Resnet),
 ];
-const UP_BLOCKS: [(&str, BlockType); 6] = [
+const UP_BLOCKS: [(&str, BlockType); 8] = [
     ("UpBlock2D", BlockType::Plain),
     ("AttnUpBlock2D", BlockType::Attention),
     ("ResnetUpsampleBlock2D", BlockType::Resnet),
+    ("SkipUpBlock2D", BlockType::Skip),
+    ("AttnSkipUpBlock2D", BlockType::AttentionSkip),
     ("UNetResUpBlock2D", BlockType::Plain),
     ("UNetResAttnUpBlock2D", BlockType::Attention),
     ("UNetResResnetUpsampleBlock2D", BlockType::Resnet),

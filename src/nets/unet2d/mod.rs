@@ -4,6 +4,7 @@
 
 mod config;
 mod feeds;
+pub mod skip;
 #[cfg(test)]
 mod tests;
 
@@ -89,17 +90,22 @@ impl UNet2d {
         let mut b = Builder::new(Self::CLASS);
         let x = image_input(&mut b, Shape::new(batch, height, width, config.in_channels), config.center_input_sample);
         let embedding = self.embedding(&mut b, batch);
-        let mut body = Body::new(config, b, embedding);
+        let mut body = Body::new(config, b, embedding, x);
 
         let first = body.b.conv("conv_in", x, config.block_out_channels[0], Window::THREE);
         let (deepest, skips) = ladder::down(&mut body, first);
         let middle = if config.mid_block { body.middle(deepest) } else { deepest };
         let hidden = ladder::up(&mut body, middle, skips);
 
-        let Body { mut b, style, .. } = body;
-        let hidden = b.group_norm("conv_norm_out", hidden, (style.groups, style.eps), None);
+        let Body { mut b, style, output, .. } = body;
+        let hidden = b.group_norm("conv_norm_out", hidden, (config.groups(b.graph.shape(hidden).c), style.eps), None);
         let hidden = b.activation("conv_act", hidden, Activation::Silu);
-        let hidden = b.conv("conv_out", hidden, config.out_channels, Window::THREE);
+        let mut hidden = b.conv("conv_out", hidden, config.out_channels, Window::THREE);
+        if let Some(output) = output {
+            // The last level, which is not doubled, doubles the output of those before it.
+            let doubled = b.fir_double("skip_sample", output);
+            hidden = b.add("skip_sum", hidden, doubled, 1.0);
+        }
         let sample = self.output(&mut b, hidden);
         b.graph.outputs.push((names::SAMPLE.to_owned(), sample));
         b
@@ -162,6 +168,11 @@ impl Architecture for UNet2d {
         self.config.out_channels
     }
 
+    /// As diffusers' `DDPMScheduler` decides it: by the number of channels.
+    fn learns_variance(&self) -> bool {
+        self.config.out_channels == 2 * self.config.in_channels
+    }
+
     fn sample_size(&self) -> Option<(usize, usize)> {
         self.config.sample_size
     }
@@ -220,18 +231,22 @@ struct Body<'a> {
     b: Builder,
     /// The time embedding after its nonlinearity, which is the same for every residual block.
     time: Value,
+    /// The image, at the resolution of the level on the way down: for blocks with `Skip`.
+    image: Value,
+    /// The output of the levels so far on the way up, where they are blocks with `Skip`.
+    output: Option<Value>,
 }
 
 impl<'a> Body<'a> {
-    fn new(config: &'a Config, mut b: Builder, embedding: Value) -> Self {
+    fn new(config: &'a Config, mut b: Builder, embedding: Value, image: Value) -> Self {
         let style = Style {
             activation: config.act_fn,
-            groups: config.norm_num_groups,
+            groups: config.groups(config.block_out_channels[config.halvings()]),
             eps: config.norm_eps,
             scale_shift: config.resnet_time_scale_shift == TimeScaleShift::ScaleShift,
         };
         let time = b.activation("time_embedding.nonlinearity", embedding, config.act_fn);
-        Self { config, style, b, time }
+        Self { config, style, b, time, image, output: None }
     }
 
     fn middle(&mut self, x: Value) -> Value {
@@ -281,6 +296,9 @@ impl Levels for Body<'_> {
     /// A residual block, and an attention after it where the level has them.
     fn layer(&mut self, place: Place, layer: usize, x: Value) -> Value {
         let ((kind, channels), path) = (self.level(place), place.path);
+        if kind.is_skip() {
+            return self.skip_layer(place, layer, x);
+        }
         let x = self.resnet(&format!("{path}.resnets.{layer}"), x, channels, 1.0, Resize::Keep);
         if kind != BlockType::Attention {
             return x;
@@ -303,6 +321,7 @@ impl Levels for Body<'_> {
             (BlockType::Resnet, _) | (BlockType::Attention, Resample::Resnet) => {
                 self.resnet(path, x, channels, 1.0, Resize::Halve)
             }
+            (BlockType::Skip | BlockType::AttentionSkip, _) => self.skip_halve(place, x),
         }
     }
 
@@ -313,6 +332,7 @@ impl Levels for Body<'_> {
             (BlockType::Resnet, _) | (BlockType::Attention, Resample::Resnet) => {
                 self.resnet(path, x, channels, 1.0, Resize::Double)
             }
+            (BlockType::Skip | BlockType::AttentionSkip, _) => self.skip_double(place, x),
         }
     }
 }

@@ -32,9 +32,17 @@ pub(super) static SPEC: Spec = Spec {
 };
 
 fn solver(request: &Request, _: &Schedule) -> Result<Arc<dyn Solver>> {
+    let learned = |is_range| {
+        let fixed = "fixed_small, fixed_small_log, fixed_large, fixed_large_log for a network without channels of a \
+                     variance";
+        let noise = Noise::Learned { is_range };
+        if request.learns_variance { Ok(noise) } else { Err(request.fields.unsupported("variance_type", fixed)) }
+    };
     let noise = match VarianceType::read(request.fields)? {
-        VarianceType::FixedLarge => Noise::FixedLarge,
+        VarianceType::FixedLarge | VarianceType::FixedLargeLog => Noise::FixedLarge,
         VarianceType::FixedSmall | VarianceType::FixedSmallLog => Noise::Mu(0.5),
+        VarianceType::Learned => learned(false)?,
+        VarianceType::LearnedRange => learned(true)?,
     };
     Ok(Arc::new(Descent { gamma: 1.0, noise }))
 }

@@ -7,6 +7,7 @@ use super::super::schedule::{Level, Scale, Schedule, ScheduleKind};
 use super::super::walk::{Oracle, Position, Solver, Stepper, Update, combine};
 use super::super::{flow, grids};
 use super::spec::{Calls, ClipRule, EndRule, Grid, Levels, Request, Spec, StartRule, last_steps};
+use crate::denoise::process::Process;
 use crate::{Error, Result, tensor::Tensor};
 
 pub(super) static SPEC: Spec = Spec {
@@ -32,13 +33,17 @@ pub(super) static SPEC: Spec = Spec {
 };
 
 fn solver(request: &Request, _: &Schedule) -> Result<Arc<dyn Solver>> {
-    Ok(Arc::new(FlowEuler { is_stochastic: request.fields.get_or("stochastic_sampling", false)? }))
+    let fields = request.fields;
+    if matches!(request.table.process(), Process::Flow { is_inverted: true, .. }) {
+        // diffusers takes such times for shares of noise where it adds some.
+        fields.refuse_true("stochastic_sampling", "false beside `invert_sigmas`")?;
+    }
+    Ok(Arc::new(FlowEuler { is_stochastic: fields.get_or("stochastic_sampling", false)? }))
 }
 
 fn grid(request: &Request) -> Result<Schedule> {
     let fields = request.fields;
     flow::refuse_shifts(fields, request.table.process())?;
-    fields.refuse_true("invert_sigmas", "false")?;
     let mut s = shifted_twice(request)?;
     if let Some(terminal) = fields.get::<f64>("shift_terminal")?.filter(|terminal| *terminal != 0.0) {
         stretch(&mut s, terminal, fields)?;

@@ -63,10 +63,12 @@ fn grid(request: &Request) -> Result<Schedule> {
             };
             Schedule::new(ScheduleKind::Trailing, &shape, request.table)
         }
-        Process::Edm { .. } | Process::Flow { .. } => Err(Error::argument(
-            "the schedule `own` of this sampler is for networks of v and models that were trained with betas",
-            "choose another `schedule`",
-        )),
+        Process::Edm { .. } | Process::Score | Process::Consistency { .. } | Process::Flow { .. } => {
+            Err(Error::argument(
+                "the schedule `own` of this sampler is for networks of v and models that were trained with betas",
+                "choose another `schedule`",
+            ))
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unnecessary_wraps, reason = "the functions of a column have one signature; some cannot fail")]
 
+mod consistency;
 mod ddim;
 mod ddpm;
 pub mod deis;
@@ -12,6 +13,7 @@ pub mod dpm_sde;
 pub mod dpm_singlestep;
 mod edm_dpm;
 mod edm_euler;
+mod edm_heun;
 mod euler;
 mod euler_ancestral;
 pub mod flow_euler;
@@ -25,6 +27,7 @@ pub mod lcm;
 pub mod lms;
 pub mod pndm;
 pub mod sa;
+mod sde_ve;
 pub mod spec;
 pub mod tcd;
 pub mod unipc;
@@ -106,6 +109,12 @@ samplers! {
     Sa = sa,
     /// Pseudo linear multistep, from the first step on.
     Ipndm = ipndm,
+    /// Heun's method on the levels of Karras et al., with churn.
+    EdmHeun = edm_heun,
+    /// Consistency models, multistep.
+    Consistency = consistency,
+    /// Predictor and corrector of the variance-exploding equation.
+    SdeVe = sde_ve,
 }
 
 impl Sampler {

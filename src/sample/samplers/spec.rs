@@ -93,6 +93,10 @@ pub enum Levels {
     Flow,
     /// Those of Karras et al. (2022).
     Edm,
+    /// Those of Song et al. (2021), by scores.
+    Score,
+    /// Those of consistency models.
+    Consistency,
 }
 
 /// The noise levels of a sampler on diffusers' spacings.
@@ -205,6 +209,8 @@ pub struct Request<'a> {
     pub fields: &'a Fields,
     /// The quantity that the network predicts.
     pub prediction: PredictionType,
+    /// `true` if the network gives channels of a variance.
+    pub learns_variance: bool,
     /// The model's noise levels.
     pub table: &'a NoiseTable,
     /// N, asked for or the default.

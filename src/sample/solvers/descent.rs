@@ -13,6 +13,12 @@ pub enum Noise {
     Eta(f64),
     /// DDPM with diffusers' `fixed_large`: the mean of mu = 1/2, and noise of variance beta.
     FixedLarge,
+    /// DDPM with the variance v that a network gives: the mean of mu = 1/2, and noise of variance v, or with `is_range`
+    /// of variance `beta^f posterior^(1 - f)` with f = (v + 1) / 2 (Nichol and Dhariwal, 2021, equation 15).
+    Learned {
+        /// `true` if v lies in a range.
+        is_range: bool,
+    },
 }
 
 impl Noise {
@@ -21,7 +27,7 @@ impl Noise {
     pub fn is_added(self) -> bool {
         match self {
             Self::Mu(share) | Self::Eta(share) => share > 0.0,
-            Self::FixedLarge => true,
+            Self::FixedLarge | Self::Learned { .. } => true,
         }
     }
 }
@@ -32,6 +38,8 @@ impl std::fmt::Display for Noise {
             Self::Mu(mu) => write!(f, "mu {mu}"),
             Self::Eta(eta) => write!(f, "eta {eta}"),
             Self::FixedLarge => f.write_str("variance beta"),
+            Self::Learned { is_range: false } => f.write_str("learned variance"),
+            Self::Learned { is_range: true } => f.write_str("learned variance in a range"),
         }
     }
 }
@@ -68,25 +76,71 @@ impl Descent {
     pub const DDIM: Self = Self { gamma: 1.0, noise: Noise::Mu(0.0) };
 
     /// (`sigma_down`, spread of the noise) of `step`, in the variance-exploding scale: the level that the estimate goes
-    /// down to, and the noise that brings it up again.
-    fn split(&self, step: &Step) -> (f64, f64) {
+    /// down to, and the noise that brings it up again. The denoiser has been called for this step.
+    fn split(&self, step: &Step, oracle: &Oracle) -> Result<(f64, Spread)> {
         let (sigma, next) = (step.from.sigma, step.to.sigma);
         let down = match self.noise {
             Noise::Mu(mu) => next * (next / sigma).powf(mu / (1.0 - mu)),
             Noise::Eta(eta) => next * (1.0 - eta * eta * (1.0 - (next / sigma).powi(2))).max(0.0).sqrt(),
-            Noise::FixedLarge => next * next / sigma,
+            Noise::FixedLarge | Noise::Learned { .. } => next * next / sigma,
         };
+        // The step from timestep 0 adds none.
+        let is_before_first = step.from.timestep.map_or(next > 0.0, |t| t > 0.0);
         let spread = match self.noise {
-            // beta / alpha bar' = (1 - alpha bar / alpha bar') / alpha bar'; the step from timestep 0 adds none.
-            Noise::FixedLarge if step.from.timestep.map_or(next > 0.0, |t| t > 0.0) => {
+            // beta / alpha bar' = (1 - alpha bar / alpha bar') / alpha bar'.
+            Noise::FixedLarge if is_before_first => {
                 let kept = step.from.alpha_bar() / step.to.alpha_bar();
-                ((1.0 - kept) / step.to.alpha_bar()).sqrt()
+                Spread::Same(((1.0 - kept) / step.to.alpha_bar()).sqrt())
             }
-            Noise::FixedLarge => 0.0,
-            _ => (next * next - down * down).max(0.0).sqrt(),
+            Noise::Learned { is_range } if is_before_first => {
+                Spread::Each(oracle.variance()?.data.iter().map(|v| learned(step, is_range, f64::from(*v))).collect())
+            }
+            Noise::FixedLarge | Noise::Learned { .. } => Spread::Same(0.0),
+            Noise::Mu(_) | Noise::Eta(_) => Spread::Same((next * next - down * down).max(0.0).sqrt()),
         };
-        (down, spread)
+        Ok((down, spread))
     }
+}
+
+/// The spread of the noise of a step, in the variance-exploding scale.
+enum Spread {
+    /// One for all values.
+    Same(f64),
+    /// One for each value.
+    Each(Vec<f64>),
+}
+
+impl Spread {
+    /// `true` if any noise is added.
+    fn is_added(&self) -> bool {
+        match self {
+            Self::Same(spread) => *spread > 0.0,
+            Self::Each(_) => true,
+        }
+    }
+
+    fn at(&self, index: usize) -> f64 {
+        match self {
+            Self::Same(spread) => *spread,
+            Self::Each(spreads) => spreads[index],
+        }
+    }
+}
+
+/// The spread of the noise of `step` for the output `v` of a network.
+fn learned(step: &Step, is_range: bool, v: f64) -> f64 {
+    /// The least variance of the posterior: diffusers takes its logarithm, and at the last step it is 0.
+    const LEAST: f64 = 1e-20;
+    let (here, there) = (step.from.alpha_bar(), step.to.alpha_bar());
+    let variance = if is_range {
+        let beta = 1.0 - here / there;
+        let posterior = ((1.0 - there) / (1.0 - here) * beta).max(LEAST);
+        let share = 0.5 * (v + 1.0);
+        (share * beta.ln() + (1.0 - share) * posterior.ln()).exp()
+    } else {
+        v
+    };
+    (variance / there).sqrt()
 }
 
 impl Solver for Descent {
@@ -120,10 +174,18 @@ impl State {
     fn begin_at_noise(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update> {
         let step = position.step();
         let here = oracle.estimate(&x, step.from)?;
-        let (sigma_down, spread) = self.descent.split(&step);
-        let w = if spread > 0.0 { Some(oracle.noise()?) } else { None };
+        let (sigma_down, spread) = self.descent.split(&step, oracle)?;
+        let mut w = if spread.is_added() { Some(oracle.noise()?) } else { None };
+        let factor = match &spread {
+            Spread::Same(spread) => *spread,
+            Spread::Each(spreads) => {
+                let values = w.iter_mut().flat_map(|w| w.data.iter_mut()).zip(spreads);
+                values.for_each(|(w, spread)| *w = (f64::from(*w) * spread) as f32);
+                1.0
+            }
+        };
         let mut terms = vec![(1.0, &here.x0), (sigma_down, &here.eps)];
-        terms.extend(w.as_ref().map(|w| (spread, w)));
+        terms.extend(w.as_ref().map(|w| (factor, w)));
         let x = combine(&terms);
         self.previous = Some(here.eps);
         Ok(Update { eps: here.raw, x0: here.x0, x })
@@ -138,8 +200,8 @@ impl Stepper for State {
             return self.begin_at_noise(position, x, oracle);
         }
         let raw = oracle.eps(&x, step.from)?;
-        let (sigma_down, spread) = self.descent.split(&step);
-        let w = if spread > 0.0 { Some(oracle.noise()?) } else { None };
+        let (sigma_down, spread) = self.descent.split(&step, oracle)?;
+        let w = if spread.is_added() { Some(oracle.noise()?) } else { None };
 
         let mut x0 = Tensor::zeros(x.shape.clone());
         let mut kept = raw.clone();
@@ -161,7 +223,7 @@ impl Stepper for State {
                 (Some(clipped), Some(Clip { rederive_eps: false, .. })) => clipped,
                 _ => here - sigma * eps_bar,
             };
-            let added = w.as_ref().map_or(0.0, |w| spread * f64::from(w.data[i]));
+            let added = w.as_ref().map_or(0.0, |w| spread.at(i) * f64::from(w.data[i]));
             kept.data[i] = eps as f32;
             x0.data[i] = estimate as f32;
             x.data[i] = (estimate + sigma_down * eps_bar + added) as f32;

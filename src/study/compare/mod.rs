@@ -185,6 +185,10 @@ impl Denoiser for Counted<'_> {
         self.denoiser.parts(x, levels)
     }
 
+    fn variance(&self) -> Option<&Tensor> {
+        self.denoiser.variance()
+    }
+
     fn begin(&mut self, levels: &[Level]) {
         self.denoiser.begin(levels);
     }
