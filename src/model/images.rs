@@ -348,7 +348,7 @@ impl Iterator for Images<'_, '_> {
 
 impl Hooks<'_> {
     /// Shows an event to the caller.
-    fn see(&mut self, event: Event) -> Result<()> {
+    pub(super) fn see(&mut self, event: Event) -> Result<()> {
         if self.cancel.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed)) {
             return Err(Error::Cancelled);
         }
@@ -356,7 +356,7 @@ impl Hooks<'_> {
     }
 
     /// Reports that a part is done.
-    fn done(&mut self, part: &'static str, detail: impl Into<String>) -> Result<()> {
+    pub(super) fn done(&mut self, part: &'static str, detail: impl Into<String>) -> Result<()> {
         self.see(Event::Done { part, detail: detail.into() })
     }
 }
