@@ -216,7 +216,9 @@ def cases():
     write_model("config-unsupported-value", few, CONFIG | {"act_fn": "step"})
     write_model("missing-shard", {INDEX: json.dumps(index, indent=2).encode(),
                                   "diffusion_pytorch_model-00001-of-00002.safetensors": safetensors(first_shard)})
-    write_model("only-pickle", {"diffusion_pytorch_model.bin": b"PK\x03\x04 a Python pickle in a zip archive\n"})
+    hostile = b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R."
+    write_model("hostile-pickle", {"diffusion_pytorch_model.bin": hostile})
+    write_model("damaged-pickle", {"diffusion_pytorch_model.bin": b"PK\x03\x04 not a zip archive\n"})
     write_model("no-weights", {})
     pipeline = HERE / "pipeline-without-unet"
     pipeline.mkdir()

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::config::ConfigFile;
+use super::pickle;
 use super::weights::Weights;
 use crate::error::{Error, Result, excerpt};
 
@@ -13,10 +14,10 @@ use crate::error::{Error, Result, excerpt};
 const STEM: &str = "diffusion_pytorch_model";
 /// The stem of weight files in transformers.
 pub(super) const TRANSFORMERS_STEM: &str = "model";
+/// The same for files of `PyTorch`.
+const TRANSFORMERS_PICKLE_STEM: &str = "pytorch_model";
 /// The variants tried, in this order, when the plain weights are missing.
 const VARIANTS: [&str; 4] = ["fp16", "bf16", "ema", "non_ema"];
-/// The suffixes of Python pickles, which cannot be read without executing them.
-const PICKLE_SUFFIXES: [&str; 5] = ["bin", "ckpt", "pt", "pth", "pkl"];
 
 /// Opens the weights in `folder`: plain, sharded, or a variant of them. `stem` is the beginning of the file names, by
 /// default that of diffusers.
@@ -34,30 +35,17 @@ pub(super) fn open_weights(folder: &Path, stem: Option<&str>) -> Result<Weights>
     Err(no_weights(folder, stem))
 }
 
-/// Returns the file names of the weights and of their shard index, and their variant, best first.
+/// Returns the file names of the weights and of their shard index, and their variant, best first: plain weights before
+/// variants, as diffusers takes them, and safetensors before files of `PyTorch`.
 fn candidates(stem: &str) -> impl Iterator<Item = (String, String, Option<&'static str>)> + '_ {
-    let plain = (format!("{stem}.safetensors"), format!("{stem}.safetensors.index.json"), None);
-    let variants = VARIANTS.into_iter().map(move |variant| {
-        let index = format!("{stem}.safetensors.index.{variant}.json");
-        (format!("{stem}.{variant}.safetensors"), index, Some(variant))
-    });
-    std::iter::once(plain).chain(variants)
-}
-
-/// Returns `true` if the suffix of `file` is that of a Python pickle.
-pub(super) fn is_pickle(file: &Path) -> bool {
-    file.extension().is_some_and(|suffix| PICKLE_SUFFIXES.iter().any(|pickle| suffix.eq_ignore_ascii_case(pickle)))
-}
-
-/// The error for weights that exist only as a Python pickle.
-pub(super) fn pickle_error(file: &Path) -> Error {
-    // NVlabs' networks are whole objects, and their suffix says so.
-    let hint = if file.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("pkl")) {
-        "a network of NVlabs' edm becomes a folder by `python tools/convert_edm.py FILE FOLDER --code CHECKOUT`"
-    } else {
-        "convert it to safetensors: load it with diffusers and call `save_pretrained(..., safe_serialization=True)`"
-    };
-    Error::bad_file_hint(file, "a Python pickle, which is not supported", hint)
+    let pickle = if stem == TRANSFORMERS_STEM { TRANSFORMERS_PICKLE_STEM } else { stem };
+    let variants = std::iter::once(None).chain(VARIANTS.into_iter().map(Some));
+    variants.flat_map(move |variant| {
+        let dotted = variant.map(|variant| format!(".{variant}")).unwrap_or_default();
+        [(stem, "safetensors"), (pickle, "bin")].map(|(stem, suffix)| {
+            (format!("{stem}{dotted}.{suffix}"), format!("{stem}.{suffix}.index{dotted}.json"), variant)
+        })
+    })
 }
 
 /// Opens the shards that an index names, and checks that each tensor is in the file that the index says.
@@ -113,11 +101,10 @@ fn no_weights(folder: &Path, stem: &str) -> Error {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     files.sort();
-    if let Some(pickle) = files.iter().find(|file| is_pickle(file)) {
-        return pickle_error(pickle);
-    }
     let wanted = format!("no weights: neither `{stem}.safetensors` nor `{stem}.safetensors.index.json`");
-    match files.iter().find(|file| file.extension().is_some_and(|suffix| suffix == "safetensors")) {
+    let is_weights =
+        |file: &&PathBuf| file.extension().is_some_and(|suffix| suffix == "safetensors") || pickle::has_suffix(file);
+    match files.iter().find(is_weights) {
         Some(other) => Error::bad_file_hint(folder, wanted, format!("to use `{0}`, name that file", other.display())),
         None => Error::bad_file_hint(folder, wanted, "download or copy the weights beside the configuration"),
     }

@@ -26,7 +26,8 @@ impl Entry {
     pub fn part(file: usize, stored: &Stored, take: Take) -> Option<Self> {
         let shape = take.shape(&stored.shape)?;
         let mut stored = stored.clone();
-        if let Take::Rows { index, of, groups: 1 } = take {
+        let is_row_major = stored.order.as_ref().is_none_or(|order| order.steps.is_none());
+        if let (Take::Rows { index, of, groups: 1 }, true) = (take, is_row_major) {
             // Rows that follow each other are a smaller tensor.
             stored.bytes /= of;
             stored.offset += (index * stored.bytes) as u64;

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::component::{is_pickle, pickle_error};
 use super::config::ConfigFile;
 use super::container::refuse_other;
 use super::hub::Environment;
 use super::layouts::foreign;
 use super::locate::{Located, locate};
+use super::pickle;
 use super::pipeline::{Component, Pipeline, read_config, read_scheduler};
 use super::weights::Weights;
 use crate::error::{Error, Result};
@@ -86,18 +86,19 @@ impl ModelFiles {
 
     fn from_file(name: &str, file: &Path) -> Result<Self> {
         refuse_other(file)?;
-        if is_pickle(file) {
-            return Err(pickle_error(file));
-        }
-        if !file.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("safetensors")) {
+        let is_safetensors = file.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("safetensors"));
+        if !is_safetensors && !pickle::has_suffix(file) {
             return Err(Error::bad_file_hint(
                 file,
                 "not a model",
-                "give a diffusers folder, or a `.safetensors` file beside its `config.json`",
+                "give a diffusers folder, or a `.safetensors`, `.ckpt`, `.pt` or `.bin` file beside its `config.json`",
             ));
         }
         let folder = file.parent().unwrap_or(Path::new(""));
         let weights = Weights::open(file);
+        if !is_safetensors && let Err(error) = weights {
+            return Err(error);
+        }
         if let Some((what, hint)) = weights.as_ref().ok().and_then(|weights| foreign(weights.names())) {
             return Err(Error::bad_file_hint(file, what, hint));
         }

@@ -10,6 +10,7 @@ use safetensors::tensor::{Dtype, TensorInfo};
 use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::order::Order;
 use super::source::Source;
 use crate::error::{Error, Result, excerpt};
 use crate::formats::json;
@@ -32,6 +33,8 @@ pub(super) struct Stored {
     pub(super) shape: Vec<usize>,
     pub(super) offset: u64,
     pub(super) bytes: usize,
+    /// The order of its elements there, where it is not row-major and little-endian.
+    pub(super) order: Option<Order>,
 }
 
 /// Reads and validates the header of `source`. The tensors are in the order of their data.
@@ -45,7 +48,8 @@ pub(super) fn read(file: &Path, source: &Source) -> Result<Vec<Stored>> {
         .into_iter()
         .map(|(name, info)| {
             let (start, end) = info.data_offsets;
-            Stored { name, dtype: info.dtype, shape: info.shape, offset: data_start + start as u64, bytes: end - start }
+            let offset = data_start + start as u64;
+            Stored { name, dtype: info.dtype, shape: info.shape, offset, bytes: end - start, order: None }
         })
         .collect())
 }

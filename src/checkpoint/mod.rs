@@ -1,5 +1,5 @@
-//! Model files: safetensors, diffusers folders, single files in the layouts of other code bases, the hub cache, the
-//! mapping of names, and the embedded model.
+//! Model files: safetensors, checkpoints of `PyTorch`, diffusers folders, single files in the layouts of other code
+//! bases, the hub cache, the mapping of names, and the embedded model.
 //!
 //! [`ModelFiles::open`] turns a name into a [`ConfigFile`] for the network, one for the scheduler if there is one, and
 //! [`Weights`] under diffusers' own names. Weights are never read as a whole: the headers are checked when a file is
@@ -18,6 +18,8 @@ mod keys;
 mod layouts;
 mod locate;
 mod nearest;
+mod order;
+mod pickle;
 mod pipeline;
 mod source;
 mod take;

@@ -12,7 +12,7 @@ use crate::input::{open_regular, read_regular, room};
 pub(super) enum Source {
     /// An open file and its length.
     File(File, u64),
-    /// A whole safetensors file in memory.
+    /// A whole file in memory.
     Bytes(Cow<'static, [u8]>),
 }
 

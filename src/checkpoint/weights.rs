@@ -14,13 +14,14 @@ use super::header::{self, Stored};
 use super::keys::{Renaming, TOKEN_TABLE, is_beside_text, is_buffer};
 use super::layouts::{Names, Origin};
 use super::nearest::nearest;
+use super::pickle;
 use super::source::Source;
 use super::take::Take;
 use crate::error::{Error, Result, excerpt};
 use crate::input::{ask, room};
 use crate::tensor::{Tensor, element_count};
 
-/// The weights of one network: one safetensors file, several shards, or memory.
+/// The weights of one network: a file of safetensors or of `PyTorch`, several shards, or memory.
 ///
 /// Opening reads and checks only the headers. [`Weights::fetch`] reads one tensor from the file and converts it to
 /// float32, so that at most one tensor at a time is in memory. Names are those of today's diffusers, whatever the file
@@ -37,6 +38,8 @@ pub struct Weights {
     variant: Option<&'static str>,
     /// The origin of tensors that were taken out of a single file.
     origin: Option<Arc<Origin>>,
+    /// What was taken of files that hold more.
+    taken: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -46,16 +49,17 @@ struct WeightFile {
 }
 
 impl Weights {
-    /// Opens one safetensors file.
+    /// Opens one file: safetensors, or a checkpoint of `PyTorch`, of which the state dict is read without executing
+    /// anything. Its content decides.
     ///
     /// # Errors
     /// [`Error::BadFile`] naming the file, and the tensor at fault, if the file is missing or truncated, or its header
-    /// is invalid.
+    /// is invalid; for a pickle that asks for more than tensors and plain containers, naming the opcode and the name.
     pub fn open(file: &Path) -> Result<Self> {
         Self::open_shards(file, &[file.to_path_buf()])
     }
 
-    /// Opens several safetensors files as one set of weights. Messages about the whole name `path`.
+    /// Opens several files as one set of weights. Messages about the whole name `path`.
     pub(super) fn open_shards(path: &Path, shards: &[PathBuf]) -> Result<Self> {
         let mut files = Vec::with_capacity(shards.len());
         for shard in shards {
@@ -64,7 +68,7 @@ impl Weights {
         Self::assemble(path, files)
     }
 
-    /// Reads a safetensors file in memory. Messages name it `name`.
+    /// Reads a file in memory. Messages name it `name`.
     ///
     /// # Errors
     /// As [`Weights::open`].
@@ -90,19 +94,33 @@ impl Weights {
                 shape: tensor.shape,
                 offset: start as u64,
                 bytes: bytes.len() - start,
+                order: None,
             };
             entries.insert(name, Entry::whole(0, stored));
         }
         let files = vec![WeightFile { path: path.clone(), source: Source::Bytes(bytes.into()) }];
-        Self { path, files: Arc::new(files), entries: Arc::new(entries), variant: None, origin: None }
+        Self {
+            path,
+            files: Arc::new(files),
+            entries: Arc::new(entries),
+            variant: None,
+            origin: None,
+            taken: Vec::new(),
+        }
     }
 
     fn assemble(path: &Path, files: Vec<WeightFile>) -> Result<Self> {
-        let mut stored = Vec::new();
+        let (mut stored, mut taken) = (Vec::new(), Vec::new());
         for (index, file) in files.iter().enumerate() {
-            for tensor in header::read(&file.path, &file.source)? {
-                stored.push(Entry::whole(index, tensor));
-            }
+            let tensors = match pickle::container(&file.path, &file.source)? {
+                None => header::read(&file.path, &file.source)?,
+                Some(container) => {
+                    let tensors = pickle::read(&file.path, &file.source, container)?;
+                    taken.extend(tensors.taken);
+                    tensors.stored
+                }
+            };
+            stored.extend(tensors.into_iter().map(|stored| Entry::whole(index, stored)));
         }
         let renaming = Renaming::detect(stored.iter().map(|entry| entry.stored.name.as_str()));
         let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
@@ -114,7 +132,7 @@ impl Weights {
             entries.insert(name, entry);
         }
         let (path, files, entries) = (path.to_path_buf(), Arc::new(files), Arc::new(entries));
-        Ok(Self { path, files, entries, variant: None, origin: None })
+        Ok(Self { path, files, entries, variant: None, origin: None, taken })
     }
 
     /// The tensors of one component of a single file, under the names of its network.
@@ -143,7 +161,7 @@ impl Weights {
             entries.insert(named.key, part);
         }
         let (path, files, entries) = (self.path.clone(), self.files.clone(), Arc::new(entries));
-        Ok(Self { path, files, entries, variant: None, origin: Some(origin) })
+        Ok(Self { path, files, entries, variant: None, origin: Some(origin), taken: self.taken.clone() })
     }
 
     /// The origin of tensors that were taken out of a single file; `None` for a file of one network.
@@ -169,7 +187,7 @@ impl Weights {
         self.entries.get(key).map(|entry| entry.stored.dtype)
     }
 
-    /// The safetensors file opened, the index of its shards, or a name in parentheses for weights in memory.
+    /// The file opened, the index of its shards, or a name in parentheses for weights in memory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -256,7 +274,7 @@ impl Weights {
     pub fn check(&self, keys: &[(String, Vec<usize>)]) -> Result<()> {
         for (key, shape) in keys {
             let sound = self.dtype(key).is_some_and(|dtype| READ_AS_FLOAT.contains(&dtype));
-            if !sound || self.shape(key) != Some(shape) {
+            if !sound || !self.shape(key).is_some_and(|found| same_matrix(found, shape)) {
                 // Fetching reports the fault, if there is one.
                 self.fetch(key, shape)?;
             }
@@ -270,13 +288,14 @@ impl Weights {
         Self { variant, ..self }
     }
 
-    /// Returns notes for the user: on weights that stand in for the plain ones, and on what was assumed about a single
-    /// file.
+    /// Returns notes for the user: on weights that stand in for the plain ones, on the part of a file that they are, and
+    /// on what was assumed about a single file.
     pub fn notes(&self) -> impl Iterator<Item = String> + '_ {
         let variant = self.variant.map(|variant| {
             format!("no plain weights beside `{}`: it is their variant `{variant}`", self.path.display())
         });
-        variant.into_iter().chain(self.origin.iter().flat_map(|origin| origin.notes.clone()))
+        let taken = self.taken.iter().cloned();
+        variant.into_iter().chain(taken).chain(self.origin.iter().flat_map(|origin| origin.notes.clone()))
     }
 
     /// Checks that the network has used every tensor, apart from buffers, which hold nothing learned, and what is
@@ -316,7 +335,10 @@ fn values(file: &WeightFile, key: &str, stored: &Stored, range: Range<usize>) ->
     let WeightFile { path, source } = file;
     // The bytes as they are stored, and as numbers: in float16 first, where they are stored so.
     ask(path, 4 * range.len() as u64)?;
-    let bytes = source.read(path, stored.offset + range.start as u64, range.len())?;
+    let bytes = match &stored.order {
+        None => source.read(path, stored.offset + range.start as u64, range.len())?,
+        Some(order) => Cow::Owned(order.read(path, source, stored, range.clone())?),
+    };
     let Some(values) = to_f32(stored.dtype, &bytes) else {
         return Err(Error::bad_file_hint(
             path,
@@ -347,10 +369,11 @@ fn label(name: &str, stored: &Stored) -> String {
 /// Returns `true` for equal shapes, and for a matrix and a 1x1 convolution, of images or of sequences, of the same
 /// extents.
 fn same_matrix(found: &[usize], expected: &[usize]) -> bool {
-    match (found, expected) {
-        ([a, b, 1, 1] | [a, b, 1], [c, d]) | ([a, b], [c, d, 1, 1] | [c, d, 1]) => (a, b) == (c, d),
-        _ => found == expected,
-    }
+    let matrix = |shape: &[usize]| match *shape {
+        [rows, columns] | [rows, columns, 1] | [rows, columns, 1, 1] => Some((rows, columns)),
+        _ => None,
+    };
+    found == expected || matrix(found).is_some_and(|extents| matrix(expected) == Some(extents))
 }
 
 #[cfg(test)]
@@ -403,6 +426,7 @@ mod tests {
         assert!(!same_matrix(&[3, 5, 1, 1], &[5, 3]));
         assert!(!same_matrix(&[3, 5, 3, 3], &[3, 5]));
         assert!(!same_matrix(&[15], &[3, 5]));
+        assert!(same_matrix(&[3, 5, 1], &[3, 5, 1, 1]) && same_matrix(&[3, 5], &[3, 5, 1]));
     }
 
     #[test]

@@ -159,8 +159,8 @@ impl LatentModel {
         }
     }
 
-    /// Notes on the weights of the components beside the network, where a variant stands in for the plain ones.
-    pub(super) fn variant_notes(&self) -> Vec<String> {
+    /// Notes on the weights of the components beside the network.
+    pub(super) fn weight_notes(&self) -> Vec<String> {
         let encoder = match &self.source {
             Source::Text(source) => Some(&source.files.weights),
             Source::Labels => None,

@@ -254,7 +254,7 @@ impl<'a> Sampling<'a> {
         // A picture becomes a start state when the encoder is on a device.
         let start = self.start.clone();
         let mut notes = of_files(network);
-        notes.extend(latent.variant_notes());
+        notes.extend(latent.weight_notes());
         let run = self.made(course, size, state, latent.image_channels(), count, start, None)?;
         let run = run.with_labels(labels).with_masking(masking, None).with_notes(notes);
         Ok(match prompt {

@@ -6,6 +6,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use super::adm::AdmUNet;
 use super::builder::{Key, parameters};
 use super::dit::DitTransformer2d;
 use super::edm::EdmNetwork;
@@ -245,9 +246,10 @@ pub struct Entry {
 }
 
 /// Every architecture.
-pub const ARCHITECTURES: [Entry; 5] = [
+pub const ARCHITECTURES: [Entry; 6] = [
     Entry { class_name: UNet2d::CLASS, read: |file| Ok(Arc::new(UNet2d::read(file)?)) },
     Entry { class_name: UNet2dCondition::CLASS, read: |file| Ok(Arc::new(UNet2dCondition::read(file)?)) },
+    Entry { class_name: AdmUNet::CLASS, read: |file| Ok(Arc::new(AdmUNet::read(file)?)) },
     Entry { class_name: DitTransformer2d::CLASS, read: |file| Ok(Arc::new(DitTransformer2d::read(file)?)) },
     Entry { class_name: DitTransformer2d::PUBLISHED_CLASS, read: |file| Ok(Arc::new(DitTransformer2d::read(file)?)) },
     Entry { class_name: EdmNetwork::CLASS, read: |file| Ok(Arc::new(EdmNetwork::read(file)?)) },

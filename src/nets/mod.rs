@@ -3,6 +3,7 @@
 //! [`fields`] reads a configuration, [`builder`] makes layers, [`blocks`] makes the blocks that networks share, and
 //! each network has its own folder. [`architecture`] is the table of the denoising networks.
 
+pub mod adm;
 pub mod architecture;
 pub mod autoencoder_kl;
 pub mod blocks;

@@ -43,7 +43,12 @@ pub const ACTIVATIONS: [(&str, Activation); 5] = [
 
 /// `sample_size`: height and width, if the file has them.
 pub fn sample_size(fields: &mut Fields) -> Result<Option<(usize, usize)>> {
-    let sides = match fields.get("sample_size", None::<SampleSize>)? {
+    sample_size_of(fields, "sample_size")
+}
+
+/// The same in a field of another name.
+pub fn sample_size_of(fields: &mut Fields, field: &'static str) -> Result<Option<(usize, usize)>> {
+    let sides = match fields.get(field, None::<SampleSize>)? {
         None => return Ok(None),
         Some(SampleSize::Square(side)) => (side, side),
         Some(SampleSize::Sides([height, width])) => (height, width),
@@ -51,7 +56,7 @@ pub fn sample_size(fields: &mut Fields) -> Result<Option<(usize, usize)>> {
     match sides {
         (1..=MOST_PIXELS, 1..=MOST_PIXELS) => Ok(Some(sides)),
         (height, width) => {
-            Err(fields.bad(format!("`sample_size` is {height} x {width}, and sides of 1 to {MOST_PIXELS} are allowed")))
+            Err(fields.bad(format!("`{field}` is {height} x {width}, and sides of 1 to {MOST_PIXELS} are allowed")))
         }
     }
 }

@@ -136,7 +136,8 @@ impl SchedulerConfig {
     /// [`crate::Error::BadFile`] for fields of thresholding that are out of range.
     pub fn clip(&self, sampler: Sampler, asked: Option<bool>) -> Result<Option<Clip>> {
         let rule = sampler.spec().clip;
-        let rederive_eps = rule.rederives_eps();
+        // In diffusers an argument of the step of `DDIMScheduler`, and in guided-diffusion how it always samples.
+        let rederive_eps = rule.rederives_eps() || self.fields.get_or("use_clipped_model_output", false)?;
         let bound = match asked {
             Some(false) => None,
             _ if rule.thresholds() && self.fields.get_or("thresholding", false)? => Some(self.quantile()?),

@@ -224,6 +224,8 @@ impl Settings {
             steps_offset: config.steps_offset,
             set_alpha_to_one: config.is_clean_end(sampler)?,
             successor: match grid {
+                // guided-diffusion steps along the list of timesteps, whatever sampler walks it.
+                Grid::Timesteps(_) if config.fields.get_or("respaced", false)? => Successor::NextThenClean,
                 Grid::Timesteps(successor) => successor,
                 Grid::Sigmas(_) | Grid::Own(_) => Successor::NextThenFinal,
             },

@@ -76,8 +76,9 @@ fn classes_of_an_edm_network_may_be_guided_where_it_has_seen_none() {
 
 #[test]
 fn a_pickle_of_a_network_is_refused_with_a_way_out() {
+    const PERSISTENT: &[u8] = b"\x80\x02ctorch_utils.persistence\n_reconstruct_persistent_obj\n.";
     let folder = Folder::new();
-    std::fs::write(folder.path("network-snapshot.pkl"), b"\x80\x04.").expect("written");
+    std::fs::write(folder.path("network-snapshot.pkl"), PERSISTENT).expect("written");
     downhill(&["info", &folder.at("network-snapshot.pkl")]).expect_error(4, "tools/convert_edm.py");
 }
 

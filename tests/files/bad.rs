@@ -82,7 +82,12 @@ fn faults_of_the_file_are_found_when_it_is_opened() {
             "diffusion_pytorch_model-00002-of-00002.safetensors",
             &["this shard is missing", "diffusion_pytorch_model.safetensors.index.json"],
         ),
-        ("only-pickle", "diffusion_pytorch_model.bin", &["a Python pickle", "safe_serialization=True"]),
+        (
+            "hostile-pickle",
+            "diffusion_pytorch_model.bin",
+            &["opcode GLOBAL at byte 2 asks for `posix.system`", "nothing in the file was executed"],
+        ),
+        ("damaged-pickle", "diffusion_pytorch_model.bin", &["not a readable zip archive", "download or save it again"]),
         ("no-weights", "", &["no weights", WEIGHTS]),
         ("pipeline-without-unet", "model_index.json", &["`DiTPipeline` has no component `unet`"]),
     ];

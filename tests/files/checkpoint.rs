@@ -180,8 +180,8 @@ fn files_that_are_no_models_say_what_would_be() {
         ("empty/readme.txt", Vec::new()),
     ]);
     for (path, part) in [
-        ("model.ckpt", "safe_serialization=True"),
-        ("notes.txt", "a `.safetensors` file beside its `config.json`"),
+        ("model.ckpt", "not a pickle: 0x00 at byte 0 is not an opcode"),
+        ("notes.txt", "`.bin` file beside its `config.json`"),
         ("lonely/model.safetensors", "config.json: the network's configuration is missing"),
         ("named", "other.safetensors`, name that file"),
         ("empty", "config.json"),

@@ -9,5 +9,6 @@ mod fuzz;
 #[path = "../common/hub.rs"]
 mod hub;
 mod noise;
+mod pickle;
 mod pictures;
 mod style;

@@ -7,8 +7,10 @@ mod definition;
 #[path = "../common/single_file.rs"]
 mod single_file;
 
+mod adm;
 mod autoencoder;
 mod dit;
+mod drawn;
 mod foreign;
 mod goldens;
 mod guided;

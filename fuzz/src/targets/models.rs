@@ -1,6 +1,7 @@
 //! The files of models: weights, configurations and indices; and the local cache of the hub.
 
 use std::ffi::OsString;
+use std::io::{Cursor, Write};
 
 use downhill::checkpoint::{ConfigFile, ModelFiles, Pipeline, Weights};
 
@@ -8,8 +9,30 @@ use super::said;
 use super::scratch::{at, put};
 
 pub fn safetensors(bytes: &[u8]) {
-    let Some(weights) = said(Weights::from_bytes("x.safetensors", bytes.to_vec())) else { return };
-    let _ = (weights.parameters(), weights.bytes());
+    weights("x.safetensors", bytes);
+}
+
+/// A checkpoint of `PyTorch`.
+pub fn pickle(bytes: &[u8]) {
+    weights("x.pt", bytes);
+}
+
+/// A pickle in an archive with storages that it may name.
+pub fn opcodes(bytes: &[u8]) {
+    let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let entries: [(&str, &[u8]); 3] = [("x/data.pkl", bytes), ("x/data/0", &[1; 64]), ("x/data/1", &[0; 16])];
+    for (name, bytes) in entries {
+        archive.start_file(name, options).expect("an entry in memory");
+        archive.write_all(bytes).expect("an entry in memory");
+    }
+    weights("x.pt", &archive.finish().expect("an archive in memory").into_inner());
+}
+
+/// Opens weights and fetches every tensor.
+fn weights(name: &str, bytes: &[u8]) {
+    let Some(weights) = said(Weights::from_bytes(name, bytes.to_vec())) else { return };
+    let _ = (weights.parameters(), weights.bytes(), weights.notes().count());
     let names: Vec<String> = weights.names().map(str::to_owned).collect();
     for name in &names {
         let shape = weights.shape(name).expect("a tensor that is listed").to_vec();

@@ -34,6 +34,10 @@ pub fn dit(bytes: &[u8]) {
     denoiser("DiTTransformer2DModel", bytes);
 }
 
+pub fn adm(bytes: &[u8]) {
+    denoiser("AdmUNetModel", bytes);
+}
+
 fn denoiser(class: &str, bytes: &[u8]) {
     let Some(mut file) = said(ConfigFile::parse(FILE, bytes)) else { return };
     file.values.insert("_class_name".to_owned(), class.into());

@@ -1,6 +1,6 @@
 //! Inputs of the right form: files of the tests, and small ones made here.
 
-use std::io::{Cursor, Write};
+use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 
 use downhill::formats::png::write_png;
@@ -163,6 +163,42 @@ impl Seeds {
         for end in ["png", "jpg", "webp", "bmp", "gif", "tif"] {
             all.extend(self.files("tests/golden/pictures", end, 2048));
         }
+        all
+    }
+
+    pub fn adm(&self) -> Vec<Vec<u8>> {
+        self.objects("tests/golden/adm", |object| object["model_channels"].is_number())
+    }
+
+    pub fn pickle(&self) -> Vec<Vec<u8>> {
+        let ends = [".pt", ".ckpt", ".bin"];
+        ends.iter().flat_map(|end| self.files("tests/golden/pickle", end, 6000)).chain(self.opcodes()).collect()
+    }
+
+    /// The pickles of the archives, and short ones with every opcode that their writer does not use.
+    pub fn opcodes(&self) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        for end in [".pt", ".ckpt"] {
+            for archive in self.files("tests/golden/pickle", end, 6000) {
+                let Ok(mut archive) = zip::ZipArchive::new(Cursor::new(archive)) else { continue };
+                let names: Vec<String> = archive.file_names().flatten().map(|name| name.into_owned()).collect();
+                for name in names.iter().filter(|name| name.ends_with("/data.pkl")) {
+                    let mut pickle = Vec::new();
+                    let mut entry = archive.by_name(name).expect("an entry that is listed");
+                    entry.read_to_end(&mut pickle).expect("an entry of the repository");
+                    all.push(pickle);
+                }
+            }
+        }
+        let short: [&[u8]; 6] = [
+            b"cos\nsystem\n(S'true'\ntR.",
+            b"\x80\x04\x8c\x05torch\x8c\x04Size\x93(K\x01K\x02t\x85R\x94.",
+            b"(dp0\nVa\np1\nI01\nsS'b'\n(lp2\nL7L\naF1.5\nasg0\n.",
+            b"\x80\x02ccollections\nOrderedDict\n]]U\x01aK\x01eaa\x85R}b.",
+            b"\x80\x05\x95\x0a\0\0\0\0\0\0\0}(\x8c\x01aN\x8f(K\x01\x90u\x8a\x0a012345678910.",
+            b"\x80\x02(ios\nsystem\n(K\x01o\x82\x01Phome\n.",
+        ];
+        all.extend(short.map(<[u8]>::to_vec));
         all
     }
 

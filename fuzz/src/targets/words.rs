@@ -2,6 +2,11 @@
 
 /// For every target.
 pub const WORDS: &[&str] = &[
+    "ctorch._utils\n_rebuild_tensor_v2\n",
+    "ctorch\nFloatStorage\n",
+    "ccollections\nOrderedDict\n",
+    "cos\nsystem\n",
+    "U\u{7}storage",
     "\"F32\"",
     "\"F16\"",
     "\"BF16\"",

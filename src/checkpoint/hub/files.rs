@@ -24,12 +24,15 @@ pub(super) fn needed() -> String {
 /// The folders of the components that are read.
 #[cfg(any(feature = "download", test))]
 const FOLDERS: [&str; 6] = ["", "scheduler", "text_encoder", "tokenizer", "unet", "vae"];
-/// The stems of weight files, in diffusers and in transformers.
+/// The stems of weight files, in diffusers and in transformers: safetensors, and checkpoints of `PyTorch`.
 #[cfg(any(feature = "download", test))]
 const STEMS: [&str; 2] = ["diffusion_pytorch_model", "model"];
+#[cfg(any(feature = "download", test))]
+const PICKLE_STEMS: [&str; 2] = ["diffusion_pytorch_model", "pytorch_model"];
 
 /// Selects the files of a repository to fetch: configurations, vocabularies, and per component the weights in
-/// safetensors of the `variant` (`fp16`), or without one the plain weights, or else any variant that exists.
+/// safetensors of the `variant` (`fp16`), or without one the plain weights, as a `.bin` if there are no others, or else
+/// any variant that exists.
 #[cfg(any(feature = "download", test))]
 pub(super) fn chosen(all: &[String], variant: Option<&str>) -> Vec<String> {
     let split =
@@ -42,8 +45,9 @@ pub(super) fn chosen(all: &[String], variant: Option<&str>) -> Vec<String> {
         found.extend(inside.iter().filter(|name| is_text(folder, name)).map(path));
         // The root of a pipeline may hold the same weights again, all in one file.
         if !(is_pipeline && folder.is_empty()) {
-            let best = variant.into_iter().map(Some).chain([None, Some("fp16"), Some("bf16")]);
-            let sets = best.map(|variant| inside.iter().filter(|name| is_weights(name, variant)).map(path).collect());
+            let plain = [(None, SAFETENSORS), (None, BIN), (Some("fp16"), SAFETENSORS), (Some("bf16"), SAFETENSORS)];
+            let best = variant.map(|variant| (Some(variant), SAFETENSORS)).into_iter().chain(plain);
+            let sets = best.map(|kind| inside.iter().filter(|name| is_weights(name, kind)).map(path).collect());
             found.extend(sets.into_iter().find(|set: &Vec<String>| !set.is_empty()).unwrap_or_default());
         }
     }
@@ -63,18 +67,24 @@ fn is_text(folder: &str, name: &str) -> bool {
     }
 }
 
-/// Returns `true` for weights of a variant: one file, or shards and their index.
 #[cfg(any(feature = "download", test))]
-fn is_weights(name: &str, variant: Option<&str>) -> bool {
-    let Some(rest) = STEMS.iter().find_map(|stem| name.strip_prefix(stem)) else { return false };
+const SAFETENSORS: &str = ".safetensors";
+#[cfg(any(feature = "download", test))]
+const BIN: &str = ".bin";
+
+/// Returns `true` for weights of a variant with a suffix: one file, or shards and their index.
+#[cfg(any(feature = "download", test))]
+fn is_weights(name: &str, (variant, suffix): (Option<&str>, &str)) -> bool {
+    let stems = if suffix == BIN { PICKLE_STEMS } else { STEMS };
+    let Some(rest) = stems.iter().find_map(|stem| name.strip_prefix(stem)) else { return false };
     let dotted = variant.map_or(String::new(), |variant| format!(".{variant}"));
     let is_shard = || {
-        let inner = rest.strip_prefix(&dotted).and_then(|rest| rest.strip_suffix(".safetensors"));
+        let inner = rest.strip_prefix(&dotted).and_then(|rest| rest.strip_suffix(suffix));
         let numbers = inner.and_then(|inner| inner.strip_prefix('-')).and_then(|inner| inner.split_once("-of-"));
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
         numbers.is_some_and(|(index, count)| is_number(index) && is_number(count))
     };
-    rest == format!("{dotted}.safetensors") || rest == format!(".safetensors.index{dotted}.json") || is_shard()
+    rest == format!("{dotted}{suffix}") || rest == format!("{suffix}.index{dotted}.json") || is_shard()
 }
 
 #[cfg(test)]
@@ -91,7 +101,8 @@ mod tests {
             [".gitattributes", "README.md", "config.json", "diffusion_pytorch_model.bin", "scheduler_config.json"];
         let with = [&files[..], &["diffusion_pytorch_model.safetensors", "images/a.png"]].concat();
         assert_eq!(of(&with, None), ["config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"]);
-        assert_eq!(of(&files, None), ["config.json", "scheduler_config.json"]);
+        let only_bin = ["config.json", "diffusion_pytorch_model.bin", "scheduler_config.json"];
+        assert_eq!(of(&files, None), only_bin);
     }
 
     #[test]

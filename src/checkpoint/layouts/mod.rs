@@ -5,7 +5,9 @@
 //! table of names. Everything behind it then sees a [`Pipeline`](super::Pipeline), as from a diffusers folder. A layout
 //! knows nothing of the container: [`Weights`] has the tensors of any.
 
+mod adm;
 mod clip;
+mod ddim;
 mod foreign;
 mod ldm_unet;
 mod ldm_vae;
@@ -29,7 +31,7 @@ pub(super) use names::Names;
 pub(super) use settings::Settings;
 
 /// The layouts that are read, in the order in which they are tried.
-static LAYOUTS: &[&Layout] = &[&stable_diffusion::LAYOUT];
+static LAYOUTS: &[&Layout] = &[&stable_diffusion::LAYOUT, &adm::LAYOUT, &ddim::LAYOUT];
 
 /// A layout of names in single files.
 pub(super) struct Layout {
