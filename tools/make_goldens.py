@@ -4,6 +4,7 @@
     python tools/make_goldens.py --only unet         # one part; `--help` lists them
     python tools/make_goldens.py --edm DIR           # the networks of NVlabs/edm, by the code in the checkout DIR
     python tools/make_goldens.py --stable-diffusion DIR   # Stable Diffusion 1.5 with random weights, not committed
+    python tools/make_goldens.py --stable-diffusion-xl DIR   # the same of SDXL
     python tools/make_goldens.py --cifar10 DIR       # a full-size network, not committed; also --celeba64, --celebahq
 
 Every part is seeded; versions are pinned in `tools/requirements.txt`. What the files mean is told in
@@ -30,8 +31,10 @@ from goldens import (
     single_files,
     spectra,
     stable_diffusion,
+    stable_diffusion_xl,
     tables,
     tangents,
+    text_models,
     trajectories,
     trajectories_edges,
     trajectories_more,
@@ -45,6 +48,7 @@ PARTS = {
     "autoencoder": lambda: autoencoders.write_all(GOLDEN / "autoencoder"),
     "latent": lambda: latent.write_all(GOLDEN / "latent"),
     "single-files": lambda: single_files.write_all(GOLDEN),  # reads the folders of `latent`
+    "text-models": lambda: text_models.write_all(GOLDEN / "latent"),
     "tangent": lambda: tangents.write_all(GOLDEN),
     "trajectory": lambda: trajectories.write_all(GOLDEN),  # removes the folder, so that the next part has to follow
     "trajectory-more": lambda: trajectories_more.write_all(GOLDEN),
@@ -69,6 +73,7 @@ def parse_arguments():
     parser.add_argument("--stable-diffusion", metavar="DIR", help="write Stable Diffusion 1.5 there, and nothing else")
     parser.add_argument("--tokens", metavar="WHEEL", help="write tokens by CLIP's vocabulary, which the wheel of open_clip_torch "
                         "holds, and nothing else")
+    parser.add_argument("--stable-diffusion-xl", metavar="DIR", help="write Stable Diffusion XL there, and nothing else")
     return parser.parse_args()
 
 
@@ -80,6 +85,9 @@ if __name__ == "__main__":
         raise SystemExit
     if arguments.tokens:
         single_files.write_tokens(GOLDEN, arguments.tokens)
+        raise SystemExit
+    if arguments.stable_diffusion_xl:
+        stable_diffusion_xl.write(arguments.stable_diffusion_xl)
         raise SystemExit
     torch.set_num_threads(1)  # these networks are too small to share
     if arguments.edm:

@@ -18,7 +18,7 @@ pub(super) const SCHEDULER_CONFIG: &str = "scheduler_config.json";
 pub(super) const MODEL_INDEX: &str = "model_index.json";
 pub(super) const SCHEDULER: &str = "scheduler";
 /// The components saved by transformers, under its own file names.
-const OF_TRANSFORMERS: [&str; 1] = ["text_encoder"];
+const OF_TRANSFORMERS: [&str; 2] = ["text_encoder", "text_encoder_2"];
 
 /// A folder of components, none of which is open yet, or a single file that holds components.
 #[derive(Clone, Debug)]

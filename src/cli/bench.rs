@@ -41,7 +41,7 @@ Sizes: matmul MxKxN or one number; conv and norm CxHxW or NxCxHxW; attention TOK
 TOKENSxCHANNELSxHEAD_DIM; copy MiB, rounded up to whole rows where tensors are textures; lanczos \
 NxP, samples by values: 32 eigenpairs to residuals of 1e-4, which the row shows as its error \
 (`bench lanczos` goes up to 8000x12288, which takes minutes on a software adapter); unet digits, cifar10-32, \
-celeba-64 or dit-s-2, with `:BATCH` for several images.";
+celeba-64, dit-s-2 or sdxl (2.6 billion parameters: minutes, and 6 to 20 GiB), with `:BATCH` for several images.";
 
 /// Measure the speed of the kernels on an adapter, relative to its peak rates
 #[derive(Debug, clap::Args)]

@@ -19,7 +19,7 @@ use crate::kernels::selftest;
 use crate::model::describe::{adapter_json, algorithms_json, family_text, footprint_json, model_json};
 use crate::model::timing::Stopwatch;
 use crate::model::{Kind, Model, NetworkModel, RawCall, RawLevels};
-use crate::nets::feeds::ClassLabels;
+use crate::nets::feeds::{Added, ClassLabels};
 use crate::report::{Console, Report};
 use crate::tensor::Tensor;
 
@@ -69,6 +69,20 @@ pub struct Args {
     #[arg(long, value_name = "FILE.npy")]
     context: Option<PathBuf>,
 
+    /// Embedding of a whole text that SDXL's network adds to its time embedding: (N,channels), or (1,channels) for all
+    /// images
+    #[arg(long, value_name = "FILE.npy", requires = "time_ids")]
+    pooled: Option<PathBuf>,
+
+    /// Numbers that SDXL's network embeds beside a text, (N,6), or (1,6) for all images: height and width of the original
+    /// image, top and left of its crop, height and width of the target
+    #[arg(long, value_name = "FILE.npy", requires = "pooled")]
+    time_ids: Option<PathBuf>,
+
+    /// Scale of guidance, for networks that take it as an input (`time_cond_proj_dim`) [default: none]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    cfg_scale: Option<f64>,
+
     /// Output: float32 (N,C,H,W); `-` for standard output
     #[arg(short, long, value_name = "FILE.npy")]
     output: PathBuf,
@@ -117,10 +131,29 @@ fn read_call(network: &NetworkModel, args: &Args) -> Result<RawCall> {
         (Some(timesteps), _) => RawLevels::Timesteps(read_timesteps(timesteps, images)?),
         (None, sigma) => RawLevels::Sigmas(vec![checked_sigma(sigma.unwrap_or_default())?; images]),
     };
-    let call = RawCall { x, levels, context, labels };
+    let added = match (&args.pooled, &args.time_ids) {
+        (Some(pooled), Some(numbers)) => {
+            Some(Added { pooled: read_rows(pooled, images)?, numbers: read_rows(numbers, images)? })
+        }
+        _ => None,
+    };
+    let call = RawCall { x, levels, context, labels, added, guidance: args.cfg_scale };
     network.net.check(call.size(1)).map_err(|error| of_file(&args.input, &error))?;
     network.check_call(&call)?;
     Ok(call)
+}
+
+/// A row of numbers for each image, or one for all.
+fn read_rows(file: &Path, images: usize) -> Result<Tensor> {
+    let rows = read_finite(file)?;
+    match rows.shape[..] {
+        [found, _] if found == images || found == 1 => Ok(rows),
+        _ => Err(Error::bad_file_hint(
+            file,
+            format!("the array has shape {:?} for {images} images", rows.shape),
+            format!("give a row for each image, [{images}, channels], or one for all, [1, channels]"),
+        )),
+    }
 }
 
 /// The output of a network for the input.
@@ -204,6 +237,13 @@ fn expect_no_condition(args: &Args, name: &str) -> Result<()> {
     }
     if args.class_labels.is_some() {
         return Err(Error::argument(format!("`{name}` does not take class labels"), "omit `class_labels`"));
+    }
+    if args.pooled.is_some() {
+        let what = format!("`{name}` does not take the embedding of a text");
+        return Err(Error::argument(what, "omit `pooled` and `time_ids`"));
+    }
+    if args.cfg_scale.is_some() {
+        return Err(Error::argument(format!("`{name}` does not take a scale of guidance"), "omit `cfg_scale`"));
     }
     Ok(())
 }

@@ -8,15 +8,15 @@ use serde_json::json;
 use super::args::{Dtype, Global};
 use super::device;
 use crate::cli::stream::{self, output_name};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::formats::npy;
 use crate::graph::Compiler;
+use crate::latent::text::Encoded;
 use crate::model::TextSource;
 use crate::model::describe::{adapter_json, family_text, footprint_json};
 use crate::model::stages::Texts;
 use crate::model::timing::Stopwatch;
 use crate::report::{Console, Report};
-use crate::tensor::Tensor;
 
 /// The shared flags.
 pub type Flags = crate::cli::shared::DeviceFlags;
@@ -29,12 +29,16 @@ Examples:
 
 DIR has the folders `tokenizer` and `text_encoder` of a Stable Diffusion model. A text becomes 77 \
 tokens: a start, the text, an end, and padding. A longer text is cut, with a warning. The \
-embeddings are the output of the encoder's final normalisation, as the network takes them.";
+embeddings are the output of the encoder's final normalisation, as the network takes them.
+
+SDXL has two of each. Its embeddings are the outputs of the blocks before the last of both encoders, side by side; \
+`--pooled` writes the embedding of the whole text by the second. `--tokens` prints the ids of all texts by the first \
+tokenizer, then those by the second.";
 
 /// Encode prompts as text embeddings
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
-#[command(group = clap::ArgGroup::new("result").required(true).multiple(true).args(["output", "tokens"]))]
+#[command(group = clap::ArgGroup::new("result").required(true).multiple(true).args(["output", "pooled", "tokens"]))]
 pub struct Args {
     /// A diffusers folder or a hub id in the local cache
     #[arg(value_name = "DIR")]
@@ -47,6 +51,10 @@ pub struct Args {
     /// Output: float32 (texts, tokens, channels); `-` for standard output
     #[arg(short, long, value_name = "FILE.npy")]
     output: Option<PathBuf>,
+
+    /// Output: float32 (texts, channels), the embedding of each whole text (SDXL)
+    #[arg(long, value_name = "FILE.npy")]
+    pooled: Option<PathBuf>,
 
     /// Print the token ids, one line per text
     #[arg(long)]
@@ -65,28 +73,46 @@ pub struct Args {
 /// Runs `downhill encode-text`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("encode-text");
-    args.output.as_deref().map_or(Ok(()), stream::check_writable)?;
+    args.output.iter().chain(&args.pooled).try_for_each(|path| stream::check_writable(path))?;
     let texts = Texts::open(&args.model)?;
-    let tokens = args.prompts.iter().map(|prompt| texts.tokenizer.encode(prompt)).collect::<Result<Vec<_>>>()?;
-    for left in tokens.iter().filter_map(|tokens| tokens.truncated.as_ref()) {
-        let length = texts.tokenizer.length();
-        console.warning(&format!("a text has more than {length} tokens; cut off: {left}"));
+    let mut ids: Vec<Vec<Vec<u32>>> = Vec::new();
+    let mut truncated = Vec::new();
+    for tokenizer in &texts.tokenizers {
+        let tokens = args.prompts.iter().map(|prompt| tokenizer.encode(prompt)).collect::<Result<Vec<_>>>()?;
+        for left in tokens.iter().filter_map(|tokens| tokens.truncated.as_ref()) {
+            let length = tokenizer.length();
+            console.warning(&format!("a text has more than {length} tokens; cut off: {left}"));
+        }
+        truncated.push(tokens.iter().map(|tokens| tokens.truncated.clone()).collect::<Vec<_>>());
+        ids.push(tokens.into_iter().map(|tokens| tokens.ids).collect());
     }
-    let ids: Vec<Vec<u32>> = tokens.iter().map(|tokens| tokens.ids.clone()).collect();
     report
         .set("model", json!({ "name": texts.name, "class": texts.class }))
         .set("prompts", json!(args.prompts))
-        .set("tokens", json!(ids))
-        .set("truncated", json!(tokens.iter().map(|tokens| tokens.truncated.as_ref()).collect::<Vec<_>>()));
-    if let Some(output) = &args.output {
-        let embeddings = encode(args, &texts.encoder()?, &ids, global, console, &mut report)?;
-        stream::write(output, |file| npy::write(file, &embeddings))?;
-        report.set("outputs", json!([output_name(output)]));
-        console.note(&format!("wrote {}", output_name(output)));
+        .set("tokens", json!(ids.first()))
+        .set("truncated", json!(truncated.first()));
+    if let Some(second) = ids.get(1) {
+        report.set("tokens_2", json!(second)).set("truncated_2", json!(truncated.get(1)));
+    }
+    let outputs: Vec<&PathBuf> = args.output.iter().chain(&args.pooled).collect();
+    if !outputs.is_empty() {
+        let source = texts.encoder()?;
+        if let (Some(_), None) = (&args.pooled, source.pooled_channels()) {
+            let what = format!("`pooled` has no meaning for `{}`, which does not embed whole texts", args.model);
+            return Err(Error::argument(what, "omit `pooled`"));
+        }
+        let encoded = encode(args, &source, &ids, global, console, &mut report)?;
+        for (path, tensor) in [(&args.output, Some(&encoded.hidden)), (&args.pooled, encoded.pooled.as_ref())] {
+            if let (Some(path), Some(tensor)) = (path, tensor) {
+                stream::write(path, |file| npy::write(file, tensor))?;
+                console.note(&format!("wrote {}", output_name(path)));
+            }
+        }
+        report.set("outputs", json!(outputs.iter().map(|path| output_name(path)).collect::<Vec<_>>()));
     }
     if args.tokens {
         let line = |ids: &Vec<u32>| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ") + "\n";
-        global.print(&ids.iter().map(line).collect::<String>())?;
+        global.print(&ids.iter().flatten().map(line).collect::<String>())?;
     }
     global.write_report(&report)
 }
@@ -94,11 +120,11 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
 fn encode(
     args: &Args,
     source: &TextSource,
-    ids: &[Vec<u32>],
+    ids: &[Vec<Vec<u32>>],
     global: &Global,
     console: Console,
     report: &mut Report,
-) -> Result<Tensor> {
+) -> Result<Encoded> {
     let mut clock = Stopwatch::start();
     let engine = device::open(global, console)?;
     let compiler = Compiler::new(&engine, args.dtype.options(global));
@@ -108,10 +134,10 @@ fn encode(
     report
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
-        .set("shape", json!(encoded.output.shape))
-        .set("parameters", source.files.weights.parameters())
+        .set("shape", json!(encoded.encoded.hidden.shape))
+        .set("parameters", source.parts.iter().map(|part| part.files.weights.parameters()).sum::<u64>())
         .set("batch", encoded.batch)
         .set("memory", encoded.footprint.map(|footprint| footprint_json(&footprint, Some(peak))))
         .set("timings", clock.json(&[]));
-    Ok(encoded.output)
+    Ok(encoded.encoded)
 }

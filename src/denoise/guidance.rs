@@ -1,8 +1,8 @@
 //! Conditions of a network, and classifier-free guidance between two of them (Ho and Salimans, 2022).
 
 use crate::error::{Error, Result};
-use crate::nets::architecture::{Architecture, CallSize, LabelInput};
-use crate::nets::feeds::ClassLabels;
+use crate::nets::architecture::{AddedInput, Architecture, CallSize, Inputs, LabelInput, check_guidance};
+use crate::nets::feeds::{Added, ClassLabels};
 use crate::tensor::Tensor;
 
 /// The inputs of a network besides images and timesteps.
@@ -12,19 +12,23 @@ pub struct Condition {
     pub context: Option<Tensor>,
     /// One class label per image, or one for all images.
     pub labels: Option<ClassLabels>,
+    /// What is added to the time embedding: one row per image, or one for all images.
+    pub added: Option<Added>,
+    /// The scale of guidance, for networks that take it.
+    pub guidance: Option<f64>,
 }
 
 impl Condition {
     /// A context for all images, (1, tokens, channels).
     #[must_use]
     pub fn context(context: Tensor) -> Self {
-        Self { context: Some(context), labels: None }
+        Self { context: Some(context), ..Self::default() }
     }
 
     /// Class labels by number: one per image, or one for all images.
     #[must_use]
     pub fn classes(labels: Vec<f64>) -> Self {
-        Self { context: None, labels: Some(ClassLabels::Numbers(labels)) }
+        Self { labels: Some(ClassLabels::Numbers(labels)), ..Self::default() }
     }
 
     fn tokens(&self) -> usize {
@@ -47,7 +51,22 @@ impl Condition {
             (Some(context), Some(input)) => check_context(context, input.channels)?,
             (None, _) => {}
         }
-        net.labels().check(self.labels.as_ref(), self.labels.as_ref().map_or(1, ClassLabels::len))
+        net.labels().check(self.labels.as_ref(), self.labels.as_ref().map_or(1, ClassLabels::len))?;
+        AddedInput::check(net.added(), self.added.as_ref(), self.added.as_ref().map_or(1, Added::len))?;
+        check_guidance(net.embeds_guidance(), self.guidance)
+    }
+
+    /// The inputs of a call for these images.
+    #[must_use]
+    pub fn inputs<'a>(&'a self, x: &'a Tensor, timesteps: &'a [f64]) -> Inputs<'a> {
+        Inputs {
+            x,
+            timesteps,
+            context: self.context.as_ref(),
+            labels: self.labels.as_ref(),
+            added: self.added.as_ref(),
+            guidance: self.guidance,
+        }
     }
 }
 
@@ -129,6 +148,9 @@ impl Guidance {
         self.conditional.check(net)?;
         let Some(unconditional) = &self.unconditional else { return Ok(()) };
         unconditional.check(net)?;
+        if unconditional.guidance != self.conditional.guidance {
+            return Err(Error::argument("two scales of guidance in one call", "give both conditions the same"));
+        }
         let shapes =
             [&self.conditional, unconditional].map(|one| one.context.as_ref().map(|context| &context.shape[1..]));
         if shapes[0] == shapes[1] {

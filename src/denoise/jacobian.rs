@@ -14,7 +14,7 @@ use crate::checkpoint::Weights;
 use crate::error::{Error, Result};
 use crate::graph::tangent::{tangent_name, tangents};
 use crate::graph::{Compiler, Program};
-use crate::nets::architecture::{Architecture, Inputs};
+use crate::nets::architecture::Architecture;
 use crate::nets::feeds::names;
 use crate::spectral::SymmetricOperator;
 use crate::tensor::Tensor;
@@ -113,9 +113,7 @@ impl Jacobian for NetworkJacobian<'_> {
         let JacobianSettings { table, prediction, condition, block: count, .. } = &self.settings;
         let timesteps = [place.level.called_at(table)];
         let fetch = |key: &str, shape: &[usize]| self.weights.fetch(key, shape);
-        let inputs =
-            Inputs::new(&z, &timesteps).with_context(condition.context.as_ref()).with_labels(condition.labels.as_ref());
-        let feeds = self.net.feeds(&inputs, &fetch)?;
+        let feeds = self.net.feeds(&condition.inputs(&z, &timesteps), &fetch)?;
         let mut products = Vec::with_capacity(vectors.data.len());
         for block in vectors.data.chunks(count * len) {
             let mut directions = scaled(block);

@@ -9,7 +9,7 @@ use crate::graph::run::StepTime;
 use crate::graph::{Compiler, Plan, Program};
 use crate::kernels::Engine;
 use crate::nets::architecture::{Architecture, CallSize, Inputs};
-use crate::nets::feeds::{ClassLabels, Feeds};
+use crate::nets::feeds::{Added, ClassLabels, Feeds};
 use crate::tensor::Tensor;
 
 /// A network on a device. It takes any number of images of one size, a batch at a time.
@@ -76,7 +76,7 @@ impl<'e> Network<'e> {
     }
 
     /// Returns the output for images in the network's own scale, (n, `out_channels`, h, w). A context of one row,
-    /// (1, tokens, channels), and a single class label stand for all images.
+    /// (1, tokens, channels), a single class label and one row of what is added stand for all images.
     ///
     /// # Errors
     /// [`Error::Argument`] if the inputs do not fit the network or each other; [`Error::Device`].
@@ -130,6 +130,10 @@ impl<'e> Network<'e> {
                 "give one class label per image",
             ));
         }
+        if inputs.added.is_some_and(|added| ![1, images].contains(&added.len())) {
+            let what = format!("`pooled` and `time_ids` for {images} images must be {images} or 1");
+            return Err(Error::argument(what, "give one row per image, or one for all images"));
+        }
         self.check_context(inputs.context, images)
     }
 
@@ -152,7 +156,15 @@ impl<'e> Network<'e> {
         let (x, timesteps) = (rows(inputs.x, &picks), numbers(inputs.timesteps, &picks));
         let context = inputs.context.map(|context| rows_for(context, &picks));
         let labels = inputs.labels.map(|labels| labels_for(labels, &picks));
-        let batch = Inputs { x: &x, timesteps: &timesteps, context: context.as_ref(), labels: labels.as_ref() };
+        let added = inputs.added.map(|added| added_for(added, &picks));
+        let batch = Inputs {
+            x: &x,
+            timesteps: &timesteps,
+            context: context.as_ref(),
+            labels: labels.as_ref(),
+            added: added.as_ref(),
+            guidance: inputs.guidance,
+        };
         self.net.feeds(&batch, &|key, shape| self.weights.fetch(key, shape))
     }
 }
@@ -177,6 +189,11 @@ pub(super) fn rows_for(tensor: &Tensor, images: &[usize]) -> Tensor {
 /// The numbers of these images.
 pub(super) fn numbers(all: &[f64], picks: &[usize]) -> Vec<f64> {
     picks.iter().map(|&at| all[at]).collect()
+}
+
+/// What is added for these images, where a single row stands for all images.
+pub(super) fn added_for(added: &Added, images: &[usize]) -> Added {
+    Added { pooled: rows_for(&added.pooled, images), numbers: rows_for(&added.numbers, images) }
 }
 
 /// The labels of these images, where a single label stands for all images.

@@ -3,12 +3,12 @@
 
 use super::diffusion::{NoiseTable, PredictionType};
 use super::guidance::{Condition, Guidance};
-use super::network::{Network, labels_for, numbers, rows, rows_for};
+use super::network::{Network, added_for, labels_for, numbers, rows, rows_for};
 use super::{Denoiser, Level, scaling};
 use crate::error::{Error, Result};
 use crate::graph::run::StepTime;
 use crate::nets::architecture::Inputs;
-use crate::nets::feeds::ClassLabels;
+use crate::nets::feeds::{Added, ClassLabels};
 use crate::tensor::Tensor;
 
 /// A network on a device as a denoiser, with or without guidance.
@@ -186,13 +186,14 @@ impl<'e> NetworkDenoiser<'e> {
         }
         self.guidance.each().try_for_each(|condition| check_count(condition, count))?;
         let mut order = Vec::new();
-        let (mut contexts, mut labels) = (Vec::new(), Vec::new());
+        let (mut contexts, mut labels, mut added) = (Vec::new(), Vec::new(), Vec::new());
         for first in (0..count).step_by(self.images) {
             let batch: Vec<usize> = (first..first + self.images).map(|image| image.min(count - 1)).collect();
             for condition in self.guidance.each() {
                 order.extend_from_slice(&batch);
                 contexts.extend(condition.context.as_ref().map(|context| rows_for(context, &batch)));
                 labels.extend(condition.labels.as_ref().map(|labels| labels_for(labels, &batch)));
+                added.extend(condition.added.as_ref().map(|added| added_for(added, &batch)));
             }
         }
         Ok(Call {
@@ -200,6 +201,9 @@ impl<'e> NetworkDenoiser<'e> {
             timesteps: numbers(timesteps, &order),
             context: joined(contexts),
             labels: joined_labels(labels),
+            added: joined_added(added),
+            // Both conditions of a guided denoiser have the same.
+            guidance: self.guidance.conditional.guidance,
         })
     }
 }
@@ -241,11 +245,15 @@ struct Call {
     timesteps: Vec<f64>,
     context: Option<Tensor>,
     labels: Option<ClassLabels>,
+    added: Option<Added>,
+    guidance: Option<f64>,
 }
 
 impl Call {
     fn inputs(&self) -> Inputs<'_> {
-        Inputs::new(&self.z, &self.timesteps).with_context(self.context.as_ref()).with_labels(self.labels.as_ref())
+        let inputs = Inputs::new(&self.z, &self.timesteps).with_context(self.context.as_ref());
+        let inputs = inputs.with_labels(self.labels.as_ref()).with_added(self.added.as_ref());
+        inputs.with_guidance(self.guidance)
     }
 }
 
@@ -253,7 +261,8 @@ impl Call {
 fn check_count(condition: &Condition, images: usize) -> Result<()> {
     let contexts = condition.context.as_ref().map(|context| context.shape[0]);
     let labels = condition.labels.as_ref().map(ClassLabels::len);
-    match contexts.into_iter().chain(labels).find(|count| ![1, images].contains(count)) {
+    let added = condition.added.as_ref().map(Added::len);
+    match contexts.into_iter().chain(labels).chain(added).find(|count| ![1, images].contains(count)) {
         Some(count) => Err(Error::argument(
             format!("conditions for {count} images in a call of {images}"),
             "give one condition per image, or one for all images",
@@ -267,6 +276,12 @@ fn joined(parts: Vec<Tensor>) -> Option<Tensor> {
     let mut shape = parts.first()?.shape.clone();
     shape[0] = parts.iter().map(|part| part.shape[0]).sum();
     Some(Tensor::new(shape, parts.into_iter().flat_map(|part| part.data).collect::<Vec<_>>()))
+}
+
+/// What is added, one after the other.
+fn joined_added(parts: Vec<Added>) -> Option<Added> {
+    let (pooled, numbers) = parts.into_iter().map(|part| (part.pooled, part.numbers)).unzip();
+    Some(Added { pooled: joined(pooled)?, numbers: joined(numbers)? })
 }
 
 /// Labels one after the other; all are of one kind, which [`Guidance::check`] ensures.

@@ -13,13 +13,6 @@ use crate::tensor::{Precision, TEXEL, Tensor, pack_nchw, unpack_nchw};
 /// Those of `fetch`.
 pub fn run(plan: &Plan, fetch: &WeightAccess, inputs: &[(&str, &Tensor)], fill: f32) -> Result<Vec<Tensor>> {
     let mut slots: Vec<Vec<f32>> = plan.slots.iter().map(|slot| vec![fill; slot.texels * TEXEL]).collect();
-    let mut weights = plan
-        .weights
-        .iter()
-        .zip(&plan.algorithms)
-        .map(|(w, algorithm)| packed(w, *algorithm, plan.precision, plan.family, fetch))
-        .collect::<Result<Vec<_>>>()?;
-    weights.extend(plan.tables.iter().cloned());
     for port in &plan.inputs {
         if let Some((_, tensor)) = inputs.iter().find(|(name, _)| *name == port.name) {
             let values = pack_nchw(&tensor.data, port.shape);
@@ -30,12 +23,22 @@ pub fn run(plan: &Plan, fetch: &WeightAccess, inputs: &[(&str, &Tensor)], fill: 
         let slot = plan.slot_of[step.write.0];
         let length = plan.buffers[step.write.0].texels * TEXEL;
         let mut written = std::mem::take(&mut slots[slot]);
+        // Weights are packed for the step that reads them: those of large networks do not fit in memory at once.
+        let weight = |read: &Operand| match read {
+            Operand::Weight(id) => plan.weights.get(id.0).map(|weight| (weight, plan.algorithms[id.0])),
+            Operand::Buffer(..) => None,
+        };
+        let weights: Vec<Option<Vec<f32>>> = (step.reads.iter().map(weight))
+            .map(|found| found.map(|(weight, by)| packed(weight, by, plan.precision, plan.family, fetch)).transpose())
+            .collect::<Result<_>>()?;
         let reads: Vec<&[f32]> = step
             .reads
             .iter()
-            .map(|read| match read {
-                Operand::Buffer(BufferId(id), first) => &slots[plan.slot_of[*id]][first * TEXEL..],
-                Operand::Weight(id) => weights[id.0].as_slice(),
+            .zip(&weights)
+            .map(|(read, weight)| match (read, weight) {
+                (Operand::Buffer(BufferId(id), first), _) => &slots[plan.slot_of[*id]][first * TEXEL..],
+                (Operand::Weight(_), Some(weight)) => weight.as_slice(),
+                (Operand::Weight(id), None) => plan.tables[id.0 - plan.weights.len()].as_slice(),
             })
             .collect();
         (step.dispatch.shader.kernel.twin)(

@@ -1,10 +1,10 @@
-//! Text to embeddings: a `CLIPTextModel` on a device.
+//! Text to embeddings: a `CLIPTextModel`, with a projection or without, on a device.
 
 use crate::checkpoint::{Component, Weights};
 use crate::error::{Error, Result};
 use crate::graph::{Compiler, Plan, Program};
 use crate::kernels::Engine;
-use crate::nets::clip_text::{self, ClipText, Config, names};
+use crate::nets::clip_text::{self, ClipText, Config, Readout, names};
 use crate::tensor::Tensor;
 
 /// A text encoder on a device, for up to `batch` texts per call.
@@ -17,6 +17,42 @@ pub struct TextEncoder<'e> {
     batch: usize,
 }
 
+/// The states of texts that were read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Encoded {
+    /// The states of the tokens, (n, tokens, channels).
+    pub hidden: Tensor,
+    /// The projections of whole texts, (n, channels), if they were read.
+    pub pooled: Option<Tensor>,
+}
+
+impl Encoded {
+    /// The states of several encoders for the same texts, their channels one after the other. The pooled state is that
+    /// of the last encoder that has one.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for other numbers of texts or tokens than those of the first, and without encoders.
+    pub fn beside(parts: &[Self]) -> Result<Self> {
+        let rows = |part: &Self| part.hidden.shape[..2].to_vec();
+        let Some(first) = parts.first().filter(|first| parts.iter().all(|part| rows(part) == rows(first))) else {
+            let shapes: Vec<_> = parts.iter().map(|part| &part.hidden.shape).collect();
+            let what = format!("texts of different lengths from the encoders of one model: {shapes:?}");
+            return Err(Error::argument(what, "take all tokenizers from one model"));
+        };
+        let rows: usize = first.hidden.shape[..2].iter().product();
+        let channels: usize = parts.iter().map(|part| part.hidden.shape[2]).sum();
+        let mut data = Vec::with_capacity(rows * channels);
+        for row in 0..rows {
+            for Self { hidden, .. } in parts {
+                let width = hidden.shape[2];
+                data.extend_from_slice(&hidden.data[row * width..(row + 1) * width]);
+            }
+        }
+        let hidden = Tensor::new([first.hidden.shape[0], first.hidden.shape[1], channels], data);
+        Ok(Self { hidden, pooled: parts.iter().rev().find_map(|part| part.pooled.clone()) })
+    }
+}
+
 impl<'e> TextEncoder<'e> {
     /// Creates the encoder of a component for `batch` texts per call. The token table stays on the host, in its file.
     ///
@@ -25,11 +61,12 @@ impl<'e> TextEncoder<'e> {
     pub fn new(compiler: impl Into<Compiler<'e>>, component: Component, batch: usize) -> Result<Self> {
         let net = clip_text::open(&component.config, &component.weights)?;
         let compiler = compiler.into();
-        let plan = compiler.plan(&net.graph(batch));
+        let plan = compiler.plan(&net.graph_of(batch, Readout::default()));
         Self::planned(compiler.engine, net, component.weights, batch, plan)
     }
 
-    /// As [`TextEncoder::new`], by a plan for `batch` texts, for a network that was checked against its weights.
+    /// As [`TextEncoder::new`], by a plan for `batch` texts, of any [`Readout`], for a network that was checked against
+    /// its weights.
     ///
     /// # Errors
     /// What the device reports.
@@ -47,22 +84,39 @@ impl<'e> TextEncoder<'e> {
     }
 
     /// Returns the embeddings of texts, given by the ids of their tokens, the same number per text: (n, tokens,
-    /// `hidden_size`), after the final normalisation.
+    /// `hidden_size`), in the states that the plan reads.
     ///
     /// # Errors
     /// [`Error::Argument`] if a text has more tokens than the network has positions, another number than the first, or
     /// an id outside the token table; [`Error::Device`].
     pub fn encode(&self, texts: &[Vec<u32>]) -> Result<Tensor> {
+        self.read(texts).map(|encoded| encoded.hidden)
+    }
+
+    /// As [`TextEncoder::encode`], with the projections of whole texts, where the plan has them.
+    ///
+    /// # Errors
+    /// As [`TextEncoder::encode`].
+    pub fn read(&self, texts: &[Vec<u32>]) -> Result<Encoded> {
         let tokens = self.check(texts)?;
-        let hidden = self.net.config().hidden_size;
+        let config = self.net.config();
+        let hidden = config.hidden_size;
         let mut data = Vec::with_capacity(texts.len() * tokens * hidden);
+        let mut pooled = Vec::new();
         for texts in texts.chunks(self.batch) {
-            let answer = self.program.run(&[(names::EMBEDDINGS, &self.embeddings(texts)?)])?.remove(0);
-            for text in 0..texts.len() {
-                data.extend_from_slice(&transposed(answer.item(text), hidden)[..tokens * hidden]);
+            let outputs = self.program.run(&[(names::EMBEDDINGS, &self.embeddings(texts)?)])?;
+            for (text, ids) in texts.iter().enumerate() {
+                data.extend_from_slice(&transposed(outputs[0].item(text), hidden)[..tokens * hidden]);
+                if let (Some(projected), Some(channels)) = (outputs.get(1), config.projection_dim) {
+                    let place = config.pooled_token.place(ids);
+                    pooled
+                        .extend_from_slice(&transposed(projected.item(text), channels)[place * channels..][..channels]);
+                }
             }
         }
-        Ok(Tensor::new([texts.len(), tokens, hidden], data))
+        let rows = texts.len();
+        let pooled = (!pooled.is_empty()).then(|| Tensor::new([rows, pooled.len() / rows], pooled));
+        Ok(Encoded { hidden: Tensor::new([rows, tokens, hidden], data), pooled })
     }
 
     /// Names the first operation that makes a non-finite value of the first texts.

@@ -44,18 +44,18 @@ fn latent_json(latent: &LatentModel) -> Value {
         })
     };
     let of_files = |files: &Component| component(&files.config, &files.weights);
-    let text_encoder = match &latent.source {
-        Source::Text(source) => of_files(&source.files),
-        Source::Labels => Value::Null,
-    };
-    json!({
+    let mut about = json!({
         "name": latent.network.name,
         "class": latent.class,
         latent.component: component(&latent.network.config, &latent.network.weights),
-        "text_encoder": text_encoder,
+        "text_encoder": null,
         "vae": of_files(&latent.autoencoder_files),
         "scheduler": latent.network.scheduler.class_name,
-    })
+    });
+    if let Source::Text(source) = &latent.source {
+        source.parts.iter().for_each(|part| about[part.name] = of_files(&part.files));
+    }
+    about
 }
 
 /// Returns a run for a report, by section.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::describe::{algorithms_json, family_text, footprint_json, model_json};
-use super::{Call, Kind, LatentModel, Model, NetworkModel, Size, Source};
+use super::{Call, Kind, LatentModel, Model, NetworkModel, Size, Source, TextPart};
 use crate::checkpoint::Weights;
 use crate::denoise::diffusion::PredictionType;
 use crate::denoise::process::Process;
@@ -101,10 +101,12 @@ fn network_size(latent: &LatentModel, asked: Option<Size>) -> Result<Size> {
     Ok(size)
 }
 
-fn components(latent: &LatentModel, images: usize, size: Size) -> Result<Vec<Component<'_>>> {
+fn components<'a>(latent: &'a LatentModel, images: usize, size: Size) -> Result<Vec<Component<'a>>> {
     let network = &latent.network;
     let [channels, height, width] = latent.latent_shape(size);
-    let call = CallSize::images(CONDITIONS * images, (height, width)).with_tokens(latent.tokens());
+    let (conditions, with) =
+        if network.net.embeds_guidance() { (1, "and the scale of guidance") } else { (CONDITIONS, "and without") };
+    let call = CallSize::images(conditions * images, (height, width)).with_tokens(latent.tokens());
     let graph = network.graph(call)?;
     let latents = format!("{channels} x {height} x {width}");
     let autoencoder = |name, arguments, graph| Component {
@@ -117,21 +119,21 @@ fn components(latent: &LatentModel, images: usize, size: Size) -> Result<Vec<Com
     let (condition, mut components) = match &latent.source {
         Source::Labels => ("class", Vec::new()),
         Source::Text(source) => {
-            let encoder = Component {
-                name: "text_encoder",
-                class: source.files.config.class_name().unwrap_or("CLIPTextModel"),
-                weights: &source.files.weights,
-                arguments: format!("{CONDITIONS} texts of {} tokens", latent.tokens()),
-                graph: Arc::new(source.encoder.graph(CONDITIONS)),
+            let encoder = |(at, part): (usize, &'a TextPart)| Component {
+                name: part.name,
+                class: part.encoder.class_name(),
+                weights: &part.files.weights,
+                arguments: format!("{conditions} texts of {} tokens", latent.tokens()),
+                graph: Arc::new(part.encoder.graph_of(conditions, source.readout(at, 0))),
             };
-            ("prompt", vec![encoder])
+            ("prompt", source.parts.iter().enumerate().map(encoder).collect())
         }
     };
     components.push(Component {
         name: latent.component,
         class: network.net.class_name(),
         weights: &network.weights,
-        arguments: format!("{images} x {latents}, with the {condition} and without"),
+        arguments: format!("{images} x {latents}, with the {condition} {with}"),
         graph,
     });
     let (decoder, encoder) = (latent.autoencoder.decoder(1, (height, width))?, latent.autoencoder.encoder(1, size)?);

@@ -5,25 +5,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Size;
-use super::device::{Event, make_ready, upload};
-use super::latent::{LatentModel, Source, TextSource};
+use super::device::{Event, upload};
+use super::latent::{LatentModel, Source};
 use super::masking::Masking;
 use super::memory::{Algorithms, batch_within, within_budget};
 use super::network::NetworkModel;
 use super::open::Kind;
-use super::resolve::{Labels, ModelRun, RunOptions, Text, conditions, labelled_call, over};
+use super::plans::{Plans, parts};
+use super::resolve::{Labels, ModelRun, RunOptions, labelled_call, over};
 use super::sampling::{Hooks, Output};
+use super::text_run::{Text, encode};
 use crate::denoise::closed_form::ClosedForm;
 use crate::denoise::{Condition, Denoiser, Guidance, NetworkDenoiser};
 use crate::error::{Error, Result};
 use crate::formats::Image;
 use crate::formats::images::{quantise, signed};
-use crate::graph::run::check_values;
 use crate::graph::{Compiler, Footprint, Plan};
 use crate::kernels::{Engine, selftest};
-use crate::latent::autoencoder::{Decoder, Encoder, Planned, compiler_for, scaled, unscaled};
-use crate::latent::text::TextEncoder;
-use crate::latent::tiles::Room;
+use crate::latent::autoencoder::{Decoder, Encoder, Planned, scaled, unscaled};
 use crate::nets::architecture::CallSize;
 use crate::sample::inpaint::Known;
 use crate::sample::run::{Batches, Run, Samples};
@@ -33,8 +32,6 @@ use crate::tensor::Tensor;
 
 /// The name of the only [`Part`] of a network of pixels.
 pub const NETWORK: &str = "network";
-/// Images that are decoded in one call.
-const DECODED_AT_ONCE: usize = 1;
 
 /// A batch of images.
 #[derive(Clone, Debug, PartialEq)]
@@ -186,13 +183,14 @@ impl<'e, 'a> Images<'e, 'a> {
     fn of_latents(mut job: Job<'a>, latent: Box<LatentModel>, compiler: Compiler<'e>) -> Result<Self> {
         let latents = (job.state[1], job.state[2]);
         let (batch, plan) = pipeline_batch(&latent, &job, compiler)?;
-        let plans = Plans::new(&latent, &job, compiler)?;
-        let both_stay = plans.check(latent.component, &plan, job.options.memory, compiler)?;
-        let facts = Facts { batch, parts: plans.parts(latent.component, &plan), algorithms: None };
+        let plans = Plans::new(&latent, job.text.as_ref(), job.size, &job.options, compiler)?;
+        let both_stay = plans.check(&latent, &plan, job.options.memory, compiler)?;
+        let facts = Facts { batch, parts: plans.parts(&latent, &plan), algorithms: None };
         let Plans { text, encoder, decoder } = plans;
-        let guidance = match (&job.text, &latent.source, text) {
-            (Some(text), Source::Text(source), Some(plan)) => {
-                encode(text, source, plan, compiler, &mut job.options.hooks)?
+        let guidance = match (&job.text, &latent.source) {
+            (Some(given), Source::Text(source)) => {
+                let hooks = &mut job.options.hooks;
+                encode(given, source, text, compiler, &mut |event| hooks.see(event))?
             }
             _ => by_labels(&latent.network, job.labels.as_ref())?,
         };
@@ -385,68 +383,13 @@ impl Decoding<'_> {
     }
 }
 
-/// The plans of a pipeline, but for that of its network. One of them is on the device at a time.
-struct Plans {
-    text: Option<Plan>,
-    encoder: Option<Plan>,
-    decoder: Planned,
-}
-
-impl Plans {
-    fn new(latent: &LatentModel, job: &Job, compiler: Compiler) -> Result<Self> {
-        let text = match (&latent.source, &job.text) {
-            (Source::Text(source), Some(text)) => Some(source.plan(compiler, conditions(text.scale))),
-            (Source::Text(_) | Source::Labels, _) => None,
-        };
-        let compiler = compiler_for(&latent.autoencoder, compiler);
-        let encoder = match job.options.picture {
-            Some(_) => Some(compiler.plan(&latent.autoencoder.encoder(1, job.size)?)),
-            None => None,
-        };
-        let room = Room::new(compiler, Some(job.options.memory));
-        let latents = (job.state[1], job.state[2]);
-        let decoder = Planned::new(&latent.autoencoder, DECODED_AT_ONCE, latents, job.options.tiling, &room)?;
-        Ok(Self { text, encoder, decoder })
-    }
-
-    /// Refuses what the device or the budget cannot hold. Returns `true` if network and decoder fit together.
-    fn check(&self, component: &str, network: &Plan, budget: u64, compiler: Compiler) -> Result<bool> {
-        let takes = |name: &str, plans: &[Plan]| -> Result<u64> {
-            let Some(footprint) = Footprint::largest(plans) else { return Ok(0) };
-            plans.iter().try_for_each(|plan| check_values(compiler.engine, plan))?;
-            within_budget(name, footprint.allocated, budget)?;
-            Ok(footprint.allocated)
-        };
-        takes("text_encoder", self.text.as_slice())?;
-        takes("vae_encoder", self.encoder.as_slice())?;
-        let network = takes(component, std::slice::from_ref(network))?;
-        Ok(network + takes("vae_decoder", self.decoder.plans())? <= budget)
-    }
-
-    fn parts(&self, component: &'static str, network: &Plan) -> Vec<Part> {
-        [
-            parts("text_encoder", &self.text),
-            parts("vae_encoder", &self.encoder),
-            parts(component, [network]),
-            parts("vae_decoder", self.decoder.plans()),
-        ]
-        .concat()
-    }
-}
-
-/// The largest of some plans, by a name.
-fn parts<'p>(name: &'static str, plans: impl IntoIterator<Item = &'p Plan>) -> Vec<Part> {
-    let largest = plans.into_iter().map(Footprint::of).max_by_key(|footprint| footprint.allocated);
-    largest.into_iter().map(|footprint| Part { name, footprint }).collect()
-}
-
 /// Images per call of a pipeline's network, and the plan of such a call.
 fn pipeline_batch(latent: &LatentModel, job: &Job, compiler: Compiler) -> Result<(usize, Plan)> {
     let (network, budget) = (&latent.network, job.options.memory);
     let latents = (job.state[1], job.state[2]);
     let call = |images: usize| match &job.text {
         None => labelled_call(job.labels.as_ref(), images, latents),
-        Some(text) => CallSize::images(images * conditions(text.scale), latents).with_tokens(latent.tokens()),
+        Some(text) => CallSize::images(images * text.contexts(), latents).with_tokens(latent.tokens()),
     };
     let images = job.run.images.len().max(1);
     let (batch, one) = if let Some(batch) = job.options.batch {
@@ -467,20 +410,4 @@ fn pipeline_batch(latent: &LatentModel, job: &Job, compiler: Compiler) -> Result
 fn by_labels(network: &NetworkModel, labels: Option<&Labels>) -> Result<Guidance> {
     let Some(labels) = labels else { return Ok(Guidance::default()) };
     Guidance::classes(network.net.as_ref(), vec![labels.of(0)], labels.scale)
-}
-
-/// The contexts of the images of a run. The text encoder is removed from the device afterwards.
-fn encode(text: &Text, source: &TextSource, plan: Plan, compiler: Compiler, hooks: &mut Hooks) -> Result<Guidance> {
-    make_ready(compiler.engine, std::slice::from_ref(&plan), &mut |event| hooks.see(event))?;
-    let mut texts = vec![text.tokens.text.clone()];
-    if text.scale != 1.0 {
-        texts.push(text.tokens.negative.clone());
-    }
-    let (net, weights) = (source.encoder.clone(), source.files.weights.clone());
-    let encoder = TextEncoder::planned(compiler.engine, net, weights, texts.len(), plan)?;
-    let embeddings = encoder.encode(&texts)?;
-    hooks.done("text", "")?;
-    let context = |at: usize| Condition::context(embeddings.slice(at..at + 1));
-    let unconditional = (texts.len() > 1).then(|| context(1));
-    Ok(Guidance { conditional: context(0), unconditional, scale: text.scale })
 }

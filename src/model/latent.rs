@@ -1,22 +1,31 @@
 //! Pipelines: a denoising network of latents, an autoencoder, and texts or class labels that it is conditioned on.
 
 use super::Size;
+use super::components::Components;
 use super::network::NetworkModel;
-use super::open::{class_names, network_component, network_files};
+use super::open::network_component;
+use super::text::TextSource;
 use crate::checkpoint::{Component, Pipeline, Weights};
 use crate::error::{Error, Result};
-use crate::graph::{Compiler, Plan};
-use crate::latent::tokenizer::Tokenizer;
 use crate::nets::architecture::LabelInput;
 use crate::nets::autoencoder_kl::{self, AutoencoderKl};
-use crate::nets::clip_text::{self, ClipText};
 use crate::sample::scheduler_config::SchedulerConfig;
 
 /// Names of the component that denoises.
 pub(super) const NETWORKS: [&str; 2] = ["unet", "transformer"];
-pub(super) const TEXT_ENCODER: &str = "text_encoder";
-pub(super) const TOKENIZER: &str = "tokenizer";
+/// Names of the text encoders, each with that of its tokenizer.
+pub(super) const TEXT_ENCODERS: [(&str, &str); 2] = [("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")];
 pub(super) const AUTOENCODER: &str = "vae";
+/// The classes of pipelines of latent consistency models.
+pub(super) const LCM: [&str; 2] = ["LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline"];
+/// The numbers that SDXL embeds beside a text: original size, crop, target size.
+const TIME_IDS: usize = 6;
+/// Scales of the guidance in diffusers' `StableDiffusionPipeline`, `StableDiffusionXLPipeline`,
+/// `LatentConsistencyModelPipeline` and `DiTPipeline`.
+const USUAL_TEXT_SCALE: f64 = 7.5;
+const USUAL_XL_SCALE: f64 = 5.0;
+const USUAL_LCM_SCALE: f64 = 8.5;
+pub(super) const USUAL_LABEL_SCALE: f64 = 4.0;
 
 /// A pipeline whose configurations and headers of weights have been read.
 #[derive(Clone, Debug)]
@@ -44,35 +53,19 @@ pub enum Source {
     Labels,
 }
 
-/// From texts to contexts.
-#[derive(Clone, Debug)]
-pub struct TextSource {
-    /// From a text to tokens.
-    pub tokenizer: Tokenizer,
-    /// From tokens to embeddings.
-    pub encoder: ClipText,
-    /// The files of the encoder.
-    pub files: Component,
+/// Returns `true` for the class of a pipeline of latent consistency models.
+fn is_lcm(class: Option<&str>) -> bool {
+    class.is_some_and(|class| LCM.contains(&class))
 }
 
-/// A text to follow, and one to move away from.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Prompt {
-    /// The text to follow.
-    pub text: String,
-    /// The text to move away from, empty by default.
-    pub negative: String,
-}
-
-/// The tokens of a prompt.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tokenized {
-    /// Tokens of the text to follow.
-    pub text: Vec<u32>,
-    /// Tokens of the text to move away from.
-    pub negative: Vec<u32>,
-    /// Notes about texts that were cut off.
-    pub notes: Vec<String>,
+impl Source {
+    /// Tokens of the context of an image.
+    fn tokens(&self) -> usize {
+        match self {
+            Self::Text(source) => source.length(),
+            Self::Labels => 0,
+        }
+    }
 }
 
 impl LatentModel {
@@ -91,29 +84,35 @@ impl LatentModel {
     /// [`Error::BadFile`] and its kin naming the component or the file that is missing, malformed, or made for another
     /// pipeline than the rest.
     pub(super) fn open(pipeline: &Pipeline) -> Result<Self> {
-        let files = network_files(pipeline)?;
-        let takes_text = files.config.class_name()? == "UNet2DConditionModel" || pipeline.has(TEXT_ENCODER);
-        let source = if takes_text { Source::Text(Box::new(TextSource::open(pipeline)?)) } else { Source::Labels };
-        let tokens = match &source {
-            Source::Text(source) => source.tokenizer.length(),
-            Source::Labels => 0,
+        Self::of(Components::open(pipeline)?)
+    }
+
+    /// The pipeline of these components.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] and its kin naming the component that is malformed, or made for another pipeline than the
+    /// rest.
+    pub fn of(components: Components) -> Result<Self> {
+        let Components { class, component, network, autoencoder: files, texts, zeroes_empty_negative, classes } =
+            components;
+        let source = if texts.is_empty() {
+            Source::Labels
+        } else {
+            Source::Text(Box::new(TextSource::of(texts, zeroes_empty_negative)?))
         };
-        pipeline.expect(AUTOENCODER)?;
-        let autoencoder_files = pipeline.component(AUTOENCODER)?;
-        let mut network = NetworkModel::new(files, tokens, 2)?;
+        let mut network = NetworkModel::new(network, source.tokens(), 2)?;
         network.scheduler = match &source {
-            Source::Text(_) => network.scheduler.for_latents(),
+            // Stable Diffusion 1 and 2, whose pipeline in diffusers overrides the file.
+            Source::Text(source) if source.parts.len() == 1 && !is_lcm(class.as_deref()) => {
+                network.scheduler.for_latents()
+            }
+            Source::Text(_) => network.scheduler.of_unbounded_latents(),
             Source::Labels => SchedulerConfig { of_latents: true, ..network.scheduler },
         };
-        network.classes = class_names(pipeline)?;
-        let opened = Self {
-            class: pipeline.class_name().map(str::to_owned),
-            component: network_component(pipeline),
-            network,
-            autoencoder: autoencoder_kl::open(&autoencoder_files.config, &autoencoder_files.weights)?,
-            autoencoder_files,
-            source,
-        };
+        network.scheduler.shortens = is_lcm(class.as_deref());
+        network.classes = classes;
+        let autoencoder = autoencoder_kl::open(&files.config, &files.weights)?;
+        let opened = Self { class, component, network, autoencoder, autoencoder_files: files, source };
         opened.check()?;
         Ok(opened)
     }
@@ -143,27 +142,49 @@ impl LatentModel {
                 ),
             },
             Source::Text(source) => {
-                let hidden = source.encoder.config().hidden_size;
+                let hidden = source.channels();
                 let dim = net.context().map_or(0, |context| context.channels);
                 if dim != hidden {
-                    let path = source.files.config.path.display();
-                    let what = format!("`cross_attention_dim` is {dim}, and texts have {hidden} channels (`{path}`)");
+                    let paths: Vec<_> =
+                        source.parts.iter().map(|part| format!("`{}`", part.files.config.path.display())).collect();
+                    let paths = paths.join(", ");
+                    let what = format!("`cross_attention_dim` is {dim}, and texts have {hidden} channels ({paths})");
                     return refuse(what, "take all components from one model");
                 }
                 if net.labels() != LabelInput::None {
                     let what = "the network needs class labels, too".to_owned();
                     return refuse(what, "pipelines from text to images have none");
                 }
-                Ok(())
+                self.check_added(source)
             }
+        }
+    }
+
+    /// Refuses text encoders that do not make what the network adds to its time embedding.
+    fn check_added(&self, source: &TextSource) -> Result<()> {
+        let refuse = |what: String| {
+            Err(Error::bad_file_hint(&self.network.config.path, what, "take all components from one model"))
+        };
+        match (self.network.net.added(), source.pooled_channels()) {
+            (None, None) => Ok(()),
+            (None, Some(_)) => refuse("`addition_embed_type` is null, and there are two text encoders".to_owned()),
+            (Some(_), None) => {
+                refuse("`addition_embed_type` needs the embedding of a whole text: a second text encoder".to_owned())
+            }
+            (Some(added), Some(pooled)) if added.time_ids(pooled) == Some(TIME_IDS) => Ok(()),
+            (Some(added), Some(pooled)) => refuse(format!(
+                "`projection_class_embeddings_input_dim` is {}, which is not {pooled} channels of a text and {TIME_IDS} \
+                 numbers of `addition_time_embed_dim` {} channels",
+                added.channels, added.per_number
+            )),
         }
     }
 
     /// Notes on the weights of the components beside the network.
     pub(super) fn weight_notes(&self) -> Vec<String> {
         let encoder = match &self.source {
-            Source::Text(source) => Some(&source.files.weights),
-            Source::Labels => None,
+            Source::Text(source) => source.parts.iter().map(|part| &part.files.weights).collect(),
+            Source::Labels => Vec::new(),
         };
         let others = encoder.into_iter().chain([&self.autoencoder_files.weights]);
         // What was assumed about a single file is said once, for its network.
@@ -210,9 +231,17 @@ impl LatentModel {
     /// Tokens of the context of an image.
     #[must_use]
     pub fn tokens(&self) -> usize {
+        self.source.tokens()
+    }
+
+    /// The scale of the guidance in diffusers' pipeline of this class, where it is not given.
+    #[must_use]
+    pub(super) fn usual_scale(&self) -> f64 {
         match &self.source {
-            Source::Text(source) => source.tokenizer.length(),
-            Source::Labels => 0,
+            Source::Labels => USUAL_LABEL_SCALE,
+            Source::Text(_) if is_lcm(self.class.as_deref()) => USUAL_LCM_SCALE,
+            Source::Text(source) if source.parts.len() > 1 => USUAL_XL_SCALE,
+            Source::Text(_) => USUAL_TEXT_SCALE,
         }
     }
 
@@ -236,48 +265,4 @@ impl LatentModel {
 /// Channels that a network of inpainting takes after the latents: the mask, and the latents of the image under it.
 fn inpainting_channels(latents: usize) -> usize {
     1 + latents
-}
-
-impl TextSource {
-    /// The tokenizer and the text encoder of a pipeline.
-    ///
-    /// # Errors
-    /// [`Error::BadFile`] and its kin naming the component or the file that is missing or malformed.
-    pub fn open(pipeline: &Pipeline) -> Result<Self> {
-        [TEXT_ENCODER, TOKENIZER].iter().try_for_each(|component| pipeline.expect(component))?;
-        let files = pipeline.component(TEXT_ENCODER)?;
-        Self::of(Tokenizer::find(&pipeline.tokenizer(TOKENIZER)?)?, files)
-    }
-
-    /// The text encoder in `files` with its tokenizer.
-    ///
-    /// # Errors
-    /// Those of [`clip_text::open`].
-    pub fn of(tokenizer: Tokenizer, files: Component) -> Result<Self> {
-        Ok(Self { tokenizer, encoder: clip_text::open(&files.config, &files.weights)?, files })
-    }
-
-    /// The tokens of a prompt.
-    ///
-    /// # Errors
-    /// Those of [`Tokenizer::encode`].
-    pub fn tokens(&self, prompt: &Prompt) -> Result<Tokenized> {
-        let mut notes = Vec::new();
-        let mut encode = |field: &str, text: &str| -> Result<Vec<u32>> {
-            let tokens = self.tokenizer.encode(text)?;
-            if let Some(rest) = tokens.truncated {
-                let length = self.tokenizer.length();
-                notes.push(format!("`{field}` is longer than {length} tokens: \"{rest}\" is cut off"));
-            }
-            Ok(tokens.ids)
-        };
-        let (negative, text) = (encode("negative", &prompt.negative)?, encode("prompt", &prompt.text)?);
-        Ok(Tokenized { text, negative, notes })
-    }
-
-    /// The plan of encoding `texts` texts in one call.
-    #[must_use]
-    pub fn plan(&self, compiler: Compiler, texts: usize) -> Plan {
-        compiler.plan(&self.encoder.graph(texts))
-    }
 }

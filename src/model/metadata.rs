@@ -3,6 +3,7 @@
 
 use super::open::Kind;
 use super::resolve::ModelRun;
+use super::text_run::TextGuidance;
 use crate::noise::Generator;
 use crate::sample::schedule::{Level, Schedule};
 
@@ -64,9 +65,22 @@ impl ModelRun<'_> {
         if let Some(text) = &self.text {
             pairs.extend([
                 ("prompt", text.prompt.text.clone()),
-                ("negative prompt", text.prompt.negative.clone()),
+                ("negative prompt", text.prompt.negative.clone().unwrap_or_default()),
                 ("guidance scale", text.scale.to_string()),
             ]);
+            if text.guidance == TextGuidance::Both && text.tokens.negative.is_none() {
+                pairs.push(("negative embeddings", "zeros".to_owned()));
+            }
+            if text.clip_skip > 0 {
+                pairs.push(("clip skip", text.clip_skip.to_string()));
+            }
+            if let Some([height, width, top, left, target_height, target_width]) = text.time_ids {
+                pairs.extend([
+                    ("original size", format!("{height}x{width}")),
+                    ("crop", format!("{top},{left}")),
+                    ("target size", format!("{target_height}x{target_width}")),
+                ]);
+            }
         }
         if let Some(labels) = &self.labels {
             let list: Vec<String> = labels.labels.iter().map(ToString::to_string).collect();

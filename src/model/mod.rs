@@ -7,6 +7,7 @@
 //! [`NetworkModel::jacobian`], and the single stages of a pipeline in [`stages`].
 
 mod call;
+mod components;
 mod denoiser;
 pub mod describe;
 mod description;
@@ -19,27 +20,33 @@ mod memory;
 mod metadata;
 mod network;
 mod open;
+mod plans;
 mod raw_call;
 mod resolve;
 mod sampling;
 pub mod stages;
+mod text;
+mod text_run;
 pub mod timing;
 
 pub use call::Call;
+pub use components::{Components, TextFiles};
 pub use denoiser::{DenoiserOptions, ModelDenoiser};
 pub use description::{Description, Outline};
 pub use device::{Event, Observer, make_ready};
 pub use files::{Files, Targets};
 pub use images::{Batch, Facts, Images, NETWORK, Part};
-pub use latent::{LatentModel, Prompt, Source, TextSource, Tokenized};
+pub use latent::{LatentModel, Source};
 pub use masking::{Masking, Way};
 pub use memory::{Algorithms, Origin, USUAL_BUDGET, largest_batch, usual_batch, within_budget};
 pub use metadata::Metadata;
 pub use network::NetworkModel;
 pub use open::{Kind, Model};
 pub use raw_call::{RawCall, RawLevels, RawOutput};
-pub use resolve::{Labels, ModelRun, Text};
-pub use sampling::Sampling;
+pub use resolve::{Labels, ModelRun};
+pub use sampling::{Framing, Sampling};
+pub use text::{Prompt, Side, TextCall, TextPart, TextSource, Tokenized};
+pub use text_run::{Text, TextGuidance};
 
 /// Height and width of an image in pixels.
 pub type Size = (usize, usize);

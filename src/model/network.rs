@@ -12,11 +12,12 @@ use crate::denoise::diffusion::NoiseTable;
 use crate::denoise::jacobian::{JacobianSettings, NetworkJacobian};
 use crate::denoise::process::Process;
 use crate::denoise::{Condition, Guidance, Network, NetworkDenoiser};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, excerpt};
 use crate::graph::op::Graph;
 use crate::graph::run::check_graph;
 use crate::graph::{Compiler, Plan};
 use crate::nets::architecture::{self, Architecture, CallSize, LabelInput, Preconditioning};
+use crate::nets::fields::passed_over;
 use crate::sample::samplers::Sampler;
 use crate::sample::scheduler_config::SchedulerConfig;
 use crate::tensor::Tensor;
@@ -99,12 +100,22 @@ impl NetworkModel {
     /// [`Error::BadFile`].
     pub fn expect_unconditional(&self) -> Result<()> {
         let what = match (self.net.labels(), self.net.context().filter(|context| context.is_read)) {
-            (LabelInput::None, None) => return Ok(()),
+            (LabelInput::None, None) if self.net.added().is_none() => return Ok(()),
+            (LabelInput::None, None) => "the network needs the embedding of a text",
             (LabelInput::Numbers { .. } | LabelInput::Rows(_), _) => "the network needs a class label for each image",
             (LabelInput::None, Some(_)) => "the network needs a context",
         };
         let what = format!("{what}, which cannot be given here");
         Err(Error::bad_file_hint(&self.config.path, what, "raw calls at a timestep take class labels and a context"))
+    }
+
+    /// A sentence about the fields of its `config.json` that are passed over, as in diffusers, if there are any.
+    #[must_use]
+    pub fn passed_over(&self) -> Option<String> {
+        let names: Vec<_> =
+            passed_over(&self.config.values).iter().map(|name| format!("`{}`", excerpt(name))).collect();
+        let file = self.config.path.display();
+        (!names.is_empty()).then(|| format!("{file}: {} are passed over, as in diffusers", names.join(", ")))
     }
 
     /// Height and width of the images: `asked`, or those of the network's training.

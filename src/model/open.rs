@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Size;
-use super::latent::{LatentModel, NETWORKS};
+use super::latent::{LCM, LatentModel, NETWORKS};
 use super::network::NetworkModel;
 use super::sampling::Sampling;
 use crate::checkpoint::{MODEL_FORMS, ModelFiles, Pipeline, refuse_address};
@@ -20,11 +20,14 @@ use crate::nets::architecture::CallSize;
 const OF_PIXELS: [&str; 5] =
     ["DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "ScoreSdeVePipeline", "ConsistencyModelPipeline"];
 /// Pipelines of diffusers that are a network of latents, an autoencoder, and a source of conditions.
-const OF_LATENTS: [&str; 5] = [
+const OF_LATENTS: [&str; 8] = [
     "StableDiffusionPipeline",
     "StableDiffusionImg2ImgPipeline",
     "StableDiffusionInpaintPipeline",
-    "LatentConsistencyModelPipeline",
+    "StableDiffusionXLPipeline",
+    "StableDiffusionXLImg2ImgPipeline",
+    LCM[0],
+    LCM[1],
     "DiTPipeline",
 ];
 

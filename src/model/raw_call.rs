@@ -9,7 +9,7 @@ use crate::denoise::{Condition, Denoiser, Guidance, Level};
 use crate::error::{Error, Result};
 use crate::graph::{Compiler, Footprint};
 use crate::nets::architecture::{CallSize, Inputs, LabelInput};
-use crate::nets::feeds::ClassLabels;
+use crate::nets::feeds::{Added, ClassLabels};
 use crate::tensor::Tensor;
 
 /// The inputs of a call.
@@ -23,6 +23,10 @@ pub struct RawCall {
     pub context: Option<Tensor>,
     /// The class of each image.
     pub labels: Option<ClassLabels>,
+    /// What is added to the time embedding, for each image or once for all.
+    pub added: Option<Added>,
+    /// The scale of guidance, for networks that take it.
+    pub guidance: Option<f64>,
 }
 
 /// The levels of the images of a call.
@@ -57,11 +61,29 @@ impl RawCall {
 
     /// The contexts, one per image.
     fn contexts(&self) -> Option<Tensor> {
-        let context = self.context.as_ref()?;
-        let mut shape = context.shape.clone();
-        let times = self.x.shape[0] / shape[0];
-        shape[0] = self.x.shape[0];
-        Some(Tensor::new(shape, context.data.repeat(times)))
+        self.context.as_ref().map(|context| self.repeated(context))
+    }
+
+    /// What is added, one row per image.
+    fn all_added(&self) -> Option<Added> {
+        let Added { pooled, numbers } = self.added.as_ref()?;
+        Some(Added { pooled: self.repeated(pooled), numbers: self.repeated(numbers) })
+    }
+
+    /// Rows for each image, of rows for each or one for all.
+    fn repeated(&self, rows: &Tensor) -> Tensor {
+        let (images, mut shape) = (self.x.shape[0], rows.shape.clone());
+        match shape.first_mut() {
+            Some(rows) if *rows == 1 => *rows = images,
+            _ => return rows.clone(),
+        }
+        Tensor::new(shape, rows.data.repeat(images))
+    }
+
+    /// The inputs of a call.
+    fn inputs<'a>(&'a self, timesteps: &'a [f64]) -> Inputs<'a> {
+        let inputs = Inputs::new(&self.x, timesteps).with_context(self.context.as_ref());
+        inputs.with_labels(self.labels.as_ref()).with_added(self.added.as_ref()).with_guidance(self.guidance)
     }
 }
 
@@ -116,9 +138,9 @@ impl NetworkModel {
         }
         self.net.check(call.size(1))?;
         // The host's part of a call finds everything that does not fit the network.
-        let contexts = call.contexts();
-        let inputs = Inputs::new(&call.x, &timesteps).with_context(contexts.as_ref());
-        let inputs = inputs.with_labels(call.labels.as_ref());
+        let (contexts, added) = (call.contexts(), call.all_added());
+        let inputs = call.inputs(&timesteps).with_context(contexts.as_ref()).with_added(added.as_ref());
+        inputs.check_extras(self.net.as_ref())?;
         self.net.feeds(&inputs, &|key, shape| self.weights.fetch(key, shape))?;
         Ok(())
     }
@@ -142,12 +164,14 @@ impl NetworkModel {
         let placed = self.planned(compiler, size, plan)?;
         done(observer, "upload", "")?;
         let output = match &call.levels {
-            RawLevels::Timesteps(timesteps) => {
-                let inputs = Inputs::new(&call.x, timesteps);
-                placed.call(&inputs.with_context(call.context.as_ref()).with_labels(call.labels.as_ref()))?
-            }
+            RawLevels::Timesteps(timesteps) => placed.call(&call.inputs(timesteps))?,
             RawLevels::Sigmas(sigmas) => {
-                let condition = Condition { context: call.context.clone(), labels: call.labels.clone() };
+                let condition = Condition {
+                    context: call.context.clone(),
+                    labels: call.labels.clone(),
+                    added: call.added.clone(),
+                    guidance: call.guidance,
+                };
                 self.denoiser(placed, Guidance::none(condition))?.eps(&call.x, &Level::each(sigmas))?
             }
         };

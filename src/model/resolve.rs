@@ -6,12 +6,13 @@ use std::sync::atomic::AtomicBool;
 use super::Size;
 use super::device::Event;
 use super::images::Images;
-use super::latent::{LatentModel, Prompt, Source, Tokenized};
+use super::latent::{LatentModel, Source, USUAL_LABEL_SCALE};
 use super::masking::Masking;
 use super::memory::USUAL_BUDGET;
 use super::network::NetworkModel;
 use super::open::{Kind, Model};
 use super::sampling::{Hooks, Output, Sampling};
+use super::text_run::Text;
 use crate::data::picture::Picture;
 use crate::denoise::Guidance;
 use crate::denoise::closed_form::ClosedForm;
@@ -30,10 +31,6 @@ use crate::tensor::Tensor;
 const USUAL_COUNT: usize = 16;
 /// The same for a pipeline from text.
 const USUAL_TEXT_COUNT: usize = 1;
-/// Scale of the guidance by a text, as in diffusers' pipelines.
-const USUAL_TEXT_SCALE: f64 = 7.5;
-/// Scale of the guidance by class labels, as in diffusers' `DiTPipeline`.
-const USUAL_LABEL_SCALE: f64 = 4.0;
 /// The share of the steps from an image, as in diffusers' image-to-image pipelines.
 const USUAL_STRENGTH: f64 = 0.8;
 
@@ -86,17 +83,6 @@ pub(super) struct RunOptions<'a> {
     pub memory: u64,
     pub output: Output,
     pub hooks: Hooks<'a>,
-}
-
-/// The text of a run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Text {
-    /// The texts to follow and to move away from.
-    pub prompt: Prompt,
-    /// Their tokens.
-    pub tokens: Tokenized,
-    /// The scale of the guidance.
-    pub scale: f64,
 }
 
 impl Labels {
@@ -203,50 +189,38 @@ impl<'a> Sampling<'a> {
 
     fn of_latents(self, latent: &LatentModel) -> Result<ModelRun<'a>> {
         let network = &latent.network;
-        let (usual, prompt) = match &latent.source {
+        let usual = match &latent.source {
             Source::Labels => {
                 self.expect_no_text(&network.name)?;
-                (USUAL_COUNT, None)
+                USUAL_COUNT
             }
-            Source::Text(source) => {
+            Source::Text(_) => {
                 if self.labels.is_some() {
                     let what = format!("`{}` makes images from texts and does not take class labels", network.name);
                     return Err(Error::argument(what, "leave out `class_labels`"));
                 }
-                let Some(prompt) = &self.prompt else {
-                    let what = format!("`{}` makes images from texts", network.name);
-                    return Err(Error::argument(what, "give a text to follow by `prompt`; it may be empty"));
-                };
-                (USUAL_TEXT_COUNT, Some((source.tokens(prompt)?, prompt.clone())))
+                USUAL_TEXT_COUNT
             }
         };
         if latent.is_inpainting() && self.mask.is_none() {
             let what = format!("`{}` fills in parts of an image", network.name);
             return Err(Error::argument(what, "give the image by `init_image`, and by `mask` the part to paint in it"));
         }
-        let scale = self.scale(USUAL_TEXT_SCALE)?;
         let mut course = self.settings.resolve(&network.scheduler, &network.table)?;
-        let factor = latent.factor();
-        let given = self.given_size().map(|(height, width)| (height * factor, width * factor));
-        let pictured = self.picture.as_ref().map(|picture| {
-            let (height, width) = picture.size();
-            let whole = |side: usize| (side / factor).max(1) * factor;
-            (whole(height), whole(width))
-        });
-        let size = given.or(self.size).or(pictured).or(latent.trained_size()).ok_or_else(|| {
-            let what = format!("`{}` does not say how large its images are", network.name);
-            Error::argument(what, "give `width` and `height`")
-        })?;
-        latent.expect_size(size)?;
+        let size = self.latent_size(latent)?;
+        let text = match &latent.source {
+            Source::Labels => None,
+            Source::Text(source) => Some(self.text(latent, source, size)?),
+        };
         let count = self.image_count(usual)?;
         let labels = self.class_labels(network)?;
         let state = latent.latent_shape(size);
-        let call = match &prompt {
-            Some(_) => CallSize::images(conditions(scale), (state[1], state[2])).with_tokens(latent.tokens()),
+        let call = match &text {
+            Some(text) => CallSize::images(text.contexts(), (state[1], state[2])).with_tokens(latent.tokens()),
             None => labelled_call(labels.as_ref(), 1, (state[1], state[2])),
         };
         network.net.check(call)?;
-        let masking = self.masking(&mut course, size, Some(factor), latent.is_inpainting())?;
+        let masking = self.masking(&mut course, size, Some(latent.factor()), latent.is_inpainting())?;
         if masking.is_some() && !self.begins_at_noise() {
             // Refuses start states beside the picture.
             over(Tensor::zeros([0]), self.start.clone())?;
@@ -255,15 +229,27 @@ impl<'a> Sampling<'a> {
         let start = self.start.clone();
         let mut notes = of_files(network);
         notes.extend(latent.weight_notes());
+        notes.extend(text.as_ref().map(Text::notes).unwrap_or_default());
         let run = self.made(course, size, state, latent.image_channels(), count, start, None)?;
         let run = run.with_labels(labels).with_masking(masking, None).with_notes(notes);
-        Ok(match prompt {
-            None => run,
-            Some((tokens, prompt)) => {
-                let notes = tokens.notes.clone();
-                ModelRun { text: Some(Text { prompt, tokens, scale }), ..run }.with_notes(notes)
-            }
-        })
+        Ok(ModelRun { text, ..run })
+    }
+
+    /// Height and width of the images of a pipeline.
+    fn latent_size(&self, latent: &LatentModel) -> Result<Size> {
+        let factor = latent.factor();
+        let given = self.given_size().map(|(height, width)| (height * factor, width * factor));
+        let pictured = self.picture.as_ref().map(|picture| {
+            let (height, width) = picture.size();
+            let whole = |side: usize| (side / factor).max(1) * factor;
+            (whole(height), whole(width))
+        });
+        let size = given.or(self.size).or(pictured).or(latent.trained_size()).ok_or_else(|| {
+            let what = format!("`{}` does not say how large its images are", latent.network.name);
+            Error::argument(what, "give `width` and `height`")
+        })?;
+        latent.expect_size(size)?;
+        Ok(size)
     }
 
     fn of_closed_form(self, form: &ClosedForm) -> Result<ModelRun<'a>> {
@@ -369,7 +355,7 @@ impl<'a> Sampling<'a> {
     }
 
     /// The scale of the guidance.
-    fn scale(&self, usual: f64) -> Result<f64> {
+    pub(super) fn scale(&self, usual: f64) -> Result<f64> {
         let scale = self.scale.unwrap_or(usual);
         if scale.is_finite() {
             return Ok(scale);
@@ -440,8 +426,12 @@ impl<'a> Sampling<'a> {
         }
     }
 
-    /// Refuses a prompt, for a model that does not take texts.
+    /// Refuses a prompt and its settings, for a model that does not take texts.
     fn expect_no_text(&self, name: &str) -> Result<()> {
+        self.expect_no_framing(name)?;
+        if self.clip_skip.is_some() {
+            return Err(meaningless("clip_skip", name));
+        }
         match self.prompt {
             None => Ok(()),
             Some(_) => Err(Error::argument(
@@ -462,7 +452,7 @@ fn of_files(network: &NetworkModel) -> Vec<String> {
 }
 
 /// The error for a setting that has no meaning for a model.
-fn meaningless(field: &str, name: &str) -> Error {
+pub(super) fn meaningless(field: &str, name: &str) -> Error {
     Error::argument(format!("`{field}` has no meaning for `{name}`"), format!("leave out `{field}`"))
 }
 

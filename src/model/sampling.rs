@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicBool;
 use super::Size;
 use super::device::{Event, Observer};
 use super::images::{Batch, Images};
-use super::latent::Prompt;
 use super::open::Model;
+use super::text::Prompt;
 use crate::data::mask::Mask;
 use crate::data::picture::Picture;
 use crate::error::Result;
@@ -51,12 +51,25 @@ pub struct Sampling<'a> {
     pub(super) inpaint: Option<Inpaint>,
     pub(super) paste: Option<bool>,
     pub(super) prompt: Option<Prompt>,
+    pub(super) clip_skip: Option<usize>,
+    pub(super) framing: Framing,
     pub(super) labels: Option<Vec<f64>>,
     pub(super) scale: Option<f64>,
     pub(super) tiling: Tiling,
     pub(super) memory: Option<u64>,
     pub(super) output: Output,
     pub(super) hooks: Hooks<'a>,
+}
+
+/// Sizes (height, width) and a place in pixels that SDXL embeds beside a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Framing {
+    /// The size of the image before it was scaled and cropped for training; by default that of the images.
+    pub original: Option<Size>,
+    /// Rows above and columns left of the crop; by default none.
+    pub crop: Option<Size>,
+    /// The size of the crop; by default that of the images.
+    pub target: Option<Size>,
 }
 
 /// The parts of a batch that are kept.
@@ -99,6 +112,8 @@ impl<'a> Sampling<'a> {
             inpaint: None,
             paste: None,
             prompt: None,
+            clip_skip: None,
+            framing: Framing::default(),
             labels: None,
             scale: None,
             tiling: Tiling::Auto,
@@ -233,7 +248,7 @@ impl<'a> Sampling<'a> {
     /// A text to follow, for models of text.
     #[must_use]
     pub fn prompt(mut self, text: impl Into<String>) -> Self {
-        let negative = self.prompt.take().map(|prompt| prompt.negative).unwrap_or_default();
+        let negative = self.prompt.take().and_then(|prompt| prompt.negative);
         self.prompt = Some(Prompt { text: text.into(), negative });
         self
     }
@@ -242,7 +257,21 @@ impl<'a> Sampling<'a> {
     #[must_use]
     pub fn negative(mut self, text: impl Into<String>) -> Self {
         let prompt = self.prompt.take().map(|prompt| prompt.text).unwrap_or_default();
-        self.prompt = Some(Prompt { text: prompt, negative: text.into() });
+        self.prompt = Some(Prompt { text: prompt, negative: Some(text.into()) });
+        self
+    }
+
+    /// Blocks at the end of the text encoder that the text to follow does not go through, 0 by default.
+    #[must_use]
+    pub fn clip_skip(mut self, blocks: usize) -> Self {
+        self.clip_skip = Some(blocks);
+        self
+    }
+
+    /// The sizes and the crop that SDXL embeds beside a text.
+    #[must_use]
+    pub fn framing(mut self, framing: Framing) -> Self {
+        self.framing = framing;
         self
     }
 
@@ -254,8 +283,9 @@ impl<'a> Sampling<'a> {
         self
     }
 
-    /// The scale s of the guidance, `eps_u + s (eps_c - eps_u)`: 7.5 for texts and 4 for class labels by default; 1
-    /// calls the network with the condition alone.
+    /// The scale s of the guidance, `eps_u + s (eps_c - eps_u)`: as in diffusers' pipeline by default, 7.5 for texts (5
+    /// for SDXL, 8.5 for latent consistency models) and 4 for class labels. 1 calls the network with the condition
+    /// alone, and for texts so do lower scales. A latent consistency model takes the scale as an input.
     #[must_use]
     pub fn guidance_scale(mut self, scale: f64) -> Self {
         self.scale = Some(scale);

@@ -3,14 +3,16 @@
 //! Each opens from the name of a pipeline, or of the folder of the one component, and goes on a device by itself.
 
 use super::Size;
+use super::components::TextFiles;
 use super::device::{Observer, done, make_ready};
-use super::latent::{AUTOENCODER, TEXT_ENCODER, TOKENIZER, TextSource};
+use super::latent::{AUTOENCODER, TEXT_ENCODERS};
 use super::memory::largest_batch;
+use super::text::TextSource;
 use crate::checkpoint::{Component, Pipeline};
 use crate::error::{Error, Result};
 use crate::graph::{Compiler, Footprint, Plan};
 use crate::latent::autoencoder::{Decoder, Encoder, Planned, compiler_for};
-use crate::latent::text::TextEncoder;
+use crate::latent::text::Encoded;
 use crate::latent::tiles::{Room, Tiling};
 use crate::latent::tokenizer::Tokenizer;
 use crate::nets::autoencoder_kl::{self, AutoencoderKl};
@@ -33,15 +35,15 @@ pub struct Autoencoder {
     pub files: Component,
 }
 
-/// The texts of a pipeline: its tokenizer, and the way to its text encoder.
+/// The texts of a pipeline: its tokenizers, and the way to its text encoders.
 #[derive(Clone, Debug)]
 pub struct Texts {
     /// The name that it was opened by.
     pub name: String,
     /// The class of the pipeline, if there is a `model_index.json`.
     pub class: Option<String>,
-    /// The tokenizer.
-    pub tokenizer: Tokenizer,
+    /// The tokenizers: one, or two of the same texts.
+    pub tokenizers: Vec<Tokenizer>,
     pipeline: Pipeline,
 }
 
@@ -222,64 +224,67 @@ impl Autoencoder {
 }
 
 impl Texts {
-    /// Opens the tokenizer of a pipeline.
+    /// Opens the tokenizers of a pipeline.
     ///
     /// # Errors
     /// [`crate::Error::FileNotFound`]; [`crate::Error::BadFile`] and its kin.
     pub fn open(name: &str) -> Result<Self> {
         let pipeline = Pipeline::open(name)?;
         let (name, class) = (pipeline.name.clone(), pipeline.class_name().map(str::to_owned));
-        Ok(Self { name, class, tokenizer: Tokenizer::find(&pipeline.tokenizer(TOKENIZER)?)?, pipeline })
+        let open = |tokenizer| Tokenizer::find(&pipeline.tokenizer(tokenizer)?);
+        let tokenizers = text_encoders(&pipeline).map(|(_, tokenizer)| open(tokenizer)).collect::<Result<_>>()?;
+        Ok(Self { name, class, tokenizers, pipeline })
     }
 
-    /// Opens the text encoder, too.
+    /// Opens the text encoders, too.
     ///
     /// # Errors
     /// [`crate::Error::BadFile`] and its kin.
     pub fn encoder(self) -> Result<TextSource> {
-        TextSource::of(self.tokenizer, self.pipeline.component(TEXT_ENCODER)?)
+        let named = text_encoders(&self.pipeline).zip(self.tokenizers);
+        let open = |((name, _), tokenizer)| Ok(TextFiles { name, tokenizer, files: self.pipeline.component(name)? });
+        TextSource::of(named.map(open).collect::<Result<_>>()?, false)
     }
 }
 
+/// The names of the text encoders that a pipeline has, and of their tokenizers; the first one in any case.
+fn text_encoders(pipeline: &Pipeline) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let all = TEXT_ENCODERS.into_iter().enumerate();
+    all.filter(|(at, (encoder, _))| *at == 0 || pipeline.has(encoder)).map(|(_, names)| names)
+}
+
+/// The embeddings of texts.
+#[derive(Clone, Debug)]
+pub struct TextOutput {
+    /// The embeddings.
+    pub encoded: Encoded,
+    /// Texts per call.
+    pub batch: usize,
+    /// The largest footprint of a call.
+    pub footprint: Option<Footprint>,
+}
+
 impl TextSource {
-    /// Encodes tokens of texts on a device: embeddings (texts, tokens, channels).
+    /// Encodes tokens of texts on a device, given for each encoder: embeddings (texts, tokens, channels), as the network
+    /// takes them.
     ///
     /// # Errors
     /// Those of the device; [`Error::NonFinite`]; those of `observer`.
     pub fn encode(
         &self,
         compiler: Compiler,
-        ids: &[Vec<u32>],
+        ids: &[Vec<Vec<u32>>],
         batch: Option<usize>,
         observer: &mut Observer,
-    ) -> Result<StageOutput> {
-        let planned = self.plan_batches(compiler, batch, ids.len());
-        make_ready(compiler.engine, std::slice::from_ref(&planned.plans), observer)?;
-        let (batch, footprint) = (planned.batch, Footprint::of(&planned.plans));
-        let encoder = self.on(compiler, planned)?;
-        done(observer, "upload", "")?;
-        let output = encoder.encode(ids)?;
-        done(observer, "call", "")?;
-        StageOutput { output, batch, footprint: Some(footprint), strips: 1 }.finite(
-            "the embeddings",
-            "the weights",
-            || encoder.trace_nonfinite(ids),
-        )
-    }
-
-    /// Plans the encoder for `texts` texts, up to `batch` or 16 per call.
-    #[must_use]
-    pub fn plan_batches(&self, compiler: Compiler, batch: Option<usize>, texts: usize) -> PlannedStage<Plan> {
+    ) -> Result<TextOutput> {
+        let texts = ids.first().map_or(0, Vec::len);
         let batch = batch.unwrap_or(USUAL_TEXTS).clamp(1, texts.max(1));
-        PlannedStage { batch, plans: self.plan(compiler, batch) }
-    }
-
-    /// The encoder on a device, as it was planned.
-    ///
-    /// # Errors
-    /// Those of the device.
-    pub fn on<'e>(&self, compiler: Compiler<'e>, planned: PlannedStage<Plan>) -> Result<TextEncoder<'e>> {
-        let (net, weights) = (self.encoder.clone(), self.files.weights.clone());
-        TextEncoder::planned(compiler.engine, net, weights, planned.batch, planned.plans)
+        let (encoded, footprint) = self.encode_all(compiler, ids, batch, observer)?;
+        let all = encoded.pooled.iter().chain([&encoded.hidden]);
+        if all.into_iter().any(|tensor| !tensor.is_finite()) {
+            let hint = "the values of the weights make it overflow".to_owned();
+            return Err(Error::NonFinite { place: "the embeddings".to_owned(), hint });
+        }
+        Ok(TextOutput { encoded, batch, footprint })
     }
 }

@@ -10,7 +10,7 @@ use super::adm::AdmUNet;
 use super::builder::{Key, parameters};
 use super::dit::DitTransformer2d;
 use super::edm::EdmNetwork;
-use super::feeds::{ClassLabels, Feeds};
+use super::feeds::{Added, ClassLabels, Feeds};
 use super::unet2d::UNet2d;
 use super::unet2d_condition::UNet2dCondition;
 use crate::checkpoint::{ConfigFile, Weights};
@@ -60,6 +60,16 @@ pub trait Architecture: Debug + Send + Sync {
 
     /// The class labels that a call takes.
     fn labels(&self) -> LabelInput;
+
+    /// The vectors that a call takes to add them to its time embedding.
+    fn added(&self) -> Option<AddedInput> {
+        None
+    }
+
+    /// Returns `true` if a call takes the scale of guidance that its output is to have: one call does the work of two.
+    fn embeds_guidance(&self) -> bool {
+        false
+    }
 
     /// Refuses a size that the network does not take, and an empty batch, without building a graph.
     ///
@@ -132,13 +142,18 @@ pub struct Inputs<'a> {
     pub context: Option<&'a Tensor>,
     /// One class label per image.
     pub labels: Option<&'a ClassLabels>,
+    /// One row per image of what is added to the time embedding.
+    pub added: Option<&'a Added>,
+    /// The scale of guidance that the output has, for networks that take it. Without it, they guide as they learned to
+    /// without one.
+    pub guidance: Option<f64>,
 }
 
 impl<'a> Inputs<'a> {
     /// Images and their timesteps, with neither context nor labels.
     #[must_use]
     pub fn new(x: &'a Tensor, timesteps: &'a [f64]) -> Self {
-        Self { x, timesteps, context: None, labels: None }
+        Self { x, timesteps, context: None, labels: None, added: None, guidance: None }
     }
 
     /// The same with a context or without.
@@ -151,6 +166,28 @@ impl<'a> Inputs<'a> {
     #[must_use]
     pub fn with_labels(self, labels: Option<&'a ClassLabels>) -> Self {
         Self { labels, ..self }
+    }
+
+    /// The same with vectors that are added to the time embedding, or without.
+    #[must_use]
+    pub fn with_added(self, added: Option<&'a Added>) -> Self {
+        Self { added, ..self }
+    }
+
+    /// The same with a scale of guidance that the network takes, or without.
+    #[must_use]
+    pub fn with_guidance(self, guidance: Option<f64>) -> Self {
+        Self { guidance, ..self }
+    }
+
+    /// Refuses what is added to a time embedding and a scale of guidance that `net` does not take, and vectors that are
+    /// missing.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    pub fn check_extras(&self, net: &dyn Architecture) -> Result<()> {
+        AddedInput::check(net.added(), self.added, self.timesteps.len())?;
+        check_guidance(net.embeds_guidance(), self.guidance)
     }
 }
 
@@ -193,6 +230,80 @@ pub struct ContextInput {
     /// `true` if any layer attends to it. A network without such layers takes a context and does not read it.
     pub is_read: bool,
 }
+
+/// The vectors that a network adds to its time embedding: one of a text, and the embeddings of numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddedInput {
+    /// Channels of both together.
+    pub channels: usize,
+    /// Channels of the embedding of a number.
+    pub per_number: usize,
+}
+
+impl AddedInput {
+    /// The numbers that come with the embedding of a text of this many channels; `None` if they do not fit.
+    #[must_use]
+    pub fn time_ids(self, pooled: usize) -> Option<usize> {
+        let rest = self.channels.checked_sub(pooled)?;
+        rest.is_multiple_of(self.per_number).then(|| rest / self.per_number)
+    }
+
+    /// Refuses vectors of other shapes, for `batch` images, and those that are missing or not taken.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    pub fn check(input: Option<Self>, added: Option<&Added>, batch: usize) -> Result<()> {
+        match (input, added) {
+            (None, None) => Ok(()),
+            (None, Some(_)) => Err(Error::argument(
+                "this network does not take the embedding of a whole text",
+                "omit `pooled` and `time_ids`",
+            )),
+            (Some(input), None) => Err(Error::argument(
+                "this network needs the embedding of a whole text and numbers that describe the image",
+                format!(
+                    "give `pooled` of shape [{batch}, channels] and `time_ids` of shape [{batch}, numbers]: channels \
+                     and {} for each number are {}",
+                    input.per_number, input.channels
+                ),
+            )),
+            (Some(input), Some(added)) => match (added.pooled.shape.as_slice(), added.numbers.shape.as_slice()) {
+                ([images, channels], [others, count])
+                    if *images == batch && others == images && input.time_ids(*channels) == Some(*count) =>
+                {
+                    Ok(())
+                }
+                (pooled, numbers) => Err(Error::argument(
+                    format!("`pooled` of shape {pooled:?} and `time_ids` of shape {numbers:?} do not fit this network"),
+                    format!(
+                        "give [{batch}, channels] and [{batch}, numbers]: channels and {} for each number are {}",
+                        input.per_number, input.channels
+                    ),
+                )),
+            },
+        }
+    }
+}
+
+/// Refuses a scale of guidance that is not taken, or not finite.
+///
+/// # Errors
+/// [`Error::Argument`].
+pub fn check_guidance(is_taken: bool, scale: Option<f64>) -> Result<()> {
+    match scale {
+        None => Ok(()),
+        Some(_) if !is_taken => {
+            Err(Error::argument("this network does not take a scale of guidance", "omit `cfg_scale`"))
+        }
+        Some(scale) if scale.is_finite() && scale.abs() <= LARGEST_SCALE => Ok(()),
+        Some(scale) => {
+            Err(Error::argument(format!("`cfg_scale` of {scale} is out of range"), "a finite number, such as 8.5"))
+        }
+    }
+}
+
+/// Scales of guidance that a network may be given; far beyond any that it was trained with.
+const LARGEST_SCALE: f64 = 1e6;
 
 /// The class labels that a network takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

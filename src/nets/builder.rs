@@ -90,6 +90,12 @@ impl Builder {
         self.matrix(path, vec![path.to_owned()], x, (out, input), None, true)
     }
 
+    /// As [`Self::linear`], of a `Linear` without a bias.
+    pub fn linear_plain(&mut self, path: &str, x: Value, out: usize) -> Value {
+        let input = self.graph.shape(x).c;
+        self.matrix(path, vec![path.to_owned()], x, (out, input), None, false)
+    }
+
     /// `Linear`s at `paths` (each over the same channels of x), one after the other, with room for attention heads:
     /// their `heads.count` heads together are padded to whole texels each.
     pub fn linear_to_heads(&mut self, label: &str, paths: Vec<String>, x: Value, heads: Heads) -> Value {

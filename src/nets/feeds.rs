@@ -19,6 +19,10 @@ pub mod names {
     pub const CLASS_TIMESTEP: &str = "class_timestep";
     /// Class vectors, (n, 1, 1, c): every other class embedding.
     pub const CLASS_ROWS: &str = "class_rows";
+    /// What is added to the time embedding: the embedding of a whole text, then that of numbers, (n, 1, 1, c).
+    pub const ADDED_ROWS: &str = "added_rows";
+    /// The embedding of a scale of guidance, (n, 1, 1, c).
+    pub const GUIDANCE_ROWS: &str = "guidance_rows";
     /// The 2 of 2x - 1, (n, 1, 1, 1): `center_input_sample`.
     pub const CENTER_COEFFICIENTS: &str = "center_coefficients";
     /// 1 / t, (n, 1, 1, 1): a Fourier time embedding.
@@ -71,6 +75,33 @@ impl ClassLabels {
     }
 
     /// Returns `true` if there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What a network adds to its time embedding besides class labels: SDXL's `text_time`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Added {
+    /// The embedding of a whole text for each image, (n, channels).
+    pub pooled: Tensor,
+    /// Numbers for each image, (n, count), which are embedded like timesteps: for SDXL height and width of the original
+    /// image, top and left of its crop, height and width of the target.
+    pub numbers: Tensor,
+}
+
+impl Added {
+    /// The number of images, or 0 where the two parts have different numbers.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match (self.pooled.shape.as_slice(), self.numbers.shape.as_slice()) {
+            ([images, _], [others, _]) if images == others => *images,
+            _ => 0,
+        }
+    }
+
+    /// Returns `true` if it is for no images.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

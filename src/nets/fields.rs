@@ -11,6 +11,18 @@ use crate::error::{Error, Result, excerpt};
 const OF_AVERAGED_WEIGHTS: [&str; 7] =
     ["decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup"];
 
+/// The private names that diffusers writes into every configuration.
+const OF_EVERY_FILE: [&str; 4] = ["_class_name", "_diffusers_version", "_name_or_path", "_commit_hash"];
+
+/// Returns the names of a configuration that are passed over without a look at their values, as in diffusers: private
+/// ones, and those of an average of weights.
+#[must_use]
+pub fn passed_over(map: &Map<String, Value>) -> Vec<&str> {
+    let is_private = |name: &str| name.starts_with('_') && !OF_EVERY_FILE.contains(&name);
+    let names = map.keys().map(String::as_str);
+    names.filter(|name| is_private(name) || OF_AVERAGED_WEIGHTS.contains(name)).collect()
+}
+
 /// The fields of one configuration. It remembers which were read, so that [`Fields::finish`] can name the others.
 pub struct Fields<'a> {
     map: &'a Map<String, Value>,

@@ -19,4 +19,4 @@ pub mod unet2d_condition;
 mod unet_fields;
 
 pub use architecture::{Architecture, CallSize, Inputs, LabelInput, open};
-pub use feeds::ClassLabels;
+pub use feeds::{Added, ClassLabels};

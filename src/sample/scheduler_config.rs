@@ -41,6 +41,9 @@ pub struct SchedulerConfig {
     pub learns_variance: bool,
     /// The model samples latents: gradient estimation takes the range that its paper has for Stable Diffusion.
     pub of_latents: bool,
+    /// From an image, the sampler of latent consistency models takes all steps in the last part of its timesteps,
+    /// instead of the last steps alone: diffusers' `LatentConsistencyModelImg2ImgPipeline`.
+    pub shortens: bool,
 }
 
 impl Default for SchedulerConfig {
@@ -58,6 +61,7 @@ impl Default for SchedulerConfig {
             steps_offset: 0,
             learns_variance: false,
             of_latents: false,
+            shortens: false,
         }
     }
 }
@@ -90,6 +94,7 @@ impl SchedulerConfig {
             steps_offset: fields.get("steps_offset")?.unwrap_or(default.steps_offset),
             learns_variance: false,
             of_latents: false,
+            shortens: false,
             fields,
         })
     }
@@ -99,6 +104,13 @@ impl SchedulerConfig {
     #[must_use]
     pub fn for_latents(self) -> Self {
         Self { steps_offset: 1, clip_sample: Some(false), of_latents: true, ..self }
+    }
+
+    /// The same for other pipelines of latents, which follow the file. Predictions are not clipped where it does not say
+    /// so: latents have no range.
+    #[must_use]
+    pub fn of_unbounded_latents(self) -> Self {
+        Self { clip_sample: self.clip_sample.or(Some(false)), of_latents: true, ..self }
     }
 
     /// Returns `timestep_spacing` as `sampler` reads it.

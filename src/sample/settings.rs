@@ -82,6 +82,8 @@ impl Settings {
         };
         let lists_levels = self.timesteps.is_some() || self.sigmas.is_some();
         let kind = if lists_levels { None } else { Some(self.kind(sampler, config, table)?) };
+        let shortened = self.strength.filter(|_| config.shortens && sampler == Sampler::Lcm && !lists_levels);
+        shortened.map_or(Ok(0.0), check_strength)?;
         let request = Request {
             fields: &config.fields,
             prediction: config.prediction_type,
@@ -90,6 +92,7 @@ impl Settings {
             steps: self.steps.unwrap_or_else(|| default_steps(sampler, table)),
             kind,
             parameters: self.parameters(),
+            strength: shortened.unwrap_or(1.0),
         };
         let whole = match kind {
             Some(kind) => self.schedule(kind, sampler, config, &request)?,
@@ -99,6 +102,7 @@ impl Settings {
         let method = self.method(sampler, config, &request, &whole)?;
         let schedule = match self.strength {
             None => whole,
+            Some(_) if shortened.is_some() => whole,
             Some(strength) => {
                 let kept = kept_steps(whole.steps().len(), strength)?;
                 (sampler.spec().begun)(&request, whole, kept)?
@@ -373,9 +377,14 @@ fn lambda_min_clipped(fields: &Fields) -> Result<f64> {
     Ok(fields.number("lambda_min_clipped")?.unwrap_or(f64::NEG_INFINITY))
 }
 
+/// Refuses a strength that is out of range.
+fn check_strength(strength: f64) -> Result<f64> {
+    in_range("strength", strength, strength > 0.0 && strength <= 1.0, "above 0 (the image itself) to 1 (no image)")
+}
+
 /// Returns the number of steps that diffusers' image-to-image pipelines keep of `all`: `int(N * strength)`.
 fn kept_steps(all: usize, strength: f64) -> Result<usize> {
-    in_range("strength", strength, strength > 0.0 && strength <= 1.0, "above 0 (the image itself) to 1 (no image)")?;
+    check_strength(strength)?;
     match (all as f64 * strength) as usize {
         0 => Err(Error::argument(
             format!("`strength` of {strength} leaves none of {all} steps"),

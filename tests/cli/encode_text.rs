@@ -148,7 +148,7 @@ fn rewrite(folder: &Folder, file: &str, from: &str, to: &str) {
 
 #[test]
 fn what_is_not_asked_for_rightly_is_a_usage_error() {
-    downhill(&["encode-text", GOLDEN, "-p", "a"]).expect_error(2, "--output <FILE.npy>|--tokens");
+    downhill(&["encode-text", GOLDEN, "-p", "a"]).expect_error(2, "--output <FILE.npy>|--pooled <FILE.npy>|--tokens");
     downhill(&["encode-text", GOLDEN, "--tokens"]).expect_error(2, "--prompt <TEXT>");
     downhill(&["encode-text", "no-such-folder", "-p", "a", "--tokens"]).expect_error(2, "no-such-folder");
     downhill(&["encode-text", GOLDEN, "-p", "a", "--tokens", "--exact"])

@@ -34,6 +34,7 @@ mod quality;
 mod sample;
 mod targets;
 mod text;
+mod text_models;
 mod tools;
 mod tune;
 mod usage;

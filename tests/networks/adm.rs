@@ -187,7 +187,7 @@ fn paths_agree_with_the_original() {
             let timesteps: Vec<f64> = schedule.steps().iter().filter_map(|step| step.from.timestep).collect();
             assert_eq!(json!(timesteps), json!(floats(&golden.about["timesteps"][*run])), "{}", golden.name);
             let device = network.on(&engines()[0], golden.size(noise.shape[0])).expect("a network");
-            let guidance = Guidance::none(Condition { context: None, labels: golden.labels.clone() });
+            let guidance = Guidance::none(Condition { labels: golden.labels.clone(), ..Condition::default() });
             let mut denoiser = network.denoiser(device, guidance).expect("a denoiser");
             let path = golden.array(&format!("{run}.npy"));
             let (step, furthest) = (Cell::new(0), Cell::new(0.0f32));

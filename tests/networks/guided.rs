@@ -10,7 +10,7 @@ use downhill::denoise::{Condition, Denoiser, Guidance, Level, Network, NetworkDe
 use downhill::error::Error;
 use downhill::graph::Compiler;
 use downhill::kernels::Engine;
-use downhill::nets::Inputs;
+use downhill::nets::{Added, Inputs};
 use downhill::tensor::Tensor;
 
 /// max|a-b| / max|b| against float64 that a network may be away; measured up to 2.1e-5, by tiles of 4 x 4 where
@@ -78,9 +78,10 @@ fn an_image_has_the_same_bits_in_any_batch() {
     }
 }
 
-/// The small latent models.
+/// The small latent models that take a context alone.
 fn latent() -> impl Iterator<Item = Golden> {
-    goldens().into_iter().take(3)
+    let names = ["odd-sizes", "sd1-like", "sd2-like"];
+    goldens().into_iter().filter(move |golden| names.contains(&golden.name.as_str()))
 }
 
 fn sd1_like() -> Golden {
@@ -246,4 +247,52 @@ fn contexts_that_do_not_fit_are_refused() {
     let labelled = goldens().into_iter().find(|golden| golden.name == "class-identity").expect("a golden");
     let error = refused(&labelled, alone(context(&labelled, 0)));
     assert!(error.to_string().contains("needs class labels"), "{error}");
+}
+
+/// The goldens whose networks take more than a context.
+fn named(name: &str) -> Golden {
+    goldens().into_iter().find(|golden| golden.name == name).unwrap_or_else(|| panic!("no golden {name}"))
+}
+
+#[test]
+fn what_is_added_and_the_scale_of_guidance_change_the_output() {
+    let (xl, lcm) = (named("sdxl-like"), named("lcm-like"));
+    let engine = &engines()[0];
+    let network = ready(engine.into(), &xl, 3);
+    let whole = network.call(&xl.inputs()).expect("a call");
+    let added = xl.added.clone().expect("added");
+    // A row for all images, as the first image has it.
+    let first = Added { pooled: added.pooled.slice(0..1), numbers: added.numbers.slice(0..1) };
+    let shared = network.call(&xl.inputs().with_added(Some(&first))).expect("a call");
+    assert_eq!(shared.item(0), whole.item(0));
+    assert!(distance(shared.item(1), whole.item(1)) > 1e-3);
+    let network = ready(engine.into(), &lcm, 3);
+    let [scaled, other, none] =
+        [lcm.guidance, Some(3.0), None].map(|scale| network.call(&lcm.inputs().with_guidance(scale)).expect("a call"));
+    assert!(distance(&scaled.data, &other.data) > 1e-3 && distance(&scaled.data, &none.data) > 1e-3);
+}
+
+#[test]
+fn vectors_and_scales_that_do_not_fit_are_refused() {
+    let (xl, lcm, plain) = (named("sdxl-like"), named("lcm-like"), named("sd1-like"));
+    let engine = &engines()[0];
+    let added = |pooled: [usize; 2], numbers: [usize; 2]| Added {
+        pooled: Tensor::zeros(pooled),
+        numbers: Tensor::zeros(numbers),
+    };
+    let refused = |golden: &Golden, added: Option<&Added>, scale: Option<f64>| {
+        let network = ready(engine.into(), golden, 3);
+        let error = network.call(&golden.inputs().with_added(added).with_guidance(scale)).expect_err("refused");
+        assert_eq!(error.kind(), downhill::ErrorKind::Argument);
+        assert!(error.hint().is_some());
+        error.to_string()
+    };
+    assert!(refused(&xl, None, None).contains("needs the embedding of a whole text"));
+    for (pooled, numbers) in [([3, 13], [3, 6]), ([3, 14], [3, 5])] {
+        assert!(refused(&xl, Some(&added(pooled, numbers)), None).contains("do not fit this network"));
+    }
+    assert!(refused(&xl, Some(&added([2, 14], [2, 6])), None).contains("`pooled` and `time_ids` for 3 images"));
+    assert!(refused(&plain, Some(&added([3, 14], [3, 6])), None).contains("does not take the embedding"));
+    assert!(refused(&plain, None, Some(7.5)).contains("does not take a scale of guidance"));
+    assert!(refused(&lcm, None, Some(f64::INFINITY)).contains("out of range"));
 }

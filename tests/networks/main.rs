@@ -19,6 +19,7 @@ mod inpaint;
 mod model;
 mod single_files;
 mod stable_diffusion;
+mod stable_diffusion_xl;
 mod tangent;
 mod text;
 mod tokenizer;

@@ -91,7 +91,7 @@ fn published_models_open() {
         let Kind::Latent(latent) = model.kind() else { panic!("a pipeline") };
         assert_eq!(latent.class.as_deref(), Some("StableDiffusionPipeline"));
         let Source::Text(text) = &latent.source else { panic!("texts") };
-        assert_eq!(text.tokenizer.length(), 77);
+        assert_eq!(text.length(), 77);
         let run = model.sampling().prompt("a cat").resolve().unwrap();
         let is_two = latent.network.net.context().expect("a context").channels == 1024;
         assert_eq!(run.notes.iter().any(|note| note.contains("taken to be v")), is_two, "{:?}", run.notes);

@@ -23,7 +23,8 @@ pub(super) fn needed() -> String {
 
 /// The folders of the components that are read.
 #[cfg(any(feature = "download", test))]
-const FOLDERS: [&str; 6] = ["", "scheduler", "text_encoder", "tokenizer", "unet", "vae"];
+const FOLDERS: [&str; 8] =
+    ["", "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "vae"];
 /// The stems of weight files, in diffusers and in transformers: safetensors, and checkpoints of `PyTorch`.
 #[cfg(any(feature = "download", test))]
 const STEMS: [&str; 2] = ["diffusion_pytorch_model", "model"];
@@ -62,7 +63,7 @@ fn is_text(folder: &str, name: &str) -> bool {
     let of_tokenizer =
         ["vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
     match folder {
-        "tokenizer" => of_tokenizer.contains(&name),
+        "tokenizer" | "tokenizer_2" => of_tokenizer.contains(&name),
         _ => ["config.json", "scheduler_config.json", "model_index.json"].contains(&name),
     }
 }
@@ -128,6 +129,16 @@ mod tests {
         assert!(halves.contains(&"unet/diffusion_pytorch_model.fp16.safetensors".to_owned()), "{halves:?}");
         assert!(halves.contains(&"vae/diffusion_pytorch_model.safetensors".to_owned()), "the only one there is");
         assert_eq!(halves.len(), expected.len());
+    }
+
+    #[test]
+    fn sdxl_has_two_text_encoders() {
+        let second = ["text_encoder_2/config.json", "text_encoder_2/model.safetensors", "tokenizer_2/merges.txt"];
+        let beside = ["text_encoder_2/flax_model.msgpack", "text_encoder_2/model.onnx", "sd_xl_base_1.0.safetensors"];
+        let files = [&PIPELINE[..], &second, &beside].concat();
+        let mut expected: Vec<&str> = [&PIPELINE[..], &second].concat();
+        expected.sort_unstable();
+        assert_eq!(of(&files, None), expected);
     }
 
     #[test]

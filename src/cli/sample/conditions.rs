@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use crate::cli::args::{Size, TileArg};
 use crate::error::Result;
-use crate::model::{Model, Sampling};
+use crate::model::{Framing, Model, Sampling};
 
 const CONDITIONS: &str = "Text and class labels";
 
@@ -24,9 +24,26 @@ pub struct ConditionArgs {
     pub class_labels: Option<Vec<String>>,
 
     /// Scale s of the guidance, `eps_u + s (eps_c - eps_u)`, where `eps_c` follows the text or the class and `eps_u`
-    /// does not; 1 calls the network with the condition only [default: 7.5 for texts, 4 for classes]
+    /// does not; 1 calls the network with the condition only, and so does less for texts. Latent consistency models
+    /// take s as an input [default: 7.5 for texts, 5 for SDXL, 8.5 for LCM, 4 for classes]
     #[arg(long, value_name = "S", allow_negative_numbers = true, help_heading = CONDITIONS)]
     pub cfg_scale: Option<f64>,
+
+    /// Blocks at the end of the text encoder to leave out for `--prompt`; 1 is what others call a skip of 2 [default: 0]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, requires = "prompt", help_heading = CONDITIONS)]
+    pub clip_skip: Option<usize>,
+
+    /// SDXL: size of the image before training scaled and cropped it [default: the size of the images]
+    #[arg(long, value_name = "HxW", requires = "prompt", hide_short_help = true, help_heading = CONDITIONS)]
+    pub original_size: Option<Size>,
+
+    /// SDXL: rows above and columns left of the crop [default: 0,0]
+    #[arg(long, value_name = "TOP,LEFT", requires = "prompt", hide_short_help = true, help_heading = CONDITIONS)]
+    pub crop: Option<Crop>,
+
+    /// SDXL: size of the crop [default: the size of the images]
+    #[arg(long, value_name = "HxW", requires = "prompt", hide_short_help = true, help_heading = CONDITIONS)]
+    pub target_size: Option<Size>,
 
     /// Decode in strips: always, of ROWS rows (a number); `never`; or only if the image does not fit (`auto`)
     /// [default: auto]
@@ -54,8 +71,19 @@ impl ConditionArgs {
     /// Adds these conditions to a run; `labels` are those of [`Self::labels`].
     pub fn describe<'a>(&self, mut sampling: Sampling<'a>, labels: Option<Vec<f64>>) -> Sampling<'a> {
         if let Some(prompt) = &self.prompt {
-            sampling = sampling.prompt(prompt).negative(self.negative.as_deref().unwrap_or_default());
+            sampling = sampling.prompt(prompt);
         }
+        if let Some(negative) = &self.negative {
+            sampling = sampling.negative(negative);
+        }
+        if let Some(blocks) = self.clip_skip {
+            sampling = sampling.clip_skip(blocks);
+        }
+        sampling = sampling.framing(Framing {
+            original: self.original_size.map(Into::into),
+            crop: self.crop.map(|Crop { top, left }| (top, left)),
+            target: self.target_size.map(Into::into),
+        });
         if let Some(labels) = labels {
             sampling = sampling.labels(labels);
         }
@@ -69,6 +97,25 @@ impl ConditionArgs {
             None => sampling,
             Some(Memory(bytes)) => sampling.memory(bytes),
         }
+    }
+}
+
+/// The place of a crop in an image: `TOP,LEFT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crop {
+    /// Rows above it.
+    pub top: usize,
+    /// Columns left of it.
+    pub left: usize,
+}
+
+impl FromStr for Crop {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let read = |part: &str| part.trim().parse::<usize>().ok();
+        let pair = text.split_once(',').and_then(|(top, left)| Some(Self { top: read(top)?, left: read(left)? }));
+        pair.ok_or_else(|| "expected TOP,LEFT: rows above and columns left of the crop".to_owned())
     }
 }
 
@@ -121,6 +168,14 @@ mod tests {
         }
         for text in ["", "GiB", "-1G", "8 lots", "0", "8ib"] {
             assert!(text.parse::<Memory>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn places_of_crops_are_read() {
+        assert_eq!("16,0".parse(), Ok(Crop { top: 16, left: 0 }));
+        for text in ["", "16", "16x0", "-1,0", "1,2,3"] {
+            assert!(text.parse::<Crop>().is_err(), "{text}");
         }
     }
 

@@ -9,7 +9,7 @@ use super::targets;
 use crate::cli::args::{Dtype, FamilyFlag, Global, Shard, Size};
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
-use crate::model::{Kind, Metadata, Model, ModelRun, Sampling, Targets};
+use crate::model::{Kind, Metadata, Model, ModelRun, NetworkModel, Sampling, Targets};
 use crate::report::output::Pattern;
 use crate::report::{Console, Output};
 
@@ -65,6 +65,9 @@ impl Job<'_> {
         let mut run = args.inpainting.describe(sampling, start.mask.take())?.resolve()?;
         for note in &run.notes {
             console.note(&format!("note: {note}"));
+        }
+        if let Some(detail) = run.model.network().and_then(NetworkModel::passed_over) {
+            console.detail(&detail);
         }
         say_where_it_ends(&run, console);
         check_drawn(args, &start, &run, console)?;

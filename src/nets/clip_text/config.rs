@@ -1,4 +1,5 @@
-//! The configuration of transformers' `CLIPTextModel` (`models/clip/configuration_clip.py`, 5.23), with its defaults.
+//! The configuration of transformers' `CLIPTextModel` and `CLIPTextModelWithProjection`
+//! (`models/clip/configuration_clip.py`, 5.23), with its defaults.
 
 use std::path::Path;
 
@@ -14,12 +15,17 @@ const MOST_LAYERS: usize = 256;
 const MOST_TOKENS: usize = 1 << 12;
 const MOST_ROWS: usize = 1 << 24;
 
-/// The network that is built here, as `architectures` names it.
-const CLASS: &str = "CLIPTextModel";
+/// The networks that are built here, as `architectures` names them.
+pub(super) const CLASS: &str = "CLIPTextModel";
+pub(super) const PROJECTING_CLASS: &str = "CLIPTextModelWithProjection";
+
+/// The end of a text in the files of early releases of transformers, which did not read it: they took the token with
+/// the largest id.
+const OLD_END: i64 = 2;
 
 /// Fields that transformers writes for every network, and those for training, generation or other heads: without effect
 /// on the embeddings.
-const IRRELEVANT: [&str; 44] = [
+const IRRELEVANT: [&str; 42] = [
     "add_cross_attention",
     "attention_dropout",
     "bad_words_ids",
@@ -33,7 +39,6 @@ const IRRELEVANT: [&str; 44] = [
     "dropout",
     "dtype",
     "early_stopping",
-    "eos_token_id",
     "finetuning_task",
     "forced_bos_token_id",
     "forced_eos_token_id",
@@ -53,7 +58,6 @@ const IRRELEVANT: [&str; 44] = [
     "output_hidden_states",
     "pad_token_id",
     "problem_type",
-    "projection_dim",
     "return_dict",
     "sep_token_id",
     "task_specific_params",
@@ -65,6 +69,27 @@ const IRRELEVANT: [&str; 44] = [
     "torch_dtype",
     "transformers_version",
 ];
+
+/// The token of a text whose state stands for the whole text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PooledToken {
+    /// The first with the largest id.
+    Largest,
+    /// The first with this id, or the first token of a text that does not have it.
+    End(u32),
+}
+
+impl PooledToken {
+    /// Its place among the tokens of a text.
+    #[must_use]
+    pub fn place(self, ids: &[u32]) -> usize {
+        let end = match self {
+            Self::Largest => ids.iter().copied().max().unwrap_or(0),
+            Self::End(end) => end,
+        };
+        ids.iter().position(|id| *id == end).unwrap_or(0)
+    }
+}
 
 /// Every field of a `CLIPTextModel` that matters at inference.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +108,10 @@ pub struct Config {
     /// The nonlinearity between the two linear layers of a block.
     pub hidden_act: Activation,
     pub layer_norm_eps: f64,
+    /// Channels that the state of a whole text is projected to; `None` for a network without that projection.
+    pub projection_dim: Option<usize>,
+    /// The token whose state stands for the whole text.
+    pub pooled_token: PooledToken,
 }
 
 impl Config {
@@ -95,9 +124,11 @@ impl Config {
     pub fn from_map(map: &Map<String, Value>, file: &Path) -> Result<Self> {
         let mut fields = Fields::new(map, file);
         let classes: Option<Vec<String>> = fields.get("architectures", None)?;
-        if let Some(class) = classes.iter().flatten().find(|class| *class != CLASS) {
-            return Err(fields.unsupported("architectures", &format!("\"{class}\""), CLASS));
+        let known = [CLASS, PROJECTING_CLASS];
+        if let Some(class) = classes.iter().flatten().find(|class| !known.contains(&class.as_str())) {
+            return Err(fields.unsupported("architectures", &format!("\"{class}\""), known.join(", ")));
         }
+        let projects = classes.iter().flatten().any(|class| class == PROJECTING_CLASS);
         if let Some(class) = map.get("_class_name") {
             return Err(fields.unsupported("_class_name", &class.to_string(), format!("transformers' {CLASS}")));
         }
@@ -117,6 +148,8 @@ impl Config {
             max_position_embeddings: fields.count("max_position_embeddings", 77, MOST_TOKENS)?,
             hidden_act: fields.choice("hidden_act", "quick_gelu", &ACTIVATIONS)?,
             layer_norm_eps: fields.get("layer_norm_eps", 1e-5)?,
+            projection_dim: Some(fields.count("projection_dim", 512, MOST_CHANNELS)?).filter(|_| projects),
+            pooled_token: pooled_token(&mut fields)?,
         };
         for field in IRRELEVANT {
             fields.get(field, Value::Null)?;
@@ -132,6 +165,14 @@ impl Config {
             return Err(fields.bad(format!("`layer_norm_eps` is {eps}, a number above 0 is needed")));
         }
         Ok(config)
+    }
+}
+
+/// `eos_token_id`; null stands for a text without an end, which transformers pools at its first token.
+fn pooled_token(fields: &mut Fields) -> Result<PooledToken> {
+    match fields.get("eos_token_id", Some(49407i64))? {
+        Some(OLD_END) => Ok(PooledToken::Largest),
+        id => Ok(PooledToken::End(id.and_then(|id| u32::try_from(id).ok()).unwrap_or(u32::MAX))),
     }
 }
 

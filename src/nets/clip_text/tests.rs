@@ -50,6 +50,42 @@ fn published_encoders_have_their_published_size() {
 }
 
 #[test]
+fn the_second_encoder_of_sdxl_projects_the_end_of_a_text() {
+    let second = json!({"architectures": ["CLIPTextModelWithProjection"], "hidden_act": "gelu", "hidden_size": 1280,
+        "intermediate_size": 5120, "num_attention_heads": 20, "num_hidden_layers": 32, "projection_dim": 1280});
+    let second = ClipText::new(self::sd1(second).unwrap());
+    assert_eq!(second.parameters(), 694_659_840);
+    assert_eq!(second.config().projection_dim, Some(1280));
+    // `eos_token_id` is 2 in the published files, which stands for the largest id: the end, as often as it comes.
+    assert_eq!(second.config().pooled_token, PooledToken::Largest);
+    let ids = [49406, 320, 49407, 0, 0];
+    assert_eq!(second.config().pooled_token.place(&ids), 2);
+    assert_eq!(PooledToken::End(49407).place(&ids), 2);
+    assert_eq!(PooledToken::End(5).place(&ids), 0);
+    assert_eq!(sd1(json!({"eos_token_id": 49407})).unwrap().pooled_token, PooledToken::End(49407));
+    assert_eq!(sd1(json!({})).unwrap().projection_dim, None);
+}
+
+#[test]
+fn states_before_the_last_block_do_not_need_it() {
+    let layers = |readout: Readout| {
+        let net = ClipText::new(sd1(json!({"num_hidden_layers": 4})).unwrap());
+        let graph = net.graph_of(1, readout);
+        let norms = graph.nodes.iter().filter(|node| node.label.starts_with("final_layer_norm")).count();
+        (graph.nodes.iter().filter(|node| node.label.ends_with(".mlp.fc1")).count(), norms, graph.outputs.len())
+    };
+    let readout = Readout { skip: 1, normalised: false, pooled: true };
+    assert_eq!(layers(Readout::default()), (4, 1, 1));
+    assert_eq!(layers(Readout { skip: 2, ..Readout::default() }), (2, 1, 1));
+    // An encoder without a projection has no second output.
+    assert_eq!(layers(readout), (3, 0, 1));
+    let projecting = json!({"architectures": ["CLIPTextModelWithProjection"], "num_hidden_layers": 4});
+    let graph = ClipText::new(sd1(projecting).unwrap()).graph_of(1, readout);
+    assert_eq!(graph.nodes.iter().filter(|node| node.label.ends_with(".mlp.fc1")).count(), 4);
+    assert_eq!(graph.outputs.len(), 2);
+}
+
+#[test]
 fn sums_and_nonlinearities_ride_on_the_products() {
     let config = sd1(json!({"num_hidden_layers": 2})).unwrap();
     let fused = fuse(&ClipText::new(config).graph(3));
@@ -67,10 +103,7 @@ fn other_classes_and_fields_are_refused_by_name() {
         error => panic!("{changes}: {error:?}"),
     };
     let pair = |field: &str, value: &str| (field.to_owned(), value.to_owned());
-    assert_eq!(
-        field(json!({"architectures": ["CLIPTextModelWithProjection"]})),
-        pair("architectures", "\"CLIPTextModelWithProjection\"")
-    );
+    assert_eq!(field(json!({"architectures": ["CLIPModel"]})), pair("architectures", "\"CLIPModel\""));
     assert_eq!(field(json!({"_class_name": "AutoencoderKL"})), pair("_class_name", "\"AutoencoderKL\""));
     assert_eq!(field(json!({"hidden_act": "gelu_new"})), pair("hidden_act", "\"gelu_new\""));
     assert_eq!(field(json!({"use_attention_mask": true})), pair("use_attention_mask", "true"));

@@ -233,7 +233,7 @@ impl Architecture for DitTransformer2d {
     }
 
     fn feeds(&self, inputs: &Inputs, weights: &WeightAccess) -> Result<Feeds> {
-        let Inputs { x, timesteps, context, labels } = *inputs;
+        let Inputs { x, timesteps, context, labels, .. } = *inputs;
         let batch = check_images(x, timesteps, self.config.in_channels)?;
         expect_no_context(context)?;
         self.labels().check(labels, batch)?;

@@ -11,7 +11,7 @@ use crate::nets::feeds::{self, ClassLabels, Feeds, check_images, check_range, ex
 impl EdmNetwork {
     /// See [`Architecture::feeds`]. The labels of augmentations are zeros, which add nothing.
     pub(super) fn inputs_as_feeds(&self, inputs: &Inputs, weights: &WeightAccess) -> Result<Feeds> {
-        let Inputs { x, timesteps, context, labels } = *inputs;
+        let Inputs { x, timesteps, context, labels, .. } = *inputs;
         let batch = check_images(x, timesteps, self.config.img_channels)?;
         expect_no_context(context)?;
         self.labels().check(labels, batch)?;

@@ -14,7 +14,7 @@ use crate::tensor::Tensor;
 impl UNet2d {
     /// See [`Architecture::feeds`]: the tables behind learned, Fourier and class embeddings are looked up here.
     pub(super) fn inputs_as_feeds(&self, inputs: &Inputs, weights: &WeightAccess) -> Result<Feeds> {
-        let Inputs { x, timesteps, context, labels } = *inputs;
+        let Inputs { x, timesteps, context, labels, .. } = *inputs;
         let batch = check_images(x, timesteps, self.config.in_channels)?;
         expect_no_context(context)?;
         self.labels().check(labels, batch)?;

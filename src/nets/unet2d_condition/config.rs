@@ -17,6 +17,9 @@ use crate::nets::unet_fields::{
 /// Rows and columns of a kernel that no real network comes near.
 const MOST_KERNEL: usize = 63;
 
+/// Channels of the embedding of a scale of guidance: two frequencies, of which the ratio is defined.
+const LEAST_GUIDANCE: usize = 4;
+
 /// Transformer blocks of a whole network, likewise.
 const MOST_BLOCKS: usize = 4096;
 
@@ -67,6 +70,15 @@ impl std::fmt::Display for ClassEmbedding {
     }
 }
 
+/// What is added to the time embedding besides class labels: `addition_embed_type` of `text_time`, as in SDXL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addition {
+    /// Channels of the embedding of each number.
+    pub per_number: usize,
+    /// Channels of the embedding of a text and those of all numbers together.
+    pub channels: usize,
+}
+
 /// Transformer blocks in each transformer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransformerLayers {
@@ -82,8 +94,8 @@ pub struct TransformerLayers {
 ///
 /// Read and without effect are `dropout`; `upcast_attention`, since all attention is in float32;
 /// `resnet_skip_time_act`, `resnet_out_scale_factor`, `cross_attention_norm` and `mid_block_only_cross_attention`,
-/// which only blocks read that are not supported; `addition_time_embed_dim` and `addition_embed_type_num_heads`,
-/// which belong to an `addition_embed_type`.
+/// which only blocks read that are not supported; `addition_embed_type_num_heads`, and without an
+/// `addition_embed_type` also `addition_time_embed_dim`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Height and width of the images in training, if the file has them.
@@ -120,6 +132,9 @@ pub struct Config {
     /// The projections around the transformers are stored as matrices.
     pub use_linear_projection: bool,
     pub class_embedding: Option<ClassEmbedding>,
+    pub addition: Option<Addition>,
+    /// Channels of the embedding of a scale of guidance, which is added to that of the timestep before its two layers.
+    pub time_cond_proj_dim: Option<usize>,
     pub resnet_time_scale_shift: TimeScaleShift,
     /// Channels of the time embedding; by default four times the first of `block_out_channels`.
     pub time_embedding_dim: usize,
@@ -195,6 +210,8 @@ impl Config {
             heads: counts(&mut fields, "attention_head_dim", 8, levels, MOST_CHANNELS)?,
             use_linear_projection: fields.get("use_linear_projection", false)?,
             class_embedding: class_embedding(&mut fields)?,
+            addition: addition(&mut fields)?,
+            time_cond_proj_dim: fields.optional_count("time_cond_proj_dim", None, MOST_CHANNELS)?,
             resnet_time_scale_shift: fields.choice("resnet_time_scale_shift", "default", &TIME_SCALE_SHIFTS)?,
             time_embedding_dim: time_embedding_dim(&mut fields, 4 * first)?,
             time_embedding_act_fn: optional_activation(&mut fields, "time_embedding_act_fn")?,
@@ -228,6 +245,16 @@ impl Config {
         check_divisor(fields, "mid_block_scale_factor", self.mid_block_scale_factor)?;
         check_eps(fields, self.norm_eps)?;
         check_freq_shift(fields, self.freq_shift, self.block_out_channels[0])?;
+        if let Some(Addition { per_number, .. }) = self.addition
+            && (per_number / 2) as f64 <= self.freq_shift
+        {
+            let what =
+                format!("`addition_time_embed_dim` is {per_number}, too few for `freq_shift` {}", self.freq_shift);
+            return Err(fields.bad(what));
+        }
+        if let Some(dim) = self.time_cond_proj_dim.filter(|dim| *dim < LEAST_GUIDANCE) {
+            return Err(fields.bad(format!("`time_cond_proj_dim` is {dim}, at least {LEAST_GUIDANCE} are needed")));
+        }
         let deepest = (self.mid_block == MidBlock::CrossAttention).then_some(self.halvings());
         for level in self.attention_levels().chain(deepest) {
             let (heads, channels) = (self.heads[level], self.block_out_channels[level]);
@@ -278,8 +305,6 @@ fn refuse_what_is_missing_here(fields: &mut Fields) -> Result<()> {
         ("num_attention_heads", Value::Null),
         ("encoder_hid_dim", Value::Null),
         ("encoder_hid_dim_type", Value::Null),
-        ("addition_embed_type", Value::Null),
-        ("time_cond_proj_dim", Value::Null),
         ("dual_cross_attention", false.into()),
         ("class_embeddings_concat", false.into()),
         ("attention_type", "default".into()),
@@ -302,7 +327,6 @@ fn read_what_has_no_effect(fields: &mut Fields) -> Result<()> {
     fields.get("resnet_out_scale_factor", 1.0f64)?;
     fields.get("cross_attention_norm", None::<String>)?;
     fields.get("mid_block_only_cross_attention", None::<bool>)?;
-    fields.get("addition_time_embed_dim", None::<usize>)?;
     fields.get("addition_embed_type_num_heads", 64usize)?;
     Ok(())
 }
@@ -351,6 +375,22 @@ fn class_embedding(fields: &mut Fields) -> Result<Option<ClassEmbedding>> {
              given",
         )),
         embedding => Ok(embedding),
+    }
+}
+
+fn addition(fields: &mut Fields) -> Result<Option<Addition>> {
+    let per_number = fields.optional_count("addition_time_embed_dim", None, MOST_CHANNELS)?;
+    let channels = fields.optional_count("projection_class_embeddings_input_dim", None, MOST_CHANNELS)?;
+    if !fields.choice("addition_embed_type", "null", &[("null", false), ("text_time", true)])? {
+        return Ok(None);
+    }
+    match (per_number, channels) {
+        (Some(per_number), Some(channels)) => Ok(Some(Addition { per_number, channels })),
+        (None, _) => Err(fields.bad("`addition_embed_type` is text_time but `addition_time_embed_dim` is not given")),
+        (_, None) => {
+            Err(fields
+                .bad("`addition_embed_type` is text_time but `projection_class_embeddings_input_dim` is not given"))
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! diffusers' `UNet2DConditionModel` (`models/unets/unet_2d_condition.py`) as a graph: the network of Stable
-//! Diffusion 1 and 2, a U-Net whose transformers attend to a context of tokens.
+//! Diffusion 1, 2 and XL and of latent consistency models, a U-Net whose transformers attend to a context of tokens.
 
 mod config;
 mod feeds;
 #[cfg(test)]
 mod tests;
 
-pub use config::{BlockType, ClassEmbedding, Config, MidBlock, TransformerLayers};
+pub use config::{Addition, BlockType, ClassEmbedding, Config, MidBlock, TransformerLayers};
 
 use crate::nets::feeds::Feeds;
 pub use crate::nets::feeds::names;
@@ -16,7 +16,7 @@ use crate::checkpoint::ConfigFile;
 use crate::error::{Error, Result};
 use crate::graph::WeightAccess;
 use crate::graph::op::{Activation, Graph, Value};
-use crate::nets::architecture::{Architecture, CallSize, ContextInput, Inputs, LabelInput, check_batch};
+use crate::nets::architecture::{AddedInput, Architecture, CallSize, ContextInput, Inputs, LabelInput, check_batch};
 use crate::nets::blocks::ladder::{self, Levels, Place, Way};
 use crate::nets::blocks::transformer::Transformer;
 use crate::nets::blocks::{
@@ -99,17 +99,27 @@ impl UNet2dCondition {
         b
     }
 
-    /// The time embedding, including the class embedding.
+    /// The time embedding, including those of a scale of guidance and of a class, and what is added.
     fn embedding(&self, b: &mut Builder, batch: usize) -> Value {
         let config = &self.config;
         let dim = config.time_embedding_dim;
-        let projected = self.projection(b, batch, "time_proj", names::TIMESTEP);
+        let mut projected = self.projection(b, batch, "time_proj", names::TIMESTEP);
+        if let Some(channels) = config.time_cond_proj_dim {
+            let guidance = b.input(names::GUIDANCE_ROWS, Shape::vector(batch, channels));
+            let guidance = b.linear_plain("time_embedding.cond_proj", guidance, config.block_out_channels[0]);
+            projected = b.add("time_embedding.cond_sum", projected, guidance, 1.0);
+        }
         let mut time = timestep_mlp(b, "time_embedding", projected, dim, config.act_fn);
         if let Some(activation) = config.timestep_post_act {
             time = b.activation("time_embedding.post_act", time, activation);
         }
         if let Some(class) = self.class_embedding(b, batch) {
             time = b.add("class_sum", time, class, 1.0);
+        }
+        if let Some(Addition { channels, .. }) = config.addition {
+            let rows = b.input(names::ADDED_ROWS, Shape::vector(batch, channels));
+            let added = timestep_mlp(b, "add_embedding", rows, dim, Activation::Silu);
+            time = b.add("added_sum", time, added, 1.0);
         }
         match config.time_embedding_act_fn {
             Some(activation) => b.activation("time_embed_act", time, activation),
@@ -178,6 +188,15 @@ impl Architecture for UNet2dCondition {
         Some(ContextInput { channels: self.config.cross_attention_dim, is_read: self.config.has_cross_attention() })
     }
 
+    fn added(&self) -> Option<AddedInput> {
+        let Addition { per_number, channels } = self.config.addition?;
+        Some(AddedInput { channels, per_number })
+    }
+
+    fn embeds_guidance(&self) -> bool {
+        self.config.time_cond_proj_dim.is_some()
+    }
+
     fn labels(&self) -> LabelInput {
         let numbers = |classes| LabelInput::Numbers { classes, null: None };
         match self.config.class_embedding {
@@ -232,9 +251,15 @@ impl Architecture for UNet2dCondition {
         let levels =
             format!("{} channels, {} layers", counts(&config.block_out_channels), counts(&config.layers_per_block));
         let classes = config.class_embedding.map(|class| ("classes", class.to_string()));
+        let added = config.addition.map(|Addition { per_number, channels }| {
+            ("added", format!("a text and numbers, {channels} channels, {per_number} of each number"))
+        });
+        let guidance = config.time_cond_proj_dim.map(|dim| ("guidance", format!("embedded, {dim} channels")));
         [("levels", levels), ("context", format!("{} channels per token", config.cross_attention_dim))]
             .into_iter()
             .chain(classes)
+            .chain(added)
+            .chain(guidance)
             .collect()
     }
 }

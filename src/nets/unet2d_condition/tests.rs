@@ -43,6 +43,78 @@ fn published_networks_have_their_published_size() {
     assert_eq!(two.config().heads, [5, 10, 20, 20]);
 }
 
+/// The `unet/config.json` of SDXL's base model.
+fn sdxl() -> Value {
+    serde_json::from_str(
+        r#"{
+        "_class_name": "UNet2DConditionModel", "_diffusers_version": "0.19.0.dev0", "act_fn": "silu",
+        "addition_embed_type": "text_time", "addition_embed_type_num_heads": 64, "addition_time_embed_dim": 256,
+        "attention_head_dim": [5, 10, 20], "block_out_channels": [320, 640, 1280], "center_input_sample": false,
+        "class_embed_type": null, "class_embeddings_concat": false, "conv_in_kernel": 3, "conv_out_kernel": 3,
+        "cross_attention_dim": 2048, "cross_attention_norm": null, "downsample_padding": 1,
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+        "dual_cross_attention": false, "encoder_hid_dim": null, "encoder_hid_dim_type": null, "flip_sin_to_cos": true,
+        "freq_shift": 0, "in_channels": 4, "layers_per_block": 2, "mid_block_only_cross_attention": null,
+        "mid_block_scale_factor": 1, "mid_block_type": "UNetMidBlock2DCrossAttn", "norm_eps": 1e-05,
+        "norm_num_groups": 32, "num_attention_heads": null, "num_class_embeds": null, "only_cross_attention": false,
+        "out_channels": 4, "projection_class_embeddings_input_dim": 2816, "resnet_out_scale_factor": 1.0,
+        "resnet_skip_time_act": false, "resnet_time_scale_shift": "default", "sample_size": 128,
+        "time_cond_proj_dim": null, "time_embedding_act_fn": null, "time_embedding_dim": null,
+        "time_embedding_type": "positional", "timestep_post_act": null, "transformer_layers_per_block": [1, 2, 10],
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"], "upcast_attention": null,
+        "use_linear_projection": true
+    }"#,
+    )
+    .unwrap()
+}
+
+fn of_fields(fields: &Value, changes: Value) -> Result<Config> {
+    let (Value::Object(mut all), Value::Object(changes)) = (fields.clone(), changes) else { unreachable!() };
+    all.extend(changes);
+    Config::from_map(&all, Path::new("config.json"))
+}
+
+#[test]
+fn networks_of_sdxl_and_of_its_fast_forms_have_their_published_size() {
+    let base = UNet2dCondition::new(of_fields(&sdxl(), json!({})).unwrap());
+    assert_eq!(base.parameters(), 2_567_463_684);
+    assert_eq!(base.added(), Some(AddedInput { channels: 2816, per_number: 256 }));
+    assert_eq!(base.added().unwrap().time_ids(1280), Some(6));
+    // SDXL-Turbo: what its file has besides.
+    let turbo = json!({"sample_size": 64, "attention_type": "default", "dropout": 0.0,
+        "reverse_transformer_layers_per_block": null, "_diffusers_version": "0.24.0.dev0"});
+    assert_eq!(UNet2dCondition::new(of_fields(&sdxl(), turbo).unwrap()).parameters(), base.parameters());
+    // LCM_Dreamshaper_v7: Stable Diffusion 1.5 and one matrix of 320 x 256.
+    let lcm = json!({"time_cond_proj_dim": 256, "cross_attention_dim": 768, "num_attention_heads": null,
+        "encoder_hid_dim_type": null, "_name_or_path": "model_weights", "_commit_hash": null, "sample_size": 64});
+    let Value::Object(lcm) = lcm else { unreachable!() };
+    let lcm = UNet2dCondition::new(Config::from_map(&lcm, Path::new("config.json")).unwrap());
+    assert_eq!(lcm.parameters(), 859_520_964 + 320 * 256);
+    assert!(lcm.embeds_guidance() && !base.embeds_guidance());
+    // Nine channels in, for inpainting.
+    let inpainting = UNet2dCondition::new(of_fields(&sdxl(), json!({"in_channels": 9})).unwrap());
+    assert_eq!(inpainting.parameters(), base.parameters() + 5 * 320 * 9);
+    assert!(!inpainting.is_denoiser());
+}
+
+#[test]
+fn what_is_added_needs_its_sizes() {
+    let refused = |changes: Value, what: &str| match of_fields(&sdxl(), changes) {
+        Err(Error::BadFile { what: found, .. }) => assert!(found.contains(what), "{found}"),
+        other => panic!("{other:?}"),
+    };
+    refused(json!({"addition_time_embed_dim": null}), "`addition_time_embed_dim` is not given");
+    refused(json!({"projection_class_embeddings_input_dim": null}), "`projection_class_embeddings_input_dim`");
+    refused(json!({"addition_time_embed_dim": 2, "freq_shift": 1}), "`addition_time_embed_dim` is 2");
+    refused(json!({"time_cond_proj_dim": 3}), "`time_cond_proj_dim` is 3");
+    match of_fields(&sdxl(), json!({"addition_embed_type": "image"})) {
+        Err(Error::UnsupportedField { field, supported, .. }) => {
+            assert_eq!((field.as_str(), supported.as_str()), ("addition_embed_type", "null, text_time"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn values_without_an_implementation_are_named() {
     let cases = [
@@ -60,8 +132,7 @@ fn values_without_an_implementation_are_named() {
         (json!({"num_attention_heads": 4}), "num_attention_heads", "4"),
         (json!({"encoder_hid_dim": 32}), "encoder_hid_dim", "32"),
         (json!({"encoder_hid_dim_type": "text_proj"}), "encoder_hid_dim_type", "\"text_proj\""),
-        (json!({"addition_embed_type": "text_time"}), "addition_embed_type", "\"text_time\""),
-        (json!({"time_cond_proj_dim": 256}), "time_cond_proj_dim", "256"),
+        (json!({"addition_embed_type": "text_image"}), "addition_embed_type", "\"text_image\""),
         (json!({"dual_cross_attention": true}), "dual_cross_attention", "true"),
         (json!({"class_embeddings_concat": true}), "class_embeddings_concat", "true"),
         (json!({"attention_type": "gated"}), "attention_type", "\"gated\""),

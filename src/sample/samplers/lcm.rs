@@ -49,7 +49,8 @@ fn grid(request: &Request) -> Result<Schedule> {
     Ok(Schedule::joined(levels.collect(), Scale::VariancePreserving))
 }
 
-/// Returns N of the timesteps that a model was distilled on (`original_inference_steps` of them), falling.
+/// Returns N of the timesteps that a model was distilled on (`original_inference_steps` of them, or the last part of
+/// these), falling.
 ///
 /// # Errors
 /// [`Error::Argument`] for a model without betas, for no steps, and for more than there are such timesteps.
@@ -66,12 +67,14 @@ pub(super) fn distilled(request: &Request) -> Result<Vec<usize>> {
         let expected = format!("a whole number from 1 to {}", table.timesteps());
         return Err(request.fields.malformed("original_inference_steps", &expected));
     }
-    if steps == 0 || steps > original {
-        let what = format!("{steps} steps of a model that was distilled on {original} timesteps");
-        return Err(Error::argument(what, format!("`steps` takes 1 to {original}")));
+    let kept = (original as f64 * request.strength) as usize;
+    if steps == 0 || steps > kept {
+        let of_them = if kept < original { format!(", of which {kept} are kept") } else { String::new() };
+        let what = format!("{steps} steps of a model that was distilled on {original} timesteps{of_them}");
+        return Err(Error::argument(what, format!("`steps` takes 1 to {kept}")));
     }
-    let (stride, spacing) = (table.timesteps() / original, original as f64 / steps as f64);
-    let timestep = |index: usize| (original - (index as f64 * spacing).floor() as usize) * stride - 1;
+    let (stride, spacing) = (table.timesteps() / original, kept as f64 / steps as f64);
+    let timestep = |index: usize| (kept - (index as f64 * spacing).floor() as usize) * stride - 1;
     Ok((0..steps).map(timestep).collect())
 }
 

@@ -219,6 +219,9 @@ pub struct Request<'a> {
     pub kind: Option<ScheduleKind>,
     /// The parameters that the caller gives.
     pub parameters: Parameters,
+    /// The share of the training timesteps that a grid of its own is made of: 1, but for latent consistency models from
+    /// an image, which take all N steps in the last part.
+    pub strength: f64,
 }
 
 /// Returns the last steps of a schedule, `kept` of them.

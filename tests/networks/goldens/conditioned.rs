@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::golden_folders;
 use downhill::checkpoint::{Component, Pipeline};
 use downhill::formats::npy;
-use downhill::nets::{Architecture, CallSize, ClassLabels, Inputs, open};
+use downhill::nets::{Added, Architecture, CallSize, ClassLabels, Inputs, open};
 use downhill::tensor::Tensor;
 
 /// A folder with a network, and what it answers in float64.
@@ -18,6 +18,8 @@ pub struct Golden {
     pub timesteps: Vec<f64>,
     pub context: Tensor,
     pub eps: Tensor,
+    pub added: Option<Added>,
+    pub guidance: Option<f64>,
     labels: Option<ClassLabels>,
 }
 
@@ -31,8 +33,13 @@ impl Golden {
         });
         let timesteps = npy::read_f64(stages.join("t.npy")).expect("t.npy");
         let (x, context, eps) = (read("x.npy"), read("context.npy"), read("eps.npy"));
+        let added = stages.join("pooled.npy").exists();
+        let added = added.then(|| Added { pooled: read("pooled.npy"), numbers: read("time_ids.npy") });
+        let about = std::fs::read(folder.join("golden.json")).expect("golden.json");
+        let about: serde_json::Value = serde_json::from_slice(&about).expect("JSON");
+        let guidance = about["embedded_guidance"].as_f64();
         let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
-        Self { name, folder, x, timesteps, context, eps, labels }
+        Self { name, folder, x, timesteps, context, eps, added, guidance, labels }
     }
 
     /// Its U-Net.
@@ -45,7 +52,9 @@ impl Golden {
 
     /// The inputs of its call.
     pub fn inputs(&self) -> Inputs<'_> {
-        Inputs::new(&self.x, &self.timesteps).with_context(Some(&self.context)).with_labels(self.labels.as_ref())
+        let inputs = Inputs::new(&self.x, &self.timesteps).with_context(Some(&self.context));
+        let inputs = inputs.with_labels(self.labels.as_ref()).with_added(self.added.as_ref());
+        inputs.with_guidance(self.guidance)
     }
 
     /// The extents of a call for `batch` images.
@@ -64,6 +73,6 @@ pub fn goldens() -> Vec<Golden> {
     let inpainting = golden_folders("inpaint").into_iter().filter(|folder| folder.join("stages").is_dir());
     let inpainting = inpainting.map(|folder| Golden::read(folder.clone(), &folder.join("stages")));
     let all: Vec<_> = latent.chain(fields).chain(inpainting).collect();
-    assert!(all.len() >= 10, "the goldens are missing");
+    assert!(all.len() >= 15, "the goldens are missing");
     all
 }
