@@ -184,8 +184,8 @@ impl Settings {
             Spread::Exponential | Spread::Lu => ScheduleKind::Exponential,
             Spread::Beta => ScheduleKind::Beta,
             Spread::Timesteps if flow::timesteps(table.process()).is_some() => ScheduleKind::Flow,
-            // Their levels are even in the logarithm: a spacing that leaves out the top would begin far below it.
-            Spread::Timesteps if table.process() == Process::Score && config.timestep_spacing.is_none() => {
+            // Their classes do not have spacings, and one that leaves out the top would begin far below it.
+            Spread::Timesteps if config.timestep_spacing.is_none() && is_of_sigmas(table.process()) => {
                 ScheduleKind::Trailing
             }
             Spread::Timesteps => config.spacing(sampler).into(),
@@ -365,6 +365,11 @@ fn note_on_consistency(sampler: Sampler, table: &NoiseTable) -> Option<String> {
             Sampler::Consistency
         )
     })
+}
+
+/// Returns `true` for networks whose levels are spread in sigma.
+fn is_of_sigmas(process: Process) -> bool {
+    matches!(process, Process::Edm { .. } | Process::Score | Process::Consistency { .. })
 }
 
 /// Returns N where it is not given.

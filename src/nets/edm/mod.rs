@@ -159,7 +159,7 @@ impl Architecture for EdmNetwork {
         self.config.size_multiple()
     }
 
-    /// Beyond the classes, the label after the last one is "no class", where the network has seen it in training.
+    /// Beyond the classes, the label after the last one leaves the class out, where training did so too.
     fn labels(&self) -> LabelInput {
         let Config { label_dim, label_dropout, .. } = self.config;
         let null = (label_dropout > 0.0).then_some(label_dim);

@@ -1,5 +1,5 @@
-//! Predictor and corrector of the variance-exploding stochastic equation: Song et al. (2021), algorithm 2, as diffusers'
-//! `ScoreSdeVePipeline` has it.
+//! Predictor and corrector of the variance-exploding stochastic equation: Song et al. (2021), algorithm 2, as
+//! diffusers' `ScoreSdeVePipeline` has it.
 
 use std::sync::Arc;
 
