@@ -7,8 +7,8 @@ use super::pipeline::{CONFIG, MODEL_INDEX, SCHEDULER_CONFIG};
 use crate::error::{Error, Result, excerpt};
 
 /// The forms of a model's name, for help texts and hints.
-pub const MODEL_FORMS: &str = "a diffusers folder, a single file of Stable Diffusion, a `.safetensors` beside its `config.json`, or a hub id \
-     `org/name` in the local cache";
+pub const MODEL_FORMS: &str = "a diffusers folder, a single file of Stable Diffusion, a `.safetensors` beside its \
+                               `config.json`, or a hub id `org/name` in the local cache";
 
 /// The place of a model.
 pub(super) enum Located {
@@ -57,6 +57,8 @@ pub(super) fn locate(spec: &str, environment: Environment) -> Result<Located> {
     }
 }
 
+/// The most files that a message names.
+const NAMED: usize = 8;
 /// The suffixes of files of weights.
 const WEIGHTS: [&str; 6] = ["safetensors", "ckpt", "pt", "pth", "bin", "pkl"];
 
@@ -81,7 +83,8 @@ fn inside(folder: PathBuf) -> Result<Located> {
         [file] => Ok(Located::File(file.clone())),
         several => {
             let names = several.iter().filter_map(|file| file.file_name()).map(|name| format!("`{}`", name.display()));
-            let names = names.collect::<Vec<_>>().join(", ");
+            let more = (several.len() > NAMED).then(|| format!("{} more", several.len() - NAMED));
+            let names = names.take(NAMED).chain(more).collect::<Vec<_>>().join(", ");
             let what = format!("no configuration, and several files of weights: {names}");
             Err(Error::bad_file_hint(folder, what, "name one of them by its path"))
         }

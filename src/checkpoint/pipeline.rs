@@ -120,7 +120,7 @@ impl Pipeline {
     }
 
     /// As [`Pipeline::find`]. `prediction` is the `prediction_type` of a single file, if it is known better than the
-    /// file tells; a folder has one of its own.
+    /// file tells; a folder has it in its scheduler.
     ///
     /// # Errors
     /// As [`Pipeline::open`].
@@ -205,6 +205,16 @@ impl Pipeline {
             )),
             Err(error) => Err(error),
         }
+    }
+
+    /// The components of a single file, by name; none of a folder.
+    #[must_use]
+    pub fn parts(&self) -> Vec<(&'static str, Component)> {
+        let components = self.file.iter().flat_map(|file| file.opened.components.iter());
+        let part = |(name, (config, weights)): &(&'static str, (ConfigFile, Weights))| {
+            (*name, Component { folder: self.root.clone(), config: config.clone(), weights: weights.clone() })
+        };
+        components.map(part).collect()
     }
 
     /// Reads the configuration of a component.

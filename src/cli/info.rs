@@ -17,7 +17,7 @@ use crate::gpu::Adapters;
 use crate::graph::Target;
 use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::{Family, FamilyName};
-use crate::model::Model;
+use crate::model::{FileParts, Model};
 use crate::report::columns::{Lines, thousands};
 use crate::report::{Console, Report};
 
@@ -31,6 +31,7 @@ Examples:
   downhill info DIR --dtype f16     the costs with weights of float16
   downhill info DIR --plan          every dispatch of a call
   downhill info DIR --exact         the costs without Winograd's algorithm
+  downhill info model.safetensors   the family and the parts of a single file
   downhill info samples.png         how an image was made
   downhill info x.npy               shape and range of an array";
 
@@ -76,7 +77,11 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
             refuse_model_flags(args, global, "an array")?;
             array(Path::new(file))?
         }
-        (spec, _) => model(spec, args, global, console)?,
+        (Some(spec), Subject::Model) => match parts(spec, args, global)? {
+            Some(found) => found,
+            None => model(Some(spec), args, global, console)?,
+        },
+        (None, _) => model(None, args, global, console)?,
     };
     global.print(&found.text)?;
     let mut report = Report::new("info");
@@ -155,6 +160,13 @@ fn array(file: &Path) -> Result<Found> {
         "not_finite": summary.not_finite,
     });
     Ok(Found { text: lines.to_string(), sections: vec![("array", about)] })
+}
+
+/// The parts of a model in a single file that is not the whole of it. Faults are left to the opening of the model.
+fn parts(spec: &str, args: &Args, global: &Global) -> Result<Option<Found>> {
+    let Ok(Some(parts)) = FileParts::find(spec) else { return Ok(None) };
+    refuse_model_flags(args, global, "a part of a model")?;
+    Ok(Some(Found { text: parts.to_string(), sections: vec![("model", parts.json())] }))
 }
 
 fn model(spec: Option<&str>, args: &Args, global: &Global, console: Console) -> Result<Found> {

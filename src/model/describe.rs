@@ -28,6 +28,7 @@ pub fn network_json(network: &NetworkModel) -> Value {
         "class": network.config.class_name().ok(),
         "config": network.config.path.display().to_string(),
         "weights": network.weights.path().display().to_string(),
+        "family": network.weights.origin().map(|origin| origin.family.as_str()),
         "parameters": network.weights.parameters(),
         "stored_bytes": network.weights.bytes(),
         "scheduler": network.scheduler_file.as_ref().map(|file| file.path.display().to_string()),
@@ -47,6 +48,7 @@ fn latent_json(latent: &LatentModel) -> Value {
     let mut about = json!({
         "name": latent.network.name,
         "class": latent.class,
+        "family": latent.network.weights.origin().map(|origin| origin.family.as_str()),
         latent.component: component(&latent.network.config, &latent.network.weights),
         "text_encoder": null,
         "vae": of_files(&latent.autoencoder_files),

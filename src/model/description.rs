@@ -221,6 +221,7 @@ fn network_lines(lines: &mut Lines, network: &NetworkModel) {
     let (net, weights) = (&network.net, &network.weights);
     lines.add("model", &network.name);
     lines.add("class", net.class_name());
+    origin_lines(lines, weights);
     let trained = net.sample_size().map_or("any size".to_owned(), |(height, width)| format!("{height} x {width}"));
     let multiple = net.size_multiple();
     lines.add("images", format!("{} channels, {trained}; sides are multiples of {multiple}", net.in_channels()));
@@ -236,6 +237,7 @@ fn pipeline_lines(lines: &mut Lines, latent: &LatentModel, size: Size) {
     let network = &latent.network;
     lines.add("model", &network.name);
     lines.add("class", latent.class.as_deref().unwrap_or("none"));
+    origin_lines(lines, &network.weights);
     let (height, width) = latent.trained_size().unwrap_or(size);
     lines.add("images", format!("{height} x {width}; sides are multiples of {}", latent.factor()));
     lines.add("output", predicted(network, "latents"));
@@ -246,6 +248,14 @@ fn pipeline_lines(lines: &mut Lines, latent: &LatentModel, size: Size) {
         lines.add("classes", format!("{} with names", network.classes.len()));
     }
     noise_lines(lines, network);
+}
+
+/// Adds the family and the layout of a single file.
+fn origin_lines(lines: &mut Lines, weights: &Weights) {
+    if let Some(origin) = weights.origin() {
+        lines.add("family", &origin.family);
+        lines.add("layout", origin.layout);
+    }
 }
 
 fn noise_lines(lines: &mut Lines, network: &NetworkModel) {
@@ -269,7 +279,7 @@ fn component_lines(lines: &mut Lines, component: &Component, call: &Call) -> Val
 }
 
 /// Number, types and bytes of the weights of a file, in words.
-fn stored(weights: &Weights) -> String {
+pub(super) fn stored(weights: &Weights) -> String {
     let dtype = |name| weights.dtype(name).map(|dtype| dtype.to_string());
     let mut dtypes: Vec<String> = weights.names().filter_map(dtype).collect();
     dtypes.sort();

@@ -20,6 +20,7 @@ mod memory;
 mod metadata;
 mod network;
 mod open;
+mod parts;
 mod plans;
 mod raw_call;
 mod resolve;
@@ -42,6 +43,7 @@ pub use memory::{Algorithms, Origin, USUAL_BUDGET, largest_batch, usual_batch, w
 pub use metadata::Metadata;
 pub use network::NetworkModel;
 pub use open::{Kind, Model};
+pub use parts::FileParts;
 pub use raw_call::{RawCall, RawLevels, RawOutput};
 pub use resolve::{Labels, ModelRun};
 pub use sampling::{Framing, Sampling};

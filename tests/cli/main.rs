@@ -32,6 +32,9 @@ mod noise_forms;
 mod outputs;
 mod quality;
 mod sample;
+#[path = "../common/single_file.rs"]
+mod single_file;
+mod single_files;
 mod targets;
 mod text;
 mod text_models;

@@ -1,6 +1,7 @@
 //! Single files in the layout of the original Stable Diffusion code, put together from diffusers folders by the tables
 //! of `tests/golden/single_files`, which diffusers itself has checked.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -46,11 +47,19 @@ pub fn encoded(dtype: &str, values: &[f32]) -> Vec<u8> {
     }
 }
 
-/// The tensors of a single file with the weights of the folder `tests/golden/latent/NAME`.
+/// The diffusers folder of a small model.
+pub fn folder(name: &str) -> PathBuf {
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let places = ["latent", "inpaint"].map(|place| goldens.join(place).join(name));
+    places.into_iter().find(|place| place.is_dir()).unwrap_or_else(|| panic!("no folder `{name}`"))
+}
+
+/// The tensors of a single file with the weights of a small model's folder.
 pub fn tensors(name: &str) -> Tensors {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/latent").join(name);
+    let folder = folder(name);
     let pipeline = Pipeline::open(folder.to_str().expect("a path")).expect("a pipeline");
     let golden = golden(name);
+    let mut components: BTreeMap<String, Weights> = BTreeMap::new();
     let make = |(stored_name, entry): (&String, &Value)| {
         let sources = entry["from"].as_array().expect("sources").iter();
         let parts: Vec<(&str, Vec<f32>)> = sources
@@ -58,7 +67,8 @@ pub fn tensors(name: &str) -> Tensors {
                 let (component, key) = (source[0].as_str().expect("a component"), source[1].as_str().expect("a key"));
                 // Old text encoders begin every name with a prefix that is dropped when they are read.
                 let key = key.strip_prefix("text_model.").unwrap_or(key);
-                stored(&pipeline.component(component).expect("a component").weights, key)
+                let open = || pipeline.component(component).expect("a component").weights;
+                stored(components.entry(component.to_owned()).or_insert_with(open), key)
             })
             .collect();
         let (dtype, shape) = (parts[0].0, shape_of(entry));
@@ -92,7 +102,7 @@ pub fn small(name: &str, folder: &Path) -> PathBuf {
     let file = folder.join(format!("{name}.safetensors"));
     write(&file, &tensors(name));
     fs::write(file.with_extension("json"), golden(name)["settings"].to_string()).expect("written");
-    let latent = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/latent").join(name);
+    let latent = self::folder(name);
     for tokenizer in ["tokenizer", "tokenizer_2"].into_iter().filter(|tokenizer| latent.join(tokenizer).is_dir()) {
         fs::create_dir(folder.join(tokenizer)).expect("a folder");
         for entry in fs::read_dir(latent.join(tokenizer)).expect("a folder") {
@@ -105,6 +115,7 @@ pub fn small(name: &str, folder: &Path) -> PathBuf {
 
 /// Writes a file of float16 with the names and shapes of a published model, and no values: a file without blocks on the
 /// disk, as long as the model.
+#[allow(dead_code, reason = "only one of the test binaries opens published models")]
 pub fn published(name: &str, folder: &Path) -> PathBuf {
     let golden = golden(name);
     let (mut header, mut at) = (Map::new(), 0u64);

@@ -1,4 +1,5 @@
-//! The recipes of `docs/EXTENDING.md`: the files that know an operator, a study, a data source and an architecture.
+//! The recipes of `docs/EXTENDING.md`: the files that know an operator, a study, a data source, a layout and an
+//! architecture.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,6 +71,13 @@ fn a_data_source_is_known_to_the_files_of_the_recipe_and_to_no_other() {
     let names = |text: &str| text.contains("mod spiked;") || text.contains("spiked::");
     let own = |text: &str| text.contains("static KIND: SourceKind") && text.contains("spiked:n=");
     assert_eq!(files_that(|text| names(text) || own(text)), recipe("## A data source"));
+}
+
+#[test]
+fn a_layout_is_known_to_the_files_of_the_recipe_and_to_no_other() {
+    let names = |text: &str| text.contains("mod stable_diffusion;") || text.contains("stable_diffusion::");
+    let own = |text: &str| text.contains("static LAYOUT: Layout") && text.contains("Stable Diffusion's original code");
+    assert_eq!(files_that(|text| names(text) || own(text)), recipe("## A layout"));
 }
 
 #[test]

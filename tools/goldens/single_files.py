@@ -6,7 +6,7 @@ folder. Each table is checked before it is written: diffusers' own `loaders/sing
 describes back into the folder's tensors, bit for bit.
 
 `PUBLISHED` are the models that people have, at their full size: names, shapes and the configurations of diffusers, which
-the test compares with those derived from the shapes. `SMALL` are folders of `tests/golden/latent`.
+the test compares with those derived from the shapes. `SMALL` are folders of `tests/golden/latent` and `tests/golden/inpaint`.
 """
 
 import gzip
@@ -160,22 +160,29 @@ OF_TWO = {**OF_ONE, "text_encoder": "cond_stage_model.model."}
 OF_XL = {"unet": "model.diffusion_model.", "vae": "first_stage_model.",
          "text_encoder": "conditioner.embedders.0.transformer.", "text_encoder_2": "conditioner.embedders.1.model."}
 
-# Folders of tests/golden/latent, with what their shapes do not say: they are smaller than any published model.
+# Folders of tests/golden/latent and tests/golden/inpaint, with what their shapes do not say: they are smaller than any
+# published model.
 SMALL = {
     "sd1-like": (OF_ONE, {"unet": ["attention_head_dim", "norm_num_groups", "sample_size"], "vae": ["norm_num_groups"],
                           "text_encoder": ["num_attention_heads"]}),
     "sd2-like": (OF_TWO, {"unet": ["attention_head_dim", "norm_num_groups", "sample_size"], "vae": ["norm_num_groups"],
                           "text_encoder": ["num_attention_heads"]}),
+    "nine-channels": (OF_ONE, {"unet": ["attention_head_dim", "norm_num_groups", "sample_size"], "vae": ["norm_num_groups"],
+                               "text_encoder": ["num_attention_heads"], "scheduler": ["_class_name"]}),
+    "sdxl-like": (OF_XL, {"unet": ["attention_head_dim", "norm_num_groups", "sample_size", "addition_time_embed_dim"],
+                          "vae": ["norm_num_groups", "scaling_factor", "latents_mean", "latents_std"],
+                          "text_encoder": ["num_attention_heads", "eos_token_id"],
+                          "text_encoder_2": ["num_attention_heads", "eos_token_id"]}),
 }
 
 VAE = dict(block_out_channels=[128, 256, 512, 512], layers_per_block=2, down_block_types=["DownEncoderBlock2D"] * 4,
            up_block_types=["UpDecoderBlock2D"] * 4, latent_channels=4)
 TEXT_L = dict(vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
-              hidden_act="quick_gelu", max_position_embeddings=77, projection_dim=768)
+              hidden_act="quick_gelu", max_position_embeddings=77, eos_token_id=2, projection_dim=768)
 TEXT_H = dict(vocab_size=49408, hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16,
-              hidden_act="gelu", max_position_embeddings=77, projection_dim=512)
+              hidden_act="gelu", max_position_embeddings=77, eos_token_id=2, projection_dim=512)
 TEXT_G = dict(vocab_size=49408, hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20,
-              hidden_act="gelu", max_position_embeddings=77, projection_dim=1280)
+              hidden_act="gelu", max_position_embeddings=77, eos_token_id=2, projection_dim=1280)
 SCALED = dict(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
 
 # The configurations of published models, by their repositories on the hub.
@@ -237,10 +244,13 @@ def write_all(golden):
     folder = golden / "single_files"
     folder.mkdir(exist_ok=True)
     for name, (prefixes, stated) in SMALL.items():
-        components = folder_of(golden / "latent" / name)
+        root = next(golden / place / name for place in ("latent", "inpaint") if (golden / place / name).exists())
+        components = folder_of(root)
         entries = table(components, prefixes)
         check(entries, components, prefixes)
-        settings = {component: {field: components[component][0][field] for field in fields} for component, fields in stated.items()}
+        configs = {component: config for component, (config, _) in components.items()}
+        configs["scheduler"] = json.loads((root / "scheduler" / "scheduler_config.json").read_text())
+        settings = {component: {field: configs[component][field] for field in fields} for component, fields in stated.items()}
         write(folder, name, entries, settings=settings)
     for name, (prefixes, fields) in PUBLISHED.items():
         components = published(fields)

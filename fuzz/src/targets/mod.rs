@@ -46,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", longest: 1024, bounded: 20000, run: models::config, seeds: Seeds::config },
     Target { name: "shard-index", longest: 512, bounded: 20000, run: models::shard_index, seeds: Seeds::shard_index },
     Target { name: "model-index", longest: 1024, bounded: 20000, run: models::model_index, seeds: Seeds::model_index },
+    Target { name: "single-file", longest: 4096, bounded: 4000, run: models::single_file, seeds: Seeds::single_file },
     Target { name: "hub-ref", longest: 128, bounded: 20000, run: models::hub_ref, seeds: Seeds::hub_ref },
     Target { name: "hub-listing", longest: 512, bounded: 20000, run: answers::hub_listing, seeds: Seeds::hub_listing },
     Target { name: "hub-headers", longest: 512, bounded: 20000, run: answers::hub_headers, seeds: Seeds::hub_headers },

@@ -97,6 +97,38 @@ pub fn model_index(bytes: &[u8]) {
     said(pipeline.scheduler());
 }
 
+/// A single file by the names and shapes of its tensors, `name 2 3` per line, taken apart by its layout.
+pub fn single_file(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (mut header, mut end) = (serde_json::Map::new(), 0usize);
+    for line in text.lines() {
+        let mut words = line.split(' ');
+        let name = words.next().unwrap_or_default();
+        let shape: Vec<usize> = words.map_while(|word| word.parse().ok()).collect();
+        let values = shape.iter().try_fold(1usize, |all, extent| all.checked_mul(*extent));
+        let Some(values) = values.filter(|values| *values <= 1 << 12) else { continue };
+        let offsets = [end, end + 2 * values];
+        if header.contains_key(name) {
+            continue;
+        }
+        header.insert(name.to_owned(), serde_json::json!({ "dtype": "F16", "shape": shape, "data_offsets": offsets }));
+        end = offsets[1];
+    }
+    let header = serde_json::Value::Object(header).to_string();
+    put("single/x.safetensors", &[&(header.len() as u64).to_le_bytes(), header.as_bytes(), &vec![0; end]].concat());
+    let name = at("single/x.safetensors").display().to_string();
+    said(ModelFiles::open_in(Some(&name), &|_| None));
+    let Some(pipeline) = said(Pipeline::open_in(&name, &|_| None)) else { return };
+    said(pipeline.scheduler());
+    for (_, part) in pipeline.parts() {
+        for key in part.weights.names() {
+            let shape = part.weights.shape(key).expect("a tensor that is listed").to_vec();
+            let tensor = part.weights.fetch(key, &shape).expect("a tensor that was taken out");
+            assert_eq!(tensor.data.len(), shape.iter().product::<usize>());
+        }
+    }
+}
+
 /// The commit of a branch in the cache, then a revision of the same text.
 pub fn hub_ref(bytes: &[u8]) {
     once("hub/models--a--b/snapshots/beef/config.json", br#"{"_class_name":"UNet2DModel"}"#);

@@ -223,6 +223,59 @@ impl Seeds {
         all
     }
 
+    pub fn single_file(&self) -> Vec<Vec<u8>> {
+        const UNET: &str = "model.diffusion_model.";
+        const VAE: &str = "first_stage_model.";
+        let unet = [
+            "input_blocks.0.0.weight 4 4 3 3",
+            "input_blocks.1.0.in_layers.2.weight 4 4 3 3",
+            "input_blocks.1.1.proj_in.weight 4 4 1 1",
+            "input_blocks.1.1.transformer_blocks.0.norm1.weight 4",
+            "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight 4 6",
+            "input_blocks.2.0.op.weight 4 4 3 3",
+            "input_blocks.3.0.in_layers.2.weight 8 4 3 3",
+            "middle_block.1.transformer_blocks.0.norm1.weight 8",
+            "output_blocks.1.1.conv.weight 8 8 3 3",
+            "output_blocks.3.1.proj_out.weight 4 4 1 1",
+            "out.2.weight 4 4 3 3",
+        ];
+        let vae = [
+            "encoder.conv_in.weight 4 3 3 3",
+            "encoder.down.0.block.0.conv1.weight 4 4 3 3",
+            "encoder.mid.attn_1.q.weight 4 4 1 1",
+            "decoder.conv_in.weight 4 4 3 3",
+            "decoder.conv_out.weight 3 4 3 3",
+            "decoder.mid.block_1.norm1.weight 4",
+            "decoder.up.0.block.0.norm1.bias 4",
+            "quant_conv.weight 8 8 1 1",
+        ];
+        let openai = [
+            "text_model.embeddings.token_embedding.weight 5 6",
+            "text_model.embeddings.position_embedding.weight 3 6",
+            "text_model.encoder.layers.0.mlp.fc1.weight 8 6",
+        ];
+        let open_clip = [
+            "token_embedding.weight 5 6",
+            "positional_embedding 3 6",
+            "transformer.resblocks.0.mlp.c_fc.weight 8 6",
+            "transformer.resblocks.0.attn.in_proj_weight 18 6",
+            "text_projection 6 6",
+        ];
+        let lines =
+            |prefix: &str, names: &[&str]| names.iter().map(|name| format!("{prefix}{name}\n")).collect::<String>();
+        let networks = lines(UNET, &unet) + &lines(VAE, &vae);
+        let texts = [
+            lines("cond_stage_model.transformer.", &openai),
+            lines("cond_stage_model.model.", &open_clip),
+            lines("conditioner.embedders.0.transformer.", &openai)
+                + &lines("conditioner.embedders.1.model.", &open_clip),
+        ];
+        let whole = texts.into_iter().map(|texts| format!("{networks}{texts}"));
+        let alone =
+            [lines("", &unet), lines("", &vae), lines(UNET, &unet) + "model_ema.decay\nv_pred\nglobal_step 1\n"];
+        whole.chain(alone).map(String::into_bytes).collect()
+    }
+
     pub fn config(&self) -> Vec<Vec<u8>> {
         let mut all = self.files("tests/bad", "config.json", 1000);
         let text = r#"{"_class_name":"UNet2DModel","number":1,"flag":true,"word":"a","list":[1,2],"words":["a","b"]}"#;

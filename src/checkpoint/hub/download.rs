@@ -12,7 +12,7 @@ use super::answers::Listing;
 use super::blobs::{Blobs, Wanted, Watch, put};
 use super::cache::{folder, no_cache, offline};
 use super::client::Client;
-use super::files::chosen;
+use super::files::{chosen, single_files};
 use super::{Environment, HubId, refs};
 use crate::error::{Error, Result};
 
@@ -73,13 +73,26 @@ pub fn fetch_in(
     let repository = cache.join(id.folder());
     let client = Client::new(environment)?;
     let Listing { commit, files } = client.listing(&id, &mut again(&client.page(&id), watch))?;
-    let names = chosen(&files, variant);
+    let mut names = chosen(&files, variant);
     if names.is_empty() {
-        return Err(Error::bad_file_hint(
-            client.page(&id),
-            "does not hold a diffusers model in safetensors",
-            "check its files on the hub",
-        ));
+        names = match &single_files(&files)[..] {
+            [only] => vec![only.clone()],
+            [] => {
+                return Err(Error::bad_file_hint(
+                    client.page(&id),
+                    "does not hold a diffusers model in safetensors",
+                    "check its files on the hub",
+                ));
+            }
+            several => {
+                let quoted: Vec<String> = several.iter().map(|file| format!("`{file}`")).collect();
+                return Err(Error::bad_file_hint(
+                    client.page(&id),
+                    format!("not a diffusers model, but several single files: {}", quoted.join(", ")),
+                    format!("fetch one of them with `hf download {id} FILE`, and name it by its path"),
+                ));
+            }
+        };
     }
     let snapshot = repository.join("snapshots").join(&commit);
     let mut wanted = Vec::new();

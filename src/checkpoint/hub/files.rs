@@ -57,6 +57,15 @@ pub(super) fn chosen(all: &[String], variant: Option<&str>) -> Vec<String> {
     found
 }
 
+/// Lists the single files of a repository that is not a diffusers model: files of safetensors outside any folder.
+#[cfg(any(feature = "download", test))]
+pub(super) fn single_files(all: &[String]) -> Vec<String> {
+    let mut found: Vec<String> =
+        all.iter().filter(|file| !file.contains('/') && file.ends_with(".safetensors")).cloned().collect();
+    found.sort();
+    found
+}
+
 /// Returns `true` for a configuration or a vocabulary.
 #[cfg(any(feature = "download", test))]
 fn is_text(folder: &str, name: &str) -> bool {
@@ -104,6 +113,13 @@ mod tests {
         assert_eq!(of(&with, None), ["config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"]);
         let only_bin = ["config.json", "diffusion_pytorch_model.bin", "scheduler_config.json"];
         assert_eq!(of(&files, None), only_bin);
+    }
+
+    #[test]
+    fn a_repository_of_single_files_has_no_folders() {
+        let files = [".gitattributes", "README.md", "style-v2.safetensors", "lora/a.safetensors", "x.ckpt"];
+        assert_eq!(of(&files, None), [] as [&str; 0]);
+        assert_eq!(single_files(&files.map(str::to_owned)), ["style-v2.safetensors"]);
     }
 
     #[test]

@@ -99,6 +99,8 @@ impl<'a> TextEncoder<'a> {
             "intermediate_size": intermediate,
             "num_hidden_layers": layers,
             "num_attention_heads": (hidden / HEAD_CHANNELS).max(1),
+            // As the published configurations have it: a text ends at the token with the largest id.
+            "eos_token_id": 2,
             // OpenAI trained with an approximation of GELU, OpenCLIP with GELU itself.
             "hidden_act": match self.form {
                 Form::Transformers => "quick_gelu",

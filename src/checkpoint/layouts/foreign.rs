@@ -8,7 +8,7 @@ struct Foreign {
     marks: &'static [Mark],
     /// The name of the kind.
     what: &'static str,
-    /// What to do instead.
+    /// Advice to the user.
     hint: &'static str,
 }
 
@@ -31,7 +31,11 @@ const SUPPORTED: &str = "supported: Stable Diffusion 1, 2 and XL as single files
                          that the documentation lists";
 const NO_TRANSFORMERS: &str = "its network is a transformer over text and image together, which is not supported; \
                                Stable Diffusion 1, 2 and XL are";
-const OF_BASE: &str = "name the whole model, which is a file or a diffusers folder of its own";
+const OF_BASE: &str = "name the whole model, a file or a diffusers folder";
+
+/// The prefixes of the components in whole checkpoints.
+const PARTS: [&str; 5] =
+    ["model.diffusion_model.", "diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner."];
 
 /// The kinds in the order in which they are tried: what changes a model, what belongs to one, other models.
 static KINDS: &[Foreign] = &[
@@ -224,8 +228,6 @@ pub(in crate::checkpoint) fn foreign<'a>(
     if let Some(kind) = KINDS.iter().find(is_of) {
         return Some((kind.what, kind.hint));
     }
-    const PARTS: [&str; 5] =
-        ["model.diffusion_model.", "diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner."];
     let is_part = |name: &str| PARTS.iter().any(|prefix| name.starts_with(prefix));
     names.clone().any(is_part).then_some(("a whole checkpoint of a family that is not known", SUPPORTED))
 }

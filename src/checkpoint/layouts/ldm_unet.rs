@@ -1,5 +1,5 @@
-//! The U-Net of the latent-diffusion code base (CompVis/latent-diffusion, `ldm/modules/diffusionmodules/openaimodel.py`):
-//! Stable Diffusion's in its original layout.
+//! The U-Net of the latent-diffusion code base (CompVis/latent-diffusion,
+//! `ldm/modules/diffusionmodules/openaimodel.py`): Stable Diffusion's in its original layout.
 
 use serde_json::{Map, Value, json};
 
@@ -16,7 +16,8 @@ const HEADS: usize = 8;
 #[derive(Clone, Debug)]
 pub(super) struct Unet<'a> {
     weights: &'a Weights,
-    prefix: &'static str,
+    /// The beginning of its names.
+    pub prefix: &'static str,
     /// Channels of the input.
     pub in_channels: usize,
     /// Channels of the context.
@@ -27,7 +28,7 @@ pub(super) struct Unet<'a> {
     pub vector: Vector,
 }
 
-/// What is added to the embedding of timesteps.
+/// The vector that is added to the embedding of timesteps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Vector {
     /// Nothing.

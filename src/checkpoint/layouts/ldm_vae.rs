@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug)]
 pub(super) struct Vae<'a> {
     weights: &'a Weights,
-    prefix: &'static str,
+    /// The beginning of its names.
+    pub prefix: &'static str,
 }
 
 impl<'a> Vae<'a> {

@@ -56,7 +56,7 @@ pub(super) struct Parts {
     pub scheduler: Option<Map<String, Value>>,
     /// The tokenizers of CLIP that the model needs.
     pub tokenizers: Vec<ClipTokens>,
-    /// What has been assumed, and what was not used, in sentences for the user.
+    /// Assumptions, and parts that were not used, in sentences for the user.
     pub notes: Vec<String>,
     /// The tensors that no component uses and that are known to be without effect, by their names.
     pub ignored: Vec<String>,
@@ -85,7 +85,7 @@ pub(super) struct ClipTokens {
 /// A single file that has been taken apart.
 #[derive(Clone, Debug)]
 pub(super) struct Opened {
-    /// What stands for its `model_index.json`.
+    /// Stands for its `model_index.json`.
     pub index: Option<ConfigFile>,
     /// The components: name, configuration and tensors.
     pub components: Vec<(&'static str, (ConfigFile, Weights))>,
@@ -109,17 +109,17 @@ pub struct Origin {
     pub layout: &'static str,
     /// The family of the model.
     pub family: String,
-    /// What has been assumed, and what was not used.
+    /// Assumptions, and parts that were not used.
     pub notes: Vec<String>,
 }
 
-/// Takes the tensors of the single file `file` apart: `None` for one of no known layout. `prediction` is what the caller
-/// states that its network predicts, as diffusers' `prediction_type` names it.
+/// Takes the tensors of the single file `file` apart: `None` for one of no known layout. `prediction` is the quantity
+/// that its network predicts, as diffusers' `prediction_type` names it, if the caller states it.
 ///
 /// # Errors
-/// Those of the settings beside the file and of its layout; [`Error::UnexpectedKey`](crate::Error::UnexpectedKey) for a tensor that no component
-/// uses; [`Error::MissingKey`](crate::Error::MissingKey) and [`Error::BadFile`](crate::Error::BadFile)
-/// for one that cannot be taken out of the file.
+/// Those of the settings beside the file and of its layout; [`UnexpectedKey`](crate::Error::UnexpectedKey) for a tensor
+/// that no component uses; [`MissingKey`](crate::Error::MissingKey) and [`BadFile`](crate::Error::BadFile) for one that
+/// cannot be taken out of the file.
 pub(super) fn open(file: &Path, weights: &Weights, prediction: Option<&'static str>) -> Result<Option<Opened>> {
     open_by(LAYOUTS, file, weights, &Settings::beside(file, prediction)?)
 }

@@ -1,9 +1,12 @@
-//! What a user states about a single file: a small JSON of the same name beside it.
+//! Statements of the user about a single file: a small JSON of the same name beside it.
 
 use std::path::Path;
 
 use crate::checkpoint::config::ConfigFile;
 use crate::error::{Error, Result, excerpt};
+
+/// Fields of the descriptions that other programs keep in a file of that name, which hold no settings.
+const OF_OTHERS: [&str; 6] = ["description", "sd version", "activation text", "notes", "modelId", "sha256"];
 
 /// Statements about a single file `x.safetensors`, from `x.json` beside it. They win over what is guessed from the
 /// shapes of tensors. Without such a file there are none.
@@ -22,7 +25,8 @@ impl Settings {
     pub fn beside(file: &Path, prediction: Option<&'static str>) -> Result<Self> {
         let path = file.with_extension("json");
         let file = if path.is_file() && path != file { Some(ConfigFile::read(&path)?) } else { None };
-        Ok(Self { file, prediction })
+        let is_own = |file: &ConfigFile| !OF_OTHERS.iter().any(|field| file.has(field));
+        Ok(Self { file: file.filter(is_own), prediction })
     }
 
     /// The file, whose accessors name it in errors, if there is one.

@@ -15,7 +15,7 @@ use super::ldm_vae::Vae;
 use super::{ClipTokens, Layout, Part, Parts, Settings};
 use crate::checkpoint::config::ConfigFile;
 use crate::checkpoint::weights::Weights;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, excerpt};
 
 pub(super) static LAYOUT: Layout = Layout { name: "Stable Diffusion's original code", open };
 
@@ -121,6 +121,10 @@ fn open(weights: &Weights, settings: &Settings) -> Result<Option<Parts>> {
         state(stated, "scheduler", scheduler)?;
     }
     parts.ignored = ignored(weights, &parts);
+    let is_bare = unet.is_some_and(|unet| unet.prefix.is_empty()) || vae.is_some_and(|vae| vae.prefix.is_empty());
+    if !is_bare {
+        pass_strays_over(weights, &mut parts);
+    }
     Ok(Some(parts))
 }
 
@@ -148,12 +152,14 @@ fn find_text<'a>(weights: &'a Weights, prefixes: (&'static str, &'static str)) -
 /// Channels of the input of a network that fills masked parts in.
 const INPAINTING: usize = 9;
 
+/// The hint for relatives of these families.
+const TEXT_TO_IMAGE: &str = "supported: Stable Diffusion 1, 2 and XL, from text to images";
+
 /// The family of a network, or the error for one that reads more than noisy latents.
 fn family(unet: &Unet, text: Option<&TextEncoder>, weights: &Weights) -> Result<Family> {
     let refuse = |what: &str, hint: &str| {
         Err(Error::bad_file_hint(weights.path(), format!("{what}, which is not supported"), hint))
     };
-    const TEXT_TO_IMAGE: &str = "supported: Stable Diffusion 1, 2 and XL, from text to images";
     match (unet.in_channels, unet.vector, unet.context) {
         (_, Vector::Label, _) | (7, ..) => return refuse("Stable Diffusion's upscaler", TEXT_TO_IMAGE),
         (8, ..) => return refuse("InstructPix2Pix, a model that edits pictures", TEXT_TO_IMAGE),
@@ -176,7 +182,7 @@ fn family(unet: &Unet, text: Option<&TextEncoder>, weights: &Weights) -> Result<
     })
 }
 
-/// What the network predicts, and the side of its latents in training.
+/// Returns the quantity that the network predicts, and the side of its latents in training.
 fn prediction_of(
     family: Family,
     unet: &Unet,
@@ -264,6 +270,20 @@ fn ignored(weights: &Weights, parts: &Parts) -> Vec<String> {
     let is_averaged = |name: &str| name.starts_with(UNET) && used.contains(averaged_name(name).as_str());
     let is_idle = |name: &&str| is_of_training(name) || is_of_text(name) || is_averaged(name);
     weights.names().filter(|name| !used.contains(name)).filter(is_idle).map(str::to_owned).collect()
+}
+
+/// Passes tensors over that belong to no component by their names, with a note: merged files often hold some.
+fn pass_strays_over(weights: &Weights, parts: &mut Parts) {
+    let components =
+        [UNET, "diffusion_model.", VAE, "vae.", TEXT.0, TEXT.1, TEXT_XL.0, TEXT_XL.1, TEXT_XL_2.0, TEXT_XL_2.1];
+    let passed: HashSet<&str> = parts.ignored.iter().map(String::as_str).collect();
+    let is_stray =
+        |name: &&str| !passed.contains(name) && !components.iter().any(|component| name.starts_with(component));
+    let strays: Vec<String> = weights.names().filter(is_stray).map(str::to_owned).collect();
+    let Some(first) = strays.first() else { return };
+    let (count, first) = (strays.len(), excerpt(first));
+    parts.notes.push(format!("tensors of no component are passed over ({count}), such as `{first}`"));
+    parts.ignored.extend(strays);
 }
 
 fn is_of_training(name: &str) -> bool {

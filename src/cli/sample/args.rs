@@ -75,7 +75,7 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
     pub dtype: Dtype,
 
-    /// What the network predicts, where its files do not say it or say it wrongly [default: follow the model's files]
+    /// Quantity that the network predicts, instead of that of the model's files
     #[arg(long, value_enum, value_name = "QUANTITY", hide_short_help = true)]
     pub prediction: Option<Prediction>,
 

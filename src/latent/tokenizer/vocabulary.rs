@@ -61,8 +61,8 @@ impl Vocabulary {
         Ok(vocabulary)
     }
 
-    /// CLIP's own vocabulary, which is embedded: see `weights/clip-tokenizer/README.md`. The order of its tokens is that
-    /// of openai/CLIP, `clip/simple_tokenizer.py`.
+    /// CLIP's own vocabulary, which is embedded (see `weights/clip-tokenizer/README.md`). The order of its tokens is
+    /// that of openai/CLIP, `clip/simple_tokenizer.py`.
     ///
     /// # Errors
     /// None in a build that passes its tests.
