@@ -3,6 +3,7 @@
 //! [`op::Graph`] -> [`fuse`] -> [`lower`] -> [`plan::Plan`] -> [`run::Program`] on a device, or [`host`] by the CPU
 //! twins.
 
+pub mod adjoint;
 pub mod choose;
 pub mod compiler;
 pub mod cost;

@@ -4,6 +4,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::WeightAccess;
+use super::adjoint::transposed;
 use super::op::{HeadSide, Heads, Weight, WeightForm, WeightSource, padded_kernel};
 use crate::error::{Error, Result};
 use crate::kernels::choice::Algorithm;
@@ -123,6 +124,15 @@ fn stacked(weight: &Weight, fetch: &WeightAccess) -> Result<Vec<f32>> {
         WeightSource::Rows { key, order } => {
             let values = fetch(key, &part_shape(weight.form, 1))?.data;
             Ok(in_order(&values, order))
+        }
+        WeightSource::Transposed(weight) => {
+            let values = stacked(weight, fetch)?;
+            Ok(match weight.form {
+                WeightForm::Kernel { out, input, height, width, .. } => {
+                    transposed(&values, (out, input), height * width)
+                }
+                WeightForm::Vector { .. } => values,
+            })
         }
         WeightSource::Checkpoint(keys) => {
             let mut values = Vec::new();

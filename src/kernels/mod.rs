@@ -30,6 +30,7 @@ pub mod source;
 pub mod tangent;
 mod template;
 pub mod timestep_embedding;
+pub mod transpose;
 pub mod tuned;
 pub mod unpatchify;
 pub mod winograd;
@@ -140,6 +141,7 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         fir::Fir::variants,
         timestep_embedding::TimestepEmbedding::variants,
         combine::Combine::variants,
+        transpose::Transpose::variants,
         tangent::ActivateTangent::variants,
         tangent::MomentsTangent::variants,
         tangent::GroupNormTangent::variants,

@@ -15,6 +15,7 @@ mod kernels_norm;
 mod kernels_pointwise;
 mod kernels_source;
 mod kernels_tangent;
+mod kernels_transpose;
 mod kernels_winograd;
 mod plan;
 mod reference;

@@ -2,6 +2,7 @@
 
 mod bad;
 mod checkpoint;
+mod ddim;
 #[cfg(feature = "download")]
 mod download;
 mod fuzz;

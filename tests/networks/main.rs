@@ -8,6 +8,7 @@ mod definition;
 mod single_file;
 
 mod adm;
+mod adm_classifier;
 mod autoencoder;
 mod dit;
 mod drawn;

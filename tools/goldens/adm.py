@@ -49,6 +49,18 @@ NETWORKS = {
     ),
 }
 
+# The arguments of `EncoderUNetModel`.
+CLASSIFIERS = {
+    # As the published ones: an attention over mean and pixels, residual blocks that resize, the old order.
+    "attention": dict(image_size=SIZE, in_channels=3, model_channels=32, out_channels=CLASSES, num_res_blocks=1,
+                      attention_resolutions=(2,), channel_mult=(1, 2), num_head_channels=16,
+                      use_scale_shift_norm=True, resblock_updown=True, pool="attention"),
+    # The mean over all pixels, a time embedding that is added, heads of two channels.
+    "adaptive": dict(image_size=SIZE, in_channels=1, model_channels=32, out_channels=6, num_res_blocks=2,
+                     attention_resolutions=(1,), channel_mult=(1, 1), num_heads=16, resblock_updown=True,
+                     pool="adaptive"),
+}
+
 
 def in_float64():
     """The original casts to float32 in places; here it stays in float64."""
@@ -122,6 +134,26 @@ def main():
             {"model": arguments, "process": parts["process"], "timesteps": runs,
              "parameters": sum(value.numel() for value in model.state_dict().values())}, indent=2) + "\n")
         print(name, sum(value.numel() for value in model.state_dict().values()), np.abs(out).max())
+
+    for name, arguments in CLASSIFIERS.items():
+        folder = HERE.parent / "adm_classifier" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        model = build(unet.EncoderUNetModel, arguments)
+        shape = (IMAGES, arguments["in_channels"], SIZE, SIZE)
+        x = random.standard_normal(shape).astype(np.float32)
+        t = np.array([11.0, 640.0])
+        labels = np.array([2, 4])
+        images = th.from_numpy(x).double().requires_grad_(True)
+        logits = model(images, th.from_numpy(t))
+        chosen = th.nn.functional.log_softmax(logits, dim=-1)[range(IMAGES), labels]
+        gradient = th.autograd.grad(chosen.sum(), images)[0]
+        for file, array in [("x", x), ("t", t), ("labels", labels.astype(np.float64)),
+                            ("logits", logits.detach().numpy()), ("gradient", gradient.numpy())]:
+            save(folder / f"{file}.npy", array)
+        (folder / "golden.json").write_text(json.dumps(
+            {"model": arguments, "parameters": sum(value.numel() for value in model.state_dict().values())},
+            indent=2) + "\n")
+        print(name, np.abs(gradient.numpy()).max())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 //! Lowering: each operator of the graph as dispatches of kernels on buffers that do not share memory yet. The operators
 //! lower themselves ([`super::op::Operator::lower`]) with the help of [`Lowering`].
 
+mod adjoint;
 mod attention;
 mod tangent;
 pub(super) mod winograd;

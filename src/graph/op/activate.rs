@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::operands::operands;
 use super::{ActivateTangent, Activation, At, MapStorage, Op, Operator, Rule, Value, require};
 use crate::error::Result;
+use crate::graph::adjoint::PullBack;
 use crate::graph::fuse::Fusion;
 use crate::graph::lower::{Lowering, whole};
 use crate::graph::reference::{self, Array, Evaluation};
@@ -42,6 +43,12 @@ impl Operator for Activate {
     fn lower(&self, at: &At, to: &mut Lowering) {
         let activate = elementwise::Activate { texels: at.shape.texels(), activation: self.activation };
         to.step(at, activate.dispatch(to.family), vec![whole(self.x)]);
+    }
+
+    fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
+        let op = ActivateTangent { x: self.x, tangent: adjoint, activation: self.activation };
+        let through = to.push(op, at.shape, at);
+        to.add(self.x, through, at)
     }
 
     fn tangent(&self, at: &At, to: &mut Transform) -> Result<(Value, Value)> {

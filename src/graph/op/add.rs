@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::operands::operands;
 use super::{At, MapStorage, Op, Operator, Rule, Value, require};
 use crate::error::Result;
+use crate::graph::adjoint::PullBack;
 use crate::graph::fuse::Fusion;
 use crate::graph::lower::{Lowering, whole};
 use crate::graph::reference::{self, Array, Evaluation};
@@ -50,6 +51,12 @@ impl Operator for Add {
         let per_image = at.of(self.b).pixels() == 1 && at.shape.pixels() > 1;
         let add = elementwise::Add { shape: at.shape, per_image, scale: self.scale };
         to.step(at, add.dispatch(to.family), vec![whole(self.a), whole(self.b)]);
+    }
+
+    fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
+        let through = to.scaled(adjoint, self.scale, at);
+        to.add(self.a, through, at)?;
+        to.add(self.b, through, at)
     }
 
     fn tangent(&self, at: &At, to: &mut Transform) -> Result<(Value, Value)> {

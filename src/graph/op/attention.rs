@@ -1,8 +1,9 @@
 //! Attention.
 
 use super::operands::operands;
-use super::{At, AttentionTangent, HeadSide, Heads, MapStorage, Operator, Rule, Value, require};
+use super::{At, AttentionAdjoint, AttentionTangent, HeadSide, Heads, MapStorage, Operator, Rule, Value, require};
 use crate::error::Result;
+use crate::graph::adjoint::{self, PullBack};
 use crate::graph::lower::Lowering;
 use crate::graph::reference::{Array, Evaluation, attention};
 use crate::graph::tangent::{Transform, no_rule};
@@ -68,6 +69,18 @@ impl Operator for Attention {
 
     fn lower(&self, at: &At, to: &mut Lowering) {
         to.attention(self, at);
+    }
+
+    fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
+        let Self { q, k, v, heads, head_dim, scale, causal } = *self;
+        let channels = Heads { count: heads, dim: head_dim, side: HeadSide::Out }.padded_len();
+        let of_one = [q, k, v] == [0, 1, 2].map(|part| (q.0, part * channels)) && at.of(q.0).c == 3 * channels;
+        if causal || !of_one {
+            return Err(adjoint::no_rule(at));
+        }
+        let op = AttentionAdjoint { qkv: q.0, adjoint, heads, head_dim, scale };
+        let through = to.push(op, at.of(q.0), at);
+        to.add(q.0, through, at)
     }
 
     fn tangent(&self, at: &At, to: &mut Transform) -> Result<(Value, Value)> {

@@ -1,8 +1,9 @@
 //! Downsampling by means.
 
 use super::operands::operands;
-use super::{At, MapStorage, Operator, Rule, Value, require};
+use super::{At, MapStorage, Operator, Rule, UpsampleNearest, Value, require};
 use crate::error::Result;
+use crate::graph::adjoint::{PullBack, no_rule};
 use crate::graph::lower::{Lowering, whole};
 use crate::graph::reference::{Array, Evaluation, from_pixels};
 use crate::graph::tangent::Transform;
@@ -46,6 +47,16 @@ impl Operator for AveragePool {
     fn lower(&self, at: &At, to: &mut Lowering) {
         let pool = resample::AveragePool { x: at.of(self.x) };
         to.step(at, pool.dispatch(to.family), vec![whole(self.x)]);
+    }
+
+    fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
+        let shape = at.of(self.x);
+        if !(shape.h.is_multiple_of(2) && shape.w.is_multiple_of(2)) {
+            return Err(no_rule(at));
+        }
+        let spread = to.push(UpsampleNearest { x: adjoint }, shape, at);
+        let through = to.scaled(spread, 0.25, at);
+        to.add(self.x, through, at)
     }
 
     fn tangent(&self, at: &At, to: &mut Transform) -> Result<(Value, Value)> {

@@ -8,6 +8,7 @@ use super::{
     require,
 };
 use crate::error::Result;
+use crate::graph::adjoint::{self, PullBack};
 use crate::graph::lower::winograd::Winograd;
 use crate::graph::lower::{Lowering, Operand, part, whole, with_terms};
 use crate::graph::reference::{self, Array, Evaluation};
@@ -179,6 +180,29 @@ impl Operator for Conv2d {
             let conv = conv2d::Conv2d { x, source, y, kernel, stride: self.stride, pad, epilogue };
             to.product(at, conv.dispatch(family), reads, conv.flops());
         }
+    }
+
+    /// The transposed convolution.
+    fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
+        let Epilogue { per_image, activation, residual, scale, .. } = self.epilogue;
+        let is_plain = activation.is_none() && per_image.is_none_or(|(value, _)| !to.depends(value));
+        let Some((height, width)) = self.window(at).filter(|_| self.stride == 1 && is_plain) else {
+            return Err(adjoint::no_rule(at));
+        };
+        let given = to.scaled(adjoint, scale, at);
+        if let Some(residual) = residual {
+            to.add(residual, given, at)?;
+        }
+        if !to.depends(self.x) {
+            return Ok(());
+        }
+        let weight = to.transposed(self.weight).ok_or_else(|| adjoint::no_rule(at))?;
+        let (top, left) = self.pad;
+        // `check` has seen that the padding is less than the kernel.
+        let pad = (height - 1 - top, width - 1 - left);
+        let through = Self { x: given, weight, stride: 1, pad, epilogue: Epilogue::default() };
+        let through = to.push(through, at.of(self.x), at);
+        to.add(self.x, through, at)
     }
 
     /// `(act(x * w + bias + per_image) + residual) * scale`.

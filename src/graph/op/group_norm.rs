@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::operands::operands;
-use super::{Activation, At, GroupNormTangent, MapStorage, Op, Operator, Rule, Value, WeightId, require};
+use super::{
+    Activation, At, GroupNormTangent, MapStorage, Modulate, Op, Operator, Rule, ScaleChannels, Value, WeightId, require,
+};
 use crate::error::Result;
+use crate::graph::adjoint::{self, PullBack};
 use crate::graph::fold::{Folding, Reader};
 use crate::graph::lower::{Lowering, Operand, Reading, part, whole};
 use crate::graph::reference::{self, Array, Evaluation};
@@ -103,6 +106,25 @@ impl Operator for GroupNorm {
         }
         let apply = ScaleShift { x: shape, activation: self.activation };
         to.step(at, apply.dispatch(family), vec![whole(self.x), Operand::Buffer(factors, 0)]);
+    }
+
+    /// With the weight and the scale of the modulation as a diagonal W, the tangent is W P t, where P is the tangent of
+    /// the plain normalisation. P is symmetric, so that the adjoint is P W t.
+    fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
+        let Self { x, weight, groups, eps, modulation, activation, .. } = *self;
+        if activation.is_some() || modulation.is_some_and(|(value, _)| to.depends(value)) {
+            return Err(adjoint::no_rule(at));
+        }
+        let (shape, mut given) = (at.shape, adjoint);
+        if let Some(scale) = modulation {
+            // x * scale + x, where x stands for the shift.
+            given = to.push(Modulate { x: given, scale, shift: (given, 0), offset: 0.0 }, shape, at);
+        }
+        let given = to.push(ScaleChannels { x: given, weight }, shape, at);
+        let (weight, bias) = (to.constant(1.0, shape.c), to.constant(0.0, shape.c));
+        let op = GroupNormTangent { x, tangent: given, weight, bias, groups, eps, modulation: None, activation: None };
+        let through = to.push(op, shape, at);
+        to.add(x, through, at)
     }
 
     fn tangent(&self, at: &At, to: &mut Transform) -> Result<(Value, Value)> {

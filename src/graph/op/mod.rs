@@ -7,6 +7,7 @@
 
 mod activate;
 mod add;
+mod adjoint;
 mod affine;
 mod attention;
 mod average_pool;
@@ -19,8 +20,10 @@ mod graph;
 mod group_norm;
 mod input;
 mod layer_norm;
+mod mix_tokens;
 mod modulate;
 mod operands;
+mod softmax;
 mod tangent;
 mod timestep_embedding;
 mod unpatchify;
@@ -31,6 +34,7 @@ use std::collections::BTreeMap;
 
 pub use activate::Activate;
 pub use add::Add;
+pub use adjoint::{AttentionAdjoint, ScaleChannels};
 pub use affine::Affine;
 pub use attention::Attention;
 pub use average_pool::AveragePool;
@@ -43,8 +47,10 @@ pub use graph::{Graph, Node, Value};
 pub use group_norm::GroupNorm;
 pub use input::Input;
 pub use layer_norm::LayerNorm;
+pub use mix_tokens::MixTokens;
 pub use modulate::Modulate;
 pub use operands::{Operand, OperandMut, Operands};
+pub use softmax::Softmax;
 pub use tangent::{ActivateTangent, AttentionTangent, GroupNormTangent, LayerNormTangent};
 pub use timestep_embedding::TimestepEmbedding;
 pub use unpatchify::Unpatchify;
@@ -52,6 +58,7 @@ pub use upsample_nearest::UpsampleNearest;
 pub(super) use weight::padded_kernel;
 pub use weight::{HeadSide, Heads, Weight, WeightForm, WeightId, WeightSource};
 
+use super::adjoint::PullBack;
 use super::fold::{Folding, Reader};
 use super::fuse::Fusion;
 use super::lower::Lowering;
@@ -134,6 +141,16 @@ pub trait Operator: Operands {
     /// # Errors
     /// [`crate::Error::Argument`] if there is no rule ([`super::tangent::no_rule`]).
     fn tangent(&self, at: &At, to: &mut Transform) -> Result<(Value, Value)>;
+
+    /// Adds to the adjoints of what the operator reads, given that of its result; something that it reads depends on
+    /// the input.
+    ///
+    /// # Errors
+    /// [`crate::Error::Argument`] if there is no rule ([`super::adjoint::no_rule`]), as by default.
+    fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
+        let _ = (adjoint, to);
+        Err(super::adjoint::no_rule(at))
+    }
 
     /// This operator with an operand's producer taken in, where a pattern of [`super::fuse`] fits.
     fn fuse(&self, at: &At, fusion: &Fusion) -> Option<Op> {
@@ -229,6 +246,10 @@ operators! {
     GroupNormTangent,
     LayerNormTangent,
     AttentionTangent,
+    AttentionAdjoint,
+    ScaleChannels,
+    MixTokens,
+    Softmax,
 }
 
 impl Operands for Op {

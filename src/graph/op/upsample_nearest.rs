@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::operands::operands;
-use super::{At, MapStorage, Operator, Rule, Value, require};
+use super::{At, AveragePool, MapStorage, Operator, Rule, Value, require};
 use crate::error::Result;
+use crate::graph::adjoint::{PullBack, no_rule};
 use crate::graph::fold::{Folding, Reader};
 use crate::graph::lower::{Lowering, whole};
 use crate::graph::reference::{Array, Evaluation, from_pixels};
@@ -49,6 +50,16 @@ impl Operator for UpsampleNearest {
         }
         let upsample = resample::UpsampleNearest { x: at.of(self.x), y: at.shape };
         to.step(at, upsample.dispatch(to.family), vec![whole(self.x)]);
+    }
+
+    fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
+        let shape = at.of(self.x);
+        if (at.shape.h, at.shape.w) != (2 * shape.h, 2 * shape.w) {
+            return Err(no_rule(at));
+        }
+        let means = to.push(AveragePool { x: adjoint }, shape, at);
+        let through = to.scaled(means, 4.0, at);
+        to.add(self.x, through, at)
     }
 
     fn tangent(&self, at: &At, to: &mut Transform) -> Result<(Value, Value)> {

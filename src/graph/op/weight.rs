@@ -32,6 +32,8 @@ pub enum WeightSource {
     },
     /// Numbers known when the graph is built, row-major in the form's own shape.
     Constant(Vec<f32>),
+    /// The transpose of another kernel: turned around, inputs and outputs exchanged.
+    Transposed(Box<Weight>),
     /// Other weights without attention heads, stacked along the output dimension: one product for several layers.
     Stack(Vec<Weight>),
 }
@@ -73,6 +75,16 @@ impl Heads {
     #[must_use]
     pub const fn padded_dim(self) -> usize {
         self.dim.div_ceil(TEXEL) * TEXEL
+    }
+
+    /// The same heads on the other side of a kernel.
+    #[must_use]
+    pub const fn turned(self) -> Self {
+        let side = match self.side {
+            HeadSide::Out => HeadSide::In,
+            HeadSide::In => HeadSide::Out,
+        };
+        Self { side, ..self }
     }
 
     /// Channels of all heads together on the device.

@@ -3,12 +3,14 @@
 //!
 //! Slow, and only for tests: the oracle that fused graphs, plans, kernels and their twins are compared with.
 
+pub(super) mod adjoint;
 pub(super) mod attention;
 pub(super) mod tangent;
 
 use std::f64::consts::FRAC_1_SQRT_2;
 
 use super::WeightAccess;
+use super::adjoint::transposed;
 use super::op::{Activation, Graph, HeadSide, Heads, Value, WeightForm, WeightId, WeightSource};
 use super::weights::in_order;
 use crate::error::{Error, Result};
@@ -183,6 +185,13 @@ impl Evaluation<'_> {
             WeightSource::Rows { key, order } => {
                 let numbers = self.numbers(&WeightSource::Checkpoint(vec![key.clone()]), shape)?;
                 return Ok(in_order(&numbers, order));
+            }
+            WeightSource::Transposed(weight) => {
+                let WeightForm::Kernel { out, input, height, width, .. } = weight.form else {
+                    return Err(not_of_form(&weight.name, "kernel"));
+                };
+                let numbers = self.numbers(&weight.source, &stored_shape(weight.form))?;
+                return Ok(transposed(&numbers, (out, input), height * width));
             }
             WeightSource::Checkpoint(keys) => keys,
         };

@@ -3,11 +3,13 @@
 //!
 //! Written in primitive operations, one for one with the modules there; [`crate::graph`] fuses them.
 
+mod classifier;
 mod config;
 #[cfg(test)]
 mod tests;
 mod trunk;
 
+pub use classifier::{AdmClassifier, GRADIENT, LOGITS, Pool};
 pub use config::{Config, HeadSplit};
 
 use crate::checkpoint::ConfigFile;
