@@ -95,15 +95,11 @@ impl ModelFiles {
             ));
         }
         let folder = file.parent().unwrap_or(Path::new(""));
-        let weights = Weights::open(file);
-        if !is_safetensors && let Err(error) = weights {
-            return Err(error);
-        }
-        if let Some((what, hint)) = weights.as_ref().ok().and_then(|weights| foreign(weights.names())) {
+        let weights = Weights::open(file)?;
+        if let Some((what, hint)) = foreign(weights.names()) {
             return Err(Error::bad_file_hint(file, what, hint));
         }
-        let config = read_config(folder)?;
-        Self::assemble(name, config, read_scheduler(folder)?, weights?)
+        Self::assemble(name, read_config(folder)?, read_scheduler(folder)?, weights)
     }
 
     fn assemble(name: &str, config: ConfigFile, scheduler: Option<ConfigFile>, weights: Weights) -> Result<Self> {

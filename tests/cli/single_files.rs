@@ -89,6 +89,10 @@ fn a_prediction_can_be_stated() {
 #[test]
 fn other_files_are_refused_by_their_content() {
     let place = Folder::new();
+    let file = small(&place, "sd1-like");
+    let whole = place.bytes("sd1-like.safetensors");
+    fs::write(&file, &whole[..whole.len() - 1000]).expect("written");
+    downhill(&["info", &file]).expect_error(4, "of data in the file");
     for (content, what) in [(&b"GGUF\x03\0\0\0"[..], "a GGUF file"), (b"<!DOCTYPE html>", "a web page")] {
         fs::write(place.path("model.safetensors"), content).expect("written");
         let run = downhill(&["sample", &place.at("model.safetensors")]);

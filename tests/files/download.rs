@@ -287,6 +287,24 @@ fn a_link_in_place_of_a_part_is_not_written_through() {
 }
 
 #[test]
+fn a_repository_of_a_single_file_is_that_file() {
+    let weights = || Served { content: served(WEIGHTS).content, ..Served::default() };
+    let (hub, place) = (Hub::open(&[("README.md", Served::default()), ("style.safetensors", weights())]), cache());
+    let (folder, ..) = fetch(&hub, place.path()).expect("fetched");
+    assert_eq!(names(&folder), ["style.safetensors"]);
+    // The name of the repository is that of the file. It is in no known layout, and lacks its configuration.
+    let cached = |name: &str| (name == "HF_HUB_CACHE").then(|| place.path().into());
+    let error = ModelFiles::open_in(Some(ID), &cached).expect_err("no configuration");
+    assert!(error.to_string().contains("the network's configuration is missing"), "{error}");
+
+    let place = cache();
+    let several = Hub::open(&[("a.safetensors", weights()), ("b.safetensors", weights())]);
+    let error = fetch(&several, place.path()).expect_err("no model");
+    assert!(error.to_string().contains("several single files: `a.safetensors`, `b.safetensors`"), "{error}");
+    assert!(error.hint().expect("a way out").contains("hf download org/digits"), "{:?}", error.hint());
+}
+
+#[test]
 fn what_the_hub_does_not_have_is_said() {
     let cache = cache();
     let empty = Hub::open(&[("README.md", Served::default())]);
