@@ -280,6 +280,8 @@ fn relatives_are_refused_by_name() {
     }
     let (_place, file) = with_channels(9);
     assert_eq!(network(&file).class_name(), Some("StableDiffusionInpaintPipeline"));
+    let (_place, file) = changed("sd1-like", &nothing, |tensors| tensors.push(added("edm_mean", &[1, 4, 1, 1], 0.0)));
+    assert!(Model::open(&file).unwrap_err().to_string().contains("Playground 2.5"));
     for (length, context, what) in [(2560, 1280, "refiner"), (2048, 1024, "unCLIP")] {
         let (_place, file) = changed("sd1-like", &nothing, |tensors| {
             tensors.push(added("model.diffusion_model.label_emb.0.0.weight", &[32, length], 0.0));

@@ -160,6 +160,9 @@ fn family(unet: &Unet, text: Option<&TextEncoder>, weights: &Weights) -> Result<
     let refuse = |what: &str, hint: &str| {
         Err(Error::bad_file_hint(weights.path(), format!("{what}, which is not supported"), hint))
     };
+    if weights.shape("edm_mean").is_some() {
+        return refuse("Playground 2.5", TEXT_TO_IMAGE);
+    }
     match (unet.in_channels, unet.vector, unet.context) {
         (_, Vector::Label, _) | (7, ..) => return refuse("Stable Diffusion's upscaler", TEXT_TO_IMAGE),
         (8, ..) => return refuse("InstructPix2Pix, a model that edits pictures", TEXT_TO_IMAGE),
@@ -170,9 +173,6 @@ fn family(unet: &Unet, text: Option<&TextEncoder>, weights: &Weights) -> Result<
         (_, Vector::Projected(_), 1024) => return refuse("Stable Diffusion 2 unCLIP", TEXT_TO_IMAGE),
         (_, Vector::Projected(_), _) => return Ok(Family::Xl),
         _ => {}
-    }
-    if weights.shape("edm_mean").is_some() {
-        return refuse("Playground 2.5", TEXT_TO_IMAGE);
     }
     Ok(match text.map(|text| text.form) {
         Some(Form::OpenClip) => Family::Two,
