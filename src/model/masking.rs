@@ -10,6 +10,10 @@ use crate::sample::samplers::Sampler;
 use crate::sample::settings::Course;
 use crate::tensor::Tensor;
 
+/// The samplers that do not begin again after a jump: in mid-schedule they follow diffusers, which counts on estimates
+/// that are not there, or begins with steps of another kind.
+const NOT_BEGUN_AGAIN: [Sampler; 2] = [Sampler::Pndm, Sampler::Lms];
+
 /// The part of a run's picture that is painted, and how the rest is kept.
 #[derive(Clone, Debug)]
 pub struct Masking {
@@ -156,8 +160,8 @@ impl Sampling<'_> {
         self.mask.is_some() && self.settings.strength.is_none_or(|strength| strength == 1.0)
     }
 
-    /// Returns what follows from the mask for images of a size, whose states have one value per `factor` x `factor` pixels.
-    /// `is_inpainting` is `true` for networks of inpainting. Notes are added for the user.
+    /// Returns what follows from the mask for images of a size, whose states have one value per `factor` x `factor`
+    /// pixels. `is_inpainting` is `true` for networks of inpainting. Notes are added for the user.
     ///
     /// # Errors
     /// [`Error::Argument`] for settings that do not fit the model, the sampler or the schedule.
@@ -186,9 +190,12 @@ impl Sampling<'_> {
             Way::Walk(inpaint) => inpaint.resampling(steps)?,
             Way::Network => None,
         };
-        if resampling.is_some() && course.sampler == Sampler::Pndm {
-            let what = "the sampler `pndm` cannot go up again: its first steps are of another kind than the rest";
-            return Err(Error::argument(what, "choose another `sampler`, such as `ddim`, or `inpaint` by projection"));
+        if resampling.is_some() && NOT_BEGUN_AGAIN.contains(&course.sampler) {
+            let what = format!(
+                "the sampler `{}` cannot go up again: begun in mid-schedule, it misses the estimates of the steps before",
+                course.sampler
+            );
+            return Err(Error::argument(what, "choose another `sampler`, such as `ddim`, or the way `project`"));
         }
         let painted = mask.at(size)?;
         let of_state = match factor {

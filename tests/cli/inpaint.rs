@@ -212,6 +212,7 @@ fn masks_that_make_no_sense_are_refused() {
     also(&["--resample", "3"], "`--resample` is a setting of `repaint`");
     also(&["--inpaint", "repaint", "--jump", "10"], "`--jump` of 10 levels in a schedule of 10 steps");
     also(&["--inpaint", "repaint", "--sampler", "pndm", "--steps", "10"], "the sampler `pndm` cannot go up again");
+    also(&["--inpaint", "repaint", "--sampler", "lms"], "the sampler `lms` cannot go up again");
     also(&["--no-paste"], "`--no-paste` has no meaning for a model without latents");
     refused(&["ideal:digits", "--init-image", &image], 2, "`--mask`");
     let states = folder.write("x.npy", &Tensor::zeros([1, 1, 28, 28]));

@@ -21,9 +21,9 @@ pub struct InpaintArgs {
     #[arg(long, value_name = "FILE|alpha", help_heading = INPAINTING)]
     pub mask: Option<MaskArg>,
 
-    /// The way in which the painted part is made to fit: `project` puts the known part back after each step, under the noise of that
-    /// level; `repaint` also goes up again and repeats steps (RePaint) [default: project; networks of inpainting take
-    /// the mask themselves]
+    /// The way in which the painted part is made to fit: `project` puts the known part back after each step, under the
+    /// noise of that level; `repaint` also goes up again and repeats steps (RePaint) [default: project; networks of
+    /// inpainting take the mask themselves]
     #[arg(long, value_enum, value_name = "WAY", requires = "mask", help_heading = INPAINTING)]
     pub inpaint: Option<WayArg>,
 

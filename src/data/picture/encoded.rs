@@ -155,5 +155,9 @@ fn unreadable(file: &Path, error: ImageError) -> Error {
 
 /// The error of an image at which its decoder panics.
 fn undecodable(file: &Path) -> Error {
-    Error::bad_file_hint(file, "the image is damaged: its decoder fails", "open it in another program and save it anew")
+    Error::bad_file_hint(
+        file,
+        "the image is damaged: its decoder fails",
+        "open it in another program and save it again",
+    )
 }
