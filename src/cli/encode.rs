@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(value_name = "DIR")]
     model: String,
 
-    /// The images: an array (N,C,H,W), a PNG or a JPEG; `-` for standard input
+    /// The images: an array (N,C,H,W), or an image file as `sample --init-image` takes it; `-` for standard input
     #[arg(short, long, value_name = "FILE")]
     input: PathBuf,
 
@@ -77,7 +77,10 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("encode");
     stream::check_writable(&args.output)?;
     let autoencoder = Autoencoder::open(&args.model)?;
-    let images = read(&args.input, args.size, autoencoder.net.config().in_channels)?;
+    let (images, note) = read(&args.input, args.size, autoencoder.net.config().in_channels)?;
+    if let Some(note) = note {
+        console.note(&format!("note: {note}"));
+    }
     let size = (images.shape[2], images.shape[3]);
     autoencoder.net.check_images(1, size).map_err(|error| of_picture(error, &args.input))?;
     report.set("model", json!({ "name": autoencoder.name, "class": autoencoder.class }));
@@ -96,17 +99,23 @@ fn is_array(file: &Path) -> bool {
     file.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("npy")) || has_magic()
 }
 
-fn read(file: &Path, size: Option<Size>, channels: usize) -> Result<Tensor> {
-    stream::read(file, |file| read_file(file, size, channels))
+/// Returns the images, and a sentence on what the file holds besides.
+fn read(file: &Path, size: Option<Size>, channels: usize) -> Result<(Tensor, Option<String>)> {
+    let name = output_name(file);
+    stream::read(file, |file| {
+        let (images, note) = read_file(file, size, channels)?;
+        Ok((images, note.map(|note| note.replace(&file.display().to_string(), &name))))
+    })
 }
 
-fn read_file(file: &Path, size: Option<Size>, channels: usize) -> Result<Tensor> {
+fn read_file(file: &Path, size: Option<Size>, channels: usize) -> Result<(Tensor, Option<String>)> {
     match (is_array(file), size) {
         (true, Some(_)) => Err(Error::argument("`--size` is for pictures", "omit `--size`, or give an image file")),
-        (true, None) => read_pixels(file, channels),
+        (true, None) => Ok((read_pixels(file, channels)?, None)),
         (false, size) => {
             let picture = Picture::read(file)?;
-            picture.at(channels, size.map_or(picture.size(), |size| (size.height, size.width)))
+            let size = size.map_or(picture.size(), |size| (size.height, size.width));
+            Ok((picture.at(channels, size)?, picture.note().map(str::to_owned)))
         }
     }
 }

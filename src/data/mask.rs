@@ -17,6 +17,8 @@ const PAINTED: u8 = 128;
 pub struct Mask {
     /// One byte per pixel.
     values: GrayImage,
+    /// A sentence for the user: the kind of images that the file holds besides.
+    note: Option<String>,
     origin: Origin,
 }
 
@@ -55,7 +57,8 @@ impl Mask {
             ));
         }
         let origin = Origin::File { path: file.to_path_buf(), sha256: picture.sha256().to_owned() };
-        Ok(Self { values: luminance(picture.into_image()), origin })
+        let note = picture.note().map(str::to_owned);
+        Ok(Self { values: luminance(picture.into_image()), note, origin })
     }
 
     /// The transparency of a picture as a mask: what is more transparent than opaque is painted.
@@ -66,7 +69,7 @@ impl Mask {
         let (height, width) = picture.size();
         let values = picture.alpha().map(|alpha| alpha.iter().map(|value| u8::MAX - value).collect());
         match values.and_then(|values| GrayImage::from_raw(width as u32, height as u32, values)) {
-            Some(values) => Ok(Self { values, origin: Origin::Alpha }),
+            Some(values) => Ok(Self { values, note: None, origin: Origin::Alpha }),
             None => Err(Error::bad_file_hint(
                 picture.file(),
                 "the image does not have transparency, which the mask `alpha` is taken from",
@@ -86,7 +89,7 @@ impl Mask {
         match sides.filter(|_| fits).and_then(|(width, height)| GrayImage::from_raw(width, height, values)) {
             Some(values) => {
                 let origin = Origin::Values { sha256: sha256_of(values.as_raw()) };
-                Ok(Self { values, origin })
+                Ok(Self { values, note: None, origin })
             }
             None => Err(Error::argument(
                 format!("a mask of {} values for {width} x {height} pixels", painted.len()),
@@ -99,6 +102,12 @@ impl Mask {
     #[must_use]
     pub fn size(&self) -> (usize, usize) {
         (self.values.height() as usize, self.values.width() as usize)
+    }
+
+    /// A sentence for the user on what the file holds besides this mask.
+    #[must_use]
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// Its origin.

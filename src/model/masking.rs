@@ -197,6 +197,7 @@ impl Sampling<'_> {
             );
             return Err(Error::argument(what, "choose another `sampler`, such as `ddim`, or the way `project`"));
         }
+        course.notes.extend(mask.note().map(str::to_owned));
         let painted = mask.at(size)?;
         let of_state = match factor {
             None => painted.clone(),
