@@ -192,7 +192,7 @@ impl Sampling<'_> {
         };
         if resampling.is_some() && NOT_BEGUN_AGAIN.contains(&course.sampler) {
             let what = format!(
-                "the sampler `{}` cannot go up again: begun in mid-schedule, it misses the estimates of the steps before",
+                "the sampler `{}` cannot go up again: begun in mid-schedule, it misses the estimates before",
                 course.sampler
             );
             return Err(Error::argument(what, "choose another `sampler`, such as `ddim`, or the way `project`"));
