@@ -314,7 +314,7 @@ fn noise_of(
     }
 }
 
-/// The settings of NVlabs' `edm_sampler` for a network.
+/// The settings of `NVlabs`' `edm_sampler` for a network.
 fn usual_scheduler(preconditioning: Preconditioning) -> Map<String, Value> {
     /// The range of `edm_sampler`, within that of the network.
     const RANGE: (f64, f64) = (0.002, 80.0);

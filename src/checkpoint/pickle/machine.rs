@@ -12,7 +12,7 @@ use crate::error::{Error, Result, excerpt};
 
 /// The newest protocol.
 const NEWEST_PROTOCOL: u8 = 5;
-/// The modules of the objects in NVlabs' pickles.
+/// The modules of the objects in `NVlabs`' pickles.
 const OF_NVLABS: [&str; 2] = ["torch_utils.", "dnnlib."];
 /// The longest key of a storage in bytes.
 const LONGEST_KEY: usize = 256;

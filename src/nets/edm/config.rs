@@ -1,4 +1,4 @@
-//! The configuration of NVlabs' `EDMPrecond`: the arguments of its constructor, with its defaults.
+//! The configuration of `NVlabs`' `EDMPrecond`: the arguments of its constructor, with its defaults.
 
 use std::path::Path;
 

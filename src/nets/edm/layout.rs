@@ -1,4 +1,4 @@
-//! The layers of NVlabs' `SongUNet` and `DhariwalUNet` in their order, by name.
+//! The layers of `NVlabs`' `SongUNet` and `DhariwalUNet` in their order, by name.
 
 use super::config::{Config, Encoder, ModelType};
 

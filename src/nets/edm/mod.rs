@@ -1,4 +1,4 @@
-//! The networks of NVlabs' `edm` (Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models",
+//! The networks of `NVlabs`' `edm` (Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models",
 //! 2022) as graphs: `EDMPrecond` around `SongUNet`, which is DDPM++ and NCSN++, or around `DhariwalUNet`, which is ADM.
 //!
 //! `tools/convert_edm.py` makes a folder of one of their pickles. The preconditioning itself is
@@ -38,7 +38,7 @@ pub struct EdmNetwork {
 }
 
 impl EdmNetwork {
-    /// The class in NVlabs' code.
+    /// The class in `NVlabs`' code.
     pub const CLASS: &str = "EDMPrecond";
 
     /// The network of a configuration.

@@ -8,7 +8,7 @@ fn read(fields: Value) -> Result<EdmNetwork> {
     Config::from_map(&map, "config.json".as_ref()).map(EdmNetwork::new)
 }
 
-/// The networks that NVlabs publish for CIFAR-10, and the one for ImageNet at 64 x 64.
+/// The networks that `NVlabs` publish for CIFAR-10, and the one for `ImageNet` at 64 x 64.
 fn published(name: &str) -> Value {
     let song = |fields: Value| {
         let mut all = json!({

@@ -1,5 +1,5 @@
 //! Heun's method on the networks and levels of Karras et al. (2022), with noise that is added before a step: the
-//! `edm_sampler` of NVlabs' `edm`.
+//! `edm_sampler` of `NVlabs`' `edm`.
 
 use std::sync::Arc;
 
