@@ -22,7 +22,7 @@ pub(super) static SPEC: Spec = Spec {
     spacing: Spacing::Leading,
     grid: Grid::Own(grid),
     kind: Some(ScheduleKind::Own),
-    short_kind: ScheduleKind::Own,
+    short_kind: ScheduleKind::Trailing,
     end: EndRule::Clean,
     start: StartRule::Sigma,
     pure_noise: false,
