@@ -25,8 +25,10 @@ from goldens import (
     edm,
     inpainting,
     latent,
+    lora,
     one_step,
     pictures,
+    prompts,
     quality,
     single_files,
     spectra,
@@ -35,6 +37,7 @@ from goldens import (
     tables,
     tangents,
     text_models,
+    tiny,
     trajectories,
     trajectories_edges,
     trajectories_more,
@@ -46,9 +49,12 @@ PARTS = {
     "unet": lambda: unets.write_all(GOLDEN / "unet"),
     "conditioned": lambda: conditioned.write_all(GOLDEN / "conditioned"),
     "autoencoder": lambda: autoencoders.write_all(GOLDEN / "autoencoder"),
+    "tiny": lambda: tiny.write_all(GOLDEN / "tiny"),
     "latent": lambda: latent.write_all(GOLDEN / "latent"),
     "single-files": lambda: single_files.write_all(GOLDEN),  # reads the folders of `latent`
     "text-models": lambda: text_models.write_all(GOLDEN / "latent"),
+    "lora": lambda: lora.write_all(GOLDEN),  # on top of `latent`
+    "prompts": lambda: prompts.write_all(GOLDEN),  # on top of `latent`
     "tangent": lambda: tangents.write_all(GOLDEN),
     "trajectory": lambda: trajectories.write_all(GOLDEN),  # removes the folder, so that the next part has to follow
     "trajectory-more": lambda: trajectories_more.write_all(GOLDEN),

@@ -4,6 +4,7 @@
 //! `data_offsets` refer to, without holes or overlaps. A header is untrusted input: every number in it is checked
 //! against the file before it is used.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorInfo};
@@ -52,6 +53,23 @@ pub(super) fn read(file: &Path, source: &Source) -> Result<Vec<Stored>> {
             Stored { name, dtype: info.dtype, shape: info.shape, offset, bytes: end - start, order: None }
         })
         .collect())
+}
+
+/// Reads the metadata of a file, texts by name. Others than texts are passed over.
+pub(super) fn metadata(file: &Path, source: &Source) -> Result<BTreeMap<String, String>> {
+    let json_bytes = json_length(file, source)?;
+    let text = source.read(file, LENGTH_BYTES, json_bytes as usize)?;
+    let found: Texts =
+        json::parse(&text).map_err(|error| Error::bad_file_hint(file, format!("its metadata: {error}"), SAVE_AGAIN))?;
+    let texts = found.metadata.into_iter();
+    Ok(texts.filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect())
+}
+
+/// The texts of a header, without its tensors.
+#[derive(Deserialize)]
+struct Texts {
+    #[serde(rename = "__metadata__", default)]
+    metadata: BTreeMap<String, serde_json::Value>,
 }
 
 /// Reads N and checks it against the file.

@@ -13,6 +13,7 @@ use super::entry::Entry;
 use super::header::{self, Stored};
 use super::keys::{Renaming, TOKEN_TABLE, is_beside_text, is_buffer};
 use super::layouts::{Names, Origin};
+use super::lora::{self, Change};
 use super::nearest::nearest;
 use super::pickle;
 use super::source::Source;
@@ -40,6 +41,8 @@ pub struct Weights {
     origin: Option<Arc<Origin>>,
     /// What was taken of files that hold more.
     taken: Vec<String>,
+    /// What is added to tensors as they are read, by key.
+    changes: Arc<BTreeMap<String, Vec<Change>>>,
 }
 
 #[derive(Debug)]
@@ -106,6 +109,7 @@ impl Weights {
             variant: None,
             origin: None,
             taken: Vec::new(),
+            changes: Arc::default(),
         }
     }
 
@@ -132,7 +136,7 @@ impl Weights {
             entries.insert(name, entry);
         }
         let (path, files, entries) = (path.to_path_buf(), Arc::new(files), Arc::new(entries));
-        Ok(Self { path, files, entries, variant: None, origin: None, taken })
+        Ok(Self { path, files, entries, variant: None, origin: None, taken, changes: Arc::default() })
     }
 
     /// The tensors of one component of a single file, under the names of its network.
@@ -161,7 +165,15 @@ impl Weights {
             entries.insert(named.key, part);
         }
         let (path, files, entries) = (self.path.clone(), self.files.clone(), Arc::new(entries));
-        Ok(Self { path, files, entries, variant: None, origin: Some(origin), taken: self.taken.clone() })
+        Ok(Self {
+            path,
+            files,
+            entries,
+            variant: None,
+            origin: Some(origin),
+            taken: self.taken.clone(),
+            changes: Arc::default(),
+        })
     }
 
     /// The origin of tensors that were taken out of a single file; `None` for a file of one network.
@@ -220,7 +232,11 @@ impl Weights {
     /// F16, BF16, F32 and F64 or for values that are not finite as float32.
     pub fn fetch(&self, key: &str, expected_shape: &[usize]) -> Result<Tensor> {
         let (file, entry) = self.entry(key, expected_shape)?;
-        Ok(Tensor::new(expected_shape, whole(file, key, entry)?))
+        let mut values = whole(file, key, entry)?;
+        if let Some(changes) = self.changes.get(key) {
+            lora::apply(&mut values, expected_shape.first().copied().unwrap_or(1), changes)?;
+        }
+        Ok(Tensor::new(expected_shape, values))
     }
 
     /// Reads some rows of a table `key` of shape (rows, columns) as float32, one after the other, without reading the
@@ -281,6 +297,15 @@ impl Weights {
         }
         let keys: Vec<String> = keys.iter().map(|(key, _)| key.clone()).collect();
         self.check_complete(&keys)
+    }
+
+    /// The same weights with `changes`, by key, added to tensors as they are read. [`Weights::fetch_rows`] takes none.
+    pub(super) fn with_changes(&self, changes: Vec<(String, Change)>) -> Self {
+        let mut all = (*self.changes).clone();
+        for (key, change) in changes {
+            all.entry(key).or_default().push(change);
+        }
+        Self { changes: Arc::new(all), ..self.clone() }
     }
 
     /// The same weights, which stand in for the plain ones as their `variant`.

@@ -72,7 +72,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let as_picture = is_picture(&args.output)?;
     stream::check_writable(&args.output)?;
     let autoencoder = Autoencoder::open(&args.model)?;
-    let latents = read_images(&args.input, autoencoder.net.config().latent_channels)?;
+    let latents = read_images(&args.input, autoencoder.net.latent_channels())?;
     autoencoder.net.check_latents(1, (latents.shape[2], latents.shape[3]))?;
     report.set("model", json!({ "name": autoencoder.name, "class": autoencoder.class }));
     let images = decode(args, &autoencoder, &latents, global, console, &mut report)?;

@@ -77,7 +77,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("encode");
     stream::check_writable(&args.output)?;
     let autoencoder = Autoencoder::open(&args.model)?;
-    let (images, note) = read(&args.input, args.size, autoencoder.net.config().in_channels)?;
+    let (images, note) = read(&args.input, args.size, autoencoder.net.in_channels())?;
     if let Some(note) = note {
         console.note(&format!("note: {note}"));
     }

@@ -11,6 +11,7 @@ use crate::cli::stream::{self, output_name};
 use crate::error::{Error, Result};
 use crate::formats::npy;
 use crate::graph::Compiler;
+use crate::latent::passage::{Passage, PromptStyle};
 use crate::latent::text::Encoded;
 use crate::model::TextSource;
 use crate::model::describe::{adapter_json, family_text, footprint_json};
@@ -56,7 +57,15 @@ pub struct Args {
     #[arg(long, value_name = "FILE.npy")]
     pooled: Option<PathBuf>,
 
-    /// Print the token ids, one line per text
+    /// Read brackets as weights: `(word)`, `[word]`, `(word:1.3)`
+    #[arg(long)]
+    prompt_weights: bool,
+
+    /// Read long texts in chunks, each with its own start and end; all texts become as long as the longest
+    #[arg(long)]
+    long_prompts: bool,
+
+    /// Print the token ids, one line per text or chunk
     #[arg(long)]
     tokens: bool,
 
@@ -75,16 +84,16 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("encode-text");
     args.output.iter().chain(&args.pooled).try_for_each(|path| stream::check_writable(path))?;
     let texts = Texts::open(&args.model)?;
-    let mut ids: Vec<Vec<Vec<u32>>> = Vec::new();
-    let mut truncated = Vec::new();
-    for tokenizer in &texts.tokenizers {
-        let tokens = args.prompts.iter().map(|prompt| tokenizer.encode(prompt)).collect::<Result<Vec<_>>>()?;
-        for left in tokens.iter().filter_map(|tokens| tokens.truncated.as_ref()) {
+    let style = PromptStyle { weights: args.prompt_weights, long: args.long_prompts };
+    let passages = TextSource::passages(&texts.tokenizers, &args.prompts, style)?;
+    let (mut ids, mut truncated): (Vec<Vec<Vec<u32>>>, Vec<Vec<Option<String>>>) = (Vec::new(), Vec::new());
+    for (tokenizer, passages) in texts.tokenizers.iter().zip(&passages) {
+        for left in passages.iter().filter_map(|passage| passage.truncated.as_ref()) {
             let length = tokenizer.length();
             console.warning(&format!("a text has more than {length} tokens; cut off: {left}"));
         }
-        truncated.push(tokens.iter().map(|tokens| tokens.truncated.clone()).collect::<Vec<_>>());
-        ids.push(tokens.into_iter().map(|tokens| tokens.ids).collect());
+        truncated.push(passages.iter().map(|passage| passage.truncated.clone()).collect());
+        ids.push(passages.iter().flat_map(|passage| passage.chunks.clone()).collect());
     }
     report
         .set("model", json!({ "name": texts.name, "class": texts.class }))
@@ -101,7 +110,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
             let what = format!("`pooled` has no meaning for `{}`, which does not embed whole texts", args.model);
             return Err(Error::argument(what, "omit `pooled`"));
         }
-        let encoded = encode(args, &source, &ids, global, console, &mut report)?;
+        let encoded = encode(args, &source, &passages, global, console, &mut report)?;
         for (path, tensor) in [(&args.output, Some(&encoded.hidden)), (&args.pooled, encoded.pooled.as_ref())] {
             if let (Some(path), Some(tensor)) = (path, tensor) {
                 stream::write(path, |file| npy::write(file, tensor))?;
@@ -120,7 +129,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
 fn encode(
     args: &Args,
     source: &TextSource,
-    ids: &[Vec<Vec<u32>>],
+    passages: &[Vec<Passage>],
     global: &Global,
     console: Console,
     report: &mut Report,
@@ -129,7 +138,7 @@ fn encode(
     let engine = device::open(global, console)?;
     let compiler = Compiler::new(&engine, args.dtype.options(global));
     clock.lap("adapter");
-    let encoded = source.encode(compiler, ids, args.batch, &mut clock.observer())?;
+    let encoded = source.encode(compiler, passages, args.batch, &mut clock.observer())?;
     let peak = engine.gpu.memory_bytes().1;
     report
         .set("adapter", adapter_json(&engine.gpu.adapter))

@@ -1,4 +1,4 @@
-//! `downhill info`: the facts about a model and its costs, the metadata of an image, a summary of an array.
+//! `downhill info`: the facts about a model and its costs, the metadata of an image, a summary of an array or a LoRA.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -7,6 +7,7 @@ use std::path::Path;
 use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
 
+use crate::checkpoint::Lora;
 use crate::cli::args::{Dtype, Global, Size, network_help};
 use crate::cli::device::measured;
 use crate::cli::quiet::without_driver_chatter;
@@ -18,7 +19,7 @@ use crate::graph::Target;
 use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::{Family, FamilyName};
 use crate::model::{FileParts, Model};
-use crate::report::columns::{Lines, thousands};
+use crate::report::columns::{Lines, binary_bytes, thousands};
 use crate::report::{Console, Report};
 
 /// The shared flags.
@@ -33,13 +34,14 @@ Examples:
   downhill info DIR --exact         the costs without Winograd's algorithm
   downhill info model.safetensors   the family and the parts of a single file
   downhill info samples.png         how an image was made
+  downhill info style.safetensors   rank, alpha and layers of a LoRA
   downhill info x.npy               shape and range of an array";
 
-/// Describe a model, an image or an array
+/// Describe a model, an image, an array or a LoRA
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
-    #[arg(id = "model", value_name = "PATH|MODEL", help = format!("{}; or a `.png` or an `.npy`", network_help()))]
+    #[arg(id = "model", value_name = "PATH|MODEL", help = format!("{}; or a PNG, an `.npy` or a LoRA", network_help()))]
     pub subject: Option<String>,
 
     /// Images per network call [default: 1]
@@ -82,6 +84,10 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
             None => model(Some(spec), args, global, console)?,
         },
         (None, _) => model(None, args, global, console)?,
+        (Some(file), Subject::Lora) => {
+            refuse_model_flags(args, global, "a LoRA")?;
+            lora(Path::new(file))?
+        }
     };
     global.print(&found.text)?;
     let mut report = Report::new("info");
@@ -94,6 +100,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
 enum Subject {
     Image,
     Array,
+    Lora,
     Model,
 }
 
@@ -102,6 +109,7 @@ fn kind_of(subject: Option<&str>) -> Subject {
     match suffix.as_ref().and_then(|suffix| suffix.to_str()) {
         Some("png") => Subject::Image,
         Some("npy") => Subject::Array,
+        _ if subject.is_some_and(|text| Lora::is_at(Path::new(text))) => Subject::Lora,
         _ => Subject::Model,
     }
 }
@@ -135,6 +143,39 @@ fn image(file: &Path) -> Result<Found> {
     }
     let pairs: serde_json::Map<_, _> = metadata.into_iter().map(|(keyword, text)| (keyword, text.into())).collect();
     Ok(Found { text: lines.to_string(), sections: vec![("metadata", pairs.into())] })
+}
+
+fn lora(file: &Path) -> Result<Found> {
+    let lora = Lora::open(file)?;
+    let summary = lora.summary();
+    let list = |values: &[String]| if values.is_empty() { "none".to_owned() } else { values.join(", ") };
+    let mut lines = Lines::default();
+    lines.add("kind", format!("a LoRA with the names of {}", lora.dialect));
+    lines.add("family", summary.family.unwrap_or("unknown"));
+    if let Some(base) = &lora.base {
+        lines.add("trained on", base);
+    }
+    lines.add("rank", list(&summary.ranks.iter().map(ToString::to_string).collect::<Vec<_>>()));
+    lines.add("alpha", list(&summary.alphas.iter().cloned().collect::<Vec<_>>()));
+    for (part, (modules, convolutions)) in &summary.parts {
+        lines.add(part, format!("{modules} layers, {convolutions} of them convolutions"));
+    }
+    lines.add("size", binary_bytes(lora.bytes()));
+    lines.add("sha256", &lora.sha256);
+    let parts = summary.parts.iter().map(|(part, (modules, convolutions))| {
+        (part.clone(), json!({ "modules": modules, "convolutions": convolutions }))
+    });
+    let about = json!({
+        "dialect": lora.dialect.to_string(),
+        "family": summary.family,
+        "base": lora.base,
+        "ranks": summary.ranks,
+        "alphas": summary.alphas,
+        "parts": parts.collect::<serde_json::Map<_, _>>(),
+        "bytes": lora.bytes(),
+        "sha256": lora.sha256,
+    });
+    Ok(Found { text: lines.to_string(), sections: vec![("lora", about)] })
 }
 
 fn array(file: &Path) -> Result<Found> {

@@ -5,6 +5,7 @@
 
 pub mod args;
 mod bench;
+mod changes;
 mod completions;
 mod decode;
 mod denoise;
@@ -24,6 +25,7 @@ mod linear;
 mod quiet;
 mod sample;
 mod selftest;
+mod serve;
 mod shared;
 mod stream;
 mod study;
@@ -53,6 +55,7 @@ const EXAMPLES: &str = "\
 Examples:
   downhill sample                                  16 handwritten digits to samples.png
   downhill sample google/ddpm-cifar10-32 -n 64     a model from the local hub cache
+  downhill serve DIR < requests.jsonl              many runs with one load, as JSON lines
   downhill denoise DIR -i x.npy -t 500 -o eps.npy  call a network once
   downhill encode-text DIR -p TEXT -o e.npy        text embeddings
   downhill decode DIR -i latent.npy -o image.png   decode latents
@@ -112,6 +115,7 @@ macro_rules! subcommands {
 
 subcommands! {
     Sample(sample),
+    Serve(serve),
     Denoise(denoise),
     EncodeText(encode_text),
     Encode(encode),
@@ -279,7 +283,8 @@ fn separate_outputs(called: &ArgMatches) -> Result<()> {
 }
 
 /// The arguments of subcommands that name an output, which may be standard output.
-const OUTPUTS: [&str; 5] = ["output", "save_samples", "save_images", "save_path", "json"];
+const OUTPUTS: [&str; 7] =
+    ["output", "save_samples", "save_images", "save_path", "steps_sheet", "steps_animation", "json"];
 
 /// Returns `true` if a subcommand gains from vectors twice as wide. The embedded network has 32 to 96 channels, which
 /// fill half of them: it takes as long either way, and its shaders compile sooner for narrow ones. A subcommand without

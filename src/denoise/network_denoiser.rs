@@ -115,6 +115,22 @@ impl<'e> NetworkDenoiser<'e> {
         Ok(())
     }
 
+    /// Replaces all conditions, for calls of the same size as before.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for conditions that the network does not take, and for calls of another size.
+    pub fn set_guidance(&mut self, guidance: Guidance) -> Result<()> {
+        guidance.check(self.network.net())?;
+        let size = self.network.size();
+        if guidance.call_size(size.batch / guidance.conditions(), size.sides()) != size {
+            let what = format!("a network for {} images and {} tokens per call", size.batch, size.tokens);
+            return Err(Error::argument(what, "make it ready for the call size of its guidance"));
+        }
+        self.images = size.batch / guidance.conditions();
+        self.guidance = guidance;
+        Ok(())
+    }
+
     /// The duration of each step of one call, on zeros at timestep 0.
     ///
     /// # Errors

@@ -21,7 +21,41 @@ pub fn write_png(path: impl AsRef<Path>, image: &Image, metadata: &[(String, Str
     write_atomically(path, |writer| encode(writer, image, metadata))
 }
 
+/// Writes an animation of `frames`, images of one size, as an APNG that plays without end. A frame is shown for a fifth
+/// of a second, the last one for two seconds. Readers without animations show the first frame.
+///
+/// # Errors
+/// As [`write_png`]; [`Error::Io`] also without frames.
+pub fn write_animation(path: impl AsRef<Path>, frames: &[Image], metadata: &[(String, String)]) -> Result<()> {
+    write_atomically(path, |writer| {
+        let first = frames.first().ok_or_else(|| io::Error::other("an animation without frames"))?;
+        let mut encoder = encoder(writer, first, metadata)?;
+        encoder.set_animated(u32::try_from(frames.len()).map_err(io::Error::other)?, 0)?;
+        let mut writer = encoder.write_header()?;
+        for (index, frame) in frames.iter().enumerate() {
+            let is_last = index + 1 == frames.len();
+            let (seconds, parts) = if is_last { LAST_FRAME } else { FRAME };
+            writer.set_frame_delay(seconds, parts)?;
+            writer.write_image_data(&frame.pixels)?;
+        }
+        writer.finish()?;
+        Ok(())
+    })
+}
+
+/// Seconds of a frame and of the last one, as fractions.
+const FRAME: (u16, u16) = (1, 5);
+const LAST_FRAME: (u16, u16) = (2, 1);
+
 fn encode(writer: impl Write, image: &Image, metadata: &[(String, String)]) -> io::Result<()> {
+    let mut writer = encoder(writer, image, metadata)?.write_header()?;
+    writer.write_image_data(&image.pixels)?;
+    writer.finish()?;
+    Ok(())
+}
+
+/// An encoder for an image of this size and these channels.
+fn encoder<W: Write>(writer: W, image: &Image, metadata: &[(String, String)]) -> io::Result<png::Encoder<'static, W>> {
     let extent = |extent: usize| u32::try_from(extent).map_err(|_| io::Error::other("the image is too large for PNG"));
     let mut encoder = png::Encoder::new(writer, extent(image.width)?, extent(image.height)?);
     encoder.set_depth(png::BitDepth::Eight);
@@ -37,10 +71,7 @@ fn encode(writer: impl Write, image: &Image, metadata: &[(String, String)]) -> i
             encoder.add_itxt_chunk(keyword.clone(), text.clone())?;
         }
     }
-    let mut writer = encoder.write_header()?;
-    writer.write_image_data(&image.pixels)?;
-    writer.finish()?;
-    Ok(())
+    Ok(encoder)
 }
 
 /// Reads the text chunks of a PNG as (keyword, text): plain ones first, then those in UTF-8, each kind in file order.
@@ -152,6 +183,28 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         write_png(&path, &image(3), &metadata).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), bytes, "the same image is the same file");
+    }
+
+    #[test]
+    fn an_animation_holds_every_frame() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.png");
+        let frames: Vec<Image> = (0..3).map(|at| Image { pixels: vec![at * 40; 105], ..image(3) }).collect();
+        write_animation(&path, &frames, &[pair("seed", "1")]).unwrap();
+        let file = BufReader::new(File::open(&path).unwrap());
+        let mut reader = png::Decoder::new(file).read_info().unwrap();
+        assert_eq!(reader.info().animation_control().unwrap().num_frames, 3);
+        for (at, frame) in frames.iter().enumerate() {
+            let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+            reader.next_frame(&mut pixels).unwrap();
+            assert_eq!(&pixels[..frame.pixels.len()], frame.pixels, "{at}");
+            let control = reader.info().frame_control().unwrap();
+            let delay = (control.delay_num, control.delay_den);
+            assert_eq!(delay, if at == 2 { LAST_FRAME } else { FRAME });
+        }
+        assert_eq!(read_metadata(&path).unwrap(), [pair("seed", "1")]);
+        assert!(is_complete(&path));
+        assert!(write_animation(&path, &[], &[]).is_err());
     }
 
     #[test]

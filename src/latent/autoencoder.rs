@@ -1,4 +1,6 @@
-//! Latents to images and back: an `AutoencoderKL` on a device.
+//! Latents to images and back: an autoencoder on a device.
+
+use std::sync::Arc;
 
 use crate::checkpoint::{Component, Weights};
 use crate::error::{Error, Result};
@@ -6,14 +8,14 @@ use crate::graph::op::Graph;
 use crate::graph::{Compiler, Plan, Program};
 use crate::kernels::Engine;
 use crate::latent::tiles::{Room, Strips, Tiling};
-use crate::nets::autoencoder_kl::{self, AutoencoderKl, Config, names};
+use crate::nets::autoencoder::{self, Autoencoder, names};
 use crate::tensor::{Precision, Tensor};
 
 /// The compiler for an autoencoder. Maps stay in float32 where the configuration asks for it (`force_upcast`).
 #[must_use]
-pub fn compiler_for<'e>(net: &AutoencoderKl, compiler: Compiler<'e>) -> Compiler<'e> {
+pub fn compiler_for<'e>(net: &dyn Autoencoder, compiler: Compiler<'e>) -> Compiler<'e> {
     let mut options = compiler.options;
-    if net.config().force_upcast {
+    if net.keeps_float32() {
         options.maps = Precision::Float32;
     }
     Compiler::new(compiler.engine, options)
@@ -43,8 +45,8 @@ impl Planned {
     /// requests them, or if a map does not fit `room`.
     ///
     /// # Errors
-    /// Those of [`AutoencoderKl::decoder`]; [`Error::Argument`] if strips are requested and the decoder cannot be cut.
-    pub fn new(net: &AutoencoderKl, batch: usize, size: (usize, usize), tiling: Tiling, room: &Room) -> Result<Self> {
+    /// Those of [`Autoencoder::decoder`]; [`Error::Argument`] if strips are requested and the decoder cannot be cut.
+    pub fn new(net: &dyn Autoencoder, batch: usize, size: (usize, usize), tiling: Tiling, room: &Room) -> Result<Self> {
         net.check_latents(batch, size)?;
         Self::of_graph(&net.decoder(1, size)?, batch, tiling, room)
     }
@@ -93,7 +95,7 @@ impl Planned {
 /// A decoder on a device, for latents of one size.
 pub struct Decoder<'e> {
     engine: &'e Engine,
-    net: AutoencoderKl,
+    net: Arc<dyn Autoencoder>,
     weights: Weights,
     size: (usize, usize),
     way: Way<'e>,
@@ -110,7 +112,7 @@ impl<'e> Decoder<'e> {
     /// # Errors
     /// [`Error::BadFile`] and its kin of the configuration; what the device reports.
     pub fn new(engine: &'e Engine, component: Component, size: (usize, usize), planned: Planned) -> Result<Self> {
-        let net = autoencoder_kl::read(&component.config)?;
+        let net = autoencoder::read(&component.config)?;
         let weights = component.weights;
         let way = match planned {
             Planned::Strips { graph, strips } => Way::Strips { graph, strips },
@@ -122,10 +124,10 @@ impl<'e> Decoder<'e> {
         Ok(Self { engine, net, weights, size, way })
     }
 
-    /// The configuration.
+    /// The architecture.
     #[must_use]
-    pub fn config(&self) -> &Config {
-        self.net.config()
+    pub fn net(&self) -> &dyn Autoencoder {
+        self.net.as_ref()
     }
 
     /// The number of strips of the largest map, 1 if images are decoded whole.
@@ -143,8 +145,9 @@ impl<'e> Decoder<'e> {
     /// # Errors
     /// [`Error::Argument`] for latents of another shape; [`Error::Device`].
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
-        check(latents, self.net.config().latent_channels, self.size, "latents")?;
-        match &self.way {
+        check(latents, self.net.latent_channels(), self.size, "latents")?;
+        let latents = &each(latents, |value| self.net.of_latent(value));
+        let images = match &self.way {
             Way::Whole { batch, program } => in_batches(program, *batch, names::LATENT, latents),
             Way::Strips { graph, strips } => {
                 let fetch = |key: &str, shape: &[usize]| self.weights.fetch(key, shape);
@@ -152,7 +155,8 @@ impl<'e> Decoder<'e> {
                     .map(|at| strips.run(self.engine, graph, &fetch, (names::LATENT, &latents.slice(at..at + 1))));
                 joined(images)
             }
-        }
+        }?;
+        Ok(each(&images, |value| self.net.to_image(value)))
     }
 
     /// Names the first operation that makes a non-finite value of these latents, if they are decoded whole.
@@ -163,7 +167,8 @@ impl<'e> Decoder<'e> {
         match &self.way {
             Way::Whole { batch, program } => {
                 let picks = (0..*batch).map(|at| at.min(latents.shape[0] - 1));
-                program.trace_nonfinite(&[(names::LATENT, &rows(latents, picks))])
+                let latents = each(&rows(latents, picks), |value| self.net.of_latent(value));
+                program.trace_nonfinite(&[(names::LATENT, &latents)])
             }
             Way::Strips { .. } => Ok(()),
         }
@@ -175,7 +180,7 @@ impl<'e> Decoder<'e> {
 pub struct Posterior {
     /// The mean, (n, `latent_channels`, h, w), not scaled.
     pub mean: Tensor,
-    /// The logarithm of the variance, from -30 to 20, of the same shape.
+    /// The logarithm of the variance, from -30 to 20, of the same shape; negative infinity where nothing is random.
     pub logvar: Tensor,
 }
 
@@ -193,7 +198,7 @@ impl Posterior {
 
 /// An encoder on a device, for images of one size.
 pub struct Encoder<'e> {
-    net: AutoencoderKl,
+    net: Arc<dyn Autoencoder>,
     size: (usize, usize),
     batch: usize,
     program: Program<'e>,
@@ -203,14 +208,14 @@ impl<'e> Encoder<'e> {
     /// Creates the encoder of a component for images of `size` (height, width), up to `batch` at a time.
     ///
     /// # Errors
-    /// As [`autoencoder_kl::open`] and [`AutoencoderKl::encoder`]; then those of the device.
+    /// As [`autoencoder::open`] and [`Autoencoder::encoder`]; then those of the device.
     pub fn new(
         compiler: impl Into<Compiler<'e>>,
         component: &Component,
         batch: usize,
         size: (usize, usize),
     ) -> Result<Self> {
-        let net = autoencoder_kl::open(&component.config, &component.weights)?;
+        let net = autoencoder::open(&component.config, &component.weights)?;
         let compiler = compiler.into();
         let plan = compiler.plan(&net.encoder(batch, size)?);
         Self::with_net(compiler.engine, net, component, batch, size, plan)
@@ -227,12 +232,12 @@ impl<'e> Encoder<'e> {
         size: (usize, usize),
         plan: Plan,
     ) -> Result<Self> {
-        Self::with_net(engine, autoencoder_kl::read(&component.config)?, component, batch, size, plan)
+        Self::with_net(engine, autoencoder::read(&component.config)?, component, batch, size, plan)
     }
 
     fn with_net(
         engine: &'e Engine,
-        net: AutoencoderKl,
+        net: Arc<dyn Autoencoder>,
         component: &Component,
         batch: usize,
         size: (usize, usize),
@@ -242,10 +247,10 @@ impl<'e> Encoder<'e> {
         Ok(Self { net, size, batch, program })
     }
 
-    /// The configuration.
+    /// The architecture.
     #[must_use]
-    pub fn config(&self) -> &Config {
-        self.net.config()
+    pub fn net(&self) -> &dyn Autoencoder {
+        self.net.as_ref()
     }
 
     /// Encodes images (n, `in_channels`, height, width), about -1 to 1, to the distribution of their latents.
@@ -253,8 +258,13 @@ impl<'e> Encoder<'e> {
     /// # Errors
     /// [`Error::Argument`] for images of another shape; [`Error::Device`].
     pub fn encode(&self, images: &Tensor) -> Result<Posterior> {
-        check(images, self.net.config().in_channels, self.size, "images")?;
-        let moments = in_batches(&self.program, self.batch, names::IMAGE, images)?;
+        check(images, self.net.in_channels(), self.size, "images")?;
+        let images = each(images, |value| self.net.of_image(value));
+        let moments = in_batches(&self.program, self.batch, names::IMAGE, &images)?;
+        if !self.net.is_random() {
+            let logvar = Tensor::new(moments.shape.clone(), vec![f32::NEG_INFINITY; moments.data.len()]);
+            return Ok(Posterior { mean: moments, logvar });
+        }
         let [n, channels, h, w] = moments.shape[..] else { return Err(no_images(&moments.shape)) };
         let half = moments.stride() / 2;
         let part = |from: usize| (0..n).flat_map(|at| moments.item(at)[from..from + half].to_vec()).collect::<Vec<_>>();
@@ -269,26 +279,33 @@ impl<'e> Encoder<'e> {
     /// [`Error::NonFinite`] naming it; [`Error::Device`].
     pub fn trace_nonfinite(&self, images: &Tensor) -> Result<()> {
         let picks = (0..self.batch).map(|at| at.min(images.shape[0] - 1));
-        self.program.trace_nonfinite(&[(names::IMAGE, &rows(images, picks))])
+        let images = each(&rows(images, picks), |value| self.net.of_image(value));
+        self.program.trace_nonfinite(&[(names::IMAGE, &images)])
     }
 }
 
 /// Converts the encoder's latents to those of the diffusion network.
 #[must_use]
-pub fn scaled(config: &Config, raw: &Tensor) -> Tensor {
+pub fn scaled(net: &dyn Autoencoder, raw: &Tensor) -> Tensor {
     of_channels(raw, |channel, value| {
-        let (factor, offset) = config.raw_of_scaled(channel);
+        let (factor, offset) = net.raw_of_scaled(channel);
         (value - offset) / factor
     })
 }
 
 /// Converts the diffusion network's latents to those of the decoder.
 #[must_use]
-pub fn unscaled(config: &Config, latents: &Tensor) -> Tensor {
+pub fn unscaled(net: &dyn Autoencoder, latents: &Tensor) -> Tensor {
     of_channels(latents, |channel, value| {
-        let (factor, offset) = config.raw_of_scaled(channel);
+        let (factor, offset) = net.raw_of_scaled(channel);
         value * factor + offset
     })
+}
+
+/// Applies a function to every value.
+fn each(tensor: &Tensor, change: impl Fn(f64) -> f64) -> Tensor {
+    let data = tensor.data.iter().map(|value| change(f64::from(*value)) as f32).collect();
+    Tensor::new(tensor.shape.clone(), data)
 }
 
 /// Applies a function of channel and value to (n, c, h, w).

@@ -15,6 +15,8 @@ pub struct TextEncoder<'e> {
     positions: Tensor,
     program: Program<'e>,
     batch: usize,
+    /// The vectors of learned tokens, (vectors, channels), whose ids follow those of the token table.
+    learned: Option<Tensor>,
 }
 
 /// The states of texts that were read.
@@ -27,6 +29,19 @@ pub struct Encoded {
 }
 
 impl Encoded {
+    /// The states of several texts of one encoder, one after the other.
+    #[must_use]
+    pub fn stacked(texts: &[Self]) -> Self {
+        let stack = |all: Vec<&Tensor>| {
+            let mut shape = all.first().map_or_else(|| vec![0, 0, 0], |first| first.shape.clone());
+            shape[0] = all.iter().map(|one| one.shape[0]).sum();
+            Tensor::new(shape, all.iter().flat_map(|one| one.data.iter().copied()).collect::<Vec<_>>())
+        };
+        let pooled: Vec<&Tensor> = texts.iter().filter_map(|text| text.pooled.as_ref()).collect();
+        let hidden = stack(texts.iter().map(|text| &text.hidden).collect());
+        Self { hidden, pooled: (!pooled.is_empty()).then(|| stack(pooled)) }
+    }
+
     /// The states of several encoders for the same texts, their channels one after the other. The pooled state is that
     /// of the last encoder that has one.
     ///
@@ -74,7 +89,13 @@ impl<'e> TextEncoder<'e> {
         let (key, shape) = net.position_table();
         let positions = weights.fetch(&key, &shape)?;
         let program = Program::new(engine, plan, &|key, shape| weights.fetch(key, shape))?;
-        Ok(Self { net, weights, positions, program, batch })
+        Ok(Self { net, weights, positions, program, batch, learned: None })
+    }
+
+    /// The encoder with vectors of learned tokens, (vectors, channels): their ids follow those of the token table.
+    #[must_use]
+    pub fn with_learned(self, learned: Option<Tensor>) -> Self {
+        Self { learned, ..self }
     }
 
     /// The program of the network.
@@ -108,7 +129,9 @@ impl<'e> TextEncoder<'e> {
             for (text, ids) in texts.iter().enumerate() {
                 data.extend_from_slice(&transposed(outputs[0].item(text), hidden)[..tokens * hidden]);
                 if let (Some(projected), Some(channels)) = (outputs.get(1), config.projection_dim) {
-                    let place = config.pooled_token.place(ids);
+                    // The end of a text may be its largest id, and learned tokens have larger ones.
+                    let stored = |id: &u32| if (*id as usize) < config.vocab_size { *id } else { 0 };
+                    let place = config.pooled_token.place(&ids.iter().map(stored).collect::<Vec<_>>());
                     pooled
                         .extend_from_slice(&transposed(projected.item(text), channels)[place * channels..][..channels]);
                 }
@@ -140,7 +163,8 @@ impl<'e> TextEncoder<'e> {
                 let what = format!("a text of {} tokens for an encoder of {places} positions", text.len());
                 return Err(Error::argument(what, "use the tokenizer and the text encoder of the same model"));
             }
-            if let Some(id) = text.iter().find(|id| **id as usize >= vocab_size) {
+            let learned = self.learned.as_ref().map_or(0, |learned| learned.shape[0]);
+            if let Some(id) = text.iter().find(|id| **id as usize >= vocab_size + learned) {
                 let what = format!("the tokenizer returns token {id}, but the text encoder has {vocab_size} tokens");
                 return Err(Error::argument(what, "use the tokenizer and the text encoder of the same model"));
             }
@@ -155,10 +179,14 @@ impl<'e> TextEncoder<'e> {
         let (key, _) = self.net.token_table();
         let mut embeddings = Tensor::zeros([self.batch, hidden_size, 1, places]);
         for (text, input) in texts.iter().zip(embeddings.data.chunks_mut(hidden_size * places)) {
+            // A learned token has no row in the table.
             let ids: Vec<usize> = text.iter().map(|id| *id as usize).collect();
-            let rows = self.weights.fetch_rows(&key, (vocab_size, hidden_size), &ids)?;
+            let stored: Vec<usize> = ids.iter().map(|id| if *id < vocab_size { *id } else { 0 }).collect();
+            let rows = self.weights.fetch_rows(&key, (vocab_size, hidden_size), &stored)?;
             for place in 0..text.len() {
-                let pairs = rows.item(place).iter().zip(self.positions.item(place)).enumerate();
+                let learned = ids[place].checked_sub(vocab_size).zip(self.learned.as_ref());
+                let row = learned.map_or_else(|| rows.item(place), |(at, learned)| learned.item(at));
+                let pairs = row.iter().zip(self.positions.item(place)).enumerate();
                 pairs.for_each(|(channel, (token, position))| input[channel * places + place] = token + position);
             }
         }

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Algorithms, Facts, Kind, LatentModel, Model, ModelRun, NETWORK, NetworkModel, Origin, Source};
-use crate::checkpoint::{Component, ConfigFile, Weights};
+use super::{Algorithms, Embedding, Facts, Kind, LatentModel, Model, ModelRun, NETWORK, NetworkModel, Origin, Source};
+use crate::checkpoint::{Component, ConfigFile, Merged, Weights};
 use crate::gpu::Described;
 use crate::graph::Footprint;
 use crate::kernels::Family;
@@ -52,6 +52,7 @@ fn latent_json(latent: &LatentModel) -> Value {
         latent.component: component(&latent.network.config, &latent.network.weights),
         "text_encoder": null,
         "vae": of_files(&latent.autoencoder_files),
+        "preview_vae": latent.preview.as_ref().map(|(_, files)| of_files(files)),
         "scheduler": latent.network.scheduler.class_name,
     });
     if let Source::Text(source) = &latent.source {
@@ -98,10 +99,35 @@ pub fn run_sections(model_run: &ModelRun) -> Vec<(&'static str, Value)> {
         sections.push(("init_image", json!({ "file": file, "sha256": picture.sha256(), "size": [height, width] })));
     }
     sections.extend(model_run.masking.as_ref().map(|masking| ("mask", masking.json())));
+    if !model_run.model.loras().is_empty() {
+        sections.push(("loras", model_run.model.loras().iter().map(lora_json).collect()));
+    }
+    if !model_run.model.embeddings().is_empty() {
+        let one = |embedding: &Embedding| {
+            json!({
+                "file": embedding.path.display().to_string(),
+                "token": embedding.token,
+                "vectors": embedding.vectors,
+                "sha256": embedding.sha256,
+            })
+        };
+        sections.push(("embeddings", model_run.model.embeddings().iter().map(one).collect()));
+    }
     if let Some(labels) = &model_run.labels {
         sections.push(("class_labels", json!({ "labels": labels.labels, "guidance_scale": labels.scale })));
     }
     sections
+}
+
+/// Returns a LoRA that was merged for a report.
+fn lora_json(lora: &Merged) -> Value {
+    let modules = lora.modules.iter().map(|(part, count)| (part.to_string(), (*count).into()));
+    json!({
+        "file": lora.path.display().to_string(),
+        "weight": lora.weight,
+        "sha256": lora.sha256,
+        "modules": modules.collect::<Map<String, Value>>(),
+    })
 }
 
 /// Returns the footprints of a run for a report: that of its network, or one per component of a pipeline; `peak` is the

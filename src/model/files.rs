@@ -29,6 +29,11 @@ pub struct Targets {
     pub samples: Option<PathBuf>,
     /// A folder for the predictions of x0, one grid per step.
     pub steps: Option<PathBuf>,
+    /// A contact sheet of the predictions of x0: a row per image and a column per step, or rows of the steps of a
+    /// single image.
+    pub sheet: Option<PathBuf>,
+    /// An animated PNG of the predictions of x0, a frame per step.
+    pub animation: Option<PathBuf>,
     /// The states after each step, in an `.npy`.
     pub path: Option<PathBuf>,
 }
@@ -49,8 +54,8 @@ impl Targets {
             Some(Output::Npz(path) | Output::Grid(path)) => Some(path),
             Some(Output::Files(_)) | None => None,
         };
-        let files: Vec<&PathBuf> =
-            [whole, self.floats.as_ref(), self.samples.as_ref(), self.path.as_ref()].into_iter().flatten().collect();
+        let others = [&self.floats, &self.samples, &self.path, &self.sheet, &self.animation];
+        let files: Vec<&PathBuf> = whole.into_iter().chain(others.into_iter().flatten()).collect();
         let places: Vec<_> = files.iter().map(|file| one_spelling(file)).collect();
         for (at, file) in files.iter().enumerate() {
             check(file)?;
@@ -68,11 +73,18 @@ impl Targets {
         self.images.is_some() || self.floats.is_some()
     }
 
+    /// Returns `true` if the prediction of x0 at each step is written.
+    #[must_use]
+    pub fn takes_predictions(&self) -> bool {
+        [&self.steps, &self.sheet, &self.animation].iter().any(|target| target.is_some())
+    }
+
     /// Returns `true` if there is one file per image and nothing else. A run may then have no images.
     #[must_use]
     pub fn is_one_file_per_image(&self) -> bool {
         matches!(self.images, Some(Output::Files(_)))
-            && [&self.floats, &self.samples, &self.steps, &self.path].iter().all(|target| target.is_none())
+            && !self.takes_predictions()
+            && [&self.floats, &self.samples, &self.path].iter().all(|target| target.is_none())
     }
 }
 
@@ -257,6 +269,18 @@ impl Files {
             }
             written.others.push(folder.clone());
         }
+        let by_step: Vec<&[Image]> = self.steps.iter().map(|step| &step.predictions[..]).collect();
+        let metadata = grid_metadata.with("prediction of x0 at step", format!("1 to {}", by_step.len()));
+        if let Some(path) = &targets.sheet {
+            let sheet = contact_sheet(&by_step);
+            sink(path, &|file| png::write_png(file, &sheet, metadata.pairs()))?;
+            written.others.push(path.clone());
+        }
+        if let Some(path) = &targets.animation {
+            let frames: Vec<Image> = by_step.iter().map(|images| whole_grid(images)).collect();
+            sink(path, &|file| png::write_animation(file, &frames, metadata.pairs()))?;
+            written.others.push(path.clone());
+        }
         written.images = self.singles.finish()?;
         Ok(written)
     }
@@ -297,6 +321,14 @@ impl Singles {
         let what = format!("removed during the run; of the {written} images written, {there} are there");
         Error::bad_file_hint(place, what, "run it again with a folder that stays in place")
     }
+}
+
+/// The images of all steps as one: a row per image, or rows of the steps of a single image.
+fn contact_sheet(by_step: &[&[Image]]) -> Image {
+    let (steps, images) = (by_step.len(), by_step.first().map_or(0, |images| images.len()));
+    let rows = (0..images).flat_map(|image| by_step.iter().map(move |step| step[image].clone()));
+    let columns = if images == 1 { square_columns(steps) } else { steps };
+    grid(&rows.collect::<Vec<_>>(), columns, WHITE)
 }
 
 fn whole_grid(images: &[Image]) -> Image {
@@ -393,6 +425,20 @@ mod tests {
 
     fn image() -> Image {
         Image { height: 1, width: 1, channels: 1, pixels: vec![3] }
+    }
+
+    #[test]
+    fn a_contact_sheet_has_a_row_per_image() {
+        let steps: Vec<Vec<Image>> =
+            (0..3).map(|step| (0..2).map(|at| Image { pixels: vec![10 * at + step], ..image() }).collect()).collect();
+        let by_step: Vec<&[Image]> = steps.iter().map(|images| &images[..]).collect();
+        let sheet = contact_sheet(&by_step);
+        let (gap, width) = (sheet.width - 3, sheet.width);
+        assert_eq!((sheet.height, gap), (2 + gap / 2, 2 * (gap / 2)));
+        let at = |row: usize, column: usize| sheet.pixels[row * (1 + gap / 2) * width + column * (1 + gap / 2)];
+        assert_eq!([at(0, 0), at(0, 1), at(0, 2), at(1, 0), at(1, 2)], [0, 1, 2, 10, 12]);
+        let one: Vec<&[Image]> = steps.iter().map(|images| &images[..1]).collect();
+        assert_eq!(contact_sheet(&one).width, 2 + gap / 2, "two columns of three steps");
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Size;
+use super::decoding::Decoding;
 use super::device::{Event, upload};
+use super::kept::{Kept, NetworkPlan, PlanKey, StageKey};
 use super::latent::{LatentModel, Source};
 use super::masking::Masking;
 use super::memory::{Algorithms, batch_within, within_budget};
@@ -22,7 +24,7 @@ use crate::formats::Image;
 use crate::formats::images::{quantise, signed};
 use crate::graph::{Compiler, Footprint, Plan};
 use crate::kernels::{Engine, selftest};
-use crate::latent::autoencoder::{Decoder, Encoder, Planned, scaled, unscaled};
+use crate::latent::autoencoder::{Encoder, scaled};
 use crate::nets::architecture::CallSize;
 use crate::sample::inpaint::Known;
 use crate::sample::run::{Batches, Run, Samples};
@@ -92,7 +94,9 @@ pub struct Images<'e, 'a> {
     hooks: Hooks<'a>,
     facts: Facts,
     /// Batches that were sampled before any is decoded.
-    kept: VecDeque<Batch>,
+    waiting: VecDeque<Batch>,
+    /// What the next run of the same model may use, apart from what this run has on the device.
+    kept: Kept<'e>,
     /// Steps done.
     steps: usize,
     /// `true` if pixels are from 0 to 1 in the states, and not from -1 to 1.
@@ -106,16 +110,6 @@ pub struct Images<'e, 'a> {
 enum Sampled<'e> {
     Network(Box<NetworkDenoiser<'e>>),
     ClosedForm(Box<dyn Denoiser + 'e>),
-}
-
-/// From latents to pixels.
-struct Decoding<'e> {
-    latent: Box<LatentModel>,
-    compiler: Compiler<'e>,
-    size: (usize, usize),
-    /// The plans of a decoder that is not on the device yet.
-    planned: Option<Planned>,
-    decoder: Option<Decoder<'e>>,
 }
 
 /// A run without its model, on its way to a device.
@@ -134,14 +128,15 @@ struct Job<'a> {
 }
 
 impl<'e, 'a> Images<'e, 'a> {
-    pub(super) fn new(run: ModelRun<'a>, compiler: Compiler<'e>) -> Result<Self> {
+    /// The images of a run on a device, with what the last run of the same model has left.
+    pub(super) fn new(run: ModelRun<'a>, compiler: Compiler<'e>, kept: Kept<'e>) -> Result<Self> {
         let begins_at_noise = run.begins_at_noise();
         let ModelRun { model, run, size, state, text, labels, masking, options, .. } = run;
         let job = Job { run, size, state, text, labels, masking, begins_at_noise, pasted: None, options };
         match model.into_kind() {
-            Kind::Network(network) => Self::of_network(job, &network, compiler),
-            Kind::Latent(latent) => Self::of_latents(job, latent, compiler),
-            Kind::ClosedForm(form) => Self::of_closed_form(job, form, compiler),
+            Kind::Network(network) => Self::of_network(job, &network, compiler, kept),
+            Kind::Latent(latent) => Self::of_latents(job, latent, compiler, kept),
+            Kind::ClosedForm(form) => Self::of_closed_form(job, form, compiler, kept),
         }
     }
 
@@ -157,41 +152,85 @@ impl<'e, 'a> Images<'e, 'a> {
         self.batches.run()
     }
 
-    fn of_network(mut job: Job<'a>, network: &NetworkModel, compiler: Compiler<'e>) -> Result<Self> {
+    fn of_network(
+        mut job: Job<'a>,
+        network: &NetworkModel,
+        compiler: Compiler<'e>,
+        mut kept: Kept<'e>,
+    ) -> Result<Self> {
         let labels = job.labels.as_ref();
         let call = |images| labelled_call(labels, images, job.size);
-        let (batch, plan) = network.batch(compiler, job.options.batch, job.run.images.len(), &call)?;
-        let algorithms =
-            Algorithms::of(&plan, network.graph(call(batch))?.as_ref(), &compiler.target(), &compiler.options);
-        let facts = Facts { batch, parts: parts(NETWORK, [&plan]), algorithms: Some(algorithms) };
+        let key = job.plan_key(call(1));
+        let NetworkPlan { batch, plan, algorithms, .. } = kept.network(key, || {
+            let (batch, plan) = network.batch(compiler, key.batch, key.images, &call)?;
+            let graph = network.graph(call(batch))?;
+            let algorithms = Some(Algorithms::of(&plan, graph.as_ref(), &compiler.target(), &compiler.options));
+            Ok(NetworkPlan { key, batch, plan, algorithms })
+        })?;
+        let facts = Facts { batch, parts: parts(NETWORK, [&plan]), algorithms };
         let guidance = by_labels(network, labels)?;
-        let denoiser = upload(network, (guidance, None), (batch, job.size), plan, compiler, &mut job.options.hooks)?;
-        let images = Self::begin(compiler.engine, job, Sampled::Network(Box::new(denoiser)), None, facts)?;
+        let hooks = &mut job.options.hooks;
+        let denoiser = match kept.denoiser(&guidance, batch, job.size)? {
+            Some(denoiser) => denoiser,
+            None => Box::new(upload(network, (guidance, None), (batch, job.size), plan, compiler, hooks)?),
+        };
+        let images = Self::begin(compiler.engine, job, Sampled::Network(denoiser), None, facts, kept)?;
         Ok(Self { has_unit_range: network.scheduler.has_unit_range(), ..images })
     }
 
-    fn of_closed_form(mut job: Job<'a>, form: Arc<ClosedForm>, compiler: Compiler<'e>) -> Result<Self> {
-        selftest::ensure(compiler.engine)?;
-        job.options.hooks.done("self-test", "")?;
-        // The data go to the device from here; a model that is kept keeps its own.
-        let denoiser = Arc::unwrap_or_clone(form).ready(compiler.engine)?;
-        job.options.hooks.done("denoiser", "")?;
+    fn of_closed_form(
+        mut job: Job<'a>,
+        form: Arc<ClosedForm>,
+        compiler: Compiler<'e>,
+        mut kept: Kept<'e>,
+    ) -> Result<Self> {
+        let denoiser = match kept.form() {
+            Some(denoiser) => denoiser,
+            None => {
+                selftest::ensure(compiler.engine)?;
+                job.options.hooks.done("self-test", "")?;
+                // The data go to the device from here; a model that is kept keeps its own.
+                let denoiser = Arc::unwrap_or_clone(form).ready(compiler.engine)?;
+                job.options.hooks.done("denoiser", "")?;
+                denoiser
+            }
+        };
         let batch = job.options.batch.unwrap_or(MOST_VECTORS).min(job.run.images.len()).max(1);
-        Self::begin(compiler.engine, job, Sampled::ClosedForm(denoiser), None, Facts { batch, ..Facts::default() })
+        let facts = Facts { batch, ..Facts::default() };
+        Self::begin(compiler.engine, job, Sampled::ClosedForm(denoiser), None, facts, kept)
     }
 
-    fn of_latents(mut job: Job<'a>, latent: Box<LatentModel>, compiler: Compiler<'e>) -> Result<Self> {
+    fn of_latents(
+        mut job: Job<'a>,
+        latent: Box<LatentModel>,
+        compiler: Compiler<'e>,
+        mut kept: Kept<'e>,
+    ) -> Result<Self> {
         let latents = (job.state[1], job.state[2]);
-        let (batch, plan) = pipeline_batch(&latent, &job, compiler)?;
-        let plans = Plans::new(&latent, job.text.as_ref(), job.size, &job.options, compiler)?;
+        let key = job.plan_key(pipeline_call(&job, 1));
+        let NetworkPlan { batch, plan, .. } = kept.network(key, || {
+            let (batch, plan) = pipeline_batch(&latent, &job, compiler)?;
+            Ok(NetworkPlan { key, batch, plan, algorithms: None })
+        })?;
+        let stage_key = job.stage_key();
+        let make = || Plans::new(&latent, job.text.as_ref(), job.size, &job.options, compiler);
+        let plans = kept.stages(stage_key, make)?;
         let both_stay = plans.check(&latent, &plan, job.options.memory, compiler)?;
+        if !both_stay || !plans.all_stay(&plan, job.options.memory) {
+            kept.leave_device();
+        }
         let facts = Facts { batch, parts: plans.parts(&latent, &plan), algorithms: None };
-        let Plans { text, encoder, decoder } = plans;
+        let Plans { text, encoder, decoder, preview } = plans;
         let guidance = match (&job.text, &latent.source) {
-            (Some(given), Source::Text(source)) => {
-                let hooks = &mut job.options.hooks;
-                encode(given, source, text, compiler, &mut |event| hooks.see(event))?
-            }
+            (Some(given), Source::Text(source)) => match kept.guidance(given) {
+                Some(guidance) => guidance,
+                None => {
+                    let hooks = &mut job.options.hooks;
+                    let encoded = encode(&[given], source, text, compiler, &mut |event| hooks.see(event))?;
+                    encoded.iter().for_each(|guidance| kept.keep_guidance(given, guidance));
+                    encoded.into_iter().next().unwrap_or_default()
+                }
+            },
             _ => by_labels(&latent.network, job.labels.as_ref())?,
         };
         let hooks = &mut job.options.hooks;
@@ -200,7 +239,7 @@ impl<'e, 'a> Images<'e, 'a> {
             let pixels = picture.at(latent.image_channels(), job.size)?;
             let encoder = Encoder::planned(compiler.engine, &latent.autoencoder_files, 1, job.size, plan)?;
             let encode = |pixels: &Tensor| -> Result<Tensor> {
-                Ok(scaled(latent.autoencoder.config(), &encoder.encode(pixels)?.mean))
+                Ok(scaled(latent.autoencoder.as_ref(), &encoder.encode(pixels)?.mean))
             };
             if !job.begins_at_noise {
                 job.run.start = over(encode(&pixels)?, std::mem::take(&mut job.run.start))?;
@@ -211,12 +250,37 @@ impl<'e, 'a> Images<'e, 'a> {
             }
             hooks.done("image", "")?;
         }
-        let denoiser = upload(&latent.network, (guidance, appended), (batch, latents), plan, compiler, hooks)?;
-        let mut decoding = Decoding { latent, compiler, size: latents, planned: Some(decoder), decoder: None };
+        if appended.is_some() {
+            // What a network takes besides belongs to one picture.
+            kept.leave_device();
+        }
+        let denoiser = match kept.denoiser(&guidance, batch, latents)? {
+            Some(denoiser) => denoiser,
+            None => Box::new(upload(&latent.network, (guidance, appended), (batch, latents), plan, compiler, hooks)?),
+        };
+        let mut decoding = match kept.decoding(stage_key) {
+            Some(decoding) => decoding,
+            None => Decoding::new(latent, compiler, latents, (decoder, preview), both_stay),
+        };
         if both_stay {
             decoding.load()?;
         }
-        Self::begin(compiler.engine, job, Sampled::Network(Box::new(denoiser)), Some(decoding), facts)
+        Self::begin(compiler.engine, job, Sampled::Network(denoiser), Some(decoding), facts, kept)
+    }
+
+    /// What the next run of the same model may use.
+    pub(super) fn into_kept(self) -> Kept<'e> {
+        let Self { denoiser, decoding, mut kept, .. } = self;
+        let stays = decoding.as_ref().is_none_or(|decoding| decoding.both_stay);
+        match denoiser {
+            Some(Sampled::Network(denoiser)) if stays => kept.keep_denoiser(denoiser),
+            Some(Sampled::ClosedForm(form)) => kept.keep_form(form),
+            Some(Sampled::Network(_)) | None => {}
+        }
+        if let Some(decoding) = decoding.filter(|_| stays) {
+            kept.keep_decoding(decoding);
+        }
+        kept
     }
 
     fn begin(
@@ -225,6 +289,7 @@ impl<'e, 'a> Images<'e, 'a> {
         denoiser: Sampled<'e>,
         decoding: Option<Decoding<'e>>,
         facts: Facts,
+        kept: Kept<'e>,
     ) -> Result<Self> {
         let batches = Run { batch: facts.batch, ..job.run }.batches(job.state)?;
         let RunOptions { output, hooks, .. } = job.options;
@@ -238,7 +303,8 @@ impl<'e, 'a> Images<'e, 'a> {
             output,
             hooks,
             facts,
-            kept: VecDeque::new(),
+            waiting: VecDeque::new(),
+            kept,
             steps: 0,
             has_unit_range: false,
             is_cancelled: false,
@@ -277,29 +343,29 @@ impl<'e, 'a> Images<'e, 'a> {
 
     /// Adds the pixels to a batch.
     fn decode(&mut self, mut batch: Batch) -> Result<Batch> {
-        let to_pixels = |latents: &Tensor| match &self.decoding {
+        let to_pixels = |latents: &Tensor, is_preview: bool| match &self.decoding {
             None if self.has_unit_range => Ok(signed(latents)),
             None => Ok(latents.clone()),
-            Some(decoding) => decoding.pixels(latents),
+            Some(decoding) => decoding.pixels(latents, is_preview),
         };
         if self.output.pixels {
-            batch.pixels = to_pixels(&batch.samples)?;
+            batch.pixels = to_pixels(&batch.samples, false)?;
             if let Some(known) = &self.pasted {
                 known.paste(&mut batch.pixels);
             }
         }
-        batch.predictions = batch.predictions.iter().map(to_pixels).collect::<Result<_>>()?;
+        batch.predictions = batch.predictions.iter().map(|latents| to_pixels(latents, true)).collect::<Result<_>>()?;
         Ok(batch)
     }
 
     fn step(&mut self) -> Result<Option<Batch>> {
-        let waits = self.decoding.as_ref().is_some_and(|decoding| decoding.decoder.is_none());
+        let waits = self.decoding.as_ref().is_some_and(|decoding| decoding.waits());
         if waits {
             loop {
                 match self.sample() {
-                    Ok(Some(batch)) => self.kept.push_back(batch),
+                    Ok(Some(batch)) => self.waiting.push_back(batch),
                     Ok(None) => break,
-                    Err(Error::Cancelled) if !self.kept.is_empty() => {
+                    Err(Error::Cancelled) if !self.waiting.is_empty() => {
                         // Whole batches are decoded before the run ends.
                         self.is_cancelled = true;
                         self.hooks.cancel = None;
@@ -315,7 +381,7 @@ impl<'e, 'a> Images<'e, 'a> {
             }
         }
         if self.denoiser.is_none() {
-            return match self.kept.pop_front() {
+            return match self.waiting.pop_front() {
                 Some(batch) => self.decode(batch).map(Some),
                 None if self.is_cancelled => Err(Error::Cancelled),
                 None => self.hooks.done("decoding", "").map(|()| None),
@@ -368,29 +434,39 @@ impl Sampled<'_> {
     }
 }
 
-impl Decoding<'_> {
-    /// Puts the decoder on the device.
-    fn load(&mut self) -> Result<()> {
-        let Some(planned) = self.planned.take() else { return Ok(()) };
-        let files = self.latent.autoencoder_files.clone();
-        self.decoder = Some(Decoder::new(self.compiler.engine, files, self.size, planned)?);
-        Ok(())
+impl Job<'_> {
+    /// The properties that determine the plan of the network, whose call for one image is `one`.
+    fn plan_key(&self, one: CallSize) -> PlanKey {
+        let images = self.run.images.len();
+        PlanKey { one, batch: self.options.batch, images, memory: self.options.memory }
     }
 
-    fn pixels(&self, latents: &Tensor) -> Result<Tensor> {
-        let Some(decoder) = &self.decoder else { return Ok(Tensor::zeros([0])) };
-        decoder.decode(&unscaled(self.latent.autoencoder.config(), latents))
+    /// The properties that determine the plans of the other stages.
+    fn stage_key(&self) -> StageKey {
+        StageKey {
+            size: self.size,
+            tiling: self.options.tiling,
+            memory: self.options.memory,
+            texts: self.text.as_ref().map(|text| (text.encodes_negative(), text.clip_skip)),
+            has_picture: self.options.picture.is_some(),
+            has_predictions: self.options.output.predictions,
+        }
+    }
+}
+
+/// The call of a pipeline's network for a number of images.
+fn pipeline_call(job: &Job, images: usize) -> CallSize {
+    let latents = (job.state[1], job.state[2]);
+    match &job.text {
+        None => labelled_call(job.labels.as_ref(), images, latents),
+        Some(text) => CallSize::images(images * text.contexts(), latents).with_tokens(text.length()),
     }
 }
 
 /// Images per call of a pipeline's network, and the plan of such a call.
 fn pipeline_batch(latent: &LatentModel, job: &Job, compiler: Compiler) -> Result<(usize, Plan)> {
     let (network, budget) = (&latent.network, job.options.memory);
-    let latents = (job.state[1], job.state[2]);
-    let call = |images: usize| match &job.text {
-        None => labelled_call(job.labels.as_ref(), images, latents),
-        Some(text) => CallSize::images(images * text.contexts(), latents).with_tokens(latent.tokens()),
-    };
+    let call = |images| pipeline_call(job, images);
     let images = job.run.images.len().max(1);
     let (batch, one) = if let Some(batch) = job.options.batch {
         (batch.clamp(1, images), None)

@@ -1,14 +1,16 @@
 //! Pipelines: a denoising network of latents, an autoencoder, and texts or class labels that it is conditioned on.
 
+use std::sync::Arc;
+
 use super::Size;
 use super::components::Components;
 use super::network::NetworkModel;
 use super::open::network_component;
 use super::text::TextSource;
 use crate::checkpoint::{Component, Pipeline, Weights};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, excerpt};
 use crate::nets::architecture::LabelInput;
-use crate::nets::autoencoder_kl::{self, AutoencoderKl};
+use crate::nets::autoencoder::{self, Autoencoder};
 use crate::sample::scheduler_config::SchedulerConfig;
 
 /// Names of the component that denoises.
@@ -37,9 +39,13 @@ pub struct LatentModel {
     /// The denoising network of latents.
     pub network: NetworkModel,
     /// The autoencoder.
-    pub autoencoder: AutoencoderKl,
+    pub autoencoder: Arc<dyn Autoencoder>,
     /// The files of the autoencoder.
     pub autoencoder_files: Component,
+    /// Another autoencoder for the predictions at each step, which are previews.
+    pub preview: Option<(Arc<dyn Autoencoder>, Component)>,
+    /// The names of autoencoders that replace that of the pipeline: for images, and for previews.
+    pub(super) replaced: (Option<String>, Option<String>),
     /// The source of conditions.
     pub source: Source,
 }
@@ -111,15 +117,24 @@ impl LatentModel {
         };
         network.scheduler.shortens = is_lcm(class.as_deref());
         network.classes = classes;
-        let autoencoder = autoencoder_kl::open(&files.config, &files.weights)?;
-        let opened = Self { class, component, network, autoencoder, autoencoder_files: files, source };
+        let autoencoder = autoencoder::open(&files.config, &files.weights)?;
+        let opened = Self {
+            class,
+            component,
+            network,
+            autoencoder,
+            autoencoder_files: files,
+            preview: None,
+            replaced: (None, None),
+            source,
+        };
         opened.check()?;
         Ok(opened)
     }
 
     /// Refuses components that do not belong together.
     fn check(&self) -> Result<()> {
-        let (net, latents) = (&self.network.net, self.autoencoder.config().latent_channels);
+        let (net, latents) = (&self.network.net, self.autoencoder.latent_channels());
         let refuse = |what: String, hint: &str| Err(Error::bad_file_hint(&self.network.config.path, what, hint));
         let is_known = net.in_channels() == latents || net.in_channels() == latents + inpainting_channels(latents);
         if !is_known || net.predicted_channels() != latents {
@@ -180,6 +195,56 @@ impl LatentModel {
         }
     }
 
+    /// Opens another autoencoder for the latents of this pipeline: a folder of one, or the `vae` of a pipeline.
+    fn other_autoencoder(&self, name: &str) -> Result<(Arc<dyn Autoencoder>, Component)> {
+        let files = Pipeline::open(name)?.component(AUTOENCODER)?;
+        let net = autoencoder::open(&files.config, &files.weights)?;
+        let (own, other) = (&self.autoencoder, &net);
+        let found = (other.latent_channels(), other.factor(), other.out_channels());
+        let expected = (own.latent_channels(), own.factor(), own.out_channels());
+        if found != expected {
+            let (channels, factor, colours) = found;
+            let what =
+                format!("latents of {channels} channels, {factor} pixels per latent, {colours} channels of images");
+            let hint = format!(
+                "the pipeline `{}` has {} channels of latents, {} pixels per latent and images of {} channels",
+                self.network.name, expected.0, expected.1, expected.2
+            );
+            return Err(Error::bad_file_hint(&files.config.path, what, hint));
+        }
+        Ok((net, files))
+    }
+
+    /// Replaces the autoencoder by another one, such as a small one that is fast (`AutoencoderTiny`).
+    ///
+    /// # Errors
+    /// Those of [`Pipeline::component`] and [`autoencoder::open`]; [`Error::BadFile`] for latents of another shape.
+    pub fn replace_autoencoder(&mut self, name: &str) -> Result<()> {
+        (self.autoencoder, self.autoencoder_files) = self.other_autoencoder(name)?;
+        self.replaced.0 = Some(name.to_owned());
+        Ok(())
+    }
+
+    /// Decodes the predictions at each step by another autoencoder.
+    ///
+    /// # Errors
+    /// As [`Self::replace_autoencoder`].
+    pub fn preview_by(&mut self, name: &str) -> Result<()> {
+        self.preview = Some(self.other_autoencoder(name)?);
+        self.replaced.1 = Some(name.to_owned());
+        Ok(())
+    }
+
+    /// Notes on autoencoders that replace that of the pipeline.
+    pub(super) fn autoencoder_notes(&self) -> Vec<String> {
+        let note = |what: &str, name: &Option<String>, class: &str| {
+            name.as_ref().map(|name| format!("{what} are decoded by `{}` ({class})", excerpt(name)))
+        };
+        let preview = self.preview.as_ref().map_or("", |(net, _)| net.class());
+        let images = note("images", &self.replaced.0, self.autoencoder.class());
+        images.into_iter().chain(note("previews", &self.replaced.1, preview)).collect()
+    }
+
     /// Notes on the weights of the components beside the network.
     pub(super) fn weight_notes(&self) -> Vec<String> {
         let encoder = match &self.source {
@@ -194,13 +259,13 @@ impl LatentModel {
     /// Pixels along a side of an image per pixel along that of its latents.
     #[must_use]
     pub fn factor(&self) -> usize {
-        self.autoencoder.config().factor()
+        self.autoencoder.factor()
     }
 
     /// Channels of the latents.
     #[must_use]
     pub fn latent_channels(&self) -> usize {
-        self.autoencoder.config().latent_channels
+        self.autoencoder.latent_channels()
     }
 
     /// Returns `true` for a network of inpainting: it takes the latents, a mask, and the latents of the image under it.
@@ -212,7 +277,7 @@ impl LatentModel {
     /// Channels of an image.
     #[must_use]
     pub fn image_channels(&self) -> usize {
-        self.autoencoder.config().out_channels
+        self.autoencoder.out_channels()
     }
 
     /// Height and width of the images of the network's training, if the configuration has them.

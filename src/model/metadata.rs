@@ -62,12 +62,22 @@ impl ModelRun<'_> {
             ("start", start.to_owned()),
             ("sampler", self.sampler.name().to_owned()),
         ];
+        pairs.extend(self.model.loras().iter().map(|lora| ("lora", format!("{lora} sha256:{}", lora.sha256))));
+        for embedding in self.model.embeddings() {
+            let name = embedding.path.file_name().unwrap_or_default().to_string_lossy();
+            pairs.push(("embedding", format!("{} from {name} sha256:{}", embedding.token, embedding.sha256)));
+        }
+        if let Kind::Latent(latent) = self.model.kind() {
+            pairs.extend(latent.replaced.0.clone().map(|name| ("vae", name)));
+        }
         if let Some(text) = &self.text {
             pairs.extend([
                 ("prompt", text.prompt.text.clone()),
                 ("negative prompt", text.prompt.negative.clone().unwrap_or_default()),
                 ("guidance scale", text.scale.to_string()),
             ]);
+            let styles = [("prompt weights", text.style.weights), ("long prompts", text.style.long)];
+            pairs.extend(styles.into_iter().filter(|(_, is_on)| *is_on).map(|(name, _)| (name, "on".to_owned())));
             if text.guidance == TextGuidance::Both && text.tokens.negative.is_none() {
                 pairs.push(("negative embeddings", "zeros".to_owned()));
             }

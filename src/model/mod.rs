@@ -8,12 +8,14 @@
 
 mod call;
 mod components;
+mod decoding;
 mod denoiser;
 pub mod describe;
 mod description;
 mod device;
 pub mod files;
 mod images;
+mod kept;
 mod latent;
 mod masking;
 mod memory;
@@ -25,6 +27,7 @@ mod plans;
 mod raw_call;
 mod resolve;
 mod sampling;
+mod session;
 pub mod stages;
 mod text;
 mod text_run;
@@ -42,11 +45,12 @@ pub use masking::{Masking, Way};
 pub use memory::{Algorithms, Origin, USUAL_BUDGET, largest_batch, usual_batch, within_budget};
 pub use metadata::Metadata;
 pub use network::NetworkModel;
-pub use open::{Kind, Model};
+pub use open::{Embedding, Kind, Model};
 pub use parts::FileParts;
 pub use raw_call::{RawCall, RawLevels, RawOutput};
 pub use resolve::{Labels, ModelRun};
 pub use sampling::{Framing, Sampling};
+pub use session::Session;
 pub use text::{Prompt, Side, TextCall, TextPart, TextSource, Tokenized};
 pub use text_run::{Text, TextGuidance};
 

@@ -1,18 +1,19 @@
 //! From a name to a model: one detection for every use.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::Size;
-use super::latent::{LCM, LatentModel, NETWORKS};
+use super::latent::{LCM, LatentModel, NETWORKS, Source};
 use super::network::NetworkModel;
 use super::sampling::Sampling;
-use crate::checkpoint::{MODEL_FORMS, ModelFiles, Pipeline, refuse_address};
+use crate::checkpoint::{Learned, Lora, MODEL_FORMS, Merged, ModelFiles, Part, Pipeline, refuse_address};
 use crate::denoise::closed_form::{ClosedForm, FORMS};
 use crate::denoise::diffusion::PredictionType;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, excerpt};
 use crate::graph::op::Graph;
 use crate::nets::architecture::CallSize;
 
@@ -36,6 +37,10 @@ const OF_LATENTS: [&str; 8] = [
 pub struct Model {
     name: String,
     kind: Kind,
+    loras: Vec<Merged>,
+    embeddings: Vec<Embedding>,
+    /// What clones share: the same model with the same weights.
+    pub(super) identity: Arc<()>,
 }
 
 /// The kind of a model.
@@ -116,7 +121,13 @@ impl Model {
     fn find_predicting(name: &str, extent: Extent, prediction: Option<PredictionType>) -> Result<Self> {
         refuse_address(name)?;
         if let Some(form) = ClosedForm::open(name)? {
-            return Ok(Self { name: name.to_owned(), kind: Kind::ClosedForm(Arc::new(form)) });
+            return Ok(Self {
+                name: name.to_owned(),
+                kind: Kind::ClosedForm(Arc::new(form)),
+                loras: Vec::new(),
+                embeddings: Vec::new(),
+                identity: Arc::default(),
+            });
         }
         let Some(pipeline) =
             Pipeline::find_predicting(name, prediction.map(PredictionType::name)).map_err(with_forms)?
@@ -127,7 +138,13 @@ impl Model {
         expect_supported(&pipeline)?;
         if extent == Extent::Whole && LatentModel::is_in(&pipeline)? {
             let latent = LatentModel::open(&pipeline)?;
-            return Ok(Self { name: name.to_owned(), kind: Kind::Latent(Box::new(latent)) });
+            return Ok(Self {
+                name: name.to_owned(),
+                kind: Kind::Latent(Box::new(latent)),
+                loras: Vec::new(),
+                embeddings: Vec::new(),
+                identity: Arc::default(),
+            });
         }
         let mut network = NetworkModel::new(network_files(&pipeline)?, 0, 1)?;
         network.classes = class_names(&pipeline)?;
@@ -145,7 +162,100 @@ impl Model {
     /// A model of a network that was opened separately.
     #[must_use]
     pub fn of_network(network: NetworkModel) -> Self {
-        Self { name: network.name.clone(), kind: Kind::Network(Box::new(network)) }
+        Self {
+            name: network.name.clone(),
+            kind: Kind::Network(Box::new(network)),
+            loras: Vec::new(),
+            embeddings: Vec::new(),
+            identity: Arc::default(),
+        }
+    }
+
+    /// The model with the changes of a LoRA file, times `weight`, merged into the weights of its network and its text
+    /// encoders: in float64, rounded to float32 once, when the weights are read. Several are added up.
+    ///
+    /// # Errors
+    /// Those of [`Lora::open`] and [`Lora::merge`]; [`Error::Argument`] for a closed form.
+    pub fn lora(mut self, file: impl AsRef<Path>, weight: f64) -> Result<Self> {
+        let lora = Lora::open(file.as_ref())?;
+        let mut parts = Vec::new();
+        match &mut self.kind {
+            Kind::ClosedForm(_) => {
+                let what = format!("`lora` has no meaning for `{}`, which has no weights", self.name);
+                return Err(Error::argument(what, "leave out `lora`"));
+            }
+            Kind::Network(network) => parts.push((Part::Network, &mut network.weights)),
+            Kind::Latent(latent) => {
+                parts.push((Part::Network, &mut latent.network.weights));
+                if let Source::Text(source) = &mut latent.source {
+                    let names = [Part::TextEncoder, Part::TextEncoder2];
+                    parts.extend(names.into_iter().zip(source.parts.iter_mut().map(|part| &mut part.files.weights)));
+                }
+            }
+        }
+        let merged = lora.merge(weight, &mut parts, &self.name)?;
+        self.loras.push(merged);
+        self.identity = Arc::default();
+        Ok(self)
+    }
+
+    /// The pipeline with a learned token of a file (textual inversion): `token`, or the one that the file names.
+    ///
+    /// # Errors
+    /// Those of [`Learned::open`] and [`super::TextSource::learn`]; [`Error::Argument`] for a model without texts.
+    pub fn embedding(mut self, file: impl AsRef<Path>, token: Option<&str>) -> Result<Self> {
+        let Kind::Latent(latent) = &mut self.kind else { return Err(without_texts(&self.name)) };
+        let Source::Text(source) = &mut latent.source else { return Err(without_texts(&self.name)) };
+        let learned = Learned::open(file.as_ref())?;
+        let token = source.learn(&learned, token)?;
+        let vectors = learned.vectors[0].shape[0];
+        self.embeddings.push(Embedding { path: learned.path, token, vectors, sha256: learned.sha256 });
+        self.identity = Arc::default();
+        Ok(self)
+    }
+
+    /// The learned tokens that were added, in their order.
+    #[must_use]
+    pub fn embeddings(&self) -> &[Embedding] {
+        &self.embeddings
+    }
+
+    /// The pipeline with another autoencoder in place of its own, such as a small one that is fast
+    /// (`AutoencoderTiny`): a folder of one, or the `vae` of a pipeline.
+    ///
+    /// # Errors
+    /// Those of [`LatentModel::replace_autoencoder`]; [`Error::Argument`] for a model without latents.
+    pub fn autoencoder(mut self, name: &str) -> Result<Self> {
+        self.expect_latents("vae")?.replace_autoencoder(name)?;
+        self.identity = Arc::default();
+        Ok(self)
+    }
+
+    /// The pipeline with another autoencoder for the predictions at each step alone.
+    ///
+    /// # Errors
+    /// As [`Model::autoencoder`].
+    pub fn preview_autoencoder(mut self, name: &str) -> Result<Self> {
+        self.expect_latents("preview_vae")?.preview_by(name)?;
+        self.identity = Arc::default();
+        Ok(self)
+    }
+
+    /// The pipeline of latents, or else an error about `field`.
+    fn expect_latents(&mut self, field: &str) -> Result<&mut LatentModel> {
+        match &mut self.kind {
+            Kind::Latent(latent) => Ok(latent),
+            Kind::Network(_) | Kind::ClosedForm(_) => {
+                let what = format!("`{field}` has no meaning for `{}`, which has no latents", self.name);
+                Err(Error::argument(what, format!("leave out `{field}`")))
+            }
+        }
+    }
+
+    /// The LoRA files that were merged into its weights, in their order.
+    #[must_use]
+    pub fn loras(&self) -> &[Merged] {
+        &self.loras
     }
 
     /// The name that it was opened by; `digits` for the embedded network.
@@ -210,6 +320,34 @@ impl Model {
     pub fn sampling<'a>(&self) -> Sampling<'a> {
         Sampling::new(self.clone())
     }
+}
+
+/// A learned token that was added to a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Embedding {
+    /// The file.
+    pub path: PathBuf,
+    /// The token in texts.
+    pub token: String,
+    /// The number of its vectors.
+    pub vectors: usize,
+    /// The SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+}
+
+impl Embedding {
+    /// A sentence for the user: the token, and the number of its vectors.
+    #[must_use]
+    pub fn note(&self) -> String {
+        let unit = if self.vectors == 1 { "vector" } else { "vectors" };
+        format!("the token `{}` stands for {} {unit} of `{}`", excerpt(&self.token), self.vectors, self.path.display())
+    }
+}
+
+/// The error for learned tokens of a model without texts.
+fn without_texts(name: &str) -> Error {
+    let what = format!("`embedding` has no meaning for `{name}`, which does not take texts");
+    Error::argument(what, "leave out `embedding`")
 }
 
 /// Adds the forms of names to the error for an unknown name.

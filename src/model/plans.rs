@@ -12,11 +12,13 @@ use crate::graph::run::check_values;
 use crate::graph::{Compiler, Footprint, Plan};
 use crate::latent::autoencoder::{Planned, compiler_for};
 use crate::latent::tiles::Room;
+use crate::nets::autoencoder::Autoencoder;
 
 /// Images that are decoded in one call.
 const DECODED_AT_ONCE: usize = 1;
 
 /// The plans of a pipeline, but for that of its network. One of them is on the device at a time.
+#[derive(Clone)]
 pub(super) struct Plans {
     /// The calls of the text encoders, in their order.
     pub text: Vec<(TextCall, Plan)>,
@@ -24,6 +26,8 @@ pub(super) struct Plans {
     pub encoder: Option<Plan>,
     /// The decoder.
     pub decoder: Planned,
+    /// The decoder of the predictions at each step, if they are kept and it is another one.
+    pub preview: Option<Planned>,
 }
 
 impl Plans {
@@ -46,15 +50,31 @@ impl Plans {
             }
             (Source::Text(_) | Source::Labels, _) => Vec::new(),
         };
-        let compiler = compiler_for(&latent.autoencoder, compiler);
         let encoder = match options.picture {
-            Some(_) => Some(compiler.plan(&latent.autoencoder.encoder(1, size)?)),
+            Some(_) => {
+                let compiler = compiler_for(latent.autoencoder.as_ref(), compiler);
+                Some(compiler.plan(&latent.autoencoder.encoder(1, size)?))
+            }
             None => None,
         };
-        let room = Room::new(compiler, Some(options.memory));
         let [_, height, width] = latent.latent_shape(size);
-        let decoder = Planned::new(&latent.autoencoder, DECODED_AT_ONCE, (height, width), options.tiling, &room)?;
-        Ok(Self { text, encoder, decoder })
+        let decoder = |net: &dyn Autoencoder| {
+            let room = Room::new(compiler_for(net, compiler), Some(options.memory));
+            Planned::new(net, DECODED_AT_ONCE, (height, width), options.tiling, &room)
+        };
+        let preview = latent.preview.as_ref().filter(|_| options.output.predictions);
+        let preview = preview.map(|(net, _)| decoder(net.as_ref())).transpose()?;
+        let decoder = decoder(latent.autoencoder.as_ref())?;
+        Ok(Self { text, encoder, decoder, preview })
+    }
+
+    /// Returns `true` if the network and the decoders may stay on the device while another stage is there.
+    pub(super) fn all_stay(&self, network: &Plan, budget: u64) -> bool {
+        let of = |plans: &[Plan]| Footprint::largest(plans).map_or(0, |footprint| footprint.allocated);
+        let decoders = of(self.decoder.plans()) + self.preview.as_ref().map_or(0, |preview| of(preview.plans()));
+        let texts = self.text.iter().map(|(_, plan)| Footprint::of(plan).allocated);
+        let passing = texts.max().unwrap_or(0).max(of(self.encoder.as_slice()));
+        Footprint::of(network).allocated + decoders + passing <= budget
     }
 
     /// Refuses what the device or the budget cannot hold. Returns `true` if network and decoder fit together.
@@ -73,7 +93,10 @@ impl Plans {
         }
         takes("vae_encoder", self.encoder.as_slice())?;
         let network = takes(latent.component, std::slice::from_ref(network))?;
-        Ok(network + takes("vae_decoder", self.decoder.plans())? <= budget)
+        let preview = takes("preview_decoder", self.preview.as_ref().map_or(&[], Planned::plans))?;
+        let decoder = takes("vae_decoder", self.decoder.plans())?;
+        within_budget("vae_decoder with that of previews", decoder + preview, budget)?;
+        Ok(network + decoder + preview <= budget)
     }
 
     /// The components by name, each with its largest footprint.
@@ -92,6 +115,7 @@ impl Plans {
             parts("vae_encoder", &self.encoder),
             parts(latent.component, [network]),
             parts("vae_decoder", self.decoder.plans()),
+            parts("preview_decoder", self.preview.iter().flat_map(Planned::plans)),
         ]
         .concat()
     }

@@ -6,13 +6,15 @@ use std::sync::atomic::AtomicBool;
 use super::Size;
 use super::device::Event;
 use super::images::Images;
+use super::kept::Kept;
 use super::latent::{LatentModel, Source, USUAL_LABEL_SCALE};
 use super::masking::Masking;
 use super::memory::USUAL_BUDGET;
 use super::network::NetworkModel;
-use super::open::{Kind, Model};
+use super::open::{Embedding, Kind, Model};
 use super::sampling::{Hooks, Output, Sampling};
 use super::text_run::Text;
+use crate::checkpoint::Merged;
 use crate::data::picture::Picture;
 use crate::denoise::Guidance;
 use crate::denoise::closed_form::ClosedForm;
@@ -125,7 +127,7 @@ impl<'a> ModelRun<'a> {
     /// Before anything runs, [`Error::OverLimit`] for what the device or the budget cannot hold; then what the device
     /// reports.
     pub fn on<'e>(self, compiler: impl Into<Compiler<'e>>) -> Result<Images<'e, 'a>> {
-        Images::new(self, compiler.into())
+        Images::new(self, compiler.into(), Kept::default())
     }
 }
 
@@ -157,7 +159,7 @@ impl<'a> Sampling<'a> {
         }
         network.expect_denoiser()?;
         let mut course = self.settings.resolve(&network.scheduler, &network.table)?;
-        let notes = of_files(network);
+        let notes = of_files(network, self.model.loras());
         let size = network.size(self.given_size().or(self.size))?;
         let count = self.image_count(USUAL_COUNT)?;
         let labels = self.class_labels(network)?;
@@ -216,7 +218,7 @@ impl<'a> Sampling<'a> {
         let labels = self.class_labels(network)?;
         let state = latent.latent_shape(size);
         let call = match &text {
-            Some(text) => CallSize::images(text.contexts(), (state[1], state[2])).with_tokens(latent.tokens()),
+            Some(text) => CallSize::images(text.contexts(), (state[1], state[2])).with_tokens(text.length()),
             None => labelled_call(labels.as_ref(), 1, (state[1], state[2])),
         };
         network.net.check(call)?;
@@ -227,7 +229,9 @@ impl<'a> Sampling<'a> {
         }
         // A picture becomes a start state when the encoder is on a device.
         let start = self.start.clone();
-        let mut notes = of_files(network);
+        let mut notes = of_files(network, self.model.loras());
+        notes.extend(self.model.embeddings().iter().map(Embedding::note));
+        notes.extend(latent.autoencoder_notes());
         notes.extend(latent.weight_notes());
         notes.extend(text.as_ref().map(Text::notes).unwrap_or_default());
         let run = self.made(course, size, state, latent.image_channels(), count, start, None)?;
@@ -428,6 +432,11 @@ impl<'a> Sampling<'a> {
 
     /// Refuses a prompt and its settings, for a model that does not take texts.
     fn expect_no_text(&self, name: &str) -> Result<()> {
+        for (field, is_set) in [("prompt_weights", self.style.weights), ("long_prompts", self.style.long)] {
+            if is_set {
+                return Err(meaningless(field, name));
+            }
+        }
         self.expect_no_framing(name)?;
         if self.clip_skip.is_some() {
             return Err(meaningless("clip_skip", name));
@@ -442,13 +451,13 @@ impl<'a> Sampling<'a> {
     }
 }
 
-/// Notes on the files of a network: what stands in for a file that is missing.
-fn of_files(network: &NetworkModel) -> Vec<String> {
+/// Notes on the files of a network: what stands in for a file that is missing, and what changes its weights.
+fn of_files(network: &NetworkModel, loras: &[Merged]) -> Vec<String> {
     let defaults =
         if network.net.preconditioning().is_some() { "the defaults of its code" } else { "diffusers' defaults" };
     let missing = format!("no `scheduler_config.json` beside the model: sampling with {defaults}");
     let scheduler = network.scheduler_file.is_none().then_some(missing);
-    scheduler.into_iter().chain(network.weights.notes()).collect()
+    scheduler.into_iter().chain(network.weights.notes()).chain(loras.iter().map(Merged::note)).collect()
 }
 
 /// The error for a setting that has no meaning for a model.

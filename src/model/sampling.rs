@@ -14,6 +14,7 @@ use crate::data::picture::Picture;
 use crate::error::Result;
 use crate::formats::Image;
 use crate::graph::Compiler;
+use crate::latent::passage::PromptStyle;
 use crate::latent::tiles::Tiling;
 use crate::noise::Generator;
 use crate::sample::inpaint::Inpaint;
@@ -51,6 +52,7 @@ pub struct Sampling<'a> {
     pub(super) inpaint: Option<Inpaint>,
     pub(super) paste: Option<bool>,
     pub(super) prompt: Option<Prompt>,
+    pub(super) style: PromptStyle,
     pub(super) clip_skip: Option<usize>,
     pub(super) framing: Framing,
     pub(super) labels: Option<Vec<f64>>,
@@ -112,6 +114,7 @@ impl<'a> Sampling<'a> {
             inpaint: None,
             paste: None,
             prompt: None,
+            style: PromptStyle::default(),
             clip_skip: None,
             framing: Framing::default(),
             labels: None,
@@ -258,6 +261,22 @@ impl<'a> Sampling<'a> {
     pub fn negative(mut self, text: impl Into<String>) -> Self {
         let prompt = self.prompt.take().map(|prompt| prompt.text).unwrap_or_default();
         self.prompt = Some(Prompt { text: prompt, negative: Some(text.into()) });
+        self
+    }
+
+    /// Reads brackets in texts as weights, `(word:1.3)` and `[word]`, by the rule of [`crate::latent::emphasis`]. By
+    /// default they are text.
+    #[must_use]
+    pub fn prompt_weights(mut self, weights: bool) -> Self {
+        self.style.weights = weights;
+        self
+    }
+
+    /// Reads texts that are longer than the encoder takes in chunks, each with its own start and end, and puts their
+    /// embeddings one after the other; the other text has as many chunks. By default the rest is cut off.
+    #[must_use]
+    pub fn long_prompts(mut self, long: bool) -> Self {
+        self.style.long = long;
         self
     }
 

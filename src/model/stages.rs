@@ -2,6 +2,8 @@
 //!
 //! Each opens from the name of a pipeline, or of the folder of the one component, and goes on a device by itself.
 
+use std::sync::Arc;
+
 use super::Size;
 use super::components::TextFiles;
 use super::device::{Observer, done, make_ready};
@@ -12,10 +14,11 @@ use crate::checkpoint::{Component, Pipeline};
 use crate::error::{Error, Result};
 use crate::graph::{Compiler, Footprint, Plan};
 use crate::latent::autoencoder::{Decoder, Encoder, Planned, compiler_for};
+use crate::latent::passage::Passage;
 use crate::latent::text::Encoded;
 use crate::latent::tiles::{Room, Tiling};
 use crate::latent::tokenizer::Tokenizer;
-use crate::nets::autoencoder_kl::{self, AutoencoderKl};
+use crate::nets::autoencoder;
 use crate::noise::philox::normals;
 use crate::tensor::Tensor;
 
@@ -30,7 +33,7 @@ pub struct Autoencoder {
     /// The class of the pipeline, if there is a `model_index.json`.
     pub class: Option<String>,
     /// The architecture.
-    pub net: AutoencoderKl,
+    pub net: Arc<dyn autoencoder::Autoencoder>,
     /// The files.
     pub files: Component,
 }
@@ -153,7 +156,7 @@ impl Autoencoder {
         let pipeline = Pipeline::open(name)?;
         let files = pipeline.component(AUTOENCODER)?;
         let (name, class) = (pipeline.name.clone(), pipeline.class_name().map(str::to_owned));
-        Ok(Self { name, class, net: autoencoder_kl::open(&files.config, &files.weights)?, files })
+        Ok(Self { name, class, net: autoencoder::open(&files.config, &files.weights)?, files })
     }
 
     /// Plans the decoder for up to `images` latents of a size.
@@ -168,7 +171,7 @@ impl Autoencoder {
         latents: Size,
         tiling: Tiling,
     ) -> Result<PlannedStage<Planned>> {
-        let (room, graph) = (Room::new(compiler_for(&self.net, compiler), None), self.net.decoder(1, latents)?);
+        let (room, graph) = (Room::new(compiler_for(self.net.as_ref(), compiler), None), self.net.decoder(1, latents)?);
         let planned = |batch| Planned::of_graph(&graph, batch, tiling, &room);
         let fixed = |batch: usize| batch.clamp(1, images.max(1));
         if let Some(batch) = batch.map(fixed) {
@@ -193,7 +196,7 @@ impl Autoencoder {
     /// Plans the encoder for up to `images` images of a size.
     ///
     /// # Errors
-    /// Those of [`AutoencoderKl::encoder`].
+    /// Those of [`autoencoder::Autoencoder::encoder`].
     pub fn plan_encoder(
         &self,
         compiler: Compiler,
@@ -201,7 +204,7 @@ impl Autoencoder {
         images: usize,
         size: Size,
     ) -> Result<PlannedStage<Plan>> {
-        let (compiler, graph) = (compiler_for(&self.net, compiler), self.net.encoder(1, size)?);
+        let (compiler, graph) = (compiler_for(self.net.as_ref(), compiler), self.net.encoder(1, size)?);
         let plan = |batch| compiler.plan(&graph.for_images(1, batch));
         let fixed = |batch: usize| batch.clamp(1, images.max(1));
         if let Some(batch) = batch.map(fixed) {
@@ -273,13 +276,13 @@ impl TextSource {
     pub fn encode(
         &self,
         compiler: Compiler,
-        ids: &[Vec<Vec<u32>>],
+        passages: &[Vec<Passage>],
         batch: Option<usize>,
         observer: &mut Observer,
     ) -> Result<TextOutput> {
-        let texts = ids.first().map_or(0, Vec::len);
+        let texts = passages.first().map_or(0, |texts| texts.iter().map(|text| text.chunks.len()).sum::<usize>());
         let batch = batch.unwrap_or(USUAL_TEXTS).clamp(1, texts.max(1));
-        let (encoded, footprint) = self.encode_all(compiler, ids, batch, observer)?;
+        let (encoded, footprint) = self.encode_all(compiler, passages, batch, observer)?;
         let all = encoded.pooled.iter().chain([&encoded.hidden]);
         if all.into_iter().any(|tensor| !tensor.is_finite()) {
             let hint = "the values of the weights make it overflow".to_owned();

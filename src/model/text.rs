@@ -2,12 +2,15 @@
 
 use super::components::TextFiles;
 use super::device::{Observer, done, make_ready};
-use crate::checkpoint::Component;
-use crate::error::{Error, Result};
+use crate::checkpoint::{Component, Learned};
+use crate::error::{Error, Result, excerpt};
 use crate::graph::{Compiler, Footprint, Plan};
+use crate::latent::emphasis::{looks_weighted, lora_tag};
+use crate::latent::passage::{Passage, PromptStyle, most_chunks};
 use crate::latent::text::{Encoded, TextEncoder};
 use crate::latent::tokenizer::Tokenizer;
 use crate::nets::clip_text::{self, ClipText, Readout};
+use crate::tensor::Tensor;
 
 /// The blocks at the end that SDXL's encoders leave out.
 const XL_SKIP: usize = 1;
@@ -32,6 +35,8 @@ pub struct TextPart {
     pub encoder: ClipText,
     /// The files of the encoder.
     pub files: Component,
+    /// The vectors of learned tokens, (vectors, channels).
+    pub(super) learned: Option<Tensor>,
 }
 
 /// A text to follow, and one to move away from.
@@ -47,9 +52,9 @@ pub struct Prompt {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tokenized {
     /// Tokens of the text to follow.
-    pub text: Vec<Vec<u32>>,
-    /// Tokens of the text to move away from; `None` for zeros in place of its embeddings.
-    pub negative: Option<Vec<Vec<u32>>>,
+    pub text: Vec<Passage>,
+    /// Tokens of the text to move away from, of as many chunks; `None` for zeros in place of its embeddings.
+    pub negative: Option<Vec<Passage>>,
     /// Notes about texts that were cut off.
     pub notes: Vec<String>,
 }
@@ -83,7 +88,8 @@ impl TextSource {
         check_projections(&texts)?;
         let open = |text: TextFiles| {
             let TextFiles { name, tokenizer, files } = text;
-            Ok(TextPart { name, tokenizer, encoder: clip_text::open(&files.config, &files.weights)?, files })
+            let encoder = clip_text::open(&files.config, &files.weights)?;
+            Ok(TextPart { name, tokenizer, encoder, files, learned: None })
         };
         let parts: Vec<TextPart> = texts.into_iter().map(open).collect::<Result<_>>()?;
         let source = Self { zeroes_empty_negative: zeroes_empty_negative && parts.len() > 1, parts };
@@ -119,27 +125,33 @@ impl TextSource {
     ///
     /// # Errors
     /// Those of [`Tokenizer::encode`].
-    pub fn tokens(&self, prompt: &Prompt) -> Result<Tokenized> {
+    pub fn tokens(&self, prompt: &Prompt, style: PromptStyle) -> Result<Tokenized> {
         let mut notes = Vec::new();
-        let mut encode = |field: &str, text: &str| -> Result<Vec<Vec<u32>>> {
+        let mut encode = |field: &str, text: &str| -> Result<Vec<Passage>> {
+            notes.extend(read_as_text(field, text, style));
             let of_part = |part: &TextPart| {
-                let tokens = part.tokenizer.encode(text)?;
-                if let Some(rest) = tokens.truncated {
+                let passage = Passage::read(&part.tokenizer, text, style)?;
+                if let Some(rest) = &passage.truncated {
                     let length = part.tokenizer.length();
-                    let note = format!("`{field}` is longer than {length} tokens: \"{rest}\" is cut off");
+                    let way = if style.long { "" } else { "; `long_prompts` keeps it" };
+                    let note = format!("`{field}` is longer than {length} tokens: \"{rest}\" is cut off{way}");
                     if !notes.contains(&note) {
                         notes.push(note);
                     }
                 }
-                Ok(tokens.ids)
+                Ok(passage)
             };
             self.parts.iter().map(of_part).collect()
         };
-        let negative = match &prompt.negative {
+        let mut negative = match &prompt.negative {
             None if self.zeroes_empty_negative => None,
             negative => Some(encode("negative", negative.as_deref().unwrap_or_default())?),
         };
-        let text = encode("prompt", &prompt.text)?;
+        let mut text = encode("prompt", &prompt.text)?;
+        let most = most_chunks(text.iter().chain(negative.iter().flatten()));
+        for passages in std::iter::once(&mut text).chain(&mut negative) {
+            self.parts.iter().zip(passages).for_each(|(part, passage)| passage.pad(&part.tokenizer, most));
+        }
         Ok(Tokenized { text, negative, notes })
     }
 
@@ -167,6 +179,36 @@ impl TextSource {
         (0..self.parts.len()).flat_map(of_part).collect()
     }
 
+    /// Adds a learned token for texts: `token`, or the one of the file. Returns the token.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] for vectors of another model; [`Error::Argument`] for a token that the vocabulary has.
+    pub fn learn(&mut self, learned: &Learned, token: Option<&str>) -> Result<String> {
+        let token = token.unwrap_or(&learned.token).to_owned();
+        let found: Vec<usize> = learned.vectors.iter().map(|vectors| vectors.shape[1]).collect();
+        let own: Vec<usize> = self.parts.iter().map(|part| part.encoder.config().hidden_size).collect();
+        if found != own {
+            let family = match found[..] {
+                [768] => "; it is for Stable Diffusion 1.x",
+                [1024] => "; it is for Stable Diffusion 2.x",
+                [768, 1280] => "; it is for SDXL",
+                _ => "",
+            };
+            let what = format!("vectors of {found:?} channels, and the text encoders have {own:?}");
+            return Err(Error::bad_file_hint(&learned.path, what, format!("take the model of its training{family}")));
+        }
+        for (part, vectors) in self.parts.iter_mut().zip(&learned.vectors) {
+            let channels = vectors.shape[1];
+            let mut rows = part.learned.take().map_or_else(Vec::new, |known| known.data);
+            let first = part.encoder.config().vocab_size + rows.len() / channels;
+            let ids = (first..first + vectors.shape[0]).filter_map(|id| u32::try_from(id).ok()).collect();
+            part.tokenizer.learn(&token, ids)?;
+            rows.extend_from_slice(&vectors.data);
+            part.learned = Some(Tensor::new([rows.len() / channels, channels], rows));
+        }
+        Ok(token)
+    }
+
     /// Refuses a number of skipped blocks that leaves none.
     ///
     /// # Errors
@@ -190,6 +232,22 @@ impl TextSource {
         compiler.plan(&self.parts[part].encoder.graph_of(texts, readout))
     }
 
+    /// The tokens of several texts for each encoder, of as many chunks.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::encode`].
+    pub fn passages(tokenizers: &[Tokenizer], texts: &[String], style: PromptStyle) -> Result<Vec<Vec<Passage>>> {
+        let read = |tokenizer: &Tokenizer| {
+            texts.iter().map(|text| Passage::read(tokenizer, text, style)).collect::<Result<Vec<_>>>()
+        };
+        let mut all: Vec<Vec<Passage>> = tokenizers.iter().map(read).collect::<Result<_>>()?;
+        let most = most_chunks(all.iter().flatten());
+        for (tokenizer, passages) in tokenizers.iter().zip(&mut all) {
+            passages.iter_mut().for_each(|passage| passage.pad(tokenizer, most));
+        }
+        Ok(all)
+    }
+
     /// Encodes tokens of texts on a device by every encoder, up to `batch` or 16 texts per call, and puts their channels
     /// side by side. One encoder at a time is on the device. Returns the largest footprint, too.
     ///
@@ -198,23 +256,24 @@ impl TextSource {
     pub fn encode_all(
         &self,
         compiler: Compiler,
-        ids: &[Vec<Vec<u32>>],
+        passages: &[Vec<Passage>],
         batch: usize,
         observer: &mut Observer,
     ) -> Result<(Encoded, Option<Footprint>)> {
         let (mut encoded, mut plans) = (Vec::new(), Vec::new());
-        for (at, (part, ids)) in self.parts.iter().zip(ids).enumerate() {
+        for (at, (part, passages)) in self.parts.iter().zip(passages).enumerate() {
+            let ids: Vec<Vec<u32>> = passages.iter().flat_map(|passage| passage.chunks.clone()).collect();
             let plan = self.plan(compiler, at, self.readout(at, 0), batch);
             make_ready(compiler.engine, std::slice::from_ref(&plan), observer)?;
             let encoder = part.on(compiler, batch, plan.clone())?;
             plans.push(plan);
             done(observer, "upload", "")?;
-            let read = encoder.read(ids)?;
+            let read = encoder.read(&ids)?;
             done(observer, "call", "")?;
             if !read.hidden.is_finite() {
-                encoder.trace_nonfinite(ids)?;
+                encoder.trace_nonfinite(&ids)?;
             }
-            encoded.push(read);
+            encoded.push(Encoded::stacked(&by_text(passages.iter(), &read)));
         }
         Ok((Encoded::beside(&encoded)?, Footprint::largest(&plans)))
     }
@@ -240,6 +299,30 @@ fn check_projections(texts: &[TextFiles]) -> Result<()> {
     })
 }
 
+/// The embeddings of each text from those of all chunks, which follow each other.
+pub(super) fn by_text<'p>(passages: impl Iterator<Item = &'p Passage>, chunks: &Encoded) -> Vec<Encoded> {
+    let mut first = 0;
+    let mut of_text = |passage: &Passage| {
+        let range = first..first + passage.chunks.len();
+        first = range.end;
+        let rows = |tensor: &Tensor| tensor.slice(range.clone());
+        passage.joined(Encoded { hidden: rows(&chunks.hidden), pooled: chunks.pooled.as_ref().map(rows) })
+    };
+    passages.map(|passage| of_text(passage)).collect()
+}
+
+/// Notes on what other programs read as more than text.
+fn read_as_text(field: &str, text: &str, style: PromptStyle) -> Vec<String> {
+    let weighted = looks_weighted(text).filter(|_| !style.weights).map(|found| {
+        format!("`{field}` holds \"{}\", which is read as text; `prompt_weights` makes it a weight", excerpt(found))
+    });
+    let tag = lora_tag(text)
+        .map(|found| format!("`{field}` holds \"{}\", which is read as text; give the file as `lora`", excerpt(found)));
+    let breaks = style.weights && text.split_whitespace().any(|word| word == "BREAK");
+    let breaks = breaks.then(|| format!("`{field}` holds BREAK, which is read as a word"));
+    weighted.into_iter().chain(tag).chain(breaks).collect()
+}
+
 impl TextPart {
     /// Channels of the embedding of a whole text, for an encoder that has it.
     #[must_use]
@@ -252,6 +335,7 @@ impl TextPart {
     /// # Errors
     /// Those of the device.
     pub fn on<'e>(&self, compiler: Compiler<'e>, batch: usize, plan: Plan) -> Result<TextEncoder<'e>> {
-        TextEncoder::planned(compiler.engine, self.encoder.clone(), self.files.weights.clone(), batch, plan)
+        let (net, weights) = (self.encoder.clone(), self.files.weights.clone());
+        Ok(TextEncoder::planned(compiler.engine, net, weights, batch, plan)?.with_learned(self.learned.clone()))
     }
 }

@@ -6,10 +6,11 @@ use super::device::{Observer, done, make_ready};
 use super::latent::LatentModel;
 use super::resolve::meaningless;
 use super::sampling::{Framing, Sampling};
-use super::text::{Prompt, Side, TextCall, TextSource, Tokenized};
+use super::text::{Prompt, Side, TextCall, TextSource, Tokenized, by_text};
 use crate::denoise::{Condition, Guidance};
 use crate::error::{Error, Result};
 use crate::graph::{Compiler, Plan};
+use crate::latent::passage::{Passage, PromptStyle};
 use crate::latent::text::Encoded;
 use crate::nets::feeds::Added;
 use crate::tensor::Tensor;
@@ -24,6 +25,8 @@ pub struct Text {
     pub prompt: Prompt,
     /// Their tokens.
     pub tokens: Tokenized,
+    /// How they are read.
+    pub style: PromptStyle,
     /// The scale of the guidance.
     pub scale: f64,
     /// The way in which the scale takes effect.
@@ -47,6 +50,12 @@ pub enum TextGuidance {
 }
 
 impl Text {
+    /// Tokens of a context: those of all chunks.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.tokens.text.first().map_or(0, |passage| passage.chunks.iter().map(Vec::len).sum())
+    }
+
     /// Contexts per image.
     #[must_use]
     pub fn contexts(&self) -> usize {
@@ -94,14 +103,14 @@ impl Sampling<'_> {
             scale if scale <= 1.0 => TextGuidance::None,
             _ => TextGuidance::Both,
         };
-        let tokens = source.tokens(prompt)?;
+        let tokens = source.tokens(prompt, self.style)?;
         let time_ids = if net.added().is_some() {
             Some(time_ids(self.framing, size)?)
         } else {
             self.expect_no_framing(name)?;
             None
         };
-        Ok(Text { prompt: prompt.clone(), tokens, scale, guidance, clip_skip, time_ids })
+        Ok(Text { prompt: prompt.clone(), tokens, style: self.style, scale, guidance, clip_skip, time_ids })
     }
 
     /// Refuses sizes that are embedded, for a model that does not embed any.
@@ -129,34 +138,44 @@ pub(super) fn time_ids(framing: Framing, size: Size) -> Result<[usize; 6]> {
     }
 }
 
-/// The conditions of the images of a run, by the plans of the calls of [`TextSource::calls`]. One text encoder at a time
-/// is on the device.
+/// The conditions of some texts, all of which are encoded by the same calls, by the plans of these
+/// ([`TextSource::calls`]). One text encoder at a time is on the device, and removed from it afterwards.
 ///
 /// # Errors
 /// Those of the device and of `observer`.
 pub(super) fn encode(
-    text: &Text,
+    texts: &[&Text],
     source: &TextSource,
     plans: Vec<(TextCall, Plan)>,
     compiler: Compiler,
     observer: &mut Observer,
-) -> Result<Guidance> {
-    let (mut followed, mut avoided): (Vec<Encoded>, Vec<Encoded>) = (Vec::new(), Vec::new());
+) -> Result<Vec<Guidance>> {
+    let mut read: Vec<(Vec<Encoded>, Vec<Encoded>)> = vec![(Vec::new(), Vec::new()); texts.len()];
     for (call, plan) in plans {
         make_ready(compiler.engine, std::slice::from_ref(&plan), observer)?;
-        let ids: Vec<Vec<u32>> = call.sides.iter().filter_map(|side| ids_of(text, *side, call.part)).collect();
-        let encoded = source.parts[call.part].on(compiler, ids.len(), plan)?.read(&ids)?;
-        for (at, side) in call.sides.iter().enumerate() {
-            let row = |tensor: &Tensor| tensor.slice(at..at + 1);
-            let one = Encoded { hidden: row(&encoded.hidden), pooled: encoded.pooled.as_ref().map(row) };
-            if *side == Side::Text { &mut followed } else { &mut avoided }.push(one);
+        let mut all: Vec<(usize, Side, &Passage)> = Vec::new();
+        for (at, text) in texts.iter().enumerate() {
+            let sides = call.sides.iter();
+            all.extend(sides.filter_map(|side| Some((at, *side, passage_of(text, *side, call.part)?))));
+        }
+        let ids: Vec<Vec<u32>> = all.iter().flat_map(|(.., passage)| passage.chunks.clone()).collect();
+        let encoded = source.parts[call.part].on(compiler, call.sides.len(), plan)?.read(&ids)?;
+        let each = by_text(all.iter().map(|(.., passage)| *passage), &encoded);
+        for ((at, side, _), one) in all.iter().zip(each) {
+            let (followed, avoided) = &mut read[*at];
+            if *side == Side::Text { followed } else { avoided }.push(one);
         }
     }
     done(observer, "text", "")?;
-    let followed = Encoded::beside(&followed)?;
+    texts.iter().zip(read).map(|(text, (followed, avoided))| guidance(text, &followed, &avoided)).collect()
+}
+
+/// The conditions of a text, from the states of each encoder.
+fn guidance(text: &Text, followed: &[Encoded], avoided: &[Encoded]) -> Result<Guidance> {
+    let followed = Encoded::beside(followed)?;
     let unconditional = match text.guidance {
         TextGuidance::None | TextGuidance::Embedded => None,
-        TextGuidance::Both if text.encodes_negative() => Some(Encoded::beside(&avoided)?),
+        TextGuidance::Both if text.encodes_negative() => Some(Encoded::beside(avoided)?),
         TextGuidance::Both => {
             let zeros = |tensor: &Tensor| Tensor::zeros(tensor.shape.clone());
             Some(Encoded { hidden: zeros(&followed.hidden), pooled: followed.pooled.as_ref().map(zeros) })
@@ -167,12 +186,12 @@ pub(super) fn encode(
 }
 
 /// The tokens of one of the texts, for an encoder.
-fn ids_of(text: &Text, side: Side, part: usize) -> Option<Vec<u32>> {
+fn passage_of(text: &Text, side: Side, part: usize) -> Option<&Passage> {
     let all = match side {
         Side::Text => Some(&text.tokens.text),
         Side::Negative => text.tokens.negative.as_ref(),
     };
-    all.and_then(|all| all.get(part).cloned())
+    all.and_then(|all| all.get(part))
 }
 
 /// A text as the condition of a network.

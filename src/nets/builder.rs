@@ -66,19 +66,28 @@ impl Builder {
 
     /// `Conv2d` at `path`: weight (out, in, side, side) and bias.
     pub fn conv(&mut self, path: &str, x: Value, out: usize, window: Window) -> Value {
+        self.convolution(path, x, out, window, true)
+    }
+
+    /// As [`Self::conv`], without a bias.
+    pub fn conv_plain(&mut self, path: &str, x: Value, out: usize, window: Window) -> Value {
+        self.convolution(path, x, out, window, false)
+    }
+
+    fn convolution(&mut self, path: &str, x: Value, out: usize, window: Window, has_bias: bool) -> Value {
         let shape = self.graph.shape(x);
         let Window { side, stride, pad_before, .. } = window;
         let weight = self.weight(
             vec![(format!("{path}.weight"), vec![out, shape.c, side, side])],
             WeightForm::Kernel { out, input: shape.c, height: side, width: side, heads: None },
         );
-        let bias = self.vector(vec![format!("{path}.bias")], out, None);
+        let bias = has_bias.then(|| self.vector(vec![format!("{path}.bias")], out, None));
         let op = Conv2d {
             x,
             weight,
             stride,
             pad: (pad_before, pad_before),
-            epilogue: Epilogue { bias: Some(bias), ..Epilogue::default() },
+            epilogue: Epilogue { bias, ..Epilogue::default() },
         };
         let shape = Shape::new(shape.n, window.output(shape.h), window.output(shape.w), out);
         self.graph.push(op, shape, path)

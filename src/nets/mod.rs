@@ -5,7 +5,9 @@
 
 pub mod adm;
 pub mod architecture;
+pub mod autoencoder;
 pub mod autoencoder_kl;
+pub mod autoencoder_tiny;
 pub mod blocks;
 pub mod builder;
 pub mod classifier;

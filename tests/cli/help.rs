@@ -25,6 +25,7 @@ fn help_is_short_and_long() {
         "decode",
         "devices",
         "info",
+        "serve",
         "selftest",
         "bench",
         "tune",

@@ -1,5 +1,6 @@
 //! The program from outside: what it prints, what it writes, how it exits.
 
+mod additions;
 mod autoencoder;
 mod bad;
 mod bad_pipelines;
@@ -32,6 +33,7 @@ mod noise_forms;
 mod outputs;
 mod quality;
 mod sample;
+mod serve;
 #[path = "../common/single_file.rs"]
 mod single_file;
 mod single_files;

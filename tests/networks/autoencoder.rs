@@ -244,16 +244,16 @@ fn a_decoder_with_attention_at_the_end_has_no_strips() {
 fn scaling_is_that_of_diffusers() {
     let (_, net) = of("attention-everywhere").open();
     let raw = Tensor::new([1, 5, 1, 2], numbers(1, 10));
-    let ours = scaled(net.config(), &raw);
+    let ours = scaled(&net, &raw);
     for channel in 0..5 {
         let (mean, deviation) = (0.1 * (channel + 1) as f64 + 0.1, [1.0, 1.5, 2.0, 0.5, 3.0][channel]);
         let expected = (f64::from(raw.data[channel * 2]) - mean) / deviation * 0.7;
         assert!((f64::from(ours.data[channel * 2]) - expected).abs() < 1e-6);
     }
-    assert!(distance(&unscaled(net.config(), &ours).data, &raw.data) < 1e-6);
+    assert!(distance(&unscaled(&net, &ours).data, &raw.data) < 1e-6);
     let (_, plain) = of("sd1-like").open();
     let raw = Tensor::new([1, 4, 1, 1], vec![1.0; 4]);
-    assert_eq!(scaled(plain.config(), &raw).data, [0.18215; 4]);
+    assert_eq!(scaled(&plain, &raw).data, [0.18215; 4]);
 }
 
 #[test]

@@ -250,7 +250,7 @@ fn a_pipeline_samples_and_decodes_as_in_diffusers() {
     let room = Room { target: compiler.target(), options: compiler.options, budget: None };
     let planned = Planned::new(&net, 1, size, Tiling::Never, &room).expect("a plan");
     let decoder = Decoder::new(engine, component, size, planned).expect("a decoder");
-    let mut images = decoder.decode(&unscaled(net.config(), &latents)).expect("images");
+    let mut images = decoder.decode(&unscaled(&net, &latents)).expect("images");
     images.data.iter_mut().for_each(|value| *value = (*value / 2.0 + 0.5).clamp(0.0, 1.0));
     let expected = npy::read(folder.join("runs/images.npy")).expect("images");
     let apart = distance(&images.data, &expected.data);

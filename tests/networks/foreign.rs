@@ -168,7 +168,7 @@ fn an_autoencoder_that_asks_for_it_keeps_its_maps_in_float32() {
     let options = CompileOptions { maps: Precision::Float16, weights: Precision::Float16, ..CompileOptions::default() };
     let compiler = Compiler::new(&engines()[0], options);
     let precisions = || {
-        let options = compiler_for(&Autoencoder::open(name(folder.path())).unwrap().net, compiler).options;
+        let options = compiler_for(Autoencoder::open(name(folder.path())).unwrap().net.as_ref(), compiler).options;
         (options.maps, options.weights)
     };
     assert_eq!(precisions(), (Precision::Float32, Precision::Float16));

@@ -12,7 +12,8 @@ use std::time::Instant;
 use downhill::formats::npy;
 use downhill::graph::{CompileOptions, Compiler};
 use downhill::kernels::Engine;
-use downhill::model::{Kind, Model, Source};
+use downhill::latent::passage::PromptStyle;
+use downhill::model::{Kind, Model, Source, TextSource};
 use downhill::nets::{Added, CallSize, Inputs};
 use downhill::tensor::{Precision, Tensor};
 
@@ -79,10 +80,10 @@ fn every_stage_is_that_of_pytorch() {
     let Kind::Latent(latent) = model.kind() else { panic!("not a pipeline") };
     let Source::Text(source) = &latent.source else { panic!("not of texts") };
     let texts = ["negative", "prompt"].map(|name| about[name].as_str().expect("a text").to_owned());
-    let ids = |text: &String, part: usize| source.parts[part].tokenizer.encode(text).expect("tokens").ids;
-    let ids: Vec<Vec<Vec<u32>>> = (0..2).map(|part| texts.iter().map(|text| ids(text, part)).collect()).collect();
+    let tokenizers: Vec<_> = source.parts.iter().map(|part| part.tokenizer.clone()).collect();
+    let passages = TextSource::passages(&tokenizers, &texts, PromptStyle::default()).expect("tokens");
     let since = Instant::now();
-    let encoded = source.encode(compiler, &ids, None, &mut |_| Ok(())).expect("embeddings").encoded;
+    let encoded = source.encode(compiler, &passages, None, &mut |_| Ok(())).expect("embeddings").encoded;
     took("both encoders, two texts, with their upload", since, "text_encoder_2", &engine);
     agree("embeddings", &encoded.hidden, &reference("embeddings"));
     let pooled = encoded.pooled.expect("a projection");

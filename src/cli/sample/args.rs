@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser
 use super::conditions::ConditionArgs;
 use super::inpaint::InpaintArgs;
 use crate::cli::args::{Dtype, ErrorModelArg, LONGEST_SIDE, NumberList, Prediction, Shard, Size, denoiser_help};
+use crate::cli::changes::ChangeArgs;
 use crate::error::Result;
 use crate::model::Sampling;
 use crate::noise::Generator;
@@ -27,10 +28,12 @@ Examples:
   downhill sample DIR --init-noise z.npy --timesteps 999,749,499,249,0 --save-samples out.npy
   downhill sample DIR --sigmas 40,10,2.5,0.6,0.1 --init x.npy --save-path path.npy
   downhill sample DIR -p 'a photograph of an astronaut' --sampler ge --steps 10 -o astronaut.png
+  downhill sample DIR --prompts prompts.txt -n 2 -o out/%05d.png   each prompt's images: out/000-00000.png, ...
   downhill sample DIR -p 'the same in oil' --init-image photo.jpg --strength 0.6
   downhill sample DIR -p 'a red door' --init-image house.png --mask door.png -o repainted.png
   downhill sample --init-image five.png --mask half.png --inpaint repaint --sampler ddim --steps 50
   downhill sample model.safetensors -p 'a lighthouse'   a single file of Stable Diffusion
+  downhill sample DIR -p 'a fox' --lora style.safetensors:0.8 --lora detail.safetensors
   downhill sample pca:digits,k=32                   from the span of 32 principal components
   downhill sample --metric pca:digits               gradient estimation, gamma from the data
   downhill sample --sampler ddim --error-model 0.05,2   the fewest steps that an error model admits
@@ -54,7 +57,7 @@ const START: &str = "Start";
 const OUTPUT: &str = "Output";
 
 /// Sample images from a model
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Args {
@@ -92,6 +95,9 @@ pub struct Args {
     #[arg(short = 'H', long, value_name = "PIXELS", conflicts_with_all = ["size", "init_noise", "init"],
         value_parser = side())]
     pub height: Option<usize>,
+
+    #[command(flatten)]
+    pub changes: ChangeArgs,
 
     #[command(flatten)]
     pub conditions: ConditionArgs,
@@ -201,6 +207,14 @@ pub struct Args {
     #[arg(long, value_name = "DIR", help_heading = OUTPUT)]
     pub save_steps: Option<PathBuf>,
 
+    /// Write the predictions of x0 as one contact sheet: a row per image, a column per step
+    #[arg(long, value_name = "FILE.png", help_heading = OUTPUT)]
+    pub steps_sheet: Option<PathBuf>,
+
+    /// Write the predictions of x0 as an animated PNG, a frame per step
+    #[arg(long, value_name = "FILE.png", help_heading = OUTPUT)]
+    pub steps_animation: Option<PathBuf>,
+
     /// Write the state after each step as float32 (steps,N,C,H,W): z for timesteps, x for grids of sigma
     #[arg(long, value_name = "FILE.npy", help_heading = OUTPUT)]
     pub save_path: Option<PathBuf>,
@@ -256,7 +270,7 @@ impl Args {
         sampling
             .seed(self.seed.unwrap_or(0))
             .generator(self.rng.unwrap_or_default())
-            .keep_predictions(self.save_steps.is_some())
+            .keep_predictions(self.save_steps.is_some() || self.steps_sheet.is_some() || self.steps_animation.is_some())
             .keep_path(self.save_path.is_some())
             .trace_nonfinite(self.trace_nonfinite)
     }

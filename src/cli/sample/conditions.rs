@@ -1,5 +1,6 @@
 //! Flags of models that are conditioned: texts, class labels, guidance, memory.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::cli::args::{Size, TileArg};
@@ -9,18 +10,32 @@ use crate::model::{Framing, Model, Sampling};
 const CONDITIONS: &str = "Text and class labels";
 
 /// The flags of models that are conditioned on texts or class labels.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("text").multiple(true).args(["prompt", "prompts"]))]
 pub struct ConditionArgs {
-    /// Text that the images should show
+    /// Text that the images should show; given several times, each prompt has its own images, in files with its number
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, help_heading = CONDITIONS)]
-    pub prompt: Option<String>,
+    pub prompt: Vec<String>,
+
+    /// File of prompts: one per line, or JSON lines with `prompt`, `negative` and `seed`; `-` for standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt", help_heading = CONDITIONS)]
+    pub prompts: Option<PathBuf>,
 
     /// Negative prompt: text that the images should not show
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, requires = "prompt", help_heading = CONDITIONS)]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, requires = "text", help_heading = CONDITIONS)]
     pub negative: Option<String>,
 
+    /// Read brackets in texts as weights by the rule of AUTOMATIC1111's web UI: `(word)` 1.1 times, `[word]` 1 / 1.1
+    /// times, `(word:1.3)`, nested; the mean of the embeddings is restored
+    #[arg(long, requires = "text", help_heading = CONDITIONS)]
+    pub prompt_weights: bool,
+
+    /// Read texts longer than 77 tokens in chunks, each with its own start and end, instead of cutting them off
+    #[arg(long, requires = "text", help_heading = CONDITIONS)]
+    pub long_prompts: bool,
+
     /// Class of each image, by number or name; a list shorter than the number of images is repeated
-    #[arg(long, value_name = "A,B,...", value_delimiter = ',', conflicts_with = "prompt", help_heading = CONDITIONS)]
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',', conflicts_with = "text", help_heading = CONDITIONS)]
     pub class_labels: Option<Vec<String>>,
 
     /// Scale s of the guidance, `eps_u + s (eps_c - eps_u)`, where `eps_c` follows the text or the class and `eps_u`
@@ -30,19 +45,19 @@ pub struct ConditionArgs {
     pub cfg_scale: Option<f64>,
 
     /// Blocks at the end of the text encoder to leave out for `--prompt`; 1 is what others call a skip of 2 [default: 0]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, requires = "prompt", help_heading = CONDITIONS)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, requires = "text", help_heading = CONDITIONS)]
     pub clip_skip: Option<usize>,
 
     /// SDXL: size of the image before training scaled and cropped it [default: the size of the images]
-    #[arg(long, value_name = "HxW", requires = "prompt", hide_short_help = true, help_heading = CONDITIONS)]
+    #[arg(long, value_name = "HxW", requires = "text", hide_short_help = true, help_heading = CONDITIONS)]
     pub original_size: Option<Size>,
 
     /// SDXL: rows above and columns left of the crop [default: 0,0]
-    #[arg(long, value_name = "TOP,LEFT", requires = "prompt", hide_short_help = true, help_heading = CONDITIONS)]
+    #[arg(long, value_name = "TOP,LEFT", requires = "text", hide_short_help = true, help_heading = CONDITIONS)]
     pub crop: Option<Crop>,
 
     /// SDXL: size of the crop [default: the size of the images]
-    #[arg(long, value_name = "HxW", requires = "prompt", hide_short_help = true, help_heading = CONDITIONS)]
+    #[arg(long, value_name = "HxW", requires = "text", hide_short_help = true, help_heading = CONDITIONS)]
     pub target_size: Option<Size>,
 
     /// Decode in strips: always, of ROWS rows (a number); `never`; or only if the image does not fit (`auto`)
@@ -70,9 +85,10 @@ impl ConditionArgs {
 
     /// Adds these conditions to a run; `labels` are those of [`Self::labels`].
     pub fn describe<'a>(&self, mut sampling: Sampling<'a>, labels: Option<Vec<f64>>) -> Sampling<'a> {
-        if let Some(prompt) = &self.prompt {
+        if let Some(prompt) = self.prompt.first() {
             sampling = sampling.prompt(prompt);
         }
+        sampling = sampling.prompt_weights(self.prompt_weights).long_prompts(self.long_prompts);
         if let Some(negative) = &self.negative {
             sampling = sampling.negative(negative);
         }

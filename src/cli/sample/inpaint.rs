@@ -14,7 +14,7 @@ use crate::sample::inpaint::Inpaint;
 const INPAINTING: &str = "Filling in parts of an image";
 
 /// The flags of runs that fill in a part of an image.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct InpaintArgs {
     /// Paint only the white part of this mask in `--init-image`, and keep the black part; half of white is white. The
     /// mask has the size of the image. `alpha` takes the transparency of the image as the mask

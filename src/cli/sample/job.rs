@@ -13,7 +13,7 @@ use crate::model::{Kind, Metadata, Model, ModelRun, NetworkModel, Sampling, Targ
 use crate::report::output::Pattern;
 use crate::report::{Console, Output};
 
-const USUAL_OUTPUT: &str = "samples.png";
+pub const USUAL_OUTPUT: &str = "samples.png";
 
 /// A run, ready for a device.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
@@ -39,12 +39,29 @@ impl Job<'_> {
     /// # Errors
     /// Every fault that can be found without a device.
     pub fn new(args: &Args, global: &Global, console: Console) -> Result<Self> {
-        let output = targets::output(args.output.as_deref().unwrap_or(USUAL_OUTPUT))?;
-        targets::check_resume(args, &output)?;
+        targets::check_resume(args, &output(args)?)?;
+        let model = Self::open(args)?;
+        Self::of_model(args, model, global, console)
+    }
+
+    /// Opens the model of the flags, with what is added to it.
+    ///
+    /// # Errors
+    /// Those of [`Model::open`] and [`crate::cli::changes::ChangeArgs::apply`].
+    pub fn open(args: &Args) -> Result<Model> {
         let model = match args.prediction {
             None => Model::open_or_embedded(args.model.as_deref())?,
             Some(prediction) => Model::open_predicting(args.model.as_deref(), prediction.into())?,
         };
+        args.changes.apply(model)
+    }
+
+    /// As [`Job::new`], for a model that is open.
+    ///
+    /// # Errors
+    /// As [`Job::new`].
+    pub fn of_model(args: &Args, model: Model, global: &Global, console: Console) -> Result<Self> {
+        let output = output(args)?;
         let has_network = model.network().is_some();
         if !has_network {
             args.dtype.expect_network(model.name())?;
@@ -107,6 +124,11 @@ impl Job<'_> {
             Some(Output::Grid(_) | Output::Npz(_)) | None => None,
         }
     }
+}
+
+/// The target of the images.
+fn output(args: &Args) -> Result<Output> {
+    targets::output(args.output.as_deref().unwrap_or(USUAL_OUTPUT))
 }
 
 /// Keyword and text of every way in which a network is computed otherwise than usual.

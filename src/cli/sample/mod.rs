@@ -7,11 +7,14 @@ mod args;
 mod conditions;
 mod inpaint;
 mod job;
+mod prompts;
 mod run;
 mod start;
 mod targets;
 
 pub use args::Args;
+pub use conditions::Memory;
+pub use job::Job;
 /// The shared flags.
 pub type Flags = crate::cli::shared::NetworkFlags;
 pub use run::run;

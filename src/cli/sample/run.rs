@@ -6,17 +6,19 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::args::{Args, Choice};
-use super::job::Job;
+use super::job::{Job, USUAL_OUTPUT};
+use super::prompts::{self, Line};
 use crate::cli::args::{Dtype, Global};
 use crate::cli::device;
 use crate::cli::interrupt;
 use crate::cli::stream::{self, output_name};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
+use crate::kernels::Engine;
 use crate::model::describe::{adapter_json, algorithms_json, family_text, memory_json, run_sections};
 use crate::model::files::Written;
 use crate::model::timing::Stopwatch;
-use crate::model::{Event, Facts, Files};
+use crate::model::{Event, Facts, Files, Session};
 use crate::report::columns::aligned;
 use crate::report::{Console, Progress, Report, print_stdout};
 use crate::sample::samplers::Sampler;
@@ -26,6 +28,9 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut clock = Stopwatch::start();
     if args.sampler == Some(Choice::List) {
         return print_stdout(&listed());
+    }
+    if let Some(lines) = prompts::lines(args)? {
+        return run_prompts(args, &lines, global, console);
     }
     let mut report = Report::new("sample");
     let mut job = Job::new(args, global, console)?;
@@ -46,7 +51,11 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         report.set("outputs", json!([]));
     } else {
         let (prints, can_resume, total) = (job.timings, job.targets.is_one_file_per_image(), job.run.run.images.len());
-        let Computed { timings, images } = compute(job, global, console, clock, &mut report)?;
+        let engine = device::open(global, console)?;
+        clock.lap("adapter");
+        let compiler = Compiler::new(&engine, job.dtype.options(global));
+        let mut session = Session::new(job.run.model.clone(), compiler);
+        let Computed { timings, images } = compute(job, &engine, &mut session, console, clock, &mut report)?;
         if prints {
             global.print(&timings)?;
         }
@@ -61,6 +70,65 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
             }
             return Err(Error::Cancelled);
         }
+    }
+    global.write_report(&report)
+}
+
+/// Runs several prompts, one after the other, with one load of the model. The text encoder runs once for all.
+fn run_prompts(args: &Args, lines: &[Line], global: &Global, console: Console) -> Result<()> {
+    let mut report = Report::new("sample");
+    let mut clock = Stopwatch::start();
+    let model = Job::open(args)?;
+    let mut jobs = Vec::with_capacity(lines.len());
+    for (index, line) in lines.iter().enumerate() {
+        let one = prompts::of_line(args, line, index, lines.len(), USUAL_OUTPUT)?;
+        let mut job = Job::of_model(&one, model.clone(), global, console)?;
+        if job.resume {
+            pass_over_complete(&mut job, console);
+        }
+        jobs.push(job);
+    }
+    if let Some(job) = jobs.first() {
+        for (section, value) in run_sections(&job.run) {
+            report.set(section, value);
+        }
+    }
+    clock.lap("model");
+    let engine = device::open(global, console)?;
+    let mut session = Session::new(model, Compiler::new(&engine, args.dtype.options(global)));
+    session
+        .encode(&jobs.iter().filter(|job| !job.run.run.images.is_empty()).map(|job| &job.run).collect::<Vec<_>>())?;
+    clock.lap("texts");
+    let (mut entries, mut done, total) = (Vec::new(), 0, jobs.len());
+    let mut interrupted = false;
+    for (job, line) in jobs.into_iter().zip(lines) {
+        let (wanted, seed) = (job.run.run.images.len(), job.run.run.seed);
+        let mut own = Report::new("sample");
+        if wanted > 0 {
+            let Computed { images, .. } = compute(job, &engine, &mut session, console, Stopwatch::start(), &mut own)?;
+            interrupted = images < wanted;
+        }
+        let outputs = own.get("outputs").cloned().unwrap_or_else(|| json!([]));
+        let negative = line.negative.as_ref().or(args.conditions.negative.as_ref());
+        let timings = own.get("timings").cloned();
+        entries.push(json!({
+            "prompt": line.prompt, "negative": negative, "seed": seed, "outputs": outputs, "timings": timings,
+        }));
+        if interrupted {
+            break;
+        }
+        done += 1;
+    }
+    report
+        .set("adapter", adapter_json(&engine.gpu.adapter))
+        .set("family", family_text(engine.family))
+        .set("prompts", entries)
+        .set("timings", clock.json(&[]));
+    if interrupted {
+        report.set("interrupted", true);
+        global.write_report(&report)?;
+        interrupt::say(console, &format!("{done} of {total} prompts are done"), &[], &[]);
+        return Err(Error::Cancelled);
     }
     global.write_report(&report)
 }
@@ -92,9 +160,14 @@ struct Computed {
 }
 
 /// Samples and writes the images, until a signal stops the run.
-fn compute(job: Job, global: &Global, console: Console, mut clock: Stopwatch, report: &mut Report) -> Result<Computed> {
-    let engine = device::open(global, console)?;
-    clock.lap("adapter");
+fn compute(
+    job: Job,
+    engine: &Engine,
+    session: &mut Session,
+    console: Console,
+    clock: Stopwatch,
+    report: &mut Report,
+) -> Result<Computed> {
     let (clock, seconds, since) = (RefCell::new(clock), RefCell::new(Vec::new()), RefCell::new(Instant::now()));
     let bar: OnceCell<Progress> = OnceCell::new();
     let observer = |event: Event| {
@@ -114,18 +187,20 @@ fn compute(job: Job, global: &Global, console: Console, mut clock: Stopwatch, re
         |error: Error| with_range_hint(with_trace_hint(error, job.has_network && !job.trace_nonfinite), has_half_maps);
     let interrupt = interrupt::listen();
     let total = job.run.run.images.len();
-    let compiler = Compiler::new(&engine, job.dtype.options(global));
     let mut facts = Facts::default();
-    let sampled = job.run.observe(observer).cancel(interrupt.flag()).on(compiler).and_then(|mut images| {
+    let started = session.start(job.run.observe(observer).cancel(interrupt.flag()));
+    let sampled = started.and_then(|mut images| {
         facts = images.facts().clone();
         let steps = images.run().steps() as u64;
         bar.get_or_init(|| Progress::new("sampling", steps, console.verbosity));
         since.replace(Instant::now());
-        images.try_for_each(|batch| {
+        let taken = images.try_for_each(|batch| {
             files.take(&batch?)?;
             console.detail(&format!("{} of {total} images are done", files.len()));
             Ok(())
-        })
+        });
+        session.finish(images);
+        taken
     });
     let images = files.len();
     match sampled {

@@ -16,8 +16,8 @@ pub fn targets(args: &Args, output: Output, run: &ModelRun, has_pixels: bool) ->
     let channels = run.image_channels;
     let is_image = has_pixels && matches!(channels, 1 | 3 | 4);
     let saves_arrays = args.save_samples.is_some() || args.save_path.is_some();
-    if !is_image && (args.output.is_some() || args.save_steps.is_some() || args.save_images.is_some() || !saves_arrays)
-    {
+    let shows_steps = args.save_steps.is_some() || args.steps_sheet.is_some() || args.steps_animation.is_some();
+    if !is_image && (args.output.is_some() || shows_steps || args.save_images.is_some() || !saves_arrays) {
         let what = if has_pixels {
             format!("samples of {channels} channels cannot be shown as images, which have 1, 3 or 4")
         } else {
@@ -25,7 +25,8 @@ pub fn targets(args: &Args, output: Output, run: &ModelRun, has_pixels: bool) ->
         };
         return Err(Error::argument(
             what,
-            "omit `--output`, `--save-images` and `--save-steps`, and pass `--save-samples FILE.npy`",
+            "omit `--output`, `--save-images`, `--save-steps`, `--steps-sheet` and `--steps-animation`, and pass \
+             `--save-samples FILE.npy`",
         ));
     }
     let targets = Targets {
@@ -33,6 +34,8 @@ pub fn targets(args: &Args, output: Output, run: &ModelRun, has_pixels: bool) ->
         floats: args.save_images.clone(),
         samples: args.save_samples.clone(),
         steps: args.save_steps.clone(),
+        sheet: args.steps_sheet.clone(),
+        animation: args.steps_animation.clone(),
         path: args.save_path.clone(),
     };
     targets.check(run.run.count, stream::check_writable)?;
@@ -65,6 +68,8 @@ pub fn check_resume(args: &Args, output: &Output) -> Result<()> {
         ("save-images", args.save_images.is_some()),
         ("save-samples", args.save_samples.is_some()),
         ("save-steps", args.save_steps.is_some()),
+        ("steps-sheet", args.steps_sheet.is_some()),
+        ("steps-animation", args.steps_animation.is_some()),
         ("save-path", args.save_path.is_some()),
     ];
     match saved.iter().find(|(_, is_given)| *is_given) {

@@ -8,6 +8,7 @@
 mod special;
 mod vocabulary;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use tokenizers::models::bpe::BPE;
@@ -17,7 +18,7 @@ use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{SplitDelimiterBehavior, Tokenizer as Backend};
+use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer as Backend};
 
 use crate::checkpoint::TokenizerFiles;
 use crate::error::{Error, Result};
@@ -39,12 +40,23 @@ pub struct Tokenizer {
     end: u32,
     pad: u32,
     length: usize,
+    /// The ids of the vectors of learned tokens, by the id of the token.
+    learned: BTreeMap<u32, Vec<u32>>,
 }
 
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tokenizer").field("length", &self.length).finish_non_exhaustive()
     }
+}
+
+/// All tokens of a text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pieces {
+    /// The ids.
+    pub ids: Vec<u32>,
+    /// The place in the text where each begins, in bytes.
+    pub starts: Vec<usize>,
 }
 
 /// The tokens of a text.
@@ -102,7 +114,7 @@ impl Tokenizer {
                 .ok_or_else(|| Error::bad_file_hint(&file, format!("no token `{token}`"), DAMAGED))
         };
         let (start, end, pad) = (id(&special.start)?, id(&special.end)?, id(&special.pad)?);
-        Ok(Self { start, end, pad, length: special.length, backend })
+        Ok(Self { start, end, pad, length: special.length, backend, learned: BTreeMap::new() })
     }
 
     /// The number of tokens that every text is padded or truncated to.
@@ -116,23 +128,72 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Argument`] if the text cannot be split into tokens.
     pub fn encode(&self, text: &str) -> Result<Tokens> {
+        let pieces = self.pieces(text)?;
+        let kept = pieces.ids.len().min(self.room());
+        let truncated = pieces.starts.get(self.room()).map(|start| text[*start..].to_owned());
+        Ok(Tokens { ids: self.framed(&pieces.ids[..kept]), truncated })
+    }
+
+    /// The number of tokens of a text between its start and its end.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.length - 2
+    }
+
+    /// Returns all tokens of a text, without a start, an end, and padding. A learned token is one per vector.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn pieces(&self, text: &str) -> Result<Pieces> {
         let encoding = self
             .backend
             .encode(text, false)
             .map_err(|error| Error::argument(format!("the text `{text}` has no tokens: {error}"), "rephrase it"))?;
-        let room = self.length - 2;
-        let found = encoding.get_ids();
-        let kept = found.len().min(room);
+        let mut pieces = Pieces::default();
+        for (id, (first, _)) in encoding.get_ids().iter().zip(encoding.get_offsets()) {
+            let start = (0..=*first).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            let ids = self.learned.get(id).map_or(std::slice::from_ref(id), Vec::as_slice);
+            pieces.ids.extend_from_slice(ids);
+            pieces.starts.resize(pieces.ids.len(), start);
+        }
+        Ok(pieces)
+    }
+
+    /// Returns the tokens of a text, at most [`Tokenizer::room`], with a start, an end, and padding.
+    #[must_use]
+    pub fn framed(&self, text: &[u32]) -> Vec<u32> {
         let mut ids = Vec::with_capacity(self.length);
         ids.push(self.start);
-        ids.extend_from_slice(&found[..kept]);
+        ids.extend_from_slice(&text[..text.len().min(self.room())]);
         ids.push(self.end);
         ids.resize(self.length, self.pad);
-        let truncated = encoding.get_offsets().get(room).map(|(first, _)| {
-            let whole = (0..=*first).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-            text[whole..].to_owned()
-        });
-        Ok(Tokens { ids, truncated })
+        ids
+    }
+
+    /// Makes `token` in a text stand for the tokens `ids`, which are not in the vocabulary.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a token that the vocabulary has.
+    pub fn learn(&mut self, token: &str, ids: Vec<u32>) -> Result<()> {
+        let refuse = |why: &str| {
+            let what = format!("`{token}` cannot be a learned token: {why}");
+            Err(Error::argument(what, "give it another name, such as `<my-token>`"))
+        };
+        if token.trim() != token || token.is_empty() {
+            return refuse("it is empty, or begins or ends with spaces");
+        }
+        if self.backend.token_to_id(token).is_some() {
+            return refuse("the vocabulary has it");
+        }
+        let added = AddedToken::from(token.to_owned(), false).single_word(true);
+        let id = self.backend.add_tokens([added]).ok().and_then(|_| self.backend.token_to_id(token));
+        match id {
+            None => refuse("the tokenizer does not take it"),
+            Some(id) => {
+                self.learned.insert(id, ids);
+                Ok(())
+            }
+        }
     }
 }
 

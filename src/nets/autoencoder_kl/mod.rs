@@ -8,9 +8,11 @@ mod tests;
 pub use config::{BlockType, Config};
 
 use crate::checkpoint::{ConfigFile, Weights};
-use crate::error::{Error, Result};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::graph::op::{Activation, Graph, Value};
-use crate::nets::architecture::check_batch;
+use crate::nets::autoencoder::Autoencoder;
 use crate::nets::blocks::{Attention, Resize, Resnet, Style, downsample_conv, upsample_conv};
 use crate::nets::builder::{Builder, Key, Window, parameters};
 use crate::tensor::Shape;
@@ -85,15 +87,8 @@ impl AutoencoderKl {
     ///
     /// # Errors
     /// [`Error::Argument`] for latents without pixels, or an empty batch.
-    pub fn check_latents(&self, batch: usize, (height, width): (usize, usize)) -> Result<()> {
-        check_batch(batch)?;
-        if height == 0 || width == 0 {
-            return Err(Error::argument(
-                format!("latents of {height} x {width} hold no pixels"),
-                "height and width must be at least 1",
-            ));
-        }
-        Ok(())
+    pub fn check_latents(&self, batch: usize, size: (usize, usize)) -> Result<()> {
+        Autoencoder::check_latents(self, batch, size)
     }
 
     /// The graph of the encoder for `batch` images of this size (height, width).
@@ -109,16 +104,8 @@ impl AutoencoderKl {
     ///
     /// # Errors
     /// [`Error::Argument`] for a size that is not a multiple of [`Config::factor`], or an empty batch.
-    pub fn check_images(&self, batch: usize, (height, width): (usize, usize)) -> Result<()> {
-        check_batch(batch)?;
-        let multiple = self.config.factor();
-        if height == 0 || width == 0 || !height.is_multiple_of(multiple) || !width.is_multiple_of(multiple) {
-            return Err(Error::argument(
-                format!("images of {height} x {width} do not fit this autoencoder"),
-                format!("height and width must be multiples of {multiple}"),
-            ));
-        }
-        Ok(())
+    pub fn check_images(&self, batch: usize, size: (usize, usize)) -> Result<()> {
+        Autoencoder::check_images(self, batch, size)
     }
 
     /// Every tensor a checkpoint of this network holds, with its shape there.
@@ -179,6 +166,52 @@ impl AutoencoderKl {
         let x = body.last(x, config.out_channels);
         body.b.graph.outputs.push((names::SAMPLE.to_owned(), x));
         body.b
+    }
+}
+
+impl Autoencoder for AutoencoderKl {
+    fn class(&self) -> &'static str {
+        CLASS
+    }
+
+    fn in_channels(&self) -> usize {
+        self.config.in_channels
+    }
+
+    fn out_channels(&self) -> usize {
+        self.config.out_channels
+    }
+
+    fn latent_channels(&self) -> usize {
+        self.config.latent_channels
+    }
+
+    fn factor(&self) -> usize {
+        self.config.factor()
+    }
+
+    fn raw_of_scaled(&self, channel: usize) -> (f64, f64) {
+        self.config.raw_of_scaled(channel)
+    }
+
+    fn keeps_float32(&self) -> bool {
+        self.config.force_upcast
+    }
+
+    fn is_random(&self) -> bool {
+        true
+    }
+
+    fn encoder(&self, batch: usize, size: (usize, usize)) -> Result<Graph> {
+        Self::encoder(self, batch, size)
+    }
+
+    fn decoder(&self, batch: usize, size: (usize, usize)) -> Result<Graph> {
+        Self::decoder(self, batch, size)
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        Self::keys(self)
     }
 }
 
