@@ -142,7 +142,7 @@ impl Sampling<'_> {
                 Err(Error::argument("a `mask` without an image", "give the image that is filled in by `init_image`"))
             }
             (None, _) => {
-                let given = [("inpaint", self.inpaint.is_some()), ("paste", self.paste.is_some())];
+                let given = [("inpaint", self.inpaint.is_some()), ("no_paste", self.no_paste)];
                 match given.into_iter().find(|(_, is_given)| *is_given) {
                     None => Ok(()),
                     Some((field, _)) => Err(Error::argument(
@@ -181,9 +181,9 @@ impl Sampling<'_> {
             }
             (false, way) => Way::Walk(way.unwrap_or_default()),
         };
-        if factor.is_none() && self.paste.is_some() {
-            let what = "`paste` has no meaning for a model without latents: its known pixels are exact";
-            return Err(Error::argument(what, "leave out `paste`"));
+        if factor.is_none() && self.no_paste {
+            let what = "`no_paste` has no meaning for a model without latents: its known pixels are exact";
+            return Err(Error::argument(what, "leave out `no_paste`"));
         }
         let steps = course.schedule.steps().len();
         let resampling = match way {
@@ -210,7 +210,7 @@ impl Sampling<'_> {
                 resampling.times, resampling.jump
             ));
         }
-        let pastes = factor.is_some() && self.paste.unwrap_or(true);
+        let pastes = factor.is_some() && !self.no_paste;
         Ok(Some(Masking { painted, of_state, way, resampling, pastes, origin: mask.origin().clone() }))
     }
 }

@@ -50,7 +50,7 @@ pub struct Sampling<'a> {
     pub(super) picture: Option<Picture>,
     pub(super) mask: Option<Mask>,
     pub(super) inpaint: Option<Inpaint>,
-    pub(super) paste: Option<bool>,
+    pub(super) no_paste: bool,
     pub(super) prompt: Option<Prompt>,
     pub(super) style: PromptStyle,
     pub(super) clip_skip: Option<usize>,
@@ -112,7 +112,7 @@ impl<'a> Sampling<'a> {
             picture: None,
             mask: None,
             inpaint: None,
-            paste: None,
+            no_paste: false,
             prompt: None,
             style: PromptStyle::default(),
             clip_skip: None,
@@ -240,11 +240,11 @@ impl<'a> Sampling<'a> {
         self
     }
 
-    /// Puts the known pixels of the picture into decoded images, which would otherwise have gone through the
-    /// autoencoder; `true` by default, for pipelines of latents with a mask.
+    /// Leaves the known pixels of decoded images as they come through the autoencoder, if `leave`. By default, pipelines
+    /// of latents with a mask have those of the picture in their place.
     #[must_use]
-    pub fn paste(mut self, paste: bool) -> Self {
-        self.paste = Some(paste);
+    pub fn no_paste(mut self, leave: bool) -> Self {
+        self.no_paste = leave;
         self
     }
 

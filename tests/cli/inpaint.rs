@@ -127,6 +127,39 @@ fn a_network_of_inpainting_needs_a_mask() {
     assert!(info.contains("parts of an image: the network takes latents, a mask"), "{info}");
 }
 
+/// The mask of one request is not that of the next.
+#[test]
+fn a_server_fills_in_by_the_mask_of_each_request() {
+    let folder = Folder::new();
+    let file = |name: &str| format!("{}/{name}", NINE.1);
+    let inverted = folder.at("inverted.png");
+    let mask = image::open(format!("{}/{}", env!("CARGO_MANIFEST_DIR"), file("mask.png"))).unwrap().into_luma8();
+    image::GrayImage::from_fn(24, 24, |x, y| image::Luma([255 - mask.get_pixel(x, y).0[0]])).save(&inverted).unwrap();
+    let masks = [file("mask.png"), inverted, file("mask.png")];
+    let mut requests = String::new();
+    for (at, mask) in masks.iter().enumerate() {
+        let request = serde_json::json!({
+            "prompt": "a cat", "init_image": file("image.png"), "mask": mask, "no_paste": true, "steps": 2,
+            "save_images": folder.at(&format!("served-{at}.npy")),
+        });
+        requests.push_str(&format!("{request}\n"));
+    }
+    let lines = folder.path("requests.jsonl");
+    std::fs::write(&lines, requests).unwrap();
+    let input = std::fs::File::open(&lines).unwrap();
+    let output = crate::command(&["serve", NINE.0]).stdin(input).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    for (at, mask) in masks.iter().enumerate() {
+        let (alone, out) = (folder.at("alone.npy"), folder.at("x.png"));
+        let image = file("image.png");
+        let picture = ["--init-image", &image, "--mask", mask, "--no-paste", "--steps", "2"];
+        let files = ["--save-images", &alone, "-o", &out];
+        quietly(&[&["sample", NINE.0, "-p", "a cat"], &picture[..], &files].concat());
+        assert_eq!(folder.array(&format!("served-{at}.npy")), folder.array("alone.npy"), "{at}");
+    }
+    assert_ne!(folder.array("served-0.npy"), folder.array("served-1.npy"));
+}
+
 /// Writes an image of 28 x 28 and a mask of its lower half, by name.
 fn digit(folder: &Folder) -> (String, String) {
     let (image, mask) = (folder.path("digit.png"), folder.path("mask.png"));

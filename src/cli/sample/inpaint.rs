@@ -36,7 +36,7 @@ pub struct InpaintArgs {
     pub jump: Option<usize>,
 
     /// Leave the known pixels as the decoder of a latent model returns them, instead of those of the image
-    #[arg(id = "paste", long = "no-paste", requires = "mask", help_heading = INPAINTING)]
+    #[arg(long, requires = "mask", help_heading = INPAINTING)]
     pub no_paste: bool,
 }
 
@@ -109,6 +109,6 @@ impl InpaintArgs {
         if let Some(way) = way {
             sampling = sampling.inpaint(way);
         }
-        Ok(if self.no_paste { sampling.paste(false) } else { sampling })
+        Ok(sampling.no_paste(self.no_paste))
     }
 }

@@ -27,7 +27,7 @@ const NOT_FIELDS: [&str; 12] = [
 const OUTPUTS: [&str; 7] =
     ["output", "save_samples", "save_images", "save_steps", "save_path", "steps_sheet", "steps_animation"];
 /// Fields that name files.
-const FILES: [&str; 4] = ["init_noise", "init", "init_image", "error_model"];
+const FILES: [&str; 5] = ["init_noise", "init", "init_image", "mask", "error_model"];
 
 /// A request.
 #[derive(Clone, Debug, PartialEq)]
