@@ -12,7 +12,7 @@ pub struct Condition {
     pub context: Option<Tensor>,
     /// One class label per image, or one for all images.
     pub labels: Option<ClassLabels>,
-    /// What is added to the time embedding: one row per image, or one for all images.
+    /// Vectors that are added to the time embedding: one row per image, or one for all images.
     pub added: Option<Added>,
     /// The scale of guidance, for networks that take it.
     pub guidance: Option<f64>,

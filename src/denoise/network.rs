@@ -191,7 +191,7 @@ pub(super) fn numbers(all: &[f64], picks: &[usize]) -> Vec<f64> {
     picks.iter().map(|&at| all[at]).collect()
 }
 
-/// What is added for these images, where a single row stands for all images.
+/// The vectors that are added for these images, where a single row stands for all images.
 pub(super) fn added_for(added: &Added, images: &[usize]) -> Added {
     Added { pooled: rows_for(&added.pooled, images), numbers: rows_for(&added.numbers, images) }
 }

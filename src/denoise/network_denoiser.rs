@@ -294,7 +294,7 @@ fn joined(parts: Vec<Tensor>) -> Option<Tensor> {
     Some(Tensor::new(shape, parts.into_iter().flat_map(|part| part.data).collect::<Vec<_>>()))
 }
 
-/// What is added, one after the other.
+/// Vectors that are added, one after the other.
 fn joined_added(parts: Vec<Added>) -> Option<Added> {
     let (pooled, numbers) = parts.into_iter().map(|part| (part.pooled, part.numbers)).unzip();
     Some(Added { pooled: joined(pooled)?, numbers: joined(numbers)? })

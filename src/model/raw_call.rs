@@ -23,7 +23,7 @@ pub struct RawCall {
     pub context: Option<Tensor>,
     /// The class of each image.
     pub labels: Option<ClassLabels>,
-    /// What is added to the time embedding, for each image or once for all.
+    /// Vectors that are added to the time embedding, for each image or once for all.
     pub added: Option<Added>,
     /// The scale of guidance, for networks that take it.
     pub guidance: Option<f64>,
@@ -64,7 +64,7 @@ impl RawCall {
         self.context.as_ref().map(|context| self.repeated(context))
     }
 
-    /// What is added, one row per image.
+    /// The vectors that are added, one row per image.
     fn all_added(&self) -> Option<Added> {
         let Added { pooled, numbers } = self.added.as_ref()?;
         Some(Added { pooled: self.repeated(pooled), numbers: self.repeated(numbers) })

@@ -19,7 +19,7 @@ pub mod names {
     pub const CLASS_TIMESTEP: &str = "class_timestep";
     /// Class vectors, (n, 1, 1, c): every other class embedding.
     pub const CLASS_ROWS: &str = "class_rows";
-    /// What is added to the time embedding: the embedding of a whole text, then that of numbers, (n, 1, 1, c).
+    /// The vector that is added to the time embedding: the embedding of a text, then that of numbers, (n, 1, 1, c).
     pub const ADDED_ROWS: &str = "added_rows";
     /// The embedding of a scale of guidance, (n, 1, 1, c).
     pub const GUIDANCE_ROWS: &str = "guidance_rows";
@@ -81,7 +81,7 @@ impl ClassLabels {
     }
 }
 
-/// What a network adds to its time embedding besides class labels: SDXL's `text_time`.
+/// The vectors that a network adds to its time embedding besides class labels: SDXL's `text_time`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Added {
     /// The embedding of a whole text for each image, (n, channels).

@@ -70,7 +70,7 @@ impl std::fmt::Display for ClassEmbedding {
     }
 }
 
-/// What is added to the time embedding besides class labels: `addition_embed_type` of `text_time`, as in SDXL.
+/// The vectors that are added to the time embedding besides class labels: `addition_embed_type` of `text_time`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addition {
     /// Channels of the embedding of each number.

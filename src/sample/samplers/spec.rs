@@ -219,7 +219,7 @@ pub struct Request<'a> {
     pub kind: Option<ScheduleKind>,
     /// The parameters that the caller gives.
     pub parameters: Parameters,
-    /// The share of the training timesteps that a grid of its own is made of: 1, but for latent consistency models from
+    /// The share of the training timesteps that a separate grid is made of: 1, but for latent consistency models from
     /// an image, which take all N steps in the last part.
     pub strength: f64,
 }
