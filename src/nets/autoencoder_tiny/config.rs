@@ -47,7 +47,10 @@ impl Config {
         // What diffusers adds when it saves: the channels of the decoder.
         fields.counts("block_out_channels", &decoder, MOST_CHANNELS)?;
         fields.choice("upsample_fn", "nearest", &[("nearest", ())])?;
-        fields.choice("upsampling_scaling_factor", "2", &[("2", ())])?;
+        let upsampling = fields.count("upsampling_scaling_factor", 2, MOST_CHANNELS)?;
+        if upsampling != 2 {
+            return Err(fields.unsupported("upsampling_scaling_factor", &upsampling.to_string(), "2"));
+        }
         // diffusers sets it to false whatever the file says. The other two are for latents as images.
         for field in ["force_upcast", "latent_magnitude", "latent_shift"] {
             fields.get(field, Value::Null)?;
