@@ -28,7 +28,7 @@ Examples:
   downhill sample DIR --init-noise z.npy --timesteps 999,749,499,249,0 --save-samples out.npy
   downhill sample DIR --sigmas 40,10,2.5,0.6,0.1 --init x.npy --save-path path.npy
   downhill sample DIR -p 'a photograph of an astronaut' --sampler ge --steps 10 -o astronaut.png
-  downhill sample DIR --prompts prompts.txt -n 2 -o out/%05d.png   each prompt's images: out/000-00000.png, ...
+  downhill sample DIR --prompts prompts.txt -n 2 -o out/%05d.png   two images per prompt
   downhill sample DIR -p 'the same in oil' --init-image photo.jpg --strength 0.6
   downhill sample DIR -p 'a red door' --init-image house.png --mask door.png -o repainted.png
   downhill sample --init-image five.png --mask half.png --inpaint repaint --sampler ddim --steps 50
