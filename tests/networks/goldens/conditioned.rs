@@ -35,9 +35,9 @@ impl Golden {
         let (x, context, eps) = (read("x.npy"), read("context.npy"), read("eps.npy"));
         let added = stages.join("pooled.npy").exists();
         let added = added.then(|| Added { pooled: read("pooled.npy"), numbers: read("time_ids.npy") });
-        let about = std::fs::read(folder.join("golden.json")).expect("golden.json");
-        let about: serde_json::Value = serde_json::from_slice(&about).expect("JSON");
-        let guidance = about["embedded_guidance"].as_f64();
+        let about = std::fs::read(folder.join("golden.json")).ok();
+        let about: Option<serde_json::Value> = about.map(|about| serde_json::from_slice(&about).expect("JSON"));
+        let guidance = about.and_then(|about| about["embedded_guidance"].as_f64());
         let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
         Self { name, folder, x, timesteps, context, eps, added, guidance, labels }
     }
