@@ -109,7 +109,10 @@ impl<'a> TextEncoder<'a> {
         });
         let Value::Object(mut config) = config else { unreachable!("an object") };
         if projection {
-            config.insert("projection_dim".to_owned(), needed("text_projection.weight")?.0.into());
+            let (rows, columns) = needed("text_projection.weight")?;
+            // OpenCLIP stores the matrix the other way round.
+            let channels = if self.form == Form::OpenClip { columns } else { rows };
+            config.insert("projection_dim".to_owned(), channels.into());
         }
         Ok(config)
     }

@@ -123,6 +123,11 @@ impl<'a> Unet<'a> {
         let down = |level: &Level| if level.depth > 0 { "CrossAttnDownBlock2D" } else { "DownBlock2D" };
         let up = |level: &Level| if level.depth > 0 { "CrossAttnUpBlock2D" } else { "UpBlock2D" };
         let heads = |level: &Level| if self.linear { (level.channels / HEAD_CHANNELS).max(1) } else { HEADS };
+        // A last level without attention has the entry of the middle, which diffusers takes from there.
+        let entry = |(at, level): (usize, &Level)| match level.depth {
+            0 if at + 1 == levels.len() => last.max(1),
+            depth => depth.max(1),
+        };
         let config = json!({
             "_class_name": "UNet2DConditionModel",
             "in_channels": self.in_channels,
@@ -131,9 +136,7 @@ impl<'a> Unet<'a> {
             "down_block_types": levels.iter().map(down).collect::<Vec<_>>(),
             "up_block_types": levels.iter().rev().map(up).collect::<Vec<_>>(),
             "layers_per_block": levels[0].blocks,
-            // The level without attention has the entry of the middle, which diffusers takes from the last level.
-            "transformer_layers_per_block":
-                levels.iter().map(|level| if level.depth > 0 { level.depth } else { last.max(1) }).collect::<Vec<_>>(),
+            "transformer_layers_per_block": levels.iter().enumerate().map(entry).collect::<Vec<_>>(),
             "attention_head_dim": levels.iter().map(heads).collect::<Vec<_>>(),
             "cross_attention_dim": self.context,
             "use_linear_projection": self.linear,
