@@ -2,6 +2,7 @@
 
 use super::header::Stored;
 use super::take::Take;
+use crate::error::excerpt;
 
 /// A tensor of a set of weights.
 #[derive(Debug)]
@@ -44,4 +45,20 @@ impl Entry {
             Take::Whole | Take::Transposed => self.stored.bytes,
         }
     }
+}
+
+/// Returns the name of a tensor for messages: both names if the file uses another one.
+pub(super) fn label(name: &str, stored: &Stored) -> String {
+    let name = excerpt(name);
+    if name == stored.name { name.into_owned() } else { format!("{name}, stored as {}", excerpt(&stored.name)) }
+}
+
+/// Returns `true` for equal shapes, and for a matrix and a 1x1 convolution, of images or of sequences, of the same
+/// extents.
+pub(super) fn same_matrix(found: &[usize], expected: &[usize]) -> bool {
+    let matrix = |shape: &[usize]| match *shape {
+        [rows, columns] | [rows, columns, 1] | [rows, columns, 1, 1] => Some((rows, columns)),
+        _ => None,
+    };
+    found == expected || matrix(found).is_some_and(|extents| matrix(expected) == Some(extents))
 }

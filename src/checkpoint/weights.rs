@@ -9,7 +9,7 @@ use std::sync::Arc;
 use safetensors::Dtype;
 
 use super::convert::{SUPPORTED_DTYPES, to_f32};
-use super::entry::Entry;
+use super::entry::{Entry, label, same_matrix};
 use super::header::{self, Stored};
 use super::keys::{Renaming, TOKEN_TABLE, is_beside_text, is_buffer};
 use super::layouts::{Names, Origin};
@@ -384,22 +384,6 @@ fn values(file: &WeightFile, key: &str, stored: &Stored, range: Range<usize>) ->
 
 /// The dtypes of weights that can be fetched with any content, so that the header is sufficient.
 const READ_AS_FLOAT: [Dtype; 4] = [Dtype::F16, Dtype::BF16, Dtype::F32, Dtype::F64];
-
-/// Returns the name of a tensor for messages: both names if the file uses another one.
-fn label(name: &str, stored: &Stored) -> String {
-    let name = excerpt(name);
-    if name == stored.name { name.into_owned() } else { format!("{name}, stored as {}", excerpt(&stored.name)) }
-}
-
-/// Returns `true` for equal shapes, and for a matrix and a 1x1 convolution, of images or of sequences, of the same
-/// extents.
-fn same_matrix(found: &[usize], expected: &[usize]) -> bool {
-    let matrix = |shape: &[usize]| match *shape {
-        [rows, columns] | [rows, columns, 1] | [rows, columns, 1, 1] => Some((rows, columns)),
-        _ => None,
-    };
-    found == expected || matrix(found).is_some_and(|extents| matrix(expected) == Some(extents))
-}
 
 #[cfg(test)]
 mod tests {

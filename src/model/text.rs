@@ -302,13 +302,13 @@ fn check_projections(texts: &[TextFiles]) -> Result<()> {
 /// The embeddings of each text from those of all chunks, which follow each other.
 pub(super) fn by_text<'p>(passages: impl Iterator<Item = &'p Passage>, chunks: &Encoded) -> Vec<Encoded> {
     let mut first = 0;
-    let mut of_text = |passage: &Passage| {
+    let of_text = |passage: &Passage| {
         let range = first..first + passage.chunks.len();
         first = range.end;
         let rows = |tensor: &Tensor| tensor.slice(range.clone());
         passage.joined(Encoded { hidden: rows(&chunks.hidden), pooled: chunks.pooled.as_ref().map(rows) })
     };
-    passages.map(|passage| of_text(passage)).collect()
+    passages.map(of_text).collect()
 }
 
 /// Notes on what other programs read as more than text.
