@@ -8,7 +8,7 @@ use crate::input::room;
 
 /// The part of a stored tensor that a tensor of a model is.
 ///
-/// Trailing extents of 1 are no part of this: a 1x1 convolution and a matrix are accepted for each other when a tensor
+/// Trailing extents of 1 are not compared: a 1x1 convolution and a matrix are accepted for each other when a tensor
 /// is fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Take {

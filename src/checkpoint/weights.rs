@@ -39,9 +39,9 @@ pub struct Weights {
     variant: Option<&'static str>,
     /// The origin of tensors that were taken out of a single file.
     origin: Option<Arc<Origin>>,
-    /// What was taken of files that hold more.
+    /// The parts that were taken of files that hold more, in sentences.
     taken: Vec<String>,
-    /// What is added to tensors as they are read, by key.
+    /// The changes that are added to tensors as they are read, by key.
     changes: Arc<BTreeMap<String, Vec<Change>>>,
 }
 

@@ -248,7 +248,7 @@ fn expect_no_condition(args: &Args, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// What is wrong with the size of the images is wrong with their file.
+/// The error of a size of images, as one of their file.
 fn of_file(file: &Path, error: &Error) -> Error {
     Error::bad_file_hint(file, error.to_string(), error.hint().unwrap_or_default())
 }

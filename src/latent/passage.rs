@@ -9,7 +9,7 @@ use crate::tensor::Tensor;
 /// The most chunks of a text, more than any network was trained with.
 const MOST_CHUNKS: usize = 64;
 
-/// How texts are read.
+/// The way in which texts are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PromptStyle {
     /// Brackets are weights ([`super::emphasis`]).

@@ -95,7 +95,7 @@ pub struct Images<'e, 'a> {
     facts: Facts,
     /// Batches that were sampled before any is decoded.
     waiting: VecDeque<Batch>,
-    /// What the next run of the same model may use, apart from what this run has on the device.
+    /// The parts that the next run of the same model may use, apart from those that this run has on the device.
     kept: Kept<'e>,
     /// Steps done.
     steps: usize,
@@ -268,7 +268,7 @@ impl<'e, 'a> Images<'e, 'a> {
         Self::begin(compiler.engine, job, Sampled::Network(denoiser), Some(decoding), facts, kept)
     }
 
-    /// What the next run of the same model may use.
+    /// Returns the parts that the next run of the same model may use.
     pub(super) fn into_kept(self) -> Kept<'e> {
         let Self { denoiser, decoding, mut kept, .. } = self;
         let stays = decoding.as_ref().is_none_or(|decoding| decoding.both_stay);

@@ -1,4 +1,4 @@
-//! What a run leaves for the next one of the same model: plans, contexts of texts, and what is on the device.
+//! The parts of a run that the next one of the same model uses: plans, contexts of texts, and those on the device.
 
 use super::Size;
 use super::decoding::Decoding;
@@ -14,7 +14,7 @@ use crate::nets::architecture::CallSize;
 /// The most texts whose contexts are kept.
 const MOST_TEXTS: usize = 256;
 
-/// What a run leaves for the next one.
+/// The parts of a run that the next one uses.
 #[derive(Default)]
 pub(super) struct Kept<'e> {
     network: Option<NetworkPlan>,
@@ -53,7 +53,7 @@ pub(super) struct StageKey {
     pub size: Size,
     pub tiling: Tiling,
     pub memory: u64,
-    /// Whether negative texts are encoded, and the blocks that are left out; `None` without texts.
+    /// `true` if negative texts are encoded, and the number of blocks that are left out; `None` without texts.
     pub texts: Option<(bool, usize)>,
     pub has_picture: bool,
     pub has_predictions: bool,

@@ -39,7 +39,7 @@ pub struct Model {
     kind: Kind,
     loras: Vec<Merged>,
     embeddings: Vec<Embedding>,
-    /// What clones share: the same model with the same weights.
+    /// A mark that clones share: the same model with the same weights.
     pub(super) identity: Arc<()>,
 }
 
@@ -220,7 +220,7 @@ impl Model {
         &self.embeddings
     }
 
-    /// The pipeline with another autoencoder in place of its own, such as a small one that is fast
+    /// Returns the pipeline with another autoencoder, such as a small one that is fast
     /// (`AutoencoderTiny`): a folder of one, or the `vae` of a pipeline.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ pub struct Text {
     pub prompt: Prompt,
     /// Their tokens.
     pub tokens: Tokenized,
-    /// How they are read.
+    /// The way in which they are read.
     pub style: PromptStyle,
     /// The scale of the guidance.
     pub scale: f64,

@@ -1,4 +1,4 @@
-//! What a hub answers, and what this program kept in its caches.
+//! Parsers of responses of a hub and of the caches of this program.
 
 use downhill::checkpoint::{Listing, Stated};
 use downhill::gpu::parse_kept_pipelines;
@@ -17,7 +17,7 @@ pub fn hub_listing(bytes: &[u8]) {
     }
 }
 
-/// The headers of an answer, a line each after one that says whether it is a redirection.
+/// The headers of a response, a line each after one that says whether it is a redirection.
 pub fn hub_headers(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let mut lines = text.lines();

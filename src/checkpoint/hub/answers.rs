@@ -1,4 +1,4 @@
-//! What a hub answers, as functions of its bytes: the listing of a revision, and the headers of a file.
+//! Responses of a hub, read from their bytes: the listing of a revision, and the headers of a file.
 
 use serde_json::Value;
 
@@ -16,11 +16,11 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Reads the answer of the hub at `address` to the question for a revision.
+    /// Reads the response of the hub at `address` that describes a revision.
     ///
     /// # Errors
     ///
-    /// The answer is not JSON, or names no commit and no list of files.
+    /// The response is not JSON, or names no commit and no list of files.
     pub fn parse(address: &str, body: &str) -> Result<Self> {
         let listing: Value = serde_json::from_str(body)
             .map_err(|error| Error::bad_file(address, format!("the response is not JSON: {error}")))?;
@@ -34,7 +34,7 @@ impl Listing {
     }
 }
 
-/// What the headers of an answer state about a file.
+/// The properties of a file that the headers of a response state.
 #[derive(Debug)]
 pub enum Stated {
     /// Its tag and length.
@@ -46,7 +46,7 @@ pub enum Stated {
 }
 
 impl Stated {
-    /// Reads the headers of an answer, which `header` looks up by their names in lower case.
+    /// Reads the headers of a response, which `header` looks up by their names in lower case.
     pub fn read<'a>(is_redirection: bool, header: impl Fn(&str) -> Option<&'a str>) -> Self {
         let tag = |name| header(name).map(|tag| tag.trim_start_matches("W/").trim_matches('"'));
         let number = |name| header(name).and_then(|bytes| bytes.parse().ok());

@@ -263,7 +263,7 @@ impl Layer {
         };
         let settings = settings.of(part);
         let alpha = stored.or_else(|| settings.alpha(&module));
-        // A tensor of its own is that of kohya, whose scale is alpha / rank.
+        // An alpha in a tensor is that of kohya, whose scale is alpha / rank.
         let scale = match stored {
             Some(alpha) => alpha / rank as f64,
             None => settings.scale(alpha, rank),

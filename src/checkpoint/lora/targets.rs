@@ -104,7 +104,7 @@ impl Lora {
         Some(Error::bad_file_hint(&self.path, what, self.advice()))
     }
 
-    /// Which models the file is for, in a sentence.
+    /// Returns a sentence that names the models that the file is for.
     fn advice(&self) -> String {
         let base = self.base.as_ref().map(|base| format!(" (its metadata say `{}`)", excerpt(base)));
         let base = base.unwrap_or_default();

@@ -144,7 +144,7 @@ impl Server<'_, '_> {
                 Err(error) => {
                     self.refused += 1;
                     emit(&self.error_event(&id, &error))?;
-                    // A device that has failed answers no further request.
+                    // A device that has failed cannot be used again.
                     if matches!(error.kind(), ErrorKind::Device | ErrorKind::Cancelled) {
                         return Err(error);
                     }

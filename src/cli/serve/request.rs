@@ -32,7 +32,7 @@ const FILES: [&str; 5] = ["init_noise", "init", "init_image", "mask", "error_mod
 /// A request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// What the client calls it.
+    /// The client's name for it.
     pub id: Value,
     fields: Map<String, Value>,
 }
@@ -130,7 +130,7 @@ fn unknown(name: &str, known: &[String]) -> Error {
     Error::argument(format!("`{}` is not a field of requests", excerpt(name)), format!("the nearest field is `{near}`"))
 }
 
-/// What clap says, as an error of the library.
+/// Turns a refusal of clap into an error of the library.
 fn refused(refusal: &clap::Error) -> Error {
     let text = refusal.to_string();
     let first = text.split("\n\n").next().unwrap_or_default();

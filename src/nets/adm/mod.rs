@@ -1,4 +1,4 @@
-//! The U-Nets of openai/guided-diffusion ("ADM": Dhariwal and Nichol, 2021), in the layout of their own code
+//! The U-Nets of openai/guided-diffusion ("ADM": Dhariwal and Nichol, 2021), in the layout of the original code
 //! (`guided_diffusion/unet.py`), as a graph.
 //!
 //! Written in primitive operations, one for one with the modules there; [`crate::graph`] fuses them.
