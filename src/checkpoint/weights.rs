@@ -313,7 +313,7 @@ impl Weights {
         Self { variant, ..self }
     }
 
-    /// Returns notes for the user: on weights that stand in for the plain ones, on the part of a file that they are, and
+    /// Returns notes for the user: on weights that stand in for the plain ones, on the part of a file that they are and
     /// on what was assumed about a single file.
     pub fn notes(&self) -> impl Iterator<Item = String> + '_ {
         let variant = self.variant.map(|variant| {
