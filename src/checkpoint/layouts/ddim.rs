@@ -46,7 +46,8 @@ fn open(weights: &Weights, settings: &Settings) -> Result<Option<Parts>> {
         scheduler: Some(object(json!({
             "_class_name": "DDIMScheduler", "num_train_timesteps": 1000, "beta_schedule": "linear",
             "beta_start": 0.0001, "beta_end": 0.02, "clip_sample": false, "set_alpha_to_one": true,
-            "steps_offset": 0, "timestep_spacing": "leading", "prediction_type": settings.prediction.unwrap_or("epsilon"),
+            "steps_offset": 0, "timestep_spacing": "leading",
+            "prediction_type": settings.prediction.unwrap_or("epsilon"),
         }))),
         notes: vec![note],
         ..Parts::default()
