@@ -74,8 +74,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE.npy", requires = "time_ids")]
     pooled: Option<PathBuf>,
 
-    /// Numbers that SDXL's network embeds beside a text, (N,6), or (1,6) for all images: height and width of the original
-    /// image, top and left of its crop, height and width of the target
+    /// Numbers that SDXL's network embeds beside a text, (N,6), or (1,6) for all images: height and width of the
+    /// original image, top and left of its crop, height and width of the target
     #[arg(long, value_name = "FILE.npy", requires = "pooled")]
     time_ids: Option<PathBuf>,
 

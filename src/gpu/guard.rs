@@ -68,8 +68,8 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> std::result::Result<T, Fai
     guarded::guarded(work).map_err(|text| Failure::new(&text))
 }
 
-/// Keeps panics of wgpu and of decoders off standard error, since they become errors. Those of everything else reach the hook that is
-/// installed now.
+/// Keeps panics of wgpu and of decoders off standard error, since they become errors. Those of everything else reach
+/// the hook that is installed now.
 ///
 /// Process-wide: replaces the panic hook. The library never calls this itself; without it, the errors are the same, and
 /// the panics are also printed.

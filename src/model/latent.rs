@@ -188,7 +188,7 @@ impl LatentModel {
             }
             (Some(added), Some(pooled)) if added.time_ids(pooled) == Some(TIME_IDS) => Ok(()),
             (Some(added), Some(pooled)) => refuse(format!(
-                "`projection_class_embeddings_input_dim` is {}, which is not {pooled} channels of a text and {TIME_IDS} \
+                "`projection_class_embeddings_input_dim` is {}, not {pooled} channels of a text and {TIME_IDS} \
                  numbers of `addition_time_embed_dim` {} channels",
                 added.channels, added.per_number
             )),

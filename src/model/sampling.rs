@@ -240,8 +240,8 @@ impl<'a> Sampling<'a> {
         self
     }
 
-    /// Leaves the known pixels of decoded images as they come through the autoencoder, if `leave`. By default, pipelines
-    /// of latents with a mask have those of the picture in their place.
+    /// Leaves the known pixels of decoded images as they come through the autoencoder, if `leave`. By default,
+    /// pipelines of latents with a mask have those of the picture in their place.
     #[must_use]
     pub fn no_paste(mut self, leave: bool) -> Self {
         self.no_paste = leave;

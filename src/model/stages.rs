@@ -268,8 +268,8 @@ pub struct TextOutput {
 }
 
 impl TextSource {
-    /// Encodes tokens of texts on a device, given for each encoder: embeddings (texts, tokens, channels), as the network
-    /// takes them.
+    /// Encodes tokens of texts on a device, given for each encoder: embeddings (texts, tokens, channels), as the
+    /// network takes them.
     ///
     /// # Errors
     /// Those of the device; [`Error::NonFinite`]; those of `observer`.

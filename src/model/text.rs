@@ -248,8 +248,8 @@ impl TextSource {
         Ok(all)
     }
 
-    /// Encodes tokens of texts on a device by every encoder, up to `batch` or 16 texts per call, and puts their channels
-    /// side by side. One encoder at a time is on the device. Returns the largest footprint, too.
+    /// Encodes tokens of texts on a device by every encoder, up to `batch` or 16 texts per call, and puts their
+    /// channels side by side. One encoder at a time is on the device. Returns the largest footprint, too.
     ///
     /// # Errors
     /// Those of the device; those of `observer`.

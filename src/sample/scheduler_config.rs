@@ -106,8 +106,8 @@ impl SchedulerConfig {
         Self { steps_offset: 1, clip_sample: Some(false), of_latents: true, ..self }
     }
 
-    /// The same for other pipelines of latents, which follow the file. Predictions are not clipped where it does not say
-    /// so: latents have no range.
+    /// The same for other pipelines of latents, which follow the file. Predictions are not clipped where it does not
+    /// say so: latents have no range.
     #[must_use]
     pub fn of_unbounded_latents(self) -> Self {
         Self { clip_sample: self.clip_sample.or(Some(false)), of_latents: true, ..self }

@@ -175,10 +175,11 @@ fn the_refiner_is_refused_by_name() {
     }
     let index = |fields: &str| {
         let index = format!(
-            "{{\"_class_name\": \"StableDiffusionXLImg2ImgPipeline\", \"unet\": [\"diffusers\", \"UNet2DConditionModel\"], \
-             \"vae\": [\"diffusers\", \"AutoencoderKL\"], \"text_encoder\": [null, null], \"text_encoder_2\": \
-             [\"transformers\", \"CLIPTextModelWithProjection\"], \"scheduler\": [\"diffusers\", \
-             \"EulerDiscreteScheduler\"]{fields}}}"
+            "{{\"_class_name\": \"StableDiffusionXLImg2ImgPipeline\", \
+             \"unet\": [\"diffusers\", \"UNet2DConditionModel\"], \
+             \"vae\": [\"diffusers\", \"AutoencoderKL\"], \"text_encoder\": [null, null], \
+             \"text_encoder_2\": [\"transformers\", \"CLIPTextModelWithProjection\"], \
+             \"scheduler\": [\"diffusers\", \"EulerDiscreteScheduler\"]{fields}}}"
         );
         std::fs::write(format!("{root}/model_index.json"), index).expect("written");
         downhill(&["sample", &root, "-p", "a"])

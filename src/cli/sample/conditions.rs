@@ -44,7 +44,7 @@ pub struct ConditionArgs {
     #[arg(long, value_name = "S", allow_negative_numbers = true, help_heading = CONDITIONS)]
     pub cfg_scale: Option<f64>,
 
-    /// Blocks at the end of the text encoder to leave out for `--prompt`; 1 is what others call a skip of 2 [default: 0]
+    /// Blocks at the end of the text encoder to leave out for `--prompt`; 1 is a skip of 2 elsewhere [default: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true, requires = "text", help_heading = CONDITIONS)]
     pub clip_skip: Option<usize>,
 
