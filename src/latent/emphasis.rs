@@ -80,7 +80,7 @@ fn next(text: &str) -> (Piece<'_>, usize) {
     let mut characters = text.chars();
     match characters.next() {
         Some('\\') => match characters.next() {
-            Some(escaped @ ('(' | ')' | '[' | ']' | '\\')) => (Piece::Text(&text[1..1 + escaped.len_utf8()]), 2),
+            Some(escaped @ ('(' | ')' | '[' | ']' | '\\')) => (Piece::Text(&text[1..=escaped.len_utf8()]), 2),
             _ => (Piece::Text(&text[..1]), 1),
         },
         Some('(') => (Piece::Round, 1),

@@ -184,16 +184,13 @@ impl<'e, 'a> Images<'e, 'a> {
         compiler: Compiler<'e>,
         mut kept: Kept<'e>,
     ) -> Result<Self> {
-        let denoiser = match kept.form() {
-            Some(denoiser) => denoiser,
-            None => {
-                selftest::ensure(compiler.engine)?;
-                job.options.hooks.done("self-test", "")?;
-                // The data go to the device from here; a model that is kept keeps its own.
-                let denoiser = Arc::unwrap_or_clone(form).ready(compiler.engine)?;
-                job.options.hooks.done("denoiser", "")?;
-                denoiser
-            }
+        let denoiser = if let Some(denoiser) = kept.form() { denoiser } else {
+            selftest::ensure(compiler.engine)?;
+            job.options.hooks.done("self-test", "")?;
+            // The data go to the device from here; a model that is kept keeps its own.
+            let denoiser = Arc::unwrap_or_clone(form).ready(compiler.engine)?;
+            job.options.hooks.done("denoiser", "")?;
+            denoiser
         };
         let batch = job.options.batch.unwrap_or(MOST_VECTORS).min(job.run.images.len()).max(1);
         let facts = Facts { batch, ..Facts::default() };
@@ -222,14 +219,11 @@ impl<'e, 'a> Images<'e, 'a> {
         let facts = Facts { batch, parts: plans.parts(&latent, &plan), algorithms: None };
         let Plans { text, encoder, decoder, preview } = plans;
         let guidance = match (&job.text, &latent.source) {
-            (Some(given), Source::Text(source)) => match kept.guidance(given) {
-                Some(guidance) => guidance,
-                None => {
-                    let hooks = &mut job.options.hooks;
-                    let encoded = encode(&[given], source, text, compiler, &mut |event| hooks.see(event))?;
-                    encoded.iter().for_each(|guidance| kept.keep_guidance(given, guidance));
-                    encoded.into_iter().next().unwrap_or_default()
-                }
+            (Some(given), Source::Text(source)) => if let Some(guidance) = kept.guidance(given) { guidance } else {
+                let hooks = &mut job.options.hooks;
+                let encoded = encode(&[given], source, text, compiler, &mut |event| hooks.see(event))?;
+                encoded.iter().for_each(|guidance| kept.keep_guidance(given, guidance));
+                encoded.into_iter().next().unwrap_or_default()
             },
             _ => by_labels(&latent.network, job.labels.as_ref())?,
         };
@@ -359,7 +353,7 @@ impl<'e, 'a> Images<'e, 'a> {
     }
 
     fn step(&mut self) -> Result<Option<Batch>> {
-        let waits = self.decoding.as_ref().is_some_and(|decoding| decoding.waits());
+        let waits = self.decoding.as_ref().is_some_and(super::decoding::Decoding::waits);
         if waits {
             loop {
                 match self.sample() {

@@ -181,7 +181,7 @@ impl Seeds {
         for end in [".pt", ".ckpt"] {
             for archive in self.files("tests/golden/pickle", end, 6000) {
                 let Ok(mut archive) = zip::ZipArchive::new(Cursor::new(archive)) else { continue };
-                let names: Vec<String> = archive.file_names().flatten().map(|name| name.into_owned()).collect();
+                let names: Vec<String> = archive.file_names().flatten().map(std::borrow::Cow::into_owned).collect();
                 for name in names.iter().filter(|name| name.ends_with("/data.pkl")) {
                     let mut pickle = Vec::new();
                     let mut entry = archive.by_name(name).expect("an entry that is listed");

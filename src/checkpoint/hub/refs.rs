@@ -55,7 +55,7 @@ pub(super) fn write(repository: &Path, revision: &str, commit: &str) -> Result<(
     if matches!(read(file), Ok(Some(present)) if present == commit) {
         return Ok(());
     }
-    let io = |source| Error::Io { file: file.to_path_buf(), source };
+    let io = |source| Error::Io { file: file.clone(), source };
     let folder = file.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(io)?;
     let mut temporary = beside(repository, |path| std::fs::File::create_new(path)).map_err(io)?;

@@ -276,13 +276,10 @@ fn configure(shapes: &Shapes, given: Option<&ConfigFile>) -> Result<Configured> 
     if let (Some(size), false) = (image_size, stated.has("image_size")) {
         assume("image_size", size.into());
     }
-    let schedule = match stated.text("noise_schedule")? {
-        Some(schedule) => schedule,
-        None => {
-            let schedule = published.map_or("linear", |one| one.noise_schedule);
-            assume("noise_schedule", schedule.into());
-            schedule.to_owned()
-        }
+    let schedule = if let Some(schedule) = stated.text("noise_schedule")? { schedule } else {
+        let schedule = published.map_or("linear", |one| one.noise_schedule);
+        assume("noise_schedule", schedule.into());
+        schedule.to_owned()
     };
     let steps = match stated.count("diffusion_steps")? {
         Some(steps) => steps,

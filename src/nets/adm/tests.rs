@@ -13,7 +13,7 @@ fn read(config: &Value) -> Result<AdmUNet> {
     Config::from_map(map, Path::new("config.json")).map(AdmUNet::new)
 }
 
-/// The network of ImageNet at 256 x 256 (README.md of openai/guided-diffusion).
+/// The network of `ImageNet` at 256 x 256 (README.md of openai/guided-diffusion).
 fn imagenet_256() -> Value {
     json!({
         "_class_name": "AdmUNetModel", "image_size": 256, "in_channels": 3, "out_channels": 6, "model_channels": 256,
