@@ -86,7 +86,8 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let texts = Texts::open(&args.model)?;
     let style = PromptStyle { weights: args.prompt_weights, long: args.long_prompts };
     let passages = TextSource::passages(&texts.tokenizers, &args.prompts, style)?;
-    let (mut ids, mut truncated): (Vec<Vec<Vec<u32>>>, Vec<Vec<Option<String>>>) = (Vec::new(), Vec::new());
+    let mut ids: Vec<Vec<Vec<u32>>> = Vec::new();
+    let mut truncated: Vec<Vec<Option<String>>> = Vec::new();
     for (tokenizer, passages) in texts.tokenizers.iter().zip(&passages) {
         for left in passages.iter().filter_map(|passage| passage.truncated.as_ref()) {
             let length = tokenizer.length();

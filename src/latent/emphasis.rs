@@ -60,8 +60,12 @@ pub fn segments(prompt: &str) -> Vec<Segment> {
             found.push(Segment { text: text.to_owned(), weight: 1.0 });
         }
     }
-    round.into_iter().for_each(|first| multiply(&mut found, first, STEP));
-    square.into_iter().for_each(|first| multiply(&mut found, first, STEP.recip()));
+    for first in round {
+        multiply(&mut found, first, STEP);
+    }
+    for first in square {
+        multiply(&mut found, first, STEP.recip());
+    }
     let mut merged: Vec<Segment> = Vec::new();
     for segment in found {
         match merged.last_mut().filter(|last| last.weight == segment.weight) {

@@ -184,7 +184,9 @@ impl<'e, 'a> Images<'e, 'a> {
         compiler: Compiler<'e>,
         mut kept: Kept<'e>,
     ) -> Result<Self> {
-        let denoiser = if let Some(denoiser) = kept.form() { denoiser } else {
+        let denoiser = if let Some(denoiser) = kept.form() {
+            denoiser
+        } else {
             selftest::ensure(compiler.engine)?;
             job.options.hooks.done("self-test", "")?;
             // The data go to the device from here; a model that is kept keeps its own.
@@ -219,12 +221,18 @@ impl<'e, 'a> Images<'e, 'a> {
         let facts = Facts { batch, parts: plans.parts(&latent, &plan), algorithms: None };
         let Plans { text, encoder, decoder, preview } = plans;
         let guidance = match (&job.text, &latent.source) {
-            (Some(given), Source::Text(source)) => if let Some(guidance) = kept.guidance(given) { guidance } else {
-                let hooks = &mut job.options.hooks;
-                let encoded = encode(&[given], source, text, compiler, &mut |event| hooks.see(event))?;
-                encoded.iter().for_each(|guidance| kept.keep_guidance(given, guidance));
-                encoded.into_iter().next().unwrap_or_default()
-            },
+            (Some(given), Source::Text(source)) => {
+                if let Some(guidance) = kept.guidance(given) {
+                    guidance
+                } else {
+                    let hooks = &mut job.options.hooks;
+                    let encoded = encode(&[given], source, text, compiler, &mut |event| hooks.see(event))?;
+                    for guidance in &encoded {
+                        kept.keep_guidance(given, guidance);
+                    }
+                    encoded.into_iter().next().unwrap_or_default()
+                }
+            }
             _ => by_labels(&latent.network, job.labels.as_ref())?,
         };
         let hooks = &mut job.options.hooks;

@@ -243,7 +243,9 @@ impl TextSource {
         let mut all: Vec<Vec<Passage>> = tokenizers.iter().map(read).collect::<Result<_>>()?;
         let most = most_chunks(all.iter().flatten());
         for (tokenizer, passages) in tokenizers.iter().zip(&mut all) {
-            passages.iter_mut().for_each(|passage| passage.pad(tokenizer, most));
+            for passage in passages {
+                passage.pad(tokenizer, most);
+            }
         }
         Ok(all)
     }

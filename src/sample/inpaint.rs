@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(called(3, 1, 3), [2, 1, 1, 1, 0, 0, 0]);
         assert_eq!(called(3, 2, 4), [3, 2, 1, 0, 1, 0, 1, 0]);
         let all = descents(None, 4);
-        assert_eq!(all, [0..4]);
+        assert_eq!((all.len(), &all[0]), (1, &(0..4)));
     }
 
     #[test]

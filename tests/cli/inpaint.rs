@@ -142,7 +142,8 @@ fn a_server_fills_in_by_the_mask_of_each_request() {
             "prompt": "a cat", "init_image": file("image.png"), "mask": mask, "no_paste": true, "steps": 2,
             "save_images": folder.at(&format!("served-{at}.npy")),
         });
-        requests.push_str(&format!("{request}\n"));
+        requests.push_str(&request.to_string());
+        requests.push('\n');
     }
     let lines = folder.path("requests.jsonl");
     std::fs::write(&lines, requests).unwrap();

@@ -86,7 +86,9 @@ fn texts_are_encoded_by_both_encoders() {
     let (e, pooled) = (folder.at("e.npy"), folder.at("pooled.npy"));
     let texts = ["negative", "prompt"].map(|name| about[name].as_str().expect("a text").to_owned());
     let mut arguments = vec!["encode-text", &model, "--output", &e, "--pooled", &pooled];
-    texts.iter().for_each(|text| arguments.extend(["-p", text]));
+    for text in &texts {
+        arguments.extend(["-p", text]);
+    }
     quietly(&arguments);
     for (found, file) in [("e.npy", "stages/embeddings.npy"), ("pooled.npy", "stages/text_pooled.npy")] {
         let (found, expected) = (folder.array(found), golden("sdxl-like", file));

@@ -69,7 +69,8 @@ fn the_configuration_follows_from_shapes() {
     let model = Model::open(name).unwrap_or_else(|error| panic!("{error}"));
     let network = model.network().expect("a network");
     let mut found = network.net.keys();
-    keys.sort(); found.sort();
+    keys.sort();
+    found.sort();
     assert_eq!(found, keys);
     for (field, value) in expected.as_object().expect("an object") {
         assert_eq!(network.config.values.get(field), Some(value), "{field}");

@@ -182,7 +182,9 @@ fn what_lies_beside_the_networks_changes_nothing() {
 #[test]
 fn text_encoders_without_their_wrapper_are_the_same() {
     let (_place, file) = changed("sd1-like", &Value::Object(Map::new()), |tensors| {
-        tensors.iter_mut().for_each(|(name, ..)| *name = name.replace("transformer.text_model.", "transformer."));
+        for (name, ..) in tensors {
+            *name = name.replace("transformer.text_model.", "transformer.");
+        }
     });
     assert_eq!(sampled(&file), sampled(&folder("sd1-like")));
 }
@@ -244,7 +246,9 @@ fn a_component_alone_is_that_component() {
     for prefix in ["first_stage_model.", ""] {
         let (_place, file) = changed("sd1-like", &nothing, |tensors| {
             tensors.retain(|(name, ..)| name.starts_with("first_stage_model."));
-            tensors.iter_mut().for_each(|(name, ..)| *name = name.replace("first_stage_model.", prefix));
+            for (name, ..) in tensors {
+                *name = name.replace("first_stage_model.", prefix);
+            }
         });
         let of_folder = network(&folder("sd1-like")).component("vae").unwrap().weights;
         let of_file = network(&file).component("vae").unwrap().weights;
@@ -255,7 +259,9 @@ fn a_component_alone_is_that_component() {
     for prefix in ["model.diffusion_model.", ""] {
         let (_place, file) = changed("sd1-like", &nothing, |tensors| {
             tensors.retain(|(name, ..)| name.starts_with("model."));
-            tensors.iter_mut().for_each(|(name, ..)| *name = name.replace("model.diffusion_model.", prefix));
+            for (name, ..) in tensors {
+                *name = name.replace("model.diffusion_model.", prefix);
+            }
         });
         let network = Model::open_network(Some(&file)).unwrap();
         assert_eq!(network.network().unwrap().net.class_name(), "UNet2DConditionModel");

@@ -262,7 +262,7 @@ impl Seeds {
             "text_projection 6 6",
         ];
         let lines =
-            |prefix: &str, names: &[&str]| names.iter().map(|name| format!("{prefix}{name}\n")).collect::<String>();
+            |prefix: &str, names: &[&str]| names.iter().flat_map(|name| [prefix, name, "\n"]).collect::<String>();
         let networks = lines(UNET, &unet) + &lines(VAE, &vae);
         let texts = [
             lines("cond_stage_model.transformer.", &openai),

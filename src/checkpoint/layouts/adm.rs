@@ -276,7 +276,9 @@ fn configure(shapes: &Shapes, given: Option<&ConfigFile>) -> Result<Configured> 
     if let (Some(size), false) = (image_size, stated.has("image_size")) {
         assume("image_size", size.into());
     }
-    let schedule = if let Some(schedule) = stated.text("noise_schedule")? { schedule } else {
+    let schedule = if let Some(schedule) = stated.text("noise_schedule")? {
+        schedule
+    } else {
         let schedule = published.map_or("linear", |one| one.noise_schedule);
         assume("noise_schedule", schedule.into());
         schedule.to_owned()

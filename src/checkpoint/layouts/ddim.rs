@@ -60,7 +60,8 @@ fn configuration(weights: &Weights) -> Option<(Map<String, Value>, Option<usize>
     let is_there = |key: String| weights.shape(&key).is_some();
     let of_level = |level: usize| first(&format!("down_blocks.{level}.resnets.0.conv1.bias"));
     let channels: Vec<usize> = (0..MOST_LEVELS).map_while(of_level).collect();
-    let layers = (0..).take_while(|layer| is_there(format!("down_blocks.0.resnets.{layer}.conv1.bias"))).count();
+    let layers =
+        (0..super::MOST).take_while(|layer| is_there(format!("down_blocks.0.resnets.{layer}.conv1.bias"))).count();
     let levels = channels.len();
     let attends = |way: &str, level: usize| is_there(format!("{way}_blocks.{level}.attentions.0.to_q.weight"));
     let kinds = |way: &str, names: [&'static str; 2]| -> Vec<&str> {

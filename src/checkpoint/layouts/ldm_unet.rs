@@ -75,7 +75,9 @@ impl<'a> Unet<'a> {
 
     /// The number of transformer blocks of the transformer `name`.
     fn depth(&self, name: &str) -> usize {
-        (0..).take_while(|at| self.shape(&format!("{name}.transformer_blocks.{at}.norm1.weight")).is_some()).count()
+        (0..super::MOST)
+            .take_while(|at| self.shape(&format!("{name}.transformer_blocks.{at}.norm1.weight")).is_some())
+            .count()
     }
 
     /// The levels of the way down, highest resolution first.

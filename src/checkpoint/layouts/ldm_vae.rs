@@ -39,8 +39,8 @@ impl<'a> Vae<'a> {
     /// The fields of diffusers' `AutoencoderKL`, and its table of names.
     pub fn part(&self, scaling_factor: f64) -> Result<(Map<String, Value>, Names)> {
         let block = |level: usize, at: usize| format!("encoder.down.{level}.block.{at}.conv1.weight");
-        let levels = (0..).take_while(|level| self.shape(&block(*level, 0)).is_some()).count();
-        let layers = (0..).take_while(|at| self.shape(&block(0, *at)).is_some()).count();
+        let levels = (0..super::MOST).take_while(|level| self.shape(&block(*level, 0)).is_some()).count();
+        let layers = (0..super::MOST).take_while(|at| self.shape(&block(0, *at)).is_some()).count();
         let channels = (0..levels).map(|level| self.extent(&block(level, 0), 0)).collect::<Result<Vec<_>>>()?;
         let has = |name: &str| self.shape(name).is_some();
         let config = json!({

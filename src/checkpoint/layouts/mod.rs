@@ -30,6 +30,9 @@ pub(super) use foreign::foreign;
 pub(super) use names::Names;
 pub(super) use settings::Settings;
 
+/// More levels, layers or blocks than any network has.
+const MOST: usize = 1000;
+
 /// The layouts that are read, in the order in which they are tried.
 static LAYOUTS: &[&Layout] = &[&stable_diffusion::LAYOUT, &adm::LAYOUT, &ddim::LAYOUT];
 

@@ -66,7 +66,7 @@ fn open(weights: &Weights, settings: &Settings) -> Result<Option<Parts>> {
     let of_file = stated.map_or(Ok(None), |file| file.opt_string("prediction_type", None))?;
     let prediction = settings.prediction.map(str::to_owned).or(of_file);
     let (prediction, sample_size) = match &unet {
-        Some(unet) => prediction_of(family, unet, weights, prediction, &mut parts.notes)?,
+        Some(unet) => prediction_of(family, unet, weights, prediction, &mut parts.notes),
         None => ("epsilon".to_owned(), 64),
     };
     if let Some(unet) = &unet {
@@ -176,9 +176,8 @@ fn family(unet: &Unet, text: Option<&TextEncoder>, weights: &Weights) -> Result<
     }
     Ok(match text.map(|text| text.form) {
         Some(Form::OpenClip) => Family::Two,
-        Some(Form::Transformers) => Family::One,
         None if unet.linear => Family::Two,
-        None => Family::One,
+        Some(Form::Transformers) | None => Family::One,
     })
 }
 
@@ -189,11 +188,10 @@ fn prediction_of(
     weights: &Weights,
     stated: Option<String>,
     notes: &mut Vec<String>,
-) -> Result<(String, usize)> {
+) -> (String, usize) {
     let side = |prediction: &str| match family {
-        Family::One => 64,
         Family::Two if prediction == "v_prediction" && unet.in_channels != INPAINTING => 96,
-        Family::Two => 64,
+        Family::One | Family::Two => 64,
         Family::Xl => 128,
     };
     let prediction = if let Some(stated) = stated {
@@ -211,7 +209,7 @@ fn prediction_of(
         "v_prediction".to_owned()
     };
     let side = side(&prediction);
-    Ok((prediction, side))
+    (prediction, side)
 }
 
 /// Returns `true` for the step of training at which the model of 512 x 512 was saved.

@@ -88,7 +88,9 @@ pub(super) fn choose<'a>(file: &Path, heap: &'a Heap, root: Id) -> Result<Chosen
         [only] => only,
         several => {
             let ranked = several.iter().filter_map(|one| Some((one.rank(lists_end)?, one)));
-            if let Some((_, best)) = ranked.min_by_key(|(rank, _)| *rank) { best } else {
+            if let Some((_, best)) = ranked.min_by_key(|(rank, _)| *rank) {
+                best
+            } else {
                 let what = format!("several state dicts: {}", names(several.iter()));
                 let hint = "save the one of the network alone with `torch.save`, or as safetensors";
                 return Err(Error::bad_file_hint(file, what, hint));

@@ -136,7 +136,7 @@ fn has_second_frame(file: &Path, limits: &Limits) -> Result<bool> {
             return Ok(0);
         }
         decoder.set_limits(limits.clone())?;
-        Ok::<usize, ImageError>(decoder.into_frames().take(2).filter(std::result::Result::is_ok).count())
+        Ok::<usize, ImageError>(decoder.into_frames().take(2).flatten().count())
     });
     Ok(frames.map_err(|_| undecodable(file))?.map_err(bad)? == 2)
 }

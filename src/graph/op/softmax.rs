@@ -35,7 +35,9 @@ impl Operator for Softmax {
         for row in y.data.chunks_mut(shape.c) {
             let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = row.iter().map(|value| (value - most).exp()).sum();
-            row.iter_mut().for_each(|value| *value = (*value - most).exp() / sum);
+            for value in row {
+                *value = (*value - most).exp() / sum;
+            }
         }
         Ok(y)
     }

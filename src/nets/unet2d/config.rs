@@ -244,7 +244,9 @@ impl Config {
 
     fn check_channels(&self, fields: &Fields) -> Result<()> {
         self.check_kinds(fields)?;
-        if let Some(groups) = self.norm_num_groups { check_groups(fields, "norm_num_groups", groups, &self.block_out_channels)? } else {
+        if let Some(groups) = self.norm_num_groups {
+            check_groups(fields, "norm_num_groups", groups, &self.block_out_channels)?;
+        } else {
             let ends = [self.block_out_channels[0], self.block_out_channels[self.halvings()]];
             ends.iter().try_for_each(|channels| skip::check_channels(fields, *channels))?;
         }
