@@ -1,4 +1,4 @@
-//! Walks in which a part of the state is known: it is projected on what is known after every step, and with `RePaint`
+//! Walks in which a part of the state is known: it is projected on what is known after every step, and with RePaint
 //! the walk goes up again now and then, so that the rest comes to fit.
 
 use super::schedule::{Scale, Schedule};
@@ -31,7 +31,7 @@ pub enum Inpaint {
     /// initial noise, the same at every level. Exact at the end.
     #[default]
     Project,
-    /// As `Project` with fresh noise at every level, and jumps: Lugmayr et al., "`RePaint`", CVPR 2022, algorithm 1.
+    /// As `Project` with fresh noise at every level, and jumps: Lugmayr et al., "RePaint", CVPR 2022, algorithm 1.
     Repaint {
         /// The number of times that each part of the walk is taken; 10 by default.
         resample: Option<usize>,

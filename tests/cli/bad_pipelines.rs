@@ -104,7 +104,7 @@ fn missing_words_are_named() {
 fn networks_of_another_class_are_named() {
     for (component, file, class) in [
         ("unet", "unet/config.json", "UNet3DConditionModel"),
-        ("encoder", "vae/config.json", "AutoencoderTiny"),
+        ("encoder", "vae/config.json", "AsymmetricAutoencoderKL"),
         ("decoder", "vae/config.json", "VQModel"),
     ] {
         let broken = Broken::new("sd1-like");

@@ -24,7 +24,10 @@ fn no_bytes_make_a_parser_panic() {
             scope.spawn(|| {
                 loop {
                     let Some(target) = waiting.lock().unwrap().next() else { break };
-                    if let Some(input) = first_fault(target) {
+                    let began = std::time::Instant::now();
+                    let fault = first_fault(target);
+                    println!("{}: {} mutations, {:.1} s", target.name, target.bounded, began.elapsed().as_secs_f64());
+                    if let Some(input) = fault {
                         faults.lock().unwrap().push(format!("{}: b\"{}\"", target.name, input.escape_ascii()));
                     }
                 }

@@ -1,4 +1,4 @@
-//! `RePaint` on the device, network and walk together, against diffusers' `RePaintScheduler` in float64
+//! RePaint on the device, network and walk together, against diffusers' `RePaintScheduler` in float64
 //! (`tests/golden/inpaint`).
 
 use std::path::{Path, PathBuf};

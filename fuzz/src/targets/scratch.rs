@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 thread_local! {
-    static FOLDER: tempfile::TempDir = tempfile::tempdir().expect("a temporary folder");
+    /// In memory, where the system has such a place: a disk makes a file that is written again and again wait.
+    static FOLDER: tempfile::TempDir =
+        tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder");
 }
 
 /// Writes a file of the thread's folder and returns its path. Folders in its name are created.

@@ -1,4 +1,4 @@
-//! CLIP's text encoders inside single files: in the layout of transformers, and in that of `OpenCLIP`
+//! CLIP's text encoders inside single files: in the layout of transformers, and in that of OpenCLIP
 //! (`mlfoundations/open_clip`, `src/open_clip/transformer.py`).
 
 use serde_json::{Map, Value, json};
@@ -26,7 +26,7 @@ pub(super) struct TextEncoder<'a> {
 pub(super) enum Form {
     /// That of transformers, with or without `text_model.` at the beginning.
     Transformers,
-    /// That of `OpenCLIP`.
+    /// That of OpenCLIP.
     OpenClip,
 }
 
@@ -34,7 +34,7 @@ pub(super) enum Form {
 const WRAPPER: &str = "text_model.";
 
 impl<'a> TextEncoder<'a> {
-    /// The text encoder whose names begin with one of `prefixes`: for transformers, and for `OpenCLIP`.
+    /// The text encoder whose names begin with one of `prefixes`: for transformers, and for OpenCLIP.
     pub fn find(weights: &'a Weights, transformers: &'static str, open_clip: &'static str) -> Option<Self> {
         let is_there = |name: String| weights.shape(&name).is_some();
         let found = |form, prefix| Self { weights, prefix, form };

@@ -37,7 +37,7 @@ const ENDS_IN_NOISE: &str = "ztsnr";
 /// The step of training at which a file was saved.
 const STEP: &str = "global_step";
 
-/// Tokens that fill short texts up, by the text encoder: those of `OpenAI` and of `OpenCLIP`.
+/// Tokens that fill short texts up, by the text encoder: those of OpenAI and of OpenCLIP.
 const PAD_OPENAI: &str = "<|endoftext|>";
 const PAD_OPEN_CLIP: &str = "!";
 

@@ -22,7 +22,7 @@ pub struct InpaintArgs {
     pub mask: Option<MaskArg>,
 
     /// The way in which the painted part is made to fit: `project` puts the known part back after each step, under the
-    /// noise of that level; `repaint` also goes up again and repeats steps (`RePaint`) [default: project; networks of
+    /// noise of that level; `repaint` also goes up again and repeats steps (RePaint) [default: project; networks of
     /// inpainting take the mask themselves]
     #[arg(long, value_enum, value_name = "WAY", requires = "mask", help_heading = INPAINTING)]
     pub inpaint: Option<WayArg>,
@@ -66,7 +66,7 @@ impl FromStr for MaskArg {
 pub enum WayArg {
     /// Projection on what is known.
     Project,
-    /// `RePaint`.
+    /// RePaint.
     Repaint,
 }
 

@@ -94,8 +94,8 @@ impl Tokenizer {
         Self::assemble(vocabulary, special)
     }
 
-    /// CLIP's own tokenizer, which is embedded. Short texts are filled up by the token `pad`: `OpenAI`'s text encoder was
-    /// trained with `<|endoftext|>`, those of `OpenCLIP` with `!`.
+    /// CLIP's own tokenizer, which is embedded. Short texts are filled up by the token `pad`: OpenAI's text encoder
+    /// was trained with `<|endoftext|>`, those of OpenCLIP with `!`.
     ///
     /// # Errors
     /// None in a build that passes its tests.
