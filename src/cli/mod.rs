@@ -32,6 +32,12 @@ mod study;
 mod tune;
 mod vectors;
 
+/// The parsers of foreign files and lines, for the fuzzer.
+pub mod parsers {
+    pub use super::sample::prompts;
+    pub use super::serve::Request;
+}
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

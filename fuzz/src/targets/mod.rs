@@ -1,6 +1,7 @@
 //! Every parser of downhill that foreign bytes can reach, as functions of bytes. The fuzzer runs one of them for as
 //! long as it is given, `tests/files/fuzz.rs` runs all of them over the seeds and mutations of these.
 
+mod additions;
 mod answers;
 mod arrays;
 mod kept;
@@ -80,6 +81,23 @@ pub const TARGETS: &[Target] = &[
         seeds: Seeds::tokenizer_whole,
     },
     Target { name: "prompt", longest: 512, bounded: 20000, run: tokenizers::prompt, seeds: Seeds::prompt },
+    Target { name: "lora", longest: 2048, bounded: 8000, run: additions::lora, seeds: additions::lora_seeds },
+    Target { name: "learned", longest: 512, bounded: 20000, run: additions::learned, seeds: additions::learned_seeds },
+    Target {
+        name: "prompt-weights",
+        longest: 256,
+        bounded: 20000,
+        run: additions::weights,
+        seeds: additions::weights_seeds,
+    },
+    Target {
+        name: "prompt-file",
+        longest: 512,
+        bounded: 20000,
+        run: additions::prompt_file,
+        seeds: additions::prompt_file_seeds,
+    },
+    Target { name: "request", longest: 512, bounded: 8000, run: additions::request, seeds: additions::request_seeds },
     Target { name: "tuned", longest: 1024, bounded: 20000, run: kept::tuned, seeds: Seeds::tuned },
     Target { name: "benchmark", longest: 2048, bounded: 20000, run: kept::benchmark, seeds: Seeds::benchmark },
     Target { name: "study", longest: 256, bounded: 20000, run: kept::study, seeds: Seeds::study },

@@ -37,7 +37,7 @@ impl Seeds {
     }
 
     /// Every file under `folder` with this end of its name and at most `most` bytes, in the order of their paths.
-    fn files(&self, folder: &str, end: &str, most: u64) -> Vec<Vec<u8>> {
+    pub(super) fn files(&self, folder: &str, end: &str, most: u64) -> Vec<Vec<u8>> {
         let (mut found, mut folders) = (Vec::new(), vec![self.root.join(folder)]);
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(&folder).expect("a folder of the repository").flatten() {
@@ -203,23 +203,13 @@ impl Seeds {
     }
 
     pub fn safetensors(&self) -> Vec<Vec<u8>> {
-        type Stored<'a> = (&'a str, &'a str, &'a [usize], usize);
         let mut all = self.files("tests/bad", ".safetensors", 2000);
         let cases: [&[Stored]; 3] = [
             &[("conv_in.weight", "F32", &[1, 2], 8), ("a.attentions.0.query.weight", "F16", &[2, 1, 1, 1], 4)],
             &[("temb.dense.0.weight", "F64", &[1], 8), ("up.3.block.0.conv1.weight", "I64", &[1], 8)],
             &[("text_model.embeddings.token_embedding.weight", "BF16", &[2, 2], 8), ("e", "BF16", &[0], 0)],
         ];
-        for tensors in cases {
-            let (mut header, mut end) = (serde_json::Map::new(), 0);
-            for (name, dtype, shape, bytes) in tensors {
-                let offsets = [end, end + bytes];
-                header.insert((*name).to_owned(), json!({ "dtype": dtype, "shape": shape, "data_offsets": offsets }));
-                end += bytes;
-            }
-            let header = Value::Object(header).to_string();
-            all.push([&(header.len() as u64).to_le_bytes(), header.as_bytes(), &vec![0; end]].concat());
-        }
+        all.extend(cases.map(stored));
         all
     }
 
@@ -469,6 +459,21 @@ impl Seeds {
         ];
         texts.map(|text| text.as_bytes().to_vec()).to_vec()
     }
+}
+
+/// A tensor: its name, type, shape and number of bytes.
+pub(super) type Stored<'a> = (&'a str, &'a str, &'a [usize], usize);
+
+/// A file of tensors that are zeros.
+pub(super) fn stored(tensors: &[Stored]) -> Vec<u8> {
+    let (mut header, mut end) = (serde_json::Map::new(), 0);
+    for (name, dtype, shape, bytes) in tensors {
+        let offsets = [end, end + bytes];
+        header.insert((*name).to_owned(), json!({ "dtype": dtype, "shape": shape, "data_offsets": offsets }));
+        end += bytes;
+    }
+    let header = Value::Object(header).to_string();
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &vec![0; end]].concat()
 }
 
 /// An image of another encoder.

@@ -15,6 +15,7 @@ mod targets;
 pub use args::Args;
 pub use conditions::Memory;
 pub use job::Job;
+pub use prompts::read as prompts;
 /// The shared flags.
 pub type Flags = crate::cli::shared::NetworkFlags;
 pub use run::run;

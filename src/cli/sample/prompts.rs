@@ -41,7 +41,10 @@ pub fn lines(args: &Args) -> Result<Option<Vec<Line>>> {
 }
 
 /// Reads a file of prompts. Empty lines are passed over.
-fn read(file: &Path) -> Result<Vec<Line>> {
+///
+/// # Errors
+/// Those of reading the file; [`Error::BadFile`] for a line of another form.
+pub fn read(file: &Path) -> Result<Vec<Line>> {
     let bytes = read_regular(file, LARGEST)?;
     let bad = |what: String| Error::bad_file_hint(file, what, FORMS);
     let text = std::str::from_utf8(&bytes).map_err(|error| bad(format!("not UTF-8: {error}")))?;

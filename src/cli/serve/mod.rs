@@ -7,6 +7,8 @@ mod events;
 mod lines;
 mod request;
 
+pub use request::Request;
+
 use std::cell::Cell;
 use std::time::Instant;
 
@@ -27,7 +29,6 @@ use crate::model::{Event, Files, Model, Session};
 use crate::report::{Console, Report, Verbosity};
 use events::emit;
 use lines::{Line, Lines};
-use request::Request;
 
 /// The shared flags.
 pub type Flags = crate::cli::shared::NetworkFlags;
