@@ -8,7 +8,7 @@ use super::hub::Environment;
 use super::layouts::foreign;
 use super::locate::{Located, locate};
 use super::pickle;
-use super::pipeline::{Component, Pipeline, read_config, read_scheduler};
+use super::pipeline::{CONFIG, Component, Pipeline, read_config, read_scheduler};
 use super::weights::Weights;
 use crate::error::{Error, Result};
 
@@ -98,6 +98,15 @@ impl ModelFiles {
         let weights = Weights::open(file)?;
         if let Some((what, hint)) = foreign(weights.names()) {
             return Err(Error::bad_file_hint(file, what, hint));
+        }
+        if !folder.join(CONFIG).exists() {
+            return Err(Error::bad_file_hint(
+                file,
+                "the network's configuration is missing: no `config.json` is beside the file, and its tensors are not those \
+                 of a whole model of a known layout",
+                "put the `config.json` of the network beside the file, or give the whole file of a model of Stable \
+                 Diffusion, openai/guided-diffusion or ermongroup/ddim",
+            ));
         }
         Self::assemble(name, read_config(folder)?, read_scheduler(folder)?, weights)
     }

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::cli::args::{Dtype, Global, denoiser_help};
 use crate::cli::device;
 use crate::cli::inputs::{read_finite, read_images};
+use crate::cli::notes;
 use crate::cli::stream::{self, output_name};
 use crate::denoise::Level;
 use crate::denoise::closed_form::ClosedForm;
@@ -165,6 +166,7 @@ fn of_network(
     report: &mut Report,
 ) -> Result<Tensor> {
     let call = read_call(network, args)?;
+    notes::say(network, console);
     let mut clock = Stopwatch::start();
     let engine = device::open(global, console)?;
     let compiler = Compiler::new(&engine, args.dtype.options(global));

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::checkpoint::Lora;
 use crate::cli::args::{Dtype, Global, Size, network_help};
 use crate::cli::device::measured;
+use crate::cli::notes;
 use crate::cli::quiet::without_driver_chatter;
 use crate::cli::vectors;
 use crate::error::{Error, Result};
@@ -215,6 +216,9 @@ fn model(spec: Option<&str>, args: &Args, global: &Global, console: Console) -> 
     let outline = model.outline(args.batch.unwrap_or(1), args.size.map(Into::into))?;
     let kernels = kernels(global, console)?;
     let description = outline.describe(&kernels.target(), &args.dtype.unwrap_or_default().options(global));
+    if let Some(network) = model.network() {
+        notes::say(network, console);
+    }
     let mut text = description.to_string();
     if args.plan {
         text = format!("{text}\n{}", description.plans);

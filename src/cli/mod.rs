@@ -22,6 +22,7 @@ mod inputs;
 mod inspect;
 mod interrupt;
 mod linear;
+mod notes;
 mod quiet;
 mod sample;
 mod selftest;

@@ -44,6 +44,21 @@ fn every_stage_takes_a_file_as_it_takes_a_folder() {
     }
 }
 
+/// Whoever calls a network once has to know what was taken for granted about it, as whoever samples from it.
+#[test]
+fn denoise_and_info_say_what_was_assumed() {
+    let (place, stages) = (Folder::new(), "tests/golden/latent/sd2-like/stages");
+    let file = small(&place, "sd2-like");
+    let (x, context, out) = (format!("{stages}/x.npy"), format!("{stages}/context.npy"), place.at("out.npy"));
+    let sampled = downhill(&["sample", &file, "-p", "a cat", "--steps", "1", "-n", "1", "-o", &place.at("x.png")]);
+    let note = sampled.stderr.lines().find(|line| line.contains("prediction")).expect("a note").to_owned();
+    let denoised = downhill(&["denoise", &file, "-i", &x, "-t", "500", "--context", &context, "-o", &out]);
+    for run in [denoised, downhill(&["info", &file])] {
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert!(run.stderr.contains(&note), "{note}: {}", run.stderr);
+    }
+}
+
 #[test]
 fn info_says_what_a_file_is() {
     let place = Folder::new();

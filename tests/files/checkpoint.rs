@@ -182,7 +182,7 @@ fn files_that_are_no_models_say_what_would_be() {
     for (path, part) in [
         ("model.ckpt", "not a pickle: 0x00 at byte 0 is not an opcode"),
         ("notes.txt", "`.bin` file beside its `config.json`"),
-        ("lonely/model.safetensors", "config.json: the network's configuration is missing"),
+        ("lonely/model.safetensors", "model.safetensors: the network's configuration is missing: no `config.json`"),
         ("named", "other.safetensors`, name that file"),
         ("empty", "config.json"),
     ] {

@@ -77,6 +77,25 @@ fn the_content_decides_and_not_the_name() {
     }
 }
 
+/// Without this, what is missing would be grey, and nothing would say so.
+#[test]
+fn a_jpeg_that_ends_within_its_image_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    for name in ["grey.jpg", "turned-6.jpg"] {
+        let whole = std::fs::read(folder().join(name)).unwrap();
+        let file = place.path().join(name);
+        for missing in [1, 2, 20] {
+            std::fs::write(&file, &whole[..whole.len() - missing]).unwrap();
+            let error = Picture::read(&file).unwrap_err();
+            assert!(error.to_string().contains("the file ends before its image does"), "{name}: {error}");
+            assert_eq!(error.kind(), downhill::ErrorKind::File);
+        }
+        // What follows the image does not count: some cameras keep a film there.
+        std::fs::write(&file, [&whole[..], b"\xff\xda\0"].concat()).unwrap();
+        assert_eq!(read(&file), read(&folder().join(name)), "{name}");
+    }
+}
+
 #[test]
 fn transparency_is_kept_beside_the_image() {
     let alpha = |name: &str| Picture::read(&folder().join(name)).unwrap().alpha().map(<[u8]>::to_vec);

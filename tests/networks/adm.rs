@@ -168,6 +168,36 @@ fn single_files_are_recognised_and_their_configuration_guessed_from_shapes() {
     }
 }
 
+/// The message names the file that has the number, which is not the one with the tensors, and the field in it.
+#[test]
+fn numbers_out_of_range_are_named_with_the_file_that_states_them() {
+    let golden = Golden::all().into_iter().find(|golden| golden.name == "plain").expect("the golden");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = golden.write(folder.path());
+    let open = |stated: &str| {
+        std::fs::write(folder.path().join("x.json"), stated).expect("settings");
+        Model::open(file.to_str().expect("a path")).map(drop)
+    };
+    let cases = [
+        (r#"{"image_size": 0}"#, "x.json: `image_size` is 0, expected 1 to 65536"),
+        (r#"{"image_size": 1099511627776}"#, "x.json: `image_size` is 1099511627776, expected 1 to 65536"),
+        (r#"{"diffusion_steps": 0}"#, "x.json: `diffusion_steps` is 0, expected 1 to 100000"),
+        (r#"{"num_heads": 0}"#, "x.json: `num_heads` is 0, expected -1, or 1 to 8192"),
+        (r#"{"num_heads": 3}"#, "x.json: `num_heads` is 3, expected a divisor of the 32 channels of level 1"),
+        (r#"{"num_head_channels": -7}"#, "x.json: `num_head_channels` is -7, expected -1, or 1 to 8192"),
+        (r#"{"num_head_channels": 7}"#, "x.json: `num_head_channels` is 7, expected a divisor of the 32 channels"),
+        (r#"{"timestep_respacing": "ddim25"}"#, "x.json: `timestep_respacing` is \"ddim25\", which is not supported"),
+    ];
+    for (stated, expected) in cases {
+        let error = open(stated).expect_err(stated).to_string();
+        assert!(error.contains(expected), "{stated}: {error}");
+    }
+    // All defaults of `model_and_diffusion_defaults`, and heads whose number does not count beside their channels.
+    open(r#"{"image_size": 8, "timestep_respacing": "", "num_heads_upsample": -1, "use_kl": false}"#)
+        .expect("defaults");
+    open(r#"{"num_heads": 3, "num_head_channels": 16}"#).expect("heads by their channels");
+}
+
 #[test]
 fn paths_agree_with_the_original() {
     let asked = [

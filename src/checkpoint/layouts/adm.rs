@@ -10,6 +10,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
+use super::adm_stated::Stated;
 use super::{Layout, Names, Part, Parts, Settings};
 use crate::checkpoint::config::ConfigFile;
 use crate::checkpoint::weights::Weights;
@@ -25,7 +26,7 @@ const OF_CONTEXTS: &str = ".transformer_blocks.";
 const MOST_LEVELS: usize = 12;
 
 /// The flags of guided-diffusion (`script_util.py`) that a JSON beside the file may hold.
-const SETTINGS: [&str; 26] = [
+const SETTINGS: [&str; 27] = [
     "attention_resolutions",
     "channel_mult",
     "class_cond",
@@ -47,6 +48,7 @@ const SETTINGS: [&str; 26] = [
     "rescale_learned_sigmas",
     "rescale_timesteps",
     "resblock_updown",
+    "timestep_respacing",
     "use_checkpoint",
     "use_fp16",
     "use_kl",
@@ -117,19 +119,19 @@ const PUBLISHED: [Published; 4] = [
 
 /// The arguments of a network that shapes tell.
 #[derive(Clone, Debug, PartialEq)]
-struct Shapes {
-    in_channels: usize,
-    out_channels: usize,
-    model_channels: usize,
-    num_classes: Option<usize>,
-    num_res_blocks: usize,
+pub(super) struct Shapes {
+    pub in_channels: usize,
+    pub out_channels: usize,
+    pub model_channels: usize,
+    pub num_classes: Option<usize>,
+    pub num_res_blocks: usize,
     /// Channels of each level.
-    channels: Vec<usize>,
+    pub channels: Vec<usize>,
     /// The levels with attentions.
-    attends: Vec<usize>,
-    scale_shift: bool,
-    resblock_updown: bool,
-    conv_resample: bool,
+    pub attends: Vec<usize>,
+    pub scale_shift: bool,
+    pub resblock_updown: bool,
+    pub conv_resample: bool,
 }
 
 fn open(weights: &Weights, settings: &Settings) -> Result<Option<Parts>> {
@@ -353,6 +355,9 @@ fn scheduler(shapes: &Shapes, stated: &Stated, (schedule, steps): (&str, usize))
         "cosine" => levels.extend(object(json!({ "beta_schedule": "squaredcos_cap_v2" }))),
         _ => return Err(stated.unsupported("noise_schedule", "linear, cosine")),
     }
+    if stated.text("timestep_respacing")?.is_some_and(|text| !text.is_empty()) {
+        return Err(stated.unsupported("timestep_respacing", "\"\": a run chooses its steps and its schedule"));
+    }
     // The network is called at t times 1000 / T there.
     if stated.flag("rescale_timesteps")? == Some(true) && steps != 1000 {
         return Err(stated.unsupported("rescale_timesteps", "true with 1000 `diffusion_steps`, or false"));
@@ -364,120 +369,5 @@ fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
         _ => Map::new(),
-    }
-}
-
-/// The settings beside a file.
-struct Stated<'a> {
-    file: Option<&'a ConfigFile>,
-}
-
-impl Stated<'_> {
-    fn has(&self, field: &str) -> bool {
-        self.file.is_some_and(|file| file.has(field))
-    }
-
-    fn integer(&self, field: &str) -> Result<Option<i64>> {
-        match self.file.filter(|file| file.has(field)) {
-            Some(file) => file.i64(field, 0).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn count(&self, field: &str) -> Result<Option<usize>> {
-        self.file.map_or(Ok(None), |file| file.opt_usize(field, None))
-    }
-
-    fn flag(&self, field: &str) -> Result<Option<bool>> {
-        self.file.map_or(Ok(None), |file| file.opt_bool(field, None))
-    }
-
-    fn text(&self, field: &str) -> Result<Option<String>> {
-        self.file.map_or(Ok(None), |file| file.opt_string(field, None))
-    }
-
-    fn unsupported(&self, field: &str, supported: &str) -> Error {
-        match self.file {
-            Some(file) => file.unsupported(field, supported),
-            None => Error::argument(format!("`{field}` is not supported"), format!("supported: {supported}")),
-        }
-    }
-
-    /// Numbers in a list, or in a text between commas as in the flags.
-    fn numbers(&self, field: &str) -> Result<Option<Vec<f64>>> {
-        let Some(file) = self.file else { return Ok(None) };
-        let wrong = || file.wrong_value(field, "numbers between commas, or a list of numbers");
-        match file.values.get(field) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) if text.is_empty() => Ok(None),
-            Some(Value::String(text)) => {
-                let parts = text.split(',').map(|part| part.trim().parse::<f64>().map_err(|_| wrong()));
-                parts.collect::<Result<_>>().map(Some)
-            }
-            Some(Value::Array(list)) => {
-                list.iter().map(|one| one.as_f64().ok_or_else(wrong)).collect::<Result<_>>().map(Some)
-            }
-            Some(_) => Err(wrong()),
-        }
-    }
-
-    /// Checks that what is stated is what shapes tell.
-    fn agree(&self, shapes: &Shapes, image_size: Option<usize>) -> Result<()> {
-        let Some(file) = self.file else { return Ok(()) };
-        let against = |field: &str, told: String| {
-            let shown = file.values.get(field).map(ToString::to_string).unwrap_or_default();
-            let what = format!("`{field}` is {shown}, but the shapes of the tensors say {told}");
-            Error::bad_file_hint(&file.path, what, "correct the field or leave it out: shapes tell it")
-        };
-        let learns = shapes.out_channels == 2 * shapes.in_channels;
-        let flags = [
-            ("class_cond", shapes.num_classes.is_some()),
-            ("learn_sigma", learns),
-            ("use_scale_shift_norm", shapes.scale_shift),
-            ("resblock_updown", shapes.resblock_updown),
-        ];
-        for (field, told) in flags {
-            if self.flag(field)?.is_some_and(|stated| stated != told) {
-                return Err(against(field, told.to_string()));
-            }
-        }
-        // Without a convolution, blocks that resize are not told from those that do not by this flag.
-        if !shapes.resblock_updown && self.flag("conv_resample")?.is_some_and(|stated| stated != shapes.conv_resample) {
-            return Err(against("conv_resample", shapes.conv_resample.to_string()));
-        }
-        let counts = [
-            ("in_channels", shapes.in_channels),
-            ("num_channels", shapes.model_channels),
-            ("model_channels", shapes.model_channels),
-            ("num_res_blocks", shapes.num_res_blocks),
-        ];
-        for (field, told) in counts {
-            if self.count(field)?.is_some_and(|stated| stated != told) {
-                return Err(against(field, told.to_string()));
-            }
-        }
-        if let (Some(stated), Some(told)) = (self.count("num_classes")?, shapes.num_classes)
-            && stated != told
-        {
-            return Err(against("num_classes", told.to_string()));
-        }
-        if let Some(stated) = self.numbers("channel_mult")? {
-            let told: Vec<usize> =
-                stated.iter().map(|factor| (factor * shapes.model_channels as f64) as usize).collect();
-            if told != shapes.channels {
-                return Err(against("channel_mult", format!("{:?} channels", shapes.channels)));
-            }
-        }
-        // Resolutions at which there are attentions; those that no level has say nothing.
-        if let (Some(stated), Some(size)) = (self.numbers("attention_resolutions")?, image_size) {
-            let resolution = |level: usize| (size >> level) as f64;
-            let levels: Vec<usize> =
-                (0..shapes.channels.len()).filter(|level| stated.contains(&resolution(*level))).collect();
-            if levels != shapes.attends {
-                let told: Vec<f64> = shapes.attends.iter().map(|level| resolution(*level)).collect();
-                return Err(against("attention_resolutions", format!("{told:?}")));
-            }
-        }
-        Ok(())
     }
 }

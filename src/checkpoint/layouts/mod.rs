@@ -6,6 +6,7 @@
 //! knows nothing of the container: [`Weights`] has the tensors of any.
 
 mod adm;
+mod adm_stated;
 mod clip;
 mod ddim;
 mod foreign;

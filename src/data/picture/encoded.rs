@@ -49,6 +49,9 @@ impl Encoded {
         if format == ImageFormat::WebP {
             format::check_chunks(file, &mut opened, stored)?;
         }
+        if format == ImageFormat::Jpeg {
+            format::check_end(file, &mut opened)?;
+        }
         opened.seek(SeekFrom::Start(0)).map_err(|error| Error::io(file, error))?;
         let reader = BufReader::new(opened);
         let opened = guarded(|| {

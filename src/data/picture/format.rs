@@ -1,7 +1,7 @@
 //! The formats of image files, told by the first bytes. The name of a file says nothing.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use image::ImageFormat;
@@ -110,6 +110,46 @@ fn is_svg(start: &[u8]) -> bool {
     let text = String::from_utf8_lossy(start);
     let text = text.trim_start_matches('\u{feff}').trim_start();
     text.starts_with("<svg") || ((text.starts_with("<?xml") || text.starts_with("<!")) && text.contains("<svg"))
+}
+
+/// Checks that the first image of a JPEG has an end: the decoder fills up what is missing, and does not say so.
+///
+/// # Errors
+/// [`Error::BadFile`] for a file that ends within the image, [`Error::Io`].
+pub(super) fn check_end(file: &Path, opened: &mut File) -> Result<()> {
+    let failed = |error| Error::io(file, error);
+    opened.seek(SeekFrom::Start(0)).map_err(failed)?;
+    match find_end(&mut BufReader::new(opened)) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Error::bad_file_hint(
+            file,
+            "not a readable image (the file ends before its image does)",
+            "give a whole file, or save the image again as a plain PNG",
+        )),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Reads up to the marker of the end. What a segment holds, such as a preview, is passed over.
+fn find_end(input: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        input.skip_until(0xff)?;
+        let mut marker = [0xff];
+        while marker == [0xff] {
+            input.read_exact(&mut marker)?;
+        }
+        match marker[0] {
+            // A byte of the image, and markers without a segment.
+            0x00 | 0x01 | 0xd0..=0xd8 => {}
+            0xd9 => return Ok(()),
+            _ => {
+                let mut length = [0; 2];
+                input.read_exact(&mut length)?;
+                let rest = u64::from(u16::from_be_bytes(length)).saturating_sub(2);
+                io::copy(&mut input.take(rest), &mut io::sink())?;
+            }
+        }
+    }
 }
 
 /// Returns `true` for a TIFF of several pages: its first directory names the place of another.
