@@ -83,11 +83,15 @@ impl Pipeline {
         match locate(spec, environment)? {
             Located::Folder(root) => Self::at(spec, root),
             Located::File(file) => Self::of_file(spec, &file, None)?.ok_or_else(|| {
-                Error::bad_file_hint(
-                    file,
-                    "a single file of one network; several networks are needed",
-                    "name the diffusers folder that holds model_index.json, or a single file with all of them",
-                )
+                let (what, hint) = match Weights::open(&file).map(|weights| layouts::foreign(weights.names())) {
+                    Err(unreadable) => return unreadable,
+                    Ok(Some(known)) => known,
+                    Ok(None) => (
+                        "a single file of one network; several networks are needed",
+                        "name the diffusers folder that holds model_index.json, or a single file with all of them",
+                    ),
+                };
+                Error::bad_file_hint(file, what, hint)
             }),
         }
     }

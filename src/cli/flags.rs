@@ -49,6 +49,21 @@ impl Flags {
         })
     }
 
+    /// A note about a run: the fields before and after a text that it quotes. Notes about files, which name the fields
+    /// of these, stay as they are.
+    pub fn note(&self, note: &str) -> String {
+        if !["`prompt`", "`negative`"].iter().any(|text| note.starts_with(text)) {
+            return note.to_owned();
+        }
+        match (note.find('"'), note.rfind('"')) {
+            (Some(from), Some(to)) => {
+                let (before, after) = (self.translate(&note[..from]), self.translate(&note[to..]));
+                before + &note[from..to] + &after
+            }
+            _ => self.translate(note),
+        }
+    }
+
     fn translate(&self, text: &str) -> String {
         let quoted = |(at, part): (usize, &str)| {
             let flag = self.flags.iter().find(|(field, _)| at % 2 == 1 && field == part);
@@ -95,6 +110,20 @@ mod tests {
         for field in ["prompt", "prompts"] {
             assert_eq!(flags.message(&Error::argument(format!("`{field}`"), "")), "`--prompt`");
         }
+    }
+
+    #[test]
+    fn notes_about_texts_name_flags_and_leave_what_they_quote() {
+        let sample = flags(&["sample"]);
+        let note = "`prompt` is longer than 77 tokens: \"a \"`seed`\" of `eta`\" is cut off; `long_prompts` keeps it";
+        let shown =
+            "`--prompt` is longer than 77 tokens: \"a \"`seed`\" of `eta`\" is cut off; `--long-prompts` keeps it";
+        assert_eq!(sample.note(note), shown);
+        assert_eq!(
+            sample.note("`negative` is not read at a `cfg_scale` of 1"),
+            "`--negative` is not read at a `--cfg-scale` of 1"
+        );
+        assert_eq!(sample.note("the token `seed` stands for 1 vector"), "the token `seed` stands for 1 vector");
     }
 
     #[test]

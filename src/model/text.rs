@@ -132,7 +132,7 @@ impl TextSource {
             let of_part = |part: &TextPart| {
                 let passage = Passage::read(&part.tokenizer, text, style)?;
                 if let Some(rest) = &passage.truncated {
-                    let length = part.tokenizer.length();
+                    let (rest, length) = (excerpt(rest), part.tokenizer.length());
                     let way = if style.long { "" } else { "; `long_prompts` keeps it" };
                     let note = format!("`{field}` is longer than {length} tokens: \"{rest}\" is cut off{way}");
                     if !notes.contains(&note) {

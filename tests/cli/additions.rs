@@ -5,6 +5,7 @@ use crate::{Folder, downhill, quietly};
 const TEXT: &str = "tests/golden/latent/sd1-like";
 const LORA: &str = "tests/golden/lora/kohya.safetensors";
 const TOKEN: &str = "tests/golden/prompts/toy-style.safetensors";
+const WEB_UI: &str = "tests/golden/prompts/toy-web-ui.pt";
 const TINY: &str = "tests/golden/tiny/taesd-like";
 
 /// Samples two steps of one image and returns its file with what the run said.
@@ -53,6 +54,45 @@ fn learned_tokens_are_named() {
     assert!(said.contains("the token `<toy>` stands for 3 vectors of"), "{said}");
     assert!(downhill(&["info", &folder.at("b.png")]).stdout.contains("<toy> from toy-style.safetensors sha256:"));
     downhill(&["sample", "--embedding", TOKEN]).expect_error(2, "does not take texts");
+}
+
+/// The web UI of AUTOMATIC1111 saves a pickle, in which `*` stands for the name of the file.
+#[test]
+fn learned_tokens_of_the_web_ui_are_those_of_safetensors() {
+    let folder = Folder::new();
+    let prompt = ["-p", "a toy-web-ui cat"];
+    let samples = |more: &[&str]| {
+        let file = folder.at("x.npy");
+        let saved = [&prompt[..], &["--save-samples", &file], more].concat();
+        let (_, said) = sampled(&folder, "x.png", &saved);
+        (folder.bytes("x.npy"), said)
+    };
+    let (plain, _) = samples(&[]);
+    let (of_safetensors, _) = samples(&["--embedding", &format!("{TOKEN}:toy-web-ui")]);
+    let (of_pickle, said) = samples(&["--embedding", WEB_UI]);
+    assert!(plain != of_pickle && of_pickle == of_safetensors);
+    assert!(said.contains("the token `toy-web-ui` stands for 3 vectors of"), "{said}");
+}
+
+#[test]
+fn long_texts_are_quoted_by_their_beginning() {
+    let folder = Folder::new();
+    let (_, said) = sampled(&folder, "a.png", &["-p", &"astronaut ".repeat(2000)]);
+    assert!(said.contains("is cut off") && said.len() < 1000, "{} bytes", said.len());
+}
+
+#[test]
+fn sheets_and_animations_with_names_of_other_formats_are_refused() {
+    for flag in ["--steps-sheet", "--steps-animation"] {
+        downhill(&["sample", flag, "x.jpg"]).expect_error(2, &format!("`{flag}` writes a PNG"));
+    }
+}
+
+#[test]
+fn what_is_not_an_autoencoder_or_a_lora_is_named() {
+    downhill(&["sample", TEXT, "-p", "x", "--vae", LORA]).expect_error(4, "a LoRA, changes to the weights");
+    downhill(&["sample", TEXT, "-p", "x", "--lora", TEXT])
+        .expect_error(4, "a folder without `adapter_model.safetensors`");
 }
 
 #[test]
@@ -114,14 +154,14 @@ fn weights_and_long_texts_are_followed_on_request_and_named_otherwise() {
     let folder = Folder::new();
     let weighted = "a (red:1.5) house <lora:style:0.8>";
     let (plain, said) = sampled(&folder, "a.png", &["-p", weighted]);
-    assert!(said.contains("\"(red:1.5)\", which is read as text; `prompt_weights` makes it a weight"), "{said}");
-    assert!(said.contains("\"<lora:style:0.8>\", which is read as text; give the file as `lora`"), "{said}");
+    assert!(said.contains("\"(red:1.5)\", which is read as text; `--prompt-weights` makes it a weight"), "{said}");
+    assert!(said.contains("\"<lora:style:0.8>\", which is read as text; give the file as `--lora`"), "{said}");
     let (followed, said) = sampled(&folder, "b.png", &["-p", weighted, "--prompt-weights"]);
     assert!(plain != followed && !said.contains("(red:1.5)"), "{said}");
     assert!(downhill(&["info", &folder.at("b.png")]).stdout.contains("prompt weights"));
     let long = "astronaut ".repeat(90);
     let (cut, said) = sampled(&folder, "c.png", &["-p", &long]);
-    assert!(said.contains("is cut off; `long_prompts` keeps it"), "{said}");
+    assert!(said.contains("is cut off; `--long-prompts` keeps it"), "{said}");
     let (whole, said) = sampled(&folder, "d.png", &["-p", &long, "--long-prompts"]);
     assert!(cut != whole && !said.contains("cut off"), "{said}");
     downhill(&["sample", "--long-prompts"]).expect_error(2, "--prompt");

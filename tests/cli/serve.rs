@@ -144,6 +144,20 @@ fn a_bad_request_is_an_error_and_the_server_goes_on() {
     assert_eq!(folder.json("report.json")["requests"], json!({"served": 1, "refused": 11}));
 }
 
+/// A reader that goes before the first event is no fault and no signal.
+#[test]
+fn a_closed_output_ends_it_quietly() {
+    let mut program = command(&["serve", "-q"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    drop(program.stdout.take());
+    let run = Run::of(program.wait_with_output().expect("the program ends"));
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+}
+
 #[test]
 fn the_model_is_checked_before_anything_is_read() {
     let (run, events) = serve(&["no-such-model"], &[]);

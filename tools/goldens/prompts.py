@@ -109,7 +109,12 @@ def write_learned(root, golden):
 
     generator = torch.Generator().manual_seed(5)
     draw = lambda *shape: 0.5 * torch.randn(shape, generator=generator)
-    save_file({"emb_params": draw(3, 16)}, root / "toy-style.safetensors")
+    vectors = draw(3, 16)
+    save_file({"emb_params": vectors}, root / "toy-style.safetensors")
+    # As AUTOMATIC1111's web UI saves it, with the token's number as a tensor, as the original code has it.
+    torch.save({"string_to_token": {"*": torch.tensor(265)}, "string_to_param": {"*": torch.nn.Parameter(vectors)},
+                "name": "toy", "step": 500, "sd_checkpoint": None, "sd_checkpoint_name": None},
+               root / "toy-web-ui.pt")
     save_file({"<cat-toy>": draw(16)}, root / "learned_embeds.safetensors")
     pipe = StableDiffusionPipeline.from_pretrained(
         golden / BASE, torch_dtype=torch.float32, safety_checker=None, feature_extractor=None)

@@ -37,6 +37,9 @@ const OF_BASE: &str = "name the whole model, a file or a diffusers folder";
 const PARTS: [&str; 5] =
     ["model.diffusion_model.", "diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner."];
 
+/// The prefixes of text encoders in whole checkpoints.
+const TEXT_PARTS: [&str; 2] = ["cond_stage_model.", "conditioner."];
+
 /// The kinds in the order in which they are tried: what changes a model, what belongs to one, other models.
 static KINDS: &[Foreign] = &[
     Foreign {
@@ -228,6 +231,10 @@ pub(in crate::checkpoint) fn foreign<'a>(
     if let Some(kind) = KINDS.iter().find(is_of) {
         return Some((kind.what, kind.hint));
     }
+    let is_text = |name: &str| TEXT_PARTS.iter().any(|prefix| name.starts_with(prefix));
+    if names.clone().any(is_text) && names.clone().all(is_text) {
+        return Some(("the text encoder of a model, without its network", OF_BASE));
+    }
     let is_part = |name: &str| PARTS.iter().any(|prefix| name.starts_with(prefix));
     names.clone().any(is_part).then_some(("a whole checkpoint of a family that is not known", SUPPORTED))
 }
@@ -263,6 +270,7 @@ mod tests {
             ("blocks.0.attn.qkv_x.weight", "Mochi"),
             ("net.pos_embedder.dim_spatial_range", "Cosmos"),
             ("embeddings.token_embedding.weight", "a text encoder"),
+            ("cond_stage_model.transformer.text_model.final_layer_norm.bias", "the text encoder of a model"),
             ("model.diffusion_model.unheard_of", "a whole checkpoint"),
         ] {
             let (found, hint) = foreign([name].into_iter()).unwrap_or_else(|| panic!("{name}"));

@@ -108,8 +108,8 @@ impl<'a> Unet<'a> {
         Error::bad_file_hint(
             self.weights.path(),
             format!("the blocks of `{}{place}` do not make up levels of equal layers", self.prefix),
-            "a network that was thinned out after its training is not supported in this layout; convert it to a \
-             diffusers folder",
+            "the file is incomplete, or its network was thinned out after the training, which is not supported in \
+             this layout: convert it to a diffusers folder",
         )
     }
 

@@ -94,7 +94,13 @@ impl Lora {
     /// [`Error::FileNotFound`]; [`Error::BadFile`] and its kin for a file that is not a LoRA, lacks a factor, or holds
     /// changes that are not a plain product.
     pub fn open(path: &Path) -> Result<Self> {
-        let path = if path.is_dir() { path.join(OF_PEFT) } else { path.to_path_buf() };
+        let is_folder = path.is_dir();
+        let path = if is_folder { path.join(OF_PEFT) } else { path.to_path_buf() };
+        if is_folder && !path.exists() {
+            let folder = path.parent().unwrap_or(&path);
+            let what = format!("a folder without `{OF_PEFT}`");
+            return Err(Error::bad_file_hint(folder, what, "name a LoRA file, or the folder of an adapter of PEFT"));
+        }
         if !path.exists() {
             return Err(Error::FileNotFound { path });
         }

@@ -7,7 +7,7 @@ use super::values::{Heap, Id, TensorView, Value};
 use crate::error::{Error, Result, excerpt};
 
 /// The names of state dicts in training checkpoints, averaged weights first: they are those that make images.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "ema",
     "ema_state_dict",
     "state_dict_ema",
@@ -26,6 +26,8 @@ const NAMES: [&str; 18] = [
     "generator",
     "denoiser",
     "weights",
+    // The vectors of a learned token, beside the number of its token.
+    "string_to_param",
 ];
 /// The prefix that `DataParallel` puts in front of every name.
 const PARALLEL: &str = "module.";

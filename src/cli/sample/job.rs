@@ -7,6 +7,7 @@ use super::conditions;
 use super::start::Start;
 use super::targets;
 use crate::cli::args::{Dtype, FamilyFlag, Global, Shard, Size};
+use crate::cli::flags::Flags;
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
 use crate::model::{Kind, Metadata, Model, ModelRun, NetworkModel, Sampling, Targets};
@@ -80,8 +81,9 @@ impl Job<'_> {
         }
         let sampling = args.conditions.describe(args.describe(sampling), labels);
         let mut run = args.inpainting.describe(sampling, start.mask.take())?.resolve()?;
+        let names = Flags::of(&<Args as clap::Args>::augment_args(clap::Command::new("sample")));
         for note in &run.notes {
-            console.note(&format!("note: {note}"));
+            console.note(&format!("note: {}", names.note(note)));
         }
         if let Some(detail) = run.model.network().and_then(NetworkModel::passed_over) {
             console.detail(&detail);

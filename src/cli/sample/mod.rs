@@ -12,7 +12,7 @@ mod run;
 mod start;
 mod targets;
 
-pub use args::Args;
+pub use args::{Args, Choice};
 pub use conditions::Memory;
 pub use job::Job;
 pub use prompts::read as prompts;

@@ -1,5 +1,6 @@
 //! The outputs that the flags name.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use super::args::Args;
@@ -29,6 +30,9 @@ pub fn targets(args: &Args, output: Output, run: &ModelRun, has_pixels: bool) ->
              `--save-samples FILE.npy`",
         ));
     }
+    for (flag, file) in [("steps-sheet", &args.steps_sheet), ("steps-animation", &args.steps_animation)] {
+        file.as_deref().map_or(Ok(()), |file| expect_png(flag, file))?;
+    }
     let targets = Targets {
         images: is_image.then_some(output),
         floats: args.save_images.clone(),
@@ -40,6 +44,16 @@ pub fn targets(args: &Args, output: Output, run: &ModelRun, has_pixels: bool) ->
     };
     targets.check(run.run.count, stream::check_writable)?;
     Ok(targets)
+}
+
+/// Checks that the name of a file does not promise another format than PNG. A name without an extension promises none.
+fn expect_png(flag: &str, file: &Path) -> Result<()> {
+    let is_png = |extension: &OsStr| ["png", "apng"].iter().any(|known| extension.eq_ignore_ascii_case(known));
+    if file.extension().is_none_or(is_png) {
+        return Ok(());
+    }
+    let what = format!("`--{flag}` writes a PNG, and `{}` has the name of another format", file.display());
+    Err(Error::argument(what, "end the name in `.png`"))
 }
 
 /// The target of `--output`: `-` is a grid on standard output.

@@ -41,8 +41,8 @@ Examples:
 A request is one JSON object per line. Its fields are the flags of `downhill sample` that describe images, with \
 underscores: `prompt`, `negative`, `count` (or `n`), `steps`, `sampler`, `schedule`, `seed`, `size`, `cfg_scale`, \
 `class_labels`, `init_image`, `strength`, `output`, `save_samples` and so on; `output` or a `save_` field is needed. \
-Numbers, texts and true or false are values of flags; lists are joined by commas, and `size` may be [H, W]. An `id` of \
-any form stands in every event about the request. Relative paths are those of the server.
+Numbers, texts and true or false are values of flags; fields of several numbers take lists, and `size` [H, W]. An `id` \
+of any form stands in every event about the request. Relative paths are those of the server.
 
 Events are JSON objects, one per line, by their `event`: `ready` once, with model and adapter; `progress` after each \
 step, with `step`, `steps` and the `images` of the batch; `done` with the `files` and the `report` of the run, as \
@@ -80,14 +80,14 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     }
     let engine = device::open(global, console)?;
     let interrupt = interrupt::listen();
-    emit(&json!({
+    let ready = emit(&json!({
         "event": "ready",
         "program": env!("CARGO_PKG_NAME"),
         "version": env!("CARGO_PKG_VERSION"),
         "model": model_json(&model),
         "adapter": adapter_json(&engine.gpu.adapter),
         "family": family_text(engine.family),
-    }))?;
+    }));
     report.set("model", model_json(&model)).set("adapter", adapter_json(&engine.gpu.adapter));
     let compiler = Compiler::new(&engine, args.dtype.options(global));
     let mut server = Server {
@@ -103,7 +103,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         served: 0,
         refused: 0,
     };
-    let ended = server.serve();
+    let ended = ready.and_then(|()| server.serve());
     report.set("requests", json!({ "served": server.served, "refused": server.refused }));
     global.write_report(&report)?;
     match ended {

@@ -4,7 +4,7 @@ use clap::{Command, FromArgMatches};
 use serde_json::{Map, Value};
 
 use super::sample_command;
-use crate::cli::sample::Args;
+use crate::cli::sample::{Args, Choice};
 use crate::error::{Error, Result, excerpt};
 use crate::formats::json;
 
@@ -28,6 +28,9 @@ const OUTPUTS: [&str; 7] =
     ["output", "save_samples", "save_images", "save_steps", "save_path", "steps_sheet", "steps_animation"];
 /// Fields that name files.
 const FILES: [&str; 5] = ["init_noise", "init", "init_image", "mask", "error_model"];
+/// Fields whose values may be lists: those that are numbers, or several words, between commas on the command line.
+const LISTS: [&str; 8] =
+    ["size", "original_size", "target_size", "crop", "timesteps", "sigmas", "class_labels", "error_model"];
 
 /// A request.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,7 +83,12 @@ impl Request {
             words.extend(word(&command, name, value)?);
         }
         let matches = command.try_get_matches_from(words).map_err(|refusal| refused(&refusal))?;
-        Args::from_arg_matches(&matches).map_err(|refusal| refused(&refusal))
+        let args = Args::from_arg_matches(&matches).map_err(|refusal| refused(&refusal))?;
+        if args.sampler == Some(Choice::List) {
+            let what = "a `sampler` of \"list\", which is for the command line";
+            return Err(Error::argument(what, "name a sampler; `downhill sample --sampler list` describes them"));
+        }
+        Ok(args)
     }
 }
 
@@ -108,7 +116,10 @@ fn word(command: &Command, name: &str, value: &Value) -> Result<Option<String>> 
     let text = match value {
         Value::Null => return Ok(None),
         Value::Array(values) => {
-            let between = if name == "size" { "x" } else { "," };
+            if !LISTS.contains(&name) {
+                return wrong("a text or a number, not a list");
+            }
+            let between = if name.ends_with("size") { "x" } else { "," };
             values.iter().map(plain).collect::<Option<Vec<_>>>().map(|values| values.join(between))
         }
         other => plain(other),
@@ -171,6 +182,14 @@ mod tests {
     }
 
     #[test]
+    fn lists_are_values_of_fields_that_hold_several() {
+        let args =
+            args(r#"{"output": "x.png", "original_size": [64, 32], "crop": [8, 0], "sigmas": [9, 0.5]}"#).unwrap();
+        assert_eq!(args.conditions.original_size.map(|size| (size.height, size.width)), Some((64, 32)));
+        assert_eq!(args.sigmas.unwrap().0, [9.0, 0.5]);
+    }
+
+    #[test]
     fn what_is_not_a_request_is_refused_by_name() {
         for (json, what) in [
             ("", "not a JSON object"),
@@ -185,6 +204,9 @@ mod tests {
             (r#"{"output": "x.png", "clip": 3}"#, "`clip` is 3"),
             (r#"{"output": "x.png", "n": 3, "count": 4}"#, "same field"),
             (r#"{"output": "x.png", "n": 0}"#, "0"),
+            (r#"{"output": "x.png", "prompt": ["a", "b"]}"#, "`prompt` is [\"a\",\"b\"]"),
+            (r#"{"output": "x.png", "n": [1]}"#, "`count` is [1]"),
+            (r#"{"output": "x.png", "sampler": "list"}"#, "for the command line"),
         ] {
             let error = args(json).unwrap_err();
             assert_eq!(error.kind(), crate::ErrorKind::Argument, "{json}");
