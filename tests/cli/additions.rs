@@ -82,6 +82,16 @@ fn long_texts_are_quoted_by_their_beginning() {
 }
 
 #[test]
+fn notes_about_the_model_are_said_once_for_all_prompts() {
+    let folder = Folder::new();
+    let more = ["--lora", LORA, "--embedding", TOKEN, "-p", "a cat", "-p", "a dog"];
+    let said = downhill(&[&["sample", TEXT, "--steps", "1", "-n", "1", "-o", &folder.at("x.png")], &more[..]].concat());
+    for note in ["note: LoRA `kohya.safetensors`", "note: the token `toy-style`"] {
+        assert_eq!(said.stderr.matches(note).count(), 1, "{}", said.stderr);
+    }
+}
+
+#[test]
 fn sheets_and_animations_with_names_of_other_formats_are_refused() {
     for flag in ["--steps-sheet", "--steps-animation"] {
         downhill(&["sample", flag, "x.jpg"]).expect_error(2, &format!("`{flag}` writes a PNG"));

@@ -1,5 +1,7 @@
 //! From the flags to a run: everything that can be refused without a device is refused here.
 
+use std::collections::BTreeSet;
+
 use clap::ValueEnum;
 
 use super::args::Args;
@@ -42,7 +44,7 @@ impl Job<'_> {
     pub fn new(args: &Args, global: &Global, console: Console) -> Result<Self> {
         targets::check_resume(args, &output(args)?)?;
         let model = Self::open(args)?;
-        Self::of_model(args, model, global, console)
+        Self::of_model(args, model, global, console, &mut BTreeSet::new())
     }
 
     /// Opens the model of the flags, with what is added to it.
@@ -57,11 +59,17 @@ impl Job<'_> {
         args.changes.apply(model)
     }
 
-    /// As [`Job::new`], for a model that is open.
+    /// As [`Job::new`], for a model that is open. Notes that were `said` are not repeated.
     ///
     /// # Errors
     /// As [`Job::new`].
-    pub fn of_model(args: &Args, model: Model, global: &Global, console: Console) -> Result<Self> {
+    pub fn of_model(
+        args: &Args,
+        model: Model,
+        global: &Global,
+        console: Console,
+        said: &mut BTreeSet<String>,
+    ) -> Result<Self> {
         let output = output(args)?;
         let has_network = model.network().is_some();
         if !has_network {
@@ -82,7 +90,7 @@ impl Job<'_> {
         let sampling = args.conditions.describe(args.describe(sampling), labels);
         let mut run = args.inpainting.describe(sampling, start.mask.take())?.resolve()?;
         let names = Flags::of(&<Args as clap::Args>::augment_args(clap::Command::new("sample")));
-        for note in &run.notes {
+        for note in run.notes.iter().filter(|note| said.insert((*note).clone())) {
             console.note(&format!("note: {}", names.note(note)));
         }
         if let Some(detail) = run.model.network().and_then(NetworkModel::passed_over) {

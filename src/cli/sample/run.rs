@@ -1,6 +1,7 @@
 //! The run on a device.
 
 use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use serde_json::json;
@@ -79,10 +80,10 @@ fn run_prompts(args: &Args, lines: &[Line], global: &Global, console: Console) -
     let mut report = Report::new("sample");
     let mut clock = Stopwatch::start();
     let model = Job::open(args)?;
-    let mut jobs = Vec::with_capacity(lines.len());
+    let (mut jobs, mut said) = (Vec::with_capacity(lines.len()), BTreeSet::new());
     for (index, line) in lines.iter().enumerate() {
         let one = prompts::of_line(args, line, index, lines.len(), USUAL_OUTPUT)?;
-        let mut job = Job::of_model(&one, model.clone(), global, console)?;
+        let mut job = Job::of_model(&one, model.clone(), global, console, &mut said)?;
         if job.resume {
             pass_over_complete(&mut job, console);
         }

@@ -10,6 +10,7 @@ mod request;
 pub use request::Request;
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -175,7 +176,7 @@ impl Server<'_, '_> {
         args.conditions.memory = args.conditions.memory.or(self.args.memory);
         let mut report = Report::new("serve");
         let Job { run, targets, metadata, .. } =
-            Job::of_model(&args, self.session.model().clone(), self.global, self.console)?;
+            Job::of_model(&args, self.session.model().clone(), self.global, self.console, &mut BTreeSet::new())?;
         for (section, value) in run_sections(&run) {
             report.set(section, value);
         }
