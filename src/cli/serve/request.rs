@@ -183,8 +183,10 @@ mod tests {
 
     #[test]
     fn lists_are_values_of_fields_that_hold_several() {
-        let args =
-            args(r#"{"output": "x.png", "original_size": [64, 32], "crop": [8, 0], "sigmas": [9, 0.5]}"#).unwrap();
+        let args = args(
+            r#"{"output": "x.png", "prompt": "x", "original_size": [64, 32], "crop": [8, 0], "sigmas": [9, 0.5]}"#,
+        )
+        .unwrap();
         assert_eq!(args.conditions.original_size.map(|size| (size.height, size.width)), Some((64, 32)));
         assert_eq!(args.sigmas.unwrap().0, [9.0, 0.5]);
     }
