@@ -102,8 +102,8 @@ impl ModelFiles {
         if !folder.join(CONFIG).exists() {
             return Err(Error::bad_file_hint(
                 file,
-                "the network's configuration is missing: no `config.json` is beside the file, and its tensors are not those \
-                 of a whole model of a known layout",
+                "the network's configuration is missing: no `config.json` is beside the file, and its tensors are not \
+                 those of a whole model of a known layout",
                 "put the `config.json` of the network beside the file, or give the whole file of a model of Stable \
                  Diffusion, openai/guided-diffusion or ermongroup/ddim",
             ));

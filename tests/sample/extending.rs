@@ -35,8 +35,8 @@ fn a_sampler_is_one_file_and_two_lines() {
         let is_line =
             |line: &&str| line.ends_with(&format!("mod {module};")) || line.ends_with(&format!("= {module},"));
         assert_eq!(table.lines().filter(is_line).count(), 2, "{sampler}: lines of the table");
-        // Gradient estimation samples the folders of DDPM and DDIM. Layouts of single files state the scheduler that the
-        // folder of their model would have.
+        // Gradient estimation samples the folders of DDPM and DDIM. Layouts of single files state the scheduler that
+        // the folder of their model would have.
         let Some(class) = sampler.spec().class else { continue };
         let others: Vec<_> = files
             .iter()
