@@ -33,7 +33,7 @@ pub use config::ConfigFile;
 pub use folder::ModelFiles;
 #[cfg(feature = "download")]
 pub use hub::{About, Event, Listing, Stated, fetch, fetch_in};
-pub use layouts::Origin;
+pub use layouts::{ClassifierFile, Origin};
 pub use learned::Learned;
 pub use locate::{MODEL_FORMS, refuse_address};
 pub use lora::{Dialect, Lora, Merged, Part, Summary};

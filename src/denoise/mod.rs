@@ -4,6 +4,7 @@
 //! wrapped once, by [`NetworkDenoiser`], with the [`process::Process`] that it was trained on: the scale of its input,
 //! its timesteps, and the relation of its output to eps.
 
+mod classified;
 pub mod closed_form;
 pub mod diffusion;
 mod guidance;
@@ -14,6 +15,7 @@ mod network_denoiser;
 pub mod process;
 mod scaling;
 
+pub use classified::ClassifierGradient;
 pub use guidance::{Condition, Guidance};
 pub use level::Level;
 pub use network::Network;
@@ -60,6 +62,16 @@ pub trait Denoiser {
     /// [`Denoiser::parts`] gave them, in the shape of its images. `None` for a denoiser without any, as by default.
     fn variance(&self) -> Option<&Tensor> {
         None
+    }
+
+    /// Returns what guides the walk besides the denoiser: the gradient of log p(y | x) with respect to `x` for a
+    /// condition y, times its scale, in the shape of `x`. The sampler adds it to the score, -eps / sigma. `None` for a
+    /// denoiser without any, as by default.
+    ///
+    /// # Errors
+    /// As [`Denoiser::eps`].
+    fn gradient(&mut self, _x: &Tensor, _levels: &[Level]) -> Result<Option<Tensor>> {
+        Ok(None)
     }
 
     /// Called before a walk with its noise levels, in any order, for denoisers whose result at one level depends on the

@@ -1,6 +1,7 @@
 //! A pretrained network as a denoiser: the scale and the timesteps that it was trained with, its condition, and
 //! guidance.
 
+use super::classified::ClassifierGradient;
 use super::diffusion::{NoiseTable, PredictionType};
 use super::guidance::{Condition, Guidance};
 use super::network::{Network, added_for, labels_for, numbers, rows, rows_for};
@@ -23,6 +24,8 @@ pub struct NetworkDenoiser<'e> {
     appended: Option<Tensor>,
     /// The learned variance of the last call.
     variance: Option<Tensor>,
+    /// A classifier that guides the walk.
+    classifier: Option<ClassifierGradient<'e>>,
 }
 
 impl<'e> NetworkDenoiser<'e> {
@@ -89,7 +92,7 @@ impl<'e> NetworkDenoiser<'e> {
                 "make it ready for the call size of its guidance",
             ));
         }
-        Ok(Self { network, table, prediction, guidance, images, appended, variance: None })
+        Ok(Self { network, table, prediction, guidance, images, appended, variance: None, classifier: None })
     }
 
     /// The network, for raw calls.
@@ -113,6 +116,16 @@ impl<'e> NetworkDenoiser<'e> {
         guidance.check(self.network.net())?;
         self.guidance = guidance;
         Ok(())
+    }
+
+    /// Guides walks by a classifier of the network's images, in place of one before, or by none.
+    pub fn set_classifier(&mut self, classifier: Option<ClassifierGradient<'e>>) {
+        self.classifier = classifier;
+    }
+
+    /// The classifier that guides walks.
+    pub fn classifier_mut(&mut self) -> Option<&mut ClassifierGradient<'e>> {
+        self.classifier.as_mut()
     }
 
     /// Replaces all conditions, for calls of the same size as before.
@@ -247,6 +260,19 @@ impl Denoiser for NetworkDenoiser<'_> {
 
     fn variance(&self) -> Option<&Tensor> {
         self.variance.as_ref()
+    }
+
+    /// The classifier sees what the network sees: z, with the gradient in x by the chain rule.
+    fn gradient(&mut self, x: &Tensor, levels: &[Level]) -> Result<Option<Tensor>> {
+        let Some(classifier) = &self.classifier else { return Ok(None) };
+        let (z, timesteps) = scaling::input(&self.table, x, levels);
+        let mut gradient = classifier.gradient(&z, &timesteps)?;
+        let stride = gradient.stride().max(1);
+        for (values, level) in gradient.data.chunks_mut(stride).zip(levels) {
+            let scale = self.table.process().input_scale(level.sigma);
+            values.iter_mut().for_each(|value| *value = (f64::from(*value) * scale) as f32);
+        }
+        Ok(Some(gradient))
     }
 
     fn trace_nonfinite(&mut self, x: &Tensor, levels: &[Level]) -> Result<()> {

@@ -116,6 +116,7 @@ pub fn run_sections(model_run: &ModelRun) -> Vec<(&'static str, Value)> {
     if let Some(labels) = &model_run.labels {
         sections.push(("class_labels", json!({ "labels": labels.labels, "guidance_scale": labels.scale })));
     }
+    sections.extend(model_run.classifier.as_ref().map(|guidance| ("classifier", guidance.json())));
     sections
 }
 

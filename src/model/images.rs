@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Size;
+use super::classifier::ClassifierGuidance;
 use super::decoding::Decoding;
 use super::device::{Event, upload};
 use super::kept::{Kept, NetworkPlan, PlanKey, StageKey};
@@ -88,6 +89,7 @@ pub struct Images<'e, 'a> {
     denoiser: Option<Sampled<'e>>,
     decoding: Option<Decoding<'e>>,
     labels: Option<Labels>,
+    classifier: Option<ClassifierGuidance>,
     /// Known pixels that are put into decoded images.
     pasted: Option<Known>,
     output: Output,
@@ -119,6 +121,7 @@ struct Job<'a> {
     state: [usize; 3],
     text: Option<Text>,
     labels: Option<Labels>,
+    classifier: Option<ClassifierGuidance>,
     masking: Option<Masking>,
     /// `true` if the walk begins at noise, although there is a picture.
     begins_at_noise: bool,
@@ -131,8 +134,8 @@ impl<'e, 'a> Images<'e, 'a> {
     /// The images of a run on a device, with what the last run of the same model has left.
     pub(super) fn new(run: ModelRun<'a>, compiler: Compiler<'e>, kept: Kept<'e>) -> Result<Self> {
         let begins_at_noise = run.begins_at_noise();
-        let ModelRun { model, run, size, state, text, labels, masking, options, .. } = run;
-        let job = Job { run, size, state, text, labels, masking, begins_at_noise, pasted: None, options };
+        let ModelRun { model, run, size, state, text, labels, classifier, masking, options, .. } = run;
+        let job = Job { run, size, state, text, labels, classifier, masking, begins_at_noise, pasted: None, options };
         match model.into_kind() {
             Kind::Network(network) => Self::of_network(job, &network, compiler, kept),
             Kind::Latent(latent) => Self::of_latents(job, latent, compiler, kept),
@@ -167,13 +170,18 @@ impl<'e, 'a> Images<'e, 'a> {
             let algorithms = Some(Algorithms::of(&plan, graph.as_ref(), &compiler.target(), &compiler.options));
             Ok(NetworkPlan { key, batch, plan, algorithms })
         })?;
-        let facts = Facts { batch, parts: parts(NETWORK, [&plan]), algorithms };
+        let mut facts = Facts { batch, parts: parts(NETWORK, [&plan]), algorithms };
         let guidance = by_labels(network, labels)?;
         let hooks = &mut job.options.hooks;
-        let denoiser = match kept.denoiser(&guidance, batch, job.size)? {
+        let mut denoiser = match kept.denoiser(&guidance, batch, job.size)? {
             Some(denoiser) => denoiser,
             None => Box::new(upload(network, (guidance, None), (batch, job.size), plan, compiler, hooks)?),
         };
+        let guide = job.classifier.as_ref().map(|guide| guide.on(compiler, batch, job.size)).transpose()?;
+        denoiser.set_classifier(guide.map(|(gradient, part)| {
+            facts.parts.push(part);
+            gradient
+        }));
         let images = Self::begin(compiler.engine, job, Sampled::Network(denoiser), None, facts, kept)?;
         Ok(Self { has_unit_range: network.scheduler.has_unit_range(), ..images })
     }
@@ -301,6 +309,7 @@ impl<'e, 'a> Images<'e, 'a> {
             denoiser: Some(denoiser),
             decoding,
             labels: job.labels,
+            classifier: job.classifier,
             pasted: job.pasted,
             output,
             hooks,
@@ -316,13 +325,18 @@ impl<'e, 'a> Images<'e, 'a> {
 
     /// The next batch, not decoded; `None` after the last.
     fn sample(&mut self) -> Result<Option<Batch>> {
-        let Self { engine, batches, denoiser, labels, output, hooks, steps, .. } = self;
+        let Self { engine, batches, denoiser, labels, classifier, output, hooks, steps, .. } = self;
         let _stoppable = engine.gpu.stop_by(hooks.cancel.clone());
         let Some(denoiser) = denoiser else { return Ok(None) };
         let indices = batches.upcoming().to_vec();
         if let (Sampled::Network(network), Some(labels), false) = (&mut *denoiser, labels.as_ref(), indices.is_empty())
         {
             network.set_condition(Condition::classes(indices.iter().map(|at| labels.of(*at)).collect()))?;
+        }
+        if let (Sampled::Network(network), Some(guidance)) = (&mut *denoiser, classifier.as_ref())
+            && let Some(gradient) = network.classifier_mut()
+        {
+            gradient.set_classes(guidance.classes(&indices));
         }
         let (mut predictions, mut path) = (Vec::new(), Vec::new());
         let schedule = batches.run().schedule.clone();

@@ -96,6 +96,13 @@ impl ModelRun<'_> {
             let list: Vec<String> = labels.labels.iter().map(ToString::to_string).collect();
             pairs.extend([("class labels", list.join(",")), ("guidance scale", labels.scale.to_string())]);
         }
+        if let Some(guidance) = &self.classifier {
+            if self.labels.is_none() {
+                let list: Vec<String> = guidance.labels.labels.iter().map(ToString::to_string).collect();
+                pairs.push(("class labels", list.join(",")));
+            }
+            pairs.extend(guidance.pairs());
+        }
         pairs.extend(self.settings.strength.map(|strength| ("strength", strength.to_string())));
         if let Some(picture) = &self.options.picture {
             pairs.push(("init image sha256", picture.sha256().to_owned()));

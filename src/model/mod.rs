@@ -7,6 +7,7 @@
 //! [`NetworkModel::jacobian`], and the single stages of a pipeline in [`stages`].
 
 mod call;
+mod classifier;
 mod components;
 mod decoding;
 mod denoiser;
@@ -34,6 +35,7 @@ mod text_run;
 pub mod timing;
 
 pub use call::Call;
+pub use classifier::{Classifier, ClassifierGuidance};
 pub use components::{Components, TextFiles};
 pub use denoiser::{DenoiserOptions, ModelDenoiser};
 pub use description::{Description, Outline};

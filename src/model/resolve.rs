@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::Size;
+use super::classifier::ClassifierGuidance;
 use super::device::Event;
 use super::images::Images;
 use super::kept::Kept;
@@ -68,6 +69,8 @@ pub struct ModelRun<'a> {
     pub text: Option<Text>,
     /// The class labels of the images.
     pub labels: Option<Labels>,
+    /// The classifier that guides the walk, with the classes of the images.
+    pub classifier: Option<ClassifierGuidance>,
     /// The part of the picture that is painted, where the rest is kept.
     pub masking: Option<Masking>,
     /// Sentences for the user: what differs from what the model's files ask for, what is cut off.
@@ -163,13 +166,16 @@ impl<'a> Sampling<'a> {
         let size = network.size(self.given_size().or(self.size))?;
         let count = self.image_count(USUAL_COUNT)?;
         let labels = self.class_labels(network)?;
+        let classifier = self.classified(network, size)?;
         network.net.check(labelled_call(labels.as_ref(), 1, size))?;
         let image = network.image_shape(size);
         let masking = self.masking(&mut course, size, None, false)?;
         let is_unit = network.scheduler.has_unit_range();
         let (start, known) = self.start_of_pixels(image, is_unit, masking.as_ref())?;
         let run = self.made(course, size, image, image[0], count, start, None)?.with_labels(labels);
-        Ok(run.with_masking(masking, known).with_notes(notes))
+        let assumed = classifier.iter().flat_map(|guidance| guidance.classifier.notes().to_vec()).collect();
+        let run = run.with_masking(masking, known).with_notes(notes).with_notes(assumed);
+        Ok(ModelRun { classifier, ..run })
     }
 
     /// The start of a walk of pixels, which are from 0 to 1 if `is_unit`, and the known part.
@@ -191,6 +197,7 @@ impl<'a> Sampling<'a> {
 
     fn of_latents(self, latent: &LatentModel) -> Result<ModelRun<'a>> {
         let network = &latent.network;
+        self.expect_no_classifier(&network.name)?;
         let usual = match &latent.source {
             Source::Labels => {
                 self.expect_no_text(&network.name)?;
@@ -260,6 +267,7 @@ impl<'a> Sampling<'a> {
         self.expect_no_text(&form.name)?;
         self.expect_no_pipeline(&form.name)?;
         self.expect_no_guidance(&form.name)?;
+        self.expect_no_classifier(&form.name)?;
         let refuse = |field: &str, hint: &str| {
             Err(Error::argument(format!("`{field}` has no meaning for `{}`", form.name), hint))
         };
@@ -326,6 +334,7 @@ impl<'a> Sampling<'a> {
             image_channels,
             text: None,
             labels: None,
+            classifier: None,
             masking: None,
             notes: notes.into_iter().chain(self.picture.as_ref().and_then(|it| it.note().map(str::to_owned))).collect(),
             options: RunOptions {
@@ -371,7 +380,7 @@ impl<'a> Sampling<'a> {
     fn class_labels(&self, network: &NetworkModel) -> Result<Option<Labels>> {
         let null = match network.net.labels() {
             LabelInput::None => {
-                return if self.labels.is_none() {
+                return if self.labels.is_none() || self.classifier.is_some() {
                     Ok(None)
                 } else {
                     let what = format!("`class_labels` has no meaning for `{}`", network.name);

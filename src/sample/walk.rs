@@ -288,14 +288,15 @@ impl Oracle<'_> {
         Ok(eps)
     }
 
-    /// Calls the denoiser on `x` at `level` and returns the parts of `x`; eps follows from a clipped x0.
+    /// Calls the denoiser on `x` at `level` and returns the parts of `x`; eps follows from a clipped x0, and both from
+    /// what guides the walk.
     ///
     /// # Errors
     /// As [`Oracle::eps`].
     pub fn estimate(&mut self, x: &Tensor, level: Level) -> Result<Estimate> {
         let (raw, mut x0) = self.denoiser.parts(x, &vec![level; x.shape[0]])?;
         check_finite(&raw, "the denoiser's output", self.position, level)?;
-        let eps = match self.clip {
+        let mut eps = match self.clip {
             None => raw.clone(),
             Some(clip) => {
                 clip_images(&mut x0, clip.bound);
@@ -303,7 +304,24 @@ impl Oracle<'_> {
                 if is_noise { x.clone() } else { combine(&[(1.0 / level.sigma, x), (-1.0 / level.sigma, &x0)]) }
             }
         };
+        // Guidance moves the score after the clipping, as `condition_score` of guided-diffusion.
+        if let Some(gradient) = self.gradient(x, level)? {
+            eps = combine(&[(1.0, &eps), (-level.sigma, &gradient)]);
+            x0 = combine(&[(1.0, x), (-level.sigma, &eps)]);
+        }
         Ok(Estimate { raw, eps, x0 })
+    }
+
+    /// Returns the gradient of log p(y | x) that guides the walk at `x`, if one does: see [`Denoiser::gradient`].
+    ///
+    /// # Errors
+    /// As [`Oracle::eps`].
+    pub fn gradient(&mut self, x: &Tensor, level: Level) -> Result<Option<Tensor>> {
+        let gradient = self.denoiser.gradient(x, &vec![level; x.shape[0]])?;
+        if let Some(gradient) = &gradient {
+            check_finite(gradient, "the classifier's gradient", self.position, level)?;
+        }
+        Ok(gradient)
     }
 
     /// Returns the channels of a variance that the last call of the denoiser gave.

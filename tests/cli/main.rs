@@ -1,16 +1,22 @@
 //! The program from outside: what it prints, what it writes, how it exits.
 
 mod additions;
+#[path = "../common/adm.rs"]
+mod adm_files;
 mod autoencoder;
 mod bad;
 mod bad_pipelines;
 mod bench;
 mod caches;
+mod classifier;
 mod closed_form;
 mod denoise;
 mod dit;
 #[cfg(feature = "download")]
 mod download;
+#[path = "../networks/drawn.rs"]
+#[expect(dead_code, reason = "weights in memory are for networks without files")]
+mod drawn;
 mod economy;
 mod encode_text;
 mod escapes;

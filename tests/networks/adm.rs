@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::common::{distance, engines};
 use crate::goldens::golden_folders;
-use crate::{by, compilers, drawn, forced_compilers};
+use crate::{adm_files, by, compilers, drawn, forced_compilers};
 use downhill::checkpoint::{ConfigFile, Weights};
 use downhill::denoise::{Condition, Guidance, Network};
 use downhill::formats::npy;
@@ -82,27 +82,9 @@ impl Golden {
 
     /// Writes the weights as a single file in the original layout, and what shapes do not tell beside it.
     fn write(&self, folder: &Path) -> PathBuf {
-        let tensors = drawn::tensors(self.net.keys());
-        let bytes: Vec<Vec<u8>> = tensors
-            .iter()
-            .map(|(_, tensor)| tensor.data.iter().flat_map(|value| value.to_le_bytes()).collect())
-            .collect();
-        let views = tensors.iter().zip(&bytes).map(|((name, tensor), bytes)| {
-            let mut shape = tensor.shape.clone();
-            if name.ends_with("qkv.weight") || name.ends_with("proj_out.weight") {
-                shape.push(1);
-            }
-            let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, bytes);
-            (name.clone(), view.expect("a tensor"))
-        });
         let file = folder.join("x.safetensors");
-        std::fs::write(&file, safetensors::serialize(views, None).expect("a file")).expect("a file");
-        let model = &self.about["model"];
-        let mut stated = self.about["process"].as_object().expect("a process").clone();
-        for field in ["image_size", "num_heads", "num_heads_upsample", "num_head_channels", "use_new_attention_order"] {
-            stated.extend(model.get(field).map(|value| (field.to_owned(), value.clone())));
-        }
-        std::fs::write(folder.join("x.json"), Value::Object(stated).to_string()).expect("settings");
+        let process = self.about["process"].as_object().expect("a process").clone();
+        adm_files::write(&file, self.net.keys(), &adm_files::stated(&self.about["model"], process));
         file
     }
 }

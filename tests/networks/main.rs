@@ -1,5 +1,7 @@
 //! Networks and the stages of latent models against diffusers and transformers in float64.
 
+#[path = "../common/adm.rs"]
+mod adm_files;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../common/definition.rs"]
@@ -9,6 +11,7 @@ mod single_file;
 
 mod adm;
 mod adm_classifier;
+mod adm_guided;
 mod autoencoder;
 mod dit;
 mod drawn;

@@ -1,6 +1,9 @@
 //! The exact denoiser of a Gaussian of variance lambda, eps = x sigma / (lambda + sigma^2): every step multiplies x, so
 //! the whole run is one gain.
 
+use downhill::Result;
+use downhill::denoise::{Denoiser, Level};
+use downhill::sample::samplers::Sampler;
 use downhill::sample::schedule::Schedule;
 use downhill::sample::settings::Course;
 use downhill::sample::solvers::descent::{Descent, Noise};
@@ -107,5 +110,48 @@ fn smalldiffusions_equivalence() {
         let ours = json!({"sampler": "ge", "gamma": 1.0, "timesteps": timesteps});
         let ours = super::settings(ours).resolve(&config, &table).unwrap();
         assert_eq!(gain(0.3, &theirs.schedule, &theirs.method), gain(0.3, &ours.schedule, &ours.method));
+    }
+}
+
+/// A Gaussian and a gradient that guides: eps is moved by -sigma times the gradient, whatever the sampler.
+#[test]
+fn guidance_moves_eps_under_every_sampler_but_the_ancestral_one() {
+    struct Guided<F>(Pointwise<F>);
+
+    impl<F: FnMut(f64, f64) -> f64> Denoiser for Guided<F> {
+        fn image_shape(&self) -> [usize; 3] {
+            self.0.image_shape()
+        }
+
+        fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
+            self.0.eps(x, levels)
+        }
+
+        fn gradient(&mut self, x: &Tensor, levels: &[Level]) -> Result<Option<Tensor>> {
+            let data = x.data.iter().zip(levels).map(|(x, level)| (pull(f64::from(*x), level.sigma)) as f32);
+            Ok(Some(Tensor::new(x.shape.clone(), data.collect::<Vec<_>>())))
+        }
+    }
+
+    fn pull(x: f64, sigma: f64) -> f64 {
+        (0.7 - 0.1 * x) / (1.0 + sigma * sigma)
+    }
+
+    let start = Tensor::new([2, 1, 1, 1], vec![9.0, -3.0]);
+    for sampler in Sampler::ALL {
+        let asked = json!({"sampler": sampler.name(), "steps": 8, "clip": false});
+        let Ok(Course { schedule, method, .. }) = resolve(asked) else { continue };
+        let mut noise = |step: u32| Ok(Tensor::new([2, 1, 1, 1], vec![(step as f32).sin(), (step as f32).cos()]));
+        let mut run = |denoiser: &mut dyn Denoiser| {
+            sample(denoiser, &schedule, &method, start.clone(), &mut noise, &mut |_| Ok(())).unwrap().data
+        };
+        let guided = run(&mut Guided(gaussian(0.25)));
+        let moved = Pointwise([1, 1, 1], |x, sigma| x * sigma / (0.25 + sigma * sigma) - sigma * pull(x, sigma));
+        let (moved, plain) = (run(&mut { moved }), run(&mut gaussian(0.25)));
+        let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let name = sampler.name();
+        assert!(apart(&guided, &plain) > 1e-2, "{name}: guidance makes a difference");
+        let by_eps = apart(&guided, &moved);
+        assert_eq!(by_eps < 1e-4, sampler != Sampler::Ddpm, "{name}: {by_eps:e}");
     }
 }

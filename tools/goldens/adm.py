@@ -1,4 +1,4 @@
-"""Networks and sampling paths of openai/guided-diffusion in float64: tests/golden/adm/.
+"""Networks and sampling paths of openai/guided-diffusion in float64: tests/golden/adm/, adm_classifier/, adm_guided/.
 
     GUIDED_DIFFUSION=/path/to/guided-diffusion python -m tools.goldens.adm
 
@@ -62,6 +62,10 @@ CLASSIFIERS = {
 }
 
 
+# The scale of the guidance by the classifier `attention`, for these networks of three channels.
+GUIDED = {"imagenet": 40.0, "plain": 40.0}
+
+
 def in_float64():
     """The original casts to float32 in places; here it stays in float64."""
     th.Tensor.float = lambda self: self.double()
@@ -86,16 +90,55 @@ def save(path, array):
     np.save(path, np.ascontiguousarray(array))
 
 
-def path_of(model, process, shape, noise, draws, labels, spacing, ddim):
+def path_of(model, process, shape, noise, draws, labels, spacing, ddim, cond_fn=None):
     """The states after each step, with the normals in `draws` as the noise of the steps."""
     diffusion = create_gaussian_diffusion(**process, timestep_respacing=spacing)
     left = [th.from_numpy(draw) for draw in draws]
     th.randn_like = lambda _: left.pop(0)
     kwargs = {} if labels is None else {"y": labels}
     loop = diffusion.ddim_sample_loop_progressive if ddim else diffusion.p_sample_loop_progressive
-    states = loop(model, shape, noise=noise, clip_denoised=True, model_kwargs=kwargs, device="cpu")
+    states = loop(model, shape, noise=noise, clip_denoised=True, model_kwargs=kwargs, device="cpu", cond_fn=cond_fn)
     path = np.stack([state["sample"].numpy() for state in states])
     return path, diffusion.timestep_map[::-1]
+
+
+def guided():
+    """Paths guided by a classifier as in `scripts/classifier_sample.py`, from the noise and the draws in adm/."""
+    classifier = build(unet.EncoderUNetModel, CLASSIFIERS["attention"])
+    labels = np.array([1, 4])
+    y = th.from_numpy(labels)
+    for name, scale in GUIDED.items():
+        folder = HERE.parent / "adm_guided" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        parts = NETWORKS[name]
+        model = build(unet.UNetModel, parts["model"])
+        has_classes = "num_classes" in parts["model"]
+
+        def cond_fn(x, t, y=None):
+            with th.enable_grad():
+                x_in = x.detach().requires_grad_(True)
+                logits = classifier(x_in, t)
+                log_probs = th.nn.functional.log_softmax(logits, dim=-1)
+                selected = log_probs[range(len(logits)), y.view(-1)]
+                return th.autograd.grad(selected.sum(), x_in)[0] * scale
+
+        def model_fn(x, t, y=None):
+            return model(x, t, y if has_classes else None)
+
+        noise = th.from_numpy(np.load(HERE / name / "noise.npy")).double()
+        draws = np.load(HERE / name / "draws.npy").astype(np.float64)
+        runs = {}
+        for run, spacing, ddim in [("ddim", "ddim5", True), ("ancestral", "5", False)]:
+            with th.no_grad():
+                path, runs[run] = path_of(model_fn, parts["process"], noise.shape, noise, draws, y, spacing, ddim,
+                                          cond_fn)
+            save(folder / f"{run}.npy", path.astype(np.float32))
+            plain = np.load(HERE / name / f"{run}.npy")
+            apart = [float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(path, plain)]
+            print(name, run, "guided and not, apart:", apart)
+        (folder / "golden.json").write_text(json.dumps(
+            {"network": name, "classifier": "attention", "labels": labels.tolist(), "scale": scale,
+             "timesteps": runs}, indent=2) + "\n")
 
 
 def main():
@@ -154,6 +197,7 @@ def main():
             {"model": arguments, "parameters": sum(value.numel() for value in model.state_dict().values())},
             indent=2) + "\n")
         print(name, np.abs(gradient.numpy()).max())
+    guided()
 
 
 if __name__ == "__main__":

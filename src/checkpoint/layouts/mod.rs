@@ -6,6 +6,7 @@
 //! knows nothing of the container: [`Weights`] has the tensors of any.
 
 mod adm;
+mod adm_classifier;
 mod adm_stated;
 mod clip;
 mod ddim;
@@ -27,6 +28,7 @@ use super::config::ConfigFile;
 use super::pipeline::SCHEDULER;
 use super::weights::Weights;
 use crate::error::Result;
+pub use adm_classifier::ClassifierFile;
 pub(super) use foreign::foreign;
 pub(super) use names::Names;
 pub(super) use settings::Settings;

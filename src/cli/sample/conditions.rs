@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::cli::args::{Size, TileArg};
 use crate::error::Result;
-use crate::model::{Framing, Model, Sampling};
+use crate::model::{Classifier, Framing, Model, Sampling};
 
 const CONDITIONS: &str = "Text and class labels";
 
@@ -43,6 +43,15 @@ pub struct ConditionArgs {
     /// take s as an input [default: 7.5 for texts, 5 for SDXL, 8.5 for LCM, 4 for classes]
     #[arg(long, value_name = "S", allow_negative_numbers = true, help_heading = CONDITIONS)]
     pub cfg_scale: Option<f64>,
+
+    /// Classifier of openai/guided-diffusion that guides a network of pixels to `--class-labels`, which the network itself
+    /// need not take: a `.pt` or `.safetensors` in the original layout
+    #[arg(long, value_name = "FILE", conflicts_with = "text", help_heading = CONDITIONS)]
+    pub classifier: Option<PathBuf>,
+
+    /// Factor of the classifier's gradient [default: 1]
+    #[arg(long, value_name = "S", allow_negative_numbers = true, requires = "classifier", help_heading = CONDITIONS)]
+    pub classifier_scale: Option<f64>,
 
     /// Blocks at the end of the text encoder to leave out for `--prompt`; 1 is a skip of 2 elsewhere [default: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true, requires = "text", help_heading = CONDITIONS)]
@@ -84,7 +93,13 @@ impl ConditionArgs {
     }
 
     /// Adds these conditions to a run; `labels` are those of [`Self::labels`].
-    pub fn describe<'a>(&self, mut sampling: Sampling<'a>, labels: Option<Vec<f64>>) -> Sampling<'a> {
+    ///
+    /// # Errors
+    /// Those of [`Classifier::open`].
+    pub fn describe<'a>(&self, mut sampling: Sampling<'a>, labels: Option<Vec<f64>>) -> Result<Sampling<'a>> {
+        if let Some(file) = &self.classifier {
+            sampling = sampling.classifier(Classifier::open(file)?, self.classifier_scale.unwrap_or(1.0));
+        }
         if let Some(prompt) = self.prompt.first() {
             sampling = sampling.prompt(prompt);
         }
@@ -109,10 +124,10 @@ impl ConditionArgs {
         if let Some(TileArg(tiling)) = self.tile {
             sampling = sampling.tiling(tiling);
         }
-        match self.memory {
+        Ok(match self.memory {
             None => sampling,
             Some(Memory(bytes)) => sampling.memory(bytes),
-        }
+        })
     }
 }
 

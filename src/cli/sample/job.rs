@@ -87,7 +87,7 @@ impl Job<'_> {
         if let Some(Size { height, width }) = asked {
             sampling = sampling.size(height, width);
         }
-        let sampling = args.conditions.describe(args.describe(sampling), labels);
+        let sampling = args.conditions.describe(args.describe(sampling), labels)?;
         let mut run = args.inpainting.describe(sampling, start.mask.take())?.resolve()?;
         let names = Flags::of(&<Args as clap::Args>::augment_args(clap::Command::new("sample")));
         for note in run.notes.iter().filter(|note| said.insert((*note).clone())) {

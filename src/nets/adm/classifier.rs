@@ -4,6 +4,7 @@
 use super::config::Config;
 use super::time_embedding;
 use super::trunk::Trunk;
+use crate::checkpoint::ConfigFile;
 use crate::error::{Error, Result};
 use crate::graph::WeightAccess;
 use crate::graph::adjoint::pull_back;
@@ -44,6 +45,31 @@ impl AdmClassifier {
     #[must_use]
     pub fn new(config: Config, pool: Pool, classes: usize) -> Self {
         Self { config, pool, classes }
+    }
+
+    /// The classifier of a configuration file: the arguments of `EncoderUNetModel`, of which `out_channels` is the
+    /// number of classes.
+    ///
+    /// # Errors
+    /// Those of [`Config::from_map`]; [`Error::UnsupportedField`] for another `pool` than `adaptive` and `attention`.
+    pub fn read(file: &ConfigFile) -> Result<Self> {
+        let mut map = file.values.clone();
+        let pool = map.remove("pool");
+        let config = Config::from_map(&map, &file.path)?;
+        let side = config.image_size.map(|(side, _)| side >> config.halvings());
+        let pool = match (pool.as_ref().and_then(|pool| pool.as_str()), side) {
+            (Some("adaptive"), _) => Pool::Mean,
+            (Some("attention"), Some(side)) if side > 0 => Pool::Attention(side),
+            _ => return Err(file.unsupported("pool", "adaptive, or attention with an `image_size`")),
+        };
+        let classes = config.out_channels;
+        Ok(Self::new(config, pool, classes))
+    }
+
+    /// The configuration it was made from.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// The number of classes.

@@ -40,7 +40,7 @@ fn solver(request: &Request, _: &Schedule) -> Result<Arc<dyn Solver>> {
     };
     let noise = match VarianceType::read(request.fields)? {
         VarianceType::FixedLarge | VarianceType::FixedLargeLog => Noise::FixedLarge,
-        VarianceType::FixedSmall | VarianceType::FixedSmallLog => Noise::Mu(0.5),
+        VarianceType::FixedSmall | VarianceType::FixedSmallLog => Noise::FixedSmall,
         VarianceType::Learned => learned(false)?,
         VarianceType::LearnedRange => learned(true)?,
     };

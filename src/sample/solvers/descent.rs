@@ -11,6 +11,8 @@ pub enum Noise {
     Mu(f64),
     /// DDIM's eta, 0 to 1: eta times the variance of the posterior; none at eta = 0.
     Eta(f64),
+    /// DDPM with diffusers' `fixed_small`: mu = 1/2, noise of the variance of the posterior.
+    FixedSmall,
     /// DDPM with diffusers' `fixed_large`: the mean of mu = 1/2, and noise of variance beta.
     FixedLarge,
     /// DDPM with the variance v that a network gives: the mean of mu = 1/2, and noise of variance v, or with `is_range`
@@ -27,8 +29,14 @@ impl Noise {
     pub fn is_added(self) -> bool {
         match self {
             Self::Mu(share) | Self::Eta(share) => share > 0.0,
-            Self::FixedLarge | Self::Learned { .. } => true,
+            Self::FixedSmall | Self::FixedLarge | Self::Learned { .. } => true,
         }
+    }
+
+    /// `true` for DDPM, whose steps are drawn from a normal distribution: guidance moves its mean by its variance times
+    /// the gradient (Dhariwal and Nichol, 2021, algorithm 1). Elsewhere guidance moves eps (algorithm 2).
+    fn is_ancestral(self) -> bool {
+        matches!(self, Self::FixedSmall | Self::FixedLarge | Self::Learned { .. })
     }
 }
 
@@ -36,6 +44,7 @@ impl std::fmt::Display for Noise {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Mu(mu) => write!(f, "mu {mu}"),
+            Self::FixedSmall => f.write_str("mu 0.5"),
             Self::Eta(eta) => write!(f, "eta {eta}"),
             Self::FixedLarge => f.write_str("variance beta"),
             Self::Learned { is_range: false } => f.write_str("learned variance"),
@@ -81,6 +90,7 @@ impl Descent {
         let (sigma, next) = (step.from.sigma, step.to.sigma);
         let down = match self.noise {
             Noise::Mu(mu) => next * (next / sigma).powf(mu / (1.0 - mu)),
+            Noise::FixedSmall => next * (next / sigma),
             Noise::Eta(eta) => next * (1.0 - eta * eta * (1.0 - (next / sigma).powi(2))).max(0.0).sqrt(),
             Noise::FixedLarge | Noise::Learned { .. } => next * next / sigma,
         };
@@ -96,9 +106,36 @@ impl Descent {
                 Spread::Each(oracle.variance()?.data.iter().map(|v| learned(step, is_range, f64::from(*v))).collect())
             }
             Noise::FixedLarge | Noise::Learned { .. } => Spread::Same(0.0),
-            Noise::Mu(_) | Noise::Eta(_) => Spread::Same((next * next - down * down).max(0.0).sqrt()),
+            Noise::Mu(_) | Noise::FixedSmall | Noise::Eta(_) => {
+                Spread::Same((next * next - down * down).max(0.0).sqrt())
+            }
         };
         Ok((down, spread))
+    }
+}
+
+impl Descent {
+    /// The variances of a step by which guidance moves its mean, in the variance-exploding scale. They are those of its
+    /// noise, but that the step from timestep 0 adds no noise and is guided all the same: there guided-diffusion has the
+    /// variance of the posterior of the step before in place of its own, which is 0.
+    fn guided(&self, position: Position, spread: &Spread, oracle: &Oracle) -> Result<Spread> {
+        let step = position.step();
+        let is_last = step.from.timestep.is_some_and(|t| t <= 0.0);
+        let before = position.index.checked_sub(1).map_or(0.0, |index| posterior(&position.steps[index]));
+        let there = step.to.alpha_bar();
+        Ok(match (self.noise, is_last) {
+            (Noise::FixedLarge, true) => Spread::Same(before / there),
+            (Noise::Learned { is_range }, true) => {
+                let values = oracle.variance()?;
+                Spread::Each(
+                    values.data.iter().map(|v| variance(&step, is_range, before, f64::from(*v)) / there).collect(),
+                )
+            }
+            _ => match spread {
+                Spread::Same(spread) => Spread::Same(spread * spread),
+                Spread::Each(spreads) => Spread::Each(spreads.iter().map(|spread| spread * spread).collect()),
+            },
+        })
     }
 }
 
@@ -129,18 +166,26 @@ impl Spread {
 
 /// The spread of the noise of `step` for the output `v` of a network.
 fn learned(step: &Step, is_range: bool, v: f64) -> f64 {
+    (variance(step, is_range, posterior(step), v) / step.to.alpha_bar()).sqrt()
+}
+
+/// The variance of `step` for the output `v` of a network and a variance of the posterior, in the variance-preserving
+/// scale.
+fn variance(step: &Step, is_range: bool, posterior: f64, v: f64) -> f64 {
     /// The least variance of the posterior: diffusers takes its logarithm, and at the last step it is 0.
     const LEAST: f64 = 1e-20;
+    if !is_range {
+        return v;
+    }
+    let beta = 1.0 - step.from.alpha_bar() / step.to.alpha_bar();
+    let share = 0.5 * (v + 1.0);
+    (share * beta.ln() + (1.0 - share) * posterior.max(LEAST).ln()).exp()
+}
+
+/// The variance of the posterior of `step`, in the variance-preserving scale.
+fn posterior(step: &Step) -> f64 {
     let (here, there) = (step.from.alpha_bar(), step.to.alpha_bar());
-    let variance = if is_range {
-        let beta = 1.0 - here / there;
-        let posterior = ((1.0 - there) / (1.0 - here) * beta).max(LEAST);
-        let share = 0.5 * (v + 1.0);
-        (share * beta.ln() + (1.0 - share) * posterior.ln()).exp()
-    } else {
-        v
-    };
-    (variance / there).sqrt()
+    (1.0 - there) / (1.0 - here) * (1.0 - here / there)
 }
 
 impl Solver for Descent {
@@ -201,6 +246,16 @@ impl Stepper for State {
         }
         let raw = oracle.eps(&x, step.from)?;
         let (sigma_down, spread) = self.descent.split(&step, oracle)?;
+        let gradient = oracle.gradient(&x, step.from)?;
+        let pull = match &gradient {
+            Some(gradient) if self.descent.noise.is_ancestral() => {
+                // The gradient in the state at the step's end: both states are those of one z.
+                let scale = (step.to.alpha_bar() / step.from.alpha_bar()).sqrt();
+                Some((gradient, scale, self.descent.guided(position, &spread, oracle)?))
+            }
+            Some(_) | None => None,
+        };
+        let shift = gradient.as_ref().filter(|_| pull.is_none());
         let w = if spread.is_added() { Some(oracle.noise()?) } else { None };
 
         let mut x0 = Tensor::zeros(x.shape.clone());
@@ -217,13 +272,22 @@ impl Stepper for State {
             if let (Some(clipped), Some(Clip { rederive_eps: true, .. })) = (clipped, clip) {
                 eps = (here - clipped) / sigma;
             }
+            let mut clipped = clipped;
+            if let Some(gradient) = shift {
+                // As `condition_score` of guided-diffusion: eps is that of the clipped image, which is not clipped again.
+                let of_image = clipped.take().map_or(eps, |clipped| (here - clipped) / sigma);
+                eps = of_image - sigma * f64::from(gradient.data[i]);
+            }
             let last = self.previous.as_ref().map(|last| f64::from(last.data[i]));
             let eps_bar = last.map_or(eps, |last| gamma * eps + (1.0 - gamma) * last);
             let estimate = match (clipped, clip) {
                 (Some(clipped), Some(Clip { rederive_eps: false, .. })) => clipped,
                 _ => here - sigma * eps_bar,
             };
-            let added = w.as_ref().map_or(0.0, |w| spread.at(i) * f64::from(w.data[i]));
+            let noise = w.as_ref().map_or(0.0, |w| spread.at(i) * f64::from(w.data[i]));
+            let pulled =
+                pull.as_ref().map_or(0.0, |(gradient, scale, by)| by.at(i) * scale * f64::from(gradient.data[i]));
+            let added = noise + pulled;
             kept.data[i] = eps as f32;
             x0.data[i] = estimate as f32;
             x.data[i] = (estimate + sigma_down * eps_bar + added) as f32;

@@ -189,6 +189,10 @@ impl Denoiser for Counted<'_> {
         self.denoiser.variance()
     }
 
+    fn gradient(&mut self, x: &Tensor, levels: &[Level]) -> Result<Option<Tensor>> {
+        self.denoiser.gradient(x, levels)
+    }
+
     fn begin(&mut self, levels: &[Level]) {
         self.denoiser.begin(levels);
     }
