@@ -270,7 +270,9 @@ impl Denoiser for NetworkDenoiser<'_> {
         let stride = gradient.stride().max(1);
         for (values, level) in gradient.data.chunks_mut(stride).zip(levels) {
             let scale = self.table.process().input_scale(level.sigma);
-            values.iter_mut().for_each(|value| *value = (f64::from(*value) * scale) as f32);
+            for value in values {
+                *value = (f64::from(*value) * scale) as f32;
+            }
         }
         Ok(Some(gradient))
     }
