@@ -22,8 +22,8 @@ pub struct ClassifierGradient<'e> {
 }
 
 impl<'e> ClassifierGradient<'e> {
-    /// Puts a classifier with its weights on the device, by the plan of [`AdmClassifier::gradient_graph`] of `size`. The
-    /// gradient is taken `scale` times.
+    /// Puts a classifier with its weights on the device, by the plan of [`AdmClassifier::gradient_graph`] of `size`.
+    /// The gradient is taken `scale` times.
     ///
     /// # Errors
     /// What the device reports.

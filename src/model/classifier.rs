@@ -48,8 +48,8 @@ pub struct ClassifierGuidance {
 }
 
 impl Classifier {
-    /// Opens a `.pt` or `.safetensors` file in the original layout, whose shapes tell its configuration; a `.json` of the
-    /// same name beside it states the rest.
+    /// Opens a `.pt` or `.safetensors` file in the original layout, whose shapes tell its configuration; a `.json` of
+    /// the same name beside it states the rest.
     ///
     /// # Errors
     /// Those of [`ClassifierFile::open`], [`AdmClassifier::read`] and [`Weights::check`].
@@ -170,8 +170,8 @@ impl Sampling<'_> {
     /// The guidance of a network of pixels by the classifier, if there is one.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a classifier that does not fit the network, and for class labels that are missing or that
-    /// it does not have.
+    /// [`Error::Argument`] for a classifier that does not fit the network, and for class labels that are missing or
+    /// that it does not have.
     pub(super) fn classified(&self, network: &NetworkModel, size: Size) -> Result<Option<ClassifierGuidance>> {
         let Some((classifier, scale)) = &self.classifier else { return Ok(None) };
         let scale = *scale;

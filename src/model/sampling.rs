@@ -316,8 +316,8 @@ impl<'a> Sampling<'a> {
 
     /// Guides a network of pixels to its class labels by a classifier (Dhariwal and Nichol, 2021), whose gradient of
     /// log p(y | x) is taken `scale` times. The classifier may also guide a network that takes no labels itself. For
-    /// [`Sampler::Ddpm`] it moves the mean of a step by its variance times the gradient; for every other sampler it moves
-    /// eps, after x0 is clipped, by -sigma times the gradient with respect to x.
+    /// [`Sampler::Ddpm`] it moves the mean of a step by its variance times the gradient; for every other sampler it
+    /// moves eps, after x0 is clipped, by -sigma times the gradient with respect to x.
     #[must_use]
     pub fn classifier(mut self, classifier: Classifier, scale: f64) -> Self {
         self.classifier = Some((classifier, scale));

@@ -1,9 +1,9 @@
 //! The classifiers of openai/guided-diffusion (`EncoderUNetModel` of `guided_diffusion/unet.py`), which guide its
 //! networks.
 //!
-//! Shapes tell channels, levels, attentions, classes, the pool and, for the attention pool, the size of the images. They
-//! do not tell the attention heads: these are taken from a JSON of the same name beside the file, with the flags of
-//! guided-diffusion as its fields; else they are those of `create_classifier`, and a note says so.
+//! Shapes tell channels, levels, attentions, classes, the pool and, for the attention pool, the size of the images.
+//! They do not tell the attention heads: these are taken from a JSON of the same name beside the file, with the flags
+//! of guided-diffusion as its fields; else they are those of `create_classifier`, and a note says so.
 
 use std::path::Path;
 

@@ -44,8 +44,8 @@ pub struct ConditionArgs {
     #[arg(long, value_name = "S", allow_negative_numbers = true, help_heading = CONDITIONS)]
     pub cfg_scale: Option<f64>,
 
-    /// Classifier of openai/guided-diffusion that guides a network of pixels to `--class-labels`, which the network itself
-    /// need not take: a `.pt` or `.safetensors` in the original layout
+    /// Classifier of openai/guided-diffusion that guides a network of pixels to `--class-labels`, which the network
+    /// itself need not take: a `.pt` or `.safetensors` in the original layout
     #[arg(long, value_name = "FILE", conflicts_with = "text", help_heading = CONDITIONS)]
     pub classifier: Option<PathBuf>,
 

@@ -116,8 +116,8 @@ impl Descent {
 
 impl Descent {
     /// The variances of a step by which guidance moves its mean, in the variance-exploding scale. They are those of its
-    /// noise, but that the step from timestep 0 adds no noise and is guided all the same: there guided-diffusion has the
-    /// variance of the posterior of the step before in place of its own, which is 0.
+    /// noise, but that the step from timestep 0 adds no noise and is guided all the same: there guided-diffusion has
+    /// the variance of the posterior of the step before in place of its own, which is 0.
     fn guided(&self, position: Position, spread: &Spread, oracle: &Oracle) -> Result<Spread> {
         let step = position.step();
         let is_last = step.from.timestep.is_some_and(|t| t <= 0.0);
@@ -274,7 +274,8 @@ impl Stepper for State {
             }
             let mut clipped = clipped;
             if let Some(gradient) = shift {
-                // As `condition_score` of guided-diffusion: eps is that of the clipped image, which is not clipped again.
+                // As `condition_score` of guided-diffusion: eps is that of the clipped image, which is not clipped
+                // again.
                 let of_image = clipped.take().map_or(eps, |clipped| (here - clipped) / sigma);
                 eps = of_image - sigma * f64::from(gradient.data[i]);
             }
