@@ -151,8 +151,8 @@ fn scales_below_one_and_texts_that_are_not_read_are_said() {
     let at = folder.at("x.png");
     for (case, scale, what) in [
         ("sd-turbo-like", "0", "is below 1: the text is followed without guidance"),
-        ("sd-turbo-like", "1", "`negative` is not read: there is no guidance"),
-        ("lcm-like", "8.5", "`negative` is not read: the network takes `cfg_scale` 8.5"),
+        ("sd-turbo-like", "1", "`--negative` is not read: there is no guidance"),
+        ("lcm-like", "8.5", "`--negative` is not read: the network takes `--cfg-scale` 8.5"),
     ] {
         let arguments =
             ["sample", &model(case), "-p", "a", "--negative", "b", "--cfg-scale", scale, "--steps", "1", "-o", &at];

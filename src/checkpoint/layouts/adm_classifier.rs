@@ -49,7 +49,7 @@ pub struct ClassifierFile {
     pub config: ConfigFile,
     /// Its tensors.
     pub weights: Weights,
-    /// What was assumed, in a sentence for the user.
+    /// A sentence for the user on the facts that were assumed.
     pub note: Option<String>,
 }
 

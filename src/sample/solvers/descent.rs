@@ -116,8 +116,8 @@ impl Descent {
 
 impl Descent {
     /// The variances of a step by which guidance moves its mean, in the variance-exploding scale. They are those of its
-    /// noise, but that the step from timestep 0 adds no noise and is guided all the same: there guided-diffusion has
-    /// the variance of the posterior of the step before in place of its own, which is 0.
+    /// noise. The step from timestep 0 adds no noise and is guided all the same: for it, guided-diffusion takes the
+    /// variance of the posterior of the step before.
     fn guided(&self, position: Position, spread: &Spread, oracle: &Oracle) -> Result<Spread> {
         let step = position.step();
         let is_last = step.from.timestep.is_some_and(|t| t <= 0.0);
