@@ -75,24 +75,27 @@ pub trait Architecture: Debug + Send + Sync {
     ///
     /// # Errors
     /// [`Error::Argument`].
-    fn check(&self, size: CallSize) -> Result<()>;
+    fn check(&self, size: CallSize) -> Result<()> {
+        check_batch(size.batch)?;
+        check_sides(size, self.size_multiple())
+    }
 
     /// The graph of a call. Its inputs and its output are named in [`super::feeds::names`].
     ///
     /// # Errors
     /// Those of [`Architecture::check`].
-    fn graph(&self, size: CallSize) -> Result<Graph>;
+    fn graph(&self, size: CallSize) -> Result<Graph> {
+        self.graph_and_keys(size).map(|(graph, _)| graph)
+    }
 
     /// Every tensor in a checkpoint of this network, with its shape there.
     fn keys(&self) -> Vec<Key>;
 
-    /// The graph of a call together with the keys. An implementation that builds both at once saves a graph.
+    /// The graph of a call together with the keys, which one function makes.
     ///
     /// # Errors
     /// As [`Architecture::graph`].
-    fn graph_and_keys(&self, size: CallSize) -> Result<(Graph, Vec<Key>)> {
-        Ok((self.graph(size)?, self.keys()))
-    }
+    fn graph_and_keys(&self, size: CallSize) -> Result<(Graph, Vec<Key>)>;
 
     /// Every input of the graph, by name. Each tensor is (n, c, h, w), or (n, c, 1, 1) for one vector per image.
     /// `weights` fetches the tables behind embeddings that are looked up on the host.

@@ -16,7 +16,7 @@ use crate::checkpoint::ConfigFile;
 use crate::error::Result;
 use crate::graph::WeightAccess;
 use crate::graph::op::{Activation, Graph, Value};
-use crate::nets::architecture::{Architecture, CallSize, Inputs, LabelInput, check_batch, check_sides};
+use crate::nets::architecture::{Architecture, CallSize, Inputs, LabelInput};
 use crate::nets::blocks::{Resize, positional_embedding};
 use crate::nets::builder::{Builder, Key, Window};
 use crate::nets::feeds::{
@@ -148,16 +148,6 @@ impl Architecture for AdmUNet {
             None => LabelInput::None,
             Some(classes) => LabelInput::Numbers { classes: Some(classes), null: None },
         }
-    }
-
-    fn check(&self, size: CallSize) -> Result<()> {
-        check_batch(size.batch)?;
-        check_sides(size, self.size_multiple())
-    }
-
-    fn graph(&self, size: CallSize) -> Result<Graph> {
-        self.check(size)?;
-        Ok(self.build(size).graph)
     }
 
     fn keys(&self) -> Vec<Key> {

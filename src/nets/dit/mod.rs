@@ -15,7 +15,7 @@ use crate::checkpoint::ConfigFile;
 use crate::error::Result;
 use crate::graph::WeightAccess;
 use crate::graph::op::{Activation, Graph, HeadSide, Heads, Value};
-use crate::nets::architecture::{Architecture, CallSize, Inputs, LabelInput, check_batch, check_sides};
+use crate::nets::architecture::{Architecture, CallSize, Inputs, LabelInput};
 use crate::nets::blocks::{positional_embedding, timestep_mlp};
 use crate::nets::builder::{Builder, Key, Window};
 use crate::nets::feeds::{
@@ -209,16 +209,6 @@ impl Architecture for DitTransformer2d {
     fn labels(&self) -> LabelInput {
         let classes = self.config.num_embeds_ada_norm;
         LabelInput::Numbers { classes: Some(classes), null: Some(classes) }
-    }
-
-    fn check(&self, size: CallSize) -> Result<()> {
-        check_batch(size.batch)?;
-        check_sides(size, self.size_multiple())
-    }
-
-    fn graph(&self, size: CallSize) -> Result<Graph> {
-        self.check(size)?;
-        Ok(self.build(size).graph)
     }
 
     fn keys(&self) -> Vec<Key> {

@@ -18,9 +18,7 @@ use crate::checkpoint::ConfigFile;
 use crate::error::Result;
 use crate::graph::WeightAccess;
 use crate::graph::op::{Activation, Graph, HeadSide, Heads, Value};
-use crate::nets::architecture::{
-    Architecture, CallSize, Inputs, LabelInput, Preconditioning, check_batch, check_sides,
-};
+use crate::nets::architecture::{Architecture, CallSize, Inputs, LabelInput, Preconditioning};
 use crate::nets::blocks::positional_embedding;
 use crate::nets::builder::{Builder, Key, Window};
 use crate::nets::feeds::{Feeds, names};
@@ -164,15 +162,6 @@ impl Architecture for EdmNetwork {
         let Config { label_dim, label_dropout, .. } = self.config;
         let null = (label_dropout > 0.0).then_some(label_dim);
         if label_dim == 0 { LabelInput::None } else { LabelInput::Numbers { classes: Some(label_dim), null } }
-    }
-
-    fn check(&self, size: CallSize) -> Result<()> {
-        check_batch(size.batch)?;
-        check_sides(size, self.size_multiple())
-    }
-
-    fn graph(&self, size: CallSize) -> Result<Graph> {
-        self.graph_and_keys(size).map(|(graph, _)| graph)
     }
 
     fn keys(&self) -> Vec<Key> {

@@ -18,7 +18,7 @@ use crate::checkpoint::ConfigFile;
 use crate::error::Result;
 use crate::graph::WeightAccess;
 use crate::graph::op::{Activation, Combine, Graph, Value};
-use crate::nets::architecture::{Architecture, CallSize, Inputs, LabelInput, check_batch, check_sides};
+use crate::nets::architecture::{Architecture, CallSize, Inputs, LabelInput};
 use crate::nets::blocks::ladder::{self, Levels, Place, Way};
 use crate::nets::blocks::{
     Attention, Resize, Resnet, Style, downsample_conv, image_input, positional_embedding, timestep_mlp, upsample_conv,
@@ -189,15 +189,6 @@ impl Architecture for UNet2d {
             Some(ClassEmbedding::Table(rows)) => numbers(Some(rows)),
             Some(ClassEmbedding::Timestep) => numbers(None),
         }
-    }
-
-    fn check(&self, size: CallSize) -> Result<()> {
-        check_batch(size.batch)?;
-        check_sides(size, self.size_multiple())
-    }
-
-    fn graph(&self, size: CallSize) -> Result<Graph> {
-        self.graph_and_keys(size).map(|(graph, _)| graph)
     }
 
     fn keys(&self) -> Vec<Key> {

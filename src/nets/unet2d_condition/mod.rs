@@ -225,10 +225,6 @@ impl Architecture for UNet2dCondition {
         ))
     }
 
-    fn graph(&self, size: CallSize) -> Result<Graph> {
-        self.graph_and_keys(size).map(|(graph, _)| graph)
-    }
-
     fn keys(&self) -> Vec<Key> {
         let side = self.least_side();
         self.with_table(self.build(1, (side, side), 1).keys)
