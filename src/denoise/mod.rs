@@ -27,7 +27,9 @@ use crate::{Result, tensor::Tensor};
 ///
 /// Seen as geometry, sigma eps(x, sigma) estimates the gradient of half the squared distance to the data, and
 /// x - sigma eps(x, sigma) the projection of x on it (Permenter and Yuan, ICML 2024).
-pub trait Denoiser {
+///
+/// A denoiser may move to another thread.
+pub trait Denoiser: Send {
     /// (channels, height, width) of one image.
     fn image_shape(&self) -> [usize; 3];
 

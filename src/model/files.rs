@@ -154,6 +154,24 @@ impl Files {
         }
     }
 
+    /// The same run without results, for other files.
+    #[must_use]
+    pub fn to(&self, targets: Targets) -> Self {
+        Self {
+            targets,
+            state: self.state,
+            metadata: self.metadata.clone(),
+            indices: Vec::new(),
+            images: Vec::new(),
+            floats: Vec::new(),
+            image_shape: Vec::new(),
+            sampled: 0,
+            samples: Vec::new(),
+            steps: vec![Step::default(); self.steps.len()],
+            singles: Singles::default(),
+        }
+    }
+
     /// Takes a whole batch, and writes its images where each has a file.
     ///
     /// # Errors
@@ -347,13 +365,22 @@ impl Sampling<'_> {
             (Targets { images: Some(Output::parse(output)?), ..Targets::default() }, compiler.into());
         let run = self.resolve()?;
         targets.check(run.run.count, |path| check_writable(path))?;
-        let metadata = run.metadata(start(&run), &arithmetic(&run, &compiler));
+        let metadata = run.metadata_for(&compiler);
         let mut files = Files::new(&run, targets, metadata);
         for batch in run.on(compiler)? {
             files.take(&batch?)?;
         }
         let Written { images, others } = files.finish(&|path, write| write(path))?;
         Ok([images, others].concat())
+    }
+}
+
+impl ModelRun<'_> {
+    /// The metadata that all images of the run share when it is computed with `compiler`: [`ModelRun::metadata`] with
+    /// the start and the arithmetic in words.
+    #[must_use]
+    pub fn metadata_for(&self, compiler: &Compiler) -> Metadata {
+        self.metadata(start(self), &arithmetic(self, compiler))
     }
 }
 

@@ -122,7 +122,7 @@ pub struct Progress<'a> {
 }
 
 /// Standard normals for the stochastic updates of a walk, numbered from 1: (n, c, h, w).
-pub type NoiseSource<'a> = &'a mut dyn FnMut(u32) -> Result<Tensor>;
+pub type NoiseSource<'a> = &'a mut (dyn FnMut(u32) -> Result<Tensor> + Send);
 
 /// Walks `x`, (n, c, h, w) in the variance-exploding scale at the schedule's first level, down to its last.
 ///

@@ -1,0 +1,31 @@
+//! The Python package: a thin layer over the library's front door. Arrays become tensors, keyword arguments become
+//! settings, errors become exceptions; everything else is `downhill`'s.
+//!
+//! The module is private to the package `downhill`, whose Python code gives it its signatures, its documentation and
+//! its conversions between array libraries.
+
+mod array;
+mod call;
+mod denoiser;
+mod engine;
+mod error;
+mod images;
+mod model;
+mod sample;
+mod sampler;
+mod stages;
+
+use pyo3::prelude::*;
+
+/// The module `downhill._core`.
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    engine::register(module)?;
+    model::register(module)?;
+    images::register(module)?;
+    sample::register(module)?;
+    denoiser::register(module)?;
+    sampler::register(module)?;
+    stages::register(module)
+}
