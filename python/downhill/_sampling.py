@@ -99,7 +99,9 @@ class Step:
     """A step of a run, as a callback sees it. Arrays are float32, (n, c, h, w)."""
 
     index: int
-    """Its index, from 0."""
+    """Its index in the walk of its batch, from 0."""
+    total: int
+    """Steps of the run, over all batches."""
     images: list[int]
     """The images of the batch, by their index in the run."""
     sigma: float
@@ -252,6 +254,7 @@ class Bar:
             if callback is not None:
                 callback(Step(**step))
             if bar is not None:
+                bar.total = step["total"]
                 bar.update()
 
         return watch

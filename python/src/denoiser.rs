@@ -139,11 +139,12 @@ fn sample<'py>(
         }
         let sigmas = course.schedule.levels().iter().map(|level| level.sigma).collect();
         let run = Run { batch, seed, generator, start, mean, ..Run::new(course.schedule, course.method, n) };
+        let total = run.steps();
         let mut batches = run.batches(shape)?;
         let mut data = Vec::new();
         loop {
             let images: Vec<usize> = (data.len() / shape.iter().product::<usize>().max(1)..n).take(batch).collect();
-            let watched = &mut |progress: &Progress| watched(watch.as_ref(), &images, progress, &raised);
+            let watched = &mut |progress: &Progress| watched(watch.as_ref(), total, &images, progress, &raised);
             let Some(samples) = batches.next_batch(denoiser.as_mut(), watched).transpose()? else { break };
             data.extend(samples.x.data);
         }

@@ -1,6 +1,7 @@
 //! Sampling runs: keyword arguments to a run of the library.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use downhill::data::mask::Mask;
@@ -208,6 +209,7 @@ impl PyModel {
         let metadata = run.metadata_for(&self.compiler);
         let files = Files::new(&run, Targets::default(), metadata);
         let levels: Vec<f64> = run.run.schedule.levels().iter().map(|level| level.sigma).collect();
+        let total = AtomicUsize::new(0);
         let timer = Arc::clone(&clock);
         let observer = |event: Event| {
             let mut clock = timer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -216,13 +218,15 @@ impl PyModel {
                 Event::Done { part, detail } => watch_clock.lap_with(part, detail),
                 Event::Step { images, progress } => {
                     seconds.push(since.elapsed().as_secs_f64());
-                    seen(watch, images, progress).map_err(|error| raised.keep(error))?;
+                    let total = total.load(Ordering::Relaxed);
+                    seen(watch, total, images, progress).map_err(|error| raised.keep(error))?;
                 }
             }
             *since = std::time::Instant::now();
             Ok(())
         };
         let mut images = session.start(ModelRun::observe(run, observer))?;
+        total.store(images.run().steps(), Ordering::Relaxed);
         let facts = images.facts().clone();
         let mut batches = Vec::new();
         for batch in &mut images {
@@ -246,13 +250,14 @@ impl PyModel {
 }
 
 /// Shows a step to Python, and lets signals through.
-fn seen(watch: Option<&Py<PyAny>>, images: &[usize], progress: &Progress) -> PyResult<()> {
+fn seen(watch: Option<&Py<PyAny>>, total: usize, images: &[usize], progress: &Progress) -> PyResult<()> {
     Python::attach(|py| {
         py.check_signals()?;
         let Some(watch) = watch else { return Ok(()) };
         let copied = |tensor: &Tensor| array(py, tensor.clone()).map_err(PyErr::from);
         let step = PyDict::new(py);
         step.set_item("index", progress.index)?;
+        step.set_item("total", total)?;
         step.set_item("images", images.to_vec())?;
         step.set_item("sigma", progress.step.from.sigma)?;
         step.set_item("next_sigma", progress.step.to.sigma)?;
@@ -268,11 +273,12 @@ fn seen(watch: Option<&Py<PyAny>>, images: &[usize], progress: &Progress) -> PyR
 /// Shows a step of a run without a model to Python.
 pub fn watched(
     watch: Option<&Py<PyAny>>,
+    total: usize,
     images: &[usize],
     progress: &Progress,
     raised: &Raised,
 ) -> std::result::Result<(), Error> {
-    seen(watch, images, progress).map_err(|error| raised.keep(error))
+    seen(watch, total, images, progress).map_err(|error| raised.keep(error))
 }
 
 /// The samplers, each as (name, order, calls per step, usual steps, source, parameters).
