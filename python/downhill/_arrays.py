@@ -103,3 +103,8 @@ def shape_of_one(shape: Sequence[int]) -> tuple[int, int, int]:
         raise ArgumentError(f"`shape` of {tuple(shape)}", "give (channels, height, width)")
     channels, height, width = (int(extent) for extent in shape)
     return channels, height, width
+
+
+def shaped(array: Floats, shape: tuple[int, ...]) -> Floats:
+    """Returns an array in another shape, without a copy."""
+    return np.reshape(array, shape)

@@ -90,11 +90,10 @@ def sample(
         shape = model.shape if shape is None else shape
         least, most = model.sigma_range
         sigma_max, sigma_min = sigma_max or most, sigma_min or least
-
-        def denoiser(x: Floats, sigma: npt.NDArray[np.float64]) -> Floats:
-            return model.denoise(x, sigma)
-
+        denoise: Callable[..., ArrayLike] = model.denoise
         gives, takes = "x0", None
+    else:
+        denoise = denoiser
     if shape is None:
         raise ArgumentError("a denoiser without the shape of its images", "give `shape`: (channels, height, width)")
     settings, solver = settings_of(
@@ -116,7 +115,7 @@ def sample(
     sigma_range = (1.0, 1.0) if has_levels else (float(sigma_max or 0), float(sigma_min or 0))
     with Bar(progress) as bar:
         x, _ = _core.sample(
-            function_of(denoiser, takes),
+            function_of(denoise, takes),
             shape_of_one(shape),
             gives == "eps",
             settings,

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
-from ._arrays import ArrayLike, floats, images, like as like_of, numbers
+from ._arrays import ArrayLike, floats, images, like as like_of, numbers, shaped
 from ._errors import ArgumentError
 from ._images import Images
 from ._sampling import Bar, Callback, SamplerFunction, Schedule, settings_of
@@ -47,7 +47,6 @@ def open(  # noqa: A001
 
     Raises:
         ArgumentError: for a name that is not one of these, or an argument that does not fit the model.
-        NotFoundError: for a path that does not exist.
         ModelError: for files that cannot be used, naming file, key and shape.
         AdapterError: without an adapter, or without one that fits.
     """
@@ -288,10 +287,10 @@ class Model:
                 f"`v` of shape {v.shape} for `x` of shape {x.shape}",
                 "give a vector per image, (n, c, h, w), or k of them, (n, k, c, h, w)",
             )
-        rows = v.reshape(x.shape[0], -1, *x.shape[1:])
+        rows = shaped(v, (x.shape[0], v.size // x.size, *x.shape[1:]))
         context, labels, _, _ = _conditions(context, labels, None, None)
         products = self._core.jvp(x, rows, numbers(sigma, "sigma"), context, labels)
-        return like_of(products.reshape(v.shape), like)
+        return like_of(shaped(products, v.shape), like)
 
     # Sampling
 

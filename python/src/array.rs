@@ -1,5 +1,5 @@
-//! Arrays in and out. The package hands over NumPy arrays of float32 in C order; their values are copied once into a
-//! tensor. Tensors become NumPy arrays without a copy.
+//! Arrays in and out. The package hands over `NumPy` arrays of float32 in C order; their values are copied once into a
+//! tensor. Tensors become `NumPy` arrays without a copy.
 
 use downhill::Tensor;
 use numpy::{PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods, ToPyArray};

@@ -134,12 +134,11 @@ impl PyModel {
             let what = format!("`{}` does not take a context or labels", self.model.name());
             return Err(Error::argument(what, "leave them out"));
         }
-        let form = match kept.form.take() {
-            Some(form) => form,
-            None => {
-                let options = DenoiserOptions { batch: None, images: usize::MAX, label: None };
-                self.model.clone().denoiser(self.compiler, &options, &mut |_| Ok(()))?.denoiser
-            }
+        let form = if let Some(form) = kept.form.take() {
+            form
+        } else {
+            let options = DenoiserOptions { batch: None, images: usize::MAX, label: None };
+            self.model.clone().denoiser(self.compiler, &options, &mut |_| Ok(()))?.denoiser
         };
         Ok(kept.form.insert(form).as_mut())
     }

@@ -12,7 +12,10 @@ use pyo3::prelude::*;
 use crate::error::{Result, argument};
 
 /// The engines that are open, by what was asked for.
-static OPEN: Mutex<Option<HashMap<(String, String, bool), &'static Engine>>> = Mutex::new(None);
+static OPEN: Mutex<Option<Open>> = Mutex::new(None);
+
+/// Engines by adapter, family and whether shaders are checked.
+type Open = HashMap<(String, String, bool), &'static Engine>;
 
 /// A device that is open.
 #[pyclass(frozen, name = "Engine")]

@@ -26,6 +26,5 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     images::register(module)?;
     sample::register(module)?;
     denoiser::register(module)?;
-    sampler::register(module)?;
-    stages::register(module)
+    sampler::register(module)
 }

@@ -25,6 +25,7 @@ use crate::model::{PyModel, read_settings};
 use crate::sampler::PySampler;
 
 /// The arguments of a run, read from Python.
+#[expect(clippy::struct_excessive_bools, reason = "keyword arguments")]
 struct Arguments {
     settings: String,
     seed: u64,
@@ -99,7 +100,7 @@ impl Arguments {
     }
 
     /// The description of the run.
-    fn describe<'a>(self, mut sampling: Sampling<'a>) -> Result<Sampling<'a>> {
+    fn describe(self, mut sampling: Sampling<'_>) -> Result<Sampling<'_>> {
         sampling = sampling.settings(read_settings(&self.settings)?).seed(self.seed);
         if let Some(rng) = &self.rng {
             sampling = sampling.generator(rng.parse()?);
@@ -281,9 +282,12 @@ pub fn watched(
     seen(watch, total, images, progress).map_err(|error| raised.keep(error))
 }
 
+/// A sampler as a tuple.
+type Row = (&'static str, String, usize, usize, &'static str, Vec<&'static str>);
+
 /// The samplers, each as (name, order, calls per step, usual steps, source, parameters).
 #[pyfunction]
-fn samplers() -> Vec<(&'static str, String, usize, usize, &'static str, Vec<&'static str>)> {
+fn samplers() -> Vec<Row> {
     let row = |sampler: Sampler| {
         let spec = sampler.spec();
         let parameters = spec.parameters.to_vec();

@@ -115,7 +115,8 @@ impl Estimator {
     }
 
     /// Standard normals of the run, in the shape of its states.
-    fn noise<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyArrayDyn<f32>>> {
+    #[staticmethod]
+    fn noise(py: Python<'_>) -> Result<Bound<'_, PyArrayDyn<f32>>> {
         if !ORACLE.is_set() {
             return Err(argument("noise was drawn outside a step", "draw it between two `yield`s"));
         }
@@ -127,20 +128,17 @@ impl Walker {
     /// Runs the generator to its next state. The oracle is set for this thread.
     fn advance(&mut self, position: Position, x: &Tensor) -> PyResult<(First, Tensor)> {
         Python::attach(|py| {
-            let (generator, estimator, value) = match &self.generator {
-                Some((generator, estimator)) => {
-                    let x = array(py, x.clone()).map_err(PyErr::from)?;
-                    (generator.bind(py).clone(), estimator.bind(py).clone(), Some(x))
-                }
-                None => {
-                    let estimator = Bound::new(py, Estimator { first: Mutex::default() })?;
-                    let ends = position.steps.iter().map(|step| step.to.sigma);
-                    let levels: Vec<f64> = std::iter::once(position.step().from.sigma).chain(ends).collect();
-                    let x = array(py, x.clone()).map_err(PyErr::from)?;
-                    let generator = self.function.bind(py).call1((x, levels, &estimator))?;
-                    self.generator = Some((generator.clone().unbind(), estimator.clone().unbind()));
-                    (generator, estimator, None)
-                }
+            let (generator, estimator, value) = if let Some((generator, estimator)) = &self.generator {
+                let x = array(py, x.clone()).map_err(PyErr::from)?;
+                (generator.bind(py).clone(), estimator.bind(py).clone(), Some(x))
+            } else {
+                let estimator = Bound::new(py, Estimator { first: Mutex::default() })?;
+                let ends = position.steps.iter().map(|step| step.to.sigma);
+                let levels: Vec<f64> = std::iter::once(position.step().from.sigma).chain(ends).collect();
+                let x = array(py, x.clone()).map_err(PyErr::from)?;
+                let generator = self.function.bind(py).call1((x, levels, &estimator))?;
+                self.generator = Some((generator.clone().unbind(), estimator.clone().unbind()));
+                (generator, estimator, None)
             };
             *estimator.get().first.lock().unwrap_or_else(PoisonError::into_inner) = None;
             let next = generator.call_method1("send", (value,)).map_err(|error| match error {

@@ -71,8 +71,3 @@ impl PyModel {
         array(py, encoded)
     }
 }
-
-/// Adds this file's names to the module.
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
-}
