@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use serde_json::{Map, Value, json};
 
@@ -202,18 +203,18 @@ fn paths_agree_with_the_original() {
             let guidance = Guidance::none(Condition { labels: golden.labels.clone(), ..Condition::default() });
             let mut denoiser = network.denoiser(device, guidance).expect("a denoiser");
             let path = golden.array(&format!("{run}.npy"));
-            let (step, furthest) = (Cell::new(0), Cell::new(0.0f32));
+            let (step, furthest) = (AtomicUsize::new(0), Cell::new(0.0f32));
             sample(
                 &mut denoiser,
                 &schedule,
                 &method,
                 schedule.start_state(&noise),
-                &mut |_| Ok(Tensor::new(noise.shape.clone(), draws.item(step.get()).to_vec())),
+                &mut |_| Ok(Tensor::new(noise.shape.clone(), draws.item(step.load(Relaxed)).to_vec())),
                 &mut |progress| {
                     let scale = progress.step.to.alpha_bar().sqrt();
                     let z: Vec<f32> = progress.x.data.iter().map(|x| (f64::from(*x) * scale) as f32).collect();
                     furthest.set(furthest.get().max(distance(&z, path.item(progress.index))));
-                    step.set(progress.index + 1);
+                    step.store(progress.index + 1, Relaxed);
                     Ok(())
                 },
             )

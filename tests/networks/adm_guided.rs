@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use serde_json::{Value, json};
 
@@ -77,19 +78,19 @@ fn guided_paths_agree_with_the_original() {
             denoiser.set_classifier(Some(gradient));
             let path = array(&format!("adm_guided/{name}"), &format!("{run}.npy"));
             let unguided = array(&own, &format!("{run}.npy"));
-            let (step, furthest, states) = (Cell::new(0), Cell::new(0.0f32), RefCell::new(Vec::new()));
+            let (step, furthest, states) = (AtomicUsize::new(0), Cell::new(0.0f32), RefCell::new(Vec::new()));
             sample(
                 &mut denoiser,
                 &schedule,
                 &method,
                 schedule.start_state(&noise),
-                &mut |_| Ok(Tensor::new(noise.shape.clone(), draws.item(step.get()).to_vec())),
+                &mut |_| Ok(Tensor::new(noise.shape.clone(), draws.item(step.load(Relaxed)).to_vec())),
                 &mut |progress| {
                     let scale = progress.step.to.alpha_bar().sqrt();
                     let z: Vec<f32> = progress.x.data.iter().map(|x| (f64::from(*x) * scale) as f32).collect();
                     furthest.set(furthest.get().max(distance(&z, path.item(progress.index))));
                     states.borrow_mut().push(distance(&z, unguided.item(progress.index)));
-                    step.set(progress.index + 1);
+                    step.store(progress.index + 1, Relaxed);
                     Ok(())
                 },
             )

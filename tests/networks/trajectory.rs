@@ -1,8 +1,8 @@
 //! Whole sampling paths on the device, network and sampler together, against diffusers and the paper's formula in
 //! float64 (`tests/golden/trajectory`).
 
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use crate::common::{distance, engines};
 use downhill::Error;
@@ -161,20 +161,21 @@ fn follow(folder: &Path) -> Result<(f32, f32), Error> {
     let mut furthest = 0.0f32;
     let values = noise.data.len();
     // Step and draw: draw k of step i is entry i + k steps.
-    let drawing = Cell::new((0, 0));
+    let drawing = Mutex::new((0, 0));
     let end = sample(
         &mut network,
         &schedule,
         &method,
         start(&schedule, &case, &noise, &step_noise),
         &mut |_| {
-            let (step, draw) = drawing.get();
-            drawing.set((step, draw + 1));
+            let mut drawing = drawing.lock().unwrap();
+            let (step, draw) = *drawing;
+            drawing.1 += 1;
             let normals = step_noise.item(step + draw * steps)[..values].to_vec();
             Ok(Tensor::new(noise.shape.clone(), normals))
         },
         &mut |progress| {
-            drawing.set((progress.index + 1, 0));
+            *drawing.lock().unwrap() = (progress.index + 1, 0);
             let state = held(progress.x, progress.step.to);
             furthest = furthest.max(distance(&state, expected.item(case.entry(progress.index, steps))));
             Ok(())
