@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{Pointwise, resolve, run_quietly};
 
-fn gaussian(lambda: f64) -> Pointwise<impl FnMut(f64, f64) -> f64> {
+fn gaussian(lambda: f64) -> Pointwise<impl FnMut(f64, f64) -> f64 + Send> {
     Pointwise([1, 1, 1], move |x, sigma| x * sigma / (lambda + sigma * sigma))
 }
 
@@ -118,7 +118,7 @@ fn smalldiffusions_equivalence() {
 fn guidance_moves_eps_under_every_sampler_but_the_ancestral_one() {
     struct Guided<F>(Pointwise<F>);
 
-    impl<F: FnMut(f64, f64) -> f64> Denoiser for Guided<F> {
+    impl<F: FnMut(f64, f64) -> f64 + Send> Denoiser for Guided<F> {
         fn image_shape(&self) -> [usize; 3] {
             self.0.image_shape()
         }

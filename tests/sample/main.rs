@@ -24,7 +24,7 @@ use downhill::tensor::Tensor;
 /// A denoiser that acts on each value alone: `eps(x, sigma)`.
 struct Pointwise<F>([usize; 3], F);
 
-impl<F: FnMut(f64, f64) -> f64> Denoiser for Pointwise<F> {
+impl<F: FnMut(f64, f64) -> f64 + Send> Denoiser for Pointwise<F> {
     fn image_shape(&self) -> [usize; 3] {
         self.0
     }
