@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .estimators import PCA, LinearDiffusion
 
 _LAZY = {"PCA": "estimators", "LinearDiffusion": "estimators"}
-"""What needs scikit-learn, and the module that it is in."""
+"""Names that need scikit-learn, and the module of each."""
 _MODULES = ("estimators", "interop", "linear", "plots", "studies")
 
 

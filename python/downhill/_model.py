@@ -104,7 +104,7 @@ class Model:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What its files say: class, parameters, configuration and scheduler."""
+        """The facts in its files: class, parameters, configuration and scheduler."""
         return json.loads(self._core.facts())
 
     @property

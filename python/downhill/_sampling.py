@@ -1,4 +1,4 @@
-"""What all sampling shares: settings, samplers of Python, callbacks and progress bars."""
+"""The common parts of all sampling: settings, samplers of Python, callbacks and progress bars."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._errors import ArgumentError
 
 @dataclass(frozen=True)
 class SamplerInfo:
-    """What is known about a sampler."""
+    """The facts about a sampler."""
 
     name: str
     """Its name."""

@@ -22,7 +22,7 @@ const MOST_BYTES: u64 = 1 << 30;
 /// The share of sigma, or of the data's own scale, by which images are moved for differences of closed forms.
 const DIFFERENCE: f64 = 1e-2;
 
-/// What single calls have left on the device, the latest first.
+/// The networks that single calls have left on the device, the latest first.
 #[derive(Default)]
 pub struct Calls(Mutex<Kept>);
 

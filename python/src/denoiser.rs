@@ -10,7 +10,7 @@ use numpy::{PyArrayDyn, PyArrayMethods, PyUntypedArrayMethods, ToPyArray};
 use pyo3::prelude::*;
 
 use crate::array::{Floats, array, tensor};
-use crate::error::{Raised, Result, argument};
+use crate::error::{FirstException, Result, argument};
 use crate::model::{PyModel, read_settings};
 use crate::sample::watched;
 use crate::sampler::PySampler;
@@ -20,12 +20,12 @@ pub struct PyDenoiser {
     call: Py<PyAny>,
     image: [usize; 3],
     gives_eps: bool,
-    raised: Arc<Raised>,
+    raised: Arc<FirstException>,
 }
 
 impl PyDenoiser {
     /// A denoiser of images (c, h, w) that calls `call`, whose result is eps if `gives_eps`, else x0.
-    pub fn new(call: Py<PyAny>, image: [usize; 3], gives_eps: bool, raised: Arc<Raised>) -> Self {
+    pub fn new(call: Py<PyAny>, image: [usize; 3], gives_eps: bool, raised: Arc<FirstException>) -> Self {
         Self { call, image, gives_eps, raised }
     }
 
@@ -86,7 +86,7 @@ pub fn denoiser_of(
     shape: Option<[usize; 3]>,
     gives_eps: bool,
     images: usize,
-    raised: &Arc<Raised>,
+    raised: &Arc<FirstException>,
 ) -> Result<Box<dyn Denoiser + 'static>> {
     if let Ok(model) = object.cast::<PyModel>() {
         let (model, py) = (model.get(), object.py());
@@ -123,7 +123,7 @@ fn sample<'py>(
     watch: Option<Py<PyAny>>,
 ) -> Result<(Bound<'py, PyArrayDyn<f32>>, Vec<f64>)> {
     let settings = read_settings(settings)?;
-    let raised = Arc::new(Raised::default());
+    let raised = Arc::new(FirstException::default());
     let mut denoiser = denoiser_of(denoise, Some(shape), gives_eps, batch, &raised)?;
     let start = match (noise.as_ref().map(tensor).transpose()?, state.as_ref().map(tensor).transpose()?) {
         (None, None) => Start::Seeded,

@@ -79,9 +79,9 @@ fn in_keywords(text: &str) -> String {
 
 /// The first failure of Python code that ran inside the library, which carries on the exception across it.
 #[derive(Debug, Default)]
-pub struct Raised(std::sync::Mutex<Option<PyErr>>);
+pub struct FirstException(std::sync::Mutex<Option<PyErr>>);
 
-impl Raised {
+impl FirstException {
     /// Keeps an exception, and returns the error that stops the library.
     pub fn keep(&self, error: PyErr) -> Error {
         let mut kept = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

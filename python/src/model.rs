@@ -21,7 +21,7 @@ use crate::sampler::PySchedule;
 pub struct PyModel {
     pub model: Model,
     pub compiler: Compiler<'static>,
-    /// What runs of the model leave on the device.
+    /// The parts that runs of the model leave on the device.
     pub session: Mutex<Option<Session<'static>>>,
     /// The network or the closed form on the device, for single calls.
     pub calls: Calls,

@@ -19,7 +19,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::array::{Floats, array, tensor};
-use crate::error::{Raised, Result, argument};
+use crate::error::{FirstException, Result, argument};
 use crate::images::PyImages;
 use crate::model::{PyModel, read_settings};
 use crate::sampler::PySampler;
@@ -178,7 +178,7 @@ impl PyModel {
     fn sample(&self, py: Python<'_>, arguments: &Bound<'_, PyDict>, watch: Option<Py<PyAny>>) -> Result<PyImages> {
         let mut arguments = Arguments::read(arguments)?;
         let solver = arguments.solver.take();
-        let raised = Arc::new(Raised::default());
+        let raised = Arc::new(FirstException::default());
         let made = py.detach(|| self.run(arguments, solver, watch.as_ref(), &raised));
         made.map_err(|failure| match failure {
             crate::error::Failure::Library(error) => raised.or(error),
@@ -193,7 +193,7 @@ impl PyModel {
         arguments: Arguments,
         solver: Option<Py<PyAny>>,
         watch: Option<&Py<PyAny>>,
-        raised: &Arc<Raised>,
+        raised: &Arc<FirstException>,
     ) -> Result<PyImages> {
         let clock = Arc::new(Mutex::new((Stopwatch::start(), Vec::new(), std::time::Instant::now())));
         let mut kept = self.session.lock().unwrap_or_else(PoisonError::into_inner);
@@ -277,7 +277,7 @@ pub fn watched(
     total: usize,
     images: &[usize],
     progress: &Progress,
-    raised: &Raised,
+    raised: &FirstException,
 ) -> std::result::Result<(), Error> {
     seen(watch, total, images, progress).map_err(|error| raised.keep(error))
 }

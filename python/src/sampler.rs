@@ -11,20 +11,20 @@ use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
 
 use crate::array::{Floats, array, tensor};
-use crate::error::{Raised, Result, argument};
+use crate::error::{FirstException, Result, argument};
 
 scoped_tls_hkt::scoped_thread_local!(
     /// The denoiser and the noise of the step that a generator of this thread is in.
-    static mut ORACLE: for<'a> &'a mut (dyn Asked + 'a)
+    static mut ORACLE: for<'a> &'a mut (dyn StepCalls + 'a)
 );
 
-/// What a generator asks for within a step.
-trait Asked: Send {
+/// The calls that a generator makes within a step.
+trait StepCalls: Send {
     fn estimate(&mut self, x: &Tensor, level: Level) -> std::result::Result<Estimate, Error>;
     fn noise(&mut self) -> std::result::Result<Tensor, Error>;
 }
 
-impl Asked for Oracle<'_> {
+impl StepCalls for Oracle<'_> {
     fn estimate(&mut self, x: &Tensor, level: Level) -> std::result::Result<Estimate, Error> {
         Oracle::estimate(self, x, level)
     }
@@ -38,12 +38,12 @@ impl Asked for Oracle<'_> {
 #[derive(Debug)]
 pub struct PySampler {
     function: Py<PyAny>,
-    raised: Arc<Raised>,
+    raised: Arc<FirstException>,
 }
 
 impl PySampler {
     /// A sampler that calls `function(x, levels, model, noise)` for every batch.
-    pub fn new(function: Py<PyAny>, raised: Arc<Raised>) -> Self {
+    pub fn new(function: Py<PyAny>, raised: Arc<FirstException>) -> Self {
         Self { function, raised }
     }
 }
@@ -71,7 +71,7 @@ impl Solver for PySampler {
 /// A generator on its way through the levels of one batch.
 struct Walker {
     function: Py<PyAny>,
-    raised: Arc<Raised>,
+    raised: Arc<FirstException>,
     generator: Option<(Py<PyAny>, Py<Estimator>)>,
 }
 

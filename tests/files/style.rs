@@ -162,10 +162,13 @@ struct Text {
 #[test]
 fn comments_strings_and_documents_keep_to_the_style() {
     let mut faults = String::new();
-    for file in files(&["src", "fuzz/src", "shaders", "docs", "examples", "README.md", "CONTRIBUTING.md"]) {
+    let code = ["src", "fuzz/src", "python/src", "python/downhill", "shaders", "examples"];
+    let documents = ["docs", "README.md", "CONTRIBUTING.md"];
+    for file in files(&[&code[..], &documents[..]].concat()) {
         let content = std::fs::read_to_string(root().join(&file)).expect("text");
         let texts = match file.extension().and_then(|name| name.to_str()) {
             Some("md") => markdown(&content),
+            Some("py" | "pyi") => docstrings(&content),
             _ => source(&content),
         };
         let library = file.starts_with("src") && !file.starts_with("src/cli");
@@ -180,7 +183,7 @@ fn comments_strings_and_documents_keep_to_the_style() {
 
 #[test]
 fn lines_fit_in_120_columns() {
-    let all = ["src", "fuzz/src", "shaders", "docs", "examples", "tests", "benches", "data", "weights"];
+    let all = ["src", "fuzz/src", "python", "shaders", "docs", "examples", "tests", "benches", "data", "weights"];
     let documents = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"];
     let mut long = String::new();
     for file in files(&[&all[..], &documents[..]].concat()) {
@@ -202,7 +205,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The Rust, WGSL and Markdown files in `places`, relative to the root, sorted.
+/// The Rust, WGSL, Python and Markdown files in `places`, relative to the root, sorted.
 fn files(places: &[&str]) -> Vec<PathBuf> {
     let mut open: Vec<PathBuf> = places.iter().map(PathBuf::from).filter(|place| root().join(place).exists()).collect();
     let mut files = Vec::new();
@@ -210,7 +213,10 @@ fn files(places: &[&str]) -> Vec<PathBuf> {
         if root().join(&place).is_dir() {
             let entries = std::fs::read_dir(root().join(&place)).expect("a folder");
             open.extend(entries.map(|entry| place.join(entry.expect("an entry").file_name())));
-        } else if place.extension().is_some_and(|name| ["rs", "wgsl", "md"].iter().any(|known| name == *known)) {
+        } else if place
+            .extension()
+            .is_some_and(|name| ["rs", "wgsl", "py", "pyi", "md"].iter().any(|known| name == *known))
+        {
             files.push(place);
         }
     }
@@ -275,6 +281,38 @@ fn strings(line: &str, number: usize, string: &mut Option<Text>, texts: &mut Vec
     if let Some(text) = string {
         text.words.push(' ');
     }
+}
+
+/// The paragraphs of the docstrings of Python, and its comments. The first paragraph of a docstring is a definition.
+fn docstrings(content: &str) -> Vec<Text> {
+    const QUOTES: &str = "\"\"\"";
+    let mut texts: Vec<Text> = Vec::new();
+    let (mut within, mut open) = (false, false);
+    for (index, line) in content.lines().enumerate() {
+        let begins = !within && line.contains(QUOTES);
+        let is_comment = !within && line.trim_start().starts_with('#');
+        if !(within || begins || is_comment) {
+            open = false;
+            continue;
+        }
+        let mut words = line.trim();
+        if begins {
+            words = words.split_once(QUOTES).map_or("", |(_, rest)| rest);
+            (within, open) = (true, false);
+        }
+        let ends = within && words.contains(QUOTES);
+        words = words.split(QUOTES).next().unwrap_or_default().trim_start_matches('#').trim();
+        match texts.last_mut().filter(|_| open && !words.is_empty()) {
+            Some(text) => {
+                text.words.push(' ');
+                text.words.push_str(words);
+            }
+            None => texts.push(Text { line: index + 1, words: words.to_owned(), definition: begins }),
+        }
+        open = !words.is_empty() && !ends;
+        within &= !ends;
+    }
+    texts
 }
 
 /// The paragraphs of a document, without its blocks of code.
