@@ -196,8 +196,10 @@ impl PyModel {
         raised: &Arc<FirstException>,
     ) -> Result<PyImages> {
         let clock = Arc::new(Mutex::new((Stopwatch::start(), Vec::new(), std::time::Instant::now())));
-        let mut kept = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut session = kept.take().unwrap_or_else(|| Session::new(self.model.clone(), self.compiler));
+        // A run that begins within another one, in a callback or in another thread, has a session to itself.
+        let mut kept = self.session.try_lock().ok();
+        let session = kept.as_mut().and_then(|kept| kept.take());
+        let mut session = session.unwrap_or_else(|| Session::new(self.model.clone(), self.compiler));
         let mut run = arguments.describe(session.model().sampling())?.resolve()?;
         if let Some(solver) = solver {
             run.run.method = Method { clip: None, ..Method::new(PySampler::new(solver, Arc::clone(raised))) };
@@ -234,7 +236,9 @@ impl PyModel {
             batches.push(batch?);
         }
         session.finish(images);
-        *kept = Some(session);
+        if let Some(kept) = &mut kept {
+            **kept = Some(session);
+        }
         let clock = clock.lock().unwrap_or_else(PoisonError::into_inner);
         let engine = self.compiler.engine;
         report

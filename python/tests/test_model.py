@@ -142,6 +142,13 @@ def test_reports_and_steps(digits: downhill.Model) -> None:
     assert np.array_equal(digits.sample(2, steps=4, sampler="ddim", clip=False).samples, images.samples)
 
 
+def test_runs_within_runs(digits: downhill.Model) -> None:
+    expected = digits.sample(1, steps=2, seed=3).samples
+    inner: list[np.ndarray] = []
+    digits.sample(2, steps=3, callback=lambda step: inner.append(digits.sample(1, steps=2, seed=3).samples))
+    assert inner and all(np.array_equal(samples, expected) for samples in inner)
+
+
 def test_starts(digits: downhill.Model) -> None:
     normals = noise(3, 1, 28, 28)
     a = digits.sample(noise=normals, steps=3)
