@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._core import __version__
 from ._denoiser import sample
+from ._device import adapters
 from ._errors import (
     AdapterError,
     ArgumentError,
@@ -32,7 +33,7 @@ from ._errors import (
     OutOfMemoryError,
 )
 from ._images import Images, grid
-from ._model import Model, adapters, open
+from ._model import Model, open
 from ._sampling import SamplerFunction, SamplerInfo, Schedule, Step, sampler_names, samplers, schedule_names
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from . import _core
 from ._arrays import ArrayLike, floats, images, like as like_of, numbers, shaped
+from ._device import engine
 from ._errors import ArgumentError
 from ._images import Images
 from ._sampling import Bar, Callback, SamplerFunction, Schedule, settings_of
@@ -50,13 +51,8 @@ def open(  # noqa: A001
         ModelError: for files that cannot be used, naming file, key and shape.
         AdapterError: without an adapter, or without one that fits.
     """
-    engine = _core.Engine(None if adapter is None else str(adapter), family)
-    return Model(_core.Model.open(engine, None if name is None else os.fspath(name), dtype, exact, prediction))
-
-
-def adapters() -> list[dict[str, Any]]:
-    """Returns the adapters of this machine with their properties, best first."""
-    return [json.loads(text) for text in _core.adapters()]
+    device = engine(None if adapter is None else str(adapter), family)
+    return Model(_core.Model.open(device, None if name is None else os.fspath(name), dtype, exact, prediction))
 
 
 class Model:
