@@ -7,14 +7,14 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from . import _core
 
 
 @contextlib.contextmanager
-def _without_driver_chatter() -> Iterator[None]:
+def _without_driver_chatter() -> Generator[None, None, None]:
     """Points standard error at nothing while adapters are listed on Linux without a display.
 
     Mesa's device-selection layer looks for a Wayland display there, and reports the failure, although no surface is
