@@ -4,8 +4,8 @@ use downhill::Error;
 use downhill::latent::autoencoder::{scaled as scaled_latents, unscaled};
 use downhill::latent::passage::PromptStyle;
 use downhill::latent::tiles::Tiling;
-use downhill::model::TextSource;
 use downhill::model::stages::{Autoencoder, Texts};
+use downhill::model::{Kind, Source, TextSource};
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
 
@@ -16,6 +16,29 @@ use crate::model::PyModel;
 /// Contexts of texts, and what SDXL adds to the time embedding.
 type Encoded<'py> = (Bound<'py, PyArrayDyn<f32>>, Option<Bound<'py, PyArrayDyn<f32>>>);
 
+impl PyModel {
+    /// The autoencoder of the pipeline, or the one that took its place.
+    fn stage_of_images(&self) -> std::result::Result<Autoencoder, Error> {
+        let Kind::Latent(latent) = self.model.kind() else { return Autoencoder::open(self.model.name()) };
+        let (net, files) = (latent.autoencoder.clone(), latent.autoencoder_files.clone());
+        Ok(Autoencoder { name: self.model.name().to_owned(), class: latent.class.clone(), net, files })
+    }
+
+    /// The text encoders of the pipeline, with the changes of LoRA files and with learned tokens.
+    fn stage_of_texts(&self) -> std::result::Result<TextSource, Error> {
+        match self.model.kind() {
+            Kind::Latent(latent) => match &latent.source {
+                Source::Text(source) => Ok(source.as_ref().clone()),
+                Source::Labels => {
+                    let what = format!("`{}` takes class labels, not texts", self.model.name());
+                    Err(Error::argument(what, "give `labels`"))
+                }
+            },
+            Kind::Network(_) | Kind::ClosedForm(_) => Texts::open(self.model.name())?.encoder(),
+        }
+    }
+}
+
 #[pymethods]
 impl PyModel {
     /// The embeddings of texts, (n, tokens, channels), and their pooled embeddings where the pipeline has them.
@@ -25,9 +48,9 @@ impl PyModel {
             return Err(argument("no texts", "give at least one text"));
         }
         let encoded = py.detach(|| {
-            let opened = Texts::open(self.model.name())?;
-            let passages = TextSource::passages(&opened.tokenizers, &texts, PromptStyle::default())?;
-            let source = opened.encoder()?;
+            let source = self.stage_of_texts()?;
+            let tokenizers: Vec<_> = source.parts.iter().map(|part| part.tokenizer.clone()).collect();
+            let passages = TextSource::passages(&tokenizers, &texts, PromptStyle::default())?;
             source.encode(self.compiler, &passages, batch, &mut |_| Ok(()))
         })?;
         let pooled = encoded.encoded.pooled.map(|pooled| array(py, pooled)).transpose()?;
@@ -45,7 +68,7 @@ impl PyModel {
     ) -> Result<Bound<'py, PyArrayDyn<f32>>> {
         let latents = images(&latents, "latents")?;
         let decoded = py.detach(|| {
-            let autoencoder = Autoencoder::open(self.model.name())?;
+            let autoencoder = self.stage_of_images()?;
             let latents = if scaled { unscaled(autoencoder.net.as_ref(), &latents) } else { latents };
             autoencoder.decode(self.compiler, &latents, batch, Tiling::Auto, &mut |_| Ok(()))
         })?;
@@ -64,7 +87,7 @@ impl PyModel {
     ) -> Result<Bound<'py, PyArrayDyn<f32>>> {
         let pixels = images(&pixels, "pixels")?;
         let encoded = py.detach(|| {
-            let autoencoder = Autoencoder::open(self.model.name())?;
+            let autoencoder = self.stage_of_images()?;
             let encoded = autoencoder.encode(self.compiler, &pixels, batch, seed, &mut |_| Ok(()))?.output;
             Ok::<_, Error>(if scaled { scaled_latents(autoencoder.net.as_ref(), &encoded) } else { encoded })
         })?;
