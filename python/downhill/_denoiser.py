@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,15 @@ from ._model import Model
 from ._sampling import Bar, Callback, SamplerFunction, Schedule, settings_of
 
 
+def without_graph(takes: Any) -> AbstractContextManager[Any]:
+    """Returns a context in which PyTorch records no gradients, where a denoiser takes its tensors."""
+    if takes is None or isinstance(takes, np.ndarray) or takes == "numpy":
+        return nullcontext()
+    import torch  # pyright: ignore
+
+    return torch.no_grad()  # pyright: ignore
+
+
 def function_of(denoiser: Callable[..., ArrayLike], takes: Any = None) -> Callable[..., Floats]:
     """Returns a denoiser `(x, sigma)` of NumPy arrays for one of arrays of another library.
 
@@ -24,7 +34,8 @@ def function_of(denoiser: Callable[..., ArrayLike], takes: Any = None) -> Callab
     """
 
     def call(x: Floats, sigma: npt.NDArray[np.float64]) -> Floats:
-        result = denoiser(like_of(x, takes), like_of(sigma.astype(np.float32), takes))
+        with without_graph(takes):
+            result = denoiser(like_of(x, takes), like_of(sigma.astype(np.float32), takes))
         return np.ascontiguousarray(numpy_of(result), dtype=np.float32)
 
     return call
