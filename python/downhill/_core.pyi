@@ -119,6 +119,7 @@ class Model:
         pooled: Floats | None = None,
         time_ids: Floats | None = None,
     ) -> Floats: ...
+    def time_call(self, x: Floats, sigma: list[float], rounds: int) -> list[float]: ...
     def jvp(
         self,
         x: Floats,

@@ -174,6 +174,14 @@ fn timesteps(t: &[f64], images: usize) -> Result<Vec<f64>> {
     }
 }
 
+/// The channels of two tensors of the same shape, those of `second` after those of `first`.
+fn beside(first: &Tensor, second: &Tensor) -> Tensor {
+    let mut shape = first.shape.clone();
+    shape[1] *= 2;
+    let images = (0..shape[0]).flat_map(|image| [first.item(image), second.item(image)]);
+    Tensor::new(shape, images.flatten().copied().collect())
+}
+
 #[pymethods]
 impl PyModel {
     /// x0 of x = x0 + sigma eps.
@@ -216,7 +224,8 @@ impl PyModel {
         array(py, eps)
     }
 
-    /// The output of the network for z at timesteps, in its own form; with `as_eps` as eps.
+    /// The output of the network for z at timesteps, in its own form and with its learned variance; with `as_eps` as
+    /// eps.
     #[pyo3(signature = (z, t, as_eps, context=None, labels=None, pooled=None, time_ids=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments")]
     fn predict<'py>(
@@ -237,7 +246,10 @@ impl PyModel {
         let output = py.detach(|| {
             let mut kept = self.calls.0.lock().unwrap_or_else(PoisonError::into_inner);
             let denoiser = kept.denoiser(network, self.compiler, &z, condition)?;
-            let mut output = denoiser.predict(&z, &t)?;
+            let (mut output, variance) = denoiser.outputs(&z, &t)?;
+            if let Some(variance) = variance.filter(|_| !as_eps) {
+                output = beside(&output, &variance);
+            }
             if as_eps {
                 let (process, prediction) = (network.table.process(), network.scheduler.prediction_type);
                 let stride = z.stride();
@@ -252,6 +264,20 @@ impl PyModel {
             Ok::<_, Error>(output)
         })?;
         array(py, output)
+    }
+
+    /// The seconds of `rounds` calls of x0 at sigma, one after the other, without anything of Python.
+    fn time_call<'py>(&self, py: Python<'py>, x: Floats<'py>, sigma: Vec<f64>, rounds: usize) -> Result<Vec<f64>> {
+        let x = images(&x, "x")?;
+        let levels = Self::levels(&sigma, x.shape[0])?;
+        self.denoising(py, &x, Condition::default(), |denoiser| {
+            let timed = (0..rounds).map(|_| {
+                let begun = std::time::Instant::now();
+                denoiser.parts(&x, &levels)?;
+                Ok(begun.elapsed().as_secs_f64())
+            });
+            timed.collect()
+        })
     }
 
     /// J v of x0(x, sigma) at each image, for the vectors of that image: x is (n, c, h, w), v (n, k, c, h, w).
