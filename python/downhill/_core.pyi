@@ -152,3 +152,176 @@ def sample(
     watch: Callable[[dict[str, Any]], None] | None = None,
 ) -> tuple[Floats, list[float]]: ...
 def grid_of_pixels(pixels: Floats, columns: int | None = None) -> Bytes: ...
+
+def principal_components(
+    engine: Engine,
+    x: npt.NDArray[Any],
+    count: int,
+    tolerance: float,
+    seed: int,
+    route: str | None = None,
+) -> dict[str, Any]: ...
+def library_seconds(engine: Engine, x: Floats, count: int, tolerance: float) -> float: ...
+def chain(
+    engine: Engine,
+    x: Floats,
+    sigmas: list[float],
+    count: int,
+    coupling: str,
+    seed: int,
+    centre: bool,
+    precise: bool,
+    noise: Floats | None = None,
+    keep_bases: bool = True,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Any]: ...
+def component_angles(
+    engine: Engine,
+    x: Floats,
+    sigmas: list[float],
+    count: int,
+    coupling: str,
+    draws: int,
+    seed: int,
+    centre: bool,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Any]: ...
+def chain_energies(
+    engine: Engine,
+    x: Floats,
+    schedule: str,
+    steps: int,
+    variance: float,
+    ratio: float,
+    count: int,
+    coupling: str,
+    draws: int,
+    seed: int,
+    centre: bool,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Any]: ...
+def covariance_spectrum(x: Floats) -> dict[str, Any]: ...
+def closed_form(
+    engine: Engine,
+    kind: str,
+    x: Floats,
+    components: int | None = None,
+    coupling: str | None = None,
+    seed: int = 0,
+) -> Model: ...
+def gaussian(
+    engine: Engine, kind: str, sample_shape: list[int], mean: list[float], covariance: list[float]
+) -> Model: ...
+def participation_ratio(energies: list[float]) -> float: ...
+def cos_squared(ratios: list[float], gamma: float) -> list[float]: ...
+def leading_eigenvalue(ratios: list[float], gamma: float) -> list[float]: ...
+def small_noise_sine_squared(spectrum: list[float], variance: float, samples: int) -> list[float]: ...
+def threshold(variance: float, samples: int, dimension: int) -> float: ...
+def injected_variance(cosine: float, total: float, eta: float, steps: int) -> float: ...
+def gain(chain: str, variances: list[float], sigmas: list[float]) -> list[float]: ...
+def spacing(name: str, steps: int, first: float) -> list[float]: ...
+def step_sigmas(schedule: str, steps: int, variance: float, ratio: float) -> list[float]: ...
+def squared_cosines(
+    variances: list[float], kept: int, samples: int, dimension: int, sigmas: list[float]
+) -> Doubles: ...
+def concentration(
+    variances: list[float], kept: int, samples: int, dimension: int, levels: list[float]
+) -> list[float]: ...
+def most_concentrated(
+    variances: list[float], kept: int, samples: int, dimension: int, steps: int, highest: float
+) -> tuple[list[float], float, int, bool]: ...
+def best_recovery(variances: list[float], steps: int, first: float) -> tuple[list[float], float, int, bool]: ...
+def geodesic(variances: list[float], steps: int, first: float) -> list[float]: ...
+def shortfall(variances: list[float], sigmas: list[float]) -> float: ...
+def study_denoiser(
+    engine: Engine,
+    study: str,
+    denoiser: Model | Callable[[Floats, Doubles], Floats],
+    asked: dict[str, Any],
+    data: Floats | None = None,
+    segments: int = 10,
+    share: float = 0.95,
+    components: int = 8,
+    whole: bool = False,
+    tolerance: float = 0.01,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Any]: ...
+def study_promise(eta: float, nu: float, sigmas: list[float]) -> dict[str, Any]: ...
+def study_product(
+    engine: Engine,
+    x: Floats,
+    sigmas: list[float],
+    count: int,
+    coupling: str,
+    seed: int,
+    centre: bool,
+    precise: bool,
+    noise: Floats | None = None,
+    eps: Floats | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Any]: ...
+def study_angles(
+    engine: Engine,
+    x: Floats,
+    sigmas: list[float],
+    count: int,
+    coupling: str,
+    draws: int,
+    seed: int,
+    centre: bool,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Any]: ...
+def study_energy(
+    engine: Engine,
+    x: Floats,
+    steps: list[int],
+    variance: float,
+    ratio: float,
+    count: int,
+    draws: int,
+    seed: int,
+    centre: bool,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Any]: ...
+def study_transition(
+    engine: Engine,
+    samples: int,
+    gammas: list[float],
+    ratios: list[float],
+    draws: int,
+    seed: int,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Any]: ...
+def study_baseline(
+    engine: Engine,
+    x: Floats,
+    modes: int,
+    steps: list[int],
+    sigma_max: float,
+    draws: int,
+    seed: int,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Any]: ...
+def study_schedules(
+    engine: Engine,
+    x: Floats,
+    modes: int,
+    steps: int,
+    chain_sigma_max: float,
+    sigma_max: float,
+    repeats: int,
+    probes: int,
+    seed: int,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Any]: ...
+def study_dimension(
+    engine: Engine,
+    x: Floats,
+    name: str,
+    queries: int,
+    neighbours: int,
+    neighbourhoods: int,
+    drawn: int,
+    seed: int,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Any]: ...

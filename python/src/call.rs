@@ -20,7 +20,7 @@ const MOST_KEPT: usize = 3;
 /// The most bytes of their weights.
 const MOST_BYTES: u64 = 1 << 30;
 /// The share of sigma, or of the data's own scale, by which images are moved for differences of closed forms.
-const DIFFERENCE: f64 = 1e-2;
+pub const DIFFERENCE: f64 = 1e-2;
 
 /// The networks that single calls have left on the device, the latest first.
 #[derive(Default)]

@@ -6,14 +6,21 @@
 
 mod array;
 mod call;
+mod data_studies;
 mod denoiser;
 mod engine;
 mod error;
 mod images;
+mod linear;
+mod matrix;
 mod model;
+mod results;
 mod sample;
 mod sampler;
+mod schedules;
 mod stages;
+mod studies;
+mod work;
 
 use pyo3::prelude::*;
 
@@ -26,5 +33,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     images::register(module)?;
     sample::register(module)?;
     denoiser::register(module)?;
-    sampler::register(module)
+    sampler::register(module)?;
+    linear::register(module)?;
+    schedules::register(module)?;
+    studies::register(module)?;
+    data_studies::register(module)
 }

@@ -28,7 +28,8 @@ pub struct PyModel {
 }
 
 impl PyModel {
-    fn new(model: Model, compiler: Compiler<'static>) -> Self {
+    /// A model that runs on the device of `compiler`.
+    pub fn new(model: Model, compiler: Compiler<'static>) -> Self {
         Self { model, compiler, session: Mutex::new(None), calls: Calls::default() }
     }
 

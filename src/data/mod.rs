@@ -5,6 +5,7 @@
 //! [`Pixels`] says which numbers they become. Every value is checked to be finite when data are loaded, so that no
 //! reader of a data set has to check again.
 
+mod centred;
 mod digits;
 mod folder;
 mod idx;
@@ -16,6 +17,7 @@ pub mod picture;
 mod source;
 mod spiked;
 
+pub use centred::Centred;
 pub use digits::{digit_labels, digits};
 pub use noised::{Coupling, Noised};
 pub use npz::images as npz_images;

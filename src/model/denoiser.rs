@@ -124,14 +124,17 @@ impl Model {
     /// are distinct timesteps.
     #[must_use]
     pub fn levels(&self, count: usize) -> Vec<Level> {
-        let (least, most) = self.sigma_range();
-        let place = |at: usize| most * (least / most).powf(at as f64 / (count.max(2) - 1) as f64);
-        let sigmas = (0..count).map(place);
+        let sigmas = levels_over(self.sigma_range(), count);
         let Some(network) = self.network() else { return sigmas.map(Level::at_sigma).collect() };
         let mut indices: Vec<usize> = sigmas.map(|sigma| network.table.snap(sigma)).collect();
         indices.dedup();
         indices.into_iter().map(|index| Level::at_index(&network.table, index)).collect()
     }
+}
+
+/// `count` noise levels from the most to the least of a range (least, most), even in log sigma.
+pub fn levels_over((least, most): (f64, f64), count: usize) -> impl Iterator<Item = f64> {
+    (0..count).map(move |at| most * (least / most).powf(at as f64 / (count.max(2) - 1) as f64))
 }
 
 fn condition(label: Option<f64>) -> Condition {

@@ -37,7 +37,7 @@ pub mod timing;
 pub use call::Call;
 pub use classifier::{Classifier, ClassifierGuidance};
 pub use components::{Components, TextFiles};
-pub use denoiser::{DenoiserOptions, ModelDenoiser};
+pub use denoiser::{DenoiserOptions, ModelDenoiser, levels_over};
 pub use description::{Description, Outline};
 pub use device::{Event, Observer, make_ready};
 pub use files::{Files, Targets};

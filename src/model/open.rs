@@ -121,13 +121,7 @@ impl Model {
     fn find_predicting(name: &str, extent: Extent, prediction: Option<PredictionType>) -> Result<Self> {
         refuse_address(name)?;
         if let Some(form) = ClosedForm::open(name)? {
-            return Ok(Self {
-                name: name.to_owned(),
-                kind: Kind::ClosedForm(Arc::new(form)),
-                loras: Vec::new(),
-                embeddings: Vec::new(),
-                identity: Arc::default(),
-            });
+            return Ok(Self::of_closed_form(form));
         }
         let Some(pipeline) =
             Pipeline::find_predicting(name, prediction.map(PredictionType::name)).map_err(with_forms)?
@@ -157,6 +151,18 @@ impl Model {
     /// As [`Model::open`].
     pub fn open_or_embedded(name: Option<&str>) -> Result<Self> {
         name.map_or_else(Self::embedded, Self::open)
+    }
+
+    /// A model of a closed form that was made separately.
+    #[must_use]
+    pub fn of_closed_form(form: ClosedForm) -> Self {
+        Self {
+            name: form.name.clone(),
+            kind: Kind::ClosedForm(Arc::new(form)),
+            loras: Vec::new(),
+            embeddings: Vec::new(),
+            identity: Arc::default(),
+        }
     }
 
     /// A model of a network that was opened separately.

@@ -20,6 +20,18 @@ impl Table {
         self.rows.push(cells.iter().map(ToString::to_string).collect());
     }
 
+    /// The names of the columns.
+    #[must_use]
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// The cells, row by row.
+    #[must_use]
+    pub fn rows(&self) -> &[Vec<String>] {
+        &self.rows
+    }
+
     /// The table as text: a header, commas, cells in quotes where they hold a comma or quotes (RFC 4180, with lines
     /// that end in `\n`).
     #[must_use]

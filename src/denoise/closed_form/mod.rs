@@ -10,6 +10,7 @@
 //!
 //! Bytes of images count as -1 to 1, the range of the networks; arrays keep their numbers.
 
+mod arrays;
 pub mod ideal;
 pub mod linear;
 pub mod neighbours;
@@ -21,6 +22,7 @@ use std::path::Path;
 
 use faer::Mat;
 
+pub use arrays::Determined;
 pub use spec::{FORMS, Filter, Moments, PcaOptions, Spec, USUAL_COMPONENTS};
 
 use self::ideal::Ideal;
