@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import _core
+from . import _core  # pyright: ignore[reportPrivateUsage]
 from ._arrays import ArrayLike, Floats, floats
 from ._errors import ArgumentError
 

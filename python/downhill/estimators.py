@@ -5,13 +5,11 @@ They need scikit-learn 1.6 or newer: `pip install "downhill[sklearn]"`.
 
 from __future__ import annotations
 
-from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from . import _core
+from . import _core  # pyright: ignore[reportPrivateUsage]
 from ._engine import engine_of
 from ._errors import ArgumentError, NonFiniteError
 
@@ -24,7 +22,13 @@ except ImportError as error:  # pragma: no cover
         "the estimators of downhill need scikit-learn 1.6 or newer: `pip install scikit-learn`"
     ) from error
 
-Array = npt.NDArray[Any]
+Array: TypeAlias = Any
+"""An array of NumPy."""
+
+
+def whole(number: Any) -> int | None:
+    """Returns a whole number as `int`; `None` for anything else, and for `True`."""
+    return int(number) if isinstance(number, (int, np.integer)) and not isinstance(number, bool) else None
 
 
 class _Linear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # pyright: ignore
@@ -43,12 +47,20 @@ class _Linear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return tags  # pyright: ignore
 
     def _seed(self, random_state: Any) -> int:
-        if isinstance(random_state, Integral) and int(random_state) >= 0:
-            return int(random_state)
+        seed = whole(random_state)
+        if seed is not None and seed >= 0:
+            return seed
         return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))  # pyright: ignore
 
     def _checked(self, X: Any, **rules: Any) -> Array:
         return validate_data(self, X, dtype=[np.float64, np.float32], **rules)  # pyright: ignore
+
+    def _coordinates(self, X: Any) -> Array:
+        along: Array = np.asarray(X)
+        count = self.components_.shape[0]
+        if along.ndim != 2 or along.shape[1] != count:
+            raise ArgumentError(f"coordinates of shape {along.shape}", f"give (n_samples, {count})")
+        return along
 
 
 class PCA(_Linear):
@@ -109,31 +121,33 @@ class PCA(_Linear):
 
     def fit(self, X: Any, y: Any = None) -> PCA:
         """Finds the components of samples X, (n_samples, n_features), float64 or float32, which are copied once."""
-        X = self._checked(X, order="C", ensure_min_samples=2, ensure_all_finite=False)
-        count = self._count(X.shape)
+        samples = self._checked(X, order="C", ensure_min_samples=2, ensure_all_finite=False)
+        count = self._count(samples.shape)
         seed = self._seed(self.random_state)
         try:
-            found = _core.principal_components(engine_of(self.adapter), X, count, float(self.tol), seed, self.route)
+            found = _core.principal_components(
+                engine_of(self.adapter), samples, count, float(self.tol), seed, self.route
+            )
         except NonFiniteError:
             # In the words of scikit-learn, which name the estimator.
-            assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
+            assert_all_finite(samples, estimator_name=type(self).__name__, input_name="X")
             raise
-        samples, features = X.shape
-        scale = samples / (samples - 1)
+        n, features = samples.shape
+        scale = n / (n - 1)
         variances = np.maximum(found["values"], 0.0) * scale
         total = found["variance"] * scale
         kept = self._kept(variances, total)
         vectors = found["vectors"][:kept]
         # As `svd_flip` of scikit-learn has them.
         signs = np.sign(vectors[np.arange(kept), np.argmax(np.abs(vectors), axis=1)])
-        self.components_ = (vectors * np.where(signs == 0, 1, signs)[:, None]).astype(X.dtype, copy=False)
+        self.components_ = (vectors * np.where(signs == 0, 1, signs)[:, None]).astype(samples.dtype, copy=False)
         self.explained_variance_ = variances[:kept]
         self.explained_variance_ratio_ = variances[:kept] / total if total > 0 else np.zeros(kept)
-        self.singular_values_ = np.sqrt(variances[:kept] * (samples - 1))
-        self.mean_ = found["mean"].astype(X.dtype)
+        self.singular_values_ = np.sqrt(variances[:kept] * (n - 1))
+        self.mean_ = found["mean"].astype(samples.dtype)
         self.n_components_ = kept
-        self.n_samples_ = samples
-        rest = min(samples, features) - kept
+        self.n_samples_ = n
+        rest = min(n, features) - kept
         self.noise_variance_ = max(total - float(variances[:kept].sum()), 0.0) / rest if rest else 0.0
         self.residuals_ = found["residuals"][:kept]
         self.route_ = found["route"]
@@ -143,11 +157,13 @@ class PCA(_Linear):
 
     def _count(self, shape: tuple[int, ...]) -> int:
         """Returns the number of eigenpairs to find."""
-        most, given = min(shape), self.n_components
-        if given is None or (isinstance(given, Real) and not isinstance(given, Integral) and 0 < float(given) < 1):
+        most = min(shape)
+        given: Any = self.n_components
+        count = whole(given)
+        if given is None or (isinstance(given, (float, np.floating)) and 0 < float(given) < 1):
             return most
-        if isinstance(given, Integral) and not isinstance(given, bool) and 1 <= int(given) <= most:
-            return int(given)
+        if count is not None and 1 <= count <= most:
+            return count
         raise ArgumentError(
             f"n_components={given!r} of samples of shape {shape}",
             f"give a whole number from 1 to min(n_samples, n_features)={most}, a share between 0 and 1, or None",
@@ -155,21 +171,20 @@ class PCA(_Linear):
 
     def _kept(self, variances: Array, total: float) -> int:
         """Returns the number of components that are kept of those found."""
-        given = self.n_components
-        if given is None or isinstance(given, Integral):
+        given: Any = self.n_components
+        if given is None or whole(given) is not None:
             return len(variances)
         shares = np.cumsum(variances) / total if total > 0 else np.ones(len(variances))
         return min(int(np.searchsorted(shares, float(given), side="right")) + 1, len(variances))
 
-    def fit_transform(self, X: Any, y: Any = None) -> Array:
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Array:
         """Finds the components of samples and returns their coordinates, (n_samples, n_components)."""
-        return self.fit(X).transform(X)
+        return self.fit(X, y).transform(X)
 
     def transform(self, X: Any) -> Array:
         """Returns the coordinates of samples along the components, (n_samples, n_components)."""
         check_is_fitted(self)
-        X = self._checked(X, reset=False)
-        along = X @ self.components_.T
+        along = self._checked(X, reset=False) @ self.components_.T
         along -= (self.mean_[None] @ self.components_.T).astype(along.dtype)
         if self.whiten:
             along /= self._deviations().astype(along.dtype)
@@ -178,12 +193,10 @@ class PCA(_Linear):
     def inverse_transform(self, X: Any) -> Array:
         """Returns the samples of coordinates, (n_samples, n_features): the projections of the samples they are of."""
         check_is_fitted(self)
-        X = np.asarray(X)
-        if X.ndim != 2 or X.shape[1] != self.n_components_:
-            raise ArgumentError(f"coordinates of shape {X.shape}", f"give (n_samples, {self.n_components_})")
+        along = self._coordinates(X)
         if self.whiten:
-            X = X * self._deviations()
-        return X @ self.components_ + self.mean_
+            along = along * self._deviations()
+        return along @ self.components_ + self.mean_
 
     def _deviations(self) -> Array:
         deviations = np.sqrt(self.explained_variance_)
@@ -205,7 +218,7 @@ class PCA(_Linear):
 
     def get_precision(self) -> Array:
         """Returns the inverse of `get_covariance`."""
-        return np.linalg.inv(self.get_covariance())
+        return np.linalg.inv(self.get_covariance())  # pyright: ignore
 
 
 class LinearDiffusion(_Linear):
@@ -283,17 +296,17 @@ class LinearDiffusion(_Linear):
         """Runs the chain on samples X, (n_samples, n_features), around their mean."""
         from .linear import chain
 
-        X = self._checked(X, ensure_min_samples=2)
-        most = X.shape[1]
-        count = min(8, *X.shape) if self.n_components is None else self.n_components
-        if not isinstance(count, Integral) or isinstance(count, bool) or not 1 <= int(count) <= most:
+        samples = self._checked(X, ensure_min_samples=2)
+        most = samples.shape[1]
+        count = min(8, *samples.shape) if self.n_components is None else whole(self.n_components)
+        if count is None or not 1 <= count <= most:
             raise ArgumentError(
                 f"n_components={self.n_components!r} of samples of {most} features",
                 f"give a whole number from 1 to {most}, or None",
             )
         found = chain(
-            X,
-            int(count),
+            samples,
+            count,
             steps=self.steps,
             schedule=self.schedule,
             variance=self.variance,
@@ -304,8 +317,8 @@ class LinearDiffusion(_Linear):
             seed=self._seed(self.random_state),
             adapter=self.adapter,
         )
-        self.components_ = found.components.astype(X.dtype, copy=False)
-        self.last_components_ = found.last_components.astype(X.dtype, copy=False)
+        self.components_ = found.components.astype(samples.dtype, copy=False)
+        self.last_components_ = found.last_components.astype(samples.dtype, copy=False)
         self.bases_ = found.bases
         self.eigenvalues_ = found.eigenvalues
         self.explained_variance_ = found.eigenvalues[0]
@@ -319,28 +332,25 @@ class LinearDiffusion(_Linear):
         self.sigmas_ = found.sigmas
         self.levels_ = found.levels
         assert found.mean is not None
-        self.mean_ = found.mean.astype(X.dtype)
-        self.n_components_ = int(count)
-        self.n_samples_ = X.shape[0]
+        self.mean_ = found.mean.astype(samples.dtype)
+        self.n_components_ = count
+        self.n_samples_ = samples.shape[0]
         return self
 
     def transform(self, X: Any) -> Array:
         """Returns P (x - mean) of samples as coordinates along `components_`, (n_samples, n_components)."""
         check_is_fitted(self)
-        X = self._checked(X, reset=False)
+        samples = self._checked(X, reset=False)
         norm = 1.0 if self.normalised else float(np.exp(self.log_norms_[-1]))
         matrix = norm * (self.partial_products_[-1] @ self.last_components_)
-        along = X @ matrix.T.astype(X.dtype)
+        along = samples @ matrix.T.astype(samples.dtype)
         along -= (self.mean_[None].astype(np.float64) @ matrix.T).astype(along.dtype)
         return along
 
     def inverse_transform(self, X: Any) -> Array:
         """Returns mean + U_0 x for coordinates x along `components_`, (n_samples, n_features)."""
         check_is_fitted(self)
-        X = np.asarray(X)
-        if X.ndim != 2 or X.shape[1] != self.n_components_:
-            raise ArgumentError(f"coordinates of shape {X.shape}", f"give (n_samples, {self.n_components_})")
-        return X @ self.components_ + self.mean_
+        return self._coordinates(X) @ self.components_ + self.mean_
 
     def product(self) -> Array:
         """Returns P over its Frobenius norm, (n_features, n_features), float64."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _core
+from . import _core  # pyright: ignore[reportPrivateUsage]
 from ._arrays import ArrayLike, Floats, floats, like as like_of, numbers, numpy_of
 from ._engine import Count, engine_of, samples_of
 from ._errors import ArgumentError
@@ -52,7 +52,7 @@ class ClosedForm(Model):
             conditions: those of a network; a closed form takes none.
         """
         images, shape = self._images(x)
-        return like_of(super().denoise(images, sigma, **conditions).reshape(shape), like)
+        return like_of(np.reshape(super().denoise(images, sigma, **conditions), shape), like)
 
     def eps(
         self,
@@ -70,12 +70,12 @@ class ClosedForm(Model):
             t: a timestep, which a closed form does not have.
         """
         images, shape = self._images(x)
-        return like_of(super().eps(images, t, sigma=sigma, **conditions).reshape(shape), like)
+        return like_of(np.reshape(super().eps(images, t, sigma=sigma, **conditions), shape), like)
 
     def draw(self, n: int = 16, **arguments: Any) -> Floats:
         """Returns samples of the denoiser in the shape of the data, (n, *sample_shape); arguments as in `sample`."""
         samples = self.sample(n, **arguments).samples
-        return samples.reshape(len(samples), *self.sample_shape)
+        return np.reshape(samples, (len(samples), *self.sample_shape))
 
     def _images(self, x: ArrayLike) -> tuple[Floats, tuple[int, ...]]:
         """Returns samples as images, and the shape that they came in."""
@@ -83,7 +83,7 @@ class ClosedForm(Model):
         image = self.shape
         assert image is not None
         if array.shape in (self.sample_shape, image) or array.shape[1:] in (self.sample_shape, image):
-            return array.reshape(-1, *image), array.shape
+            return np.reshape(array, (-1, *image)), array.shape
         raise ArgumentError(
             f"`x` of shape {array.shape} for samples of shape {self.sample_shape}",
             f"give (n, {', '.join(str(extent) for extent in self.sample_shape)}), or one sample",
@@ -236,7 +236,7 @@ class Chain:
 
     def product(self) -> Doubles:
         """Returns the whole product over its Frobenius norm, (p, p)."""
-        return self.components.T @ self.partial_products[-1] @ self.last_components
+        return np.transpose(self.components) @ self.partial_products[-1] @ self.last_components
 
     def energy_of(self, eps: ArrayLike) -> Doubles:
         """Returns the energies of P eps along each component of level 0, over their sum, (k,). Equation 26.
@@ -244,7 +244,8 @@ class Chain:
         Args:
             eps: draws, (m, p).
         """
-        along = np.asarray(numpy_of(eps), np.float64) @ self.last_components.T @ self.partial_products[-1].T
+        draws = np.asarray(numpy_of(eps), np.float64)
+        along = draws @ np.transpose(self.last_components) @ np.transpose(self.partial_products[-1])
         energies = np.square(along).sum(axis=0)
         return energies / energies.sum()
 
@@ -687,12 +688,12 @@ def _best(found: tuple[list[float], float, int, bool]) -> Best:
 
 def _map(function: Callable[[list[float]], list[float]], values: ArrayLike, name: str) -> Doubles:
     array = np.asarray(numpy_of(values), np.float64)
-    return np.array(function(numbers(array.ravel(), name))).reshape(array.shape)
+    return np.reshape(np.array(function(numbers(array.ravel(), name))), array.shape)
 
 
 def _matrix(X: ArrayLike) -> Floats:
     samples = samples_of(X)
-    return samples.reshape(len(samples), -1)
+    return np.reshape(samples, (len(samples), -1))
 
 
 def _levels(sigmas: ArrayLike | None, steps: int, schedule: str, variance: float, ratio: float) -> list[float]:

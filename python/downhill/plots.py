@@ -74,7 +74,7 @@ def _curves(figure: Any, axes: Any, panel: dict[str, Any]) -> None:
         label = series["name"] or "_nolegend_"
         band = series["band"]
         if series["mark"] == "bars":
-            width = 0.8 * float(np.min(np.diff(np.sort(x)))) if len(x) > 1 else 0.8
+            width = 0.8 * min(np.diff(np.sort(x)).tolist()) if len(x) > 1 else 0.8
             axes.bar(x, y, width=width, color=colour, label=label)
         elif series["mark"] == "points":
             axes.plot(x, y, ".", color=colour, label=label, markersize=4)
@@ -105,9 +105,10 @@ def _heat(figure: Any, axes: Any, panel: dict[str, Any]) -> None:
 
     def edges(axis: dict[str, Any], cells: int) -> Any:
         if axis["range"] is None:
-            return np.arange(cells + 1) - 0.5
+            return np.linspace(-0.5, cells - 0.5, cells + 1)
         first, last = axis["range"]
-        return np.geomspace(first, last, cells + 1) if axis["log"] else np.linspace(first, last, cells + 1)
+        spaced: Any = np.geomspace if axis["log"] else np.linspace
+        return spaced(first, last, cells + 1)
 
     mesh = axes.pcolormesh(
         edges(panel["x"], columns), edges(panel["y"], rows), np.ma.masked_invalid(values), norm=norm, cmap="viridis"

@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from . import _core
+from . import _core  # pyright: ignore[reportPrivateUsage]
 from ._arrays import ArrayLike, Floats, floats, numbers, shape_of_one
 from ._denoiser import function_of
 from ._engine import Count, engine_of, samples_of
@@ -671,7 +671,7 @@ def dimension(
 
 def _matrix(X: ArrayLike) -> Floats:
     samples = samples_of(X)
-    return samples.reshape(len(samples), -1)
+    return np.reshape(samples, (len(samples), -1))
 
 
 def _levels(sigmas: ArrayLike | None, steps: int, schedule: str, variance: float, ratio: float) -> list[float]:

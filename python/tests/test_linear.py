@@ -276,6 +276,6 @@ def test_best_schedules() -> None:
     assert np.isclose(share, 1 / (1 + np.exp(most.value)), rtol=1e-6)
     for level in (0.5, 1.0, 1.5, 2.0, 2.5):
         assert linear.concentration(spectrum, [level] * 6, **arguments)[0] < share + 1e-9
-    # One spike beside nothing is Nadler's formula, but for the chance of a lost direction.
+    # One spike beside 99 silent directions is Nadler's formula, but for the chance of a lost direction.
     cosines = linear.squared_cosines([3.0], [1.0, 20.0], kept=1, samples=400, dimension=100)
-    assert np.allclose(cosines[:, 0], [0.01 + 0.99 * linear.cos_squared(3.0, 0.25), 0.01])
+    assert np.allclose(cosines[:, 0], [0.01 + 0.99 * linear.cos_squared(3.0, 99 / 400), 0.01])

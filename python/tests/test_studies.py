@@ -36,7 +36,8 @@ def test_norms_along_trajectories() -> None:
 
     downhill.sample(watched, (1, 2, 3), 5, steps=6, sampler="ddim", seed=2, sigma_max=8.0, sigma_min=0.05)
     assert np.allclose(found["norms"], norms, atol=1e-4)
-    assert np.isclose(found.report["norms"]["median"], np.median(norms), rtol=1e-4)
+    low, high = np.sort(np.ravel(norms))[[14, 15]]
+    assert low - 1e-5 < found.report["norms"]["median"] < high + 1e-5
     assert found.notes and "median" in found.notes[0] and not found.warnings
     table = found.tables["norms"]
     assert np.allclose(table["sigma"][0], 8.0) and len(table["sigma"]) == 6
@@ -88,7 +89,7 @@ def test_an_error_model_and_its_promise() -> None:
     found = studies.error_model(posterior_mean, 6, data=POINTS, steps=8, **RANGE)
     points = found["points"]
     assert points.shape[1] == 4 and np.isclose(points[:, 0].max(), 8.0)
-    assert set(np.round(np.unique(points[:, 1]), 3)) <= {0.5, 0.707, 1.0, 1.414, 2.0}
+    assert np.all(np.isclose(np.unique(points[:, 1])[:, None], [0.5, 0.5**0.5, 1, 2**0.5, 2], rtol=1e-6).any(1))
     curve = found.tables["curve"]
     assert set(curve) == {"nu", "eta"} and np.all(np.diff(curve["nu"]) >= 0)
     promise = studies.promise(0.1, 2.0, [8.0, 6.0, 4.5])
@@ -208,7 +209,8 @@ def test_plots() -> None:
     assert "values" in heat and heat["values"].shape[1] == 4 and "series" in curves
     figure = plot(norms)
     assert figure.get_suptitle() == norms.figures["norms"]["title"]
-    drawn = figure.axes[1].get_lines()[0].get_xydata()
+    axes = next(axes for axes in figure.axes if axes.get_title() == curves["title"])
+    drawn = axes.get_lines()[0].get_xydata()
     assert np.allclose(drawn, curves["series"][0]["points"])
     with pytest.raises(downhill.NotFoundError, match="no figure `curve`"):
         plot(norms, "curve")

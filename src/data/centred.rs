@@ -15,7 +15,7 @@ pub struct Centred {
     pub samples: Tensor,
     /// The mean, of p values.
     pub mean: Vec<f64>,
-    /// The mean of |x - mean|^2: the trace of the covariance with the divisor n.
+    /// The mean of |x|^2 of these samples: the trace of their covariance with the divisor n.
     pub variance: f64,
 }
 
@@ -45,7 +45,7 @@ impl Centred {
         let blocks = data.par_chunks_mut(ROWS * dimension).zip(values.par_chunks(ROWS * dimension));
         let squares: Vec<f64> = blocks.map(|(to, from)| subtract(to, from, &mean)).collect();
         let variance = squares.into_iter().sum::<f64>() / count as f64;
-        if !variance.is_finite() || variance > f64::from(f32::MAX) * f64::from(f32::MAX) {
+        if !variance.is_finite() {
             return Err(not_finite(values, dimension));
         }
         Ok(Self { samples: Tensor::new([count, dimension], data), mean, variance })
@@ -66,9 +66,8 @@ fn subtract<T: Copy + Into<f64>>(to: &mut [f32], from: &[T], mean: &[f64]) -> f6
     let mut squares = vec![0.0; mean.len()];
     for (to, from) in to.chunks_exact_mut(mean.len()).zip(from.chunks_exact(mean.len())) {
         for (((to, from), mean), square) in to.iter_mut().zip(from).zip(mean).zip(&mut squares) {
-            let difference = (*from).into() - mean;
-            *to = difference as f32;
-            *square += difference * difference;
+            *to = ((*from).into() - mean) as f32;
+            *square += f64::from(*to) * f64::from(*to);
         }
     }
     squares.into_iter().sum()
