@@ -5,6 +5,7 @@ They need scikit-learn 1.6 or newer: `pip install "downhill[sklearn]"`.
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,7 +29,7 @@ Array: TypeAlias = Any
 
 def whole(number: Any) -> int | None:
     """Returns a whole number as `int`; `None` for anything else, and for `True`."""
-    return int(number) if isinstance(number, (int, np.integer)) and not isinstance(number, bool) else None
+    return index(number) if hasattr(number, "__index__") and not isinstance(number, bool) else None
 
 
 class _Linear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # pyright: ignore
@@ -160,7 +161,7 @@ class PCA(_Linear):
         most = min(shape)
         given: Any = self.n_components
         count = whole(given)
-        if given is None or (isinstance(given, (float, np.floating)) and 0 < float(given) < 1):
+        if given is None or (isinstance(given, float) and 0 < given < 1):
             return most
         if count is not None and 1 <= count <= most:
             return count

@@ -212,8 +212,8 @@ def constancy(
         data: samples, (m, ...), for the turn of the exact gradient x - proj(x).
         segments: segments per trajectory.
         steps: 20 by default.
-        denoiser, n, sampler, schedule, sigmas, sigma_max, sigma_min, shape, gives, takes, name, data_name, label, batch,
-            seed, adapter, progress: as in `norms` and `error`.
+        denoiser, n, sampler, schedule, sigmas, sigma_max, sigma_min, shape, gives, takes, name, data_name, label,
+            batch, seed, adapter, progress: as in `norms` and `error`.
     """
     return _study("constancy", 20, **{key: value for key, value in locals().items()})
 
@@ -249,8 +249,8 @@ def projection(
     Args:
         data: the samples, (m, ...).
         steps: 50 by default.
-        denoiser, n, sampler, schedule, sigmas, sigma_max, sigma_min, shape, gives, takes, name, data_name, label, batch,
-            seed, adapter, progress: as in `norms` and `error`.
+        denoiser, n, sampler, schedule, sigmas, sigma_max, sigma_min, shape, gives, takes, name, data_name, label,
+            batch, seed, adapter, progress: as in `norms` and `error`.
     """
     return _study("projection", 50, **{key: value for key, value in locals().items()})
 
@@ -288,8 +288,8 @@ def error_model(
         data: samples, (m, ...), to project on; without them the projection is the end of the trajectory.
         share: the share of the points that the model covers.
         steps: 20 by default.
-        denoiser, n, sampler, schedule, sigmas, sigma_max, sigma_min, shape, gives, takes, name, data_name, label, batch,
-            seed, adapter, progress: as in `norms` and `error`.
+        denoiser, n, sampler, schedule, sigmas, sigma_max, sigma_min, shape, gives, takes, name, data_name, label,
+            batch, seed, adapter, progress: as in `norms` and `error`.
     """
     return _study("error-model", 20, **{key: value for key, value in locals().items()})
 

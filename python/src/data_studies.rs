@@ -30,6 +30,7 @@ fn study_promise(py: Python<'_>, eta: f64, nu: f64, sigmas: Vec<f64>) -> Result<
 /// The phase transition of the spiked model.
 #[pyfunction]
 #[pyo3(signature = (engine, samples, gammas, ratios, draws, seed, progress=None))]
+#[expect(clippy::too_many_arguments, reason = "keyword arguments")]
 fn study_transition<'py>(
     py: Python<'py>,
     engine: &PyEngine,

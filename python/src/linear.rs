@@ -142,7 +142,9 @@ impl Request {
 
 /// A chain of noise levels, the projections of each and their product.
 #[pyfunction]
-#[pyo3(signature = (engine, x, sigmas, count, coupling, seed, centre, precise, noise=None, keep_bases=true, progress=None))]
+#[pyo3(signature = (
+    engine, x, sigmas, count, coupling, seed, centre, precise, noise=None, keep_bases=true, progress=None
+))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments")]
 fn chain<'py>(
     py: Python<'py>,

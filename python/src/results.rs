@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::matrix::doubles;
 
 /// Results as a dictionary.
-pub fn results_of<'py>(py: Python<'py>, results: Results) -> Result<Bound<'py, PyDict>> {
+pub fn results_of(py: Python<'_>, results: Results) -> Result<Bound<'_, PyDict>> {
     let [arrays, tables, texts, figures] = std::array::from_fn(|_| PyDict::new(py));
     for (file, contents) in results.files {
         let stem = file.name.rsplit_once('.').map_or(file.name, |(stem, _)| stem);

@@ -95,14 +95,14 @@ pub fn schedule_of(name: &str, variance: f64, ratio: f64) -> Result<Schedule> {
 
 /// Squared cosines of each kept direction and the span of the kept ones, (levels, kept).
 #[pyfunction]
-fn squared_cosines<'py>(
-    py: Python<'py>,
+fn squared_cosines(
+    py: Python<'_>,
     variances: Vec<f64>,
     kept: usize,
     samples: usize,
     dimension: usize,
     sigmas: Vec<f64>,
-) -> Result<Bound<'py, PyArrayDyn<f64>>> {
+) -> Result<Bound<'_, PyArrayDyn<f64>>> {
     let overlap = Overlap::new(&variances, kept, samples, dimension);
     let of = |sigma: &f64| (0..overlap.kept()).map(|i| overlap.squared_cosine(i, *sigma).0).collect::<Vec<_>>();
     doubles(py, &[sigmas.len(), overlap.kept()], sigmas.iter().flat_map(of).collect())

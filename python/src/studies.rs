@@ -196,7 +196,10 @@ impl Ground {
 
 /// A study of a denoiser, by its name.
 #[pyfunction]
-#[pyo3(signature = (engine, study, denoiser, asked, data=None, segments=10, share=0.95, components=8, whole=false, tolerance=0.01, progress=None))]
+#[pyo3(signature = (
+    engine, study, denoiser, asked, data=None, segments=10, share=0.95, components=8, whole=false, tolerance=0.01,
+    progress=None
+))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments")]
 fn study_denoiser<'py>(
     py: Python<'py>,

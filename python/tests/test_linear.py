@@ -202,7 +202,8 @@ def test_nadler() -> None:
     # The threshold is where r = sqrt(gamma).
     noise = linear.threshold(2.0, 400, 100)
     assert np.isclose(2.0 / noise**2, np.sqrt(100 / 400))
-    assert linear.cos_squared(2.0 / (1.01 * noise) ** 2, 0.25) == 0 < linear.cos_squared(2.0 / (0.99 * noise) ** 2, 0.25)
+    above, below = (linear.cos_squared(2.0 / (factor * noise) ** 2, 0.25) for factor in (1.01, 0.99))
+    assert above == 0 < below
     values, s2, n = np.array([4.0, 1.0, 0.0]), 0.01, 50
     gaps = [sum((s2 * (a + b) + s2**2) / (n * (a - b) ** 2) for b in values if b != a) for a in values]
     assert np.allclose(linear.small_noise_sine_squared(values, s2, n), gaps)

@@ -37,7 +37,9 @@ impl Centred {
         for sums in sums {
             mean.iter_mut().zip(sums).for_each(|(mean, sum)| *mean += sum);
         }
-        mean.iter_mut().for_each(|mean| *mean /= count as f64);
+        for mean in &mut mean {
+            *mean /= count as f64;
+        }
         if !mean.iter().all(|mean| mean.is_finite()) {
             return Err(not_finite(values, dimension));
         }
