@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::array::{Floats, tensor};
 use crate::engine::PyEngine;
-use crate::error::{Raised, Result, argument};
+use crate::error::{FirstException, Result, argument};
 use crate::linear::{Request, expect_draws, projector_of};
 use crate::matrix::{dataset, expect_components};
 use crate::results::results_of;
@@ -47,7 +47,7 @@ fn study_transition<'py>(
     }
     let engine = engine.engine;
     let settings = transition::Settings { samples, gammas, ratios, draws, seed };
-    let (curves, arithmetic) = counted(py, engine, &Raised::default(), progress.as_ref(), |advance| {
+    let (curves, arithmetic) = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
         selftest::ensure(engine)?;
         let projector = Projector::new(engine, 1);
         Ok((transition::run(&projector, &settings, advance)?, projector.arithmetic()))
@@ -78,7 +78,7 @@ fn study_baseline<'py>(
     }
     Spacing::Linear.sigmas(1, sigma_max)?;
     let settings = baseline::Settings { modes, steps, spacings, sigma_max, draws, seed };
-    let found = counted(py, engine.engine, &Raised::default(), progress.as_ref(), |advance| {
+    let found = counted(py, engine.engine, &FirstException::default(), progress.as_ref(), |advance| {
         baseline::baseline(&filter, &settings, advance)
     })?;
     results_of(py, baseline::results(&found, &settings, total))
@@ -124,7 +124,7 @@ fn study_schedules<'py>(
     }
     let first_threshold = best::threshold(filter.spectrum().0[0], data.count(), data.dimension());
     let settings = best::Settings { modes, steps, chain_sigma_max, sigma_max, repeats, probes, seed };
-    let found = counted(py, engine, &Raised::default(), progress.as_ref(), |advance| {
+    let found = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
         selftest::ensure(engine)?;
         best::best(engine, &data.samples, &filter, &settings, advance)
     })?;
@@ -151,7 +151,7 @@ fn study_dimension<'py>(
     let data = Dataset::new(name, tensor(&x)?)?;
     let settings = dimension::Settings { queries, neighbours, neighbourhoods, drawn, seed };
     let facts = (data.name.clone(), data.count(), data.dimension());
-    let found = counted(py, engine, &Raised::default(), progress.as_ref(), |advance| {
+    let found = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
         selftest::ensure(engine)?;
         let variances = dimension::variances(&data)?;
         let (scales, local) = dimension::by_neighbours(engine, data, &settings, advance)?;
@@ -189,7 +189,7 @@ fn study_product<'py>(
     product::expect_writable(request.sigmas.len() + 1, count, request.dimension())?;
     let projector = projector_of(engine, count, precise);
     let chain = request.chain(seed);
-    let found = counted(py, engine, &Raised::default(), progress.as_ref(), |advance| {
+    let found = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
         selftest::ensure(engine)?;
         chain.run(&projector, true, advance)
     })?;
@@ -218,7 +218,7 @@ fn study_angles<'py>(
     let request = Request::new(&x, sigmas, count, coupling, centre, None)?;
     let projector = Projector::new(engine, count);
     let settings = request.angles(draws, seed)?;
-    let found = counted(py, engine, &Raised::default(), progress.as_ref(), |advance| {
+    let found = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
         selftest::ensure(engine)?;
         angles::run(&projector, &settings, advance)
     })?;
@@ -252,7 +252,7 @@ fn study_energy<'py>(
     expect_components(count, data.dimension())?;
     let seeds = downhill::noise::seeds(seed, draws as u64)?;
     let projector = Projector::new(engine, count);
-    let found = counted(py, engine, &Raised::default(), progress.as_ref(), |advance| {
+    let found = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
         selftest::ensure(engine)?;
         let mut found = Vec::new();
         for (coupling, schedule) in energy::kinds(variance, ratio) {

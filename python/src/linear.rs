@@ -16,7 +16,7 @@ use pyo3::types::PyDict;
 
 use crate::array::{Floats, array};
 use crate::engine::PyEngine;
-use crate::error::{Raised, Result, argument};
+use crate::error::{FirstException, Result, argument};
 use crate::matrix::{Matrix, dataset, doubles, expect_components, normals, rows};
 use crate::model::PyModel;
 use crate::work::counted;
@@ -168,7 +168,7 @@ fn chain<'py>(
     }
     let projector = projector_of(engine, count, precise);
     let chain = request.chain(seed);
-    let found = counted(py, engine, &Raised::default(), progress.as_ref(), |advance| {
+    let found = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
         selftest::ensure(engine)?;
         chain.run(&projector, keep_bases, advance)
     })?;
@@ -232,7 +232,7 @@ fn component_angles<'py>(
     let engine = engine.engine;
     let request = Request::new(&x, sigmas, count, coupling, centre, None)?;
     let settings = request.angles(draws, seed)?;
-    let found = counted(py, engine, &Raised::default(), progress.as_ref(), |advance| {
+    let found = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
         selftest::ensure(engine)?;
         angles::run(&Projector::new(engine, count), &settings, advance)
     })?;
@@ -285,7 +285,7 @@ fn chain_energies<'py>(
     expect_components(count, data.dimension())?;
     let case = energy::Case { coupling, schedule, steps };
     let seeds = downhill::noise::seeds(seed, draws as u64)?;
-    let found = counted(py, engine, &Raised::default(), progress.as_ref(), |advance| {
+    let found = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
         selftest::ensure(engine)?;
         let projector = Projector::new(engine, count);
         let draw = |seed| energy::run(&projector, &data.samples, case, seed, advance);

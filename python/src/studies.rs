@@ -25,7 +25,7 @@ use crate::array::Floats;
 use crate::call::DIFFERENCE;
 use crate::denoiser::denoiser_of;
 use crate::engine::PyEngine;
-use crate::error::{Raised, Result, argument};
+use crate::error::{FirstException, Result, argument};
 use crate::matrix::{dataset, expect_components};
 use crate::model::{PyModel, read_settings};
 use crate::results::results_of;
@@ -77,7 +77,7 @@ impl Asked {
         denoiser: &Bound<'_, PyAny>,
         images: usize,
         walks: bool,
-        raised: &Arc<Raised>,
+        raised: &Arc<FirstException>,
     ) -> Result<Ground> {
         let settings = read_settings(&self.settings)?;
         match denoiser.cast::<PyModel>() {
@@ -125,7 +125,7 @@ impl Asked {
         settings: Settings,
         images: usize,
         walks: bool,
-        raised: &Arc<Raised>,
+        raised: &Arc<FirstException>,
     ) -> Result<Ground> {
         let denoiser = denoiser_of(function, self.shape, self.gives_eps, images, raised)?;
         let listed = settings.sigmas.as_deref().map(|sigmas| (sigmas[sigmas.len() - 1], sigmas[0]));
@@ -180,7 +180,7 @@ impl Ground {
         py: Python<'_>,
         engine: &Engine,
         asked: &Asked,
-        raised: &Raised,
+        raised: &FirstException,
         progress: Option<&Py<PyAny>>,
         measure: impl FnOnce(&mut dyn Denoiser, &Trajectories, Advance) -> std::result::Result<T, Error> + Send,
     ) -> Result<T> {
@@ -222,7 +222,7 @@ fn study_denoiser<'py>(
         Ok(model) => model.get().compiler.engine,
         Err(_) => engine.engine,
     };
-    let raised = Arc::new(Raised::default());
+    let raised = Arc::new(FirstException::default());
     let mut ground = asked.ground(py, denoiser, asked.count, study != "error", &raised)?;
     let data = asked.data(data.as_ref(), ground.image)?;
     let progress = progress.as_ref();
@@ -312,7 +312,7 @@ impl Eigen {
         asked: &Asked,
         mut ground: Ground,
         denoiser: &Bound<'_, PyAny>,
-        raised: &Raised,
+        raised: &FirstException,
         progress: Option<&Py<PyAny>>,
     ) -> Result<Results> {
         let dimension: usize = ground.image.iter().product();

@@ -7,14 +7,14 @@ use downhill::study::Advance;
 use downhill::{Engine, Error};
 use pyo3::prelude::*;
 
-use crate::error::{Raised, Result};
+use crate::error::{FirstException, Result};
 
 /// Runs `work` with the interpreter free for other threads. It counts units, each of which is told to `progress` and
 /// stops the device once there was Ctrl-C.
 pub fn counted<T: Send>(
     py: Python<'_>,
     engine: &Engine,
-    raised: &Raised,
+    raised: &FirstException,
     progress: Option<&Py<PyAny>>,
     work: impl FnOnce(Advance) -> std::result::Result<T, Error> + Send,
 ) -> Result<T> {
