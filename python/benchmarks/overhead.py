@@ -3,9 +3,9 @@
     python python/benchmarks/overhead.py [--adapter NAME] [--rounds N] [--model FOLDER]
 
 The network is that of google/ddpm-cifar10-32 with random weights, at one image of 32 x 32, or the one of FOLDER. A
-round is one call of `Model.denoise` and one of the same denoiser within Rust (`_core.Model.time_call`), in an order that
-alternates. Both wait for the device and read x0 back. Prints the medians, their ratio, and the median of the rounds' own
-ratios; then the same for a closed form of digits.
+round is one call of `Model.denoise` and one of the same denoiser within Rust (`_core.Model.time_call`), in an order
+that alternates. Both wait for the device and read x0 back. Prints the medians, their ratio, and the median of the
+rounds' own ratios; then the same for a closed form of digits.
 
 Copies of the array in a call of `Model.denoise`, besides those between host and device, which a call within Rust makes,
 too:

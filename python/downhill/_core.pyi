@@ -152,7 +152,6 @@ def sample(
     watch: Callable[[dict[str, Any]], None] | None = None,
 ) -> tuple[Floats, list[float]]: ...
 def grid_of_pixels(pixels: Floats, columns: int | None = None) -> Bytes: ...
-
 def principal_components(
     engine: Engine,
     x: npt.NDArray[Any],

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
-from ._arrays import ArrayLike, Floats, floats, like as like_of, numpy_of, shape_of_one
+from ._arrays import ArrayLike, Floats, floats, numpy_of, shape_of_one
+from ._arrays import like as like_of
 from ._errors import ArgumentError
 from ._model import Model
 from ._sampling import Bar, Callback, SamplerFunction, Schedule, settings_of

@@ -11,14 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
-from ._arrays import ArrayLike, floats, images, like as like_of, numbers, shaped
+from ._arrays import ArrayLike, floats, images, numbers, shaped
+from ._arrays import like as like_of
 from ._device import engine
 from ._errors import ArgumentError
 from ._images import Images
 from ._sampling import Bar, Callback, SamplerFunction, Schedule, settings_of
 
 
-def open(  # noqa: A001
+def open(
     name: str | os.PathLike[str] | None = None,
     *,
     dtype: str = "f32",
@@ -301,7 +302,7 @@ class Model:
     ) -> Schedule:
         """Returns the noise levels that `sample` walks down under the same arguments."""
         settings, _ = settings_of(sampler, schedule, steps, sigma_max=sigma_max, sigma_min=sigma_min)
-        return Schedule._of(self._core.schedule(settings))  # pyright: ignore[reportPrivateUsage]
+        return Schedule._of(self._core.schedule(settings))
 
     def sample(
         self,

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import _core  # pyright: ignore[reportPrivateUsage]
-from ._engine import engine_of
+from . import _core
+from ._data import engine_of
 from ._errors import ArgumentError, NonFiniteError
 
 try:
@@ -33,7 +33,7 @@ def whole(number: Any) -> int | None:
 
 
 class _Linear(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # pyright: ignore
-    """What the estimators share: components, a mean, and what scikit-learn asks about them."""
+    """The common part of the estimators: components, a mean, and what scikit-learn asks about them."""
 
     n_features_in_: int
     components_: Array

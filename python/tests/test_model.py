@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import run
 
 import downhill
-from conftest import run
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:

@@ -9,7 +9,9 @@ from typing import Any
 try:
     import torch
 except ImportError as error:
-    raise ImportError("`downhill.interop` needs the package torch, which is not installed: `pip install torch`") from error
+    raise ImportError(
+        "`downhill.interop` needs the package torch, which is not installed: `pip install torch`"
+    ) from error
 
 from .._errors import ArgumentError
 

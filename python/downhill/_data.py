@@ -1,19 +1,30 @@
-"""What functions of data share: the device, samples as matrices, random seeds, progress."""
+"""The common parts of functions of data: the device, samples as matrices, whole numbers, progress."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
-from . import _core  # pyright: ignore[reportPrivateUsage]
+import numpy as np
+import numpy.typing as npt
+
+from . import _core
 from ._arrays import ArrayLike, Floats, floats
+from ._device import engine
 from ._errors import ArgumentError
+
+Doubles: TypeAlias = npt.NDArray[np.float64]
+Progress: TypeAlias = bool | Callable[[int], object] | None
+"""A bar or none, or a function of the units of work that were done."""
+
+SMALL = 320
+"""Values per sample up to which chains are in float64, which costs next to nothing there."""
 
 
 def engine_of(adapter: str | int | None) -> _core.Engine:
     """Returns the device that is open on an adapter; it stays open until the process ends."""
-    return _core.Engine(None if adapter is None else str(adapter), None)
+    return engine(None if adapter is None else str(adapter))
 
 
 def samples_of(values: ArrayLike, name: str = "X") -> Floats:
@@ -26,6 +37,19 @@ def samples_of(values: ArrayLike, name: str = "X") -> Floats:
     if array.ndim < 2 or array.size == 0:
         raise ArgumentError(f"`{name}` of shape {array.shape}", "give samples (n, ...), at least one")
     return array
+
+
+def matrix_of(X: ArrayLike) -> Floats:
+    """Returns samples as the rows of a matrix, (n, p)."""
+    samples = samples_of(X)
+    return np.reshape(samples, (len(samples), -1))
+
+
+def whole(number: int | Sequence[int], name: str) -> int:
+    """Returns a whole number from 1 on."""
+    if isinstance(number, (int, np.integer)) and not isinstance(number, bool) and number >= 1:
+        return int(number)
+    raise ArgumentError(f"`{name}` of {number!r}", "give a whole number of at least 1")
 
 
 class Count:
