@@ -233,7 +233,7 @@ class Model:
     ) -> Any:
         """Returns the output of a network for its own input z at timesteps, in the form that it predicts.
 
-        The same as `unet(z, t).sample` of diffusers.
+        The same as `unet(z, t).sample` of diffusers, with the channels of a learned variance if the network has them.
 
         Args:
             z: images or latents in the scale of the network, (n, c, h, w), or one (c, h, w).

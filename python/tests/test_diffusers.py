@@ -112,6 +112,19 @@ def test_pipelines_of_pixels(
     assert np.abs(images_of(kind, other, scheduler, **options) - expected).max() > 1e-2
 
 
+def test_a_pipeline_of_digits(digits: downhill.Model) -> None:
+    scheduler = DDIMScheduler.from_config(digits.scheduler_config, clip_sample=False)
+    pipeline = DDIMPipeline(unet=UNet(digits), scheduler=scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = pipeline(
+        batch_size=2, num_inference_steps=8, generator=torch.Generator().manual_seed(7), output_type="np"
+    ).images  # fmt: skip
+    noise = tiny.normals(2, 1, 28, 28, seed=7)
+    ours = digits.sample(noise=noise, steps=8, sampler="ddim", clip=False).pixels
+    assert np.abs((ours / 2 + 0.5).clip(0, 1).transpose(0, 2, 3, 1) - theirs).max() < 1e-4
+    assert theirs.std() > 0.1
+
+
 def walk(unet: object, scheduler: object, steps: int, **options: object) -> torch.Tensor:
     """The usual loop of diffusers."""
     scheduler.set_timesteps(steps)
