@@ -3,9 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 
 use downhill::denoise::jacobian::{Differences, Jacobian, NetworkJacobian, Place};
-use downhill::denoise::{Condition, Denoiser, Guidance, Level, NetworkDenoiser};
+use downhill::denoise::{Condition, Denoiser, Guidance, Level, Network, NetworkDenoiser};
 use downhill::model::{DenoiserOptions, Kind, NetworkModel, make_ready};
-use downhill::nets::architecture::CallSize;
+use downhill::nets::architecture::{CallSize, Inputs};
 use downhill::nets::feeds::{Added, ClassLabels};
 use downhill::{Compiler, Error, Tensor};
 use numpy::PyArrayDyn;
@@ -29,6 +29,8 @@ pub struct Calls(Mutex<Kept>);
 #[derive(Default)]
 struct Kept {
     networks: Vec<(CallSize, NetworkDenoiser<'static>)>,
+    /// A network that is not a denoiser: it takes more channels than it predicts, such as those of inpainting.
+    raw: Option<(CallSize, Network<'static>)>,
     form: Option<Box<dyn Denoiser + 'static>>,
     jacobian: Option<(CallSize, Condition, usize, NetworkJacobian<'static>)>,
 }
@@ -97,13 +99,49 @@ impl Kept {
         network.net.check(call)?;
         let most = (MOST_BYTES / network.weights.bytes().max(1)).clamp(1, MOST_KEPT as u64) as usize;
         self.networks.truncate(most - 1);
-        let calls = |images| guidance.call_size(images, size);
-        let (batch, plan) = network.batch(compiler, None, images, &calls)?;
-        make_ready(compiler.engine, std::slice::from_ref(&plan), &mut |_| Ok(()))?;
-        let placed = network.planned(compiler, calls(batch), plan)?;
+        let placed = placed(network, compiler, images, &|images| guidance.call_size(images, size))?;
         self.networks.insert(0, (call, network.denoiser(placed, guidance)?));
         Ok(&mut self.networks[0].1)
     }
+
+    /// The output of the network for z at timesteps, in its own form and with all of its channels.
+    fn output(
+        &mut self,
+        network: &NetworkModel,
+        compiler: Compiler<'static>,
+        z: &Tensor,
+        timesteps: &[f64],
+        condition: &Condition,
+    ) -> std::result::Result<Tensor, Error> {
+        let inputs = Inputs::new(z, timesteps).with_context(condition.context.as_ref());
+        let inputs = inputs.with_labels(condition.labels.as_ref()).with_added(condition.added.as_ref());
+        if network.net.is_denoiser() {
+            return self.denoiser(network, compiler, z, condition.clone())?.network().call(&inputs);
+        }
+        condition.check(network.net.as_ref())?;
+        let guidance = Guidance::none(condition.clone());
+        let calls = |images| guidance.call_size(images, (z.shape[2], z.shape[3]));
+        let call = calls(z.shape[0]);
+        network.net.check(call)?;
+        let kept = self.raw.take().filter(|(kept, _)| *kept == call);
+        let kept = match kept {
+            Some(kept) => kept,
+            None => (call, placed(network, compiler, z.shape[0], &calls)?),
+        };
+        self.raw.insert(kept).1.call(&inputs)
+    }
+}
+
+/// A network on the device, for calls of `images` images, or of fewer if that is faster.
+fn placed(
+    network: &NetworkModel,
+    compiler: Compiler<'static>,
+    images: usize,
+    calls: &dyn Fn(usize) -> CallSize,
+) -> std::result::Result<Network<'static>, Error> {
+    let (batch, plan) = network.batch(compiler, None, images, calls)?;
+    make_ready(compiler.engine, std::slice::from_ref(&plan), &mut |_| Ok(()))?;
+    network.planned(compiler, calls(batch), plan)
 }
 
 impl PyModel {
@@ -174,14 +212,6 @@ fn timesteps(t: &[f64], images: usize) -> Result<Vec<f64>> {
     }
 }
 
-/// The channels of two tensors of the same shape, those of `second` after those of `first`.
-fn beside(first: &Tensor, second: &Tensor) -> Tensor {
-    let mut shape = first.shape.clone();
-    shape[1] *= 2;
-    let images = (0..shape[0]).flat_map(|image| [first.item(image), second.item(image)]);
-    Tensor::new(shape, images.flatten().copied().collect())
-}
-
 #[pymethods]
 impl PyModel {
     /// x0 of x = x0 + sigma eps.
@@ -245,21 +275,19 @@ impl PyModel {
         let condition = Conditions::read(context, labels, pooled, time_ids)?.condition();
         let output = py.detach(|| {
             let mut kept = self.calls.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let denoiser = kept.denoiser(network, self.compiler, &z, condition)?;
-            let (mut output, variance) = denoiser.outputs(&z, &t)?;
-            if let Some(variance) = variance.filter(|_| !as_eps) {
-                output = beside(&output, &variance);
+            if !as_eps {
+                return kept.output(network, self.compiler, &z, &t, &condition);
             }
-            if as_eps {
-                let (process, prediction) = (network.table.process(), network.scheduler.prediction_type);
-                let stride = z.stride();
-                for (at, t) in t.iter().enumerate() {
-                    let sigma = network.table.sigma(*t);
-                    let values = output.data[at * stride..][..stride].iter_mut().zip(z.item(at));
-                    values.for_each(|(out, z)| {
-                        *out = process.parts(prediction, f64::from(*out), f64::from(*z), sigma).0 as f32;
-                    });
-                }
+            let denoiser = kept.denoiser(network, self.compiler, &z, condition)?;
+            let mut output = denoiser.predict(&z, &t)?;
+            let (process, prediction) = (network.table.process(), network.scheduler.prediction_type);
+            let stride = z.stride();
+            for (at, t) in t.iter().enumerate() {
+                let sigma = network.table.sigma(*t);
+                let values = output.data[at * stride..][..stride].iter_mut().zip(z.item(at));
+                values.for_each(|(out, z)| {
+                    *out = process.parts(prediction, f64::from(*out), f64::from(*z), sigma).0 as f32;
+                });
             }
             Ok::<_, Error>(output)
         })?;

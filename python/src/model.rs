@@ -134,7 +134,11 @@ impl PyModel {
         let [channels, height, width] = match self.model.kind() {
             Kind::ClosedForm(form) => form.image_shape(),
             Kind::Network(network) => network.image_shape(network.net.sample_size()?),
-            Kind::Latent(latent) => latent.network.image_shape(latent.network.net.sample_size()?),
+            Kind::Latent(latent) => {
+                // Networks of inpainting take further channels.
+                let [_, height, width] = latent.network.image_shape(latent.network.net.sample_size()?);
+                [latent.latent_channels(), height, width]
+            }
         };
         Some((channels, height, width))
     }

@@ -14,6 +14,7 @@ from diffusers import (
     DDIMScheduler,
     DDPMPipeline,
     DDPMScheduler,
+    StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DModel,
@@ -356,3 +357,31 @@ def test_stable_diffusion_xl(tmp_path: Path) -> None:
     with torch.no_grad():
         pixels = pipeline.vae.decode(expected / pipeline.vae.config.scaling_factor).sample
     assert tiny.distance(found.pixels, pixels) < 1e-3
+
+
+def test_inpainting_on_our_network(tmp_path: Path) -> None:
+    pipeline = tiny.inpainting(tmp_path)
+    model = downhill.open(tmp_path)
+    assert model.shape == (4, 8, 8)
+    unet = UNetCondition(model)
+    x, context = tiny.normals(3, 9, 8, 8), tiny.normals(3, 5, 16, seed=1)
+    for at in (slice(0, 3), slice(1, 2), slice(0, 3)):
+        with torch.no_grad():
+            expected = pipeline.unet(x[at], 321, context[at]).sample
+        assert tiny.distance(unet(x[at], 321, context[at]).sample, expected) < 1e-5
+    with pytest.raises(downhill.ModelError, match="in_channels"):
+        model.eps(x, 321, context=context)
+    with pytest.raises(downhill.ArgumentError, match="shape"):
+        model.predict(x[:, :4], 321, context=context)
+    ours = StableDiffusionInpaintPipeline(**(pipeline.components | {"unet": unet}), requires_safety_checker=False)
+    ours.set_progress_bar_config(disable=True)
+    image, mask = tiny.normals(1, 3, 16, 16, seed=3).clamp(-1, 1), torch.zeros(1, 1, 16, 16)
+    mask[..., :8] = 1
+    images = [
+        painter(
+            PROMPTS[0], image=image, mask_image=mask, num_inference_steps=4, guidance_scale=3.0, output_type="np",
+            generator=torch.Generator().manual_seed(1), height=16, width=16,
+        ).images
+        for painter in (pipeline, ours)
+    ]  # fmt: skip
+    assert images[0].std() > 0.05 and np.abs(images[1] - images[0]).max() < 1e-3

@@ -12,6 +12,7 @@ from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
     DiTTransformer2DModel,
+    StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -113,6 +114,17 @@ def stable_diffusion(folder: Path, seed: int = 5) -> StableDiffusionPipeline:
         text_encoder=drawn(CLIPTextModel(text_config(vocabulary, 16)), seed), unet=unet_condition(seed + 1),
         vae=autoencoder(seed + 2), tokenizer=words, scheduler=scheduler(), safety_checker=None, feature_extractor=None,
         requires_safety_checker=False,
+    )  # fmt: skip
+    return written(pipeline, folder)
+
+
+def inpainting(folder: Path, seed: int = 25) -> StableDiffusionInpaintPipeline:
+    """Writes a Stable Diffusion whose network takes a mask and the image under it, and returns the pipeline."""
+    words, vocabulary = tokenizer()
+    pipeline = StableDiffusionInpaintPipeline(
+        text_encoder=drawn(CLIPTextModel(text_config(vocabulary, 16)), seed),
+        unet=unet_condition(seed + 1, in_channels=9), vae=autoencoder(seed + 2), tokenizer=words,
+        scheduler=scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     return written(pipeline, folder)
 
