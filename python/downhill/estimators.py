@@ -68,10 +68,11 @@ class PCA(_Linear):
     """Principal component analysis: the leading eigenvectors of the covariance of samples.
 
     The eigenpairs are found by the cheapest of three routes: from the covariance, from the inner products of the
-    samples, or by block Lanczos on the device with neither matrix formed (`route` chooses one). Products are in
-    float32; where these do not hold the eigenvalues beside the largest one, or miss `tol`, they are computed again in
-    float64. The mean and the differences from it are in float64, rounded to float32 once: variances below about 1e-12
-    of the largest values' squares are rounding.
+    samples, or by block Lanczos on the device with neither matrix formed (`route` chooses one). Samples are read in
+    place where the covariance of up to 1024 features gives a few components, and copied once otherwise. The mean and the
+    differences from it are in float64, rounded to float32 where products are in float32; where these do not hold the
+    eigenvalues beside the largest one, or miss `tol`, eigenpairs are brought to float64. Variances below about 1e-12 of
+    the largest values' squares are rounding.
 
     Parameters, attributes and signs are those of `sklearn.decomposition.PCA`.
 
@@ -95,7 +96,7 @@ class PCA(_Linear):
         noise_variance_: the mean variance along the directions that were left out.
         residuals_: |C v - lambda v| of each eigenpair over its eigenvalue, measured with products in float64.
         route_, precision_: the route taken, and the bits of its products, 32 or 64.
-        seconds_: seconds to centre the samples, to prepare the solver, and to solve.
+        seconds_: the seconds that the library took.
 
     Raises:
         ValueError: for data or parameters that cannot be used.
@@ -121,7 +122,7 @@ class PCA(_Linear):
         self.adapter = adapter
 
     def fit(self, X: Any, y: Any = None) -> PCA:
-        """Finds the components of samples X, (n_samples, n_features), float64 or float32, which are copied once."""
+        """Finds the components of samples X, (n_samples, n_features), float64 or float32."""
         samples = self._checked(X, order="C", ensure_min_samples=2, ensure_all_finite=False)
         count = self._count(samples.shape)
         seed = self._seed(self.random_state)

@@ -1,7 +1,8 @@
 //! Matrices of samples in, matrices of float64 out.
 
-use downhill::data::{Centred, Dataset};
-use downhill::{Error, Tensor};
+use downhill::data::Dataset;
+use downhill::spectral::{ComponentsAround, Route, Settings, components_around};
+use downhill::{Engine, Error, Tensor};
 use numpy::{PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
@@ -16,20 +17,26 @@ pub enum Matrix<'py> {
 }
 
 impl Matrix<'_> {
-    /// The rows less their mean: the values are read in place, and copied once.
-    pub fn centred(&self, py: Python<'_>) -> Result<Centred> {
+    /// The principal components of the rows, which are read in place, around their mean.
+    pub fn components(
+        &self,
+        py: Python<'_>,
+        engine: &Engine,
+        settings: &Settings,
+        route: Option<Route>,
+    ) -> Result<ComponentsAround> {
         let not_in_order = |_| argument("a matrix that is not in C order", "use a contiguous copy");
-        let centred = match self {
+        let found = match self {
             Self::Single(matrix) => {
                 let (values, dimension) = (matrix.as_slice().map_err(not_in_order)?, matrix.shape()[1]);
-                py.detach(|| Centred::new(values, dimension))
+                py.detach(|| components_around(engine, values, dimension, settings, route))
             }
             Self::Double(matrix) => {
                 let (values, dimension) = (matrix.as_slice().map_err(not_in_order)?, matrix.shape()[1]);
-                py.detach(|| Centred::new(values, dimension))
+                py.detach(|| components_around(engine, values, dimension, settings, route))
             }
         };
-        Ok(centred?)
+        Ok(found?)
     }
 }
 

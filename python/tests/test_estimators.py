@@ -31,7 +31,7 @@ def test_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
-SHAPES = [(40, 7, 3), (7, 40, 3), (33, 33, 5), (5, 2, 1), (2, 5, 1), (130, 65, 9), (64, 1, 1), (301, 17, 17)]
+SHAPES = [(40, 7, 3), (7, 40, 3), (33, 33, 5), (5, 2, 1), (2, 5, 1), (130, 65, 9), (64, 1, 1), (301, 17, 17), (300, 40, 5)]
 
 
 @pytest.mark.parametrize(("samples", "features", "k"), SHAPES)
@@ -69,6 +69,24 @@ def test_all_routes_find_the_same_components(route: str) -> None:
     assert np.allclose(ours.explained_variance_, theirs.explained_variance_, rtol=1e-5)
     assert np.allclose(ours.components_, theirs.components_, atol=1e-5)
     assert ours.route_.startswith({"moment": "second", "gram": "Gram", "matrix-free": "matrix"}[route])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_few_components_of_many_rows_are_refined_in_place(dtype: type) -> None:
+    # More rows than one block of any kind, and variances of which float32 alone would miss the tolerance.
+    X = decaying(5000, 33, rate=0.5).astype(dtype)
+    ours = downhill.PCA(4, tol=1e-9, random_state=0).fit(X)
+    theirs = decomposition.PCA(4, svd_solver="full").fit(X.astype(np.float64))
+    assert (ours.route_, ours.precision_) == ("second-moment matrix", 64) and ours.residuals_.max() < 1e-9
+    assert np.allclose(ours.explained_variance_, theirs.explained_variance_, rtol=1e-9)
+    assert np.allclose(ours.components_, theirs.components_, atol=2e-7)
+    assert np.isclose(ours.noise_variance_, theirs.noise_variance_, rtol=1e-5)
+    # Beside a large mean, and far from one.
+    for scale, mean in [(1.0, 1e3), (1e-12, 0.0), (1e12, 0.0)]:
+        scaled = X.astype(np.float64) * scale + mean
+        moved = downhill.PCA(4, random_state=0).fit(scaled)
+        assert np.allclose(moved.explained_variance_, theirs.explained_variance_ * scale**2, rtol=1e-6)
+        assert np.allclose(moved.components_, theirs.components_, atol=1e-5)
 
 
 def test_pca_of_repeated_variances_finds_their_subspace() -> None:

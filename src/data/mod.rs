@@ -17,7 +17,7 @@ pub mod picture;
 mod source;
 mod spiked;
 
-pub use centred::Centred;
+pub use centred::{Centred, Rows};
 pub use digits::{digit_labels, digits};
 pub use noised::{Coupling, Noised};
 pub use npz::images as npz_images;

@@ -5,6 +5,8 @@ use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::{Accum, Mat, MatRef, get_global_parallelism};
 
 use super::operator::{FLOAT32_ROUNDING, FLOAT64_ROUNDING, SymmetricOperator, columns_of, rows_of};
+use super::rows;
+use crate::data::Rows;
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -32,13 +34,8 @@ impl<'a> HostCovariance<'a> {
     }
 
     fn applied(&self, vectors: MatRef<'_, f64>) -> Mat<f64> {
-        let mut sum = Mat::zeros(vectors.nrows(), vectors.ncols());
-        let share = (self.samples.shape[0] as f64).recip();
-        for chunk in self.chunks() {
-            let along = &chunk * vectors;
-            matmul(&mut sum, Accum::Add, chunk.transpose(), along.as_ref(), share, get_global_parallelism());
-        }
-        sum
+        let zero = vec![0.0; self.samples.shape[1]];
+        rows::applied(&Rows::around(&self.samples.data, zero), vectors)
     }
 
     /// Iterates over the samples in float64, some rows at a time.

@@ -14,6 +14,7 @@
 //! residuals, measured by one more application.
 
 pub mod arnoldi;
+pub mod around;
 pub mod basis;
 pub mod covariance;
 pub mod host;
@@ -23,10 +24,13 @@ pub mod operator;
 pub mod power;
 pub mod principal;
 pub mod randomized;
+mod refine;
+pub mod rows;
 pub mod samples;
 pub mod spectrum;
 pub mod subspace;
 
+pub use around::{ComponentsAround, components_around};
 pub use operator::SymmetricOperator;
 pub use principal::{Arithmetic, Components, Route, principal_components};
 pub use spectrum::{RelativeTo, Settings, Spectrum};

@@ -16,6 +16,7 @@
 use std::time::Instant;
 
 use faer::MatRef;
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::basis::{Random, eigen, join, split};
@@ -33,7 +34,7 @@ use crate::tensor::Tensor;
 pub const LARGEST_MATRIX: usize = 4096;
 
 /// The largest matrix that is diagonalised as a whole, in rows.
-const WHOLE: usize = 1024;
+pub(super) const WHOLE: usize = 1024;
 
 /// The expected number of vectors that Lanczos applies an operator to, per eigenpair. Data with a decaying spectrum
 /// take five to nine.
@@ -49,7 +50,7 @@ pub const LEAST_IN_FLOAT32: f64 = 1e-4;
 
 /// The largest exponent of a power of two, and its negative the least, between which the largest value of data is not
 /// scaled.
-const UNSCALED: i32 = 20;
+pub(super) const UNSCALED: i32 = 20;
 
 /// A way to find the eigenpairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -216,7 +217,8 @@ impl Solved {
 /// The exponent of the power of two that brings the largest value near one; `None` for data whose squares are far from
 /// the limits of float32 as they are.
 fn scaling(samples: &Tensor) -> Option<i32> {
-    let largest = samples.data.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+    let of_some = |some: &[f32]| some.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+    let largest = samples.data.par_chunks(1 << 16).map(of_some).reduce(|| 0.0, f32::max);
     let exponent = f64::from(largest).log2().ceil();
     (largest > 0.0 && exponent.abs() > f64::from(UNSCALED)).then(|| -(exponent as i32))
 }
