@@ -69,10 +69,10 @@ class PCA(_Linear):
 
     The eigenpairs are found by the cheapest of three routes: from the covariance, from the inner products of the
     samples, or by block Lanczos on the device with neither matrix formed (`route` chooses one). Samples are read in
-    place where the covariance of up to 1024 features gives a few components, and copied once otherwise. The mean and the
-    differences from it are in float64, rounded to float32 where products are in float32; where these do not hold the
-    eigenvalues beside the largest one, or miss `tol`, eigenpairs are brought to float64. Variances below about 1e-12 of
-    the largest values' squares are rounding.
+    place where the covariance of up to 1024 features gives a few components, and copied once otherwise. The mean and
+    the differences from it are in float64, rounded to float32 where products are in float32; where these do not hold
+    the eigenvalues beside the largest one, or miss `tol`, eigenpairs are brought to float64. Variances below about
+    1e-12 of the largest values' squares are rounding.
 
     Parameters, attributes and signs are those of `sklearn.decomposition.PCA`.
 

@@ -31,7 +31,8 @@ def test_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
-SHAPES = [(40, 7, 3), (7, 40, 3), (33, 33, 5), (5, 2, 1), (2, 5, 1), (130, 65, 9), (64, 1, 1), (301, 17, 17), (300, 40, 5)]
+SHAPES = [(40, 7, 3), (7, 40, 3), (33, 33, 5), (5, 2, 1), (2, 5, 1), (130, 65, 9), (64, 1, 1), (301, 17, 17)]
+SHAPES += [(300, 40, 5), (1100, 130, 16)]
 
 
 @pytest.mark.parametrize(("samples", "features", "k"), SHAPES)

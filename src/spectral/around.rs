@@ -1,8 +1,8 @@
 //! Principal components of rows around their mean, read in place.
 //!
-//! Where their covariance is the cheapest route and is diagonalised as a whole, the rows are never copied: blocks of them
-//! are centred as the covariance is formed, in float32, and its eigenpairs are brought to float64 by one application of
-//! the rows (`refine`). Everywhere else they are copied once, less their mean, for
+//! Where their covariance is the cheapest route and is diagonalised as a whole, the rows are never copied: blocks of
+//! them are centred as the covariance is formed, in float32, and its eigenpairs are brought to float64 by one
+//! application of the rows (`refine`). Everywhere else they are copied once, less their mean, for
 //! [`principal_components`].
 
 use std::time::Instant;
@@ -33,8 +33,8 @@ pub struct ComponentsAround {
     pub variance: f64,
 }
 
-/// Computes the leading eigenpairs of the covariance of rows of `dimension` values, in float32 or float64, by `route` or
-/// the cheapest one. Residuals are relative to each eigenvalue.
+/// Computes the leading eigenpairs of the covariance of rows of `dimension` values, in float32 or float64, by `route`
+/// or the cheapest one. Residuals are relative to each eigenvalue.
 ///
 /// # Errors
 /// As [`principal_components`].
