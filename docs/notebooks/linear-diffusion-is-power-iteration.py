@@ -209,8 +209,8 @@ for name, chain in chains.items():
     print(f"{name:6}  energy on u_0 {chain.energy[-1, 0]:.3f}, ln of the norm of P {chain.log_norms[-1]:.1f}")
 
 # %% [markdown]
-# With fresh noise, $C_{40}$ is a single entry: power iteration. With the other two it is not. A single chain may be an
-# accident, so we take three draws each, and vary the number of steps. The paper's proof takes another schedule,
+# With fresh noise, $C_{40}$ is nearly a single entry: power iteration. With the other two it is not. A single chain may
+# be an accident, so we take three draws each, and vary the number of steps. The paper's proof takes another schedule,
 # $\sigma_t = 1/T$, whose total variance is $1/T$: the noise vanishes as the steps become many.
 
 # %%
@@ -310,7 +310,7 @@ assert abs(alike["nested"][0] - null) < 2 * alike["nested"][1]
 #
 # with the mean $m$ and the covariance $S$ of the data. DDIM with it multiplies a mode of variance $\lambda$ by
 # $\prod (\lambda + s r) / (\lambda + s^2)$ over its levels $s$ and next levels $r$. In the limit of many steps that is
-# $\sqrt{\lambda / (\lambda + s_T^2)}$: from white noise of the first level, exactly the Gaussian of the data.
+# $\sqrt{\lambda / (\lambda + s_T^2)}$: from noise far above the data, the Gaussian of the data.
 
 # %%
 wiener = linear.wiener(X)
