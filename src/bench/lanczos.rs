@@ -12,7 +12,7 @@ use super::sizes::DataSize;
 use crate::error::{Error, Result};
 use crate::gpu::StorageKind;
 use crate::kernels::Engine;
-use crate::noise::philox::normals;
+use crate::noise::Purpose;
 use crate::spectral::host::HostCovariance;
 use crate::spectral::operator::columns_of;
 use crate::spectral::spectrum::residuals;
@@ -57,14 +57,14 @@ impl Eigenpairs {
         let DataSize { samples, dimension } = self.size;
         let directions = DIRECTIONS.min(dimension);
         let scale = (dimension as f32).sqrt().recip();
-        let mut basis = normals(SEEDS[0], 0, 0, directions * dimension);
+        let mut basis = Purpose::Benchmarks.normals(SEEDS[0], 0, 0, directions * dimension);
         for (index, direction) in basis.chunks_exact_mut(dimension).enumerate() {
             let deviation = scale * (index as f32 + 1.0).powf(DECAY);
             for value in direction {
                 *value *= deviation;
             }
         }
-        let factors = normals(SEEDS[1], 0, 0, samples * directions);
+        let factors = Purpose::Benchmarks.normals(SEEDS[1], 0, 0, samples * directions);
         let mut values = numbers(SEEDS[2], samples * dimension);
         for value in &mut values {
             *value *= NOISE * scale;

@@ -9,7 +9,7 @@ use crate::graph::{CompileOptions, Compiler, Plan, Program, Target, host};
 use crate::kernels::engine::call_words;
 use crate::kernels::shader::MAX_OPERANDS;
 use crate::kernels::{Dispatch, Engine, Family, Shader};
-use crate::noise::philox;
+use crate::noise::Purpose;
 use crate::tensor::{TEXEL, Tensor};
 
 /// The number of floating-point operations that the host may spend on a check: about a second of a CPU twin.
@@ -91,7 +91,7 @@ pub fn affordable(flops: u64, total: usize) -> usize {
 pub fn numbers(seed: u64, len: usize) -> Vec<f32> {
     /// A prime, so that no two rows of a matrix are alike.
     const DIFFERENT: usize = 65_537;
-    let pool = philox::normals(seed, 0, 0, len.min(DIFFERENT));
+    let pool = Purpose::Benchmarks.normals(seed, 0, 0, len.min(DIFFERENT));
     pool.iter().copied().cycle().take(len).collect()
 }
 

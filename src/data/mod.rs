@@ -14,6 +14,7 @@ mod noised;
 mod npy;
 mod npz;
 pub mod picture;
+mod power_law;
 mod source;
 mod spiked;
 
@@ -21,6 +22,7 @@ pub use centred::{Centred, Rows};
 pub use digits::{digit_labels, digits};
 pub use noised::{Coupling, Noised};
 pub use npz::images as npz_images;
+pub use power_law::PowerLaw;
 pub use source::{Source, forms};
 pub use spiked::Spiked;
 

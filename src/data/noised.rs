@@ -1,11 +1,8 @@
 //! Data under noise at many levels: x at level s is x0 + s times standard noise, and levels may share their noise.
 
 use crate::error::{Error, Result};
-use crate::noise::philox::normals;
+use crate::noise::Purpose;
 use crate::tensor::Tensor;
-
-/// Separates the noise on data from the start noise of images of the same seed.
-const KEY: u64 = 0x6461_7461_5f78_695f;
 
 /// The coupling of the noise of one level with that of another, on which chains of projections depend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
@@ -101,10 +98,9 @@ impl Noised {
         /// Samples per thread at a time.
         const SAMPLES: usize = 512;
         let dimension = samples.shape[1];
-        let seed = self.seed ^ KEY;
         let add = |first: usize, values: &mut [f32]| {
             for (at, sample) in values.chunks_exact_mut(dimension).enumerate() {
-                let noise = normals(seed, (first + at) as u64, step, dimension);
+                let noise = Purpose::DataNoise.normals(self.seed, (first + at) as u64, step, dimension);
                 for (value, noise) in sample.iter_mut().zip(noise) {
                     *value = (f64::from(*value) + scale * f64::from(noise)) as f32;
                 }

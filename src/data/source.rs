@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use super::{Dataset, Pixels, digits, folder, idx, npy, npz, spiked};
+use super::{Dataset, Pixels, digits, folder, idx, npy, npz, power_law, spiked};
 use crate::error::{Error, Result};
 use crate::input::{ask, open_regular};
 
 /// Every kind of data source, in the order of the help texts. At most one of them accepts a text.
-static KINDS: [&SourceKind; 6] = [&digits::KIND, &npy::KIND, &npz::KIND, &idx::KIND, &folder::KIND, &spiked::KIND];
+static KINDS: [&SourceKind; 7] =
+    [&digits::KIND, &npy::KIND, &npz::KIND, &idx::KIND, &folder::KIND, &spiked::KIND, &power_law::KIND];
 
 /// The working copies of samples for which there must be memory.
 const COPIES: u64 = 2;
@@ -49,6 +50,26 @@ impl<'a> Candidate<'a> {
 pub fn forms() -> String {
     let [first @ .., last] = KINDS.map(|kind| kind.form);
     format!("{} or {last}", first.join(", "))
+}
+
+/// The length of the name of generated data, `name` or `name:option=value,...`, at the beginning of `text`; 0 where it
+/// does not begin so. `options` belong to the name up to the first that it does not have, or has already.
+pub(super) fn extent_of(name: &str, options: &[&str], text: &str) -> usize {
+    let Some(rest) = text.strip_prefix(name) else { return 0 };
+    let Some(given) = rest.strip_prefix(':') else {
+        return if rest.is_empty() || rest.starts_with(',') { name.len() } else { 0 };
+    };
+    let mut seen = Vec::new();
+    let mut end = name.len() + 1;
+    for part in given.split(',') {
+        let option = part.split('=').next().unwrap_or_default();
+        if !seen.is_empty() && (!options.contains(&option) || seen.contains(&option)) {
+            break;
+        }
+        end += part.len() + usize::from(!seen.is_empty());
+        seen.push(option);
+    }
+    end
 }
 
 /// A source of data: the meaning of `DATA`.
@@ -143,7 +164,15 @@ mod tests {
         std::fs::write(at("images.idx"), [0, 0, 8, 1, 0, 0, 0, 1, 7]).unwrap();
         crate::formats::npy::write(at("x"), &Tensor::zeros([2, 2])).unwrap();
         crate::formats::npy::write_npz(at("images"), &[]).unwrap();
-        let texts = ["digits".to_owned(), at("x"), at("images"), at("images.idx"), at(""), "spiked:p=12".to_owned()];
+        let texts = [
+            "digits".to_owned(),
+            at("x"),
+            at("images"),
+            at("images.idx"),
+            at(""),
+            "spiked:p=12".to_owned(),
+            "power-law:p=12".to_owned(),
+        ];
         for (text, expected) in texts.iter().zip(KINDS) {
             let candidate = Candidate::new(text).unwrap();
             for kind in KINDS {

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::Dataset;
-use super::source::SourceKind;
+use super::source::{SourceKind, extent_of};
 use crate::error::{Error, Result};
 use crate::input::{ask, room};
-use crate::noise::philox::normals;
+use crate::noise::Purpose;
 use crate::tensor::Tensor;
 
 /// Data generated from a few directions in noise, unless there is a file or a folder of that name. `Pixels` do not
@@ -21,35 +21,11 @@ pub(super) static KIND: SourceKind = SourceKind {
         Spiked::parse(candidate.text).map(|_| true)
     },
     load: |text, _| Ok(Dataset { name: text.to_owned(), ..Spiked::parse(text)?.generate()? }),
-    extent: Some(extent),
+    extent: Some(|text| extent_of("spiked", &OPTIONS, text)),
 };
 
 /// The options of a model.
 const OPTIONS: [&str; 5] = ["n", "p", "spikes", "noise", "seed"];
-
-/// The length of the name at the beginning of `text`, 0 where it does not name a model. Options belong to the model up
-/// to the first that it does not have, or has already.
-fn extent(text: &str) -> usize {
-    let Some(options) = text.strip_prefix("spiked:") else {
-        return if text == "spiked" || text.starts_with("spiked,") { "spiked".len() } else { 0 };
-    };
-    let mut given = Vec::new();
-    let mut end = "spiked:".len();
-    for part in options.split(',') {
-        let name = part.split('=').next().unwrap_or_default();
-        if !given.is_empty() && (!OPTIONS.contains(&name) || given.contains(&name)) {
-            break;
-        }
-        end += part.len() + usize::from(!given.is_empty());
-        given.push(name);
-    }
-    end
-}
-
-/// Steps of the noise generator, one for each purpose.
-const DIRECTIONS: u32 = 0;
-const FACTORS: u32 = 1;
-const NOISE: u32 = 2;
 
 /// `x = sum over i of sqrt(spike_i) z_i v_i + noise xi`, with `z_i` and `xi` standard normal and `v_i` orthonormal
 /// directions drawn from the seed: covariance `sum of spike_i v_i v_i' + noise^2 I` (Johnstone 2001; Nadler 2008, Ann.
@@ -122,7 +98,7 @@ impl Spiked {
         )?;
         let mut directions: Vec<Vec<f64>> = Vec::with_capacity(self.spikes.len());
         for index in 0..self.spikes.len() {
-            let drawn = normals(self.seed, index as u64, DIRECTIONS, self.dimension);
+            let drawn = Purpose::DataDirections.normals(self.seed, index as u64, 0, self.dimension);
             let mut direction: Vec<f64> = drawn.into_iter().map(f64::from).collect();
             // Twice is enough (Kahan, Parlett): cancellation leaves errors after a single pass.
             for _ in 0..2 {
@@ -149,9 +125,9 @@ impl Spiked {
         let mut values = room(Path::new("spiked"), self.samples.saturating_mul(self.dimension))?;
         let mut sample = vec![0.0f64; self.dimension];
         for index in 0..self.samples as u64 {
-            let noise = normals(self.seed, index, NOISE, self.dimension);
+            let noise = Purpose::DataWhite.normals(self.seed, index, 0, self.dimension);
             sample.iter_mut().zip(noise).for_each(|(value, noise)| *value = self.noise * f64::from(noise));
-            let factors = normals(self.seed, index, FACTORS, self.spikes.len());
+            let factors = Purpose::DataFactors.normals(self.seed, index, 0, self.spikes.len());
             for ((direction, spike), factor) in directions.iter().zip(&self.spikes).zip(factors) {
                 let scale = spike.sqrt() * f64::from(factor);
                 sample.iter_mut().zip(direction).for_each(|(value, along)| *value += scale * along);

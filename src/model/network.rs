@@ -18,6 +18,7 @@ use crate::graph::run::check_graph;
 use crate::graph::{Compiler, Plan};
 use crate::nets::architecture::{self, Architecture, CallSize, LabelInput, Preconditioning};
 use crate::nets::fields::passed_over;
+use crate::noise::Purpose;
 use crate::sample::samplers::Sampler;
 use crate::sample::scheduler_config::SchedulerConfig;
 use crate::tensor::Tensor;
@@ -250,6 +251,31 @@ impl NetworkModel {
         let (table, prediction) = (self.table.clone(), self.scheduler.prediction_type);
         let settings = JacobianSettings { table, prediction, condition, size, block };
         NetworkJacobian::new(compiler, self.net.clone(), self.weights.clone(), settings)
+    }
+
+    /// The same network with random weights, for controls: normals of variance 1 / inputs, scales of 1 and shifts of 0,
+    /// from `seed`.
+    #[must_use]
+    pub fn with_random_weights(&self, seed: u64) -> Self {
+        let draw = |(index, (name, shape)): (usize, (String, Vec<usize>))| {
+            let len: usize = shape.iter().product();
+            let values = match (shape.as_slice(), name.ends_with("weight")) {
+                ([] | [_], true) => vec![1.0; len],
+                ([] | [_], false) => vec![0.0; len],
+                ([_, inputs @ ..], _) => {
+                    let scale = (inputs.iter().product::<usize>() as f64).sqrt().recip();
+                    let drawn = Purpose::ControlWeights.normals(seed, index as u64, 0, len);
+                    drawn.into_iter().map(|value| (scale * f64::from(value)) as f32).collect()
+                }
+            };
+            (name, Tensor::new(shape, values))
+        };
+        let tensors = self.net.keys().into_iter().enumerate().map(draw).collect();
+        Self {
+            name: format!("{} with random weights", self.name),
+            weights: Weights::from_tensors(tensors),
+            ..self.clone()
+        }
     }
 
     /// The label of a class: a number, or a name of one of [`NetworkModel::classes`], or a part of it between commas.

@@ -19,7 +19,7 @@ use crate::latent::text::Encoded;
 use crate::latent::tiles::{Room, Tiling};
 use crate::latent::tokenizer::Tokenizer;
 use crate::nets::autoencoder;
-use crate::noise::philox::normals;
+use crate::noise::Purpose;
 use crate::tensor::Tensor;
 
 /// The most texts per call, unless the caller asks for more.
@@ -110,7 +110,8 @@ impl Autoencoder {
             None => posterior.mean,
             Some(seed) => {
                 let len = posterior.mean.stride();
-                let noise = (0..count).flat_map(|image| normals(seed, image as u64, 0, len)).collect();
+                let noise =
+                    (0..count).flat_map(|image| Purpose::Posterior.normals(seed, image as u64, 0, len)).collect();
                 posterior.draw(&Tensor::new(posterior.mean.shape.clone(), noise))
             }
         };

@@ -8,9 +8,14 @@
 //!   at once, as `torch.randn((total, ...))` draws it, and a batch takes its images.
 //!
 //! Step 0 is the initial noise; step k >= 1 is the noise added by the k-th stochastic update of the run.
+//!
+//! Whatever else is drawn has a [`Purpose`], and streams that no other purpose shares.
 
 pub mod philox;
+mod purpose;
 pub mod torch;
+
+pub use purpose::Purpose;
 
 use crate::error::{Error, Result};
 

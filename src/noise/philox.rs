@@ -100,10 +100,10 @@ pub fn normals(seed: u64, image: u64, step: u32, len: usize) -> Vec<f32> {
     values
 }
 
-/// Returns standard normals as a matrix (rows, len), row-major: row i is [`normals`] of image i at `step`. Uses all
-/// cores.
+/// Returns standard normals as a matrix (rows, len), row-major: row i is [`normals`] of image `first` + i at `step`.
+/// Uses all cores.
 #[must_use]
-pub fn normal_rows(seed: u64, step: u32, rows: usize, len: usize) -> Vec<f32> {
+pub fn normal_rows(seed: u64, step: u32, first: u64, rows: usize, len: usize) -> Vec<f32> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(rows).max(1);
     let share = rows.div_ceil(threads).max(1);
     let mut values = vec![0.0; rows * len];
@@ -111,7 +111,7 @@ pub fn normal_rows(seed: u64, step: u32, rows: usize, len: usize) -> Vec<f32> {
         for (part, values) in values.chunks_mut(share * len.max(1)).enumerate() {
             scope.spawn(move || {
                 for (row, values) in values.chunks_exact_mut(len).enumerate() {
-                    values.copy_from_slice(&normals(seed, (part * share + row) as u64, step, len));
+                    values.copy_from_slice(&normals(seed, first + (part * share + row) as u64, step, len));
                 }
             });
         }

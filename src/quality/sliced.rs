@@ -4,15 +4,11 @@
 use faer::{Mat, get_global_parallelism, linalg::matmul::matmul};
 
 use crate::error::{Error, Result};
-use crate::noise::philox::normals;
+use crate::noise::Purpose;
 use crate::tensor::Tensor;
 
 /// The default number of directions.
 pub const DIRECTIONS: usize = 128;
-
-/// The step under which directions are drawn, which no sampler reaches. Directions that equal some image's initial
-/// noise would find that image far out along them.
-const STEP: u32 = u32::MAX;
 
 /// Unit directions, shared by all sets that are compared.
 pub struct Directions {
@@ -29,7 +25,8 @@ impl Directions {
     pub fn new(dimension: usize, count: usize, seed: u64) -> Self {
         let mut columns = Mat::zeros(dimension, count);
         for at in 0..count {
-            let values: Vec<f64> = normals(seed, at as u64, STEP, dimension).into_iter().map(f64::from).collect();
+            let values: Vec<f64> =
+                Purpose::Directions.normals(seed, at as u64, 0, dimension).into_iter().map(f64::from).collect();
             let norm = values.iter().map(|value| value * value).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
             values.iter().enumerate().for_each(|(row, value)| columns[(row, at)] = value / norm);
         }
@@ -106,7 +103,7 @@ mod tests {
     #[test]
     fn a_shift_is_seen_by_its_length() {
         // Along a direction u, a shift by s moves by s.u; over the sphere, E (s.u)^2 = |s|^2 / d.
-        let rows = Tensor::new([50, 4], normals(1, 0, 0, 200));
+        let rows = Tensor::new([50, 4], Purpose::Images.normals(1, 0, 0, 200));
         let moved = Tensor::new([50, 4], rows.data.iter().map(|value| value + 1.0).collect());
         let directions = Directions::new(4, 4000, 7);
         let found = distance(&directions.slice(&rows).unwrap(), &directions.slice(&moved).unwrap());
@@ -118,7 +115,7 @@ mod tests {
     fn no_direction_is_the_noise_of_an_image() {
         let directions = Directions::new(64, 8, 3);
         for at in 0..8 {
-            let noise = Tensor::new([1, 64], normals(3, at, 0, 64));
+            let noise = Tensor::new([1, 64], Purpose::Images.normals(3, at, 0, 64));
             let slices = directions.slice(&noise).unwrap();
             let most = slices.0.iter().map(|slice| slice[0].abs()).fold(0.0, f64::max);
             assert!(most < 5.0, "the noise of image {at} lies along a direction: {most}");

@@ -34,7 +34,27 @@ pub struct NearlySymmetric {
     /// |A v - Q Q' A v| of each eigenvector, relative to the largest |lambda|: the part outside the basis Q, which
     /// decides convergence.
     pub outside: Vec<f64>,
+    /// The estimated norm of the error with which the symmetric part is known, in units of the eigenvalues. For
+    /// [`whole`] it is the rounding of products, from random vectors; for [`arnoldi`] the largest part of an
+    /// eigenvector's image that is outside the basis, under A and, by the asymmetry, under A'.
+    pub error: f64,
 }
+
+impl NearlySymmetric {
+    /// Keeps the first `count` eigenpairs.
+    pub fn keep(&mut self, count: usize) {
+        let spectrum = &mut self.spectrum;
+        if count < spectrum.values.len() {
+            spectrum.values.truncate(count);
+            spectrum.vectors = spectrum.vectors.slice(0..count);
+            spectrum.residuals.truncate(count);
+            self.outside.truncate(count);
+        }
+    }
+}
+
+/// Random vectors by which the rounding of products is measured.
+const PROBES: usize = 4;
 
 /// Computes the leading eigenpairs of the symmetric part of `operator`, until the part of each outside the basis is
 /// below the tolerance.
@@ -85,7 +105,11 @@ pub fn arnoldi(operator: &dyn SymmetricOperator, settings: &Settings) -> Result<
             };
             let first = images.subcols(0, block);
             let asymmetry = if exhausted { asymmetry(&projected) } else { sampled_asymmetry(&basis, &images, first) };
-            return Ok(NearlySymmetric { spectrum, asymmetry, basis: basis.ncols(), outside });
+            let beyond = outside.iter().copied().fold(0.0, f64::max) * scale;
+            let share = 1.0 - basis.ncols() as f64 / dimension as f64;
+            let mean_image = first.norm_l2() / (block as f64).sqrt();
+            let error = beyond + asymmetry * mean_image * share.sqrt() + operator.rounding() * scale;
+            return Ok(NearlySymmetric { spectrum, asymmetry, basis: basis.ncols(), outside, error });
         }
         project_out(basis.as_ref(), &mut image);
         let (mut more, _) = split(image.as_ref(), ROUNDING * scale);
@@ -130,7 +154,18 @@ pub fn whole(operator: &dyn SymmetricOperator, settings: &Settings) -> Result<Ne
         settings: *settings,
     };
     let outside = vec![0.0; settings.count];
-    Ok(NearlySymmetric { spectrum, asymmetry: asymmetry(&matrix), basis: dimension, outside })
+    let error = rounding(operator, &matrix, settings.seed)?.max(FLOAT64_ROUNDING * scale);
+    Ok(NearlySymmetric { spectrum, asymmetry: asymmetry(&matrix), basis: dimension, outside, error })
+}
+
+/// Returns the norm of the error of `matrix` as the operator, estimated from random vectors z: an error matrix E of
+/// independent entries has a norm of about 2 |E z| for unit vectors z. The largest of a few is taken.
+fn rounding(operator: &dyn SymmetricOperator, matrix: &Mat<f64>, seed: u64) -> Result<f64> {
+    let dimension = operator.dimension();
+    let nothing = Mat::zeros(dimension, 0);
+    let probes = Random::new(seed).orthogonal_to(&[nothing.as_ref()], PROBES.min(dimension));
+    let apart = apply_columns(operator, probes.as_ref())? - matrix * &probes;
+    Ok(2.0 * apart.col_iter().map(|column| column.norm_l2()).fold(0.0, f64::max))
 }
 
 fn symmetric_part(matrix: &Mat<f64>) -> Mat<f64> {

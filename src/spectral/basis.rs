@@ -5,7 +5,7 @@ use faer::{Accum, Col, Mat, MatRef, Side, get_global_parallelism};
 
 use super::operator::check_finite;
 use crate::error::{Error, Result};
-use crate::noise::philox::normals;
+use crate::noise::Purpose;
 
 /// The relative length of a projected vector below which only rounding is left.
 const NOTHING_LEFT: f64 = 1e-10;
@@ -101,10 +101,6 @@ pub fn join(left: MatRef<'_, f64>, right: MatRef<'_, f64>) -> Mat<f64> {
     joined
 }
 
-/// The step of the noise that random vectors are drawn as. No run of a sampler has that many steps, and no data set
-/// draws its noise there, so the start states of a seed are never among the vectors of a solver.
-const STEP: u32 = u32::MAX - 1;
-
 /// Random vectors of one seed, each drawn once.
 #[derive(Clone, Debug)]
 pub struct Random {
@@ -124,7 +120,8 @@ impl Random {
     pub fn block(&mut self, rows: usize, count: usize) -> Mat<f64> {
         let first = self.drawn;
         self.drawn += count as u64;
-        let vectors: Vec<Vec<f32>> = (first..self.drawn).map(|index| normals(self.seed, index, STEP, rows)).collect();
+        let drawn = |index| Purpose::SolverVectors.normals(self.seed, index, 0, rows);
+        let vectors: Vec<Vec<f32>> = (first..self.drawn).map(drawn).collect();
         Mat::from_fn(rows, count, |i, j| f64::from(vectors[j][i]))
     }
 
@@ -190,7 +187,7 @@ mod tests {
         let vectors = random.orthogonal_to(&[Mat::zeros(rows, 0).as_ref()], count);
         for image in 0..count as u64 {
             for step in [0, 1, 2] {
-                let noise = normals(seed, image, step, rows);
+                let noise = Purpose::Images.normals(seed, image, step, rows);
                 let length = noise.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
                 for vector in vectors.col_iter() {
                     let along = vector.iter().zip(&noise).map(|(a, b)| a * f64::from(*b)).sum::<f64>();

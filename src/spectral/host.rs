@@ -164,12 +164,12 @@ fn times_own_transpose(matrix: MatRef<'_, f32>, scale: f64) -> Mat<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::noise::philox::normals;
+    use crate::noise::Purpose;
 
     #[test]
     fn operator_matrix_and_gram_are_of_one_moment() {
         let (count, dimension) = (37, 11);
-        let samples = Tensor::new([count, dimension], normals(1, 0, 0, count * dimension));
+        let samples = Tensor::new([count, dimension], Purpose::Images.normals(1, 0, 0, count * dimension));
         let x = |i: usize, j: usize| f64::from(samples.data[i * dimension + j]);
         let moment = second_moment(&samples);
         let expected = |i: usize, j: usize| (0..count).map(|k| x(k, i) * x(k, j)).sum::<f64>() / count as f64;

@@ -152,18 +152,23 @@ fn table(found: &Angles) -> Table {
 fn picture(found: &Angles, data: &str, coupling: &str) -> Picture {
     let k = found.values.len();
     let axes = |title: &str| {
-        Figure::new(title, Axis::linear("level t"), Axis::linear("sin of the angle to level 0").over(0.0, 1.02))
+        let x = Axis::linear("variance of the noise at level t, s_t²");
+        Figure::new(title, x, Axis::linear("sin of the angle to level 0").over(0.0, 1.02))
     };
-    let curve =
-        |rows: &[Vec<f64>], i: usize| rows.iter().enumerate().map(|(t, row)| (t as f64, row[i])).collect::<Vec<_>>();
-    let mean = |i: usize| found.summary.iter().enumerate().map(|(t, row)| (t as f64, row[i].mean)).collect::<Vec<_>>();
+    let over = |values: Vec<f64>| found.variances.iter().copied().zip(values).collect::<Vec<_>>();
+    let curve = |rows: &[Vec<f64>], i: usize| over(rows.iter().map(|row| row[i]).collect());
+    let mean = |i: usize| over(found.summary.iter().map(|row| row[i].mean).collect());
     let band = |i: usize| found.summary.iter().map(|row| row[i].band()).collect::<Vec<_>>();
-    let measured = (0..k).fold(axes("Measured, 95 % band"), |figure, i| {
+    let (draws, levels) = (found.sines.len(), found.variances.len());
+    let title = format!("Measured, {draws} draws, 95 % band of the mean");
+    let measured = (0..k).fold(axes(&title), |figure, i| {
         figure.with(Series::line("", mean(i)).band(band(i)).colour(Colour::shade_of(i, k)))
     });
     let mut shown: Vec<usize> = (0..SHOWN).map(|at| at * (k - 1) / (SHOWN - 1)).collect();
     shown.dedup();
-    let theory = shown.iter().enumerate().fold(axes("Beside theory"), |figure, (at, i)| {
+    let listed: Vec<String> = shown.iter().map(ToString::to_string).collect();
+    let title = format!("Beside theory, i = {} of {k}", listed.join(", "));
+    let theory = shown.iter().enumerate().fold(axes(&title), |figure, (at, i)| {
         let colour = Colour::shade_of(*i, k);
         let name = |text: &str| if at == 0 { text.to_owned() } else { String::new() };
         figure
@@ -172,7 +177,7 @@ fn picture(found: &Angles, data: &str, coupling: &str) -> Picture {
             .with(Series::points(&name("measured"), mean(*i)).band(band(*i)).colour(colour))
     });
     let most = (k.max(2) - 1) as f64;
-    let title = format!("Components of {data} under {coupling} noise");
+    let title = format!("Components of {data} under {coupling} noise, {levels} levels");
     let panels = vec![
         measured.with_shades("component i", 0.0, most).into(),
         theory.with_shades("component i", 0.0, most).into(),

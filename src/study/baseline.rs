@@ -18,26 +18,25 @@ use crate::Result;
 use crate::denoise::Denoiser;
 use crate::denoise::closed_form::linear::Linear;
 use crate::denoise::closed_form::sequential::Sequential;
-use crate::noise::philox::normals;
+use crate::noise::Purpose;
 use crate::report::Table;
 use crate::report::plot::{Axis, Colour, Figure, Picture, Series};
-use crate::sample::schedule::Schedule;
-use crate::sample::solvers::descent::Descent;
-use crate::sample::walk::{Method, sample};
+use crate::sample::samplers::Sampler;
+use crate::sample::settings::{Course, Settings as Sampling};
+use crate::sample::walk::sample;
 use crate::tensor::Tensor;
 
-/// Steps of the noise generator, one for each purpose.
-const DATA: u32 = 0;
-const NOISE: u32 = 1;
 /// Draws per batch.
 const BATCH: usize = 16;
 
-/// The denoiser that DDIM samples with.
+/// A denoiser, and the sampler that walks with it: DDIM unless another is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Chain {
     /// The posterior mean of the Gaussian.
     Wiener,
+    /// The same, with the steps of DPM-Solver++ 2M.
+    Dpm,
     /// The posterior mean of the next level.
     Sequential,
     /// The projection on the leading population components.
@@ -46,12 +45,12 @@ pub enum Chain {
 
 impl Chain {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Wiener, Self::Sequential, Self::Projection];
+    pub const ALL: [Self; 4] = [Self::Wiener, Self::Dpm, Self::Sequential, Self::Projection];
 
     /// The denoiser, of the Gaussian that `filter` is the Wiener filter of.
     fn denoiser(self, filter: &Linear, modes: usize) -> Box<dyn Denoiser> {
         match self {
-            Self::Wiener => Box::new(filter.clone()),
+            Self::Wiener | Self::Dpm => Box::new(filter.clone()),
             Self::Sequential => Box::new(Sequential::new(filter.clone())),
             Self::Projection => Box::new(filter.leading(modes)),
         }
@@ -62,6 +61,7 @@ impl Chain {
         let (first, last) = (sigmas[0], sigmas[sigmas.len() - 1]);
         match self {
             Self::Wiener => gains::ddim(lambda, sigmas),
+            Self::Dpm => gains::dpm_2m(lambda, sigmas),
             Self::Sequential => gains::sequential(lambda, first, last),
             Self::Projection => f64::from(u8::from(kept)),
         }
@@ -72,6 +72,7 @@ impl std::fmt::Display for Chain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Wiener => "wiener",
+            Self::Dpm => "wiener, dpm++2m",
             Self::Sequential => "sequential",
             Self::Projection => "projection",
         })
@@ -210,7 +211,8 @@ fn walked(chain: Chain, filter: &Linear, directions: faer::MatRef<f64>, sigmas: 
     let start = directions * Col::from_fn(directions.ncols(), part);
     let x = (0..start.nrows()).map(|at| (mean[at] + start[at]) as f32).collect();
     let mut denoiser = chain.denoiser(filter, directions.ncols());
-    let end = walk(denoiser.as_mut(), sigmas, Tensor::new([1, image[0], image[1], image[2]], x))?;
+    let sampler = if chain == Chain::Dpm { Sampler::DpmPlusPlus2m } else { Sampler::Ddim };
+    let end = walk(denoiser.as_mut(), sampler, sigmas, Tensor::new([1, image[0], image[1], image[2]], x))?;
     let end = Col::from_fn(start.nrows(), |at| f64::from(end.data[at]) - mean[at]);
     let along = directions.transpose() * &end;
     let within = directions * &along;
@@ -219,12 +221,11 @@ fn walked(chain: Chain, filter: &Linear, directions: faer::MatRef<f64>, sigmas: 
 }
 
 /// `x` at the end of the walk down `sigmas`.
-fn walk(denoiser: &mut dyn Denoiser, sigmas: &[f64], x: Tensor) -> Result<Tensor> {
-    let schedule = Schedule::from_sigmas(sigmas)?;
+fn walk(denoiser: &mut dyn Denoiser, sampler: Sampler, sigmas: &[f64], x: Tensor) -> Result<Tensor> {
+    let settings = Sampling { sampler: Some(sampler), sigmas: Some(sigmas.to_vec()), ..Sampling::default() };
+    let Course { schedule, method, .. } = settings.on_sigmas((sigmas[0], sigmas[0] * f64::EPSILON))?;
     let shape = x.shape.clone();
-    sample(denoiser, &schedule, &Method::new(Descent::DDIM), x, &mut |_| Ok(Tensor::zeros(shape.clone())), &mut |_| {
-        Ok(())
-    })
+    sample(denoiser, &schedule, &method, x, &mut |_| Ok(Tensor::zeros(shape.clone())), &mut |_| Ok(()))
 }
 
 fn drawn(
@@ -244,14 +245,14 @@ fn drawn(
         let count = BATCH.min(settings.draws - first);
         let mut x = Vec::with_capacity(count * dimension);
         for draw in first..first + count {
-            let factors = normals(settings.seed, draw as u64, DATA, variances.len());
+            let factors = Purpose::GaussianDraws.normals(settings.seed, draw as u64, 0, variances.len());
             let factors =
                 Col::from_fn(variances.len(), |mode| variances[mode].max(0.0).sqrt() * f64::from(factors[mode]));
             let clean = directions * factors;
-            let noise = normals(settings.seed, draw as u64, NOISE, dimension);
+            let noise = Purpose::GaussianNoise.normals(settings.seed, draw as u64, 0, dimension);
             x.extend((0..dimension).map(|at| (mean[at] + clean[at] + sigmas[0] * f64::from(noise[at])) as f32));
         }
-        let end = walk(&mut denoiser, sigmas, Tensor::new([count, image[0], image[1], image[2]], x))?;
+        let end = walk(&mut denoiser, Sampler::Ddim, sigmas, Tensor::new([count, image[0], image[1], image[2]], x))?;
         let ends = Mat::from_fn(dimension, count, |at, draw| f64::from(end.item(draw)[at]) - mean[at]);
         let along = directions.subcols(0, modes).transpose() * &ends;
         for (mode, square) in squares.iter_mut().enumerate() {
@@ -318,7 +319,7 @@ impl Gains {
 /// The files of the study.
 pub const FILES: &[File] = &[VALUES, GAINS, FORMULAS, TABLE, DRAWS, PLOT];
 const VALUES: File = File::new("eigenvalues.npy", "(K)");
-const GAINS: File = File::new("gains.npy", "(3 chains, 4 spacings, T, K)");
+const GAINS: File = File::new("gains.npy", "(4 chains, 4 spacings, T, K)");
 const FORMULAS: File = File::new("formulas.npy", "the same in closed form");
 const TABLE: File = File::new("gains.csv", "errors and participation ratios");
 const DRAWS: File = File::new("draws.csv", "variances of the walked draws");
@@ -427,6 +428,12 @@ fn picture(found: &Baseline, settings: &Settings) -> Picture {
                 .with(Series::line(&format!("Wiener, T = {steps}"), indexed(&gains.formula)).colour(colour))
                 .with(Series::points("", indexed(&gains.measured)).colour(colour));
         }
+        if let Some(gains) = of(Chain::Dpm) {
+            let colour = Colour::Cycle(at);
+            modes = modes
+                .with(Series::dashed(&format!("DPM++ 2M, T = {steps}"), indexed(&gains.formula)).colour(colour))
+                .with(Series::points("", indexed(&gains.measured)).colour(colour));
+        }
         let is_last = at + 1 == settings.steps.len();
         for (chain, name) in [(Chain::Sequential, "sequential, any T"), (Chain::Projection, "projection, any T")] {
             if let Some(gains) = of(chain).filter(|_| is_last) {
@@ -446,13 +453,21 @@ fn picture(found: &Baseline, settings: &Settings) -> Picture {
     );
     // Spacings make a difference to the Wiener chain alone.
     let kinds = settings.spacings.iter().map(|spacing| (Chain::Wiener, *spacing, format!("Wiener, {spacing}")));
+    let kinds = kinds.chain([(Chain::Dpm, spacing, format!("Wiener, DPM++ 2M, {spacing}"))]);
     let others = [Chain::Sequential, Chain::Projection].map(|chain| (chain, spacing, format!("{chain}, any levels")));
     for (at, (chain, spacing, name)) in kinds.chain(others).enumerate() {
         let rows = found.chains.iter().filter(|gains| gains.chain == chain && gains.spacing == spacing);
         let points: Vec<(f64, f64)> = rows.map(|gains| (gains.steps as f64, gains.participation)).collect();
+        // Colours that the first panel does not have for something else.
+        let first = settings.steps.len();
+        let colour = match chain {
+            Chain::Sequential => Colour::Cycle(first),
+            Chain::Projection => Colour::Cycle(first + 1),
+            Chain::Wiener | Chain::Dpm => Colour::Cycle(first + 2 + at),
+        };
         effective = effective
-            .with(Series::line(&name, points.clone()).colour(Colour::Cycle(at)))
-            .with(Series::points("", points).colour(Colour::Cycle(at)));
+            .with(Series::line(&name, points.clone()).colour(colour))
+            .with(Series::points("", points).colour(colour));
     }
     Picture::new("", 2, vec![modes.into(), effective.into()])
 }

@@ -349,7 +349,8 @@ fn picture(found: &Best) -> Picture {
     let from = |first: usize, values: &[f64]| {
         values.iter().enumerate().map(|(at, value)| ((first + at) as f64, *value)).collect::<Vec<_>>()
     };
-    let mut levels = Figure::new("Concentration: levels", Axis::linear("level t"), Axis::linear("noise s_t"));
+    let mut levels =
+        Figure::new("Concentration: levels", Axis::linear("level t"), Axis::linear("deviation of the noise, s_t"));
     let mut energies = Figure::new(
         "Energy on each component: points measured, curves in closed form",
         Axis::linear("component"),
@@ -362,7 +363,7 @@ fn picture(found: &Best) -> Picture {
             .with(Series::line(&one.name, from(0, &one.energies)).colour(colour))
             .with(Series::points("", from(0, &one.measured_energies)).colour(colour));
     }
-    let mut noises = Figure::new("Recovery: levels", Axis::linear("steps done"), Axis::log("noise"));
+    let mut noises = Figure::new("Recovery: levels", Axis::linear("steps done"), Axis::log("σ"));
     let mut gains = Figure::new(
         "Gain over that of the flow: points measured, curves in closed form",
         Axis::linear("mode"),
@@ -380,7 +381,7 @@ fn picture(found: &Best) -> Picture {
     let drawn = found.variances.len().min(DRAWN);
     let mut kept = Figure::new(
         "Share kept by a projection: points measured, curves in closed form",
-        Axis::linear("noise"),
+        Axis::linear("deviation of the noise, s"),
         Axis::linear("squared cosine"),
     );
     for mode in 0..drawn {
@@ -392,5 +393,9 @@ fn picture(found: &Best) -> Picture {
             .with(Series::points("", along(&|probe| probe.measured[mode])).colour(colour));
     }
     let kept = kept.with_shades("component", 0.0, drawn.saturating_sub(1) as f64);
-    Picture::new("", 2, vec![levels.into(), energies.into(), noises.into(), gains.into(), kept.into()])
+    let spectrum = found.variances.iter().enumerate().map(|(at, variance)| (at as f64, *variance)).collect();
+    let spectrum = Figure::new("Spectrum of the data", Axis::linear("component"), Axis::log("variance"))
+        .with(Series::points("", spectrum));
+    let panels = vec![levels.into(), energies.into(), noises.into(), gains.into(), kept.into(), spectrum.into()];
+    Picture::new("", 2, panels)
 }

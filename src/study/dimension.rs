@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Advance;
+use super::estimate::Estimate;
 use super::manifolds::{self, Found, Manifold, examine};
 use super::results::{File, Results};
 use super::statistics::{Summary, sorted};
@@ -169,7 +170,13 @@ pub struct TwoNearest {
     /// The median distance of the nearest: the scale at which the data have this dimension.
     pub scale: f64,
     pub dimension: f64,
+    /// Half of the 95 % interval of the dimension, from disjoint parts of the queries; 0 where they are too few.
+    pub half_width: f64,
 }
+
+/// The parts of the queries whose dimensions give the interval, and the fewest ratios of a part.
+const INTERVAL_PARTS: usize = 10;
+const FEWEST_RATIOS: usize = 20;
 
 /// Facco et al. (2017): where density hardly changes from a point to its second neighbour, the ratio mu of the
 /// distances of second and first follows P(mu > m) = m^-d, whatever the density; d is the slope of -ln(1 - F) over ln
@@ -199,6 +206,18 @@ pub fn two_nearest(samples: &Neighbours, queries: usize, advance: Advance) -> Re
         let what = format!("`{}` has too few distinct samples for two neighbours", samples.data().name);
         return Err(Error::argument(what, "take more samples"));
     }
+    let part = |part: usize| logs.iter().copied().skip(part).step_by(INTERVAL_PARTS);
+    let half_width = if logs.len() >= INTERVAL_PARTS * FEWEST_RATIOS {
+        Estimate::of(&(0..INTERVAL_PARTS).map(|at| fitted(part(at))).collect::<Vec<_>>()).half_width
+    } else {
+        0.0
+    };
+    let scale = Summary::of(nearest).median;
+    Ok(TwoNearest { samples: samples.data().count(), scale, dimension: fitted(logs.iter().copied()), half_width })
+}
+
+/// The slope of -ln(1 - F) over the logarithms of the ratios.
+fn fitted(logs: impl Iterator<Item = f64>) -> f64 {
     let logs = sorted(logs);
     let kept = ((1.0 - LEFT_OUT) * logs.len() as f64) as usize;
     let (mut products, mut squares) = (0.0, 0.0);
@@ -207,8 +226,7 @@ pub fn two_nearest(samples: &Neighbours, queries: usize, advance: Advance) -> Re
         products += log * above;
         squares += log * log;
     }
-    let scale = Summary::of(nearest).median;
-    Ok(TwoNearest { samples: samples.data().count(), scale, dimension: products / squares })
+    products / squares
 }
 
 /// The extents of neighbourhoods of `neighbours` samples around `queries` of the samples.
@@ -234,7 +252,7 @@ pub fn local_extents(samples: &Neighbours, queries: usize, neighbours: usize, ad
 /// The files of the study; those of [`super::manifolds`] are among them.
 pub const FILES: &[File] = &[SPECTRUM, NEAREST, LOCAL, manifolds::TABLE, PLOT, manifolds::PLOT];
 const SPECTRUM: File = File::new("spectrum.npy", "variances, largest first");
-const NEAREST: File = File::new("two_nearest.csv", "samples, scale, dimension");
+const NEAREST: File = File::new("two_nearest.csv", "samples, scale, dimension, half of its 95 % interval");
 const LOCAL: File = File::new("local.csv", "the extent of each neighbourhood");
 const PLOT: File = File::new("dimension", "the three estimates of the data");
 
@@ -262,9 +280,9 @@ pub fn results(found: &Dimensions) -> Results {
     let extent = Extent::of(variances);
     let participation = Summary::of(local.iter().map(|extent| extent.participation));
     let for_95 = Summary::of(local.iter().map(|extent| extent.for_95 as f64));
-    let mut nearest = Table::new(&["samples", "scale", "dimension"]);
-    for TwoNearest { samples, scale, dimension } in scales {
-        nearest.row(&[samples, scale, dimension]);
+    let mut nearest = Table::new(&["samples", "scale", "dimension", "half_width_95"]);
+    for TwoNearest { samples, scale, dimension, half_width } in scales {
+        nearest.row(&[samples, scale, dimension, half_width]);
     }
     let mut extents = Table::new(&["participation", "for_90", "for_95", "for_99"]);
     for Extent { participation, for_90, for_95, for_99 } in local {
@@ -288,15 +306,29 @@ pub fn results(found: &Dimensions) -> Results {
             "spectrum: {} directions hold 95 % of the variance, participation {:.1}, of {n}",
             extent.for_95, extent.participation
         ));
-    if let Some(TwoNearest { dimension, scale, .. }) = scales.first() {
-        results.note(format!("two nearest neighbours: dimension {dimension:.1} at distance {scale:.2}"));
+    if let Some(TwoNearest { dimension, scale, half_width, .. }) = scales.first() {
+        results.note(format!(
+            "two nearest neighbours: dimension {dimension:.1} +- {half_width:.1} (95 %) at distance {scale:.2}"
+        ));
     }
     results.note(format!(
         "neighbourhoods of {neighbours}: {:.0} directions hold 95 % of the variance, participation {:.1}",
         for_95.median, participation.median
     ));
+    for sampler in manifolds.first().map_or(&[][..], |found| &found.samplers).iter().map(|samples| samples.sampler) {
+        let chances = manifolds.iter().flat_map(|found| &found.samplers).filter(|samples| samples.sampler == sampler);
+        let far = chances.filter(|samples| samples.chance < CHANCE).count();
+        let all = manifolds.len();
+        results.note(format!(
+            "{sampler}: farther from the data than 95 % of other data in {far} of {all} data sets; {:.1} by chance",
+            CHANCE * all as f64
+        ));
+    }
     results
 }
+
+/// The chance below which samples are told apart from other data.
+const CHANCE: f64 = 0.05;
 
 fn picture(variances: &[f64], scales: &[TwoNearest], local: &[Extent], title: &str) -> Picture {
     let total: f64 = variances.iter().sum();
@@ -308,9 +340,17 @@ fn picture(variances: &[f64], scales: &[TwoNearest], local: &[Extent], title: &s
     let pca = Figure::new("Spectrum", Axis::log("directions"), Axis::linear("share of the variance").over(0.0, 1.05))
         .with(Series::line("held by the leading ones", held));
     let points: Vec<(f64, f64)> = scales.iter().map(|scale| (scale.scale, scale.dimension)).collect();
-    let two = Figure::new("Two nearest neighbours", Axis::linear("distance of the nearest"), Axis::linear("dimension"))
-        .with(Series::points("among all, 1/4, 1/16 of the samples", points.clone()))
-        .with(Series::line("", points));
+    let band = |scale: &TwoNearest| (scale.dimension - scale.half_width, scale.dimension + scale.half_width);
+    let two = Figure::new(
+        "Two nearest neighbours",
+        Axis::linear("median distance of the nearest"),
+        Axis::linear("dimension"),
+    )
+    .with(
+        Series::points("among all, 1/4, 1/16 of the samples; 95 %", points.clone())
+            .band(scales.iter().map(band).collect()),
+    )
+    .with(Series::line("", points));
     let mut counts = std::collections::BTreeMap::new();
     for extent in local {
         *counts.entry(extent.for_95).or_insert(0.0) += 1.0;
@@ -322,5 +362,5 @@ fn picture(variances: &[f64], scales: &[TwoNearest], local: &[Extent], title: &s
         Axis::linear("neighbourhoods"),
     )
     .with(Series::bars("", bars));
-    Picture::new(title, 2, vec![pca.into(), two.into(), hoods.into()])
+    Picture::new(title, 3, vec![pca.into(), two.into(), hoods.into()])
 }

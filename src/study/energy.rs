@@ -21,7 +21,7 @@ use super::chain::{
 use super::estimate::Estimate;
 use super::results::{File, Results};
 use crate::error::Result;
-use crate::noise::philox::normals;
+use crate::noise::Purpose;
 use crate::report::Table;
 use crate::report::plot::{Axis, Colour, Figure, Panel, Picture, Series};
 use crate::tensor::Tensor;
@@ -37,8 +37,6 @@ pub struct Case {
 
 /// The number of draws of a sampled energy.
 const GENERATED: usize = 1000;
-/// The image of the noise generator for white noise that the chain acts on, far from those of its levels.
-const WHITE: u32 = u32::MAX;
 
 /// The samples of a chain for one draw of its noise; one value per component.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -83,7 +81,8 @@ pub fn energies(found: &Projections, total: f64, eta: f64, seed: u64) -> Energie
     let steps = found.overlaps.len();
     let dimension = found.first().nrows();
     let energy = found.expected_energy(steps);
-    let white: Vec<f32> = (0..GENERATED as u64).flat_map(|draw| normals(seed, draw, WHITE, dimension)).collect();
+    let draws = 0..GENERATED as u64;
+    let white: Vec<f32> = draws.flat_map(|draw| Purpose::ChainInputs.normals(seed, draw, 0, dimension)).collect();
     let cosines: Vec<f64> = (0..found.count())
         .map(|i| (found.adjacent.iter().map(|row| row[i].ln()).sum::<f64>() / steps.max(1) as f64).exp())
         .collect();
@@ -147,6 +146,20 @@ impl Measured {
         (0..count).map(|i| Estimate::of(&self.draws.iter().map(|draw| values(draw)[i]).collect::<Vec<_>>())).collect()
     }
 
+    /// The largest relative error of equation 25 over the components.
+    fn error_of_equation_25(&self) -> Estimate {
+        let error = |draw: &Energies| {
+            let pairs = draw.injected.iter().zip(&draw.injected_theory);
+            pairs.map(|(found, theory)| (theory / found - 1.0).abs()).fold(0.0, f64::max)
+        };
+        Estimate::of(&self.draws.iter().map(error).collect::<Vec<_>>())
+    }
+
+    /// A band around means over draws, if there is more than one.
+    fn band(&self, estimates: &[Estimate], series: Series) -> Series {
+        if self.draws.len() < 2 { series } else { series.band(estimates.iter().map(Estimate::band).collect()) }
+    }
+
     fn participation(&self) -> Estimate {
         Estimate::of(&self.draws.iter().map(|draw| draw.participation).collect::<Vec<_>>())
     }
@@ -187,6 +200,7 @@ fn case_json(measured: &Measured) -> Value {
     json!({
         "case": measured.case,
         "participation": measured.participation(),
+        "error_of_equation_25": measured.error_of_equation_25(),
         "winners": measured.draws.iter().map(|draw| draw.winner).collect::<Vec<_>>(),
         "draws": measured.draws,
     })
@@ -228,14 +242,38 @@ fn energy_table(found: &[Measured]) -> Table {
 }
 
 fn mode_table(found: &[Measured]) -> Table {
-    let columns = ["coupling", "schedule", "steps", "effective_modes", "half_width_95", "log_norm", "winners"];
+    let columns = [
+        "coupling",
+        "schedule",
+        "steps",
+        "draws",
+        "effective_modes",
+        "half_width_95",
+        "log_norm",
+        "eq25_error",
+        "eq25_error_half_width_95",
+        "winners",
+    ];
     let mut table = Table::new(&columns);
     for measured in found {
         let Case { coupling, schedule, steps } = measured.case;
         let modes = measured.participation();
         let norm = Estimate::of(&measured.draws.iter().map(|draw| draw.log_norm).collect::<Vec<_>>()).mean;
         let winners: Vec<String> = measured.draws.iter().map(|draw| draw.winner.to_string()).collect();
-        table.row(&[&coupling, &schedule, &steps, &modes.mean, &modes.half_width, &norm, &winners.join(" ")]);
+        let (draws, error) = (measured.draws.len(), measured.error_of_equation_25());
+        let winners = winners.join(" ");
+        table.row(&[
+            &coupling,
+            &schedule,
+            &steps,
+            &draws,
+            &modes.mean,
+            &modes.half_width,
+            &norm,
+            &error.mean,
+            &error.half_width,
+            &winners,
+        ]);
     }
     table
 }
@@ -257,9 +295,9 @@ fn energy_picture(found: &[Measured], data: &str) -> Picture {
             .fold(axes, |figure, (at, measured)| {
                 let energies = measured.over(|draw| &draw.energy);
                 let points = energies.iter().enumerate().map(|(i, energy)| (i as f64, energy.mean)).collect();
-                let band = energies.iter().map(Estimate::band).collect();
                 let colour = Colour::shade_of(at, group.len());
-                figure.with(Series::line(&format!("T = {}", measured.case.steps), points).band(band).colour(colour))
+                let series = Series::line(&format!("T = {}", measured.case.steps), points).colour(colour);
+                figure.with(measured.band(&energies, series))
             })
             .into()
     };
@@ -267,20 +305,26 @@ fn energy_picture(found: &[Measured], data: &str) -> Picture {
     Picture::new(&title, 3, groups(found).into_iter().map(panel).collect())
 }
 
+/// One panel per schedule, one curve per coupling.
 fn participation_picture(found: &[Measured], data: &str) -> Picture {
-    let axes = Figure::new(
-        &format!("Effective number of modes, {data}"),
-        Axis::log("steps T"),
-        Axis::linear("participation ratio of energies"),
-    );
-    let figure = groups(found).into_iter().enumerate().fold(axes, |figure, (at, group)| {
-        let Case { coupling, schedule, .. } = group[0].case;
-        let modes: Vec<Estimate> = group.iter().map(Measured::participation).collect();
-        let points = group.iter().zip(&modes).map(|(case, modes)| (case.case.steps as f64, modes.mean)).collect();
-        let band = modes.iter().map(Estimate::band).collect();
-        figure.with(Series::line(&format!("{coupling}, {schedule}"), points).band(band).colour(Colour::Cycle(at)))
-    });
-    figure.into()
+    let groups = groups(found);
+    let count = found.first().and_then(|case| case.draws.first()).map_or(1, |draw| draw.energy.len());
+    let draws = found.first().map_or(0, |case| case.draws.len());
+    let panel = |groups: &[&[Measured]]| -> Panel {
+        let title = groups[0][0].case.schedule.to_string();
+        let y = Axis::linear("participation ratio of energies").over(0.9, 1.03 * count as f64);
+        let axes = Figure::new(&title, Axis::log("steps T"), y);
+        let figure = groups.iter().enumerate().fold(axes, |figure, (at, group)| {
+            let modes: Vec<Estimate> = group.iter().map(Measured::participation).collect();
+            let points = group.iter().zip(&modes).map(|(case, modes)| (case.case.steps as f64, modes.mean)).collect();
+            let name = group[0].case.coupling.to_string();
+            figure.with(group[0].band(&modes, Series::line(&name, points).colour(Colour::Cycle(at))))
+        });
+        figure.into()
+    };
+    let schedules = groups.chunk_by(|a, b| a[0].case.schedule == b[0].case.schedule);
+    let drawn = if draws > 1 { format!(", mean of {draws} draws, 95 %") } else { String::new() };
+    Picture::new(&format!("Effective number of modes, {data}{drawn}"), 3, schedules.map(panel).collect())
 }
 
 fn injected_picture(found: &[Measured], data: &str) -> Picture {

@@ -9,7 +9,7 @@ use super::panels::{across, histogram, median, over_sigma, table};
 use super::results::{File, Results};
 use super::statistics::{Summary, apart};
 use crate::denoise::{Denoiser, Level};
-use crate::noise::philox::normals;
+use crate::noise::Purpose;
 use crate::report::plot::{Axis, Picture};
 use crate::tensor::Tensor;
 use crate::{Error, Result};
@@ -37,8 +37,9 @@ pub fn errors_on_images(
     for (index, level) in levels.iter().enumerate() {
         for first in (0..count).step_by(batch.max(1)) {
             let some = images.slice(first..(first + batch.max(1)).min(count));
-            let added: Vec<f32> =
-                (first..first + some.shape[0]).flat_map(|at| normals(seed, at as u64, index as u32 + 1, len)).collect();
+            let added: Vec<f32> = (first..first + some.shape[0])
+                .flat_map(|at| Purpose::AddedNoise.normals(seed, at as u64, index as u32, len))
+                .collect();
             let noised = some.data.iter().zip(&added);
             let x = noised.map(|(k, w)| (f64::from(*k) + level.sigma * f64::from(*w)) as f32).collect();
             let eps = denoiser.eps(&Tensor::new(some.shape.clone(), x), &vec![*level; some.shape[0]])?;

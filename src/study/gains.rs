@@ -4,7 +4,8 @@
 //! | chain | gain | |
 //! |---|---|---|
 //! | DDIM with the Wiener filter | [`ddim`] | a product over the steps |
-//! | the same in the limit of many steps | [`flow`] | the probability flow: from Sigma + s^2 I to exactly Sigma |
+//! | DPM-Solver++ 2M with the Wiener filter | [`dpm_2m`] | a product of 2 x 2 matrices over the steps |
+//! | DDIM in the limit of many steps | [`flow`] | the probability flow: from Sigma + s^2 I to exactly Sigma |
 //! | sequential estimates | [`sequential`] | telescopes: the square of the flow's, for any steps |
 //! | projections on population components | 1, or 0 | independent of the steps |
 
@@ -20,6 +21,38 @@ const SPAN: f64 = 1e-4;
 #[must_use]
 pub fn ddim(lambda: f64, sigmas: &[f64]) -> f64 {
     sigmas.windows(2).map(|pair| (lambda + pair[0] * pair[1]) / (lambda + pair[0] * pair[0])).product()
+}
+
+/// The steps from which on diffusers takes the last one with order 2 too, unless it ends at 0.
+const MANY_STEPS: usize = 15;
+
+/// The gain of DPM-Solver++ 2M (Lu et al. 2022, algorithm 2) with the Wiener filter over falling `sigmas`. With the
+/// prediction `m_i = lambda / (lambda + s_i^2) g_i` of a gain `g_i`, q the next level over this one and h its negative
+/// logarithm, a step is
+///
+/// ```text
+/// g_(i+1) = q g_i + (1 - q) (m_i + h_i / (2 h_(i-1)) (m_i - m_(i-1)))
+/// ```
+///
+/// linear in `(g_i, m_(i-1))`. The first step, the last one of fewer than fifteen, and one to 0 have no second term: of
+/// the order 1, they are steps of DDIM.
+#[must_use]
+pub fn dpm_2m(lambda: f64, sigmas: &[f64]) -> f64 {
+    let steps = sigmas.len().saturating_sub(1);
+    let (mut gain, mut before) = (1.0, None);
+    for (at, pair) in sigmas.windows(2).enumerate() {
+        let (from, to) = (pair[0], pair[1]);
+        let (share, width) = (to / from, (from / to).ln());
+        let prediction = lambda / (lambda + from * from) * gain;
+        let is_plain = at + 1 == steps && (to == 0.0 || steps < MANY_STEPS);
+        let extrapolated = match before {
+            Some((last, last_width)) if !is_plain => prediction + 0.5 * width / last_width * (prediction - last),
+            _ => prediction,
+        };
+        gain = share * gain + (1.0 - share) * extrapolated;
+        before = Some((prediction, width));
+    }
+    gain
 }
 
 /// The gain of the probability flow between two levels, which takes a variance of lambda + from^2 to lambda + to^2.
@@ -116,6 +149,16 @@ mod tests {
             assert!(errors[1] > 0.0 && (errors[0] / errors[1] - 2.0).abs() < 0.05, "{errors:?}");
             assert!((sequential(lambda, 5.0, 0.0) - limit * limit).abs() < 1e-15);
         }
+        // Half the steps, four times the error: the second order.
+        let sigmas = |steps: i32| (0..=steps).map(|at| 5.0 * 0.02f64.powf(f64::from(at) / f64::from(steps)));
+        for lambda in [4.0, 0.3] {
+            let limit = flow(lambda, 5.0, 0.1);
+            let error = |steps| (dpm_2m(lambda, &sigmas(steps).collect::<Vec<_>>()) / limit - 1.0).abs();
+            let order = (error(200) / error(400)).log2();
+            assert!((order - 2.0).abs() < 0.1 && error(400) < 1e-4, "{order}, {}", error(400));
+        }
+        // Two steps to 0: both are DDIM's.
+        assert!((dpm_2m(0.7, &[3.0, 1.0, 0.0]) - ddim(0.7, &[3.0, 1.0, 0.0])).abs() < 1e-15);
         // Without variance nothing is left, whatever the way.
         assert_eq!((ddim(0.0, &[2.0, 1.0, 0.0]), flow(0.0, 2.0, 0.0), sequential(0.0, 2.0, 0.0)), (0.0, 0.0, 0.0));
     }

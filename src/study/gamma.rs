@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::compare::table::Spread;
 use super::compare::{Cell, Measured, Score};
+use super::estimate::Estimate;
 use super::results::{File, Results};
 use crate::Result;
 use crate::data::Dataset;
@@ -152,10 +153,59 @@ impl Settings {
     }
 }
 
+/// The gamma of the least distance.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Best {
+    /// The mean over seeds of the gamma at which a parabola through the least of the distances and its neighbours is
+    /// least, and its interval.
+    pub gamma: Estimate,
+    /// Seeds whose least distance is at an end of the gammas: the optimum may be beyond.
+    pub at_an_end: usize,
+}
+
+impl Best {
+    /// From the distances of each seed at each of the rising `gammas`.
+    #[must_use]
+    pub fn of(gammas: &[f64], seeds: &[Vec<f64>]) -> Self {
+        let found: Vec<(f64, bool)> = seeds.iter().map(|distances| least(gammas, distances)).collect();
+        Self {
+            gamma: Estimate::of(&found.iter().map(|(gamma, _)| *gamma).collect::<Vec<_>>()),
+            at_an_end: found.iter().filter(|(_, is_end)| *is_end).count(),
+        }
+    }
+
+    /// The gamma in words.
+    fn text(&self) -> String {
+        let Estimate { mean, half_width, count, .. } = self.gamma;
+        let within = if count < 2 { "one seed, no interval".to_owned() } else { format!("+- {half_width:.2}, 95 %") };
+        let end = match self.at_an_end {
+            0 => String::new(),
+            seeds => format!("; at an end of the gammas for {seeds} of {count} seeds"),
+        };
+        format!("{mean:.2} ({within}{end})")
+    }
+}
+
+/// The place of the least value between rising `places`, by a parabola through it and its neighbours, and whether it is
+/// the first or the last.
+fn least(places: &[f64], values: &[f64]) -> (f64, bool) {
+    let at = (0..values.len()).min_by(|a, b| values[*a].total_cmp(&values[*b])).unwrap_or(0);
+    if at == 0 || at + 1 >= values.len() {
+        return (places[at], true);
+    }
+    let (left, right) = (places[at] - places[at - 1], places[at + 1] - places[at]);
+    let (rise, fall) = (values[at + 1] - values[at], values[at - 1] - values[at]);
+    let curvature = rise * left + fall * right;
+    let shift = if curvature > 0.0 { 0.5 * (fall * right * right - rise * left * left) / curvature } else { 0.0 };
+    (places[at] + shift, false)
+}
+
 /// The scores of a network's samples over seeds, (calls, gammas).
 struct Sweep {
     frechet: Vec<Vec<Spread>>,
     sliced: Vec<Vec<Spread>>,
+    /// The best gamma for each number of calls, by the Frechet distance of features and by pixels.
+    best: Vec<(Best, Best)>,
     floor: Option<f64>,
 }
 
@@ -168,21 +218,23 @@ impl Sweep {
                 of_seeds.map(|scores| Spread::of(&scores.iter().map(figure).collect::<Vec<_>>())).collect();
             flat.chunks(settings.gammas.len()).map(<[Spread]>::to_vec).collect()
         };
+        let (seeds, count) = (settings.seeds as usize, settings.gammas.len());
+        let mut order: Vec<usize> = (0..count).collect();
+        order.sort_by(|a, b| settings.gammas[*a].total_cmp(&settings.gammas[*b]));
+        let gammas: Vec<f64> = order.iter().map(|at| settings.gammas[*at]).collect();
+        let best = |row: &[Score], figure: fn(&Score) -> f64| {
+            let of_seed = |seed: usize| order.iter().map(|at| figure(&row[at * seeds + seed])).collect();
+            Best::of(&gammas, &(0..seeds).map(of_seed).collect::<Vec<_>>())
+        };
+        let rows = measured.scores.chunks(seeds * count);
+        let best = rows.map(|row| (best(row, |score| score.frechet), best(row, |score| score.sliced_pixels))).collect();
         let floors: Vec<f64> = measured.floor.iter().map(|score| score.frechet).collect();
         Self {
             frechet: spreads(&|score| score.frechet),
             sliced: spreads(&|score| score.sliced_pixels),
+            best,
             floor: (!floors.is_empty()).then(|| Spread::of(&floors).mean),
         }
-    }
-
-    /// The gamma of the least distance, for each number of calls.
-    fn best(&self, settings: &Settings) -> Vec<f64> {
-        let least = |row: &Vec<Spread>| {
-            let at = (0..row.len()).min_by(|a, b| row[*a].mean.total_cmp(&row[*b].mean));
-            settings.gammas[at.unwrap_or(0)]
-        };
-        self.frechet.iter().map(least).collect()
     }
 
     fn table(&self, settings: &Settings) -> Table {
@@ -197,18 +249,23 @@ impl Sweep {
     }
 
     fn say(&self, settings: &Settings, said: &mut Lines) {
-        for ((calls, best), row) in settings.steps.iter().zip(self.best(settings)).zip(&self.frechet) {
+        for ((calls, (best, by_pixels)), row) in settings.steps.iter().zip(&self.best).zip(&self.frechet) {
             let figure = |(gamma, spread): (&f64, &Spread)| format!("{gamma}: {:.2}", spread.mean);
             let figures: Vec<_> = settings.gammas.iter().zip(row).map(figure).collect();
-            let text = format!("best gamma {best}; Frechet distance at {}", figures.join(", "));
+            let text = format!(
+                "best gamma {}, by pixels {}; Frechet distance at {}",
+                best.text(),
+                by_pixels.text(),
+                figures.join(", ")
+            );
             said.add(&format!("network, {calls} calls"), text);
         }
     }
 
     fn json(&self, settings: &Settings) -> serde_json::Value {
-        let rows = settings.steps.iter().zip(self.best(settings)).zip(&self.frechet).map(|((calls, best), row)| {
+        let rows = settings.steps.iter().zip(&self.best).zip(&self.frechet).map(|((calls, best), row)| {
             let means: Vec<f64> = row.iter().map(|spread| spread.mean).collect();
-            json!({ "calls": calls, "best_gamma": best, "frechet": means })
+            json!({ "calls": calls, "best_gamma": best.0, "best_gamma_by_pixels": best.1, "frechet": means })
         });
         json!({
             "gammas": settings.gammas, "images": settings.images, "seeds": settings.seeds, "floor": self.floor,
@@ -219,7 +276,7 @@ impl Sweep {
 
 fn network_panel(settings: &Settings, sweep: &Sweep) -> Panel {
     let mut figure = Figure::new(
-        &format!("Network, {} images", settings.images as u64 * settings.seeds),
+        &format!("Network, {} seeds of {} images, one deviation", settings.seeds, settings.images),
         Axis::linear("gamma"),
         Axis::log("Frechet distance"),
     );
@@ -302,6 +359,17 @@ mod tests {
         let (high, low): (f64, f64) = (40.0, 0.058_210);
         let log_spaced = (0..10).map(|i| high * (low / high).powf(f64::from(i) / 9.0));
         log_spaced.chain([0.010_000_5]).collect()
+    }
+
+    #[test]
+    fn the_best_of_a_parabola_is_its_vertex() {
+        let gammas = [1.0, 1.5, 2.0, 3.0, 4.0];
+        let parabola = |vertex: f64| gammas.iter().map(|gamma| 3.0 + (gamma - vertex).powi(2)).collect::<Vec<_>>();
+        let best = Best::of(&gammas, &[parabola(1.9), parabola(2.2), parabola(2.5)]);
+        assert!((best.gamma.mean - 2.2).abs() < 1e-12 && best.at_an_end == 0, "{best:?}");
+        assert!((best.gamma.half_width - 4.303 * 0.3 / 3f64.sqrt()).abs() < 1e-9, "{best:?}");
+        let beyond = Best::of(&gammas, &[parabola(7.0)]);
+        assert!(beyond.gamma.mean == 4.0 && beyond.at_an_end == 1 && beyond.text().contains("an end"), "{beyond:?}");
     }
 
     #[test]

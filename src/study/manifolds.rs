@@ -9,15 +9,16 @@
 //! Both have unit variance along the d (or d + 1) values that they extend in, which are the first ones: denoisers and
 //! samplers distinguish no directions other than those of the data, so a rotation of everything changes nothing.
 
+use rand::RngExt;
 use serde::Serialize;
 
 use super::Advance;
 use super::results::File;
-use super::statistics::{Summary, apart, norm};
+use super::statistics::{Summary, apart, norm, quantile, sorted};
 use super::trajectories::Trajectories;
 use crate::Result;
 use crate::denoise::{Denoiser, Level};
-use crate::noise::philox::{block, normals};
+use crate::noise::Purpose;
 use crate::quality::sliced::{self, Directions};
 use crate::report::Table;
 use crate::report::plot::{Axis, Colour, Figure, Picture, Series};
@@ -34,10 +35,8 @@ const SPREAD: f64 = 0.3;
 const SIGMAS: (f64, f64) = (40.0, 0.01);
 /// Terms of the recurrence of Bessel functions above the order asked for.
 const TERMS: usize = 60;
-/// Seeds of what is drawn, apart from each other.
-const OF_CENTRES: u64 = 1 << 40;
-const OF_DATA: u64 = 2 << 40;
-const OF_OTHER_DATA: u64 = 3 << 40;
+/// Other sets of data, whose distances are what chance alone does.
+const OTHERS: u32 = 99;
 
 /// A set that data fill.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,7 +63,7 @@ impl Manifold {
     pub fn flat(dimension: usize, ambient: usize, seed: u64) -> Self {
         let scale = (1.0 - SPREAD * SPREAD).sqrt();
         let centre = |at: usize| {
-            let values = normals(seed ^ OF_CENTRES, at as u64, 0, dimension);
+            let values = Purpose::ManifoldCentres.normals(seed, at as u64, 0, dimension);
             values.into_iter().map(|value| scale * f64::from(value)).collect()
         };
         Self { shape: Shape::Flat { centres: (0..CENTRES).map(centre).collect() }, dimension, ambient }
@@ -94,16 +93,16 @@ impl Manifold {
         }
     }
 
-    /// `count` samples: (count, n).
+    /// `count` samples of the data set `set` of a seed: (count, n).
     #[must_use]
-    pub fn draw(&self, count: usize, seed: u64) -> Tensor {
+    pub fn draw(&self, count: usize, seed: u64, set: u32) -> Tensor {
         let mut samples = Tensor::zeros([count, self.ambient]);
         for (at, sample) in samples.data.chunks_exact_mut(self.ambient).enumerate() {
-            let noise = normals(seed, at as u64, 0, self.extent());
+            let noise = Purpose::ManifoldSamples.normals(seed, at as u64, set, self.extent());
             match &self.shape {
                 Shape::Flat { centres } => {
-                    let [any, ..] = block([at as u32, (at >> 32) as u32, 1, 0], [seed as u32, (seed >> 32) as u32]);
-                    let centre = &centres[any as usize % centres.len()];
+                    let mut choice = Purpose::ManifoldChoices.stream(seed, at as u64, set);
+                    let centre = &centres[choice.random_range(0..centres.len())];
                     let values = noise.iter().zip(centre).map(|(w, centre)| centre + SPREAD * f64::from(*w));
                     sample.iter_mut().zip(values).for_each(|(to, value)| *to = value as f32);
                 }
@@ -208,10 +207,29 @@ pub struct Found {
     pub relative_error: Summary,
     /// sqrt(n) sigma / distance over all calls of DDIM.
     pub nu: Summary,
-    /// The sliced Wasserstein distance from samples of each sampler to data, by name.
-    pub samplers: Vec<(&'static str, f64)>,
-    /// That of other data.
-    pub floor: f64,
+    /// The samples of each sampler.
+    pub samplers: Vec<Samples>,
+    /// The sliced Wasserstein distances of other data from the data, in rising order.
+    pub others: Vec<f64>,
+}
+
+/// The samples of a sampler, compared with data.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Samples {
+    pub sampler: &'static str,
+    /// The sliced Wasserstein distance from data.
+    pub distance: f64,
+    /// The chance that other data are at least as far away: (1 + those that are) / (1 + all of them).
+    pub chance: f64,
+}
+
+impl Samples {
+    /// The samples of `sampler` at this `distance`, beside those of `others`.
+    #[must_use]
+    pub fn new(sampler: &'static str, distance: f64, others: &[f64]) -> Self {
+        let farther = others.iter().filter(|other| **other >= distance).count();
+        Self { sampler, distance, chance: (1 + farther) as f64 / (1 + others.len()) as f64 }
+    }
 }
 
 /// Samples `count` images with each sampler in `steps` steps, and compares them with as many samples of the data.
@@ -225,8 +243,9 @@ pub fn examine(manifold: &Manifold, count: usize, steps: usize, seed: u64, advan
         let part = rows.data.chunks_exact(manifold.ambient).flat_map(|row| &row[..manifold.extent()]);
         Tensor::new([rows.shape[0], manifold.extent()], part.copied().collect())
     };
-    let data = directions.slice(&within(&manifold.draw(count, seed ^ OF_DATA)))?;
-    let others = directions.slice(&within(&manifold.draw(count, seed ^ OF_OTHER_DATA)))?;
+    let data = directions.slice(&within(&manifold.draw(count, seed, 0)))?;
+    let other = |set| Ok(sliced::distance(&directions.slice(&within(&manifold.draw(count, seed, set)))?, &data));
+    let others = sorted((1..=OTHERS).map(other).collect::<Result<Vec<_>>>()?);
     let (mut errors, mut ratios) = (Vec::new(), Vec::new());
     let mut samplers = Vec::new();
     for (name, gamma, steps) in
@@ -253,7 +272,7 @@ pub fn examine(manifold: &Manifold, count: usize, steps: usize, seed: u64, advan
             Ok(())
         })?;
         let flat = Tensor::new([count, manifold.ambient], ends.data);
-        samplers.push((name, sliced::distance(&directions.slice(&within(&flat))?, &data)));
+        samplers.push(Samples::new(name, sliced::distance(&directions.slice(&within(&flat))?, &data), &others));
         advance(1);
     }
     Ok(Found {
@@ -263,8 +282,16 @@ pub fn examine(manifold: &Manifold, count: usize, steps: usize, seed: u64, advan
         relative_error: Summary::of(errors),
         nu: Summary::of(ratios),
         samplers,
-        floor: sliced::distance(&others, &data),
+        others,
     })
+}
+
+impl Found {
+    /// The distances within which 95 % of other data are.
+    #[must_use]
+    pub fn band(&self) -> (f64, f64) {
+        (quantile(&self.others, 0.025), quantile(&self.others, 0.975))
+    }
 }
 
 /// Samplers that [`examine`] runs.
@@ -280,15 +307,20 @@ pub(super) fn table(found: &[Found]) -> Table {
     let columns =
         ["shape", "dimension", "ambient", "relative_error_median", "relative_error_high", "nu_low", "nu_high"];
     let samplers = found.first().map_or(&[][..], |found| &found.samplers);
-    let names: Vec<&str> =
-        columns.into_iter().chain(samplers.iter().map(|(name, _)| *name)).chain(["other data"]).collect();
-    let mut table = Table::new(&names);
+    let others = ["other data", "other_data_low", "other_data_high"].map(str::to_owned);
+    let names =
+        samplers.iter().flat_map(|samples| [samples.sampler.to_owned(), format!("{}, chance", samples.sampler)]);
+    let names: Vec<String> = columns.into_iter().map(str::to_owned).chain(names).chain(others).collect();
+    let mut table = Table::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
     for each in found {
         let (error, nu) = (&each.relative_error, &each.nu);
         let mut cells: Vec<&dyn std::fmt::Display> =
             vec![&each.shape, &each.dimension, &each.ambient, &error.median, &error.high, &nu.low, &nu.high];
-        cells.extend(each.samplers.iter().map(|(_, distance)| distance as &dyn std::fmt::Display));
-        cells.push(&each.floor);
+        for Samples { distance, chance, .. } in &each.samplers {
+            cells.extend([distance as &dyn std::fmt::Display, chance]);
+        }
+        let (median, (low, high)) = (quantile(&each.others, 0.5), each.band());
+        cells.extend([&median as &dyn std::fmt::Display, &low, &high]);
         table.row(&cells);
     }
     table
@@ -304,21 +336,31 @@ pub(super) fn picture(found: &[Found]) -> Picture {
         let points = of(shape).map(|found| (at(found), found.relative_error.high)).collect();
         errors = errors.with(Series::line(&format!("{shape}, 95 %"), points).colour(Colour::Cycle(index)));
     }
+    let all = found
+        .iter()
+        .flat_map(|found| &found.others)
+        .chain(found.iter().flat_map(|found| found.samplers.iter().map(|samples| &samples.distance)));
+    let extent = Summary::of(all.copied());
     let law = (1..100).map(|at| f64::from(at) / 100.0).map(|share| (share, (share / (1.0 - share)).sqrt())).collect();
     let errors = errors
         .with(Series::dashed("√(d / (n − d))", law).colour(Colour::Black))
         .with(Series::dashed("1: no gradient left", vec![(0.0, 1.0), (1.0, 1.0)]).colour(Colour::Grey));
     panels.push(errors.into());
+    // One range for both panels, so that they can be compared.
+    let distances = || Axis::log("sliced Wasserstein distance").over(0.8 * extent.least, 1.25 * extent.most);
     for shape in ["flat", "sphere"] {
         let title = format!("Samples, {shape}");
-        let mut figure = Figure::new(&title, Axis::linear("d / n"), Axis::log("sliced Wasserstein distance"));
-        let names = of(shape).next().map_or(Vec::new(), |found| found.samplers.iter().map(|(name, _)| *name).collect());
+        let mut figure = Figure::new(&title, Axis::linear("d / n"), distances());
+        let names =
+            of(shape).next().map_or(Vec::new(), |found| found.samplers.iter().map(|each| each.sampler).collect());
         for (index, name) in names.into_iter().enumerate() {
-            let points = of(shape).map(|found| (at(found), found.samplers[index].1)).collect();
+            let points = of(shape).map(|found| (at(found), found.samplers[index].distance)).collect();
             figure = figure.with(Series::line(name, points).colour(Colour::Cycle(index)));
         }
-        let floor = of(shape).map(|found| (at(found), found.floor)).collect();
-        panels.push(figure.with(Series::dashed("other data", floor).colour(Colour::Grey)).into());
+        let median = of(shape).map(|found| (at(found), quantile(&found.others, 0.5))).collect();
+        let band = of(shape).map(Found::band).collect();
+        let others = Series::dashed("other data, 95 %", median).band(band).colour(Colour::Grey);
+        panels.push(figure.with(others).into());
     }
     Picture::new("Data of d dimensions in 100 values", 2, panels)
 }
@@ -348,7 +390,7 @@ mod tests {
     fn denoisers_become_projections_without_noise_and_means_with_much() {
         for manifold in [Manifold::flat(5, 12, 3), Manifold::sphere(4, 12)] {
             let mut denoiser = manifold.clone();
-            let mut x = manifold.draw(1, 9);
+            let mut x = manifold.draw(1, 9, 0);
             x.data.iter_mut().enumerate().for_each(|(at, value)| *value += 0.01 * (at as f32 - 6.0));
             let projection = manifold.project(&x.data);
             let x = Tensor::new([1, 12, 1, 1], x.data);

@@ -6,11 +6,14 @@
 //! | [`pca`] | the principal components of data |
 //! | [`product`] | the product of projections under each coupling of noise, by [`chain`] |
 //! | [`angles`] | the turning of components as noise grows |
+//! | [`assumptions`] | the order in which components leave the small-angle regime, and equation 24 |
 //! | [`transition`] | the signal-to-noise ratio at which a component finds its direction |
 //! | [`energy`] | the modes that a linear chain generates |
 //! | [`baseline`] | chains that keep the spectrum, by the closed forms of [`gains`] |
+//! | [`trained`] | a linear denoiser trained by gradient descent, beside its closed form |
 //! | [`best`] | the noise schedules that are best for a spectrum, by [`schedules`], [`overlap`] and [`optimise`] |
 //! | [`jacobian`] | the leading eigenvectors of a denoiser's Jacobian along its trajectories |
+//! | [`environments`] | the distance over which a Jacobian predicts its denoiser, and the states that share one |
 //!
 //! | of denoisers | question |
 //! |---|---|
@@ -26,6 +29,7 @@
 //! denoiser of a study, and [`trajectories`] its walks.
 
 pub mod angles;
+pub mod assumptions;
 pub mod baseline;
 pub mod best;
 pub mod chain;
@@ -33,6 +37,7 @@ pub mod compare;
 pub mod constancy;
 pub mod dimension;
 pub mod energy;
+pub mod environments;
 pub mod error;
 pub mod error_model;
 pub mod estimate;
@@ -57,6 +62,7 @@ pub mod results;
 pub mod schedules;
 pub mod statistics;
 pub mod subject;
+pub mod trained;
 pub mod trajectories;
 pub mod transition;
 

@@ -57,18 +57,19 @@ pub fn over_sigma(title: &str, y: Axis) -> Figure {
     Figure::new(title, Axis::log("σ"), y)
 }
 
-/// The histogram of the values at each level, one column per level; sigma rises to the right.
+/// The histogram of the values at each level; the noise rises to the right. Levels that are even on no axis are shown
+/// over log sigma, each over the columns to which it is the nearest.
 #[must_use]
 pub fn histogram(title: &str, label: &str, measured: &ByLevel, bins: usize) -> Heat {
-    let columns = measured.levels.len();
+    let (x, shown) = columns_of(&measured.levels);
+    let columns = shown.len();
     let summary = Summary::of(measured.values.iter().copied());
     // Values above two are counted in the last bin.
     let (mut low, mut high) = (summary.least.min(0.9), summary.most.clamp(1.1, 2.0));
     let room = 0.05 * (high - low);
     (low, high) = ((low - room).max(0.0), high + room);
     let mut values = vec![0.0; bins * columns];
-    for at in 0..columns {
-        let column = columns - 1 - at;
+    for (column, at) in shown.into_iter().enumerate() {
         for value in measured.at(at).iter().filter(|value| value.is_finite()) {
             let bin = ((value - low) / (high - low) * bins as f64) as usize;
             values[bin.min(bins - 1) * columns + column] += 1.0 / measured.images as f64;
@@ -76,27 +77,38 @@ pub fn histogram(title: &str, label: &str, measured: &ByLevel, bins: usize) -> H
     }
     Heat {
         title: title.to_owned(),
-        x: axis_of(&measured.levels),
+        x,
         y: Axis::linear(label).over(low, high),
         rows: bins,
         columns,
         values,
-        colours: Axis::linear("share of the images"),
+        colours: Axis::linear(&format!("share of {} images", measured.images)),
         first_row: FirstRow::Bottom,
     }
 }
 
-/// The axis on which the falling levels are evenly spaced: timesteps, log sigma, or their index from the least noise.
-fn axis_of(levels: &[Level]) -> Axis {
+/// The axis of falling levels, and the level of each column from the least noise: timesteps or log sigma where they are
+/// even, else log sigma, with as many columns as there are levels.
+fn columns_of(levels: &[Level]) -> (Axis, Vec<usize>) {
     let timesteps: Option<Vec<f64>> = levels.iter().map(|level| level.timestep).collect();
     let logs: Vec<f64> = levels.iter().map(|level| level.sigma.ln()).collect();
+    let each = (0..levels.len()).rev().collect();
+    let over_sigma =
+        |(low, high): (f64, f64)| Axis { scale: Scale::Log, ..Axis::linear("σ") }.over(low.exp(), high.exp());
     if let Some((low, high)) = timesteps.as_deref().and_then(even) {
-        return Axis::linear("timestep").over(low, high);
+        return (Axis::linear("timestep").over(low, high), each);
     }
-    match even(&logs) {
-        Some((low, high)) => Axis { scale: Scale::Log, ..Axis::linear("σ") }.over(low.exp(), high.exp()),
-        None => Axis::linear("level, from the least noise").over(0.5, levels.len() as f64 + 0.5),
+    if let Some(range) = even(&logs) {
+        return (over_sigma(range), each);
     }
+    let (least, most) = (logs[logs.len() - 1], logs[0]);
+    let stride = (most - least) / (logs.len() - 1) as f64;
+    let nearest = |column: usize| {
+        let place = least + column as f64 * stride;
+        let apart = |at: &usize| (logs[*at] - place).abs();
+        (0..logs.len()).min_by(|a, b| apart(a).total_cmp(&apart(b))).unwrap_or(0)
+    };
+    (over_sigma((least - 0.5 * stride, most + 0.5 * stride)), (0..logs.len()).map(nearest).collect())
 }
 
 /// The range of cells around values that fall evenly; `None` for others.
@@ -105,4 +117,20 @@ fn even(values: &[f64]) -> Option<(f64, f64)> {
     let stride = (first - last) / (values.len().max(2) - 1) as f64;
     let off = |(at, value): (usize, &f64)| (first - at as f64 * stride - value).abs() > EVEN * stride;
     (stride > 0.0 && !values.iter().enumerate().any(off)).then_some((last - 0.5 * stride, first + 0.5 * stride))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uneven_levels_are_shown_over_sigma() {
+        let levels: Vec<Level> = [100.0, 10.0, 0.02, 0.01].map(Level::at_sigma).to_vec();
+        let (axis, columns) = columns_of(&levels);
+        assert_eq!((axis.scale, axis.label.as_str()), (Scale::Log, "σ"));
+        // Of places 0.01, 0.215, 4.6 and 100: the levels nearest in log sigma.
+        assert_eq!(columns, [3, 2, 1, 0]);
+        let levels: Vec<Level> = [100.0, 0.03, 0.02, 0.01].map(Level::at_sigma).to_vec();
+        assert_eq!(columns_of(&levels).1, [3, 1, 0, 0]);
+    }
 }

@@ -7,7 +7,7 @@ use super::Advance;
 use super::norms::{ByLevel, called};
 use super::panels::{across, dots, median, over_sigma, table};
 use super::results::{File, Results};
-use super::statistics::{Summary, apart};
+use super::statistics::{Quantile, Summary, apart, sorted};
 use super::trajectories::Trajectories;
 use crate::Result;
 use crate::denoise::Denoiser;
@@ -72,6 +72,10 @@ pub fn results(found: &Projections, name: &str, data: &str) -> Results {
     let hump = (0..medians.len()).max_by(|a, b| medians[*a].total_cmp(&medians[*b])).unwrap_or(0);
     let (first, last, sigma) = (medians[0], medians[medians.len() - 1], error.levels[hump].sigma);
     let ends = Summary::of(found.ends.iter().copied());
+    let of_image = |image: usize| {
+        (0..error.levels.len()).map(|at| error.at(at)[image]).filter(|error| error.is_finite()).fold(0.0, f64::max)
+    };
+    let largest = Quantile::of(&sorted((0..error.images).map(of_image)), 0.95);
     let one = error.levels.iter().enumerate().map(|(at, level)| (level.sigma, error.at(at)[0])).collect();
     let errors = over_sigma("Relative error", Axis::linear("‖prediction − projection‖ / distance"))
         .with(dots("a trajectory's step", error))
@@ -87,6 +91,7 @@ pub fn results(found: &Projections, name: &str, data: &str) -> Results {
     results
         .set("relative_error", json!(Summary::of(error.values.iter().copied())))
         .set("largest_median", json!({ "relative_error": medians[hump], "sigma": sigma }))
+        .set("largest_of_a_trajectory", json!(largest))
         .set("first_median", first)
         .set("last_median", last)
         .set("nu", json!(Summary::of(nu.values.iter().copied())))
@@ -101,6 +106,14 @@ pub fn results(found: &Projections, name: &str, data: &str) -> Results {
              {last:.4} at the last",
             medians[hump]
         ))
-        .note(format!("ends are {:.2e} sqrt(n) from the data at most", ends.most));
+        .note(format!(
+            "the largest relative error of a trajectory is below {largest} for 95 % of them, from {} trajectories",
+            error.images
+        ))
+        .note(format!(
+            "ends are {:.2e} sqrt(n) from the data at most, of {} trajectories",
+            ends.most,
+            found.ends.len()
+        ));
     results
 }

@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 
-use crate::noise::philox::Stream;
+use crate::noise::Purpose;
 
 /// Resamples of a bootstrap.
 const RESAMPLES: usize = 4000;
@@ -62,22 +62,29 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// The mean over samples of a `statistic` of index and value, the values of each sample in the order of their index. A
-/// resample draws samples, then pairs within each, both with replacement: the interval reflects both how few samples
-/// and how few pairs there are.
+/// The index and the value of each finite value.
+#[must_use]
+pub fn paired(values: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let finite = values.iter().enumerate().filter(|(_, value)| value.is_finite());
+    finite.map(|(at, value)| (at as f64, *value)).unzip()
+}
+
+/// The mean over samples of a `statistic` of index and value, the values of each sample in the order of their index;
+/// those that are not finite are left out. A resample draws samples, then pairs within each, both with replacement: the
+/// interval reflects both how few samples and how few pairs there are.
 #[must_use]
 pub fn bootstrap(samples: &[Vec<f64>], seed: u64, statistic: fn(&[f64], &[f64]) -> f64) -> Interval {
-    let indices: Vec<f64> = (0..samples.iter().map(Vec::len).max().unwrap_or(0)).map(|at| at as f64).collect();
-    let of = |values: &[f64]| statistic(&indices[..values.len()], values);
+    let samples: Vec<_> =
+        samples.iter().map(|values| paired(values)).filter(|(_, values)| !values.is_empty()).collect();
     let count = samples.len().max(1);
-    let mean = samples.iter().map(|values| of(values)).sum::<f64>() / count as f64;
+    let mean = samples.iter().map(|(index, values)| statistic(index, values)).sum::<f64>() / count as f64;
     let mut means: Vec<f64> = (0..if samples.is_empty() { 0 } else { RESAMPLES })
         .map(|resample| {
-            let mut stream = Stream::new(seed, resample as u64, 0);
+            let mut stream = Purpose::Resamples.stream(seed, resample as u64, 0);
             let mut drawn = || {
-                let values = &samples[stream.random_range(0..samples.len())];
+                let (index, values) = &samples[stream.random_range(0..samples.len())];
                 let picks: Vec<usize> = values.iter().map(|_| stream.random_range(0..values.len())).collect();
-                let pairs: (Vec<f64>, Vec<f64>) = picks.into_iter().map(|at| (at as f64, values[at])).unzip();
+                let pairs: (Vec<f64>, Vec<f64>) = picks.into_iter().map(|at| (index[at], values[at])).unzip();
                 statistic(&pairs.0, &pairs.1)
             };
             (0..count).map(|_| drawn()).sum::<f64>() / count as f64
@@ -88,6 +95,30 @@ pub fn bootstrap(samples: &[Vec<f64>], seed: u64, statistic: fn(&[f64], &[f64]) 
         |share: f64| means.get((share * (means.len().max(1) - 1) as f64).round() as usize).copied().unwrap_or(mean);
     let outside = (1.0 - CONFIDENCE) / 2.0;
     Interval { mean, low: at(outside), high: at(1.0 - outside) }
+}
+
+/// The chance of a mean `statistic` at least as large, of either sign, if the values of each sample were in a random
+/// order: (1 + the orders that reach it) / (1 + all orders drawn). It is 1 where no order differs from another.
+#[must_use]
+pub fn chance(samples: &[Vec<f64>], seed: u64, statistic: fn(&[f64], &[f64]) -> f64) -> f64 {
+    /// Above the rounding of sums in another order.
+    const ROUNDING: f64 = 1e-9;
+    let mut samples: Vec<_> = samples.iter().map(|values| paired(values)).collect();
+    let total = |samples: &[(Vec<f64>, Vec<f64>)]| {
+        samples.iter().map(|(index, values)| statistic(index, values)).sum::<f64>().abs()
+    };
+    let found = total(&samples);
+    let mut reached = 0;
+    for order in 0..RESAMPLES {
+        let mut stream = Purpose::Orders.stream(seed, order as u64, 0);
+        for (_, values) in &mut samples {
+            for at in (1..values.len()).rev() {
+                values.swap(at, stream.random_range(0..=at));
+            }
+        }
+        reached += usize::from(total(&samples) >= found - ROUNDING);
+    }
+    (1 + reached) as f64 / (1 + RESAMPLES) as f64
 }
 
 #[cfg(test)]
@@ -115,5 +146,17 @@ mod tests {
         let none = bootstrap(&[], 1, spearman);
         assert_eq!((none.mean, none.low, none.high), (0.0, 0.0, 0.0));
         assert_eq!(sure, bootstrap(&[rising(0.0), rising(1.0), rising(2.0)], 1, spearman));
+        let gaps = bootstrap(&[vec![f64::NAN; 4], vec![1.0, f64::NAN, 2.0, 3.0]], 1, spearman);
+        assert!((gaps.mean - 1.0).abs() < 1e-12, "what is not finite is left out: {gaps:?}");
+    }
+
+    #[test]
+    fn an_order_has_the_chance_of_its_permutations() {
+        // Of the 24 orders of four values, two have a correlation of 1 or -1.
+        let found = chance(&[vec![1.0, 2.0, 3.0, 4.0]], 3, spearman);
+        assert!((found - 2.0 / 24.0).abs() < 0.015, "{found}");
+        assert_eq!(chance(&[vec![5.0; 6]], 3, spearman), 1.0, "ties have no order");
+        assert!(chance(&[vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]], 3, kendall) < 0.002);
+        assert!(chance(&[vec![3.0, 1.0, 4.0, 1.5, 2.0, 3.5]], 3, spearman) > 0.3);
     }
 }

@@ -31,6 +31,50 @@ pub fn quantile(sorted: &[f64], share: f64) -> f64 {
     }
 }
 
+/// A quantile of a population, and its interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Quantile {
+    /// The share of the population below it.
+    pub share: f64,
+    /// Of the sample.
+    pub value: f64,
+    /// The 95 % interval. Without an upper end, the sample is too small to bound it.
+    pub low: f64,
+    pub high: Option<f64>,
+    /// Values of the sample.
+    pub count: usize,
+}
+
+impl Quantile {
+    /// The quantile `share` of the population that `sorted` was drawn from. Its interval is between two of the values:
+    /// the number of values below it is binomial, whatever the distribution.
+    #[must_use]
+    pub fn of(sorted: &[f64], share: f64) -> Self {
+        const NORMAL: f64 = 1.959_964;
+        let count = sorted.len();
+        let (mean, deviation) = (share * count as f64, (share * (1.0 - share) * count as f64).sqrt());
+        let low = (mean - NORMAL * deviation).floor().max(0.0) as usize;
+        let high = (mean + NORMAL * deviation).ceil() as usize;
+        Self {
+            share,
+            value: quantile(sorted, share),
+            low: sorted.get(low.min(count.saturating_sub(1))).copied().unwrap_or(f64::NAN),
+            high: sorted.get(high).copied(),
+            count,
+        }
+    }
+}
+
+impl std::fmt::Display for Quantile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { value, low, high, .. } = self;
+        match high {
+            Some(high) => write!(f, "{value:.3} (95 % interval {low:.3} to {high:.3})"),
+            None => write!(f, "{value:.3} (at least {low:.3}; the sample is too small for an upper bound)"),
+        }
+    }
+}
+
 /// The values in rising order, without NaN.
 #[must_use]
 pub fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
@@ -78,6 +122,16 @@ mod tests {
         assert_eq!((summary.mean, summary.median, summary.low, summary.high), (50.5, 50.0, 5.0, 95.0));
         assert_eq!((summary.least, summary.most), (1.0, 100.0));
         assert!(Summary::of([]).median.is_nan());
+    }
+
+    #[test]
+    fn a_quantile_has_the_interval_of_a_binomial() {
+        let values: Vec<f64> = (0..1000).map(f64::from).collect();
+        let found = Quantile::of(&values, 0.95);
+        // 950 +- 1.96 sqrt(47.5)
+        assert_eq!((found.value, found.low, found.high), (949.0, 936.0, Some(964.0)));
+        let few = Quantile::of(&values[..32], 0.95);
+        assert_eq!((few.value, few.high), (30.0, None), "32 values do not bound their 95 % quantile");
     }
 
     #[test]

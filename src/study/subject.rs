@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::trajectories::Trajectories;
 use crate::data::{self, Dataset, Pixels, Source};
-use crate::denoise::Level;
 use crate::denoise::closed_form::Spec;
 use crate::denoise::jacobian::NetworkJacobian;
+use crate::denoise::{Condition, Level};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::model::describe::model_json;
@@ -70,7 +70,8 @@ impl Subject {
     /// # Errors
     /// Those of [`Model::course`].
     pub fn trails(&self, settings: Settings, count: usize, steps: usize) -> Result<Trails> {
-        let without_model = settings.error_model.is_none();
+        // Levels that are listed leave nothing to choose.
+        let without_model = settings.error_model.is_none() && settings.sigmas.is_none();
         let usual = (self.model.network().is_some() && without_model).then_some(ScheduleKind::Ddim);
         let settings = Settings {
             schedule: settings.schedule.or(usual),
@@ -164,6 +165,43 @@ impl Subject {
     /// Those of [`Model::jacobian`].
     pub fn jacobian<'e>(&self, compiler: Compiler<'e>, block: usize) -> Result<NetworkJacobian<'e>> {
         self.model.jacobian(compiler, self.label, block)
+    }
+
+    /// The exact Jacobian of the same network with random weights from `seed`; `None` for a closed form.
+    ///
+    /// # Errors
+    /// Those of [`Model::jacobian`].
+    pub fn untrained<'e>(
+        &self,
+        compiler: Compiler<'e>,
+        block: usize,
+        seed: u64,
+    ) -> Result<Option<NetworkJacobian<'e>>> {
+        let Some(network) = self.model.network() else { return Ok(None) };
+        let [_, height, width] = self.image;
+        let condition = self.label.map_or_else(Condition::default, |label| Condition::classes(vec![label]));
+        network.with_random_weights(seed).jacobian(compiler, condition, (height, width), block).map(Some)
+    }
+
+    /// The Wiener filter of the data that `text` names; without a text, of the data of a closed form, or of `digits`
+    /// where they fit. `None` without data.
+    ///
+    /// # Errors
+    /// Those of [`Model::open`]; [`Error::Argument`] for data of another size than the images.
+    pub fn wiener(&self, text: Option<&str>) -> Result<Option<Self>> {
+        let own = match self.model.kind() {
+            Kind::ClosedForm(_) => self.name.split_once(':').map(|(_, rest)| Source::split(rest).0),
+            Kind::Network(_) | Kind::Latent(_) => None,
+        };
+        let usual = (self.image == [1, 28, 28]).then_some("digits");
+        let Some(text) = text.or(own).or(usual) else { return Ok(None) };
+        let filter = Self::new(Model::open(&format!("wiener:{text}"))?, None)?;
+        let (found, values) = (filter.image.iter().product::<usize>(), self.image.iter().product::<usize>());
+        if found == values {
+            return Ok(Some(filter));
+        }
+        let what = format!("samples of `{text}` have {found} values, and the images of `{}` have {values}", self.name);
+        Err(Error::argument(what, "take data of the size that the model was made for"))
     }
 }
 

@@ -10,7 +10,7 @@ fn a_baseline_fills_its_folder() {
     let call = ["linear", "baseline", "--data", DATA, "-k", "3", "--steps", "4,30", "--draws", "8", "-o"];
     quietly(&[&call[..], &[&folder.at("out")]].concat());
     let (gains, formulas) = (folder.array("out/gains.npy"), folder.array("out/formulas.npy"));
-    assert_eq!((gains.shape.as_slice(), &formulas.shape), ([3, 4, 2, 3].as_slice(), &gains.shape));
+    assert_eq!((gains.shape.as_slice(), &formulas.shape), ([4, 4, 2, 3].as_slice(), &gains.shape));
     assert!(gains.data.iter().zip(&formulas.data).all(|(a, b)| (a - b).abs() < 1e-5));
     assert_eq!(folder.array("out/eigenvalues.npy").shape, [3]);
     let report = folder.json("out/report.json");

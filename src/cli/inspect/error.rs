@@ -35,7 +35,7 @@ pub struct Args {
     data: Option<String>,
 
     /// Number of images, evenly spaced in the data
-    #[arg(short = 'n', long, default_value_t = 48, allow_negative_numbers = true,
+    #[arg(short = 'n', long, default_value_t = 200, allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     count: usize,
 

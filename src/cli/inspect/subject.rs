@@ -87,7 +87,7 @@ impl SubjectArgs {
 #[derive(Debug, clap::Args)]
 pub struct WalkArgs {
     /// Number of trajectories
-    #[arg(short = 'n', long, default_value_t = 32, allow_negative_numbers = true,
+    #[arg(short = 'n', long, default_value_t = 128, allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
     pub count: usize,
 

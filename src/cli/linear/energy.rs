@@ -24,7 +24,8 @@ The energy of generated samples along each component u_i of the data, over their
 several numbers of steps T, three couplings of the noise across levels (nested, fresh, shared), and three schedules: a \
 constant variance per step for a given total; 1/T per step, as in the paper's proof; variances that fall \
 geometrically, so that the chain converges faster. energy.csv holds them with the effective number of modes \
-(participation ratio), and the variances of modes when noise is injected at each step beside equation 25.
+(participation ratio), and the variances of modes when noise is injected at each step beside equation 25, whose \
+largest relative error over the components is in modes.csv.
 
 Only fresh noise of a fixed total concentrates as T grows. With close eigenvalues, a neighbour of the first \
 component may win: the report names the largest. The mean is subtracted from the data unless --no-center leaves it in.";
@@ -62,7 +63,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-const USUAL: Usual = Usual { samples: 300, centred: true };
+const USUAL: Usual = Usual { samples: 1000, centred: true };
 
 impl Study for Args {
     const NAME: &'static str = "linear energy";

@@ -7,33 +7,46 @@ use serde_json::json;
 
 use crate::cli::inspect::subject::SubjectArgs;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
-use crate::denoise::jacobian::{Differences, Jacobian};
+use crate::data;
+use crate::denoise::jacobian::{Differences, Jacobian, Place};
 use crate::error::{Error, Result};
+use crate::kernels::Engine;
 use crate::sample::samplers::Sampler;
 use crate::sample::schedule::ScheduleKind;
 use crate::sample::settings::Settings as Sampling;
 use crate::spectral::Settings;
-use crate::study::jacobian::{FILES, Found, places, turning};
+use crate::study::jacobian::{Control, FILES, Found, Identity, Role, Solver, levels, places, turning};
 use crate::study::results::{File, Results};
+use crate::study::subject::Subject;
 
 const HELP: &str = "\
 Examples:
   downhill linear jacobian -o jacobian
   downhill linear jacobian -n 8 -k 12 --steps 20 -o jacobian
-  downhill linear jacobian -n 1 --whole -o jacobian
-  downhill linear jacobian ideal:digits --sigma-max 20 -o jacobian
+  downhill linear jacobian --krylov --floor 0.1 -o jacobian
+  downhill linear jacobian wiener:digits -o jacobian
 
 At each level of a DDIM trajectory, J is the Jacobian of x0(x, sigma) = x - sigma eps(x, sigma) at the state x; u_i \
 are the leading eigenvectors of (J + J') / 2, and the plot shows the sine of the angle between u_i and its counterpart \
 at the end of the trajectory. Products with J are exact for networks (forward-mode tangents) and central differences \
-for closed forms.
+for closed forms. Two thirds of the levels are within 30 times the least noise, where eigenvectors settle.
 
-Products with J' are not available, so the symmetric part is diagonalised in the Krylov space of J, in blocks, until \
-the part of J u_i outside of it is below --tolerance; --whole forms J from as many products as an image has values, \
-and is exact. The asymmetry |J - J'| / |J + J'| is reported.
+Eigenvalues that are closer than the error of J over --floor are one cluster, whose directions are compared as one \
+subspace: the sine is that of the leading subspace that ends with the cluster of u_i. floors.npy holds the sines that \
+the error of J can make, and NaN in sines.npy stands for what no gap determines.
 
-The slope of component i is that of its sine over sigma, from the end to where it first passes 1/2. Its rank \
-correlation with i, the mean over samples, comes with a 95 % interval by bootstrap.";
+Images of up to 1024 values have J formed, from as many products as they have values, and its error is that of \
+rounding, measured on random vectors. For larger ones, or with --krylov, the symmetric part is diagonalised in the \
+Krylov space of J, in blocks, until the part of J u_i outside of it is below --tolerance. Products with J' are not \
+available there: |J - J'| / |J + J'| is an estimate from random vectors, and it counts as error of J.
+
+The slope of component i is that of its sine over sigma, from the end to where it first passes 1/2; it is 0 where the \
+sine is never above the floor, and 1/2 / sigma of the last level before the end where the sine is beyond 1/2 there. Its \
+rank correlation with i, the mean over samples, comes with a 95 % interval by bootstrap and with the chance of one as \
+large in a random order.
+
+The same is measured on controls, at the places of the first trajectory: the Wiener filter of --data, whose \
+eigenvectors never turn; the network with random weights; and eps = 0, whose J is the identity.";
 
 /// Follow the leading eigenvectors of a denoiser's Jacobian along sampling trajectories
 #[derive(Debug, clap::Args)]
@@ -52,12 +65,21 @@ pub struct Args {
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     components: usize,
 
+    #[arg(long, value_name = "DATA", help = format!(
+        "Data of the Wiener filter beside it: {} [default: those of a closed form, or `digits` where they fit]",
+        data::forms()))]
+    data: Option<String>,
+
+    /// Omit the controls
+    #[arg(long)]
+    no_controls: bool,
+
     /// Steps per trajectory
-    #[arg(long, value_name = "N", default_value = "12", allow_negative_numbers = true,
+    #[arg(long, value_name = "N", default_value = "15", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(2..=1000))]
     steps: usize,
 
-    /// Spacing of the noise levels [default: `loglinear`]
+    /// Spacing of the noise levels [default: log-spaced, two thirds below 30 times the least noise]
     #[arg(long, value_parser = crate::cli::args::schedule_kind(), value_name = "KIND")]
     schedule: Option<ScheduleKind>,
 
@@ -83,9 +105,17 @@ pub struct Args {
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     most_blocks: usize,
 
-    /// Form the whole Jacobian: exact, for as many products as an image has values
+    /// The sine that errors of J may make where eigenvalues count as apart
+    #[arg(long, value_name = "S", default_value = "0.01", allow_negative_numbers = true)]
+    floor: f64,
+
+    /// Form the whole Jacobian, from as many products as an image has values [default: of up to 1024 values]
     #[arg(long)]
     whole: bool,
+
+    /// Grow a Krylov space, also where the whole Jacobian could be formed
+    #[arg(long, conflicts_with = "whole")]
+    krylov: bool,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -95,6 +125,8 @@ pub struct Args {
 const SIGMA_MAX: f64 = 40.0;
 /// The most values of an image whose whole Jacobian is formed: 0.5 GiB in float64.
 const LARGEST_WHOLE: usize = 8192;
+/// The most values of an image whose whole Jacobian is formed by default.
+const USUALLY_WHOLE: usize = 1024;
 
 impl Study for Args {
     const NAME: &'static str = "linear jacobian";
@@ -107,9 +139,13 @@ impl Study for Args {
     fn measure(&self, run: &mut StudyRun) -> Result<Results> {
         let subject = self.subject.open(None)?;
         let dimension: usize = subject.image.iter().product();
-        let settings = self.settings(dimension)?;
-        let trails = subject.trails(self.sampling(subject.mean.is_some()), self.count, self.steps)?;
-        let (name, differences) = (subject.name.clone(), subject.difference_step());
+        let solver = self.solver(dimension)?;
+        let trails = subject.trails(self.sampling(&subject), self.count, self.steps)?;
+        let null = if self.no_controls { None } else { subject.wiener(self.data.as_deref())? };
+        if null.is_none() && !self.no_controls {
+            run.console.note("note: there is no Wiener filter beside it without `--data DATA`");
+        }
+        let (name, image, differences) = (subject.name.clone(), subject.image, subject.difference_step());
         let engine = run.engine()?;
         let (mut denoiser, batch) = self.subject.ready(subject, &engine, run, self.count)?;
         let seed = self.output.seed;
@@ -132,18 +168,23 @@ impl Study for Args {
         };
         let work = paths.iter().map(|path| path.len() as u64).sum();
         let turnings = run.timed("eigenvectors", work, "eigenvectors", |advance| {
-            paths.iter().map(|path| turning(jacobian, path, &settings, self.whole, advance)).collect()
+            paths.iter().map(|path| turning(jacobian, path, &solver, advance)).collect::<Result<Vec<_>>>()
         })?;
-        let found = Found { sigmas: paths[0].iter().map(|place| place.level.sigma).collect(), turnings };
-        let described =
-            json!({ "products": products, "made": found.products(), "whole": self.whole, "settings": settings });
+        let controls =
+            if self.no_controls { Vec::new() } else { self.controls(run, &engine, null, image, &paths[0], &solver)? };
+        let sigmas = paths[0].iter().map(|place| place.level.sigma).collect();
+        let found = Found { sigmas, turnings, controls };
+        let described = json!({
+            "products": products, "made": found.products(), "whole": solver.is_whole, "floor": solver.floor,
+            "settings": solver.settings,
+        });
         Ok(found.results(&name, dimension, described, seed))
     }
 }
 
 impl Args {
-    /// The settings of the solver for images of `dimension` values.
-    fn settings(&self, dimension: usize) -> Result<Settings> {
+    /// The solver for images of `dimension` values.
+    fn solver(&self, dimension: usize) -> Result<Solver> {
         let settings = Settings {
             tolerance: self.tolerance,
             block: Some(self.block.min(dimension)),
@@ -152,23 +193,63 @@ impl Args {
             ..Settings::new(self.components)
         };
         settings.check(dimension)?;
-        if self.whole && dimension > LARGEST_WHOLE {
+        if !(self.floor > 0.0 && self.floor < 1.0) {
+            let what = format!("`--floor {}` is not a sine between 0 and 1", self.floor);
+            return Err(Error::argument(what, "give a small number, such as 0.01"));
+        }
+        let is_whole = self.whole || (!self.krylov && dimension <= USUALLY_WHOLE);
+        if is_whole && dimension > LARGEST_WHOLE {
             let what = format!("a whole Jacobian of {dimension} x {dimension} values is too large");
             return Err(Error::argument(what, "omit `--whole`"));
         }
-        Ok(settings)
+        Ok(Solver { components: self.components, settings, is_whole, floor: self.floor })
     }
 
     /// The settings of the trajectories of a closed form, or of a network.
-    fn sampling(&self, is_closed_form: bool) -> Sampling {
-        let usual_sigma = (!is_closed_form && self.schedule.is_none()).then_some(SIGMA_MAX);
-        Sampling {
-            sampler: Some(Sampler::Ddim),
-            schedule: Some(self.schedule.unwrap_or(ScheduleKind::LogLinear)),
-            steps: Some(self.steps),
-            sigma_max: self.sigma_max.or(usual_sigma),
-            sigma_min: self.sigma_min,
-            ..Sampling::default()
+    fn sampling(&self, subject: &Subject) -> Sampling {
+        let is_network = subject.mean.is_none();
+        let usual = Sampling { sampler: Some(Sampler::Ddim), ..Sampling::default() };
+        if let Some(schedule) = self.schedule {
+            let (sigma_max, sigma_min) = (self.sigma_max, self.sigma_min);
+            return Sampling { schedule: Some(schedule), steps: Some(self.steps), sigma_max, sigma_min, ..usual };
         }
+        let (least, most) = subject.sigma_range();
+        let most = if is_network { most.min(SIGMA_MAX) } else { most };
+        let sigmas = levels(self.sigma_max.unwrap_or(most), self.sigma_min.unwrap_or(least), self.steps);
+        Sampling { sigmas: Some(sigmas), ..usual }
+    }
+
+    /// The controls at the places of a trajectory.
+    fn controls(
+        &self,
+        run: &mut StudyRun,
+        engine: &Engine,
+        null: Option<Subject>,
+        image: [usize; 3],
+        path: &[Place],
+        solver: &Solver,
+    ) -> Result<Vec<Control>> {
+        let mut controls = Vec::new();
+        let mut add = |run: &mut StudyRun, role, name: String, jacobian: &dyn Jacobian| -> Result<()> {
+            let turning =
+                run.timed(&name, path.len() as u64, "controls", |advance| turning(jacobian, path, solver, advance))?;
+            controls.push(Control { role, name, turning });
+            Ok(())
+        };
+        if let Some(null) = null {
+            let name = null.name.clone();
+            let step = null.difference_step();
+            let ready = null.ready(self.subject.compiler(engine, run), None, 1, &mut |_| Ok(()))?;
+            let mut denoiser = ready.denoiser;
+            if let Some(step) = &step {
+                add(run, Role::Null, name, &Differences::new(denoiser.as_mut(), step))?;
+            }
+        }
+        let compiler = self.subject.compiler(engine, run);
+        if let Some(untrained) = self.subject.open(None)?.untrained(compiler, self.block, self.output.seed)? {
+            add(run, Role::Untrained, "random weights".to_owned(), &untrained)?;
+        }
+        add(run, Role::Zero, "eps = 0".to_owned(), &Identity { image })?;
+        Ok(controls)
     }
 }

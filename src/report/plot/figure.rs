@@ -68,7 +68,7 @@ pub enum Mark {
 /// The colour of a series.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Colour {
-    /// One of eight that are easy to tell apart; further ones repeat.
+    /// One of twelve that can be told apart; further ones repeat.
     Cycle(usize),
     /// From dark (0) to bright (1): curves in an order.
     Shade(f64),

@@ -4,11 +4,8 @@ use std::borrow::Cow;
 
 use super::sigmas::totals;
 use crate::data::Coupling;
-use crate::noise::philox::normal_rows;
+use crate::noise::Purpose;
 use crate::tensor::Tensor;
-
-/// The first step of the noise generator for levels, beyond those that generate data of the same seed.
-const LEVELS: u32 = 1 << 16;
 
 /// The source of the standard normals `xi_1` ... `xi_T`.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +25,7 @@ impl LevelNoise<'_> {
     pub fn step(&self, t: usize, [n, p]: [usize; 2]) -> Cow<'_, [f32]> {
         match self {
             Self::Given(noise) => Cow::Borrowed(noise.item(t - 1)),
-            Self::Seeded(seed) => Cow::Owned(normal_rows(*seed, LEVELS + t as u32, n, p)),
+            Self::Seeded(seed) => Cow::Owned(Purpose::ChainLevels.normal_rows(*seed, t as u32, n, p)),
         }
     }
 }

@@ -1,12 +1,13 @@
-//! Colours: a cycle of eight, shades from dark to bright, and the map of values to colours.
+//! Colours: a cycle of twelve, shades from dark to bright, and the map of values to colours.
 
 use crate::report::plot::figure::Colour;
 
 /// Red, green, blue.
 pub(super) type Rgb = [u8; 3];
 
-/// Okabe and Ito's colours, which the colour-blind tell apart too; the yellow one darkened for a white page.
-const CYCLE: [Rgb; 8] = [
+/// Okabe and Ito's colours, which the colour-blind tell apart too; the yellow one darkened for a white page. The last
+/// four are darker than all of these.
+const CYCLE: [Rgb; 12] = [
     [0, 114, 178],
     [213, 94, 0],
     [0, 158, 115],
@@ -15,6 +16,10 @@ const CYCLE: [Rgb; 8] = [
     [230, 159, 0],
     [120, 94, 240],
     [150, 150, 40],
+    [120, 50, 10],
+    [10, 70, 60],
+    [140, 0, 70],
+    [40, 40, 110],
 ];
 pub(super) const BLACK: Rgb = [20, 20, 20];
 pub(super) const GREY: Rgb = [140, 140, 140];
@@ -64,6 +69,16 @@ pub(super) fn mapped(share: f64) -> Rgb {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn colours_of_the_cycle_are_apart() {
+        for (at, one) in CYCLE.iter().enumerate() {
+            for other in CYCLE.iter().skip(at + 1).chain([&BLACK, &GREY, &WHITE]) {
+                let apart: f64 = one.iter().zip(other).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+                assert!(apart.sqrt() > 50.0, "{one:?} and {other:?}");
+            }
+        }
+    }
 
     #[test]
     fn shades_grow_brighter() {

@@ -1,0 +1,89 @@
+//! `downhill linear assumptions`: the assumptions of the theorem, and equation 24.
+
+use std::path::Path;
+
+use clap::builder::RangedU64ValueParser;
+
+use super::sigmas::{StepArgs, expect_components};
+use crate::cli::study::{DataArgs, OutputArgs, Study, StudyRun, Usual, help};
+use crate::error::{Error, Result};
+use crate::study::assumptions::{CASES, FILES, Settings, results, run as measure};
+use crate::study::chain::Projector;
+use crate::study::results::{File, Results};
+
+const HELP: &str = "\
+Examples:
+  downhill linear assumptions -o assumptions
+  downhill linear assumptions --data power-law:n=1000,p=300 --variance 0.1 -o assumptions
+  downhill linear assumptions --steps 20 --draws 20 --mass 0.01 -o assumptions
+
+A component has left the small-angle regime at the first level t at which row and column i of U_t' U_(t+1) have more \
+than --mass of their energy off the diagonal. Assumption 4.2 of the paper says that the last components leave first, \
+so that the block of the others stays diagonal: the rank correlation of index and level of leaving, with an interval \
+and the chance of one as large, the energy off the diagonal within the block, and P beside equation 24, the diagonal \
+of the products of cosines in the basis of level 0. All of these under each coupling of the noise, and on two sets of \
+spikes for comparison: eigenvalues that fall by halves, whose order should be found, and equal ones, which have none.
+
+The mean is subtracted from the data unless --no-center leaves it in.";
+
+/// Measure when components leave the small-angle regime, and equation 24 against the product
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = help(HELP, FILES))]
+pub struct Args {
+    #[command(flatten)]
+    data: DataArgs,
+
+    #[command(flatten)]
+    steps: StepArgs,
+
+    /// Share of energy off the diagonal at which a component has left
+    #[arg(long, value_name = "SHARE", default_value = "0.05", allow_negative_numbers = true)]
+    mass: f64,
+
+    /// Number of components
+    #[arg(short = 'k', long = "components", value_name = "K", default_value = "8", allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(2..=1000))]
+    components: usize,
+
+    /// Number of draws of the noise
+    #[arg(long, value_name = "N", default_value = "10", allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
+    draws: usize,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+const USUAL: Usual = Usual { samples: 1000, centred: true };
+
+impl Study for Args {
+    const NAME: &'static str = "linear assumptions";
+    const FILES: &'static [File] = FILES;
+
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.output.output)
+    }
+
+    fn measure(&self, run: &mut StudyRun) -> Result<Results> {
+        if !(self.mass > 0.0 && self.mass < 1.0) {
+            let what = format!("`--mass {}` is not a share between 0 and 1", self.mass);
+            return Err(Error::argument(what, "give a small number, such as 0.05"));
+        }
+        let sigmas = self.steps.sigmas(None)?;
+        let data = self.data.load(USUAL, run)?;
+        expect_components(self.components, data.dimension())?;
+        let engine = run.engine()?;
+        let projector = Projector::new(&engine, self.components);
+        let settings = Settings {
+            data: &data.samples,
+            sigmas: &sigmas,
+            mass: self.mass,
+            draws: self.draws,
+            seed: self.output.seed,
+        };
+        let work = (CASES * self.draws * (sigmas.len() + 1)) as u64;
+        let found =
+            run.timed("levels", work, "chains", |advance| measure(&projector, &settings, &data.name, advance))?;
+        Ok(results(&found, &settings, &data.name, projector.arithmetic()))
+    }
+}
