@@ -100,6 +100,8 @@ impl DataArgs {
                 "samples": data.count(),
                 "sample_shape": data.sample_shape,
                 "centred": mean.is_some(),
+                // Of 8-bit images; arrays keep their numbers.
+                "pixels": "0 to 1",
             }),
         );
         run.clock.lap("data");

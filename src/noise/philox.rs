@@ -184,12 +184,12 @@ mod tests {
 
     #[test]
     fn rows_are_images_however_many_cores_make_them() {
-        let rows = normal_rows(8, 3, 7, 5);
+        let rows = normal_rows(8, 3, 2, 7, 5);
         assert_eq!(rows.len(), 35);
         for (image, row) in rows.chunks_exact(5).enumerate() {
-            assert_eq!(row, normals(8, image as u64, 3, 5));
+            assert_eq!(row, normals(8, 2 + image as u64, 3, 5));
         }
-        assert!(normal_rows(8, 3, 0, 5).is_empty() && normal_rows(8, 3, 4, 0).is_empty());
+        assert!(normal_rows(8, 3, 0, 0, 5).is_empty() && normal_rows(8, 3, 0, 4, 0).is_empty());
     }
 
     #[test]

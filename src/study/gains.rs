@@ -150,7 +150,7 @@ mod tests {
             assert!((sequential(lambda, 5.0, 0.0) - limit * limit).abs() < 1e-15);
         }
         // Half the steps, four times the error: the second order.
-        let sigmas = |steps: i32| (0..=steps).map(|at| 5.0 * 0.02f64.powf(f64::from(at) / f64::from(steps)));
+        let sigmas = |steps: i32| (0..=steps).map(move |at| 5.0 * 0.02f64.powf(f64::from(at) / f64::from(steps)));
         for lambda in [4.0, 0.3] {
             let limit = flow(lambda, 5.0, 0.1);
             let error = |steps| (dpm_2m(lambda, &sigmas(steps).collect::<Vec<_>>()) / limit - 1.0).abs();

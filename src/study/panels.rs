@@ -1,10 +1,11 @@
 //! Tables and plots over noise levels, which several studies share.
 
 use crate::denoise::Level;
+use crate::denoise::diffusion::NoiseTable;
 use crate::report::Table;
 use crate::report::plot::{Axis, Colour, Figure, FirstRow, Heat, Scale, Series};
 use crate::study::norms::ByLevel;
-use crate::study::statistics::Summary;
+use crate::study::statistics::{Summary, sorted};
 
 /// Levels are evenly spaced on an axis when no step is off by more than this share of a step.
 const EVEN: f64 = 0.51;
@@ -55,6 +56,17 @@ pub fn across(name: &str, measured: &ByLevel, value: f64) -> Series {
 #[must_use]
 pub fn over_sigma(title: &str, y: Axis) -> Figure {
     Figure::new(title, Axis::log("σ"), y)
+}
+
+/// Timesteps of the usual 1000, of betas from 0.0001 to 0.02, above a figure over the sigma of `levels`.
+#[must_use]
+pub fn with_timesteps(figure: Figure, levels: &[Level]) -> Figure {
+    let table = NoiseTable::default();
+    let sigmas = sorted(levels.iter().map(|level| level.sigma));
+    let (Some(low), Some(high)) = (sigmas.first(), sigmas.last()) else { return figure };
+    let marks = [0, 50, 100, 200, 300, 400, 500, 600, 700, 800, 999].map(|t| (table.sigmas()[t], t.to_string()));
+    let within = marks.into_iter().filter(|(sigma, _)| (*low..=*high).contains(sigma)).collect();
+    figure.with_above("t", within)
 }
 
 /// The histogram of the values at each level; the noise rises to the right. Levels that are even on no axis are shown

@@ -161,15 +161,22 @@ fn partial_picture(found: &Projections, coupling: &str) -> Picture {
     Picture::new(&format!("|U₀ᵀ P U| of the partial products, {coupling} noise"), 3, shown.iter().map(panel).collect())
 }
 
-/// Cosines over levels, dark to bright by component.
+/// The most components that have a colour each; more are dark to bright.
+const TOLD_APART: usize = 12;
+
+/// Cosines over levels, by component.
 fn cosine_picture(found: &Projections) -> Picture {
     let k = found.count();
+    let told_apart = k <= TOLD_APART;
     let figure = |title: &str, label: &str, rows: &[Vec<f64>]| {
         let shades = Figure::new(title, Axis::linear("level t"), Axis::linear(label));
         let curve = |i: usize| rows.iter().enumerate().map(|(t, row)| (t as f64, row[i])).collect();
-        (0..k)
-            .fold(shades, |figure, i| figure.with(Series::line("", curve(i)).colour(Colour::shade_of(i, k))))
-            .with_shades("component i", 0.0, (k.max(2) - 1) as f64)
+        let figure = (0..k).fold(shades, |figure, i| {
+            let (name, colour) =
+                if told_apart { (format!("u_{i}"), Colour::Cycle(i)) } else { (String::new(), Colour::shade_of(i, k)) };
+            figure.with(Series::line(&name, curve(i)).colour(colour))
+        });
+        if told_apart { figure } else { figure.with_shades("component i", 0.0, (k.max(2) - 1) as f64) }
     };
     let adjacent = figure("From a level to the next", "|cos| of u_i at t and t + 1", &found.adjacent);
     let first = figure("From the first level", "|cos| of u_i at t and 0", &found.to_first);

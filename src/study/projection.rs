@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Advance;
 use super::norms::{ByLevel, called};
-use super::panels::{across, dots, median, over_sigma, table};
+use super::panels::{across, dots, median, over_sigma, table, with_timesteps};
 use super::results::{File, Results};
 use super::statistics::{Quantile, Summary, apart, sorted};
 use super::trajectories::Trajectories;
@@ -85,7 +85,8 @@ pub fn results(found: &Projections, name: &str, data: &str) -> Results {
         .with(dots("", nu))
         .with(median("median, 5 % to 95 %", nu))
         .with(across("", nu, 1.0));
-    let title = format!("{name} beside the projection on {data}");
+    let [errors, ratios] = [errors, ratios].map(|figure| with_timesteps(figure, &error.levels));
+    let title = format!("{name} beside the projection on {data}, {} trajectories", error.images);
     let shape = [error.levels.len(), error.images];
     let mut results = Results::default();
     results

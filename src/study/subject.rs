@@ -189,6 +189,9 @@ impl Subject {
     /// # Errors
     /// Those of [`Model::open`]; [`Error::Argument`] for data of another size than the images.
     pub fn wiener(&self, text: Option<&str>) -> Result<Option<Self>> {
+        if text.is_none() && self.name.starts_with("wiener:") {
+            return Self::new(Model::open(&self.name)?, None).map(Some);
+        }
         let own = match self.model.kind() {
             Kind::ClosedForm(_) => self.name.split_once(':').map(|(_, rest)| Source::split(rest).0),
             Kind::Network(_) | Kind::Latent(_) => None,

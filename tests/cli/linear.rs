@@ -224,11 +224,75 @@ fn studies_leave_a_report_data_and_plots() {
         cases[0]["draws"][0]["energy"].as_array().unwrap().iter().filter_map(serde_json::Value::as_f64).sum();
     assert!((sum - 1.0).abs() < 1e-9 && cases[17]["case"]["steps"] == 5, "{sum}");
     let text = String::from_utf8(folder.bytes("energy/modes.csv")).unwrap();
-    assert!(text.starts_with("coupling,schedule,steps,effective_modes,") && text.lines().count() == 19, "{text}");
+    assert!(text.starts_with("coupling,schedule,steps,draws,effective_modes,") && text.lines().count() == 19, "{text}");
     for name in ["angles/angles", "transition/transition", "energy/energy", "energy/participation", "energy/injected"] {
         assert!(downhill::formats::png::is_complete(folder.path(&format!("{name}.png"))), "{name}");
         assert!(folder.bytes(&format!("{name}.svg")).starts_with(b"<svg"), "{name}");
     }
+}
+
+/// The controls tell the statistic apart: spikes that fall by halves leave in their order, equal ones in none.
+#[test]
+fn assumptions_are_measured_beside_spikes_with_and_without_an_order() {
+    let folder = Folder::new();
+    let out = folder.at("assumptions");
+    let data = "power-law:n=120,p=40,exponent=1.5";
+    let flags = ["linear", "assumptions", "--data", data, "-k", "5", "--steps", "20", "--draws", "6", "-o", &out];
+    quietly(&[&flags[..], &["--variance", "0.3"]].concat());
+    assert_eq!(folder.array("assumptions/leaves.npy").shape, [5, 6, 5]);
+    assert_eq!(folder.array("assumptions/off_diagonal.npy").shape, [5, 6, 20, 5]);
+    let order = String::from_utf8(folder.bytes("assumptions/order.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = order.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows.len(), 5);
+    // The name of the data holds commas and is quoted: columns are counted from the end.
+    let of = |row: &[&str], from_end: usize| row[row.len() - from_end].parse::<f64>().unwrap();
+    let (halves, equal) = (&rows[3], &rows[4]);
+    assert!(of(halves, 9) < -0.7 && of(halves, 6) < 0.01, "{order}");
+    assert!(of(equal, 9).abs() < of(halves, 9).abs() && of(equal, 6) > 0.01, "{order}");
+    // Equation 24 is close where components hardly mix: one draw of noise for all levels.
+    let cosines: Vec<f64> = rows[..3].iter().map(|row| of(row, 2)).collect();
+    assert!(cosines.iter().all(|cosine| (0.0..=1.0 + 1e-9).contains(cosine)), "{order}");
+    assert!(downhill::formats::png::is_complete(folder.path("assumptions/assumptions.png")));
+}
+
+#[test]
+fn a_trained_linear_denoiser_comes_near_its_closed_form() {
+    let folder = Folder::new();
+    let out = folder.at("train");
+    let data = "power-law:n=200,p=12";
+    let flags = ["linear", "train", "--data", data, "-k", "4", "--steps", "4", "--iterations", "1500", "-o", &out];
+    quietly(&[&flags[..], &["--runs", "2"]].concat());
+    let gains = folder.array("train/gains.npy");
+    assert_eq!(gains.shape, [4, 4]);
+    for trained in [2, 3] {
+        for (trained, exact) in gains.item(trained).iter().zip(gains.item(0)) {
+            assert!((trained / exact - 1.0).abs() < 0.3, "{gains:?}");
+        }
+    }
+    let report = folder.json("train/report.json");
+    for level in report["levels"].as_array().unwrap() {
+        let [exact, formula] = ["exact", "formula"].map(|name| level[name].as_f64().unwrap());
+        assert!((exact - formula).abs() < 1e-9, "{level}");
+    }
+    downhill(&["linear", "train", "--rate", "2", "-o", &out]).expect_error(2, "`--rate 2` does not converge");
+}
+
+#[test]
+fn a_linear_denoiser_has_one_environment_and_an_ideal_one_has_many() {
+    let folder = Folder::new();
+    let out = folder.at("environments");
+    let ideal = format!("ideal:{}", golden("x"));
+    let flags = ["linear", "environments", &ideal, "-n", "4", "--steps", "6", "-o", &out];
+    quietly(&flags);
+    assert_eq!(folder.array("environments/pairs.npy").shape, [7, 4, 4]);
+    let report = folder.json("environments/report.json");
+    for level in report["null"]["levels"].as_array().unwrap() {
+        assert_eq!(level["shared"]["mean"], 1.0, "a linear denoiser is its own linearisation");
+        assert_eq!(level["radius"]["random"]["least"], 4.0);
+    }
+    let shared: Vec<f64> =
+        report["levels"].as_array().unwrap().iter().map(|level| level["shared"]["mean"].as_f64().unwrap()).collect();
+    assert!(shared.iter().any(|shared| *shared < 1.0), "{shared:?}");
 }
 
 #[test]
@@ -244,6 +308,8 @@ fn studies_that_cannot_be_are_refused_and_nothing_is_written() {
     ask(&["energy", "--steps", "10,2.5"]).expect_error(2, "`2.5` of `--steps` is not a number of steps");
     ask(&["energy", "--steps", "0"]).expect_error(2, "`0` of `--steps`");
     ask(&["energy", "--variance", "nan"]).expect_error(2, "`--variance NaN` is not above 0");
+    ask(&["assumptions", "--mass", "0"]).expect_error(2, "`--mass 0` is not a share");
+    ask(&["environments", "--tolerance", "1"]).expect_error(2, "`--tolerance 1` is not a share");
     assert!(folder.names().is_empty());
 }
 

@@ -36,3 +36,24 @@ fn draws_in_a_row_are_those_of_torch() {
     let drawn: Vec<f32> = [5, 17, 3, 16].into_iter().flat_map(|len| stream.randn(len)).collect();
     assert_close(&drawn, &golden("randn_seed0_draws_5_17_3_16.npy"), "four draws");
 }
+
+/// Every use of random numbers but the noise of sampled images has a purpose, so that no two uses share a stream.
+#[test]
+fn random_numbers_are_drawn_for_a_purpose() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut open = vec![root.clone()];
+    let mut faults = Vec::new();
+    while let Some(place) = open.pop() {
+        if place.is_dir() {
+            if place != root.join("noise") {
+                open.extend(std::fs::read_dir(&place).expect("a folder").map(|entry| entry.expect("an entry").path()));
+            }
+        } else if place.extension().is_some_and(|name| name == "rs") {
+            let text = std::fs::read_to_string(&place).expect("text");
+            let lines = text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
+            let drawn = lines.filter(|(_, line)| line.contains("philox::"));
+            faults.extend(drawn.map(|(at, line)| format!("{}:{}: {}", place.display(), at + 1, line.trim())));
+        }
+    }
+    assert!(faults.is_empty(), "draw by `noise::Purpose`, or image noise by `noise::Noise`:\n{}", faults.join("\n"));
+}

@@ -22,6 +22,7 @@ use downhill::study::manifolds::{Manifold, examine};
 use downhill::study::metric;
 use downhill::study::norms::along_trajectories;
 use downhill::study::projection::projections;
+use downhill::study::statistics::quantile;
 use downhill::study::trajectories::Trajectories;
 use downhill::tensor::Tensor;
 use faer::Mat;

@@ -33,6 +33,16 @@ pub struct Figure {
     pub series: Vec<Series>,
     /// The meaning of [`Colour::Shade`], drawn as a scale beside the panel.
     pub shades: Option<Shades>,
+    /// A second scale of the x axis, drawn above the panel.
+    pub above: Option<Above>,
+}
+
+/// Marks of another quantity at places of the x axis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Above {
+    pub label: String,
+    /// The place on the x axis, and the text of the mark.
+    pub marks: Vec<(f64, String)>,
 }
 
 /// The values of the darkest and of the brightest shade.
@@ -134,13 +144,20 @@ impl Figure {
     /// Axes without anything on them.
     #[must_use]
     pub fn new(title: &str, x: Axis, y: Axis) -> Self {
-        Self { title: title.to_owned(), x, y, series: Vec::new(), shades: None }
+        Self { title: title.to_owned(), x, y, series: Vec::new(), shades: None, above: None }
     }
 
     /// Adds a series.
     #[must_use]
     pub fn with(mut self, series: Series) -> Self {
         self.series.push(series);
+        self
+    }
+
+    /// With marks of another quantity above the panel.
+    #[must_use]
+    pub fn with_above(mut self, label: &str, marks: Vec<(f64, String)>) -> Self {
+        self.above = Some(Above { label: label.to_owned(), marks });
         self
     }
 

@@ -23,4 +23,4 @@ mod figure;
 pub use axis::{Axis, Scale};
 #[cfg(feature = "plot")]
 pub use draw::write;
-pub use figure::{Colour, Figure, FirstRow, Heat, Mark, Panel, Picture, Series, Shades};
+pub use figure::{Above, Colour, Figure, FirstRow, Heat, Mark, Panel, Picture, Series, Shades};

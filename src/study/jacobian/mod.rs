@@ -34,7 +34,8 @@ const SETTLING: f64 = 30.0;
 #[must_use]
 pub fn levels(high: f64, low: f64, steps: usize) -> Vec<f64> {
     let middle = SETTLING * low;
-    let fine = if high > middle { (2 * steps).div_ceil(3) } else { steps };
+    // At least one step leads down from the most noise.
+    let fine = if high > middle { (2 * steps).div_ceil(3).min(steps.saturating_sub(1)) } else { steps };
     let between =
         |from: f64, to: f64, count: usize| (0..count).map(move |at| from * (to / from).powf(at as f64 / count as f64));
     let middle = middle.min(high);
@@ -112,6 +113,7 @@ mod tests {
         assert_eq!(sigmas.len(), 16);
         assert!((sigmas[0], sigmas[15]) == (40.0, 0.01) && sigmas.is_sorted_by(|a, b| a > b), "{sigmas:?}");
         assert_eq!(sigmas.iter().filter(|sigma| **sigma < 0.301).count(), 11);
+        assert_eq!(levels(40.0, 0.01, 2), [40.0, 0.3, 0.01]);
         let short = levels(0.2, 0.01, 4);
         assert!(short.len() == 5 && short[0] == 0.2 && short.is_sorted_by(|a, b| a > b), "{short:?}");
     }

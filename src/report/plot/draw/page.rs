@@ -7,7 +7,7 @@ use super::legend::{self, Entry, SCALE_WIDTH};
 use super::{curves, heat};
 use crate::formats::Image;
 use crate::report::plot::axis::Axis;
-use crate::report::plot::figure::{Figure, FirstRow, Heat, Panel, Picture};
+use crate::report::plot::figure::{Above, Figure, FirstRow, Heat, Panel, Picture};
 
 /// The frame of a figure, and of a matrix, in points.
 const FRAME: (f64, f64) = (400.0, 270.0);
@@ -25,6 +25,7 @@ const HEADING_TEXT: f64 = 15.0;
 const TITLE_TEXT: f64 = 13.0;
 const LABEL_TEXT: f64 = 12.0;
 const TICK_TEXT: f64 = 11.0;
+const SMALL_TEXT: f64 = 9.0;
 const GRID: Rgb = [228, 228, 228];
 
 /// The picture as SVG.
@@ -124,14 +125,16 @@ fn draw_panel(drawing: &mut Drawing, corner: Place, laid: &Laid) {
             let frame = Frame { corner, size, x, y };
             grid(drawing, &frame);
             curves::draw(drawing, &frame, figure);
-            surround(drawing, &frame, &figure.title, &figure.x.label, &figure.y.label);
+            surround(drawing, &frame, &figure.x.label, &figure.y.label);
+            titled(drawing, &frame, &figure.title, figure.above.as_ref());
             beside_figure(drawing, beside, size.1, figure, &laid.entries);
         }
         Panel::Heat(map) => {
             let [x, y] = heat::axes(map);
             let frame = Frame { corner, size, x, y };
             heat::draw(drawing, &frame, map);
-            surround(drawing, &frame, &map.title, &map.x.label, &map.y.label);
+            surround(drawing, &frame, &map.x.label, &map.y.label);
+            titled(drawing, &frame, &map.title, None);
             beside_heat(drawing, beside, size.1, map);
         }
     }
@@ -163,8 +166,24 @@ fn grid(drawing: &mut Drawing, frame: &Frame) {
 const X_TICKS: usize = 6;
 const Y_TICKS: usize = 6;
 
-/// The frame's edge, its marks, numbers, labels and title.
-fn surround(drawing: &mut Drawing, frame: &Frame, title: &str, x_label: &str, y_label: &str) {
+/// The title, above the marks of a second scale if there is one.
+fn titled(drawing: &mut Drawing, frame: &Frame, title: &str, above: Option<&Above>) {
+    let ((left, top), (width, _)) = (frame.corner, frame.size);
+    let lift = if above.is_some() { 24.0 } else { 16.0 };
+    drawing.text((left + width / 2.0, top - lift), TITLE_TEXT, title, Anchor::Middle, BLACK);
+    let Some(above) = above else { return };
+    for (value, text) in &above.marks {
+        if let Some(share) = frame.x.share(*value).filter(|share| (0.0..=1.0).contains(share)) {
+            let x = left + share * width;
+            drawing.line(vec![(x, top), (x, top - 4.0)], 0.8, GREY);
+            drawing.text((x, top - 9.0), SMALL_TEXT, text, Anchor::Middle, BLACK);
+        }
+    }
+    drawing.text((left - 9.0, top - 9.0), SMALL_TEXT, &above.label, Anchor::Right, BLACK);
+}
+
+/// The frame's edge, its marks, numbers and labels.
+fn surround(drawing: &mut Drawing, frame: &Frame, x_label: &str, y_label: &str) {
     let ((left, top), (width, height)) = (frame.corner, frame.size);
     let (right, bottom) = (left + width, top + height);
     let edge = vec![(left, top), (right, top), (right, bottom), (left, bottom), (left, top)];
@@ -182,5 +201,4 @@ fn surround(drawing: &mut Drawing, frame: &Frame, title: &str, x_label: &str, y_
     }
     drawing.text((left + width / 2.0, bottom + 36.0), LABEL_TEXT, x_label, Anchor::Middle, BLACK);
     drawing.text((left - 58.0, top + height / 2.0), LABEL_TEXT, y_label, Anchor::Upright, BLACK);
-    drawing.text((left + width / 2.0, top - 16.0), TITLE_TEXT, title, Anchor::Middle, BLACK);
 }
