@@ -84,8 +84,8 @@ purposes! {
 impl Purpose {
     /// The image and the step of the generator for this purpose.
     ///
-    /// Directions of sliced distances are at the last step of the images, which no run has: they were drawn there before
-    /// purposes had codes, and distances of earlier versions stay comparable.
+    /// Directions of sliced distances are at the last step of the images, which no run has: they were drawn there
+    /// before purposes had codes, and distances of earlier versions stay comparable.
     fn address(self, index: u64, step: u32) -> (u64, u32) {
         let index = index & ((1 << INDEX_BITS) - 1);
         match self {

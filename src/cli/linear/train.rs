@@ -19,10 +19,10 @@ Examples:
   downhill linear train --iterations 20000 --runs 5 -o train
   downhill linear train --data power-law:n=2000,p=100 -o train
 
-At each noise level s of a chain, a matrix W is trained to predict x0 from x0 + s xi by stochastic gradient descent on \
-drawn samples and noise, from W = 0; the mean of the second half of its iterates is kept. It is compared with descent by \
-the exact gradient, whose iterates have a closed form, and with the optimum, the Wiener filter. DDIM then walks with all \
-three: the gain of each component, and the effective number of modes of white noise that went through.
+At each noise level s of a chain, a matrix W is trained to predict x0 from x0 + s xi by stochastic gradient descent \
+on drawn samples and noise, from W = 0; the mean of the second half of its iterates is kept. It is compared with \
+descent by the exact gradient, whose iterates have a closed form, and with the optimum, the Wiener filter. DDIM then \
+walks with all three: the gain of each component, and the effective number of modes of white noise that went through.
 
 Samples are centred and in the coordinates of their leading principal components, which changes nothing else.";
 
