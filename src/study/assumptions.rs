@@ -2,9 +2,9 @@
 //! (4.1 and 4.2), the mass that `U_t' U_(t+1)` has off its diagonal, and equation 24 beside the product P.
 //!
 //! Equation 20 replaces `M_t = U_t' U_(t+1)` by the diagonal of its cosines. Component i has left that regime at the
-//! first level t at which the entries of row and column i off the diagonal hold more than a given share of their energy.
-//! Assumption 4.2 says that components leave in the order of their index from last to first, so that the block of those
-//! that have not left stays diagonal.
+//! first level t at which the entries of row and column i off the diagonal hold more than a given share of their
+//! energy. Assumption 4.2 says that components leave in the order of their index from last to first, so that the block
+//! of those that have not left stays diagonal.
 //!
 //! Two sets of spikes in white noise are measured beside the data: one with eigenvalues that fall by halves, where the
 //! order should be found, and one with equal eigenvalues, which have no order to find.
@@ -76,7 +76,8 @@ impl Case {
         Estimate::of(&self.draws.iter().map(value).collect::<Vec<_>>())
     }
 
-    /// The rank correlation of the index and the level at which a component leaves: negative where the last leave first.
+    /// The rank correlation of the index and the level at which a component leaves: negative where the last leave
+    /// first.
     fn order(&self, seed: u64) -> (Interval, f64) {
         let leaves: Vec<Vec<f64>> = self.draws.iter().map(|draw| draw.leaves.clone()).collect();
         (bootstrap(&leaves, seed, spearman), chance(&leaves, seed, spearman))

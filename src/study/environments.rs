@@ -8,9 +8,9 @@
 //! e(r) = |f(x + r v) - f(x) - r J v| / |f(x + r v) - f(x)|
 //! ```
 //!
-//! The radius of the environment along v is the least r at which e reaches a tolerance. Two states of one level share an
-//! environment if the Jacobian of the first predicts the second within the tolerance. Lengths are in units of the length
-//! of the noise, sigma sqrt(n). Where f hardly moves, e is relative to a thousandth of r.
+//! The radius of the environment along v is the least r at which e reaches a tolerance. Two states of one level share
+//! an environment if the Jacobian of the first predicts the second within the tolerance. Lengths are in units of the
+//! length of the noise, sigma sqrt(n). Where f hardly moves, e is relative to a thousandth of r.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -81,7 +81,7 @@ struct Ray {
 pub struct Linearised {
     /// Rays of each state, (levels) (samples).
     rays: Vec<Vec<Vec<Ray>>>,
-    /// Whether the Jacobian of state a predicts b: the error for each ordered pair, (levels) (a, b), NaN for a = b.
+    /// The error of b by the Jacobian of a, for each ordered pair of states, (levels) (a, b); NaN for a = b.
     pairs: Vec<Vec<f64>>,
     /// The distance of each pair over the length of the noise.
     distances: Vec<Vec<f64>>,
@@ -98,8 +98,8 @@ pub struct Environments {
     pub kinds: Vec<Direction>,
     /// e, (levels, samples, directions, radii).
     pub errors: Vec<f64>,
-    /// The radius along each direction over the length of the noise, (levels, samples, directions); the largest distance
-    /// where e stays below the tolerance.
+    /// The radius along each direction over the length of the noise, (levels, samples, directions); the largest
+    /// distance where e stays below the tolerance.
     pub radii: Vec<f64>,
     /// e of each ordered pair, (levels, samples, samples); NaN on the diagonal.
     pub pairs: Vec<f64>,
@@ -266,7 +266,8 @@ fn error(moved: &[f64], linear: &[f64], distance: f64) -> f64 {
     length(&difference(moved, linear)) / length(moved).max(HARDLY * distance)
 }
 
-/// The distance at which errors over [`RADII`] reach the tolerance, interpolated in logarithms; the last if they do not.
+/// The distance at which errors over [`RADII`] reach the tolerance, interpolated in logarithms; the last if they do
+/// not.
 fn radius_of(errors: &[f64], tolerance: f64) -> f64 {
     match errors.iter().position(|error| *error >= tolerance) {
         None => RADII[RADII.len() - 1],

@@ -1,15 +1,15 @@
 //! A linear denoiser that is trained by gradient descent, beside its closed form, and the chains that both walk.
 //!
 //! A matrix W for each noise level s predicts x0 from x = x0 + s xi and minimises E |W x - x0|^2. Its optimum is the
-//! Wiener filter S (S + s^2)^-1 for a second moment S. From W = 0, descent by the exact gradient with rate r has after n
-//! iterations
+//! Wiener filter S (S + s^2)^-1 for a second moment S. From W = 0, descent by the exact gradient with rate r has after
+//! n iterations
 //!
 //! ```text
 //! W_n = S (S + s^2)^-1 (I - (I - r (S + s^2))^n)
 //! ```
 //!
-//! and so finds the directions of large variance first. Training draws samples and noise; the mean of the second half of
-//! its iterates is taken (Polyak and Juditsky 1992). Everything is in the coordinates of the leading principal
+//! and so finds the directions of large variance first. Training draws samples and noise; the mean of the second half
+//! of its iterates is taken (Polyak and Juditsky 1992). Everything is in the coordinates of the leading principal
 //! components, in float64.
 
 use faer::Mat;
@@ -76,8 +76,8 @@ pub struct Trained {
     pub levels: Vec<Level>,
     /// The closed form, descent by the exact gradient, and each training.
     pub chains: Vec<Walked>,
-    /// |W - optimum| / |optimum| over the iterations at the level in the middle: by the exact gradient, and in the first
-    /// training.
+    /// |W - optimum| / |optimum| over the iterations at the level in the middle: by the exact gradient, and in the
+    /// first training.
     pub progress: Vec<(usize, f64, f64)>,
 }
 

@@ -41,8 +41,8 @@ Krylov space of J, in blocks, until the part of J u_i outside of it is below --t
 available there: |J - J'| / |J + J'| is an estimate from random vectors, and it counts as error of J.
 
 The slope of component i is that of its sine over sigma, from the end to where it first passes 1/2; it is 0 where the \
-sine is never above the floor, and 1/2 / sigma of the last level before the end where the sine is beyond 1/2 there. Its \
-rank correlation with i, the mean over samples, comes with a 95 % interval by bootstrap and with the chance of one \
+sine is never above the floor, and 1/2 / sigma of the last level before the end where the sine is beyond 1/2 there. \
+Its rank correlation with i, the mean over samples, comes with a 95 % interval by bootstrap and with the chance of one \
 as large in a random order.
 
 The same is measured on controls, at the places of the first trajectory: the Wiener filter of --data, whose \

@@ -1,9 +1,10 @@
 //! Angles between the leading subspaces of two symmetric operators that are known up to an error.
 //!
 //! A single eigenvector is defined as far as its eigenvalue is apart from the others. By the theorem of Davis and Kahan
-//! (1970, SIAM J. Numer. Anal. 7:1) an error of norm e turns the span of the eigenvectors before a gap g by a sine of at
-//! most e / g. So the spectrum is cut only at gaps of at least e / floor: eigenvalues between two cuts are a cluster,
-//! whose eigenvectors are compared as one subspace, and a sine below the sum of both sides' e / g says nothing.
+//! (1970, SIAM J. Numer. Anal. 7:1) an error of norm e turns the span of the eigenvectors before a gap g by a sine of
+//! at most e / g. So the spectrum is cut only at gaps of at least e / floor: eigenvalues between two cuts are a
+//! cluster, whose eigenvectors are compared as one subspace, and a sine below the sum of both sides' e / g says
+//! nothing.
 //!
 //! Two leading subspaces that were cut at different places have turned as far as the smaller one is outside the larger
 //! one. If the eigenvectors of both operators are the same, in the same order, that is 0, wherever the cuts are.

@@ -80,8 +80,8 @@ impl Turning {
     }
 }
 
-/// The leading eigenpairs of the symmetric part of `jacobian` at each place of a trajectory, and how they turn. `advance`
-/// counts places.
+/// The leading eigenpairs of the symmetric part of `jacobian` at each place of a trajectory, and how they turn.
+/// `advance` counts places.
 ///
 /// # Errors
 /// Those of the solvers and of the denoiser.
@@ -117,8 +117,8 @@ pub fn turning(jacobian: &dyn Jacobian, path: &[Place], solver: &Solver, advance
 /// its bound of 1 would be flat.
 ///
 /// A sine that is not above its `floors` anywhere has slope 0. One that is beyond one half at the first place from the
-/// end has that place's 1/2 / sigma, the largest that these levels resolve. Places that are NaN are left out; without any
-/// before the end, the slope is NaN.
+/// end has that place's 1/2 / sigma, the largest that these levels resolve. Places that are NaN are left out; without
+/// any before the end, the slope is NaN.
 ///
 /// All three run towards the end, where the sine is 0.
 #[must_use]
