@@ -36,7 +36,7 @@ const SIGMAS: (f64, f64) = (40.0, 0.01);
 /// Terms of the recurrence of Bessel functions above the order asked for.
 const TERMS: usize = 60;
 /// Other sets of data, whose distances are what chance alone does.
-const OTHERS: u32 = 99;
+const OTHERS: u32 = 39;
 
 /// A set that data fill.
 #[derive(Clone, Debug, PartialEq)]
