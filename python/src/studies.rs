@@ -330,16 +330,22 @@ impl Eigen {
             let what = format!("a whole Jacobian of {dimension} x {dimension} values is too large");
             return Err(argument(what, "omit `whole`"));
         }
+        let solver = jacobian::Solver {
+            components: self.components,
+            settings: solver,
+            is_whole: self.whole || dimension <= jacobian::USUALLY_WHOLE,
+            floor: jacobian::USUAL_FLOOR,
+        };
         let paths = ground.walked(py, engine, asked, raised, progress, jacobian::places)?;
         let compiler = denoiser.cast::<PyModel>().ok().map(|model| model.get().compiler);
         let (name, most) = (ground.name.clone(), ground.range.1);
         let Ground { denoiser, subject, .. } = ground;
         let (turnings, products) = counted(py, engine, raised, progress, move |advance| {
             let turn = |jacobian: &dyn Jacobian| {
-                let turning = |path: &Vec<_>| jacobian::turning(jacobian, path, &solver, self.whole, advance);
+                let turning = |path: &Vec<_>| jacobian::turning(jacobian, path, &solver, advance);
                 let turnings = paths.iter().map(turning).collect::<std::result::Result<Vec<_>, Error>>()?;
                 let sigmas = paths[0].iter().map(|place| place.level.sigma).collect();
-                Ok::<_, Error>(jacobian::Found { sigmas, turnings })
+                Ok::<_, Error>(jacobian::Found { sigmas, turnings, controls: Vec::new() })
             };
             let step = subject.as_ref().and_then(Subject::difference_step);
             let mut denoiser = denoiser;
@@ -357,7 +363,8 @@ impl Eigen {
             }
         })?;
         let described = json!({
-            "products": products, "made": turnings.products(), "whole": self.whole, "settings": solver,
+            "products": products, "made": turnings.products(), "whole": solver.is_whole, "floor": solver.floor,
+            "settings": solver.settings,
         });
         Ok(turnings.results(&name, dimension, described, asked.seed))
     }

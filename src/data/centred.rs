@@ -135,7 +135,7 @@ impl Centred {
 mod tests {
     use super::*;
     use crate::data::Dataset;
-    use crate::noise::philox::normals;
+    use crate::noise::Purpose;
 
     fn centred<T: Copy + Into<f64> + Sync>(values: &[T], dimension: usize) -> Result<Centred> {
         Centred::new(Rows::new(values, dimension)?)
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn rows_of_either_precision_are_centred_as_a_data_set_is() {
         for (count, dimension) in [(1, 3), (5, 1), (37, 11), (2 * ROWS + 5, 3)] {
-            let values = normals(1, 0, 0, count * dimension);
+            let values = Purpose::Images.normals(1, 0, 0, count * dimension);
             let wide: Vec<f64> = values.iter().map(|value| f64::from(*value)).collect();
             let found = centred(&values, dimension).unwrap();
             assert_eq!(centred(&wide, dimension).unwrap(), found);

@@ -15,7 +15,9 @@ use crate::sample::samplers::Sampler;
 use crate::sample::schedule::ScheduleKind;
 use crate::sample::settings::Settings as Sampling;
 use crate::spectral::Settings;
-use crate::study::jacobian::{Control, FILES, Found, Identity, Role, Solver, levels, places, turning};
+use crate::study::jacobian::{
+    Control, FILES, Found, Identity, Role, Solver, USUAL_FLOOR, USUALLY_WHOLE, levels, places, turning,
+};
 use crate::study::results::{File, Results};
 use crate::study::subject::Subject;
 
@@ -106,7 +108,7 @@ pub struct Args {
     most_blocks: usize,
 
     /// The sine that errors of J may make where eigenvalues count as apart
-    #[arg(long, value_name = "S", default_value = "0.01", allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", default_value_t = USUAL_FLOOR, allow_negative_numbers = true)]
     floor: f64,
 
     /// Form the whole Jacobian, from as many products as an image has values [default: of up to 1024 values]
@@ -125,8 +127,6 @@ pub struct Args {
 const SIGMA_MAX: f64 = 40.0;
 /// The most values of an image whose whole Jacobian is formed: 0.5 GiB in float64.
 const LARGEST_WHOLE: usize = 8192;
-/// The most values of an image whose whole Jacobian is formed by default.
-const USUALLY_WHOLE: usize = 1024;
 
 impl Study for Args {
     const NAME: &'static str = "linear jacobian";

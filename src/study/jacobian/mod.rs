@@ -16,7 +16,7 @@ pub mod subspaces;
 pub mod turning;
 
 pub use report::{FILES, Found};
-pub use turning::{Solver, Turning, slope, turning};
+pub use turning::{Solver, Turning, USUAL_FLOOR, USUALLY_WHOLE, slope, turning};
 
 use super::Advance;
 use super::trajectories::Trajectories;

@@ -20,6 +20,10 @@ pub struct Solver {
     pub floor: f64,
 }
 
+/// The most values of an image whose whole Jacobian is formed unless a Krylov space is asked for.
+pub const USUALLY_WHOLE: usize = 1024;
+/// The floor unless another is asked for.
+pub const USUAL_FLOOR: f64 = 0.01;
 /// Eigenpairs beyond those that are followed, among which a Krylov space looks for a gap.
 const SPARE: usize = 16;
 
