@@ -9,6 +9,8 @@
 //! Two sets of spikes in white noise are measured beside the data: one with eigenvalues that fall by halves, where the
 //! order should be found, and one with equal eigenvalues, which have no order to find.
 
+use std::borrow::Cow;
+
 use faer::Mat;
 use serde::Serialize;
 use serde_json::json;
@@ -102,27 +104,31 @@ pub const CASES: usize = Coupling::ALL.len() + 2;
 /// Those of [`Chain::run`], [`seeds`] and [`Spiked::generate`].
 pub fn run(projector: &Projector, settings: &Settings, name: &str, advance: Advance) -> Result<Assumptions> {
     let [samples, dimension] = [settings.data.shape[0], settings.data.shape[1]];
-    let case = |data: &Tensor, name: String, coupling| measure(projector, settings, data, name, coupling, advance);
-    let cases = Coupling::ALL
-        .into_iter()
-        .map(|coupling| case(settings.data, name.to_owned(), coupling))
-        .collect::<Result<_>>()?;
+    let of_data = |coupling| {
+        let data = |_: u64| -> Result<Cow<Tensor>> { Ok(Cow::Borrowed(settings.data)) };
+        measure(projector, settings, &data, name.to_owned(), coupling, advance)
+    };
+    let cases = Coupling::ALL.into_iter().map(of_data).collect::<Result<_>>()?;
     let k = projector.count();
     // The noise of the last level, on the scale of the spikes.
     let total: f64 = settings.sigmas.iter().map(|sigma| sigma * sigma).sum();
-    let halves = (0..k).map(|i| 32.0 * total * 0.5f64.powi(i as i32)).collect();
+    let halves = (0..k).map(|i| 4.0 * total * 0.5f64.powi(i as i32)).collect();
     let kinds = [("spikes that fall by halves", halves), ("equal spikes", vec![8.0 * total; k])];
     let control = |(name, spikes): (&str, Vec<f64>)| {
-        let model = Spiked { samples, dimension, spikes, noise: 0.0, seed: settings.seed };
-        case(&model.generate()?.samples, name.to_owned(), Coupling::Nested)
+        // Other samples for each draw: the gaps of one sample are an order, too.
+        let data = |seed: u64| -> Result<Cow<Tensor>> {
+            let model = Spiked { samples, dimension, spikes: spikes.clone(), noise: 0.0, seed };
+            Ok(Cow::Owned(model.generate()?.samples))
+        };
+        measure(projector, settings, &data, name.to_owned(), Coupling::Nested, advance)
     };
     Ok(Assumptions { cases, controls: kinds.into_iter().map(control).collect::<Result<_>>()? })
 }
 
-fn measure(
+fn measure<'a>(
     projector: &Projector,
     settings: &Settings,
-    data: &Tensor,
+    data: &dyn Fn(u64) -> Result<Cow<'a, Tensor>>,
     name: String,
     coupling: Coupling,
     advance: Advance,
@@ -131,7 +137,8 @@ fn measure(
     let mut mean = Mean::default();
     let mut last_overlap = Vec::new();
     for seed in seeds(settings.seed, settings.draws as u64)? {
-        let chain = Chain { data, sigmas: settings.sigmas, coupling, noise: LevelNoise::Seeded(seed) };
+        let data = data(seed)?;
+        let chain = Chain { data: &data, sigmas: settings.sigmas, coupling, noise: LevelNoise::Seeded(seed) };
         let found = chain.run(projector, false, advance)?;
         mean.add(&found);
         if let (true, Some(overlap)) = (last_overlap.is_empty(), found.overlaps.last()) {

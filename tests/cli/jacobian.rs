@@ -95,8 +95,8 @@ fn the_sampled_asymmetry_is_that_of_the_whole_matrix() {
     }
 }
 
-/// The Wiener filter's eigenvectors are the same at every level, however close its eigenvalues: by either solver no sine
-/// is above what the solver's errors can make.
+/// The Wiener filter's eigenvectors are the same at every level, however close its eigenvalues: by either solver no
+/// sine is above what the solver's errors can make.
 #[test]
 fn nothing_turns_where_nothing_turns() {
     let folder = Folder::new();
