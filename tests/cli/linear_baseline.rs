@@ -14,7 +14,7 @@ fn a_baseline_fills_its_folder() {
     assert!(gains.data.iter().zip(&formulas.data).all(|(a, b)| (a - b).abs() < 1e-5));
     assert_eq!(folder.array("out/eigenvalues.npy").shape, [3]);
     let report = folder.json("out/report.json");
-    assert_eq!(report["chains"].as_array().map(Vec::len), Some(3 * 4 * 2));
+    assert_eq!(report["chains"].as_array().map(Vec::len), Some(4 * 4 * 2));
     assert_eq!(report["draws"]["draws"], 8);
     assert_eq!(report["data"]["centred"], true);
     assert_eq!(report["outputs"].as_array().map(Vec::len), Some(7));
