@@ -46,7 +46,7 @@ pub struct Args {
     components: usize,
 
     /// Number of draws of the noise
-    #[arg(long, value_name = "N", default_value = "10", allow_negative_numbers = true,
+    #[arg(long, value_name = "N", default_value = "5", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     draws: usize,
 
