@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::config::ConfigFile;
 use super::pickle;
+use super::pipeline::CONFIG;
 use super::weights::Weights;
 use crate::error::{Error, Result, excerpt};
 
@@ -108,4 +109,12 @@ fn no_weights(folder: &Path, stem: &str) -> Error {
         Some(other) => Error::bad_file_hint(folder, wanted, format!("to use `{0}`, name that file", other.display())),
         None => Error::bad_file_hint(folder, wanted, "download or copy the weights beside the configuration"),
     }
+}
+
+/// Reads the configuration and opens the weights of a network in a folder of transformers.
+///
+/// # Errors
+/// [`Error::BadFile`] naming the file that is missing or malformed.
+pub fn transformers_folder(folder: &Path) -> Result<(ConfigFile, Weights)> {
+    Ok((ConfigFile::read(&folder.join(CONFIG))?, open_weights(folder, Some(TRANSFORMERS_STEM))?))
 }

@@ -29,6 +29,7 @@ mod take;
 mod weights;
 
 pub use classifier::digits_classifier;
+pub use component::transformers_folder;
 pub use config::ConfigFile;
 pub use folder::ModelFiles;
 #[cfg(feature = "download")]

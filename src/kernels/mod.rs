@@ -21,8 +21,10 @@ pub mod layer_norm;
 pub mod matmul;
 pub mod modulate;
 pub mod parameters;
+pub mod pool;
 pub mod probes;
 pub mod resample;
+pub mod resize;
 pub mod selftest;
 pub mod shader;
 pub mod softmax;
@@ -138,6 +140,8 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         concat::Concat::variants,
         resample::UpsampleNearest::variants,
         resample::AveragePool::variants,
+        pool::Pool::variants,
+        resize::Resize::variants,
         fir::Fir::variants,
         timestep_embedding::TimestepEmbedding::variants,
         combine::Combine::variants,

@@ -4,7 +4,8 @@
 use crate::graph::counters::count_graph;
 use crate::graph::op::{
     Activate, Activation, Add, Attention, AveragePool, Concat, Conv2d, Epilogue, Fir, Gate, Graph, GroupNorm, HeadSide,
-    Heads, Input, LayerNorm, Modulate, Op, Unpatchify, UpsampleNearest, Value, Weight, WeightForm, WeightSource,
+    Heads, Input, LayerNorm, Modulate, Op, Pool, ResizeBilinear, Unpatchify, UpsampleNearest, Value, Weight,
+    WeightForm, WeightSource,
 };
 use crate::tensor::Shape;
 
@@ -51,6 +52,16 @@ impl Window {
     }
 }
 
+/// A convolution whose kernel has any height and width, with zeros around its input, as many on both sides.
+#[derive(Clone, Copy, Debug)]
+pub struct Oblong {
+    /// Height and width of the kernel.
+    pub kernel: (usize, usize),
+    pub stride: usize,
+    /// Rows of zeros above and below, columns of zeros left and right.
+    pub pad: (usize, usize),
+}
+
 impl Builder {
     /// An empty graph of the network `name`.
     #[must_use]
@@ -74,22 +85,32 @@ impl Builder {
         self.convolution(path, x, out, window, false)
     }
 
+    /// As [`Self::conv`], with a kernel of any height and width, and as many zeros on both sides.
+    pub fn conv_oblong(&mut self, path: &str, x: Value, out: usize, window: Oblong) -> Value {
+        let Shape { n, h, w, .. } = self.graph.shape(x);
+        let Oblong { kernel, stride, pad } = window;
+        let output = |side: usize, kernel: usize, pad: usize| (side + 2 * pad - kernel) / stride + 1;
+        let shape = Shape::new(n, output(h, kernel.0, pad.0), output(w, kernel.1, pad.1), out);
+        self.convolution_to(path, x, shape, window, true)
+    }
+
     fn convolution(&mut self, path: &str, x: Value, out: usize, window: Window, has_bias: bool) -> Value {
-        let shape = self.graph.shape(x);
+        let Shape { n, h, w, .. } = self.graph.shape(x);
         let Window { side, stride, pad_before, .. } = window;
+        let shape = Shape::new(n, window.output(h), window.output(w), out);
+        let window = Oblong { kernel: (side, side), stride, pad: (pad_before, pad_before) };
+        self.convolution_to(path, x, shape, window, has_bias)
+    }
+
+    fn convolution_to(&mut self, path: &str, x: Value, shape: Shape, window: Oblong, has_bias: bool) -> Value {
+        let (input, out) = (self.graph.shape(x).c, shape.c);
+        let Oblong { kernel: (height, width), stride, pad } = window;
         let weight = self.weight(
-            vec![(format!("{path}.weight"), vec![out, shape.c, side, side])],
-            WeightForm::Kernel { out, input: shape.c, height: side, width: side, heads: None },
+            vec![(format!("{path}.weight"), vec![out, input, height, width])],
+            WeightForm::Kernel { out, input, height, width, heads: None },
         );
         let bias = has_bias.then(|| self.vector(vec![format!("{path}.bias")], out, None));
-        let op = Conv2d {
-            x,
-            weight,
-            stride,
-            pad: (pad_before, pad_before),
-            epilogue: Epilogue { bias, ..Epilogue::default() },
-        };
-        let shape = Shape::new(shape.n, window.output(shape.h), window.output(shape.w), out);
+        let op = Conv2d { x, weight, stride, pad, epilogue: Epilogue { bias, ..Epilogue::default() } };
         self.graph.push(op, shape, path)
     }
 
@@ -243,6 +264,25 @@ impl Builder {
     pub fn average_pool(&mut self, label: &str, x: Value) -> Value {
         let Shape { n, h, w, c } = self.graph.shape(x);
         self.graph.push(AveragePool { x }, Shape::new(n, h / 2, w / 2, c), label)
+    }
+
+    /// The channels of all `parts`, one after the other.
+    pub fn concat_all(&mut self, label: &str, parts: Vec<Value>) -> Value {
+        let mut shape = self.graph.shape(parts[0]);
+        shape.c = parts.iter().map(|part| self.graph.shape(*part).c).sum();
+        self.graph.push(Concat { parts }, shape, label)
+    }
+
+    /// Means or largest values of windows.
+    pub fn pool(&mut self, label: &str, op: Pool) -> Value {
+        let shape = op.output(self.graph.shape(op.x));
+        self.graph.push(op, shape, label)
+    }
+
+    /// Bilinear interpolation to `size` (height, width); `centred` as in [`ResizeBilinear`].
+    pub fn resize_bilinear(&mut self, label: &str, x: Value, (h, w): (usize, usize), centred: bool) -> Value {
+        let Shape { n, c, .. } = self.graph.shape(x);
+        self.graph.push(ResizeBilinear { x, centred }, Shape::new(n, h, w, c), label)
     }
 
     /// Halves the resolution with the filter (1, 3, 3, 1); `pad` as in [`Fir`].

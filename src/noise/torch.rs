@@ -78,6 +78,12 @@ impl Engine {
     }
 }
 
+/// Returns the words of the twister after a seed of one word, for generators that others make of it.
+pub(crate) fn words(seed: u32) -> impl FnMut() -> u32 {
+    let mut engine = Engine::new(seed);
+    move || engine.word()
+}
+
 /// A generator like `torch.Generator("cpu")`: successive draws continue the stream.
 #[derive(Clone)]
 pub struct Stream {

@@ -1,9 +1,11 @@
-//! Distances between sets of images: features by a small classifier on the engine, their statistics in float64, and two
-//! distances between them.
+//! Distances between sets of images: features on the engine by a small classifier or by InceptionV3, their statistics in
+//! float64, and distances between them.
 //!
 //! | measure | compares |
 //! |---|---|
-//! | [`frechet`] | means and covariances of features, as FID does with another network |
+//! | [`frechet`] | means and covariances of features, as FID does with those of InceptionV3 |
+//! | [`kid`] | features by a polynomial kernel, without bias: the kernel Inception distance |
+//! | [`neighbours`] | precision, recall, density and coverage of features |
 //! | [`sliced`] | whole distributions along random directions, of features or of pixels |
 //!
 //! The Frechet distance of n samples is biased upwards by about the uncertainty of their mean and covariance. Figures
@@ -11,10 +13,13 @@
 
 pub mod features;
 pub mod frechet;
+pub mod kid;
 pub mod moments;
+pub mod neighbours;
 pub mod sliced;
 pub mod statistics;
+pub mod subsets;
 
-pub use features::Extractor;
+pub use features::{Extractor, Features};
 pub use moments::Moments;
 pub use statistics::Statistics;

@@ -200,6 +200,11 @@ fn least(places: &[f64], values: &[f64]) -> (f64, bool) {
     (places[at] + shift, false)
 }
 
+/// The distance of pixels, which is known where the data are images, as they are here.
+fn pixels(score: &Score) -> f64 {
+    score.sliced_pixels.unwrap_or(f64::NAN)
+}
+
 /// The scores of a network's samples over seeds, (calls, gammas).
 struct Sweep {
     frechet: Vec<Vec<Spread>>,
@@ -227,11 +232,11 @@ impl Sweep {
             Best::of(&gammas, &(0..seeds).map(of_seed).collect::<Vec<_>>())
         };
         let rows = measured.scores.chunks(seeds * count);
-        let best = rows.map(|row| (best(row, |score| score.frechet), best(row, |score| score.sliced_pixels))).collect();
+        let best = rows.map(|row| (best(row, |score| score.frechet), best(row, pixels))).collect();
         let floors: Vec<f64> = measured.floor.iter().map(|score| score.frechet).collect();
         Self {
             frechet: spreads(&|score| score.frechet),
-            sliced: spreads(&|score| score.sliced_pixels),
+            sliced: spreads(&pixels),
             best,
             floor: (!floors.is_empty()).then(|| Spread::of(&floors).mean),
         }

@@ -3,6 +3,7 @@
 
 use crate::check::{check, map, run_device};
 use crate::common::{distance, engines, numbers};
+use crate::definition::distance_to_definition;
 use downhill::gpu::{Call, Region};
 use downhill::kernels::conv2d::{Conv2d, pack, packed_texels};
 use downhill::kernels::engine::call_words;
@@ -10,7 +11,7 @@ use downhill::kernels::epilogue::EpilogueSpec;
 use downhill::kernels::matmul::{Layout, MatMul, Strides};
 use downhill::kernels::shader::MAX_OPERANDS;
 use downhill::kernels::{Activation, Dispatch, Engine, Family, Source};
-use downhill::tensor::{Shape, TEXEL, pack_nchw};
+use downhill::tensor::{Shape, TEXEL, pack_nchw, unpack_nchw};
 
 /// A vector of `c` channels for each image, with a texel of something else after each: a part of wider vectors.
 fn spaced_vectors(seed: u32, images: usize, c: usize) -> Vec<f32> {
@@ -265,6 +266,49 @@ fn rows_have_the_same_bits_in_any_tile() {
         }
         if engine.family == Family::Tile {
             assert!(products.windows(2).all(|pair| pair[0].0 != pair[1].0), "each has a tile of its own");
+        }
+    }
+}
+
+#[test]
+fn oblong_kernels_agree_with_their_twin_and_the_definition() {
+    let cases = [
+        // (input, output channels, kernel, stride, padding)
+        (Shape::new(1, 1, 1, 1), 1, (1, 7), 1, (0, 3)),
+        (Shape::new(2, 5, 9, 6), 10, (7, 1), 1, (3, 0)),
+        (Shape::new(1, 17, 17, 33), 35, (1, 7), 1, (0, 3)),
+        (Shape::new(3, 8, 8, 12), 3, (3, 1), 1, (1, 0)),
+        (Shape::new(1, 7, 12, 5), 2, (1, 3), 1, (0, 1)),
+        (Shape::new(1, 6, 4, 8), 20, (5, 3), 2, (2, 1)),
+    ];
+    for engine in engines() {
+        for (x, out, kernel, stride, pad) in cases {
+            let side = |side: usize, kernel: usize, pad: usize| (side + 2 * pad - kernel) / stride + 1;
+            let y = Shape::new(x.n, side(x.h, kernel.0, pad.0), side(x.w, kernel.1, pad.1), out);
+            let (values, weights) = (numbers(1, x.rows() * x.c), numbers(2, out * x.c * kernel.0 * kernel.1));
+            let packed = pack(&weights, out, x.c, kernel, engine.family);
+            let (source, epilogue) = (Source::default(), EpilogueSpec::default());
+            let conv = Conv2d { x, source, y, kernel, stride, pad, epilogue };
+            let input = pack_nchw(&values, x);
+            let reads: [&[f32]; 7] = [&input, &input, &input, &packed, &input, &input, &input];
+            let what = format!("{x} -> {y} by {kernel:?}");
+            let host = check(engine, &conv.dispatch(engine.family), &reads, y.texels(), &what);
+            let mut expected = Vec::new();
+            for (plane, pixel) in (0..y.n * y.c).flat_map(|plane| (0..y.pixels()).map(move |pixel| (plane, pixel))) {
+                let (image, channel, row, column) = (plane / y.c, plane % y.c, pixel / y.w, pixel % y.w);
+                let mut sum = 0.0;
+                for (c, tap) in (0..x.c).flat_map(|c| (0..kernel.0 * kernel.1).map(move |tap| (c, tap))) {
+                    let i = (row * stride + tap / kernel.1).checked_sub(pad.0).filter(|i| *i < x.h);
+                    let j = (column * stride + tap % kernel.1).checked_sub(pad.1).filter(|j| *j < x.w);
+                    if let (Some(i), Some(j)) = (i, j) {
+                        let value = values[((image * x.c + c) * x.h + i) * x.w + j];
+                        let weight = weights[(channel * x.c + c) * kernel.0 * kernel.1 + tap];
+                        sum += f64::from(value) * f64::from(weight);
+                    }
+                }
+                expected.push(sum);
+            }
+            assert!(distance_to_definition(&unpack_nchw(&host, y), &expected) < 1e-5, "{what}");
         }
     }
 }

@@ -14,8 +14,10 @@ use downhill::kernels::engine::call_words;
 use downhill::kernels::fir::Fir;
 use downhill::kernels::gate::Gate;
 use downhill::kernels::modulate::Modulate;
+use downhill::kernels::pool::Pool;
 use downhill::kernels::probes::{Chain, Copy};
 use downhill::kernels::resample::{AveragePool, UpsampleNearest};
+use downhill::kernels::resize::Resize;
 use downhill::kernels::shader::MAX_OPERANDS;
 use downhill::kernels::timestep_embedding::{TimestepEmbedding, split_in_three, table};
 use downhill::kernels::unpatchify::Unpatchify;
@@ -252,6 +254,80 @@ fn average_pooling_agrees_with_its_twin_and_the_definition() {
             let host = check(engine, &dispatch, &[&pack_nchw(&values, x)], y.texels(), &what);
             assert_padding_is_zero(&host, y.c, &what);
             assert!(distance_to_definition(&unpack_nchw(&host, y), &expected) < 1e-6, "{what}");
+        }
+    }
+}
+
+#[test]
+fn pooling_by_windows_agrees_with_its_twin_and_the_definition() {
+    // (side, stride, pad)
+    let windows = [(3, 2, 0), (3, 1, 1), (2, 2, 1), (5, 3, 2), (1, 1, 0), (4, 1, 0)];
+    let shapes = [Shape::new(1, 4, 4, 1), Shape::new(2, 5, 7, 6), Shape::new(1, 9, 4, 9), Shape::new(3, 6, 5, 130)];
+    for engine in engines() {
+        for (x, (side, stride, pad)) in shapes.into_iter().flat_map(|x| windows.map(|window| (x, window))) {
+            // Below zero throughout, so that a zero from outside of the map would be the largest.
+            let values: Vec<f32> = numbers(1, x.rows() * x.c).iter().map(|value| value - 1.5).collect();
+            let extent = |of: usize| (of + 2 * pad).checked_sub(side).map(|left| left / stride + 1);
+            let (Some(h), Some(w)) = (extent(x.h), extent(x.w)) else { continue };
+            let y = Shape { h, w, ..x };
+            for largest in [false, true] {
+                let mut expected = Vec::new();
+                for plane in 0..x.n * x.c {
+                    for (row, column) in (0..y.pixels()).map(|pixel| (pixel / w, pixel % w)) {
+                        let mut seen = Vec::new();
+                        for (i, j) in (0..side * side).map(|tap| (tap / side, tap % side)) {
+                            let i = (row * stride + i).checked_sub(pad).filter(|i| *i < x.h);
+                            let j = (column * stride + j).checked_sub(pad).filter(|j| *j < x.w);
+                            let at = i.zip(j).map(|(i, j)| (plane * x.h + i) * x.w + j);
+                            seen.extend(at.map(|at| f64::from(values[at])));
+                        }
+                        let most = seen.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                        expected.push(if largest { most } else { seen.iter().sum::<f64>() / seen.len() as f64 });
+                    }
+                }
+                let dispatch = Pool { x, y, side, stride, pad, largest }.dispatch(engine.family);
+                let what = format!("{x}, {side} by {stride} from -{pad}, largest {largest}");
+                let host = check(engine, &dispatch, &[&pack_nchw(&values, x)], y.texels(), &what);
+                assert_padding_is_zero(&host, y.c, &what);
+                assert!(distance_to_definition(&unpack_nchw(&host, y), &expected) < 1e-6, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bilinear_resizing_agrees_with_its_twin_and_the_definition() {
+    let shapes = [Shape::new(1, 1, 1, 1), Shape::new(2, 3, 5, 6), Shape::new(1, 32, 9, 3), Shape::new(2, 4, 2, 130)];
+    let sizes = [(1, 1), (3, 5), (7, 4), (10, 29), (2, 13)];
+    for engine in engines() {
+        for (x, (h, w)) in shapes.into_iter().flat_map(|x| sizes.map(|size| (x, size))) {
+            let values = numbers(1, x.rows() * x.c);
+            let y = Shape { h, w, ..x };
+            for centred in [false, true] {
+                let place = |at: usize, from: usize, to: usize| {
+                    let ratio = from as f64 / to as f64;
+                    let place = if centred { (at as f64 + 0.5) * ratio - 0.5 } else { at as f64 * ratio };
+                    place.clamp(0.0, (from - 1) as f64)
+                };
+                let mut expected = Vec::new();
+                for plane in 0..x.n * x.c {
+                    for pixel in 0..y.pixels() {
+                        let (row, column) = (place(pixel / w, x.h, h), place(pixel % w, x.w, w));
+                        let mut sum = 0.0;
+                        for (i, j) in (0..x.pixels()).map(|at| (at / x.w, at % x.w)) {
+                            let share = |at: usize, place: f64| (1.0 - (at as f64 - place).abs()).max(0.0);
+                            let value = f64::from(values[(plane * x.h + i) * x.w + j]);
+                            sum += share(i, row) * share(j, column) * value;
+                        }
+                        expected.push(sum);
+                    }
+                }
+                let dispatch = Resize { x, y, centred }.dispatch(engine.family);
+                let what = format!("{x} to {h} x {w}, centred {centred}");
+                let host = check(engine, &dispatch, &[&pack_nchw(&values, x)], y.texels(), &what);
+                assert_padding_is_zero(&host, y.c, &what);
+                assert!(distance_to_definition(&unpack_nchw(&host, y), &expected) < 1e-6, "{what}");
+            }
         }
     }
 }

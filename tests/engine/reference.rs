@@ -2,7 +2,7 @@
 
 use downhill::graph::op::{
     Activate, Activation, Affine, Attention, AveragePool, Combine, Conv2d, Epilogue, Fir, Gate, Graph, GroupNorm,
-    Input, LayerNorm, UpsampleNearest, Value, Weight, WeightForm, WeightSource,
+    Input, LayerNorm, Pool, ResizeBilinear, UpsampleNearest, Value, Weight, WeightForm, WeightSource,
 };
 use downhill::graph::reference;
 use downhill::tensor::{Shape, Tensor};
@@ -123,6 +123,32 @@ fn a_mean_of_two_by_two_drops_the_last_odd_row_and_column() {
     graph.push(AveragePool { x }, Shape::new(1, 1, 1, 1), "y");
     let found = evaluate(graph, &[("x", [1, 1, 3, 3], &[1.0, 2.0, 90.0, 3.0, 6.0, 90.0, 90.0, 90.0, 90.0])]);
     assert_close(&found, &[3.0]);
+}
+
+#[test]
+fn a_window_leaves_out_what_is_outside_of_the_map() {
+    let with = |largest: bool, expected: &[f64]| {
+        let mut graph = Graph::default();
+        let x = input(&mut graph, "x", Shape::new(1, 2, 3, 1));
+        let pool = Pool { x, side: 3, stride: 1, pad: 1, largest };
+        graph.push(pool, Shape::new(1, 2, 3, 1), "y");
+        assert_close(&evaluate(graph, &[("x", [1, 1, 2, 3], &[-1.0, -2.0, -3.0, -4.0, -5.0, -12.0])]), expected);
+    };
+    let (left, middle, right) = (-3.0, -27.0 / 6.0, -22.0 / 4.0);
+    with(false, &[left, middle, right, left, middle, right]);
+    with(true, &[-1.0, -1.0, -2.0, -1.0, -1.0, -2.0]);
+}
+
+#[test]
+fn interpolation_takes_pixels_at_their_centres_or_their_corners() {
+    let with = |centred: bool, expected: &[f64]| {
+        let mut graph = Graph::default();
+        let x = input(&mut graph, "x", Shape::new(1, 1, 2, 1));
+        graph.push(ResizeBilinear { x, centred }, Shape::new(1, 2, 4, 1), "y");
+        assert_close(&evaluate(graph, &[("x", [1, 1, 1, 2], &[0.0, 8.0])]), expected);
+    };
+    with(true, &[0.0, 2.0, 6.0, 8.0, 0.0, 2.0, 6.0, 8.0]);
+    with(false, &[0.0, 4.0, 8.0, 8.0, 0.0, 4.0, 8.0, 8.0]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod common;
 
 mod chain;
+mod inception;
 mod inspect;
 mod linear_baseline;
 mod linear_schedules;

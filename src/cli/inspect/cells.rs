@@ -1,24 +1,27 @@
 //! The common part of the studies of quality: cells are sampled, kept, and compared with the data.
 
-use clap::builder::RangedU64ValueParser;
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
 use serde_json::{Value, json};
 
-use crate::cli::args::network_help;
+use crate::cli::args::{Shard, network_help};
 use crate::cli::interrupt;
 use crate::cli::study::{OutputArgs, StudyRun};
-use crate::data::{self, Dataset, Pixels, Source};
+use crate::data;
 use crate::error::{Error, Result};
 use crate::model::describe::model_json;
 use crate::model::{DenoiserOptions, Model, ModelDenoiser};
-use crate::quality::Extractor;
+use crate::nets::inception::Preparation;
+use crate::quality::Features;
 use crate::sample::samplers::Sampler;
+use crate::study::Advance;
 use crate::study::compare::measure::measure as measured;
 use crate::study::compare::{Cell, Measured, Missing, Store, resolve};
+use crate::study::frechet::Images;
 
 /// The folder of the samples, in that of the study.
 const SAMPLES: &str = "samples";
-/// (channels, height, width) of the images that the classifier takes.
-const DIGITS: [usize; 3] = [1, 28, 28];
 
 /// The flags of the samples and of the images to compare them with.
 #[derive(Debug, clap::Args)]
@@ -27,8 +30,11 @@ pub struct CellArgs {
     pub model: Option<String>,
 
     #[arg(long, value_name = "DATA", default_value = "digits",
-        help = format!("28 x 28 grey images to compare the samples with: {}", data::forms()))]
+        help = format!("Images to compare the samples with, or an `.npz` of their statistics: {}", data::forms()))]
     pub data: String,
+
+    #[command(flatten)]
+    pub features: FeatureArgs,
 
     /// Number of seeds, from --seed on; several show the spread of the results
     #[arg(long, value_name = "K", default_value = "1",
@@ -48,6 +54,44 @@ pub struct CellArgs {
     pub clip: bool,
 }
 
+/// The flags of a network of features.
+#[derive(Debug, clap::Args)]
+pub struct FeatureArgs {
+    /// Weights of InceptionV3, as pytorch-fid and torch-fidelity have them, for images of any size
+    ///
+    /// Without this flag, features are those of the embedded classifier of digits: 28 x 28, grey.
+    #[arg(id = "features_file", long = "features", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// The way from images to the input of InceptionV3: that of pytorch-fid, or that of torch-fidelity and TensorFlow
+    #[arg(long, value_name = "AS", default_value = "pytorch-fid", requires = "features_file",
+        value_parser = PossibleValuesParser::new(Preparation::NAMES.map(|(name, _)| name)))]
+    pub prepare: String,
+}
+
+impl FeatureArgs {
+    /// The network, not on a device yet.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn open(&self) -> Result<Features> {
+        let Some(file) = &self.file else { return Ok(Features::Digits) };
+        let preparation = Preparation::NAMES.iter().find(|(name, _)| *name == self.prepare);
+        Features::inception(file, preparation.map_or_else(Preparation::default, |(_, preparation)| *preparation))
+    }
+}
+
+/// Cells and the number of images of each.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub cells: &'a [Cell],
+    pub count: usize,
+    /// The part of the images that this run makes, where several runs share a folder.
+    pub shard: Option<Shard>,
+    /// The shape that images must have.
+    pub image_shape: Option<[usize; 3]>,
+}
+
 /// Samples the missing images of `cells`, `count` per cell, and measures them all.
 ///
 /// # Errors
@@ -59,16 +103,40 @@ pub fn measure(
     cells: &[Cell],
     count: usize,
 ) -> Result<Measured> {
+    let wanted = Wanted { cells, count, shard: None, image_shape: None };
+    // Without shards every cell is whole.
+    measure_wanted(run, args, output, wanted)?.ok_or(Error::Cancelled)
+}
+
+/// As [`measure`]; `None` as long as other runs have images to make.
+///
+/// # Errors
+/// As [`measure`].
+pub fn measure_wanted(
+    run: &mut StudyRun,
+    args: &CellArgs,
+    output: &OutputArgs,
+    wanted: Wanted,
+) -> Result<Option<Measured>> {
+    let Wanted { cells, count, .. } = wanted;
     let model = Model::open_or_embedded(args.model.as_deref())?;
     let network = model.expect_network()?.clone();
     let label = args.class_label.as_deref().map(|class| network.label(class)).transpose()?;
-    expect_digits(model.name(), &model.denoised_shape(label)?)?;
+    let features = args.features.open()?;
+    let shape = features.image_shape(model.name(), &model.denoised_shape(label)?)?;
+    if let Some(expected) = wanted.image_shape.filter(|expected| *expected != shape) {
+        let what = format!("images of `{}` are of shape {shape:?}, those of the preset {expected:?}", model.name());
+        return Err(Error::argument(what, "open the model of the table, or omit `--preset`"));
+    }
     for cell in cells {
         resolve(cell, &network.scheduler, &network.table, args.clip)?;
     }
-    let data = Source::parse(&args.data)?.load(Pixels::Signed)?;
-    if data.dimension() != DIGITS.iter().product::<usize>() {
-        expect_digits(&data.name, &data.sample_shape)?;
+    let data = Images::read(&args.data)?;
+    if let Some(of_data) = data.check(&features)?.filter(|of_data| *of_data != shape) {
+        let what = format!("images of `{}` are of shape {of_data:?}, the samples {shape:?}", data.name());
+        let hint = "compare images of one size, or give the statistics of the data: \
+                    `downhill inspect frechet DATA --features FILE --save-statistics FILE.npz`";
+        return Err(Error::argument(what, hint));
     }
     let mut settings = json!({
         "model": network.name, "weights": network.weights.path().display().to_string(),
@@ -79,11 +147,16 @@ pub fn measure(
     }
     let store = Store::open(&output.output.join(SAMPLES), &settings)?;
     run.report.set("model", model_json(&model)).set("settings", settings).set("data", data_json(&data));
+    run.report.set("features", features.json());
     run.clock.lap("model");
     let engine = run.engine()?;
-    let extractor = Extractor::new(run.compiler(&engine))?;
+    let extractor = features.on(run.compiler(&engine), shape)?;
     run.clock.lap("classifier");
     let missing = Missing::find(&store, cells, count, &network, args.clip)?;
+    let missing = match wanted.shard {
+        None => missing,
+        Some(Shard { index, of }) => missing.shard(index, of),
+    };
     if let Some(images) = missing.largest_part() {
         let options = DenoiserOptions { batch: args.batch, images, label };
         let ModelDenoiser { mut denoiser, facts } = model.denoiser(run.compiler(&engine), &options, &mut |_| Ok(()))?;
@@ -101,24 +174,32 @@ pub fn measure(
         }
         sampled?;
     }
-    let measured = measured(&extractor, &store, cells, count, &data, output.seed)?;
-    run.clock.lap("measuring");
-    Ok(measured)
-}
-
-/// Refuses other images than the classifier's, by which samples are compared with data.
-fn expect_digits(name: &str, shape: &[usize]) -> Result<()> {
-    if shape == DIGITS {
-        return Ok(());
+    let left = Missing::find(&store, cells, count, &network, args.clip)?.parts();
+    if left > 0 {
+        let text = format!("{left} parts of other shards are missing; the run that makes the last one measures");
+        run.console.note(&text);
+        return Ok(None);
     }
-    let sides: Vec<String> = shape.iter().map(ToString::to_string).collect();
-    let what = format!("images of `{name}` are {}, and cannot be compared with digits", sides.join(" x "));
-    Err(Error::argument(what, "samples and data are compared by a classifier of digits, 1 x 28 x 28"))
+    let full = !matches!(features, Features::Digits);
+    let interrupt = interrupt::listen();
+    let work = |advance: Advance| {
+        let step = || {
+            advance(1);
+            interrupt.check()
+        };
+        measured(&extractor, &store, (cells, count), &data, (output.seed, full), &step)
+    };
+    run.timed("measuring", cells.len() as u64, "measuring", work).map(Some)
 }
 
 /// The data for a report.
-fn data_json(data: &Dataset) -> Value {
-    json!({ "source": data.name, "samples": data.count(), "sample_shape": data.sample_shape })
+fn data_json(data: &Images) -> Value {
+    match data {
+        Images::Pixels(data) => {
+            json!({ "source": data.name, "samples": data.count(), "sample_shape": data.sample_shape })
+        }
+        Images::Statistics(name, _) => json!({ "source": name, "statistics": true }),
+    }
 }
 
 /// Parses a number of images, large enough for a covariance.

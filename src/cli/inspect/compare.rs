@@ -2,12 +2,16 @@
 
 use std::path::Path;
 
-use super::cells::{self, CellArgs};
+use serde_json::json;
+
+use super::cells::{self, CellArgs, Wanted};
+use crate::cli::args::Shard;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::error::{Error, Result};
 use crate::sample::samplers::Sampler;
 use crate::sample::schedule::ScheduleKind;
-use crate::study::compare::report::{FILES, Images, ablation, cells, lines, results};
+use crate::study::compare::Preset;
+use crate::study::compare::report::{FILES, Images, Line, ablation, cells, lines, results};
 use crate::study::results::{File, Results};
 
 const HELP: &str = "\
@@ -15,14 +19,24 @@ Examples:
   downhill inspect compare -o quality
   downhill inspect compare --samplers ge,ddim --steps 5,10,20 -n 2048 --seeds 3 -o quality
   downhill inspect compare --samplers all --steps 5,10,20,50 -n 10000 --seeds 3 -o quality
+  downhill inspect compare DIR --preset permenter-cifar10 --features inception.safetensors \
+    --data fid_cifar10_train.npz -o cifar10
 
-The last one is the full size: 15 hours and more on a software adapter. A run that is interrupted resumes where it \
-stopped, and a larger one starts with the samples of a smaller one, which are kept in DIR/samples.
+The third one is the full size: 15 hours and more on a software adapter. A run that is interrupted resumes where it \
+stopped, and a larger one starts with the samples of a smaller one, which are kept in DIR/samples. Several runs with \
+--shard I/N make the images of one folder together.
+
+With the weights of InceptionV3 (`--features`) images are of any size, and the tables have the Frechet and the kernel \
+Inception distance, precision, recall, density and coverage. --data takes statistics, too, as pytorch-fid saves them. \
+`docs/fid.md` has the commands of the paper's tables; --preset sets what they set.
 
 --steps counts network calls, which no sampler exceeds: Heun's method has half as many steps. GE uses the paper's \
 schedule, DDIM the paper's baseline, PNDM diffusers' `leading` spacing, the others `trailing`; --schedule replaces \
 them all. The ablation is the paper's: DDIM in 10 steps on each schedule. Frechet distances are comparable only \
 between equal numbers of images; the row `data` is the score of as many real images.";
+
+/// The samplers without a preset.
+const USUAL: &str = "ge,ddim,dpm++2m,deis,unipc,pndm";
 
 /// Compare samplers at equal network calls: Frechet distance, sliced Wasserstein distance, time
 #[derive(Debug, clap::Args)]
@@ -32,16 +46,26 @@ pub struct Args {
     cells: CellArgs,
 
     /// Names from `downhill sample --sampler list`, separated by commas, or `all`
-    #[arg(long, value_name = "NAMES", default_value = "ge,ddim,dpm++2m,deis,unipc,pndm")]
-    samplers: String,
+    ///
+    /// Usually ge,ddim,dpm++2m,deis,unipc,pndm, or those of the preset.
+    #[arg(long, value_name = "NAMES")]
+    samplers: Option<String>,
 
-    /// Numbers of network calls, separated by commas
-    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "5,10", value_parser = cells::calls)]
-    steps: Vec<usize>,
+    /// Numbers of network calls, separated by commas: usually 5,10, or those of the preset
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = cells::calls)]
+    steps: Option<Vec<usize>>,
 
-    /// Images per seed and cell
-    #[arg(short = 'n', long, value_name = "N", default_value = "96", value_parser = cells::count)]
-    count: usize,
+    /// Images per seed and cell: usually 96, or those of the preset
+    #[arg(short = 'n', long, value_name = "N", value_parser = cells::count)]
+    count: Option<usize>,
+
+    /// The settings of a published table: permenter-cifar10, permenter-celeba
+    #[arg(long, value_name = "NAME", conflicts_with = "schedule")]
+    preset: Option<String>,
+
+    /// Make the parts I, I + N, I + 2 N, ... of the images: one of N runs that share a folder
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
 
     /// One schedule for all samplers, instead of the usual one of each
     #[arg(long, value_parser = crate::cli::args::schedule_kind(), value_name = "SCHEDULE")]
@@ -64,28 +88,56 @@ impl Study for Args {
     }
 
     fn measure(&self, run: &mut StudyRun) -> Result<Results> {
-        let samplers = self.samplers()?;
-        cells::distinct(&samplers, "samplers")?;
-        cells::distinct(&self.steps, "steps")?;
-        let mut lines = lines(&samplers, &self.steps, self.schedule);
-        if !self.no_ablation {
-            lines.extend(ablation());
+        let preset = self.preset.as_deref().map(str::parse::<Preset>).transpose()?;
+        if preset.is_some() && self.cells.features.file.is_none() {
+            let what = "`--preset` needs the features of InceptionV3";
+            return Err(Error::argument(what, "give the file of its weights by `--features`"));
         }
-        let images = Images { count: self.count, seeds: self.cells.seeds, first_seed: self.output.seed };
-        let measured = cells::measure(run, &self.cells, &self.output, &cells(&lines, &images)?, self.count)?;
-        Ok(results(&lines, &measured, &images))
+        let samplers = self.samplers(preset)?;
+        let steps = self.steps.clone().unwrap_or_else(|| preset.map_or_else(|| vec![5, 10], Preset::calls));
+        let count = self.count.unwrap_or_else(|| preset.map_or(96, Preset::images));
+        cells::distinct(&samplers, "samplers")?;
+        cells::distinct(&steps, "steps")?;
+        let lines = self.lines(preset, &samplers, &steps)?;
+        for text in preset.iter().flat_map(|preset| preset.says()) {
+            run.console.note(&text);
+        }
+        let images = Images { count, seeds: self.cells.seeds, first_seed: self.output.seed };
+        let all = cells(&lines, &images)?;
+        let image_shape = preset.map(Preset::image_shape);
+        let wanted = Wanted { cells: &all, count, shard: self.shard, image_shape };
+        let measured = cells::measure_wanted(run, &self.cells, &self.output, wanted)?;
+        if let Some(preset) = preset {
+            run.report.set("preset", json!({ "name": preset.name(), "settings": preset.says() }));
+        }
+        Ok(measured.map_or_else(Results::default, |measured| results(&lines, &measured, &images)))
     }
 }
 
 impl Args {
-    fn samplers(&self) -> Result<Vec<Sampler>> {
-        match self.samplers.as_str() {
-            "all" => Ok(Sampler::ALL.to_vec()),
-            list => list
-                .split(',')
-                .map(|name| cells::sampler(name.trim()))
-                .collect::<std::result::Result<_, _>>()
-                .map_err(|names| Error::argument(format!("`--samplers {list}`"), names)),
+    fn samplers(&self, preset: Option<Preset>) -> Result<Vec<Sampler>> {
+        let list = match (self.samplers.as_deref(), preset) {
+            (None, Some(preset)) => return Ok(preset.samplers()),
+            (Some("all"), _) => return Ok(Sampler::ALL.to_vec()),
+            (list, _) => list.unwrap_or(USUAL),
+        };
+        list.split(',')
+            .map(|name| cells::sampler(name.trim()))
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|names| Error::argument(format!("`--samplers {list}`"), names))
+    }
+
+    /// The lines of the tables.
+    fn lines(&self, preset: Option<Preset>, samplers: &[Sampler], steps: &[usize]) -> Result<Vec<Line>> {
+        let mut all = match preset {
+            Some(preset) => preset.lines(samplers, steps)?,
+            None => lines(samplers, steps, self.schedule),
+        };
+        match preset {
+            _ if self.no_ablation => {}
+            Some(preset) => all.extend(preset.ablation(steps)?),
+            None => all.extend(ablation()),
         }
+        Ok(all)
     }
 }

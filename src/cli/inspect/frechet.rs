@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::cells::FeatureArgs;
 use crate::cli::study::{Study, StudyRun};
 use crate::data;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::formats::check_writable;
-use crate::quality::Extractor;
+use crate::input::read_regular;
+use crate::quality::Features;
+use crate::study::compare::clip::Clip;
 use crate::study::frechet::{Images, compare};
 use crate::study::results::{File, Results};
 
@@ -18,10 +21,17 @@ Examples:
   downhill inspect frechet images/ --against other.npz
   downhill inspect frechet samples.npz --save-statistics samples-statistics.npz
   downhill inspect frechet a-statistics.npz --against b-statistics.npz
+  downhill inspect frechet images/ --features inception.safetensors --against cifar10-statistics.npz
+  downhill inspect frechet images/ --clip clip-vit-base-patch16/ --captions captions.txt
 
-Features are those of the embedded classifier of digits, so images are 28 x 28 and grey. Statistics are `mu` and \
-`sigma`, as pytorch-fid saves and reads them; two files of statistics may be of any features, such as Inception's. \
+Features are those of the embedded classifier of digits, so images are 28 x 28 and grey; with the weights of \
+InceptionV3 (`--features`) images are of any size. Statistics are `mu` and `sigma`, as pytorch-fid saves and reads \
+them; two files of statistics may be of any features. Those of a data set are made once and kept: \
+`downhill inspect frechet DATA --features FILE --save-statistics FILE.npz`. \
 Distances between sets of different sizes are not comparable: the smaller set scores worse by chance alone.";
+
+/// The largest file of captions in bytes.
+const LARGEST_CAPTIONS: u64 = 64 << 20;
 
 /// Measure the distance of a set of images from the data: Frechet and sliced Wasserstein
 #[derive(Debug, clap::Args)]
@@ -31,9 +41,20 @@ pub struct Args {
         help = format!("Images, or an `.npz` of their statistics: {}; an `.npy` is in -1..1", data::forms()))]
     samples: String,
 
-    /// The images to compare them with, in the same forms
-    #[arg(long, value_name = "DATA", default_value = "digits")]
-    against: String,
+    /// The images to compare them with, in the same forms: usually the digits
+    #[arg(long, value_name = "DATA")]
+    against: Option<String>,
+
+    #[command(flatten)]
+    features: FeatureArgs,
+
+    /// Folder of a CLIP model (transformers' `CLIPModel` and its tokenizer): the score of images and their captions
+    #[arg(long, value_name = "DIR", requires = "captions")]
+    clip: Option<PathBuf>,
+
+    /// Captions of the samples, one per line
+    #[arg(long, value_name = "FILE", requires = "clip")]
+    captions: Option<PathBuf>,
 
     /// Save the mean and the covariance of the samples' features, as pytorch-fid does
     #[arg(long, value_name = "FILE.npz")]
@@ -54,16 +75,85 @@ impl Study for Args {
 
     fn measure(&self, run: &mut StudyRun) -> Result<Results> {
         self.save_statistics.as_ref().map_or(Ok(()), check_writable)?;
-        let (first, second) = (Images::read(&self.samples)?, Images::read(&self.against)?);
-        let needs_engine = [&first, &second].iter().any(|images| images.needs_device());
-        let engine = if needs_engine { Some(run.engine()?) } else { None };
-        let extractor = engine.as_ref().map(|engine| Extractor::new(run.compiler(engine))).transpose()?;
-        let (first, second) = (first.measured(extractor.as_ref())?, second.measured(extractor.as_ref())?);
-        if let Some(file) = &self.save_statistics {
-            first.statistics.write(file)?;
+        let features = self.features.open()?;
+        let is_digits = matches!(features, Features::Digits);
+        let against = match &self.against {
+            Some(against) => Some(against.as_str()),
+            None if is_digits && self.clip.is_none() => Some("digits"),
+            None if is_digits => None,
+            None if self.save_statistics.is_some() => None,
+            None => {
+                let what = "there is nothing to compare the samples with";
+                return Err(Error::argument(what, "give `--against DATA`, or `--save-statistics FILE.npz` alone"));
+            }
+        };
+        let (first, second) = (Images::read(&self.samples)?, against.map(Images::read).transpose()?);
+        let clip = self.clip(&first)?;
+        let mut shapes = Vec::new();
+        for images in [Some(&first), second.as_ref()].into_iter().flatten() {
+            // Two files of statistics may be of any features, and so may images that are only scored by CLIP.
+            let is_scored_alone = clip.is_some() && second.is_none() && self.save_statistics.is_none();
+            let known = !is_scored_alone && (images.needs_device() || self.features.file.is_some());
+            shapes.push(if known { images.check(&features)? } else { None });
         }
-        let mut results = compare(&first, &second, self.seed)?;
-        results.set("sources", json!([self.samples, self.against]));
+        let scores_alone = clip.is_some() && second.is_none() && self.save_statistics.is_none();
+        let needs_engine = clip.is_some() || shapes.iter().any(Option::is_some);
+        let engine = if needs_engine { Some(run.engine()?) } else { None };
+        let score = match (&clip, &engine, &first) {
+            (Some((clip, captions)), Some(engine), Images::Pixels(images)) => {
+                Some(clip.score(run.compiler(engine), images, captions)?)
+            }
+            _ => None,
+        };
+        if let (true, Some(score)) = (scores_alone, &score) {
+            let mut results = Results::default();
+            score.add_to(&mut results);
+            return Ok(results);
+        }
+        let mut measured = Vec::new();
+        for (images, shape) in [Some(first), second].into_iter().flatten().zip(shapes) {
+            let extractor = match (&engine, shape) {
+                (Some(engine), Some(shape)) => Some(features.on(run.compiler(engine), shape)?),
+                _ => None,
+            };
+            measured.push(images.measured(extractor.as_ref())?);
+        }
+        run.report.set("features_of", features.json());
+        if let Some(file) = &self.save_statistics {
+            measured[0].statistics.write(file)?;
+        }
+        let [first, second] = &measured[..] else {
+            let mut results = Results::default();
+            let file = self.save_statistics.as_deref().map(|file| file.display().to_string()).unwrap_or_default();
+            results.note(format_args!("the statistics of `{}` are in `{file}`", self.samples));
+            score.iter().for_each(|score| score.add_to(&mut results));
+            return Ok(results);
+        };
+        let mut results = compare(first, second, self.seed, !is_digits)?;
+        results.set("sources", json!([self.samples, against]));
+        score.iter().for_each(|score| score.add_to(&mut results));
         Ok(results)
     }
+}
+
+impl Args {
+    /// The CLIP model and the captions of the samples, which are checked against each other.
+    fn clip(&self, samples: &Images) -> Result<Option<(Clip, Vec<String>)>> {
+        let (Some(folder), Some(captions)) = (&self.clip, &self.captions) else { return Ok(None) };
+        let Images::Pixels(images) = samples else {
+            let what = format!("`{}` holds statistics, which have no captions", self.samples);
+            return Err(Error::argument(what, "give the images themselves"));
+        };
+        let clip = Clip::open(folder)?;
+        let captions = read_lines(captions)?;
+        clip.check(images, &captions)?;
+        Ok(Some((clip, captions)))
+    }
+}
+
+/// Reads the lines of a text file.
+fn read_lines(path: &Path) -> Result<Vec<String>> {
+    let bytes = read_regular(path, LARGEST_CAPTIONS)?;
+    let text = String::from_utf8(bytes).map_err(|_| Error::bad_file(path, "not text in UTF-8"))?;
+    Ok(text.lines().map(str::to_owned).collect())
 }

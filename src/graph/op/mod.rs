@@ -23,6 +23,8 @@ mod layer_norm;
 mod mix_tokens;
 mod modulate;
 mod operands;
+mod pool;
+mod resize_bilinear;
 mod softmax;
 mod tangent;
 mod timestep_embedding;
@@ -50,6 +52,8 @@ pub use layer_norm::LayerNorm;
 pub use mix_tokens::MixTokens;
 pub use modulate::Modulate;
 pub use operands::{Operand, OperandMut, Operands};
+pub use pool::Pool;
+pub use resize_bilinear::ResizeBilinear;
 pub use softmax::Softmax;
 pub use tangent::{ActivateTangent, AttentionTangent, GroupNormTangent, LayerNormTangent};
 pub use timestep_embedding::TimestepEmbedding;
@@ -238,6 +242,8 @@ operators! {
     Concat,
     UpsampleNearest,
     AveragePool,
+    Pool,
+    ResizeBilinear,
     Fir,
     Attention,
     TimestepEmbedding,

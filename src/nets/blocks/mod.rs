@@ -1,5 +1,6 @@
 //! The blocks that diffusers' networks share: residual block, attention, resampling, timestep embedding.
 
+pub mod clip_layer;
 pub mod ladder;
 pub mod transformer;
 

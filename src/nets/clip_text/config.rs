@@ -25,7 +25,7 @@ const OLD_END: i64 = 2;
 
 /// Fields that transformers writes for every network, and those for training, generation or other heads: without effect
 /// on the embeddings.
-const IRRELEVANT: [&str; 42] = [
+pub(in crate::nets) const IRRELEVANT: [&str; 42] = [
     "add_cross_attention",
     "attention_dropout",
     "bad_words_ids",
@@ -176,7 +176,7 @@ fn pooled_token(fields: &mut Fields) -> Result<PooledToken> {
     }
 }
 
-const ACTIVATIONS: [(&str, Activation); 6] = [
+pub(in crate::nets) const ACTIVATIONS: [(&str, Activation); 6] = [
     ("quick_gelu", Activation::QuickGelu),
     ("gelu", Activation::Gelu),
     ("relu", Activation::Relu),

@@ -8,11 +8,13 @@ mod config;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::nets) use config::{ACTIVATIONS, IRRELEVANT};
 pub use config::{Config, PooledToken};
 
 use crate::checkpoint::{ConfigFile, Weights};
 use crate::error::Result;
-use crate::graph::op::{Graph, HeadSide, Heads, Value};
+use crate::graph::op::{Graph, Value};
+use crate::nets::blocks::clip_layer::ClipLayer;
 use crate::nets::builder::{Builder, Key, parameters};
 use crate::tensor::Shape;
 
@@ -154,23 +156,16 @@ impl ClipText {
         b
     }
 
-    /// `CLIPEncoderLayer`: attention, then two linear layers, each after a normalisation and beside what it read.
     fn layer(&self, b: &mut Builder, path: &str, x: Value) -> Value {
         let Config { hidden_size, intermediate_size, num_attention_heads, layer_norm_eps, .. } = self.config;
-        let label = |part: &str| format!("{path}.{part}");
-        let heads = Heads { count: num_attention_heads, dim: hidden_size / num_attention_heads, side: HeadSide::Out };
-        let normal = b.layer_norm(&label("layer_norm1"), x, layer_norm_eps);
-        let projections = ["q_proj", "k_proj", "v_proj"].map(|part| label(&format!("self_attn.{part}"))).to_vec();
-        let stacked = Heads { count: 3 * heads.count, ..heads };
-        let qkv = b.linear_to_heads(&label("self_attn.qkv_proj"), projections, normal, stacked);
-        let mixed = b.causal_self_attention(&label("self_attn"), qkv, heads);
-        let mixed = b.linear_from_heads(&label("self_attn.out_proj"), mixed, heads, hidden_size);
-        let x = b.add(&label("self_attn.sum"), mixed, x, 1.0);
-
-        let normal = b.layer_norm(&label("layer_norm2"), x, layer_norm_eps);
-        let wide = b.linear(&label("mlp.fc1"), normal, intermediate_size);
-        let wide = b.activation(&label("mlp.activation_fn"), wide, self.config.hidden_act);
-        let narrow = b.linear(&label("mlp.fc2"), wide, hidden_size);
-        b.add(&label("mlp.sum"), narrow, x, 1.0)
+        let layer = ClipLayer {
+            hidden_size,
+            intermediate_size,
+            heads: num_attention_heads,
+            eps: layer_norm_eps,
+            activation: self.config.hidden_act,
+            causal: true,
+        };
+        layer.add(b, path, x)
     }
 }

@@ -2,10 +2,12 @@
 
 use super::store::Times;
 use super::{Cell, Measured, Store};
-use crate::data::Dataset;
 use crate::error::Result;
+use crate::quality::kid::{self, Kid, Subsets};
+use crate::quality::neighbours::{self, MOST, NEIGHBOURS, Prdc};
 use crate::quality::sliced::{DIRECTIONS, Directions, Slices};
 use crate::quality::{Extractor, Moments, Statistics, frechet, sliced};
+use crate::study::frechet::Images;
 use crate::tensor::Tensor;
 
 /// The number of sets of real images whose scores are the floor of a table.
@@ -14,43 +16,63 @@ const FLOORS: usize = 3;
 /// The data that samples are compared with.
 pub struct Reference {
     statistics: Statistics,
-    features: (Directions, Slices),
-    pixels: (Directions, Slices),
+    /// Absent if the statistics are all that is known.
+    images: Option<OfImages>,
+    /// The kernel distance, precision and recall are measured, too.
+    full: bool,
+}
+
+/// What the images of the data give beside the statistics.
+struct OfImages {
+    features: Tensor,
+    sliced_features: (Directions, Slices),
+    sliced_pixels: (Directions, Slices),
 }
 
 /// Distances of a set of images from the data: smaller is better, and figures are comparable only at the same number of
-/// images.
+/// images. Those without a figure need the images of the data, or other features.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Score {
     /// The Frechet distance of the features.
     pub frechet: f64,
     /// The sliced Wasserstein distance of the features.
-    pub sliced_features: f64,
+    pub sliced_features: Option<f64>,
     /// That of the pixels in -1..1.
-    pub sliced_pixels: f64,
+    pub sliced_pixels: Option<f64>,
     /// The confidence of the classifier: the mean of the largest softmax output. Data score near 1.
-    pub confidence: f64,
+    pub confidence: Option<f64>,
+    /// The kernel distance of the features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kid: Option<Kid>,
+    /// Precision, recall, density and coverage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prdc: Option<Prdc>,
 }
 
 impl Reference {
-    /// The data `images`, rows of pixels in -1..1; `seed` fixes the directions of the sliced distances.
+    /// The data, whose images are rows of pixels in -1..1; `seed` fixes the directions of the sliced distances. With
+    /// `full` the kernel distance, precision and recall are measured, too.
     ///
     /// # Errors
     /// Those of the extractor and of the statistics.
-    pub fn new(extractor: &Extractor, images: &Tensor, seed: u64) -> Result<Self> {
-        let classified = extractor.of(images)?;
+    pub fn new(extractor: &Extractor, data: &Images, seed: u64, full: bool) -> Result<Self> {
+        let images = match data {
+            Images::Statistics(_, statistics) => {
+                return Ok(Self { statistics: statistics.clone(), images: None, full });
+            }
+            Images::Pixels(data) => &data.samples,
+        };
+        let features = extractor.of(images)?.features;
         let mut moments = Moments::new(extractor.dimension());
-        moments.add(&classified.features.data);
+        moments.add(&features.data);
         let sliced_by = |rows: &Tensor, seed: u64| -> Result<_> {
             let directions = Directions::new(rows.stride(), DIRECTIONS, seed);
             let slices = directions.slice(rows)?;
             Ok((directions, slices))
         };
-        Ok(Self {
-            statistics: moments.statistics()?,
-            features: sliced_by(&classified.features, seed)?,
-            pixels: sliced_by(images, seed.wrapping_add(1))?,
-        })
+        let (sliced_features, sliced_pixels) = (sliced_by(&features, seed)?, sliced_by(images, seed.wrapping_add(1))?);
+        let images = Some(OfImages { features, sliced_features, sliced_pixels });
+        Ok(Self { statistics: moments.statistics()?, images, full })
     }
 
     /// The distance of `images` from the data, in parts that may come one at a time.
@@ -60,30 +82,46 @@ impl Reference {
     pub fn score(&self, extractor: &Extractor, parts: impl Iterator<Item = Result<Tensor>>) -> Result<Score> {
         let mut moments = Moments::new(extractor.dimension());
         let (mut features, mut pixels) = (Vec::new(), Vec::new());
-        let mut confidence = 0.0;
+        let mut confidence = None;
         for part in parts {
             let part = part?;
-            let classified = extractor.of(&part)?;
-            moments.add(&classified.features.data);
-            confidence +=
-                classified.logits.data.chunks_exact(classified.logits.stride()).map(largest_share).sum::<f64>();
-            features.extend_from_slice(&classified.features.data);
-            pixels.extend_from_slice(&part.data);
+            let answer = extractor.of(&part)?;
+            moments.add(&answer.features.data);
+            if let Some(logits) = &answer.logits {
+                let of_part: f64 = logits.data.chunks_exact(logits.stride()).map(largest_share).sum();
+                confidence = Some(confidence.unwrap_or(0.0) + of_part);
+            }
+            if self.images.is_some() {
+                features.extend_from_slice(&answer.features.data);
+                pixels.extend_from_slice(&part.data);
+            }
         }
-        let count = moments.count();
-        let rows = |values: Vec<f32>| {
-            let stride = values.len() / count.max(1);
-            Tensor::new([count, stride], values)
-        };
-        let distance = |(directions, slices): &(Directions, Slices), values: Vec<f32>| -> Result<f64> {
-            Ok(sliced::distance(&directions.slice(&rows(values))?, slices))
-        };
-        Ok(Score {
+        let count = moments.count().max(1);
+        let mut score = Score {
             frechet: frechet::distance(&moments.statistics()?, &self.statistics)?,
-            sliced_features: distance(&self.features, features)?,
-            sliced_pixels: distance(&self.pixels, pixels)?,
-            confidence: confidence / count.max(1) as f64,
-        })
+            sliced_features: None,
+            sliced_pixels: None,
+            confidence: confidence.map(|sum| sum / count as f64),
+            kid: None,
+            prdc: None,
+        };
+        let Some(data) = &self.images else { return Ok(score) };
+        let rows = |values: Vec<f32>| Tensor::new([count, values.len() / count], values);
+        let distance = |(directions, slices): &(Directions, Slices), rows: &Tensor| -> Result<f64> {
+            Ok(sliced::distance(&directions.slice(rows)?, slices))
+        };
+        score.sliced_pixels = Some(distance(&data.sliced_pixels, &rows(pixels))?);
+        let features = rows(features);
+        score.sliced_features = Some(distance(&data.sliced_features, &features)?);
+        if self.full {
+            let subsets = Subsets::usual(count, data.features.shape[0]);
+            score.kid = Some(kid::distance(&features, &data.features, subsets)?);
+            let first = |set: &Tensor| set.slice(0..set.shape[0].min(MOST));
+            if count.min(data.features.shape[0]) > NEIGHBOURS {
+                score.prdc = Some(neighbours::shares(&first(&data.features), &first(&features), NEIGHBOURS)?);
+            }
+        }
+        Ok(score)
     }
 
     /// The score of the first `count` images of a cell, as [`Reference::score`].
@@ -95,26 +133,32 @@ impl Reference {
     }
 }
 
-/// Measures the first `count` images of each cell against `data`, whose samples are pixels in -1..1; `seed` fixes the
-/// directions of the sliced distances.
+/// Measures the first `count` images of each cell against `data`; `seed` fixes the directions of the sliced distances,
+/// `full` is that of [`Reference::new`]. `step` is called before each cell.
 ///
 /// # Errors
-/// Those of [`Reference::new`] and [`Reference::score`].
+/// Those of [`Reference::new`], [`Reference::score`] and `step`.
 pub fn measure(
     extractor: &Extractor,
     store: &Store,
-    cells: &[Cell],
-    count: usize,
-    data: &Dataset,
-    seed: u64,
+    (cells, count): (&[Cell], usize),
+    data: &Images,
+    (seed, full): (u64, bool),
+    step: &dyn Fn() -> Result<()>,
 ) -> Result<Measured> {
-    let reference = Reference::new(extractor, &data.samples, seed)?;
-    let floor = floor(&reference, extractor, &data.samples, count, FLOORS)?;
-    let scores = cells.iter().map(|cell| reference.score_cell(extractor, store, cell, count));
+    let reference = Reference::new(extractor, data, seed, full)?;
+    let (floor, number) = match data {
+        Images::Pixels(data) => (floor(&reference, extractor, &data.samples, count, FLOORS)?, Some(data.count())),
+        Images::Statistics(..) => (Vec::new(), None),
+    };
+    let scores = cells.iter().map(|cell| {
+        step()?;
+        reference.score_cell(extractor, store, cell, count)
+    });
     let scores = scores.collect::<Result<Vec<_>>>()?;
     let cost = |times: Times| (times.images > 0).then(|| (times.calls, times.seconds / times.images as f64));
     let costs = cells.iter().map(|cell| cost(store.times(cell))).collect();
-    Ok(Measured { scores, costs, floor, reference: data.count() })
+    Ok(Measured { scores, costs, floor, reference: number, data: data.name().to_owned() })
 }
 
 /// The scores of up to `repeats` disjoint sets of `count` images of the data against all of them. Their mean is the

@@ -34,6 +34,19 @@ impl<'a> Missing<'a> {
         Ok(Self { parts, network: network.clone(), clip })
     }
 
+    /// The parts whose number is `index` more than a multiple of `of`: those of one of several runs that share a folder.
+    #[must_use]
+    pub fn shard(mut self, index: usize, of: usize) -> Self {
+        self.parts.retain(|(_, range)| range.start / PART % of.max(1) == index);
+        self
+    }
+
+    /// The number of parts.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
     /// The number of images of the largest part; `None` if nothing is missing.
     #[must_use]
     pub fn largest_part(&self) -> Option<usize> {

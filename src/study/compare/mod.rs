@@ -5,8 +5,10 @@
 //! smaller one; the measurements ([`measure`]) follow from the images. Image i of a seed starts from the same noise in
 //! every cell, so that cells of one seed differ only in their samplers.
 
+pub mod clip;
 pub mod measure;
 pub mod missing;
+pub mod preset;
 pub mod report;
 pub mod store;
 pub mod table;
@@ -25,6 +27,7 @@ use crate::tensor::Tensor;
 
 pub use measure::{Reference, Score};
 pub use missing::Missing;
+pub use preset::Preset;
 pub use store::Store;
 
 /// A sampler on a schedule, with a seed.
@@ -71,6 +74,19 @@ impl Cell {
     }
 }
 
+/// The first sigma of the paper's schedule, and of its schedule "offset".
+const OFFSET_SIGMA: f64 = 40.0;
+
+/// The schedules of the paper's ablation, each with its label and its first sigma.
+const fn ablation_cells() -> [(&'static str, ScheduleKind, Option<f64>); 4] {
+    [
+        ("DDIM (from 157)", ScheduleKind::Ddim, None),
+        ("DDIM offset (from 40)", ScheduleKind::Ddim, Some(OFFSET_SIGMA)),
+        ("EDM (80 to 0.002)", ScheduleKind::Edm, None),
+        ("paper (from 40)", ScheduleKind::Paper, None),
+    ]
+}
+
 /// The measurements of a list of cells.
 #[derive(Clone, Debug)]
 pub struct Measured {
@@ -80,8 +96,10 @@ pub struct Measured {
     pub costs: Vec<Option<(usize, f64)>>,
     /// The scores of sets of as many real images.
     pub floor: Vec<Score>,
-    /// The number of images that samples are compared with.
-    pub reference: usize,
+    /// The number of images that samples are compared with, where it is known.
+    pub reference: Option<usize>,
+    /// The name of the data.
+    pub data: String,
 }
 
 /// A network on a device, and the configuration of its scheduler.

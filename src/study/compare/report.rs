@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::table::{Row, Spread, csv, grid};
-use super::{Cell, Measured, Score};
+use super::{Cell, Measured, Score, ablation_cells};
 use crate::error::Result;
 use crate::noise::seeds;
 use crate::report::plot::{Axis, Colour, Figure, Picture, Series};
@@ -19,8 +19,6 @@ const PLOT: File = File::new("compare", "distances over network calls");
 
 /// Network calls of the ablation, as in the paper.
 const ABLATION_CALLS: usize = 10;
-/// The first sigma of the paper's schedule, and of its schedule "offset".
-const OFFSET_SIGMA: f64 = 40.0;
 
 /// A line of a table; its cells are those of its seeds.
 #[derive(Clone, Debug)]
@@ -28,6 +26,26 @@ pub struct Line {
     label: String,
     cell: Cell,
     is_ablation: bool,
+}
+
+impl Line {
+    /// A line of the main table; its cells are those of `cell` with other seeds.
+    #[must_use]
+    pub fn new(label: &str, cell: Cell) -> Self {
+        Self { label: label.to_owned(), cell, is_ablation: false }
+    }
+
+    /// A line of the ablation.
+    #[must_use]
+    pub fn of_ablation(label: &str, cell: Cell) -> Self {
+        Self { is_ablation: true, ..Self::new(label, cell) }
+    }
+
+    /// Its cell, of any seed.
+    #[must_use]
+    pub fn cell(&self) -> &Cell {
+        &self.cell
+    }
 }
 
 /// The images of a comparison.
@@ -46,7 +64,7 @@ pub fn lines(samplers: &[Sampler], calls: &[usize], schedule: Option<ScheduleKin
     let line = |sampler: Sampler, calls: usize| {
         let usual = Cell::usual(sampler, calls, 0);
         let cell = Cell { schedule: schedule.unwrap_or(usual.schedule), ..usual };
-        Line { label: sampler.name().to_owned(), cell, is_ablation: false }
+        Line::new(sampler.name(), cell)
     };
     samplers.iter().flat_map(|sampler| calls.iter().map(move |calls| line(*sampler, *calls))).collect()
 }
@@ -54,17 +72,10 @@ pub fn lines(samplers: &[Sampler], calls: &[usize], schedule: Option<ScheduleKin
 /// The lines of the paper's ablation: DDIM in 10 steps on each schedule.
 #[must_use]
 pub fn ablation() -> Vec<Line> {
-    let schedules = [
-        ("DDIM (from 157)", ScheduleKind::Ddim, None),
-        ("DDIM offset (from 40)", ScheduleKind::Ddim, Some(OFFSET_SIGMA)),
-        ("EDM (80 to 0.002)", ScheduleKind::Edm, None),
-        ("paper (from 40)", ScheduleKind::Paper, None),
-    ];
     let line = |(label, schedule, sigma_max): (&str, ScheduleKind, Option<f64>)| {
-        let cell = Cell { schedule, sigma_max, ..Cell::usual(Sampler::Ddim, ABLATION_CALLS, 0) };
-        Line { label: label.to_owned(), cell, is_ablation: true }
+        Line::of_ablation(label, Cell { schedule, sigma_max, ..Cell::usual(Sampler::Ddim, ABLATION_CALLS, 0) })
     };
-    schedules.map(line).to_vec()
+    ablation_cells().map(line).to_vec()
 }
 
 /// The cells of `lines`: those of each line, of each seed.
@@ -104,35 +115,50 @@ pub fn results(lines: &[Line], measured: &Measured, images: &Images) -> Results 
     results
 }
 
-/// A figure of a score.
-type Figures<'a> = &'a dyn Fn(&Score) -> f64;
+/// A figure of a score, where it has one.
+type Figures<'a> = &'a dyn Fn(&Score) -> Option<f64>;
+
+/// A table of the report: its title, decimals, whether larger is better, and its figure.
+type Grid<'a> = (&'a str, usize, bool, Figures<'a>);
 
 fn markdown(rows: &[Row], ablation: &[Row], measured: &Measured, images: &Images) -> String {
     let floor = |figure: Figures| {
-        let of_sets: Vec<f64> = measured.floor.iter().map(figure).collect();
+        let of_sets: Vec<f64> = measured.floor.iter().filter_map(figure).collect();
         (!of_sets.is_empty()).then(|| Spread::of(&of_sets))
     };
     let seeds = images.seeds;
     let of_seeds = if seeds == 1 { "1 seed".to_owned() } else { format!("{seeds} seeds, ± their standard deviation") };
-    let mut text =
-        format!("{} images per cell, {of_seeds}; compared with {} images.\n\n", images.count, measured.reference);
-    let figures: [(&str, usize, Figures); 3] = [
-        ("Frechet distance", 2, &|score| score.frechet),
-        ("sliced Wasserstein, features", 3, &|score| score.sliced_features),
-        ("sliced Wasserstein, pixels", 4, &|score| score.sliced_pixels),
+    let with = match measured.reference {
+        Some(count) => format!("{count} images"),
+        None => format!("the statistics in `{}`", measured.data),
+    };
+    let mut text = format!("{} images per cell, {of_seeds}; compared with {with}.\n\n", images.count);
+    let figures: [Grid; 8] = [
+        ("Frechet distance", 2, false, &|score| Some(score.frechet)),
+        ("kernel distance x 1000", 3, false, &|score| score.kid.map(|kid| 1e3 * kid.mean)),
+        ("precision", 4, true, &|score| score.prdc.map(|shares| shares.precision)),
+        ("recall", 4, true, &|score| score.prdc.map(|shares| shares.recall)),
+        ("density", 4, true, &|score| score.prdc.map(|shares| shares.density)),
+        ("coverage", 4, true, &|score| score.prdc.map(|shares| shares.coverage)),
+        ("sliced Wasserstein, features", 3, false, &|score| score.sliced_features),
+        ("sliced Wasserstein, pixels", 4, false, &|score| score.sliced_pixels),
     ];
-    for (title, digits, figure) in figures {
-        text += &grid(rows, title, digits, floor(figure), |row| Some(row.spread(figure)));
-        text += "\n";
+    for (title, digits, largest, figure) in figures {
+        if rows.iter().any(|row| row.spread_of(figure).is_some()) {
+            text += &grid(rows, (title, largest), digits, floor(figure), |row| row.spread_of(figure));
+            text += "\n";
+        }
     }
-    text += &grid(rows, "milliseconds per image", 0, None, |row| {
+    text += &grid(rows, ("milliseconds per image", false), 0, None, |row| {
         row.seconds.map(|seconds| Spread { mean: 1e3 * seconds, deviation: 0.0 })
     });
     if !ablation.is_empty() {
         text += "\n";
-        text += &grid(ablation, "DDIM on the schedule, Frechet distance", 2, floor(&|score| score.frechet), |row| {
-            Some(row.spread(|score| score.frechet))
-        });
+        let is_ddim = ablation.iter().all(|row| row.sampler == Sampler::Ddim.name());
+        let subject = if is_ddim { "DDIM" } else { "sampler" };
+        let title = format!("{subject} on the schedule, Frechet distance");
+        let of_data = floor(&|score| Some(score.frechet));
+        text += &grid(ablation, (&title, false), 2, of_data, |row| Some(row.spread(|score| score.frechet)));
     }
     text
 }
@@ -149,22 +175,25 @@ fn picture(rows: &[Row], measured: &Measured) -> Picture {
         for (at, name) in names.iter().enumerate() {
             let mut of_name: Vec<&Row> = rows.iter().filter(|row| row.label == **name).collect();
             of_name.sort_by_key(|row| row.calls);
-            let spreads: Vec<Spread> = of_name.iter().map(|row| row.spread(figure)).collect();
-            let points = of_name.iter().zip(&spreads).map(|(row, spread)| (row.calls as f64, spread.mean)).collect();
+            let known = of_name.iter().filter_map(|row| Some((row.calls as f64, row.spread_of(figure)?)));
+            let (calls, spreads): (Vec<f64>, Vec<Spread>) = known.unzip();
+            let points = calls.iter().zip(&spreads).map(|(calls, spread)| (*calls, spread.mean)).collect();
             let band = spreads.iter().map(|spread| (spread.mean - spread.deviation, spread.mean + spread.deviation));
             plot = plot.with(Series::line(name, points).colour(Colour::Cycle(at)).band(band.collect()));
         }
         let calls = || rows.iter().map(|row| row.calls as f64);
         let (least, most) = (calls().fold(f64::INFINITY, f64::min), calls().fold(0.0, f64::max));
         if !measured.floor.is_empty() {
-            let floor = Spread::of(&measured.floor.iter().map(figure).collect::<Vec<_>>()).mean;
+            let floor = Spread::of(&measured.floor.iter().filter_map(figure).collect::<Vec<_>>()).mean;
             plot = plot.with(Series::dashed("data", vec![(least, floor), (most, floor)]).colour(Colour::Grey));
         }
         plot.into()
     };
-    let panels = vec![
-        panel("Features of the classifier", "Frechet distance", &|score| score.frechet),
-        panel("Pixels", "sliced Wasserstein distance", &|score| score.sliced_pixels),
-    ];
-    Picture::new("Quality against network calls: lower is better", 2, panels)
+    let classified = rows.iter().any(|row| row.spread_of(|score| score.confidence).is_some());
+    let title = if classified { "Features of the classifier" } else { "Features of InceptionV3" };
+    let mut panels = vec![panel(title, "Frechet distance", &|score| Some(score.frechet))];
+    if rows.iter().any(|row| row.spread_of(|score| score.sliced_pixels).is_some()) {
+        panels.push(panel("Pixels", "sliced Wasserstein distance", &|score| score.sliced_pixels));
+    }
+    Picture::new("Quality against network calls: lower is better", panels.len(), panels)
 }

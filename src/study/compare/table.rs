@@ -14,6 +14,8 @@ pub struct Row {
     pub sampler: &'static str,
     pub schedule: String,
     pub gamma: Option<f64>,
+    /// The first sigma, where it is not the usual one.
+    pub sigma_max: Option<f64>,
     /// The most calls, and those made.
     pub calls: usize,
     pub made_calls: Option<usize>,
@@ -59,6 +61,7 @@ impl Row {
             sampler: cell.sampler.name(),
             schedule: cell.schedule.name().to_owned(),
             gamma: cell.gamma,
+            sigma_max: cell.sigma_max,
             calls: cell.calls,
             made_calls: None,
             images,
@@ -71,6 +74,13 @@ impl Row {
     #[must_use]
     pub fn spread(&self, figure: impl Fn(&Score) -> f64) -> Spread {
         Spread::of(&self.scores.iter().map(figure).collect::<Vec<_>>())
+    }
+
+    /// As [`Row::spread`], of a figure that scores may lack.
+    #[must_use]
+    pub fn spread_of(&self, figure: impl Fn(&Score) -> Option<f64>) -> Option<Spread> {
+        let figures: Option<Vec<f64>> = self.scores.iter().map(figure).collect();
+        figures.filter(|figures| !figures.is_empty()).map(|figures| Spread::of(&figures))
     }
 }
 
@@ -91,10 +101,19 @@ pub fn csv(rows: &[Row]) -> Table {
         "sliced_pixels",
         "confidence",
         "seconds_per_image",
+        "gamma",
+        "sigma_max",
+        "kid",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
     ]);
     let or_empty = |value: Option<String>| value.unwrap_or_default();
+    let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
     for row in rows {
         let frechet = row.spread(|score| score.frechet);
+        let mean = |figure: &dyn Fn(&Score) -> Option<f64>| number(row.spread_of(figure).map(|spread| spread.mean));
         table.row(&[
             &row.label,
             &row.sampler,
@@ -105,21 +124,28 @@ pub fn csv(rows: &[Row]) -> Table {
             &row.images,
             &frechet.mean,
             &frechet.deviation,
-            &row.spread(|score| score.sliced_features).mean,
-            &row.spread(|score| score.sliced_pixels).mean,
-            &row.spread(|score| score.confidence).mean,
-            &or_empty(row.seconds.map(|seconds| seconds.to_string())),
+            &mean(&|score| score.sliced_features),
+            &mean(&|score| score.sliced_pixels),
+            &mean(&|score| score.confidence),
+            &number(row.seconds),
+            &number(row.gamma),
+            &number(row.sigma_max),
+            &mean(&|score| score.kid.map(|kid| kid.mean)),
+            &mean(&|score| score.prdc.map(|shares| shares.precision)),
+            &mean(&|score| score.prdc.map(|shares| shares.recall)),
+            &mean(&|score| score.prdc.map(|shares| shares.density)),
+            &mean(&|score| score.prdc.map(|shares| shares.coverage)),
         ]);
     }
     table
 }
 
-/// A figure of all rows as a table of Markdown: labels down, calls across, the least of a column in bold; below them,
-/// where there is one, what the data themselves have.
+/// A figure of all rows as a table of Markdown: labels down, calls across, the least of a column in bold, or the
+/// `largest`; below them, where there is one, what the data themselves have.
 #[must_use]
 pub fn grid(
     rows: &[Row],
-    title: &str,
+    (title, largest): (&str, bool),
     digits: usize,
     floor: Option<Spread>,
     figure: impl Fn(&Row) -> Option<Spread>,
@@ -144,12 +170,13 @@ pub fn grid(
     for label in &labels {
         let _ = write!(text, "| {label} |");
         for calls in &columns {
-            let least = labels.iter().filter_map(|label| at(label, *calls)).map(|spread| spread.mean);
-            let least = least.fold(f64::INFINITY, f64::min);
+            let means = labels.iter().filter_map(|label| at(label, *calls)).map(|spread| spread.mean);
+            let best =
+                if largest { means.fold(f64::NEG_INFINITY, f64::max) } else { means.fold(f64::INFINITY, f64::min) };
             match at(label, *calls) {
                 None => text.push_str(" – |"),
                 Some(spread) => {
-                    let bold = if spread.mean <= least { "**" } else { "" };
+                    let bold = if spread.mean.total_cmp(&best).is_eq() { "**" } else { "" };
                     let _ = write!(text, " {bold}{:.digits$}{bold}{} |", spread.mean, spread.around(digits));
                 }
             }
@@ -173,12 +200,20 @@ mod tests {
             let mut row = Row::new(label, &Cell::ge(calls, 0), 64);
             row.scores = frechet
                 .iter()
-                .map(|frechet| Score { frechet: *frechet, sliced_features: 1.0, sliced_pixels: 2.0, confidence: 0.9 })
+                .map(|frechet| Score {
+                    frechet: *frechet,
+                    sliced_features: Some(1.0),
+                    sliced_pixels: None,
+                    confidence: Some(0.9),
+                    kid: None,
+                    prdc: None,
+                })
                 .collect();
             row
         };
         let rows = [row("ge", 5, &[4.0, 6.0]), row("ge", 10, &[3.0]), row("ddim", 5, &[5.5])];
-        let text = grid(&rows, "sampler", 2, Some(Spread::of(&[0.5])), |row| Some(row.spread(|score| score.frechet)));
+        let text =
+            grid(&rows, ("sampler", false), 2, Some(Spread::of(&[0.5])), |row| Some(row.spread(|score| score.frechet)));
         let expected = "| sampler | 5 calls | 10 calls |\n|---|---|---|\n| ge | **5.00** ± 1.41 | **3.00** |\n\
             | ddim | 5.50 | – |\n| data | 0.50 | 0.50 |\n";
         assert_eq!(text, expected);
@@ -186,5 +221,6 @@ mod tests {
         let lines: Vec<&str> = csv.lines().collect();
         assert_eq!(lines.len(), 4);
         assert!(lines[1].starts_with("ge,ge,paper,5,,2,64,5,1.41"), "{}", lines[1]);
+        assert!(lines[1].ends_with(",1,,0.9,,,,,,,,"), "{}", lines[1]);
     }
 }
