@@ -20,9 +20,11 @@ from diffusers.utils import logging
 from goldens import (
     autoencoders,
     chains,
+    clip,
     conditioned,
     dit,
     edm,
+    inception,
     inpainting,
     latent,
     lora,
@@ -66,6 +68,8 @@ PARTS = {
     "dit": lambda: dit.write_all(GOLDEN),
     "chains": lambda: chains.write_all(GOLDEN / "chains"),
     "quality": lambda: quality.write(GOLDEN),
+    "inception": lambda: inception.write(GOLDEN),
+    "clip": lambda: clip.write(GOLDEN),  # with the tokenizer of `latent`
     "spectra": lambda: spectra.write_all(GOLDEN / "spectra"),
 }
 

@@ -1,5 +1,5 @@
-//! Distances between sets of images: features on the engine by a small classifier or by InceptionV3, their statistics in
-//! float64, and distances between them.
+//! Distances between sets of images: features on the engine by a small classifier or by InceptionV3, their statistics
+//! in float64, and distances between them.
 //!
 //! | measure | compares |
 //! |---|---|

@@ -4,6 +4,7 @@
 mod common;
 
 mod chain;
+mod clip;
 mod inception;
 mod inspect;
 mod linear_baseline;

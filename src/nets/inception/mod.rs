@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(graph.shape(pooled), Shape::vector(2, FEATURES));
         let last = graph.nodes.iter().find(|node| node.label == "Mixed_7c").unwrap();
         assert_eq!(last.shape, Shape::new(2, 8, 8, FEATURES));
-        // torchvision's 27,161,264 parameters less the 2,049,000 of its last layer and the 3,326,696 of its second head.
+        // torchvision's 27,161,264 parameters less 2,049,000 of its last layer and 3,326,696 of its second head.
         let kernels: usize = keys().iter().filter(|(key, _)| key.ends_with(".weight")).map(size).sum();
         let biases: usize = keys().iter().filter(|(key, _)| key.ends_with(".bias")).map(size).sum();
         // Each normalisation has a weight and a bias; convolutions have no bias.

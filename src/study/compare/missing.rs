@@ -34,7 +34,8 @@ impl<'a> Missing<'a> {
         Ok(Self { parts, network: network.clone(), clip })
     }
 
-    /// The parts whose number is `index` more than a multiple of `of`: those of one of several runs that share a folder.
+    /// The parts whose number is `index` more than a multiple of `of`: those of one of several runs that share a
+    /// folder.
     #[must_use]
     pub fn shard(mut self, index: usize, of: usize) -> Self {
         self.parts.retain(|(_, range)| range.start / PART % of.max(1) == index);
