@@ -1,7 +1,7 @@
 //! The squared Frechet distance between Gaussians of given means and covariances, as reported by FID (Heusel et al.
 //! 2017; Dowson and Landau 1982).
 
-use faer::{Mat, MatRef};
+use faer::{Mat, MatRef, Side};
 
 use super::Statistics;
 use crate::error::{Error, Result};
@@ -25,13 +25,39 @@ pub fn distance(a: &Statistics, b: &Statistics) -> Result<f64> {
         return Err(Error::argument(what, "both must come from the same network"));
     }
     let between: f64 = a.mean.iter().zip(&b.mean).map(|(a, b)| (a - b) * (a - b)).sum();
-    let root = square_root(a.covariance.as_ref())?;
     // Both covariances are checked: that of b enters a product that would hide its faults.
-    square_root(b.covariance.as_ref())?;
-    let product = &root * &b.covariance * &root;
+    check(a)?;
+    check(b)?;
+    let rows = |statistics: &Statistics| statistics.factor.as_ref().map_or(usize::MAX, Mat::nrows);
+    let (fewer, other) = if rows(b) < rows(a) { (b, a) } else { (a, b) };
+    let product = match &fewer.factor {
+        // With S1 = F'F, the product of S1 and S2 has the eigenvalues of F S2 F' other than 0.
+        Some(factor) => factor * &other.covariance * factor.transpose(),
+        None => {
+            let root = square_root(a.covariance.as_ref())?;
+            &root * &b.covariance * &root
+        }
+    };
     let (values, _) = eigen(symmetric(product.as_ref()).as_ref())?;
     let shared: f64 = values.iter().map(|value| value.max(0.0).sqrt()).sum();
     Ok((between + trace(&a.covariance) + trace(&b.covariance) - 2.0 * shared).max(0.0))
+}
+
+/// Refuses a matrix that is not a covariance. Statistics with a factor are one by construction.
+fn check(statistics: &Statistics) -> Result<()> {
+    if statistics.factor.is_some() {
+        return Ok(());
+    }
+    let matrix = &statistics.covariance;
+    let count = matrix.nrows();
+    let row = |row: usize| (0..count).map(|column| matrix[(row, column)].abs()).sum::<f64>();
+    let bound = (0..count).map(row).fold(f64::MIN_POSITIVE, f64::max);
+    // A matrix that has a Cholesky factor with this much added has no eigenvalue below what rounding explains.
+    let raised = Mat::from_fn(count, count, |i, j| matrix[(i, j)] + if i == j { ROUNDING * bound } else { 0.0 });
+    match raised.llt(Side::Lower) {
+        Ok(_) => Ok(()),
+        Err(_) => square_root(matrix.as_ref()).map(|_| ()),
+    }
 }
 
 /// Returns the symmetric square root of a covariance.
@@ -87,6 +113,21 @@ mod tests {
         let moved: Vec<f32> = rows.iter().map(|value| value + 0.5).collect();
         let found = distance(&of_rows(&rows, 8).unwrap(), &of_rows(&moved, 8).unwrap()).unwrap();
         assert!((found - 8.0 * 0.25).abs() < 1e-6, "{found}");
+    }
+
+    #[test]
+    fn few_samples_of_many_features_have_the_distance_of_their_covariances() {
+        let rows = |seed: u64, count: usize| crate::noise::philox::normals(seed, 0, 0, count * 520);
+        let statistics = |seed: u64, count: usize| of_rows(&rows(seed, count), 520).unwrap();
+        let whole = |few: &Statistics| Statistics { factor: None, ..few.clone() };
+        let (few, fewer) = (statistics(1, 30), statistics(2, 7));
+        assert!(few.factor.is_some() && fewer.factor.is_some());
+        let expected = distance(&whole(&few), &whole(&fewer)).unwrap();
+        for (a, b) in [(&few, &fewer), (&fewer, &few), (&few, &whole(&fewer)), (&whole(&few), &fewer)] {
+            let found = distance(a, b).unwrap();
+            assert!((found - expected).abs() < 1e-5 * expected, "{found} against {expected}");
+        }
+        assert!(statistics(3, 261).factor.is_none(), "as many as half of the features");
     }
 
     #[test]

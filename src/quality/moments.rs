@@ -6,6 +6,10 @@ use faer::{Accum, Mat, get_global_parallelism};
 use super::Statistics;
 use crate::error::{Error, Result};
 
+/// Features from which on the rows are kept as long as there are at most half as many of them: the Frechet distance is
+/// then one of small matrices.
+const MANY: usize = 512;
+
 /// Sums over rows of `dimension` values, relative to a point near their mean: the first row. Relative to zero, the
 /// covariance of values with a large mean would be the small difference of large numbers.
 #[derive(Clone, Debug)]
@@ -16,6 +20,8 @@ pub struct Moments {
     sums: Vec<f64>,
     /// Sums of products, a symmetric matrix.
     products: Mat<f64>,
+    /// The rows themselves, as long as they are few.
+    rows: Option<Vec<f32>>,
 }
 
 impl Moments {
@@ -28,6 +34,7 @@ impl Moments {
             about: vec![0.0; dimension],
             sums: vec![0.0; dimension],
             products: Mat::zeros(dimension, dimension),
+            rows: (dimension >= MANY).then(Vec::new),
         }
     }
 
@@ -56,6 +63,19 @@ impl Moments {
         }
         matmul(&mut self.products, Accum::Add, block.transpose(), &block, 1.0, get_global_parallelism());
         self.count += count;
+        match &mut self.rows {
+            Some(kept) if self.count <= self.dimension / 2 => kept.extend_from_slice(rows),
+            _ => self.rows = None,
+        }
+    }
+
+    /// The deviations from the mean over sqrt(n - 1), where the rows are few.
+    fn factor(&self, mean: &[f64]) -> Option<Mat<f64>> {
+        let rows = self.rows.as_ref()?;
+        let scale = (self.count as f64 - 1.0).sqrt().recip();
+        Some(Mat::from_fn(self.count, self.dimension, |row, column| {
+            (f64::from(rows[row * self.dimension + column]) - mean[column]) * scale
+        }))
     }
 
     /// Returns the mean and the unbiased covariance (over n - 1, as `np.cov` does).
@@ -73,8 +93,9 @@ impl Moments {
             let product = f64::midpoint(self.products[(i, j)], self.products[(j, i)]);
             (product - count * offset[i] * offset[j]) / (count - 1.0)
         });
-        let mean = self.about.iter().zip(&offset).map(|(about, offset)| about + offset).collect();
-        Statistics::new(mean, covariance)
+        let mean: Vec<f64> = self.about.iter().zip(&offset).map(|(about, offset)| about + offset).collect();
+        let factor = self.factor(&mean);
+        Ok(Statistics { factor, ..Statistics::new(mean, covariance)? })
     }
 }
 

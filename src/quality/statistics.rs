@@ -14,6 +14,8 @@ pub struct Statistics {
     pub mean: Vec<f64>,
     /// The covariance, symmetric.
     pub covariance: Mat<f64>,
+    /// A matrix F of few rows with `covariance` = F'F, where the statistics are those of few samples of many features.
+    pub factor: Option<Mat<f64>>,
 }
 
 impl Statistics {
@@ -25,7 +27,7 @@ impl Statistics {
         let count = mean.len();
         let entries = (0..count).flat_map(|row| (0..count).map(move |column| (row, column)));
         if mean.iter().all(|value| value.is_finite()) && entries.into_iter().all(|at| covariance[at].is_finite()) {
-            return Ok(Self { mean, covariance });
+            return Ok(Self { mean, covariance, factor: None });
         }
         let hint = "look for samples that are NaN or infinite".to_owned();
         Err(Error::NonFinite { place: "the statistics of features".to_owned(), hint })

@@ -22,6 +22,7 @@ mod encode_text;
 mod escapes;
 mod example;
 mod faults;
+mod features;
 mod help;
 #[cfg(feature = "download")]
 #[path = "../common/hub.rs"]
@@ -38,6 +39,8 @@ mod memory;
 mod noise_forms;
 mod outputs;
 mod quality;
+#[path = "../common/inception.rs"]
+mod random_inception;
 mod sample;
 mod serve;
 #[path = "../common/single_file.rs"]

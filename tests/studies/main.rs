@@ -2,6 +2,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/inception.rs"]
+mod random_inception;
 
 mod chain;
 mod clip;

@@ -157,7 +157,8 @@ impl std::str::FromStr for Preset {
         Self::ALL.into_iter().find(|preset| preset.name() == text).ok_or_else(|| {
             let names: Vec<_> = Self::ALL.iter().map(|preset| preset.name()).collect();
             let hint = if text == "permenter-coco" {
-                "the table of MS-COCO is of images from texts, by `downhill sample`: `docs/fid.md` has its commands".to_owned()
+                "the table of MS-COCO is of images from texts, by `downhill sample`: `docs/fid.md` has its commands"
+                    .to_owned()
             } else {
                 format!("presets are {}", names.join(", "))
             };
