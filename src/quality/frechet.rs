@@ -30,13 +30,12 @@ pub fn distance(a: &Statistics, b: &Statistics) -> Result<f64> {
     check(b)?;
     let rows = |statistics: &Statistics| statistics.factor.as_ref().map_or(usize::MAX, Mat::nrows);
     let (fewer, other) = if rows(b) < rows(a) { (b, a) } else { (a, b) };
-    let product = match &fewer.factor {
+    let product = if let Some(factor) = &fewer.factor {
         // With S1 = F'F, the product of S1 and S2 has the eigenvalues of F S2 F' other than 0.
-        Some(factor) => factor * &other.covariance * factor.transpose(),
-        None => {
-            let root = square_root(a.covariance.as_ref())?;
-            &root * &b.covariance * &root
-        }
+        factor * &other.covariance * factor.transpose()
+    } else {
+        let root = square_root(a.covariance.as_ref())?;
+        &root * &b.covariance * &root
     };
     let (values, _) = eigen(symmetric(product.as_ref()).as_ref())?;
     let shared: f64 = values.iter().map(|value| value.max(0.0).sqrt()).sum();

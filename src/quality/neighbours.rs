@@ -28,27 +28,47 @@ pub struct Prdc {
     pub coverage: f64,
 }
 
-/// Returns the shares for features of the data, (n, d), and of samples, (m, d), with balls that reach the k-th nearest
-/// neighbour.
+/// A set of features with the ball around each, which reaches its k-th nearest neighbour.
+pub struct Balls {
+    set: Set,
+    /// Squared.
+    radii: Vec<f64>,
+    k: usize,
+}
+
+impl Balls {
+    /// The balls around features, (n, d), of at most [`MOST`] samples.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for no more than `k` samples, and for a `k` of 0.
+    pub fn new(features: &Tensor, k: usize) -> Result<Self> {
+        let count = features.shape[0].min(MOST);
+        if k == 0 || count <= k {
+            let what = format!("{k} neighbours among {count} samples");
+            return Err(Error::argument(what, "each set must have more samples than there are neighbours"));
+        }
+        let set = Set::new(features, count);
+        let radii = set.radii(k);
+        Ok(Self { set, radii, k })
+    }
+}
+
+/// Returns the shares for the data and for samples.
 ///
 /// # Errors
-/// [`Error::Argument`] for features of two kinds, and for sets of no more than `k` samples.
-pub fn shares(data: &Tensor, samples: &Tensor, k: usize) -> Result<Prdc> {
-    if data.stride() != samples.stride() {
-        let what = format!("features of {} values against those of {}", data.stride(), samples.stride());
+/// [`Error::Argument`] for features or neighbours of two kinds.
+pub fn shares(data: &Balls, samples: &Balls) -> Result<Prdc> {
+    let (Balls { set: data, radii: of_data, k }, Balls { set: samples, radii: of_samples, .. }) = (data, samples);
+    let (dimension, other) = (data.rows.ncols(), samples.rows.ncols());
+    if dimension != other {
+        let what = format!("features of {dimension} values against those of {other}");
         return Err(Error::argument(what, "both must come from the same network"));
     }
-    let (n, m) = (data.shape[0], samples.shape[0]);
-    if k == 0 || n.min(m) <= k {
-        let what = format!("{k} neighbours among {n} and {m} samples");
-        return Err(Error::argument(what, "each set must have more samples than there are neighbours"));
-    }
-    let (data, samples) = (Set::new(data), Set::new(samples));
-    let (of_data, of_samples) = (data.radii(k), samples.radii(k));
+    let (n, m) = (data.rows.nrows(), samples.rows.nrows());
     let (mut hits, mut covered) = (0usize, 0usize);
     let (mut precise, mut recalled) = (vec![false; m], 0usize);
     for first in (0..n).step_by(BLOCK) {
-        let distances = data.distances(first..(first + BLOCK).min(n), &samples);
+        let distances = data.distances(first..(first + BLOCK).min(n), samples);
         for row in 0..distances.nrows() {
             let radius = of_data[first + row];
             let (mut nearest, mut is_recalled) = (f64::INFINITY, false);
@@ -69,7 +89,7 @@ pub fn shares(data: &Tensor, samples: &Tensor, k: usize) -> Result<Prdc> {
     Ok(Prdc {
         precision: share(precise.iter().filter(|is| **is).count(), m),
         recall: share(recalled, n),
-        density: share(hits, m * k),
+        density: share(hits, m * *k),
         coverage: share(covered, n),
     })
 }
@@ -81,8 +101,8 @@ struct Set {
 }
 
 impl Set {
-    fn new(features: &Tensor) -> Self {
-        let rows = Mat::from_fn(features.shape[0], features.stride(), |row, column| {
+    fn new(features: &Tensor, count: usize) -> Self {
+        let rows = Mat::from_fn(count, features.stride(), |row, column| {
             f64::from(features.data[row * features.stride() + column])
         });
         let norms = (0..rows.nrows()).map(|row| rows.row(row).iter().map(|value| value * value).sum()).collect();
@@ -129,7 +149,8 @@ mod tests {
         // On a line, with one neighbour: balls of the data around 0, 1, 3 of radius 1, 1, 2; of the samples around
         // 0.5, 0.9, 10 of radius 0.4, 0.4, 9.1.
         let set = |values: &[f32]| Tensor::new([values.len(), 1], values.to_vec());
-        let found = shares(&set(&[0.0, 1.0, 3.0]), &set(&[0.5, 0.9, 10.0]), 1).unwrap();
+        let balls = |values: &[f32]| Balls::new(&set(values), 1).unwrap();
+        let found = shares(&balls(&[0.0, 1.0, 3.0]), &balls(&[0.5, 0.9, 10.0])).unwrap();
         let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{found:?}");
         close(found.precision, 2.0 / 3.0);
         // 1 is within 0.4 of 0.9, 3 within 9.1 of 10; 0 is in no ball.
@@ -141,9 +162,11 @@ mod tests {
 
     #[test]
     fn sets_that_are_too_small_are_refused() {
-        for (n, m, k) in [(5, 9, 5), (9, 5, 5), (3, 3, 0)] {
-            let error = shares(&Tensor::zeros([n, 2]), &Tensor::zeros([m, 2]), k).unwrap_err();
+        for (count, k) in [(5, 5), (3, 0)] {
+            let error = Balls::new(&Tensor::zeros([count, 2]), k).err().unwrap();
             assert_eq!(error.kind(), crate::ErrorKind::Argument);
         }
+        let balls = |dimension: usize| Balls::new(&Tensor::zeros([3, dimension]), 1).unwrap();
+        assert_eq!(shares(&balls(2), &balls(3)).unwrap_err().kind(), crate::ErrorKind::Argument);
     }
 }

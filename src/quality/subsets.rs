@@ -25,7 +25,7 @@ impl RandomState {
 
     /// Draws a whole number from 0 to `most`, below 2^32, by rejection.
     fn up_to(&mut self, most: usize) -> usize {
-        let mask = most.next_power_of_two() - 1 | most;
+        let mask = (most.next_power_of_two() - 1) | most;
         loop {
             let value = (self.0)() as usize & mask;
             if value <= most {

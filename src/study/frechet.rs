@@ -1,6 +1,7 @@
 //! The distance of one set of images from another: Frechet distance of features, sliced Wasserstein distances; of the
 //! features of InceptionV3 also the kernel distance, precision and recall.
 
+use std::fmt::Write;
 use std::path::Path;
 
 use serde_json::json;
@@ -10,7 +11,7 @@ use crate::data::{Dataset, Pixels, Source};
 use crate::error::{Error, Result};
 use crate::formats::npz;
 use crate::quality::kid::{self, Subsets};
-use crate::quality::neighbours::{self, MOST, NEIGHBOURS};
+use crate::quality::neighbours::{self, Balls, MOST, NEIGHBOURS};
 use crate::quality::sliced::{DIRECTIONS, Directions};
 use crate::quality::{Extractor, Features, Moments, Statistics, frechet, sliced};
 use crate::report::columns::Lines;
@@ -127,7 +128,7 @@ pub fn compare(first: &Measured, second: &Measured, seed: u64, full: bool) -> Re
         let mut sliced = json!({ "features": features, "directions": DIRECTIONS });
         if a.1.stride() == b.1.stride() {
             let pixels = between(&a.1, &b.1, seed.wrapping_add(1))?;
-            text += &format!(", {pixels:.4} of pixels");
+            let _ = write!(text, ", {pixels:.4} of pixels");
             sliced["pixels"] = json!(pixels);
         }
         lines.add("sliced Wasserstein", text);
@@ -150,8 +151,8 @@ fn more(samples: &Tensor, data: &Tensor, lines: &mut Lines, results: &mut Result
         results.note(format_args!("precision and recall need more than {NEIGHBOURS} images of both sets"));
         return Ok(());
     }
-    let first = |set: &Tensor| set.slice(0..set.shape[0].min(MOST));
-    let shares = neighbours::shares(&first(data), &first(samples), NEIGHBOURS)?;
+    let balls = |set: &Tensor| Balls::new(set, NEIGHBOURS);
+    let shares = neighbours::shares(&balls(data)?, &balls(samples)?)?;
     lines.add("precision, recall", format!("{:.4}, {:.4}", shares.precision, shares.recall));
     lines.add("density, coverage", format!("{:.4}, {:.4}", shares.density, shares.coverage));
     if n.max(m) > MOST {

@@ -13,7 +13,8 @@ use downhill::nets::inception::Preparation;
 use downhill::nets::inception::weights::InceptionWeights;
 use downhill::quality::kid::{self, SEED, Subsets};
 use downhill::quality::moments::of_rows;
-use downhill::quality::{Features, frechet, neighbours};
+use downhill::quality::neighbours::{self, Balls};
+use downhill::quality::{Features, frechet};
 use downhill::tensor::Tensor;
 
 const SMALL: usize = 107;
@@ -91,7 +92,8 @@ fn assert_measures(samples: &Tensor, data: &Tensor, (k, subset): (usize, usize),
     let found = kid::distance(samples, data, Subsets { count: 10, size: subset, seed: SEED }).unwrap();
     close(found.mean, figures, "kid_mean");
     close(found.deviation, figures, "kid_deviation");
-    let shares = neighbours::shares(data, samples, k).unwrap();
+    let balls = |set: &Tensor| Balls::new(set, k).unwrap();
+    let shares = neighbours::shares(&balls(data), &balls(samples)).unwrap();
     close(shares.precision, figures, "precision");
     close(shares.recall, figures, "recall");
     close(shares.density, figures, "density");

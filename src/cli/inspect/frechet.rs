@@ -126,12 +126,16 @@ impl Study for Args {
             let mut results = Results::default();
             let file = self.save_statistics.as_deref().map(|file| file.display().to_string()).unwrap_or_default();
             results.note(format_args!("the statistics of `{}` are in `{file}`", self.samples));
-            score.iter().for_each(|score| score.add_to(&mut results));
+            if let Some(score) = &score {
+                score.add_to(&mut results);
+            }
             return Ok(results);
         };
         let mut results = compare(first, second, self.seed, !is_digits)?;
         results.set("sources", json!([self.samples, against]));
-        score.iter().for_each(|score| score.add_to(&mut results));
+        if let Some(score) = &score {
+            score.add_to(&mut results);
+        }
         Ok(results)
     }
 }

@@ -46,12 +46,11 @@ impl InceptionWeights {
         }
         let mut known: Vec<(String, Vec<usize>)> = Vec::new();
         for (key, shape) in keys() {
-            match key.strip_suffix(".weight") {
-                Some(path) => known.push((format!("{path}.conv.weight"), shape)),
-                None => {
-                    let path = key.strip_suffix(".bias").unwrap_or(&key);
-                    known.extend(PARTS.map(|part| (format!("{path}.bn.{part}"), shape.clone())));
-                }
+            if let Some(path) = key.strip_suffix(".weight") {
+                known.push((format!("{path}.conv.weight"), shape));
+            } else {
+                let path = key.strip_suffix(".bias").unwrap_or(&key);
+                known.extend(PARTS.map(|part| (format!("{path}.bn.{part}"), shape.clone())));
             }
         }
         for (key, shape) in &known {

@@ -125,11 +125,11 @@ impl Clip {
             let what = format!("{} captions for the {} images of `{}`", captions.len(), images.count(), images.name);
             return Err(Error::argument(what, "give a line for each image, in the order of the images"));
         }
-        self.planes(images).map(|_| ())
+        Self::planes(images).map(|_| ())
     }
 
     /// (channels, height, width) of images.
-    fn planes(&self, images: &Dataset) -> Result<[usize; 3]> {
+    fn planes(images: &Dataset) -> Result<[usize; 3]> {
         match images.sample_shape[..] {
             [height, width] => Some([1, height, width]),
             [channels @ (1 | 3), height, width] => Some([channels, height, width]),
@@ -164,7 +164,7 @@ impl Clip {
         let program: Program = compiler.program(&self.vision.graph(BATCH), &fetch)?;
         let positions = self.vision.positions(&self.weights, BATCH)?;
         let (side, dimension) = (self.vision.config().image_size, self.vision.config().projection_dim);
-        let planes = self.planes(images)?;
+        let planes = Self::planes(images)?;
         let tokens = self.vision.config().tokens();
         let mut embeddings = Vec::with_capacity(images.count() * dimension);
         for first in (0..images.count()).step_by(BATCH) {

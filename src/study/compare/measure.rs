@@ -4,7 +4,7 @@ use super::store::Times;
 use super::{Cell, Measured, Store};
 use crate::error::Result;
 use crate::quality::kid::{self, Kid, Subsets};
-use crate::quality::neighbours::{self, MOST, NEIGHBOURS, Prdc};
+use crate::quality::neighbours::{self, Balls, NEIGHBOURS, Prdc};
 use crate::quality::sliced::{DIRECTIONS, Directions, Slices};
 use crate::quality::{Extractor, Moments, Statistics, frechet, sliced};
 use crate::study::frechet::Images;
@@ -25,6 +25,8 @@ pub struct Reference {
 /// What the images of the data give beside the statistics.
 struct OfImages {
     features: Tensor,
+    /// The balls around the features, if there are enough of them.
+    balls: Option<Balls>,
     sliced_features: (Directions, Slices),
     sliced_pixels: (Directions, Slices),
 }
@@ -71,7 +73,9 @@ impl Reference {
             Ok((directions, slices))
         };
         let (sliced_features, sliced_pixels) = (sliced_by(&features, seed)?, sliced_by(images, seed.wrapping_add(1))?);
-        let images = Some(OfImages { features, sliced_features, sliced_pixels });
+        let balls =
+            if full && features.shape[0] > NEIGHBOURS { Some(Balls::new(&features, NEIGHBOURS)?) } else { None };
+        let images = Some(OfImages { features, balls, sliced_features, sliced_pixels });
         Ok(Self { statistics: moments.statistics()?, images, full })
     }
 
@@ -116,9 +120,8 @@ impl Reference {
         if self.full {
             let subsets = Subsets::usual(count, data.features.shape[0]);
             score.kid = Some(kid::distance(&features, &data.features, subsets)?);
-            let first = |set: &Tensor| set.slice(0..set.shape[0].min(MOST));
-            if count.min(data.features.shape[0]) > NEIGHBOURS {
-                score.prdc = Some(neighbours::shares(&first(&data.features), &first(&features), NEIGHBOURS)?);
+            if let Some(balls) = data.balls.as_ref().filter(|_| count > NEIGHBOURS) {
+                score.prdc = Some(neighbours::shares(balls, &Balls::new(&features, NEIGHBOURS)?)?);
             }
         }
         Ok(score)

@@ -118,7 +118,7 @@ impl Preset {
                     let sigma_max = if is_paper { Some(tuned.sigma_max) } else { sigma_max };
                     let gamma = (sampler == Sampler::Ge).then_some(tuned.gamma);
                     let label = if is_paper { "paper" } else { label };
-                    let cell = Cell { schedule, sigma_max, gamma, ..Cell::usual(sampler, *calls, 0) };
+                    let cell = Cell { schedule, gamma, sigma_max, ..Cell::usual(sampler, *calls, 0) };
                     lines.push(Line::of_ablation(&format!("{name}, {label}"), cell));
                 }
             }
