@@ -22,7 +22,7 @@ pub struct Reference {
     full: bool,
 }
 
-/// What the images of the data give beside the statistics.
+/// Properties of the data that need their images.
 struct OfImages {
     features: Tensor,
     /// The balls around the features, if there are enough of them.

@@ -126,7 +126,7 @@ impl Preset {
         Ok(lines)
     }
 
-    /// What it sets, in sentences with their sources.
+    /// Its settings, in sentences with their sources.
     #[must_use]
     pub fn says(self) -> Vec<String> {
         let each = |of: &dyn Fn(&Tuned) -> String| self.tuned().iter().map(of).collect::<Vec<_>>().join(", ");
