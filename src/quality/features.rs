@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::digits_classifier;
 use crate::error::{Error, Result};
+use crate::gpu::Kind as AdapterKind;
 use crate::graph::{Compiler, Program};
-use crate::kernels::Family;
 use crate::nets::classifier::{self, CLASS_NAME, Classifier};
 use crate::nets::inception::weights::InceptionWeights;
 use crate::nets::inception::{self, Preparation, SIDE};
@@ -153,7 +153,8 @@ impl Features {
             Self::Inception { weights, preparation } => {
                 let [_, height, width] = image_shape;
                 let (few, many) = INCEPTION_BATCH;
-                let batch = if matches!(compiler.engine.family, Family::Lanes { .. }) { few } else { many };
+                let is_software = compiler.engine.gpu.adapter.kind == AdapterKind::Software;
+                let batch = if is_software { few } else { many };
                 let graph = inception::graph(batch, (height, width), side, *preparation);
                 let program = compiler.program(&graph, &|key, shape| weights.fetch(key, shape))?;
                 let kind = Kind::Inception(*preparation);

@@ -84,13 +84,14 @@ impl Study for Args {
             first_seed: self.output.seed,
             grids: self.steps.iter().map(grid).collect::<Result<_>>()?,
         };
+        // Statistics, which other studies take as data, have no covariance of pixels: refused before images are made.
+        let gaussians = Gaussian::pair(&Source::parse(&self.cells.data)?.load(Pixels::Signed)?)?;
+        run.clock.lap("covariance");
         let measured = if self.gaussian_only {
             None
         } else {
             Some(cells::measure(run, &self.cells, &self.output, &settings.cells()?, self.count)?)
         };
-        let gaussians = Gaussian::pair(&Source::parse(&self.cells.data)?.load(Pixels::Signed)?)?;
-        run.clock.lap("covariance");
         Ok(results(&settings, &gaussians, measured.as_ref()))
     }
 }
