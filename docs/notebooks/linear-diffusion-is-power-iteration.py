@@ -43,8 +43,6 @@
 # the noise, unless stated otherwise.
 
 # %%
-import gzip
-
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy import stats
@@ -82,9 +80,8 @@ def show(rows, titles, columns=8):
 # on it would be no news.
 
 # %%
-with gzip.open("../../data/digits/digits-images-idx3-ubyte.gz") as file:
-    digits = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 784)
-X = digits[:1000].astype(np.float32) / 255
+digits = downhill.data("digits").reshape(-1, 784) / 2 + 0.5
+X = digits[:1000]
 n, p = X.shape
 k = 8
 

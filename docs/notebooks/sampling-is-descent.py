@@ -40,8 +40,6 @@
 # 95 %, by Student's t over independent start states, unless stated otherwise.
 
 # %%
-import gzip
-
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy import stats
@@ -118,9 +116,7 @@ assert to_data.max() < 0.02
 # error of a denoiser that always says "the mean of the data".
 
 # %%
-with gzip.open("../../data/digits/digits-images-idx3-ubyte.gz") as file:
-    digits = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 1, 28, 28)
-digits = digits.astype(np.float32) / 127.5 - 1
+digits = downhill.data("digits")[:, None]
 few = digits[:2000]
 mean = few.mean(0)
 

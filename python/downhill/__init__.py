@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ._arrays import data
 from ._core import __version__
 from ._denoiser import sample
 from ._device import adapters
@@ -75,6 +76,7 @@ __all__ = [
     "Step",
     "__version__",
     "adapters",
+    "data",
     "grid",
     "interop",
     "linear",

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from . import _core
 from ._errors import ArgumentError
 
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -108,3 +109,20 @@ def shape_of_one(shape: Sequence[int]) -> tuple[int, int, int]:
 def shaped(array: Floats, shape: tuple[int, ...]) -> Floats:
     """Returns an array in another shape, without a copy."""
     return np.reshape(array, shape)
+
+
+def data(source: str) -> Floats:
+    """Returns the samples of a data set.
+
+    Args:
+        source: `digits` for the 10,000 embedded digits; an `.npy`, an `.npz`, an IDX file or a folder of images; or
+            `spiked:...` for drawn samples, as in `pca:DATA` and `downhill linear`.
+
+    Returns:
+        (n, *sample_shape), float32. Bytes of images are from -1 to 1; other numbers are as they are.
+
+    Raises:
+        ArgumentError: for a name that is not one of these.
+        ModelError: for files that cannot be used.
+    """
+    return _core.data(source)

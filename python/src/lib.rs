@@ -6,6 +6,7 @@
 
 mod array;
 mod call;
+mod data;
 mod data_studies;
 mod denoiser;
 mod engine;
@@ -29,6 +30,7 @@ use pyo3::prelude::*;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     engine::register(module)?;
+    data::register(module)?;
     model::register(module)?;
     images::register(module)?;
     sample::register(module)?;

@@ -253,6 +253,15 @@ def test_torch_denoisers() -> None:
     assert np.allclose(x.numpy(), numbers, atol=1e-5)
 
 
+def test_data(tmp_path: Path) -> None:
+    digits = downhill.data("digits")
+    assert digits.shape == (10_000, 28, 28) and digits.min() == -1 and digits.max() == 1
+    np.save(tmp_path / "x.npy", noise(5, 3))
+    assert np.array_equal(downhill.data(str(tmp_path / "x.npy")), noise(5, 3))
+    with pytest.raises(downhill.Error):
+        downhill.data("digit")
+
+
 def test_schedules(digits: downhill.Model) -> None:
     schedule = digits.schedule(8)
     assert len(schedule.sigmas) == len(schedule) + 1 and np.all(np.diff(schedule.sigmas) <= 0)

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "tools"))
-import notebooks  # noqa: E402
+import notebooks
 
 SECONDS = 10.0 * float(os.environ.get("DOWNHILL_SLOWNESS", "1"))
 BYTES = 1_000_000

@@ -1,4 +1,4 @@
-"""What the adapters share: tensors of PyTorch in, tensors of the same dtype on the same device out."""
+"""The common part of the adapters: tensors of PyTorch in, tensors of the same dtype on the same device out."""
 # pyright: reportMissingImports=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownParameterType=false, reportUnknownArgumentType=false
 
