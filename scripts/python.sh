@@ -50,5 +50,7 @@ rm -rf "$place"
     "$place/bin/pip" install -q --disable-pip-version-check --no-deps -r python/tests/requirements-no-deps.txt
 "$place/bin/pip" install -q --disable-pip-version-check "$wheel"
 # Away from the checkout's own copy of the package, which has no compiled part.
-(cd python/tests && DOWNHILL_PROGRAM="$program" "$place/bin/python" -m pytest -q -p no:cacheprovider .)
+# With its variable, scikit-learn's checks of other array libraries run, too.
+(cd python/tests &&
+    DOWNHILL_PROGRAM="$program" SCIPY_ARRAY_API=1 "$place/bin/python" -m pytest -q -p no:cacheprovider .)
 "$place/bin/pyright" --project python --pythonpath "$place/bin/python"
