@@ -95,12 +95,12 @@ pub fn applied<T: Copy + Into<f64> + Sync>(rows: &Rows<T>, vectors: MatRef<'_, f
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::noise::philox::normals;
+    use crate::noise::Purpose;
 
     #[test]
     fn the_moment_and_its_products_are_those_of_the_definition() {
         for (count, dimension) in [(1, 3), (7, 5), (2 * MOMENT_ROWS + 3, 3), (APPLIED_ROWS + CONVERTED_ROWS + 1, 2)] {
-            let values = normals(5, 0, 0, count * dimension);
+            let values = Purpose::Images.normals(5, 0, 0, count * dimension);
             let wide: Vec<f64> = values.iter().map(|value| 3.0 + f64::from(*value)).collect();
             let rows = Rows::new(&wide, dimension).unwrap();
             let x = |i: usize, j: usize| wide[i * dimension + j] - rows.mean()[j];
