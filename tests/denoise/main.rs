@@ -7,3 +7,4 @@ mod closed_form;
 mod ideal;
 mod jacobian;
 mod linear_denoisers;
+mod mixture;

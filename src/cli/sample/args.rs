@@ -39,12 +39,13 @@ Examples:
   downhill sample --sampler ddim --error-model 0.05,2   the fewest steps that an error model admits
   downhill sample pca:digits,k=8,n=500,noise=fresh --steps 20   from 500 noisy samples per level
 
-`pca:DATA[,k=N]` (projection onto N principal components, 32 by default), `wiener:DATA` or \
-`wiener:mean=M.npy,cov=C.npy` (Gaussian posterior mean) and `ideal:DATA` (weighted mean of all samples) are denoisers \
-in closed form. `sequential:DATA` estimates the next level of the schedule instead of the clean image; \
-`--sampler ddim` then follows the chain of these estimates. With `noise=nested|fresh|shared` (and `seed=S`), the \
-components of `pca` at each level are those of noisy samples: noise added step by step, independent noise per level, \
-or one draw scaled to each level; `n=M` uses the first M samples. 8-bit pixels are scaled to -1 to 1.
+`pca:DATA[,k=N]` (projection onto N principal components, 32 by default), `wiener:DATA`, `gaussian:DATA` or \
+`wiener:mean=M.npy,cov=C.npy` (Gaussian posterior mean), `mixture:DATA,k=K[,rank=R,seed=S]` (of K Gaussians, one per \
+cluster) and `ideal:DATA` (weighted mean of all samples) are denoisers in closed form. `sequential:DATA` estimates \
+the next level of the schedule instead of the clean image; `--sampler ddim` then follows the chain of these \
+estimates. With `noise=nested|fresh|shared` (and `seed=S`), the components of `pca` at each level are those of noisy \
+samples: noise added step by step, independent noise per level, or one draw scaled to each level; `n=M` uses the first \
+M samples. 8-bit pixels are scaled to -1 to 1.
 
 Closed forms do not have timesteps. Their default is DDIM on the schedule `exponential`: N log-spaced sigmas, then 0. \
 The first sigma is 10 r, where r is the root mean square distance of the data from their mean (r / sqrt(N) for `pca`, \

@@ -148,17 +148,17 @@ impl Denoiser for Linear {
     }
 }
 
-fn column(values: &[f64]) -> Col<f64> {
+pub(super) fn column(values: &[f64]) -> Col<f64> {
     Col::from_fn(values.len(), |at| values[at])
 }
 
 /// Variances, clamped to zero where rounding made them negative.
-fn not_negative(values: Vec<f64>) -> Vec<f64> {
+pub(super) fn not_negative(values: Vec<f64>) -> Vec<f64> {
     values.into_iter().map(|value| value.max(0.0)).collect()
 }
 
 /// All eigenvalues above zero of X'X / n in float64, largest first, with their eigenvectors as columns.
-fn whole_spectrum(data: &Dataset) -> Result<(Vec<f64>, Mat<f64>)> {
+pub(super) fn whole_spectrum(data: &Dataset) -> Result<(Vec<f64>, Mat<f64>)> {
     let (count, dimension) = (data.count(), data.dimension());
     if dimension <= count.min(LARGEST_MATRIX) {
         let (values, vectors) = eigen(precise_second_moment(&data.samples).as_ref())?;

@@ -1,20 +1,27 @@
-//! Denoisers that are determined by data, without a network: those named `pca:`, `wiener:`, `sequential:` and `ideal:`.
+//! Denoisers that are determined by data, without a network: those named `pca:`, `gaussian:` or `wiener:`,
+//! `sequential:`, `mixture:` and `ideal:`.
 //!
 //! | name | x0, the prediction | |
 //! |---|---|---|
 //! | `pca:DATA[,k=N]` | the projection of x on the mean and the leading N components | [`linear`] |
 //! | `pca:DATA,noise=COUPLING` | the same, of noisy samples at each level | [`noisy`] |
-//! | `wiener:DATA` | the posterior mean of a Gaussian with the data's mean and covariance | [`linear`] |
+//! | `gaussian:DATA`, `wiener:DATA` | the posterior mean of a Gaussian of the data's mean and covariance | [`linear`] |
 //! | `sequential:DATA` | that Gaussian's posterior mean of the next level, in place of x0 | [`sequential`] |
+//! | `mixture:DATA,k=K` | the posterior mean of a mixture of K Gaussians, one per cluster | [`mixture`] |
 //! | `ideal:DATA` | the posterior mean over the samples themselves | [`ideal`] |
+//!
+//! `gaussian:` and `wiener:` are two names of the same denoiser: the covariance is whole and nothing is added to it.
 //!
 //! Bytes of images count as -1 to 1, the range of the networks; arrays keep their numbers.
 
 mod arrays;
+mod clusters;
 pub mod ideal;
 pub mod linear;
+pub mod mixture;
 pub mod neighbours;
 pub mod noisy;
+mod options;
 pub mod sequential;
 mod spec;
 
@@ -23,10 +30,12 @@ use std::path::Path;
 use faer::Mat;
 
 pub use arrays::Determined;
-pub use spec::{FORMS, Filter, Moments, PcaOptions, Spec, USUAL_COMPONENTS};
+pub use options::{MixtureOptions, PcaOptions, USUAL_COMPONENTS};
+pub use spec::{FORMS, Filter, Moments, Spec};
 
 use self::ideal::Ideal;
 use self::linear::Linear;
+use self::mixture::Mixture;
 use self::noisy::NoisyProjection;
 use self::sequential::Sequential;
 use super::Denoiser;
@@ -70,7 +79,21 @@ enum Form {
     Pca { data: Dataset, components: usize, noise: Option<Noised> },
     Gaussian { filter: Filter, data: Dataset },
     Moments { filter: Filter, covariance: Mat<f64> },
+    Mixture { data: Dataset, options: MixtureOptions },
     Ideal { data: Dataset },
+}
+
+impl Form {
+    /// The data, unless moments take their place.
+    fn data(&self) -> Option<&Dataset> {
+        match self {
+            Self::Pca { data, .. }
+            | Self::Gaussian { data, .. }
+            | Self::Mixture { data, .. }
+            | Self::Ideal { data } => Some(data),
+            Self::Moments { .. } => None,
+        }
+    }
 }
 
 impl ClosedForm {
@@ -94,14 +117,15 @@ impl ClosedForm {
             Some(Spec::Gaussian { filter, moments: Moments::Of(data) }) => {
                 Form::Gaussian { filter, data: read(&data)? }
             }
+            Some(Spec::Mixture { data, options }) => {
+                Form::Mixture { data: checked_mixture(read(&data)?, options)?, options }
+            }
             Some(Spec::Ideal { data }) => Form::Ideal { data: read(&data)? },
             Some(Spec::Gaussian { filter, moments: Moments::Files { mean, covariance } }) => {
                 return Self::of_moments(text, filter, &mean, &covariance).map(Some);
             }
         };
-        let (Form::Pca { data, .. } | Form::Gaussian { data, .. } | Form::Ideal { data }) = &form else {
-            return Ok(None);
-        };
+        let Some(data) = form.data() else { return Ok(None) };
         let mean = data.mean();
         let squares = data.samples.data.iter().zip(mean.iter().cycle());
         let variance =
@@ -178,12 +202,13 @@ impl ClosedForm {
         (first, first / SPAN)
     }
 
-    /// Half the distance over which to take differences of the denoiser, at a noise level. All denoisers but the ideal
-    /// one are linear in the image, so the step is the extent of the data, where rounding is negligible. The weights of
-    /// the ideal one change by a factor e when an image moves by sigma^2 over the distance of samples.
+    /// Half the distance over which to take differences of the denoiser, at a noise level. Projections and the
+    /// filters of one Gaussian are linear in the image, so the step is the extent of the data, where rounding is
+    /// negligible. The weights of the others change by a factor e when an image moves by sigma^2 over the distance of
+    /// samples.
     pub fn difference_step(&self) -> impl Fn(f64) -> f64 + use<> {
         let distance = if self.variance > 0.0 { self.variance.sqrt() } else { 1.0 };
-        let is_linear = !matches!(self.form, Form::Ideal { .. });
+        let is_linear = !matches!(self.form, Form::Mixture { .. } | Form::Ideal { .. });
         move |sigma| if is_linear { distance.max(sigma) } else { 0.05 * sigma * sigma / (sigma + distance) }
     }
 
@@ -212,11 +237,17 @@ impl ClosedForm {
             Form::Pca { data, .. } => ("pca", Some(data.count())),
             Form::Gaussian { filter, data } => (filter.name(), Some(data.count())),
             Form::Moments { filter, .. } => (filter.name(), None),
+            Form::Mixture { data, .. } => ("mixture", Some(data.count())),
             Form::Ideal { data } => ("ideal", Some(data.count())),
         };
         let (components, noise) = match &self.form {
             Form::Pca { components, noise, .. } => (Some(components), noise.as_ref()),
+            Form::Mixture { options, .. } => (Some(&options.components), None),
             _ => (None, None),
+        };
+        let mixture = match &self.form {
+            Form::Mixture { options, .. } => Some(serde_json::json!({ "rank": options.rank, "seed": options.seed })),
+            _ => None,
         };
         serde_json::json!({
             "name": self.name,
@@ -225,6 +256,7 @@ impl ClosedForm {
             "sample_shape": self.sample_shape,
             "components": components,
             "noise": noise.map(|noise| serde_json::json!({ "coupling": noise.coupling, "seed": noise.seed })),
+            "mixture": mixture,
             "total_variance": self.variance,
         })
     }
@@ -232,7 +264,7 @@ impl ClosedForm {
     /// The denoiser, on a device where it needs one.
     ///
     /// # Errors
-    /// Those of [`Linear::projection`], [`Linear::wiener`] and [`Ideal::new`].
+    /// Those of [`Linear::projection`], [`Linear::wiener`], [`Mixture::of_clusters`] and [`Ideal::new`].
     pub fn ready(self, engine: &Engine) -> Result<Box<dyn Denoiser + '_>> {
         let image = self.image_shape();
         let mean = self.mean;
@@ -249,6 +281,9 @@ impl ClosedForm {
                 filter.of(Linear::wiener(&data, &mean, image)?)
             }
             Form::Moments { filter, covariance } => filter.of(Linear::of_moments(&mean, &covariance, image)?),
+            Form::Mixture { data, options: MixtureOptions { components, rank, seed } } => {
+                Box::new(Mixture::of_clusters(&data, components, rank, seed, image)?)
+            }
             Form::Ideal { data } => Box::new(Ideal::new(engine, data, mean, image)?),
         })
     }
@@ -272,6 +307,21 @@ impl Filter {
             Self::Sequential => Box::new(Sequential::new(wiener)),
         }
     }
+}
+
+/// Data with at least as many samples as Gaussians, and as many values as variances.
+fn checked_mixture(data: Dataset, options: MixtureOptions) -> Result<Dataset> {
+    let (samples, dimension) = (data.count(), data.dimension());
+    if options.components > samples {
+        let what =
+            format!("`k={}` asks for more Gaussians than the {samples} samples of `{}`", options.components, data.name);
+        return Err(Error::argument(what, format!("give `k` a number from 1 to {samples}")));
+    }
+    if let Some(rank) = options.rank.filter(|rank| *rank > dimension) {
+        let what = format!("`rank={rank}` asks for more variances than the {dimension} values of a sample");
+        return Err(Error::argument(what, format!("give `rank` a number from 0 to {dimension}")));
+    }
+    Ok(data)
 }
 
 /// Keeps the first `count` samples.

@@ -1,23 +1,21 @@
-//! The names of closed-form denoisers: `pca:DATA[,OPTION...]`, `wiener:DATA`, `sequential:DATA`,
-//! `ideal:DATA`, and with a Gaussian's moments `wiener:mean=M.npy,cov=C.npy`.
+//! The names of closed-form denoisers: `pca:DATA[,OPTION...]`, `gaussian:DATA`, `wiener:DATA`, `sequential:DATA`,
+//! `mixture:DATA,k=K`, `ideal:DATA`, and with a Gaussian's moments `wiener:mean=M.npy,cov=C.npy`.
 
 use std::path::{Path, PathBuf};
 
-use crate::data::{Coupling, Noised, Source};
+use super::options::{MixtureOptions, PcaOptions};
+use crate::data::Source;
 use crate::error::{Error, Result};
 
-/// The default number of components, unless the data have fewer values.
-pub const USUAL_COMPONENTS: usize = 32;
-
-const KINDS: [&str; 4] = ["pca", "wiener", "sequential", "ideal"];
+const KINDS: [&str; 6] = ["pca", "gaussian", "wiener", "sequential", "mixture", "ideal"];
 
 fn hint() -> String {
     format!("closed-form denoisers are {FORMS}")
 }
 
 /// The forms of a closed form's name, for help texts and hints.
-pub const FORMS: &str =
-    "`pca:DATA[,k=N]`, `wiener:DATA`, `wiener:mean=M.npy,cov=C.npy`, `sequential:DATA` or `ideal:DATA`";
+pub const FORMS: &str = "`pca:DATA[,k=N]`, `gaussian:DATA` or `wiener:DATA`, `wiener:mean=M.npy,cov=C.npy`, \
+                         `sequential:DATA`, `mixture:DATA,k=K` or `ideal:DATA`";
 
 /// The meaning of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,22 +34,18 @@ pub enum Spec {
         /// Its moments.
         moments: Moments,
     },
+    /// The posterior mean of a mixture of Gaussians.
+    Mixture {
+        /// The data.
+        data: Source,
+        /// The options after them.
+        options: MixtureOptions,
+    },
     /// The posterior mean over the samples themselves.
     Ideal {
         /// The data.
         data: Source,
     },
-}
-
-/// Settings of a projection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PcaOptions {
-    /// The number of components; `None` for [`USUAL_COMPONENTS`].
-    pub components: Option<usize>,
-    /// The number of samples to take, from the first; `None` for all.
-    pub samples: Option<usize>,
-    /// Noise on the samples of each level; `None` for the components of the clean data.
-    pub noise: Option<Noised>,
 }
 
 /// A denoiser of a Gaussian.
@@ -96,7 +90,7 @@ impl Spec {
             return refuse(format!("`{text}` does not name data"));
         }
         let filter = match kind {
-            "wiener" => Some(Filter::Wiener),
+            "gaussian" | "wiener" => Some(Filter::Wiener),
             "sequential" => Some(Filter::Sequential),
             _ => None,
         };
@@ -110,9 +104,16 @@ impl Spec {
         if let Some((_, (name, _))) = options.iter().enumerate().find(is_again) {
             return refuse(format!("`{text}` gives `{name}=` twice"));
         }
-        if kind == "pca" {
-            let options = PcaOptions::parse(text, &options)?;
-            return Ok(Some(Self::Pca { data: Source::parse(data)?, options }));
+        match kind {
+            "pca" => {
+                let options = PcaOptions::parse(text, &options)?;
+                return Ok(Some(Self::Pca { data: Source::parse(data)?, options }));
+            }
+            "mixture" => {
+                let options = MixtureOptions::parse(text, &options)?;
+                return Ok(Some(Self::Mixture { data: Source::parse(data)?, options }));
+            }
+            _ => {}
         }
         if let Some((option, _)) = options.first() {
             return refuse(format!("`{option}=` is not an option of `{kind}:`"));
@@ -124,42 +125,6 @@ impl Spec {
         }))
     }
 }
-
-impl PcaOptions {
-    fn parse(text: &str, options: &[(&str, &str)]) -> Result<Self> {
-        let mut asked = Self::default();
-        let mut seed = None;
-        for (name, value) in options {
-            let refuse =
-                |what: &str| Err(Error::argument(format!("`{name}={value}` of `{text}` is not {what}"), hint()));
-            let count = || value.parse().ok().filter(|count| *count > 0);
-            match *name {
-                "k" if count().is_some() => asked.components = count(),
-                "k" => return refuse("a number of components"),
-                "n" if count().is_some() => asked.samples = count(),
-                "n" => return refuse("a number of samples"),
-                "noise" => asked.noise = Some(Noised { coupling: value.parse::<Coupling>()?, seed: 0 }),
-                "seed" => match value.parse() {
-                    Ok(number) => seed = Some(number),
-                    Err(_) => return refuse("a seed"),
-                },
-                _ => return Err(Error::argument(format!("`{name}=` is not an option of `pca:`"), PCA_HINT)),
-            }
-        }
-        match (&mut asked.noise, seed) {
-            (Some(noise), Some(seed)) => noise.seed = seed,
-            (None, Some(_)) => {
-                let what = format!("`seed=` of `{text}` seeds noise, and there is no `noise=`");
-                return Err(Error::argument(what, PCA_HINT));
-            }
-            _ => {}
-        }
-        Ok(asked)
-    }
-}
-
-const PCA_HINT: &str = "`pca:DATA` takes `k=` components, `n=` samples, `noise=nested|fresh|shared` on the samples of \
-                        each level, and its `seed=`, after commas";
 
 /// The files of moments that `text` names in place of data, if any.
 fn moment_files(text: &str, rest: &str) -> Result<Option<Moments>> {
@@ -182,6 +147,7 @@ fn moment_files(text: &str, rest: &str) -> Result<Option<Moments>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::{Coupling, Noised};
 
     #[test]
     fn names_are_understood() {
@@ -196,7 +162,12 @@ mod tests {
         let all = PcaOptions { samples: Some(100), noise, ..seven };
         assert_eq!(parse("pca:digits,seed=5,n=100,noise=nested,k=7"), pca(all));
         assert_eq!(parse("ideal:digits"), Some(Spec::Ideal { data: data.clone() }));
-        for (name, filter) in [("wiener", Filter::Wiener), ("sequential", Filter::Sequential)] {
+        let mixture = |options| Some(Spec::Mixture { data: data.clone(), options });
+        assert_eq!(parse("mixture:digits,k=4"), mixture(MixtureOptions { components: 4, rank: None, seed: 0 }));
+        let ranked = MixtureOptions { components: 3, rank: Some(20), seed: 9 };
+        assert_eq!(parse("mixture:digits,seed=9,rank=20,k=3"), mixture(ranked));
+        let filters = [("wiener", Filter::Wiener), ("gaussian", Filter::Wiener), ("sequential", Filter::Sequential)];
+        for (name, filter) in filters {
             assert_eq!(parse(&format!("{name}:digits")), gaussian(filter, Moments::Of(data.clone())));
             let files = Moments::Files { mean: "m.npy".into(), covariance: "c.npy".into() };
             assert_eq!(parse(&format!("{name}:mean=m.npy,cov=c.npy")), gaussian(filter, files.clone()));
@@ -221,6 +192,10 @@ mod tests {
             ("pca:digits,noise=fresh,seed=x", "is not a seed"),
             ("pca:digits,q=3", "`q=` is not an option of `pca:`"),
             ("sequential:digits,k=3", "`k=` is not an option of `sequential:`"),
+            ("mixture:digits", "does not give `k=`"),
+            ("mixture:digits,k=0", "is not a number of components"),
+            ("mixture:digits,k=2,noise=fresh", "`noise=` is not an option of `mixture:`"),
+            ("gaussian:digits,k=3", "`k=` is not an option of `gaussian:`"),
             ("ideal:digits,k=3", "`k=` is not an option of `ideal:`"),
             ("wiener:mean=m.npy", "names one moment"),
             ("wiener:mean=m.npy,mean=c.npy", "does not name a mean and a covariance"),
