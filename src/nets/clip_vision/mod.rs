@@ -22,8 +22,8 @@ use crate::tensor::{Shape, Tensor};
 pub mod names {
     /// The pixels of each patch, (n, 1, tokens, 3 `patch_size`^2): zeros for the first token.
     pub const PATCHES: &str = "patches";
-    /// A vector added to each token, (n, 1, tokens, `hidden_size`): that of its position, and the class embedding to the
-    /// first.
+    /// A vector added to each token, (n, 1, tokens, `hidden_size`): that of its position, and to the first the class
+    /// embedding.
     pub const POSITIONS: &str = "positions";
     /// The projection of each token, (n, 1, tokens, `projection_dim`); that of the first is the image's.
     pub const PROJECTED: &str = "projected";
