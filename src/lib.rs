@@ -62,6 +62,7 @@ pub mod noise;
 pub mod paths;
 pub mod quality;
 pub mod report;
+pub mod restore;
 pub mod sample;
 pub mod spectral;
 pub mod study;

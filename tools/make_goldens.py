@@ -18,6 +18,7 @@ import torch
 from diffusers.utils import logging
 
 from goldens import (
+    adjoints,
     autoencoders,
     chains,
     clip,
@@ -58,6 +59,7 @@ PARTS = {
     "lora": lambda: lora.write_all(GOLDEN),  # on top of `latent`
     "prompts": lambda: prompts.write_all(GOLDEN),  # on top of `latent`
     "tangent": lambda: tangents.write_all(GOLDEN),
+    "adjoint": lambda: adjoints.write_all(GOLDEN),  # of the networks of other parts
     "trajectory": lambda: trajectories.write_all(GOLDEN),  # removes the folder, so that the next part has to follow
     "trajectory-more": lambda: trajectories_more.write_all(GOLDEN),
     "trajectory-edges": lambda: trajectories_edges.write_all(GOLDEN),

@@ -24,6 +24,7 @@ mod interrupt;
 mod linear;
 mod notes;
 mod quiet;
+mod restore;
 mod sample;
 mod selftest;
 mod serve;
@@ -64,6 +65,7 @@ Examples:
   downhill sample google/ddpm-cifar10-32 -n 64     a model from the local hub cache
   downhill serve DIR < requests.jsonl              many runs with one load, as JSON lines
   downhill denoise DIR -i x.npy -t 500 -o eps.npy  call a network once
+  downhill restore --operator blur:2 -i y.png      images from blurred, masked or small ones
   downhill encode-text DIR -p TEXT -o e.npy        text embeddings
   downhill decode DIR -i latent.npy -o image.png   decode latents
   downhill linear pca --data digits -o components  principal components of data
@@ -124,6 +126,7 @@ subcommands! {
     Sample(sample),
     Serve(serve),
     Denoise(denoise),
+    Restore(restore),
     EncodeText(encode_text),
     Encode(encode),
     Decode(decode),

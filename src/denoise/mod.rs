@@ -14,6 +14,7 @@ mod network;
 mod network_denoiser;
 pub mod process;
 mod scaling;
+pub mod vjp;
 
 pub use classified::ClassifierGradient;
 pub use guidance::{Condition, Guidance};

@@ -153,20 +153,30 @@ impl<'e> Network<'e> {
     fn feeds(&self, inputs: &Inputs, first: usize) -> Result<Feeds> {
         let images = inputs.x.shape[0];
         let picks: Vec<usize> = (first..first + self.size.batch).map(|image| image.min(images - 1)).collect();
-        let (x, timesteps) = (rows(inputs.x, &picks), numbers(inputs.timesteps, &picks));
-        let context = inputs.context.map(|context| rows_for(context, &picks));
-        let labels = inputs.labels.map(|labels| labels_for(labels, &picks));
-        let added = inputs.added.map(|added| added_for(added, &picks));
-        let batch = Inputs {
-            x: &x,
-            timesteps: &timesteps,
-            context: context.as_ref(),
-            labels: labels.as_ref(),
-            added: added.as_ref(),
-            guidance: inputs.guidance,
-        };
-        self.net.feeds(&batch, &|key, shape| self.weights.fetch(key, shape))
+        batch_feeds(self.net.as_ref(), &self.weights, inputs, &picks)
     }
+}
+
+/// The inputs of the graph for these images.
+pub(super) fn batch_feeds(
+    net: &dyn Architecture,
+    weights: &Weights,
+    inputs: &Inputs,
+    picks: &[usize],
+) -> Result<Feeds> {
+    let (x, timesteps) = (rows(inputs.x, picks), numbers(inputs.timesteps, picks));
+    let context = inputs.context.map(|context| rows_for(context, picks));
+    let labels = inputs.labels.map(|labels| labels_for(labels, picks));
+    let added = inputs.added.map(|added| added_for(added, picks));
+    let batch = Inputs {
+        x: &x,
+        timesteps: &timesteps,
+        context: context.as_ref(),
+        labels: labels.as_ref(),
+        added: added.as_ref(),
+        guidance: inputs.guidance,
+    };
+    net.feeds(&batch, &|key, shape| weights.fetch(key, shape))
 }
 
 fn by_name(feeds: &Feeds) -> Vec<(&str, &Tensor)> {

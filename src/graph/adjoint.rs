@@ -4,17 +4,44 @@
 //!
 //! | operation | its adjoint |
 //! |---|---|
-//! | convolution of stride 1 | the convolution by the kernel turned around, channels exchanged |
-//! | sum, means of 2 x 2, nearest neighbours, sums of pixels | their transposes |
-//! | activation | its slope, which is its own transpose |
-//! | group normalisation | scale and weight, then the tangent of the plain one, which is symmetric |
-//! | attention of a map to itself | the softmax's tangent between products with transposed matrices |
+//! | convolution | the convolution by the kernel turned around, channels exchanged; with a stride, of a map with zeros |
+//! | sum, combination, modulation, filter, means of 2 x 2, nearest neighbours, sums of pixels | their transposes |
+//! | joined maps | ranges of channels |
+//! | activation, softmax | their tangents, which are symmetric |
+//! | group and layer normalisation | scale and weight, then the tangent of the plain one, which is symmetric |
+//! | gate | the product rule |
+//! | attention | the softmax's tangent between products with transposed matrices |
 //!
 //! Of a value that several nodes read, the adjoints are added.
 
-use super::op::{Add, At, Graph, Op, Value, Weight, WeightForm, WeightId, WeightSource};
+use super::op::{Add, At, Graph, Input, MixTokens, Op, Value, Weight, WeightForm, WeightId, WeightSource};
 use crate::error::{Error, Result};
 use crate::tensor::Shape;
+
+/// The name of the adjoint of an input or an output.
+#[must_use]
+pub fn adjoint_name(name: &str) -> String {
+    format!("adjoint of {name}")
+}
+
+/// The graph with the product of the transposed Jacobian of its one output, with respect to `input`, and a vector,
+/// which is another input of the output's shape: both are named by [`adjoint_name`], the vector after the output, the
+/// product after the input.
+///
+/// # Errors
+/// As [`pull_back`]; [`Error::Argument`] for a graph of several outputs.
+pub fn adjoints(graph: &Graph, input: &str) -> Result<Graph> {
+    let [(name, value)] = &graph.outputs[..] else {
+        let what = format!("the adjoint of a graph of {} outputs", graph.outputs.len());
+        return Err(Error::argument(what, "take a network of one output"));
+    };
+    let mut with_seed = graph.clone();
+    let seed = Input { name: adjoint_name(name) };
+    let seed = with_seed.push(seed, graph.shape(*value), adjoint_name(name));
+    let (mut made, product) = pull_back(with_seed, (*value, seed), input)?;
+    made.outputs.push((adjoint_name(input), product));
+    Ok(made)
+}
 
 /// Adds the adjoint of the input called `input` to a graph, from the adjoint `seed` of `value`, and returns its place.
 ///
@@ -87,6 +114,25 @@ impl PullBack {
         Ok(())
     }
 
+    /// Adds to the adjoint of one vector per image that is read for every pixel, or of a map.
+    ///
+    /// # Errors
+    /// As [`PullBack::add`].
+    pub fn add_vector(&mut self, value: Value, adjoint: Value, at: &At) -> Result<()> {
+        let (of, shape) = (at.of(value), self.graph.shape(adjoint));
+        if !self.depends(value) || of == shape || of != Shape::vector(shape.n, shape.c) {
+            return self.add(value, adjoint, at);
+        }
+        let sums = MixTokens { x: adjoint, factors: vec![1.0; shape.pixels()] };
+        let sums = self.push(sums, of, at);
+        self.add(value, sums, at)
+    }
+
+    /// Adds a weight.
+    pub fn weight(&mut self, weight: Weight) -> WeightId {
+        self.graph.weight(weight)
+    }
+
     /// An adjoint times a number.
     pub fn scaled(&mut self, adjoint: Value, scale: f32, at: &At) -> Value {
         if scale == 1.0 {
@@ -117,7 +163,7 @@ impl PullBack {
 #[must_use]
 pub fn no_rule(at: &At) -> Error {
     let what = format!("`{}` depends on the input in a way that gradients are not computed for", at.label);
-    Error::argument(what, "gradients are those of the classifiers of openai/guided-diffusion")
+    Error::argument(what, "differentiate with respect to the image")
 }
 
 /// The numbers of a kernel (out, in, height, width) as those of its transpose (in, out, height, width).

@@ -7,6 +7,7 @@
 pub mod activation;
 pub mod attention;
 mod blocking;
+pub mod channels;
 pub mod choice;
 pub mod combine;
 pub mod concat;
@@ -29,6 +30,7 @@ pub mod selftest;
 pub mod shader;
 pub mod softmax;
 pub mod source;
+pub mod spread;
 pub mod tangent;
 mod template;
 pub mod timestep_embedding;
@@ -138,6 +140,9 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         modulate::Modulate::variants,
         unpatchify::Unpatchify::variants,
         concat::Concat::variants,
+        channels::Channels::variants,
+        spread::Spread::variants,
+        spread::NearestSums::variants,
         resample::UpsampleNearest::variants,
         resample::AveragePool::variants,
         pool::Pool::variants,
@@ -147,6 +152,8 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         combine::Combine::variants,
         transpose::Transpose::variants,
         tangent::ActivateTangent::variants,
+        tangent::GateTangent::variants,
+        tangent::GateAdjoint::variants,
         tangent::MomentsTangent::variants,
         tangent::GroupNormTangent::variants,
         tangent::ScaleShiftTangent::variants,

@@ -8,6 +8,7 @@ use super::memory::Algorithms;
 use super::network::NetworkModel;
 use super::open::{Kind, Model};
 use crate::denoise::jacobian::NetworkJacobian;
+use crate::denoise::vjp::NetworkVjp;
 use crate::denoise::{Condition, Denoiser, Guidance, Level};
 use crate::error::{Error, Result};
 use crate::graph::{Compiler, Footprint};
@@ -91,6 +92,21 @@ impl Model {
         let network = self.expect_network()?;
         let [_, height, width] = self.denoised_shape(label)?;
         network.jacobian(compiler, condition(label), (height, width), block)
+    }
+
+    /// The exact transposed Jacobian of its network, for `images` images per call.
+    ///
+    /// # Errors
+    /// As [`Model::jacobian`].
+    pub fn vjp<'e>(
+        &self,
+        compiler: impl Into<Compiler<'e>>,
+        label: Option<f64>,
+        images: usize,
+    ) -> Result<NetworkVjp<'e>> {
+        let network = self.expect_network()?;
+        let [_, height, width] = self.denoised_shape(label)?;
+        network.vjp(compiler, Guidance::none(condition(label)), (height, width), images)
     }
 
     /// The course of sampling under these settings.

@@ -4,7 +4,7 @@
 //! labels, or a closed form of data. [`Model::sampling`] describes a run with a builder; [`Sampling::resolve`] refuses
 //! everything that can be refused without a device; [`ModelRun::on`] puts the model on one, and [`Images`] yields
 //! batches of images. The parts are at hand for other uses: [`Model::denoiser`], [`NetworkModel::on`] for raw calls,
-//! [`NetworkModel::jacobian`], and the single stages of a pipeline in [`stages`].
+//! [`NetworkModel::jacobian`], [`Model::restore`] from measurements, and the single stages of a pipeline in [`stages`].
 
 mod call;
 mod classifier;
@@ -27,6 +27,7 @@ mod parts;
 mod plans;
 mod raw_call;
 mod resolve;
+mod restoring;
 mod sampling;
 mod session;
 pub mod stages;
@@ -51,6 +52,7 @@ pub use open::{Embedding, Kind, Model};
 pub use parts::FileParts;
 pub use raw_call::{RawCall, RawLevels, RawOutput};
 pub use resolve::{Labels, ModelRun};
+pub use restoring::{Restored, Restoring};
 pub use sampling::{Framing, Sampling};
 pub use session::Session;
 pub use text::{Prompt, Side, TextCall, TextPart, TextSource, Tokenized};

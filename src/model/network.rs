@@ -11,6 +11,7 @@ use crate::checkpoint::{ConfigFile, ModelFiles, Weights};
 use crate::denoise::diffusion::NoiseTable;
 use crate::denoise::jacobian::{JacobianSettings, NetworkJacobian};
 use crate::denoise::process::Process;
+use crate::denoise::vjp::{NetworkVjp, VjpSettings};
 use crate::denoise::{Condition, Guidance, Network, NetworkDenoiser};
 use crate::error::{Error, Result, excerpt};
 use crate::graph::op::Graph;
@@ -276,6 +277,22 @@ impl NetworkModel {
             weights: Weights::from_tensors(tensors),
             ..self.clone()
         }
+    }
+
+    /// The exact transposed Jacobian of the network, for `images` images of a size per call.
+    ///
+    /// # Errors
+    /// Those of [`NetworkVjp::new`].
+    pub fn vjp<'e>(
+        &self,
+        compiler: impl Into<Compiler<'e>>,
+        guidance: Guidance,
+        size: Size,
+        images: usize,
+    ) -> Result<NetworkVjp<'e>> {
+        let (table, prediction) = (self.table.clone(), self.scheduler.prediction_type);
+        let settings = VjpSettings { table, prediction, guidance, size, images };
+        NetworkVjp::new(compiler, self.net.clone(), self.weights.clone(), settings)
     }
 
     /// The label of a class: a number, or a name of one of [`NetworkModel::classes`], or a part of it between commas.

@@ -5,7 +5,7 @@
 
 use super::inpaint::{self, Known, Resampling, end_factor};
 use super::schedule::Schedule;
-use super::walk::{Method, Progress, sample};
+use super::walk::{Method, NoiseSource, Progress, sample};
 use crate::denoise::{Denoiser, Level};
 use crate::noise::{Generator, Noise};
 use crate::{Error, Result, tensor::Tensor};
@@ -247,6 +247,35 @@ impl Batches {
         denoiser: &mut dyn Denoiser,
         watch: &mut dyn FnMut(&Progress) -> Result<()>,
     ) -> Option<Result<Samples>> {
+        let upcoming = self.upcoming().to_vec();
+        let initial = self.run.known.is_some().then(|| self.initial_noise(&upcoming));
+        let Run { schedule, method, known, resampling, .. } = &self.run;
+        let (schedule, method) = (schedule.clone(), method.clone());
+        let (known, resampling) = (known.clone(), *resampling);
+        let mut traced;
+        let denoiser: &mut dyn Denoiser = if self.run.trace_nonfinite {
+            traced = Traced(denoiser);
+            &mut traced
+        } else {
+            denoiser
+        };
+        self.next_batch_by(&mut |x, noise| match (&known, &initial) {
+            (Some(known), Some(initial)) => {
+                inpaint::sample(denoiser, &schedule, &method, (known, resampling), initial, x, noise, watch)
+            }
+            (_, _) => sample(denoiser, &schedule, &method, x, noise, watch),
+        })
+    }
+
+    /// As [`Batches::next_batch`], by another walk from the start states, which it is given with the noise of the run.
+    /// The part of the images that is known has no say in it.
+    ///
+    /// # Errors
+    /// Those of `walk`.
+    pub fn next_batch_by(
+        &mut self,
+        walk: &mut dyn FnMut(Tensor, NoiseSource) -> Result<Tensor>,
+    ) -> Option<Result<Samples>> {
         let indices = &self.upcoming().to_vec()[..];
         if indices.is_empty() {
             return None;
@@ -255,18 +284,8 @@ impl Batches {
         let x = self.start_states(indices);
         let [channels, height, width] = self.image;
         let shape = [indices.len(), channels, height, width];
-        let initial = self.run.known.is_some().then(|| self.initial_noise(indices));
-        let Run { schedule, method, trace_nonfinite, known, resampling, .. } = &self.run;
-        let denoiser: &mut dyn Denoiser = if *trace_nonfinite { &mut Traced(denoiser) } else { denoiser };
         let mut noise = |update| Ok(Tensor::new(shape, self.noise.step(update, indices)));
-        let sampled = match (known, &initial) {
-            (Some(known), Some(initial)) => {
-                let part = (known, *resampling);
-                inpaint::sample(denoiser, schedule, method, part, initial, x, &mut noise, watch)
-            }
-            (_, _) => sample(denoiser, schedule, method, x, &mut noise, watch),
-        };
-        Some(sampled.map(|x| Samples { images: indices.to_vec(), x }))
+        Some(walk(x, &mut noise).map(|x| Samples { images: indices.to_vec(), x }))
     }
 
     /// The noise of the start states of `indices`; that of the seed where states are given.

@@ -426,7 +426,7 @@ impl Schedule {
     /// Returns the factor of x before step `index` that keeps z unchanged: above or below 1 only where the step
     /// before does not end at the level of this one ([`Successor::Stride`]).
     #[must_use]
-    pub(super) fn rejoin(&self, index: usize) -> f64 {
+    pub fn rejoin(&self, index: usize) -> f64 {
         match index.checked_sub(1).map(|before| self.steps[before].to) {
             Some(reached) if reached.sigma != self.steps[index].from.sigma => {
                 (reached.alpha_bar() / self.steps[index].from.alpha_bar()).sqrt()

@@ -20,6 +20,7 @@ fn help_is_short_and_long() {
     insta::assert_snapshot!("sample_help_long", printed(&["sample", "--help"]));
     for command in [
         "denoise",
+        "restore",
         "encode-text",
         "encode",
         "decode",

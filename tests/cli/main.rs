@@ -41,6 +41,7 @@ mod outputs;
 mod quality;
 #[path = "../common/inception.rs"]
 mod random_inception;
+mod restore;
 mod sample;
 mod serve;
 #[path = "../common/single_file.rs"]

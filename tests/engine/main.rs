@@ -9,6 +9,7 @@ mod attention;
 mod check;
 mod extending;
 mod kernels;
+mod kernels_adjoint;
 mod kernels_half;
 mod kernels_matrix;
 mod kernels_norm;

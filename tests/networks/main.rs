@@ -9,6 +9,7 @@ mod definition;
 #[path = "../common/single_file.rs"]
 mod single_file;
 
+mod adjoint;
 mod adm;
 mod adm_classifier;
 mod adm_guided;

@@ -7,6 +7,7 @@ mod diffusers;
 mod extending;
 mod goldens;
 mod inpaint;
+mod restore;
 mod schedules;
 mod sums;
 mod tables;

@@ -2,7 +2,9 @@
 
 use super::attention::queries_at_once;
 use super::{BufferId, Lowering, Operand, part, whole};
-use crate::graph::op::{ActivateTangent, At, AttentionTangent, GroupNormTangent, LayerNormTangent, Value};
+use crate::graph::op::{
+    ActivateTangent, At, AttentionTangent, GateTangent, GroupNormTangent, LayerNormTangent, SoftmaxTangent, Value,
+};
 use crate::kernels::epilogue::EpilogueSpec;
 use crate::kernels::matmul::{Layout, MatMul, Strides};
 use crate::kernels::softmax::Softmax;
@@ -49,6 +51,22 @@ impl Lowering<'_> {
         let repeats = at.shape.n / at.of(x).n;
         let activate = kernel::ActivateTangent { shape: at.shape, repeats, activation };
         self.step(at, activate.dispatch(self.family), vec![whole(x), whole(tangent)]);
+    }
+
+    /// The product rule.
+    pub fn gate_tangent(&mut self, op: &GateTangent, at: &At) {
+        let GateTangent { x, tangent, activation } = *op;
+        let repeats = at.shape.n / at.of(x).n;
+        let gate = kernel::GateTangent { shape: at.shape, repeats, activation };
+        self.step(at, gate.dispatch(self.family), vec![whole(x), whole(tangent)]);
+    }
+
+    /// `shares * (tangent - its mean)`.
+    pub fn softmax_tangent(&mut self, op: &SoftmaxTangent, at: &At) {
+        let SoftmaxTangent { shares, tangent } = *op;
+        let (rows, columns, image_rows) = (at.shape.rows(), at.shape.c, at.shape.pixels());
+        let softmax = kernel::SoftmaxTangent { rows, columns, image_rows, repeats: at.shape.n / at.of(shares).n };
+        self.step(at, softmax.dispatch(self.family), vec![whole(shares), whole(tangent)]);
     }
 
     /// Moments of value and tangent, their factors, and the tangent by these.

@@ -56,7 +56,7 @@ impl Operator for Add {
     fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
         let through = to.scaled(adjoint, self.scale, at);
         to.add(self.a, through, at)?;
-        to.add(self.b, through, at)
+        to.add_vector(self.b, through, at)
     }
 
     fn tangent(&self, at: &At, to: &mut Transform) -> Result<(Value, Value)> {

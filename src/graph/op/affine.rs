@@ -1,8 +1,9 @@
 //! Normalisations whose statistics are known.
 
 use super::operands::operands;
-use super::{Activation, At, MapStorage, Op, Operator, Rule, Value, require};
+use super::{ActivateTangent, Activation, At, MapStorage, MixTokens, Op, Operator, Rule, Value, require};
 use crate::error::Result;
+use crate::graph::adjoint::{self, PullBack};
 use crate::graph::fold::{Folding, Reader};
 use crate::graph::lower::{BufferId, Lowering, whole};
 use crate::graph::reference::{self, Array, Evaluation};
@@ -51,6 +52,24 @@ impl Operator for Affine {
         }
         let apply = ScaleShift { x: at.shape, activation: self.activation };
         to.step(at, apply.dispatch(to.family), vec![whole(self.x), whole(self.factors)]);
+    }
+
+    fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
+        if to.depends(self.factors) {
+            return Err(adjoint::no_rule(at));
+        }
+        let given = match self.activation {
+            None => adjoint,
+            Some(activation) => {
+                let before = to.push(Self { activation: None, ..self.clone() }, at.shape, at);
+                to.push(ActivateTangent { x: before, tangent: adjoint, activation }, at.shape, at)
+            }
+        };
+        // The same factors, with nothing added.
+        let without = MixTokens { x: self.factors, factors: vec![1.0, 0.0, 0.0, 0.0] };
+        let factors = to.push(without, at.of(self.factors), at);
+        let through = to.push(Self { x: given, factors, activation: None }, at.shape, at);
+        to.add(self.x, through, at)
     }
 
     fn tangent(&self, at: &At, _: &mut Transform) -> Result<(Value, Value)> {

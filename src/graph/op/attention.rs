@@ -74,13 +74,24 @@ impl Operator for Attention {
     fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
         let Self { q, k, v, heads, head_dim, scale, causal } = *self;
         let channels = Heads { count: heads, dim: head_dim, side: HeadSide::Out }.padded_len();
-        let of_one = [q, k, v] == [0, 1, 2].map(|part| (q.0, part * channels)) && at.of(q.0).c == 3 * channels;
-        if causal || !of_one {
-            return Err(adjoint::no_rule(at));
+        let parts = [q, k, v];
+        for (at_part, (value, _)) in parts.into_iter().enumerate() {
+            let is_first = parts[..at_part].iter().all(|(other, _)| *other != value);
+            if !is_first || !to.depends(value) {
+                continue;
+            }
+            let wanted = parts.map(|(other, _)| other == value);
+            // The parts of one map are all of it, one after the other.
+            let of_value = parts.iter().filter(|(other, _)| *other == value);
+            let is_whole = of_value.clone().enumerate().all(|(index, (_, first))| *first == index * channels);
+            if !is_whole || at.of(value).c != of_value.count() * channels {
+                return Err(adjoint::no_rule(at));
+            }
+            let op = AttentionAdjoint { q, k, v, adjoint, wanted, heads, head_dim, scale, causal };
+            let through = to.push(op, at.of(value), at);
+            to.add(value, through, at)?;
         }
-        let op = AttentionAdjoint { qkv: q.0, adjoint, heads, head_dim, scale };
-        let through = to.push(op, at.of(q.0), at);
-        to.add(q.0, through, at)
+        Ok(())
     }
 
     fn tangent(&self, at: &At, to: &mut Transform) -> Result<(Value, Value)> {

@@ -1,9 +1,9 @@
 //! Downsampling by means.
 
 use super::operands::operands;
-use super::{At, MapStorage, Operator, Rule, UpsampleNearest, Value, require};
+use super::{At, MapStorage, Operator, Rule, Spread, UpsampleNearest, Value, require};
 use crate::error::Result;
-use crate::graph::adjoint::{PullBack, no_rule};
+use crate::graph::adjoint::PullBack;
 use crate::graph::lower::{Lowering, whole};
 use crate::graph::reference::{Array, Evaluation, from_pixels};
 use crate::graph::tangent::Transform;
@@ -51,10 +51,12 @@ impl Operator for AveragePool {
 
     fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
         let shape = at.of(self.x);
-        if !(shape.h.is_multiple_of(2) && shape.w.is_multiple_of(2)) {
-            return Err(no_rule(at));
+        let doubled = Shape { h: 2 * at.shape.h, w: 2 * at.shape.w, ..shape };
+        let mut spread = to.push(UpsampleNearest { x: adjoint }, doubled, at);
+        if doubled != shape {
+            // A last odd row or column is in no mean.
+            spread = to.push(Spread { x: spread, stride: 1, before: 0, skip: 0 }, shape, at);
         }
-        let spread = to.push(UpsampleNearest { x: adjoint }, shape, at);
         let through = to.scaled(spread, 0.25, at);
         to.add(self.x, through, at)
     }

@@ -1,8 +1,9 @@
 //! Linear combinations of maps.
 
 use super::operands::operands;
-use super::{At, MapStorage, Operator, Rule, Value, require};
+use super::{At, Channels, MapStorage, Operator, Rule, Value, require};
 use crate::error::Result;
+use crate::graph::adjoint::{self, PullBack};
 use crate::graph::lower::{Lowering, whole};
 use crate::graph::reference::{Array, Evaluation};
 use crate::graph::tangent::{Transform, no_rule};
@@ -68,6 +69,25 @@ impl Operator for Combine {
         let mut reads = vec![whole(self.coefficients)];
         reads.extend((0..MOST_TERMS).map(|term| whole(*self.terms.get(term).unwrap_or(&self.terms[0]))));
         to.step(at, combine.dispatch(to.family), reads);
+    }
+
+    /// Linear in the terms, where none is clamped.
+    fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
+        if self.clip.is_some() || to.depends(self.coefficients) {
+            return Err(adjoint::no_rule(at));
+        }
+        for (index, term) in self.terms.iter().enumerate().filter(|(_, term)| to.depends(**term)).collect::<Vec<_>>() {
+            let of = at.of(self.coefficients);
+            let coefficients = if index == 0 {
+                self.coefficients
+            } else {
+                to.push(Channels { x: self.coefficients, first: index }, Shape { c: 1, ..of }, at)
+            };
+            let op = Self { coefficients, terms: vec![adjoint], clip: None, offset: 0.0 };
+            let through = to.push(op, at.shape, at);
+            to.add(*term, through, at)?;
+        }
+        Ok(())
     }
 
     /// Linear in the terms, where none is clamped.

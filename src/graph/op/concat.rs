@@ -1,8 +1,9 @@
 //! Channels of several maps.
 
 use super::operands::operands;
-use super::{At, MapStorage, Op, Operator, Rule, Value, require};
+use super::{At, Channels, MapStorage, Op, Operator, Rule, Value, require};
 use crate::error::Result;
+use crate::graph::adjoint::PullBack;
 use crate::graph::fold::{Folding, Reader};
 use crate::graph::lower::{BufferId, Lowering, Operand, whole};
 use crate::graph::reference::{Array, Evaluation};
@@ -58,6 +59,19 @@ impl Operator for Concat {
             to.step_to(at, concat.dispatch(to.family), reads, (into, 0), 0);
             joined = into;
         }
+    }
+
+    fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
+        let mut first = 0;
+        for part in &self.parts {
+            let shape = at.of(*part);
+            if to.depends(*part) {
+                let through = to.push(Channels { x: adjoint, first }, shape, at);
+                to.add(*part, through, at)?;
+            }
+            first += shape.c;
+        }
+        Ok(())
     }
 
     fn tangent(&self, at: &At, to: &mut Transform) -> Result<(Value, Value)> {

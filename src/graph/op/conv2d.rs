@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::operands::operands;
 use super::{
-    Activate, ActivateTangent, Activation, Add, At, MapStorage, Op, Operator, Rule, Value, WeightForm, WeightId,
-    require,
+    Activate, ActivateTangent, Activation, Add, At, MapStorage, Op, Operator, Rule, Spread, Value, WeightForm,
+    WeightId, require,
 };
 use crate::error::Result;
 use crate::graph::adjoint::{self, PullBack};
@@ -182,26 +182,46 @@ impl Operator for Conv2d {
         }
     }
 
-    /// The transposed convolution.
+    /// The transposed convolution, of the adjoint with zeros between its pixels where windows are several apart.
     fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
         let Epilogue { per_image, activation, residual, scale, .. } = self.epilogue;
-        let is_plain = activation.is_none() && per_image.is_none_or(|(value, _)| !to.depends(value));
-        let Some((height, width)) = self.window(at).filter(|_| self.stride == 1 && is_plain) else {
-            return Err(adjoint::no_rule(at));
-        };
-        let given = to.scaled(adjoint, scale, at);
+        let Some((height, width)) = self.window(at) else { return Err(adjoint::no_rule(at)) };
+        let mut given = to.scaled(adjoint, scale, at);
         if let Some(residual) = residual {
             to.add(residual, given, at)?;
+        }
+        let vector = per_image.filter(|(value, _)| to.depends(*value));
+        if !to.depends(self.x) && vector.is_none() {
+            return Ok(());
+        }
+        if let Some(activation) = activation {
+            // The slope is taken at what the activation is applied to, so that value has to exist.
+            let end = Epilogue { activation: None, residual: None, scale: 1.0, ..self.epilogue.clone() };
+            let before = to.push(self.with_epilogue(end), at.shape, at);
+            given = to.push(ActivateTangent { x: before, tangent: given, activation }, at.shape, at);
+        }
+        if let Some((value, first)) = vector {
+            if first > 0 {
+                return Err(adjoint::no_rule(at));
+            }
+            to.add_vector(value, given, at)?;
         }
         if !to.depends(self.x) {
             return Ok(());
         }
         let weight = to.transposed(self.weight).ok_or_else(|| adjoint::no_rule(at))?;
+        let (x, y) = (at.of(self.x), at.shape);
+        if self.stride > 1 {
+            // Windows may leave the last rows and columns of x out, for which there are further zeros.
+            let side = |count: usize, least: usize| ((count - 1) * self.stride + 1).max(least);
+            let spread = Shape { h: side(y.h, x.h), w: side(y.w, x.w), ..y };
+            given = to.push(Spread { x: given, stride: self.stride, before: 0, skip: 0 }, spread, at);
+        }
         let (top, left) = self.pad;
         // `check` has seen that the padding is less than the kernel.
         let pad = (height - 1 - top, width - 1 - left);
         let through = Self { x: given, weight, stride: 1, pad, epilogue: Epilogue::default() };
-        let through = to.push(through, at.of(self.x), at);
+        let through = to.push(through, x, at);
         to.add(self.x, through, at)
     }
 

@@ -1,8 +1,9 @@
 //! Changes of resolution by a filter.
 
 use super::operands::operands;
-use super::{At, MapStorage, Operator, Rule, Value, require};
+use super::{At, MapStorage, Operator, Rule, Spread, Value, require};
 use crate::error::Result;
+use crate::graph::adjoint::PullBack;
 use crate::graph::lower::{Lowering, whole};
 use crate::graph::reference::{Array, Evaluation, from_pixels};
 use crate::graph::tangent::Transform;
@@ -80,6 +81,24 @@ impl Operator for Fir {
     fn lower(&self, at: &At, to: &mut Lowering) {
         let fir = fir::Fir { x: at.of(self.x), y: at.shape, doubles: self.doubles, pad: self.pad };
         to.step(at, fir.dispatch(to.family), vec![whole(self.x)]);
+    }
+
+    /// Twice the resolution is four times the transpose of half of it with zeros on each side.
+    fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
+        let shape = at.of(self.x);
+        if self.doubles {
+            let halved = to.push(Self { x: adjoint, doubles: false, pad: 1 }, shape, at);
+            let through = to.scaled(halved, 4.0, at);
+            return to.add(self.x, through, at);
+        }
+        // One row and column of zeros on each side, of which the doubled map has more than x.
+        let around = Shape { h: at.shape.h + 2, w: at.shape.w + 2, ..at.shape };
+        let padded = to.push(Spread { x: adjoint, stride: 1, before: 1, skip: 0 }, around, at);
+        let doubled = Shape { h: 2 * around.h, w: 2 * around.w, ..around };
+        let doubled = to.push(Self { x: padded, doubles: true, pad: 0 }, doubled, at);
+        let cut = to.push(Spread { x: doubled, stride: 1, before: 0, skip: 1 + self.pad }, shape, at);
+        let through = to.scaled(cut, 0.25, at);
+        to.add(self.x, through, at)
     }
 
     fn tangent(&self, at: &At, to: &mut Transform) -> Result<(Value, Value)> {

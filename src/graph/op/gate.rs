@@ -1,11 +1,12 @@
 //! Gated linear units.
 
 use super::operands::operands;
-use super::{Activation, At, MapStorage, Operator, Rule, Value, require};
+use super::{Activation, At, GateAdjoint, GateTangent, MapStorage, Operator, Rule, Value, require};
 use crate::error::Result;
+use crate::graph::adjoint::PullBack;
 use crate::graph::lower::{Lowering, whole};
 use crate::graph::reference::{self, Array, Evaluation};
-use crate::graph::tangent::{Transform, no_rule};
+use crate::graph::tangent::Transform;
 use crate::kernels::gate;
 use crate::tensor::{Shape, TEXEL};
 
@@ -47,7 +48,15 @@ impl Operator for Gate {
         to.step(at, gate.dispatch(to.family), vec![whole(self.x)]);
     }
 
-    fn tangent(&self, at: &At, _: &mut Transform) -> Result<(Value, Value)> {
-        Err(no_rule(at))
+    fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
+        let op = GateAdjoint { x: self.x, adjoint, activation: self.activation };
+        let through = to.push(op, at.of(self.x), at);
+        to.add(self.x, through, at)
+    }
+
+    fn tangent(&self, at: &At, to: &mut Transform) -> Result<(Value, Value)> {
+        let value = to.copy(self, at);
+        let (x, tangent) = (to.value(self.x), to.need(self.x, at)?);
+        Ok((value, to.push(GateTangent { x, tangent, activation: self.activation }, at)))
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::operands::operands;
 use super::{
-    Activation, At, GroupNormTangent, MapStorage, Modulate, Op, Operator, Rule, ScaleChannels, Value, WeightId, require,
+    ActivateTangent, Activation, At, GroupNormTangent, MapStorage, Modulate, Op, Operator, Rule, ScaleChannels, Value,
+    WeightId, require,
 };
 use crate::error::Result;
 use crate::graph::adjoint::{self, PullBack};
@@ -112,10 +113,15 @@ impl Operator for GroupNorm {
     /// the plain normalisation. P is symmetric, so that the adjoint is P W t.
     fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
         let Self { x, weight, groups, eps, modulation, activation, .. } = *self;
-        if activation.is_some() || modulation.is_some_and(|(value, _)| to.depends(value)) {
+        if modulation.is_some_and(|(value, _)| to.depends(value)) {
             return Err(adjoint::no_rule(at));
         }
         let (shape, mut given) = (at.shape, adjoint);
+        if let Some(activation) = activation {
+            // The slope is taken at what the activation is applied to, so that value has to exist.
+            let before = to.push(Self { activation: None, ..self.clone() }, shape, at);
+            given = to.push(ActivateTangent { x: before, tangent: given, activation }, shape, at);
+        }
         if let Some(scale) = modulation {
             // x * scale + x, where x stands for the shift.
             given = to.push(Modulate { x: given, scale, shift: (given, 0), offset: 0.0 }, shape, at);

@@ -1,8 +1,9 @@
 //! Layer normalisation.
 
 use super::operands::operands;
-use super::{At, LayerNormTangent, MapStorage, Operator, Rule, Value, WeightId, require};
+use super::{At, LayerNormTangent, MapStorage, Operator, Rule, ScaleChannels, Value, WeightId, require};
 use crate::error::Result;
+use crate::graph::adjoint::PullBack;
 use crate::graph::lower::{Lowering, Operand, whole};
 use crate::graph::reference::{self, Array, Evaluation};
 use crate::graph::tangent::Transform;
@@ -47,6 +48,15 @@ impl Operator for LayerNorm {
         let norm = layer_norm::LayerNorm { rows: at.shape.rows(), channels: at.shape.c, eps: self.eps };
         let reads = vec![whole(self.x), Operand::Weight(self.weight), Operand::Weight(self.bias)];
         to.step(at, norm.dispatch(to.family), reads);
+    }
+
+    /// As that of group normalisation: scaled by the weight, then the tangent of the plain one.
+    fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
+        let given = to.push(ScaleChannels { x: adjoint, weight: self.weight }, at.shape, at);
+        let weight = to.constant(1.0, at.shape.c);
+        let op = LayerNormTangent { x: self.x, tangent: given, weight, eps: self.eps };
+        let through = to.push(op, at.shape, at);
+        to.add(self.x, through, at)
     }
 
     fn tangent(&self, at: &At, to: &mut Transform) -> Result<(Value, Value)> {

@@ -11,6 +11,7 @@ mod adjoint;
 mod affine;
 mod attention;
 mod average_pool;
+mod channels;
 mod combine;
 mod concat;
 mod conv2d;
@@ -26,6 +27,7 @@ mod operands;
 mod pool;
 mod resize_bilinear;
 mod softmax;
+mod spread;
 mod tangent;
 mod timestep_embedding;
 mod unpatchify;
@@ -36,10 +38,11 @@ use std::collections::BTreeMap;
 
 pub use activate::Activate;
 pub use add::Add;
-pub use adjoint::{AttentionAdjoint, ScaleChannels};
+pub use adjoint::{AttentionAdjoint, GateAdjoint, ScaleChannels};
 pub use affine::Affine;
 pub use attention::Attention;
 pub use average_pool::AveragePool;
+pub use channels::Channels;
 pub use combine::Combine;
 pub use concat::Concat;
 pub use conv2d::{Conv2d, Epilogue};
@@ -55,7 +58,8 @@ pub use operands::{Operand, OperandMut, Operands};
 pub use pool::Pool;
 pub use resize_bilinear::ResizeBilinear;
 pub use softmax::Softmax;
-pub use tangent::{ActivateTangent, AttentionTangent, GroupNormTangent, LayerNormTangent};
+pub use spread::{NearestSums, Spread};
+pub use tangent::{ActivateTangent, AttentionTangent, GateTangent, GroupNormTangent, LayerNormTangent, SoftmaxTangent};
 pub use timestep_embedding::TimestepEmbedding;
 pub use unpatchify::Unpatchify;
 pub use upsample_nearest::UpsampleNearest;
@@ -252,8 +256,14 @@ operators! {
     GroupNormTangent,
     LayerNormTangent,
     AttentionTangent,
+    GateTangent,
+    SoftmaxTangent,
     AttentionAdjoint,
+    GateAdjoint,
     ScaleChannels,
+    Channels,
+    Spread,
+    NearestSums,
     MixTokens,
     Softmax,
 }

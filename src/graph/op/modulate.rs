@@ -3,6 +3,7 @@
 use super::operands::operands;
 use super::{At, MapStorage, Operator, Rule, Value, require};
 use crate::error::Result;
+use crate::graph::adjoint::{self, PullBack};
 use crate::graph::lower::{Lowering, part};
 use crate::graph::reference::{Array, Evaluation};
 use crate::graph::tangent::{Transform, no_rule};
@@ -84,6 +85,20 @@ impl Operator for Modulate {
             offset: self.offset,
         };
         to.step(at, modulate.dispatch(to.family), [(self.x, 0), self.scale, self.shift].map(part).to_vec());
+    }
+
+    fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
+        let is_map = at.of(self.shift.0) == at.shape && self.shift.1 == 0;
+        if to.depends(self.scale.0) || (to.depends(self.shift.0) && !is_map) {
+            return Err(adjoint::no_rule(at));
+        }
+        if to.depends(self.x) {
+            // x * (offset - 1 + scale) + x, where x stands for the shift.
+            let op = Self { x: adjoint, scale: self.scale, shift: (adjoint, 0), offset: self.offset - 1.0 };
+            let through = to.push(op, at.shape, at);
+            to.add(self.x, through, at)?;
+        }
+        to.add(self.shift.0, adjoint, at)
     }
 
     fn tangent(&self, at: &At, to: &mut Transform) -> Result<(Value, Value)> {

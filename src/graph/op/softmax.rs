@@ -1,11 +1,12 @@
 //! Shares of classes.
 
 use super::operands::operands;
-use super::{At, MapStorage, Operator, Rule, Value, require};
+use super::{At, MapStorage, Operator, Rule, SoftmaxTangent, Value, require};
 use crate::error::Result;
+use crate::graph::adjoint::PullBack;
 use crate::graph::lower::{Lowering, whole};
 use crate::graph::reference::{Array, Evaluation};
-use crate::graph::tangent::{Transform, no_rule};
+use crate::graph::tangent::Transform;
 use crate::kernels::softmax;
 use crate::tensor::Shape;
 
@@ -47,7 +48,15 @@ impl Operator for Softmax {
         to.step(at, softmax.dispatch(to.family), vec![whole(self.x)]);
     }
 
-    fn tangent(&self, at: &At, _: &mut Transform) -> Result<(Value, Value)> {
-        Err(no_rule(at))
+    /// The tangent is symmetric.
+    fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
+        let through = to.push(SoftmaxTangent { shares: at.value, tangent: adjoint }, at.shape, at);
+        to.add(self.x, through, at)
+    }
+
+    fn tangent(&self, at: &At, to: &mut Transform) -> Result<(Value, Value)> {
+        let shares = to.copy(self, at);
+        let tangent = to.need(self.x, at)?;
+        Ok((shares, to.push(SoftmaxTangent { shares, tangent }, at)))
     }
 }

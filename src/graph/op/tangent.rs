@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::graph::lower::Lowering;
 use crate::graph::reference::{Array, Evaluation, tangent};
 use crate::graph::tangent::{Transform, no_rule};
-use crate::tensor::Shape;
+use crate::tensor::{Shape, TEXEL};
 
 /// The tangent of [`super::Activate`]: `act'(x) * tangent`.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,28 @@ pub struct ActivateTangent {
     pub activation: Activation,
 }
 operands!(ActivateTangent { x, tangent, activation });
+
+/// The tangent of the gate of [`super::gate`]: `first half * act(second half)`, by the product rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GateTangent {
+    /// Both halves, each padded to whole texels.
+    pub x: Value,
+    /// Their tangents.
+    pub tangent: Value,
+    /// The activation of the second half.
+    pub activation: Activation,
+}
+operands!(GateTangent { x, tangent, activation });
+
+/// The tangent of [`super::Softmax`], and its adjoint: `shares * (tangent - its mean by the shares)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SoftmaxTangent {
+    /// The result of the softmax.
+    pub shares: Value,
+    /// The tangents of its operand.
+    pub tangent: Value,
+}
+operands!(SoftmaxTangent { shares, tangent });
 
 /// The tangent of [`super::GroupNorm`] in x.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,6 +127,62 @@ impl Operator for ActivateTangent {
 
     fn lower(&self, at: &At, to: &mut Lowering) {
         to.activate_tangent(self, at);
+    }
+
+    fn tangent(&self, at: &At, _: &mut Transform) -> Result<(Value, Value)> {
+        Err(no_rule(at))
+    }
+}
+
+impl Operator for GateTangent {
+    fn check(&self, at: &At) -> std::result::Result<(), Rule> {
+        let halves = Shape { c: 2 * at.shape.c4() * TEXEL, ..at.shape };
+        require(at.of(self.tangent) == halves, "a gate halves the channels, each half padded to whole texels")?;
+        check_repeats(&At { shape: halves, ..*at }, at.of(self.x))
+    }
+
+    fn multiply_adds(&self, _: &At) -> usize {
+        0
+    }
+
+    fn storage(&self) -> MapStorage {
+        MapStorage::FullGraph
+    }
+
+    fn evaluate(&self, shape: Shape, evaluation: &Evaluation) -> Result<Array> {
+        let (x, turned) = (evaluation.value(self.x), evaluation.value(self.tangent));
+        Ok(tangent::gate(x, turned, shape, self.activation))
+    }
+
+    fn lower(&self, at: &At, to: &mut Lowering) {
+        to.gate_tangent(self, at);
+    }
+
+    fn tangent(&self, at: &At, _: &mut Transform) -> Result<(Value, Value)> {
+        Err(no_rule(at))
+    }
+}
+
+impl Operator for SoftmaxTangent {
+    fn check(&self, at: &At) -> std::result::Result<(), Rule> {
+        require(at.of(self.tangent) == at.shape, "a tangent keeps its shape")?;
+        check_repeats(at, at.of(self.shares))
+    }
+
+    fn multiply_adds(&self, _: &At) -> usize {
+        0
+    }
+
+    fn storage(&self) -> MapStorage {
+        MapStorage::FullGraph
+    }
+
+    fn evaluate(&self, _: Shape, evaluation: &Evaluation) -> Result<Array> {
+        Ok(tangent::softmax(evaluation.value(self.shares), evaluation.value(self.tangent)))
+    }
+
+    fn lower(&self, at: &At, to: &mut Lowering) {
+        to.softmax_tangent(self, at);
     }
 
     fn tangent(&self, at: &At, _: &mut Transform) -> Result<(Value, Value)> {

@@ -1,8 +1,9 @@
 //! Tokens to patches of pixels.
 
 use super::operands::operands;
-use super::{At, MapStorage, Operator, Rule, Value, require};
+use super::{At, Conv2d, Epilogue, MapStorage, Operator, Rule, Value, Weight, WeightForm, WeightSource, require};
 use crate::error::Result;
+use crate::graph::adjoint::PullBack;
 use crate::graph::lower::{Lowering, whole};
 use crate::graph::reference::{Array, Evaluation, from_pixels};
 use crate::graph::tangent::Transform;
@@ -48,6 +49,23 @@ impl Operator for Unpatchify {
     fn lower(&self, at: &At, to: &mut Lowering) {
         let unpatchify = unpatchify::Unpatchify { y: at.shape, side: self.side };
         to.step(at, unpatchify.dispatch(to.family), vec![whole(self.x)]);
+    }
+
+    /// Patches to tokens: a convolution whose kernel takes each number to its place.
+    fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
+        let (side, input, shape) = (self.side, at.shape.c, at.of(self.x));
+        let mut taps = vec![0.0; shape.c * input * side * side];
+        for out in 0..shape.c {
+            // Token channel (p side + q) c + channel reads pixel (p, q).
+            let (tap, channel) = (out / input, out % input);
+            taps[(out * input + channel) * side * side + tap] = 1.0;
+        }
+        let form = WeightForm::Kernel { out: shape.c, input, height: side, width: side, heads: None };
+        let weight = Weight { name: "patches to tokens".into(), source: WeightSource::Constant(taps), form };
+        let weight = to.weight(weight);
+        let op = Conv2d { x: adjoint, weight, stride: side, pad: (0, 0), epilogue: Epilogue::default() };
+        let through = to.push(op, shape, at);
+        to.add(self.x, through, at)
     }
 
     fn tangent(&self, at: &At, to: &mut Transform) -> Result<(Value, Value)> {

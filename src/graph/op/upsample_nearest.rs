@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::operands::operands;
-use super::{At, AveragePool, MapStorage, Operator, Rule, Value, require};
+use super::{At, MapStorage, NearestSums, Operator, Rule, Value, require};
 use crate::error::Result;
-use crate::graph::adjoint::{PullBack, no_rule};
+use crate::graph::adjoint::PullBack;
 use crate::graph::fold::{Folding, Reader};
 use crate::graph::lower::{Lowering, whole};
 use crate::graph::reference::{Array, Evaluation, from_pixels};
@@ -53,12 +53,7 @@ impl Operator for UpsampleNearest {
     }
 
     fn adjoint(&self, at: &At, adjoint: Value, to: &mut PullBack) -> Result<()> {
-        let shape = at.of(self.x);
-        if (at.shape.h, at.shape.w) != (2 * shape.h, 2 * shape.w) {
-            return Err(no_rule(at));
-        }
-        let means = to.push(AveragePool { x: adjoint }, shape, at);
-        let through = to.scaled(means, 4.0, at);
+        let through = to.push(NearestSums { x: adjoint }, at.of(self.x), at);
         to.add(self.x, through, at)
     }
 

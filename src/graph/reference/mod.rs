@@ -345,7 +345,7 @@ pub(super) fn apply(mut x: Array, activation: Option<Activation>) -> Array {
     x
 }
 
-fn activate(activation: Activation, x: f64) -> f64 {
+pub(super) fn activate(activation: Activation, x: f64) -> f64 {
     match activation {
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::Mish => x * (x.max(0.0) + (-x.abs()).exp().ln_1p()).tanh(),

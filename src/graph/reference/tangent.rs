@@ -2,7 +2,7 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, TAU};
 
-use super::{Array, group_norm, modulate};
+use super::{Array, activate, group_norm, modulate};
 use crate::graph::op::{Activation, HeadSide, Heads};
 use crate::tensor::Shape;
 
@@ -12,7 +12,7 @@ pub(super) fn gelu_angle(x: f64) -> f64 {
 }
 
 /// The derivative of an activation; that of `ReLU` is 0 at 0.
-fn slope(activation: Activation, x: f64) -> f64 {
+pub(super) fn slope(activation: Activation, x: f64) -> f64 {
     let sigmoid = 1.0 / (1.0 + (-x).exp());
     match activation {
         Activation::Silu => sigmoid * (1.0 + x * (1.0 - sigmoid)),
@@ -41,6 +41,33 @@ pub(in crate::graph) fn activation(x: &Array, tangent: &Array, activation: Activ
     for (image, tangents) in images {
         let values = x.image(image / (tangent.shape.n / x.shape.n));
         tangents.iter_mut().zip(values).for_each(|(tangent, x)| *tangent *= slope(activation, *x));
+    }
+    y
+}
+
+/// The tangent of `first half * act(second half)`, each half padded to whole texels; the result has `shape`.
+pub(in crate::graph) fn gate(x: &Array, tangent: &Array, shape: Shape, then: Activation) -> Array {
+    let (half, repeats) = (x.shape.c / 2, tangent.shape.n / x.shape.n);
+    let mut y = Array::zeros(shape);
+    for (row, sums) in y.data.chunks_mut(shape.c).enumerate() {
+        let image = row / shape.pixels() / repeats;
+        let (values, turned) = (x.row(image * shape.pixels() + row % shape.pixels()), tangent.row(row));
+        for (at, sum) in sums.iter_mut().enumerate() {
+            let gate = values[half + at];
+            *sum = turned[at] * activate(then, gate) + values[at] * slope(then, gate) * turned[half + at];
+        }
+    }
+    y
+}
+
+/// The tangent of a softmax over the channels, from its result.
+pub(in crate::graph) fn softmax(shares: &Array, tangent: &Array) -> Array {
+    let (pixels, repeats) = (shares.shape.pixels(), tangent.shape.n / shares.shape.n);
+    let mut y = tangent.clone();
+    for (row, turned) in y.data.chunks_mut(shares.shape.c).enumerate() {
+        let shares = shares.row(row / pixels / repeats * pixels + row % pixels);
+        let mean: f64 = shares.iter().zip(&*turned).map(|(share, turn)| share * turn).sum();
+        turned.iter_mut().zip(shares).for_each(|(turn, share)| *turn = share * (*turn - mean));
     }
     y
 }

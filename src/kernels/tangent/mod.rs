@@ -5,11 +5,13 @@
 //! images for each image of the value, one after the other: the value is computed once for a block of directions.
 
 mod activation;
+mod gate;
 mod group_norm;
 mod layer_norm;
 mod softmax;
 
 pub use activation::ActivateTangent;
+pub use gate::{GateAdjoint, GateTangent};
 pub use group_norm::{GroupNormTangent, MomentsTangent, ScaleShiftTangent};
 pub use layer_norm::LayerNormTangent;
 pub use softmax::SoftmaxTangent;

@@ -1,0 +1,59 @@
+//! The quality of restored images: how far they are from the images that were measured, and from the measurement.
+
+use serde::Serialize;
+
+use super::Measurement;
+use crate::tensor::Tensor;
+
+/// The quality of restored images.
+#[derive(Clone, Debug, Serialize)]
+pub struct Quality {
+    /// The number of restored images.
+    pub images: usize,
+    /// Their peak signal-to-noise ratios, where the images that were measured are known.
+    pub psnr: Option<Psnr>,
+    /// The root mean square of y - A x over measured values and images.
+    pub misfit: f64,
+}
+
+/// Peak signal-to-noise ratios in dB: 10 log10(range^2 / mean square error), image by image.
+#[derive(Clone, Debug, Serialize)]
+pub struct Psnr {
+    /// The mean.
+    pub mean: f64,
+    /// The standard error of the mean; `None` for a single image.
+    pub error: Option<f64>,
+    /// The mean for the pseudo-inverses of the measurements.
+    pub pseudo_inverse: f64,
+    /// That of each image.
+    pub each: Vec<f64>,
+}
+
+/// The ratio of one image, whose values are `range` apart at most.
+#[must_use]
+pub fn psnr(image: &[f32], reference: &[f32], range: f64) -> f64 {
+    let square = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).powi(2);
+    let mean = image.iter().zip(reference).map(square).sum::<f64>() / reference.len().max(1) as f64;
+    10.0 * (range * range / mean.max(f64::MIN_POSITIVE)).log10()
+}
+
+/// The quality of `images`, (n, c, h, w), as many for each measurement, against `reference`, one per measurement.
+#[must_use]
+pub fn quality(measurement: &Measurement, images: &Tensor, reference: Option<&Tensor>, range: f64) -> Quality {
+    let count = images.shape[0];
+    let each = (count / measurement.count()).max(1);
+    let misfits = (0..count).map(|at| measurement.misfit(at / each, images.item(at)).powi(2));
+    let misfit = (misfits.sum::<f64>() / count.max(1) as f64).sqrt();
+    let psnr = reference.map(|reference| {
+        let ratios: Vec<f64> = (0..count).map(|at| psnr(images.item(at), reference.item(at / each), range)).collect();
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+        let centre = mean(&ratios);
+        let variance = ratios.iter().map(|ratio| (ratio - centre).powi(2)).sum::<f64>() / (count.max(2) - 1) as f64;
+        let simple = measurement.pseudo_inverse();
+        let of_simple: Vec<f64> =
+            (0..measurement.count()).map(|at| psnr(simple.item(at), reference.item(at), range)).collect();
+        let error = (count > 1).then(|| (variance / count as f64).sqrt());
+        Psnr { mean: centre, error, pseudo_inverse: mean(&of_simple), each: ratios }
+    });
+    Quality { images: count, psnr, misfit }
+}
