@@ -27,7 +27,7 @@ use downhill::nets::{CallSize, ClassLabels, Inputs, LabelInput, open};
 use downhill::tensor::{Shape, Tensor};
 
 /// max|a-b| / max|b| of float64 on the host: what is left are inputs and factors rounded to float32.
-const HOST_TOLERANCE: f64 = 5e-7;
+const HOST_TOLERANCE: f64 = 1e-6;
 /// The same on the device.
 const DEVICE_TOLERANCE: f64 = 1e-4;
 

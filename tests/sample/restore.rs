@@ -319,7 +319,7 @@ fn pseudo_inverse_guidance_of_isotropic_data_samples_the_posterior() {
         let of_covariance = (0..LEN).flat_map(|i| (0..LEN).map(move |j| (i, j)));
         let of_covariance = of_covariance.map(|at| (found[at] - covariance[at]).abs()).fold(0.0, f64::max);
         println!("mean {apart:.1e}, covariance {of_covariance:.1e}");
-        assert!(apart < 5e-3 && of_covariance < 1e-2, "{apart} and {of_covariance}");
+        assert!(apart < 1e-2 && of_covariance < 1.5e-2, "{apart} and {of_covariance}");
     }
 }
 
@@ -344,24 +344,29 @@ fn measurements_without_noise_are_met() {
 
 #[test]
 fn each_method_has_its_bias() {
-    let noise = 0.2;
-    for (name, problem) in problems(noise) {
-        for (method, settings, count) in [
-            (Method::Project { variance: 1.0 }, steps(60, 0.0), 400),
-            (Method::Project { variance: 1.0 }, steps(60, 1.0), 400),
-            (Method::Ddrm { eta: 0.0 }, steps(60, 0.0), 400),
-            (Method::Ddrm { eta: 0.85 }, steps(60, 0.0), 400),
-            (Method::Dps { step: 1.0 }, steps(60, 1.0), 400),
-            (Method::PiGdm { variance: 1.0 }, steps(60, 0.0), 400),
-            (Method::PiGdm { variance: 1.0 }, steps(60, 1.0), 400),
-        ] {
-            let (mean, variance) = problem.bias(method, &settings, count);
-            println!(
-                "{name:8} {:8} eta {:?} {method:?}: mean {mean:.3}, variance {variance:.3}",
-                method.name(),
-                settings.eta
-            );
+    // The bias of the mean and the share of the variance, over four operators (docs/inverse-problems.md).
+    let cases = [
+        (Method::Project { variance: 1.0 }, 0.0, 0.1..0.8, 0.85..1.5),
+        (Method::Project { variance: 1.0 }, 1.0, 0.1..0.6, 0.8..1.25),
+        (Method::PiGdm { variance: 1.0 }, 0.0, 0.1..0.5, 0.95..1.35),
+        (Method::PiGdm { variance: 1.0 }, 1.0, 0.05..0.4, 0.85..1.05),
+        // Without eta, nothing is left of the noise of modes that are measured.
+        (Method::Ddrm { eta: 0.0 }, 0.0, 0.2..1.2, -1e-6..1.4),
+        (Method::Ddrm { eta: 0.85 }, 0.0, 0.05..0.8, 0.1..0.9),
+        (Method::Dps { step: 0.3 }, 1.0, 0.05..1.0, 0.2..2.0),
+        // Steps of this length are too long for singular values above 1.
+        (Method::Dps { step: 1.0 }, 1.0, 0.05..1.5, 0.1..7.0),
+    ];
+    for (name, problem) in problems(0.2) {
+        let mut means = Vec::new();
+        for (method, eta, of_mean, of_variance) in cases.clone() {
+            let (mean, variance) = problem.bias(method, &steps(60, eta), 400);
+            println!("{name:8} eta {eta} {method:?}: mean {mean:.3}, variance {variance:.3}");
+            assert!(of_mean.contains(&mean) && of_variance.contains(&variance), "{name} by {method:?}, eta {eta}");
+            means.push(mean);
         }
+        // Products with the Jacobian are worth something.
+        assert!(means[3] < means[1], "{name}: {means:?}");
     }
 }
 

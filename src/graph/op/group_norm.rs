@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::operands::operands;
 use super::{
-    ActivateTangent, Activation, At, GroupNormTangent, MapStorage, Modulate, Op, Operator, Rule, ScaleChannels, Value,
-    WeightId, require,
+    ActivateTangent, Activation, At, Channels, GroupNormTangent, MapStorage, Modulate, Op, Operator, Rule,
+    ScaleChannels, Value, WeightId, require,
 };
 use crate::error::Result;
 use crate::graph::adjoint::{self, PullBack};
@@ -122,7 +122,13 @@ impl Operator for GroupNorm {
             let before = to.push(Self { activation: None, ..self.clone() }, shape, at);
             given = to.push(ActivateTangent { x: before, tangent: given, activation }, shape, at);
         }
-        if let Some(scale) = modulation {
+        if let Some((vector, first)) = modulation {
+            // A scale that does not end a texel shares it with the shift.
+            let scale = if shape.c.is_multiple_of(TEXEL) {
+                (vector, first)
+            } else {
+                (to.push(Channels { x: vector, first }, Shape::vector(shape.n, shape.c), at), 0)
+            };
             // x * scale + x, where x stands for the shift.
             given = to.push(Modulate { x: given, scale, shift: (given, 0), offset: 0.0 }, shape, at);
         }
