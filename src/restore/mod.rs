@@ -3,10 +3,10 @@
 //!
 //! | method | what it does at each level | per step |
 //! |---|---|---|
-//! | [`Method::Project`] | x0 is projected on {A x = y}, or drawn to it under noise: alternating projections on the data and on the measurement (DDNM; Wang et al., ICLR 2023) | a call |
-//! | [`Method::Ddrm`] | its own step for each mode of A (Kawar et al., NeurIPS 2022) | a call |
-//! | [`Method::Dps`] | a step along the gradient of the distance of A x0(x) from y (Chung et al., ICLR 2023) | a call and a product with J' |
-//! | [`Method::PiGdm`] | the score of y under N(A x0, r^2 A A' + s^2) (Song et al., ICLR 2023) | a call and a product with J' |
+//! | [`Method::Project`] | x0 is projected on {A x = y}, or drawn to it under noise: alternating projections on the data and on the measurement (DDNM; Wang et al., 2023) | a call |
+//! | [`Method::Ddrm`] | its own step for each mode of A (Kawar et al., 2022) | a call |
+//! | [`Method::Dps`] | a step along the gradient of the distance of A x0(x) from y (Chung et al., 2023) | a call and a product with J' |
+//! | [`Method::PiGdm`] | the score of y under N(A x0, r^2 A A' + s^2) (Song et al., 2023) | a call and a product with J' |
 //!
 //! J' is the transposed Jacobian of x0 ([`crate::denoise::vjp`]). [`Method::Project`] and [`Method::PiGdm`] are
 //! denoisers themselves, [`Guided`], so that every sampler walks them.
@@ -126,7 +126,7 @@ impl Measurement {
             let what = format!("measurements of shape {:?} for an operator that gives {expected:?}", y.shape);
             return Err(Error::argument(what, "a measurement is (images, ...) with the shape that the operator gives"));
         }
-        if !(noise >= 0.0 && noise.is_finite()) || !y.is_finite() {
+        if !(noise >= 0.0 && noise.is_finite() && y.is_finite()) {
             let what = format!("measurements with noise of {noise}, or with values that are not finite");
             return Err(Error::argument(what, "give finite numbers, and a standard deviation of at least 0"));
         }

@@ -97,12 +97,12 @@ fn tangent_twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     let [x, tangent] = reads else { return };
     let padded = p.c4 as usize * TEXEL;
     let image_len = p.image_texels as usize * TEXEL;
-    for index in 0..p.texels as usize * TEXEL {
+    for (index, y) in write.iter_mut().enumerate().take(p.texels as usize * TEXEL) {
         let of_y = primal_index(index, image_len, p.repeats as usize);
         let (at, moved) = (of_y + of_y / padded * padded, index + index / padded * padded);
         let (hidden, gate) = (x[at], x[at + padded]);
         let by_gate = hidden * slope(p.activation, gate) * tangent[moved + padded];
-        write[index] = tangent[moved] * activate(p.activation, gate) + by_gate;
+        *y = tangent[moved] * activate(p.activation, gate) + by_gate;
     }
 }
 
