@@ -53,8 +53,8 @@ Examples:
 The measurement is y = A x + noise with the operator A: the pixels that are black in a mask (white is missing), a \
 Gaussian blur mirrored at the edges, means of squares of pixels, or a matrix on the values of an image, row by row, \
 channel after channel. An array is (N,...) or one measurement, in the scale of the images, -1 to 1; a picture is \
-brought to that scale. With `--data`, images of the data are measured under noise, and the restored images are compared \
-with them.
+brought to that scale. With `--data`, images of the data are measured under noise, and the restored images are \
+compared with them.
 
 `project` draws x0 to {A x = y} at each level, by every sampler; without noise, the result meets the measurement. \
 `ddrm` takes its own steps for each singular value of A. `dps` and `pigdm` follow a gradient through the denoiser, \
@@ -306,7 +306,8 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     clock.lap("model");
     let engine = device::open(global, console)?;
     clock.lap("adapter");
-    let images = restored(args, model, &restoring, &engine, (global, console), (&mut clock, &mut report))?;
+    let images = restored(args, model, &restoring, &engine, (global, console), (&mut clock, &mut report));
+    let images = images.map_err(|error| with_hint(error, args.method))?;
     let found = quality(&restoring.measurement, &images, reference.as_ref(), if is_unit { 1.0 } else { 2.0 });
     let distance = distance(&engine, &images, reference.as_ref(), is_unit)?;
     clock.lap("quality");
@@ -337,6 +338,19 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         global.print(&lines(&found, distance, args.noise))?;
     }
     global.write_report(&report)
+}
+
+/// What keeps a walk that has diverged from doing so.
+fn with_hint(error: Error, method: MethodArg) -> Error {
+    let way_out = match method {
+        MethodArg::Project | MethodArg::Ddrm => None,
+        MethodArg::Dps => Some("a shorter `--step-size` diverges less"),
+        MethodArg::Pigdm => Some("a larger `--variance`, above that of what is measured, diverges less"),
+    };
+    match (error, way_out) {
+        (Error::NonFinite { place, .. }, Some(way_out)) => Error::NonFinite { place, hint: way_out.to_owned() },
+        (error, _) => error,
+    }
 }
 
 /// The images on a device.

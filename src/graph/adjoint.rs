@@ -4,8 +4,8 @@
 //!
 //! | operation | its adjoint |
 //! |---|---|
-//! | convolution | the convolution by the kernel turned around, channels exchanged; with a stride, of a map with zeros |
-//! | sum, combination, modulation, filter, means of 2 x 2, nearest neighbours, sums of pixels | their transposes |
+//! | convolution | that by the kernel turned around, channels exchanged; with a stride, of a map with zeros between |
+//! | sum, combination, modulation, filter, means, nearest neighbours, sums of pixels | their transposes |
 //! | joined maps | ranges of channels |
 //! | activation, softmax | their tangents, which are symmetric |
 //! | group and layer normalisation | scale and weight, then the tangent of the plain one, which is symmetric |

@@ -1,12 +1,11 @@
 //! Linear inverse problems, y = A x + noise, with a denoiser as what is known of images: x is restored by a walk down
 //! the noise levels that is made to fit y.
 //!
-//! | method | what it does at each level | per step |
-//! |---|---|---|
-//! | [`Method::Project`] | x0 is projected on {A x = y}, or drawn to it under noise: alternating projections on the data and on the measurement (DDNM; Wang et al., 2023) | a call |
-//! | [`Method::Ddrm`] | its own step for each mode of A (Kawar et al., 2022) | a call |
-//! | [`Method::Dps`] | a step along the gradient of the distance of A x0(x) from y (Chung et al., 2023) | a call and a product with J' |
-//! | [`Method::PiGdm`] | the score of y under N(A x0, r^2 A A' + s^2) (Song et al., 2023) | a call and a product with J' |
+//! * [`Method::Project`] projects x0 on {A x = y}, or draws it there under noise: alternating projections on the data
+//!   and on the measurement (DDNM; Wang et al., 2023).
+//! * [`Method::Ddrm`] takes its own step for each mode of A (Kawar et al., 2022).
+//! * [`Method::Dps`] takes a step along the gradient of the distance of A x0(x) from y (Chung et al., 2023).
+//! * [`Method::PiGdm`] adds the score of y under N(A x0, r^2 A A' + s^2) (Song et al., 2023).
 //!
 //! J' is the transposed Jacobian of x0 ([`crate::denoise::vjp`]). [`Method::Project`] and [`Method::PiGdm`] are
 //! denoisers themselves, [`Guided`], so that every sampler walks them.

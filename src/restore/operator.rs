@@ -278,8 +278,8 @@ impl Operator {
         modes
     }
 
-    /// Returns the pseudo-inverse applied to a measurement: the smallest image that fits it best, without the modes that
-    /// count as not measured.
+    /// Returns the pseudo-inverse applied to a measurement: the smallest image that fits it best, without the modes
+    /// that count as not measured.
     #[must_use]
     pub fn pseudo_inverse(&self, y: &[f64]) -> Vec<f64> {
         let mut modes = self.measured_modes(y);
