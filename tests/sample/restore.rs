@@ -353,7 +353,7 @@ fn each_method_has_its_bias() {
         // Without eta, nothing is left of the noise of modes that are measured.
         (Method::Ddrm { eta: 0.0 }, 0.0, 0.2..1.2, -1e-6..1.4),
         (Method::Ddrm { eta: 0.85 }, 0.0, 0.05..0.8, 0.1..0.9),
-        (Method::Dps { step: 0.3 }, 1.0, 0.05..1.0, 0.2..2.0),
+        (Method::Dps { step: 0.3 }, 1.0, 0.02..1.5, 0.1..3.0),
         // Steps of this length are too long for singular values above 1.
         (Method::Dps { step: 1.0 }, 1.0, 0.05..1.5, 0.1..7.0),
     ];
