@@ -19,7 +19,7 @@ use crate::kernels::Engine;
 use crate::model::describe::{adapter_json, algorithms_json, family_text, model_json};
 use crate::model::timing::Stopwatch;
 use crate::model::{Model, Restoring};
-use crate::noise::philox;
+use crate::noise::Purpose;
 use crate::quality::{Extractor, frechet, moments};
 use crate::report::columns::Lines;
 use crate::report::{Console, Progress, Report};
@@ -38,8 +38,6 @@ pub type Flags = crate::cli::shared::NetworkFlags;
 const MOST_IMAGES: u64 = 100_000;
 /// The usual number of steps.
 const USUAL_STEPS: usize = 50;
-/// The step of the noise of simulated measurements, which no walk reaches: no other noise of a run is this.
-const OF_MEASUREMENT: u32 = u32::MAX;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -250,7 +248,7 @@ impl Args {
         let mut y = Vec::new();
         for (at, image) in images.chunks(len).enumerate() {
             let exact = operator.apply(&image.iter().map(|value| f64::from(*value)).collect::<Vec<_>>());
-            let normals = philox::normals(self.seed, at as u64, OF_MEASUREMENT, exact.len());
+            let normals = Purpose::Measurements.normals(self.seed, at as u64, 0, exact.len());
             let noisy =
                 exact.iter().zip(normals).map(|(value, normal)| (value + self.noise * f64::from(normal)) as f32);
             y.extend(noisy);

@@ -20,7 +20,7 @@ use crate::nets::feeds::names;
 use crate::tensor::Tensor;
 
 /// The transposed Jacobian of the x0 of a denoiser.
-pub trait Pullback {
+pub trait Pullback: Send {
     /// Returns J' v for each image of `x`, (n, c, h, w) in the variance-exploding scale, at its level; v are `vectors`
     /// of the shape of `x`. `denoiser` is the one whose Jacobian it is, for those that call it.
     ///
@@ -178,13 +178,13 @@ impl Pullback for NetworkVjp<'_> {
 /// The Jacobian of a denoiser with a symmetric one, by central differences along each vector: exact but for rounding
 /// where x0 is linear in x, and two calls per vector.
 pub struct Symmetric<'a> {
-    step: &'a dyn Fn(f64) -> f64,
+    step: &'a (dyn Fn(f64) -> f64 + Sync),
 }
 
 impl<'a> Symmetric<'a> {
     /// Differences of images moved to both sides along each vector, by `step(sigma)` over the vector's length.
     #[must_use]
-    pub fn new(step: &'a dyn Fn(f64) -> f64) -> Self {
+    pub fn new(step: &'a (dyn Fn(f64) -> f64 + Sync)) -> Self {
         Self { step }
     }
 }

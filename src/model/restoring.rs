@@ -74,7 +74,7 @@ impl Model {
         let options = DenoiserOptions { batch: settings.batch, images: settings.count(), label: settings.label };
         let model = self.clone();
         let ModelDenoiser { mut denoiser, facts } = self.denoiser(compiler, &options, observer)?;
-        let step = step.as_ref().map(|step| step as &dyn Fn(f64) -> f64);
+        let step = step.as_ref().map(|step| step as &(dyn Fn(f64) -> f64 + Sync));
         let mut pullback: Option<Box<dyn Pullback + '_>> = match step {
             _ if !settings.method.pulls_back() => None,
             Some(step) => Some(Box::new(Symmetric::new(step))),

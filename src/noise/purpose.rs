@@ -79,6 +79,8 @@ purposes! {
     ControlWeights = 22;
     /// Data and operands of benchmarks.
     Benchmarks = 23;
+    /// Noise of simulated measurements. Index: image.
+    Measurements = 24;
 }
 
 impl Purpose {
