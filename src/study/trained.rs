@@ -89,6 +89,8 @@ pub fn work(settings: &Settings) -> u64 {
 
 /// Points of the curve over iterations.
 const POINTS: usize = 60;
+/// The foot of the axis of distances.
+const LEAST_DISTANCE: f64 = 1e-6;
 /// Iterations per unit of progress.
 const UNIT: usize = 100;
 
@@ -303,10 +305,16 @@ fn picture(found: &Trained, settings: &Settings, data: &str) -> Picture {
     let indexed = |values: &[f64]| values.iter().enumerate().map(|(at, value)| (at as f64, *value)).collect::<Vec<_>>();
     let distance = "|W − optimum| / |optimum|";
     let over = |value: &dyn Fn(&Level) -> f64| found.levels.iter().map(|level| (level.sigma, value(level))).collect();
-    let levels: Panel = Figure::new("Filters after training", Axis::log("σ"), Axis::log(distance))
+    // An interval of few trainings reaches below 0, where the axis has no place; exact filters are beyond its foot.
+    let band = |level: &Level| {
+        let (low, high) = level.trained.band();
+        (low.max(0.1 * level.trained.mean), high)
+    };
+    let y = Axis::log(distance).over(LEAST_DISTANCE, 2.0);
+    let levels: Panel = Figure::new("Filters after training", Axis::log("σ"), y.clone())
         .with(
             Series::line(&format!("trained, mean of {}", settings.runs), over(&|level| level.trained.mean))
-                .band(found.levels.iter().map(|level| level.trained.band()).collect()),
+                .band(found.levels.iter().map(band).collect()),
         )
         .with(Series::points("exact gradient", over(&|level| level.exact)).colour(Colour::Cycle(1)))
         .with(Series::dashed("formula of its iterates", over(&|level| level.formula)).colour(Colour::Cycle(1)))
@@ -316,7 +324,7 @@ fn picture(found: &Trained, settings: &Settings, data: &str) -> Picture {
         found.progress.iter().map(|point| ((point.0 + 1) as f64, value(point))).collect()
     };
     let title = format!("Over iterations, σ = {sigma:.2}");
-    let progress: Panel = Figure::new(&title, Axis::log("iteration"), Axis::log(distance))
+    let progress: Panel = Figure::new(&title, Axis::log("iteration"), y)
         .with(Series::line("trained, last iterate", curve(&|point| point.2)))
         .with(Series::line("exact gradient", curve(&|point| point.1)).colour(Colour::Cycle(1)))
         .into();
