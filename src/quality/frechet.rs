@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn few_samples_of_many_features_have_the_distance_of_their_covariances() {
-        let rows = |seed: u64, count: usize| crate::noise::philox::normals(seed, 0, 0, count * 520);
+        let rows = |seed: u64, count: usize| crate::noise::Purpose::Images.normals(seed, 0, 0, count * 520);
         let statistics = |seed: u64, count: usize| of_rows(&rows(seed, count), 520).unwrap();
         let whole = |few: &Statistics| Statistics { factor: None, ..few.clone() };
         let (few, fewer) = (statistics(1, 30), statistics(2, 7));

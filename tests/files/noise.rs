@@ -51,7 +51,8 @@ fn random_numbers_are_drawn_for_a_purpose() {
         } else if place.extension().is_some_and(|name| name == "rs") {
             let text = std::fs::read_to_string(&place).expect("text");
             let lines = text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
-            let drawn = lines.filter(|(_, line)| line.contains("philox::"));
+            // The bare block function has no stream: who calls it chooses a counter beyond any image.
+            let drawn = lines.filter(|(_, line)| line.contains("philox::") && !line.contains("philox::block"));
             faults.extend(drawn.map(|(at, line)| format!("{}:{}: {}", place.display(), at + 1, line.trim())));
         }
     }
