@@ -88,3 +88,7 @@ __all__ = [
     "schedule_names",
     "studies",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -69,10 +69,36 @@ def images(values: ArrayLike, name: str = "x") -> tuple[Floats, bool]:
 
 def numbers(values: ArrayLike, name: str) -> list[float]:
     """Returns one or several numbers as a list, in float64."""
-    array = np.atleast_1d(np.asarray(numpy_of(values), dtype=np.float64))
+    given = numpy_of(values)
+    if given.dtype.kind not in "fiu" or (given.ndim == 0 and isinstance(values, bool)):
+        raise ArgumentError(f"`{name}` of {values!r}", "give one real number, or several")
+    array = np.atleast_1d(given.astype(np.float64))
     if array.ndim != 1:
         raise ArgumentError(f"`{name}` of shape {array.shape}", "give one number, or one per image")
     return array.tolist()
+
+
+def result_of(values: ArrayLike, name: str) -> Floats:
+    """Returns the result of a function of the caller as float32 in C order.
+
+    Raises:
+        ArgumentError: for values that are not real numbers, or are bytes.
+    """
+    array = numpy_of(values)
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize == 1:
+        raise ArgumentError(f"{name} returned an array of {array.dtype}", "return an array of real numbers")
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def whole(number: Any, name: str, least: int = 1) -> int:
+    """Returns a whole number from `least` on.
+
+    Raises:
+        ArgumentError: for anything else.
+    """
+    if hasattr(number, "__index__") and not isinstance(number, (bool, np.bool_)) and number.__index__() >= least:
+        return int(number.__index__())
+    raise ArgumentError(f"`{name}` of {number!r}", f"give a whole number of at least {least}")
 
 
 def like(array: npt.NDArray[Any], other: Any) -> Any:
@@ -85,15 +111,17 @@ def like(array: npt.NDArray[Any], other: Any) -> Any:
     if other is None or (isinstance(other, str) and other == "numpy") or isinstance(other, np.ndarray):
         return array
     if isinstance(other, str) and other == "torch":
-        import torch  # pyright: ignore
-
+        try:
+            import torch  # pyright: ignore
+        except ImportError:
+            raise ArgumentError('"torch" needs PyTorch, which is not installed', "`pip install torch`") from None
         return torch.from_numpy(array)  # pyright: ignore
     if type(other).__module__.partition(".")[0] == "torch":
         import torch  # pyright: ignore
 
         return torch.from_numpy(array).to(device=other.device, dtype=other.dtype)  # pyright: ignore
     raise ArgumentError(
-        f"`like` of {other!r}" if isinstance(other, str) else f"`like` of type {type(other).__name__}",
+        f"the library {other!r}" if isinstance(other, str) else f"arrays like a {type(other).__name__}",
         'give "numpy", "torch", or an array of one of them',
     )
 

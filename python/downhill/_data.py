@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _core
-from ._arrays import ArrayLike, Floats, floats
+from ._arrays import ArrayLike, Floats, floats, whole
 from ._device import engine
 from ._errors import ArgumentError
+
+__all__ = ["SMALL", "Count", "Doubles", "Progress", "engine_of", "matrix_of", "samples_of", "whole"]
 
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Progress: TypeAlias = bool | Callable[[int], object] | None
@@ -43,13 +45,6 @@ def matrix_of(X: ArrayLike) -> Floats:
     """Returns samples as the rows of a matrix, (n, p)."""
     samples = samples_of(X)
     return np.reshape(samples, (len(samples), -1))
-
-
-def whole(number: int | Sequence[int], name: str) -> int:
-    """Returns a whole number from 1 on."""
-    if isinstance(number, (int, np.integer)) and not isinstance(number, bool) and number >= 1:
-        return int(number)
-    raise ArgumentError(f"`{name}` of {number!r}", "give a whole number of at least 1")
 
 
 class Count:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
-from ._arrays import ArrayLike, Floats, floats, numpy_of, shape_of_one
+from ._arrays import ArrayLike, Floats, floats, result_of, shape_of_one, whole
 from ._arrays import like as like_of
 from ._errors import ArgumentError
 from ._model import Model
@@ -21,8 +21,12 @@ def without_graph(takes: Any) -> AbstractContextManager[Any]:
     """Returns a context in which PyTorch records no gradients, where a denoiser takes its tensors."""
     if takes is None or isinstance(takes, np.ndarray) or takes == "numpy":
         return nullcontext()
-    import torch  # pyright: ignore
-
+    try:
+        import torch  # pyright: ignore
+    except ImportError:
+        raise ArgumentError(
+            f"`takes` of {takes!r}", 'a denoiser takes arrays of NumPy, or `takes="torch"` with PyTorch installed'
+        ) from None
     return torch.no_grad()  # pyright: ignore
 
 
@@ -37,7 +41,7 @@ def function_of(denoiser: Callable[..., ArrayLike], takes: Any = None) -> Callab
     def call(x: Floats, sigma: npt.NDArray[np.float64]) -> Floats:
         with without_graph(takes):
             result = denoiser(like_of(x, takes), like_of(sigma.astype(np.float32), takes))
-        return np.ascontiguousarray(numpy_of(result), dtype=np.float32)
+        return result_of(result, "the denoiser")
 
     return call
 
@@ -125,6 +129,7 @@ def sample(
             "a denoiser without its range of noise", "give `sigma_max` and `sigma_min`, or list `sigmas`"
         )
     sigma_range = (1.0, 1.0) if has_levels else (float(sigma_max or 0), float(sigma_min or 0))
+    count = whole(n, "n") if given is None else len(floats(given, "start"))
     with Bar(progress) as bar:
         x, _ = _core.sample(
             function_of(denoise, takes),
@@ -132,9 +137,9 @@ def sample(
             gives == "eps",
             settings,
             sigma_range,
-            n if given is None else len(given),
-            seed,
-            batch or min(n, 64),
+            count,
+            whole(seed, "seed", 0),
+            min(count, 64) if batch is None else whole(batch, "batch"),
             rng,
             normals,
             state,

@@ -6,8 +6,9 @@ import io
 import json
 import os
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -53,17 +54,17 @@ class Images:
     def __init__(self, core: _core.Images) -> None:
         self._core = core
 
-    @property
+    @cached_property
     def pixels(self) -> Floats:
         """The images, about -1 to 1, (n, c, h, w)."""
         return self._core.pixels()
 
-    @property
+    @cached_property
     def bytes(self) -> npt.NDArray[np.uint8]:
         """The images in 8 bits, (n, h, w, c)."""
         return self._core.bytes()
 
-    @property
+    @cached_property
     def samples(self) -> Floats:
         """The samples in the scale of the model, z = sqrt(alpha bar) x, (n, c, h, w): images, or latents."""
         return self._core.samples()
@@ -149,6 +150,14 @@ class Images:
             raise ArgumentError("`path` of a run that did not keep it", "sample with `keep_path=True`")
         if (steps or sheet or animation) and self.predictions is None:
             raise ArgumentError("predictions of a run that did not keep them", "sample with `keep_predictions=True`")
+        endings = [
+            (".npy", {"floats": floats, "samples": samples, "path": path}),
+            (".png", {"sheet": sheet, "animation": animation}),
+        ]
+        for ending, files in endings:
+            for name, file in files.items():
+                if file is not None and Path(file).suffix.lower() != ending:
+                    raise ArgumentError(f"`{name}` of `{os.fspath(file)}`", f"name the file `*{ending}`")
         texts = [None if item is None else os.fspath(item) for item in (floats, samples, path, steps, sheet, animation)]
         written = self._core.save(None if output is None else os.fspath(output), *texts)
         return [Path(file) for file in written]
@@ -156,7 +165,13 @@ class Images:
     def __len__(self) -> int:
         return len(self._core)
 
-    def __getitem__(self, index: int) -> Picture:
+    @overload
+    def __getitem__(self, index: int) -> Picture: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Picture]: ...
+    def __getitem__(self, index: int | slice) -> Picture | list[Picture]:
+        if isinstance(index, slice):
+            return [pil_of(image) for image in self.bytes[index]]
         return pil_of(self.bytes[index])
 
     def __iter__(self) -> Iterator[Picture]:
@@ -175,6 +190,9 @@ class Images:
         file = io.BytesIO()
         picture.resize((picture.width * times, picture.height * times), 0).save(file, "PNG")
         return file.getvalue()
+
+    def __reduce__(self) -> str:
+        raise TypeError("images of a run cannot be pickled: pickle their `pixels`, or `save` them")
 
     def __repr__(self) -> str:
         pixels = self._core.pixels()

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
-from ._arrays import ArrayLike, floats, images, numbers, shaped
+from ._arrays import ArrayLike, floats, images, numbers, shaped, whole
 from ._arrays import like as like_of
 from ._device import engine
 from ._errors import ArgumentError
@@ -337,6 +337,7 @@ class Model:
         sigma_min: float | None = None,
         timesteps: Sequence[float] | None = None,
         sigmas: ArrayLike | None = None,
+        error_model: tuple[float, float] | None = None,
         memory: int | None = None,
         pixels: bool = True,
         keep_path: bool = False,
@@ -379,6 +380,8 @@ class Model:
             clip: clip predictions of x0.
             sigma_max, sigma_min: the range of a schedule that has one.
             timesteps, sigmas: N + 1 levels in place of a schedule.
+            error_model: (eta, nu), for the longest steps that this error of the denoiser admits: the schedule
+                `admissible`.
             memory: bytes of device memory that a pipeline stays within, 8 GiB by default.
             pixels: `False` leaves latents undecoded.
             keep_path: keep the state after each step, in `Images.path`.
@@ -408,15 +411,24 @@ class Model:
             sigma_min=sigma_min,
             timesteps=timesteps,
             sigmas=sigmas,
+            error_model=error_model,
             strength=strength,
         )
+        if strength is not None and start is None:
+            raise ArgumentError("`strength` without an image to start from", "give `start`, or leave out `strength`")
+        if size is not None:
+            try:
+                height, width = size
+            except (TypeError, ValueError):
+                raise ArgumentError(f"`size` of {size!r}", "give (height, width)") from None
+            size = whole(height, "size"), whole(width, "size")
         with _Pictures() as pictures:
             state, picture = pictures.start(start)
             arguments: dict[str, Any] = {
                 "settings": settings,
                 "solver": solver,
-                "n": n,
-                "seed": seed,
+                "n": None if n is None else whole(n, "n"),
+                "seed": whole(seed, "seed", 0),
                 "rng": rng,
                 "state": state,
                 "picture": picture,
@@ -432,8 +444,8 @@ class Model:
                 "labels": None if labels is None else numbers(labels, "labels"),
                 "guidance_scale": guidance_scale,
                 "size": size,
-                "batch": batch,
-                "images": None if images is None else list(images),
+                "batch": None if batch is None else whole(batch, "batch"),
+                "images": None if images is None else [whole(image, "images", 0) for image in images],
                 "memory": memory,
                 "pixels": pixels,
                 "keep_path": keep_path,
@@ -456,6 +468,7 @@ class Model:
         Returns:
             (n, tokens, channels); for SDXL a pair of that and the pooled embeddings, (n, channels).
         """
+        self._expect_stages("text encoder")
         hidden, pooled = self._core.encode_text([texts] if isinstance(texts, str) else list(texts), batch)
         if pooled is None:
             return like_of(hidden, like)
@@ -470,6 +483,7 @@ class Model:
             batch: images per call.
             like: as in `denoise`.
         """
+        self._expect_stages("autoencoder")
         latents, is_one = images(latents, "latents")
         pixels = self._core.decode(latents, scaled, batch)
         return like_of(pixels[0] if is_one else pixels, like)
@@ -492,13 +506,26 @@ class Model:
             batch: images per call.
             like: as in `denoise`.
         """
+        self._expect_stages("autoencoder")
         pixels, is_one = images(pixels, "pixels")
         latents = self._core.encode(pixels, scaled, seed, batch)
         return like_of(latents[0] if is_one else latents, like)
 
+    def _expect_stages(self, stage: str) -> None:
+        """Refuses a model without the stages of a pipeline."""
+        if self.kind != "latent":
+            raise ArgumentError(f"`{self.name}` does not have the stage `{stage}`", "open a pipeline of latents")
+
     def release(self) -> None:
-        """Frees what calls and runs of this model have left on the device."""
+        """Frees what calls and runs of this model have left on the device.
+
+        Raises:
+            ArgumentError: within a run, in its callback or in another thread.
+        """
         self._core.release()
+
+    def __reduce__(self) -> str:
+        raise TypeError(f"the model {self.name!r} is on a device and cannot be pickled: open it again by its name")
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {self.kind}, {self.shape})"

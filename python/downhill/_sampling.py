@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from . import _core
-from ._arrays import ArrayLike, Floats, numbers, numpy_of
+from ._arrays import ArrayLike, Floats, numbers, result_of, whole
 from ._errors import ArgumentError
 
 
@@ -89,6 +90,9 @@ class Schedule:
         """The number of steps."""
         return len(self._core)
 
+    def __reduce__(self) -> tuple[type[Schedule], tuple[list[float]]]:
+        return Schedule, (self._core.sigmas,)
+
     def __repr__(self) -> str:
         sigmas = self.sigmas
         return f"Schedule({len(self)} steps, sigma {sigmas[0]:.4g} to {sigmas[-1]:.4g})"
@@ -141,20 +145,15 @@ class StepModel:
 
     def denoise(self, x: ArrayLike, sigma: float) -> Floats:
         """Returns x0 of x = x0 + sigma eps, (n, c, h, w)."""
-        return self._core.denoise(state(x), float(sigma))
+        return self._core.denoise(result_of(x, "the sampler"), float(sigma))
 
     def eps(self, x: ArrayLike, sigma: float) -> Floats:
         """Returns eps of x = x0 + sigma eps, (n, c, h, w)."""
-        return self._core.eps(state(x), float(sigma))
+        return self._core.eps(result_of(x, "the sampler"), float(sigma))
 
     def noise(self) -> Floats:
         """Returns standard normals from the seed of the run, in the shape of its states."""
         return self._core.noise()
-
-
-def state(x: ArrayLike) -> Floats:
-    """Returns a state as float32 in C order."""
-    return np.ascontiguousarray(numpy_of(x), dtype=np.float32)
 
 
 def solver_of(function: SamplerFunction) -> Callable[..., Generator[Floats, Floats, None]]:
@@ -162,13 +161,17 @@ def solver_of(function: SamplerFunction) -> Callable[..., Generator[Floats, Floa
 
     def solver(x: Floats, sigmas: list[float], core: _core.Estimator) -> Generator[Floats, Floats, None]:
         walk = function(x, np.array(sigmas), StepModel(core))
+        if not hasattr(walk, "send"):
+            raise ArgumentError(
+                f"the sampler returned a {type(walk).__name__}", "a sampler is a generator: it yields states"
+            )
         sent: Floats | None = None
         while True:
             try:
                 next_state = walk.send(sent)  # pyright: ignore[reportArgumentType]
             except StopIteration:
                 return
-            sent = yield state(next_state)
+            sent = yield result_of(next_state, "the sampler")
 
     solver.__qualname__ = getattr(function, "__qualname__", type(function).__name__)
     return solver
@@ -182,9 +185,17 @@ def settings_of(
 ) -> tuple[str, Callable[..., Any] | None]:
     """Returns the settings of the sampler as JSON, and the sampler if it is a function."""
     settings = {name: value for name, value in others.items() if value is not None}
+    for name, value in settings.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ArgumentError(f"`{name}` of {value}", "give a finite number")
     for name in ("sigmas", "timesteps"):
         if name in settings:
             settings[name] = numbers(settings[name], name)
+            if not np.all(np.isfinite(settings[name])):
+                raise ArgumentError(f"`{name}` of {settings[name]}", "levels are finite numbers")
+    if "error_model" in settings:
+        eta, nu = settings["error_model"]
+        settings["error_model"] = {"eta": float(eta), "nu": float(nu)}
     solver = None
     if callable(sampler):
         # Only the schedule of the settings counts.
@@ -212,7 +223,7 @@ def settings_of(
             sigmas = schedule
         settings["sigmas"] = numbers(sigmas, "schedule")
     if steps is not None:
-        settings["steps"] = int(steps)
+        settings["steps"] = whole(steps, "steps", 0)
     return json.dumps(settings), solver
 
 

@@ -181,6 +181,8 @@ class PCA(_Linear):
 
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Array:
         """Finds the components of samples and returns their coordinates, (n_samples, n_components)."""
+        if fit_params:
+            raise TypeError(f"fit_transform() got an unexpected keyword argument {next(iter(fit_params))!r}")
         return self.fit(X, y).transform(X)
 
     def transform(self, X: Any) -> Array:

@@ -156,7 +156,7 @@ impl PyModel {
         Ok(py.detach(|| {
             let mut kept = self.calls.0.lock().unwrap_or_else(PoisonError::into_inner);
             match self.model.network() {
-                Some(network) => call(kept.denoiser(network, self.compiler, x, condition)?),
+                Some(network) => call(kept.denoiser(network, self.compiler()?, x, condition)?),
                 None => call(self.form(&mut kept, &condition)?),
             }
         })?)
@@ -176,7 +176,7 @@ impl PyModel {
             form
         } else {
             let options = DenoiserOptions { batch: None, images: usize::MAX, label: None };
-            self.model.clone().denoiser(self.compiler, &options, &mut |_| Ok(()))?.denoiser
+            self.model.clone().denoiser(self.compiler()?, &options, &mut |_| Ok(()))?.denoiser
         };
         Ok(kept.form.insert(form).as_mut())
     }
@@ -276,9 +276,9 @@ impl PyModel {
         let output = py.detach(|| {
             let mut kept = self.calls.0.lock().unwrap_or_else(PoisonError::into_inner);
             if !as_eps {
-                return kept.output(network, self.compiler, &z, &t, &condition);
+                return kept.output(network, self.compiler()?, &z, &t, &condition);
             }
-            let denoiser = kept.denoiser(network, self.compiler, &z, condition)?;
+            let denoiser = kept.denoiser(network, self.compiler()?, &z, condition)?;
             let mut output = denoiser.predict(&z, &t)?;
             let (process, prediction) = (network.table.process(), network.scheduler.prediction_type);
             let stride = z.stride();
@@ -336,7 +336,7 @@ impl PyModel {
                 Ok::<_, Error>(())
             };
             if let Some(network) = self.model.network() {
-                all(kept.jacobian(network, self.compiler, &x, condition, vectors)?)?;
+                all(kept.jacobian(network, self.compiler()?, &x, condition, vectors)?)?;
             } else {
                 let spread = self.model.sigma_range().1;
                 let step = move |sigma: f64| DIFFERENCE * sigma.max(1e-3 * spread);
@@ -383,9 +383,9 @@ impl PyModel {
     /// The model as a denoiser of a run or a study of Python's own: (c, h, w), and the denoiser on the device.
     pub fn boxed(&self, images: usize) -> std::result::Result<Box<dyn Denoiser + 'static>, Error> {
         if let Kind::ClosedForm(_) = self.model.kind() {
-            downhill::low_level::kernels::selftest::ensure(self.compiler.engine)?;
+            downhill::low_level::kernels::selftest::ensure(self.compiler()?.engine)?;
         }
         let options = DenoiserOptions { batch: None, images, label: None };
-        Ok(self.model.clone().denoiser(self.compiler, &options, &mut |_| Ok(()))?.denoiser)
+        Ok(self.model.clone().denoiser(self.compiler()?, &options, &mut |_| Ok(()))?.denoiser)
     }
 }

@@ -45,7 +45,7 @@ fn study_transition<'py>(
         let hint = "give at least two `samples`, one draw, and `gammas` and `ratios` above 0";
         return Err(argument("a transition without data", hint));
     }
-    let engine = engine.engine;
+    let engine = engine.get()?;
     let settings = transition::Settings { samples, gammas, ratios, draws, seed };
     let (curves, arithmetic) = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
         selftest::ensure(engine)?;
@@ -78,7 +78,7 @@ fn study_baseline<'py>(
     }
     Spacing::Linear.sigmas(1, sigma_max)?;
     let settings = baseline::Settings { modes, steps, spacings, sigma_max, draws, seed };
-    let found = counted(py, engine.engine, &FirstException::default(), progress.as_ref(), |advance| {
+    let found = counted(py, engine.get()?, &FirstException::default(), progress.as_ref(), |advance| {
         baseline::baseline(&filter, &settings, advance)
     })?;
     results_of(py, baseline::results(&found, &settings, total))
@@ -114,7 +114,7 @@ fn study_schedules<'py>(
     seed: u64,
     progress: Option<Py<PyAny>>,
 ) -> Result<Bound<'py, PyDict>> {
-    let engine = engine.engine;
+    let engine = engine.get()?;
     let (filter, _, data) = filter_of(py, &x, modes)?;
     if steps == 0 || repeats == 0 || probes == 0 {
         return Err(argument("no steps, repeats or probes", "give at least one of each"));
@@ -147,7 +147,7 @@ fn study_dimension<'py>(
     seed: u64,
     progress: Option<Py<PyAny>>,
 ) -> Result<Bound<'py, PyDict>> {
-    let engine = engine.engine;
+    let engine = engine.get()?;
     let data = Dataset::new(name, tensor(&x)?)?;
     let settings = dimension::Settings { queries, neighbours, neighbourhoods, drawn, seed };
     let facts = (data.name.clone(), data.count(), data.dimension());
@@ -179,7 +179,7 @@ fn study_product<'py>(
     eps: Option<Floats<'py>>,
     progress: Option<Py<PyAny>>,
 ) -> Result<Bound<'py, PyDict>> {
-    let engine = engine.engine;
+    let engine = engine.get()?;
     let request = Request::new(&x, sigmas, count, coupling, centre, noise.as_ref())?;
     let eps = eps.as_ref().map(tensor).transpose()?;
     if let Some(eps) = eps.as_ref().filter(|eps| eps.shape.len() != 2 || eps.shape[1] != request.dimension()) {
@@ -214,7 +214,7 @@ fn study_angles<'py>(
     centre: bool,
     progress: Option<Py<PyAny>>,
 ) -> Result<Bound<'py, PyDict>> {
-    let engine = engine.engine;
+    let engine = engine.get()?;
     let request = Request::new(&x, sigmas, count, coupling, centre, None)?;
     let projector = Projector::new(engine, count);
     let settings = request.angles(draws, seed)?;
@@ -242,7 +242,7 @@ fn study_energy<'py>(
     centre: bool,
     progress: Option<Py<PyAny>>,
 ) -> Result<Bound<'py, PyDict>> {
-    let engine = engine.engine;
+    let engine = engine.get()?;
     expect_draws(draws)?;
     schedule_of("geometric", variance, ratio)?;
     if steps.is_empty() || steps.contains(&0) {

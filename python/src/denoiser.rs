@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use crate::array::{Floats, array, tensor};
 use crate::error::{FirstException, Result, argument};
 use crate::model::{PyModel, read_settings};
-use crate::sample::watched;
+use crate::sample::{count_of, watched};
 use crate::sampler::PySampler;
 
 /// A function of Python `(x, sigma) -> x0`, or eps, as a denoiser: x is (n, c, h, w), sigma (n,).
@@ -98,6 +98,9 @@ pub fn denoiser_of(
     Ok(Box::new(PyDenoiser::new(object.clone().unbind(), image, gives_eps, Arc::clone(raised))))
 }
 
+/// The most values of all images of a run: 16 GiB.
+const MOST_VALUES: usize = 1 << 32;
+
 /// Samples a denoiser of Python: x at the last level, (n, c, h, w), and the sigmas.
 #[pyfunction]
 #[pyo3(signature = (
@@ -122,6 +125,12 @@ fn sample<'py>(
     solver: Option<Py<PyAny>>,
     watch: Option<Py<PyAny>>,
 ) -> Result<(Bound<'py, PyArrayDyn<f32>>, Vec<f64>)> {
+    count_of(Some(n))?;
+    let values = shape.iter().try_fold(n, |product, extent| product.checked_mul(*extent));
+    if values.is_none_or(|values| values > MOST_VALUES) {
+        let what = format!("{n} images of {shape:?}, more than {MOST_VALUES} values");
+        return Err(argument(what, "sample fewer or smaller images at a time"));
+    }
     let settings = read_settings(settings)?;
     let raised = Arc::new(FirstException::default());
     let mut denoiser = denoiser_of(denoise, Some(shape), gives_eps, batch, &raised)?;

@@ -1,6 +1,7 @@
 //! Devices: one engine per adapter and process, which stays until the process ends.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use downhill::low_level::gpu::{Adapters, Choice};
@@ -17,10 +18,42 @@ static OPEN: Mutex<Option<Open>> = Mutex::new(None);
 /// Engines by adapter, family and whether shaders are checked.
 type Open = HashMap<(String, String, bool), &'static Engine>;
 
+/// The process that opened the first device; 0 before that.
+static OWNER: AtomicU32 = AtomicU32::new(0);
+
+/// Refuses the devices of another process: they and the threads of the host do not survive a fork.
+pub fn expect_own_process() -> std::result::Result<(), Error> {
+    match OWNER.load(Ordering::Relaxed) {
+        0 => Ok(()),
+        owner if owner == std::process::id() => Ok(()),
+        _ => Err(Error::Device {
+            what: "this process was forked after a device was opened, and devices do not survive a fork".to_owned(),
+            hint: Some(
+                "start processes by `spawn` (`multiprocessing.set_start_method`), or fork before the first model is \
+                 opened"
+                    .to_owned(),
+            ),
+        }),
+    }
+}
+
 /// A device that is open.
 #[pyclass(frozen, name = "Engine")]
 pub struct PyEngine {
-    pub engine: &'static Engine,
+    engine: &'static Engine,
+}
+
+impl PyEngine {
+    /// The device of an engine.
+    pub fn new(engine: &'static Engine) -> Self {
+        Self { engine }
+    }
+
+    /// The device, in the process that opened it.
+    pub fn get(&self) -> std::result::Result<&'static Engine, Error> {
+        expect_own_process()?;
+        Ok(self.engine)
+    }
 }
 
 #[pymethods]
@@ -32,6 +65,7 @@ impl PyEngine {
         let wanted = family.map(named).transpose()?;
         let key = (adapter.unwrap_or_default().to_owned(), family.unwrap_or_default().to_owned(), checked);
         let choice = adapter.map_or(Choice::Best, Choice::parse);
+        expect_own_process()?;
         let engine = py.detach(|| -> std::result::Result<&'static Engine, Error> {
             let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
             let open = open.get_or_insert_default();
@@ -47,6 +81,7 @@ impl PyEngine {
             // A device has no owner but the process: models on it may outlive any object of Python.
             let engine: &'static Engine = Box::leak(Box::new(engine));
             open.insert(key, engine);
+            OWNER.store(std::process::id(), Ordering::Relaxed);
             Ok(engine)
         })?;
         Ok(Self { engine })

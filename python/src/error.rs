@@ -6,13 +6,14 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 /// Names of fields in the library's messages, and the keyword arguments of the package that set them.
-const KEYWORDS: [(&str, &str); 6] = [
+const KEYWORDS: [(&str, &str); 7] = [
     ("`init_image`", "`start`"),
     ("`init`", "`start`"),
     ("`class_labels`", "`labels`"),
     ("`class_label`", "`label`"),
     ("`cfg_scale`", "`guidance_scale`"),
     ("`count`", "`n`"),
+    ("`save_samples`", "`save(samples=...)`"),
 ];
 
 /// A result whose error may be one of the library.

@@ -36,7 +36,7 @@ fn principal_components<'py>(
     seed: u64,
     route: Option<&str>,
 ) -> Result<Bound<'py, PyDict>> {
-    let engine = engine.engine;
+    let engine = engine.get()?;
     let route = route.map(route_of).transpose()?;
     let settings = Settings { tolerance, seed, ..Settings::new(count) };
     let begin = Instant::now();
@@ -76,7 +76,7 @@ fn library_seconds(
     count: usize,
     tolerance: f64,
 ) -> Result<(f64, f64)> {
-    let engine = engine.engine;
+    let engine = engine.get()?;
     let (mut data, _) = dataset(&x, "array", false)?;
     let settings = Settings { tolerance, relative_to: RelativeTo::Each, ..Settings::new(count) };
     Ok(py.detach(|| {
@@ -168,7 +168,7 @@ fn chain<'py>(
     keep_bases: bool,
     progress: Option<Py<PyAny>>,
 ) -> Result<Bound<'py, PyDict>> {
-    let engine = engine.engine;
+    let engine = engine.get()?;
     let request = Request::new(&x, sigmas, count, coupling, centre, noise.as_ref())?;
     let dimension = request.dimension();
     if keep_bases {
@@ -237,7 +237,7 @@ fn component_angles<'py>(
     centre: bool,
     progress: Option<Py<PyAny>>,
 ) -> Result<Bound<'py, PyDict>> {
-    let engine = engine.engine;
+    let engine = engine.get()?;
     let request = Request::new(&x, sigmas, count, coupling, centre, None)?;
     let settings = request.angles(draws, seed)?;
     let found = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
@@ -282,7 +282,7 @@ fn chain_energies<'py>(
     centre: bool,
     progress: Option<Py<PyAny>>,
 ) -> Result<Bound<'py, PyDict>> {
-    let engine = engine.engine;
+    let engine = engine.get()?;
     let schedule = crate::schedules::schedule_of(schedule, variance, ratio)?;
     let coupling: Coupling = coupling.parse()?;
     expect_draws(draws)?;
@@ -353,7 +353,7 @@ fn closed_form(
     if let Determined::Pca { components: Some(count), .. } = determined {
         expect_components(count, data.dimension())?;
     }
-    Ok(on(engine, ClosedForm::of_data(determined, data)?))
+    on(engine, ClosedForm::of_data(determined, data)?)
 }
 
 /// A filter of the Gaussian with a mean and a covariance.
@@ -366,7 +366,7 @@ fn gaussian(
     covariance: Vec<f64>,
 ) -> Result<PyModel> {
     let filter = filter_of(kind).ok_or_else(|| unknown(kind))?;
-    Ok(on(engine, ClosedForm::of_gaussian(kind, filter, &sample_shape, mean, &covariance)?))
+    on(engine, ClosedForm::of_gaussian(kind, filter, &sample_shape, mean, &covariance)?)
 }
 
 fn filter_of(kind: &str) -> Option<Filter> {
@@ -377,8 +377,8 @@ fn unknown(kind: &str) -> crate::error::Failure {
     argument(format!("no closed form is called `{kind}`"), "take `pca`, `wiener`, `sequential` or `ideal`")
 }
 
-fn on(engine: &PyEngine, form: ClosedForm) -> PyModel {
-    PyModel::new(Model::of_closed_form(form), Compiler::new(engine.engine, CompileOptions::default()))
+fn on(engine: &PyEngine, form: ClosedForm) -> Result<PyModel> {
+    Ok(PyModel::new(Model::of_closed_form(form), Compiler::new(engine.get()?, CompileOptions::default())))
 }
 
 /// Energies along each component of level 0 of draws that went through a chain, over their sum.

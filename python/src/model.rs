@@ -1,6 +1,6 @@
 //! Models: opening them, and their facts.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use downhill::denoise::diffusion::PredictionType;
 use downhill::model::describe::model_json;
@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use serde_json::{Value, json};
 
 use crate::call::Calls;
-use crate::engine::PyEngine;
+use crate::engine::{PyEngine, expect_own_process};
 use crate::error::{Result, argument};
 use crate::sampler::PySchedule;
 
@@ -31,6 +31,12 @@ impl PyModel {
     /// A model that runs on the device of `compiler`.
     pub fn new(model: Model, compiler: Compiler<'static>) -> Self {
         Self { model, compiler, session: Mutex::new(None), calls: Calls::default() }
+    }
+
+    /// The compiler, in the process that opened its device.
+    pub fn compiler(&self) -> std::result::Result<Compiler<'static>, Error> {
+        expect_own_process()?;
+        Ok(self.compiler)
     }
 
     /// The network, for what closed forms do not have.
@@ -74,7 +80,7 @@ impl PyModel {
         }
         let options = CompileOptions { weights, maps, ..CompileOptions::default() };
         let options = if exact { CompileOptions { weights, maps, ..CompileOptions::exact() } } else { options };
-        Ok(Self::new(model, Compiler::new(engine.engine, options)))
+        Ok(Self::new(model, Compiler::new(engine.get()?, options)))
     }
 
     /// The model with a LoRA file merged into its weights.
@@ -181,15 +187,23 @@ impl PyModel {
     /// The device.
     #[getter]
     fn engine(&self) -> PyEngine {
-        PyEngine { engine: self.compiler.engine }
+        PyEngine::new(self.compiler.engine)
     }
 
     /// Frees what single calls and runs of this model have left on the device.
-    fn release(&self, py: Python<'_>) {
+    fn release(&self, py: Python<'_>) -> Result<()> {
+        let Ok(mut session) = self.session.try_lock() else {
+            return Err(argument(
+                format!("`{}` is sampling, and is not released within a run", self.model.name()),
+                "release it after the run",
+            ));
+        };
+        let left = session.take();
         py.detach(|| {
             self.calls.clear();
-            *self.session.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            drop(left);
         });
+        Ok(())
     }
 }
 

@@ -73,7 +73,7 @@ impl Arguments {
             settings: get(arguments, "settings")?.unwrap_or_else(|| "{}".to_owned()),
             seed: get(arguments, "seed")?.unwrap_or(0),
             rng: get(arguments, "rng")?,
-            count: get(arguments, "n")?,
+            count: count_of(get(arguments, "n")?)?,
             images: get(arguments, "images")?,
             batch: get(arguments, "batch")?,
             size: get(arguments, "size")?,
@@ -163,6 +163,21 @@ impl Arguments {
     }
 }
 
+/// The most images of one run: their indices alone take memory.
+const MOST_IMAGES: usize = 10_000_000;
+
+/// A number of images, or an error for more than a run takes.
+pub fn count_of(count: Option<usize>) -> Result<Option<usize>> {
+    match count {
+        Some(0) => Err(argument("`n` of 0", "sample at least one image")),
+        Some(count) if count > MOST_IMAGES => Err(argument(
+            format!("`n` of {count}, and a run takes {MOST_IMAGES} images at most"),
+            "sample them in several runs, each with another seed",
+        )),
+        count => Ok(count),
+    }
+}
+
 fn way_of(name: &str) -> Result<Inpaint> {
     let ways = [Inpaint::Project, Inpaint::Repaint { resample: None, jump: None }];
     ways.into_iter().find(|way| way.name() == name).ok_or_else(|| {
@@ -195,11 +210,12 @@ impl PyModel {
         watch: Option<&Py<PyAny>>,
         raised: &Arc<FirstException>,
     ) -> Result<PyImages> {
+        let compiler = self.compiler()?;
         let clock = Arc::new(Mutex::new((Stopwatch::start(), Vec::new(), std::time::Instant::now())));
         // A run that begins within another one, in a callback or in another thread, has a session to itself.
         let mut kept = self.session.try_lock().ok();
         let session = kept.as_mut().and_then(|kept| kept.take());
-        let mut session = session.unwrap_or_else(|| Session::new(self.model.clone(), self.compiler));
+        let mut session = session.unwrap_or_else(|| Session::new(self.model.clone(), compiler));
         let mut run = arguments.describe(session.model().sampling())?.resolve()?;
         if let Some(solver) = solver {
             run.run.method = Method { clip: None, ..Method::new(PySampler::new(solver, Arc::clone(raised))) };
@@ -209,7 +225,7 @@ impl PyModel {
             report.set(section, value);
         }
         let notes = run.notes.clone();
-        let metadata = run.metadata_for(&self.compiler);
+        let metadata = run.metadata_for(&compiler);
         let files = Files::new(&run, Targets::default(), metadata);
         let levels: Vec<f64> = run.run.schedule.levels().iter().map(|level| level.sigma).collect();
         let total = AtomicUsize::new(0);
@@ -240,7 +256,7 @@ impl PyModel {
             **kept = Some(session);
         }
         let clock = clock.lock().unwrap_or_else(PoisonError::into_inner);
-        let engine = self.compiler.engine;
+        let engine = compiler.engine;
         report
             .set("adapter", adapter_json(&engine.gpu.adapter))
             .set("family", family_text(engine.family))

@@ -7,7 +7,7 @@ use downhill::sample::schedule::Schedule;
 use downhill::sample::walk::{Estimate, Oracle, Position, Solver, Stepper, Update};
 use downhill::{Error, Tensor};
 use numpy::{PyArrayDyn, PyArrayMethods, PyUntypedArrayMethods};
-use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
+use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;
 
 use crate::array::{Floats, array, tensor};
@@ -142,11 +142,11 @@ impl Walker {
             };
             *estimator.get().first.lock().unwrap_or_else(PoisonError::into_inner) = None;
             let next = generator.call_method1("send", (value,)).map_err(|error| match error {
-                error if error.is_instance_of::<PyStopIteration>(py) => PyRuntimeError::new_err(format!(
-                    "the sampler ended after {} of {} steps: it yields the state at every level after the first",
-                    position.index,
-                    position.steps.len()
-                )),
+                error if error.is_instance_of::<PyStopIteration>(py) => argument(
+                    format!("the sampler ended after {} of {} steps", position.index, position.steps.len()),
+                    "it yields the state at every level after the first",
+                )
+                .into(),
                 error => error,
             })?;
             let state = next.cast::<PyArrayDyn<f32>>()?.readonly();
@@ -155,7 +155,20 @@ impl Walker {
                 return Err(argument(what, "a sampler yields the state of every image").into());
             }
             let first = estimator.get().first.lock().unwrap_or_else(PoisonError::into_inner).take();
-            Ok((first, tensor(&state).map_err(PyErr::from)?))
+            let next = tensor(&state).map_err(PyErr::from)?;
+            if position.left() == 1 {
+                let x = array(py, next.clone()).map_err(PyErr::from)?;
+                match generator.call_method1("send", (x,)) {
+                    Err(error) if error.is_instance_of::<PyStopIteration>(py) => {}
+                    Err(error) => return Err(error),
+                    Ok(_) => {
+                        let what = format!("the sampler yielded more than {} states", position.steps.len());
+                        let hint = "it yields the state at every level after the first, and not the first one";
+                        return Err(argument(what, hint).into());
+                    }
+                }
+            }
+            Ok((first, next))
         })
     }
 }

@@ -51,7 +51,7 @@ impl PyModel {
             let source = self.stage_of_texts()?;
             let tokenizers: Vec<_> = source.parts.iter().map(|part| part.tokenizer.clone()).collect();
             let passages = TextSource::passages(&tokenizers, &texts, PromptStyle::default())?;
-            source.encode(self.compiler, &passages, batch, &mut |_| Ok(()))
+            source.encode(self.compiler()?, &passages, batch, &mut |_| Ok(()))
         })?;
         let pooled = encoded.encoded.pooled.map(|pooled| array(py, pooled)).transpose()?;
         Ok((array(py, encoded.encoded.hidden)?, pooled))
@@ -70,7 +70,7 @@ impl PyModel {
         let decoded = py.detach(|| {
             let autoencoder = self.stage_of_images()?;
             let latents = if scaled { unscaled(autoencoder.net.as_ref(), &latents) } else { latents };
-            autoencoder.decode(self.compiler, &latents, batch, Tiling::Auto, &mut |_| Ok(()))
+            autoencoder.decode(self.compiler()?, &latents, batch, Tiling::Auto, &mut |_| Ok(()))
         })?;
         array(py, decoded.output)
     }
@@ -88,7 +88,7 @@ impl PyModel {
         let pixels = images(&pixels, "pixels")?;
         let encoded = py.detach(|| {
             let autoencoder = self.stage_of_images()?;
-            let encoded = autoencoder.encode(self.compiler, &pixels, batch, seed, &mut |_| Ok(()))?.output;
+            let encoded = autoencoder.encode(self.compiler()?, &pixels, batch, seed, &mut |_| Ok(()))?.output;
             Ok::<_, Error>(if scaled { scaled_latents(autoencoder.net.as_ref(), &encoded) } else { encoded })
         })?;
         array(py, encoded)

@@ -220,7 +220,7 @@ fn study_denoiser<'py>(
     }
     let engine = match denoiser.cast::<PyModel>() {
         Ok(model) => model.get().compiler.engine,
-        Err(_) => engine.engine,
+        Err(_) => engine.get()?,
     };
     let raised = Arc::new(FirstException::default());
     let mut ground = asked.ground(py, denoiser, asked.count, study != "error", &raised)?;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -191,8 +192,25 @@ def test_own_samplers(digits: downhill.Model) -> None:
     def short(x, sigmas, model) -> Iterator[np.ndarray]:
         yield x
 
-    with pytest.raises(RuntimeError, match="ended after 1 of 4 steps"):
+    with pytest.raises(downhill.ArgumentError, match="ended after 1 of 4 steps"):
         digits.sample(1, sampler=short, sigmas=sigmas)
+
+    def long(x, sigmas, model) -> Iterator[np.ndarray]:
+        yield x
+        for _ in sigmas[1:]:
+            yield x
+
+    with pytest.raises(downhill.ArgumentError, match="more than 4 states"):
+        digits.sample(1, sampler=long, sigmas=sigmas)
+    with pytest.raises(downhill.ArgumentError, match="returned a ndarray"):
+        digits.sample(1, sampler=lambda x, sigmas, model: x, sigmas=sigmas)
+
+    def bytes_of(x, sigmas, model) -> Iterator[np.ndarray]:
+        for _ in sigmas[1:]:
+            yield x.astype(np.uint8)
+
+    with pytest.raises(downhill.ArgumentError, match="the sampler returned an array of uint8"):
+        digits.sample(1, sampler=bytes_of, sigmas=sigmas)
 
     def wrong(x, sigmas, model) -> Iterator[np.ndarray]:
         yield x[:, :, :3]
@@ -347,6 +365,8 @@ def test_files_that_cannot_be_written(digits: downhill.Model, tmp_path: Path) ->
         images.save(blocked / "x.png")
     with pytest.raises(downhill.ArgumentError, match="keep_path"):
         images.save(path=tmp_path / "path.npy")
+    with pytest.raises(downhill.ArgumentError, match="`floats`"):
+        images.save(floats=tmp_path / "x.npz")
 
 
 def test_other_threads_run_while_the_device_works(digits: downhill.Model) -> None:
@@ -407,11 +427,71 @@ def test_an_interrupt_stops_between_steps() -> None:
     assert time.perf_counter() - begun < 60
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="fork")
+def test_devices_do_not_survive_a_fork(digits: downhill.Model) -> None:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            digits.denoise(noise(1, 1, 28, 28), 1.0)
+            os.write(writing, b"no error")
+        except downhill.DeviceError as error:
+            os.write(writing, str(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert b"forked after a device was opened" in os.read(reading, 1000)
+
+
+def test_numbers_that_are_none(digits: downhill.Model) -> None:
+    for arguments in (
+        {"n": 0}, {"n": -1}, {"n": 2.0}, {"n": 10**12}, {"n": 2**62}, {"n": 1, "steps": 2.5}, {"n": 1, "seed": -1},
+        {"n": 1, "seed": None}, {"n": 1, "batch": 0}, {"n": 1, "size": 28}, {"n": 1, "strength": 0.5},
+        {"n": 1, "sigma_max": float("nan")}, {"n": 1, "sigmas": [float("inf"), 1.0]}, {"n": 1, "images": [-1]},
+    ):  # fmt: skip
+        with pytest.raises(downhill.ArgumentError):
+            digits.sample(**arguments)  # pyright: ignore
+    for call in (
+        lambda: downhill.sample(lambda x, sigma: x, (1, 4, 4), 10**13, sigmas=[3.0, 1.0]),
+        lambda: downhill.sample(lambda x, sigma: x, (10**6, 10**6, 10**6), 2, sigmas=[3.0, 1.0]),
+        lambda: downhill.sample(lambda x, sigma: x.astype("u1"), (1, 4, 4), 2, sigmas=[3.0, 1.0]),
+        lambda: downhill.sample(lambda x, sigma: x, (1, 4, 4), 2, sigmas=[3.0, 1.0], takes="jax"),
+        lambda: digits.denoise(noise(1, 1, 28, 28), 3j),
+        lambda: digits.denoise(noise(1, 1, 28, 28), "3"),
+        lambda: digits.decode(noise(1, 4, 4, 4)),
+    ):
+        with pytest.raises(downhill.ArgumentError):
+            call()
+
+
+def test_release_within_a_run(digits: downhill.Model) -> None:
+    with pytest.raises(downhill.ArgumentError, match="is sampling"):
+        digits.sample(1, steps=2, callback=lambda step: digits.release())
+    digits.release()
+    assert len(digits.sample(1, steps=2)) == 1
+
+
+def test_copies(digits: downhill.Model) -> None:
+    schedule = pickle.loads(pickle.dumps(digits.schedule(4)))
+    assert np.array_equal(schedule.sigmas, digits.schedule(4).sigmas)
+    with pytest.raises(TypeError, match="open it again"):
+        pickle.dumps(digits)
+    assert {"PCA", "linear", "open"} <= set(dir(downhill)) and "Any" not in dir(downhill)
+
+
+def test_admissible_schedules(digits: downhill.Model) -> None:
+    images = digits.sample(1, error_model=(0.1, 1.5), sampler="ddim", steps=6)
+    assert images.report["schedule"]["name"] == "admissible"
+
+
 def test_pictures(digits: downhill.Model) -> None:
     pytest.importorskip("PIL")
     images = digits.sample(3, steps=2)
     assert len(images) == 3 and images[0].size == (28, 28)
-    assert np.asarray(images).shape == (3, 28, 28, 1)
+    assert np.asarray(images).shape == (3, 28, 28, 1) and [it.size for it in images[:2]] == [(28, 28)] * 2
+    images.pixels[:] = 0
+    assert not images.pixels.any()
     png = images._repr_png_()
     assert png is not None and png.startswith(b"\x89PNG")
-    assert np.array_equal(downhill.grid(images.pixels), images.grid())
+    again = digits.sample(3, steps=2)
+    assert np.array_equal(downhill.grid(again.pixels), images.grid())

@@ -157,7 +157,7 @@ fn log_cosines(found: &Projections) -> Vec<f64> {
 impl Draw {
     fn of(found: &Projections, mass: f64) -> Self {
         let (k, steps) = (found.count(), found.overlaps.len());
-        let masses: Vec<Vec<f64>> = found.overlaps.iter().map(|overlap| off_diagonal(overlap)).collect();
+        let masses: Vec<Vec<f64>> = found.overlaps.iter().map(off_diagonal).collect();
         let left = |i: usize| (0..steps).find(|t| masses[*t][i] > mass).map_or(steps + 1, |t| t + 1);
         let leaves: Vec<usize> = (0..k).map(left).collect();
         let within = |(t, overlap): (usize, &Mat<f64>)| {

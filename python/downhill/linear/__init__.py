@@ -69,3 +69,7 @@ __all__ = [
     "threshold",
     "wiener",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

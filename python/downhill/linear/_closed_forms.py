@@ -61,6 +61,25 @@ class ClosedForm(Model):
         samples = self.sample(n, **arguments).samples
         return np.reshape(samples, (len(samples), *self.sample_shape))
 
+    def jvp(self, x: ArrayLike, v: ArrayLike, sigma: ArrayLike, *, like: Any = None, **conditions: Any) -> Any:
+        """Returns J v, the product of the Jacobian of x0(x, sigma) in x and one vector per sample.
+
+        Args:
+            x: samples, (n, *sample_shape), or one.
+            v: vectors in the shape of `x`; k of them per sample are images, as in `Model.jvp`.
+            sigma: the noise level, above 0: one, or one per sample.
+            like: the library of the result, as in `Model.denoise`.
+            conditions: those of a network; a closed form takes none.
+        """
+        array = floats(v, "v")
+        if array.ndim == 5:
+            return super().jvp(x, v, sigma, like=like, **conditions)
+        points, shape = self._images(x)
+        vectors, of_vectors = self._images(array)
+        if shape != of_vectors:
+            raise ArgumentError(f"`v` of shape {of_vectors} for `x` of shape {shape}", "give a vector per sample")
+        return like_of(np.reshape(super().jvp(points, vectors, sigma, **conditions), shape), like)
+
     def _images(self, x: ArrayLike) -> tuple[Floats, tuple[int, ...]]:
         """Returns samples as images, and the shape that they came in."""
         array = floats(x, "x")

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from .. import _core
 from .._arrays import ArrayLike, numbers, shape_of_one
-from .._data import Count, Progress, engine_of, samples_of
+from .._data import Count, Progress, engine_of, samples_of, whole
 from .._denoiser import function_of
 from .._errors import ArgumentError
 from .._model import Model
@@ -312,7 +312,7 @@ def _study(
         "count": int(n),
         "batch": batch,
         "seed": int(seed),
-        "levels": int(levels),
+        "levels": whole(levels, "levels"),
         "data_name": data_name,
     }
     if is_model and study == "error" and (sigma_max is not None or sigma_min is not None):

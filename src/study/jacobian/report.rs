@@ -78,7 +78,7 @@ impl Found {
         let mut results = Results::default();
         results
             .numbers(SIGMAS, &[levels], &self.sigmas)
-            .numbers(SINES, &shape, &self.by_component(|turning, i| turning.sines(i)))
+            .numbers(SINES, &shape, &self.by_component(Turning::sines))
             .numbers(FLOORS, &shape, &self.by_component(|turning, i| turning.each(i, |turned| turned.floor)))
             .numbers(SINGLE, &shape, &self.by_component(|turning, i| column(&turning.single, i)))
             .numbers(SHARES, &shape, &self.by_component(|turning, i| column(&turning.shares, i)))
