@@ -338,7 +338,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     global.write_report(&report)
 }
 
-/// What keeps a walk that has diverged from doing so.
+/// The error of a walk that has diverged, with the way out by its method.
 fn with_hint(error: Error, method: MethodArg) -> Error {
     let way_out = match method {
         MethodArg::Project | MethodArg::Ddrm => None,

@@ -101,7 +101,7 @@ impl Method {
     }
 }
 
-/// What is known of the images of a run: y = A x + noise.
+/// Measurements of the images of a run: y = A x + noise.
 #[derive(Clone, Debug)]
 pub struct Measurement {
     operator: Operator,
