@@ -39,10 +39,13 @@ fn rows(found: &Baseline, chain: Chain) -> impl Iterator<Item = &Gains> {
 #[test]
 fn every_gain_is_that_of_its_closed_form() {
     let found = found(&[1, 7, 100], 0);
-    assert_eq!(found.chains.len(), 3 * 4 * 3);
+    assert_eq!(found.chains.len(), 4 * 4 * 3);
     for gains in &found.chains {
         let what = format!("{}, {}, {} steps", gains.chain, gains.spacing, gains.steps);
-        assert!(gains.worst_error < 1e-6 && gains.worst_relative_error < 1e-4, "{what}: {gains:?}");
+        // Extrapolation magnifies the rounding of states in float32.
+        let slack = if gains.chain == Chain::Dpm { 10.0 } else { 1.0 };
+        let (worst, relative) = (gains.worst_error / slack, gains.worst_relative_error / slack);
+        assert!(worst < 1e-6 && relative < 1e-4, "{what}: {gains:?}");
         assert!(gains.outside < 1e-4, "{what}: {:e} leaks into other modes", gains.outside);
         assert!((gains.participation / gains.participation_formula - 1.0).abs() < 1e-4, "{what}");
     }
