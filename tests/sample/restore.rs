@@ -79,7 +79,7 @@ fn a_blur_keeps_constants_and_mirrors_its_edges() {
     assert!(blurred.iter().all(|value| (value - 0.7).abs() < 1e-12));
     // scipy.ndimage.gaussian_filter1d([0, 0, 1, 4, 2, 0], 0.8, mode="reflect", truncate=5)
     let line = Operator::blur([1, 1, 6], 0.8).unwrap().apply(&[0.0, 0.0, 1.0, 4.0, 2.0, 0.0]);
-    let expected = [0.024125092, 0.316834141, 1.455734536, 2.679631715, 1.933387818, 0.590286699];
+    let expected = [0.024_125_092, 0.316_834_141, 1.455_734_536, 2.679_631_715, 1.933_387_818, 0.590_286_699];
     for (found, expected) in line.iter().zip(expected) {
         assert!((found - expected).abs() < 1e-7, "{line:?}");
     }

@@ -1,6 +1,7 @@
 //! The posterior mean of a mixture of Gaussians, in float64 on the host.
 //!
-//! Where x = k + sigma w and k is of component i with the probability p_i, a Gaussian of mean m_i and covariance S_i,
+//! Where x = k + sigma w and k is of component i with the probability `p_i`, a Gaussian of mean `m_i` and covariance
+//! `S_i`,
 //!
 //! ```text
 //! x0 = sum_i r_i(x) (m_i + S_i (S_i + sigma^2 I)^-1 (x - m_i)),   r_i(x) ~ p_i N(x; m_i, S_i + sigma^2 I)
