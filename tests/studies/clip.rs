@@ -50,7 +50,7 @@ fn the_graph_is_that_of_transformers_in_float64() {
     let mut pixels = images().samples;
     for (at, value) in pixels.data.iter_mut().enumerate() {
         let channel = at / 784 % 3;
-        *value = (((f64::from(*value) + 1.0) / 2.0 - mean[channel]) / deviation[channel]) as f32;
+        *value = ((f64::midpoint(f64::from(*value), 1.0) - mean[channel]) / deviation[channel]) as f32;
     }
     let patches = net.patches(&Tensor::new([3, 3, 28, 28], pixels.data));
     let inputs =
