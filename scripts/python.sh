@@ -50,7 +50,9 @@ rm -rf "$place"
     "$place/bin/pip" install -q --disable-pip-version-check --no-deps -r python/tests/requirements-no-deps.txt
 "$place/bin/pip" install -q --disable-pip-version-check "$wheel"
 # Away from the checkout's own copy of the package, which has no compiled part.
-# With its variable, scikit-learn's checks of other array libraries run, too.
+# With its variable, scikit-learn's checks of other array libraries run, too. A cell of a notebook takes up to ten
+# seconds on two idle cores; machines of continuous integration are slower, and busy.
 (cd python/tests &&
-    DOWNHILL_PROGRAM="$program" SCIPY_ARRAY_API=1 "$place/bin/python" -m pytest -q -p no:cacheprovider .)
+    DOWNHILL_PROGRAM="$program" SCIPY_ARRAY_API=1 DOWNHILL_SLOWNESS="${DOWNHILL_SLOWNESS:-4}" \
+        "$place/bin/python" -m pytest -q -p no:cacheprovider .)
 "$place/bin/pyright" --project python --pythonpath "$place/bin/python"
