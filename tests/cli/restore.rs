@@ -3,7 +3,7 @@
 use downhill::formats::npy;
 use downhill::tensor::Tensor;
 
-use crate::{Folder, downhill, quietly};
+use crate::{Folder, downhill};
 
 /// A Gaussian of 16 values, with a mask-like matrix, as files.
 fn gaussian(folder: &Folder) -> (String, String) {
@@ -42,7 +42,8 @@ fn a_measurement_of_a_gaussian_is_met_or_weighed() {
     // The posterior mean of a mean of four values of variance 0.5 is between the prior's and the measurement.
     let weighed =
         ["--noise", "0.5", "--method", "pigdm", "--variance", "0.5", "--steps", "200", "-n", "16", "--seed", "3"];
-    quietly(&[&call[..10], &weighed].concat());
+    let run = downhill(&[&call[..10], &weighed].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
     let found = folder.array("x.npy");
     let gain = 0.125 / (0.125 + 0.25);
     let (prior, measured) = (0.15, 1.0);
