@@ -152,5 +152,6 @@ fn what_cannot_be_compared_is_refused_before_the_work() {
     refused(&["gamma", "--gammas", "1,40"], 2, "numbers from 0 to 10");
     refused(&["compare", "--schedule", "karras", "--samplers", "ddpm", "no-model"], 2, "no-model");
     assert!(!folder.path("out").exists());
-    downhill(&["inspect", "frechet", "tests/golden/unet/cifar-like/x.npy"]).expect_error(2, "cannot be compared with digits");
+    downhill(&["inspect", "frechet", "tests/golden/unet/cifar-like/x.npy"])
+        .expect_error(2, "cannot be compared with digits");
 }
