@@ -27,7 +27,7 @@ pub struct Moment {
 /// Computes the second moment of the rows, with each difference from the mean rounded to float32 once.
 ///
 /// # Errors
-/// [`Error::NonFinite`] for rows that are too far from their mean for float32.
+/// [`crate::Error::NonFinite`] for rows that are too far from their mean for float32.
 pub fn moment<T: Copy + Into<f64> + Sync>(rows: &Rows<T>) -> Result<Moment> {
     let dimension = rows.dimension();
     let of_block = |block: &[T]| {

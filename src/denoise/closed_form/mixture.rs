@@ -56,7 +56,7 @@ impl Mixture {
     /// mean of the rest.
     ///
     /// # Errors
-    /// Those of [`clusters`]; [`crate::Error::Argument`] for clusters of more values and samples than a matrix is
+    /// Those of the clusters; [`crate::Error::Argument`] for clusters of more values and samples than a matrix is
     /// formed of.
     pub fn of_clusters(
         data: &Dataset,

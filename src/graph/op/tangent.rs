@@ -23,7 +23,7 @@ pub struct ActivateTangent {
 }
 operands!(ActivateTangent { x, tangent, activation });
 
-/// The tangent of the gate of [`super::gate`]: `first half * act(second half)`, by the product rule.
+/// The tangent of the gate of `gate`: `first half * act(second half)`, by the product rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GateTangent {
     /// Both halves, each padded to whole texels.

@@ -4,7 +4,7 @@
 //! | file | contents |
 //! |---|---|
 //! | [`subspaces`] | angles between leading subspaces, and the sines below which they say nothing |
-//! | [`turning`] | the eigenvectors along a trajectory, and the speed at which they turn |
+//! | [`mod@turning`] | the eigenvectors along a trajectory, and the speed at which they turn |
 //! | [`report`] | files, figures and findings |
 //!
 //! The statistic is read beside controls, which the study runs itself: a Wiener filter, whose eigenvectors never turn;
