@@ -3,7 +3,6 @@
 use downhill::Error;
 use downhill::data::Dataset;
 use downhill::denoise::closed_form::linear::Linear;
-use downhill::low_level::kernels::selftest;
 use downhill::study::chain::Projector;
 use downhill::study::gains::Spacing;
 use downhill::study::{angles, baseline, best, dimension, energy, product, promise, transition};
@@ -18,7 +17,7 @@ use crate::linear::{Request, expect_draws, projector_of};
 use crate::matrix::{dataset, expect_components};
 use crate::results::results_of;
 use crate::schedules::schedule_of;
-use crate::work::counted;
+use crate::work::{counted, on_device};
 
 /// The promise of an error model for falling sigmas.
 #[pyfunction]
@@ -47,8 +46,7 @@ fn study_transition<'py>(
     }
     let engine = engine.get()?;
     let settings = transition::Settings { samples, gammas, ratios, draws, seed };
-    let (curves, arithmetic) = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
-        selftest::ensure(engine)?;
+    let (curves, arithmetic) = on_device(py, engine, progress.as_ref(), |advance| {
         let projector = Projector::new(engine, 1);
         Ok((transition::run(&projector, &settings, advance)?, projector.arithmetic()))
     })?;
@@ -124,8 +122,7 @@ fn study_schedules<'py>(
     }
     let first_threshold = best::threshold(filter.spectrum().0[0], data.count(), data.dimension());
     let settings = best::Settings { modes, steps, chain_sigma_max, sigma_max, repeats, probes, seed };
-    let found = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
-        selftest::ensure(engine)?;
+    let found = on_device(py, engine, progress.as_ref(), |advance| {
         best::best(engine, &data.samples, &filter, &settings, advance)
     })?;
     results_of(py, best::results(&found, &settings, first_threshold))
@@ -151,8 +148,7 @@ fn study_dimension<'py>(
     let data = Dataset::new(name, tensor(&x)?)?;
     let settings = dimension::Settings { queries, neighbours, neighbourhoods, drawn, seed };
     let facts = (data.name.clone(), data.count(), data.dimension());
-    let found = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
-        selftest::ensure(engine)?;
+    let found = on_device(py, engine, progress.as_ref(), |advance| {
         let variances = dimension::variances(&data)?;
         let (scales, local) = dimension::by_neighbours(engine, data, &settings, advance)?;
         let manifolds = dimension::on_manifolds(&dimension::synthetic(seed), &settings, advance)?;
@@ -189,10 +185,7 @@ fn study_product<'py>(
     product::expect_writable(request.sigmas.len() + 1, count, request.dimension())?;
     let projector = projector_of(engine, count, precise);
     let chain = request.chain(seed);
-    let found = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
-        selftest::ensure(engine)?;
-        chain.run(&projector, true, advance)
-    })?;
+    let found = on_device(py, engine, progress.as_ref(), |advance| chain.run(&projector, true, advance))?;
     let source = request.noise.is_some().then_some("an array");
     let arithmetic = projector.arithmetic();
     results_of(py, product::results(&chain, &found, eps.as_ref(), (source, seed), arithmetic))
@@ -218,10 +211,7 @@ fn study_angles<'py>(
     let request = Request::new(&x, sigmas, count, coupling, centre, None)?;
     let projector = Projector::new(engine, count);
     let settings = request.angles(draws, seed)?;
-    let found = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
-        selftest::ensure(engine)?;
-        angles::run(&projector, &settings, advance)
-    })?;
+    let found = on_device(py, engine, progress.as_ref(), |advance| angles::run(&projector, &settings, advance))?;
     results_of(py, angles::results(&found, &settings, &request.data.name, projector.arithmetic()))
 }
 
@@ -252,8 +242,7 @@ fn study_energy<'py>(
     expect_components(count, data.dimension())?;
     let seeds = downhill::noise::seeds(seed, draws as u64)?;
     let projector = Projector::new(engine, count);
-    let found = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
-        selftest::ensure(engine)?;
+    let found = on_device(py, engine, progress.as_ref(), |advance| {
         let mut found = Vec::new();
         for (coupling, schedule) in energy::kinds(variance, ratio) {
             for steps in steps.iter().copied() {

@@ -19,10 +19,10 @@ use pyo3::types::PyDict;
 
 use crate::array::{Floats, array};
 use crate::engine::PyEngine;
-use crate::error::{FirstException, Result, argument};
+use crate::error::{Result, argument};
 use crate::matrix::{Matrix, dataset, doubles, expect_components, normals, rows};
 use crate::model::PyModel;
-use crate::work::counted;
+use crate::work::on_device;
 
 /// The principal components of the rows of a matrix around their mean.
 #[pyfunction]
@@ -176,10 +176,7 @@ fn chain<'py>(
     }
     let projector = projector_of(engine, count, precise);
     let chain = request.chain(seed);
-    let found = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
-        selftest::ensure(engine)?;
-        chain.run(&projector, keep_bases, advance)
-    })?;
+    let found = on_device(py, engine, progress.as_ref(), |advance| chain.run(&projector, keep_bases, advance))?;
     let all = chain_of(py, &found, dimension)?;
     all.set_item("mean", request.mean.map(|mean| doubles(py, &[dimension], mean)).transpose()?)?;
     Ok(all)
@@ -240,8 +237,7 @@ fn component_angles<'py>(
     let engine = engine.get()?;
     let request = Request::new(&x, sigmas, count, coupling, centre, None)?;
     let settings = request.angles(draws, seed)?;
-    let found = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
-        selftest::ensure(engine)?;
+    let found = on_device(py, engine, progress.as_ref(), |advance| {
         angles::run(&Projector::new(engine, count), &settings, advance)
     })?;
     let (levels, k) = (found.summary.len(), found.values.len());
@@ -293,8 +289,7 @@ fn chain_energies<'py>(
     expect_components(count, data.dimension())?;
     let case = energy::Case { coupling, schedule, steps };
     let seeds = downhill::noise::seeds(seed, draws as u64)?;
-    let found = counted(py, engine, &FirstException::default(), progress.as_ref(), |advance| {
-        selftest::ensure(engine)?;
+    let found = on_device(py, engine, progress.as_ref(), |advance| {
         let projector = Projector::new(engine, count);
         let draw = |seed| energy::run(&projector, &data.samples, case, seed, advance);
         seeds.into_iter().map(draw).collect::<std::result::Result<Vec<_>, Error>>()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use downhill::low_level::kernels::selftest;
 use downhill::study::Advance;
 use downhill::{Engine, Error};
 use pyo3::prelude::*;
@@ -36,4 +37,17 @@ pub fn counted<T: Send>(
         return Err(raised.or(Error::Cancelled));
     }
     done.map_err(|error| raised.or(error))
+}
+
+/// As [`counted`], on a device that has passed the self-test.
+pub fn on_device<T: Send>(
+    py: Python<'_>,
+    engine: &Engine,
+    progress: Option<&Py<PyAny>>,
+    work: impl FnOnce(Advance) -> std::result::Result<T, Error> + Send,
+) -> Result<T> {
+    counted(py, engine, &FirstException::default(), progress, |advance| {
+        selftest::ensure(engine)?;
+        work(advance)
+    })
 }

@@ -139,9 +139,19 @@ impl Files {
     /// No results yet.
     #[must_use]
     pub fn new(run: &ModelRun, targets: Targets, metadata: Metadata) -> Self {
+        Self::empty(targets, run.state, metadata, run.run.steps_of_walk())
+    }
+
+    /// The same run without results, for other files.
+    #[must_use]
+    pub fn to(&self, targets: Targets) -> Self {
+        Self::empty(targets, self.state, self.metadata.clone(), self.steps.len())
+    }
+
+    fn empty(targets: Targets, state: [usize; 3], metadata: Metadata, steps: usize) -> Self {
         Self {
             targets,
-            state: run.state,
+            state,
             metadata,
             indices: Vec::new(),
             images: Vec::new(),
@@ -149,25 +159,7 @@ impl Files {
             image_shape: Vec::new(),
             sampled: 0,
             samples: Vec::new(),
-            steps: vec![Step::default(); run.run.steps_of_walk()],
-            singles: Singles::default(),
-        }
-    }
-
-    /// The same run without results, for other files.
-    #[must_use]
-    pub fn to(&self, targets: Targets) -> Self {
-        Self {
-            targets,
-            state: self.state,
-            metadata: self.metadata.clone(),
-            indices: Vec::new(),
-            images: Vec::new(),
-            floats: Vec::new(),
-            image_shape: Vec::new(),
-            sampled: 0,
-            samples: Vec::new(),
-            steps: vec![Step::default(); self.steps.len()],
+            steps: vec![Step::default(); steps],
             singles: Singles::default(),
         }
     }
