@@ -5,7 +5,7 @@
 
 The network is a diffusers `UNet2DModel` (1.1 M parameters, 28x28 grey) that predicts the noise of a
 variance-preserving chain with 1000 linear betas from 1e-4 to 0.02. `--data` holds
-`digits-images-idx3-ubyte.gz`; pixels are scaled to -1..1. `--out` becomes a diffusers folder: float16
+`digits-images-idx3-ubyte.gz`; pixels are scaled to -1..1, and the last 2,000 images are held out. `--out` becomes a diffusers folder: float16
 safetensors of the averaged weights, `config.json`, `scheduler_config.json`, and `train_log.json`.
 
 The learning rate falls along a cosine whose argument is the larger of the epoch and the time fraction,
@@ -146,6 +146,7 @@ def train(args):
     torch.manual_seed(args.seed)
     generator = torch.Generator().manual_seed(args.seed)
     images = read_idx_images(Path(args.data) / "digits-images-idx3-ubyte.gz")
+    images, held_out = images[: len(images) - args.held_out], images[len(images) - args.held_out :]
     alphas_cumprod = train_scheduler().alphas_cumprod
 
     network = UNet2DModel.from_pretrained(args.init) if args.init else UNet2DModel(**NETWORK)
@@ -156,7 +157,8 @@ def train(args):
     optimizer = torch.optim.AdamW(network.parameters(), lr=args.lr, weight_decay=args.weight_decay, foreach=True)
 
     steps_per_epoch = len(images) // args.batch
-    log = {"epochs": 0, "steps": 0, "seconds": 0.0, "arguments": training_arguments(args), "loss": [], "fixed_loss": []}
+    log = {"epochs": 0, "steps": 0, "seconds": 0.0, "arguments": training_arguments(args), "loss": [], "fixed_loss": [],
+           "held_out_loss": []}
     if args.init:
         log["fixed_loss"].append([0, round(fixed_loss(average.network, images, alphas_cumprod, args.bfloat16), 6)])
     start = time.monotonic()
@@ -199,6 +201,10 @@ def train(args):
         if log["epochs"] % args.save_every == 0 or progress >= 1.0 or log["epochs"] == args.epochs:
             loss = fixed_loss(average.network, images, alphas_cumprod, args.bfloat16)
             log["fixed_loss"].append([log["epochs"], round(loss, 6)])
+            if len(held_out):
+                unseen = fixed_loss(average.network, held_out, alphas_cumprod, args.bfloat16)
+                log["held_out_loss"].append([log["epochs"], round(unseen, 6)])
+                print(f"fixed loss on the digits held out {unseen:.6f}", flush=True)
             print(f"saved, fixed loss of the averaged weights {loss:.6f}", flush=True)
             save_checkpoint(args.out, average.network, log)
 
@@ -250,6 +256,7 @@ def parse_arguments():
     parser.add_argument("--out", required=True, help="diffusers folder to write (or to preview)")
     parser.add_argument("--init", help="diffusers folder to start from")
     parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--held-out", type=int, default=2000, help="digits at the end of the file, never trained on")
     parser.add_argument("--minutes", type=float, default=1e9, help="wall-clock budget")
     parser.add_argument("--steps", type=int, default=0, help="stop early after this many steps (benchmarks)")
     parser.add_argument("--batch", type=int, default=64)
