@@ -10,13 +10,30 @@ use crate::formats::idx;
 const IMAGES: &[u8] = include_bytes!("../../data/digits/digits-images-idx3-ubyte.gz");
 const LABELS: &[u8] = include_bytes!("../../data/digits/digits-labels-idx1-ubyte.gz");
 
-/// The embedded digits, unless there is a file or a folder of that name.
+/// The embedded digits and both of their parts, unless there is a file or a folder of that name.
 pub(super) static KIND: SourceKind = SourceKind {
-    form: "`digits`",
-    accepts: |candidate| Ok(!candidate.exists && candidate.text == "digits"),
-    load: |_, pixels| digits(pixels),
+    form: "`digits`, `digits-train`, `digits-held-out`",
+    accepts: |candidate| Ok(!candidate.exists && PARTS.iter().any(|(name, _)| *name == candidate.text)),
+    load: |text, pixels| part(text, pixels),
     extent: None,
 };
+
+/// The digits that the embedded networks were trained on: the first ones. The others were held out.
+pub const TRAINED_ON: usize = 8000;
+
+/// The name of the digits that the embedded networks have not seen.
+pub const HELD_OUT: &str = "digits-held-out";
+
+/// The names of the digits and of their parts, and which digits these are.
+const PARTS: [(&str, (usize, usize)); 3] =
+    [("digits", (0, 10_000)), ("digits-train", (0, TRAINED_ON)), (HELD_OUT, (TRAINED_ON, 10_000))];
+
+fn part(text: &str, pixels: Pixels) -> Result<Dataset> {
+    let all = digits(pixels)?;
+    let Some((name, (first, end))) = PARTS.into_iter().find(|(name, _)| *name == text) else { return Ok(all) };
+    let samples = all.samples.slice(first..end);
+    Ok(Dataset { name: name.to_owned(), samples, ..all })
+}
 
 /// Returns the 10,000 handwritten digits of 28 x 28 pixels: shape (10000, 784).
 ///
@@ -38,6 +55,15 @@ pub fn digit_labels() -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_digits_are_those_trained_on_and_those_held_out() {
+        let load = |text: &str| part(text, Pixels::Signed).unwrap();
+        let (all, seen, unseen) = (load("digits"), load("digits-train"), load(HELD_OUT));
+        assert_eq!((seen.count(), unseen.count()), (8000, 2000));
+        assert_eq!((seen.name.as_str(), unseen.name.as_str()), ("digits-train", "digits-held-out"));
+        assert_eq!([seen.samples.data, unseen.samples.data].concat(), all.samples.data);
+    }
 
     #[test]
     fn the_embedded_digits_are_whole() {

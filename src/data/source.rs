@@ -173,7 +173,8 @@ mod tests {
             "spiked:p=12".to_owned(),
             "power-law:p=12".to_owned(),
         ];
-        for (text, expected) in texts.iter().zip(KINDS) {
+        let parts = ["digits-train", "digits-held-out"].map(str::to_owned);
+        for (text, expected) in texts.iter().zip(KINDS).chain(parts.iter().map(|text| (text, KINDS[0]))) {
             let candidate = Candidate::new(text).unwrap();
             for kind in KINDS {
                 assert_eq!((kind.accepts)(&candidate).unwrap(), std::ptr::eq(kind, expected), "{text}, {}", kind.form);

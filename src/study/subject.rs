@@ -119,12 +119,14 @@ impl Subject {
         Err(Error::argument(what, "take data of the size that the model was made for"))
     }
 
-    /// As [`Self::data`], or `digits` where they fit.
+    /// As [`Self::data`], or `digits` where they fit: for the embedded network, those that it has not seen.
     ///
     /// # Errors
     /// Those of [`Self::data`]; [`Error::Argument`] without data.
     pub fn expect_data(&self, text: Option<&str>) -> Result<Dataset> {
-        let usual = (self.image == [1, 28, 28]).then_some("digits");
+        let embedded = self.name == "digits" && self.model.network().is_some();
+        let unseen = if embedded { data::HELD_OUT } else { "digits" };
+        let usual = (self.image == [1, 28, 28]).then_some(unseen);
         let data = match (self.data(text)?, usual) {
             (None, Some(usual)) => self.data(Some(usual))?,
             (data, _) => data,

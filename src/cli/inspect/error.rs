@@ -16,12 +16,12 @@ const HELP: &str = "\
 Examples:
   downhill inspect error -o error
   downhill inspect error google/ddpm-cifar10-32 --data cifar-test/ -n 64 --levels 100 -o error
-  downhill inspect error pca:digits,k=32 -o error
+  downhill inspect error pca:digits-train,k=32 --data digits-held-out -o error
 
 Noise w is added to images k, x = k + sigma w, and |eps(x, sigma) - w| / sqrt(n) is measured: 0 where the \
-denoiser finds all of the noise, 1 where it finds none. `digits` are the training images of the embedded network, and \
-`pca:digits` and the other closed forms are made from them: their errors on `digits` are training errors. Pass images \
-that the model has not seen as --data.";
+denoiser finds all of the noise, 1 where it finds none. The embedded network was trained on `digits-train`, the first 8,000 digits, and \
+has not seen `digits-held-out`, the last 2,000; `pca:digits` and the other closed forms are made from the data that they \
+name. Errors on images that a model was made from are training errors: pass others as --data.";
 
 /// Measure |eps - noise| / sqrt(n) on noised images, against sigma
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,8 @@ pub struct Args {
     subject: SubjectArgs,
 
     #[arg(long, value_name = "DATA",
-        help = format!("Images to add noise to: {} [default: `digits` where they fit]", data::forms()))]
+        help = format!("Images to add noise to: {} [default: `digits` where they fit; for the embedded network \
+            `digits-held-out`]", data::forms()))]
     data: Option<String>,
 
     /// Number of images, evenly spaced in the data
