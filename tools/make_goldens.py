@@ -25,6 +25,7 @@ from goldens import (
     conditioned,
     dit,
     edm,
+    guidance,
     inception,
     inpainting,
     latent,
@@ -68,6 +69,7 @@ PARTS = {
     "inpaint": lambda: inpainting.write_all(GOLDEN),
     "pictures": pictures.main,
     "dit": lambda: dit.write_all(GOLDEN),
+    "guidance": lambda: guidance.write_all(GOLDEN),  # on top of `dit`
     "chains": lambda: chains.write_all(GOLDEN / "chains"),
     "quality": lambda: quality.write(GOLDEN),
     "inception": lambda: inception.write(GOLDEN),

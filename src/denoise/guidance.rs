@@ -1,5 +1,6 @@
 //! Conditions of a network, and classifier-free guidance between two of them (Ho and Salimans, 2022).
 
+use super::guidance_rule::{GuidanceMode, GuidanceRule};
 use crate::error::{Error, Result};
 use crate::nets::architecture::{AddedInput, Architecture, CallSize, Inputs, LabelInput, check_guidance};
 use crate::nets::feeds::{Added, ClassLabels};
@@ -92,6 +93,8 @@ pub struct Guidance {
     pub unconditional: Option<Condition>,
     /// s in `eps_u + s (eps_c - eps_u)`. It has no effect without an unconditional condition.
     pub scale: f64,
+    /// The form of the guidance. A classifier follows it, too.
+    pub rule: GuidanceRule,
 }
 
 impl Default for Guidance {
@@ -105,7 +108,7 @@ impl Guidance {
     /// A condition without guidance.
     #[must_use]
     pub fn none(conditional: Condition) -> Self {
-        Self { conditional, unconditional: None, scale: 1.0 }
+        Self { conditional, unconditional: None, scale: 1.0, rule: GuidanceRule::default() }
     }
 
     /// Guidance of class labels by the null class of `net`, as in `DiT` (Peebles and Xie, 2023). A scale of 1 needs no
@@ -114,9 +117,17 @@ impl Guidance {
     /// # Errors
     /// [`Error::Argument`] if the scale is not 1 and the network does not have a null class.
     pub fn classes(net: &dyn Architecture, labels: Vec<f64>, scale: f64) -> Result<Self> {
+        Self::classes_by(net, labels, scale, GuidanceRule::default())
+    }
+
+    /// As [`Guidance::classes`], in another form. CFG++ needs the null class at every scale.
+    ///
+    /// # Errors
+    /// As [`Guidance::classes`].
+    pub fn classes_by(net: &dyn Architecture, labels: Vec<f64>, scale: f64, rule: GuidanceRule) -> Result<Self> {
         let conditional = Condition::classes(labels);
-        if scale == 1.0 {
-            return Ok(Self::none(conditional));
+        if scale == 1.0 && rule.mode == GuidanceMode::Cfg {
+            return Ok(Self { rule, ..Self::none(conditional) });
         }
         let LabelInput::Numbers { null: Some(null), .. } = net.labels() else {
             return Err(Error::argument(
@@ -124,7 +135,7 @@ impl Guidance {
                 "take a guidance scale of 1",
             ));
         };
-        Ok(Self { conditional, unconditional: Some(Condition::classes(vec![null as f64])), scale })
+        Ok(Self { conditional, unconditional: Some(Condition::classes(vec![null as f64])), scale, rule })
     }
 
     /// Conditions per image: 2 with an unconditional one.
@@ -133,11 +144,18 @@ impl Guidance {
         1 + usize::from(self.unconditional.is_some())
     }
 
-    /// The extents of the calls for `images` images of a size (height, width): all conditions of all images are one
-    /// batch.
+    /// Conditions per call: all of them, or one where an interval leaves some levels without guidance, so that these
+    /// cost one call.
+    #[must_use]
+    pub fn conditions_per_call(&self) -> usize {
+        if self.rule.interval.is_some() { 1 } else { self.conditions() }
+    }
+
+    /// The extents of the calls for `images` images of a size (height, width): all conditions of a call of all images
+    /// are one batch.
     #[must_use]
     pub fn call_size(&self, images: usize, size: (usize, usize)) -> CallSize {
-        CallSize::images(images.max(1) * self.conditions(), size).with_tokens(self.conditional.tokens())
+        CallSize::images(images.max(1) * self.conditions_per_call(), size).with_tokens(self.conditional.tokens())
     }
 
     /// Refuses conditions that do not fit `net` or each other.

@@ -8,6 +8,7 @@ mod classified;
 pub mod closed_form;
 pub mod diffusion;
 mod guidance;
+mod guidance_rule;
 pub mod jacobian;
 mod level;
 mod network;
@@ -18,6 +19,7 @@ pub mod vjp;
 
 pub use classified::ClassifierGradient;
 pub use guidance::{Condition, Guidance};
+pub use guidance_rule::{Evaluations, GuidanceInterval, GuidanceMode, GuidanceRule};
 pub use level::Level;
 pub use network::Network;
 pub use network_denoiser::NetworkDenoiser;
@@ -74,6 +76,17 @@ pub trait Denoiser: Send {
     /// # Errors
     /// As [`Denoiser::eps`].
     fn gradient(&mut self, _x: &Tensor, _levels: &[Level]) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    /// Returns what guidance adds to the clean image and not to the noise: x0 of the guided estimate, less the x0 that
+    /// the last call of [`Denoiser::eps`] or [`Denoiser::parts`] returned, for its `x` and `levels` and in its shape.
+    /// The sampler adds it to the states that it makes from `x`. `None` where one estimate denoises and renoises, as by
+    /// default.
+    ///
+    /// # Errors
+    /// As [`Denoiser::eps`].
+    fn shift(&mut self, _x: &Tensor, _levels: &[Level]) -> Result<Option<Tensor>> {
         Ok(None)
     }
 

@@ -4,6 +4,7 @@
 use super::classified::ClassifierGradient;
 use super::diffusion::{NoiseTable, PredictionType};
 use super::guidance::{Condition, Guidance};
+use super::guidance_rule::{Evaluations, GuidanceMode};
 use super::network::{Network, added_for, labels_for, numbers, rows, rows_for};
 use super::{Denoiser, Level, scaling};
 use crate::error::{Error, Result};
@@ -26,6 +27,9 @@ pub struct NetworkDenoiser<'e> {
     variance: Option<Tensor>,
     /// A classifier that guides the walk.
     classifier: Option<ClassifierGradient<'e>>,
+    /// The part of the clean image that guidance added in the last call, with CFG++.
+    shift: Option<Tensor>,
+    evaluations: Evaluations,
 }
 
 impl<'e> NetworkDenoiser<'e> {
@@ -85,14 +89,25 @@ impl<'e> NetworkDenoiser<'e> {
             return Err(Error::argument(what, "a denoiser has as many channels in its output as in its input"));
         }
         guidance.check(net)?;
-        let images = size.batch / guidance.conditions();
+        let images = size.batch / guidance.conditions_per_call();
         if guidance.call_size(images, size.sides()) != size {
             return Err(Error::argument(
                 format!("a network for {} images and {} tokens per call", size.batch, size.tokens),
                 "make it ready for the call size of its guidance",
             ));
         }
-        Ok(Self { network, table, prediction, guidance, images, appended, variance: None, classifier: None })
+        Ok(Self {
+            network,
+            table,
+            prediction,
+            guidance,
+            images,
+            appended,
+            variance: None,
+            classifier: None,
+            shift: None,
+            evaluations: Evaluations::default(),
+        })
     }
 
     /// The network, for raw calls.
@@ -135,12 +150,13 @@ impl<'e> NetworkDenoiser<'e> {
     pub fn set_guidance(&mut self, guidance: Guidance) -> Result<()> {
         guidance.check(self.network.net())?;
         let size = self.network.size();
-        if guidance.call_size(size.batch / guidance.conditions(), size.sides()) != size {
+        if guidance.call_size(size.batch / guidance.conditions_per_call(), size.sides()) != size {
             let what = format!("a network for {} images and {} tokens per call", size.batch, size.tokens);
             return Err(Error::argument(what, "make it ready for the call size of its guidance"));
         }
-        self.images = size.batch / guidance.conditions();
+        self.images = size.batch / guidance.conditions_per_call();
         self.guidance = guidance;
+        self.evaluations = Evaluations::default();
         Ok(())
     }
 
@@ -151,12 +167,19 @@ impl<'e> NetworkDenoiser<'e> {
     pub fn profile(&self) -> Result<Vec<StepTime>> {
         let [channels, height, width] = self.image_shape();
         let z = Tensor::zeros([self.images, channels, height, width]);
-        self.network.profile(&self.call(&z, &vec![0.0; self.images])?.inputs())
+        let together = self.together();
+        self.network.profile(&self.call(&z, &vec![0.0; self.images], &every(self.images), &together)?.inputs())
+    }
+
+    /// The images that the network and the classifier were called on since the guidance was set.
+    #[must_use]
+    pub fn evaluations(&self) -> Evaluations {
+        self.evaluations
     }
 
     /// The guided output of the network in its own scale, (n, channels, h, w) as `z`, without a learned variance. The
     /// network predicts eps in some form that is affine in its output, and the weights of the two conditions sum to 1,
-    /// so guidance of that form is guidance of eps.
+    /// so guidance of that form is guidance of eps. Guidance acts whatever its interval is, which is one of sigmas.
     ///
     /// # Errors
     /// As [`Network::call`].
@@ -170,30 +193,127 @@ impl<'e> NetworkDenoiser<'e> {
     /// # Errors
     /// As [`Network::call`].
     pub fn outputs(&self, z: &Tensor, timesteps: &[f64]) -> Result<(Tensor, Option<Tensor>)> {
-        let all = self.network.call(&self.call(z, timesteps)?.inputs())?;
-        let mut shape = all.shape.clone();
-        (shape[0], shape[1]) = (z.shape[0], self.image_shape()[0]);
-        let predicted: usize = shape[1..].iter().product();
-        let mut guided = Vec::with_capacity(shape.iter().product());
-        let mut variance = self.network.net().learns_variance().then(|| Vec::with_capacity(guided.capacity()));
-        let conditions = self.guidance.conditions();
-        for image in 0..z.shape[0] {
-            let at = image / self.images * self.images * conditions + image % self.images;
-            let conditional = &all.item(at)[..predicted];
-            if let Some(variance) = &mut variance {
-                variance.extend_from_slice(&all.item(at)[predicted..2 * predicted]);
+        let acts = vec![true; z.shape.first().copied().unwrap_or(0)];
+        let Outputs { conditional, unconditional, variance } = self.of_conditions(z, timesteps, &acts)?;
+        let guided = self.guided(&conditional, unconditional.as_ref(), &acts);
+        Ok((guided.unwrap_or(conditional), variance))
+    }
+
+    /// The outputs with each condition: without the condition to follow only for the images that guidance `acts` on,
+    /// one after the other.
+    fn of_conditions(&self, z: &Tensor, timesteps: &[f64], acts: &[bool]) -> Result<Outputs> {
+        let all = every(acts.len());
+        let acting: Vec<usize> = all.iter().copied().filter(|image| acts[*image]).collect();
+        let mut outputs = self.evaluate(z, timesteps, &all, &self.together())?.into_iter();
+        let conditional = outputs.next().unwrap_or_else(|| Tensor::zeros([0]));
+        let unconditional = match (&self.guidance.unconditional, outputs.next()) {
+            (Some(_), Some(output)) => Some(output),
+            (Some(condition), None) if !acting.is_empty() => {
+                self.evaluate(z, timesteps, &acting, &[condition])?.into_iter().next()
             }
-            if conditions == 1 {
-                guided.extend_from_slice(conditional);
-                continue;
+            _ => None,
+        };
+        let channels = self.image_shape()[0];
+        let of_channels = |output: &Tensor, from: usize| part(output, from, channels);
+        let variance = self.network.net().learns_variance().then(|| of_channels(&conditional, channels));
+        Ok(Outputs {
+            conditional: of_channels(&conditional, 0),
+            unconditional: unconditional.map(|output| of_channels(&output, 0)),
+            variance,
+        })
+    }
+
+    /// The conditions of a call: both, or the one to follow.
+    fn together(&self) -> Vec<&Condition> {
+        self.guidance.each().take(self.guidance.conditions_per_call()).collect()
+    }
+
+    /// The guided outputs, for images that guidance `acts` on, and elsewhere those of the condition; `None` without
+    /// any.
+    fn guided(&self, conditional: &Tensor, unconditional: Option<&Tensor>, acts: &[bool]) -> Option<Tensor> {
+        let unconditional = unconditional?;
+        let mut guided = Vec::with_capacity(conditional.data.len());
+        let mut next = 0;
+        for (image, acts) in acts.iter().enumerate() {
+            let own = conditional.item(image);
+            if *acts {
+                guided.extend(self.guidance.rule.guided(unconditional.item(next), own, self.guidance.scale));
+                next += 1;
+            } else {
+                guided.extend_from_slice(own);
             }
-            let unconditional = &all.item(at + self.images)[..predicted];
-            guided.extend(unconditional.iter().zip(conditional).map(|(u, c)| {
-                let (u, c) = (f64::from(*u), f64::from(*c));
-                (u + self.guidance.scale * (c - u)) as f32
-            }));
         }
-        Ok((Tensor::new(shape.clone(), guided), variance.map(|variance| Tensor::new(shape, variance))))
+        Some(Tensor::new(conditional.shape.clone(), guided))
+    }
+
+    /// The output that renoises, in the network's scale. The learned variance and what guidance adds to the clean image
+    /// are kept for those who ask.
+    fn estimate(&mut self, z: &Tensor, timesteps: &[f64], levels: &[Level]) -> Result<Tensor> {
+        let acts: Vec<bool> = levels.iter().map(|level| self.guidance.rule.acts_at(level.sigma)).collect();
+        let Outputs { mut conditional, unconditional, variance } = self.of_conditions(z, timesteps, &acts)?;
+        let without = match (&unconditional, self.guidance.conditions_per_call()) {
+            (None, _) => 0,
+            (Some(_), 1) => acts.iter().filter(|acts| **acts).count(),
+            (Some(_), _) => acts.len(),
+        };
+        self.evaluations.conditional += acts.len() as u64;
+        self.evaluations.unconditional += without as u64;
+        self.variance = variance;
+        self.shift = None;
+        let guided = self.guided(&conditional, unconditional.as_ref(), &acts);
+        let (Some(guided), Some(unconditional)) = (guided, unconditional) else { return Ok(conditional) };
+        if self.guidance.rule.mode == GuidanceMode::Cfg {
+            return Ok(guided);
+        }
+        let stride = conditional.stride();
+        let mut next = 0;
+        for (image, _) in acts.iter().enumerate().filter(|(_, acts)| **acts) {
+            conditional.data[image * stride..][..stride].copy_from_slice(unconditional.item(next));
+            next += 1;
+        }
+        self.shift = Some(scaling::apart(&self.table, self.prediction, (&guided, &conditional), z, levels));
+        Ok(conditional)
+    }
+
+    /// The gradient of the classifier in x at the levels that guidance acts at, 0 at the others.
+    fn classified(&mut self, x: &Tensor, levels: &[Level]) -> Result<Option<Tensor>> {
+        let Some(classifier) = &self.classifier else { return Ok(None) };
+        let acts = |level: &Level| self.guidance.rule.acts_at(level.sigma);
+        if !levels.iter().any(acts) {
+            return Ok(None);
+        }
+        let (z, timesteps) = scaling::input(&self.table, x, levels);
+        let mut gradient = classifier.gradient(&z, &timesteps)?;
+        let stride = gradient.stride().max(1);
+        for (values, level) in gradient.data.chunks_mut(stride).zip(levels) {
+            let scale = if acts(level) { self.table.process().input_scale(level.sigma) } else { 0.0 };
+            for value in values {
+                *value = (f64::from(*value) * scale) as f32;
+            }
+        }
+        self.evaluations.classifier += levels.len() as u64;
+        Ok(Some(gradient))
+    }
+
+    /// The outputs of the network for the images `picks` with each of `conditions`, as many as a call takes: all of its
+    /// channels.
+    fn evaluate(
+        &self,
+        z: &Tensor,
+        timesteps: &[f64],
+        picks: &[usize],
+        conditions: &[&Condition],
+    ) -> Result<Vec<Tensor>> {
+        let all = self.network.call(&self.call(z, timesteps, picks, conditions)?.inputs())?;
+        let of_condition = |condition: usize| {
+            let row = |pick: usize| {
+                pick / self.images * self.images * conditions.len() + condition * self.images + pick % self.images
+            };
+            let mut shape = all.shape.clone();
+            shape[0] = picks.len();
+            Tensor::new(shape, (0..picks.len()).flat_map(|pick| all.item(row(pick)).to_vec()).collect::<Vec<_>>())
+        };
+        Ok((0..conditions.len()).map(of_condition).collect())
     }
 
     /// Images with the further channels after their own.
@@ -205,9 +325,9 @@ impl<'e> NetworkDenoiser<'e> {
         Tensor::new(shape, images.flat_map(|image| [image, &appended.data[..]].concat()).collect::<Vec<_>>())
     }
 
-    /// The images with each of their conditions, batch after batch: within a batch all images with one condition, and
-    /// then all with the other. The last batch repeats its last image.
-    fn call(&self, z: &Tensor, timesteps: &[f64]) -> Result<Call> {
+    /// The images `picks` with each of `conditions`, batch after batch: within a batch all images with one condition,
+    /// and then all with the other. The last batch repeats its last image.
+    fn call(&self, z: &Tensor, timesteps: &[f64], picks: &[usize], conditions: &[&Condition]) -> Result<Call> {
         let count = z.shape.first().copied().unwrap_or(0);
         if timesteps.len() != count {
             let what = format!("{} timesteps for {count} images", timesteps.len());
@@ -216,9 +336,10 @@ impl<'e> NetworkDenoiser<'e> {
         self.guidance.each().try_for_each(|condition| check_count(condition, count))?;
         let mut order = Vec::new();
         let (mut contexts, mut labels, mut added) = (Vec::new(), Vec::new(), Vec::new());
-        for first in (0..count).step_by(self.images) {
-            let batch: Vec<usize> = (first..first + self.images).map(|image| image.min(count - 1)).collect();
-            for condition in self.guidance.each() {
+        for first in (0..picks.len()).step_by(self.images) {
+            let batch: Vec<usize> =
+                (first..first + self.images).map(|pick| picks[pick.min(picks.len() - 1)]).collect();
+            for condition in conditions {
                 order.extend_from_slice(&batch);
                 contexts.extend(condition.context.as_ref().map(|context| rows_for(context, &batch)));
                 labels.extend(condition.labels.as_ref().map(|labels| labels_for(labels, &batch)));
@@ -245,16 +366,14 @@ impl Denoiser for NetworkDenoiser<'_> {
 
     fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
         let (z, timesteps) = scaling::input(&self.table, x, levels);
-        let (mut output, variance) = self.outputs(&z, &timesteps)?;
-        self.variance = variance;
+        let mut output = self.estimate(&z, &timesteps, levels)?;
         scaling::eps(&self.table, self.prediction, &mut output, &z, levels);
         Ok(output)
     }
 
     fn parts(&mut self, x: &Tensor, levels: &[Level]) -> Result<(Tensor, Tensor)> {
         let (z, timesteps) = scaling::input(&self.table, x, levels);
-        let (output, variance) = self.outputs(&z, &timesteps)?;
-        self.variance = variance;
+        let output = self.estimate(&z, &timesteps, levels)?;
         Ok(scaling::parts(&self.table, self.prediction, output, (x, &z), levels))
     }
 
@@ -264,23 +383,64 @@ impl Denoiser for NetworkDenoiser<'_> {
 
     /// The classifier sees what the network sees: z, with the gradient in x by the chain rule.
     fn gradient(&mut self, x: &Tensor, levels: &[Level]) -> Result<Option<Tensor>> {
-        let Some(classifier) = &self.classifier else { return Ok(None) };
-        let (z, timesteps) = scaling::input(&self.table, x, levels);
-        let mut gradient = classifier.gradient(&z, &timesteps)?;
-        let stride = gradient.stride().max(1);
-        for (values, level) in gradient.data.chunks_mut(stride).zip(levels) {
-            let scale = self.table.process().input_scale(level.sigma);
-            for value in values {
-                *value = (f64::from(*value) * scale) as f32;
+        match self.guidance.rule.mode {
+            GuidanceMode::Cfg => self.classified(x, levels),
+            GuidanceMode::CfgPlusPlus => Ok(None),
+        }
+    }
+
+    /// With CFG++. The guided mean of a classifier is x0 + sigma^2 times its gradient (Tweedie's formula).
+    fn shift(&mut self, x: &Tensor, levels: &[Level]) -> Result<Option<Tensor>> {
+        if self.guidance.rule.mode == GuidanceMode::Cfg {
+            return Ok(None);
+        }
+        let Some(mut of_classifier) = self.classified(x, levels)? else { return Ok(self.shift.clone()) };
+        let stride = of_classifier.stride().max(1);
+        for (at, level) in levels.iter().enumerate() {
+            let of_labels = self.shift.as_ref().map(|shift| shift.item(at));
+            for (index, value) in of_classifier.data[at * stride..][..stride].iter_mut().enumerate() {
+                let other = of_labels.map_or(0.0, |shift| f64::from(shift[index]));
+                *value = (other + level.sigma.powi(2) * f64::from(*value)) as f32;
             }
         }
-        Ok(Some(gradient))
+        Ok(Some(of_classifier))
     }
 
     fn trace_nonfinite(&mut self, x: &Tensor, levels: &[Level]) -> Result<()> {
         let (z, timesteps) = scaling::input(&self.table, x, levels);
-        self.network.trace_nonfinite(&self.call(&z, &timesteps)?.inputs())
+        let all = every(levels.len());
+        let conditions: Vec<&Condition> = self.guidance.each().collect();
+        for together in conditions.chunks(self.guidance.conditions_per_call()) {
+            self.network.trace_nonfinite(&self.call(&z, &timesteps, &all, together)?.inputs())?;
+        }
+        Ok(())
     }
+}
+
+/// The outputs of a network with each condition, without the channels of a learned variance.
+struct Outputs {
+    /// One per image.
+    conditional: Tensor,
+    /// One per image that guidance acts on.
+    unconditional: Option<Tensor>,
+    /// The channels of a learned variance, one per image.
+    variance: Option<Tensor>,
+}
+
+/// All of `count` images.
+fn every(count: usize) -> Vec<usize> {
+    (0..count).collect()
+}
+
+/// Some of the channels of images.
+fn part(output: &Tensor, from: usize, channels: usize) -> Tensor {
+    let mut shape = output.shape.clone();
+    shape[1] = channels;
+    let values: usize = shape[1..].iter().product();
+    let first = from * values / channels.max(1);
+    let items = (0..shape[0]).flat_map(|image| output.item(image)[first..first + values].to_vec());
+    let data: Vec<f32> = items.collect();
+    Tensor::new(shape, data)
 }
 
 /// The inputs of a call of the network, one row per image and condition.

@@ -28,6 +28,24 @@ pub(super) fn eps(table: &NoiseTable, prediction: PredictionType, output: &mut T
     }
 }
 
+/// x0 of the first of two outputs for the input `z`, less that of the second.
+pub(super) fn apart(
+    table: &NoiseTable,
+    prediction: PredictionType,
+    (one, other): (&Tensor, &Tensor),
+    z: &Tensor,
+    levels: &[Level],
+) -> Tensor {
+    let (process, stride) = (table.process(), z.stride());
+    let mut difference = one.clone();
+    for (at, level) in levels.iter().enumerate() {
+        let values = difference.data[at * stride..][..stride].iter_mut().zip(other.item(at)).zip(z.item(at));
+        let x0 = |out: f32, z: f32| process.parts(prediction, f64::from(out), f64::from(z), level.sigma).1;
+        values.for_each(|((one, other), z)| *one = (x0(*one, *z) - x0(*other, *z)) as f32);
+    }
+    difference
+}
+
 /// eps and x0 from the network's output for the input `z` of `x`.
 ///
 /// For variance-preserving networks, x0 is x - sigma eps, but at pure noise; the others give x0 more exactly where x is

@@ -60,6 +60,14 @@ pub struct NetworkVjp<'e> {
     image: [usize; 3],
 }
 
+/// Refuses guidance whose output is not linear in those of the conditions, or is not one output.
+fn expect_plain(guidance: &Guidance) -> Result<()> {
+    if guidance.rule.is_plain() {
+        return Ok(());
+    }
+    Err(Error::argument("a product with the transposed Jacobian of guidance in another form", "leave its rule plain"))
+}
+
 impl<'e> NetworkVjp<'e> {
     /// Puts the network and its adjoints on the device.
     ///
@@ -77,6 +85,7 @@ impl<'e> NetworkVjp<'e> {
             return Err(Error::argument(what, "a denoiser has as many channels in its output as in its input"));
         }
         settings.guidance.check(net.as_ref())?;
+        expect_plain(&settings.guidance)?;
         let settings = VjpSettings { images: settings.images.max(1), ..settings };
         // The conditions are called one after the other.
         let one = Guidance::none(settings.guidance.conditional.clone());
@@ -105,6 +114,7 @@ impl<'e> NetworkVjp<'e> {
     /// [`Error::Argument`] for conditions that the network does not take.
     pub fn set_guidance(&mut self, guidance: Guidance) -> Result<()> {
         guidance.check(self.net.as_ref())?;
+        expect_plain(&guidance)?;
         self.settings.guidance = guidance;
         Ok(())
     }

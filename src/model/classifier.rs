@@ -12,7 +12,7 @@ use super::network::NetworkModel;
 use super::resolve::{Labels, meaningless};
 use super::sampling::Sampling;
 use crate::checkpoint::{ClassifierFile, Weights};
-use crate::denoise::ClassifierGradient;
+use crate::denoise::{ClassifierGradient, GuidanceRule};
 use crate::denoise::process::Process;
 use crate::error::{Error, Result};
 use crate::graph::run::check_graph;
@@ -188,7 +188,8 @@ impl Sampling<'_> {
         if let Some(label) = labels.iter().find(|label| label.fract() != 0.0 || !(0.0..most).contains(*label)) {
             return Err(Error::argument(format!("the `classifier` does not have a class {label}"), hint));
         }
-        let labels = Labels { labels, scale: 1.0 };
+        self.rule()?.check_scale("classifier_scale", scale)?;
+        let labels = Labels { labels, scale: 1.0, rule: GuidanceRule::default() };
         Ok(Some(ClassifierGuidance { classifier: classifier.clone(), scale, labels }))
     }
 

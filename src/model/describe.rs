@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Algorithms, Embedding, Facts, Kind, LatentModel, Model, ModelRun, NETWORK, NetworkModel, Origin, Source};
 use crate::checkpoint::{Component, ConfigFile, Merged, Weights};
+use crate::denoise::{Evaluations, GuidanceRule};
 use crate::gpu::Described;
 use crate::graph::Footprint;
 use crate::kernels::Family;
@@ -117,7 +118,16 @@ pub fn run_sections(model_run: &ModelRun) -> Vec<(&'static str, Value)> {
         sections.push(("class_labels", json!({ "labels": labels.labels, "guidance_scale": labels.scale })));
     }
     sections.extend(model_run.classifier.as_ref().map(|guidance| ("classifier", guidance.json())));
+    sections.extend(guidance_json(model_run.rule, None).map(|guidance| ("guidance", guidance)));
     sections
+}
+
+/// Returns a form of guidance for a report, with the images that a network was called on; `None` for plain guidance.
+#[must_use]
+pub fn guidance_json(rule: GuidanceRule, evaluations: Option<Evaluations>) -> Option<Value> {
+    let mut about = (!rule.is_plain()).then(|| rule.json())?;
+    about["evaluations"] = json!(evaluations);
+    Some(about)
 }
 
 /// Returns a LoRA that was merged for a report.

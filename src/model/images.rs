@@ -19,7 +19,7 @@ use super::resolve::{Labels, ModelRun, RunOptions, labelled_call, over};
 use super::sampling::{Hooks, Output};
 use super::text_run::{Text, encode};
 use crate::denoise::closed_form::ClosedForm;
-use crate::denoise::{Condition, Denoiser, Guidance, NetworkDenoiser};
+use crate::denoise::{Condition, Denoiser, Evaluations, Guidance, GuidanceRule, NetworkDenoiser};
 use crate::error::{Error, Result};
 use crate::formats::Image;
 use crate::formats::images::{quantise, signed};
@@ -101,6 +101,7 @@ pub struct Images<'e, 'a> {
     kept: Kept<'e>,
     /// Steps done.
     steps: usize,
+    evaluations: Option<Evaluations>,
     /// `true` if pixels are from 0 to 1 in the states, and not from -1 to 1.
     has_unit_range: bool,
     /// `true` if the caller stopped the run while batches were waiting for the decoder.
@@ -122,6 +123,7 @@ struct Job<'a> {
     text: Option<Text>,
     labels: Option<Labels>,
     classifier: Option<ClassifierGuidance>,
+    rule: GuidanceRule,
     masking: Option<Masking>,
     /// `true` if the walk begins at noise, although there is a picture.
     begins_at_noise: bool,
@@ -134,8 +136,9 @@ impl<'e, 'a> Images<'e, 'a> {
     /// The images of a run on a device, with what the last run of the same model has left.
     pub(super) fn new(run: ModelRun<'a>, compiler: Compiler<'e>, kept: Kept<'e>) -> Result<Self> {
         let begins_at_noise = run.begins_at_noise();
-        let ModelRun { model, run, size, state, text, labels, classifier, masking, options, .. } = run;
-        let job = Job { run, size, state, text, labels, classifier, masking, begins_at_noise, pasted: None, options };
+        let ModelRun { model, run, size, state, text, labels, classifier, rule, masking, options, .. } = run;
+        let pasted = None;
+        let job = Job { run, size, state, text, labels, classifier, rule, masking, begins_at_noise, pasted, options };
         match model.into_kind() {
             Kind::Network(network) => Self::of_network(job, &network, compiler, kept),
             Kind::Latent(latent) => Self::of_latents(job, latent, compiler, kept),
@@ -147,6 +150,15 @@ impl<'e, 'a> Images<'e, 'a> {
     #[must_use]
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// The images that the network of the run was called on so far; `None` for closed forms.
+    #[must_use]
+    pub fn evaluations(&self) -> Option<Evaluations> {
+        match &self.denoiser {
+            Some(Sampled::Network(network)) => Some(network.evaluations()),
+            Some(Sampled::ClosedForm(_)) | None => self.evaluations,
+        }
     }
 
     /// The images, with schedule, method, start and batch.
@@ -171,7 +183,7 @@ impl<'e, 'a> Images<'e, 'a> {
             Ok(NetworkPlan { key, batch, plan, algorithms })
         })?;
         let mut facts = Facts { batch, parts: parts(NETWORK, [&plan]), algorithms };
-        let guidance = by_labels(network, labels)?;
+        let guidance = by_labels(network, labels, job.rule)?;
         let hooks = &mut job.options.hooks;
         let mut denoiser = match kept.denoiser(&guidance, batch, job.size)? {
             Some(denoiser) => denoiser,
@@ -241,7 +253,7 @@ impl<'e, 'a> Images<'e, 'a> {
                     encoded.into_iter().next().unwrap_or_default()
                 }
             }
-            _ => by_labels(&latent.network, job.labels.as_ref())?,
+            _ => by_labels(&latent.network, job.labels.as_ref(), job.rule)?,
         };
         let hooks = &mut job.options.hooks;
         let mut appended = None;
@@ -317,6 +329,7 @@ impl<'e, 'a> Images<'e, 'a> {
             waiting: VecDeque::new(),
             kept,
             steps: 0,
+            evaluations: None,
             has_unit_range: false,
             is_cancelled: false,
             is_over: false,
@@ -391,6 +404,7 @@ impl<'e, 'a> Images<'e, 'a> {
                 }
             }
             self.hooks.done("sampling", format!("{} steps", self.steps))?;
+            self.evaluations = self.evaluations();
             self.denoiser = None;
             if let Some(decoding) = &mut self.decoding {
                 decoding.load()?;
@@ -499,7 +513,9 @@ fn pipeline_batch(latent: &LatentModel, job: &Job, compiler: Compiler) -> Result
 }
 
 /// Guidance by the first label, until a batch sets its own; no condition without labels.
-fn by_labels(network: &NetworkModel, labels: Option<&Labels>) -> Result<Guidance> {
-    let Some(labels) = labels else { return Ok(Guidance::default()) };
-    Guidance::classes(network.net.as_ref(), vec![labels.of(0)], labels.scale)
+fn by_labels(network: &NetworkModel, labels: Option<&Labels>, rule: GuidanceRule) -> Result<Guidance> {
+    // A classifier follows the rule whether the labels do or not.
+    let Some(labels) = labels else { return Ok(Guidance { rule, ..Guidance::default() }) };
+    let guidance = Guidance::classes_by(network.net.as_ref(), vec![labels.of(0)], labels.scale, labels.rule)?;
+    Ok(Guidance { rule, ..guidance })
 }

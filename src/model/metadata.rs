@@ -103,6 +103,7 @@ impl ModelRun<'_> {
             }
             pairs.extend(guidance.pairs());
         }
+        pairs.extend(self.rule.pairs());
         pairs.extend(self.settings.strength.map(|strength| ("strength", strength.to_string())));
         if let Some(picture) = &self.options.picture {
             pairs.push(("init image sha256", picture.sha256().to_owned()));

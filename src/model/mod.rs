@@ -15,6 +15,7 @@ pub mod describe;
 mod description;
 mod device;
 pub mod files;
+mod guiding;
 mod images;
 mod kept;
 mod latent;

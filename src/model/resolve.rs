@@ -17,7 +17,7 @@ use super::sampling::{Hooks, Output, Sampling};
 use super::text_run::Text;
 use crate::checkpoint::Merged;
 use crate::data::picture::Picture;
-use crate::denoise::Guidance;
+use crate::denoise::{Guidance, GuidanceRule};
 use crate::denoise::closed_form::ClosedForm;
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
@@ -44,6 +44,8 @@ pub struct Labels {
     pub labels: Vec<f64>,
     /// s in `eps_u + s (eps_c - eps_u)`, with the null class for u; 1 for none.
     pub scale: f64,
+    /// The form of the guidance.
+    pub rule: GuidanceRule,
 }
 
 /// A run that is resolved for its model, and ready for a device.
@@ -71,6 +73,8 @@ pub struct ModelRun<'a> {
     pub labels: Option<Labels>,
     /// The classifier that guides the walk, with the classes of the images.
     pub classifier: Option<ClassifierGuidance>,
+    /// The form of the guidance.
+    pub rule: GuidanceRule,
     /// The part of the picture that is painted, where the rest is kept.
     pub masking: Option<Masking>,
     /// Sentences for the user: what differs from what the model's files ask for, what is cut off.
@@ -159,6 +163,9 @@ impl<'a> Sampling<'a> {
         self.expect_no_pipeline(&network.name)?;
         if network.net.labels() == LabelInput::None {
             self.expect_no_guidance(&network.name)?;
+            if self.classifier.is_none() {
+                self.expect_no_rule(&network.name)?;
+            }
         }
         network.expect_denoiser()?;
         let mut course = self.settings.resolve(&network.scheduler, &network.table)?;
@@ -167,6 +174,7 @@ impl<'a> Sampling<'a> {
         let count = self.image_count(USUAL_COUNT)?;
         let labels = self.class_labels(network)?;
         let classifier = self.classified(network, size)?;
+        self.check_rule(self.guided_by(labels.as_ref()), &course.method)?;
         network.net.check(labelled_call(labels.as_ref(), 1, size))?;
         let image = network.image_shape(size);
         let masking = self.masking(&mut course, size, None, false)?;
@@ -223,6 +231,8 @@ impl<'a> Sampling<'a> {
         };
         let count = self.image_count(usual)?;
         let labels = self.class_labels(network)?;
+        let guided = text.as_ref().map_or_else(|| self.guided_by(labels.as_ref()), Text::guided);
+        self.check_rule(guided, &course.method)?;
         let state = latent.latent_shape(size);
         let call = match &text {
             Some(text) => CallSize::images(text.contexts(), (state[1], state[2])).with_tokens(text.length()),
@@ -267,6 +277,7 @@ impl<'a> Sampling<'a> {
         self.expect_no_text(&form.name)?;
         self.expect_no_pipeline(&form.name)?;
         self.expect_no_guidance(&form.name)?;
+        self.expect_no_rule(&form.name)?;
         self.expect_no_classifier(&form.name)?;
         let refuse = |field: &str, hint: &str| {
             Err(Error::argument(format!("`{field}` has no meaning for `{}`", form.name), hint))
@@ -310,6 +321,7 @@ impl<'a> Sampling<'a> {
         start: Start,
         mean: Option<Vec<f64>>,
     ) -> Result<ModelRun<'a>> {
+        let rule = self.rule()?;
         let Course { sampler, kind, schedule, method, notes } = course;
         let images = self.images.unwrap_or_else(|| (0..count).collect());
         let run = Run {
@@ -335,6 +347,7 @@ impl<'a> Sampling<'a> {
             text: None,
             labels: None,
             classifier: None,
+            rule,
             masking: None,
             notes: notes.into_iter().chain(self.picture.as_ref().and_then(|it| it.note().map(str::to_owned))).collect(),
             options: RunOptions {
@@ -399,11 +412,12 @@ impl<'a> Sampling<'a> {
                 null
             }
         };
-        let scale = self.scale(if null.is_some() { USUAL_LABEL_SCALE } else { 1.0 })?;
+        let usual = if null.is_some() { USUAL_LABEL_SCALE } else { 1.0 };
+        let (scale, rule) = self.label_rule(network.net.labels(), usual)?;
         let labels = self.labels.clone().unwrap_or_default();
         // Guidance needs a null class.
-        Guidance::classes(network.net.as_ref(), labels.clone(), scale)?;
-        Ok(Some(Labels { labels, scale }))
+        Guidance::classes_by(network.net.as_ref(), labels.clone(), scale, rule)?;
+        Ok(Some(Labels { labels, scale, rule }))
     }
 
     fn check_labels(&self, network: &NetworkModel, classes: Option<usize>) -> Result<()> {
@@ -486,12 +500,7 @@ pub(super) fn over(state: Tensor, start: Start) -> Result<Start> {
     }
 }
 
-/// Conditions per image under a scale of guidance.
-pub(super) fn conditions(scale: f64) -> usize {
-    if scale == 1.0 { 1 } else { 2 }
-}
-
 /// The call of a network that takes class labels, or no condition at all.
 pub(super) fn labelled_call(labels: Option<&Labels>, images: usize, size: Size) -> CallSize {
-    CallSize::images(images * labels.map_or(1, |labels| conditions(labels.scale)), size)
+    CallSize::images(images * labels.map_or(1, Labels::conditions_per_call), size)
 }

@@ -7,11 +7,13 @@ use std::sync::atomic::AtomicBool;
 use super::Size;
 use super::classifier::Classifier;
 use super::device::{Event, Observer};
+use super::guiding::RuleSettings;
 use super::images::{Batch, Images};
 use super::open::Model;
 use super::text::Prompt;
 use crate::data::mask::Mask;
 use crate::data::picture::Picture;
+use crate::denoise::GuidanceMode;
 use crate::error::Result;
 use crate::formats::Image;
 use crate::graph::Compiler;
@@ -58,6 +60,7 @@ pub struct Sampling<'a> {
     pub(super) framing: Framing,
     pub(super) labels: Option<Vec<f64>>,
     pub(super) scale: Option<f64>,
+    pub(super) rule: RuleSettings,
     pub(super) classifier: Option<(Classifier, f64)>,
     pub(super) tiling: Tiling,
     pub(super) memory: Option<u64>,
@@ -121,6 +124,7 @@ impl<'a> Sampling<'a> {
             framing: Framing::default(),
             labels: None,
             scale: None,
+            rule: RuleSettings::default(),
             classifier: None,
             tiling: Tiling::Auto,
             memory: None,
@@ -311,6 +315,31 @@ impl<'a> Sampling<'a> {
     #[must_use]
     pub fn guidance_scale(mut self, scale: f64) -> Self {
         self.scale = Some(scale);
+        self
+    }
+
+    /// The role of the guided estimate in a step. With [`GuidanceMode::CfgPlusPlus`] it denoises, and the estimate
+    /// without the condition renoises; the scale is then from 0 to 1, 0.6 by default, for texts, class labels and
+    /// classifiers alike.
+    #[must_use]
+    pub fn guidance_mode(mut self, mode: GuidanceMode) -> Self {
+        self.rule.mode = Some(mode);
+        self
+    }
+
+    /// The sigmas at which guidance acts: above `low`, up to `high`. Elsewhere the network is called with the condition
+    /// to follow alone, and no classifier.
+    #[must_use]
+    pub fn guidance_interval(mut self, low: f64, high: f64) -> Self {
+        self.rule.interval = Some((low, high));
+        self
+    }
+
+    /// The share of the guided output, 0 to 1, that is rescaled to the standard deviation of the conditional one, as
+    /// `guidance_rescale` of diffusers.
+    #[must_use]
+    pub fn guidance_rescale(mut self, share: f64) -> Self {
+        self.rule.rescale = Some(share);
         self
     }
 

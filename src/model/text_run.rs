@@ -1,13 +1,14 @@
 //! The text of a run: the way in which its scale of guidance takes effect, what is embedded beside it, and from tokens
 //! to the conditions of a network.
 
+use super::guiding::Guided;
 use super::Size;
 use super::device::{Observer, done, make_ready};
 use super::latent::LatentModel;
 use super::resolve::meaningless;
 use super::sampling::{Framing, Sampling};
 use super::text::{Prompt, Side, TextCall, TextSource, Tokenized, by_text};
-use crate::denoise::{Condition, Guidance};
+use crate::denoise::{Condition, Guidance, GuidanceMode, GuidanceRule};
 use crate::error::{Error, Result};
 use crate::graph::{Compiler, Plan};
 use crate::latent::passage::{Passage, PromptStyle};
@@ -31,6 +32,8 @@ pub struct Text {
     pub scale: f64,
     /// The way in which the scale takes effect.
     pub guidance: TextGuidance,
+    /// The form of the guidance.
+    pub rule: GuidanceRule,
     /// Blocks at the end of the text encoder that the text to follow does not go through.
     pub clip_skip: usize,
     /// Numbers that are embedded beside the text, for SDXL: original height and width, top and left of the crop, target
@@ -56,10 +59,15 @@ impl Text {
         self.tokens.text.first().map_or(0, |passage| passage.chunks.iter().map(Vec::len).sum())
     }
 
-    /// Contexts per image.
+    /// Contexts per call for an image: both where guidance acts at all levels.
     #[must_use]
     pub fn contexts(&self) -> usize {
-        if self.guidance == TextGuidance::Both { 2 } else { 1 }
+        if self.guidance == TextGuidance::Both && self.rule.interval.is_none() { 2 } else { 1 }
+    }
+
+    /// The parts that are guided.
+    pub(super) fn guided(&self) -> Guided {
+        if self.guidance == TextGuidance::Both { Guided::Conditions } else { Guided::Nothing }
     }
 
     /// `true` if the text to move away from is encoded.
@@ -95,12 +103,16 @@ impl Sampling<'_> {
             let what = format!("`{name}` makes images from texts");
             return Err(Error::argument(what, "give a text to follow by `prompt`; it may be empty"));
         };
-        let scale = self.scale(latent.usual_scale())?;
+        if net.embeds_guidance() {
+            // The scale is an input of the network: there are no two estimates.
+            self.expect_no_rule(name)?;
+        }
+        let (scale, rule) = self.scale_by_rule(latent.usual_scale())?;
         let clip_skip = self.clip_skip.unwrap_or(0);
         source.check_skip(clip_skip)?;
         let guidance = match scale {
             _ if net.embeds_guidance() => TextGuidance::Embedded,
-            scale if scale <= 1.0 => TextGuidance::None,
+            scale if scale <= 1.0 && rule.mode == GuidanceMode::Cfg => TextGuidance::None,
             _ => TextGuidance::Both,
         };
         let tokens = source.tokens(prompt, self.style)?;
@@ -110,7 +122,7 @@ impl Sampling<'_> {
             self.expect_no_framing(name)?;
             None
         };
-        Ok(Text { prompt: prompt.clone(), tokens, style: self.style, scale, guidance, clip_skip, time_ids })
+        Ok(Text { prompt: prompt.clone(), tokens, style: self.style, scale, guidance, rule, clip_skip, time_ids })
     }
 
     /// Refuses sizes that are embedded, for a model that does not embed any.
@@ -182,7 +194,8 @@ fn guidance(text: &Text, followed: &[Encoded], avoided: &[Encoded]) -> Result<Gu
         }
     };
     let condition = |encoded| text_condition(text, encoded);
-    Ok(Guidance { conditional: condition(followed), unconditional: unconditional.map(condition), scale: text.scale })
+    let unconditional = unconditional.map(condition);
+    Ok(Guidance { conditional: condition(followed), unconditional, scale: text.scale, rule: text.rule })
 }
 
 /// The tokens of one of the texts, for an encoder.

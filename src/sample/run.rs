@@ -198,6 +198,10 @@ impl Denoiser for Traced<'_> {
         self.0.gradient(x, levels)
     }
 
+    fn shift(&mut self, x: &Tensor, levels: &[Level]) -> Result<Option<Tensor>> {
+        self.0.shift(x, levels)
+    }
+
     fn begin(&mut self, levels: &[Level]) {
         self.0.begin(levels);
     }

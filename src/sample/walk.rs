@@ -76,6 +76,12 @@ pub trait Solver: fmt::Debug + Send + Sync {
     fn is_stochastic(&self) -> bool {
         false
     }
+
+    /// The reason for which CFG++ has no meaning for the solver: no noise that was estimated comes back in its steps.
+    /// `None` by default.
+    fn never_renoises(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// The memory of a solver between the steps of one walk.
@@ -201,8 +207,13 @@ impl<'a> Walk<'a> {
             let what = format!("step {} of a walk of {}", self.index + 1, position.steps.len());
             return Err(Error::argument(what, "a walk has as many steps as its schedule"));
         }
-        let mut oracle = Oracle { denoiser, noise, position, clip: self.clip, updates: &mut self.updates };
-        let update = self.stepper.step(position, x, &mut oracle)?;
+        let (clip, updates) = (self.clip, &mut self.updates);
+        let mut oracle = Oracle { denoiser, noise, position, clip, updates, called: false, shift: None, moved: None };
+        let mut update = self.stepper.step(position, x, &mut oracle)?;
+        if let Some(shift) = &oracle.shift {
+            update.x0 = combine(&[(1.0, &update.x0), (1.0, shift)]);
+        }
+        update.x = oracle.moved(update.x);
         check_finite(&update.x, "the state", position, position.step().to)?;
         self.index += 1;
         Ok(update)
@@ -265,6 +276,11 @@ pub struct Oracle<'a> {
     updates: &'a mut u32,
     /// Clipping of x0, if any.
     pub clip: Option<Clip>,
+    /// `true` after the first call of the step.
+    called: bool,
+    /// What guidance adds to x0 at the first call of the step, and to the state at its end.
+    shift: Option<Arc<Tensor>>,
+    moved: Option<Arc<Tensor>>,
 }
 
 /// An estimate of the parts of a state, x = x0 + sigma eps, clipped on request; all (n, c, h, w).
@@ -285,6 +301,9 @@ impl Oracle<'_> {
     pub fn eps(&mut self, x: &Tensor, level: Level) -> Result<Tensor> {
         let eps = self.denoiser.eps(x, &vec![level; x.shape[0]])?;
         check_finite(&eps, "the denoiser's output", self.position, level)?;
+        if level.sigma.is_finite() {
+            self.see_shift(x, level, &|| combine(&[(1.0, x), (-level.sigma, &eps)]))?;
+        }
         Ok(eps)
     }
 
@@ -296,6 +315,7 @@ impl Oracle<'_> {
     pub fn estimate(&mut self, x: &Tensor, level: Level) -> Result<Estimate> {
         let (raw, mut x0) = self.denoiser.parts(x, &vec![level; x.shape[0]])?;
         check_finite(&raw, "the denoiser's output", self.position, level)?;
+        self.see_shift(x, level, &|| x0.clone())?;
         let mut eps = match self.clip {
             None => raw.clone(),
             Some(clip) => {
@@ -310,6 +330,46 @@ impl Oracle<'_> {
             x0 = combine(&[(1.0, x), (-level.sigma, &eps)]);
         }
         Ok(Estimate { raw, eps, x0 })
+    }
+
+    /// Keeps what guidance adds to the clean image `x0` of the state that the step begins with, as clipped as this is.
+    fn see_shift(&mut self, x: &Tensor, level: Level, x0: &dyn Fn() -> Tensor) -> Result<()> {
+        if std::mem::replace(&mut self.called, true) {
+            return Ok(());
+        }
+        let Some(mut shift) = self.denoiser.shift(x, &vec![level; x.shape[0]])? else { return Ok(()) };
+        check_finite(&shift, "the guidance", self.position, level)?;
+        if let Some(clip) = self.clip {
+            let mut own = x0();
+            let mut guided = combine(&[(1.0, &own), (1.0, &shift)]);
+            clip_images(&mut own, clip.bound);
+            clip_images(&mut guided, clip.bound);
+            shift = combine(&[(1.0, &guided), (-1.0, &own)]);
+        }
+        let shift = Arc::new(shift);
+        (self.shift, self.moved) = (Some(Arc::clone(&shift)), Some(shift));
+        Ok(())
+    }
+
+    /// The part of the guided x0 that the estimates of the step do not have, with CFG++: that of the state which the
+    /// step begins with. Every state that the step makes of that one has it, too; the walk adds it to the last.
+    #[must_use]
+    pub fn shift(&self) -> Option<Arc<Tensor>> {
+        self.moved.clone()
+    }
+
+    /// Takes the shift of an earlier state in place of this step's, for a step that begins with that state again.
+    pub fn begins_with(&mut self, shift: Option<Arc<Tensor>>) {
+        self.moved = shift;
+    }
+
+    /// A state on the way of the step, with its shift.
+    #[must_use]
+    pub fn moved(&self, x: Tensor) -> Tensor {
+        match &self.moved {
+            None => x,
+            Some(shift) => combine(&[(1.0, &x), (1.0, shift)]),
+        }
     }
 
     /// Returns the gradient of log p(y | x) that guides the walk at `x`, if one does: see [`Denoiser::gradient`].

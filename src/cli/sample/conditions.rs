@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
 use crate::cli::args::{Size, TileArg};
+use crate::denoise::GuidanceMode;
 use crate::error::Result;
 use crate::model::{Classifier, Framing, Model, Sampling};
 
@@ -43,6 +46,20 @@ pub struct ConditionArgs {
     /// take s as an input [default: 7.5 for texts, 5 for SDXL, 8.5 for LCM, 4 for classes]
     #[arg(long, value_name = "S", allow_negative_numbers = true, help_heading = CONDITIONS)]
     pub cfg_scale: Option<f64>,
+
+    /// Role of the guided estimate: `cfg` takes it for every part of a step; `cfg++` denoises with it and renoises with
+    /// `eps_u`, with a scale S from 0 to 1 [default: cfg; with cfg++ S is 0.6]
+    #[arg(long, value_name = "MODE", value_parser = mode(), help_heading = CONDITIONS)]
+    pub guidance_mode: Option<GuidanceMode>,
+
+    /// Guide only where LO < sigma <= HI; elsewhere call the network with the condition only [default: everywhere]
+    #[arg(long, value_name = "LO,HI", allow_hyphen_values = true, help_heading = CONDITIONS)]
+    pub guidance_interval: Option<Sigmas>,
+
+    /// Share of the guided output that is rescaled to the standard deviation of the conditional one, 0 to 1
+    /// [default: 0]
+    #[arg(long, value_name = "PHI", allow_negative_numbers = true, help_heading = CONDITIONS)]
+    pub guidance_rescale: Option<f64>,
 
     /// Classifier of openai/guided-diffusion that guides a network of pixels to `--class-labels`, which the network
     /// itself need not take: a `.pt` or `.safetensors` in the original layout
@@ -121,6 +138,15 @@ impl ConditionArgs {
         if let Some(scale) = self.cfg_scale {
             sampling = sampling.guidance_scale(scale);
         }
+        if let Some(mode) = self.guidance_mode {
+            sampling = sampling.guidance_mode(mode);
+        }
+        if let Some(Sigmas { low, high }) = self.guidance_interval {
+            sampling = sampling.guidance_interval(low, high);
+        }
+        if let Some(share) = self.guidance_rescale {
+            sampling = sampling.guidance_rescale(share);
+        }
         if let Some(TileArg(tiling)) = self.tile {
             sampling = sampling.tiling(tiling);
         }
@@ -128,6 +154,30 @@ impl ConditionArgs {
             None => sampling,
             Some(Memory(bytes)) => sampling.memory(bytes),
         })
+    }
+}
+
+/// Reads a mode of guidance.
+fn mode() -> impl TypedValueParser<Value = GuidanceMode> {
+    PossibleValuesParser::new(GuidanceMode::ALL.map(GuidanceMode::name)).try_map(|name| name.parse::<GuidanceMode>())
+}
+
+/// An interval of noise levels: `LO,HI`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sigmas {
+    /// The lower end.
+    pub low: f64,
+    /// The upper end.
+    pub high: f64,
+}
+
+impl FromStr for Sigmas {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let read = |part: &str| part.trim().parse::<f64>().ok();
+        let pair = text.split_once(',').and_then(|(low, high)| Some(Self { low: read(low)?, high: read(high)? }));
+        pair.ok_or_else(|| "expected LO,HI: two sigmas, of which the upper one may be `inf`".to_owned())
     }
 }
 
@@ -199,6 +249,15 @@ mod tests {
         }
         for text in ["", "GiB", "-1G", "8 lots", "0", "8ib"] {
             assert!(text.parse::<Memory>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn intervals_of_sigmas_are_read() {
+        assert_eq!("0.2, 2".parse(), Ok(Sigmas { low: 0.2, high: 2.0 }));
+        assert_eq!("0,inf".parse(), Ok(Sigmas { low: 0.0, high: f64::INFINITY }));
+        for text in ["", "1", "1-2", "a,b", "1,2,3"] {
+            assert!(text.parse::<Sigmas>().is_err(), "{text}");
         }
     }
 

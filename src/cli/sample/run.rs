@@ -16,7 +16,7 @@ use crate::cli::stream::{self, output_name};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::kernels::Engine;
-use crate::model::describe::{adapter_json, algorithms_json, family_text, memory_json, run_sections};
+use crate::model::describe::{adapter_json, algorithms_json, family_text, guidance_json, memory_json, run_sections};
 use crate::model::files::Written;
 use crate::model::timing::Stopwatch;
 use crate::model::{Event, Facts, Files, Session};
@@ -112,9 +112,13 @@ fn run_prompts(args: &Args, lines: &[Line], global: &Global, console: Console) -
         let outputs = own.get("outputs").cloned().unwrap_or_else(|| json!([]));
         let negative = line.negative.as_ref().or(args.conditions.negative.as_ref());
         let timings = own.get("timings").cloned();
-        entries.push(json!({
+        let mut entry = json!({
             "prompt": line.prompt, "negative": negative, "seed": seed, "outputs": outputs, "timings": timings,
-        }));
+        });
+        if let Some(guidance) = own.get("guidance") {
+            entry["guidance"] = guidance.clone();
+        }
+        entries.push(entry);
         if interrupted {
             break;
         }
@@ -187,8 +191,8 @@ fn compute(
     let hinted =
         |error: Error| with_range_hint(with_trace_hint(error, job.has_network && !job.trace_nonfinite), has_half_maps);
     let interrupt = interrupt::listen();
-    let total = job.run.run.images.len();
-    let mut facts = Facts::default();
+    let (total, rule) = (job.run.run.images.len(), job.run.rule);
+    let (mut facts, mut evaluations) = (Facts::default(), None);
     let started = session.start(job.run.observe(observer).cancel(interrupt.flag()));
     let sampled = started.and_then(|mut images| {
         facts = images.facts().clone();
@@ -200,6 +204,7 @@ fn compute(
             console.detail(&format!("{} of {total} images are done", files.len()));
             Ok(())
         });
+        evaluations = images.evaluations();
         session.finish(images);
         taken
     });
@@ -231,6 +236,9 @@ fn compute(
         .set("memory", memory_json(&facts, engine.gpu.memory_bytes().1))
         .set("timings", clock.json(&seconds))
         .set("outputs", outputs);
+    if let Some(guidance) = guidance_json(rule, evaluations) {
+        report.set("guidance", guidance);
+    }
     Ok(Computed { timings: clock.table(&seconds), images })
 }
 

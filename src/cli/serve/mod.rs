@@ -25,7 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Compiler;
 use crate::graph::counters::counts;
 use crate::kernels::Engine;
-use crate::model::describe::{adapter_json, family_text, memory_json, model_json, run_sections};
+use crate::model::describe::{adapter_json, family_text, guidance_json, memory_json, model_json, run_sections};
 use crate::model::{Event, Files, Model, Session};
 use crate::report::{Console, Report, Verbosity};
 use events::emit;
@@ -192,10 +192,12 @@ impl Server<'_, '_> {
                 "sigma": progress.step.to.sigma,
             }))
         };
+        let rule = run.rule;
         let mut images = self.session.start(run.observe(observer).cancel(self.interrupt.flag()))?;
         steps.set(images.run().steps());
         let facts = images.facts().clone();
         let sampled = images.try_for_each(|batch| files.take(&batch?));
+        let evaluations = images.evaluations();
         self.session.finish(images);
         let count = files.len();
         match &sampled {
@@ -215,6 +217,9 @@ impl Server<'_, '_> {
             .set("graphs_built", graphs(&work) - graphs(&before))
             .set("plans_made", work.plans - before.plans)
             .set("outputs", json!(paths));
+        if let Some(guidance) = guidance_json(rule, evaluations) {
+            report.set("guidance", guidance);
+        }
         emit(&json!({
             "event": "done", "id": request.id, "count": count, "files": paths, "notes": notes, "report": report,
         }))?;

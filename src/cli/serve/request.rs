@@ -29,8 +29,17 @@ const OUTPUTS: [&str; 7] =
 /// Fields that name files.
 const FILES: [&str; 5] = ["init_noise", "init", "init_image", "mask", "error_model"];
 /// Fields whose values may be lists: those that are numbers, or several words, between commas on the command line.
-const LISTS: [&str; 8] =
-    ["size", "original_size", "target_size", "crop", "timesteps", "sigmas", "class_labels", "error_model"];
+const LISTS: [&str; 9] = [
+    "size",
+    "original_size",
+    "target_size",
+    "crop",
+    "timesteps",
+    "sigmas",
+    "class_labels",
+    "error_model",
+    "guidance_interval",
+];
 
 /// A request.
 #[derive(Clone, Debug, PartialEq)]

@@ -72,7 +72,7 @@ impl Stepper for State {
         let middle = (from * to).sqrt();
         let (kept, up) = ancestral(from, middle);
         let first = oracle.noise()?;
-        let ahead = combine(&[(kept, &x), (1.0 - kept, &here.x0), (up, &first)]);
+        let ahead = oracle.moved(combine(&[(kept, &x), (1.0 - kept, &here.x0), (up, &first)]));
         let there = oracle.estimate(&ahead, Level::at_sigma(middle))?;
         let second = oracle.noise()?;
         let (kept, up) = ancestral(from, to);

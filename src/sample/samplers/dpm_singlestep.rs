@@ -142,8 +142,8 @@ impl Solver for DpmSinglestep {
 /// The group that the walk is in.
 struct State {
     solver: DpmSinglestep,
-    /// The state at its first level.
-    first: Option<Tensor>,
+    /// The state at its first level, and what guidance adds to the states that are made of it.
+    first: Option<(Tensor, Option<Arc<Tensor>>)>,
     /// Its levels so far, and the estimates there.
     sigmas: Vec<f64>,
     estimates: Vec<Tensor>,
@@ -161,7 +161,8 @@ impl Stepper for State {
         self.estimates.push(if self.solver.algorithm.is_in_x0() { here.x0.clone() } else { here.eps });
         let (kept, weights, spread) = self.solver.factors(&self.sigmas, step.to.sigma);
         let w = if spread > 0.0 { Some(oracle.noise()?) } else { None };
-        let first = self.first.get_or_insert(x);
+        let (first, shift) = self.first.get_or_insert((x, oracle.shift()));
+        oracle.begins_with(shift.clone());
         let mut terms: Vec<(f64, &Tensor)> = weights.into_iter().zip(&self.estimates).collect();
         terms.push((kept, &*first));
         terms.extend(w.as_ref().map(|w| (spread, w)));

@@ -100,7 +100,7 @@ impl Stepper for EdmHeun {
         if to == 0.0 {
             return Ok(Update { eps: here.raw, x0: here.x0, x: ahead });
         }
-        let there = oracle.estimate(&ahead, step.to)?;
+        let there = oracle.estimate(&oracle.moved(ahead), step.to)?;
         let x = combine(&[(1.0, &x), (0.5 * stride, &here.eps), (0.5 * stride, &there.eps)]);
         Ok(Update { eps: here.raw, x0: here.x0, x })
     }

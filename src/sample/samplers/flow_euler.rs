@@ -118,6 +118,10 @@ impl Solver for FlowEuler {
     fn is_stochastic(&self) -> bool {
         self.is_stochastic
     }
+
+    fn never_renoises(&self) -> Option<&'static str> {
+        self.is_stochastic.then_some("its noise is drawn again at every step")
+    }
 }
 
 impl Stepper for FlowEuler {

@@ -64,7 +64,7 @@ impl Stepper for FlowHeun {
         if step.to.sigma == 0.0 {
             return Ok(Update { eps: here.raw, x0: here.x0, x: ahead });
         }
-        let there = oracle.estimate(&ahead, step.to)?;
+        let there = oracle.estimate(&oracle.moved(ahead), step.to)?;
         let share = |sigma: f64| if sigma.is_infinite() { 1.0 } else { sigma / (1.0 + sigma) };
         let (s, end) = (share(step.from.sigma), share(step.to.sigma));
         let half = (end - s) / 2.0;

@@ -60,7 +60,7 @@ impl Stepper for State {
         let length = step.to.sigma - step.from.sigma;
         let mut ahead = combine(&[(1.0, &x), (length, &here.eps)]);
         if step.to.sigma > 0.0 {
-            let there = oracle.estimate(&ahead, step.to)?;
+            let there = oracle.estimate(&oracle.moved(ahead), step.to)?;
             ahead = combine(&[(1.0, &x), (length / 2.0, &here.eps), (length / 2.0, &there.eps)]);
         }
         Ok(Update { eps: here.raw, x0: here.x0, x: ahead })

@@ -63,7 +63,7 @@ impl Stepper for State {
         let middle = (from * to).sqrt();
         let along = |sigma: f64, eps: &Tensor| combine(&[(1.0, &x), (sigma - from, eps)]);
         let end = if to > 0.0 {
-            let there = oracle.estimate(&along(middle, &here.eps), Level::at_sigma(middle))?;
+            let there = oracle.estimate(&oracle.moved(along(middle, &here.eps)), Level::at_sigma(middle))?;
             along(to, &there.eps)
         } else {
             along(to, &here.eps)

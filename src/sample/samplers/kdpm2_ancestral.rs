@@ -70,7 +70,7 @@ impl Stepper for State {
         let down = to * to / from;
         let up = (to * to - down * down).max(0.0).sqrt();
         let middle = (from * down).sqrt();
-        let ahead = combine(&[(1.0, &x), (middle - from, &here.eps)]);
+        let ahead = oracle.moved(combine(&[(1.0, &x), (middle - from, &here.eps)]));
         let there = oracle.estimate(&ahead, Level::at_sigma(middle))?;
         let w = oracle.noise()?;
         let end = combine(&[(1.0, &x), (down - from, &there.eps), (up, &w)]);

@@ -97,6 +97,10 @@ impl Solver for Lcm {
     fn is_stochastic(&self) -> bool {
         true
     }
+
+    fn never_renoises(&self) -> Option<&'static str> {
+        Some("its noise is drawn again at every step")
+    }
 }
 
 impl Stepper for Lcm {

@@ -190,14 +190,14 @@ impl State {
     ) -> Result<Update> {
         let to = |to: Level| Step { from: step.from, to };
         let first = self.evaluate(x, step.from, oracle)?;
-        let half = same_z(self.transfer(x, to(below), &[(1.0, &first.output)]), below, above);
+        let half = same_z(oracle.moved(self.transfer(x, to(below), &[(1.0, &first.output)])), below, above);
         let second = self.evaluate(&half, above, oracle)?.output;
-        let half = self.transfer(x, to(above), &[(1.0, &second)]);
+        let half = oracle.moved(self.transfer(x, to(above), &[(1.0, &second)]));
         let third = self.evaluate(&half, above, oracle)?.output;
-        let whole = self.transfer(x, step, &[(1.0, &third)]);
+        let whole = oracle.moved(self.transfer(x, step, &[(1.0, &third)]));
         let fourth = self.evaluate(&whole, step.to, oracle)?.output;
         let mean = [(1.0 / 6.0, &first.output), (1.0 / 3.0, &second), (1.0 / 3.0, &third), (1.0 / 6.0, &fourth)];
-        let x = self.transfer(x, step, &mean);
+        let x = oracle.moved(self.transfer(x, step, &mean));
         Ok(self.keep(first, x))
     }
 
@@ -205,11 +205,12 @@ impl State {
     /// from `again`.
     fn heun(&mut self, step: Step, next: Level, again: Level, x: &Tensor, oracle: &mut Oracle) -> Result<Update> {
         let first = self.evaluate(x, step.from, oracle)?;
-        let ahead = same_z(self.transfer(x, step, &[(1.0, &first.output)]), step.to, next);
+        let ahead = same_z(oracle.moved(self.transfer(x, step, &[(1.0, &first.output)])), step.to, next);
         let second = self.evaluate(&ahead, next, oracle)?.output;
         let start = same_z(x.clone(), step.from, again);
         let mean = [(0.5, &first.output), (0.5, &second)];
-        let end = self.transfer(&start, Step { from: again, to: next }, &mean);
+        let end = oracle.moved(self.transfer(&start, Step { from: again, to: next }, &mean));
+        oracle.begins_with(None);
         Ok(self.keep(first, same_z(end, next, step.to)))
     }
 
@@ -229,6 +230,7 @@ impl Stepper for State {
             Start::RungeKutta(halves) if position.index < ORDER - 1 => {
                 if let (Some(next), Some(half)) = (next, halves.get(position.place()).copied()) {
                     let moved = self.runge_kutta(Step { from: step.from, to: next }, half, &x, oracle)?;
+                    oracle.begins_with(None);
                     return Ok(Update { x: same_z(moved.x, next, step.to), ..moved });
                 }
             }

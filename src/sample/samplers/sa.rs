@@ -121,6 +121,8 @@ struct Predicted {
     corrector: usize,
     x: Tensor,
     noise: Option<Tensor>,
+    /// What guidance added to the state at the end.
+    shift: Option<Arc<Tensor>>,
 }
 
 struct State {
@@ -161,12 +163,16 @@ impl Stepper for State {
         let estimate = if self.solver.predict_x0 { here.x0.clone() } else { here.eps };
         let x = match self.predicted.take() {
             None => x,
-            Some(Predicted { interval, corrector, x: begun, noise }) => {
+            Some(Predicted { interval, corrector, x: begun, noise, shift }) => {
                 let mut sigmas = vec![interval.to];
                 sigmas.extend(self.history.sigmas(corrector - 1));
                 let mut estimates = vec![&estimate];
                 estimates.extend(self.history.newest(corrector - 1));
-                self.end(interval, &sigmas, &estimates, &begun, noise.as_ref(), true)
+                let end = self.end(interval, &sigmas, &estimates, &begun, noise.as_ref(), true);
+                match shift {
+                    None => end,
+                    Some(shift) => combine(&[(1.0, &end), (1.0, &shift)]),
+                }
             }
         };
         self.history.push(step.from.sigma, estimate);
@@ -184,7 +190,7 @@ impl Stepper for State {
         let noise = if interval.factors(self.solver.predict_x0).1 > 0.0 { Some(oracle.noise()?) } else { None };
         let (sigmas, estimates) = (self.history.sigmas(predictor), self.history.newest(predictor));
         let end = self.end(interval, &sigmas, &estimates, &x, noise.as_ref(), false);
-        self.predicted = Some(Predicted { interval, corrector, x, noise });
+        self.predicted = Some(Predicted { interval, corrector, x, noise, shift: oracle.shift() });
         Ok(Update { eps: here.raw, x0: here.x0, x: end })
     }
 }

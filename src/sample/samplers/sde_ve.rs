@@ -99,6 +99,10 @@ impl Solver for SdeVe {
     fn is_stochastic(&self) -> bool {
         true
     }
+
+    fn never_renoises(&self) -> Option<&'static str> {
+        Some("it follows the score, without an estimate of the image")
+    }
 }
 
 impl Stepper for SdeVe {

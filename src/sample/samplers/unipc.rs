@@ -72,6 +72,8 @@ struct Predicted {
     to: f64,
     order: usize,
     x: Tensor,
+    /// What guidance added to the state at the end.
+    shift: Option<Arc<Tensor>>,
 }
 
 impl Solver for UniPc {
@@ -145,6 +147,7 @@ impl State {
         let mut terms = self.history.weighted(&weights[..last.order]);
         terms.push((weights[last.order], at_end));
         terms.push((kept, &last.x));
+        terms.extend(last.shift.as_deref().map(|shift| (1.0, shift)));
         Some(combine(&terms))
     }
 }
@@ -171,7 +174,7 @@ impl Stepper for State {
         let mut terms = self.history.weighted(&weights);
         terms.push((kept, &x));
         let end = combine(&terms);
-        self.predicted = Some(Predicted { from: step.from.sigma, to: step.to.sigma, order, x });
+        self.predicted = Some(Predicted { from: step.from.sigma, to: step.to.sigma, order, x, shift: oracle.shift() });
         Ok(Update { eps: here.raw, x0: here.x0, x: end })
     }
 }

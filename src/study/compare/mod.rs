@@ -211,6 +211,10 @@ impl Denoiser for Counted<'_> {
         self.denoiser.gradient(x, levels)
     }
 
+    fn shift(&mut self, x: &Tensor, levels: &[Level]) -> Result<Option<Tensor>> {
+        self.denoiser.shift(x, levels)
+    }
+
     fn begin(&mut self, levels: &[Level]) {
         self.denoiser.begin(levels);
     }
