@@ -96,7 +96,8 @@ impl Subject {
         self.model.levels(count)
     }
 
-    /// The data that `text` names; without a text, those of an ideal denoiser, if this is one.
+    /// The data that `text` names; without a text, those of an ideal denoiser, or of the class of a guided one, if this
+    /// is one.
     ///
     /// # Errors
     /// Those of [`Source::load`]; [`Error::Argument`] for data of another size than the images.
@@ -105,6 +106,9 @@ impl Subject {
             Some(text) => Source::parse(text)?,
             None => match Spec::parse(&self.name)? {
                 Some(Spec::Ideal { data, .. }) => data,
+                Some(Spec::Guided { data, options }) => {
+                    return options.of_class(&data.load(Pixels::Signed)?).map(Some);
+                }
                 _ => return Ok(None),
             },
         };

@@ -141,6 +141,7 @@ fn guidance_leads_away_from_the_unconditional_answer() {
                 conditional: condition(&golden, 0),
                 unconditional: Some(condition(&golden, 1)),
                 scale,
+                ..Guidance::default()
             };
             let mut bits = Vec::new();
             for images in [1, 2, 3] {
@@ -190,7 +191,7 @@ fn the_plan_is_known_before_the_device() {
     let engine = &engines()[0];
     let (_, net) = golden.open();
     let [conditional, unconditional] = [0, 1].map(|image| condition(&golden, image));
-    let guidance = Guidance { unconditional: Some(unconditional), conditional, scale: 2.0 };
+    let guidance = Guidance { unconditional: Some(unconditional), conditional, scale: 2.0, ..Guidance::default() };
     let graph = net.graph(guidance.call_size(2, (8, 8))).expect("graph");
     let planned = Compiler::from(engine).plan(&graph);
     let network = guided(engine, &golden, PredictionType::Epsilon, 2, guidance).expect("a denoiser");
@@ -206,7 +207,7 @@ fn the_first_value_that_is_not_finite_is_traced() {
     let mut unconditional = conditional.clone();
     unconditional.data[5] = f32::NAN;
     let [conditional, unconditional] = [conditional, unconditional].map(Condition::context);
-    let guidance = Guidance { conditional, unconditional: Some(unconditional), scale: 2.0 };
+    let guidance = Guidance { conditional, unconditional: Some(unconditional), scale: 2.0, ..Guidance::default() };
     for engine in engines() {
         let mut network = guided(engine, &golden, PredictionType::Epsilon, 2, guidance.clone()).expect("a denoiser");
         match network.trace_nonfinite(&golden.x, &[Level::at_sigma(1.0); 3]) {

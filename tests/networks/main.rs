@@ -18,6 +18,7 @@ mod dit;
 mod drawn;
 mod foreign;
 mod goldens;
+mod guidance;
 mod guided;
 mod half;
 mod inpaint;

@@ -6,6 +6,7 @@ mod config;
 mod diffusers;
 mod extending;
 mod goldens;
+mod guidance;
 mod inpaint;
 mod restore;
 mod schedules;

@@ -1,5 +1,5 @@
 //! Denoisers that are determined by data, without a network: those named `pca:`, `gaussian:` or `wiener:`,
-//! `sequential:`, `mixture:` and `ideal:`.
+//! `sequential:`, `mixture:`, `ideal:` and `guided:`.
 //!
 //! | name | x0, the prediction | |
 //! |---|---|---|
@@ -9,6 +9,7 @@
 //! | `sequential:DATA` | that Gaussian's posterior mean of the next level, in place of x0 | [`sequential`] |
 //! | `mixture:DATA,k=K` | the posterior mean of a mixture of K Gaussians, one per cluster | [`mixture`] |
 //! | `ideal:DATA` | the posterior mean over the samples themselves | [`ideal`] |
+//! | `guided:DATA,class=C,scale=W` | guidance from all data to those of a class | [`guided`] |
 //!
 //! `gaussian:` and `wiener:` are two names of the same denoiser: the covariance is whole and nothing is added to it.
 //!
@@ -16,6 +17,7 @@
 
 mod arrays;
 mod clusters;
+pub mod guided;
 pub mod ideal;
 pub mod linear;
 pub mod mixture;
@@ -33,6 +35,7 @@ pub use arrays::Determined;
 pub use options::{MixtureOptions, PcaOptions, USUAL_COMPONENTS};
 pub use spec::{FORMS, Filter, Moments, Spec};
 
+use self::guided::{GuidedOf, GuidedOptions};
 use self::ideal::Ideal;
 use self::linear::Linear;
 use self::mixture::Mixture;
@@ -81,6 +84,7 @@ enum Form {
     Moments { filter: Filter, covariance: Mat<f64> },
     Mixture { data: Dataset, options: MixtureOptions },
     Ideal { data: Dataset },
+    Guided { data: Dataset, class: Dataset, options: GuidedOptions },
 }
 
 impl Form {
@@ -90,7 +94,8 @@ impl Form {
             Self::Pca { data, .. }
             | Self::Gaussian { data, .. }
             | Self::Mixture { data, .. }
-            | Self::Ideal { data } => Some(data),
+            | Self::Ideal { data }
+            | Self::Guided { data, .. } => Some(data),
             Self::Moments { .. } => None,
         }
     }
@@ -121,6 +126,10 @@ impl ClosedForm {
                 Form::Mixture { data: checked_mixture(read(&data)?, options)?, options }
             }
             Some(Spec::Ideal { data }) => Form::Ideal { data: read(&data)? },
+            Some(Spec::Guided { data, options }) => {
+                let data = read(&data)?;
+                Form::Guided { class: options.of_class(&data)?, data, options }
+            }
             Some(Spec::Gaussian { filter, moments: Moments::Files { mean, covariance } }) => {
                 return Self::of_moments(text, filter, &mean, &covariance).map(Some);
             }
@@ -208,7 +217,11 @@ impl ClosedForm {
     /// samples.
     pub fn difference_step(&self) -> impl Fn(f64) -> f64 + use<> {
         let distance = if self.variance > 0.0 { self.variance.sqrt() } else { 1.0 };
-        let is_linear = !matches!(self.form, Form::Mixture { .. } | Form::Ideal { .. });
+        let is_linear = match &self.form {
+            Form::Mixture { .. } | Form::Ideal { .. } => false,
+            Form::Guided { options, .. } => options.of == GuidedOf::Wiener,
+            Form::Pca { .. } | Form::Gaussian { .. } | Form::Moments { .. } => true,
+        };
         move |sigma| if is_linear { distance.max(sigma) } else { 0.05 * sigma * sigma / (sigma + distance) }
     }
 
@@ -239,6 +252,7 @@ impl ClosedForm {
             Form::Moments { filter, .. } => (filter.name(), None),
             Form::Mixture { data, .. } => ("mixture", Some(data.count())),
             Form::Ideal { data } => ("ideal", Some(data.count())),
+            Form::Guided { data, .. } => ("guided", Some(data.count())),
         };
         let (components, noise) = match &self.form {
             Form::Pca { components, noise, .. } => (Some(components), noise.as_ref()),
@@ -249,6 +263,12 @@ impl ClosedForm {
             Form::Mixture { options, .. } => Some(serde_json::json!({ "rank": options.rank, "seed": options.seed })),
             _ => None,
         };
+        let guidance = match &self.form {
+            Form::Guided { class, options, .. } => Some(serde_json::json!({
+                "class": options.class, "samples": class.count(), "scale": options.scale,
+            })),
+            _ => None,
+        };
         serde_json::json!({
             "name": self.name,
             "closed_form": kind,
@@ -257,6 +277,7 @@ impl ClosedForm {
             "components": components,
             "noise": noise.map(|noise| serde_json::json!({ "coupling": noise.coupling, "seed": noise.seed })),
             "mixture": mixture,
+            "guidance": guidance,
             "total_variance": self.variance,
         })
     }
@@ -285,6 +306,7 @@ impl ClosedForm {
                 Box::new(Mixture::of_clusters(&data, components, rank, seed, image)?)
             }
             Form::Ideal { data } => Box::new(Ideal::new(engine, data, mean, image)?),
+            Form::Guided { data, class, options } => options.ready(engine, [data, class], image)?,
         })
     }
 }

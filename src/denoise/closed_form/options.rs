@@ -29,15 +29,15 @@ pub struct MixtureOptions {
 }
 
 /// A malformed value of an option.
-fn malformed(text: &str, name: &str, value: &str, expected: &str, hint: &str) -> Error {
+pub(super) fn malformed(text: &str, name: &str, value: &str, expected: &str, hint: &str) -> Error {
     Error::argument(format!("`{name}={value}` of `{text}` is not {expected}"), hint)
 }
 
-fn unknown(name: &str, kind: &str, hint: &str) -> Error {
+pub(super) fn unknown(name: &str, kind: &str, hint: &str) -> Error {
     Error::argument(format!("`{name}=` is not an option of `{kind}:`"), hint)
 }
 
-fn missing(text: &str, name: &str, hint: &str) -> Error {
+pub(super) fn missing(text: &str, name: &str, hint: &str) -> Error {
     Error::argument(format!("`{text}` does not give `{name}=`"), hint)
 }
 

@@ -1,13 +1,14 @@
 //! The names of closed-form denoisers: `pca:DATA[,OPTION...]`, `gaussian:DATA`, `wiener:DATA`, `sequential:DATA`,
-//! `mixture:DATA,k=K`, `ideal:DATA`, and with a Gaussian's moments `wiener:mean=M.npy,cov=C.npy`.
+//! `mixture:DATA,k=K`, `ideal:DATA`, `guided:DATA,class=C,scale=W`, and with a Gaussian's moments `wiener:mean=M.npy,cov=C.npy`.
 
 use std::path::{Path, PathBuf};
 
+use super::guided::GuidedOptions;
 use super::options::{MixtureOptions, PcaOptions};
 use crate::data::Source;
 use crate::error::{Error, Result};
 
-const KINDS: [&str; 6] = ["pca", "gaussian", "wiener", "sequential", "mixture", "ideal"];
+const KINDS: [&str; 7] = ["pca", "gaussian", "wiener", "sequential", "mixture", "ideal", "guided"];
 
 fn hint() -> String {
     format!("closed-form denoisers are {FORMS}")
@@ -15,10 +16,10 @@ fn hint() -> String {
 
 /// The forms of a closed form's name, for help texts and hints.
 pub const FORMS: &str = "`pca:DATA[,k=N]`, `gaussian:DATA` or `wiener:DATA`, `wiener:mean=M.npy,cov=C.npy`, \
-                         `sequential:DATA`, `mixture:DATA,k=K` or `ideal:DATA`";
+                         `sequential:DATA`, `mixture:DATA,k=K`, `ideal:DATA` or `guided:DATA,class=C,scale=W`";
 
 /// The meaning of a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Spec {
     /// The projection on the leading components of centred data.
     Pca {
@@ -45,6 +46,13 @@ pub enum Spec {
     Ideal {
         /// The data.
         data: Source,
+    },
+    /// Guidance from all data to those of a class.
+    Guided {
+        /// The data.
+        data: Source,
+        /// The options after them.
+        options: GuidedOptions,
     },
 }
 
@@ -112,6 +120,10 @@ impl Spec {
             "mixture" => {
                 let options = MixtureOptions::parse(text, &options)?;
                 return Ok(Some(Self::Mixture { data: Source::parse(data)?, options }));
+            }
+            "guided" => {
+                let options = GuidedOptions::parse(text, &options)?;
+                return Ok(Some(Self::Guided { data: Source::parse(data)?, options }));
             }
             _ => {}
         }
