@@ -326,6 +326,9 @@ class Model:
         clip_skip: int | None = None,
         labels: ArrayLike | None = None,
         guidance_scale: float | None = None,
+        guidance_mode: str | None = None,
+        guidance_interval: tuple[float, float] | None = None,
+        guidance_rescale: float | None = None,
         size: tuple[int, int] | None = None,
         batch: int | None = None,
         images: Sequence[int] | None = None,
@@ -373,6 +376,9 @@ class Model:
             clip_skip: blocks at the end of the text encoder that are left out.
             labels: class labels: one per image; after the last, images begin with the first again.
             guidance_scale: s of classifier-free guidance, eps_u + s (eps_c - eps_u).
+            guidance_mode: "cfg", or "cfg++", which renoises with eps_u and takes a scale from 0 to 1.
+            guidance_interval: (low, high), the sigmas at which guidance acts: low < sigma <= high.
+            guidance_rescale: share of the guided output that is rescaled, as in diffusers.
             size: (height, width) in pixels, in place of the size of the training.
             batch: images per call of the network; it changes no bit of any image.
             images: only these images of the run, by their index.
@@ -443,6 +449,9 @@ class Model:
                 "clip_skip": clip_skip,
                 "labels": None if labels is None else numbers(labels, "labels"),
                 "guidance_scale": guidance_scale,
+                "guidance_mode": guidance_mode,
+                "guidance_interval": guidance_interval,
+                "guidance_rescale": guidance_rescale,
                 "size": size,
                 "batch": None if batch is None else whole(batch, "batch"),
                 "images": None if images is None else [whole(image, "images", 0) for image in images],

@@ -47,6 +47,9 @@ struct Arguments {
     clip_skip: Option<usize>,
     labels: Option<Vec<f64>>,
     guidance_scale: Option<f64>,
+    guidance_mode: Option<String>,
+    guidance_interval: Option<(f64, f64)>,
+    guidance_rescale: Option<f64>,
     memory: Option<u64>,
     pixels: bool,
     keep_path: bool,
@@ -90,6 +93,9 @@ impl Arguments {
             clip_skip: get(arguments, "clip_skip")?,
             labels: get(arguments, "labels")?,
             guidance_scale: get(arguments, "guidance_scale")?,
+            guidance_mode: get(arguments, "guidance_mode")?,
+            guidance_interval: get(arguments, "guidance_interval")?,
+            guidance_rescale: get(arguments, "guidance_rescale")?,
             memory: get(arguments, "memory")?,
             pixels: get(arguments, "pixels")?.unwrap_or(true),
             keep_path: is("keep_path")?,
@@ -146,6 +152,15 @@ impl Arguments {
         }
         if let Some(scale) = self.guidance_scale {
             sampling = sampling.guidance_scale(scale);
+        }
+        if let Some(mode) = &self.guidance_mode {
+            sampling = sampling.guidance_mode(mode.parse()?);
+        }
+        if let Some((low, high)) = self.guidance_interval {
+            sampling = sampling.guidance_interval(low, high);
+        }
+        if let Some(share) = self.guidance_rescale {
+            sampling = sampling.guidance_rescale(share);
         }
         if let Some(bytes) = self.memory {
             sampling = sampling.memory(bytes);

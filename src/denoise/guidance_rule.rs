@@ -144,8 +144,7 @@ impl GuidanceRule {
         let guided: Vec<f64> = guided.collect();
         let (own, of_condition) =
             (deviation(guided.iter().copied()), deviation(conditional.iter().map(|c| f64::from(*c))));
-        let factor =
-            if own > 0.0 { self.rescale * (of_condition / own) + (1.0 - self.rescale) } else { 1.0 };
+        let factor = if own > 0.0 { self.rescale * (of_condition / own) + (1.0 - self.rescale) } else { 1.0 };
         guided.into_iter().map(|value| (value * factor) as f32).collect()
     }
 

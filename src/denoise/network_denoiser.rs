@@ -337,8 +337,7 @@ impl<'e> NetworkDenoiser<'e> {
         let mut order = Vec::new();
         let (mut contexts, mut labels, mut added) = (Vec::new(), Vec::new(), Vec::new());
         for first in (0..picks.len()).step_by(self.images) {
-            let batch: Vec<usize> =
-                (first..first + self.images).map(|pick| picks[pick.min(picks.len() - 1)]).collect();
+            let batch: Vec<usize> = (first..first + self.images).map(|pick| picks[pick.min(picks.len() - 1)]).collect();
             for condition in conditions {
                 order.extend_from_slice(&batch);
                 contexts.extend(condition.context.as_ref().map(|context| rows_for(context, &batch)));

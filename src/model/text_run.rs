@@ -1,9 +1,9 @@
 //! The text of a run: the way in which its scale of guidance takes effect, what is embedded beside it, and from tokens
 //! to the conditions of a network.
 
-use super::guiding::Guided;
 use super::Size;
 use super::device::{Observer, done, make_ready};
+use super::guiding::Guided;
 use super::latent::LatentModel;
 use super::resolve::meaningless;
 use super::sampling::{Framing, Sampling};

@@ -22,6 +22,7 @@
 //! | [`error_model`], [`promise`] | the error model of a denoiser, and its promise for a schedule |
 //! | [`dimension`], [`manifolds`] | the dimension of data, and samplers where it is large |
 //! | [`compare`], [`gamma`] | samplers at equal network calls, and the weight of the newest eps |
+//! | [`guidance`] | the weight of the newest eps with guidance |
 //! | [`frechet`] | the distance of one set of images from another |
 //!
 //! [`nadler`] is the theory of spikes, [`estimate`] the uncertainty of a mean, [`rank`] that of an order,
@@ -44,6 +45,7 @@ pub mod estimate;
 pub mod frechet;
 pub mod gains;
 pub mod gamma;
+pub mod guidance;
 pub mod jacobian;
 pub mod manifolds;
 pub mod metric;

@@ -23,6 +23,7 @@ mod escapes;
 mod example;
 mod faults;
 mod features;
+mod guidance;
 mod help;
 #[cfg(feature = "download")]
 #[path = "../common/hub.rs"]

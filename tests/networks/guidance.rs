@@ -155,8 +155,7 @@ fn levels_of_one_call_are_guided_one_by_one() {
         let size = guidance.call_size(images, (8, 8));
         let network = Network::new(&engines()[0], net, component.weights.clone(), size).expect("a network");
         let table = downhill::denoise::diffusion::NoiseTable::default();
-        let mut network =
-            NetworkDenoiser::new(network, table, PredictionType::Epsilon, guidance).expect("a denoiser");
+        let mut network = NetworkDenoiser::new(network, table, PredictionType::Epsilon, guidance).expect("a denoiser");
         let eps = network.eps(&x, &Level::each(&sigmas)).expect("a call");
         (eps, network.evaluations())
     };

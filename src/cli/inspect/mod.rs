@@ -8,6 +8,7 @@ mod error;
 mod error_model;
 mod frechet;
 mod gamma;
+mod guidance;
 mod norms;
 mod projection;
 mod schedule;
@@ -29,6 +30,7 @@ Examples:
   downhill inspect dimension --data digits -o dimension       what is the dimension of data?
   downhill inspect compare -o quality                         samplers at equal network calls
   downhill inspect gamma -o gamma                             the best weight of the newest eps?
+  downhill inspect guidance -o guidance                       the same with guidance
   downhill inspect frechet samples.npz                        how far are samples from the data?
 
 Each study writes a folder with report.json, the data as .npy or .csv, and a plot as .svg and .png.";
@@ -50,6 +52,7 @@ studies! {
     Schedule(schedule): ReportFlags,
     Dimension(dimension): DeviceFlags,
     Gamma(gamma): NetworkFlags,
+    Guidance(guidance): DeviceFlags,
     Compare(compare): NetworkFlags,
     Frechet(frechet): NetworkFlags,
 }

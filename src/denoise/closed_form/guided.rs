@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::ideal::Ideal;
 use super::linear::Linear;
 use super::options::{malformed, missing, unknown};
-use crate::data::{Dataset, digit_labels};
+use crate::data::{Dataset, HELD_OUT, TRAINED_ON, digit_labels};
 use crate::denoise::{Denoiser, Level};
 use crate::error::{Error, Result};
 use crate::formats::npy;
@@ -81,11 +81,7 @@ impl GuidedOptions {
     pub fn of_class(&self, data: &Dataset) -> Result<Dataset> {
         let labels = match &self.labels {
             Some(file) => labels_of(file, data.count())?,
-            None if data.name == "digits" => digit_labels()?.into_iter().map(u32::from).collect(),
-            None => {
-                let what = format!("`{}` does not have labels", data.name);
-                return Err(Error::argument(what, "give `labels=FILE.npy`: a label for each sample"));
-            }
+            None => own_labels(data)?,
         };
         let picks: Vec<usize> = (0..data.count()).filter(|at| labels.get(*at) == Some(&self.class)).collect();
         if picks.is_empty() {
@@ -122,6 +118,19 @@ impl GuidedOptions {
         let [all, class] = data;
         Ok(Box::new(Guided { unconditional: ready(all)?, conditional: ready(class)?, scale: self.scale }))
     }
+}
+
+/// The labels of the embedded digits, or of one of their parts.
+fn own_labels(data: &Dataset) -> Result<Vec<u32>> {
+    let first = match data.name.as_str() {
+        "digits" | "digits-train" => 0,
+        HELD_OUT => TRAINED_ON,
+        _ => {
+            let what = format!("`{}` does not have labels", data.name);
+            return Err(Error::argument(what, "give `labels=FILE.npy`: a label for each sample"));
+        }
+    };
+    Ok(digit_labels()?.into_iter().skip(first).take(data.count()).map(u32::from).collect())
 }
 
 /// A whole number per sample.
@@ -214,6 +223,16 @@ mod tests {
         assert!(error.contains("class 11"), "{error}");
         let error = ClosedForm::open("guided:spiked:n=20,p=4,k=1,class=1,scale=1").unwrap_err().to_string();
         assert!(error.contains("does not have labels"), "{error}");
+    }
+
+    #[test]
+    fn parts_of_the_digits_have_their_labels() {
+        let options = parse("guided:digits,class=7,scale=2").unwrap();
+        let of = |text: &str| {
+            let data = crate::data::Source::parse(text).unwrap().load(crate::data::Pixels::Signed).unwrap();
+            options.of_class(&data).unwrap().samples.data
+        };
+        assert_eq!([of("digits-train"), of("digits-held-out")].concat(), of("digits"));
     }
 
     #[test]

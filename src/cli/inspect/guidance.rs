@@ -1,0 +1,137 @@
+//! `downhill inspect guidance`: gradient estimation with guidance.
+
+use std::path::Path;
+
+use super::cells;
+use crate::cli::study::{OutputArgs, Study, StudyRun, help};
+use crate::data::{Pixels, Source};
+use crate::denoise::closed_form::Spec;
+use crate::error::{Error, Result};
+use crate::graph::{CompileOptions, Compiler};
+use crate::model::Model;
+use crate::sample::samplers::Sampler;
+use crate::study::compare::{Cell, resolve};
+use crate::study::gamma::sigmas;
+use crate::study::guidance::{FILES, GROUPS, Settings, measure, modes, results};
+use crate::study::results::{File, Results};
+use crate::study::subject::Subject;
+
+const HELP: &str = "\
+Examples:
+  downhill inspect guidance -o guidance
+  downhill inspect guidance digits,class=7,of=ideal -n 8 --steps 10 -o guidance
+  downhill inspect guidance x.npy,class=2,labels=y.npy --scales 1,2,4 -o guidance
+  downhill inspect guidance --closed-form-only -o guidance
+
+The guided denoiser of two closed forms, eps_u + W (eps_c - eps_u), has a probability flow. Gradient estimation from the \
+same start states ends elsewhere; the best gamma is that of the least squared distance of the ends. It is exact for two \
+Gaussians whose covariances commute, and measured on `guided:` denoisers with Wiener filters, where they need not, or \
+ideal denoisers. The noise levels are those of `inspect gamma`. The best gamma of each of 4 groups of images is the \
+vertex of a parabola; it is shown with its 95 % interval.";
+
+/// Measure the best weight gamma of gradient estimation against the scale of guidance
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = help(HELP, FILES))]
+pub struct Args {
+    /// Data and class of a `guided:` denoiser without its scale: `DATA,class=C[,of=wiener|ideal][,labels=FILE.npy]`;
+    /// here `of` is `wiener` unless it is given
+    #[arg(value_name = "DATA,class=C", default_value = "digits,class=3")]
+    denoiser: String,
+
+    /// Scales W of the guidance, separated by commas; 1 is the class alone
+    #[arg(long, value_name = "W", value_delimiter = ',', default_value = "1,1.5,2,3,5", allow_negative_numbers = true)]
+    scales: Vec<f64>,
+
+    /// Numbers of calls, separated by commas
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "5,10,20", value_parser = cells::calls)]
+    steps: Vec<usize>,
+
+    /// Weights of the newest eps that are measured, separated by commas, rising; 1 is DDIM
+    #[arg(
+        long,
+        value_name = "G",
+        value_delimiter = ',',
+        default_value = "1,1.25,1.5,1.75,2,2.25,2.5,3",
+        allow_negative_numbers = true
+    )]
+    gammas: Vec<f64>,
+
+    /// Images
+    #[arg(short = 'n', long, value_name = "N", default_value = "16", value_parser = cells::count)]
+    count: usize,
+
+    /// Omit the measurement
+    #[arg(long)]
+    closed_form_only: bool,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Args {
+    /// The name of the guided denoiser at a scale.
+    fn name(&self, scale: f64) -> String {
+        let of = if self.denoiser.contains(",of=") { "" } else { ",of=wiener" };
+        format!("guided:{}{of},scale={scale}", self.denoiser)
+    }
+}
+
+impl Study for Args {
+    const NAME: &'static str = "inspect guidance";
+    const FILES: &'static [File] = FILES;
+
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.output.output)
+    }
+
+    fn measure(&self, run: &mut StudyRun) -> Result<Results> {
+        cells::distinct(&self.steps, "steps")?;
+        if !self.gammas.windows(2).all(|pair| pair[0] < pair[1]) || self.gammas.len() < 3 {
+            return Err(Error::argument("`--gammas` are not rising", "give three numbers or more, the least first"));
+        }
+        if !self.closed_form_only && self.count < 2 * GROUPS {
+            let what = format!("`--count` of {} images", self.count);
+            return Err(Error::argument(what, format!("give {} or more: {GROUPS} groups are compared", 2 * GROUPS)));
+        }
+        let Some(Spec::Guided { data, options }) = Spec::parse(&self.name(1.0))? else {
+            return Err(Error::argument(format!("`{}` does not name data", self.denoiser), "give DATA,class=C"));
+        };
+        let data: Source = data;
+        let all = data.load(Pixels::Signed)?;
+        let class = options.of_class(&all)?;
+        let modes = modes(&all, &class)?;
+        run.clock.lap("covariances");
+        // The noise levels are those of the embedded network's training.
+        let model = Model::open_or_embedded(None)?;
+        let network = model.expect_network()?;
+        let grid = |calls: &usize| {
+            let cell = Cell { sampler: Sampler::Ge, ..Cell::ge(*calls, 0) };
+            Ok(sigmas(&resolve(&cell, &network.scheduler, &network.table, false)?.schedule))
+        };
+        let settings = Settings {
+            scales: self.scales.clone(),
+            steps: self.steps.clone(),
+            grids: self.steps.iter().map(grid).collect::<Result<_>>()?,
+            gammas: self.gammas.clone(),
+            images: self.count,
+            seed: self.output.seed,
+        };
+        let mut measured = Vec::new();
+        if !self.closed_form_only {
+            let engine = run.engine()?;
+            let compiler = Compiler::new(&engine, CompileOptions::default());
+            let mean = all.mean();
+            for scale in &self.scales {
+                let subject = Subject::new(Model::open(&self.name(*scale))?, None)?;
+                let ready = subject.ready(compiler, None, self.count, &mut run.clock.observer())?;
+                let (mut denoiser, batch) = (ready.denoiser, ready.facts.batch);
+                let calls = settings.calls() * self.count as u64;
+                measured.push(run.timed(&format!("scale {scale}"), calls, "sampling", |advance| {
+                    measure(denoiser.as_mut(), &mean, &settings, batch, advance)
+                })?);
+            }
+        }
+        run.report.set("class", options.class).set("samples_of_class", class.count());
+        Ok(results(&settings, &modes, &measured, &self.name(1.0).replace(",scale=1", "")))
+    }
+}
