@@ -266,10 +266,8 @@ impl<'e> NetworkDenoiser<'e> {
             return Ok(guided);
         }
         let stride = conditional.stride();
-        let mut next = 0;
-        for (image, _) in acts.iter().enumerate().filter(|(_, acts)| **acts) {
+        for (next, image) in every(acts.len()).into_iter().filter(|image| acts[*image]).enumerate() {
             conditional.data[image * stride..][..stride].copy_from_slice(unconditional.item(next));
-            next += 1;
         }
         self.shift = Some(scaling::apart(&self.table, self.prediction, (&guided, &conditional), z, levels));
         Ok(conditional)
