@@ -76,6 +76,8 @@ def _curves(figure: Any, axes: Any, panel: dict[str, Any]) -> None:
         if series["mark"] == "bars":
             width = 0.8 * min(np.diff(np.sort(x)).tolist()) if len(x) > 1 else 0.8
             axes.bar(x, y, width=width, color=colour, label=label)
+        elif series["mark"] == "ticks":
+            axes.plot(x, y, "_", color=colour, label=label, markersize=9)
         elif series["mark"] == "points":
             axes.plot(x, y, ".", color=colour, label=label, markersize=4)
             if band is not None:

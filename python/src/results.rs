@@ -70,6 +70,7 @@ fn figure_of<'py>(py: Python<'py>, figure: &Figure) -> Result<Bound<'py, PyDict>
                 Mark::Line => "line",
                 Mark::Dashed => "dashed",
                 Mark::Points => "points",
+                Mark::Ticks => "ticks",
                 Mark::Bars => "bars",
             },
         )?;

@@ -178,27 +178,6 @@ impl std::str::FromStr for Size {
     }
 }
 
-/// One of several runs that share the images among them: images `index`, `index + of`, ...
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
-    /// The number of this run, from 0.
-    pub index: usize,
-    /// The number of runs.
-    pub of: usize,
-}
-
-impl std::str::FromStr for Shard {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let parts = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
-        match parts {
-            Some((index, of)) if index < of => Ok(Self { index, of }),
-            _ => Err("expected I/N with I from 0 to N - 1".to_owned()),
-        }
-    }
-}
-
 /// The values of `--tile`.
 #[derive(Clone, Copy, Debug)]
 pub struct TileArg(pub Tiling);
@@ -227,11 +206,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_sizes_and_shards_are_read() {
+    fn lists_and_sizes_are_read() {
         assert_eq!("999, 1.5,-1".parse(), Ok(NumberList(vec![999.0, 1.5, -1.0])));
         assert_eq!("64x96".parse(), Ok(Size { height: 64, width: 96 }));
         assert_eq!("28".parse(), Ok(Size { height: 28, width: 28 }));
-        assert_eq!("1/3".parse(), Ok(Shard { index: 1, of: 3 }));
     }
 
     #[test]
@@ -241,9 +219,6 @@ mod tests {
         }
         for text in ["", "0", "0x4", "4x", "4x4x4", "-4x4", "8193", "99999999999999999999"] {
             assert!(text.parse::<Size>().is_err(), "{text}");
-        }
-        for text in ["", "1", "1/1", "3/2", "0/0", "-1/2", "1/2/3"] {
-            assert!(text.parse::<Shard>().is_err(), "{text}");
         }
     }
 }

@@ -28,6 +28,7 @@ mod restore;
 mod sample;
 mod selftest;
 mod serve;
+mod shard;
 mod shared;
 mod stream;
 mod study;

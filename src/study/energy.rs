@@ -342,7 +342,7 @@ fn injected_picture(found: &[Measured], data: &str) -> Picture {
                 .with(
                     Series::points(&format!("T = {steps}"), curve(measured.over(|draw| &draw.injected))).colour(colour),
                 )
-                .with(Series::dashed("equation 25", curve(measured.over(|draw| &draw.injected_theory))).colour(colour))
+                .with(Series::ticks("equation 25", curve(measured.over(|draw| &draw.injected_theory))).colour(colour))
         });
         figure.into()
     };

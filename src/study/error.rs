@@ -27,6 +27,22 @@ pub fn errors_on_images(
     seed: u64,
     advance: Advance,
 ) -> Result<ByLevel> {
+    let root = (images.stride() as f64).sqrt();
+    on_noised(denoiser, (images, levels, batch), seed, advance, &|eps, added| apart(eps, added) / root)
+}
+
+/// A `value` of eps(k + sigma w, sigma) and w for `images` k (n, c, h, w) and independent standard normals w at each
+/// level, `batch` per call.
+///
+/// # Errors
+/// As [`errors_on_images`].
+pub(super) fn on_noised(
+    denoiser: &mut dyn Denoiser,
+    (images, levels, batch): (&Tensor, &[Level], usize),
+    seed: u64,
+    advance: Advance,
+    value: &dyn Fn(&[f32], &[f32]) -> f64,
+) -> Result<ByLevel> {
     let shape = denoiser.image_shape();
     if images.shape.len() != 4 || images.shape[1..] != shape {
         let what = format!("images of shape {:?} for a denoiser of images {shape:?}", images.shape);
@@ -44,12 +60,12 @@ pub fn errors_on_images(
             let x = noised.map(|(k, w)| (f64::from(*k) + level.sigma * f64::from(*w)) as f32).collect();
             let eps = denoiser.eps(&Tensor::new(some.shape.clone(), x), &vec![*level; some.shape[0]])?;
             for at in 0..some.shape[0] {
-                let off = apart(eps.item(at), &added[at * len..][..len]) / (len as f64).sqrt();
-                if !off.is_finite() {
+                let value = value(eps.item(at), &added[at * len..][..len]);
+                if !value.is_finite() {
                     let hint = "look for NaN in the weights".to_owned();
                     return Err(Error::NonFinite { place: format!("the eps of the denoiser at {level}"), hint });
                 }
-                found.set(index, first + at, off);
+                found.set(index, first + at, value);
             }
             advance(some.shape[0] as u64);
         }

@@ -20,6 +20,7 @@
 //! | [`norms`], [`error`] | the norm of eps, and its distance from the noise that was added |
 //! | [`projection`], [`constancy`] | the prediction as a projection, and the turns of the gradient |
 //! | [`error_model`], [`promise`] | the error model of a denoiser, and its promise for a schedule |
+//! | [`variances`] | the second moment of eps, for Analytic-DDIM |
 //! | [`dimension`], [`manifolds`] | the dimension of data, and samplers where it is large |
 //! | [`compare`], [`gamma`] | samplers at equal network calls, and the weight of the newest eps |
 //! | [`guidance`] | the weight of the newest eps with guidance |
@@ -67,6 +68,7 @@ pub mod subject;
 pub mod trained;
 pub mod trajectories;
 pub mod transition;
+pub mod variances;
 
 /// A callback that counts the units of a study that are done.
 pub type Advance<'a> = &'a dyn Fn(u64);

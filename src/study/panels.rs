@@ -10,6 +10,11 @@ use crate::study::statistics::{Summary, sorted};
 /// Levels are evenly spaced on an axis when no step is off by more than this share of a step.
 const EVEN: f64 = 0.51;
 
+/// Images per bin of a histogram on average, at least.
+const IMAGES_OF_BIN: usize = 4;
+/// Bins of a histogram, at least.
+const FEWEST_BINS: usize = 8;
+
 /// One row per level: mean, median, and the 5 % and 95 % quantiles.
 pub fn table(measured: &[(&str, &ByLevel)]) -> Table {
     const COLUMNS: [&str; 4] = ["mean", "median", "low", "high"];
@@ -70,9 +75,11 @@ pub fn with_timesteps(figure: Figure, levels: &[Level]) -> Figure {
 }
 
 /// The histogram of the values at each level; the noise rises to the right. Levels that are even on no axis are shown
-/// over log sigma, each over the columns to which it is the nearest.
+/// over log sigma, each over the columns to which it is the nearest. There are at most `bins` bins, and fewer for few
+/// images, so that a column is not a row of single images.
 #[must_use]
 pub fn histogram(title: &str, label: &str, measured: &ByLevel, bins: usize) -> Heat {
+    let bins = bins.min((measured.images / IMAGES_OF_BIN).max(FEWEST_BINS));
     let (x, shown) = columns_of(&measured.levels);
     let columns = shown.len();
     let summary = Summary::of(measured.values.iter().copied());
@@ -134,6 +141,17 @@ fn even(values: &[f64]) -> Option<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_histogram_of_few_images_has_few_bins() {
+        let of = |images: usize| {
+            let mut measured = ByLevel::new([2.0, 1.0].map(Level::at_sigma).to_vec(), images);
+            (0..2 * images).for_each(|at| measured.set(at / images, at % images, 1.0));
+            histogram("", "", &measured, 40)
+        };
+        assert_eq!([of(2).rows, of(32).rows, of(100).rows, of(1000).rows], [8, 8, 25, 40]);
+        assert!((of(100).values.iter().sum::<f64>() - 2.0).abs() < 1e-9, "each column is whole");
+    }
 
     #[test]
     fn uneven_levels_are_shown_over_sigma() {

@@ -104,12 +104,117 @@ fn presets_are_checked_before_anything_is_sampled() {
         let out = folder.at("out");
         downhill(&[&["inspect", "compare", "-o", &out], more].concat())
     };
-    compare(&["--preset", "permenter-coco"]).expect_error(2, "docs/fid.md");
     compare(&["--preset", "edm"]).expect_error(2, "permenter-cifar10");
     compare(&["--preset", "permenter-cifar10"]).expect_error(2, "--features");
     let file = folder.at("missing.safetensors");
     let steps = ["--preset", "permenter-celeba", "--steps", "7", "--features", &file];
     compare(&steps).expect_error(2, "no settings for 7 calls");
+
+    let captions = folder.at("captions.txt");
+    std::fs::write(&captions, "a cat\n").unwrap();
+    let coco = ["--preset", "permenter-coco", "--features", &file];
+    compare(&coco).expect_error(2, "--captions FILE");
+    compare(&[&coco[..], &["--captions", &captions]].concat()).expect_error(2, "has 1 captions, and 30000 images");
+    let (file, pipeline) = (inception(&folder), "tests/golden/latent/sd1-like");
+    let with = ["--features", &file, "--captions", &captions];
+    compare(&with).expect_error(2, "has 1 captions, and 96 images");
+    std::fs::write(&captions, "a cat\na dog\n").unwrap();
+    compare(&[&with[..], &["-n", "2"]].concat()).expect_error(2, "does not follow texts");
+    let labelled = ["-n", "2", pipeline, "--batch", "2"];
+    compare(&[&with[..], &labelled].concat()).expect_error(2, "`--batch` has no meaning");
+    compare(&[pipeline, "--features", &file]).expect_error(2, "give a line of text for each image");
+}
+
+#[test]
+fn the_table_of_texts_is_made_from_captions() {
+    let folder = Folder::new();
+    let (file, data, out) = (inception(&folder), statistics(&folder, "data.npz", 2048), folder.at("coco"));
+    let (captions, clip) = (folder.at("captions.txt"), format!("{}/tests/golden/clip", env!("CARGO_MANIFEST_DIR")));
+    let texts = ["a photograph of a cat", "two dogs"];
+    std::fs::write(&captions, texts.join("\n")).unwrap();
+    let pipeline = "tests/golden/latent/sd1-like";
+    let fixed = ["inspect", "compare", pipeline, "--preset", "permenter-coco", "--samplers", "ge,pndm", "-n", "2"];
+    let named = ["--features", &file, "--data", &data, "--captions", &captions, "--clip-score", &clip, "-o", &out];
+    let run = downhill(&[&fixed[..], &named].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    for said in ["sigma_max 8.35, gamma 2", "8.5 on this scale", "coco_experiment.py", "one generator of seed 0"] {
+        assert!(run.stderr.contains(said), "{said}: {}", run.stderr);
+    }
+    assert!(run.stdout.contains("| CLIP score | 10 calls | 11 calls |"), "{}", run.stdout);
+    let report = folder.json("coco/report.json");
+    assert_eq!(report["settings"]["captions"]["cfg_scale"], 7.5);
+    let rows = report["rows"].as_array().expect("rows");
+    let told: Vec<_> = rows.iter().map(|row| (row["label"].as_str(), row["made_calls"].as_u64())).collect();
+    assert_eq!(told, [(Some("ge"), Some(10)), (Some("pndm"), Some(11))]);
+    for row in rows {
+        let score = row["scores"][0]["clip"].as_f64().expect("a score");
+        assert!((0.0..=100.0).contains(&score), "{row}");
+    }
+    // Image 1 is that of `sample`, by the published timesteps.
+    let (second, timesteps) = (folder.at("second.npz"), "901,830,751,663,566,461,353,252,166,100,0");
+    let fixed = ["sample", pipeline, "-p", texts[1], "-n", "2", "--shard", "1/2", "--sampler", "ge", "--gamma", "2"];
+    let sampled = downhill(&[&fixed[..], &["--timesteps", timesteps, "--no-clip", "-o", &second, "-q"]].concat());
+    sampled.expect("");
+    let kept = folder.path("coco/samples/ge-paper-from8.35-10-gamma2-s0/00000.npz");
+    let images = |file: &std::path::Path| {
+        downhill::data::Source::parse(file.to_str().unwrap()).unwrap().load(Pixels::Signed).unwrap().samples
+    };
+    let (kept, second) = (images(&kept), images(&folder.path("second.npz")));
+    assert_eq!((kept.shape[0], second.shape[0]), (2, 1));
+    assert_eq!(kept.item(1), second.item(0));
+    assert_ne!(kept.item(0), second.item(0));
+}
+
+#[test]
+fn the_shard_is_that_of_the_environment() {
+    let folder = Folder::new();
+    let variables = [
+        "SLURM_ARRAY_TASK_ID",
+        "PBS_ARRAY_INDEX",
+        "JOB_COMPLETION_INDEX",
+        "PARALLEL_SEQ",
+        "OMPI_COMM_WORLD_RANK",
+        "SLURM_PROCID",
+    ];
+    let run = |arguments: &[&str], set: &[(&str, &str)]| {
+        let mut command = crate::command(arguments);
+        variables.iter().for_each(|name| {
+            command.env_remove(name);
+        });
+        crate::Run::of(command.envs(set.iter().copied()).output().expect("the program starts"))
+    };
+    let files = folder.at("%02d.png");
+    let sample = ["sample", "-n", "3", "--steps", "1", "--shard", "auto", "-o", &files];
+    run(&sample, &[]).expect_error(2, "SLURM_ARRAY_TASK_ID with SLURM_ARRAY_TASK_COUNT");
+    run(&sample, &[("JOB_COMPLETION_INDEX", "0")]).expect_error(2, "DOWNHILL_SHARDS is not set");
+    assert!(run(&sample, &[("JOB_COMPLETION_INDEX", "0")]).stderr.contains("Kubernetes does not say"));
+    let array = [("SLURM_ARRAY_TASK_ID", "2"), ("SLURM_ARRAY_TASK_COUNT", "2"), ("SLURM_ARRAY_TASK_MIN", "1")];
+    run(&sample, &array).expect("shard 1/2, by SLURM_ARRAY_TASK_ID, SLURM_ARRAY_TASK_COUNT, SLURM_ARRAY_TASK_MIN\n");
+    let made = |number: usize| folder.path(&format!("{number:02}.png")).exists();
+    assert_eq!([made(0), made(1), made(2)], [false, true, false]);
+
+    let out = folder.at("table");
+    let compare = ["inspect", "compare", "--samplers", "ge", "--steps", "1", "-n", "65", "--no-ablation", "-o", &out];
+    let second =
+        run(&[&compare[..], &["--shard", "auto"]].concat(), &[("PARALLEL_SEQ", "2"), ("DOWNHILL_SHARDS", "2")]);
+    assert_eq!(second.code, 0, "{}", second.stderr);
+    assert!(second.stderr.contains("shard 1/2, by PARALLEL_SEQ, DOWNHILL_SHARDS"), "{}", second.stderr);
+    let parts = std::fs::read_dir(folder.path("table/samples/ge-paper-1-s0")).unwrap();
+    let mut names: Vec<_> = parts.map(|part| part.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["00064.npz", "times.json"]);
+}
+
+#[test]
+fn the_images_of_all_prompts_are_shared() {
+    let folder = Folder::new();
+    let prompts = folder.at("prompts.txt");
+    std::fs::write(&prompts, "a cat\na dog\na hen\n").unwrap();
+    let (files, pipeline) = (folder.at("%02d.png"), "tests/golden/latent/sd1-like");
+    let fixed = ["sample", pipeline, "--prompts", &prompts, "--steps", "1", "--sampler", "ddim", "-o", &files];
+    crate::quietly(&[&fixed[..], &["--shard", "1/2"]].concat());
+    let made: Vec<_> = (0..3).map(|prompt| folder.path(&format!("{prompt:03}-00.png")).exists()).collect();
+    assert_eq!(made, [false, true, false]);
 }
 
 #[test]

@@ -5,17 +5,20 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
 use serde_json::{Value, json};
 
-use crate::cli::args::{Shard, network_help};
+use super::captioned::Captioned;
+use crate::cli::args::network_help;
 use crate::cli::interrupt;
+use crate::cli::shard::Shard;
 use crate::cli::study::{OutputArgs, StudyRun};
 use crate::data;
 use crate::error::{Error, Result};
 use crate::model::describe::model_json;
-use crate::model::{DenoiserOptions, Model, ModelDenoiser};
+use crate::model::{DenoiserOptions, Facts, Model, ModelDenoiser, Session};
 use crate::nets::inception::Preparation;
 use crate::quality::Features;
 use crate::sample::samplers::Sampler;
 use crate::study::Advance;
+use crate::study::compare::captioned::expect_texts;
 use crate::study::compare::measure::measure as measured;
 use crate::study::compare::{Cell, Measured, Missing, Store, resolve};
 use crate::study::frechet::Images;
@@ -90,6 +93,8 @@ pub struct Wanted<'a> {
     pub shard: Option<Shard>,
     /// The shape that images must have.
     pub image_shape: Option<[usize; 3]>,
+    /// The texts of images, for a model of texts.
+    pub captioned: Option<&'a Captioned>,
 }
 
 /// Samples the missing images of `cells`, `count` per cell, and measures them all.
@@ -103,7 +108,7 @@ pub fn measure(
     cells: &[Cell],
     count: usize,
 ) -> Result<Measured> {
-    let wanted = Wanted { cells, count, shard: None, image_shape: None };
+    let wanted = Wanted { cells, count, shard: None, image_shape: None, captioned: None };
     // Without shards every cell is whole.
     measure_wanted(run, args, output, wanted)?.ok_or(Error::Cancelled)
 }
@@ -118,12 +123,12 @@ pub fn measure_wanted(
     output: &OutputArgs,
     wanted: Wanted,
 ) -> Result<Option<Measured>> {
-    let Wanted { cells, count, .. } = wanted;
+    let Wanted { cells, count, captioned, .. } = wanted;
     let model = Model::open_or_embedded(args.model.as_deref())?;
     let network = model.expect_network()?.clone();
     let label = args.class_label.as_deref().map(|class| network.label(class)).transpose()?;
     let features = args.features.open()?;
-    let shape = features.image_shape(model.name(), &model.denoised_shape(label)?)?;
+    let shape = features.image_shape(model.name(), &made_shape(&model, args, label, captioned)?)?;
     if let Some(expected) = wanted.image_shape.filter(|expected| *expected != shape) {
         let what = format!("images of `{}` are of shape {shape:?}, those of the preset {expected:?}", model.name());
         return Err(Error::argument(what, "open the model of the table, or omit `--preset`"));
@@ -145,6 +150,9 @@ pub fn measure_wanted(
     if let Some(label) = label {
         settings["class_label"] = json!(label);
     }
+    if let Some(captioned) = captioned {
+        settings["captions"] = captioned.json();
+    }
     let store = Store::open(&output.output.join(SAMPLES), &settings)?;
     run.report.set("model", model_json(&model)).set("settings", settings).set("data", data_json(&data));
     run.report.set("features", features.json());
@@ -158,16 +166,30 @@ pub fn measure_wanted(
         Some(Shard { index, of }) => missing.shard(index, of),
     };
     if let Some(images) = missing.largest_part() {
-        let options = DenoiserOptions { batch: args.batch, images, label };
-        let ModelDenoiser { mut denoiser, facts } = model.denoiser(run.compiler(&engine), &options, &mut |_| Ok(()))?;
-        let batch = facts.batch;
         let interrupt = interrupt::listen();
-        let sampled = run.timed("sampling", missing.steps(batch)?, "sampling", |advance| {
-            missing.make(denoiser.as_mut(), batch, &store, &|| {
-                advance(1);
-                interrupt.check()
-            })
-        });
+        let sampled = match captioned {
+            None => {
+                let options = DenoiserOptions { batch: args.batch, images, label };
+                let made = model.denoiser(run.compiler(&engine), &options, &mut |_| Ok(()))?;
+                let ModelDenoiser { mut denoiser, facts: Facts { batch, .. } } = made;
+                run.timed("sampling", missing.steps(batch)?, "sampling", |advance| {
+                    missing.make(denoiser.as_mut(), batch, &store, &|| {
+                        advance(1);
+                        interrupt.check()
+                    })
+                })
+            }
+            Some(captioned) => {
+                let mut session = Session::new(model, run.compiler(&engine));
+                let notes = run.timed("sampling", missing.steps(1)?, "sampling", |advance| {
+                    missing.make_captioned(&mut session, captioned.texts(), &store, &|| {
+                        advance(1);
+                        interrupt.check()
+                    })
+                });
+                notes.map(|notes| notes.iter().for_each(|note| run.console.note(&format!("note: {note}"))))
+            }
+        };
         if let Err(Error::Cancelled) = sampled {
             let folder = output.output.join(SAMPLES);
             interrupt::say(run.console, &format!("finished parts are in {}", folder.display()), &[], &[]);
@@ -180,6 +202,13 @@ pub fn measure_wanted(
         run.console.note(&text);
         return Ok(None);
     }
+    let scorer = match captioned.and_then(|captioned| Some((captioned.clip.as_ref()?, captioned.captions()))) {
+        Some((clip, captions)) => Some(clip.scorer(run.compiler(&engine), captions)?),
+        None => None,
+    };
+    if let Some(cut) = scorer.as_ref().map(|scorer| scorer.truncated).filter(|cut| *cut > 0) {
+        run.console.note(&format!("{cut} captions are longer than what CLIP reads, and are cut off"));
+    }
     let full = !matches!(features, Features::Digits);
     let interrupt = interrupt::listen();
     let work = |advance: Advance| {
@@ -187,9 +216,36 @@ pub fn measure_wanted(
             advance(1);
             interrupt.check()
         };
-        measured(&extractor, &store, (cells, count), &data, (output.seed, full), &step)
+        measured((&extractor, scorer.as_ref()), &store, (cells, count), &data, (output.seed, full), &step)
     };
     run.timed("measuring", cells.len() as u64, "measuring", work).map(Some)
+}
+
+/// (channels, height, width) of the images of a model, from the captions if it follows texts.
+///
+/// # Errors
+/// [`Error::Argument`] for a model of texts without captions, for captions that a model does not follow, and for flags
+/// that have no meaning beside them.
+fn made_shape(model: &Model, args: &CellArgs, label: Option<f64>, captioned: Option<&Captioned>) -> Result<[usize; 3]> {
+    if captioned.is_none() {
+        if expect_texts(model).is_ok() {
+            let what = format!("`{}` makes images from texts", model.name());
+            return Err(Error::argument(what, "give a line of text for each image by `--captions FILE`"));
+        }
+        return model.denoised_shape(label);
+    }
+    let latent = expect_texts(model)?;
+    for (flag, is_given) in [("class-label", label.is_some()), ("batch", args.batch.is_some())] {
+        if is_given {
+            let what = format!("`--{flag}` has no meaning for images from captions, which are sampled one at a time");
+            return Err(Error::argument(what, format!("omit `--{flag}`")));
+        }
+    }
+    let (height, width) = latent.trained_size().ok_or_else(|| {
+        let what = format!("`{}` does not say the size of its images", model.name());
+        Error::argument(what, "add `sample_size` to the configuration of its network")
+    })?;
+    Ok([latent.image_channels(), height, width])
 }
 
 /// The data for a report.

@@ -1,17 +1,20 @@
 //! `downhill inspect compare`: samplers at equal network calls.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::json;
 
+use super::captioned::CaptionArgs;
 use super::cells::{self, CellArgs, Wanted};
-use crate::cli::args::Shard;
+use crate::cli::shard::ShardArg;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::error::{Error, Result};
 use crate::sample::samplers::Sampler;
 use crate::sample::schedule::ScheduleKind;
+use crate::sample::solvers::analytic::Variances;
 use crate::study::compare::Preset;
-use crate::study::compare::report::{FILES, Images, Line, ablation, cells, lines, results};
+use crate::study::compare::report::{FILES, Images, Line, ablation, analytic_lines, cells, lines, results};
 use crate::study::results::{File, Results};
 
 const HELP: &str = "\
@@ -21,10 +24,12 @@ Examples:
   downhill inspect compare --samplers all --steps 5,10,20,50 -n 10000 --seeds 3 -o quality
   downhill inspect compare DIR --preset permenter-cifar10 --features inception.safetensors \
     --data fid_cifar10_train.npz -o cifar10
+  downhill inspect compare PIPELINE --preset permenter-coco --captions captions.txt \
+    --features inception.safetensors --data coco.npz --clip-score CLIP -o coco
 
 The third one is the full size: 15 hours and more on a software adapter. A run that is interrupted resumes where it \
 stopped, and a larger one starts with the samples of a smaller one, which are kept in DIR/samples. Several runs with \
---shard I/N make the images of one folder together.
+--shard I/N, or --shard auto under a scheduler of jobs, make the images of one folder together.
 
 With the weights of InceptionV3 (`--features`) images are of any size, and the tables have the Frechet and the kernel \
 Inception distance, precision, recall, density and coverage. --data takes statistics, too, as pytorch-fid saves them. \
@@ -59,21 +64,29 @@ pub struct Args {
     #[arg(short = 'n', long, value_name = "N", value_parser = cells::count)]
     count: Option<usize>,
 
-    /// The settings of a published table: permenter-cifar10, permenter-celeba
+    /// The settings of a published table: permenter-cifar10, permenter-celeba, permenter-coco
     #[arg(long, value_name = "NAME", conflicts_with = "schedule")]
     preset: Option<String>,
 
-    /// Make the parts I, I + N, I + 2 N, ... of the images: one of N runs that share a folder
-    #[arg(long, value_name = "I/N")]
-    shard: Option<Shard>,
+    /// Make the parts I, I + N, I + 2 N, ... of the images: one of N runs that share a folder; `auto` takes both from
+    /// the environment of SLURM, PBS, Kubernetes, Open MPI or GNU parallel
+    #[arg(long, value_name = "I/N|auto")]
+    shard: Option<ShardArg>,
 
     /// One schedule for all samplers, instead of the usual one of each
     #[arg(long, value_parser = crate::cli::args::schedule_kind(), value_name = "SCHEDULE")]
     schedule: Option<ScheduleKind>,
 
+    /// Adds Analytic-DDIM, by the variances that `downhill inspect variances` writes
+    #[arg(long, value_name = "FILE")]
+    variances: Option<PathBuf>,
+
     /// Omit the ablation of schedules
     #[arg(long)]
     no_ablation: bool,
+
+    #[command(flatten)]
+    texts: CaptionArgs,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -93,19 +106,27 @@ impl Study for Args {
             let what = "`--preset` needs the features of InceptionV3";
             return Err(Error::argument(what, "give the file of its weights by `--features`"));
         }
+        if preset == Some(Preset::Coco) && !self.texts.is_given() {
+            let what = "`--preset permenter-coco` is of images from texts";
+            return Err(Error::argument(what, "give a caption per line by `--captions FILE`"));
+        }
         let samplers = self.samplers(preset)?;
         let steps = self.steps.clone().unwrap_or_else(|| preset.map_or_else(|| vec![5, 10], Preset::calls));
         let count = self.count.unwrap_or_else(|| preset.map_or(96, Preset::images));
         cells::distinct(&samplers, "samplers")?;
         cells::distinct(&steps, "steps")?;
         let lines = self.lines(preset, &samplers, &steps)?;
+        let captioned = self.texts.read(count, preset.and_then(Preset::guidance))?;
         for text in preset.iter().flat_map(|preset| preset.says()) {
             run.console.note(&text);
         }
         let images = Images { count, seeds: self.cells.seeds, first_seed: self.output.seed };
         let all = cells(&lines, &images)?;
-        let image_shape = preset.map(Preset::image_shape);
-        let wanted = Wanted { cells: &all, count, shard: self.shard, image_shape };
+        let image_shape = preset.and_then(Preset::image_shape);
+        let captioned = captioned.as_ref();
+        let (shard, note) = self.shard.map(ShardArg::resolve).transpose()?.unzip();
+        note.flatten().iter().for_each(|note| run.console.note(note));
+        let wanted = Wanted { cells: &all, count, shard, image_shape, captioned };
         let measured = cells::measure_wanted(run, &self.cells, &self.output, wanted)?;
         if let Some(preset) = preset {
             run.report.set("preset", json!({ "name": preset.name(), "settings": preset.says() }));
@@ -133,6 +154,9 @@ impl Args {
             Some(preset) => preset.lines(samplers, steps)?,
             None => lines(samplers, steps, self.schedule),
         };
+        if let Some(file) = &self.variances {
+            all.extend(analytic_lines(steps, &Arc::new(Variances::read(file)?)));
+        }
         match preset {
             _ if self.no_ablation => {}
             Some(preset) => all.extend(preset.ablation(steps)?),

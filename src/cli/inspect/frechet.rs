@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::captioned::read_lines;
 use super::cells::FeatureArgs;
 use crate::cli::study::{Study, StudyRun};
 use crate::data;
 use crate::error::{Error, Result};
 use crate::formats::check_writable;
-use crate::input::read_regular;
 use crate::quality::Features;
 use crate::study::compare::clip::Clip;
 use crate::study::frechet::{Images, compare};
@@ -29,9 +29,6 @@ InceptionV3 (`--features`) images are of any size. Statistics are `mu` and `sigm
 them; two files of statistics may be of any features. Those of a data set are made once and kept: \
 `downhill inspect frechet DATA --features FILE --save-statistics FILE.npz`. \
 Distances between sets of different sizes are not comparable: the smaller set scores worse by chance alone.";
-
-/// The largest file of captions in bytes.
-const LARGEST_CAPTIONS: u64 = 64 << 20;
 
 /// Measure the distance of a set of images from the data: Frechet and sliced Wasserstein
 #[derive(Debug, clap::Args)]
@@ -153,11 +150,4 @@ impl Args {
         clip.check(images, &captions)?;
         Ok(Some((clip, captions)))
     }
-}
-
-/// Reads the lines of a text file.
-fn read_lines(path: &Path) -> Result<Vec<String>> {
-    let bytes = read_regular(path, LARGEST_CAPTIONS)?;
-    let text = String::from_utf8(bytes).map_err(|_| Error::bad_file(path, "not text in UTF-8"))?;
-    Ok(text.lines().map(str::to_owned).collect())
 }

@@ -1,5 +1,6 @@
 //! `downhill inspect`: the behaviour of denoisers beside theory, one file per study.
 
+mod captioned;
 mod cells;
 mod compare;
 mod constancy;
@@ -13,6 +14,7 @@ mod norms;
 mod projection;
 mod schedule;
 pub mod subject;
+mod variances;
 
 use super::study::studies;
 
@@ -27,6 +29,7 @@ Examples:
   downhill inspect constancy -o constancy                     does the gradient keep its direction?
   downhill inspect error-model -o errors                      how wrong is the gradient?
   downhill inspect schedule --error-model 0.05,2 --steps 10   what does an error model guarantee?
+  downhill inspect variances -o variances                     the variances of Analytic-DDIM
   downhill inspect dimension --data digits -o dimension       what is the dimension of data?
   downhill inspect compare -o quality                         samplers at equal network calls
   downhill inspect gamma -o gamma                             the best weight of the newest eps?
@@ -50,6 +53,7 @@ studies! {
     Constancy(constancy): NetworkFlags,
     ErrorModel(error_model): NetworkFlags,
     Schedule(schedule): ReportFlags,
+    Variances(variances): NetworkFlags,
     Dimension(dimension): DeviceFlags,
     Gamma(gamma): NetworkFlags,
     Guidance(guidance): DeviceFlags,

@@ -6,8 +6,9 @@ use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser
 
 use super::conditions::ConditionArgs;
 use super::inpaint::InpaintArgs;
-use crate::cli::args::{Dtype, ErrorModelArg, LONGEST_SIDE, NumberList, Prediction, Shard, Size, denoiser_help};
+use crate::cli::args::{Dtype, ErrorModelArg, LONGEST_SIDE, NumberList, Prediction, Size, denoiser_help};
 use crate::cli::changes::ChangeArgs;
+use crate::cli::shard::ShardArg;
 use crate::error::Result;
 use crate::model::Sampling;
 use crate::noise::Generator;
@@ -117,6 +118,10 @@ pub struct Args {
     #[arg(long, value_name = "METRIC", allow_hyphen_values = true, help_heading = SCHEDULE)]
     pub metric: Option<MetricSpec>,
 
+    /// Variances of DDIM's steps, as `downhill inspect variances` writes them: Analytic-DDIM
+    #[arg(long, value_name = "FILE", help_heading = SCHEDULE)]
+    pub variances: Option<PathBuf>,
+
     /// Amount of noise in `ge`, at least 0 and below 1 [default: 0]
     #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub mu: Option<f64>,
@@ -220,9 +225,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE.npy", help_heading = OUTPUT)]
     pub save_path: Option<PathBuf>,
 
-    /// Sample only the images I, I+N, I+2N, ...
-    #[arg(long, value_name = "I/N", help_heading = OUTPUT)]
-    pub shard: Option<Shard>,
+    /// Sample only the images I, I+N, I+2N, ..., over all prompts; `auto` takes both from the environment of SLURM, PBS,
+    /// Kubernetes, Open MPI or GNU parallel
+    #[arg(long, value_name = "I/N|auto", help_heading = OUTPUT)]
+    pub shard: Option<ShardArg>,
 
     /// Skip images whose files exist and are complete (with `-o dir/%05d.png`)
     #[arg(long, help_heading = OUTPUT)]

@@ -1,6 +1,7 @@
 //! From the flags to a run: everything that can be refused without a device is refused here.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 
@@ -8,13 +9,15 @@ use super::args::Args;
 use super::conditions;
 use super::start::Start;
 use super::targets;
-use crate::cli::args::{Dtype, FamilyFlag, Global, Shard, Size};
+use crate::cli::args::{Dtype, FamilyFlag, Global, Size};
 use crate::cli::flags::Flags;
+use crate::cli::shard::{Shard, ShardArg};
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
 use crate::model::{Kind, Metadata, Model, ModelRun, NetworkModel, Sampling, Targets};
 use crate::report::output::Pattern;
 use crate::report::{Console, Output};
+use crate::sample::solvers::analytic::{Analytic, Variances};
 
 pub const USUAL_OUTPUT: &str = "samples.png";
 
@@ -97,13 +100,24 @@ impl Job<'_> {
             console.detail(&detail);
         }
         say_where_it_ends(&run, console);
+        if let Some(file) = &args.variances {
+            if run.classifier.is_some() {
+                let what = "`--variances` are those of a denoiser alone, and `--classifier` guides it";
+                return Err(Error::argument(what, "omit one of them"));
+            }
+            let analytic =
+                Analytic { eta: run.settings.eta.unwrap_or(0.0), variances: Arc::new(Variances::read(file)?) };
+            run.run.method = analytic.apply(run.run.method.clone(), run.sampler)?;
+        }
         check_drawn(args, &start, &run, console)?;
         if let Some(metric) = &args.metric {
             let values = run.state.iter().product();
             run.run.method = metric.apply(run.run.method.clone(), run.sampler, &run.settings, values)?;
         }
         let targets = targets::targets(args, output, &run, has_pixels)?;
-        let Shard { index, of } = args.shard.unwrap_or(Shard { index: 0, of: 1 });
+        let (shard, note) = args.shard.map(ShardArg::resolve).transpose()?.unzip();
+        note.flatten().iter().for_each(|note| console.note(note));
+        let Shard { index, of } = shard.unwrap_or(Shard::WHOLE);
         run.run.images = (index..run.run.count).step_by(of).collect();
         if run.run.images.is_empty() && !targets.is_one_file_per_image() {
             let what = format!("`--shard {index}/{of}` of {} images is empty", run.run.count);
@@ -117,7 +131,7 @@ impl Job<'_> {
         Ok(Self {
             has_network,
             run,
-            shard: args.shard,
+            shard,
             dtype: args.dtype,
             metadata,
             targets,

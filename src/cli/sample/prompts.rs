@@ -91,6 +91,8 @@ pub fn of_line(args: &Args, line: &Line, index: usize, of: usize, usual_output: 
     let mut one = args.clone();
     one.conditions.prompt = vec![line.prompt.clone()];
     one.conditions.prompts = None;
+    // The images of all prompts are shared, not those of each.
+    one.shard = None;
     one.conditions.negative = line.negative.clone().or_else(|| args.conditions.negative.clone());
     one.seed = line.seed.or(args.seed);
     let number = |path: &str| numbered(path, index, of);

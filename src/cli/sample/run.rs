@@ -12,6 +12,7 @@ use super::prompts::{self, Line};
 use crate::cli::args::{Dtype, Global};
 use crate::cli::device;
 use crate::cli::interrupt;
+use crate::cli::shard::{Shard, ShardArg};
 use crate::cli::stream::{self, output_name};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
@@ -38,7 +39,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     for (section, value) in run_sections(&job.run) {
         report.set(section, value);
     }
-    report.set("shard", job.shard.map(|shard| format!("{}/{}", shard.index, shard.of)));
+    report.set("shard", job.shard.map(|shard| shard.to_string()));
     clock.lap("model");
     for (index, level) in job.run.run.schedule.levels().iter().enumerate() {
         console.detail(&format!("level {index}: {level}"));
@@ -79,11 +80,18 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
 fn run_prompts(args: &Args, lines: &[Line], global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("sample");
     let mut clock = Stopwatch::start();
+    let (shard, note) = args.shard.map(ShardArg::resolve).transpose()?.unzip();
+    note.flatten().iter().for_each(|note| console.note(note));
+    let Shard { index: of_run, of: runs } = shard.unwrap_or(Shard::WHOLE);
     let model = Job::open(args)?;
+    let mut first = 0;
     let (mut jobs, mut said) = (Vec::with_capacity(lines.len()), BTreeSet::new());
     for (index, line) in lines.iter().enumerate() {
         let one = prompts::of_line(args, line, index, lines.len(), USUAL_OUTPUT)?;
         let mut job = Job::of_model(&one, model.clone(), global, console, &mut said)?;
+        // Images are numbered over all prompts, which may have one each.
+        job.run.run.images.retain(|image| (first + image) % runs == of_run);
+        first += job.run.run.count;
         if job.resume {
             pass_over_complete(&mut job, console);
         }
@@ -94,6 +102,7 @@ fn run_prompts(args: &Args, lines: &[Line], global: &Global, console: Console) -
             report.set(section, value);
         }
     }
+    report.set("shard", shard.map(|shard| shard.to_string()));
     clock.lap("model");
     let engine = device::open(global, console)?;
     let mut session = Session::new(model, Compiler::new(&engine, args.dtype.options(global)));

@@ -9,7 +9,7 @@ use crate::error::{Error, Result, excerpt};
 use crate::formats::json;
 
 /// Flags of `downhill sample` that are settings of the server, or of the command line alone.
-const NOT_FIELDS: [&str; 12] = [
+const NOT_FIELDS: [&str; 13] = [
     "model",
     "lora",
     "embedding",
@@ -21,6 +21,7 @@ const NOT_FIELDS: [&str; 12] = [
     "timings",
     "help",
     "metric",
+    "variances",
     "prompts",
 ];
 /// Fields that name outputs, of which one is needed.

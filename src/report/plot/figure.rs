@@ -71,6 +71,8 @@ pub enum Mark {
     Line,
     Dashed,
     Points,
+    /// Short horizontal strokes: values of places that no curve joins, beside points.
+    Ticks,
     /// From zero, or from the foot of a logarithmic axis.
     Bars,
 }
@@ -186,6 +188,12 @@ impl Series {
     #[must_use]
     pub fn points(name: &str, points: Vec<(f64, f64)>) -> Self {
         Self { mark: Mark::Points, ..Self::line(name, points) }
+    }
+
+    /// Short horizontal strokes.
+    #[must_use]
+    pub fn ticks(name: &str, points: Vec<(f64, f64)>) -> Self {
+        Self { mark: Mark::Ticks, ..Self::line(name, points) }
     }
 
     /// Bars at the points.

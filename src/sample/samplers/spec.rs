@@ -76,6 +76,12 @@ impl Calls {
     pub fn steps_within(self, calls: usize) -> usize {
         1 + calls.saturating_sub(self.start + self.last) / self.per_step
     }
+
+    /// Returns the number of calls of `steps` steps, at least 1.
+    #[must_use]
+    pub fn of_steps(self, steps: usize) -> usize {
+        self.start + self.per_step * steps.saturating_sub(1) + self.last
+    }
 }
 
 /// The noise levels that a class of diffusers has by default.

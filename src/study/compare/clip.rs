@@ -104,16 +104,18 @@ impl Clip {
     /// [`Error::Argument`] for another number of captions, and for images of other channels; those of the device.
     pub fn score(&self, compiler: Compiler, images: &Dataset, captions: &[String]) -> Result<ClipScore> {
         self.check(images, captions)?;
+        let scorer = self.scorer(compiler, captions)?;
+        let each = scorer.cosines(0, &images.samples, Self::planes(images)?)?;
+        Ok(ClipScore { mean: mean(&each), each, truncated: scorer.truncated })
+    }
+
+    /// The network of images on a device, beside the embeddings of captions.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn scorer<'a>(&'a self, compiler: Compiler<'a>, captions: &[String]) -> Result<Scorer<'a>> {
         let (texts, truncated) = self.texts(compiler, captions)?;
-        let pictures = self.images(compiler, images)?;
-        let cosine = |at: usize| {
-            let (a, b) = (texts.item(at), pictures.item(at));
-            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-            100.0 * dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(f64::MIN_POSITIVE)
-        };
-        let each: Vec<f64> = (0..captions.len()).map(cosine).collect();
-        let mean = each.iter().sum::<f64>() / each.len().max(1) as f64;
-        Ok(ClipScore { mean: mean.max(0.0), each, truncated })
+        Ok(Scorer { images: self.embedder(compiler)?, texts, truncated })
     }
 
     /// Refuses images and captions that cannot be scored; nothing is on a device.
@@ -160,29 +162,91 @@ impl Clip {
     /// # Errors
     /// [`Error::Argument`] for images of other channels; those of the device.
     pub fn images(&self, compiler: Compiler, images: &Dataset) -> Result<Tensor> {
+        self.embedder(compiler)?.of(&images.samples, Self::planes(images)?)
+    }
+
+    /// The network of images on a device.
+    fn embedder<'a>(&'a self, compiler: Compiler<'a>) -> Result<Embedder<'a>> {
         let fetch = |key: &str, shape: &[usize]| self.vision.fetch(&self.weights, key, shape);
-        let program: Program = compiler.program(&self.vision.graph(BATCH), &fetch)?;
-        let positions = self.vision.positions(&self.weights, BATCH)?;
-        let (side, dimension) = (self.vision.config().image_size, self.vision.config().projection_dim);
-        let planes = Self::planes(images)?;
-        let tokens = self.vision.config().tokens();
-        let mut embeddings = Vec::with_capacity(images.count() * dimension);
-        for first in (0..images.count()).step_by(BATCH) {
-            let taken = BATCH.min(images.count() - first);
+        let program = compiler.program(&self.vision.graph(BATCH), &fetch)?;
+        Ok(Embedder { clip: self, program, positions: self.vision.positions(&self.weights, BATCH)? })
+    }
+}
+
+/// The network of images on a device.
+struct Embedder<'a> {
+    clip: &'a Clip,
+    program: Program<'a>,
+    positions: Tensor,
+}
+
+impl Embedder<'_> {
+    /// The embeddings of images of `planes`, (channels, height, width).
+    fn of(&self, images: &Tensor, planes: [usize; 3]) -> Result<Tensor> {
+        let Self { clip, program, positions } = self;
+        let (side, dimension) = (clip.vision.config().image_size, clip.vision.config().projection_dim);
+        let (tokens, count) = (clip.vision.config().tokens(), images.shape[0]);
+        let mut embeddings = Vec::with_capacity(count * dimension);
+        for first in (0..count).step_by(BATCH) {
+            let taken = BATCH.min(count - first);
             let mut batch = Tensor::zeros([BATCH, 3, side, side]);
             for (at, into) in batch.data.chunks_exact_mut(3 * side * side).take(taken).enumerate() {
-                into.copy_from_slice(&self.input.of(images.samples.item(first + at), planes, side));
+                into.copy_from_slice(&clip.input.of(images.item(first + at), planes, side));
             }
-            let patches = self.vision.patches(&batch);
-            let outputs = program.run(&[(names::PATCHES, &patches), (names::POSITIONS, &positions)])?;
+            let patches = clip.vision.patches(&batch);
+            let outputs = program.run(&[(names::PATCHES, &patches), (names::POSITIONS, positions)])?;
             for at in 0..taken {
                 // Channels first: the first token of each channel.
                 let projected = outputs[0].item(at);
                 embeddings.extend((0..dimension).map(|channel| projected[channel * tokens]));
             }
         }
-        Ok(Tensor::new([images.count(), dimension], embeddings))
+        Ok(Tensor::new([count, dimension], embeddings))
     }
+}
+
+/// The scores of many sets of images of the same captions, with one load of the networks.
+pub struct Scorer<'a> {
+    images: Embedder<'a>,
+    texts: Tensor,
+    /// Captions that are longer than what the model reads.
+    pub truncated: usize,
+}
+
+impl Scorer<'_> {
+    /// 100 times the cosine of each image of `planes`, (channels, height, width), the first of which has the caption
+    /// `first`.
+    fn cosines(&self, first: usize, images: &Tensor, planes: [usize; 3]) -> Result<Vec<f64>> {
+        let pictures = self.images.of(images, planes)?;
+        let cosine = |at: usize| {
+            let (a, b) = (self.texts.item(first + at), pictures.item(at));
+            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+            100.0 * dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(f64::MIN_POSITIVE)
+        };
+        Ok((0..images.shape[0]).map(cosine).collect())
+    }
+
+    /// The score of images (n, channels, height, width) in -1..1 that come in parts, image i with caption i.
+    ///
+    /// # Errors
+    /// Those of the parts and of the device; [`Error::Argument`] for images of other channels or without a caption.
+    pub fn mean(&self, parts: impl Iterator<Item = Result<Tensor>>) -> Result<f64> {
+        let mut each = Vec::new();
+        for part in parts {
+            let images = Dataset::new("images", part?)?;
+            if each.len() + images.count() > self.texts.shape[0] {
+                let what = format!("more than {} images, one for each caption", self.texts.shape[0]);
+                return Err(Error::argument(what, "give a caption for each image"));
+            }
+            each.extend(self.cosines(each.len(), &images.samples, Clip::planes(&images)?)?);
+        }
+        Ok(mean(&each))
+    }
+}
+
+/// The score of cosines: their mean, at least 0.
+fn mean(each: &[f64]) -> f64 {
+    (each.iter().sum::<f64>() / each.len().max(1) as f64).max(0.0)
 }
 
 impl Input {

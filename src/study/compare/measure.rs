@@ -1,5 +1,6 @@
 //! The distance of the images of a cell from the data.
 
+use super::clip::Scorer;
 use super::store::Times;
 use super::{Cell, Measured, Store};
 use crate::error::Result;
@@ -49,6 +50,9 @@ pub struct Score {
     /// Precision, recall, density and coverage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prdc: Option<Prdc>,
+    /// The CLIP score of images and their captions: larger is better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
 }
 
 impl Reference {
@@ -108,6 +112,7 @@ impl Reference {
             confidence: confidence.map(|sum| sum / count as f64),
             kid: None,
             prdc: None,
+            clip: None,
         };
         let Some(data) = &self.images else { return Ok(score) };
         let rows = |values: Vec<f32>| Tensor::new([count, values.len() / count], values);
@@ -136,13 +141,14 @@ impl Reference {
     }
 }
 
-/// Measures the first `count` images of each cell against `data`; `seed` fixes the directions of the sliced distances,
-/// `full` is that of [`Reference::new`]. `step` is called before each cell.
+/// Measures the first `count` images of each cell against `data`, and against their captions if there is a `scorer`;
+/// `seed` fixes the directions of the sliced distances, `full` is that of [`Reference::new`]. `step` is called before
+/// each cell.
 ///
 /// # Errors
-/// Those of [`Reference::new`], [`Reference::score`] and `step`.
+/// Those of [`Reference::new`], [`Reference::score`], [`Scorer::mean`] and `step`.
 pub fn measure(
-    extractor: &Extractor,
+    (extractor, scorer): (&Extractor, Option<&Scorer>),
     store: &Store,
     (cells, count): (&[Cell], usize),
     data: &Images,
@@ -156,7 +162,9 @@ pub fn measure(
     };
     let scores = cells.iter().map(|cell| {
         step()?;
-        reference.score_cell(extractor, store, cell, count)
+        let score = reference.score_cell(extractor, store, cell, count)?;
+        let clip = scorer.map(|scorer| scorer.mean(store.parts(cell, count))).transpose()?;
+        Ok(Score { clip, ..score })
     });
     let scores = scores.collect::<Result<Vec<_>>>()?;
     let cost = |times: Times| (times.images > 0).then(|| (times.calls, times.seconds / times.images as f64));

@@ -12,9 +12,9 @@ use crate::model::NetworkModel;
 /// interrupted run leaves cells of one size.
 #[derive(Clone, Debug)]
 pub struct Missing<'a> {
-    parts: Vec<(&'a Cell, Range<usize>)>,
-    network: NetworkModel,
-    clip: bool,
+    pub(super) parts: Vec<(&'a Cell, Range<usize>)>,
+    pub(super) network: NetworkModel,
+    pub(super) clip: bool,
 }
 
 impl<'a> Missing<'a> {

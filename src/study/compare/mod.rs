@@ -5,6 +5,7 @@
 //! smaller one; the measurements ([`measure`]) follow from the images. Image i of a seed starts from the same noise in
 //! every cell, so that cells of one seed differ only in their samplers.
 
+pub mod captioned;
 pub mod clip;
 pub mod measure;
 pub mod missing;
@@ -13,6 +14,7 @@ pub mod report;
 pub mod store;
 pub mod table;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::denoise::diffusion::NoiseTable;
@@ -23,6 +25,7 @@ use crate::sample::samplers::Sampler;
 use crate::sample::schedule::ScheduleKind;
 use crate::sample::scheduler_config::SchedulerConfig;
 use crate::sample::settings::{Course, Settings};
+use crate::sample::solvers::analytic::{Analytic, Variances};
 use crate::tensor::Tensor;
 
 pub use measure::{Reference, Score};
@@ -41,6 +44,8 @@ pub struct Cell {
     pub gamma: Option<f64>,
     /// The first sigma of a schedule that has a range; `None` for the usual one.
     pub sigma_max: Option<f64>,
+    /// The variances of Analytic-DDIM, on its authors' schedule and clipped as theirs.
+    pub variances: Option<Arc<Variances>>,
     pub seed: u64,
 }
 
@@ -51,7 +56,22 @@ impl Cell {
     /// estimates overshoots.)
     #[must_use]
     pub fn usual(sampler: Sampler, calls: usize, seed: u64) -> Self {
-        Self { sampler, schedule: sampler.spec().short_kind, calls, gamma: None, sigma_max: None, seed }
+        Self {
+            sampler,
+            schedule: sampler.spec().short_kind,
+            calls,
+            gamma: None,
+            sigma_max: None,
+            variances: None,
+            seed,
+        }
+    }
+
+    /// Analytic-DDIM.
+    #[must_use]
+    pub fn analytic(calls: usize, variances: &Arc<Variances>) -> Self {
+        let variances = Some(Arc::clone(variances));
+        Self { schedule: ScheduleKind::Linspace, variances, ..Self::usual(Sampler::Ddim, calls, 0) }
     }
 
     /// Gradient estimation on its usual schedule.
@@ -70,6 +90,9 @@ impl Cell {
     pub fn name(&self) -> String {
         let gamma = self.gamma.map_or_else(String::new, |gamma| format!("-gamma{gamma}"));
         let start = self.sigma_max.map_or_else(String::new, |sigma| format!("-from{sigma}"));
+        if let Some(variances) = &self.variances {
+            return format!("analytic-ddim-{}-{}-s{}", variances.digest(), self.calls, self.seed);
+        }
         format!("{}-{}{start}-{}{gamma}-s{}", self.sampler.name(), self.schedule.name(), self.calls, self.seed)
     }
 }
@@ -121,6 +144,9 @@ pub fn resolve(cell: &Cell, config: &SchedulerConfig, table: &NoiseTable, clip: 
     // PNDM alone has this field: Runge and Kutta's start would take 13 calls before the method begins.
     let fields = config.fields.clone().with("skip_prk_steps", true.into());
     let config = SchedulerConfig { fields, ..config.clone() };
+    if let Some(variances) = &cell.variances {
+        return analytic(cell, Arc::clone(variances), &config, table);
+    }
     let settings = Settings {
         sampler: Some(cell.sampler),
         schedule: Some(cell.schedule),
@@ -131,6 +157,26 @@ pub fn resolve(cell: &Cell, config: &SchedulerConfig, table: &NoiseTable, clip: 
         ..Settings::default()
     };
     settings.resolve(&config, table)
+}
+
+/// Analytic-DDIM as its authors run it: timesteps evenly from the last to the first and then no noise, and predictions of
+/// x0 clipped.
+fn analytic(cell: &Cell, variances: Arc<Variances>, config: &SchedulerConfig, table: &NoiseTable) -> Result<Course> {
+    let steps = cell.steps();
+    let stride = (table.timesteps() - 1) as f64 / (steps.max(2) - 1) as f64;
+    // Their timesteps are numbered from 1, which decides which way halves round.
+    let timesteps = (0..steps).rev().map(|at| (1.0 + at as f64 * stride).round_ties_even() - 1.0).chain([-1.0]);
+    let fields = config.fields.clone().with("set_alpha_to_one", true.into());
+    let config = SchedulerConfig { fields, set_alpha_to_one: Some(true), ..config.clone() };
+    let settings = Settings {
+        sampler: Some(cell.sampler),
+        timesteps: Some(timesteps.collect()),
+        clip: Some(true),
+        ..Settings::default()
+    };
+    let mut course = settings.resolve(&config, table)?;
+    course.method = Analytic { eta: 0.0, variances }.apply(course.method, cell.sampler)?;
+    Ok(course)
 }
 
 /// The samples of a cell.

@@ -1,5 +1,7 @@
 //! The results of a comparison: tables, a plot, and rows for a report.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::table::{Row, Spread, csv, grid};
@@ -9,6 +11,7 @@ use crate::noise::seeds;
 use crate::report::plot::{Axis, Colour, Figure, Picture, Series};
 use crate::sample::samplers::Sampler;
 use crate::sample::schedule::ScheduleKind;
+use crate::sample::solvers::analytic::Variances;
 use crate::study::results::{File, Results};
 
 /// The files of the study.
@@ -67,6 +70,12 @@ pub fn lines(samplers: &[Sampler], calls: &[usize], schedule: Option<ScheduleKin
         Line::new(sampler.name(), cell)
     };
     samplers.iter().flat_map(|sampler| calls.iter().map(move |calls| line(*sampler, *calls))).collect()
+}
+
+/// The lines of Analytic-DDIM at each of `calls`.
+#[must_use]
+pub fn analytic_lines(calls: &[usize], variances: &Arc<Variances>) -> Vec<Line> {
+    calls.iter().map(|calls| Line::new("analytic-ddim", Cell::analytic(*calls, variances))).collect()
 }
 
 /// The lines of the paper's ablation: DDIM in 10 steps on each schedule.
@@ -133,13 +142,14 @@ fn markdown(rows: &[Row], ablation: &[Row], measured: &Measured, images: &Images
         None => format!("the statistics in `{}`", measured.data),
     };
     let mut text = format!("{} images per cell, {of_seeds}; compared with {with}.\n\n", images.count);
-    let figures: [Grid; 8] = [
+    let figures: [Grid; 9] = [
         ("Frechet distance", 2, false, &|score| Some(score.frechet)),
         ("kernel distance x 1000", 3, false, &|score| score.kid.map(|kid| 1e3 * kid.mean)),
         ("precision", 4, true, &|score| score.prdc.map(|shares| shares.precision)),
         ("recall", 4, true, &|score| score.prdc.map(|shares| shares.recall)),
         ("density", 4, true, &|score| score.prdc.map(|shares| shares.density)),
         ("coverage", 4, true, &|score| score.prdc.map(|shares| shares.coverage)),
+        ("CLIP score", 3, true, &|score| score.clip),
         ("sliced Wasserstein, features", 3, false, &|score| score.sliced_features),
         ("sliced Wasserstein, pixels", 4, false, &|score| score.sliced_pixels),
     ];
@@ -163,7 +173,13 @@ fn markdown(rows: &[Row], ablation: &[Row], measured: &Measured, images: &Images
     text
 }
 
+/// Numbers of calls from which a curve through them is a trend.
+const TREND: usize = 4;
+
 fn picture(rows: &[Row], measured: &Measured) -> Picture {
+    let counts: std::collections::BTreeSet<usize> = rows.iter().map(|row| row.calls).collect();
+    let has_trend = counts.len() >= TREND;
+    let seeds = rows.first().map_or(1, |row| row.scores.len());
     let panel = |title: &str, label: &str, figure: Figures| {
         let mut plot = Figure::new(title, Axis::log("network calls"), Axis::log(label));
         let mut names: Vec<&str> = Vec::new();
@@ -179,13 +195,16 @@ fn picture(rows: &[Row], measured: &Measured) -> Picture {
             let (calls, spreads): (Vec<f64>, Vec<Spread>) = known.unzip();
             let points = calls.iter().zip(&spreads).map(|(calls, spread)| (*calls, spread.mean)).collect();
             let band = spreads.iter().map(|spread| (spread.mean - spread.deviation, spread.mean + spread.deviation));
-            plot = plot.with(Series::line(name, points).colour(Colour::Cycle(at)).band(band.collect()));
+            let series = if has_trend { Series::line(name, points) } else { Series::points(name, points) };
+            let series = series.colour(Colour::Cycle(at));
+            plot = plot.with(if seeds > 1 { series.band(band.collect()) } else { series });
         }
         let calls = || rows.iter().map(|row| row.calls as f64);
         let (least, most) = (calls().fold(f64::INFINITY, f64::min), calls().fold(0.0, f64::max));
         if !measured.floor.is_empty() {
             let floor = Spread::of(&measured.floor.iter().filter_map(figure).collect::<Vec<_>>()).mean;
-            plot = plot.with(Series::dashed("data", vec![(least, floor), (most, floor)]).colour(Colour::Grey));
+            plot = plot
+                .with(Series::dashed("as many real images", vec![(least, floor), (most, floor)]).colour(Colour::Grey));
         }
         plot.into()
     };
@@ -195,5 +214,10 @@ fn picture(rows: &[Row], measured: &Measured) -> Picture {
     if rows.iter().any(|row| row.spread_of(|score| score.sliced_pixels).is_some()) {
         panels.push(panel("Pixels", "sliced Wasserstein distance", &|score| score.sliced_pixels));
     }
-    Picture::new("Quality against network calls: lower is better", panels.len(), panels)
+    let spread = if has_trend { "bands" } else { "bars" };
+    let of_seeds = match seeds {
+        1 => "1 seed".to_owned(),
+        _ => format!("mean of {seeds} seeds, {spread}: ± their standard deviation"),
+    };
+    Picture::new(&format!("Quality against network calls, lower is better; {of_seeds}"), panels.len(), panels)
 }

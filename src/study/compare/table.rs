@@ -58,7 +58,7 @@ impl Row {
     pub fn new(label: &str, cell: &Cell, images: usize) -> Self {
         Self {
             label: label.to_owned(),
-            sampler: cell.sampler.name(),
+            sampler: if cell.variances.is_some() { "analytic-ddim" } else { cell.sampler.name() },
             schedule: cell.schedule.name().to_owned(),
             gamma: cell.gamma,
             sigma_max: cell.sigma_max,
@@ -108,6 +108,7 @@ pub fn csv(rows: &[Row]) -> Table {
         "recall",
         "density",
         "coverage",
+        "clip_score",
     ]);
     let or_empty = |value: Option<String>| value.unwrap_or_default();
     let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
@@ -135,6 +136,7 @@ pub fn csv(rows: &[Row]) -> Table {
             &mean(&|score| score.prdc.map(|shares| shares.recall)),
             &mean(&|score| score.prdc.map(|shares| shares.density)),
             &mean(&|score| score.prdc.map(|shares| shares.coverage)),
+            &mean(&|score| score.clip),
         ]);
     }
     table
@@ -207,6 +209,7 @@ mod tests {
                     confidence: Some(0.9),
                     kid: None,
                     prdc: None,
+                    clip: None,
                 })
                 .collect();
             row
@@ -221,6 +224,6 @@ mod tests {
         let lines: Vec<&str> = csv.lines().collect();
         assert_eq!(lines.len(), 4);
         assert!(lines[1].starts_with("ge,ge,paper,5,,2,64,5,1.41"), "{}", lines[1]);
-        assert!(lines[1].ends_with(",1,,0.9,,,,,,,,"), "{}", lines[1]);
+        assert!(lines[1].ends_with(",1,,0.9,,,,,,,,,"), "{}", lines[1]);
     }
 }

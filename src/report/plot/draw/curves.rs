@@ -36,6 +36,7 @@ pub(super) fn draw(drawing: &mut Drawing, frame: &Frame, figure: &Figure) {
                 curve(drawing, frame, series, colour);
             }
             Mark::Points => dots(drawing, frame, series, colour),
+            Mark::Ticks => ticks(drawing, frame, series, colour),
             Mark::Bars => {
                 let at = groups.iter().position(|other| std::ptr::eq(*other, series)).unwrap_or(0);
                 bars(drawing, frame, series, colour, (at, groups.len()));
@@ -127,6 +128,17 @@ fn dots(drawing: &mut Drawing, frame: &Frame, series: &Series, colour: Rgb) {
             drawing.line(vec![end(*low), end(*high)], 1.0, colour);
         }
         drawing.shapes.push(Shape::Dot { at: frame.place(share), radius, colour });
+    }
+}
+
+/// Half the length of a tick.
+pub(super) const TICK: f64 = 6.0;
+
+fn ticks(drawing: &mut Drawing, frame: &Frame, series: &Series, colour: Rgb) {
+    for point in &series.points {
+        let within = |share: &Place| (0.0..=1.0).contains(&share.0) && (0.0..=1.0).contains(&share.1);
+        let Some((x, y)) = shares(frame, *point).filter(within).map(|share| frame.place(share)) else { continue };
+        drawing.line(vec![(x - TICK, y), (x + TICK, y)], 1.8, colour);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::canvas::{Anchor, Drawing, Place, text_width};
 use super::colour::{BLACK, GREY, Rgb, mapped};
+use super::curves::TICK;
 use crate::report::plot::axis::Axis;
 use crate::report::plot::figure::{Colour, Figure, Mark, Series};
 
@@ -64,6 +65,7 @@ pub(super) fn draw(drawing: &mut Drawing, at: Place, entries: &[Entry]) {
                 }
                 drawing.shapes.push(super::canvas::Shape::Dot { at: (middle, y), radius: 3.0, colour });
             }
+            Mark::Ticks => drawing.line(vec![(middle - TICK, y), (middle + TICK, y)], 1.8, colour),
             Mark::Bars => drawing.box_of((middle - 5.0, y - 5.0), (middle + 5.0, y + 5.0), colour),
         }
         drawing.text((at.0 + SAMPLE + BETWEEN, y), TEXT, &entry.name, Anchor::Left, BLACK);

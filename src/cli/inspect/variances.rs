@@ -1,0 +1,79 @@
+//! `downhill inspect variances`: the statistics of Analytic-DDIM, for `--variances`.
+
+use std::path::Path;
+
+use clap::builder::RangedU64ValueParser;
+
+use super::subject::SubjectArgs;
+use crate::cli::study::{OutputArgs, Study, StudyRun, help};
+use crate::data;
+use crate::error::{Error, Result};
+use crate::study::results::{File, Results};
+use crate::study::variances::{FILES, results, squares_on_images};
+use crate::tensor::Tensor;
+
+const HELP: &str = "\
+Examples:
+  downhill inspect variances -o variances
+  downhill inspect variances ddim_cifar10.ckpt --data cifar10-train/ -n 10000 --levels 1000 -o variances
+  downhill sample --sampler ddim --variances variances/variances.json --steps 10
+  downhill inspect compare --variances variances/variances.json -o quality
+
+Analytic-DDIM (Bao et al. 2022) takes DDIM's steps with the variance that is optimal for the denoiser. It follows from \
+Gamma, the mean of eps squared over noised data: sigma^2 (1 - Gamma) is the variance of x0 given x. The images are \
+those that the model was trained on, in -1..1.";
+
+/// Estimate the second moment of eps on noised images, for Analytic-DDIM
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = help(HELP, FILES))]
+pub struct Args {
+    #[command(flatten)]
+    subject: SubjectArgs,
+
+    #[arg(long, value_name = "DATA",
+        help = format!("Images to add noise to: {} [default: `digits` where they fit]", data::forms()))]
+    data: Option<String>,
+
+    /// Number of images, evenly spaced in the data
+    #[arg(short = 'n', long, default_value_t = 200, allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(2..=1_000_000))]
+    count: usize,
+
+    /// Number of noise levels, evenly spaced in log sigma; between them variances are interpolated
+    #[arg(long, value_name = "N", default_value_t = 25, allow_negative_numbers = true,
+        value_parser = RangedU64ValueParser::<usize>::new().range(2..=10_000))]
+    levels: usize,
+
+    #[command(flatten)]
+    out: OutputArgs,
+}
+
+impl Study for Args {
+    const NAME: &'static str = "inspect variances";
+    const FILES: &'static [File] = FILES;
+
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.out.output)
+    }
+
+    fn measure(&self, run: &mut StudyRun) -> Result<Results> {
+        let subject = self.subject.open(None)?;
+        let data = subject.expect_data(self.data.as_deref())?;
+        if self.count > data.count() {
+            let what = format!("`--count {}`, and `{}` holds {} images", self.count, data.name, data.count());
+            return Err(Error::argument(what, "use fewer images"));
+        }
+        let [channels, height, width] = subject.image;
+        let images = Tensor::new([self.count, channels, height, width], data.evenly(self.count).samples.data);
+        let levels = subject.levels(self.levels);
+        let name = subject.name.clone();
+        let engine = run.engine()?;
+        let (mut denoiser, batch) = self.subject.ready(subject, &engine, run, self.count)?;
+        run.report.set("seed", self.out.seed);
+        let work = (levels.len() * self.count) as u64;
+        let squares = run.timed("squares", work, "calls", |advance| {
+            squares_on_images(denoiser.as_mut(), &images, &levels, batch, self.out.seed, advance)
+        })?;
+        results(&squares, &name, &data.name)
+    }
+}
