@@ -74,8 +74,8 @@ impl Captioned {
         Texts { captions: &self.captions, guidance: self.guidance }
     }
 
-    /// The settings of the samples, for their folder. They are those of the whole file, so that a larger run begins with
-    /// the samples of a smaller one.
+    /// The settings of the samples, for their folder. They are those of the whole file, so that a larger run begins
+    /// with the samples of a smaller one.
     pub fn json(&self) -> Value {
         json!({ "sha256": self.sha256, "cfg_scale": self.guidance })
     }

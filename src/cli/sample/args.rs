@@ -225,8 +225,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE.npy", help_heading = OUTPUT)]
     pub save_path: Option<PathBuf>,
 
-    /// Sample only the images I, I+N, I+2N, ..., over all prompts; `auto` takes both from the environment of SLURM, PBS,
-    /// Kubernetes, Open MPI or GNU parallel
+    /// Sample only the images I, I+N, I+2N, ..., over all prompts; `auto` takes both from the environment of SLURM,
+    /// PBS, Kubernetes, Open MPI or GNU parallel
     #[arg(long, value_name = "I/N|auto", help_heading = OUTPUT)]
     pub shard: Option<ShardArg>,
 

@@ -159,8 +159,8 @@ pub fn resolve(cell: &Cell, config: &SchedulerConfig, table: &NoiseTable, clip: 
     settings.resolve(&config, table)
 }
 
-/// Analytic-DDIM as its authors run it: timesteps evenly from the last to the first and then no noise, and predictions of
-/// x0 clipped.
+/// Analytic-DDIM as its authors run it: timesteps evenly from the last to the first and then no noise, and predictions
+/// of x0 clipped.
 fn analytic(cell: &Cell, variances: Arc<Variances>, config: &SchedulerConfig, table: &NoiseTable) -> Result<Course> {
     let steps = cell.steps();
     let stride = (table.timesteps() - 1) as f64 / (steps.max(2) - 1) as f64;
