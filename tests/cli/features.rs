@@ -231,3 +231,45 @@ fn images_are_scored_by_their_captions() {
     downhill(&arguments).expect_error(2, "1 captions for the 2 images");
     downhill(&["inspect", "frechet", &images, "--clip", &clip]).expect_error(2, "--captions");
 }
+
+#[test]
+fn variances_are_estimated_kept_and_taken() {
+    let folder = Folder::new();
+    let out = folder.at("variances");
+    let run = downhill(&[
+        "inspect",
+        "variances",
+        "wiener:digits",
+        "--data",
+        "digits",
+        "-n",
+        "40",
+        "--levels",
+        "4",
+        "-o",
+        &out,
+    ]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("4 levels of 40 images each"), "{}", run.stderr);
+    let (file, samples) = (folder.at("variances/variances.json"), folder.at("samples.npy"));
+    let kept = folder.json("variances/variances.json");
+    assert_eq!((kept["sigmas"].as_array().unwrap().len(), kept["images"].as_u64()), (4, Some(40)));
+    let sample = |sampler: &str, more: &[&str]| {
+        let fixed = ["sample", "-n", "1", "--steps", "2", "--sampler", sampler, "--save-samples", &samples];
+        let png = folder.at("x.png");
+        downhill(&[&fixed[..], &["-o", &png], more].concat())
+    };
+    sample("ddim", &[]).expect("");
+    let without = folder.array("samples.npy");
+    sample("ddim", &["--variances", &file]).expect("");
+    assert_ne!(folder.array("samples.npy"), without);
+    sample("ge", &["--variances", &file]).expect_error(2, "`--variances` have no meaning for the sampler `ge`");
+    let other = folder.at("other.json");
+    std::fs::write(&other, "{\"sigmas\": [1, 2], \"gammas\": [1, 1]}").unwrap();
+    sample("ddim", &["--variances", &other]).expect_error(3, "not variances");
+    let table = folder.at("table");
+    let fixed = ["inspect", "compare", "--samplers", "ddim", "--steps", "2", "-n", "2", "--no-ablation", "-q"];
+    let compared = downhill(&[&fixed[..], &["--variances", &file, "-o", &table]].concat());
+    assert_eq!((compared.code, compared.stderr.as_str()), (0, ""));
+    assert!(compared.stdout.contains("| analytic-ddim | "), "{}", compared.stdout);
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::common::{distance, engines};
 use crate::random_inception::{numbers, tensors};
 use downhill::checkpoint::Weights;
-use downhill::data::{Pixels, digits};
+use downhill::data::{Pixels, Source, digits};
 use downhill::formats::npy;
 use downhill::nets::inception::Preparation;
 use downhill::nets::inception::weights::InceptionWeights;
@@ -64,6 +64,36 @@ fn features_are_those_of_both_packages() {
         let apart = distance(&found.data, whole.item(1));
         assert!(apart < 1e-4, "{name} at 299 x 299: {apart:e}");
     }
+}
+
+/// Three images of Fashion-MNIST, one in each channel.
+fn fashion(count: usize) -> Tensor {
+    let file = golden("fashion.npy");
+    let all = Source::parse(file.to_str().unwrap()).unwrap().load(Pixels::Signed).unwrap().samples;
+    let of = |at: usize| (at..at + 3).flat_map(|image| all.item(image).to_vec());
+    Tensor::new([count, 3, 28, 28], (0..count).flat_map(of).collect())
+}
+
+#[test]
+fn a_second_data_set_has_the_features_and_the_distances_of_the_packages() {
+    let engine = &engines()[0];
+    let mut rows = None;
+    for (name, preparation) in Preparation::NAMES {
+        let extractor = features(preparation).on_side(engine, [3, 28, 28], SMALL).unwrap();
+        let expected = npy::read(golden(&format!("fashion-{name}-{SMALL}.npy"))).unwrap();
+        let found = extractor.of(&fashion(2)).unwrap().features;
+        for image in 0..2 {
+            let apart = distance(found.item(image), expected.item(image));
+            assert!(apart < 1e-4, "{name}, image {image}: {apart:e}");
+        }
+        if preparation == Preparation::PytorchFid {
+            let digits = extractor.of(&images(SET)).unwrap().features;
+            rows = Some((extractor.of(&fashion(2 * SET)).unwrap().features, digits));
+        }
+    }
+    let (clothes, digits) = rows.expect("pytorch-fid's preparation is among them");
+    assert_measures(&clothes.slice(0..SET), &clothes.slice(SET..2 * SET), (3, 12), &figures("fashion"));
+    assert_measures(&digits, &clothes, (3, 12), &figures("digits_of_fashion"));
 }
 
 #[test]

@@ -111,6 +111,12 @@ def images(count):
     return torch.stack([digits[at : at + 3] for at in range(count)]).double()
 
 
+def fashion(count):
+    """Bytes (count, 3, 28, 28): three images of Fashion-MNIST, one in each channel."""
+    pixels = torch.from_numpy(np.load(ROOT / "tests" / "golden" / "inception" / "fashion.npy"))
+    return torch.stack([pixels[at : at + 3] for at in range(count)]).double()
+
+
 def prepared(pixels, side, preparation):
     if preparation == "pytorch-fid":
         unit = F.interpolate(pixels / 255, size=(side, side), mode="bilinear", align_corners=False)
@@ -142,6 +148,19 @@ def measures(first, second, k, subset):
     }
 
 
+def of_fashion(net, folder, digits):
+    """The same of Fashion-MNIST: among themselves, and digits as samples of them."""
+    all_images = fashion(2 * SET)
+    for preparation in ("pytorch-fid", "torch-fidelity"):
+        rows = features(net, all_images[:2], SMALL, preparation)
+        np.save(folder / f"fashion-{preparation}-{SMALL}.npy", rows.float().numpy())
+    rows = features(net, all_images, SMALL, "pytorch-fid")
+    return {
+        "fashion": measures(rows[:SET], rows[SET:], 3, 12),
+        "digits_of_fashion": measures(digits[:SET], rows, 3, 12),
+    }
+
+
 def write(golden):
     folder = Path(golden) / "inception"
     folder.mkdir(parents=True, exist_ok=True)
@@ -159,5 +178,6 @@ def write(golden):
         "images": measures(of_images[:SET], of_images[SET:], 3, 12),
         "arrays": measures(rows, shifted, 5, 100),
     }
+    result.update(of_fashion(net, folder, of_images))
     (folder / "golden.json").write_text(json.dumps(result, indent=1) + "\n")
     print((folder / "golden.json").read_text())

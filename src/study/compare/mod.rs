@@ -163,7 +163,11 @@ pub fn resolve(cell: &Cell, config: &SchedulerConfig, table: &NoiseTable, clip: 
 /// of x0 clipped.
 fn analytic(cell: &Cell, variances: Arc<Variances>, config: &SchedulerConfig, table: &NoiseTable) -> Result<Course> {
     let steps = cell.steps();
-    let stride = (table.timesteps() - 1) as f64 / (steps.max(2) - 1) as f64;
+    if steps < 2 {
+        let what = "Analytic-DDIM in one step, and its timesteps include the first and the last";
+        return Err(Error::argument(what, "take 2 `steps` or more"));
+    }
+    let stride = (table.timesteps() - 1) as f64 / (steps - 1) as f64;
     // Their timesteps are numbered from 1, which decides which way halves round.
     let timesteps = (0..steps).rev().map(|at| (1.0 + at as f64 * stride).round_ties_even() - 1.0).chain([-1.0]);
     let fields = config.fields.clone().with("set_alpha_to_one", true.into());
@@ -319,6 +323,24 @@ mod tests {
             assert_eq!(part.data, whole.data[2 * 4..6 * 4]);
             assert_ne!(made(&Cell { seed: 8, ..cell }, 0..8).unwrap().images, whole);
         }
+    }
+
+    #[test]
+    fn analytic_cells_have_their_authors_schedule() {
+        let variances = Arc::new(Variances::new(vec![1.0], vec![0.5]).unwrap());
+        let of = |calls: usize| {
+            resolve(&Cell::analytic(calls, &variances), &SchedulerConfig::default(), &NoiseTable::default(), false)
+        };
+        let course = of(5).unwrap();
+        let timesteps: Vec<_> = course.schedule.levels().iter().map(|level| level.timestep).collect();
+        assert_eq!(timesteps, [Some(999.0), Some(749.0), Some(499.0), Some(250.0), Some(0.0), None]);
+        assert_eq!(course.schedule.end(), Level::CLEAN);
+        assert!(course.method.clip.is_some_and(|clip| !clip.rederive_eps), "x0 is clipped, and eps is not");
+        assert!(course.method.solver.is_stochastic());
+        assert!(of(1).is_err());
+        let cell = Cell { seed: 2, ..Cell::analytic(10, &variances) };
+        assert_eq!(cell.name(), format!("analytic-ddim-{}-10-s2", variances.digest()));
+        assert_eq!(made(&cell, 0..2).unwrap().calls, 10);
     }
 
     #[test]
