@@ -172,13 +172,16 @@ fn cosine_picture(found: &Projections) -> Picture {
         let shades = Figure::new(title, Axis::linear("level t"), Axis::linear(label));
         let curve = |i: usize| rows.iter().enumerate().map(|(t, row)| (t as f64, row[i])).collect();
         let figure = (0..k).fold(shades, |figure, i| {
-            let (name, colour) =
-                if told_apart { (format!("u_{i}"), Colour::Cycle(i)) } else { (String::new(), Colour::shade_of(i, k)) };
+            let (name, colour) = if told_apart {
+                (format!("i = {i}"), Colour::Cycle(i))
+            } else {
+                (String::new(), Colour::shade_of(i, k))
+            };
             figure.with(Series::line(&name, curve(i)).colour(colour))
         });
         if told_apart { figure } else { figure.with_shades("component i", 0.0, (k.max(2) - 1) as f64) }
     };
-    let adjacent = figure("From a level to the next", "|cos| of u_i at t and t + 1", &found.adjacent);
-    let first = figure("From the first level", "|cos| of u_i at t and 0", &found.to_first);
+    let adjacent = figure("From a level to the next", "|cos| of component i at levels t and t + 1", &found.adjacent);
+    let first = figure("From the first level", "|cos| of component i at levels t and 0", &found.to_first);
     Picture::new("", 2, vec![adjacent.into(), first.into()])
 }
