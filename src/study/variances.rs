@@ -93,6 +93,7 @@ pub fn results(squares: &ByLevel, name: &str, data: &str) -> Result<Results> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::noise::Purpose;
 
     /// The eps of values of mean 0 and variance 0.25.
     struct Gaussian;
@@ -111,7 +112,8 @@ mod tests {
     #[test]
     fn the_second_moment_of_a_gaussian_is_its_closed_form() {
         let count = 256;
-        let images = (0..count).flat_map(|at| crate::noise::normals(7, at, 0, 64)).map(|value| 0.5 * value).collect();
+        let normals = (0..count).flat_map(|at| Purpose::AddedNoise.normals(7, at, 0, 64));
+        let images = normals.map(|value| 0.5 * value).collect();
         let images = Tensor::new([count as usize, 1, 8, 8], images);
         let levels: Vec<Level> = [10.0, 1.0, 0.5, 0.1].map(Level::at_sigma).to_vec();
         let found = squares_on_images(&mut Gaussian, &images, &levels, 100, 3, &|_| {}).unwrap();
