@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
+pub use super::shard::ShardArg;
 pub use super::shared::{FamilyFlag, Global};
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};

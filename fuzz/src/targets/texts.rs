@@ -2,7 +2,7 @@
 
 use downhill::bench::sizes::{AttentionSize, CopySize, DataSize, MapSize, ProductSize};
 use downhill::bench::unet::Net;
-use downhill::cli::args::{ErrorModelArg, NumberList, Shard, Size, TileArg};
+use downhill::cli::args::{ErrorModelArg, NumberList, ShardArg, Size, TileArg};
 use downhill::data::Source;
 use downhill::denoise::closed_form::Spec;
 use downhill::denoise::diffusion::NoiseTable;
@@ -32,7 +32,7 @@ pub fn numbers(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let _ = (text.parse::<ProductSize>(), text.parse::<MapSize>(), text.parse::<AttentionSize>());
     let _ = (text.parse::<DataSize>(), text.parse::<CopySize>());
-    let _ = (text.parse::<Size>(), text.parse::<Shard>(), text.parse::<TileArg>());
+    let _ = (text.parse::<Size>(), text.parse::<ShardArg>(), text.parse::<TileArg>());
     if let Ok(model @ ErrorModelArg::Numbers(..)) = text.parse::<ErrorModelArg>() {
         said(model.read());
     }
