@@ -178,9 +178,9 @@ fn the_shard_is_that_of_the_environment() {
     ];
     let run = |arguments: &[&str], set: &[(&str, &str)]| {
         let mut command = crate::command(arguments);
-        variables.iter().for_each(|name| {
+        for name in variables {
             command.env_remove(name);
-        });
+        }
         crate::Run::of(command.envs(set.iter().copied()).output().expect("the program starts"))
     };
     let files = folder.at("%02d.png");
