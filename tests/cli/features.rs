@@ -259,7 +259,7 @@ fn variances_are_estimated_kept_and_taken() {
     let sample = |sampler: &str, more: &[&str]| {
         let fixed = ["sample", "-n", "1", "--steps", "2", "--sampler", sampler, "--save-samples", &samples];
         let png = folder.at("x.png");
-        downhill(&[&fixed[..], &["-o", &png], more].concat())
+        downhill(&[&fixed[..], &["-o", &png, "-q"], more].concat())
     };
     sample("ddim", &[]).expect("");
     let without = folder.array("samples.npy");
