@@ -268,7 +268,7 @@ fn variances_are_estimated_kept_and_taken() {
     sample("ge", &["--variances", &file]).expect_error(2, "`--variances` have no meaning for the sampler `ge`");
     let other = folder.at("other.json");
     std::fs::write(&other, "{\"sigmas\": [1, 2], \"gammas\": [1, 1]}").unwrap();
-    sample("ddim", &["--variances", &other]).expect_error(3, "not variances");
+    sample("ddim", &["--variances", &other]).expect_error(4, "not variances");
     let table = folder.at("table");
     let fixed = ["inspect", "compare", "--samplers", "ddim", "--steps", "2", "-n", "2", "--no-ablation", "-q"];
     let compared = downhill(&[&fixed[..], &["--variances", &file, "-o", &table]].concat());
