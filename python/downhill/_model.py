@@ -33,8 +33,9 @@ def open(
     Args:
         name: a diffusers folder; a single file of weights in the layout of Stable Diffusion or of other code bases; a
             `.safetensors` beside its `config.json`; `org/name` in the local cache of the hub (nothing is downloaded);
-            a closed form of data: `pca:DATA[,k=N]`, `wiener:DATA`, `ideal:DATA`, `sequential:DATA`. By default the
-            embedded network of handwritten digits, 28 x 28.
+            a closed form of data: `pca:DATA[,k=N]`, `gaussian:DATA` (or `wiener:DATA`), `sequential:DATA`,
+            `mixture:DATA,k=K`, `ideal:DATA`, `local:DATA,patch=P`. By default the embedded network of handwritten
+            digits, 28 x 28.
         dtype: the precision of a network's weights on the device: `f32`, `f16`, or `f16-maps` for GPUs, where the maps
             between layers are halves, too. Arithmetic is in float32.
         adapter: an index of `downhill.adapters()`, `cpu` for a software adapter, or a part of a name; by default the

@@ -315,6 +315,21 @@ def test_closed_forms(digits: downhill.Model) -> None:
         downhill.open("wiener:digits", dtype="f16")
 
 
+def test_local_closed_forms(tmp_path: Path) -> None:
+    images = noise(5, 6, 7)
+    np.save(tmp_path / "k.npy", images)
+    local = downhill.open(f"local:{tmp_path / 'k.npy'},patch=3")
+    assert local.kind == "closed form" and local.shape == (1, 6, 7)
+    x, sigma = noise(1, 1, 6, 7, seed=4), 0.8
+    # The definition at a place that no edge cuts off.
+    patches = np.lib.stride_tricks.sliding_window_view(images.astype(np.float64), (3, 3), (1, 2)).reshape(-1, 9)
+    around = x[0, 0, 1:4, 2:5].astype(np.float64).reshape(9)
+    weights = np.exp(-((patches - around) ** 2).sum(1) / (2 * sigma**2))
+    assert abs(local.denoise(x, sigma)[0, 0, 2, 3] - weights @ patches[:, 4] / weights.sum()) < 1e-5
+    with pytest.raises(downhill.ArgumentError, match="odd number"):
+        downhill.open(f"local:{tmp_path / 'k.npy'},patch=4")
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [

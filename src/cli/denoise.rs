@@ -40,8 +40,9 @@ With `--timesteps`, input and output are those of the network, in its own scale.
 x = x0 + sigma eps and the output is eps, whatever the network predicts. `pca:DATA[,k=N]` (projection onto N principal \
 components, 32 by default; of noisy samples with `noise=nested|fresh|shared` and `seed=S`, of the first M samples with \
 `n=M`), `wiener:DATA` or `gaussian:DATA` (Gaussian posterior mean; `sequential:DATA` is the same in a single call), \
-`mixture:DATA,k=K` (of K Gaussians) and `ideal:DATA` (weighted mean of all samples) do not have timesteps. 8-bit \
-pixels are scaled to -1 to 1, and the input may be (N,D) or have the shape of the samples.";
+`mixture:DATA,k=K` (of K Gaussians), `ideal:DATA` (weighted mean of all samples) and `local:DATA,patch=P` (of \
+patches) do not have timesteps. 8-bit pixels are scaled to -1 to 1, and the input may be (N,D) or have the shape of \
+the samples.";
 
 /// Call a network or a closed-form denoiser once
 #[derive(Debug, clap::Args)]

@@ -21,12 +21,15 @@ pub(super) static KIND: SourceKind = SourceKind {
 /// The digits that the embedded networks were trained on: the first ones. The others were held out.
 pub const TRAINED_ON: usize = 8000;
 
+/// The name of the digits that the embedded networks were trained on.
+pub const SEEN: &str = "digits-train";
+
 /// The name of the digits that the embedded networks have not seen.
 pub const HELD_OUT: &str = "digits-held-out";
 
 /// The names of the digits and of their parts, and which digits these are.
 const PARTS: [(&str, (usize, usize)); 3] =
-    [("digits", (0, 10_000)), ("digits-train", (0, TRAINED_ON)), (HELD_OUT, (TRAINED_ON, 10_000))];
+    [("digits", (0, 10_000)), (SEEN, (0, TRAINED_ON)), (HELD_OUT, (TRAINED_ON, 10_000))];
 
 fn part(text: &str, pixels: Pixels) -> Result<Dataset> {
     let all = digits(pixels)?;

@@ -19,7 +19,7 @@ mod source;
 mod spiked;
 
 pub use centred::{Centred, Rows};
-pub use digits::{HELD_OUT, TRAINED_ON, digit_labels, digits};
+pub use digits::{HELD_OUT, SEEN, TRAINED_ON, digit_labels, digits};
 pub use noised::{Coupling, Noised};
 pub use npz::images as npz_images;
 pub use power_law::PowerLaw;

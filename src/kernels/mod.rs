@@ -22,6 +22,7 @@ pub mod layer_norm;
 pub mod matmul;
 pub mod modulate;
 pub mod parameters;
+pub mod patch_means;
 pub mod pool;
 pub mod probes;
 pub mod resample;
@@ -139,6 +140,7 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         gate::Gate::variants,
         modulate::Modulate::variants,
         unpatchify::Unpatchify::variants,
+        patch_means::PatchMeans::variants,
         concat::Concat::variants,
         channels::Channels::variants,
         spread::Spread::variants,

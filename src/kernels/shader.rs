@@ -284,7 +284,7 @@ macro_rules! shared {
     };
 }
 
-static SHARED: [(&str, &str); 27] = shared![
+static SHARED: [(&str, &str); 28] = shared![
     "activation",
     "affine",
     "conv2d_params",
@@ -302,6 +302,7 @@ static SHARED: [(&str, &str); 27] = shared![
     "matrix_step",
     "matrix_store",
     "or_zero",
+    "patch_means",
     "primal",
     "register_tile",
     "register_tile_step",

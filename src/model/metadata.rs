@@ -105,6 +105,9 @@ impl ModelRun<'_> {
         }
         pairs.extend(self.rule.pairs());
         pairs.extend(self.settings.strength.map(|strength| ("strength", strength.to_string())));
+        if let (Some(sigma), Some(jump)) = (self.settings.analytic_start, &run.jump) {
+            pairs.extend([("analytic start", sigma.to_string()), ("analytic data", jump.data.clone())]);
+        }
         if let Some(picture) = &self.options.picture {
             pairs.push(("init image sha256", picture.sha256().to_owned()));
         }

@@ -6,6 +6,7 @@
 //! batches of images. The parts are at hand for other uses: [`Model::denoiser`], [`NetworkModel::on`] for raw calls,
 //! [`NetworkModel::jacobian`], [`Model::restore`] from measurements, and the single stages of a pipeline in [`stages`].
 
+mod analytic;
 mod call;
 mod classifier;
 mod components;

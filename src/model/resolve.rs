@@ -177,12 +177,13 @@ impl<'a> Sampling<'a> {
         self.check_rule(self.guided_by(labels.as_ref()), &course.method)?;
         network.net.check(labelled_call(labels.as_ref(), 1, size))?;
         let image = network.image_shape(size);
+        let jump = self.jump(network, &course, image)?;
         let masking = self.masking(&mut course, size, None, false)?;
         let is_unit = network.scheduler.has_unit_range();
         let (start, known) = self.start_of_pixels(image, is_unit, masking.as_ref())?;
         let run = self.made(course, size, image, image[0], count, start, None)?.with_labels(labels);
         let assumed = classifier.iter().flat_map(|guidance| guidance.classifier.notes().to_vec()).collect();
-        let run = run.with_masking(masking, known).with_notes(notes).with_notes(assumed);
+        let run = run.with_masking(masking, known).with_jump(jump).with_notes(notes).with_notes(assumed);
         Ok(ModelRun { classifier, ..run })
     }
 
@@ -206,6 +207,7 @@ impl<'a> Sampling<'a> {
     fn of_latents(self, latent: &LatentModel) -> Result<ModelRun<'a>> {
         let network = &latent.network;
         self.expect_no_classifier(&network.name)?;
+        self.expect_no_jump(&network.name)?;
         let usual = match &latent.source {
             Source::Labels => {
                 self.expect_no_text(&network.name)?;
@@ -279,6 +281,7 @@ impl<'a> Sampling<'a> {
         self.expect_no_guidance(&form.name)?;
         self.expect_no_rule(&form.name)?;
         self.expect_no_classifier(&form.name)?;
+        self.expect_no_jump(&form.name)?;
         let refuse = |field: &str, hint: &str| {
             Err(Error::argument(format!("`{field}` has no meaning for `{}`", form.name), hint))
         };
@@ -322,7 +325,7 @@ impl<'a> Sampling<'a> {
         mean: Option<Vec<f64>>,
     ) -> Result<ModelRun<'a>> {
         let rule = self.rule()?;
-        let Course { sampler, kind, schedule, method, notes } = course;
+        let Course { sampler, kind, schedule, whole: _, method, notes } = course;
         let images = self.images.unwrap_or_else(|| (0..count).collect());
         let run = Run {
             images,

@@ -11,6 +11,7 @@ use super::guiding::RuleSettings;
 use super::images::{Batch, Images};
 use super::open::Model;
 use super::text::Prompt;
+use crate::data::Source;
 use crate::data::mask::Mask;
 use crate::data::picture::Picture;
 use crate::denoise::GuidanceMode;
@@ -50,6 +51,7 @@ pub struct Sampling<'a> {
     pub(super) batch: Option<usize>,
     pub(super) size: Option<Size>,
     pub(super) start: Start,
+    pub(super) analytic_data: Option<Source>,
     pub(super) picture: Option<Picture>,
     pub(super) mask: Option<Mask>,
     pub(super) inpaint: Option<Inpaint>,
@@ -114,6 +116,7 @@ impl<'a> Sampling<'a> {
             batch: None,
             size: None,
             start: Start::Seeded,
+            analytic_data: None,
             picture: None,
             mask: None,
             inpaint: None,
@@ -220,6 +223,15 @@ impl<'a> Sampling<'a> {
     #[must_use]
     pub fn state(mut self, x: Tensor) -> Self {
         self.start = Start::State(x);
+        self
+    }
+
+    /// The data whose Gaussian stands in for the first steps ([`Settings::analytic_start`]): those that the network was
+    /// trained on; by default the digits, for networks of images of their size (for the embedded network those that it
+    /// was trained on).
+    #[must_use]
+    pub fn analytic_data(mut self, data: Source) -> Self {
+        self.analytic_data = Some(data);
         self
     }
 

@@ -81,6 +81,8 @@ purposes! {
     Benchmarks = 23;
     /// Noise of simulated measurements. Index: image.
     Measurements = 24;
+    /// First centres of clusters. Index: centre.
+    Clusters = 25;
 }
 
 impl Purpose {

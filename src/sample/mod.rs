@@ -11,6 +11,7 @@ pub mod config_fields;
 mod flow;
 mod grids;
 pub mod inpaint;
+pub mod jump;
 mod level_config;
 pub mod on_sigmas;
 pub mod run;

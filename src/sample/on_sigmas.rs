@@ -19,6 +19,12 @@ impl Settings {
     /// # Errors
     /// [`Error::Argument`] for timesteps, schedules of timesteps, and what [`Settings::resolve`] refuses.
     pub fn on_sigmas(&self, range: (f64, f64)) -> Result<Course> {
+        if self.analytic_start.is_some() {
+            return Err(Error::argument(
+                "`analytic_start` has no meaning for a closed-form denoiser",
+                "leave it out: it is for networks of pixels",
+            ));
+        }
         if self.timesteps.is_some() {
             return Err(no_timesteps("`timesteps`"));
         }

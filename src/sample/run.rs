@@ -3,7 +3,10 @@
 //! [`sample`] walks one batch; a [`Run`] holds the images, their start states and their noise, so that image i of seed
 //! s is the same image in any batch and in any part of the run.
 
+use std::sync::Arc;
+
 use super::inpaint::{self, Known, Resampling, end_factor};
+use super::jump::Jump;
 use super::schedule::Schedule;
 use super::walk::{Method, NoiseSource, Progress, sample};
 use crate::denoise::{Denoiser, Level};
@@ -62,6 +65,8 @@ pub struct Run {
     pub start: Start,
     /// The mean of the data, c h w values, which is added to states that start as pure noise.
     pub mean: Option<Vec<f64>>,
+    /// The jump from noise to the schedule's first level, for states that start as noise.
+    pub jump: Option<Arc<Jump>>,
     /// The part of all images that is known and kept.
     pub known: Option<Known>,
     /// The jumps of a walk with a known part.
@@ -84,6 +89,7 @@ impl Run {
             generator: Generator::default(),
             start: Start::default(),
             mean: None,
+            jump: None,
             known: None,
             resampling: None,
             trace_nonfinite: false,
@@ -311,6 +317,15 @@ impl Batches {
         let shape = [indices.len(), channels, height, width];
         let run = &self.run;
         let mut x = match &run.start {
+            Start::Seeded | Start::Noise(_) if run.jump.is_some() => {
+                let noise = match &run.start {
+                    Start::Noise(noise) => rows(noise),
+                    _ => self.noise.initial(indices),
+                };
+                let (noise, mean) = (Tensor::new(shape, noise), run.mean.as_deref());
+                let x = run.jump.as_ref().map(|jump| jump.start_state(&run.schedule, &noise, mean));
+                return x.unwrap_or(noise);
+            }
             Start::Seeded => run.schedule.start_state(&Tensor::new(shape, self.noise.initial(indices))),
             Start::Noise(noise) => run.schedule.start_state(&Tensor::new(shape, rows(noise))),
             Start::State(state) => return Tensor::new(shape, rows(state)),

@@ -45,6 +45,9 @@ pub struct Settings {
     pub sigmas: Option<Vec<f64>>,
     /// The share of the steps that is walked, from above 0 to 1: the last ones, from an image under noise.
     pub strength: Option<f64>,
+    /// The sigma at and below which the schedule is walked; above it the closed form of a Gaussian takes its place
+    /// ([`super::jump`]).
+    pub analytic_start: Option<f64>,
     /// The error model of the schedule `admissible`, which is the default where one is given.
     pub error_model: Option<ErrorModel>,
 }
@@ -58,6 +61,8 @@ pub struct Course {
     pub kind: Option<ScheduleKind>,
     /// The noise levels.
     pub schedule: Schedule,
+    /// The whole schedule, where [`Settings::analytic_start`] leaves out its first steps.
+    pub whole: Option<Schedule>,
     /// The rule of a step.
     pub method: Method,
     /// Notes for the user on differences from the model's files.
@@ -100,12 +105,19 @@ impl Settings {
         };
         let whole = whole.on(table.process()).starting(self.start_noise(sampler, config));
         let method = self.method(sampler, config, &request, &whole)?;
-        let schedule = match self.strength {
-            None => whole,
-            Some(_) if shortened.is_some() => whole,
-            Some(strength) => {
+        let (schedule, whole) = match (self.strength, self.analytic_start) {
+            (None, None) => (whole, None),
+            (Some(_), Some(_)) => {
+                return Err(Error::argument("both `strength` and `analytic_start` are given", "give one of them"));
+            }
+            (Some(_), None) if shortened.is_some() => (whole, None),
+            (Some(strength), None) => {
                 let kept = kept_steps(whole.steps().len(), strength)?;
-                (sampler.spec().begun)(&request, whole, kept)?
+                ((sampler.spec().begun)(&request, whole, kept)?, None)
+            }
+            (None, Some(sigma)) => {
+                let kept = steps_below(&whole, sigma)?;
+                ((sampler.spec().begun)(&request, whole.clone(), kept)?, Some(whole))
             }
         };
         if schedule.start().sigma.is_infinite() && config.prediction_type == PredictionType::Epsilon {
@@ -113,7 +125,7 @@ impl Settings {
         }
         let unknown = if self.sampler.is_none() { config.unknown_class() } else { None };
         let notes = unknown.into_iter().chain(note_on_consistency(sampler, table)).collect();
-        Ok(Course { sampler, kind, schedule, method, notes })
+        Ok(Course { sampler, kind, schedule, whole, method, notes })
     }
 
     fn parameters(&self) -> Parameters {
@@ -380,6 +392,22 @@ pub(super) fn default_steps(sampler: Sampler, table: &NoiseTable) -> usize {
 /// The least logarithm of signal to noise that a timestep may have.
 fn lambda_min_clipped(fields: &Fields) -> Result<f64> {
     Ok(fields.number("lambda_min_clipped")?.unwrap_or(f64::NEG_INFINITY))
+}
+
+/// Returns the number of steps that begin at `sigma` or below.
+fn steps_below(whole: &Schedule, sigma: f64) -> Result<usize> {
+    grids::positive("analytic_start", sigma)?;
+    let steps = whole.steps();
+    match steps.iter().filter(|step| step.from.sigma <= sigma).count() {
+        0 => Err(Error::argument(
+            format!("`analytic_start` of {sigma} leaves none of {} steps", steps.len()),
+            format!(
+                "choose one of at least {:.4}, where the last step begins",
+                steps.last().map_or(0.0, |it| it.from.sigma)
+            ),
+        )),
+        kept => Ok(kept),
+    }
 }
 
 /// Refuses a strength that is out of range.

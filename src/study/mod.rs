@@ -25,6 +25,8 @@
 //! | [`compare`], [`gamma`] | samplers at equal network calls, and the weight of the newest eps |
 //! | [`guidance`] | the weight of the newest eps with guidance |
 //! | [`frechet`] | the distance of one set of images from another |
+//! | [`gaussian`] | the distance of a denoiser from the Gaussians of its data, by [`predictions`] |
+//! | [`local`] | the patches that predict a denoiser and its samples, by [`predictions`] |
 //!
 //! [`nadler`] is the theory of spikes, [`estimate`] the uncertainty of a mean, [`rank`] that of an order,
 //! [`statistics`] summaries of many numbers, [`panels`] the figures over noise levels, [`subject`] a model as the
@@ -46,8 +48,10 @@ pub mod estimate;
 pub mod frechet;
 pub mod gains;
 pub mod gamma;
+pub mod gaussian;
 pub mod guidance;
 pub mod jacobian;
+pub mod local;
 pub mod manifolds;
 pub mod metric;
 pub mod metric_spec;
@@ -57,6 +61,7 @@ pub mod optimise;
 pub mod overlap;
 pub mod panels;
 pub mod pca;
+pub mod predictions;
 pub mod product;
 pub mod projection;
 pub mod promise;

@@ -128,9 +128,20 @@ impl Subject {
     /// # Errors
     /// Those of [`Self::data`]; [`Error::Argument`] without data.
     pub fn expect_data(&self, text: Option<&str>) -> Result<Dataset> {
-        let embedded = self.name == "digits" && self.model.network().is_some();
-        let unseen = if embedded { data::HELD_OUT } else { "digits" };
-        let usual = (self.image == [1, 28, 28]).then_some(unseen);
+        self.data_or(text, data::HELD_OUT)
+    }
+
+    /// As [`Self::data`], or `digits` where they fit: for the embedded network, those that it was trained on.
+    ///
+    /// # Errors
+    /// Those of [`Self::expect_data`].
+    pub fn expect_training_data(&self, text: Option<&str>) -> Result<Dataset> {
+        self.data_or(text, data::SEEN)
+    }
+
+    fn data_or(&self, text: Option<&str>, of_embedded: &str) -> Result<Dataset> {
+        let is_embedded = self.name == "digits" && self.model.network().is_some();
+        let usual = (self.image == [1, 28, 28]).then_some(if is_embedded { of_embedded } else { "digits" });
         let data = match (self.data(text)?, usual) {
             (None, Some(usual)) => self.data(Some(usual))?,
             (data, _) => data,

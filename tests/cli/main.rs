@@ -44,6 +44,7 @@ mod quality;
 mod random_inception;
 mod restore;
 mod sample;
+mod score_theory;
 mod serve;
 #[path = "../common/single_file.rs"]
 mod single_file;

@@ -7,4 +7,5 @@ mod closed_form;
 mod ideal;
 mod jacobian;
 mod linear_denoisers;
+mod local;
 mod mixture;

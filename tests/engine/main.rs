@@ -13,6 +13,7 @@ mod kernels_adjoint;
 mod kernels_half;
 mod kernels_matrix;
 mod kernels_norm;
+mod kernels_patches;
 mod kernels_pointwise;
 mod kernels_source;
 mod kernels_tangent;

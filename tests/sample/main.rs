@@ -8,6 +8,7 @@ mod extending;
 mod goldens;
 mod guidance;
 mod inpaint;
+mod jump;
 mod restore;
 mod schedules;
 mod sums;

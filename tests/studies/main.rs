@@ -7,6 +7,7 @@ mod random_inception;
 
 mod chain;
 mod clip;
+mod closed_forms;
 mod inception;
 mod inspect;
 mod linear_baseline;

@@ -9,7 +9,9 @@ mod error;
 mod error_model;
 mod frechet;
 mod gamma;
+mod gaussian;
 mod guidance;
+mod local;
 mod norms;
 mod projection;
 mod schedule;
@@ -35,6 +37,8 @@ Examples:
   downhill inspect gamma -o gamma                             the best weight of the newest eps?
   downhill inspect guidance -o guidance                       the same with guidance
   downhill inspect frechet samples.npz                        how far are samples from the data?
+  downhill inspect gaussian -o gaussian                       how far is eps from a Gaussian's?
+  downhill inspect local -o local                             do patches of data predict samples?
 
 Each study writes a folder with report.json, the data as .npy or .csv, and a plot as .svg and .png.";
 
@@ -59,4 +63,6 @@ studies! {
     Guidance(guidance): DeviceFlags,
     Compare(compare): NetworkFlags,
     Frechet(frechet): NetworkFlags,
+    Gaussian(gaussian): NetworkFlags,
+    Local(local): NetworkFlags,
 }

@@ -83,6 +83,18 @@ impl SubjectArgs {
     }
 }
 
+/// The data whose images are noised: those that `noised` names, else the `data` of the closed forms if `named` gives
+/// them, else the usual ones of the subject.
+///
+/// # Errors
+/// Those of [`Subject::expect_data`].
+pub fn noised(subject: &Subject, data: &Dataset, named: Option<&str>, noised: Option<&str>) -> Result<Dataset> {
+    if noised.is_none() && named.is_some() {
+        return Ok(data.clone());
+    }
+    subject.expect_data(noised)
+}
+
 /// The flags of trajectories.
 #[derive(Debug, clap::Args)]
 pub struct WalkArgs {
@@ -128,7 +140,7 @@ impl WalkArgs {
     ///
     /// # Errors
     /// Those of [`ErrorModelArg::read`] and [`Subject::trails`].
-    fn trails(&self, subject: &Subject, steps: usize) -> Result<Trails> {
+    pub fn trails(&self, subject: &Subject, steps: usize) -> Result<Trails> {
         let settings = Settings {
             sampler: Some(self.sampler),
             schedule: self.schedule,

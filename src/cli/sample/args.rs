@@ -42,11 +42,12 @@ Examples:
 
 `pca:DATA[,k=N]` (projection onto N principal components, 32 by default), `wiener:DATA`, `gaussian:DATA` or \
 `wiener:mean=M.npy,cov=C.npy` (Gaussian posterior mean), `mixture:DATA,k=K[,rank=R,seed=S]` (of K Gaussians, one per \
-cluster) and `ideal:DATA` (weighted mean of all samples) are denoisers in closed form. `sequential:DATA` estimates \
-the next level of the schedule instead of the clean image; `--sampler ddim` then follows the chain of these \
-estimates. With `noise=nested|fresh|shared` (and `seed=S`), the components of `pca` at each level are those of noisy \
-samples: noise added step by step, independent noise per level, or one draw scaled to each level; `n=M` uses the first \
-M samples. 8-bit pixels are scaled to -1 to 1.
+cluster), `ideal:DATA` (weighted mean of all samples) and `local:DATA,patch=P[,boundary=padded|circular|fixed,n=N]` \
+(each pixel the weighted mean of patches) are denoisers in closed form. `sequential:DATA` estimates the next level of \
+the schedule instead of the clean image; `--sampler ddim` then follows the chain of these estimates. With \
+`noise=nested|fresh|shared` (and `seed=S`), the components of `pca` at each level are those of noisy samples: noise \
+added step by step, independent noise per level, or one draw scaled to each level; `n=M` uses the first M samples. \
+8-bit pixels are scaled to -1 to 1.
 
 Closed forms do not have timesteps. Their default is DDIM on the schedule `exponential`: N log-spaced sigmas, then 0. \
 The first sigma is 10 r, where r is the root mean square distance of the data from their mean (r / sqrt(N) for `pca`, \
@@ -193,6 +194,16 @@ pub struct Args {
     #[arg(long, value_name = "S", requires = "init_image", allow_negative_numbers = true, help_heading = START)]
     pub strength: Option<f64>,
 
+    /// Take the steps above this sigma at once, by the closed form of the Gaussian of the data: fewer calls
+    #[arg(long, value_name = "SIGMA", conflicts_with_all = ["init", "init_image"], allow_negative_numbers = true,
+        help_heading = START)]
+    pub analytic_start: Option<f64>,
+
+    #[arg(long, value_name = "DATA", requires = "analytic_start", help_heading = START,
+        help = format!("Data of that Gaussian: {} [default: `digits` where they fit; for the embedded network \
+            `digits-train`]", crate::data::forms()))]
+    pub analytic_data: Option<String>,
+
     #[command(flatten)]
     pub inpainting: InpaintArgs,
 
@@ -303,6 +314,7 @@ impl Args {
             timesteps: self.timesteps.clone().map(|list| list.0),
             sigmas: self.sigmas.clone().map(|list| list.0),
             strength: self.strength,
+            analytic_start: self.analytic_start,
             error_model: self.error_model.as_ref().map(ErrorModelArg::read).transpose()?,
         })
     }

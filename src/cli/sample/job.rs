@@ -12,6 +12,7 @@ use super::targets;
 use crate::cli::args::{Dtype, FamilyFlag, Global, Size};
 use crate::cli::flags::Flags;
 use crate::cli::shard::{Shard, ShardArg};
+use crate::data::Source;
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
 use crate::model::{Kind, Metadata, Model, ModelRun, NetworkModel, Sampling, Targets};
@@ -89,6 +90,9 @@ impl Job<'_> {
         let asked = conditions::size(args.size, args.height, args.width, trained.map(Size::from));
         if let Some(Size { height, width }) = asked {
             sampling = sampling.size(height, width);
+        }
+        if let Some(data) = &args.analytic_data {
+            sampling = sampling.analytic_data(Source::parse(data)?);
         }
         let sampling = args.conditions.describe(args.describe(sampling), labels)?;
         let mut run = args.inpainting.describe(sampling, start.mask.take())?.resolve()?;

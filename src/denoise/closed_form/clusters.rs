@@ -4,11 +4,12 @@
 //! centre so far (Arthur and Vassilvitskii, "k-means++", 2007). The draws follow from a seed, and sums are in the order
 //! of the samples, so that the same data give the same clusters on every machine.
 
+use rand::RngExt;
 use rayon::prelude::*;
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::noise::philox::block;
+use crate::noise::Purpose;
 
 /// A bound on the passes over the data. Lloyd's iteration ends earlier: no assignment repeats.
 const MOST_PASSES: usize = 300;
@@ -62,7 +63,7 @@ fn first_centres(data: &Dataset, count: usize, seed: u64) -> Vec<Vec<f64>> {
             // All samples are centres already.
             break;
         }
-        let mut left = uniform(seed, centres.len() as u32) * total;
+        let mut left = uniform(seed, centres.len() as u64) * total;
         let passed = |square: &f64| {
             left -= square;
             left < 0.0 && *square > 0.0
@@ -90,9 +91,8 @@ fn squared_distance(sample: &[f32], centre: &[f64]) -> f64 {
 }
 
 /// A number from 0 to below 1.
-fn uniform(seed: u64, draw: u32) -> f64 {
-    let [first, second, ..] = block([draw, 0, 0, 0x6b6d], [seed as u32, (seed >> 32) as u32]);
-    ((u64::from(first) << 21) ^ (u64::from(second) >> 11)) as f64 / (1u64 << 53) as f64
+fn uniform(seed: u64, centre: u64) -> f64 {
+    Purpose::Clusters.stream(seed, centre, 0).random()
 }
 
 #[cfg(test)]

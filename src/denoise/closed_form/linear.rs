@@ -116,6 +116,29 @@ impl Linear {
         self.mean.as_ref()
     }
 
+    /// The state at level `to` on the path of the probability flow, dx / dsigma = eps(x, sigma), that is at `x` at
+    /// level `from`: along a direction of variance lambda the distance from the mean changes by the factor
+    /// sqrt((lambda + to^2) / (lambda + from^2)). At an infinite `from`, `x` is the noise, of unit variance. Of a
+    /// projection every variance counts as zero.
+    #[must_use]
+    pub fn flow(&self, x: &[f32], from: f64, to: f64) -> Vec<f32> {
+        let is_noise = from.is_infinite();
+        let factor = |variance: f64| {
+            let before = if is_noise { 1.0 } else { variance + from * from };
+            ((variance + to * to) / before).sqrt()
+        };
+        let centre = |at: usize| if is_noise { 0.0 } else { self.mean[at] };
+        let centred = Col::from_fn(x.len(), |at| f64::from(x[at]) - centre(at));
+        let mut along = self.directions.transpose() * &centred;
+        let outside = factor(0.0);
+        let (variances, _) = self.spectrum();
+        for (at, part) in along.iter_mut().enumerate() {
+            *part *= factor(variances.get(at).copied().unwrap_or(0.0)) - outside;
+        }
+        let inside = &self.directions * &along;
+        (0..x.len()).map(|at| (self.mean[at] + inside[at] + outside * centred[at]) as f32).collect()
+    }
+
     /// The projection on the first `count` of the directions.
     #[must_use]
     pub fn leading(&self, count: usize) -> Self {

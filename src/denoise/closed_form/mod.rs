@@ -1,5 +1,5 @@
 //! Denoisers that are determined by data, without a network: those named `pca:`, `gaussian:` or `wiener:`,
-//! `sequential:`, `mixture:`, `ideal:` and `guided:`.
+//! `sequential:`, `mixture:`, `ideal:`, `local:` and `guided:`.
 //!
 //! | name | x0, the prediction | |
 //! |---|---|---|
@@ -9,6 +9,7 @@
 //! | `sequential:DATA` | that Gaussian's posterior mean of the next level, in place of x0 | [`sequential`] |
 //! | `mixture:DATA,k=K` | the posterior mean of a mixture of K Gaussians, one per cluster | [`mixture`] |
 //! | `ideal:DATA` | the posterior mean over the samples themselves | [`ideal`] |
+//! | `local:DATA,patch=P` | for each pixel the posterior mean over the patches of the samples | [`local`] |
 //! | `guided:DATA,class=C,scale=W` | guidance from all data to those of a class | [`guided`] |
 //!
 //! `gaussian:` and `wiener:` are two names of the same denoiser: the covariance is whole and nothing is added to it.
@@ -20,6 +21,7 @@ mod clusters;
 pub mod guided;
 pub mod ideal;
 pub mod linear;
+pub mod local;
 pub mod mixture;
 pub mod neighbours;
 pub mod noisy;
@@ -32,12 +34,13 @@ use std::path::Path;
 use faer::Mat;
 
 pub use arrays::Determined;
-pub use options::{MixtureOptions, PcaOptions, USUAL_COMPONENTS};
+pub use options::{Boundary, LocalOptions, MixtureOptions, PcaOptions, USUAL_COMPONENTS};
 pub use spec::{FORMS, Filter, Moments, Spec};
 
 use self::guided::{GuidedOf, GuidedOptions};
 use self::ideal::Ideal;
 use self::linear::Linear;
+use self::local::Local;
 use self::mixture::Mixture;
 use self::noisy::NoisyProjection;
 use self::sequential::Sequential;
@@ -85,6 +88,7 @@ enum Form {
     Mixture { data: Dataset, options: MixtureOptions },
     Ideal { data: Dataset },
     Guided { data: Dataset, class: Dataset, options: GuidedOptions },
+    Local { data: Dataset, options: LocalOptions },
 }
 
 impl Form {
@@ -95,6 +99,7 @@ impl Form {
             | Self::Gaussian { data, .. }
             | Self::Mixture { data, .. }
             | Self::Ideal { data }
+            | Self::Local { data, .. }
             | Self::Guided { data, .. } => Some(data),
             Self::Moments { .. } => None,
         }
@@ -124,6 +129,13 @@ impl ClosedForm {
             }
             Some(Spec::Mixture { data, options }) => {
                 Form::Mixture { data: checked_mixture(read(&data)?, options)?, options }
+            }
+            Some(Spec::Local { data, options }) => {
+                let mut data = read(&data)?;
+                if let Some(count) = options.samples {
+                    take_first(&mut data, count)?;
+                }
+                Form::Local { data: checked_local(data, options)?, options }
             }
             Some(Spec::Ideal { data }) => Form::Ideal { data: read(&data)? },
             Some(Spec::Guided { data, options }) => {
@@ -175,11 +187,7 @@ impl ClosedForm {
     /// of one pixel.
     #[must_use]
     pub fn image_shape(&self) -> [usize; 3] {
-        match self.sample_shape[..] {
-            [height, width] => [1, height, width],
-            [channels, height, width] => [channels, height, width],
-            _ => [self.mean.len(), 1, 1],
-        }
+        image_shape(&self.sample_shape)
     }
 
     /// Returns `true` if a sample is an image: (h, w) or (c, h, w).
@@ -218,7 +226,7 @@ impl ClosedForm {
     pub fn difference_step(&self) -> impl Fn(f64) -> f64 + use<> {
         let distance = if self.variance > 0.0 { self.variance.sqrt() } else { 1.0 };
         let is_linear = match &self.form {
-            Form::Mixture { .. } | Form::Ideal { .. } => false,
+            Form::Mixture { .. } | Form::Ideal { .. } | Form::Local { .. } => false,
             Form::Guided { options, .. } => options.of == GuidedOf::Wiener,
             Form::Pca { .. } | Form::Gaussian { .. } | Form::Moments { .. } => true,
         };
@@ -253,6 +261,7 @@ impl ClosedForm {
             Form::Mixture { data, .. } => ("mixture", Some(data.count())),
             Form::Ideal { data } => ("ideal", Some(data.count())),
             Form::Guided { data, .. } => ("guided", Some(data.count())),
+            Form::Local { data, .. } => ("local", Some(data.count())),
         };
         let (components, noise) = match &self.form {
             Form::Pca { components, noise, .. } => (Some(components), noise.as_ref()),
@@ -269,6 +278,12 @@ impl ClosedForm {
             })),
             _ => None,
         };
+        let local = match &self.form {
+            Form::Local { options, .. } => {
+                Some(serde_json::json!({ "patch": options.patch, "boundary": options.boundary }))
+            }
+            _ => None,
+        };
         serde_json::json!({
             "name": self.name,
             "closed_form": kind,
@@ -278,6 +293,7 @@ impl ClosedForm {
             "noise": noise.map(|noise| serde_json::json!({ "coupling": noise.coupling, "seed": noise.seed })),
             "mixture": mixture,
             "guidance": guidance,
+            "local": local,
             "total_variance": self.variance,
         })
     }
@@ -285,7 +301,8 @@ impl ClosedForm {
     /// The denoiser, on a device where it needs one.
     ///
     /// # Errors
-    /// Those of [`Linear::projection`], [`Linear::wiener`], [`Mixture::of_clusters`] and [`Ideal::new`].
+    /// Those of [`Linear::projection`], [`Linear::wiener`], [`Mixture::of_clusters`], [`Ideal::new`] and
+    /// [`Local::new`].
     pub fn ready(self, engine: &Engine) -> Result<Box<dyn Denoiser + '_>> {
         let image = self.image_shape();
         let mean = self.mean;
@@ -307,6 +324,7 @@ impl ClosedForm {
             }
             Form::Ideal { data } => Box::new(Ideal::new(engine, data, mean, image)?),
             Form::Guided { data, class, options } => options.ready(engine, [data, class], image)?,
+            Form::Local { data, options } => Box::new(Local::new(engine, data, &options, image)?),
         })
     }
 }
@@ -329,6 +347,25 @@ impl Filter {
             Self::Sequential => Box::new(Sequential::new(wiener)),
         }
     }
+}
+
+/// (channels, height, width) of samples of a shape.
+fn image_shape(sample_shape: &[usize]) -> [usize; 3] {
+    match sample_shape[..] {
+        [height, width] => [1, height, width],
+        [channels, height, width] => [channels, height, width],
+        _ => [sample_shape.iter().product(), 1, 1],
+    }
+}
+
+/// Data that are images, not smaller than the patches.
+fn checked_local(data: Dataset, options: LocalOptions) -> Result<Dataset> {
+    if !matches!(data.sample_shape.len(), 2 | 3) {
+        let what = format!("samples of `{}` have shape {:?}, and are not images", data.name, data.sample_shape);
+        return Err(Error::argument(what, "`local:` compares patches: give samples of shape (h, w) or (c, h, w)"));
+    }
+    local::check(&options, image_shape(&data.sample_shape), data.count())?;
+    Ok(data)
 }
 
 /// Data with at least as many samples as Gaussians, and as many values as variances.

@@ -1,5 +1,7 @@
 //! The options of closed-form denoisers, after the name of their data: `,name=value`.
 
+use std::str::FromStr;
+
 use crate::data::{Coupling, Noised};
 use crate::error::{Error, Result};
 
@@ -26,6 +28,55 @@ pub struct MixtureOptions {
     pub rank: Option<usize>,
     /// The seed of the clusters.
     pub seed: u64,
+}
+
+/// Settings of a local denoiser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalOptions {
+    /// The side of a patch, in pixels; odd.
+    pub patch: usize,
+    /// The patches that a place is compared with.
+    pub boundary: Boundary,
+    /// The number of samples to take, from the first; `None` for all.
+    pub samples: Option<usize>,
+}
+
+/// The places of the data whose patches a place in an image is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Boundary {
+    /// All places; patches continue at the opposite edge. Wholly equivariant.
+    Circular,
+    /// The places where the edges of the image cut the same part off a patch: what a network that pads with zeros can
+    /// distinguish. Equivariant away from the edges.
+    Padded,
+    /// The same place alone. Not equivariant.
+    Fixed,
+}
+
+impl Boundary {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Circular, Self::Padded, Self::Fixed];
+
+    /// The name, as in `boundary=padded`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Circular => "circular",
+            Self::Padded => "padded",
+            Self::Fixed => "fixed",
+        }
+    }
+}
+
+impl FromStr for Boundary {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|boundary| boundary.name() == text).ok_or_else(|| {
+            Error::argument(format!("no boundary is called `{text}`"), "give `circular`, `padded` or `fixed`")
+        })
+    }
 }
 
 /// A malformed value of an option.
@@ -97,5 +148,29 @@ impl MixtureOptions {
         }
         let components = components.ok_or_else(|| missing(text, "k", MIXTURE_HINT))?;
         Ok(Self { components, ..asked })
+    }
+}
+
+const LOCAL_HINT: &str = "`local:DATA` takes the side of a `patch=` in pixels, an odd number, and optionally \
+                          `boundary=circular|padded|fixed` and `n=` samples, after commas";
+
+impl LocalOptions {
+    pub(super) fn parse(text: &str, options: &[(&str, &str)]) -> Result<Self> {
+        let mut patch = None;
+        let mut asked = Self { patch: 0, boundary: Boundary::Padded, samples: None };
+        for (name, value) in options {
+            let refuse = |expected: &str| malformed(text, name, value, expected, LOCAL_HINT);
+            match *name {
+                "patch" => {
+                    let side = count(value).filter(|side| side % 2 == 1);
+                    patch = Some(side.ok_or_else(|| refuse("an odd number of pixels"))?);
+                }
+                "boundary" => asked.boundary = value.parse()?,
+                "n" => asked.samples = Some(count(value).ok_or_else(|| refuse("a number of samples"))?),
+                _ => return Err(unknown(name, "local", LOCAL_HINT)),
+            }
+        }
+        let patch = patch.ok_or_else(|| missing(text, "patch", LOCAL_HINT))?;
+        Ok(Self { patch, ..asked })
     }
 }

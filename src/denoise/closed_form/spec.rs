@@ -1,14 +1,15 @@
 //! The names of closed-form denoisers: `pca:DATA[,OPTION...]`, `gaussian:DATA`, `wiener:DATA`, `sequential:DATA`,
-//! `mixture:DATA,k=K`, `ideal:DATA`, `guided:DATA,class=C,scale=W`, and with a Gaussian's moments `wiener:mean=M.npy,cov=C.npy`.
+//! `mixture:DATA,k=K`, `ideal:DATA`, `local:DATA,patch=P`, `guided:DATA,class=C,scale=W`, and with a Gaussian's moments
+//! `wiener:mean=M.npy,cov=C.npy`.
 
 use std::path::{Path, PathBuf};
 
 use super::guided::GuidedOptions;
-use super::options::{MixtureOptions, PcaOptions};
+use super::options::{LocalOptions, MixtureOptions, PcaOptions};
 use crate::data::Source;
 use crate::error::{Error, Result};
 
-const KINDS: [&str; 7] = ["pca", "gaussian", "wiener", "sequential", "mixture", "ideal", "guided"];
+const KINDS: [&str; 8] = ["pca", "gaussian", "wiener", "sequential", "mixture", "ideal", "local", "guided"];
 
 fn hint() -> String {
     format!("closed-form denoisers are {FORMS}")
@@ -16,7 +17,8 @@ fn hint() -> String {
 
 /// The forms of a closed form's name, for help texts and hints.
 pub const FORMS: &str = "`pca:DATA[,k=N]`, `gaussian:DATA` or `wiener:DATA`, `wiener:mean=M.npy,cov=C.npy`, \
-                         `sequential:DATA`, `mixture:DATA,k=K`, `ideal:DATA` or `guided:DATA,class=C,scale=W`";
+                         `sequential:DATA`, `mixture:DATA,k=K`, `ideal:DATA`, `local:DATA,patch=P` or \
+                         `guided:DATA,class=C,scale=W`";
 
 /// The meaning of a name.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +55,13 @@ pub enum Spec {
         data: Source,
         /// The options after them.
         options: GuidedOptions,
+    },
+    /// The posterior mean of each pixel over the patches of the samples.
+    Local {
+        /// The data.
+        data: Source,
+        /// The options after them.
+        options: LocalOptions,
     },
 }
 
@@ -125,6 +134,10 @@ impl Spec {
                 let options = GuidedOptions::parse(text, &options)?;
                 return Ok(Some(Self::Guided { data: Source::parse(data)?, options }));
             }
+            "local" => {
+                let options = LocalOptions::parse(text, &options)?;
+                return Ok(Some(Self::Local { data: Source::parse(data)?, options }));
+            }
             _ => {}
         }
         if let Some((option, _)) = options.first() {
@@ -160,6 +173,7 @@ fn moment_files(text: &str, rest: &str) -> Result<Option<Moments>> {
 mod tests {
     use super::*;
     use crate::data::{Coupling, Noised};
+    use crate::denoise::closed_form::options::Boundary;
 
     #[test]
     fn names_are_understood() {
@@ -178,6 +192,11 @@ mod tests {
         assert_eq!(parse("mixture:digits,k=4"), mixture(MixtureOptions { components: 4, rank: None, seed: 0 }));
         let ranked = MixtureOptions { components: 3, rank: Some(20), seed: 9 };
         assert_eq!(parse("mixture:digits,seed=9,rank=20,k=3"), mixture(ranked));
+        let local = |options| Some(Spec::Local { data: data.clone(), options });
+        let padded = LocalOptions { patch: 5, boundary: Boundary::Padded, samples: None };
+        assert_eq!(parse("local:digits,patch=5"), local(padded));
+        let circular = LocalOptions { boundary: Boundary::Circular, samples: Some(40), ..padded };
+        assert_eq!(parse("local:digits,n=40,boundary=circular,patch=5"), local(circular));
         let filters = [("wiener", Filter::Wiener), ("gaussian", Filter::Wiener), ("sequential", Filter::Sequential)];
         for (name, filter) in filters {
             assert_eq!(parse(&format!("{name}:digits")), gaussian(filter, Moments::Of(data.clone())));
@@ -207,6 +226,10 @@ mod tests {
             ("mixture:digits", "does not give `k=`"),
             ("mixture:digits,k=0", "is not a number of components"),
             ("mixture:digits,k=2,noise=fresh", "`noise=` is not an option of `mixture:`"),
+            ("local:digits", "does not give `patch=`"),
+            ("local:digits,patch=4", "is not an odd number of pixels"),
+            ("local:digits,patch=3,boundary=soft", "no boundary is called `soft`"),
+            ("local:digits,patch=3,k=3", "`k=` is not an option of `local:`"),
             ("gaussian:digits,k=3", "`k=` is not an option of `gaussian:`"),
             ("ideal:digits,k=3", "`k=` is not an option of `ideal:`"),
             ("wiener:mean=m.npy", "names one moment"),
