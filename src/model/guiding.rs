@@ -84,7 +84,6 @@ impl Sampling<'_> {
     pub(super) fn check_rule(&self, guided: Guided, method: &Method) -> Result<()> {
         let Some(field) = self.rule.given().next() else { return Ok(()) };
         match guided {
-            Guided::Conditions => {}
             Guided::Nothing => {
                 let what = format!("`{field}` without guidance: `cfg_scale` leaves the condition as it is");
                 return Err(Error::argument(what, "give a larger `cfg_scale`, or leave the field out"));
@@ -93,7 +92,7 @@ impl Sampling<'_> {
                 let what = "`guidance_rescale` for guidance by a classifier, which has no conditional output";
                 return Err(Error::argument(what, "leave out `guidance_rescale`"));
             }
-            Guided::Classifier => {}
+            Guided::Classifier | Guided::Conditions => {}
         }
         if let (Some(GuidanceMode::CfgPlusPlus), Some(why)) = (self.rule.mode, method.solver.never_renoises()) {
             let what = format!("the `guidance_mode` `cfg++` has no meaning for this sampler: {why}");

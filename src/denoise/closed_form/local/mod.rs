@@ -192,17 +192,16 @@ impl<'e> Local<'e> {
         let mut passing = None;
         for (at, patches) in group.patches.chunks(self.chunk()).enumerate() {
             let blocks = patches.len().div_ceil(self.block());
-            let storage = match keys.kept.get(at) {
-                Some(storage) => storage,
-                None => {
-                    let keys = group.keys(&self.data, &self.window, self.engine.family, patches);
-                    let storage = match &passing {
-                        Some(storage) => storage,
-                        None => passing.insert(self.storage(keys.len() / TEXEL, "patches")?),
-                    };
-                    self.engine.gpu.upload(storage, 0, &keys)?;
-                    storage
-                }
+            let storage = if let Some(storage) = keys.kept.get(at) {
+                storage
+            } else {
+                let keys = group.keys(&self.data, &self.window, self.engine.family, patches);
+                let storage = match &passing {
+                    Some(storage) => storage,
+                    None => passing.insert(self.storage(keys.len() / TEXEL, "patches")?),
+                };
+                self.engine.gpu.upload(storage, 0, &keys)?;
+                storage
             };
             for (pass, sums) in sums.chunks_mut(most).enumerate() {
                 let queries = &mut queries[..sums.len() * row];
