@@ -278,7 +278,7 @@ pub struct Oracle<'a> {
     pub clip: Option<Clip>,
     /// `true` after the first call of the step.
     called: bool,
-    /// What guidance adds to x0 at the first call of the step, and to the state at its end.
+    /// The shift of guidance in x0 at the first call of the step, and in the state at its end.
     shift: Option<Arc<Tensor>>,
     moved: Option<Arc<Tensor>>,
 }

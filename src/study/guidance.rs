@@ -77,8 +77,9 @@ pub fn exact_gain(mode: Mode, scale: f64, from: f64, to: f64) -> f64 {
     ratio(mode.all).powf(0.5 * (1.0 - scale)) * ratio(mode.class).powf(0.5 * scale)
 }
 
-/// The gamma for which a step of gradient estimation is exact along a mode: from `before` and `sigma`, the levels of the
-/// two estimates on the flow, down to `next`. It is that of [`crate::sample::solvers::metric::gamma_of`] at scale 1.
+/// The gamma for which a step of gradient estimation is exact along a mode: from `before` and `sigma`, the levels of
+/// the two estimates on the flow, down to `next`. It is that of [`crate::sample::solvers::metric::gamma_of`] at scale
+/// 1.
 #[must_use]
 pub fn exact_gamma(mode: Mode, scale: f64, before: f64, sigma: f64, next: f64) -> f64 {
     // In units of the state at `sigma`.

@@ -121,7 +121,7 @@ struct Predicted {
     corrector: usize,
     x: Tensor,
     noise: Option<Tensor>,
-    /// What guidance added to the state at the end.
+    /// The shift of guidance at the end.
     shift: Option<Arc<Tensor>>,
 }
 

@@ -72,7 +72,7 @@ struct Predicted {
     to: f64,
     order: usize,
     x: Tensor,
-    /// What guidance added to the state at the end.
+    /// The shift of guidance at the end.
     shift: Option<Arc<Tensor>>,
 }
 
