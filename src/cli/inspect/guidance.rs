@@ -25,9 +25,9 @@ Examples:
 
 The guided denoiser of two closed forms, eps_u + W (eps_c - eps_u), has a probability flow. Gradient estimation from \
 the same start states ends elsewhere; the best gamma is that of the least squared distance of the ends. It is exact \
-for two Gaussians whose covariances commute, and measured on `guided:` denoisers with Wiener filters, where they need \
-not, or ideal denoisers. The noise levels are those of `inspect gamma`. The best gamma of each of 4 groups of images is the \
-vertex of a parabola; it is shown with its 95 % interval.";
+for two Gaussians whose covariances commute, and measured on `guided:` denoisers with Wiener filters, where they \
+need not, or ideal denoisers. The noise levels are those of `inspect gamma`. The best gamma of each of 4 groups of \
+images is the vertex of a parabola; it is shown with its 95 % interval.";
 
 /// Measure the best weight gamma of gradient estimation against the scale of guidance
 #[derive(Debug, clap::Args)]
