@@ -21,7 +21,8 @@ Examples:
 Noise w is added to images k, x = k + sigma w, and |eps(x, sigma) - w| / sqrt(n) is measured: 0 where the \
 denoiser finds all of the noise, 1 where it finds none. The embedded network was trained on `digits-train`, the \
 first 8,000 digits, and has not seen `digits-held-out`, the last 2,000; `pca:digits` and the other closed forms are \
-made from the data that they name. Errors on images that a model was made from are training errors: pass others as --data.";
+made from the data that they name. Errors on images that a model was made from are training errors: pass others as \
+--data.";
 
 /// Measure |eps - noise| / sqrt(n) on noised images, against sigma
 #[derive(Debug, clap::Args)]
