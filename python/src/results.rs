@@ -2,6 +2,7 @@
 
 use downhill::report::plot::{Axis, Colour, Figure, FirstRow, Heat, Mark, Panel, Picture, Scale};
 use downhill::study::results::{Contents, Message, Results};
+use downhill::{Image, Tensor};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use serde_json::{Map, Value};
@@ -19,6 +20,7 @@ pub fn results_of(py: Python<'_>, results: Results) -> Result<Bound<'_, PyDict>>
             Contents::Array(values) => arrays.set_item(stem, array(py, values)?)?,
             Contents::Table(table) => tables.set_item(stem, (table.columns().to_vec(), table.rows().to_vec()))?,
             Contents::Text(text) => texts.set_item(stem, text)?,
+            Contents::Images(images) => arrays.set_item(stem.replace("-%d", "s"), array(py, stacked(&images))?)?,
             Contents::Plot(picture) => figures.set_item(stem, picture_of(py, &picture)?)?,
         }
     }
@@ -42,6 +44,13 @@ pub fn results_of(py: Python<'_>, results: Results) -> Result<Bound<'_, PyDict>>
     all.set_item("messages", messages)?;
     all.set_item("text", results.text)?;
     Ok(all)
+}
+
+/// Images of one size as an array of bytes, (n, h, w, c).
+fn stacked(images: &[Image]) -> Tensor {
+    let [height, width, channels] = images.first().map_or([0; 3], |image| [image.height, image.width, image.channels]);
+    let bytes = images.iter().flat_map(|image| image.pixels.iter().copied().map(f32::from));
+    Tensor::new([images.len(), height, width, channels], bytes.collect())
 }
 
 fn picture_of<'py>(py: Python<'py>, picture: &Picture) -> Result<Bound<'py, PyDict>> {

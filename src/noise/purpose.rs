@@ -83,6 +83,10 @@ purposes! {
     Measurements = 24;
     /// First centres of clusters. Index: centre.
     Clusters = 25;
+    /// Probes of the sums of a Jacobian. Index: vector; step: level.
+    BasisProbes = 26;
+    /// Vectors that span planes of loops. Index: vector; step: level.
+    LoopPlanes = 27;
 }
 
 impl Purpose {

@@ -7,9 +7,12 @@ use super::plot::{self, Picture};
 use super::run::Report;
 use super::table::Table;
 use crate::error::Result;
-use crate::formats::{check_writable, npy, write_atomically};
+use crate::formats::png::write_png;
+use crate::formats::{Image, check_writable, npy, write_atomically};
 use crate::tensor::Tensor;
 
+/// The place of a number in the name of images.
+const NUMBER: &str = "%d";
 /// The file name of a run's report.
 const REPORT: &str = "report.json";
 
@@ -23,14 +26,14 @@ pub struct Folder {
 
 impl Folder {
     /// The folder `root` for `files` and `report.json`; nothing is made yet. A name without a suffix is a picture, of
-    /// which there will be an `.svg` and a `.png`.
+    /// which there will be an `.svg` and a `.png`. One with `%d` is a name for each of several images.
     ///
     /// # Errors
     /// Those of [`check_writable`] for the first file that cannot be written.
     pub fn new(root: &Path, files: &[&str]) -> Result<Self> {
         for name in files.iter().chain([&REPORT]) {
             if name.contains('.') {
-                check_writable(root.join(name))?;
+                check_writable(root.join(name.replace(NUMBER, "0")))?;
             } else {
                 check_writable(root.join(format!("{name}.svg")))?;
                 check_writable(root.join(format!("{name}.png")))?;
@@ -91,6 +94,19 @@ impl Folder {
         Ok(())
     }
 
+    /// Writes images, each under `name` with its number, from 0, in the place of `%d`.
+    ///
+    /// # Errors
+    /// Those of [`write_png`].
+    pub fn images(&mut self, name: &str, images: &[Image]) -> Result<()> {
+        for (number, image) in images.iter().enumerate() {
+            let name = name.replace(NUMBER, &number.to_string());
+            write_png(self.root.join(&name), image, &[])?;
+            self.wrote(&name);
+        }
+        Ok(())
+    }
+
     /// Writes `report.json`, with the names of what was written before it.
     ///
     /// # Errors
@@ -123,14 +139,16 @@ mod tests {
         let figure =
             Figure::new("", Axis::linear(""), Axis::linear("")).with(Series::line("", vec![(0.0, 1.0), (1.0, 2.0)]));
         folder.picture("plot", &figure.into()).unwrap();
+        let image = Image { height: 1, width: 2, channels: 1, pixels: vec![0, 255] };
+        folder.images("sheet-%d.png", &[image.clone(), image]).unwrap();
         let mut report = Report::new("study");
         folder.report(&mut report).unwrap();
         let mut names: Vec<_> =
             std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
-        assert_eq!(names, ["plot.png", "plot.svg", "report.json", "x.csv", "x.npy"]);
+        assert_eq!(names, ["plot.png", "plot.svg", "report.json", "sheet-0.png", "sheet-1.png", "x.csv", "x.npy"]);
         assert_eq!(std::fs::read_to_string(root.join("x.csv")).unwrap(), "name,value\n\"a, b\",1.5\n");
-        assert_eq!(report.get("outputs").unwrap().as_array().unwrap().len(), 4);
+        assert_eq!(report.get("outputs").unwrap().as_array().unwrap().len(), 6);
     }
 
     #[test]

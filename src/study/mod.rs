@@ -21,6 +21,7 @@
 //! | [`projection`], [`constancy`] | the prediction as a projection, and the turns of the gradient |
 //! | [`error_model`], [`promise`] | the error model of a denoiser, and its promise for a schedule |
 //! | [`variances`] | the second moment of eps, for Analytic-DDIM |
+//! | [`basis`] | the eigenvectors of a denoiser's Jacobian as bases of its images, and loops of its field |
 //! | [`dimension`], [`manifolds`] | the dimension of data, and samplers where it is large |
 //! | [`compare`], [`gamma`] | samplers at equal network calls, and the weight of the newest eps |
 //! | [`guidance`] | the weight of the newest eps with guidance |
@@ -35,6 +36,7 @@
 pub mod angles;
 pub mod assumptions;
 pub mod baseline;
+pub mod basis;
 pub mod best;
 pub mod chain;
 pub mod compare;

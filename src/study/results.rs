@@ -6,6 +6,7 @@ use serde_json::Value;
 
 #[cfg(feature = "plot")]
 use crate::error::Result;
+use crate::formats::Image;
 #[cfg(feature = "plot")]
 use crate::report::Folder;
 use crate::report::Table;
@@ -16,7 +17,7 @@ use crate::tensor::Tensor;
 /// the results refer to the same constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct File {
-    /// The name; for a plot the stem of an `.svg` and a `.png`.
+    /// The name; for a plot the stem of an `.svg` and a `.png`, for images with `%d` in the place of their numbers.
     pub name: &'static str,
     /// The contents, for help texts: the shape of an array, the columns of a table, the subject of a plot.
     pub contents: &'static str,
@@ -41,6 +42,8 @@ pub enum Contents {
     Text(String),
     /// An `.svg` and a `.png`.
     Plot(Picture),
+    /// A `.png` for each, with its number in the place of `%d`.
+    Images(Vec<Image>),
 }
 
 /// A message of a study.
@@ -100,6 +103,12 @@ impl Results {
         self
     }
 
+    /// Adds images of one size, for a file whose name holds `%d`.
+    pub fn images(&mut self, file: File, images: Vec<Image>) -> &mut Self {
+        self.files.push((file, Contents::Images(images)));
+        self
+    }
+
     /// Adds a section of the report.
     pub fn set(&mut self, section: &'static str, value: impl Into<Value>) -> &mut Self {
         self.sections.push((section, value.into()));
@@ -117,6 +126,7 @@ impl Results {
             Contents::Table(table) => folder.table(name, table),
             Contents::Text(text) => folder.text(name, text),
             Contents::Plot(picture) => folder.picture(name, picture),
+            Contents::Images(images) => folder.images(name, images),
         })
     }
 

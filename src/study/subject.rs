@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use super::trajectories::Trajectories;
 use crate::data::{self, Dataset, Pixels, Source};
+use crate::denoise::Level;
 use crate::denoise::closed_form::Spec;
 use crate::denoise::jacobian::NetworkJacobian;
-use crate::denoise::{Condition, Level};
+use crate::denoise::vjp::NetworkVjp;
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::model::describe::model_json;
@@ -112,8 +113,7 @@ impl Subject {
                 _ => return Ok(None),
             },
         };
-        let is_unit = self.model.network().is_some_and(|network| network.scheduler.has_unit_range());
-        let data = source.load(if is_unit { Pixels::Unit } else { Pixels::Signed })?;
+        let data = source.load(if self.has_unit_range() { Pixels::Unit } else { Pixels::Signed })?;
         let (found, values) = (data.dimension(), self.image.iter().product::<usize>());
         if found == values {
             return Ok(Some(data));
@@ -194,10 +194,34 @@ impl Subject {
         block: usize,
         seed: u64,
     ) -> Result<Option<NetworkJacobian<'e>>> {
-        let Some(network) = self.model.network() else { return Ok(None) };
-        let [_, height, width] = self.image;
-        let condition = self.label.map_or_else(Condition::default, |label| Condition::classes(vec![label]));
-        network.with_random_weights(seed).jacobian(compiler, condition, (height, width), block).map(Some)
+        self.with_random_weights(seed).map(|untrained| untrained.jacobian(compiler, block)).transpose()
+    }
+
+    /// The same network with random weights from `seed`; `None` for a closed form.
+    #[must_use]
+    pub fn with_random_weights(&self, seed: u64) -> Option<Self> {
+        let network = self.model.network()?.with_random_weights(seed);
+        Some(Self { name: "random weights".to_owned(), model: Model::of_network(network), ..self.clone() })
+    }
+
+    /// The exact transposed Jacobian of a network, for `images` images per call.
+    ///
+    /// # Errors
+    /// Those of [`Model::vjp`].
+    pub fn vjp<'e>(&self, compiler: Compiler<'e>, images: usize) -> Result<NetworkVjp<'e>> {
+        self.model.vjp(compiler, self.label, images)
+    }
+
+    /// Returns `true` if its pixels are 0 to 1 instead of -1 to 1.
+    #[must_use]
+    pub fn has_unit_range(&self) -> bool {
+        self.model.network().is_some_and(|network| network.scheduler.has_unit_range())
+    }
+
+    /// Returns `true` if its images are latents of an autoencoder.
+    #[must_use]
+    pub fn is_latent(&self) -> bool {
+        matches!(self.model.kind(), Kind::Latent(_))
     }
 
     /// The Wiener filter of the data that `text` names; without a text, of the data of a closed form, or of `digits`

@@ -6,6 +6,7 @@ mod adm_files;
 mod autoencoder;
 mod bad;
 mod bad_pipelines;
+mod basis;
 mod bench;
 mod caches;
 mod classifier;

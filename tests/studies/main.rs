@@ -5,6 +5,7 @@ mod common;
 #[path = "../common/inception.rs"]
 mod random_inception;
 
+mod basis;
 mod chain;
 mod clip;
 mod closed_forms;

@@ -1,5 +1,6 @@
 //! `downhill inspect`: the behaviour of denoisers beside theory, one file per study.
 
+mod basis;
 mod captioned;
 mod cells;
 mod compare;
@@ -32,6 +33,7 @@ Examples:
   downhill inspect error-model -o errors                      how wrong is the gradient?
   downhill inspect schedule --error-model 0.05,2 --steps 10   what does an error model guarantee?
   downhill inspect variances -o variances                     the variances of Analytic-DDIM
+  downhill inspect basis -o basis                             in which basis does it shrink images?
   downhill inspect dimension --data digits -o dimension       what is the dimension of data?
   downhill inspect compare -o quality                         samplers at equal network calls
   downhill inspect gamma -o gamma                             the best weight of the newest eps?
@@ -58,6 +60,7 @@ studies! {
     ErrorModel(error_model): NetworkFlags,
     Schedule(schedule): ReportFlags,
     Variances(variances): NetworkFlags,
+    Basis(basis): NetworkFlags,
     Dimension(dimension): DeviceFlags,
     Gamma(gamma): NetworkFlags,
     Guidance(guidance): DeviceFlags,

@@ -28,12 +28,20 @@ pub const USUAL_FLOOR: f64 = 0.01;
 const SPARE: usize = 16;
 
 impl Solver {
-    /// The eigenpairs of the symmetric part at a place: all, or those that are followed and some more.
-    fn solve(&self, jacobian: &dyn Jacobian, place: &Place) -> Result<NearlySymmetric> {
+    /// The eigenpairs that are computed of images of `dimension` values: all, or those that are followed and some more.
+    #[must_use]
+    pub fn count(&self, dimension: usize) -> usize {
+        if self.is_whole { dimension } else { (self.components + SPARE).min(dimension) }
+    }
+
+    /// The eigenpairs of the symmetric part at a place.
+    ///
+    /// # Errors
+    /// Those of [`whole`] and [`arnoldi`].
+    pub fn solve(&self, jacobian: &dyn Jacobian, place: &Place) -> Result<NearlySymmetric> {
         let dimension: usize = jacobian.image_shape().iter().product();
         let operator = JacobianAt::new(jacobian, place);
-        let count = if self.is_whole { dimension } else { (self.components + SPARE).min(dimension) };
-        let settings = Settings { count, ..self.settings };
+        let settings = Settings { count: self.count(dimension), ..self.settings };
         if self.is_whole { whole(&operator, &settings) } else { arnoldi(&operator, &settings) }
     }
 }
