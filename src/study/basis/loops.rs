@@ -187,7 +187,9 @@ impl Plane {
 
 fn unit(mut v: Vec<f64>) -> Vec<f64> {
     let length = dot(&v, &v).sqrt().max(f64::MIN_POSITIVE);
-    v.iter_mut().for_each(|value| *value /= length);
+    for value in &mut v {
+        *value /= length;
+    }
     v
 }
 

@@ -17,8 +17,8 @@
 //! energy of r          sum over i <= r of (u_i' (x0 - mean))^2 / |x0 - mean|^2
 //! ```
 //!
-//! For the posterior mean J is the posterior covariance over sigma^2 (Miyasawa 1961), so that J is symmetric, eps is the
-//! gradient of a function, and sigma^2 tr J is the expected squared error.
+//! For the posterior mean J is the posterior covariance over sigma^2 (Miyasawa 1961), so that J is symmetric, eps is
+//! the gradient of a function, and sigma^2 tr J is the expected squared error.
 
 pub mod control;
 pub mod loops;
@@ -280,7 +280,9 @@ fn with_signs(mut rows: Tensor) -> Tensor {
         let largest =
             row.iter().copied().fold(0.0f32, |most, value| if value.abs() > most.abs() { value } else { most });
         if largest < 0.0 {
-            row.iter_mut().for_each(|value| *value = -*value);
+            for value in row.iter_mut() {
+                *value = -*value;
+            }
         }
     }
     rows

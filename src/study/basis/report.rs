@@ -330,7 +330,9 @@ impl Found {
         };
         for (image, path) in self.loops.iter().enumerate() {
             for (level, loops) in path.iter().enumerate() {
-                loops.iter().for_each(|each| row("", image, level, each, String::new()));
+                for each in loops {
+                    row("", image, level, each, String::new());
+                }
             }
         }
         for control in &self.controls {
@@ -421,7 +423,8 @@ impl Found {
                 None => "there are no loops".to_owned(),
             },
             Role::Untrained => format!(
-                "asymmetry up to {asymmetry:.2}, circulation up to {ratio:.1e} (error of the quadrature {quadrature:.1e})"
+                "asymmetry up to {asymmetry:.2}, circulation up to {ratio:.1e} (error of the quadrature \
+                 {quadrature:.1e})"
             ),
         };
         results.note(format!("control, {}: {text}", control.name));
