@@ -35,9 +35,9 @@ Examples:
   downhill inspect basis ./ddpm-cifar10-32 -n 2 --levels 3 -k 12 -o basis
 
 At --levels of the levels of DDIM trajectories, J is the Jacobian of x0(x, sigma) at the state x, and lambda_i, u_i \
-are the eigenpairs of (J + J') / 2, largest first: the denoiser shrinks what it finds along u_i by lambda_i (Kadkhodaie et \
-al. 2024). sheet-%d.png shows, per level, x over sqrt(1 + sigma^2), x0, and u_1 to u_k; grey is 0, and the sign of an \
-eigenvector means nothing.
+are the eigenpairs of (J + J') / 2, largest first: the denoiser shrinks what it finds along u_i by lambda_i \
+(Kadkhodaie et al. 2024). sheet-%d.png shows, per level, x over sqrt(1 + sigma^2), x0, and u_1 to u_k; grey \
+is 0, and the sign of an eigenvector means nothing.
 
   degrees of freedom   tr J, the sum of the eigenvalues
   participation ratio  (sum lambda)^2 / sum lambda^2: r for r equal eigenvalues among zeros
