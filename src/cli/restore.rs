@@ -19,12 +19,12 @@ use crate::kernels::Engine;
 use crate::model::describe::{adapter_json, algorithms_json, family_text, model_json};
 use crate::model::timing::Stopwatch;
 use crate::model::{Model, Restoring};
-use crate::noise::Purpose;
 use crate::quality::{Extractor, frechet, moments};
 use crate::report::columns::Lines;
 use crate::report::{Console, Progress, Report};
 use crate::restore::{
-    FORMS, Measurement, Method, Operator, OperatorSpec, Quality, USUAL_ETA, USUAL_STEP, USUAL_VARIANCE, quality,
+    Covariance, FORMS, Measurement, Method, Operator, OperatorSpec, Quality, USUAL_ETA, USUAL_PRODUCTS, USUAL_VARIANCE,
+    quality, usual_step,
 };
 use crate::sample::samplers::Sampler;
 use crate::sample::schedule::ScheduleKind;
@@ -55,9 +55,15 @@ brought to that scale. With `--data`, images of the data are measured under nois
 compared with them.
 
 `project` draws x0 to {A x = y} at each level, by every sampler; without noise, the result meets the measurement. \
-`ddrm` takes its own steps for each singular value of A. `dps` and `pigdm` follow a gradient through the denoiser, \
-which takes about three more calls per step; the first steps along the gradient of |A x0 - y|, the second along the \
-score of y given x.
+`ddrm` takes its own steps for each singular value of A. `dps` and `pigdm` follow gradients through the denoiser, each \
+of which takes as long as two to three more calls. `dps` steps along the gradient of |A x0 - y|: in N steps as far as \
+the paper in 1000, over the largest singular value, and never beyond the point where y would be met to its noise. \
+`pigdm` adds the score of y given x. The covariance of x0 that it needs is sigma^2 times the Jacobian, by conjugate \
+gradients; with --variance V it is the paper's r^2 = sigma^2 V / (sigma^2 + V), and diverges where data vary more than \
+V along what is measured.
+
+A note names restored images that have diverged: those farther from the measurement than an image of zeros, or with \
+values beyond twice the range of the network's images.
 
 Singular values below a thousandth of the largest count as not measured.";
 
@@ -113,13 +119,18 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t)]
     method: MethodArg,
 
-    /// Length of a step of `dps` [default: 1]
+    /// Length of a step of `dps`, over the largest singular value [default: 1 for 1000 steps, 1000/N for N]
     #[arg(long, value_name = "LENGTH", allow_negative_numbers = true)]
     step_size: Option<f64>,
 
-    /// Variance of the values of images, of which `project` and `pigdm` make the variance of x0 [default: 1]
+    /// Variance of the data, of which `project` and `pigdm` make that of x0 [default: 1 for `project`; for `pigdm` that
+    /// of x0 itself, along each pull, from the Jacobian]
     #[arg(long, value_name = "V", allow_negative_numbers = true)]
     variance: Option<f64>,
+
+    /// Products with the Jacobian per step of `pigdm`, each of conjugate gradients [default: 2]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    products: Option<usize>,
 
     /// Restorations per measurement; with `--data`, images
     #[arg(short = 'n', long, default_value_t = 1, allow_negative_numbers = true,
@@ -167,7 +178,7 @@ pub struct Args {
     #[arg(long, value_name = "SIGMA", allow_negative_numbers = true, help_heading = SCHEDULE)]
     sigma_min: Option<f64>,
 
-    /// Clip each prediction of x0 [default: follow the model's scheduler]
+    /// Clip each prediction of x0 [default: follow the model's scheduler; for `pigdm`, networks of -1 to 1 are clipped]
     #[arg(long, conflicts_with = "no_clip", help_heading = SCHEDULE)]
     clip: bool,
 
@@ -191,12 +202,17 @@ pub struct Args {
 
 impl Args {
     fn method(&self) -> Result<Method> {
-        let variance = self.variance.unwrap_or(USUAL_VARIANCE);
+        let covariance = match self.variance {
+            Some(variance) => Covariance::Isotropic(variance),
+            None => Covariance::Jacobian(self.products.unwrap_or(USUAL_PRODUCTS)),
+        };
         let method = match self.method {
-            MethodArg::Project => Method::Project { variance },
+            MethodArg::Project => Method::Project { variance: self.variance.unwrap_or(USUAL_VARIANCE) },
             MethodArg::Ddrm => Method::Ddrm { eta: self.eta.unwrap_or(USUAL_ETA) },
-            MethodArg::Dps => Method::Dps { step: self.step_size.unwrap_or(USUAL_STEP) },
-            MethodArg::Pigdm => Method::PiGdm { variance },
+            MethodArg::Dps => {
+                Method::Dps { step: self.step_size.unwrap_or_else(|| usual_step(self.steps.unwrap_or(USUAL_STEPS))) }
+            }
+            MethodArg::Pigdm => Method::PiGdm { covariance },
         };
         let is_spectral = self.method == MethodArg::Ddrm;
         let given = [
@@ -210,18 +226,24 @@ impl Args {
             let what = format!("`{field}` has no meaning for the method `{}`", method.name());
             return Err(Error::argument(what, format!("omit `{field}`, or choose another `method`")));
         }
+        if self.products.is_some() && (self.method != MethodArg::Pigdm || self.variance.is_some()) {
+            let what = "`products` without `pigdm`, or beside a `variance`";
+            return Err(Error::argument(what, "a `variance` needs no products with the Jacobian; omit one of them"));
+        }
         method.check()?;
         Ok(method)
     }
 
-    fn settings(&self) -> Settings {
+    /// The settings of the sampler. `pigdm` clips by default where images have a known range.
+    fn settings(&self, has_range: bool) -> Settings {
+        let usual_clip = (has_range && self.method == MethodArg::Pigdm).then_some(true);
         Settings {
             sampler: Some(self.sampler.unwrap_or(Sampler::Ddim)),
             schedule: self.schedule,
             steps: Some(self.steps.unwrap_or(USUAL_STEPS)),
             gamma: self.gamma,
             eta: self.eta.filter(|_| self.method != MethodArg::Ddrm),
-            clip: (self.clip || self.no_clip).then_some(self.clip),
+            clip: if self.clip || self.no_clip { Some(self.clip) } else { usual_clip },
             sigma_max: self.sigma_max,
             sigma_min: self.sigma_min,
             ..Settings::default()
@@ -229,12 +251,12 @@ impl Args {
     }
 
     /// The measurements, and the images that were measured where they are known.
-    fn measured(&self, operator: &Operator, is_unit: bool) -> Result<(Tensor, Option<Tensor>)> {
+    fn measured(&self, operator: Operator, is_unit: bool) -> Result<(Measurement, Option<Tensor>)> {
         let [channels, height, width] = operator.image_shape();
         if let Some(file) = &self.input {
             let y = stream::read(file, |file| operator.read(file, is_unit))?;
             let reference = self.reference.as_ref().map(|file| reference(file, [channels, height, width], y.shape[0]));
-            return Ok((y, reference.transpose()?));
+            return Ok((Measurement::new(operator, &y, self.noise)?, reference.transpose()?));
         }
         let text = self.data.as_deref().unwrap_or_default();
         let data = Source::parse(text)?.load(if is_unit { Pixels::Unit } else { Pixels::Signed })?;
@@ -245,16 +267,8 @@ impl Args {
             return Err(Error::argument(what, "take data of the size of the model's images, and fewer of them"));
         }
         let images = data.samples.data[self.first * len..last * len].to_vec();
-        let mut y = Vec::new();
-        for (at, image) in images.chunks(len).enumerate() {
-            let exact = operator.apply(&image.iter().map(|value| f64::from(*value)).collect::<Vec<_>>());
-            let normals = Purpose::Measurements.normals(self.seed, at as u64, 0, exact.len());
-            let noisy =
-                exact.iter().zip(normals).map(|(value, normal)| (value + self.noise * f64::from(normal)) as f32);
-            y.extend(noisy);
-        }
-        let shape = [&[self.count], &operator.measured_shape()[..]].concat();
-        Ok((Tensor::new(shape, y), Some(Tensor::new([self.count, channels, height, width], images))))
+        let images = Tensor::new([self.count, channels, height, width], images);
+        Ok((Measurement::of_images(operator, &images, self.noise, self.seed)?, Some(images)))
     }
 }
 
@@ -283,12 +297,13 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let label = args.class_label.as_deref().map(|class| model.expect_network()?.label(class)).transpose()?;
     let image = model.denoised_shape(label)?;
     let is_unit = model.network().is_some_and(|network| network.scheduler.has_unit_range());
-    let course = model.course(&args.settings())?;
+    let has_network = model.network().is_some();
+    let course = model.course(&args.settings(has_network && !is_unit))?;
     let operator = spec.operator(image)?;
-    let (y, reference) = args.measured(&operator, is_unit)?;
-    let measurement = Measurement::new(operator, &y, args.noise)?;
+    let (measurement, reference) = args.measured(operator, is_unit)?;
     let each = if args.data.is_some() { 1 } else { args.count };
-    let restoring = Restoring { measurement, method, course, each, batch: args.batch, seed: args.seed, label };
+    let (batch, seed) = (args.batch, args.seed);
+    let restoring = Restoring { measurement, method, course, each, first: 0, batch, seed, label };
     report
         .set("model", model_json(&model))
         .set("operator", operator_json(&spec, restoring.measurement.operator()))
@@ -306,7 +321,9 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     clock.lap("adapter");
     let images = restored(args, model, &restoring, &engine, (global, console), (&mut clock, &mut report));
     let images = images.map_err(|error| with_hint(error, args.method))?;
-    let found = quality(&restoring.measurement, &images, reference.as_ref(), if is_unit { 1.0 } else { 2.0 });
+    let (range, most) = if is_unit { (1.0, 2.0) } else { (2.0, 2.0) };
+    let most = has_network.then_some(most);
+    let found = quality(&restoring.measurement, &images, reference.as_ref(), (range, most));
     let distance = distance(&engine, &images, reference.as_ref(), is_unit)?;
     clock.lap("quality");
     let images_of = |images: &Tensor| if is_unit { signed(images) } else { images.clone() };
@@ -332,20 +349,38 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     for output in &outputs {
         console.note(&format!("wrote {output}"));
     }
+    if !found.diverged.is_empty() {
+        console.warning(&divergence(&found, args.method));
+    }
     if args.output.as_os_str() != "-" {
         global.print(&lines(&found, distance, args.noise))?;
     }
     global.write_report(&report)
 }
 
-/// The error of a walk that has diverged, with the way out by its method.
-fn with_hint(error: Error, method: MethodArg) -> Error {
-    let way_out = match method {
+/// The warning about images that have diverged.
+fn divergence(found: &Quality, method: MethodArg) -> String {
+    let (first, count) = (found.diverged[0], found.diverged.len());
+    let way_out = way_out(method).unwrap_or("another `--method` or more `--steps` may not");
+    format!(
+        "{count} of {} images have diverged, the first of them {first}: they are farther from the measurement than an \
+         image of zeros, or out of range; {way_out}",
+        found.images
+    )
+}
+
+/// The way out of a divergence, by method.
+fn way_out(method: MethodArg) -> Option<&'static str> {
+    match method {
         MethodArg::Project | MethodArg::Ddrm => None,
         MethodArg::Dps => Some("a shorter `--step-size` diverges less"),
-        MethodArg::Pigdm => Some("a larger `--variance`, above that of what is measured, diverges less"),
-    };
-    match (error, way_out) {
+        MethodArg::Pigdm => Some("omit `--variance`, or give a larger one; `--clip` bounds x0"),
+    }
+}
+
+/// The error of a walk that has diverged, with the way out by its method.
+fn with_hint(error: Error, method: MethodArg) -> Error {
+    match (error, way_out(method)) {
         (Error::NonFinite { place, .. }, Some(way_out)) => Error::NonFinite { place, hint: way_out.to_owned() },
         (error, _) => error,
     }

@@ -54,7 +54,7 @@ pub use open::{Embedding, Kind, Model};
 pub use parts::FileParts;
 pub use raw_call::{RawCall, RawLevels, RawOutput};
 pub use resolve::{Labels, ModelRun};
-pub use restoring::{Restored, Restoring};
+pub use restoring::{Restored, Restorer, Restoring};
 pub use sampling::{Framing, Sampling};
 pub use session::Session;
 pub use text::{Prompt, Side, TextCall, TextPart, TextSource, Tokenized};

@@ -4,7 +4,8 @@ use super::denoiser::{DenoiserOptions, ModelDenoiser};
 use super::device::Observer;
 use super::images::Facts;
 use super::open::{Kind, Model};
-use crate::denoise::vjp::{Pullback, Symmetric};
+use crate::denoise::Denoiser;
+use crate::denoise::vjp::{NetworkVjp, Pullback, Symmetric};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::restore::{Measurement, Method, Restoration, sample};
@@ -24,6 +25,8 @@ pub struct Restoring {
     pub course: Course,
     /// Restorations of each measurement.
     pub each: usize,
+    /// The index of the first image, where these are a part of a run: noise is keyed by it.
+    pub first: usize,
     /// Images per call, in place of the usual number.
     pub batch: Option<usize>,
     /// The seed of all noise.
@@ -49,12 +52,28 @@ impl Restoring {
     }
 }
 
+/// A model on a device, ready to restore images by any method.
+pub struct Restorer<'e> {
+    denoiser: Box<dyn Denoiser + 'e>,
+    jacobian: Transposed<'e>,
+    mean: Option<Vec<f64>>,
+    /// Memory, batch and algorithms of the denoiser.
+    pub facts: Facts,
+}
+
+/// The transposed Jacobian of x0.
+enum Transposed<'e> {
+    None,
+    Exact(Box<NetworkVjp<'e>>),
+    /// By differences of this step at each sigma.
+    Symmetric(Box<dyn Fn(f64) -> f64 + Send + Sync + 'e>),
+}
+
 impl Model {
     /// Restores images from measurements. `watch` sees every step of every batch.
     ///
     /// # Errors
-    /// Those of [`Model::denoiser`] and of the walk ([`sample`]); [`Error::Argument`] for a model of latents, whose
-    /// images are not what is measured.
+    /// Those of [`Model::restorer`] and [`Restorer::restore`].
     pub fn restore<'e>(
         self,
         compiler: impl Into<Compiler<'e>>,
@@ -62,38 +81,87 @@ impl Model {
         observer: &mut Observer,
         watch: &mut dyn FnMut(&Progress) -> Result<()>,
     ) -> Result<Restored> {
-        let compiler = compiler.into();
-        if let Kind::Latent(_) = self.kind() {
-            let what = format!("`{}` samples latents, and measurements are of images", self.name());
-            return Err(Error::argument(what, "take a model of pixels"));
-        }
-        let (mean, step) = match self.kind() {
-            Kind::ClosedForm(form) => (Some(form.mean().to_vec()), Some(form.difference_step())),
-            Kind::Network(_) | Kind::Latent(_) => (None, None),
-        };
         let options = DenoiserOptions { batch: settings.batch, images: settings.count(), label: settings.label };
-        let model = self.clone();
-        let ModelDenoiser { mut denoiser, facts } = self.denoiser(compiler, &options, observer)?;
-        let step = step.as_ref().map(|step| step as &(dyn Fn(f64) -> f64 + Sync));
-        let mut pullback: Option<Box<dyn Pullback + '_>> = match step {
-            _ if !settings.method.pulls_back() => None,
-            Some(step) => Some(Box::new(Symmetric::new(step))),
-            None => Some(Box::new(model.vjp(compiler, settings.label, facts.batch)?)),
+        let mut restorer = self.restorer(compiler, &options, settings.method.pulls_back(), observer)?;
+        Ok(Restored { images: restorer.restore(settings, watch)?, facts: restorer.facts })
+    }
+
+    /// Puts the model on a device for restorations; with `pulls_back`, for methods with products with the transposed
+    /// Jacobian, too.
+    ///
+    /// # Errors
+    /// Those of [`Model::denoiser`] and [`Model::vjp`]; [`Error::Argument`] for a model of latents, whose images are not
+    /// those that are measured.
+    pub fn restorer<'e>(
+        self,
+        compiler: impl Into<Compiler<'e>>,
+        options: &DenoiserOptions,
+        pulls_back: bool,
+        observer: &mut Observer,
+    ) -> Result<Restorer<'e>> {
+        let compiler = compiler.into();
+        let (mean, step) = match self.kind() {
+            Kind::Latent(_) => {
+                let what = format!("`{}` samples latents, and measurements are of images", self.name());
+                return Err(Error::argument(what, "take a model of pixels"));
+            }
+            Kind::ClosedForm(form) => (Some(form.mean().to_vec()), Some(form.difference_step())),
+            Kind::Network(_) => (None, None),
         };
+        let model = self.clone();
+        let ModelDenoiser { denoiser, facts } = self.denoiser(compiler, options, observer)?;
+        let jacobian = match step {
+            _ if !pulls_back => Transposed::None,
+            Some(step) => Transposed::Symmetric(Box::new(step)),
+            None => Transposed::Exact(Box::new(model.vjp(compiler, options.label, facts.batch)?)),
+        };
+        Ok(Restorer { denoiser, jacobian, mean, facts })
+    }
+}
+
+impl Restorer<'_> {
+    /// (channels, height, width) of an image.
+    #[must_use]
+    pub fn image_shape(&self) -> [usize; 3] {
+        self.denoiser.image_shape()
+    }
+
+    /// Returns the restored images in the scale of the model, (n, c, h, w). The batch and the class label are those that
+    /// the restorer was made for. `watch` sees every step of every batch.
+    ///
+    /// # Errors
+    /// Those of the walk ([`sample`]).
+    pub fn restore(
+        &mut self,
+        settings: &Restoring,
+        watch: &mut dyn FnMut(&Progress) -> Result<()>,
+    ) -> Result<Tensor> {
         let Course { schedule, method, .. } = settings.course.clone();
-        let mut run = Run::new(schedule.clone(), method.clone(), settings.count());
-        (run.batch, run.seed, run.mean) = (facts.batch, settings.seed, mean.clone());
+        let last = settings.first + settings.count();
+        let mut run = Run::new(schedule.clone(), method.clone(), last);
+        run.images = (settings.first..last).collect();
+        (run.batch, run.seed, run.mean) = (self.facts.batch, settings.seed, self.mean.clone());
         let scale = run.clone();
         let restoration =
-            Restoration { measurement: &settings.measurement, method: settings.method, mean: mean.as_deref() };
-        let mut batches = run.batches(denoiser.image_shape())?;
-        let [channels, height, width] = denoiser.image_shape();
+            Restoration { measurement: &settings.measurement, method: settings.method, mean: self.mean.as_deref() };
+        let mut symmetric;
+        let mut pullback: Option<&mut dyn Pullback> = match &mut self.jacobian {
+            Transposed::None => None,
+            Transposed::Exact(vjp) => Some(vjp.as_mut()),
+            Transposed::Symmetric(step) => {
+                symmetric = Symmetric::new(&**step);
+                Some(&mut symmetric)
+            }
+        };
+        let [channels, height, width] = self.denoiser.image_shape();
+        let mut batches = run.batches([channels, height, width])?;
         let mut data = Vec::new();
         loop {
-            let which: Vec<usize> = batches.upcoming().iter().map(|image| image / settings.each).collect();
+            let which: Vec<usize> =
+                batches.upcoming().iter().map(|image| (image - settings.first) / settings.each).collect();
             let next = batches.next_batch_by(&mut |x, noise| {
-                let pullback = pullback.as_mut().map(|pullback| pullback.as_mut() as &mut dyn Pullback);
-                let denoiser = denoiser.as_mut();
+                let pullback = pullback.as_mut().map(|pullback| &mut **pullback as &mut dyn Pullback);
+                let denoiser = self.denoiser.as_mut();
                 sample(denoiser, pullback, &schedule, &method, (&restoration, &which), x, noise, watch)
             });
             match next {
@@ -101,6 +169,6 @@ impl Model {
                 Some(samples) => data.extend(scale.in_model_scale(&samples?.x).data),
             }
         }
-        Ok(Restored { images: Tensor::new([settings.count(), channels, height, width], data), facts })
+        Ok(Tensor::new([settings.count(), channels, height, width], data))
     }
 }

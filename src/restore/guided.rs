@@ -1,9 +1,11 @@
 //! Denoisers that know a measurement.
 
+use super::pull::pull;
 use super::{Measurement, Method};
 use crate::denoise::vjp::Pullback;
 use crate::denoise::{Denoiser, Level};
 use crate::error::{Error, Result};
+use crate::sample::walk::Bound;
 use crate::tensor::Tensor;
 
 /// A denoiser whose x0 fits a measurement: projected ([`Method::Project`]) or moved by the score of the measurement
@@ -15,6 +17,8 @@ pub struct Guided<'a> {
     method: Method,
     /// The measurement of each image under way.
     which: Vec<usize>,
+    /// The values that x0 has.
+    bound: Option<Bound>,
 }
 
 impl<'a> Guided<'a> {
@@ -44,7 +48,20 @@ impl<'a> Guided<'a> {
             let what = format!("measurement {at} of {}", measurement.count());
             return Err(Error::argument(what, "measurements are numbered from 0"));
         }
-        Ok(Self { denoiser, pullback, measurement, method, which })
+        Ok(Self { denoiser, pullback, measurement, method, which, bound: None })
+    }
+
+    /// The values that images have. An x0 that [`Method::PiGdm`] has moved is clipped to them, and eps follows from it:
+    /// the mean of images within bounds is within them, too. A walk's own clipping leaves eps as it is in some samplers.
+    #[must_use]
+    pub fn within(mut self, bound: Option<Bound>) -> Self {
+        self.bound = bound;
+        self
+    }
+
+    /// The measurements.
+    pub(super) fn measurement(&self) -> &'a Measurement {
+        self.measurement
     }
 
     /// The measurement of each image under way.
@@ -100,17 +117,11 @@ impl Denoiser for Guided<'_> {
             }),
             // Nothing is seen of x0 in noise alone.
             Method::PiGdm { .. } if levels.iter().any(|level| level.sigma.is_infinite()) => return Ok((eps, x0)),
-            Method::PiGdm { variance } => {
-                let pull = self.by_modes(&x0, |at, modes| {
-                    self.measurement.pull(self.which[at], &modes, Method::spread(variance, levels[at].sigma))
-                });
-                let score = self.pulled(x, levels, &pull)?;
+            Method::PiGdm { covariance } => {
                 let mut moved = x0;
-                let stride = moved.stride().max(1);
-                for (at, level) in levels.iter().enumerate() {
-                    let values = moved.data[at * stride..][..stride].iter_mut().zip(score.item(at));
-                    // Tweedie's formula: x0 is x + sigma^2 times the score.
-                    values.for_each(|(x0, g)| *x0 = (f64::from(*x0) + level.sigma.powi(2) * f64::from(*g)) as f32);
+                pull(self, (x, levels), covariance, &mut moved)?;
+                if let Some(bound) = self.bound {
+                    bound.clip(&mut moved);
                 }
                 moved
             }

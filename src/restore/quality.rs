@@ -5,6 +5,9 @@ use serde::Serialize;
 use super::Measurement;
 use crate::tensor::Tensor;
 
+/// A misfit below this is rounding.
+const ROUNDING: f64 = 1e-4;
+
 /// The quality of restored images.
 #[derive(Clone, Debug, Serialize)]
 pub struct Quality {
@@ -14,6 +17,8 @@ pub struct Quality {
     pub psnr: Option<Psnr>,
     /// The root mean square of y - A x over measured values and images.
     pub misfit: f64,
+    /// The images that have diverged: farther from the measurement than an image of zeros, or out of range.
+    pub diverged: Vec<usize>,
 }
 
 /// Peak signal-to-noise ratios in dB: 10 log10(range^2 / mean square error), image by image.
@@ -37,13 +42,25 @@ pub fn psnr(image: &[f32], reference: &[f32], range: f64) -> f64 {
     10.0 * (range * range / mean.max(f64::MIN_POSITIVE)).log10()
 }
 
-/// The quality of `images`, (n, c, h, w), as many for each measurement, against `reference`, one per measurement.
+/// The quality of `images`, (n, c, h, w), as many for each measurement, against `reference`, one per measurement. Their
+/// values are `range` apart at most; one beyond `most`, if it is known, is out of range.
 #[must_use]
-pub fn quality(measurement: &Measurement, images: &Tensor, reference: Option<&Tensor>, range: f64) -> Quality {
+pub fn quality(
+    measurement: &Measurement,
+    images: &Tensor,
+    reference: Option<&Tensor>,
+    (range, most): (f64, Option<f64>),
+) -> Quality {
     let count = images.shape[0];
     let each = (count / measurement.count()).max(1);
-    let misfits = (0..count).map(|at| measurement.misfit(at / each, images.item(at)).powi(2));
-    let misfit = (misfits.sum::<f64>() / count.max(1) as f64).sqrt();
+    let misfits: Vec<f64> = (0..count).map(|at| measurement.misfit(at / each, images.item(at))).collect();
+    let misfit = (misfits.iter().map(|misfit| misfit * misfit).sum::<f64>() / count.max(1) as f64).sqrt();
+    let zeros = vec![0.0; images.stride()];
+    let has_diverged = |at: &usize| {
+        let is_out = most.is_some_and(|most| images.item(*at).iter().any(|value| f64::from(value.abs()) > most));
+        is_out || misfits[*at].is_nan() || misfits[*at] > measurement.misfit(at / each, &zeros).max(ROUNDING)
+    };
+    let diverged = (0..count).filter(has_diverged).collect();
     let psnr = reference.map(|reference| {
         let ratios: Vec<f64> = (0..count).map(|at| psnr(images.item(at), reference.item(at / each), range)).collect();
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
@@ -55,5 +72,5 @@ pub fn quality(measurement: &Measurement, images: &Tensor, reference: Option<&Te
         let error = (count > 1).then(|| (variance / count as f64).sqrt());
         Psnr { mean: centre, error, pseudo_inverse: mean(&of_simple), each: ratios }
     });
-    Quality { images: count, psnr, misfit }
+    Quality { images: count, psnr, misfit, diverged }
 }

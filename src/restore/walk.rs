@@ -36,7 +36,8 @@ pub fn sample<'a>(
     watch: &mut dyn FnMut(&Progress) -> Result<()>,
 ) -> Result<Tensor> {
     let Restoration { measurement, method: way, .. } = *restoration;
-    let mut guided = Guided::new(denoiser, pullback, measurement, way, which.to_vec())?;
+    let bound = method.clip.map(|clip| clip.bound);
+    let mut guided = Guided::new(denoiser, pullback, measurement, way, which.to_vec())?.within(bound);
     match way {
         Method::PiGdm { .. } => walk::sample(&mut guided, schedule, method, x, noise, watch),
         Method::Project { .. } => {
@@ -63,7 +64,10 @@ fn by_modes(measurement: &Measurement, x: &mut Tensor, mut of: impl FnMut(usize,
     }
 }
 
-/// Algorithm 1 of Chung et al. (2023) with the steps of any sampler. Its scale is that of z = x / sqrt(1 + sigma^2).
+/// Algorithm 1 of Chung et al. (2023) with the steps of any sampler, as in the authors' code: along the gradient of
+/// |y - A x0|, not of its square, in the scale of z = x / sqrt(1 + sigma^2). Both are divided by the largest singular
+/// value, so that the units of y do not matter. No step is longer than Polyak's, to where |y - A x0| would be as long as
+/// its noise if it were linear: such steps do not lead away from the images that fit (Polyak, 1969).
 fn along_gradients(
     guided: &mut Guided,
     schedule: &Schedule,
@@ -74,6 +78,8 @@ fn along_gradients(
     watch: &mut dyn FnMut(&Progress) -> Result<()>,
 ) -> Result<Tensor> {
     guided.begin(&schedule.levels());
+    let largest = measurement.operator().singular_values().iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let of_noise = measurement.noise_length();
     let mut walk = Walk::new(schedule, method);
     for (index, step) in schedule.steps().iter().enumerate() {
         rescale(&mut x, schedule.rejoin(index));
@@ -89,12 +95,15 @@ fn along_gradients(
                 lengths.push(length);
             });
             let gradient = guided.pulled(&before, &vec![step.from; which.len()], &apart)?;
-            let scale = length * step.from.sigma.hypot(1.0) * step.to.sigma.hypot(1.0);
+            let scale = length * step.from.sigma.hypot(1.0) * step.to.sigma.hypot(1.0) / largest;
             let stride = after.stride().max(1);
             let images = after.data.chunks_mut(stride).zip(gradient.data.chunks(stride)).zip(lengths);
             for ((image, gradient), length) in images.filter(|(_, length)| *length > 0.0) {
+                let square: f64 = gradient.iter().map(|g| f64::from(*g).powi(2)).sum();
+                let polyak = length * (length - of_noise).max(0.0) / square.max(f64::MIN_POSITIVE);
+                let factor = (scale / length).min(polyak);
                 let values = image.iter_mut().zip(gradient);
-                values.for_each(|(x, g)| *x = (f64::from(*x) + scale / length * f64::from(*g)) as f32);
+                values.for_each(|(x, g)| *x = (f64::from(*x) + factor * f64::from(*g)) as f32);
             }
             check_finite(&after, index, step)?;
         }
@@ -128,7 +137,7 @@ fn spectral(
             let known = deviation / s[mode];
             if s[mode] > 0.0 && start >= known {
                 let normal = (*value - centre[mode]) / start;
-                *value = measurement.modes[which[at]][mode] / s[mode] + (start * start - known * known).sqrt() * normal;
+                *value = measurement.modes(which[at])[mode] / s[mode] + (start * start - known * known).sqrt() * normal;
             }
         }
     });
@@ -147,7 +156,7 @@ fn spectral(
         by_modes(measurement, &mut after, |at, modes| {
             let (clean, normal) = (measurement.modes_of(x0.item(at)), measurement.modes_of(normals.item(at)));
             for (mode, value) in modes.iter_mut().enumerate() {
-                let (clean, normal, y) = (clean[mode], normal[mode], measurement.modes[which[at]][mode]);
+                let (clean, normal, y) = (clean[mode], normal[mode], measurement.modes(which[at])[mode]);
                 let (known, kept) = (deviation / s[mode], (1.0 - eta * eta).sqrt());
                 *value = if s[mode] == 0.0 {
                     clean + kept * to * (*value - clean) / from + eta * to * normal

@@ -57,6 +57,18 @@ impl Bound {
             }
         }
     }
+
+    /// Clips each image of `x0`.
+    pub fn clip(self, x0: &mut Tensor) {
+        let stride = x0.stride().max(1);
+        for image in x0.data.chunks_mut(stride) {
+            let (most, divisor) = self.of(image.iter().map(|value| f64::from(*value)));
+            let (most, divisor) = (most as f32, divisor as f32);
+            for value in image {
+                *value = value.clamp(-most, most) / divisor;
+            }
+        }
+    }
 }
 
 /// The rule of a step, with its settings.
@@ -319,7 +331,7 @@ impl Oracle<'_> {
         let mut eps = match self.clip {
             None => raw.clone(),
             Some(clip) => {
-                clip_images(&mut x0, clip.bound);
+                clip.bound.clip(&mut x0);
                 let is_noise = level.sigma.is_infinite();
                 if is_noise { x.clone() } else { combine(&[(1.0 / level.sigma, x), (-1.0 / level.sigma, &x0)]) }
             }
@@ -416,18 +428,6 @@ pub fn combine(terms: &[(f64, &Tensor)]) -> Tensor {
 pub(super) fn scale(x: &mut Tensor, factor: f64) {
     if factor != 1.0 {
         x.data.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
-    }
-}
-
-/// Clips each image of `x0`.
-fn clip_images(x0: &mut Tensor, bound: Bound) {
-    let stride = x0.stride().max(1);
-    for image in x0.data.chunks_mut(stride) {
-        let (most, divisor) = bound.of(image.iter().map(|value| f64::from(*value)));
-        let (most, divisor) = (most as f32, divisor as f32);
-        for value in image {
-            *value = value.clamp(-most, most) / divisor;
-        }
     }
 }
 

@@ -28,6 +28,7 @@
 //! | [`frechet`] | the distance of one set of images from another |
 //! | [`gaussian`] | the distance of a denoiser from the Gaussians of its data, by [`predictions`] |
 //! | [`local`] | the patches that predict a denoiser and its samples, by [`predictions`] |
+//! | [`restorations`] | methods and samplers for inverse problems on the same measurements |
 //!
 //! [`nadler`] is the theory of spikes, [`estimate`] the uncertainty of a mean, [`rank`] that of an order,
 //! [`statistics`] summaries of many numbers, [`panels`] the figures over noise levels, [`subject`] a model as the
@@ -68,6 +69,7 @@ pub mod product;
 pub mod projection;
 pub mod promise;
 pub mod rank;
+pub mod restorations;
 pub mod results;
 pub mod schedules;
 pub mod statistics;

@@ -4,7 +4,9 @@
 use downhill::denoise::vjp::{Pullback, Symmetric};
 use downhill::denoise::{Denoiser, Level};
 use downhill::noise::philox::normals;
-use downhill::restore::{Measurement, Method, Operator, OperatorSpec, Restoration, psnr, quality, sample};
+use downhill::restore::{
+    Covariance, Measurement, Method, Operator, OperatorSpec, Restoration, psnr, quality, sample,
+};
 use downhill::sample::samplers::Sampler;
 use downhill::sample::settings::Settings;
 use downhill::tensor::Tensor;
@@ -102,7 +104,7 @@ fn what_does_not_fit_is_refused() {
     let refused = |y: Tensor, noise| Measurement::new(operator.clone(), &y, noise).unwrap_err().to_string();
     assert!(refused(Tensor::zeros([1, 1, 4, 4]), 0.0).contains("[1, 2, 2]"));
     assert!(refused(Tensor::zeros([1, 1, 2, 2]), -1.0).contains("noise of -1"));
-    for method in [Method::Ddrm { eta: 1.5 }, Method::Dps { step: 0.0 }, Method::PiGdm { variance: f64::NAN }] {
+    for method in [Method::Ddrm { eta: 1.5 }, Method::Dps { step: 0.0 }, isotropic(f64::NAN), by_jacobian(0)] {
         assert!(method.check().is_err(), "{method:?}");
     }
 }
@@ -114,7 +116,9 @@ fn ratios_are_those_of_their_definition() {
     let y = Tensor::new([2, 1, 1, 1], vec![0.5, 0.0]);
     let measurement = Measurement::new(operator, &y, 0.0).unwrap();
     let images = Tensor::new([2, 1, 2, 2], vec![0.5, 0.5, 0.5, 0.5, 0.1, 0.1, 0.1, 0.1]);
-    let found = quality(&measurement, &images, Some(&Tensor::zeros([2, 1, 2, 2])), 2.0);
+    let found = quality(&measurement, &images, Some(&Tensor::zeros([2, 1, 2, 2])), (2.0, Some(0.4)));
+    // The one is out of range, the other farther from its measurement of 0 than an image of zeros.
+    assert_eq!(found.diverged, [0, 1]);
     // The one mode of a mean of four has the singular value 1/2, and y - A x is as long in it as in y.
     assert!((found.misfit - (0.01f64 / 2.0).sqrt()).abs() < 1e-7, "{}", found.misfit);
     let ratios = found.psnr.unwrap();
@@ -279,6 +283,15 @@ impl Problem {
     }
 }
 
+/// Pi-GDM as published, and with products with the Jacobian.
+fn isotropic(variance: f64) -> Method {
+    Method::PiGdm { covariance: Covariance::Isotropic(variance) }
+}
+
+fn by_jacobian(products: usize) -> Method {
+    Method::PiGdm { covariance: Covariance::Jacobian(products) }
+}
+
 fn steps(steps: usize, eta: f64) -> Settings {
     Settings { sampler: Some(Sampler::Ddim), steps: Some(steps), eta: Some(eta), ..Settings::default() }
 }
@@ -310,7 +323,7 @@ fn pseudo_inverse_guidance_of_isotropic_data_samples_the_posterior() {
         let starts = (0..=LEN)
             .flat_map(|of| mean.iter().zip(axis(of)).map(|(mean, step)| (mean + step) as f32).collect::<Vec<_>>());
         let starts = Tensor::new([LEN + 1, 1, SIDE, SIDE], starts.collect::<Vec<_>>());
-        let ends = problem.restored(Method::PiGdm { variance: 0.5 }, &steps(400, 0.0), starts);
+        let ends = problem.restored(isotropic(0.5), &steps(400, 0.0), starts);
         let (exact, covariance) = Gaussian::new(true).posterior(&problem.operator, &problem.y, 0.2);
         let centre: Vec<f64> = ends.item(0).iter().map(|value| f64::from(*value)).collect();
         let apart = centre.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
@@ -348,14 +361,22 @@ fn each_method_has_its_bias() {
     let cases = [
         (Method::Project { variance: 1.0 }, 0.0, 0.1..0.8, 0.85..1.5),
         (Method::Project { variance: 1.0 }, 1.0, 0.1..0.6, 0.8..1.25),
-        (Method::PiGdm { variance: 1.0 }, 0.0, 0.1..0.5, 0.95..1.35),
-        (Method::PiGdm { variance: 1.0 }, 1.0, 0.05..0.4, 0.85..1.05),
+        (isotropic(1.0), 0.0, 0.1..0.5, 0.95..1.35),
+        (isotropic(1.0), 1.0, 0.05..0.4, 0.85..1.05),
+        (Method::PI_GDM, 0.0, 0.0..9.4, 0.0..9.05),
+        (Method::PI_GDM, 1.0, 0.0..9.4, 0.0..9.05),
+        (by_jacobian(3), 0.0, 0.0..9.4, 0.0..9.05),
+        (by_jacobian(3), 1.0, 0.0..9.4, 0.0..9.05),
+        (by_jacobian(16), 0.0, 0.0..9.4, 0.0..9.05),
+        (by_jacobian(16), 1.0, 0.0..9.4, 0.0..9.05),
         // Without eta, nothing is left of the noise of modes that are measured.
         (Method::Ddrm { eta: 0.0 }, 0.0, 0.2..1.2, -1e-6..1.4),
         (Method::Ddrm { eta: 0.85 }, 0.0, 0.05..0.8, 0.1..0.9),
         (Method::Dps { step: 0.3 }, 1.0, 0.02..1.5, 0.1..3.0),
         // Steps of this length are too long for singular values above 1.
         (Method::Dps { step: 1.0 }, 1.0, 0.05..1.5, 0.1..7.0),
+        (Method::Dps { step: 10.0 }, 1.0, 0.0..9.5, 0.0..17.0),
+        (Method::Dps { step: 1e9 }, 1.0, 0.0..9.5, 0.0..17.0),
     ];
     for (name, problem) in problems(0.2) {
         let mut means = Vec::new();

@@ -15,6 +15,7 @@ mod guidance;
 mod local;
 mod norms;
 mod projection;
+mod restore;
 mod schedule;
 pub mod subject;
 mod variances;
@@ -38,6 +39,7 @@ Examples:
   downhill inspect compare -o quality                         samplers at equal network calls
   downhill inspect gamma -o gamma                             the best weight of the newest eps?
   downhill inspect guidance -o guidance                       the same with guidance
+  downhill inspect restore -o restorations                    which method restores images best?
   downhill inspect frechet samples.npz                        how far are samples from the data?
   downhill inspect gaussian -o gaussian                       how far is eps from a Gaussian's?
   downhill inspect local -o local                             do patches of data predict samples?
@@ -65,6 +67,7 @@ studies! {
     Gamma(gamma): NetworkFlags,
     Guidance(guidance): DeviceFlags,
     Compare(compare): NetworkFlags,
+    Restore(restore): NetworkFlags,
     Frechet(frechet): NetworkFlags,
     Gaussian(gaussian): NetworkFlags,
     Local(local): NetworkFlags,

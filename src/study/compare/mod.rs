@@ -31,7 +31,7 @@ use crate::tensor::Tensor;
 pub use measure::{Reference, Score};
 pub use missing::Missing;
 pub use preset::Preset;
-pub use store::Store;
+pub use store::{Named, Store};
 
 /// A sampler on a schedule, with a seed.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,10 +84,11 @@ impl Cell {
     fn steps(&self) -> usize {
         self.sampler.spec().calls.steps_within(self.calls)
     }
+}
 
-    /// A name for files: `ge-paper-10-s0`.
-    #[must_use]
-    pub fn name(&self) -> String {
+impl store::Named for Cell {
+    /// Such as `ge-paper-10-s0`.
+    fn name(&self) -> String {
         let gamma = self.gamma.map_or_else(String::new, |gamma| format!("-gamma{gamma}"));
         let start = self.sigma_max.map_or_else(String::new, |sigma| format!("-from{sigma}"));
         if let Some(variances) = &self.variances {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::Cell;
 use crate::data::{Dataset, Pixels, npz_images};
 use crate::error::{Error, Result, excerpt};
 use crate::formats::images::quantise;
@@ -19,6 +18,12 @@ use crate::tensor::Tensor;
 pub const PART: usize = 64;
 const SETTINGS: &str = "settings.json";
 const TIMES: &str = "times.json";
+
+/// Something whose images are kept in a folder of that name.
+pub trait Named {
+    /// A name for files.
+    fn name(&self) -> String;
+}
 
 /// A folder of samples, all made with the same settings.
 #[derive(Clone, Debug)]
@@ -67,7 +72,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of reading files: a damaged part is an error, not a missing one.
-    pub fn missing_part(&self, cell: &Cell, first: usize, count: usize) -> Result<Option<Range<usize>>> {
+    pub fn missing_part(&self, cell: &impl Named, first: usize, count: usize) -> Result<Option<Range<usize>>> {
         let end = (first + PART).min(count);
         let file = self.part(cell, first);
         let is_there = file.exists() && images_in(&file)?.shape[0] >= end - first;
@@ -78,7 +83,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NonFinite`] for an image with NaN or infinity; those of writing files.
-    pub fn keep(&self, cell: &Cell, first: usize, made: &super::Made) -> Result<()> {
+    pub fn keep(&self, cell: &impl Named, first: usize, made: &super::Made) -> Result<()> {
         npy::write_npz(self.part(cell, first), &quantise(&made.images)?)?;
         let before = self.times(cell);
         let times = Times {
@@ -91,7 +96,7 @@ impl Store {
 
     /// The known cost of a cell.
     #[must_use]
-    pub fn times(&self, cell: &Cell) -> Times {
+    pub fn times(&self, cell: &impl Named) -> Times {
         let file = read_regular(&self.folder(cell).join(TIMES), formats::json::LARGEST).unwrap_or_default();
         formats::json::parse(&file).unwrap_or_default()
     }
@@ -100,7 +105,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of reading files, also for a part that is not there.
-    pub fn parts(&self, cell: &Cell, count: usize) -> impl Iterator<Item = Result<Tensor>> {
+    pub fn parts<N: Named>(&self, cell: &N, count: usize) -> impl Iterator<Item = Result<Tensor>> + use<N> {
         let files: Vec<(PathBuf, usize)> =
             (0..count).step_by(PART).map(|first| (self.part(cell, first), PART.min(count - first))).collect();
         files.into_iter().map(|(file, taken)| {
@@ -113,11 +118,11 @@ impl Store {
         })
     }
 
-    fn folder(&self, cell: &Cell) -> PathBuf {
+    fn folder(&self, cell: &impl Named) -> PathBuf {
         self.root.join(cell.name())
     }
 
-    fn part(&self, cell: &Cell, first: usize) -> PathBuf {
+    fn part(&self, cell: &impl Named, first: usize) -> PathBuf {
         self.folder(cell).join(format!("{first:05}.npz"))
     }
 }
@@ -135,7 +140,7 @@ fn write_json(file: &Path, value: &Value) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Made;
+    use super::super::{Cell, Made};
     use super::*;
 
     fn made(count: usize, value: f32) -> Made {
