@@ -12,10 +12,12 @@ use super::report::{Call, Check, Roofs, Row};
 use super::statistics::{Timing, quantile};
 use crate::checkpoint::{ConfigFile, ModelFiles, Weights};
 use crate::error::{Error, Result};
+use crate::graph::adjoint::{adjoint_name, adjoints};
+use crate::graph::op::Graph;
 use crate::graph::{Compiler, Program, host};
 use crate::nets::architecture::{self, Architecture, CallSize, Inputs, LabelInput};
 use crate::nets::builder::Key;
-use crate::nets::feeds::{Added, ClassLabels};
+use crate::nets::feeds::{Added, ClassLabels, names};
 use crate::tensor::{Precision, Tensor};
 
 /// The topology of a network.
@@ -55,6 +57,8 @@ pub struct Net {
     pub topology: Topology,
     /// The number of images per call.
     pub batch: usize,
+    /// `true` for a call with a product of the transposed Jacobian beside it, as restorations take.
+    pub pulls_back: bool,
 }
 
 const CIFAR10: &str = r#"{
@@ -101,8 +105,11 @@ const LEAST_CHECKED: usize = 4;
 const MOST_IMAGES: usize = 4096;
 /// A timestep in the middle of the thousand.
 const TIMESTEP: f64 = 500.0;
-/// The seeds of the images, of contexts, of texts and of the first weight.
+/// The suffix of a call with a product of the transposed Jacobian.
+const PRODUCT: &str = "+vjp";
+/// The seeds of the images, of contexts, of texts, of covectors and of the first weight.
 const IMAGES: u64 = 6;
+const COVECTORS: u64 = 9;
 const CONTEXTS: u64 = 7;
 const TEXTS: u64 = 8;
 const FIRST_WEIGHT: u64 = 100;
@@ -110,31 +117,38 @@ const FIRST_WEIGHT: u64 = 100;
 impl Net {
     /// The default cases.
     pub const USUAL: [Self; 5] = [
-        Self { topology: Topology::Digits, batch: 1 },
-        Self { topology: Topology::Digits, batch: 16 },
-        Self { topology: Topology::Cifar10, batch: 1 },
-        Self { topology: Topology::Cifar10, batch: 8 },
-        Self { topology: Topology::Celeba, batch: 1 },
+        Self::call(Topology::Digits, 1),
+        Self::call(Topology::Digits, 16),
+        Self::call(Topology::Cifar10, 1),
+        Self::call(Topology::Cifar10, 8),
+        Self::call(Topology::Celeba, 1),
     ];
+
+    /// A call alone.
+    const fn call(topology: Topology, batch: usize) -> Self {
+        Self { topology, batch, pulls_back: false }
+    }
 }
 
 impl Display for Net {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, batch {}", self.topology.name(), self.batch)
+        let product = if self.pulls_back { ", with a VJP" } else { "" };
+        write!(f, "{}, batch {}{product}", self.topology.name(), self.batch)
     }
 }
 
 impl FromStr for Net {
     type Err = String;
 
-    /// Parses `NAME` or `NAME:BATCH`.
+    /// Parses `NAME` or `NAME:BATCH`, either with `+vjp`.
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let (name, batch) = text.split_once(':').unwrap_or((text, "1"));
+        let (call, pulls_back) = text.strip_suffix(PRODUCT).map_or((text, false), |call| (call, true));
+        let (name, batch) = call.split_once(':').unwrap_or((call, "1"));
         let Some(topology) = Topology::ALL.into_iter().find(|topology| topology.name() == name) else {
             return Err(format!("`{text}`: a network is one of {}", Topology::ALL.map(Topology::name).join(", ")));
         };
         match batch.parse() {
-            Ok(batch) if (1..=MOST_IMAGES).contains(&batch) => Ok(Self { topology, batch }),
+            Ok(batch) if (1..=MOST_IMAGES).contains(&batch) => Ok(Self { topology, batch, pulls_back }),
             _ => Err(format!("`{text}`: a batch is a number from 1 to {MOST_IMAGES}")),
         }
     }
@@ -145,6 +159,7 @@ struct Opened {
     net: Arc<dyn Architecture>,
     weights: Tensors,
     size: (usize, usize),
+    pulls_back: bool,
 }
 
 /// The weights of a network.
@@ -181,7 +196,7 @@ impl Tensors {
 }
 
 impl Opened {
-    fn new(topology: Topology) -> Result<Self> {
+    fn new(Net { topology, pulls_back, .. }: Net) -> Result<Self> {
         let (net, weights) = match topology {
             Topology::Digits => {
                 let model = ModelFiles::embedded()?;
@@ -194,12 +209,18 @@ impl Opened {
         };
         let side = net.smallest_side();
         let size = net.sample_size().unwrap_or((side, side));
-        Ok(Self { net, weights, size })
+        Ok(Self { net, weights, size, pulls_back })
     }
 
     /// The extents of a call.
     fn call(&self, batch: usize, size: (usize, usize)) -> CallSize {
         CallSize::images(batch, size).with_tokens(self.net.context().map_or(0, |_| TOKENS))
+    }
+
+    /// The graph of a call.
+    fn graph(&self, batch: usize, size: (usize, usize)) -> Result<Graph> {
+        let graph = self.net.graph(self.call(batch, size))?;
+        if self.pulls_back { adjoints(&graph, names::X) } else { Ok(graph) }
     }
 
     /// Returns the inputs of a call, NCHW.
@@ -223,11 +244,17 @@ impl Opened {
         });
         let inputs = Inputs::new(&x, &timesteps).with_labels(labels.as_ref());
         let inputs = inputs.with_context(context.as_ref()).with_added(added.as_ref());
-        self.net.feeds(&inputs, &|key, shape| self.weights.fetch(key, shape))
+        let mut feeds = self.net.feeds(&inputs, &|key, shape| self.weights.fetch(key, shape))?;
+        if self.pulls_back {
+            let shape = [batch, self.net.out_channels(), height, width];
+            let covector = Tensor::new(shape, numbers(COVECTORS, shape.iter().product()));
+            feeds.push((adjoint_name(names::SAMPLE), covector));
+        }
+        Ok(feeds)
     }
 
     fn program<'e>(&self, compiler: Compiler<'e>, batch: usize, size: (usize, usize)) -> Result<Program<'e>> {
-        let graph = self.net.graph(self.call(batch, size))?;
+        let graph = self.graph(batch, size)?;
         compiler.program(&graph, &|key, shape| self.weights.fetch(key, shape))
     }
 
@@ -242,9 +269,11 @@ impl Opened {
         let feeds = self.feeds(1, (side, side))?;
         let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let program = self.program(compiler, 1, (side, side))?;
-        let answer = program.run(&inputs)?.remove(0);
+        // The product, where there is one, follows from the value.
+        let output = usize::from(self.pulls_back);
+        let answer = program.run(&inputs)?.remove(output);
         let fetch = |key: &str, shape: &[usize]| self.weights.fetch(key, shape);
-        let values = host::run(&program.plan, &fetch, &inputs, 0.0)?.remove(0).data;
+        let values = host::run(&program.plan, &fetch, &inputs, 0.0)?.remove(output).data;
         let part = format!("an image of {side} x {side}");
         // A map may be rounded the other way where device and twin differ in the last bit.
         let tolerance = if compiler.options.maps == Precision::Float16 { HALF_MAPS_TOLERANCE } else { TOLERANCE };
@@ -272,7 +301,7 @@ impl<'e> Calls<'e> {
     /// # Errors
     /// Those of the device.
     pub fn new(compiler: impl Into<Compiler<'e>>, net: Net) -> Result<Self> {
-        Opened::new(net.topology)?.calls(compiler.into(), net.batch)
+        Opened::new(net)?.calls(compiler.into(), net.batch)
     }
 
     fn inputs(&self) -> Vec<(&str, &Tensor)> {
@@ -303,8 +332,8 @@ impl Job for Calls<'_> {
 /// Those of the device and of [`check_within`].
 pub fn measure_call(compiler: Compiler, row: Row, net: Net, roofs: &Roofs, repeats: usize) -> Result<Row> {
     let (engine, mut row) = (compiler.engine, row);
-    let opened = Opened::new(net.topology)?;
-    let graph = opened.net.graph(opened.call(net.batch, opened.size))?;
+    let opened = Opened::new(net)?;
+    let graph = opened.graph(net.batch, opened.size)?;
     let shaders = plan_shaders(&compiler.plan(&graph));
     row.kernels = shaders.iter().map(ToString::to_string).collect();
     let pipelines = compile(engine, &shaders)?;
@@ -379,7 +408,7 @@ mod tests {
         let sdxl = SDXL.replace("[320, 640, 1280]", "[32, 32, 64]").replace("2048", "24").replace("2816", "1600");
         for small in [unet, dit, sdxl] {
             let (net, weights) = generated(&small).unwrap();
-            let opened = Opened { net, weights, size: (8, 8) };
+            let opened = Opened { net, weights, size: (8, 8), pulls_back: false };
             let graph = opened.net.graph(opened.call(1, (8, 8))).unwrap();
             let target = Target::without_device(crate::kernels::Family::Tile);
             let plan = Plan::new(&graph, &target, &CompileOptions::default());

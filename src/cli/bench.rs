@@ -28,6 +28,7 @@ Examples:
   downhill bench conv --sizes 128x32x32,8x256x16x16   CxHxW, NxCxHxW
   downhill bench lanczos --sizes 60000x784,8000x12288
   downhill bench unet --sizes cifar10-32:8,celeba-64   NAME, NAME:BATCH
+  downhill bench unet --sizes digits:16,digits:16+vjp  a call, and one with a product of its transposed Jacobian
   downhill bench unet -r 9 -o json > base.json
   downhill bench unet -r 9 --compare base.json
   downhill bench unet --dtype f16
@@ -41,7 +42,8 @@ Sizes: matmul MxKxN or one number; conv and norm CxHxW or NxCxHxW; attention TOK
 TOKENSxCHANNELSxHEAD_DIM; copy MiB, rounded up to whole rows where tensors are textures; lanczos \
 NxP, samples by values: 32 eigenpairs to residuals of 1e-4, which the row shows as its error \
 (`bench lanczos` goes up to 8000x12288, which takes minutes on a software adapter); unet digits, cifar10-32, \
-celeba-64, dit-s-2 or sdxl (2.6 billion parameters: minutes, and 6 to 20 GiB), with `:BATCH` for several images.";
+celeba-64, dit-s-2 or sdxl (2.6 billion parameters: minutes, and 6 to 20 GiB), with `:BATCH` for several images and \
+`+vjp` with a product of the transposed Jacobian.";
 
 /// Measure the speed of the kernels on an adapter, relative to its peak rates
 #[derive(Debug, clap::Args)]

@@ -227,8 +227,8 @@ impl Args {
             return Err(Error::argument(what, format!("omit `{field}`, or choose another `method`")));
         }
         if self.products.is_some() && (self.method != MethodArg::Pigdm || self.variance.is_some()) {
-            let what = "`products` without `pigdm`, or beside a `variance`";
-            return Err(Error::argument(what, "a `variance` needs no products with the Jacobian; omit one of them"));
+            let what = "`--products` without `--method pigdm`, or beside `--variance`";
+            return Err(Error::argument(what, "a variance replaces the Jacobian's; omit one of the flags"));
         }
         method.check()?;
         Ok(method)

@@ -166,6 +166,13 @@ pub fn no_rule(at: &At) -> Error {
     Error::argument(what, "differentiate with respect to the image")
 }
 
+/// The error of an operator whose adjoint is not computed: those of networks that make no images.
+#[must_use]
+pub fn no_adjoint(at: &At, operator: &str) -> Error {
+    let what = format!("`{}` is {operator}, whose gradient is not computed", at.label);
+    Error::argument(what, "differentiate a denoiser; networks of features are run forwards")
+}
+
 /// The numbers of a kernel (out, in, height, width) as those of its transpose (in, out, height, width).
 pub(super) fn transposed<T: Copy>(values: &[T], (out, input): (usize, usize), taps: usize) -> Vec<T> {
     let mut turned = Vec::with_capacity(values.len());

@@ -141,6 +141,13 @@ impl Transform {
     }
 }
 
+/// The error of an operator whose tangent is not computed: those of networks that make no images.
+#[must_use]
+pub fn no_tangent(at: &At, operator: &str) -> Error {
+    let what = format!("`{}` is {operator}, whose tangent is not computed", at.label);
+    Error::argument(what, "differentiate a denoiser; networks of features are run forwards")
+}
+
 /// The error of an operator without a rule for the operands that depend on the input.
 #[must_use]
 pub fn no_rule(at: &At) -> Error {

@@ -90,8 +90,8 @@ impl Model {
     /// Jacobian, too.
     ///
     /// # Errors
-    /// Those of [`Model::denoiser`] and [`Model::vjp`]; [`Error::Argument`] for a model of latents, whose images are not
-    /// those that are measured.
+    /// Those of [`Model::denoiser`] and [`Model::vjp`]; [`Error::Argument`] for a model of latents, whose images are
+    /// not those that are measured.
     pub fn restorer<'e>(
         self,
         compiler: impl Into<Compiler<'e>>,
@@ -126,16 +126,12 @@ impl Restorer<'_> {
         self.denoiser.image_shape()
     }
 
-    /// Returns the restored images in the scale of the model, (n, c, h, w). The batch and the class label are those that
-    /// the restorer was made for. `watch` sees every step of every batch.
+    /// Returns the restored images in the scale of the model, (n, c, h, w). The batch and the class label are those
+    /// that the restorer was made for. `watch` sees every step of every batch.
     ///
     /// # Errors
     /// Those of the walk ([`sample`]).
-    pub fn restore(
-        &mut self,
-        settings: &Restoring,
-        watch: &mut dyn FnMut(&Progress) -> Result<()>,
-    ) -> Result<Tensor> {
+    pub fn restore(&mut self, settings: &Restoring, watch: &mut dyn FnMut(&Progress) -> Result<()>) -> Result<Tensor> {
         let Course { schedule, method, .. } = settings.course.clone();
         let last = settings.first + settings.count();
         let mut run = Run::new(schedule.clone(), method.clone(), last);

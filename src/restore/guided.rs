@@ -52,7 +52,8 @@ impl<'a> Guided<'a> {
     }
 
     /// The values that images have. An x0 that [`Method::PiGdm`] has moved is clipped to them, and eps follows from it:
-    /// the mean of images within bounds is within them, too. A walk's own clipping leaves eps as it is in some samplers.
+    /// the mean of images within bounds is within them, too. A walk's own clipping leaves eps as it is in some
+    /// samplers.
     #[must_use]
     pub fn within(mut self, bound: Option<Bound>) -> Self {
         self.bound = bound;

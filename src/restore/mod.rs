@@ -78,13 +78,13 @@ pub fn usual_step(steps: usize) -> f64 {
 /// The covariance of x0 given a state, for [`Method::PiGdm`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Covariance {
-    /// r^2 in all directions, of a variance of the data as in [`Method::Project`]. Where x0 varies more than that, steps
-    /// overshoot, and the walk diverges.
+    /// r^2 in all directions, of a variance of the data as in [`Method::Project`]. Where x0 varies more than that,
+    /// steps overshoot, and the walk diverges.
     Isotropic(f64),
     /// sigma^2 J, by that many products with J: conjugate gradients, preconditioned by the isotropic covariance of data
     /// of [`USUAL_VARIANCE`]. With one product, the pull is that of [`Covariance::Isotropic`] with the length that a
-    /// line search finds: r^2 is the variance of x0 along the pull. With as many as A has different directions, the pull
-    /// is exact for Gaussian data.
+    /// line search finds: r^2 is the variance of x0 along the pull. With as many as A has different directions, the
+    /// pull is exact for Gaussian data.
     Jacobian(usize),
 }
 

@@ -77,8 +77,7 @@ pub(super) fn pull(
     let stride = x0.stride().max(1);
     for _ in 0..products {
         let of_image = |solve: &Solve| {
-            let modes: Vec<f64> =
-                solve.direction.iter().zip(operator.singular_values()).map(|(d, s)| d * s).collect();
+            let modes: Vec<f64> = solve.direction.iter().zip(operator.singular_values()).map(|(d, s)| d * s).collect();
             operator.image(&modes)
         };
         let vectors = solves.iter().flat_map(of_image).map(|value| value as f32).collect::<Vec<_>>();

@@ -66,8 +66,8 @@ fn by_modes(measurement: &Measurement, x: &mut Tensor, mut of: impl FnMut(usize,
 
 /// Algorithm 1 of Chung et al. (2023) with the steps of any sampler, as in the authors' code: along the gradient of
 /// |y - A x0|, not of its square, in the scale of z = x / sqrt(1 + sigma^2). Both are divided by the largest singular
-/// value, so that the units of y do not matter. No step is longer than Polyak's, to where |y - A x0| would be as long as
-/// its noise if it were linear: such steps do not lead away from the images that fit (Polyak, 1969).
+/// value, so that the units of y do not matter. No step is longer than Polyak's, to where |y - A x0| would be as long
+/// as its noise if it were linear: such steps do not lead away from the images that fit (Polyak, 1969).
 fn along_gradients(
     guided: &mut Guided,
     schedule: &Schedule,

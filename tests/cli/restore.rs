@@ -72,6 +72,57 @@ fn digits_are_measured_and_compared() {
 }
 
 #[test]
+fn walks_that_diverge_are_named_with_the_way_out() {
+    let folder = Folder::new();
+    let call = ["restore", "--operator", "downsample:4", "--data", "digits", "-n", "2", "--noise", "0.05"];
+    let rest = ["--method", "pigdm", "--steps", "8", "-o", &folder.at("x.npy")];
+    let run = downhill(&[&call[..], &rest].concat());
+    assert!(run.code == 0 && !run.stderr.contains("diverged"), "{}", run.stderr);
+    // The data vary more than that along the means of 4 x 4 pixels.
+    let run = downhill(&[&call[..], &rest, &["--variance", "0.3", "--no-clip"]].concat());
+    assert!(run.stderr.contains("diverged") || run.code != 0, "{}", run.stderr);
+    assert!(run.stderr.contains("omit `--variance`, or give a larger one"), "{}", run.stderr);
+    let run = downhill(&[&call[..], &rest, &["--variance", "1", "--products", "2"]].concat());
+    run.expect_error(2, "`--products` without `--method pigdm`, or beside `--variance`");
+}
+
+#[test]
+fn methods_are_compared_in_one_folder() {
+    let folder = Folder::new();
+    let out = folder.at("restorations");
+    let call = ["inspect", "restore", "--operators", "downsample:4", "--methods", "project,ddrm,pigdm", "-n", "3"];
+    let rest = ["--samplers", "ddim,ge", "--steps", "3", "-o", &out];
+    let run = downhill(&[&call[..], &rest].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.contains("| pigdm, ge |") && run.stdout.contains("| ddrm |"), "{}", run.stdout);
+    let table = std::fs::read_to_string(folder.at("restorations/restore.csv")).unwrap();
+    // Two samplers of two methods, DDRM, the pseudo-inverse, the mean and the Wiener filter.
+    assert_eq!(table.lines().count(), 1 + 5 + 3, "{table}");
+    let psnr = |name: &str| -> f64 {
+        let line = table.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{name}: {table}"));
+        line.split(',').nth(6).unwrap().parse().unwrap()
+    };
+    assert!(psnr("Wiener filter") > psnr("mean of the data") + 1.0, "{table}");
+    assert!(psnr("Wiener filter") > psnr("pseudo-inverse"), "{table}");
+    assert!(folder.json("restorations/report.json")["frechet_of_other_images"].as_f64().unwrap() > 0.0);
+
+    // What is there is not made again.
+    let kept = |name: &str| std::fs::metadata(folder.at(name)).unwrap().modified().unwrap();
+    let cell = std::fs::read_dir(folder.at("restorations/restorations"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .find(|name| name.contains("ddrm"))
+        .unwrap();
+    let part = format!("restorations/restorations/{cell}/00000.npz");
+    let before = kept(&part);
+    let run = downhill(&[&call[..], &rest].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!((kept(&part), std::fs::read_to_string(folder.at("restorations/restore.csv")).unwrap()), (before, table));
+    let run = downhill(&[&call[..6], &["sharpen", "-o", &out]].concat());
+    run.expect_error(2, "`sharpen` is not a method of restoration");
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let folder = Folder::new();
     let y = folder.at("y.npy");

@@ -5,10 +5,11 @@ use downhill::denoise::vjp::{Pullback, Symmetric};
 use downhill::denoise::{Denoiser, Level};
 use downhill::noise::philox::normals;
 use downhill::restore::{
-    Covariance, Measurement, Method, Operator, OperatorSpec, Restoration, psnr, quality, sample,
+    Covariance, Measurement, Method, Operator, OperatorSpec, Restoration, psnr, quality, sample, usual_step,
 };
 use downhill::sample::samplers::Sampler;
 use downhill::sample::settings::Settings;
+use downhill::study::restorations::baselines::Prior;
 use downhill::tensor::Tensor;
 use faer::Mat;
 use faer::linalg::solvers::Solve;
@@ -317,22 +318,93 @@ fn pseudo_inverse_guidance_of_isotropic_data_samples_the_posterior() {
         Operator::matrix([1, SIDE, SIDE], 6, &numbers(9, 6 * LEN)).unwrap(),
     ] {
         let problem = Problem::new(true, operator, 0.2);
-        // The walk is affine in its start: its images of the mean and of each axis are all there is to know.
-        let mean = Gaussian::new(true).mean;
-        let axis = |of: usize| (0..LEN).map(move |at| if of == at + 1 { START } else { 0.0 });
-        let starts = (0..=LEN)
-            .flat_map(|of| mean.iter().zip(axis(of)).map(|(mean, step)| (mean + step) as f32).collect::<Vec<_>>());
-        let starts = Tensor::new([LEN + 1, 1, SIDE, SIDE], starts.collect::<Vec<_>>());
-        let ends = problem.restored(isotropic(0.5), &steps(400, 0.0), starts);
+        let (centre, found) = ends(&problem, isotropic(0.5), &steps(400, 0.0));
         let (exact, covariance) = Gaussian::new(true).posterior(&problem.operator, &problem.y, 0.2);
-        let centre: Vec<f64> = ends.item(0).iter().map(|value| f64::from(*value)).collect();
         let apart = centre.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        let columns = Mat::from_fn(LEN, LEN, |at, of| f64::from(ends.item(of + 1)[at]) - centre[at]);
-        let found = &columns * columns.transpose();
         let of_covariance = (0..LEN).flat_map(|i| (0..LEN).map(move |j| (i, j)));
         let of_covariance = of_covariance.map(|at| (found[at] - covariance[at]).abs()).fold(0.0, f64::max);
         println!("mean {apart:.1e}, covariance {of_covariance:.1e}");
         assert!(apart < 1e-2 && of_covariance < 1.5e-2, "{apart} and {of_covariance}");
+    }
+}
+
+/// The mean and the covariance of the ends of a walk that is affine in its start: its images of the mean and of each
+/// axis are all there is to know.
+fn ends(problem: &Problem, method: Method, settings: &Settings) -> (Vec<f64>, Mat<f64>) {
+    let mean = Gaussian::new(problem.isotropic).mean;
+    let axis = |of: usize| (0..LEN).map(move |at| if of == at + 1 { START } else { 0.0 });
+    let starts =
+        (0..=LEN).flat_map(|of| mean.iter().zip(axis(of)).map(|(mean, step)| (mean + step) as f32).collect::<Vec<_>>());
+    let starts = Tensor::new([LEN + 1, 1, SIDE, SIDE], starts.collect::<Vec<_>>());
+    let ends = problem.restored(method, settings, starts);
+    let centre: Vec<f64> = ends.item(0).iter().map(|value| f64::from(*value)).collect();
+    let columns = Mat::from_fn(LEN, LEN, |at, of| f64::from(ends.item(of + 1)[at]) - centre[at]);
+    (centre, &columns * columns.transpose())
+}
+
+#[test]
+fn guidance_by_the_jacobian_samples_the_posterior_of_any_gaussian() {
+    // With a product for each direction, the conjugate gradients have solved their equations, and the walk is affine.
+    for (name, problem) in problems(0.2) {
+        let (mean, covariance) = ends(&problem, by_jacobian(LEN), &steps(400, 0.0));
+        let (exact, expected) = Gaussian::new(false).posterior(&problem.operator, &problem.y, 0.2);
+        let apart = mean.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let places = (0..LEN).flat_map(|i| (0..LEN).map(move |j| (i, j)));
+        let of_covariance = places.map(|at| (covariance[at] - expected[at]).abs()).fold(0.0, f64::max);
+        println!("{name}: mean {apart:.1e}, covariance {of_covariance:.1e}");
+        assert!(apart < 2e-2 && of_covariance < 3e-2, "{name}: {apart} and {of_covariance}");
+    }
+}
+
+#[test]
+fn units_of_a_measurement_do_not_matter() {
+    let numbers = numbers(9, 6 * LEN);
+    let images = [1.0, 40.0].map(|unit| {
+        let scaled: Vec<f64> = numbers.iter().map(|number| unit * number).collect();
+        let mut problem = Problem::new(false, Operator::matrix([1, SIDE, SIDE], 6, &numbers).unwrap(), 0.2);
+        problem.operator = Operator::matrix([1, SIDE, SIDE], 6, &scaled).unwrap();
+        problem.y.iter_mut().for_each(|value| *value *= unit);
+        problem.noise *= unit;
+        let methods =
+            [Method::Project { variance: 1.0 }, Method::Ddrm { eta: 0.85 }, Method::Dps { step: 2.0 }, Method::PI_GDM];
+        methods.map(|method| problem.restored(method, &steps(20, 0.0), problem.starts(3)))
+    });
+    for (one, other) in images[0].iter().zip(&images[1]) {
+        let apart = one.data.iter().zip(&other.data).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart < 2e-3, "{apart:e}");
+    }
+}
+
+#[test]
+fn fewer_steps_of_dps_go_as_far() {
+    for (name, problem) in problems(0.2) {
+        let [few, many] =
+            [50, 200].map(|count| problem.bias(Method::Dps { step: usual_step(count) }, &steps(count, 0.0), 100).0);
+        println!("{name}: {few:.2} in 50 steps, {many:.2} in 200");
+        assert!((few - many).abs() < 0.25 * many, "{name}: {few} and {many}");
+    }
+}
+
+#[test]
+fn the_posterior_mean_of_a_prior_is_that_of_its_moments() {
+    let images =
+        Tensor::new([60, 1, SIDE, SIDE], normals(51, 0, 0, 60 * LEN).iter().map(|n| 0.7 * n).collect::<Vec<_>>());
+    let mean: Vec<f64> =
+        (0..LEN).map(|at| (0..60).map(|image| f64::from(images.item(image)[at])).sum::<f64>() / 60.0).collect();
+    let centred = Mat::from_fn(60, LEN, |image, at| f64::from(images.item(image)[at]) - mean[at]);
+    let covariance = centred.transpose() * &centred;
+    let gaussian = Gaussian { covariance: Mat::from_fn(LEN, LEN, |i, j| covariance[(i, j)] / 60.0), mean };
+    for (name, problem) in problems(0.2) {
+        let measurement = problem.measurement();
+        let found = Prior::new(&images).restorations(&measurement).unwrap();
+        let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["mean of the data", "Wiener filter"]);
+        let (exact, _) = gaussian.posterior(&problem.operator, &problem.y, 0.2);
+        let apart = |at: usize, of: &[f64]| {
+            let values = found[at].1.data.iter().zip(of);
+            values.map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max)
+        };
+        assert!(apart(0, &gaussian.mean) < 1e-6 && apart(1, &exact) < 1e-5, "{name}: {}", apart(1, &exact));
     }
 }
 
@@ -363,20 +435,16 @@ fn each_method_has_its_bias() {
         (Method::Project { variance: 1.0 }, 1.0, 0.1..0.6, 0.8..1.25),
         (isotropic(1.0), 0.0, 0.1..0.5, 0.95..1.35),
         (isotropic(1.0), 1.0, 0.05..0.4, 0.85..1.05),
-        (Method::PI_GDM, 0.0, 0.0..9.4, 0.0..9.05),
-        (Method::PI_GDM, 1.0, 0.0..9.4, 0.0..9.05),
-        (by_jacobian(3), 0.0, 0.0..9.4, 0.0..9.05),
-        (by_jacobian(3), 1.0, 0.0..9.4, 0.0..9.05),
-        (by_jacobian(16), 0.0, 0.0..9.4, 0.0..9.05),
-        (by_jacobian(16), 1.0, 0.0..9.4, 0.0..9.05),
+        (Method::PI_GDM, 0.0, 0.0..0.4, 0.8..1.2),
+        (Method::PI_GDM, 1.0, 0.0..0.25, 0.7..1.05),
+        (by_jacobian(1), 0.0, 0.03..0.8, 0.5..1.2),
+        (by_jacobian(1), 1.0, 0.03..0.5, 0.5..1.05),
         // Without eta, nothing is left of the noise of modes that are measured.
         (Method::Ddrm { eta: 0.0 }, 0.0, 0.2..1.2, -1e-6..1.4),
         (Method::Ddrm { eta: 0.85 }, 0.0, 0.05..0.8, 0.1..0.9),
-        (Method::Dps { step: 0.3 }, 1.0, 0.02..1.5, 0.1..3.0),
-        // Steps of this length are too long for singular values above 1.
-        (Method::Dps { step: 1.0 }, 1.0, 0.05..1.5, 0.1..7.0),
-        (Method::Dps { step: 10.0 }, 1.0, 0.0..9.5, 0.0..17.0),
-        (Method::Dps { step: 1e9 }, 1.0, 0.0..9.5, 0.0..17.0),
+        (Method::Dps { step: 1.0 }, 1.0, 0.05..1.5, 0.2..1.5),
+        // As far as the paper's 1000 steps go, x overfits the measurement.
+        (Method::Dps { step: usual_step(60) }, 1.0, 0.2..3.0, 0.1..1.2),
     ];
     for (name, problem) in problems(0.2) {
         let mut means = Vec::new();
@@ -386,8 +454,8 @@ fn each_method_has_its_bias() {
             assert!(of_mean.contains(&mean) && of_variance.contains(&variance), "{name} by {method:?}, eta {eta}");
             means.push(mean);
         }
-        // Products with the Jacobian are worth something.
-        assert!(means[3] < means[1], "{name}: {means:?}");
+        // Products with the Jacobian are worth something, and so is its covariance.
+        assert!(means[3] < means[1] && means[5] < means[3], "{name}: {means:?}");
     }
 }
 

@@ -9,7 +9,7 @@ use super::cells::{self, FeatureArgs};
 use crate::cli::args::denoiser_help;
 use crate::cli::interrupt;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
-use crate::data::{self, Dataset, Pixels, Source};
+use crate::data::{self, Dataset, HELD_OUT, Pixels, Source};
 use crate::error::{Error, Result};
 use crate::model::describe::model_json;
 use crate::model::{DenoiserOptions, Model};
@@ -26,24 +26,23 @@ Examples:
   downhill inspect restore -o restorations
   downhill inspect restore --operators mask:missing.png,blur:1,downsample:4 -n 256 -o restorations
   downhill inspect restore wiener:digits --methods ddrm,pigdm --samplers ddim --steps 20,100 -o gaussian
-  downhill inspect restore DIR --data images/ --first 0 --features inception.safetensors -o restorations
+  downhill inspect restore DIR --data images/ --first 2000 --features inception.safetensors -o restorations
 
 The images of --data from --first on are measured by each operator under noise, and restored by each method with each \
 sampler; `ddrm` is its own sampler. --steps counts calls of the denoiser, which no sampler exceeds; `dps` takes one \
 product with its Jacobian per step, and `pigdm` two. Each takes as long as about two calls.
 
-The images of --data before --first are what is known beforehand: their mean, and the posterior mean of a Gaussian with \
-their covariance (the Wiener filter), stand below the methods, with the pseudo-inverse of the measurement. The embedded \
-network has been trained on the first 8,000 of the digits.
+The images of --known are what is known beforehand: their mean, and the posterior mean of a Gaussian with their \
+covariance (the Wiener filter), stand below the methods, with the pseudo-inverse of the measurement.
 
-The Frechet distance is that of the restorations from the images that were measured, comparable between equal numbers of \
-images only; the row `other images of the data` is that of the images that follow. A method that restores means has a \
+The Frechet distance is that of the restorations from the images that were measured, comparable between equal numbers \
+of images only; the row `other images of the data` is that of the images that follow. A method that restores means has a \
 good PSNR and a bad Frechet distance. An interrupted run resumes where it stopped.";
 
 /// The folder of the restorations, in that of the study.
 const SAMPLES: &str = "restorations";
-/// The first of the digits that the embedded network has not been trained on.
-const HELD_OUT: usize = 8000;
+/// The name of the digits that the embedded network was trained on.
+const TRAINED: &str = "digits-train";
 /// The most images that baselines take as known.
 const MOST_KNOWN: usize = 8000;
 
@@ -79,12 +78,18 @@ pub struct Args {
     #[arg(short = 'n', long, value_name = "N", value_parser = cells::count, default_value = "64")]
     count: usize,
 
-    #[arg(long, value_name = "DATA", default_value = "digits", help = format!("Images to measure: {}", data::forms()))]
+    #[arg(long, value_name = "DATA", default_value = HELD_OUT,
+        help = format!("Images to measure: {}", data::forms()))]
     data: String,
 
-    /// The first of the images to measure; those before it are known [default: 8000 for `digits`, else 0]
-    #[arg(long, value_name = "INDEX")]
-    first: Option<usize>,
+    /// The first of the images to measure
+    #[arg(long, value_name = "INDEX", default_value_t = 0)]
+    first: usize,
+
+    /// Images that are known beforehand, for the baselines [default: `digits-train` for `digits-held-out`, else those
+    /// of --data before --first]
+    #[arg(long, value_name = "DATA")]
+    known: Option<String>,
 
     #[command(flatten)]
     features: FeatureArgs,
@@ -124,15 +129,19 @@ impl Study for Args {
         if shape.is_none() {
             run.console.note("note: these images have no features, and no Frechet distance; `--features` gives some");
         }
-        let data = Source::parse(&self.data)?.load(if is_unit { Pixels::Unit } else { Pixels::Signed })?;
-        let set = self.set(&data, image)?;
+        let pixels = if is_unit { Pixels::Unit } else { Pixels::Signed };
+        let data = Source::parse(&self.data)?.load(pixels)?;
+        let known = self.known.as_deref().or((self.data == HELD_OUT).then_some(TRAINED));
+        let known = known.map(|text| Source::parse(text)?.load(pixels)).transpose()?;
+        let set = self.set(&data, known.as_ref(), image)?;
         let problem = |spec: &OperatorSpec| Problem::new(spec, &set.measured, self.noise, self.output.seed);
         let problems = specs.iter().map(problem).collect::<Result<Vec<_>>>()?;
         let cells = Cell::all(&problems, &self.methods, &self.samplers, &self.steps, self.output.seed)?;
         for cell in &cells {
             cell.course(&model)?;
         }
-        let mut settings = json!({ "model": model.name(), "data": self.data, "first": set.first, "noise": self.noise });
+        let mut settings =
+            json!({ "model": model.name(), "data": self.data, "first": self.first, "noise": self.noise });
         if let Some(network) = model.network() {
             settings["parameters"] = json!(network.weights.parameters());
         }
@@ -195,7 +204,6 @@ impl Study for Args {
 
 /// The images of a run, (n, c, h, w) in the scale of the model.
 struct Set {
-    first: usize,
     measured: Tensor,
     known: Option<Tensor>,
     /// As many others, which follow.
@@ -203,26 +211,27 @@ struct Set {
 }
 
 impl Args {
-    fn set(&self, data: &Dataset, image: [usize; 3]) -> Result<Set> {
-        let first = self.first.unwrap_or(if self.data == "digits" { HELD_OUT } else { 0 });
-        let last = first.saturating_add(self.count);
+    fn set(&self, data: &Dataset, known: Option<&Dataset>, image: [usize; 3]) -> Result<Set> {
+        let (first, last) = (self.first, self.first.saturating_add(self.count));
         let [channels, height, width] = image;
-        if data.dimension() != channels * height * width || last > data.count() {
-            let (found, count) = (data.dimension(), data.count());
-            let what = format!("images {first} to {last} of {image:?}, of `{}`: {count} of {found} values", data.name);
-            return Err(Error::argument(what, "take data of the size of the model's images, and fewer of them"));
+        let len = channels * height * width;
+        for (data, last) in [(data, last)].into_iter().chain(known.map(|known| (known, 2))) {
+            if data.dimension() != len || last > data.count() {
+                let (found, count) = (data.dimension(), data.count());
+                let what = format!("{last} images of {image:?}, of `{}`: {count} of {found} values", data.name);
+                return Err(Error::argument(what, "take data of the size of the model's images, and fewer of them"));
+            }
         }
-        let images = |range: std::ops::Range<usize>| {
+        let images = |data: &Dataset, range: std::ops::Range<usize>| {
             let part = data.samples.slice(range);
             Tensor::new([part.shape[0], channels, height, width], part.data)
         };
-        let known = first.min(MOST_KNOWN);
+        let known = match known {
+            Some(known) => Some(images(known, 0..known.count().min(MOST_KNOWN))),
+            None => (first > 1).then(|| images(data, 0..first.min(MOST_KNOWN))),
+        };
         let next = last.saturating_add(self.count);
-        Ok(Set {
-            first,
-            measured: images(first..last),
-            known: (known > 1).then(|| images(0..known)),
-            others: (next <= data.count()).then(|| images(last..next)),
-        })
+        let others = (next <= data.count()).then(|| images(data, last..next));
+        Ok(Set { measured: images(data, first..last), known, others })
     }
 }

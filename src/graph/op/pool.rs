@@ -3,9 +3,10 @@
 use super::operands::operands;
 use super::{At, MapStorage, Operator, Rule, Value, require};
 use crate::error::Result;
+use crate::graph::adjoint::{PullBack, no_adjoint};
 use crate::graph::lower::{Lowering, whole};
 use crate::graph::reference::{Array, Evaluation, from_pixels};
-use crate::graph::tangent::{Transform, no_rule};
+use crate::graph::tangent::{Transform, no_tangent};
 use crate::kernels::pool;
 use crate::tensor::Shape;
 
@@ -80,6 +81,10 @@ impl Operator for Pool {
     }
 
     fn tangent(&self, at: &At, _: &mut Transform) -> Result<(Value, Value)> {
-        Err(no_rule(at))
+        Err(no_tangent(at, "a pooling by windows"))
+    }
+
+    fn adjoint(&self, at: &At, _: Value, _: &mut PullBack) -> Result<()> {
+        Err(no_adjoint(at, "a pooling by windows"))
     }
 }

@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::compare::store::{Named, PART, Store, Times};
 use super::compare::Made;
+use super::compare::store::{Named, PART, Store, Times};
 use crate::error::{Error, Result};
 use crate::formats::images::signed;
 use crate::model::{Model, Restorer, Restoring};
@@ -47,7 +47,8 @@ impl Problem {
         let (text, first) = (label.chars().map(plain).collect::<String>(), measurement.modes(0));
         // FNV-1a of the first measurement: a file of another operator, other data and other noise are other cells.
         let bytes = first.iter().flat_map(|value| value.to_bits().to_le_bytes());
-        let sum = bytes.fold(0xcbf2_9ce4_8422_2325u64, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        let sum =
+            bytes.fold(0xcbf2_9ce4_8422_2325u64, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
         Ok(Self { label, name: format!("{text}-{:08x}", sum >> 32), measurement })
     }
 }
