@@ -118,7 +118,7 @@ fn methods_are_compared_in_one_folder() {
     let run = downhill(&[&call[..], &rest].concat());
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_eq!((kept(&part), std::fs::read_to_string(folder.at("restorations/restore.csv")).unwrap()), (before, table));
-    let run = downhill(&[&call[..6], &["sharpen", "-o", &out]].concat());
+    let run = downhill(&[&call[..5], &["sharpen", "-o", &out]].concat());
     run.expect_error(2, "`sharpen` is not a method of restoration");
 }
 

@@ -6,13 +6,11 @@ use crate::definition::distance_to_definition;
 use crate::goldens::conditioned::{Golden, goldens};
 use crate::{by, compilers, forced_compilers, half_compilers};
 use downhill::denoise::diffusion::{NoiseTable, PredictionType, alpha_bar_of};
-use downhill::denoise::vjp::{NetworkVjp, Pullback, VjpSettings};
 use downhill::denoise::{Condition, Denoiser, Guidance, Level, Network, NetworkDenoiser};
 use downhill::error::Error;
 use downhill::graph::Compiler;
 use downhill::kernels::Engine;
 use downhill::nets::{Added, Inputs};
-use downhill::restore::{Guided, Measurement, Method, Operator};
 use downhill::tensor::Tensor;
 
 /// max|a-b| / max|b| against float64 that a network may be away; measured up to 2.1e-5, by tiles of 4 x 4 where
@@ -298,93 +296,4 @@ fn vectors_and_scales_that_do_not_fit_are_refused() {
     assert!(refused(&plain, Some(&added([3, 14], [3, 6])), None).contains("does not take the embedding"));
     assert!(refused(&plain, None, Some(7.5)).contains("does not take a scale of guidance"));
     assert!(refused(&lcm, None, Some(f64::INFINITY)).contains("out of range"));
-}
-
-/// The transposed Jacobian of x0 of a guided network by central differences along each coordinate of the images.
-struct Differences;
-
-impl Pullback for Differences {
-    fn transposed(
-        &mut self,
-        denoiser: &mut dyn Denoiser,
-        x: &Tensor,
-        levels: &[Level],
-        vectors: &Tensor,
-    ) -> downhill::Result<Tensor> {
-        let stride = x.stride();
-        let mut product = Tensor::zeros(x.shape.clone());
-        for at in 0..stride {
-            let step = 2e-2 * levels.iter().map(|level| level.sigma).fold(f64::INFINITY, f64::min) as f32;
-            let [above, below] = [step, -step].map(|step| {
-                let mut moved = x.clone();
-                moved.data.iter_mut().skip(at).step_by(stride).for_each(|value| *value += step);
-                denoiser.parts(&moved, levels).map(|(_, x0)| x0)
-            });
-            let (above, below) = (above?, below?);
-            for image in 0..x.shape[0] {
-                let moved = above.item(image).iter().zip(below.item(image)).map(|(a, b)| f64::from(*a) - f64::from(*b));
-                let sum: f64 = moved.zip(vectors.item(image)).map(|(d, v)| d * f64::from(*v)).sum();
-                product.data[image * stride + at] = (sum / f64::from(2.0 * step)) as f32;
-            }
-        }
-        Ok(product)
-    }
-}
-
-/// A guided network and its exact transposed Jacobian.
-fn with_vjp<'e>(engine: &'e Engine, golden: &Golden, scale: f64) -> (NetworkDenoiser<'e>, NetworkVjp<'e>) {
-    let [conditional, unconditional] = [0, 1].map(|image| condition(golden, image));
-    let guidance = Guidance { conditional, unconditional: Some(unconditional), scale };
-    let prediction = PredictionType::VPrediction;
-    let denoiser = guided(engine, golden, prediction, 2, guidance.clone()).expect("a denoiser");
-    let (component, net) = golden.open();
-    let size = (golden.x.shape[2], golden.x.shape[3]);
-    let settings = VjpSettings { table: NoiseTable::default(), prediction, guidance, size, images: 2 };
-    (denoiser, NetworkVjp::new(engine, net, component.weights, settings).expect("a transposed Jacobian"))
-}
-
-#[test]
-fn transposed_jacobians_of_guided_networks_are_those_of_differences() {
-    let golden = sd1_like();
-    let levels = Level::each(&[2.0, 0.7]);
-    let x = golden.x.slice(0..2);
-    let vectors = Tensor::new(x.shape.clone(), numbers(61, x.data.len()));
-    for engine in engines() {
-        let (mut denoiser, vjp) = with_vjp(engine, &golden, 7.5);
-        let found = vjp.products(&x, &levels, &vectors).expect("products");
-        let expected = Differences.transposed(&mut denoiser, &x, &levels, &vectors).expect("differences");
-        let apart = distance(&found.data, &expected.data);
-        println!("{apart:.1e} {:?}", engine.family);
-        assert!(apart < 1e-2, "{apart:e} {:?}", engine.family);
-        // Guidance is seen.
-        let plain = with_vjp(engine, &golden, 1.0).1.products(&x, &levels, &vectors).expect("products");
-        assert!(distance(&plain.data, &found.data) > 5e-2);
-    }
-}
-
-#[test]
-fn guided_networks_restore_images() {
-    let golden = sd1_like();
-    let engine = &engines()[0];
-    let image = [golden.x.shape[1], golden.x.shape[2], golden.x.shape[3]];
-    let operator = Operator::downsample(image, 2).expect("means");
-    let images = Tensor::new([2, image[0], image[1], image[2]], numbers(62, 2 * image.iter().product::<usize>()));
-    let measurement = Measurement::of_images(operator, &images, 0.05, 3).expect("measurements");
-    let levels = Level::each(&[2.0, 0.7]);
-    let x = golden.x.slice(0..2);
-    let moved = |pullback: &mut dyn Pullback, denoiser: &mut NetworkDenoiser| {
-        let mut guided =
-            Guided::new(denoiser, Some(pullback), &measurement, Method::PI_GDM, vec![0, 1]).expect("guided");
-        guided.parts(&x, &levels).expect("parts").1
-    };
-    let (mut denoiser, mut vjp) = with_vjp(engine, &golden, 7.5);
-    let x0 = denoiser.parts(&x, &levels).expect("parts").1;
-    let (exact, near) = (moved(&mut vjp, &mut denoiser), moved(&mut Differences, &mut denoiser));
-    let apart = distance(&exact.data, &near.data);
-    println!("{apart:.1e}");
-    assert!(apart < 2e-2 && distance(&exact.data, &x0.data) > 1e-2, "{apart:e}");
-    for image in 0..2 {
-        let (before, after) = (measurement.misfit(image, x0.item(image)), measurement.misfit(image, exact.item(image)));
-        assert!(after < before, "image {image}: {after} after {before}");
-    }
 }

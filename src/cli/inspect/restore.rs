@@ -36,8 +36,8 @@ The images of --known are what is known beforehand: their mean, and the posterio
 covariance (the Wiener filter), stand below the methods, with the pseudo-inverse of the measurement.
 
 The Frechet distance is that of the restorations from the images that were measured, comparable between equal numbers \
-of images only; the row `other images of the data` is that of the images that follow. A method that restores means has a \
-good PSNR and a bad Frechet distance. An interrupted run resumes where it stopped.";
+of images only; the row `other images of the data` is that of the images that follow. A method that restores means has \
+a good PSNR and a bad Frechet distance. An interrupted run resumes where it stopped.";
 
 /// The folder of the restorations, in that of the study.
 const SAMPLES: &str = "restorations";
