@@ -354,8 +354,8 @@ impl Oracle<'_> {
         if let Some(clip) = self.clip {
             let mut own = x0();
             let mut guided = combine(&[(1.0, &own), (1.0, &shift)]);
-            clip_images(&mut own, clip.bound);
-            clip_images(&mut guided, clip.bound);
+            clip.bound.clip(&mut own);
+            clip.bound.clip(&mut guided);
             shift = combine(&[(1.0, &guided), (-1.0, &own)]);
         }
         let shift = Arc::new(shift);
