@@ -25,6 +25,12 @@ pub trait Named {
     fn name(&self) -> String;
 }
 
+impl<N: Named> Named for &N {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+}
+
 /// A folder of samples, all made with the same settings.
 #[derive(Clone, Debug)]
 pub struct Store {
