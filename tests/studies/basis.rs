@@ -68,7 +68,9 @@ impl Denoiser for Projection {
         let mut eps = x.clone();
         for (eps, level) in eps.data.chunks_mut(SIZE).zip(levels) {
             eps[..self.kept].fill(0.0);
-            eps.iter_mut().for_each(|value| *value = (f64::from(*value) / level.sigma) as f32);
+            for value in eps.iter_mut() {
+                *value = (f64::from(*value) / level.sigma) as f32;
+            }
         }
         Ok(eps)
     }
@@ -238,7 +240,7 @@ fn a_network_has_the_basis_of_its_jacobian_in_float64() {
                 random_planes: 2,
             };
             let expanded: Vec<f64> = numbers(3, p).into_iter().map(f64::from).collect();
-            let basis = finder.basis(&place, &[expanded.clone()], 0, 0).unwrap();
+            let basis = finder.basis(&place, std::slice::from_ref(&expanded), 0, 0).unwrap();
             assert!(basis.converged);
             for at in 0..3 {
                 close(basis.values[at], values[at], 2e-4 * values[0]);

@@ -237,7 +237,9 @@ impl<'a> Reference<'a> {
             data.extend(part?.data);
         }
         if self.is_unit {
-            data.iter_mut().for_each(|value: &mut f32| *value = 0.5 * (*value + 1.0));
+            for value in &mut data {
+                *value = 0.5 * (*value + 1.0);
+            }
         }
         self.score(problem, &Tensor::new(self.images.shape.clone(), data))
     }

@@ -37,7 +37,7 @@ impl Row {
     /// A row of a cell.
     #[must_use]
     pub fn of_cell(cell: &Cell, score: Option<Score>, seconds: Option<f64>) -> Self {
-        let (problem, sampler) = (cell.problem.0, cell.sampler.map(|sampler| sampler.name()));
+        let (problem, sampler) = (cell.problem.0, cell.sampler.map(crate::sample::samplers::Sampler::name));
         Self { problem, method: cell.method.name().to_owned(), sampler, calls: Some(cell.calls), score, seconds }
     }
 
@@ -210,8 +210,8 @@ fn picture(rows: &[Row], setting: &Setting) -> Picture {
             let mut plot = Figure::new(&problem.label, Axis::log("calls of the denoiser"), axis);
             for (at, label) in labels.iter().enumerate() {
                 let own = rows.iter().filter(|row| row.problem == index && row.label() == *label);
-                let found: Vec<(Option<usize>, (f64, Option<f64>))> =
-                    own.filter_map(|row| Some((row.calls, of(row)?))).collect();
+                // Calls, and a score with its error.
+                let found: Vec<(_, (f64, Option<f64>))> = own.filter_map(|row| Some((row.calls, of(row)?))).collect();
                 let baseline = found.iter().find(|(calls, _)| calls.is_none()).map(|(_, (value, _))| *value);
                 let series = if let Some(value) = baseline {
                     Series::dashed(label, vec![(least, value), (most, value)])
