@@ -205,7 +205,7 @@ impl Numbered {
 /// The whole number in a variable, where it is set.
 fn number(get: Environment, name: &str) -> Result<Option<usize>> {
     let Some(text) = get(name) else { return Ok(None) };
-    // Numbers of this many digits are no counts of runs, and their products would overflow.
+    // Numbers of this many digits do not count runs, and their products would overflow.
     text.parse::<u32>().map(|number| Some(number as usize)).map_err(|_| {
         let what = format!("`--shard auto`, and {name} is `{}`", excerpt(&text));
         Error::argument(what, "it must be a whole number; or give `--shard I/N`")

@@ -36,7 +36,7 @@ pub fn squares_on_images(
 
 /// The files of the study.
 pub const FILES: &[File] = &[VARIANCES, TABLE, PLOT];
-const VARIANCES: File = File::new("variances.json", "Gamma over sigma, for `--variances`");
+const VARIANCES: File = File::new("variances.json", "Gamma over sigma: the variances of Analytic-DDIM");
 const TABLE: File = File::new("variances.csv", "Gamma with its interval, and the variance, per level");
 const PLOT: File = File::new("variances", "the variance of x0 given x over sigma");
 

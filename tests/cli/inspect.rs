@@ -140,7 +140,7 @@ fn what_cannot_be_is_refused_and_nothing_is_written() {
     ask(&["norms", "ideal:none.npy", "-o", &out]).expect_error(2, "`none.npy` does not exist");
     ask(&["projection", &ideal, "--data", "digits", "-o", &out]).expect_error(2, "have 784 values");
     ask(&["error", &format!("wiener:{data}"), "-o", &out]).expect_error(2, "give `--data`");
-    ask(&["error", "-n", "20000", "-o", &out]).expect_error(2, "`digits` holds 10000 images");
+    ask(&["error", "-n", "20000", "-o", &out]).expect_error(2, "`digits-held-out` holds 2000 images");
     ask(&["error-model", &ideal, "--share", "0", "-o", &out]).expect_error(2, "`--share` of 0");
     ask(&["schedule", "--error-model", "1.2,2"]).expect_error(2, "an error model of eta 1.2");
     ask(&["schedule", "--error-model", "none.json"]).expect_error(2, "`none.json` does not exist");

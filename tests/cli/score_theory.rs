@@ -54,7 +54,7 @@ fn studies_beside_closed_forms_fill_their_folders() {
     for file in ["predictions.csv", "best.csv", "samples.csv", "local.svg", "local.png"] {
         assert!(folder.path(&format!("local/{file}")).exists(), "{file}");
     }
-    let run = downhill(&["inspect", "local", &model, "--data", &data, "--patches", "4", "--images", "2"]);
+    let run = downhill(&["inspect", "local", &model, "--data", &data, "--patches", "4", "--images", "2", "-o", "x"]);
     assert!(run.stderr.contains("do not have a centre"), "{}", run.stderr);
 }
 

@@ -29,7 +29,7 @@ The Gaussian has the mean and the covariance of --data; `isotropic` has the mean
 `mixture` is `mixture:DATA,k=K`. Noise is added to images of --noised, and the share |eps' - eps|^2 / |eps|^2 of the \
 network's eps that a closed form's eps' does not explain is measured (Wang and Vastola 2023, 2024). Trajectories are \
 held against the solution of the Gaussian's probability flow from the same noise; the Gaussian's own denoiser by the \
-same steps shows what of the distance the steps alone make.";
+same steps shows the part of the distance that the steps alone make.";
 
 /// Measure the distance of a denoiser from the Gaussians of its data, over sigma and along trajectories
 #[derive(Debug, clap::Args)]

@@ -221,7 +221,7 @@ mod tests {
         }
         let error = ClosedForm::open("guided:digits,class=11,scale=1").unwrap_err().to_string();
         assert!(error.contains("class 11"), "{error}");
-        let error = ClosedForm::open("guided:spiked:n=20,p=4,k=1,class=1,scale=1").unwrap_err().to_string();
+        let error = ClosedForm::open("guided:spiked:n=20,p=12,class=1,scale=1").unwrap_err().to_string();
         assert!(error.contains("does not have labels"), "{error}");
     }
 

@@ -234,7 +234,8 @@ mod tests {
                 let position = Position { steps: schedule.steps(), index, skipped: 0 };
                 let (down, spread) = analytic.split(position);
                 let there = position.step().to.alpha_bar();
-                let close = |found: f64, expected: f64| (found - expected).abs() <= 1e-9 * (1.0 + expected.abs());
+                // The betas of diffusers are rounded to float32, those of the authors are not.
+                let close = |found: f64, expected: f64| (found - expected).abs() <= 2e-6 * (1.0 + expected.abs());
                 assert!(close(down * there.sqrt(), coefficients[index]), "{index}: {down}, {}", coefficients[index]);
                 assert!(close(spread * spread * there, variances[index]), "{index}: {spread}, {}", variances[index]);
             }

@@ -133,8 +133,14 @@ impl Store {
     }
 }
 
+/// The images of a file: (n, c, h, w) in colour, which what reads pixels by their places needs, else a matrix.
 fn images_in(file: &Path) -> Result<Tensor> {
-    Ok(Dataset::new(&file.display().to_string(), npz_images(file, Pixels::Signed)?)?.samples)
+    let data = Dataset::new(&file.display().to_string(), npz_images(file, Pixels::Signed)?)?;
+    if data.sample_shape.len() < 3 {
+        return Ok(data.samples);
+    }
+    let shape = [&[data.count()], data.sample_shape.as_slice()].concat();
+    Ok(Tensor::new(shape, data.samples.data))
 }
 
 fn write_json(file: &Path, value: &Value) -> Result<()> {

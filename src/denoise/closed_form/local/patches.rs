@@ -13,7 +13,7 @@ use crate::tensor::TEXEL;
 pub(super) struct Patch {
     /// The sample and the place, the first ones where it occurs: sample * places + place.
     at: usize,
-    /// How often it occurs.
+    /// The number of times that it occurs.
     count: usize,
 }
 
