@@ -208,13 +208,14 @@ def split(rest):
 def shown(value, form):
     if isinstance(value, list):
         return ", ".join(shown(part, form) for part in value)
-    if form.endswith("g") and isinstance(value, float):
-        return plain(format(value, form))
-    return format(value, form) if form else str(value)
+    if value is None:
+        return "no bound"
+    return plain(format(value, form))
 
 
 def plain(text):
-    """1e-05 as 1e-5."""
+    """1e-05 as 1e-5, 5% as 5 %."""
+    text = text.replace("%", " %")
     return re.sub(r"e([+-])0*(\d)", lambda match: f"e{match.group(1).replace('+', '')}{match.group(2)}", text)
 
 
