@@ -396,12 +396,16 @@ impl Found {
                 .filter_map(|level| Some((level, Circulation::of(&self.loops_at(level), kind, radius)?)));
             let most = levels.max_by(|a, b| a.1.ratio.mean.total_cmp(&b.1.ratio.mean));
             let Some((level, found)) = most else { continue };
+            // A single image has no interval.
+            let within = match found.ratio.count {
+                0 | 1 => String::new(),
+                _ => format!(" (95 % +- {:.1e})", found.ratio.half_width),
+            };
             results.note(format!(
-                "circulation over length and |eps| in {}, radius {radius}: at most {:.1e} (95 % +- {:.1e}), at sigma \
-                 {:.3}, over {} loops; {:.1} % of the gross; error of the quadrature below {:.1e}",
+                "circulation over length and |eps| in {}, radius {radius}: at most {:.1e}{within}, at sigma {:.3}, \
+                 over {} loops; {:.1} % of the gross; error of the quadrature below {:.1e}",
                 kind.name(),
                 found.ratio.mean,
-                found.ratio.half_width,
                 self.sigmas[level],
                 found.loops,
                 100.0 * found.net.mean,
