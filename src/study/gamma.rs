@@ -63,11 +63,14 @@ pub fn gaussian_distance(variances: &[f64], sigmas: &[f64], gamma: f64) -> f64 {
 /// The gamma in `range` for which [`gaussian_distance`] is least, to 1e-4: a scan, then a golden section.
 #[must_use]
 pub fn best_gamma(variances: &[f64], sigmas: &[f64], range: (f64, f64)) -> f64 {
-    const SCAN: usize = 64;
-    let at = |step: usize| range.0 + (range.1 - range.0) * step as f64 / SCAN as f64;
-    let distance = |gamma: f64| gaussian_distance(variances, sigmas, gamma);
-    let best = (0..=SCAN).min_by(|a, b| distance(at(*a)).total_cmp(&distance(at(*b)))).unwrap_or(0);
-    let (mut low, mut high) = (at(best.saturating_sub(1)), at((best + 1).min(SCAN)));
+    least_distance(range, 64, |gamma| gaussian_distance(variances, sigmas, gamma))
+}
+
+/// The gamma in `range` for which `distance` is least, to 1e-4: a scan of `points` intervals, then a golden section.
+pub(super) fn least_distance(range: (f64, f64), points: usize, distance: impl Fn(f64) -> f64) -> f64 {
+    let at = |step: usize| range.0 + (range.1 - range.0) * step as f64 / points as f64;
+    let best = (0..=points).min_by(|a, b| distance(at(*a)).total_cmp(&distance(at(*b)))).unwrap_or(0);
+    let (mut low, mut high) = (at(best.saturating_sub(1)), at((best + 1).min(points)));
     let ratio = 0.5 * (5.0f64.sqrt() - 1.0);
     while high - low > 1e-4 {
         let (left, right) = (high - ratio * (high - low), low + ratio * (high - low));

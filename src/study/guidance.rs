@@ -19,7 +19,7 @@ use serde_json::json;
 
 use super::Advance;
 use super::estimate::Estimate;
-use super::gamma::Best;
+use super::gamma::{Best, least_distance};
 use super::results::{File, Results};
 use crate::Result;
 use crate::data::Dataset;
@@ -114,21 +114,7 @@ pub fn distance(modes: &[Mode], scale: f64, sigmas: &[f64], gamma: f64) -> f64 {
 /// the modes are alike: a scan, then a golden section to 1e-4.
 #[must_use]
 pub fn best_gamma(modes: &[Mode], scale: f64, sigmas: &[f64], range: (f64, f64)) -> f64 {
-    const SCAN: usize = 128;
-    let at = |step: usize| range.0 + (range.1 - range.0) * step as f64 / SCAN as f64;
-    let distance = |gamma: f64| distance(modes, scale, sigmas, gamma);
-    let best = (0..=SCAN).min_by(|a, b| distance(at(*a)).total_cmp(&distance(at(*b)))).unwrap_or(0);
-    let (mut low, mut high) = (at(best.saturating_sub(1)), at((best + 1).min(SCAN)));
-    let ratio = 0.5 * (5.0f64.sqrt() - 1.0);
-    while high - low > 1e-4 {
-        let (left, right) = (high - ratio * (high - low), low + ratio * (high - low));
-        if distance(left) < distance(right) {
-            high = right;
-        } else {
-            low = left;
-        }
-    }
-    f64::midpoint(low, high)
+    least_distance(range, 128, |gamma| distance(modes, scale, sigmas, gamma))
 }
 
 /// The modes of two data sets: the principal directions of all data, with the variance of each set along them. The

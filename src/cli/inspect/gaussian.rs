@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::builder::RangedU64ValueParser;
 
-use super::subject::{SubjectArgs, WalkArgs, noised};
+use super::subject::{SubjectArgs, WalkArgs, images, noised};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
 use crate::denoise::closed_form::ideal::Ideal;
@@ -14,7 +14,6 @@ use crate::error::{Error, Result};
 use crate::study::gaussian::{FILES, departure, results};
 use crate::study::predictions::{Reference, predictions};
 use crate::study::results::{File, Results};
-use crate::tensor::Tensor;
 
 /// The default number of steps.
 const STEPS: usize = 50;
@@ -81,15 +80,12 @@ impl Study for Args {
         let subject = self.subject.open(None)?;
         let data = subject.expect_training_data(self.data.as_deref())?;
         let noised = noised(&subject, &data, self.data.as_deref(), self.noised.as_deref())?;
-        for (field, asked, data) in [("images", self.images, &noised), ("components", self.components, &data)] {
-            if asked > data.count() {
-                let what = format!("`--{field} {asked}`, and `{}` holds {} images", data.name, data.count());
-                return Err(Error::argument(what, "use fewer"));
-            }
+        let images = images(&subject, &noised, "images", self.images)?;
+        if self.components > data.count() {
+            let what = format!("`--components {}`, and `{}` holds {} images", self.components, data.name, data.count());
+            return Err(Error::argument(what, "use fewer"));
         }
         let image = subject.image;
-        let [channels, height, width] = image;
-        let images = Tensor::new([self.images, channels, height, width], noised.evenly(self.images).samples.data);
         let (levels, name) = (subject.levels(self.levels), subject.name.clone());
         let trails = self.walk.trails(&subject, STEPS)?;
         let seed = self.out.seed;

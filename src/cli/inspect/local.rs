@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::builder::RangedU64ValueParser;
 
-use super::subject::{SubjectArgs, WalkArgs, noised};
+use super::subject::{SubjectArgs, WalkArgs, images, noised};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
 use crate::denoise::closed_form::ideal::Ideal;
@@ -15,7 +15,6 @@ use crate::error::{Error, Result};
 use crate::study::local::{FILES, results, samples};
 use crate::study::predictions::{Reference, predictions};
 use crate::study::results::{File, Results};
-use crate::tensor::Tensor;
 
 /// The default number of steps.
 const STEPS: usize = 20;
@@ -90,13 +89,8 @@ impl Study for Args {
         let subject = self.subject.open(None)?;
         let whole = subject.expect_training_data(self.data.as_deref())?;
         let noised = noised(&subject, &whole, self.data.as_deref(), self.noised.as_deref())?;
-        if self.images > noised.count() {
-            let what = format!("`--images {}`, and `{}` holds {} images", self.images, noised.name, noised.count());
-            return Err(Error::argument(what, "use fewer"));
-        }
+        let images = images(&subject, &noised, "images", self.images)?;
         let image = subject.image;
-        let [channels, height, width] = image;
-        let images = Tensor::new([self.images, channels, height, width], noised.evenly(self.images).samples.data);
         let data = whole.evenly(self.samples);
         let mut options = Vec::new();
         for patch in &self.patches {

@@ -9,7 +9,7 @@ use super::cells::{self, FeatureArgs};
 use crate::cli::args::denoiser_help;
 use crate::cli::interrupt;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
-use crate::data::{self, Dataset, HELD_OUT, Pixels, Source};
+use crate::data::{self, Dataset, HELD_OUT, Pixels, SEEN, Source};
 use crate::error::{Error, Result};
 use crate::model::describe::model_json;
 use crate::model::{DenoiserOptions, Model};
@@ -41,8 +41,6 @@ a good PSNR and a bad Frechet distance. An interrupted run resumes where it stop
 
 /// The folder of the restorations, in that of the study.
 const SAMPLES: &str = "restorations";
-/// The name of the digits that the embedded network was trained on.
-const TRAINED: &str = "digits-train";
 /// The most images that baselines take as known.
 const MOST_KNOWN: usize = 8000;
 
@@ -131,7 +129,7 @@ impl Study for Args {
         }
         let pixels = if is_unit { Pixels::Unit } else { Pixels::Signed };
         let data = Source::parse(&self.data)?.load(pixels)?;
-        let known = self.known.as_deref().or((self.data == HELD_OUT).then_some(TRAINED));
+        let known = self.known.as_deref().or((self.data == HELD_OUT).then_some(SEEN));
         let known = known.map(|text| Source::parse(text)?.load(pixels)).transpose()?;
         let set = self.set(&data, known.as_ref(), image)?;
         let problem = |spec: &OperatorSpec| Problem::new(spec, &set.measured, self.noise, self.output.seed);

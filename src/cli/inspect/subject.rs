@@ -19,6 +19,7 @@ use crate::sample::settings::Settings;
 use crate::study::Advance;
 use crate::study::subject::{Subject, Trails};
 use crate::study::trajectories::Trajectories;
+use crate::tensor::Tensor;
 
 /// The most images of a study.
 const MOST_IMAGES: u64 = 1_000_000;
@@ -93,6 +94,19 @@ pub fn noised(subject: &Subject, data: &Dataset, named: Option<&str>, noised: Op
         return Ok(data.clone());
     }
     subject.expect_data(noised)
+}
+
+/// The images (count, c, h, w) of `data`, evenly spaced in them. `field` is what asks for their number.
+///
+/// # Errors
+/// [`Error::Argument`] for more images than there are.
+pub fn images(subject: &Subject, data: &Dataset, field: &str, count: usize) -> Result<Tensor> {
+    if count > data.count() {
+        let what = format!("`--{field} {count}`, and `{}` holds {} images", data.name, data.count());
+        return Err(Error::argument(what, "use fewer images"));
+    }
+    let [channels, height, width] = subject.image;
+    Ok(Tensor::new([count, channels, height, width], data.evenly(count).samples.data))
 }
 
 /// The flags of trajectories.

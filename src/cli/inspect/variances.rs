@@ -4,13 +4,12 @@ use std::path::Path;
 
 use clap::builder::RangedU64ValueParser;
 
-use super::subject::SubjectArgs;
+use super::subject::{SubjectArgs, images};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::study::results::{File, Results};
 use crate::study::variances::{FILES, results, squares_on_images};
-use crate::tensor::Tensor;
 
 const HELP: &str = "\
 Examples:
@@ -59,12 +58,7 @@ impl Study for Args {
     fn measure(&self, run: &mut StudyRun) -> Result<Results> {
         let subject = self.subject.open(None)?;
         let data = subject.expect_data(self.data.as_deref())?;
-        if self.count > data.count() {
-            let what = format!("`--count {}`, and `{}` holds {} images", self.count, data.name, data.count());
-            return Err(Error::argument(what, "use fewer images"));
-        }
-        let [channels, height, width] = subject.image;
-        let images = Tensor::new([self.count, channels, height, width], data.evenly(self.count).samples.data);
+        let images = images(&subject, &data, "count", self.count)?;
         let levels = subject.levels(self.levels);
         let name = subject.name.clone();
         let engine = run.engine()?;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::ideal::Ideal;
 use super::linear::Linear;
 use super::options::{malformed, missing, unknown};
-use crate::data::{Dataset, HELD_OUT, TRAINED_ON, digit_labels};
+use crate::data::{Dataset, HELD_OUT, SEEN, TRAINED_ON, digit_labels};
 use crate::denoise::{Denoiser, Level};
 use crate::error::{Error, Result};
 use crate::formats::npy;
@@ -123,7 +123,7 @@ impl GuidedOptions {
 /// The labels of the embedded digits, or of one of their parts.
 fn own_labels(data: &Dataset) -> Result<Vec<u32>> {
     let first = match data.name.as_str() {
-        "digits" | "digits-train" => 0,
+        "digits" | SEEN => 0,
         HELD_OUT => TRAINED_ON,
         _ => {
             let what = format!("`{}` does not have labels", data.name);
