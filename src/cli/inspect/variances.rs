@@ -30,7 +30,8 @@ pub struct Args {
     subject: SubjectArgs,
 
     #[arg(long, value_name = "DATA",
-        help = format!("Images to add noise to: {} [default: `digits` where they fit]", data::forms()))]
+        help = format!("Images to add noise to: {} [default: `digits` where they fit; for the embedded network \
+            `digits-train`]", data::forms()))]
     data: Option<String>,
 
     /// Number of images, evenly spaced in the data
@@ -57,7 +58,7 @@ impl Study for Args {
 
     fn measure(&self, run: &mut StudyRun) -> Result<Results> {
         let subject = self.subject.open(None)?;
-        let data = subject.expect_data(self.data.as_deref())?;
+        let data = subject.expect_training_data(self.data.as_deref())?;
         let images = images(&subject, &data, "count", self.count)?;
         let levels = subject.levels(self.levels);
         let name = subject.name.clone();
