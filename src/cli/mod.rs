@@ -179,7 +179,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(USAGE));
         }
     };
-    if fills_wide_vectors(&matches) {
+    if fills_wide_vectors(command, &matches) {
         vectors::widen();
     }
     let console = Console::new(cli.voice.verbosity());
@@ -300,8 +300,10 @@ const OUTPUTS: [&str; 7] =
 /// Returns `true` if a subcommand gains from vectors twice as wide. The embedded network has 32 to 96 channels, which
 /// fill half of them: it takes as long either way, and its shaders compile sooner for narrow ones. A subcommand without
 /// an adapter has no use for vectors.
-fn fills_wide_vectors(called: &ArgMatches) -> bool {
-    called.try_contains_id("adapter").is_ok() && called.try_contains_id("model").unwrap_or(true)
+fn fills_wide_vectors(command: &clap::Command, called: &ArgMatches) -> bool {
+    // Matches know the arguments of their command in development builds only.
+    let takes = |id: &str| command.get_arguments().any(|argument| argument.get_id() == id);
+    takes("adapter") && (!takes("model") || called.contains_id("model"))
 }
 
 #[cfg(test)]
@@ -313,6 +315,20 @@ mod tests {
     #[test]
     fn flags_do_not_contradict_each_other() {
         super::root().debug_assert();
+    }
+
+    #[test]
+    fn wide_vectors_are_for_work_on_a_device_that_fills_them() {
+        let wide = |line: &str| {
+            let root = super::root();
+            let matches = root.clone().try_get_matches_from(line.split(' ')).unwrap();
+            let (command, matches) = super::called(&root, matches);
+            super::fills_wide_vectors(command, &matches)
+        };
+        assert!(wide("downhill bench unet"));
+        assert!(wide("downhill sample folder"));
+        assert!(!wide("downhill sample"));
+        assert!(!wide("downhill completions bash"));
     }
 
     #[test]
