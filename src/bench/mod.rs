@@ -6,6 +6,7 @@
 //! Kernels are measured as networks run them: a case is a graph, planned and lowered like any other, wherever there is
 //! an operation for it. A sample is one submission of as many calls as take a twentieth of a second.
 
+pub mod breakdown;
 pub mod case;
 pub mod lanczos;
 mod maps;
@@ -26,15 +27,26 @@ use crate::kernels::Family;
 use case::Case;
 use report::{Findings, Roofs, Row};
 
-/// Measures the roofs, then `cases`, with `repeats` samples each. `date` goes into the findings. Calls `done` after
-/// each row.
+/// The settings of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings<'a> {
+    /// The number of samples per case.
+    pub repeats: usize,
+    /// `true` for the times of the kernels of a network's call, which need the device's clock.
+    pub breaks_down: bool,
+    /// The day, for the findings.
+    pub date: &'a str,
+}
+
+/// Measures the roofs, then `cases`. Calls `done` after each row.
 #[must_use]
-pub fn run(compiler: Compiler, cases: &[Case], repeats: usize, date: &str, mut done: impl FnMut()) -> Findings {
+pub fn run(compiler: Compiler, cases: &[Case], settings: Settings, mut done: impl FnMut()) -> Findings {
+    let Settings { repeats, date, .. } = settings;
     let engine = compiler.engine;
     let (mut rows, roofs) = roofs::measure_roofs(engine, repeats, &mut done);
     for case in cases {
         let row = Row::new(case.suite().name(), case);
-        rows.push(one(compiler, row.clone(), case, &roofs, repeats).unwrap_or_else(|error| row.ended(&error)));
+        rows.push(one(compiler, row.clone(), case, &roofs, settings).unwrap_or_else(|error| row.ended(&error)));
         done();
     }
     let adapter = &engine.gpu.adapter;
@@ -57,10 +69,11 @@ pub fn run(compiler: Compiler, cases: &[Case], repeats: usize, date: &str, mut d
     }
 }
 
-fn one(compiler: Compiler, row: Row, case: &Case, roofs: &Roofs, repeats: usize) -> Result<Row> {
+fn one(compiler: Compiler, row: Row, case: &Case, roofs: &Roofs, settings: Settings) -> Result<Row> {
+    let repeats = settings.repeats;
     match case {
         Case::Spectrum(eigenpairs) => lanczos::measure_eigenpairs(compiler.engine, row, *eigenpairs, roofs, repeats),
-        Case::Call(net) => unet::measure_call(compiler, row, *net, roofs, repeats),
+        Case::Call(net) => unet::measure_call(compiler, row, *net, roofs, settings),
         Case::Kernels(operation) => {
             measure::measure(compiler, row, operation.problem(compiler.engine)?.as_ref(), roofs, repeats)
         }

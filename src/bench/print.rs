@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::bench::report::{Findings, Row, Status};
+use crate::bench::breakdown::{Grouping, Part};
+use crate::bench::report::{Findings, Rate, Row, Status};
 use crate::bench::roofs::ROOF;
 use crate::report::columns::{aligned_cells, thousands};
 use crate::report::printable::printable_json;
@@ -16,9 +17,10 @@ pub fn json(findings: &Findings) -> String {
     printable_json(&serde_json::to_string_pretty(findings).unwrap_or_default()).into_owned() + "\n"
 }
 
-/// Returns the adapter, versions and date of a run, then a table for each suite.
+/// Returns the adapter, versions and date of a run, then a table for each suite, and after that of networks a table of
+/// kernels for each that has them.
 #[must_use]
-pub fn markdown(findings: &Findings) -> String {
+pub fn markdown(findings: &Findings, grouping: Grouping) -> String {
     let Findings { version, wgpu, date, adapter, driver, family, algorithms, dtype, repeats, .. } = findings;
     let mut text = format!(
         "- adapter: {adapter}\n- driver: {driver}\n- kernels: {family}\n- algorithms: {algorithms}\n\
@@ -30,10 +32,18 @@ pub fn markdown(findings: &Findings) -> String {
     while let Some(first) = rest.first() {
         let (suite, others) = rest.split_at(rest.iter().take_while(|row| row.suite == first.suite).count());
         rest = others;
-        let _ = write!(text, "\n## {}\n\n{}", title(&first.suite), table(suite));
+        let _ = write!(text, "\n## {}\n\n{}", title(&first.suite), table(&columns(suite), suite));
         for row in suite.iter().filter(|row| row.status != Status::Measured) {
             let reason = row.reason.as_deref().unwrap_or_default();
             let _ = write!(text, "\n{}: {}, {reason}\n", row.case, status_text(row.status));
+        }
+        for (row, breakdown) in suite.iter().filter_map(|row| Some((row, row.breakdown.as_ref()?))) {
+            let parts = breakdown.parts(grouping);
+            let columns: &[Column<Part>] = match grouping {
+                Grouping::Kinds => &PARTS[1..],
+                Grouping::Steps => &PARTS,
+            };
+            let _ = write!(text, "\n### kernels of {}\n\n{}", row.case, table(columns, parts));
         }
     }
     text
@@ -52,21 +62,21 @@ fn status_text(status: Status) -> &'static str {
 }
 
 /// A column: its heading and its cell in a row.
-type Column = (&'static str, fn(&Row) -> String);
+type Column<T> = (&'static str, fn(&T) -> String);
 
-const TIMES: [Column; 4] = [
+const TIMES: [Column<Row>; 4] = [
     ("case", |row| row.case.clone()),
     ("ms", |row| row.timing.as_ref().map_or_else(|| status_text(row.status).to_owned(), |t| milliseconds(t.median))),
     ("least ms", |row| or_none(row.timing.as_ref(), |timing| milliseconds(timing.least))),
     ("spread", |row| or_none(row.timing.as_ref().and_then(|timing| timing.spread), percent)),
 ];
-const RATES: [Column; 4] = [
-    ("rate", |row| or_none(row.rate.as_ref(), |rate| format!("{} {}", significant(rate.value), rate.unit))),
+const RATES: [Column<Row>; 4] = [
+    ("rate", |row| rate_text(row.rate.as_ref())),
     ("of roof", |row| or_none(row.rate.as_ref().and_then(|rate| rate.of_roof), percent)),
     ("compile ms", |row| or_none(row.compile_seconds, milliseconds)),
     ("error", |row| or_none(row.check.as_ref(), |check| format!("{:.1e}", check.error))),
 ];
-const CALLS: [Column; 6] = [
+const CALLS: [Column<Row>; 6] = [
     ("parameters", |row| or_none(row.call.as_ref(), |call| thousands(call.parameters))),
     ("prepare ms", |row| or_none(row.call.as_ref(), |call| milliseconds(call.prepare_seconds))),
     ("first ms", |row| or_none(row.call.as_ref(), |call| milliseconds(call.first_seconds))),
@@ -74,17 +84,29 @@ const CALLS: [Column; 6] = [
     ("kernels ms", |row| or_none(row.call.as_ref().and_then(|call| call.kernel_seconds), milliseconds)),
     ("gap", |row| or_none(row.call.as_ref().and_then(|call| call.gap), percent)),
 ];
-const KERNELS: [Column; 1] = [("kernels", |row| match row.kernels.as_slice() {
+const KERNELS: [Column<Row>; 1] = [("kernels", |row| match row.kernels.as_slice() {
     [] => NONE.to_owned(),
     kernels => kernels.iter().map(|kernel| format!("`{kernel}`")).collect::<Vec<_>>().join(" "),
 })];
-const COMPARISON: [Column; 1] = [("against base", |row| {
+const COMPARISON: [Column<Row>; 1] = [("against base", |row| {
     or_none(row.comparison.as_ref(), |comparison| format!("{:.2}x {}", comparison.speedup, comparison.verdict))
 })];
 
-/// The rows of one suite.
-fn table(rows: &[Row]) -> String {
-    let mut columns: Vec<Column> = TIMES.to_vec();
+/// The columns of the kernels of a call.
+const PARTS: [Column<Part>; 8] = [
+    ("module", |part| part.module.clone()),
+    ("operation", |part| part.operation.clone()),
+    ("kernel", |part| format!("`{}`", part.kernel)),
+    ("dispatches", |part| part.dispatches.to_string()),
+    ("ms", |part| milliseconds(part.timing.median)),
+    ("share", |part| percent(part.share)),
+    ("rate", |part| rate_text(part.rate.as_ref())),
+    ("of roof", |part| or_none(part.rate.as_ref().and_then(|rate| rate.of_roof), percent)),
+];
+
+/// The columns of the rows of one suite.
+fn columns(rows: &[Row]) -> Vec<Column<Row>> {
+    let mut columns: Vec<Column<Row>> = TIMES.to_vec();
     columns.extend(RATES);
     if rows.iter().any(|row| row.call.is_some()) {
         columns.extend(CALLS);
@@ -94,11 +116,19 @@ fn table(rows: &[Row]) -> String {
     if rows.iter().any(|row| row.comparison.is_some()) {
         columns.extend(COMPARISON);
     }
+    columns
+}
+
+fn table<T>(columns: &[Column<T>], rows: &[T]) -> String {
     let heading = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
     let rule = vec!["---".to_owned(); columns.len()];
     let cells = rows.iter().map(|row| columns.iter().map(|(_, cell)| cell(row)).collect());
     let lines: Vec<Vec<String>> = [heading, rule].into_iter().chain(cells).collect();
     aligned_cells(&lines, " | ").lines().fold(String::new(), |text, line| text + "| " + line + " |\n")
+}
+
+fn rate_text(rate: Option<&Rate>) -> String {
+    or_none(rate, |rate| format!("{} {}", significant(rate.value), rate.unit))
 }
 
 fn or_none<T>(value: Option<T>, text: impl Fn(T) -> String) -> String {
@@ -130,7 +160,7 @@ fn or_empty(text: Option<String>) -> String {
 
 /// The columns of the comma-separated form, in seconds, operations and bytes. Each line also names the adapter and
 /// the date.
-const FIELDS: [Column; 22] = [
+const FIELDS: [Column<Row>; 22] = [
     ("suite", |row| row.suite.clone()),
     ("case", |row| row.case.clone()),
     ("status", |row| status_text(row.status).to_owned()),
@@ -155,9 +185,18 @@ const FIELDS: [Column; 22] = [
     ("verdict", |row| or_empty(row.comparison.as_ref().map(|comparison| comparison.verdict.to_string()))),
 ];
 
-/// Returns one line per case, each complete in itself.
+/// The further columns of a run with the kernels of its calls. They are empty in the lines of cases.
+const PART_FIELDS: [Column<Part>; 4] = [
+    ("module", |part| part.module.clone()),
+    ("operation", |part| part.operation.clone()),
+    ("operation_dispatches", |part| part.dispatches.to_string()),
+    ("share", |part| figure(Some(part.share))),
+];
+
+/// Returns one line per case, each complete in itself, and after that of a network with a breakdown one line per part
+/// of its call.
 #[must_use]
-pub fn csv(findings: &Findings) -> String {
+pub fn csv(findings: &Findings, grouping: Grouping) -> String {
     let Findings { version, wgpu, date, adapter, driver, family, dtype, .. } = findings;
     let origin: [(&str, &String); 7] = [
         ("adapter", adapter),
@@ -168,12 +207,24 @@ pub fn csv(findings: &Findings) -> String {
         ("wgpu", wgpu),
         ("date", date),
     ];
-    let headings = FIELDS.iter().map(|(heading, _)| *heading).chain(origin.iter().map(|(heading, _)| *heading));
+    let has_parts = findings.rows.iter().any(|row| row.breakdown.is_some());
+    let part_fields: &[Column<Part>] = if has_parts { &PART_FIELDS } else { &[] };
+    let headings = FIELDS.iter().map(|(heading, _)| *heading).chain(part_fields.iter().map(|(heading, _)| *heading));
+    let headings = headings.chain(origin.iter().map(|(heading, _)| *heading));
     let mut text = headings.collect::<Vec<_>>().join(",") + "\n";
-    for row in &findings.rows {
+    let mut add = |row: &Row, part: Option<&Part>| {
         let fields = FIELDS.iter().map(|(_, cell)| quoted(&cell(row)));
-        let line: Vec<_> = fields.chain(origin.iter().map(|(_, value)| quoted(value))).collect();
+        let of_part = part_fields.iter().map(|(_, cell)| quoted(&or_empty(part.map(cell))));
+        let line: Vec<_> = fields.chain(of_part).chain(origin.iter().map(|(_, value)| quoted(value))).collect();
         text += &(line.join(",") + "\n");
+    };
+    for row in &findings.rows {
+        add(row, None);
+        for part in row.breakdown.iter().flat_map(|breakdown| breakdown.parts(grouping)) {
+            let Part { kernel, timing, rate, .. } = part.clone();
+            let of_case = Row { kernels: vec![kernel], timing: Some(timing), rate, ..Row::new(&row.suite, &row.case) };
+            add(&of_case, Some(part));
+        }
     }
     text
 }

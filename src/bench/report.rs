@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::breakdown::Breakdown;
 use super::problem::Work;
 use super::statistics::{Comparison, Timing};
 use crate::error::{Error, Result};
@@ -42,6 +43,22 @@ pub struct Rate {
     pub unit: String,
     /// The ratio of the rate to that of the roof, if there is one.
     pub of_roof: Option<f64>,
+}
+
+impl Rate {
+    /// Returns the rate of work by the median of its timing, under a roof in GFLOP/s or GB/s.
+    #[must_use]
+    pub fn of(work: Work, timing: &Timing, roofs: &Roofs) -> Option<Self> {
+        let rate = |work: u64, unit: &str, roof: Option<f64>| {
+            let value = work as f64 / timing.median.max(f64::MIN_POSITIVE) * 1e-9;
+            Self { work, value, unit: unit.to_owned(), of_roof: roof.map(|roof| value / roof) }
+        };
+        match work {
+            Work::Flops(flops) => Some(rate(flops, "GFLOP/s", roofs.arithmetic)),
+            Work::Bytes(bytes) => Some(rate(bytes, "GB/s", roofs.memory)),
+            Work::Nothing => None,
+        }
+    }
 }
 
 /// The figures of a network's call.
@@ -86,6 +103,9 @@ pub struct Row {
     /// The figures of a network's call.
     #[serde(default)]
     pub call: Option<Call>,
+    /// The kernels of a network's call, where they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breakdown: Option<Breakdown>,
     /// The comparison with an earlier run.
     #[serde(default)]
     pub comparison: Option<Comparison>,
@@ -106,6 +126,7 @@ impl Row {
             timing: None,
             rate: None,
             call: None,
+            breakdown: None,
             comparison: None,
         }
     }
@@ -124,15 +145,7 @@ impl Row {
     /// Returns the row with a timing, and the rate that follows from it under a roof in GFLOP/s or GB/s.
     #[must_use]
     pub fn timed(mut self, timing: Timing, work: Work, roofs: &Roofs) -> Self {
-        let rate = |work: u64, unit: &str, roof: Option<f64>| {
-            let value = work as f64 / timing.median.max(f64::MIN_POSITIVE) * 1e-9;
-            Rate { work, value, unit: unit.to_owned(), of_roof: roof.map(|roof| value / roof) }
-        };
-        self.rate = match work {
-            Work::Flops(flops) => Some(rate(flops, "GFLOP/s", roofs.arithmetic)),
-            Work::Bytes(bytes) => Some(rate(bytes, "GB/s", roofs.memory)),
-            Work::Nothing => None,
-        };
+        self.rate = Rate::of(work, &timing, roofs);
         self.timing = Some(timing);
         self
     }

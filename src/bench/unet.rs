@@ -6,6 +6,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Settings;
+use super::breakdown::Breakdown;
 use super::measure::{TOLERANCE, check_within, clock, compile, wake};
 use super::problem::{Expected, Job, Work, numbers, plan_shaders};
 use super::report::{Call, Check, Roofs, Row};
@@ -308,11 +310,10 @@ impl<'e> Calls<'e> {
         self.feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect()
     }
 
-    /// Returns the seconds of the kernels of a call by the device's clock, or `None` if it has none.
-    fn kernel_seconds(&self) -> Result<Option<f64>> {
+    /// Returns the time of each step of a call by the device's clock, or `None` if it has none.
+    fn step_times(&self) -> Result<Option<Vec<Duration>>> {
         self.program.feed(&self.inputs())?;
-        let times = self.program.dispatch_times()?;
-        Ok(times.map(|times| times.iter().map(Duration::as_secs_f64).sum()))
+        self.program.step_times()
     }
 }
 
@@ -330,8 +331,8 @@ impl Job for Calls<'_> {
 ///
 /// # Errors
 /// Those of the device and of [`check_within`].
-pub fn measure_call(compiler: Compiler, row: Row, net: Net, roofs: &Roofs, repeats: usize) -> Result<Row> {
-    let (engine, mut row) = (compiler.engine, row);
+pub fn measure_call(compiler: Compiler, row: Row, net: Net, roofs: &Roofs, settings: Settings) -> Result<Row> {
+    let (engine, mut row, repeats) = (compiler.engine, row, settings.repeats);
     let opened = Opened::new(net)?;
     let graph = opened.graph(net.batch, opened.size)?;
     let shaders = plan_shaders(&compiler.plan(&graph));
@@ -352,14 +353,17 @@ pub fn measure_call(compiler: Compiler, row: Row, net: Net, roofs: &Roofs, repea
 
     let count = wake(engine.gpu.adapter.kind, &mut |times| calls.repeat(times))?;
     let (mut samples, mut kernels, mut gaps) = (Vec::with_capacity(repeats), Vec::new(), Vec::new());
+    let mut times_of_steps = Vec::new();
     for _ in 0..repeats {
         let sample = clock(|| calls.repeat(count))? / count as f64;
         samples.push(sample);
         // By turns, so that other load on the machine falls on both. Reading the clock takes time too, so this call is
         // not itself a sample.
-        if let Some(seconds) = calls.kernel_seconds()? {
+        if let Some(times) = calls.step_times()? {
+            let seconds = times.iter().map(Duration::as_secs_f64).sum::<f64>();
             kernels.push(seconds);
             gaps.push(1.0 - seconds / sample);
+            times_of_steps.push(times);
         }
     }
     let timing = Timing::new(samples, count);
@@ -376,6 +380,10 @@ pub fn measure_call(compiler: Compiler, row: Row, net: Net, roofs: &Roofs, repea
         kernel_seconds: median(kernels),
         gap: median(gaps),
     });
+    if settings.breaks_down && !times_of_steps.is_empty() {
+        let Program { plan, .. } = &calls.program;
+        row.breakdown = Some(Breakdown::new(plan, &calls.program.step_dispatches(), &times_of_steps, roofs));
+    }
     Ok(row.timed(timing, Work::Flops(graph.flops()), roofs))
 }
 

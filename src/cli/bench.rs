@@ -8,6 +8,8 @@ use clap::builder::RangedU64ValueParser;
 
 use super::args::{Dtype, Global};
 use super::device;
+use crate::bench::Settings;
+use crate::bench::breakdown::Grouping;
 use crate::bench::case::{Case, Suite};
 use crate::bench::print;
 use crate::bench::report::{Findings, Status};
@@ -32,6 +34,7 @@ Examples:
   downhill bench unet -r 9 -o json > base.json
   downhill bench unet -r 9 --compare base.json
   downhill bench unet --dtype f16
+  downhill bench unet --sizes digits --kernels         the kernels of a call, by their shares
 
 Each case is checked against the same computation on the CPU before it is timed. A wrong result is a row that says so, \
 and the exit code is 6. A case that the adapter does not support is a row with the reason. The roofs, the highest \
@@ -70,6 +73,12 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
     dtype: Dtype,
 
+    /// Beside each network, the time of its kernels by the device's clock: what each computes, its share of the call,
+    /// its rate and the ratio to the roof
+    #[arg(long, value_enum, value_name = "ROWS", num_args = 0..=1, require_equals = true,
+        default_missing_value = "kinds")]
+    kernels: Option<Rows>,
+
     /// Compare every row with that of an earlier run, saved with `-o json`
     #[arg(long, value_name = "FILE.json")]
     compare: Option<PathBuf>,
@@ -96,6 +105,15 @@ enum Work {
     All,
 }
 
+/// The rows of the kernels of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Rows {
+    /// One row per operation, extents and kernel, the largest share first
+    Kinds,
+    /// One row per step, in the order of the call
+    Each,
+}
+
 /// The format of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -105,6 +123,15 @@ enum Format {
     Csv,
     /// Everything, including samples: the input of `--compare`
     Json,
+}
+
+impl Rows {
+    const fn grouping(self) -> Grouping {
+        match self {
+            Self::Kinds => Grouping::Kinds,
+            Self::Each => Grouping::Steps,
+        }
+    }
 }
 
 impl Work {
@@ -141,13 +168,22 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         let what = "`--dtype` applies to `unet` only";
         return Err(Error::argument(what, "`downhill bench unet --dtype f16`"));
     }
+    if args.kernels.is_some() && !matches!(args.work, Work::Unet | Work::All) {
+        let what = "`--kernels` applies to networks, which this work does not call";
+        return Err(Error::argument(what, "`downhill bench unet --kernels`"));
+    }
     let base = args.compare.as_deref().map(Findings::read).transpose()?;
     let mut report = Report::new("bench");
     let engine = device::open(global, console)?;
     let compiler = Compiler::new(&engine, args.dtype.options(global));
+    if args.kernels.is_some() {
+        needs_clock(engine.gpu.has_clock(), &engine.gpu.adapter.name)?;
+    }
     selftest::ensure(&engine)?;
     let progress = Progress::new("bench", (cases.len() + roofs::COUNT) as u64, console.verbosity);
-    let mut findings = crate::bench::run(compiler, &cases, args.repeats, &today(), || progress.advance(1));
+    let date = today();
+    let settings = Settings { repeats: args.repeats, breaks_down: args.kernels.is_some(), date: &date };
+    let mut findings = crate::bench::run(compiler, &cases, settings, || progress.advance(1));
     drop(progress);
     if let Some(base) = &base {
         for difference in findings.differences(base) {
@@ -155,9 +191,10 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         }
         findings.compare(base);
     }
+    let grouping = args.kernels.map_or(Grouping::Kinds, Rows::grouping);
     global.print(&match args.format {
-        Format::Md => print::markdown(&findings),
-        Format::Csv => print::csv(&findings),
+        Format::Md => print::markdown(&findings, grouping),
+        Format::Csv => print::csv(&findings, grouping),
         Format::Json => print::json(&findings),
     })?;
     report
@@ -166,6 +203,15 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         .set("findings", serde_json::to_value(&findings).unwrap_or_default());
     global.write_report(&report)?;
     verdict(&findings, console)
+}
+
+/// Refuses the times of kernels on an adapter without a clock.
+fn needs_clock(has_clock: bool, adapter: &str) -> Result<()> {
+    if has_clock {
+        return Ok(());
+    }
+    let what = format!("`--kernels` needs the clock of a device, which the adapter `{adapter}` does not have");
+    Err(Error::argument(what, "omit `--kernels`, or choose another adapter with `--adapter`"))
 }
 
 /// Returns an error if a case failed, after a warning for each.
@@ -196,6 +242,15 @@ mod tests {
         for work in [Work::All, Work::Unet] {
             assert_eq!(work.cases(Some("8")).unwrap_err().kind(), crate::ErrorKind::Argument);
         }
+    }
+
+    #[test]
+    fn kernels_are_refused_without_a_clock() {
+        needs_clock(true, "a").unwrap();
+        let refused = needs_clock(false, "some adapter").unwrap_err();
+        let text = refused.to_string();
+        assert!(text.contains("`some adapter`") && text.contains("clock"), "{text}");
+        assert_eq!(refused.kind(), crate::ErrorKind::Argument);
     }
 
     #[test]

@@ -10,12 +10,18 @@ use crate::error::Result;
 const DISPATCHES: usize = (wgpu::QUERY_SET_MAX_QUERIES / 2) as usize;
 
 impl Gpu {
+    /// Returns `true` if the device has a clock, so that [`Gpu::dispatch_times`] returns times.
+    #[must_use]
+    pub fn has_clock(&self) -> bool {
+        self.driver.features.contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
     /// Runs a recording once and returns the time of each dispatch by the device's clock, or `None` if it has none.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`] or [`crate::Error::Device`].
     pub fn dispatch_times(&self, recording: &Recording) -> Result<Option<Vec<Duration>>> {
-        if !self.driver.features.contains(wgpu::Features::TIMESTAMP_QUERY) {
+        if !self.has_clock() {
             return Ok(None);
         }
         let mut times = Vec::with_capacity(recording.steps.len());

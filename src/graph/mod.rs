@@ -24,6 +24,7 @@ pub mod strips;
 pub mod tangent;
 pub mod tune;
 pub mod weights;
+pub mod work;
 
 pub use compiler::Compiler;
 pub use footprint::Footprint;

@@ -10,6 +10,7 @@ use super::lower::{Buffer, BufferId, Lowered, Operand, Step, lower};
 use super::op::{Graph, Input, MapStorage, Node, Op, Value, Weight, WeightForm, WeightId};
 use super::options::{CompileOptions, StorageLimits, Target};
 use super::weights::{packed_texels, precision};
+use super::work::{Operation, operations};
 use crate::kernels::choice::Algorithm;
 use crate::kernels::{Family, Memory};
 use crate::tensor::{Precision, Shape, TEXEL};
@@ -78,6 +79,8 @@ pub struct Plan {
     pub weight_chunks: Vec<Chunk>,
     /// Numbers that lowering made.
     pub tables: Vec<Vec<f32>>,
+    /// The operations of the fused graph, which the steps compute.
+    pub operations: Vec<Operation>,
     /// The dispatches.
     pub steps: Vec<Step>,
     /// The values that the caller feeds.
@@ -138,6 +141,7 @@ impl Plan {
             .collect();
         Self {
             family,
+            operations: operations(&graph, &algorithms),
             buffers,
             slot_of,
             slots,

@@ -158,6 +158,21 @@ impl<'e> Program<'e> {
         self.engine.gpu.dispatch_times(&self.recording)
     }
 
+    /// As [`Program::dispatch_times`], with the dispatches of each step of the plan together.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device fails.
+    pub fn step_times(&self) -> Result<Option<Vec<Duration>>> {
+        let Some(times) = self.dispatch_times()? else { return Ok(None) };
+        Ok(Some(self.call_ranges.iter().map(|range| times[range.clone()].iter().sum()).collect()))
+    }
+
+    /// The dispatches of each step of the plan.
+    #[must_use]
+    pub fn step_dispatches(&self) -> Vec<usize> {
+        self.call_ranges.iter().map(ExactSizeIterator::len).collect()
+    }
+
     /// Dispatches of a run; a long step takes several.
     #[must_use]
     pub fn dispatches(&self) -> usize {

@@ -104,6 +104,14 @@ pub struct Dispatch {
     pub grid: [u32; 3],
 }
 
+impl Dispatch {
+    /// The word of a parameter of the kernel; `None` if it has no parameter of this name.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<u32> {
+        self.params.get(parameters::place(self.shader.kernel.params, name)?).copied()
+    }
+}
+
 /// Invocations of a workgroup of the kernels that work texel by texel.
 pub const FLAT_WORKGROUP: u32 = 64;
 

@@ -24,6 +24,34 @@ pub struct Field {
     pub kind: FieldType,
 }
 
+impl FieldType {
+    /// The number of words.
+    fn words(self) -> usize {
+        match self {
+            Self::U32 | Self::F32 => 1,
+            Self::Words(count) => count,
+            Self::Block(fields) => fields.iter().map(|field| field.kind.words()).sum(),
+        }
+    }
+}
+
+/// The place of a field among the words of a block, by its name there or in a block within it.
+pub(super) fn place(fields: &[Field], name: &str) -> Option<usize> {
+    let mut first = 0;
+    for field in fields {
+        if field.name == name {
+            return Some(first);
+        }
+        if let FieldType::Block(inner) = field.kind
+            && let Some(within) = place(inner, name)
+        {
+            return Some(first + within);
+        }
+        first += field.kind.words();
+    }
+    None
+}
+
 /// A type that a field can have.
 pub(super) trait FieldValue {
     const KIND: FieldType;

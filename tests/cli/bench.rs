@@ -57,6 +57,47 @@ fn half_weights_are_a_matter_of_networks() {
 }
 
 #[test]
+fn the_kernels_of_a_call_are_its_dispatches() {
+    let of_case = |found: &Value| {
+        let rows = found["rows"].as_array().expect("rows");
+        rows.iter().find(|row| text(row, "suite") == "unet").expect("a row").clone()
+    };
+    let found: Value =
+        serde_json::from_str(&printed(&["unet", "--sizes", "digits", "--kernels", "-o", "json"])).expect("JSON");
+    let row = of_case(&found);
+    for parts in ["kinds", "steps"] {
+        let parts = row["breakdown"][parts].as_array().expect("parts");
+        let dispatches: u64 = parts.iter().map(|part| part["dispatches"].as_u64().unwrap()).sum();
+        assert_eq!(dispatches, row["call"]["dispatches"].as_u64().unwrap());
+        let shares: f64 = parts.iter().map(|part| part["share"].as_f64().unwrap()).sum();
+        assert!((shares - 1.0).abs() < 1e-9, "{shares}");
+        let seconds: f64 = parts.iter().map(|part| part["timing"]["median"].as_f64().unwrap()).sum();
+        let kernels = row["call"]["kernel_seconds"].as_f64().unwrap();
+        assert!((seconds / kernels - 1.0).abs() < 1e-6, "{seconds} of {kernels}");
+        let flops = parts.iter().filter(|part| part["rate"]["unit"] == "GFLOP/s");
+        let flops: u64 = flops.map(|part| part["rate"]["work"].as_u64().unwrap()).sum();
+        assert_eq!(flops, row["rate"]["work"].as_u64().unwrap());
+    }
+
+    let tables = printed(&["unet", "--sizes", "digits", "--kernels"]);
+    let (_, kernels) = tables.split_once("### kernels of digits, batch 1\n\n").expect("a table");
+    assert!(kernels.starts_with("| operation "), "{kernels}");
+    let kinds = row["breakdown"]["kinds"].as_array().unwrap().len();
+    assert_eq!(kernels.lines().count(), 2 + kinds);
+    let csv = printed(&["unet", "--sizes", "digits", "--kernels=each", "-o", "csv"]);
+    let of_network: Vec<&str> = csv.lines().filter(|line| line.starts_with("unet,")).collect();
+    assert_eq!(of_network.len(), 1 + row["breakdown"]["steps"].as_array().unwrap().len(), "{csv}");
+    assert!(of_network[1].contains(",conv_in,") && of_network[1].contains("convolution 3x3, "), "{csv}");
+
+    let plain: Value = serde_json::from_str(&printed(&["unet", "--sizes", "digits", "-o", "json"])).expect("JSON");
+    assert!(of_case(&plain).get("breakdown").is_none());
+    downhill(&["bench", "conv", "--kernels"]).expect_error(
+        2,
+        "`--kernels` applies to networks, which this work does not call\nhint: `downhill bench unet --kernels`",
+    );
+}
+
+#[test]
 fn kernels_of_both_families_are_right_before_they_are_timed() {
     let suites = [("matmul", "20x7x33"), ("conv", "2x12x5x6"), ("norm", "3x12x5x6"), ("attention", "10x16x8")];
     for family in ["lanes", "tile"] {

@@ -43,6 +43,8 @@ pub enum Operand {
 pub struct Step {
     /// The module it belongs to.
     pub label: String,
+    /// The node of the graph that it computes, or a part of.
+    pub node: Value,
     /// The shader, its parameters and its grid.
     pub dispatch: Dispatch,
     /// The operands that it reads, in the shader's order.
@@ -142,7 +144,8 @@ impl Lowering<'_> {
         (write, write_first): (BufferId, usize),
         flops: u64,
     ) {
-        self.lowered.steps.push(Step { label: at.label.to_owned(), dispatch, reads, write, write_first, flops });
+        let (label, node) = (at.label.to_owned(), at.value);
+        self.lowered.steps.push(Step { label, node, dispatch, reads, write, write_first, flops });
     }
 
     /// Adds a buffer for intermediate results.

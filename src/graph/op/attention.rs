@@ -57,6 +57,12 @@ impl Operator for Attention {
         2 * at.shape.rows() * at.of(self.k.0).pixels() * self.heads * self.head_dim
     }
 
+    fn extents(&self, at: &At) -> Option<String> {
+        let [queries, keys] = [self.q, self.k].map(|(value, _)| at.of(value).pixels());
+        let heads = if self.heads == 1 { "1 head".to_owned() } else { format!("{} heads", self.heads) };
+        Some(format!("attention, {heads} of {}, {queries} queries, {keys} keys", self.head_dim))
+    }
+
     fn storage(&self) -> MapStorage {
         MapStorage::Half
     }

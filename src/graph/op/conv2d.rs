@@ -140,6 +140,16 @@ impl Operator for Conv2d {
         at.shape.rows() * at.form(self.weight).len()
     }
 
+    fn extents(&self, at: &At) -> Option<String> {
+        let (x, y) = (at.of(self.x), at.shape);
+        if self.is_product(at.form(self.weight)) {
+            return Some(format!("product {} x {} x {}", y.rows(), x.c, y.c));
+        }
+        let (height, width) = self.window(at)?;
+        let stride = if self.stride == 1 { String::new() } else { format!(", stride {}", self.stride) };
+        Some(format!("convolution {height}x{width}, {} -> {} at {}x{}{stride}", x.c, y.c, y.h, y.w))
+    }
+
     fn storage(&self) -> MapStorage {
         MapStorage::Half
     }

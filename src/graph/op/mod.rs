@@ -140,6 +140,13 @@ pub trait Operator: Operands {
     /// Those of the inputs and weights.
     fn evaluate(&self, shape: Shape, evaluation: &Evaluation) -> Result<Array>;
 
+    /// The operation with its extents in words, for tables of times. `None`, as by default, stands for the name of the
+    /// operator and the extents of its result.
+    fn extents(&self, at: &At) -> Option<String> {
+        let _ = at;
+        None
+    }
+
     /// Adds the dispatches that compute the result.
     fn lower(&self, at: &At, to: &mut Lowering);
 
@@ -219,6 +226,14 @@ macro_rules! operators {
             pub fn operator(&self) -> &dyn Operator {
                 match self {
                     $(Self::$name(op) => op,)*
+                }
+            }
+
+            /// The name of the operator in this table.
+            #[must_use]
+            pub const fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$name(_) => stringify!($name),)*
                 }
             }
 
