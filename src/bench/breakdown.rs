@@ -131,7 +131,9 @@ fn parts(sums: Vec<Sum>, roofs: &Roofs) -> Vec<Part> {
     };
     let mut parts: Vec<Part> = sums.into_iter().map(of).collect();
     let all: f64 = parts.iter().map(|part| part.timing.median).sum();
-    parts.iter_mut().for_each(|part| part.share = part.timing.median / all.max(f64::MIN_POSITIVE));
+    for part in &mut parts {
+        part.share = part.timing.median / all.max(f64::MIN_POSITIVE);
+    }
     parts
 }
 
