@@ -87,7 +87,8 @@ fn the_kernels_of_a_call_are_its_dispatches() {
     let csv = printed(&["unet", "--sizes", "digits", "--kernels=each", "-o", "csv"]);
     let of_network: Vec<&str> = csv.lines().filter(|line| line.starts_with("unet,")).collect();
     assert_eq!(of_network.len(), 1 + row["breakdown"]["steps"].as_array().unwrap().len(), "{csv}");
-    assert!(of_network[1].contains(",conv_in,") && of_network[1].contains("convolution 3x3, "), "{csv}");
+    let first = of_network.iter().find(|line| line.contains(",conv_in,")).expect("a line of the first layer");
+    assert!(first.contains("convolution 3x3, 1 -> 32 at 28x28"), "{first}");
 
     let plain: Value = serde_json::from_str(&printed(&["unet", "--sizes", "digits", "-o", "json"])).expect("JSON");
     assert!(of_case(&plain).get("breakdown").is_none());
