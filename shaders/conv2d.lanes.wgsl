@@ -51,8 +51,11 @@ fn main(
     let down$g = (out_y + of$g / COLUMNS) * STRIDE;
     //#end
 
+    // Variables that loops change are scalars: lavapipe loads all four components of a vector for each use of one.
     //#repeat p TH * TW
-    var acc$p = vec4<f32>();
+    //#repeat e 4
+    var acc${p}_$e = 0.0;
+    //#end
     //#end
 
     var w = group.x * kernel_h * in_c4 * KX * 4u * LANES + lane;
@@ -81,10 +84,12 @@ fn main(
             //#end
             //#repeat q TW
             //#repeat kx KX
-            acc$(r * TW + q) += b${r}_$(q * STRIDE + kx).x * w$(kx * 4);
-            acc$(r * TW + q) += b${r}_$(q * STRIDE + kx).y * w$(kx * 4 + 1);
-            acc$(r * TW + q) += b${r}_$(q * STRIDE + kx).z * w$(kx * 4 + 2);
-            acc$(r * TW + q) += b${r}_$(q * STRIDE + kx).w * w$(kx * 4 + 3);
+            //#repeat e 4
+            acc$(r * TW + q)_$e += b${r}_$(q * STRIDE + kx).x * w$(kx * 4)[$e];
+            acc$(r * TW + q)_$e += b${r}_$(q * STRIDE + kx).y * w$(kx * 4 + 1)[$e];
+            acc$(r * TW + q)_$e += b${r}_$(q * STRIDE + kx).z * w$(kx * 4 + 2)[$e];
+            acc$(r * TW + q)_$e += b${r}_$(q * STRIDE + kx).w * w$(kx * 4 + 3)[$e];
+            //#end
             //#end
             //#end
             //#end
@@ -95,18 +100,22 @@ fn main(
     let out_w = call.params.out_w;
     let out_c4 = call.params.out_c4;
     let texel = group.x * LANES + lane;
-    // A loop, so that the epilogue appears once and not TH * TW times.
-    var sums = array<vec4<f32>, TH * TW>(
-        //#repeat p TH * TW
-        acc$p,
-        //#end
-    );
-    for (var p = 0u; p < TH * TW; p++) {
-        let y = out_y + p / TW;
-        let x = out_x + p % TW;
-        if y < out_h && x < out_w && texel < out_c4 {
-            let index = ((image * out_h + y) * out_w + x) * out_c4 + texel;
-            store_y(index, finish(sums[p], image, texel, index));
+    // A loop, so that the epilogue does not appear TH * TW times. An array of all sums would be unrolled: those of the
+    // next four pixels move to the front.
+    for (var first = 0u; first < min(out_h - out_y, TH) * TW; first += 4u) {
+        //#repeat p 4
+        let y$p = out_y + (first + $(p)u) / TW;
+        let x$p = out_x + (first + $(p)u) % TW;
+        if y$p < out_h && x$p < out_w && texel < out_c4 {
+            let index = ((image * out_h + y$p) * out_w + x$p) * out_c4 + texel;
+            let sum = vec4<f32>(acc${p}_0, acc${p}_1, acc${p}_2, acc${p}_3);
+            store_y(index, finish(sum, image, texel, index));
         }
+        //#end
+        //#repeat p TH * TW - 4
+        //#repeat e 4
+        acc${p}_$e = acc$(p + 4)_$e;
+        //#end
+        //#end
     }
 }

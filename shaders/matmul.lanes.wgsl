@@ -53,8 +53,11 @@ fn main(
     //#end
     //#end
     //#end
+    // Variables that loops change are scalars: lavapipe loads all four components of a vector for each use of one.
     //#repeat p ROWS
-    var acc$p = vec4<f32>();
+    //#repeat e 4
+    var acc${p}_$e = 0.0;
+    //#end
     //#end
     //#if B_ROWS
     let last_column = call.params.columns - 1u;
@@ -108,10 +111,12 @@ fn main(
             //#else
             let v$p = subgroupShuffle(a$(p / LANES), $(p % LANES)u);
             //#end
-            acc$p += v$p.x * w0;
-            acc$p += v$p.y * w1;
-            acc$p += v$p.z * w2;
-            acc$p += v$p.w * w3;
+            //#repeat e 4
+            acc${p}_$e += v$p.x * w0[$e];
+            acc${p}_$e += v$p.y * w1[$e];
+            acc${p}_$e += v$p.z * w2[$e];
+            acc${p}_$e += v$p.w * w3[$e];
+            //#end
             //#end
         }
     }
@@ -119,18 +124,22 @@ fn main(
     // The columns beyond the last are padding and must be zero.
     let live = vec4<u32>(column * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(call.params.columns);
     let y_base = image * call.params.y_image + head * call.params.y_head;
-    // A loop, so that the epilogue appears once and not ROWS times.
-    var sums = array<vec4<f32>, ROWS>(
-        //#repeat p ROWS
-        acc$p,
-        //#end
-    );
-    for (var p = 0u; p < ROWS; p++) {
-        let row = first_row + p;
-        if row < rows && column < columns4 {
-            let index = y_base + row * call.params.y_row + column;
-            let sum = select(vec4<f32>(), call.params.alpha * sums[p], live);
-            store_y(index, finish(sum, row / call.params.rows_per_image, column, index));
+    // A loop, so that the epilogue does not appear ROWS times. An array of all sums would be unrolled, or be in memory,
+    // and both take long to compile: the sums of the next four rows move to the front.
+    for (var first = first_row; first < min(first_row + ROWS, rows); first += 4u) {
+        //#repeat p 4
+        let row$p = first + $(p)u;
+        if row$p < rows && column < columns4 {
+            let index = y_base + row$p * call.params.y_row + column;
+            let all = vec4<f32>(acc${p}_0, acc${p}_1, acc${p}_2, acc${p}_3);
+            let sum = select(vec4<f32>(), call.params.alpha * all, live);
+            store_y(index, finish(sum, row$p / call.params.rows_per_image, column, index));
         }
+        //#end
+        //#repeat p ROWS - 4
+        //#repeat e 4
+        acc${p}_$e = acc$(p + 4)_$e;
+        //#end
+        //#end
     }
 }
