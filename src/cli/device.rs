@@ -1,14 +1,11 @@
 //! Opening the device, the same way for every subcommand.
 
-use std::collections::BTreeMap;
-
 use super::args::Global;
 use super::quiet::without_driver_chatter;
 use super::vectors;
 use crate::error::Result;
 use crate::gpu::{Described, Kind};
-use crate::kernels::choice::{Algorithm, Layer};
-use crate::kernels::tuned::Key;
+use crate::kernels::tuned::{Choices, Key};
 use crate::kernels::{Engine, Family, FamilyName};
 use crate::model::describe::family_text;
 use crate::paths::cache_trouble;
@@ -46,14 +43,14 @@ pub fn open(global: &Global, console: Console) -> Result<Engine> {
 }
 
 /// The algorithms that `downhill tune` measured; none with `--exact`, which does not use them.
-pub fn measured(global: &Global, adapter: &Described, family: Family, console: Console) -> BTreeMap<Layer, Algorithm> {
+pub fn measured(global: &Global, adapter: &Described, family: Family, console: Console) -> Choices {
     if global.exact {
-        return BTreeMap::new();
+        return Choices::NONE;
     }
     let key = Key::new(adapter, family);
-    let Some(file) = key.file() else { return BTreeMap::new() };
+    let Some(file) = key.file() else { return Choices::NONE };
     key.load(&file).unwrap_or_else(|why| {
         console.detail(&format!("{} is ignored: {why}", file.display()));
-        BTreeMap::new()
+        Choices::NONE
     })
 }

@@ -1,6 +1,5 @@
 //! `downhill info`: the facts about a model and its costs, the metadata of an image, a summary of an array or a LoRA.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -17,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::formats::{npy, png};
 use crate::gpu::Adapters;
 use crate::graph::Target;
-use crate::kernels::choice::{Algorithm, Layer};
+use crate::kernels::tuned::Choices;
 use crate::kernels::{Family, FamilyName};
 use crate::model::{FileParts, Model};
 use crate::report::columns::{Lines, binary_bytes, thousands};
@@ -229,7 +228,7 @@ fn model(spec: Option<&str>, args: &Args, global: &Global, console: Console) -> 
 /// The kernels that plans are described for, on a device that is not opened.
 struct Kernels {
     family: Family,
-    measured: BTreeMap<Layer, Algorithm>,
+    measured: Choices,
 }
 
 impl Kernels {
@@ -257,7 +256,7 @@ fn kernels(global: &Global, console: Console) -> Result<Kernels> {
                 Some(FamilyName::Matrix) => Family::Matrix { width: USUAL_GPU_SUBGROUP, side: 16 },
                 Some(FamilyName::Tile) | None => Family::Tile,
             };
-            Ok(Kernels { family, measured: BTreeMap::new() })
+            Ok(Kernels { family, measured: Choices::NONE })
         }
     }
 }

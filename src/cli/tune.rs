@@ -7,16 +7,16 @@ use std::time::Duration;
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
-use super::args::{Global, Size, network_help};
+use super::args::{Dtype, Global, Size};
 use super::{device, interrupt};
 use crate::error::{Error, Result};
 use crate::formats::check_writable;
-use crate::graph::tune::{Measurement, table, tune, unknown_layers};
+use crate::graph::tune::{Measurement, candidates, table, tune, unknown_layers_of};
 use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::selftest;
-use crate::kernels::tuned::Key;
-use crate::model::Model;
-use crate::model::describe::{adapter_json, family_text, model_json};
+use crate::kernels::tuned::{Choices, Key};
+use crate::model::Tunable;
+use crate::model::describe::{adapter_json, family_text};
 use crate::report::{Console, Progress, Report};
 
 /// The shared flags.
@@ -27,12 +27,17 @@ Examples:
   downhill tune                      the embedded model
   downhill tune DIR --seconds 120    more time, for a large model
   downhill tune DIR --again          measure again what was measured before
+  downhill tune DIR --dtype f16      for runs with `--dtype f16`
+  downhill tune VAE --size 512x512   an autoencoder alone
 
 A 3x3 convolution can be computed by its definition or by Winograd's algorithm, on tiles or on \
 rows: fewer products, larger weights, slightly more rounding. The fastest depends on the layer \
 and on the adapter. The choices are kept for this adapter, its driver and this version in the \
 cache folder (`DOWNHILL_CACHE_DIR`), and later runs of any model with the same layers follow them; \
-layers that were not measured use a default.
+layers that were not measured use a default. Choices for weights in float16 are kept apart.
+
+Of a pipeline, the layers of the denoising network come first, then those of its autoencoder's \
+decoder and encoder for whole images.
 
 Images change in their last bits when the algorithms do. Runs that make one set of images together \
 (`--shard`, `--resume`) should all start before it or all after it, with the same file, or use \
@@ -42,7 +47,7 @@ Images change in their last bits when the algorithms do. Runs that make one set 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
-    #[arg(help = network_help())]
+    #[arg(help = tunable_help())]
     pub model: Option<String>,
 
     /// Images per network call while measuring; the choices hold for any batch
@@ -54,6 +59,10 @@ pub struct Args {
     #[arg(long, value_name = "HxW")]
     size: Option<Size>,
 
+    /// Precision of the weights
+    #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
+    dtype: Dtype,
+
     /// Seconds after which no further layer is started; layers with the most work come first
     #[arg(long, value_name = "S", default_value = "30", allow_negative_numbers = true,
         value_parser = clap::value_parser!(u64).range(0..=86_400))]
@@ -64,11 +73,22 @@ pub struct Args {
     again: bool,
 }
 
+/// The help of the MODEL argument.
+fn tunable_help() -> String {
+    let forms = crate::checkpoint::MODEL_FORMS;
+    format!("A network or an autoencoder: {forms} [default: the embedded network of digits]")
+}
+
 /// Runs `downhill tune`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("tune");
-    let model = Model::open_or_embedded(args.model.as_deref())?;
-    let graph = model.call_graph(args.batch, args.size.map(Into::into))?;
+    if args.dtype == Dtype::F16Maps {
+        let what = "`--dtype f16-maps` follows the choices that are measured for `f16`";
+        return Err(Error::argument(what, "`downhill tune --dtype f16`"));
+    }
+    let weights = args.dtype.options(global).weights;
+    let model = Tunable::open(args.model.as_deref())?;
+    let graphs = model.graphs(args.batch, args.size.map(Into::into))?;
     let engine = device::open(global, console)?;
     selftest::ensure(&engine)?;
     let key = Key::new(&engine.gpu.adapter, engine.family);
@@ -77,18 +97,18 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     })?;
     check_writable(&file)?;
 
-    let known = if args.again { BTreeMap::new() } else { engine.measured.clone() };
-    let subjects = unknown_layers(&graph, &known);
+    let known = if args.again { BTreeMap::new() } else { engine.measured.layers(weights).clone() };
+    let subjects = unknown_layers_of(graphs.iter().map(AsRef::as_ref), &known);
     let progress = Progress::new("tuning", subjects.len() as u64, console.verbosity);
     let budget = Duration::from_secs(args.seconds);
     let interrupt = interrupt::listen();
-    let measured = tune(&engine, &subjects, args.batch, budget, || {
+    let measured = tune(&engine, weights, &subjects, args.batch, budget, || {
         progress.advance(1);
         if interrupt.check().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     drop(progress);
 
-    global.print(&table(&measured, &Algorithm::of_family(engine.family)))?;
+    global.print(&table(&measured, &candidates(engine.family, weights)))?;
     if measured.is_empty() && subjects.is_empty() {
         console.note("nothing to do: every layer was measured before; `--again` measures them again");
     }
@@ -101,13 +121,14 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     }
     if !measured.is_empty() {
         let chosen: BTreeMap<Layer, Algorithm> = measured.iter().map(|one| (one.subject.layer, one.chosen)).collect();
-        key.save(&file, &chosen)?;
+        key.save(&file, &Choices::of(weights, chosen))?;
         console.note(&format!("wrote {}", file.display()));
     }
     report
-        .set("model", model_json(&model))
+        .set("model", model.json())
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
+        .set("dtype", weights.to_string())
         .set("batch", args.batch)
         .set("layers", measured.iter().map(Measurement::json).collect::<Vec<_>>())
         .set("left", left)

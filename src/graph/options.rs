@@ -1,10 +1,9 @@
 //! Inputs of planning besides the graph: the target, and the options of compilation.
 
-use std::collections::BTreeMap;
-
 use super::Aliasing;
 use crate::gpu::Gpu;
 use crate::kernels::choice::{Algorithm, Layer, prior};
+use crate::kernels::tuned::Choices;
 use crate::kernels::{Engine, Family};
 use crate::tensor::Precision;
 
@@ -55,7 +54,7 @@ impl CompileOptions {
     #[must_use]
     pub fn algorithm(&self, layer: Layer, target: &Target) -> Algorithm {
         let algorithm = self.forced.unwrap_or_else(|| {
-            let measured = target.measured.get(&layer).copied();
+            let measured = target.measured.layers(self.weights).get(&layer).copied();
             let fastest = measured.unwrap_or_else(|| prior(layer, target.family));
             match self.weights {
                 Precision::Float32 => fastest,
@@ -68,7 +67,7 @@ impl CompileOptions {
     /// The origin of the algorithms on a target, in words.
     #[must_use]
     pub fn origin(&self, target: &Target) -> String {
-        match (self.forced, target.measured.len()) {
+        match (self.forced, target.measured.layers(self.weights).len()) {
             (Some(algorithm), _) => format!("{algorithm} for every layer"),
             (None, 0) => "by prior".to_owned(),
             (None, count) => format!("{count} layers by measurement, others by prior"),
@@ -106,7 +105,7 @@ impl StorageLimits {
     }
 }
 
-static NOTHING_MEASURED: BTreeMap<Layer, Algorithm> = BTreeMap::new();
+static NOTHING_MEASURED: Choices = Choices::NONE;
 
 /// Everything about an adapter that a plan depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +113,7 @@ pub struct Target<'a> {
     /// The kernels.
     pub family: Family,
     /// The fastest algorithm of each layer that was measured.
-    pub measured: &'a BTreeMap<Layer, Algorithm>,
+    pub measured: &'a Choices,
     /// The largest storages of the device.
     pub limits: StorageLimits,
 }
@@ -147,12 +146,23 @@ mod tests {
         let rows = Algorithm::WinogradRows(Tile::Two);
         let unmeasured = Target::without_device(LANES);
         assert_eq!(CompileOptions::default().algorithm(LAYER, &unmeasured), Algorithm::Winograd(Tile::Four));
-        let measured = [(LAYER, rows)].into();
+        let measured = Choices::of(Precision::Float32, [(LAYER, rows)].into());
         let target = Target { measured: &measured, ..unmeasured };
         assert_eq!(CompileOptions::default().algorithm(LAYER, &target), rows);
         let two = Algorithm::Winograd(Tile::Two);
         assert_eq!(CompileOptions::forced(two).algorithm(LAYER, &target), two);
         assert_eq!(CompileOptions::exact().algorithm(LAYER, &target), Algorithm::Direct);
+    }
+
+    #[test]
+    fn a_measurement_counts_for_weights_of_its_precision_alone() {
+        let measured = Choices::of(Precision::Float16, [(LAYER, Algorithm::WinogradRows(Tile::Two))].into());
+        let target = Target { measured: &measured, ..Target::without_device(LANES) };
+        let half = CompileOptions { weights: Precision::Float16, ..CompileOptions::default() };
+        assert_eq!(half.algorithm(LAYER, &target), Algorithm::WinogradRows(Tile::Two));
+        assert_eq!(CompileOptions::default().algorithm(LAYER, &target), Algorithm::Winograd(Tile::Four));
+        assert_eq!(half.origin(&target), "1 layers by measurement, others by prior");
+        assert_eq!(CompileOptions::default().origin(&target), "by prior");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The tuner: each layer of a network for which there is a choice, measured by every algorithm that the device has
 //! kernels for.
 //!
-//! A layer is measured as in a U-Net, behind a normalisation with `SiLU`, since an algorithm may take that over.
+//! A layer is measured as in a U-Net, behind a normalisation with `SiLU`, since an algorithm may take that over. Layers
+//! with weights in float16 are measured with these, by the algorithms that round them little.
 //! Samples of the algorithms alternate, so that other load on the machine affects all of them alike; the least time
 //! counts.
 
@@ -16,10 +17,10 @@ use super::choose::distinct_layers;
 use super::op::{Activation, Conv2d, Epilogue, Graph, GroupNorm, Input, Weight, WeightForm, WeightSource};
 use super::{CompileOptions, Compiler, Program};
 use crate::error::{Error, Result};
-use crate::kernels::Engine;
 use crate::kernels::choice::{Algorithm, Layer};
+use crate::kernels::{Engine, Family};
 use crate::report::columns::aligned;
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::{Precision, Shape, Tensor};
 
 /// A layer with less than this share of all work is left to the prior.
 const LEAST_SHARE: f64 = 0.005;
@@ -33,8 +34,14 @@ const MOST_CALLS: f64 = 100.0;
 const SAMPLES: usize = 7;
 const SURE: usize = 3;
 const HOPELESS: f64 = 1.5;
-/// The largest distance between the results of two algorithms, max |a - b| / max |b|: far beyond rounding.
-const TOLERANCE: f32 = 1e-4;
+/// The largest distance between the results of two algorithms, max |a - b| / max |b|: far beyond rounding, that of
+/// weights in float16 included.
+const fn tolerance(weights: Precision) -> f32 {
+    match weights {
+        Precision::Float32 => 1e-4,
+        Precision::Float16 => 5e-3,
+    }
+}
 
 /// A layer of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +64,33 @@ pub struct Measurement {
     pub chosen: Algorithm,
 }
 
+/// The algorithms to measure for weights of a precision, in the order of the memory of their weights.
+#[must_use]
+pub fn candidates(family: Family, weights: Precision) -> Vec<Algorithm> {
+    let is_precise = |algorithm: &Algorithm| match weights {
+        Precision::Float32 => true,
+        Precision::Float16 => *algorithm == algorithm.with_small_tiles(),
+    };
+    Algorithm::of_family(family).into_iter().filter(is_precise).collect()
+}
+
+/// The layers of several graphs that are worth measuring and not in `known`: those of the first graph first, and of
+/// each graph those with the most work.
+#[must_use]
+pub fn unknown_layers_of<'g>(
+    graphs: impl IntoIterator<Item = &'g Graph>,
+    known: &BTreeMap<Layer, Algorithm>,
+) -> Vec<Subject> {
+    let mut all: Vec<Subject> = Vec::new();
+    for subject in graphs.into_iter().flat_map(|graph| unknown_layers(graph, known)) {
+        match all.iter_mut().find(|other| other.layer == subject.layer) {
+            Some(same) => same.count += subject.count,
+            None => all.push(subject),
+        }
+    }
+    all
+}
+
 /// The layers of `graph` that are worth measuring and not in `known`, those with the most work first.
 #[must_use]
 pub fn unknown_layers(graph: &Graph, known: &BTreeMap<Layer, Algorithm>) -> Vec<Subject> {
@@ -72,13 +106,14 @@ pub fn unknown_layers(graph: &Graph, known: &BTreeMap<Layer, Algorithm>) -> Vec<
     unknown
 }
 
-/// Measures `subjects` in their order with `batch` images, until `budget` is spent or `done`, which is
-/// called after each, breaks off.
+/// Measures `subjects` in their order with `batch` images and weights of a precision, until `budget` is spent or
+/// `done`, which is called after each, breaks off.
 ///
 /// # Errors
 /// [`Error::Device`] when the device fails.
 pub fn tune(
     engine: &Engine,
+    weights: Precision,
     subjects: &[Subject],
     batch: usize,
     budget: Duration,
@@ -87,7 +122,7 @@ pub fn tune(
     let begin = Instant::now();
     let mut measurements = Vec::new();
     for subject in subjects.iter().take_while(|_| begin.elapsed() < budget) {
-        measurements.push(measure(engine, *subject, batch)?);
+        measurements.push(measure(engine, weights, *subject, batch)?);
         if done().is_break() {
             break;
         }
@@ -145,22 +180,22 @@ impl Contender<'_> {
     }
 }
 
-fn measure(engine: &Engine, subject: Subject, batch: usize) -> Result<Measurement> {
+fn measure(engine: &Engine, weights: Precision, subject: Subject, batch: usize) -> Result<Measurement> {
     let graph = layer_graph(subject.layer, batch);
     let Layer { input, size: (h, w), .. } = subject.layer;
     let x = Tensor::new([batch, input, h, w], numbers(batch * input * h * w));
-    let algorithms = Algorithm::of_family(engine.family);
+    let algorithms = candidates(engine.family, weights);
     let mut contenders: Vec<Contender> = Vec::new();
     let mut wanted = None;
     for algorithm in algorithms.iter().copied() {
-        let options = CompileOptions::forced(algorithm).without_aliasing();
+        let options = CompileOptions { weights, ..CompileOptions::forced(algorithm) }.without_aliasing();
         let program = match Compiler::new(engine, options).program(&graph, &fetch) {
             Err(Error::OverLimit { .. } | Error::TooManyWorkgroups { .. } | Error::OutOfMemory { .. }) => continue,
             other => other?,
         };
         let answer = program.run(&[("x", &x)])?.remove(0);
         // The definition comes first; a driver that miscompiles another algorithm is found out here.
-        if !agree(&answer, wanted.get_or_insert_with(|| answer.clone())) {
+        if !agree(&answer, wanted.get_or_insert_with(|| answer.clone()), tolerance(weights)) {
             continue;
         }
         let begin = Instant::now();
@@ -181,9 +216,9 @@ fn measure(engine: &Engine, subject: Subject, batch: usize) -> Result<Measuremen
     Ok(Measurement { subject, chosen: choose(&seconds), seconds })
 }
 
-fn agree(a: &Tensor, b: &Tensor) -> bool {
+fn agree(a: &Tensor, b: &Tensor, tolerance: f32) -> bool {
     let largest = b.data.iter().fold(0.0f32, |most, value| most.max(value.abs()));
-    a.data.iter().zip(&b.data).all(|(a, b)| (a - b).abs() <= TOLERANCE * largest)
+    a.data.iter().zip(&b.data).all(|(a, b)| (a - b).abs() <= tolerance * largest)
 }
 
 /// The fastest of algorithms in the order of their memory, where an algorithm with more memory has to be faster by
@@ -245,6 +280,26 @@ mod tests {
         assert_eq!(choose(&[(direct, Some(1.0)), (two, None), (four, Some(0.5))]), four);
         assert_eq!(choose(&[(direct, None), (two, Some(2.0)), (four, None)]), two);
         assert_eq!(choose(&[]), direct);
+    }
+
+    #[test]
+    fn weights_in_float16_are_transformed_by_small_tiles_alone() {
+        let lanes = candidates(Family::Lanes { width: 8 }, Precision::Float16);
+        assert_eq!(lanes, [Algorithm::Direct, Algorithm::WinogradRows(Tile::Two), Algorithm::Winograd(Tile::Two)]);
+        assert_eq!(candidates(Family::Tile, Precision::Float16), [Algorithm::Direct, Algorithm::Winograd(Tile::Two)]);
+        assert_eq!(candidates(Family::Tile, Precision::Float32), Algorithm::of_family(Family::Tile));
+    }
+
+    #[test]
+    fn the_layers_of_several_graphs_are_each_measured_once() {
+        let [small, large, other] = [(16, 8), (16, 32), (24, 64)]
+            .map(|(channels, side)| layer_graph(Layer { input: channels, out: channels, size: (side, side) }, 1));
+        let found = |graphs: &[&Graph]| {
+            let found = unknown_layers_of(graphs.iter().copied(), &BTreeMap::new());
+            found.into_iter().map(|Subject { layer, count }| (layer.size.0, count)).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&[&small, &large, &small, &other]), [(8, 2), (32, 1), (64, 1)]);
+        assert_eq!(found(&[]), []);
     }
 
     #[test]

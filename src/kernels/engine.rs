@@ -1,10 +1,10 @@
 //! The engine: a device with the family of kernels that serves it, and the pipelines compiled so far.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::choice::{Algorithm, Layer};
 use super::shader::{Access, MAX_OPERANDS, Memory, Shader, TEXTURE_WIDTH};
+use super::tuned::Choices;
 use super::{Dispatch, Family};
 use crate::error::{Error, Result};
 use crate::gpu::{self, Binding, Call, Choice, Described, Gpu, Kind, Pipeline, PipelineSource, Region, StorageKind};
@@ -18,7 +18,7 @@ pub struct Engine {
     pub family: Family,
     /// The fastest algorithm of each layer that was measured on this adapter with these kernels
     /// ([`crate::graph::tune`]).
-    pub measured: BTreeMap<Layer, Algorithm>,
+    pub measured: Choices,
     pipelines: Mutex<HashMap<Shader, Pipeline>>,
 }
 
@@ -43,7 +43,7 @@ impl Engine {
         let matrix = options.family == Some(FamilyName::Matrix);
         let gpu = Gpu::open(&gpu::Options { adapter: options.adapter.clone(), checked: options.checked, matrix })?;
         let family = Family::for_adapter(&gpu.adapter, options.family);
-        Ok(Self { gpu, family, measured: BTreeMap::new(), pipelines: Mutex::default() })
+        Ok(Self { gpu, family, measured: Choices::NONE, pipelines: Mutex::default() })
     }
 
     /// The kind of storage of tensors in float32 on this engine.

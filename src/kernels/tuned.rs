@@ -13,6 +13,49 @@ use crate::formats::{json, write_atomically};
 use crate::gpu::Described;
 use crate::input::read_regular;
 use crate::paths::cache_dir;
+use crate::tensor::Precision;
+
+/// The fastest algorithms of layers, those of weights in float16 apart from those of weights in float32.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choices {
+    float32: BTreeMap<Layer, Algorithm>,
+    float16: BTreeMap<Layer, Algorithm>,
+}
+
+impl Choices {
+    /// No choices: nothing was measured.
+    pub const NONE: Self = Self { float32: BTreeMap::new(), float16: BTreeMap::new() };
+
+    /// Choices for weights of one precision.
+    #[must_use]
+    pub fn of(weights: Precision, layers: BTreeMap<Layer, Algorithm>) -> Self {
+        let mut choices = Self::NONE;
+        *choices.layers_mut(weights) = layers;
+        choices
+    }
+
+    /// The choices for weights of a precision.
+    #[must_use]
+    pub const fn layers(&self, weights: Precision) -> &BTreeMap<Layer, Algorithm> {
+        match weights {
+            Precision::Float32 => &self.float32,
+            Precision::Float16 => &self.float16,
+        }
+    }
+
+    const fn layers_mut(&mut self, weights: Precision) -> &mut BTreeMap<Layer, Algorithm> {
+        match weights {
+            Precision::Float32 => &mut self.float32,
+            Precision::Float16 => &mut self.float16,
+        }
+    }
+
+    /// Adds choices, which replace older ones for the same layers and precision.
+    fn extend(&mut self, other: &Self) {
+        self.float32.extend(&other.float32);
+        self.float16.extend(&other.float16);
+    }
+}
 
 /// The conditions of a measurement, which is meaningless under others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +75,11 @@ pub struct Key {
 #[serde(deny_unknown_fields)]
 struct Kept {
     key: Key,
+    /// The choices for weights in float32.
     layers: Vec<(Layer, Algorithm)>,
+    /// Those for weights in float16; absent from files of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    half_layers: Vec<(Layer, Algorithm)>,
 }
 
 impl Key {
@@ -62,28 +109,30 @@ impl Key {
     ///
     /// # Errors
     /// The reason in words if the file cannot be read, or was measured for another key.
-    pub fn load(&self, file: &Path) -> std::result::Result<BTreeMap<Layer, Algorithm>, String> {
+    pub fn load(&self, file: &Path) -> std::result::Result<Choices, String> {
         let text = match read_regular(file, json::LARGEST_LIST) {
             Ok(text) => text,
-            Err(Error::FileNotFound { .. }) => return Ok(BTreeMap::new()),
+            Err(Error::FileNotFound { .. }) => return Ok(Choices::NONE),
             Err(error) => return Err(error.to_string()),
         };
         let kept: Kept = json::parse(&text)?;
         if kept.key != *self {
             return Err("it was measured for another driver or version".to_owned());
         }
-        Ok(kept.layers.into_iter().collect())
+        let (float32, float16) = (kept.layers.into_iter().collect(), kept.half_layers.into_iter().collect());
+        Ok(Choices { float32, float16 })
     }
 
-    /// Adds `layers` to the algorithms in `file` for this key and replaces older ones for the same layers. Other
+    /// Adds `choices` to the algorithms in `file` for this key and replaces older ones for the same layers. Other
     /// content is overwritten.
     ///
     /// # Errors
     /// Those of [`write_atomically`].
-    pub fn save(&self, file: &Path, layers: &BTreeMap<Layer, Algorithm>) -> Result<()> {
+    pub fn save(&self, file: &Path, choices: &Choices) -> Result<()> {
         let mut all = self.load(file).unwrap_or_default();
-        all.extend(layers);
-        let kept = Kept { key: self.clone(), layers: all.into_iter().collect() };
+        all.extend(choices);
+        let (layers, half_layers) = (all.float32.into_iter().collect(), all.float16.into_iter().collect());
+        let kept = Kept { key: self.clone(), layers, half_layers };
         let text = serde_json::to_vec_pretty(&kept)
             .map_err(|error| Error::Io { file: file.to_path_buf(), source: error.into() })?;
         write_atomically(file, |writer| writer.write_all(&text))
@@ -105,6 +154,10 @@ mod tests {
     const LAYER: Layer = Layer { input: 64, out: 96, size: (16, 24) };
     const OTHER: Layer = Layer { input: 96, ..LAYER };
 
+    fn float32<const N: usize>(layers: [(Layer, Algorithm); N]) -> Choices {
+        Choices::of(Precision::Float32, layers.into())
+    }
+
     fn key() -> Key {
         let text = str::to_owned;
         Key {
@@ -122,13 +175,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("new/choices.json");
         let key = key();
-        assert_eq!(key.load(&file), Ok(BTreeMap::new()));
-        let four = Algorithm::Winograd(Tile::Four);
-        let first = BTreeMap::from([(LAYER, four), (OTHER, Algorithm::WinogradRows(Tile::Two))]);
+        assert_eq!(key.load(&file), Ok(Choices::NONE));
+        let (four, two) = (Algorithm::Winograd(Tile::Four), Algorithm::Winograd(Tile::Two));
+        let first = float32([(LAYER, four), (OTHER, Algorithm::WinogradRows(Tile::Two))]);
         key.save(&file, &first).unwrap();
         assert_eq!(key.load(&file), Ok(first));
-        key.save(&file, &BTreeMap::from([(OTHER, Algorithm::Direct)])).unwrap();
-        assert_eq!(key.load(&file), Ok(BTreeMap::from([(LAYER, four), (OTHER, Algorithm::Direct)])));
+        key.save(&file, &float32([(OTHER, Algorithm::Direct)])).unwrap();
+        let mut all = float32([(LAYER, four), (OTHER, Algorithm::Direct)]);
+        assert_eq!(key.load(&file), Ok(all.clone()));
+        // Weights in float16 have choices apart from those.
+        key.save(&file, &Choices::of(Precision::Float16, [(LAYER, two)].into())).unwrap();
+        all.float16.insert(LAYER, two);
+        assert_eq!(key.load(&file), Ok(all));
         assert_eq!(std::fs::read_dir(file.parent().unwrap()).unwrap().count(), 1, "nothing else is left behind");
     }
 
@@ -136,7 +194,7 @@ mod tests {
     fn what_was_measured_for_something_else_is_ignored_and_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("choices.json");
-        let choices = BTreeMap::from([(LAYER, Algorithm::Winograd(Tile::Two))]);
+        let choices = float32([(LAYER, Algorithm::Winograd(Tile::Two))]);
         let changes: [fn(&mut Key); 4] = [
             |key| key.kernels.push('x'),
             |key| key.version.push('x'),
@@ -148,20 +206,26 @@ mod tests {
             change(&mut other);
             other.save(&file, &choices).unwrap();
             assert!(key().load(&file).unwrap_err().contains("another"));
-            key().save(&file, &BTreeMap::from([(OTHER, Algorithm::Direct)])).unwrap();
-            assert_eq!(
-                key().load(&file),
-                Ok(BTreeMap::from([(OTHER, Algorithm::Direct)])),
-                "nothing of it is mixed in"
-            );
+            key().save(&file, &float32([(OTHER, Algorithm::Direct)])).unwrap();
+            assert_eq!(key().load(&file), Ok(float32([(OTHER, Algorithm::Direct)])), "nothing of it is mixed in");
         }
+    }
+
+    #[test]
+    fn a_file_without_choices_for_float16_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("choices.json");
+        let choices = float32([(LAYER, Algorithm::Direct)]);
+        key().save(&file, &choices).unwrap();
+        assert!(!std::fs::read_to_string(&file).unwrap().contains("half_layers"), "as an earlier version wrote it");
+        assert_eq!(key().load(&file), Ok(choices));
     }
 
     #[test]
     fn what_cannot_be_understood_is_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("choices.json");
-        key().save(&file, &BTreeMap::from([(LAYER, Algorithm::Winograd(Tile::Four))])).unwrap();
+        key().save(&file, &float32([(LAYER, Algorithm::Winograd(Tile::Four))])).unwrap();
         let sound = std::fs::read_to_string(&file).unwrap();
         let broken = [
             String::new(),

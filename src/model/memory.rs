@@ -89,7 +89,8 @@ impl Algorithms {
     #[must_use]
     pub fn of(plan: &Plan, graph: &Graph, target: &Target, options: &CompileOptions) -> Self {
         let layers = distinct_layers(graph);
-        let measured = layers.keys().filter(|layer| target.measured.contains_key(layer)).count();
+        let measured =
+            layers.keys().filter(|layer| target.measured.layers(options.weights).contains_key(layer)).count();
         let origin = match (options.forced, measured) {
             (Some(_), _) => Origin::Forced,
             (None, 0) => Origin::Prior,

@@ -36,6 +36,7 @@ pub mod stages;
 mod text;
 mod text_run;
 pub mod timing;
+mod tunable;
 
 pub use call::Call;
 pub use classifier::{Classifier, ClassifierGuidance};
@@ -59,6 +60,7 @@ pub use sampling::{Framing, Sampling};
 pub use session::Session;
 pub use text::{Prompt, Side, TextCall, TextPart, TextSource, Tokenized};
 pub use text_run::{Text, TextGuidance};
+pub use tunable::Tunable;
 
 /// Height and width of an image in pixels.
 pub type Size = (usize, usize);

@@ -95,6 +95,47 @@ fn what_is_measured_is_kept_used_and_not_measured_again() {
 }
 
 #[test]
+fn pipelines_and_autoencoders_are_measured_for_a_precision_of_their_weights() {
+    const PIPELINE: &str = "tests/golden/latent/sd1-like";
+    let place = Place::new();
+    let report = place.folder.at("tune.json");
+    let tune = |arguments: &[&str]| {
+        let run = place.run(&[&["tune", "--family", "lanes", "--json", &report], arguments].concat());
+        (run.code, run.stderr)
+    };
+    let (code, said) = tune(&[PIPELINE, "--dtype", "f16", "--seconds", "600"]);
+    assert_eq!((code, said), (0, format!("wrote {}\n", place.kept().display())));
+    let found = place.folder.json("tune.json");
+    let layers = found["layers"].as_array().expect("layers").clone();
+    let sides = || layers.iter().map(|one| one["layer"]["size"][0].as_u64().expect("a side"));
+    let (of_network, of_images) = (layers[0]["layer"]["size"][0].as_u64().expect("a side"), sides().max().unwrap());
+    assert!(of_images >= 2 * of_network, "layers of the network, then those of the decoder: {layers:?}");
+    for layer in &layers {
+        let seconds = layer["seconds"].as_object().expect("seconds");
+        assert!(seconds.len() == 3 && seconds.values().all(|seconds| seconds.as_f64() > Some(0.0)), "{layer}");
+    }
+    assert_eq!(found["dtype"], "f16");
+    let (_, said) = tune(&[PIPELINE, "--dtype", "f16"]);
+    assert!(said.starts_with("nothing to do"), "{said}");
+    let (_, said) = tune(&[PIPELINE, "--seconds", "0"]);
+    assert!(said.contains("layers were not reached"), "those of weights in float32: {said}");
+    let info = |more: &[&str]| place.printed(&[&["info", PIPELINE, "--family", "lanes"], more].concat());
+    assert!(info(&["--dtype", "f16"]).contains("layers measured here"));
+    assert!(info(&[]).contains("not measured here"));
+
+    let autoencoder = &format!("{PIPELINE}/vae");
+    let (code, said) = tune(&[autoencoder]);
+    assert!(code == 2 && said.contains("does not say how large its images are"), "{said}");
+    let (code, said) = tune(&[autoencoder, "--size", "16x24", "--seconds", "600"]);
+    assert_eq!((code, said), (0, format!("wrote {}\n", place.kept().display())));
+    assert_eq!(place.folder.json("tune.json")["model"]["class"], "AutoencoderKL");
+    let (code, said) = tune(&[PIPELINE, "--dtype", "f16-maps"]);
+    assert!(code == 2 && said.contains("follows the choices"), "{said}");
+    let (code, said) = tune(&["tests/golden/latent/sd1-like/scheduler"]);
+    assert!(code != 0 && !said.contains("autoencoder"), "the error is that of the model: {said}");
+}
+
+#[test]
 fn what_cannot_be_used_is_passed_over_in_silence() {
     let place = Place::new();
     assert_eq!(place.run(&["tune", "--family", "lanes", "--seconds", "1"]).code, 0);
@@ -147,8 +188,10 @@ fn by_library(image: &Path) -> Tensor {
     use downhill::denoise::Network;
     use downhill::graph::choose::distinct_layers;
     use downhill::kernels::choice::Algorithm;
+    use downhill::kernels::tuned::Choices;
     use downhill::kernels::{Engine, FamilyName};
     use downhill::nets::{CallSize, Inputs, open};
+    use downhill::tensor::Precision;
 
     let model = ModelFiles::open(None).expect("embedded model");
     let net = open(&model.config, &model.weights).expect("network");
@@ -157,7 +200,8 @@ fn by_library(image: &Path) -> Tensor {
     let mut engine =
         Engine::open(&downhill::Options { family: Some(FamilyName::Lanes), ..downhill::Options::default() })
             .expect("device");
-    engine.measured = layers.into_keys().map(|layer| (layer, Algorithm::Direct)).collect();
+    let direct = layers.into_keys().map(|layer| (layer, Algorithm::Direct)).collect();
+    engine.measured = Choices::of(Precision::Float32, direct);
     let network = Network::new(&engine, net, model.weights, size);
     let x = downhill::formats::npy::read(image).expect("an image");
     network.expect("network").call(&Inputs::new(&x, &[300.0])).expect("an output")

@@ -8,13 +8,14 @@ use crate::common::{distance, engines, numbers};
 use downhill::checkpoint::ModelFiles;
 use downhill::graph::choose::distinct_layers;
 use downhill::graph::op::Graph;
-use downhill::graph::tune::{tune, unknown_layers};
+use downhill::graph::tune::{candidates, tune, unknown_layers};
 use downhill::graph::{CompileOptions, Plan, Program, Target};
 use downhill::kernels::Family;
 use downhill::kernels::choice::{Algorithm, Layer};
+use downhill::kernels::tuned::Choices;
 use downhill::kernels::winograd::Tile;
 use downhill::nets::{CallSize, Inputs, open};
-use downhill::tensor::Tensor;
+use downhill::tensor::{Precision, Tensor};
 
 fn digits() -> Graph {
     let model = ModelFiles::open(None).expect("embedded model");
@@ -27,6 +28,7 @@ fn plan(family: Family, options: CompileOptions) -> Plan {
 
 /// The plan with these layers measured.
 fn measured(family: Family, measured: &BTreeMap<Layer, Algorithm>) -> Plan {
+    let measured = &Choices::of(Precision::Float32, measured.clone());
     Plan::new(&digits(), &Target { measured, ..Target::without_device(family) }, &CompileOptions::default())
 }
 
@@ -72,13 +74,15 @@ fn every_layer_is_measured_by_every_algorithm_within_the_time() {
     let work: Vec<_> = subjects.iter().map(|subject| subject.layer.flops() * subject.count as u64).collect();
     assert!(work.len() > 5 && work.is_sorted_by(|a, b| a >= b), "the most work comes first");
     for engine in engines() {
-        assert_eq!(tune(engine, &subjects, 1, Duration::ZERO, || ControlFlow::Continue(())).expect("nothing"), []);
+        let go_on = || ControlFlow::Continue(());
+        assert_eq!(tune(engine, Precision::Float32, &subjects, 1, Duration::ZERO, go_on).expect("nothing"), []);
         let mut told = 0;
         let count = || {
             told += 1;
             ControlFlow::Continue(())
         };
-        let measured = tune(engine, &subjects[..3], 2, Duration::from_secs(600), count).expect("measured");
+        let time = Duration::from_secs(600);
+        let measured = tune(engine, Precision::Float32, &subjects[..3], 2, time, count).expect("measured");
         assert_eq!((measured.len(), told), (3, 3));
         for (one, subject) in measured.iter().zip(&subjects) {
             assert_eq!(one.subject, *subject);
@@ -91,6 +95,29 @@ fn every_layer_is_measured_by_every_algorithm_within_the_time() {
         }
         let known = measured.iter().map(|one| (one.subject.layer, one.chosen)).collect();
         assert_eq!(unknown_layers(&digits(), &known), subjects[3..], "what is known is not measured again");
+    }
+}
+
+/// Rounded weights are transformed by small tiles, which each agree with the definition.
+#[test]
+fn layers_with_weights_in_float16_are_measured_with_these() {
+    let subjects = unknown_layers(&digits(), &BTreeMap::new());
+    for engine in engines() {
+        let go_on = || ControlFlow::Continue(());
+        let time = Duration::from_secs(600);
+        let measured = tune(engine, Precision::Float16, &subjects[..1], 1, time, go_on).expect("measured");
+        let [one] = measured.as_slice() else { panic!("{measured:?}") };
+        let algorithms: Vec<_> = one.seconds.iter().map(|(algorithm, _)| *algorithm).collect();
+        assert_eq!(algorithms, candidates(engine.family, Precision::Float16));
+        assert!(one.seconds.iter().all(|(_, seconds)| seconds.is_some_and(|seconds| seconds > 0.0)), "{one:?}");
+
+        let chosen = Choices::of(Precision::Float16, [(one.subject.layer, Algorithm::Direct)].into());
+        let target = Target { measured: &chosen, ..Target::of(engine) };
+        let half = CompileOptions { weights: Precision::Float16, ..CompileOptions::default() };
+        let direct = |options| count(&Plan::new(&digits(), &target, &options), Algorithm::Direct);
+        let untuned = |options| count(&Plan::new(&digits(), &Target::of(engine), &options), Algorithm::Direct);
+        assert_eq!(direct(half), untuned(half) + one.subject.count);
+        assert_eq!(direct(CompileOptions::default()), untuned(CompileOptions::default()));
     }
 }
 
@@ -112,8 +139,8 @@ fn algorithms_agree_and_exact_ones_have_the_bits_of_the_definition() {
         };
         let target = Target::of(engine);
         let exact = answer(&target, CompileOptions::exact());
-        let direct: BTreeMap<_, _> =
-            distinct_layers(&graph).into_keys().map(|layer| (layer, Algorithm::Direct)).collect();
+        let direct = distinct_layers(&graph).into_keys().map(|layer| (layer, Algorithm::Direct)).collect();
+        let direct = Choices::of(Precision::Float32, direct);
         assert_eq!(exact, answer(&Target { measured: &direct, ..target }, CompileOptions::default()));
         for algorithm in Algorithm::of_family(engine.family).into_iter().skip(1) {
             let other = answer(&target, CompileOptions::forced(algorithm));

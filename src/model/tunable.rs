@@ -1,0 +1,78 @@
+//! Models whose convolutions have a choice of algorithms, and the graphs that have them.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::describe::model_json;
+use super::stages::Autoencoder;
+use super::{Kind, Model, Size};
+use crate::error::{Error, Result};
+use crate::graph::op::Graph;
+
+/// A model to tune: a network, a pipeline, or an autoencoder alone.
+#[derive(Clone, Debug)]
+pub enum Tunable {
+    /// A network or a pipeline.
+    Model(Box<Model>),
+    /// The folder of an autoencoder.
+    Autoencoder(Box<Autoencoder>),
+}
+
+impl Tunable {
+    /// Opens a model by name, or the embedded one.
+    ///
+    /// # Errors
+    /// As [`Model::open`], for a name of neither a model nor an autoencoder.
+    pub fn open(name: Option<&str>) -> Result<Self> {
+        Model::open_or_embedded(name).map(|model| Self::Model(Box::new(model))).or_else(|error| {
+            let autoencoder = name.and_then(|name| Autoencoder::open(name).ok());
+            autoencoder.map(|autoencoder| Self::Autoencoder(Box::new(autoencoder))).ok_or(error)
+        })
+    }
+
+    /// Returns the graphs of a call with a number of images of a size: the denoising network's first, then those of
+    /// the autoencoder's decoder and encoder. The size is by default that of the training.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a closed form, for a size that does not fit, and for an autoencoder without a size.
+    pub fn graphs(&self, images: usize, size: Option<Size>) -> Result<Vec<Arc<Graph>>> {
+        let model = match self {
+            Self::Autoencoder(autoencoder) => {
+                let size = size.ok_or_else(|| {
+                    let what = format!("`{}` does not say how large its images are", autoencoder.name);
+                    Error::argument(what, "give `size`: height and width")
+                })?;
+                return of_autoencoder(autoencoder.net.as_ref(), images, size);
+            }
+            Self::Model(model) => model,
+        };
+        let mut graphs = vec![model.call_graph(images, size)?];
+        if let Kind::Latent(latent) = model.kind() {
+            let (height, width) = latent.network.size(None).unwrap_or_default();
+            let trained = (height * latent.factor(), width * latent.factor());
+            graphs.extend(of_autoencoder(latent.autoencoder.as_ref(), images, size.unwrap_or(trained))?);
+        }
+        Ok(graphs)
+    }
+
+    /// Returns the model for a report.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        match self {
+            Self::Model(model) => model_json(model),
+            Self::Autoencoder(autoencoder) => json!({ "name": autoencoder.name, "class": autoencoder.net.class() }),
+        }
+    }
+}
+
+/// The graphs of decoder and encoder for images of a size.
+fn of_autoencoder(
+    net: &dyn crate::nets::autoencoder::Autoencoder,
+    images: usize,
+    size: Size,
+) -> Result<Vec<Arc<Graph>>> {
+    let encoder = net.encoder(images, size)?;
+    let latents = (size.0 / net.factor(), size.1 / net.factor());
+    Ok(vec![Arc::new(net.decoder(images, latents)?), Arc::new(encoder)])
+}
