@@ -76,7 +76,7 @@ pub struct Args {
 /// The help of the MODEL argument.
 fn tunable_help() -> String {
     let forms = crate::checkpoint::MODEL_FORMS;
-    format!("A network or an autoencoder: {forms} [default: the embedded network of digits]")
+    format!("A network, an autoencoder or a classifier: {forms} [default: the embedded network of digits]")
 }
 
 /// Runs `downhill tune`.

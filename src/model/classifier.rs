@@ -15,6 +15,7 @@ use crate::checkpoint::{ClassifierFile, Weights};
 use crate::denoise::process::Process;
 use crate::denoise::{ClassifierGradient, GuidanceRule};
 use crate::error::{Error, Result};
+use crate::graph::op::Graph;
 use crate::graph::run::check_graph;
 use crate::graph::{Compiler, Footprint};
 use crate::input::sha256;
@@ -78,8 +79,22 @@ impl Classifier {
         &self.notes
     }
 
-    fn file_name(&self) -> String {
+    /// The name of the file.
+    pub(super) fn file_name(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Height and width of the images of its training, if they are known.
+    pub(super) fn image_size(&self) -> Option<Size> {
+        self.net.config().image_size
+    }
+
+    /// The graph of the gradients for a number of images of a size.
+    ///
+    /// # Errors
+    /// Those of [`AdmClassifier::gradient_graph`].
+    pub(super) fn gradient_graph(&self, images: usize, size: Size) -> Result<Graph> {
+        self.net.gradient_graph(CallSize::images(images, size))
     }
 
     /// Refuses a network with other images or classes, and one whose noise is not that of the classifier's training.
@@ -149,7 +164,7 @@ impl ClassifierGuidance {
     ) -> Result<(ClassifierGradient<'e>, Part)> {
         compiler.options.maps = Precision::Float32;
         let plan = |images: usize| {
-            let graph = self.classifier.net.gradient_graph(CallSize::images(images, size))?;
+            let graph = self.classifier.gradient_graph(images, size)?;
             check_graph(compiler.engine, &graph, &compiler.options)?;
             Ok::<_, Error>(compiler.plan(&graph))
         };

@@ -1,49 +1,64 @@
 //! Models whose convolutions have a choice of algorithms, and the graphs that have them.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::describe::model_json;
 use super::stages::Autoencoder;
-use super::{Kind, Model, Size};
+use super::{Classifier, Kind, Model, Size};
 use crate::error::{Error, Result};
 use crate::graph::op::Graph;
 
-/// A model to tune: a network, a pipeline, or an autoencoder alone.
+/// A model to tune: a network, a pipeline, or one that belongs to others.
 #[derive(Clone, Debug)]
 pub enum Tunable {
     /// A network or a pipeline.
     Model(Box<Model>),
     /// The folder of an autoencoder.
     Autoencoder(Box<Autoencoder>),
+    /// The file of a classifier that guides.
+    Classifier(Box<Classifier>),
 }
 
 impl Tunable {
     /// Opens a model by name, or the embedded one.
     ///
     /// # Errors
-    /// As [`Model::open`], for a name of neither a model nor an autoencoder.
+    /// As [`Model::open`], for a name of neither a model nor an autoencoder nor a classifier.
     pub fn open(name: Option<&str>) -> Result<Self> {
-        Model::open_or_embedded(name).map(|model| Self::Model(Box::new(model))).or_else(|error| {
-            let autoencoder = name.and_then(|name| Autoencoder::open(name).ok());
-            autoencoder.map(|autoencoder| Self::Autoencoder(Box::new(autoencoder))).ok_or(error)
-        })
+        let error = match Model::open_or_embedded(name) {
+            Ok(model) => return Ok(Self::Model(Box::new(model))),
+            Err(error) => error,
+        };
+        let Some(name) = name else { return Err(error) };
+        let autoencoder = || Autoencoder::open(name).ok().map(|found| Self::Autoencoder(Box::new(found)));
+        let classifier = || Classifier::open(Path::new(name)).ok().map(|found| Self::Classifier(Box::new(found)));
+        autoencoder().or_else(classifier).ok_or(error)
     }
 
     /// Returns the graphs of a call with a number of images of a size: the denoising network's first, then those of
-    /// the autoencoder's decoder and encoder. The size is by default that of the training.
+    /// the autoencoder's decoder and encoder; of a classifier that of its gradient. The size is by default that of the
+    /// training.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a closed form, for a size that does not fit, and for an autoencoder without a size.
+    /// [`Error::Argument`] for a closed form, for a size that does not fit, and for a missing size where the training's
+    /// is unknown.
     pub fn graphs(&self, images: usize, size: Option<Size>) -> Result<Vec<Arc<Graph>>> {
+        let known = |size: Option<Size>, name: &str| {
+            size.ok_or_else(|| {
+                let what = format!("`{name}` does not say how large its images are");
+                Error::argument(what, "give `size`: height and width")
+            })
+        };
         let model = match self {
             Self::Autoencoder(autoencoder) => {
-                let size = size.ok_or_else(|| {
-                    let what = format!("`{}` does not say how large its images are", autoencoder.name);
-                    Error::argument(what, "give `size`: height and width")
-                })?;
-                return of_autoencoder(autoencoder.net.as_ref(), images, size);
+                return of_autoencoder(autoencoder.net.as_ref(), images, known(size, &autoencoder.name)?);
+            }
+            Self::Classifier(classifier) => {
+                let size = known(size.or(classifier.image_size()), &classifier.file_name())?;
+                return Ok(vec![Arc::new(classifier.gradient_graph(images, size)?)]);
             }
             Self::Model(model) => model,
         };
@@ -61,6 +76,7 @@ impl Tunable {
     pub fn json(&self) -> Value {
         match self {
             Self::Model(model) => model_json(model),
+            Self::Classifier(classifier) => json!({ "name": classifier.file_name(), "sha256": classifier.sha256() }),
             Self::Autoencoder(autoencoder) => json!({ "name": autoencoder.name, "class": autoencoder.net.class() }),
         }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use downhill::tensor::Tensor;
 use serde_json::Value;
 
-use crate::{Folder, Run, command, distance};
+use crate::{Folder, Run, adm_files, command, distance};
 
 /// A cache folder of its own, and an image.
 struct Place {
@@ -129,6 +129,10 @@ fn pipelines_and_autoencoders_are_measured_for_a_precision_of_their_weights() {
     let (code, said) = tune(&[autoencoder, "--size", "16x24", "--seconds", "600"]);
     assert_eq!((code, said), (0, format!("wrote {}\n", place.kept().display())));
     assert_eq!(place.folder.json("tune.json")["model"]["class"], "AutoencoderKL");
+    let classifier = adm_files::classifier(&place.folder.path(""), "attention");
+    let (code, said) = tune(&[&classifier.display().to_string(), "--seconds", "600"]);
+    assert_eq!((code, said), (0, format!("wrote {}\n", place.kept().display())));
+    assert_eq!(place.folder.json("tune.json")["model"]["name"], "classifier-attention.safetensors");
     let (code, said) = tune(&[PIPELINE, "--dtype", "f16-maps"]);
     assert!(code == 2 && said.contains("follows the choices"), "{said}");
     let (code, said) = tune(&["tests/golden/latent/sd1-like/scheduler"]);

@@ -401,7 +401,8 @@ impl Seeds {
         let layer = r#"{"input":64,"out":96,"size":[16,24]}"#;
         let layers = ["", r#"[LAYER,"direct"]"#, r#"[LAYER,{"winograd":"four"}],[LAYER,{"winograd-rows":"two"}]"#];
         let whole = |layers: &str| format!(r#"{{"key":{KEY},"layers":[{}]}}"#, layers.replace("LAYER", layer));
-        layers.map(|layers| whole(layers).into_bytes()).to_vec()
+        let half = format!(r#"{{"key":{KEY},"layers":[],"half_layers":[[{layer},{{"winograd":"two"}}]]}}"#);
+        layers.map(whole).into_iter().chain([half]).map(String::into_bytes).collect()
     }
 
     pub fn benchmark(&self) -> Vec<Vec<u8>> {
