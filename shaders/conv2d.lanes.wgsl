@@ -100,6 +100,8 @@ fn main(
     let out_w = call.params.out_w;
     let out_c4 = call.params.out_c4;
     let texel = group.x * LANES + lane;
+    let bias = bias_of(min(texel, out_c4 - 1u));
+    let per_image = per_image_of(image, min(texel, out_c4 - 1u));
     // A loop, so that the epilogue does not appear TH * TW times. An array of all sums would be unrolled: those of the
     // next four pixels move to the front.
     for (var first = 0u; first < min(out_h - out_y, TH) * TW; first += 4u) {
@@ -109,7 +111,7 @@ fn main(
         if y$p < out_h && x$p < out_w && texel < out_c4 {
             let index = ((image * out_h + y$p) * out_w + x$p) * out_c4 + texel;
             let sum = vec4<f32>(acc${p}_0, acc${p}_1, acc${p}_2, acc${p}_3);
-            store_y(index, finish(sum, image, texel, index));
+            store_y(index, finish_with(sum, bias, per_image, index));
         }
         //#end
         //#repeat p TH * TW - 4

@@ -53,7 +53,9 @@ fn main(
     //#end
 
     //#repeat r TH
-    var acc$r = vec4<f32>();
+    //#repeat e 4
+    var acc${r}_$e = 0.0;
+    //#end
     //#end
     for (var c = 0u; c < in_c4; c++) {
         let fold = load_fold(image, c, in_c4);
@@ -73,10 +75,12 @@ fn main(
         //#repeat r TH
         //#repeat ky KX
         //#repeat kx KX
-        acc$r += a$(r + ky)_$kx.x * w$(ky * KX * 4 + kx * 4);
-        acc$r += a$(r + ky)_$kx.y * w$(ky * KX * 4 + kx * 4 + 1);
-        acc$r += a$(r + ky)_$kx.z * w$(ky * KX * 4 + kx * 4 + 2);
-        acc$r += a$(r + ky)_$kx.w * w$(ky * KX * 4 + kx * 4 + 3);
+        //#repeat e 4
+        acc${r}_$e += a$(r + ky)_$kx.x * w$(ky * KX * 4 + kx * 4)[$e];
+        acc${r}_$e += a$(r + ky)_$kx.y * w$(ky * KX * 4 + kx * 4 + 1)[$e];
+        acc${r}_$e += a$(r + ky)_$kx.z * w$(ky * KX * 4 + kx * 4 + 2)[$e];
+        acc${r}_$e += a$(r + ky)_$kx.w * w$(ky * KX * 4 + kx * 4 + 3)[$e];
+        //#end
         //#end
         //#end
         //#end
@@ -84,17 +88,18 @@ fn main(
 
     let out_h = call.params.out_h;
     let out_w = call.params.out_w;
-    // A loop, so that the epilogue appears once and not TH times.
-    var sums = array<vec4<f32>, TH>(
-        //#repeat r TH
-        acc$r,
-        //#end
-    );
-    for (var r = 0u; r < TH; r++) {
-        let y = out_y + r;
-        if y < out_h && out_x < out_w && lane <= LANES - KX {
+    let bias = bias_of(0u);
+    let per_image = per_image_of(image, 0u);
+    // A loop, so that the epilogue appears once and not TH times: the sum of the next row moves to the front.
+    for (var y = out_y; y < min(out_y + TH, out_h); y++) {
+        if out_x < out_w && lane <= LANES - KX {
             let index = (image * out_h + y) * out_w + out_x;
-            store_y(index, finish(sums[r], image, 0u, index));
+            store_y(index, finish_with(vec4<f32>(acc0_0, acc0_1, acc0_2, acc0_3), bias, per_image, index));
         }
+        //#repeat r TH - 1
+        //#repeat e 4
+        acc${r}_$e = acc$(r + 1)_$e;
+        //#end
+        //#end
     }
 }

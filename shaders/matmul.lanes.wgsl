@@ -124,6 +124,7 @@ fn main(
     // The columns beyond the last are padding and must be zero.
     let live = vec4<u32>(column * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(call.params.columns);
     let y_base = image * call.params.y_image + head * call.params.y_head;
+    let bias = bias_of(min(column, columns4 - 1u));
     // A loop, so that the epilogue does not appear ROWS times. An array of all sums would be unrolled, or be in memory,
     // and both take long to compile: the sums of the next four rows move to the front.
     for (var first = first_row; first < min(first_row + ROWS, rows); first += 4u) {
@@ -133,7 +134,8 @@ fn main(
             let index = y_base + row$p * call.params.y_row + column;
             let all = vec4<f32>(acc${p}_0, acc${p}_1, acc${p}_2, acc${p}_3);
             let sum = select(vec4<f32>(), call.params.alpha * all, live);
-            store_y(index, finish(sum, row$p / call.params.rows_per_image, column, index));
+            let per_image = per_image_of(row$p / call.params.rows_per_image, column);
+            store_y(index, finish_with(sum, bias, per_image, index));
         }
         //#end
         //#repeat p ROWS - 4

@@ -124,6 +124,7 @@ fn main(
     // variable, which costs minutes to compile and is slow: the outputs of the next four tiles move to the front, and
     // there those of the next.
     let texel = group.x * LANES + lane;
+    let bias = bias_of(min(texel, out_c4 - 1u));
     for (var g = 0u; g < ROWS; g += 4u) {
         //#repeat q OUT * OUT * 4
         //#repeat e 4
@@ -133,6 +134,7 @@ fn main(
         for (var p = 0u; p < 4u; p++) {
             let row = first_row + g + p;
             let place = place_of_tile(min(row, rows - 1u));
+            let per_image = per_image_of(place.image, min(texel, out_c4 - 1u));
             var outputs = array<vec4<f32>, OUT * OUT>(
                 //#repeat q OUT * OUT
                 vec4<f32>(front${q}_0, front${q}_1, front${q}_2, front${q}_3),
@@ -143,7 +145,7 @@ fn main(
                 let at_x = place.left + q % OUT;
                 if row < rows && at_y < call.params.out_h && at_x < call.params.out_w && texel < out_c4 {
                     let index = ((place.image * call.params.out_h + at_y) * call.params.out_w + at_x) * out_c4 + texel;
-                    store_y(index, finish(outputs[q], place.image, texel, index));
+                    store_y(index, finish_with(outputs[q], bias, per_image, index));
                 }
             }
             //#repeat p OUT * OUT * 3

@@ -1,9 +1,11 @@
 //! Pipelines: a shader compiled for the device, with the layout of its bindings.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::device::Gpu;
 use super::driver::Driver;
+use super::guard::{Failure, guarded};
 use super::memory::texture_format;
 use super::pipeline_cache::PipelineCache;
 use crate::error::Result;
@@ -50,33 +52,35 @@ impl Gpu {
     }
 
     /// Compiles several shaders on all cores, the longest first: each core takes the next when it is done. Where the
-    /// driver would defer the compilation until a shader runs, it is made to compile now (`gpu::warm`).
+    /// driver would defer the compilation until a shader runs, it is made to compile meanwhile (`gpu::warm`).
     ///
     /// # Errors
     /// As [`Self::compile`]; the first error is returned.
     pub fn compile_all(&self, sources: &[PipelineSource]) -> Result<Vec<Pipeline>> {
         let mut order: Vec<usize> = (0..sources.len()).collect();
         order.sort_by_key(|at| std::cmp::Reverse(sources[*at].wgsl.len()));
+        let made: Vec<OnceLock<Result<Pipeline>>> = sources.iter().map(|_| OnceLock::new()).collect();
         let next = &AtomicUsize::new(0);
-        let make = || -> Result<Vec<(usize, Pipeline)>> {
-            let mine = std::iter::from_fn(|| order.get(next.fetch_add(1, Ordering::Relaxed)));
-            mine.map(|at| Ok((*at, self.compile(&sources[*at])?))).collect()
+        let make = || {
+            while let Some(at) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // Under the guard, so that nothing waits for a pipeline that is never made.
+                let pipeline = guarded(|| self.compile(&sources[*at])).map_err(Failure::into_error).flatten();
+                // Each one is made once.
+                let _ = made[*at].set(pipeline);
+            }
         };
-        let mut made = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..cores().min(sources.len())).map(|_| scope.spawn(make)).collect();
-            let made = workers
-                .into_iter()
-                .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            made.collect::<Result<Vec<_>>>()
-        })?
-        .concat();
-        made.sort_by_key(|(at, _)| *at);
-        let by_length: Vec<_> = order.iter().map(|at| (&sources[*at], &made[*at].1)).collect();
-        self.warm_up(&by_length)?;
+        std::thread::scope(|scope| {
+            for _ in 0..cores().min(sources.len()) {
+                scope.spawn(make);
+            }
+            let by_length: Vec<_> = order.iter().map(|at| (&sources[*at], &made[*at])).collect();
+            self.warm_up(&by_length)
+        })?;
+        let pipelines = made.into_iter().filter_map(OnceLock::into_inner).collect::<Result<Vec<_>>>()?;
         if let Some(cache) = self.pipelines.as_ref().filter(|_| !sources.is_empty()) {
             cache.save(&self.driver);
         }
-        Ok(made.into_iter().map(|(_, pipeline)| pipeline).collect())
+        Ok(pipelines)
     }
 }
 

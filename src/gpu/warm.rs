@@ -4,6 +4,7 @@
 //! empty disk cache that takes seconds in which the other cores are idle. Other devices on the same adapter therefore
 //! take a share of the shaders, and the results are in the driver's cache when the first device needs them.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -16,8 +17,9 @@ use super::pipeline::{Binding, Pipeline, PipelineSource, compile, cores};
 use crate::error::{Error, Result};
 use crate::tensor::Precision;
 
-/// Longer than loading the largest shader from the driver's cache, and much shorter than compiling it.
-const LOADING: Duration = Duration::from_millis(60);
+/// Longer than loading the largest shader from the driver's cache while other pipelines are made, and much shorter than
+/// compiling it.
+const LOADING: Duration = Duration::from_millis(100);
 
 /// The time that the driver needs to write its cache. It writes in threads of the lowest priority, which wait for idle
 /// cores.
@@ -32,16 +34,22 @@ const PARAMETER_BYTES: u64 = 4096;
 /// The width and height of a texture that drivers treat like a network's (see [`super::row_texels`]).
 const TEXTURE: [u32; 2] = [4096, 3];
 
+/// The source of a shader, and its pipeline once it is made.
+type Shader<'s> = (&'s PipelineSource, &'s OnceLock<Result<Pipeline>>);
+
 impl Gpu {
-    /// Makes the driver compile the shaders that it would compile at their first dispatch, in the order of `shaders`.
+    /// Makes the driver compile the shaders that it would compile at their first dispatch, in the order of `shaders`, as
+    /// soon as their pipelines are made by other threads. Ends early at one that could not be made.
     ///
     /// # Errors
     /// [`Error::Device`] if the device fails.
-    pub(super) fn warm_up(&self, shaders: &[(&PipelineSource, &Pipeline)]) -> Result<()> {
+    pub(super) fn warm_up(&self, shaders: &[Shader]) -> Result<()> {
         if self.adapter.kind != Kind::Software || shaders.is_empty() {
             return Ok(());
         }
         let lane = Lane::new(&self.driver)?;
+        // The helpers measure how long this device loads the first, not how long it is made.
+        let _ = shaders[0].1.wait();
         let next = &AtomicUsize::new(1);
         let most = if driver_keeps_nothing() { 0 } else { MOST_HELPERS };
         let helpers = (cores() - 1).min(most).min(shaders.len() - 1);
@@ -57,8 +65,16 @@ impl Gpu {
                 })
                 .collect();
             // When this device fails, the helpers have nothing left to do.
-            let stop = |_: &Error| next.store(shaders.len(), Ordering::Relaxed);
-            lane.compile(shaders[0]).inspect_err(stop)?;
+            let stop = || next.store(shaders.len(), Ordering::Relaxed);
+            let compile = |(source, made): Shader| match made.wait() {
+                Ok(pipeline) => lane.compile((source, pipeline)).inspect_err(|_| stop()),
+                // The caller reports it.
+                Err(_) => {
+                    stop();
+                    Ok(())
+                }
+            };
+            compile(shaders[0])?;
             let helpers: Vec<_> = running
                 .into_iter()
                 .map(|(loaded, helper)| {
@@ -68,19 +84,22 @@ impl Gpu {
                 })
                 .collect();
             while let Some(shader) = shaders.get(next.fetch_add(1, Ordering::Relaxed)) {
-                lane.compile(*shader).inspect_err(stop)?;
+                compile(*shader)?;
             }
             Ok::<_, Error>(helpers.into_iter().flat_map(|helper| helper.join().unwrap_or_default()).collect())
         })?;
         if !by_helpers.is_empty() {
             std::thread::sleep(WRITING);
         }
-        by_helpers.into_iter().try_for_each(|at| lane.compile(shaders[at]))
+        by_helpers.into_iter().try_for_each(|at| match (shaders[at].0, shaders[at].1.wait()) {
+            (source, Ok(pipeline)) => lane.compile((source, pipeline)),
+            (_, Err(_)) => Ok(()),
+        })
     }
 
     /// Compiles shaders on another device until none is left, and returns their indices. If that fails, the run is only
     /// slower.
-    fn compile_beside(&self, shaders: &[(&PipelineSource, &Pipeline)], next: &AtomicUsize) -> Vec<usize> {
+    fn compile_beside(&self, shaders: &[Shader], next: &AtomicUsize) -> Vec<usize> {
         let Ok(driver) = self.open_beside() else { return Vec::new() };
         let Ok(lane) = Lane::new(&driver) else { return Vec::new() };
         let mut taken = Vec::new();

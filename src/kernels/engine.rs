@@ -58,6 +58,12 @@ impl Engine {
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Returns `true` if a shader is compiled.
+    #[must_use]
+    pub fn has(&self, shader: &Shader) -> bool {
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).contains_key(shader)
+    }
+
     /// The pipelines of `shaders`, in their order. Those that were not compiled before are compiled in parallel.
     ///
     /// # Errors

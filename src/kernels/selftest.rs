@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::matmul::MatMul;
+use super::epilogue::EpilogueSpec;
+use super::matmul::{MatMul, Strides};
 use super::{Dispatch, Engine, Family, Kernel, Shader, params, words};
 use crate::error::{Error, Result};
 use crate::formats::json;
@@ -67,32 +68,67 @@ pub fn variants(family: Family) -> Vec<Shader> {
 }
 
 /// A test of one ability.
-type Probe = fn(&Engine) -> Result<Finding>;
+type Probe = fn(&Engine, &MatMul) -> Result<Finding>;
 
 /// The abilities that are probed: read-back, a small matrix product, barriers, a long loop.
-const PROBES: [(&str, Probe); 4] = [
-    ("read-back", read_back),
-    ("matrix product", matrix_product),
-    ("workgroup barrier", barrier),
-    ("long loop", long_loop),
-];
+const PROBES: [(&str, Probe); 4] =
+    [("read-back", read_back), ("matrix product", matrix_product), (BARRIERS, barrier), ("long loop", long_loop)];
+const BARRIERS: &str = "workgroup barrier";
 
 /// Probes the engine's device.
 ///
 /// # Errors
 /// Those of the device; an ability that is insufficient is a [`Finding`].
 pub fn run(engine: &Engine) -> Result<Vec<Check>> {
-    PROBES.iter().map(|(name, probe)| Ok(Check { name: (*name).to_owned(), finding: probe(engine)? })).collect()
+    let product = usual_product();
+    PROBES
+        .iter()
+        .map(|(name, probe)| Ok(Check { name: (*name).to_owned(), finding: probe(engine, &product)? }))
+        .collect()
 }
 
-/// The shaders that [`ensure`] is about to compile; empty if its findings are cached.
+/// As [`run`], the abilities that the family's kernels need, as far as possible with shaders that are compiled already.
+fn run_for_kernels(engine: &Engine) -> Result<Vec<Check>> {
+    let product = product_of(engine.family, |shader| engine.has(shader));
+    let mut checks = Vec::new();
+    for (name, probe) in PROBES.iter().filter(|(name, _)| is_needed(name, engine.family)) {
+        let finding = match *name {
+            "long loop" if !has_barriers(engine.family) => long_loop_of(engine, &product)?,
+            _ => probe(engine, &product)?,
+        };
+        checks.push(Check { name: (*name).to_owned(), finding });
+    }
+    Ok(checks)
+}
+
+/// Returns `true` if kernels of a family synchronise workgroups. A workgroup of `lanes` is one subgroup.
+const fn has_barriers(family: Family) -> bool {
+    !matches!(family, Family::Lanes { .. })
+}
+
+fn is_needed(ability: &str, family: Family) -> bool {
+    ability != BARRIERS || has_barriers(family)
+}
+
+/// Returns `true` if the findings for this adapter are cached, so that [`ensure`] runs nothing.
 #[must_use]
-pub fn pending(engine: &Engine) -> Vec<Shader> {
+pub fn is_known(engine: &Engine) -> bool {
+    kept(engine).is_some()
+}
+
+/// The shaders that [`ensure`] needs beside those `planned`; empty if its findings are cached. Software adapters take
+/// long to compile a shader, so they are probed with those of the network.
+#[must_use]
+pub fn pending(engine: &Engine, planned: &[&Shader]) -> Vec<Shader> {
     if kept(engine).is_some() {
         return Vec::new();
     }
-    let mut shaders = variants(engine.family);
-    shaders.push(product().dispatch(engine.family).shader);
+    let product = product_of(engine.family, |shader| planned.contains(&shader) || engine.has(shader));
+    let mut shaders = vec![product.dispatch(engine.family).shader];
+    if has_barriers(engine.family) {
+        shaders.extend(variants(engine.family));
+    }
+    shaders.retain(|shader| !planned.contains(&shader) && !engine.has(shader));
     shaders
 }
 
@@ -104,7 +140,7 @@ pub fn ensure(engine: &Engine) -> Result<()> {
     let checks = if let Some(checks) = kept(engine) {
         checks
     } else {
-        let checks = run(engine)?;
+        let checks = run_for_kernels(engine)?;
         keep(engine, &checks);
         checks
     };
@@ -139,7 +175,10 @@ fn cache_file(engine: &Engine) -> Option<PathBuf> {
 
 /// The cached findings for this adapter; `None` if there are none, or none that can be believed.
 fn kept(engine: &Engine) -> Option<Vec<Check>> {
-    parse_kept(&read_regular(&cache_file(engine)?, json::LARGEST).ok()?)
+    let checks = parse_kept(&read_regular(&cache_file(engine)?, json::LARGEST).ok()?)?;
+    let needed = PROBES.iter().map(|(name, _)| *name).filter(|name| is_needed(name, engine.family));
+    let has = |name: &str| checks.iter().any(|check| check.name == name);
+    needed.into_iter().all(has).then_some(checks)
 }
 
 /// Parses kept findings. Returns `None` for any that cannot be believed.
@@ -148,10 +187,12 @@ pub fn parse_kept(bytes: &[u8]) -> Option<Vec<Check>> {
     json::parse(bytes).ok().filter(|checks: &Vec<Check>| can_be_believed(checks))
 }
 
-/// Returns `true` for findings about each of the probes in which none failed. A failure may have had a cause that is
-/// gone, so the adapter is tested again.
+/// Returns `true` for findings about the probes, in their order, in which none failed; barriers may be missing. A
+/// failure may have had a cause that is gone, so the adapter is tested again.
 fn can_be_believed(checks: &[Check]) -> bool {
-    checks.iter().map(|check| check.name.as_str()).eq(PROBES.map(|(name, _)| name))
+    let names = || checks.iter().map(|check| check.name.as_str());
+    let all = PROBES.map(|(name, _)| name);
+    (names().eq(all) || names().eq(all.into_iter().filter(|name| *name != BARRIERS)))
         && !checks.iter().any(|check| matches!(check.finding, Finding::Failed(_)))
 }
 
@@ -162,7 +203,7 @@ pub fn keep(engine: &Engine, checks: &[Check]) {
     let _ = crate::formats::write_atomically(&file, |writer| std::io::Write::write_all(writer, &text));
 }
 
-fn read_back(engine: &Engine) -> Result<Finding> {
+fn read_back(engine: &Engine, _: &MatMul) -> Result<Finding> {
     let values: Vec<f32> = (0..5000 * TEXEL).map(|i| i as f32).collect();
     let storage = engine.gpu.allocate(engine.storage_kind(), 9000, "self-test")?;
     engine.gpu.upload(&storage, 3001, &values)?;
@@ -170,22 +211,36 @@ fn read_back(engine: &Engine) -> Result<Finding> {
     Ok(trusted_if(got[0] == values, || "what was written is not what is read".into()))
 }
 
-fn product() -> MatMul {
+fn usual_product() -> MatMul {
     MatMul::plain(1, 37, 53, 70)
 }
 
-fn matrix_product(engine: &Engine) -> Result<Finding> {
-    let numbers = |len: usize| -> Vec<f32> { (0..len).map(|i| (i * i % 17) as f32 - 8.0).collect() };
-    // Both operands carry their padding as zeros.
-    let mut a = numbers(37 * 56);
-    a.chunks_mut(56).for_each(|row| row[53..].fill(0.0));
-    let mut b = numbers(53 * 72);
-    b.chunks_mut(72).for_each(|row| row[70..].fill(0.0));
-    let reads = MatMul::reads(a.as_slice(), b.as_slice());
-    compare(engine, &product().dispatch(engine.family), &reads, 37 * 18)
+/// The first small product whose shader is compiled, or else the usual one.
+fn product_of(family: Family, is_compiled: impl Fn(&Shader) -> bool) -> MatMul {
+    let [nothing, bias, _] = EpilogueSpec::kinds();
+    let sizes = [(37, 53, 70), (37, 260, 260), (13, 53, 70), (3, 53, 70)];
+    let products = sizes.into_iter().flat_map(|(rows, k, columns)| {
+        [nothing, bias].map(|epilogue| MatMul { epilogue, ..MatMul::plain(1, rows, k, columns) })
+    });
+    let mut serving = products.filter(|product| is_compiled(&product.dispatch(family).shader));
+    serving.next().unwrap_or_else(usual_product)
 }
 
-fn barrier(engine: &Engine) -> Result<Finding> {
+fn matrix_product(engine: &Engine, product: &MatMul) -> Result<Finding> {
+    let numbers = |len: usize| -> Vec<f32> { (0..len).map(|i| (i * i % 17) as f32 - 8.0).collect() };
+    // Both operands carry their padding as zeros.
+    let padded = |rows: usize, columns: usize| {
+        let width = columns.next_multiple_of(TEXEL);
+        let mut matrix = numbers(rows * width);
+        matrix.chunks_mut(width).for_each(|row| row[columns..].fill(0.0));
+        matrix
+    };
+    let (a, b) = (padded(product.rows, product.k), padded(product.k, product.columns));
+    let reads = MatMul::reads(a.as_slice(), b.as_slice());
+    compare(engine, &product.dispatch(engine.family), &reads, product.rows * product.columns.div_ceil(TEXEL))
+}
+
+fn barrier(engine: &Engine, _: &MatMul) -> Result<Finding> {
     let groups = 50;
     let values: Vec<f32> = (0..groups * 64 * TEXEL).map(|i| (i % 23) as f32).collect();
     let shader = engine.family.shader(&BARRIER, Vec::new());
@@ -193,18 +248,41 @@ fn barrier(engine: &Engine) -> Result<Finding> {
     compare(engine, &dispatch, &[&values], groups)
 }
 
-fn long_loop(engine: &Engine) -> Result<Finding> {
-    let count = 100_000;
+/// The number of iterations that a long loop is asked for.
+const LOOP_LENGTH: usize = 100_000;
+
+fn long_loop(engine: &Engine, _: &MatMul) -> Result<Finding> {
     let shader = engine.family.shader(&LOOP, Vec::new());
-    let dispatch = Dispatch { shader, params: words(&Count { count }), grid: [1, 1, 1] };
-    let ran = engine.run_once(&dispatch, &[&[1.0; 2 * TEXEL]], 1)?[0];
-    Ok(if ran == count as f32 {
+    let dispatch = Dispatch { shader, params: words(&Count { count: LOOP_LENGTH as u32 }), grid: [1, 1, 1] };
+    Ok(judged(engine.run_once(&dispatch, &[&[1.0; 2 * TEXEL]], 1)?[0]))
+}
+
+/// As [`long_loop`], by the loop of a product with the shader of `product`: a long row of ones by one texel of ones,
+/// which strides of zero repeat.
+fn long_loop_of(engine: &Engine, product: &MatMul) -> Result<Finding> {
+    let shader = product.dispatch(engine.family).shader;
+    let still = Strides { row: 0, image: 0, head: 0 };
+    let long = [3, 13, 17].map(|rows| {
+        let plain = MatMul::plain(1, rows, LOOP_LENGTH * TEXEL, TEXEL);
+        MatMul { a: still, b: still, epilogue: product.epilogue, ..plain }
+    });
+    let Some(long) = long.into_iter().find(|long| long.dispatch(engine.family).shader == shader) else {
+        return long_loop(engine, product);
+    };
+    let (a, b) = (vec![1.0; LOOP_LENGTH * TEXEL], [1.0; TEXEL]);
+    let sum = engine.run_once(&long.dispatch(engine.family), &MatMul::reads(&a[..], &b[..]), long.rows)?[0];
+    // An iteration adds four; a bias of one is lost in the division.
+    Ok(judged((sum / TEXEL as f32).floor()))
+}
+
+fn judged(ran: f32) -> Finding {
+    if ran == LOOP_LENGTH as f32 {
         Finding::Trusted
     } else if ran >= LONGEST_LOOP as f32 {
-        Finding::Limited(format!("a loop of {count} stops after {ran}; the kernels stay below {LONGEST_LOOP}"))
+        Finding::Limited(format!("a loop of {LOOP_LENGTH} stops after {ran}; the kernels stay below {LONGEST_LOOP}"))
     } else {
-        Finding::Failed(format!("a loop of {count} stops after {ran}"))
-    })
+        Finding::Failed(format!("a loop of {LOOP_LENGTH} stops after {ran}"))
+    }
 }
 
 /// Small integers are exact in every order of summation, so device and twin must agree bit for bit.
@@ -234,6 +312,30 @@ mod tests {
         checks[0].finding = Finding::Failed("what was written is not what is read".into());
         assert!(!can_be_believed(&checks));
         assert!(!can_be_believed(&checks[1..]));
+        let without_barriers: Vec<_> = checks.iter().filter(|check| check.name != BARRIERS).cloned().collect();
+        assert!(!can_be_believed(&without_barriers));
+        let trusted = |check: &Check| Check { finding: Finding::Trusted, ..check.clone() };
+        assert!(can_be_believed(&without_barriers.iter().map(trusted).collect::<Vec<_>>()));
         assert!(!can_be_believed(&[]));
+    }
+    #[test]
+    fn no_kernel_of_lanes_needs_barriers() {
+        let family = Family::Lanes { width: 8 };
+        let probes = variants(family);
+        for shader in crate::kernels::all_variants(family).iter().filter(|shader| !probes.contains(shader)) {
+            assert!(!shader.wgsl().contains("workgroupBarrier"), "{shader}");
+        }
+    }
+
+    #[test]
+    fn a_product_of_the_network_serves_the_self_test() {
+        let family = Family::Lanes { width: 8 };
+        let [_, bias, _] = EpilogueSpec::kinds();
+        for (rows, k, columns) in [(2, 64, 64), (16, 64, 128), (196, 64, 64), (49, 384, 384)] {
+            let layer = MatMul { epilogue: bias, ..MatMul::plain(1, rows, k, columns) };
+            let shader = layer.dispatch(family).shader;
+            assert_eq!(product_of(family, |other| *other == shader).dispatch(family).shader, shader, "{rows}");
+        }
+        assert_eq!(product_of(family, |_| false).dispatch(family), usual_product().dispatch(family));
     }
 }

@@ -36,19 +36,21 @@ pub(super) fn done(observer: &mut Observer, part: &'static str, detail: impl Int
     observer(Event::Done { part, detail: detail.into() })
 }
 
-/// Compiles the pipelines of `plans`, and ensures that the device has passed the self-test. The shaders of the
-/// self-test are compiled with the others, where the self-test has not run on this adapter before.
+/// Compiles the pipelines of `plans`, and ensures that the device has passed the self-test, which a software adapter
+/// does with shaders of the plans; others that it needs are compiled with them.
 ///
 /// # Errors
 /// [`crate::Error::Device`] for a shader that is refused and a self-test that fails; those of `observer`.
 pub fn make_ready(engine: &Engine, plans: &[Plan], observer: &mut Observer) -> Result<()> {
-    let tests = selftest::pending(engine);
     let steps = plans.iter().flat_map(|plan| &plan.steps);
-    let shaders: Vec<_> = steps.map(|step| &step.dispatch.shader).chain(&tests).collect();
+    let mut shaders: Vec<_> = steps.map(|step| &step.dispatch.shader).collect();
+    let tested = selftest::is_known(engine);
+    let tests = selftest::pending(engine, &shaders);
+    shaders.extend(&tests);
     engine.pipelines(&shaders)?;
     done(observer, "pipelines", format!("{} compiled", engine.compiled()))?;
     selftest::ensure(engine)?;
-    let known = if tests.is_empty() { "known from an earlier run" } else { "first run on this adapter" };
+    let known = if tested { "known from an earlier run" } else { "first run on this adapter" };
     done(observer, "self-test", known)
 }
 

@@ -3,7 +3,7 @@
 use downhill::noise::{Generator, Noise};
 use downhill::tensor::Tensor;
 
-use crate::{Folder, distance, downhill, quietly};
+use crate::{Folder, command, distance, downhill, quietly};
 
 /// The timesteps of the embedded model's `paper` schedule of 3 steps.
 const TIMESTEPS: &str = "853,415,33,0";
@@ -139,6 +139,22 @@ fn timings_are_data() {
         assert!(seconds.is_some_and(|seconds| seconds.parse::<f64>().is_ok()), "{part}: {line}");
     }
     assert_eq!(lines.next(), None);
+}
+
+#[test]
+fn the_first_start_compiles_what_the_next_one_does() {
+    let folder = Folder::new();
+    let parts = ["first run on this adapter", "known from an earlier run"].map(|known| {
+        let mut program = command(&["sample", "-n", "2", "--steps", "1", "-q", "--timings", "-o", &folder.at("x.png")]);
+        let output = program.env("DOWNHILL_CACHE_DIR", folder.path("cache")).output().expect("the program");
+        let text = String::from_utf8(output.stdout).expect("text");
+        assert!(text.contains(known), "{text}");
+        std::fs::remove_file(folder.path("x.png")).expect("an image");
+        let line = text.lines().find(|line| line.starts_with("pipelines")).expect("pipelines");
+        line.split_once(" s  ").expect("a time").1.to_owned()
+    });
+    assert!(parts[0].ends_with(" compiled"));
+    assert_eq!(parts[0], parts[1], "the self-test of the first run has no shaders besides the network's");
 }
 
 #[test]

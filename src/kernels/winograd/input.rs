@@ -74,7 +74,8 @@ impl WinogradInput {
             source: self.source.params(),
         };
         let params = TwinParams { shader: shader_params, outputs: self.tile.outputs() as u32 };
-        let constants = [self.tile.constants(), self.source.constants().to_vec()];
+        let in_a_loop = u32::from(matches!(family, Family::Lanes { .. }));
+        let constants = [self.tile.constants(), self.source.constants().to_vec(), vec![("LOOP", in_a_loop)]];
         let shader = family.shader(&KERNEL, constants.concat());
         Dispatch { shader, params: words(&params), grid: flat_grid(shader_params.tiles.rows as usize * self.x.c4()) }
     }
