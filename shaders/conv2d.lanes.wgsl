@@ -83,13 +83,19 @@ fn main(
             );
             //#end
             //#repeat q TW
+            var sum${r}_$q = vec4<f32>(
+                //#repeat e 4
+                acc$(r * TW + q)_$e,
+                //#end
+            );
             //#repeat kx KX
-            //#repeat e 4
-            acc$(r * TW + q)_$e += b${r}_$(q * STRIDE + kx).x * w$(kx * 4)[$e];
-            acc$(r * TW + q)_$e += b${r}_$(q * STRIDE + kx).y * w$(kx * 4 + 1)[$e];
-            acc$(r * TW + q)_$e += b${r}_$(q * STRIDE + kx).z * w$(kx * 4 + 2)[$e];
-            acc$(r * TW + q)_$e += b${r}_$(q * STRIDE + kx).w * w$(kx * 4 + 3)[$e];
+            sum${r}_$q += b${r}_$(q * STRIDE + kx).x * w$(kx * 4);
+            sum${r}_$q += b${r}_$(q * STRIDE + kx).y * w$(kx * 4 + 1);
+            sum${r}_$q += b${r}_$(q * STRIDE + kx).z * w$(kx * 4 + 2);
+            sum${r}_$q += b${r}_$(q * STRIDE + kx).w * w$(kx * 4 + 3);
             //#end
+            //#repeat e 4
+            acc$(r * TW + q)_$e = sum${r}_$q[$e];
             //#end
             //#end
             //#end

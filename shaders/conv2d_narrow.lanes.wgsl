@@ -73,15 +73,17 @@ fn main(
         let w$t = subgroupShuffle(held$(t / LANES), $(t % LANES)u);
         //#end
         //#repeat r TH
+        var sum$r = vec4<f32>(acc${r}_0, acc${r}_1, acc${r}_2, acc${r}_3);
         //#repeat ky KX
         //#repeat kx KX
+        sum$r += a$(r + ky)_$kx.x * w$(ky * KX * 4 + kx * 4);
+        sum$r += a$(r + ky)_$kx.y * w$(ky * KX * 4 + kx * 4 + 1);
+        sum$r += a$(r + ky)_$kx.z * w$(ky * KX * 4 + kx * 4 + 2);
+        sum$r += a$(r + ky)_$kx.w * w$(ky * KX * 4 + kx * 4 + 3);
+        //#end
+        //#end
         //#repeat e 4
-        acc${r}_$e += a$(r + ky)_$kx.x * w$(ky * KX * 4 + kx * 4)[$e];
-        acc${r}_$e += a$(r + ky)_$kx.y * w$(ky * KX * 4 + kx * 4 + 1)[$e];
-        acc${r}_$e += a$(r + ky)_$kx.z * w$(ky * KX * 4 + kx * 4 + 2)[$e];
-        acc${r}_$e += a$(r + ky)_$kx.w * w$(ky * KX * 4 + kx * 4 + 3)[$e];
-        //#end
-        //#end
+        acc${r}_$e = sum$r[$e];
         //#end
         //#end
     }
