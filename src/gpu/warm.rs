@@ -66,13 +66,13 @@ impl Gpu {
                 .collect();
             // When this device fails, the helpers have nothing left to do.
             let stop = || next.store(shaders.len(), Ordering::Relaxed);
-            let compile = |(source, made): Shader| match made.wait() {
-                Ok(pipeline) => lane.compile((source, pipeline)).inspect_err(|_| stop()),
-                // The caller reports it.
-                Err(_) => {
-                    stop();
-                    Ok(())
+            let compile = |(source, made): Shader| {
+                if let Ok(pipeline) = made.wait() {
+                    return lane.compile((source, pipeline)).inspect_err(|_| stop());
                 }
+                // The caller reports it.
+                stop();
+                Ok(())
             };
             compile(shaders[0])?;
             let helpers: Vec<_> = running
