@@ -38,8 +38,8 @@ const TEXTURE: [u32; 2] = [4096, 3];
 type Shader<'s> = (&'s PipelineSource, &'s OnceLock<Result<Pipeline>>);
 
 impl Gpu {
-    /// Makes the driver compile the shaders that it would compile at their first dispatch, in the order of `shaders`, as
-    /// soon as their pipelines are made by other threads. Ends early at one that could not be made.
+    /// Makes the driver compile the shaders that it would compile at their first dispatch, in the order of `shaders`,
+    /// as soon as their pipelines are made by other threads. Ends early at one that could not be made.
     ///
     /// # Errors
     /// [`Error::Device`] if the device fails.
