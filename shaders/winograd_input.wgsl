@@ -11,6 +11,9 @@
 //
 // LOOP: the columns in a loop, for software adapters, which take long to compile thirty-six loads.
 //
+// A dispatch transforms part_c4 of the c4 texels of channels, the whole width of x. For another part than the first, the
+// operands tiles and factors begin at its first texel.
+//
 // Rungs: this is the first; the loop compiles in half the time.
 //#include source
 //#include flat
@@ -22,6 +25,7 @@ struct Params {
     in_h: u32,
     in_w: u32,
     c4: u32,
+    part_c4: u32,
     pad_top: u32,
     pad_left: u32,
     tiles_x: u32,
@@ -35,12 +39,16 @@ struct Params {
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let index = flat_index(id);
     let c4 = call.params.c4;
+    let part_c4 = call.params.part_c4;
     let rows = call.params.rows;
-    if index >= rows * c4 { return; }
+    if index >= rows * part_c4 { return; }
     let in_h = call.params.in_h;
     let in_w = call.params.in_w;
-    let c = index % c4;
-    let place = place_of_tile(index / c4);
+    let c = index % part_c4;
+    let row = index / part_c4;
+    let place = place_of_tile(row);
+    let first = row * c4 + c;
+    let matrix = rows * c4;
     let image = place.image;
     let top = i32(place.top) - i32(call.params.pad_top);
     let left = i32(place.left) - i32(call.params.pad_left);
@@ -65,7 +73,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         let inside$z = u32(at$z) < in_w;
         let column$z = min(u32(max(at$z, 0)), in_w - 1u) >> UP;
         //#repeat i SIDE
-        let x${i}_$z = normalised(load_joined(row$i + column$z, c, c4), fold);
+        let x${i}_$z = normalised(load_joined(row$i + column$z, c, part_c4), fold);
         let d${i}_$z = select(vec4<f32>(), x${i}_$z, row_inside$i && inside$z);
         //#end
         let column_t$z = transform_input(array<vec4<f32>, SIDE>(
@@ -99,7 +107,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let inside$j = u32(left + $j) < in_w;
     let column$j = min(u32(max(left + $j, 0)), in_w - 1u) >> UP;
     //#repeat i SIDE
-    let x${i}_$j = normalised(load_joined(row$i + column$j, c, c4), fold);
+    let x${i}_$j = normalised(load_joined(row$i + column$j, c, part_c4), fold);
     let d${i}_$j = select(vec4<f32>(), x${i}_$j, row_inside$i && inside$j);
     //#end
     let t$j = transform_input(array<vec4<f32>, SIDE>(
@@ -116,7 +124,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         //#end
     ));
     //#repeat j SIDE
-    store_tiles($(i * SIDE + j)u * rows * c4 + index, v$i[$j]);
+    store_tiles($(i * SIDE + j)u * matrix + first, v$i[$j]);
     //#end
     //#end
 }

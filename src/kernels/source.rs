@@ -93,6 +93,13 @@ pub(super) struct HostSource<'a> {
     pub channels: usize,
 }
 
+impl SourceParams {
+    /// The same, for a map whose first `first_c4` texels of channels are stored by themselves.
+    pub(super) fn with_first(self, first_c4: u32) -> Self {
+        Self { first_c4, ..self }
+    }
+}
+
 impl HostSource<'_> {
     /// A value of the map that the layer sees; zero beyond its border (a coordinate above zero may have wrapped
     /// around).

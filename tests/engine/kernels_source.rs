@@ -1,7 +1,7 @@
 //! Maps read without existing: each layer that reads a joined, upsampled or normalised map writes what it writes for
 //! the same map made first.
 
-use crate::check::{check, map, run_device};
+use crate::check::{check, map, run_device, run_twin};
 use crate::common::{distance, engines, numbers};
 use downhill::kernels::conv2d::{Conv2d, pack};
 use downhill::kernels::epilogue::EpilogueSpec;
@@ -109,6 +109,48 @@ fn convolutions_read_any_source() {
                 if let (Some(of_source), Some(of_whole)) = (rows(case.source), rows(Source::default())) {
                     let weights = pack_rows(&kernel, out, x.c, tile, engine.family);
                     case.compare(engine, [of_source, of_whole], &[&weights, &bias, &bias, &bias], y.texels());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn joined_maps_are_transformed_in_parts() {
+    for engine in engines() {
+        for case in cases().into_iter().filter(|case| case.source.joined.is_some()) {
+            let (x, source) = (case.x, case.source);
+            let y = Shape { c: 13, ..x };
+            for tile in [Tile::Two, Tile::Four] {
+                let tiles = 0..x.n * tile.image_tiles(y);
+                let input = WinogradInput { tile, x, source, y, pad: (1, 1), tiles };
+                let [one, two, factors] = case.operands.each_ref().map(Vec::as_slice);
+                let whole = run_device(&engine, &input.dispatch(engine.family), &[one, two, factors], input.texels());
+                let row = x.c4() * TEXEL;
+                for (part, dispatch) in input.parts(engine.family) {
+                    let first = part.first * TEXEL;
+                    let reads = [if part.of_second { two } else { one }, two, &factors[first..]];
+                    // Rows that begin at the part's first texel.
+                    let texels = input.texels() - part.first;
+                    let made = run_device(&engine, &dispatch, &reads, texels);
+                    let twin = run_twin(&dispatch, &reads, texels);
+                    let agree = |(made, twin): (&f32, &f32)| {
+                        made.is_nan() == twin.is_nan()
+                            && (made.is_nan() || (made - twin).abs() <= 1e-5 * twin.abs().max(1.0))
+                    };
+                    assert!(made.iter().zip(&twin).all(agree), "{x} {source:?} from {first}");
+                    let written = made.iter().enumerate().filter(|(_, value)| !value.is_nan());
+                    let channels = if input.parts(engine.family).len() == 1 {
+                        row
+                    } else if part.of_second {
+                        row - first
+                    } else {
+                        source.joined.unwrap()
+                    };
+                    assert_eq!(written.clone().count(), made.len().div_ceil(row) * channels);
+                    for (at, value) in written {
+                        assert_eq!(value.to_bits(), whole[at + first].to_bits(), "{x} {source:?} {at} + {first}");
+                    }
                 }
             }
         }

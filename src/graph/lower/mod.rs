@@ -38,6 +38,16 @@ pub enum Operand {
     Weight(WeightId),
 }
 
+impl Operand {
+    /// The same buffer from a later texel on. A weight is read whole.
+    fn skipping(self, texels: usize) -> Self {
+        match self {
+            Self::Buffer(buffer, first) => Self::Buffer(buffer, first + texels),
+            Self::Weight(weight) => Self::Weight(weight),
+        }
+    }
+}
+
 /// One dispatch of the plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {

@@ -27,12 +27,22 @@ pub struct WinogradInput {
     pub tiles: Range<usize>,
 }
 
+/// The channels that one dispatch transforms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The texel of channels where it begins, in the factors and in each row that is written.
+    pub first: usize,
+    /// Whether they are those of the second of two joined maps, which the dispatch then reads as x.
+    pub of_second: bool,
+}
+
 parameters! {
     /// The parameters of `winograd_input.wgsl`.
     struct Params {
         in_h: u32,
         in_w: u32,
         c4: u32,
+        part_c4: u32,
         pad_top: u32,
         pad_left: u32,
         tiles: TilesParams,
@@ -64,20 +74,40 @@ impl WinogradInput {
     /// The dispatch of this stage.
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Dispatch {
+        self.dispatch_of(self.x.c4(), self.source, family)
+    }
+
+    /// The dispatches of this stage, each with the part of the channels that it transforms. On software adapters, which
+    /// execute both sides of a branch, a joined map takes two, one for each of its maps; the bits are the same.
+    #[must_use]
+    pub fn parts(&self, family: Family) -> Vec<(Part, Dispatch)> {
+        let whole = Part { first: 0, of_second: false };
+        let (Family::Lanes { .. }, Some(joined)) = (family, self.source.joined) else {
+            return vec![(whole, self.dispatch(family))];
+        };
+        let (first, plain) = (joined / TEXEL, Source { joined: None, ..self.source });
+        let second = Part { first, of_second: true };
+        [(whole, first), (second, self.x.c4() - first)]
+            .map(|(part, c4)| (part, self.dispatch_of(c4, plain, family)))
+            .into()
+    }
+
+    fn dispatch_of(&self, part_c4: usize, source: Source, family: Family) -> Dispatch {
         let shader_params = Params {
             in_h: self.x.h as u32,
             in_w: self.x.w as u32,
             c4: self.x.c4() as u32,
+            part_c4: part_c4 as u32,
             pad_top: self.pad.0 as u32,
             pad_left: self.pad.1 as u32,
             tiles: self.rows(),
-            source: self.source.params(),
+            source: source.params(),
         };
         let params = TwinParams { shader: shader_params, outputs: self.tile.outputs() as u32 };
         let in_a_loop = u32::from(matches!(family, Family::Lanes { .. }));
-        let constants = [self.tile.constants(), self.source.constants().to_vec(), vec![("LOOP", in_a_loop)]];
+        let constants = [self.tile.constants(), source.constants().to_vec(), vec![("LOOP", in_a_loop)]];
         let shader = family.shader(&KERNEL, constants.concat());
-        Dispatch { shader, params: words(&params), grid: flat_grid(shader_params.tiles.rows as usize * self.x.c4()) }
+        Dispatch { shader, params: words(&params), grid: flat_grid(shader_params.tiles.rows as usize * part_c4) }
     }
 
     /// Every shader variant that [`Self::dispatch`] can choose, for validation.
@@ -94,11 +124,13 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     let [x, x2, factors] = reads else { return };
     let tile = Tile::of_outputs(outputs);
     let [in_h, in_w, rows] = [p.in_h, p.in_w, p.tiles.rows].map(|extent| extent as usize);
-    let (channels, side) = (p.c4 as usize * TEXEL, tile.side());
-    let source = HostSource { params: p.source, reads: [x, x2, factors], size: (in_h, in_w), channels };
+    let (channels, part, side) = (p.c4 as usize * TEXEL, p.part_c4 as usize * TEXEL, tile.side());
+    // A part has the factors of all channels, and a map of its own width: that of the first of two joined maps.
+    let read = if part < channels { p.source.with_first(p.part_c4) } else { p.source };
+    let source = HostSource { params: read, reads: [x, x2, factors], size: (in_h, in_w), channels };
     for row in 0..rows {
         let (image, top, left) = p.tiles.place(tile, row);
-        for channel in 0..channels {
+        for channel in 0..part {
             let value = |at: usize| {
                 let y = (top + at / side).wrapping_sub(p.pad_top as usize);
                 let x_at = (left + at % side).wrapping_sub(p.pad_left as usize);

@@ -16,7 +16,7 @@ mod products;
 mod rows;
 mod tiles;
 
-pub use input::WinogradInput;
+pub use input::{Part, WinogradInput};
 pub use output::WinogradOutput;
 pub use products::WinogradProducts;
 pub use rows::{WinogradRows, pack_rows, rows_packed_texels};
