@@ -11,8 +11,8 @@
 //
 // LOOP: the columns in a loop, for software adapters, which take long to compile thirty-six loads.
 //
-// A dispatch transforms part_c4 of the c4 texels of channels, the whole width of x. For another part than the first, the
-// operands tiles and factors begin at its first texel.
+// A dispatch transforms part_c4 of the c4 texels of channels, the whole width of x. For another part than the first,
+// the operands tiles and factors begin at its first texel.
 //
 // Rungs: this is the first; the loop compiles in half the time.
 //#include source
