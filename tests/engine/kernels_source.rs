@@ -125,14 +125,14 @@ fn joined_maps_are_transformed_in_parts() {
                 let tiles = 0..x.n * tile.image_tiles(y);
                 let input = WinogradInput { tile, x, source, y, pad: (1, 1), tiles };
                 let [one, two, factors] = case.operands.each_ref().map(Vec::as_slice);
-                let whole = run_device(&engine, &input.dispatch(engine.family), &[one, two, factors], input.texels());
+                let whole = run_device(engine, &input.dispatch(engine.family), &[one, two, factors], input.texels());
                 let row = x.c4() * TEXEL;
                 for (part, dispatch) in input.parts(engine.family) {
                     let first = part.first * TEXEL;
                     let reads = [if part.of_second { two } else { one }, two, &factors[first..]];
                     // Rows that begin at the part's first texel.
                     let texels = input.texels() - part.first;
-                    let made = run_device(&engine, &dispatch, &reads, texels);
+                    let made = run_device(engine, &dispatch, &reads, texels);
                     let twin = run_twin(&dispatch, &reads, texels);
                     let agree = |(made, twin): (&f32, &f32)| {
                         made.is_nan() == twin.is_nan()
