@@ -7,7 +7,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::gpu::{Described, Kind, driver_keeps_nothing};
+use crate::gpu::{Choice, Described, Kind, driver_keeps_nothing};
+use crate::kernels::shuffles::Ratio;
+use crate::kernels::{Engine, Options};
 use crate::paths::{WIDE_SHADERS, cache_dir, private_folder, variable};
 
 /// The variable from which lavapipe reads the width.
@@ -60,7 +62,7 @@ pub fn settle<'a>(adapters: impl IntoIterator<Item = &'a Described>) {
         return;
     };
     let mut software = adapters.into_iter().filter(|adapter| adapter.kind == Kind::Software);
-    if software.all(|adapter| shuffles_wide_vectors(&adapter.driver)) {
+    if software.all(shuffles_wide_vectors) {
         return;
     }
     #[cfg(unix)]
@@ -78,12 +80,15 @@ pub fn settle<'a>(adapters: impl IntoIterator<Item = &'a Described>) {
     }
 }
 
-/// Returns `true` if a driver compiles a shuffle of sixteen lanes with a constant index to one instruction, on which
-/// the speed of the kernels rests. The llvmpipe of Mesa 22 does; that of Mesa 25 goes through the lanes one by one
-/// (`emit_shuffle` in `lp_bld_nir_soa.c`), and takes three times as long as with eight lanes.
-fn shuffles_wide_vectors(driver: &str) -> bool {
-    let version = driver.split_once("Mesa ").map(|(_, version)| version);
-    version.and_then(|version| version.split('.').next()?.parse().ok()).is_some_and(|major: u32| major <= 22)
+/// Returns `true` if an adapter compiles a shuffle of sixteen lanes with a constant index to one instruction, on which
+/// the speed of the kernels rests: as measured before with this driver on this processor, or now. An adapter that fails
+/// is left to the run, which reports it.
+fn shuffles_wide_vectors(adapter: &Described) -> bool {
+    let measured = || {
+        let options = Options { adapter: Choice::parse(&adapter.index.to_string()), ..Options::default() };
+        Ratio::measure(&Engine::open(&options).ok()?).ok()?
+    };
+    Ratio::kept(adapter).or_else(measured).is_none_or(Ratio::is_fast)
 }
 
 /// Returns `true` if the processor has every instruction on vectors of 512 bits that LLVM needs to use them throughout.
@@ -104,13 +109,6 @@ fn has_wide_vectors() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_drivers_with_wide_shuffles_get_wide_vectors() {
-        assert!(shuffles_wide_vectors("llvmpipe Mesa 22.3.6 (LLVM 15.0.6)"));
-        assert!(!shuffles_wide_vectors("llvmpipe Mesa 25.0.7-2~bpo12+1 (LLVM 15.0.6)"));
-        assert!(!shuffles_wide_vectors("SwiftShader 5.0.0"));
-    }
 
     #[test]
     fn wide_vectors_have_a_separate_cache() {

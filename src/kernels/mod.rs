@@ -29,6 +29,7 @@ pub mod resample;
 pub mod resize;
 pub mod selftest;
 pub mod shader;
+pub mod shuffles;
 pub mod softmax;
 pub mod source;
 pub mod spread;
@@ -172,6 +173,7 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         selftest::variants,
         probes::Chain::variants,
         probes::Copy::variants,
+        probes::Shuffles::variants,
     ]
     .into_iter()
     .flat_map(|variants: fn(Family) -> Vec<Shader>| variants(family))

@@ -28,6 +28,32 @@ pub struct Copy {
     pub texels: usize,
 }
 
+/// A chain of shuffles by constants in one subgroup of the `lanes` family, or of products in their place. Reads x,
+/// writes y: one texel per lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shuffles {
+    /// Rounds of four, fewer than 30,000.
+    pub rounds: usize,
+    /// Shuffles, not products.
+    pub shuffles: bool,
+}
+
+parameters! {
+    /// The parameters of `probe_shuffle.wgsl`.
+    struct ShuffleParams {
+        rounds: u32,
+    }
+}
+
+parameters! {
+    /// The twin's parameters: those of the shader and its constants.
+    struct ShuffleTwinParams {
+        shader: ShuffleParams,
+        lanes: u32,
+        shuffles: u32,
+    }
+}
+
 parameters! {
     /// The parameters of `probe_chain.wgsl`.
     struct ChainParams {
@@ -53,6 +79,7 @@ parameters! {
 
 static CHAIN: Kernel = kernel!("probe_chain", ChainTwinParams, chain_twin);
 static COPY: Kernel = kernel!("probe_copy", CopyParams, copy_twin);
+static SHUFFLE: Kernel = kernel!("probe_shuffle", ShuffleTwinParams, shuffle_twin);
 
 impl Chain {
     /// The dispatch of these chains.
@@ -89,6 +116,40 @@ impl Copy {
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
         vec![family.shader(&COPY, vec![])]
+    }
+}
+
+impl Shuffles {
+    /// The dispatch of this chain; `None` for families other than `lanes`.
+    #[must_use]
+    pub fn dispatch(&self, family: Family) -> Option<Dispatch> {
+        let Family::Lanes { width } = family else { return None };
+        let (shader, shuffles) = (ShuffleParams { rounds: self.rounds as u32 }, u32::from(self.shuffles));
+        let params = words(&ShuffleTwinParams { shader, lanes: width, shuffles });
+        let constants = vec![("LANES", width), ("SHUFFLES", shuffles)];
+        Some(Dispatch { shader: family.shader(&SHUFFLE, constants), params, grid: [1, 1, 1] })
+    }
+
+    /// Every shader variant that [`Self::dispatch`] can choose, for validation.
+    #[must_use]
+    pub fn variants(family: Family) -> Vec<Shader> {
+        let of = |shuffles| Self { rounds: 1, shuffles }.dispatch(family);
+        [true, false].into_iter().filter_map(of).map(|dispatch| dispatch.shader).collect()
+    }
+}
+
+fn shuffle_twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
+    let ShuffleTwinParams { shader: p, lanes, shuffles } = params(words);
+    let x: Vec<f32> = reads[0].iter().step_by(TEXEL).copied().take(lanes as usize).collect();
+    let mut v = x.clone();
+    for step in (0..p.rounds as usize).flat_map(|_| 0..4) {
+        let shuffled = v[step * 2 + 1];
+        for (v, x) in v.iter_mut().zip(&x) {
+            *v = 0.5 * if shuffles == 0 { *v * 0.75 } else { shuffled } + x;
+        }
+    }
+    for (texel, v) in write.chunks_mut(TEXEL).zip(v) {
+        texel.fill(v);
     }
 }
 

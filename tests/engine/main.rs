@@ -15,6 +15,7 @@ mod kernels_matrix;
 mod kernels_norm;
 mod kernels_patches;
 mod kernels_pointwise;
+mod kernels_probes;
 mod kernels_source;
 mod kernels_tangent;
 mod kernels_transpose;
