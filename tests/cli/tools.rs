@@ -151,9 +151,12 @@ fn a_cached_failure_is_not_believed_but_tested_again() {
     };
     assert_eq!(run(&["selftest"]).code, 0);
     let entry = std::fs::read_dir(folder.path("cache/selftest")).unwrap().next().unwrap().unwrap().path();
-    let passed = std::fs::read_to_string(&entry).unwrap();
     let image = folder.at("x.png");
     let sample = ["sample", "tests/bad/sound", "-n", "1", "--steps", "1", "-o", &image];
+    // A run tests what its kernels need, and no more.
+    std::fs::remove_file(&entry).unwrap();
+    assert_eq!(run(&sample).code, 0);
+    let passed = std::fs::read_to_string(&entry).unwrap();
     for kept in [r#"[{"name": "barrier", "finding": {"Failed": "3 values are wrong"}}]"#, "[]", "no JSON"] {
         std::fs::write(&entry, kept).unwrap();
         let run = run(&sample);

@@ -32,7 +32,7 @@ pub struct WinogradInput {
 pub struct Part {
     /// The texel of channels where it begins, in the factors and in each row that is written.
     pub first: usize,
-    /// Whether they are those of the second of two joined maps, which the dispatch then reads as x.
+    /// `true` for those of the second of two joined maps, which the dispatch then reads as x.
     pub of_second: bool,
 }
 
@@ -125,7 +125,7 @@ fn twin(words: &[u32], reads: &[&[f32]], write: &mut [f32]) {
     let tile = Tile::of_outputs(outputs);
     let [in_h, in_w, rows] = [p.in_h, p.in_w, p.tiles.rows].map(|extent| extent as usize);
     let (channels, part, side) = (p.c4 as usize * TEXEL, p.part_c4 as usize * TEXEL, tile.side());
-    // A part has the factors of all channels, and a map of its own width: that of the first of two joined maps.
+    // A part has the factors of all channels, and a map that has its channels alone, like the first of two joined maps.
     let read = if part < channels { p.source.with_first(p.part_c4) } else { p.source };
     let source = HostSource { params: read, reads: [x, x2, factors], size: (in_h, in_w), channels };
     for row in 0..rows {
