@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::quiet::without_driver_chatter;
 use crate::gpu::{Choice, Described, Kind, driver_keeps_nothing};
 use crate::kernels::shuffles::Ratio;
 use crate::kernels::{Engine, Options};
@@ -86,7 +87,7 @@ pub fn settle<'a>(adapters: impl IntoIterator<Item = &'a Described>) {
 fn shuffles_wide_vectors(adapter: &Described) -> bool {
     let measured = || {
         let options = Options { adapter: Choice::parse(&adapter.index.to_string()), ..Options::default() };
-        Ratio::measure(&Engine::open(&options).ok()?).ok()?
+        Ratio::measure(&without_driver_chatter(|| Engine::open(&options)).ok()?).ok()?
     };
     Ratio::kept(adapter).or_else(measured).is_none_or(Ratio::is_fast)
 }
