@@ -111,14 +111,7 @@ fn main(
             //#else
             let v$p = subgroupShuffle(a$(p / LANES), $(p % LANES)u);
             //#end
-            var sum$p = vec4<f32>(acc${p}_0, acc${p}_1, acc${p}_2, acc${p}_3);
-            sum$p += v$p.x * w0;
-            sum$p += v$p.y * w1;
-            sum$p += v$p.z * w2;
-            sum$p += v$p.w * w3;
-            //#repeat e 4
-            acc${p}_$e = sum$p[$e];
-            //#end
+            //#insert row_step
             //#end
         }
     }

@@ -87,14 +87,7 @@ fn main(
                 w += 4u * LANES;
                 //#repeat p ROWS
                 let v$p = subgroupShuffle(a$(p / LANES), $(p % LANES)u);
-                var sum$p = vec4<f32>(acc${p}_0, acc${p}_1, acc${p}_2, acc${p}_3);
-                sum$p += v$p.x * w0;
-                sum$p += v$p.y * w1;
-                sum$p += v$p.z * w2;
-                sum$p += v$p.w * w3;
-                //#repeat e 4
-                acc${p}_$e = sum$p[$e];
-                //#end
+                //#insert row_step
                 //#end
             }
             w += (blocks - 1u) * c4 * 4u * LANES;

@@ -30,6 +30,13 @@ pub fn cache_dir() -> Option<PathBuf> {
     Some(etcetera::choose_base_strategy().ok()?.cache_dir().join("downhill"))
 }
 
+/// Returns the file in a folder of the caches that keeps findings about `subject`: its name is the subject, with `-` in
+/// place of all but letters, digits and dots. `None` if there is no home folder.
+pub(crate) fn finding_file(folder: &str, subject: &str) -> Option<PathBuf> {
+    let plain: String = subject.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    Some(cache_dir()?.join(folder).join(plain + ".json"))
+}
+
 /// Creates the folder at `path`, if it is missing, and checks that only this user writes to it: for files that a driver
 /// executes.
 ///

@@ -87,7 +87,9 @@ pub fn settle<'a>(adapters: impl IntoIterator<Item = &'a Described>) {
 fn shuffles_wide_vectors(adapter: &Described) -> bool {
     let measured = || {
         let options = Options { adapter: Choice::parse(&adapter.index.to_string()), ..Options::default() };
-        Ratio::measure(&without_driver_chatter(|| Engine::open(&options)).ok()?).ok()?
+        let ratio = Ratio::measure(&without_driver_chatter(|| Engine::open(&options)).ok()?).ok()??;
+        ratio.keep(adapter);
+        Some(ratio)
     };
     Ratio::kept(adapter).or_else(measured).is_none_or(Ratio::is_fast)
 }

@@ -120,21 +120,20 @@ impl Copy {
 }
 
 impl Shuffles {
-    /// The dispatch of this chain; `None` for families other than `lanes`.
+    /// The dispatch of this chain in a subgroup of `width` lanes.
     #[must_use]
-    pub fn dispatch(&self, family: Family) -> Option<Dispatch> {
-        let Family::Lanes { width } = family else { return None };
+    pub fn dispatch(&self, width: u32) -> Dispatch {
         let (shader, shuffles) = (ShuffleParams { rounds: self.rounds as u32 }, u32::from(self.shuffles));
         let params = words(&ShuffleTwinParams { shader, lanes: width, shuffles });
         let constants = vec![("LANES", width), ("SHUFFLES", shuffles)];
-        Some(Dispatch { shader: family.shader(&SHUFFLE, constants), params, grid: [1, 1, 1] })
+        Dispatch { shader: Family::Lanes { width }.shader(&SHUFFLE, constants), params, grid: [1, 1, 1] }
     }
 
     /// Every shader variant that [`Self::dispatch`] can choose, for validation.
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
-        let of = |shuffles| Self { rounds: 1, shuffles }.dispatch(family);
-        [true, false].into_iter().filter_map(of).map(|dispatch| dispatch.shader).collect()
+        let Family::Lanes { width } = family else { return Vec::new() };
+        [true, false].map(|shuffles| Self { rounds: 1, shuffles }.dispatch(width).shader).to_vec()
     }
 }
 

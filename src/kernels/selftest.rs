@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::formats::json;
 use crate::gpu::Region;
 use crate::input::read_regular;
-use crate::paths::cache_dir;
+use crate::paths::finding_file;
 use crate::tensor::TEXEL;
 
 /// The longest loop that any kernel runs in one invocation.
@@ -169,8 +169,7 @@ fn cache_file(engine: &Engine) -> Option<PathBuf> {
         engine.family,
         env!("CARGO_PKG_VERSION")
     );
-    let plain: String = key.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
-    Some(cache_dir()?.join("selftest").join(plain + ".json"))
+    finding_file("selftest", &key)
 }
 
 /// The cached findings for this adapter; `None` if there are none, or none that can be believed.

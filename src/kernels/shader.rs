@@ -284,7 +284,7 @@ macro_rules! shared {
     };
 }
 
-static SHARED: [(&str, &str); 28] = shared![
+static SHARED: [(&str, &str); 29] = shared![
     "activation",
     "affine",
     "conv2d_params",
@@ -306,6 +306,7 @@ static SHARED: [(&str, &str); 28] = shared![
     "primal",
     "register_tile",
     "register_tile_step",
+    "row_step",
     "slope",
     "softmax_rows",
     "source",

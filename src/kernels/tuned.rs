@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::formats::{json, write_atomically};
 use crate::gpu::Described;
 use crate::input::read_regular;
-use crate::paths::cache_dir;
+use crate::paths::finding_file;
 use crate::tensor::Precision;
 
 /// The fastest algorithms of layers, those of weights in float16 apart from those of weights in float32.
@@ -101,8 +101,7 @@ impl Key {
     #[must_use]
     pub fn file(&self) -> Option<PathBuf> {
         let name = [&self.adapter, &self.backend, &self.driver, &self.family].map(String::as_str).join(" ");
-        let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
-        Some(cache_dir()?.join("algorithms").join(plain + ".json"))
+        finding_file("algorithms", &name)
     }
 
     /// The algorithms in `file` for this key; empty if there is no such file.
