@@ -143,8 +143,9 @@ def data(source: str) -> Floats:
     """Returns the samples of a data set.
 
     Args:
-        source: `digits` for the 10,000 embedded digits; an `.npy`, an `.npz`, an IDX file or a folder of images; or
-            `spiked:...` for drawn samples, as in `pca:DATA` and `downhill linear`.
+        source: `digits` for the 10,000 embedded digits; an `.npy`, an `.npz`, an IDX file, several `.npy` as one
+            ('FOLDER/*.npy') or a folder of images; or `spiked:...` for drawn samples, as in `pca:DATA` and
+            `downhill linear`.
 
     Returns:
         (n, *sample_shape), float32. Bytes of images are from -1 to 1; other numbers are as they are.

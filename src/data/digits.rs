@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::source::SourceKind;
+use super::stream::InMemory;
 use super::{Dataset, Pixels};
 use crate::error::Result;
 use crate::formats::idx;
@@ -15,6 +16,7 @@ pub(super) static KIND: SourceKind = SourceKind {
     form: "`digits`, `digits-train`, `digits-held-out`",
     accepts: |candidate| Ok(!candidate.exists && PARTS.iter().any(|(name, _)| *name == candidate.text)),
     load: |text, pixels| part(text, pixels),
+    stream: |text, pixels| Ok(Box::new(InMemory(part(text, pixels)?))),
     extent: None,
 };
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::picture::{Encoded, has_foreign_name};
 use super::source::SourceKind;
-use super::{Dataset, Pixels};
+use super::stream::{Stream, expect_samples};
+use super::{Dataset, Pixels, arrays};
 use crate::error::{Error, Result};
 use crate::input::{Budget, room};
 use crate::tensor::{Tensor, element_count};
@@ -15,8 +16,9 @@ const SUFFIXES: [&str; 11] = ["png", "apng", "jpg", "jpeg", "jpe", "jfif", "webp
 /// A folder of images.
 pub(super) static KIND: SourceKind = SourceKind {
     form: "a folder of images",
-    accepts: |candidate| Ok(candidate.is_folder),
+    accepts: |candidate| Ok(candidate.is_folder && !arrays::is_of_arrays(candidate.path)?),
     load: |path, pixels| read(Path::new(path), pixels),
+    stream: |path, pixels| Ok(Box::new(Images::open(Path::new(path), pixels)?)),
     extent: None,
 };
 
@@ -24,59 +26,113 @@ pub(super) static KIND: SourceKind = SourceKind {
 /// grey, else three. Transparent images are over white.
 ///
 /// # Errors
-/// [`Error::BadFile`] for a folder without images, an image that cannot be read, one of another size than the first,
-/// one of several frames or pages, and images that are far larger than their files; [`Error::OutOfMemory`].
+/// Those of [`Images::open`]; [`Error::BadFile`] for images that are far larger than their files;
+/// [`Error::OutOfMemory`].
 fn read(folder: &Path, pixels: Pixels) -> Result<Dataset> {
-    let files = images_of(folder)?;
-    let Some(first) = files.first() else {
-        let hint = "a folder of images holds `.png`, `.jpg`, `.webp`, `.bmp`, `.gif` or `.tif` files";
-        return Err(Error::bad_file_hint(folder, "no images in this folder", hint));
-    };
-    // All that the headers say is checked before a pixel is decoded.
-    let (height, width) = Encoded::open(first)?.size();
-    let (mut channels, mut budget, mut decoding) = (1, Budget { stored: 0 }, 0);
-    for file in &files {
-        let image = Encoded::open(file)?;
-        if image.size() != (height, width) {
-            let (other_height, other_width) = image.size();
-            return Err(Error::bad_file_hint(
-                file,
-                format!(
-                    "the image is {other_width} x {other_height}, `{}` is {width} x {height}",
-                    first.file_name().unwrap_or_default().display()
-                ),
-                "resize all images to one size",
-            ));
-        }
-        if let Some(rest) = image.rest {
-            let what = format!("the image holds several {rest}, and a sample is one image");
-            return Err(Error::bad_file_hint(file, what, "save each as a file, or the first one alone"));
-        }
-        Budget { stored: image.stored }.ask(file, image.memory())?;
-        decoding = image.memory().max(decoding);
-        budget.stored = budget.stored.saturating_add(image.stored);
-        if image.has_color() {
-            channels = 3;
-        }
-    }
-    let shape = [files.len(), channels, height, width];
-    let Some(count) = element_count(&shape) else {
-        return Err(Error::bad_file(folder, format!("images of shape {shape:?} cannot be addressed")));
-    };
+    let mut images = Images::open(folder, pixels)?;
+    let (count, memory) = (images.count() * images.dimension(), images.decoding);
     let values = (count as u64).saturating_mul(size_of::<f32>() as u64);
-    budget.ask(folder, values.saturating_add(decoding))?;
-    let mut values = room(folder, count)?;
-    for file in &files {
-        let bytes = Encoded::open(file)?.decode()?.into_bytes(channels);
-        for channel in 0..channels {
-            values.extend(bytes.iter().skip(channel).step_by(channels).map(|byte| pixels.value(*byte)));
+    Budget { stored: images.stored }.ask(folder, values.saturating_add(memory))?;
+    let mut values: Vec<f32> = room(folder, count)?;
+    values.resize(count, 0.0);
+    images.read(0, &mut values)?;
+    let shape = [images.count(), images.dimension()];
+    Ok(Dataset { name: images.name, sample_shape: images.shape.to_vec(), samples: Tensor::new(shape, values) })
+}
+
+/// The images of a folder, decoded as they are read.
+struct Images {
+    name: String,
+    files: Vec<PathBuf>,
+    /// (channels, height, width).
+    shape: [usize; 3],
+    pixels: Pixels,
+    /// The length of all files in bytes.
+    stored: u64,
+    /// The memory that decoding one of them takes at most, in bytes.
+    decoding: u64,
+}
+
+impl Images {
+    /// Reads the headers of all images of `folder`.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] for a folder without images, an image that cannot be read, one of another size than the
+    /// first, one of several frames or pages, and one that is far larger than its file.
+    fn open(folder: &Path, pixels: Pixels) -> Result<Self> {
+        let files = images_of(folder)?;
+        let Some(first) = files.first() else {
+            let hint = "a folder of images holds `.png`, `.jpg`, `.webp`, `.bmp`, `.gif` or `.tif` files; `.npy` files \
+                        beside others are named by a pattern, 'FOLDER/*.npy'";
+            return Err(Error::bad_file_hint(folder, "no images in this folder", hint));
+        };
+        // All that the headers say is checked before a pixel is decoded.
+        let (height, width) = Encoded::open(first)?.size();
+        let (mut channels, mut stored, mut decoding) = (1, 0u64, 0);
+        for file in &files {
+            let image = Encoded::open(file)?;
+            if image.size() != (height, width) {
+                let (other_height, other_width) = image.size();
+                return Err(Error::bad_file_hint(
+                    file,
+                    format!(
+                        "the image is {other_width} x {other_height}, `{}` is {width} x {height}",
+                        first.file_name().unwrap_or_default().display()
+                    ),
+                    "resize all images to one size",
+                ));
+            }
+            if let Some(rest) = image.rest {
+                let what = format!("the image holds several {rest}, and a sample is one image");
+                return Err(Error::bad_file_hint(file, what, "save each as a file, or the first one alone"));
+            }
+            Budget { stored: image.stored }.ask(file, image.memory())?;
+            decoding = image.memory().max(decoding);
+            stored = stored.saturating_add(image.stored);
+            if image.has_color() {
+                channels = 3;
+            }
         }
+        let shape = [channels, height, width];
+        if element_count(&[files.len(), channels, height, width]).is_none() {
+            let what = format!("{} images of shape {shape:?} cannot be addressed", files.len());
+            return Err(Error::bad_file(folder, what));
+        }
+        Ok(Self { name: folder.display().to_string(), files, shape, pixels, stored, decoding })
     }
-    // An image may have been replaced in between.
-    if values.len() != count {
-        return Err(Error::bad_file(folder, "its images were changed while they were read"));
+}
+
+impl Stream for Images {
+    fn name(&self) -> &str {
+        &self.name
     }
-    Dataset::new(&folder.display().to_string(), Tensor::new(shape, values))
+
+    fn count(&self) -> usize {
+        self.files.len()
+    }
+
+    fn sample_shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn read(&mut self, first: usize, rows: &mut [f32]) -> Result<()> {
+        expect_samples(self, first, rows)?;
+        let (dimension, channels) = (self.dimension(), self.shape[0]);
+        for (file, row) in self.files[first..].iter().zip(rows.chunks_exact_mut(dimension)) {
+            let bytes = Encoded::open(file)?.decode()?.into_bytes(channels);
+            // An image may have been replaced in between.
+            if bytes.len() != dimension {
+                return Err(Error::bad_file(file, "the image was changed while it was read"));
+            }
+            let mut places = row.iter_mut();
+            for channel in 0..channels {
+                for (byte, place) in bytes.iter().skip(channel).step_by(channels).zip(&mut places) {
+                    *place = self.pixels.value(*byte);
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn images_of(folder: &Path) -> Result<Vec<PathBuf>> {

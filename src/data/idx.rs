@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::Dataset;
 use super::source::SourceKind;
+use super::stream::{InMemory, StoredSamples};
 use crate::formats::idx;
 
 /// An IDX file, by its first bytes.
@@ -14,5 +15,9 @@ pub(super) static KIND: SourceKind = SourceKind {
         Ok(idx::looks_like(&candidate.first) && !is_npy)
     },
     load: |path, pixels| Dataset::new(path, idx::read(Path::new(path), pixels)?),
+    stream: |path, pixels| match idx::records(Path::new(path))? {
+        Some(records) => Ok(Box::new(StoredSamples::new(path, records, pixels)?)),
+        None => Ok(Box::new(InMemory((KIND.load)(path, pixels)?))),
+    },
     extent: None,
 };

@@ -3,8 +3,9 @@
 //! A source is a file of this module, with its name, its one-line description, the texts it accepts and how they are
 //! loaded, and a line in `source`. A [`Dataset`] is a matrix with one sample per row. Pixels are bytes in files;
 //! [`Pixels`] says which numbers they become. Every value is checked to be finite when data are loaded, so that no
-//! reader of a data set has to check again.
+//! reader of a data set has to check again. A [`Stream`] reads the same samples a few at a time.
 
+mod arrays;
 mod centred;
 mod digits;
 mod folder;
@@ -17,6 +18,7 @@ pub mod picture;
 mod power_law;
 mod source;
 mod spiked;
+mod stream;
 
 pub use centred::{Centred, Rows};
 pub use digits::{HELD_OUT, SEEN, TRAINED_ON, digit_labels, digits};
@@ -25,10 +27,11 @@ pub use npz::images as npz_images;
 pub use power_law::PowerLaw;
 pub use source::{Source, forms};
 pub use spiked::Spiked;
+pub use stream::Stream;
 
 use crate::error::{Error, Result};
 pub use crate::formats::Pixels;
-use crate::tensor::{Tensor, element_count};
+use crate::tensor::Tensor;
 
 /// Samples, one per row.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,23 +52,10 @@ impl Dataset {
     /// infinity.
     pub fn new(name: &str, array: Tensor) -> Result<Self> {
         let (shape, values) = (array.shape, array.data);
-        let [count, sample_shape @ ..] = shape.as_slice() else {
-            return Err(no_samples(name, &shape));
-        };
-        let Some(dimension) = element_count(sample_shape) else {
-            return Err(no_samples(name, &shape));
-        };
-        if *count == 0 || dimension == 0 || sample_shape.is_empty() {
-            return Err(no_samples(name, &shape));
-        }
-        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            return Err(Error::NonFinite {
-                place: format!("`{name}`: value {} of sample {}", at % dimension, at / dimension),
-                hint: "remove such samples, or replace the values".into(),
-            });
-        }
-        let samples = Tensor::new([*count, dimension], values);
-        Ok(Self { name: name.to_owned(), sample_shape: sample_shape.to_vec(), samples })
+        let dimension = stream::dimension_of(name, &shape)?;
+        stream::expect_finite(name, 0, dimension, &values)?;
+        let samples = Tensor::new([shape[0], dimension], values);
+        Ok(Self { name: name.to_owned(), sample_shape: shape[1..].to_vec(), samples })
     }
 
     /// The number of samples.

@@ -1,7 +1,10 @@
 //! An array of Python's numpy.
 
+use std::path::Path;
+
 use super::Dataset;
 use super::source::SourceKind;
+use super::stream::StoredSamples;
 use crate::formats::npy;
 
 /// An `.npy`, by its first bytes or its suffix. Unsigned bytes are pixels; other numbers are not rescaled.
@@ -12,6 +15,7 @@ pub(super) static KIND: SourceKind = SourceKind {
         Ok(candidate.exists && !candidate.is_folder && (candidate.first.starts_with(b"\x93NUMPY") || has_suffix))
     },
     load: |path, pixels| Dataset::new(path, npy::read_pixels(path, pixels)?),
+    stream: |path, pixels| Ok(Box::new(StoredSamples::new(path, npy::records(Path::new(path))?, pixels)?)),
     extent: None,
 };
 

@@ -3,10 +3,14 @@
 use std::path::Path;
 
 use super::source::SourceKind;
+use super::stream::{InMemory, StoredSamples};
 use super::{Dataset, Pixels};
 use crate::error::Result;
 use crate::formats::npz;
 use crate::tensor::Tensor;
+
+/// The array of the images.
+const ARRAY: &str = "arr_0";
 
 /// An `.npz` of images, by the first bytes of an archive that are not those of an `.npy`.
 pub(super) static KIND: SourceKind = SourceKind {
@@ -16,6 +20,10 @@ pub(super) static KIND: SourceKind = SourceKind {
         Ok(candidate.first.starts_with(b"PK") && !is_npy)
     },
     load: |path, pixels| Dataset::new(path, images(Path::new(path), pixels)?),
+    stream: |path, pixels| match npz::records_of_images(Path::new(path), ARRAY)? {
+        Some(records) => Ok(Box::new(StoredSamples::new(path, records, pixels)?)),
+        None => Ok(Box::new(InMemory((KIND.load)(path, pixels)?))),
+    },
     extent: None,
 };
 
@@ -24,7 +32,7 @@ pub(super) static KIND: SourceKind = SourceKind {
 /// # Errors
 /// Those of [`npz::read_images`].
 pub fn images(path: &Path, pixels: Pixels) -> Result<Tensor> {
-    npz::read_images(path, "arr_0", pixels)
+    npz::read_images(path, ARRAY, pixels)
 }
 
 #[cfg(test)]

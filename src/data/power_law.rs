@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::Dataset;
 use super::source::{SourceKind, extent_of};
+use super::stream::{Stream, expect_finite, expect_samples};
 use crate::error::{Error, Result};
 use crate::input::room;
 use crate::noise::Purpose;
@@ -21,6 +22,10 @@ pub(super) static KIND: SourceKind = SourceKind {
         PowerLaw::parse(candidate.text).map(|_| true)
     },
     load: |text, _| Ok(Dataset { name: text.to_owned(), ..PowerLaw::parse(text)?.generate()? }),
+    stream: |text, _| {
+        let model = PowerLaw::parse(text)?;
+        Ok(Box::new(Draws { name: text.to_owned(), deviations: model.deviations()?, shape: [model.dimension], model }))
+    },
     extent: Some(|text| extent_of(NAME, &OPTIONS, text)),
 };
 
@@ -96,13 +101,29 @@ impl PowerLaw {
     /// [`Error::Argument`] for a model that cannot be, [`Error::OutOfMemory`].
     pub fn generate(&self) -> Result<Dataset> {
         self.check()?;
-        let mut values = room(Path::new(NAME), self.samples.saturating_mul(self.dimension))?;
-        let deviations: Vec<f64> = self.variances().into_iter().map(f64::sqrt).collect();
-        for index in 0..self.samples as u64 {
-            let factors = Purpose::DataFactors.normals(self.seed, index, 1, self.dimension);
-            values.extend(deviations.iter().zip(factors).map(|(scale, factor)| (scale * f64::from(factor)) as f32));
-        }
+        let count = self.samples.saturating_mul(self.dimension);
+        let mut values = room(Path::new(NAME), count)?;
+        values.resize(count, 0.0);
+        self.draw(&self.deviations()?, 0, &mut values);
         Dataset::new(NAME, Tensor::new([self.samples, self.dimension], values))
+    }
+
+    /// The standard deviations of the values.
+    fn deviations(&self) -> Result<Vec<f64>> {
+        self.check()?;
+        let mut deviations = room(Path::new(NAME), self.dimension)?;
+        deviations.extend(self.variances().into_iter().map(f64::sqrt));
+        Ok(deviations)
+    }
+
+    /// Draws the samples from number `first` on into `rows`.
+    fn draw(&self, deviations: &[f64], first: usize, rows: &mut [f32]) {
+        for (index, row) in (first as u64..).zip(rows.chunks_exact_mut(self.dimension)) {
+            let factors = Purpose::DataFactors.normals(self.seed, index, 1, self.dimension);
+            for ((into, scale), factor) in row.iter_mut().zip(deviations).zip(factors) {
+                *into = (scale * f64::from(factor)) as f32;
+            }
+        }
     }
 
     fn check(&self) -> Result<()> {
@@ -119,6 +140,34 @@ impl PowerLaw {
             return Err(Error::argument(format!("{scale} is not a variance"), "give a number above 0"));
         }
         Ok(())
+    }
+}
+
+/// Samples of a model, drawn as they are read.
+struct Draws {
+    name: String,
+    model: PowerLaw,
+    deviations: Vec<f64>,
+    shape: [usize; 1],
+}
+
+impl Stream for Draws {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn count(&self) -> usize {
+        self.model.samples
+    }
+
+    fn sample_shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn read(&mut self, first: usize, rows: &mut [f32]) -> Result<()> {
+        expect_samples(self, first, rows)?;
+        self.model.draw(&self.deviations, first, rows);
+        expect_finite(&self.name, first, self.model.dimension, rows)
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::{Dataset, Pixels, digits, folder, idx, npy, npz, power_law, spiked};
+use super::{Dataset, Pixels, Stream, arrays, digits, folder, idx, npy, npz, power_law, spiked};
 use crate::error::{Error, Result};
 use crate::input::{ask, open_regular};
 
 /// Every kind of data source, in the order of the help texts. At most one of them accepts a text.
-static KINDS: [&SourceKind; 7] =
-    [&digits::KIND, &npy::KIND, &npz::KIND, &idx::KIND, &folder::KIND, &spiked::KIND, &power_law::KIND];
+static KINDS: [&SourceKind; 8] =
+    [&digits::KIND, &npy::KIND, &arrays::KIND, &npz::KIND, &idx::KIND, &folder::KIND, &spiked::KIND, &power_law::KIND];
 
 /// The working copies of samples for which there must be memory.
 const COPIES: u64 = 2;
@@ -22,6 +22,8 @@ pub(super) struct SourceKind {
     pub accepts: fn(&Candidate) -> Result<bool>,
     /// Loads the data of a text that was accepted.
     pub load: fn(&str, Pixels) -> Result<Dataset>,
+    /// Opens the data of a text that was accepted, to be read a few samples at a time.
+    pub stream: fn(&str, Pixels) -> Result<Box<dyn Stream>>,
     /// The length of a name at the beginning of a text, where the name may hold commas; see [`Source::split`].
     pub extent: Option<fn(&str) -> usize>,
 }
@@ -127,6 +129,17 @@ impl Source {
         ask(Path::new(&self.text), COPIES * size_of_val(data.samples.data.as_slice()) as u64)?;
         Ok(data)
     }
+
+    /// Opens the data, to be read a few samples at a time. The values are those of [`Source::load`], bit for bit.
+    ///
+    /// Arrays in `.npy` and uncompressed `.npz` files, in IDX files and in several files, images of folders and
+    /// generated data are read where they lie. Compressed files and the embedded digits are in memory.
+    ///
+    /// # Errors
+    /// Those of [`Source::load`], for all that headers and the lengths of files say.
+    pub fn stream(&self, pixels: Pixels) -> Result<Box<dyn Stream>> {
+        (self.kind.stream)(&self.text, pixels)
+    }
 }
 
 impl PartialEq for Source {
@@ -163,10 +176,12 @@ mod tests {
         let at = |name: &str| folder.path().join(name).display().to_string();
         std::fs::write(at("images.idx"), [0, 0, 8, 1, 0, 0, 0, 1, 7]).unwrap();
         crate::formats::npy::write(at("x"), &Tensor::zeros([2, 2])).unwrap();
+        crate::formats::npy::write(at("y1.npy"), &Tensor::zeros([2, 2])).unwrap();
         crate::formats::npy::write_npz(at("images"), &[]).unwrap();
         let texts = [
             "digits".to_owned(),
             at("x"),
+            at("y*.npy"),
             at("images"),
             at("images.idx"),
             at(""),

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::Dataset;
 use super::source::{SourceKind, extent_of};
+use super::stream::{Stream, expect_finite, expect_samples};
 use crate::error::{Error, Result};
 use crate::input::{ask, room};
 use crate::noise::Purpose;
@@ -21,6 +22,11 @@ pub(super) static KIND: SourceKind = SourceKind {
         Spiked::parse(candidate.text).map(|_| true)
     },
     load: |text, _| Ok(Dataset { name: text.to_owned(), ..Spiked::parse(text)?.generate()? }),
+    stream: |text, _| {
+        let model = Spiked::parse(text)?;
+        let (directions, shape) = (model.directions()?, [model.dimension]);
+        Ok(Box::new(Draws { name: text.to_owned(), model, directions, shape }))
+    },
     extent: Some(|text| extent_of("spiked", &OPTIONS, text)),
 };
 
@@ -122,9 +128,17 @@ impl Spiked {
     /// Those of [`Self::directions`].
     pub fn generate(&self) -> Result<Dataset> {
         let directions = self.directions()?;
-        let mut values = room(Path::new("spiked"), self.samples.saturating_mul(self.dimension))?;
+        let count = self.samples.saturating_mul(self.dimension);
+        let mut values = room(Path::new("spiked"), count)?;
+        values.resize(count, 0.0);
+        self.draw(&directions, 0, &mut values);
+        Dataset::new("spiked", Tensor::new([self.samples, self.dimension], values))
+    }
+
+    /// Draws the samples from number `first` on into `rows`.
+    fn draw(&self, directions: &[Vec<f64>], first: usize, rows: &mut [f32]) {
         let mut sample = vec![0.0f64; self.dimension];
-        for index in 0..self.samples as u64 {
+        for (index, row) in (first as u64..).zip(rows.chunks_exact_mut(self.dimension)) {
             let noise = Purpose::DataWhite.normals(self.seed, index, 0, self.dimension);
             sample.iter_mut().zip(noise).for_each(|(value, noise)| *value = self.noise * f64::from(noise));
             let factors = Purpose::DataFactors.normals(self.seed, index, 0, self.spikes.len());
@@ -132,9 +146,8 @@ impl Spiked {
                 let scale = spike.sqrt() * f64::from(factor);
                 sample.iter_mut().zip(direction).for_each(|(value, along)| *value += scale * along);
             }
-            values.extend(sample.iter().map(|value| *value as f32));
+            row.iter_mut().zip(&sample).for_each(|(into, value)| *into = *value as f32);
         }
-        Dataset::new("spiked", Tensor::new([self.samples, self.dimension], values))
     }
 
     fn check(&self) -> Result<()> {
@@ -154,6 +167,34 @@ impl Spiked {
             return refuse(format!("{number} is not a variance"), "spikes and noise are numbers of at least 0");
         }
         Ok(())
+    }
+}
+
+/// Samples of a model, drawn as they are read.
+struct Draws {
+    name: String,
+    model: Spiked,
+    directions: Vec<Vec<f64>>,
+    shape: [usize; 1],
+}
+
+impl Stream for Draws {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn count(&self) -> usize {
+        self.model.samples
+    }
+
+    fn sample_shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn read(&mut self, first: usize, rows: &mut [f32]) -> Result<()> {
+        expect_samples(self, first, rows)?;
+        self.model.draw(&self.directions, first, rows);
+        expect_finite(&self.name, first, self.model.dimension, rows)
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use flate2::bufread::MultiGzDecoder;
 
 use super::Pixels;
+use super::records::Records;
 use super::values::{Cut, Kind, Layout};
 use crate::error::{Error, Result};
 use crate::input::{Budget, open_regular, room};
@@ -30,6 +31,23 @@ pub fn looks_like(first: &[u8]) -> bool {
 pub fn read(path: &Path, pixels: Pixels) -> Result<Tensor> {
     let (file, length) = open_regular(path)?;
     read_from(path, BufReader::new(file), length, pixels)
+}
+
+/// The samples of an IDX file, read a few at a time; none for a compressed one.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn records(path: &Path) -> Result<Option<Records>> {
+    let (file, length) = open_regular(path)?;
+    let mut reader = BufReader::new(file);
+    let first = reader.fill_buf().map_err(|error| Error::io(path, error))?;
+    if first.starts_with(&GZIP) {
+        return Ok(None);
+    }
+    let mut input = Input { file: path, reader, stored: length, is_packed: false };
+    let (layout, start) = input.layout()?;
+    input.check(&layout, start)?;
+    Records::new(path, None, (input.reader.into_inner(), start), layout, None).map(Some)
 }
 
 /// As [`read`], for a file in memory. Messages name it `file`.
@@ -62,15 +80,8 @@ impl<R: Read> Input<'_, R> {
     fn read(mut self, pixels: Pixels) -> Result<Tensor> {
         let (layout, header) = self.layout()?;
         let shape = &layout.shape;
-        let Some((count, bytes)) = layout.extent() else {
-            return Err(self.bad(format!("shape {shape:?} needs more bytes than can be addressed"), COPY));
-        };
-        let differs = |found: &str| format!("shape {shape:?} needs {bytes} bytes, the file has {found}");
-        if self.is_packed {
-            Budget { stored: self.stored }.ask(self.file, (count as u64).saturating_mul(size_of::<f32>() as u64))?;
-        } else if self.stored.saturating_sub(header) != bytes as u64 {
-            return Err(self.bad(differs(&self.stored.saturating_sub(header).to_string()), COPY));
-        }
+        let (count, bytes) = self.check(&layout, header)?;
+        let differs = |found: &str| differs(shape, bytes, found);
         let mut values = room(self.file, count)?;
         let axes: Vec<usize> = (0..shape.len()).collect();
         match layout.read(&mut self.reader, &axes, pixels, &mut values) {
@@ -83,6 +94,20 @@ impl<R: Read> Input<'_, R> {
             Ok(_) => Err(self.bad(differs("more"), COPY)),
             Err(error) => Err(self.failed(error)),
         }
+    }
+
+    /// Checks the number of values and of their bytes, which it returns, against the length of the file.
+    fn check(&self, layout: &Layout, header: u64) -> Result<(usize, usize)> {
+        let shape = &layout.shape;
+        let Some((count, bytes)) = layout.extent() else {
+            return Err(self.bad(format!("shape {shape:?} needs more bytes than can be addressed"), COPY));
+        };
+        if self.is_packed {
+            Budget { stored: self.stored }.ask(self.file, (count as u64).saturating_mul(size_of::<f32>() as u64))?;
+        } else if self.stored.saturating_sub(header) != bytes as u64 {
+            return Err(self.bad(differs(shape, bytes, &self.stored.saturating_sub(header).to_string()), COPY));
+        }
+        Ok((count, bytes))
     }
 
     /// Reads the header. Returns the description of the array, and the number of bytes read.
@@ -129,6 +154,11 @@ impl<R: Read> Input<'_, R> {
             Error::io(self.file, error)
         }
     }
+}
+
+/// The sentence for a file whose length does not fit its header.
+fn differs(shape: &[usize], bytes: usize, found: &str) -> String {
+    format!("shape {shape:?} needs {bytes} bytes, the file has {found}")
 }
 
 /// Returns the type of a code of IDX.

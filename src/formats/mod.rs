@@ -9,8 +9,10 @@ pub(crate) mod json;
 pub mod npy;
 pub mod npz;
 pub mod png;
+mod records;
 mod values;
 
 pub use file::{check_writable, write_atomically};
 pub(crate) use file::{folder_of, one_spelling};
 pub use images::{Image, Pixels};
+pub(crate) use records::Records;

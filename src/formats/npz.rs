@@ -8,7 +8,7 @@ use zip::ZipArchive;
 
 use super::npy::{Size, Stored, entry_options, write_header};
 use super::values::ToF64;
-use super::{Pixels, write_atomically};
+use super::{Pixels, Records, write_atomically};
 use crate::error::{Error, Result, excerpt};
 use crate::input::open_regular;
 use crate::tensor::Tensor;
@@ -46,14 +46,36 @@ pub fn read(path: &Path, names: &[&str]) -> Result<Vec<NamedArray>> {
 /// Those of [`read`]; [`Error::BadFile`] for an array of another shape.
 pub fn read_images(path: &Path, name: &str, pixels: Pixels) -> Result<Tensor> {
     Archive::open(path)?.array(name, |array| {
-        if array.layout.shape.len() != 4 {
-            let what = format!("`{name}` has shape {:?}", array.layout.shape);
-            let hint = "images are an array (N, height, width, channels); save other samples as an `.npy`";
-            return Err(Error::bad_file_hint(path, what, hint));
-        }
+        expect_images(path, name, &array.layout.shape)?;
         let (shape, values) = array.values_by(&[0, 3, 1, 2], pixels)?;
         Ok(Tensor::new(shape, values))
     })
+}
+
+/// As [`read_images`], for images read a few at a time; none for an array that is compressed.
+///
+/// # Errors
+/// Those of [`read_images`]: the whole array is checked against its checksum.
+pub(crate) fn records_of_images(path: &Path, name: &str) -> Result<Option<Records>> {
+    let mut archive = Archive::open(path)?;
+    let Some(start) = archive.start_of_uncompressed(name)? else { return Ok(None) };
+    let (layout, header) = archive.array(name, |array| {
+        expect_images(path, name, &array.layout.shape)?;
+        let start = array.start;
+        Ok((array.skip()?, start))
+    })?;
+    let (file, _) = open_regular(path)?;
+    Records::new(path, Some(name), (file, start + header), layout, Some(&[2, 0, 1])).map(Some)
+}
+
+/// Refuses an array that is not one of images.
+fn expect_images(path: &Path, name: &str, shape: &[usize]) -> Result<()> {
+    if shape.len() == 4 {
+        return Ok(());
+    }
+    let what = format!("`{name}` has shape {shape:?}");
+    let hint = "images are an array (N, height, width, channels); save other samples as an `.npy`";
+    Err(Error::bad_file_hint(path, what, hint))
 }
 
 /// An open archive.
@@ -72,14 +94,27 @@ impl<'a> Archive<'a> {
 
     /// Passes the array called `name` to `read`.
     fn array<T>(&mut self, name: &str, read: impl FnOnce(Stored<'_, &mut dyn Read>) -> Result<T>) -> Result<T> {
-        let Some(at) = self.entries.index_for_name(&format!("{name}.npy")) else {
+        let at = self.place(name)?;
+        let mut entry = self.entries.by_index(at).map_err(|error| damaged(self.path, &error))?;
+        read(Stored::open(self.path, Some(name), &mut entry as &mut dyn Read, Size::Packed(self.length))?)
+    }
+
+    /// The place of the first byte of an array in the file; none for a compressed one.
+    fn start_of_uncompressed(&mut self, name: &str) -> Result<Option<u64>> {
+        let at = self.place(name)?;
+        let entry = self.entries.by_index(at).map_err(|error| damaged(self.path, &error))?;
+        let is_stored = entry.compression() == zip::CompressionMethod::Stored && !entry.encrypted();
+        Ok(entry.data_start().filter(|_| is_stored))
+    }
+
+    /// The number of the entry of an array.
+    fn place(&self, name: &str) -> Result<usize> {
+        self.entries.index_for_name(&format!("{name}.npy")).ok_or_else(|| {
             let names = self.entries.file_names().flatten();
             let found: Vec<String> = names.map(|name| name.trim_end_matches(".npy").to_owned()).collect();
             let what = format!("no array `{name}` among `{}`", excerpt(&found.join("`, `")));
-            return Err(Error::bad_file_hint(self.path, what, format!("the archive must hold `{name}`")));
-        };
-        let mut entry = self.entries.by_index(at).map_err(|error| damaged(self.path, &error))?;
-        read(Stored::open(self.path, Some(name), &mut entry as &mut dyn Read, Size::Packed(self.length))?)
+            Error::bad_file_hint(self.path, what, format!("the archive must hold `{name}`"))
+        })
     }
 }
 

@@ -164,17 +164,50 @@ impl Layout {
         values: &mut Vec<C::Value>,
     ) -> Result<(), Cut> {
         let (count, bytes) = self.extent().ok_or(Cut::Short(0))?;
-        let in_order = !self.fortran && axes.iter().enumerate().all(|(at, axis)| at == *axis);
-        if in_order {
+        if self.is_in_order(axes) {
             return Self::parts(reader, bytes, |part| {
                 self.kind.decode(part, self.big_endian, convert, &mut |value| values.push(value));
             });
         }
         values.resize(count, C::Value::default());
+        self.fill(reader, axes, convert, values)
+    }
+
+    /// As [`Layout::read`], into a slice of as many values as the array has.
+    pub fn fill<C: Convert>(
+        &self,
+        reader: &mut impl Read,
+        axes: &[usize],
+        convert: C,
+        values: &mut [C::Value],
+    ) -> Result<(), Cut> {
+        let (_, bytes) = self.extent().ok_or(Cut::Short(0))?;
+        if self.is_in_order(axes) {
+            let mut places = values.iter_mut();
+            return Self::parts(reader, bytes, |part| {
+                self.kind.decode(part, self.big_endian, convert, &mut |value| {
+                    if let Some(place) = places.next() {
+                        *place = value;
+                    }
+                });
+            });
+        }
         let mut walk = Walk::new(self, axes);
         Self::parts(reader, bytes, |part| {
             self.kind.decode(part, self.big_endian, convert, &mut |value| values[walk.next()] = value);
         })
+    }
+
+    /// The places of the values among the output, in the order of the file.
+    pub fn places(&self, axes: &[usize]) -> impl Iterator<Item = usize> + use<> {
+        let mut walk = Walk::new(self, axes);
+        let count = self.extent().map_or(0, |(count, _)| count);
+        (0..count).map(move |_| walk.next())
+    }
+
+    /// Returns `true` if the values of the file are row-major over `axes`.
+    fn is_in_order(&self, axes: &[usize]) -> bool {
+        !self.fortran && axes.iter().enumerate().all(|(at, axis)| at == *axis)
     }
 
     /// Reads `bytes` bytes and passes them to `visit`, whole numbers at a time.

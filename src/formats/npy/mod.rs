@@ -14,7 +14,7 @@ use std::path::Path;
 use zip::write::SimpleFileOptions;
 
 use super::values::{Convert, ToF32, ToF64};
-use super::{Image, Pixels, write_atomically};
+use super::{Image, Pixels, Records, write_atomically};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
@@ -43,6 +43,20 @@ pub fn read(path: impl AsRef<Path>) -> Result<Tensor> {
 pub fn read_pixels(path: impl AsRef<Path>, pixels: Pixels) -> Result<Tensor> {
     let (shape, values) = read_as(path.as_ref(), pixels)?;
     Ok(Tensor::new(shape, values))
+}
+
+/// The samples of an array, read a few at a time.
+///
+/// # Errors
+/// Those of [`read`].
+pub(crate) fn records(path: &Path) -> Result<Records> {
+    let (file, length) = open_regular(path)?;
+    let stored = Stored::open(path, None, &file, Size::Plain(length))?;
+    let (mut layout, start) = (stored.layout, stored.start);
+    if layout.shape.is_empty() {
+        layout.shape = vec![1];
+    }
+    Records::new(path, None, (file, start), layout, None)
 }
 
 /// Reads an array of any shape as float64, row-major, for timesteps, labels and sigmas. Integers above 2^53 are

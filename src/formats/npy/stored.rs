@@ -1,6 +1,6 @@
 //! An array in a file or an archive.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use super::header::{COPY, Fault, bad, read_header};
@@ -24,6 +24,8 @@ pub struct Stored<'a, R> {
     name: Option<&'a str>,
     reader: R,
     pub layout: Layout,
+    /// The place of the first value, in bytes.
+    pub start: u64,
     count: usize,
     bytes: usize,
     size: Size,
@@ -51,7 +53,7 @@ impl<'a, R: Read> Stored<'a, R> {
             }
             Size::Packed(_) => {}
         }
-        Ok(Self { file, name, reader, layout, count, bytes, size })
+        Ok(Self { file, name, reader, layout, start: before as u64, count, bytes, size })
     }
 
     /// Reads the values in C order. A scalar becomes an array of shape (1).
@@ -63,7 +65,7 @@ impl<'a, R: Read> Stored<'a, R> {
 
     /// Reads the values with the axes of the array in the order of `axes`, and returns the shape in that order.
     pub fn values_by<C: Convert>(self, axes: &[usize], convert: C) -> Result<(Vec<usize>, Vec<C::Value>)> {
-        let Self { file, name, mut reader, layout, count, bytes, size } = self;
+        let Self { file, name, mut reader, layout, count, bytes, size, .. } = self;
         let about = About { file, name };
         if let Size::Packed(stored) = size {
             Budget { stored }.ask(file, (count as u64).saturating_mul(size_of::<C::Value>() as u64))?;
@@ -79,6 +81,22 @@ impl<'a, R: Read> Stored<'a, R> {
             Err(error) => return Err(about.error(Fault::Io(error))),
         }
         Ok((axes.iter().map(|axis| layout.shape[*axis]).collect(), values))
+    }
+}
+
+impl<R: Read> Stored<'_, R> {
+    /// Reads to the end without keeping the values, and returns the description of the array: a damaged file is found
+    /// before a part of it is used.
+    pub fn skip(mut self) -> Result<Layout> {
+        let about = About { file: self.file, name: self.name };
+        match io::copy(&mut self.reader, &mut io::sink()) {
+            Ok(found) if found < self.bytes as u64 => {
+                Err(about.error(truncated(&self.layout.shape, self.bytes, found)))
+            }
+            Ok(found) if found > self.bytes as u64 => Err(about.error(followed(&self.layout.shape, "more"))),
+            Ok(_) => Ok(self.layout),
+            Err(error) => Err(about.error(Fault::Io(error))),
+        }
     }
 }
 
