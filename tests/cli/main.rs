@@ -12,6 +12,7 @@ mod caches;
 mod classifier;
 mod closed_form;
 mod denoise;
+mod deploy;
 mod dit;
 #[cfg(feature = "download")]
 mod download;

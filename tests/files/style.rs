@@ -163,7 +163,7 @@ struct Text {
 fn comments_strings_and_documents_keep_to_the_style() {
     let mut faults = String::new();
     let code = ["src", "fuzz/src", "python/src", "python/downhill", "shaders", "examples"];
-    let documents = ["docs", "README.md", "CONTRIBUTING.md"];
+    let documents = ["docs", "deploy", "README.md", "CONTRIBUTING.md"];
     for file in files(&[&code[..], &documents[..]].concat()) {
         let content = std::fs::read_to_string(root().join(&file)).expect("text");
         let texts = match file.extension().and_then(|name| name.to_str()) {
@@ -183,7 +183,8 @@ fn comments_strings_and_documents_keep_to_the_style() {
 
 #[test]
 fn lines_fit_in_120_columns() {
-    let all = ["src", "fuzz/src", "python", "shaders", "docs", "examples", "tests", "benches", "data", "weights"];
+    let all =
+        ["src", "fuzz/src", "python", "shaders", "docs", "deploy", "examples", "tests", "benches", "data", "weights"];
     let documents = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"];
     let mut long = String::new();
     for file in files(&[&all[..], &documents[..]].concat()) {
