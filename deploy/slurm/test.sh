@@ -4,24 +4,27 @@
 # Two tasks of the array of samples are interrupted in the middle. Some five minutes on two cores. Installs Slurm and
 # munge where they are missing (Debian's packages); leaves neither processes nor files.
 #   DOWNHILL=path   the program; otherwise target/release/downhill of this checkout
-#   COUNT=2000 STEPS=5 SHARDS=8   the run
+#   COUNT=2000 STEPS=3 SHARDS=8   the run
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 # shellcheck source=deploy/common.sh
 . "$root/deploy/common.sh"
 program=$(the_program)
-COUNT=${COUNT:-2000} STEPS=${STEPS:-5} SHARDS=${SHARDS:-8}
+COUNT=${COUNT:-2000} STEPS=${STEPS:-3} SHARDS=${SHARDS:-8}
 
 install_missing slurmctld slurmctld slurmd slurmd sbatch slurm-client munged munge
 # Debian's place for daemons is not on everyone's path.
 PATH="$PATH:/usr/sbin:/sbin"
 
 folder=$(mktemp -d)
+# From here on, the commands of Slurm speak to none but the one that is started below.
+SLURM_CONF="$folder/slurm.conf"
+export SLURM_CONF
 daemons=''
 finish() {
     code=$?
     trap - EXIT INT TERM
-    if [ "$code" -ne 0 ]; then tail -n 5 "$folder"/*.log "$folder"/run/logs/* >&2 2>/dev/null || true; fi
+    if [ "$code" -ne 0 ]; then tail -n 5 "$folder"/slurmctld.log "$folder"/node?.log "$folder"/run/logs/* >&2 2>/dev/null || true; fi
     scancel --user="$(id -un)" 2>/dev/null || true
     # shellcheck disable=SC2086 # one word per process
     kill $daemons 2>/dev/null || true
@@ -37,8 +40,6 @@ trap 'exit 143' TERM
 
 # Slurm, as the user who runs this script.
 mkdir -p "$folder/state" "$folder/node1" "$folder/node2"
-SLURM_CONF="$folder/slurm.conf"
-export SLURM_CONF
 host=$(uname -n | cut -d . -f 1) user=$(id -un) port=$((20000 + $$ % 20000))
 cat >"$SLURM_CONF" <<CONF
 ClusterName=test
