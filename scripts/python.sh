@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the wheel of the Python package, and tests it in a fresh virtual environment:  sh scripts/python.sh
-#   sh scripts/python.sh wheel    only builds it, into target/wheels
+#   sh scripts/python.sh wheel [ARGUMENT ...]    only builds it, into target/wheels; the arguments are maturin's
+#   sh scripts/python.sh source                  makes the source distribution instead, in target/wheels
 # Needs what scripts/with-adapter.sh installs, and Python 3.10 or newer with venv. The peers that the tests run against
 # (PyTorch, diffusers and others, some 6 GB) are in python/tests/requirements.txt.
 set -eu
@@ -20,15 +21,25 @@ if ! "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 
     fi
 fi
 
+action=${1:-test}
+[ $# -eq 0 ] || shift
 target="${CARGO_TARGET_DIR:-$PWD/target}"
 tools="$target/python/tools"
-[ -x "$tools/bin/maturin" ] || {
+# The folder of programs in a virtual environment.
+bin=bin
+case $(uname -s) in MINGW* | MSYS* | CYGWIN*) bin=Scripts ;; esac
+"$tools/$bin/maturin" --version >/dev/null 2>&1 || {
     "$python" -m venv "$tools"
-    "$tools/bin/pip" install -q --disable-pip-version-check 'maturin>=1.9,<2'
+    "$tools/$bin/pip" install -q --disable-pip-version-check 'maturin>=1.9,<2'
 }
+# For `--zig`: the wheels that are handed out are linked against an old glibc, as in scripts/release.sh.
+case " $* " in *" --zig "*) "$tools/$bin/pip" install -q --disable-pip-version-check ziglang==0.13.0 ;; esac
 rm -rf "$target/wheels"
-sh scripts/with-adapter.sh "$tools/bin/maturin" build --release --locked -q \
-    --manifest-path python/Cargo.toml --out "$target/wheels"
+if [ "$action" = source ]; then
+    exec "$tools/$bin/maturin" sdist --manifest-path python/Cargo.toml --out "$target/wheels"
+fi
+sh scripts/with-adapter.sh "$tools/$bin/maturin" build --release --locked -q \
+    --manifest-path python/Cargo.toml --out "$target/wheels" "$@"
 wheel=$(echo "$target"/wheels/downhill-*.whl)
 bytes=$(wc -c <"$wheel")
 echo "$(basename "$wheel"): $bytes bytes"
@@ -36,7 +47,7 @@ if [ "$bytes" -ge 15000000 ]; then
     echo "error: the wheel is larger than 15 MB" >&2
     exit 1
 fi
-[ "${1:-}" != wheel ] || exit 0
+[ "$action" != wheel ] || exit 0
 
 # The program, whose pictures the package must make bit for bit.
 program="$target/debug/downhill"
