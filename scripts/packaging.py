@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # The files outside packaging/ that repeat the address.
-REPEATED = ["Cargo.toml", "README.md", "scripts/install.sh", "scripts/install.ps1", "docs/RELEASING.md", "docs/USAGE.md"]
+REPEATED = ["Cargo.toml", "README.md", "scripts/install.sh", "scripts/install.ps1", "docs/RELEASING.md"]
 PLACEHOLDER = "https://example.com/"
 
 
@@ -48,10 +48,15 @@ def address(url: str) -> None:
     if not re.fullmatch(r"https://[\w.-]+/[\w./-]+", url):
         fail(f"`{url}` is not an address of a repository", "https://HOST/OWNER/NAME")
     old = field("repository")
+    owner, name_there = url.split("/")[-2:]
+    old_owner, old_name = old.split("/")[-2:]
     for name in REPEATED:
         file = ROOT / name
         content = file.read_text(encoding="utf-8")
         changed = re.sub(re.escape(old) + r"(?![\w-])", url, content)
+        # The short forms: a step of a workflow, and a tap of Homebrew.
+        changed = re.sub(rf"\b{re.escape(old_owner)}/{re.escape(old_name)}(?=@v)", f"{owner}/{name_there}", changed)
+        changed = re.sub(rf"\b{re.escape(old_owner)}/(?=tap/)", f"{owner}/", changed)
         if changed != content:
             file.write_text(changed, encoding="utf-8", newline="\n")
             print(f"{name}: {url}")

@@ -86,7 +86,7 @@ def homebrew(formula: Path) -> None:
 
 def addresses(place: Path) -> None:
     copy = place / "copy"
-    for name in ["Cargo.toml", "README.md", "scripts", "docs/RELEASING.md", "docs/USAGE.md"]:
+    for name in ["Cargo.toml", "README.md", "scripts", "docs/RELEASING.md"]:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, copy / name)
     version = next(line for line in (copy / "Cargo.toml").read_text().splitlines() if line.startswith("version"))
@@ -98,6 +98,13 @@ def addresses(place: Path) -> None:
     assert packaging(copy, "check", "v99.0.0")[0] == 1
     for name in ["Cargo.toml", "README.md", "scripts/install.sh", "scripts/install.ps1"]:
         assert url in (copy / name).read_text(), name
+    assert "uses: some-one/downhill@v" in (copy / "docs/RELEASING.md").read_text()
+    assert "some-one/tap/downhill" in (copy / "README.md").read_text()
+    # The notes of a release are its section of the changes.
+    (copy / "CHANGELOG.md").write_text("## [Unreleased]\n\n## [2.0.0]\n\n- new\n\n## [1.0.0]\n")
+    for tag, code in [("v2.0.0", 0), ("v1.0.0", 1), ("v3.0.0", 1)]:
+        command = ["sh", str(copy / "scripts/publish.sh"), tag, "--dry-run"]
+        assert subprocess.run(command, capture_output=True, check=False).returncode == code, tag
     # The address can be changed again, and a placeholder is refused.
     assert packaging(copy, "address", "https://example.com/OWNER/downhill")[0] == 0
     code, said = packaging(copy, "check", version)
