@@ -57,6 +57,7 @@ mod input;
 pub mod kernels;
 pub mod latent;
 pub mod model;
+pub mod moments;
 pub mod nets;
 pub mod noise;
 pub mod paths;

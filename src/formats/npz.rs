@@ -13,6 +13,9 @@ use crate::error::{Error, Result, excerpt};
 use crate::input::open_regular;
 use crate::tensor::Tensor;
 
+/// The numbers that are written at a time.
+const PIECE: usize = 1 << 13;
+
 /// An array in an archive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamedArray {
@@ -37,6 +40,16 @@ pub fn read(path: &Path, names: &[&str]) -> Result<Vec<NamedArray>> {
             })
         })
         .collect()
+}
+
+/// The names of the arrays.
+///
+/// # Errors
+/// [`Error::FileNotFound`], [`Error::Io`]; [`Error::BadFile`] if the file is not an archive.
+pub(crate) fn names(path: &Path) -> Result<Vec<String>> {
+    let archive = Archive::open(path)?;
+    let names = archive.entries.file_names().flatten();
+    Ok(names.filter_map(|name| name.strip_suffix(".npy").map(str::to_owned)).collect())
 }
 
 /// Reads the images (N, C, H, W) in the array `name` of shape (N, H, W, C): bytes according to `pixels`, other numbers
@@ -127,13 +140,44 @@ fn damaged(path: &Path, error: &zip::result::ZipError) -> Error {
 /// # Errors
 /// Those of [`write_atomically`].
 pub fn write(path: &Path, arrays: &[(&str, &[usize], &[f64])]) -> Result<()> {
+    let members: Vec<_> = arrays.iter().map(|(name, shape, values)| (*name, Member::Numbers(shape, values))).collect();
+    write_members(path, &members)
+}
+
+/// An array of an archive that is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Member<'a> {
+    /// A shape and float64 numbers, row-major.
+    Numbers(&'a [usize], &'a [f64]),
+    /// Unsigned bytes in one dimension.
+    Bytes(&'a [u8]),
+}
+
+/// Writes arrays by name. The same arrays are the same bytes.
+///
+/// # Errors
+/// Those of [`write_atomically`].
+pub(crate) fn write_members(path: &Path, members: &[(&str, Member)]) -> Result<()> {
     use std::io::Write;
     write_atomically(path, |writer| {
         let mut archive = zip::ZipWriter::new(writer);
-        for (name, shape, values) in arrays {
+        for (name, member) in members {
             archive.start_file(format!("{name}.npy"), entry_options())?;
-            write_header(&mut archive, "<f8", shape)?;
-            values.iter().try_for_each(|value| archive.write_all(&value.to_le_bytes()))?;
+            match member {
+                Member::Numbers(shape, values) => {
+                    write_header(&mut archive, "<f8", shape)?;
+                    let mut bytes = Vec::with_capacity(PIECE * size_of::<f64>());
+                    for values in values.chunks(PIECE) {
+                        bytes.clear();
+                        values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+                        archive.write_all(&bytes)?;
+                    }
+                }
+                Member::Bytes(bytes) => {
+                    write_header(&mut archive, "|u1", &[bytes.len()])?;
+                    archive.write_all(bytes)?;
+                }
+            }
         }
         archive.finish()?;
         Ok(())
