@@ -3,6 +3,9 @@
 use super::config::ConfigFile;
 use super::weights::Weights;
 use crate::error::Result;
+use crate::input::sha256_of;
+
+const WEIGHTS: &[u8] = include_bytes!("../../weights/digits-classifier/model.safetensors");
 
 /// Returns its configuration and its weights.
 ///
@@ -13,9 +16,11 @@ pub fn digits_classifier() -> Result<(ConfigFile, Weights)> {
         "(embedded classifier)/config.json",
         include_bytes!("../../weights/digits-classifier/config.json"),
     )?;
-    let weights = Weights::from_bytes(
-        "(embedded classifier)/model.safetensors",
-        include_bytes!("../../weights/digits-classifier/model.safetensors").as_slice(),
-    )?;
+    let weights = Weights::from_bytes("(embedded classifier)/model.safetensors", WEIGHTS)?;
     Ok((config, weights))
+}
+
+/// The SHA-256 of the weights of the classifier of digits, in hexadecimal.
+pub(crate) fn digits_classifier_sha256() -> String {
+    sha256_of(WEIGHTS)
 }

@@ -29,6 +29,7 @@ mod take;
 mod weights;
 
 pub use classifier::digits_classifier;
+pub(crate) use classifier::digits_classifier_sha256;
 pub use component::transformers_folder;
 pub use config::ConfigFile;
 pub use folder::ModelFiles;

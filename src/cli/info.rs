@@ -1,4 +1,5 @@
-//! `downhill info`: the facts about a model and its costs, the metadata of an image, a summary of an array or a LoRA.
+//! `downhill info`: the facts about a model and its costs, the metadata of an image, a summary of an array, a LoRA or
+//! moments.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -19,6 +20,8 @@ use crate::graph::Target;
 use crate::kernels::tuned::Choices;
 use crate::kernels::{Family, FamilyName};
 use crate::model::{FileParts, Model};
+use crate::moments::Moments;
+use crate::moments::merge::listed;
 use crate::report::columns::{Lines, binary_bytes, thousands};
 use crate::report::{Console, Report};
 
@@ -35,13 +38,14 @@ Examples:
   downhill info model.safetensors   the family and the parts of a single file
   downhill info samples.png         how an image was made
   downhill info style.safetensors   rank, alpha and layers of a LoRA
-  downhill info x.npy               shape and range of an array";
+  downhill info x.npy               shape and range of an array
+  downhill info part-3.npz          rows and settings of a file of `downhill moments`";
 
-/// Describe a model, an image, an array or a LoRA
+/// Describe a model, an image, an array, a LoRA or moments
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
-    #[arg(id = "model", value_name = "PATH|MODEL", help = format!("{}; or a PNG, an `.npy` or a LoRA", network_help()))]
+    #[arg(id = "model", value_name = "PATH|MODEL", help = format!("{}; or a PNG, an `.npy`, a LoRA or an `.npz` of moments", network_help()))]
     pub subject: Option<String>,
 
     /// Images per network call [default: 1]
@@ -84,6 +88,10 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
             None => model(Some(spec), args, global, console)?,
         },
         (None, _) => model(None, args, global, console)?,
+        (Some(file), Subject::Moments) => {
+            refuse_model_flags(args, global, "moments")?;
+            moments(Path::new(file))?
+        }
         (Some(file), Subject::Lora) => {
             refuse_model_flags(args, global, "a LoRA")?;
             lora(Path::new(file))?
@@ -100,6 +108,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
 enum Subject {
     Image,
     Array,
+    Moments,
     Lora,
     Model,
 }
@@ -109,6 +118,7 @@ fn kind_of(subject: Option<&str>) -> Subject {
     match suffix.as_ref().and_then(|suffix| suffix.to_str()) {
         Some("png") => Subject::Image,
         Some("npy") => Subject::Array,
+        Some("npz") if subject.is_some_and(|text| Moments::is_at(Path::new(text))) => Subject::Moments,
         _ if subject.is_some_and(|text| Lora::is_at(Path::new(text))) => Subject::Lora,
         _ => Subject::Model,
     }
@@ -143,6 +153,28 @@ fn image(file: &Path) -> Result<Found> {
     }
     let pairs: serde_json::Map<_, _> = metadata.into_iter().map(|(keyword, text)| (keyword, text.into())).collect();
     Ok(Found { text: lines.to_string(), sections: vec![("metadata", pairs.into())] })
+}
+
+fn moments(file: &Path) -> Result<Found> {
+    let moments = Moments::read(file)?;
+    let description = &moments.description;
+    let held = moments.rows();
+    let mut lines = Lines::default();
+    let all = thousands(description.rows as u64);
+    let text = if moments.is_whole() { "all of them".to_owned() } else { listed(&held) };
+    lines.add("kind", "moments of rows: mean and covariance");
+    lines.add("rows", format!("{all}, in blocks of {}", moments.blocks().size()));
+    lines.add("held", text);
+    lines.add("shape of a row", format!("{:?}", description.shape));
+    for (name, text) in &description.settings {
+        lines.add(name, text);
+    }
+    let mut about = description.json();
+    about["block"] = json!(moments.blocks().size());
+    about["shards"] = json!(moments.shards);
+    about["held"] = json!(held.iter().map(|rows| [rows.start, rows.end]).collect::<Vec<_>>());
+    about["whole"] = json!(moments.is_whole());
+    Ok(Found { text: lines.to_string(), sections: vec![("moments", about)] })
 }
 
 fn lora(file: &Path) -> Result<Found> {

@@ -22,6 +22,8 @@ mod inputs;
 mod inspect;
 mod interrupt;
 mod linear;
+mod merge;
+mod moments;
 mod notes;
 mod quiet;
 mod restore;
@@ -70,6 +72,7 @@ Examples:
   downhill encode-text DIR -p TEXT -o e.npy        text embeddings
   downhill decode DIR -i latent.npy -o image.png   decode latents
   downhill linear pca --data digits -o components  principal components of data
+  downhill moments images/ --features digits -o m.npz   mean and covariance of features, also in parts
   downhill inspect schedule --error-model 0.05,2   check a schedule against an error model
   downhill info DIR                                describe a model and its costs
   downhill devices                                 list the adapters of this machine
@@ -133,6 +136,8 @@ subcommands! {
     Decode(decode),
     Linear(linear),
     Inspect(inspect),
+    Moments(moments),
+    Merge(merge),
     Devices(devices),
     #[cfg(feature = "download")]
     Download(download),

@@ -1,6 +1,5 @@
 //! Several arrays of Python's numpy as one: the samples of the first file, then those of the next.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::source::SourceKind;
@@ -104,6 +103,7 @@ struct Arrays {
     files: Vec<(usize, PathBuf)>,
     count: usize,
     sample_shape: Vec<usize>,
+    has_pixels: bool,
     pixels: Pixels,
     /// The file that was read last.
     open: Option<(usize, StoredSamples)>,
@@ -112,21 +112,33 @@ struct Arrays {
 impl Arrays {
     /// Reads the headers of all files.
     fn open(text: &str, pixels: Pixels) -> Result<Self> {
-        let mut arrays =
-            Self { name: text.to_owned(), files: Vec::new(), count: 0, sample_shape: Vec::new(), pixels, open: None };
+        let mut arrays = Self {
+            name: text.to_owned(),
+            files: Vec::new(),
+            count: 0,
+            sample_shape: Vec::new(),
+            has_pixels: false,
+            pixels,
+            open: None,
+        };
         for file in files_of(Path::new(text))? {
             let opened = open(&file, pixels)?;
             match arrays.files.first() {
-                None => arrays.sample_shape = opened.sample_shape().to_vec(),
+                None => {
+                    arrays.sample_shape = opened.sample_shape().to_vec();
+                    arrays.has_pixels = opened.has_pixels();
+                }
                 Some((_, first)) if opened.sample_shape() != arrays.sample_shape => {
-                    let first = first.file_name().map(OsStr::display);
-                    let what = format!(
-                        "its samples are of shape {:?}, those of `{}` {:?}",
-                        opened.sample_shape(),
-                        first.map(|name| name.to_string()).unwrap_or_default(),
-                        arrays.sample_shape
-                    );
+                    let (found, expected) = (opened.sample_shape(), &arrays.sample_shape);
+                    let name = name_of(first);
+                    let what = format!("its samples are of shape {found:?}, those of `{name}` {expected:?}");
                     return Err(Error::bad_file_hint(file, what, "name files whose samples are of one shape"));
+                }
+                Some((_, first)) if opened.has_pixels() != arrays.has_pixels => {
+                    let (own, others) = if arrays.has_pixels { ("not ", "") } else { ("", " not") };
+                    let what = format!("its values are {own}bytes, those of `{}` are{others}", name_of(first));
+                    let hint = "bytes are pixels and are scaled, other numbers are not: save all files in one type";
+                    return Err(Error::bad_file_hint(file, what, hint));
                 }
                 Some(_) => {}
             }
@@ -135,6 +147,11 @@ impl Arrays {
         }
         Ok(arrays)
     }
+}
+
+/// The last part of a path.
+fn name_of(file: &Path) -> String {
+    file.file_name().map(|name| name.display().to_string()).unwrap_or_default()
 }
 
 fn open(file: &Path, pixels: Pixels) -> Result<StoredSamples> {
@@ -152,6 +169,10 @@ impl Stream for Arrays {
 
     fn sample_shape(&self) -> &[usize] {
         &self.sample_shape
+    }
+
+    fn has_pixels(&self) -> bool {
+        self.has_pixels
     }
 
     fn read(&mut self, first: usize, rows: &mut [f32]) -> Result<()> {

@@ -16,7 +16,7 @@ pub(super) static KIND: SourceKind = SourceKind {
     form: "`digits`, `digits-train`, `digits-held-out`",
     accepts: |candidate| Ok(!candidate.exists && PARTS.iter().any(|(name, _)| *name == candidate.text)),
     load: |text, pixels| part(text, pixels),
-    stream: |text, pixels| Ok(Box::new(InMemory(part(text, pixels)?))),
+    stream: |text, pixels| Ok(Box::new(InMemory { data: part(text, pixels)?, has_pixels: true })),
     extent: None,
 };
 

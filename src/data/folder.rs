@@ -115,6 +115,10 @@ impl Stream for Images {
         &self.shape
     }
 
+    fn has_pixels(&self) -> bool {
+        true
+    }
+
     fn read(&mut self, first: usize, rows: &mut [f32]) -> Result<()> {
         expect_samples(self, first, rows)?;
         let (dimension, channels) = (self.dimension(), self.shape[0]);

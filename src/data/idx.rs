@@ -17,7 +17,9 @@ pub(super) static KIND: SourceKind = SourceKind {
     load: |path, pixels| Dataset::new(path, idx::read(Path::new(path), pixels)?),
     stream: |path, pixels| match idx::records(Path::new(path))? {
         Some(records) => Ok(Box::new(StoredSamples::new(path, records, pixels)?)),
-        None => Ok(Box::new(InMemory((KIND.load)(path, pixels)?))),
+        None => {
+            Ok(Box::new(InMemory { data: (KIND.load)(path, pixels)?, has_pixels: idx::holds_bytes(Path::new(path))? }))
+        }
     },
     extent: None,
 };

@@ -22,7 +22,10 @@ pub(super) static KIND: SourceKind = SourceKind {
     load: |path, pixels| Dataset::new(path, images(Path::new(path), pixels)?),
     stream: |path, pixels| match npz::records_of_images(Path::new(path), ARRAY)? {
         Some(records) => Ok(Box::new(StoredSamples::new(path, records, pixels)?)),
-        None => Ok(Box::new(InMemory((KIND.load)(path, pixels)?))),
+        None => Ok(Box::new(InMemory {
+            data: (KIND.load)(path, pixels)?,
+            has_pixels: npz::holds_bytes(Path::new(path), ARRAY)?,
+        })),
     },
     extent: None,
 };

@@ -164,6 +164,10 @@ impl Stream for Draws {
         &self.shape
     }
 
+    fn has_pixels(&self) -> bool {
+        false
+    }
+
     fn read(&mut self, first: usize, rows: &mut [f32]) -> Result<()> {
         expect_samples(self, first, rows)?;
         self.model.draw(&self.deviations, first, rows);

@@ -50,6 +50,22 @@ pub fn records(path: &Path) -> Result<Option<Records>> {
     Records::new(path, None, (input.reader.into_inner(), start), layout, None).map(Some)
 }
 
+/// Returns `true` if a file, compressed or not, holds unsigned bytes.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn holds_bytes(path: &Path) -> Result<bool> {
+    let (file, stored) = open_regular(path)?;
+    let mut reader = BufReader::new(file);
+    let first = reader.fill_buf().map_err(|error| Error::io(path, error))?;
+    let layout = if first.starts_with(&GZIP) {
+        Input { file: path, reader: MultiGzDecoder::new(reader), stored, is_packed: true }.layout()?.0
+    } else {
+        Input { file: path, reader, stored, is_packed: false }.layout()?.0
+    };
+    Ok(layout.kind == Kind::U1)
+}
+
 /// As [`read`], for a file in memory. Messages name it `file`.
 ///
 /// # Errors

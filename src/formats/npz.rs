@@ -7,7 +7,7 @@ use std::path::Path;
 use zip::ZipArchive;
 
 use super::npy::{Size, Stored, entry_options, write_header};
-use super::values::ToF64;
+use super::values::{Kind, ToF64};
 use super::{Pixels, Records, write_atomically};
 use crate::error::{Error, Result, excerpt};
 use crate::input::open_regular;
@@ -79,6 +79,14 @@ pub(crate) fn records_of_images(path: &Path, name: &str) -> Result<Option<Record
     })?;
     let (file, _) = open_regular(path)?;
     Records::new(path, Some(name), (file, start + header), layout, Some(&[2, 0, 1])).map(Some)
+}
+
+/// Returns `true` if the array `name` is one of unsigned bytes.
+///
+/// # Errors
+/// Those of [`read`].
+pub(crate) fn holds_bytes(path: &Path, name: &str) -> Result<bool> {
+    Archive::open(path)?.array(name, |array| Ok(array.layout.kind == Kind::U1))
 }
 
 /// Refuses an array that is not one of images.

@@ -5,7 +5,7 @@ use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::Pixels;
-use super::values::{Cut, Layout};
+use super::values::{Cut, Kind, Layout};
 use crate::error::{Error, Result, excerpt};
 
 /// An array (N, ...) in a file whose header has been read and whose length fits it.
@@ -68,6 +68,11 @@ impl Records {
     /// The shape of the array: the number of samples, and the shape of each.
     pub fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    /// Returns `true` for unsigned bytes, which may be pixels.
+    pub fn holds_bytes(&self) -> bool {
+        self.layout.kind == Kind::U1
     }
 
     /// Reads the samples from number `first` on into `values`, one after the other.

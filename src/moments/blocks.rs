@@ -59,6 +59,11 @@ impl Blocks {
         Address { level: self.leaf_level(), index: first >> self.leaf_level() }
     }
 
+    /// The binary logarithm of the rows per block.
+    pub(super) fn level(self) -> u32 {
+        self.level
+    }
+
     fn leaf_level(self) -> u32 {
         self.level.min(LEAF)
     }

@@ -19,12 +19,10 @@ pub struct Description {
 
 /// The setting that names the data.
 pub const DATA: &str = "data";
-/// The setting that says the scale of the values: [`UNIT`], [`SIGNED`] or [`NUMBERS`].
+/// The setting that says the scale of the values: [`UNIT`], [`NUMBERS`] or [`FEATURES`].
 pub const VALUES: &str = "values";
 /// Pixels from 0 to 1.
 pub const UNIT: &str = "pixels from 0 to 1";
-/// Pixels from -1 to 1.
-pub const SIGNED: &str = "pixels from -1 to 1";
 /// Numbers as they are in their files.
 pub const NUMBERS: &str = "numbers as they are";
 /// Outputs of a network of features.

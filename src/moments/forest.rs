@@ -34,8 +34,9 @@ impl Forest {
         Self { rows, nodes: Vec::new() }
     }
 
-    pub fn nodes(&self) -> &[(Address, Node)] {
-        &self.nodes
+    /// The nodes of at least a level: that of whole blocks.
+    pub fn nodes(&self, level: u32) -> impl Iterator<Item = &(Address, Node)> {
+        self.nodes.iter().filter(move |(address, _)| address.level >= level)
     }
 
     pub fn into_nodes(self) -> Vec<(Address, Node)> {
@@ -79,10 +80,10 @@ impl Forest {
         }
     }
 
-    /// The rows of the nodes, as ranges that do not touch.
-    pub fn rows(&self) -> Vec<Range<usize>> {
+    /// The rows of the nodes of at least a level, as ranges that do not touch.
+    pub fn rows(&self, level: u32) -> Vec<Range<usize>> {
         let mut ranges: Vec<Range<usize>> = Vec::new();
-        for (address, _) in &self.nodes {
+        for (address, _) in self.nodes(level) {
             let rows = address.rows(self.rows);
             match ranges.last_mut() {
                 Some(last) if last.end == rows.start => last.end = rows.end,
@@ -104,12 +105,13 @@ mod tests {
         for at in [4, 1, 2, 0] {
             forest.insert(Address { level: 0, index: at }, row(at));
         }
-        let places: Vec<_> = forest.nodes().iter().map(|(at, node)| (at.level, at.index, node.count)).collect();
+        let places: Vec<_> = forest.nodes(0).map(|(at, node)| (at.level, at.index, node.count)).collect();
         assert_eq!(places, [(1, 0, 2), (0, 2, 1), (2, 1, 1)]);
-        assert_eq!((forest.rows(), forest.root()), (vec![0..3, 4..5], None));
+        assert_eq!((forest.rows(0), forest.root()), (vec![0..3, 4..5], None));
         forest.insert(Address { level: 0, index: 3 }, row(3));
         let root = forest.root().unwrap();
         assert_eq!((root.count, root.mean[0], root.products[0]), (5, 2.0, 10.0));
-        assert_eq!(forest.rows(), [0..5]);
+        assert_eq!(forest.rows(0), [0..5]);
+        assert_eq!(forest.nodes(4).count(), 0);
     }
 }

@@ -200,7 +200,24 @@ impl Moments {
     /// them.
     #[must_use]
     pub fn rows(&self) -> Vec<Range<usize>> {
-        self.forest.rows()
+        self.forest.rows(self.blocks.level())
+    }
+
+    /// Continues moments that were interrupted: the range of blocks is `range`, of which these hold the first ones.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for moments of other rows.
+    pub fn continued(self, range: Range<usize>) -> Result<Self> {
+        let range = self.blocks.first_row(range.start)..self.blocks.first_row(range.end);
+        let added = match &self.rows()[..] {
+            [] => range.start,
+            [held] if held.start == range.start && held.end <= range.end => held.end,
+            held => {
+                let what = format!("it holds {}, and this run adds {}", merge::listed(held), merge::listed(&[range]));
+                return Err(Error::argument(what, "name another file for each shard"));
+            }
+        };
+        Ok(Self { added, range, ..self })
     }
 
     /// Returns `true` for the moments of all rows.
@@ -304,6 +321,27 @@ mod tests {
         }
         let threads = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
         assert!(same(&threads.install(|| Moments::of_rows(&rows, values).unwrap()), &whole));
+    }
+
+    #[test]
+    fn an_interrupted_run_goes_on_with_the_same_bits() {
+        let count = 600_000;
+        let rows: Vec<f32> = (0..count).map(|at| (at as f32 * 0.7).sin()).collect();
+        let whole = Moments::of_rows(&rows, 1).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npz");
+        let mut moments = Moments::whole(Description::of_rows(count, &[1])).unwrap();
+        // Within a block of 1024 rows, after some of its leaves.
+        moments.add(&rows[..300_500]);
+        assert_eq!(moments.rows(), [0..300_032]);
+        moments.write(&path).unwrap();
+        let blocks = moments.blocks().count();
+        let mut moments = Moments::read(&path).unwrap().continued(0..blocks).unwrap();
+        assert_eq!((moments.next_row(), moments.end()), (300_032, count));
+        moments.add(&rows[300_032..]);
+        assert!(same(&moments, &whole));
+        let error = Moments::read(&path).unwrap().continued(5..9).unwrap_err();
+        assert_eq!(error.to_string(), "it holds rows 0 to 300031, and this run adds rows 5120 to 9215");
     }
 
     proptest! {

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::checkpoint::digits_classifier;
+use crate::checkpoint::{digits_classifier, digits_classifier_sha256};
 use crate::error::{Error, Result};
 use crate::gpu::Kind as AdapterKind;
 use crate::graph::{Compiler, Program};
+use crate::input::sha256;
 use crate::nets::classifier::{self, CLASS_NAME, Classifier};
 use crate::nets::inception::weights::InceptionWeights;
 use crate::nets::inception::{self, Preparation, SIDE};
@@ -159,6 +160,20 @@ impl Features {
                 let program = compiler.program(&graph, &|key, shape| weights.fetch(key, shape))?;
                 let kind = Kind::Inception(*preparation);
                 Ok(Extractor { program, kind, image_shape, batch, dimension })
+            }
+        }
+    }
+
+    /// The network, its weights and its preparation in words: features of one identity are comparable.
+    ///
+    /// # Errors
+    /// Those of the file of weights.
+    pub fn identity(&self) -> Result<String> {
+        match self {
+            Self::Digits => Ok(format!("the classifier of digits, sha256 {}", digits_classifier_sha256())),
+            Self::Inception { weights, preparation } => {
+                let digest = sha256(weights.path())?;
+                Ok(format!("InceptionV3 as {}, sha256 {digest}", preparation.name()))
             }
         }
     }

@@ -1,110 +1,82 @@
-//! Mean and covariance, in float64, of rows that arrive a few at a time.
+//! Mean and covariance, in float64, of rows that arrive a few at a time: those of [`crate::moments`], and the rows
+//! themselves where they are few.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, get_global_parallelism};
+use faer::Mat;
 
 use super::Statistics;
 use crate::error::{Error, Result};
+use crate::moments::{Description, Moments as Tree};
 
 /// Features from which on the rows are kept as long as there are at most half as many of them: the Frechet distance is
 /// then one of small matrices.
 const MANY: usize = 512;
 
-/// Sums over rows of `dimension` values, relative to a point near their mean: the first row. Relative to zero, the
-/// covariance of values with a large mean would be the small difference of large numbers.
+/// The moments of rows whose number is known.
 #[derive(Clone, Debug)]
 pub struct Moments {
-    dimension: usize,
-    count: usize,
-    about: Vec<f64>,
-    sums: Vec<f64>,
-    /// Sums of products, a symmetric matrix.
-    products: Mat<f64>,
+    tree: Tree,
     /// The rows themselves, as long as they are few.
     rows: Option<Vec<f32>>,
 }
 
 impl Moments {
-    /// Creates sums over no rows.
-    #[must_use]
-    pub fn new(dimension: usize) -> Self {
-        Self {
-            dimension,
-            count: 0,
-            about: vec![0.0; dimension],
-            sums: vec![0.0; dimension],
-            products: Mat::zeros(dimension, dimension),
-            rows: (dimension >= MANY).then(Vec::new),
-        }
+    /// Creates the moments of `count` rows of `dimension` values, none of which is there yet.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for rows of no values or too many.
+    pub fn new(dimension: usize, count: usize) -> Result<Self> {
+        let tree = Tree::whole(Description::of_rows(count, &[dimension]))?;
+        Ok(Self { tree, rows: (dimension >= MANY && count <= dimension / 2).then(Vec::new) })
     }
 
     /// The number of rows added so far.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.count
+        self.tree.next_row()
     }
 
     /// Adds the rows that `rows` holds one after the other.
     ///
     /// # Panics
-    /// Panics if the length of `rows` is not a multiple of the dimension.
+    /// Panics if the length of `rows` is not a multiple of the dimension, or if there are more rows than were said.
     pub fn add(&mut self, rows: &[f32]) {
-        assert!(rows.len().is_multiple_of(self.dimension), "{} values in rows of {}", rows.len(), self.dimension);
-        if self.count == 0 {
-            self.about = rows.iter().take(self.dimension).map(|value| f64::from(*value)).collect();
-            self.about.resize(self.dimension, 0.0);
+        self.tree.add(rows);
+        if let Some(kept) = &mut self.rows {
+            kept.extend_from_slice(rows);
         }
-        let count = rows.len() / self.dimension;
-        let block = Mat::from_fn(count, self.dimension, |row, column| {
-            f64::from(rows[row * self.dimension + column]) - self.about[column]
-        });
-        for (column, sum) in self.sums.iter_mut().enumerate() {
-            *sum += block.col(column).iter().sum::<f64>();
-        }
-        matmul(&mut self.products, Accum::Add, block.transpose(), &block, 1.0, get_global_parallelism());
-        self.count += count;
-        match &mut self.rows {
-            Some(kept) if self.count <= self.dimension / 2 => kept.extend_from_slice(rows),
-            _ => self.rows = None,
-        }
-    }
-
-    /// The deviations from the mean over sqrt(n - 1), where the rows are few.
-    fn factor(&self, mean: &[f64]) -> Option<Mat<f64>> {
-        let rows = self.rows.as_ref()?;
-        let scale = (self.count as f64 - 1.0).sqrt().recip();
-        Some(Mat::from_fn(self.count, self.dimension, |row, column| {
-            (f64::from(rows[row * self.dimension + column]) - mean[column]) * scale
-        }))
     }
 
     /// Returns the mean and the unbiased covariance (over n - 1, as `np.cov` does).
     ///
     /// # Errors
-    /// [`Error::Argument`] for fewer than two rows; [`Error::NonFinite`] if a row held NaN or infinity.
+    /// [`Error::Argument`] for fewer than two rows, and for fewer than were said; [`Error::NonFinite`] if a row held NaN
+    /// or infinity.
     pub fn statistics(&self) -> Result<Statistics> {
-        if self.count < 2 {
-            let what = format!("the covariance of {} samples", self.count);
+        if self.count() < 2 {
+            let what = format!("the covariance of {} samples", self.count());
             return Err(Error::argument(what, "statistics need at least two samples"));
         }
-        let count = self.count as f64;
-        let offset: Vec<f64> = self.sums.iter().map(|sum| sum / count).collect();
-        let covariance = Mat::from_fn(self.dimension, self.dimension, |i, j| {
-            let product = f64::midpoint(self.products[(i, j)], self.products[(j, i)]);
-            (product - count * offset[i] * offset[j]) / (count - 1.0)
-        });
-        let mean: Vec<f64> = self.about.iter().zip(&offset).map(|(about, offset)| about + offset).collect();
-        let factor = self.factor(&mean);
-        Ok(Statistics { factor, ..Statistics::new(mean, covariance)? })
+        let statistics = Statistics::of(&self.tree)?;
+        let factor = self.factor(&statistics.mean);
+        Ok(Statistics { factor, ..statistics })
+    }
+
+    /// The deviations from the mean over sqrt(n - 1), where the rows are few.
+    fn factor(&self, mean: &[f64]) -> Option<Mat<f64>> {
+        let (rows, dimension) = (self.rows.as_ref()?, mean.len());
+        let scale = (self.count() as f64 - 1.0).sqrt().recip();
+        Some(Mat::from_fn(self.count(), dimension, |row, column| {
+            (f64::from(rows[row * dimension + column]) - mean[column]) * scale
+        }))
     }
 }
 
 /// Returns the statistics of rows that are all in memory.
 ///
 /// # Errors
-/// Those of [`Moments::statistics`].
+/// Those of [`Moments::new`] and of [`Moments::statistics`].
 pub fn of_rows(rows: &[f32], dimension: usize) -> Result<Statistics> {
-    let mut moments = Moments::new(dimension);
+    let mut moments = Moments::new(dimension, rows.len() / dimension.max(1))?;
     moments.add(rows);
     moments.statistics()
 }
@@ -117,7 +89,7 @@ mod tests {
     fn parts_add_up_to_the_definition() {
         let rows: Vec<f32> = (0..60u8).map(|i| 1000.0 + (f32::from(i) * 0.7).sin()).collect();
         let whole = of_rows(&rows, 3).unwrap();
-        let mut parts = Moments::new(3);
+        let mut parts = Moments::new(3, 20).unwrap();
         for range in [0..3, 3..33, 33..60] {
             parts.add(&rows[range]);
         }

@@ -7,6 +7,7 @@ use faer::Mat;
 use crate::error::{Error, Result};
 use crate::formats::npz;
 use crate::input::ask;
+use crate::moments::Moments;
 
 /// The mean and the covariance of a set of features: the input of the Frechet distance.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +32,15 @@ impl Statistics {
         }
         let hint = "look for samples that are NaN or infinite".to_owned();
         Err(Error::NonFinite { place: "the statistics of features".to_owned(), hint })
+    }
+
+    /// The mean and the covariance, over n - 1, of moments of all rows.
+    ///
+    /// # Errors
+    /// Those of [`Moments::covariance`]; [`Error::NonFinite`].
+    pub fn of(moments: &Moments) -> Result<Self> {
+        let covariance = moments.covariance(1)?;
+        Self::new(moments.mean()?, covariance)
     }
 
     /// The length of a feature vector.

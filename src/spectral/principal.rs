@@ -15,7 +15,7 @@
 
 use std::time::Instant;
 
-use faer::MatRef;
+use faer::{Mat, MatRef};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -194,6 +194,24 @@ pub fn principal_components(
     }
     let solve_seconds = begin.elapsed().as_secs_f64() - prepare_seconds;
     Ok(Components { spectrum, route, arithmetic, prepare_seconds, solve_seconds })
+}
+
+/// Computes the leading eigenpairs of a second moment or a covariance that is known in float64.
+///
+/// # Errors
+/// [`Error::Argument`] for invalid settings or a matrix above [`LARGEST_MATRIX`], [`Error::NonFinite`].
+pub fn principal_components_of(matrix: Mat<f64>, settings: &Settings) -> Result<Components> {
+    settings.check(matrix.nrows())?;
+    expect_small(matrix.nrows(), Route::Moment)?;
+    let begin = Instant::now();
+    let settings = Settings { relative_to: RelativeTo::Each, ..*settings };
+    let matrix = Dense::new(matrix)?.precise();
+    let (found, solver) = of_matrix(&matrix, &watched(&settings), None)?;
+    let mut spectrum = found.measured(&matrix, solver, &settings)?;
+    spectrum.converged &= spectrum.worst_residual() <= settings.tolerance;
+    let (route, arithmetic) = (Route::Moment, Arithmetic::Float64);
+    let solve_seconds = begin.elapsed().as_secs_f64();
+    Ok(Components { spectrum, route, arithmetic, prepare_seconds: 0.0, solve_seconds })
 }
 
 /// A spectrum, and the seconds before it was solved for.

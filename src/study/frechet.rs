@@ -10,6 +10,8 @@ use super::results::Results;
 use crate::data::{Dataset, Pixels, Source};
 use crate::error::{Error, Result};
 use crate::formats::npz;
+use crate::moments::Moments as Merged;
+use crate::moments::description::{NETWORK, VALUES};
 use crate::quality::kid::{self, Subsets};
 use crate::quality::neighbours::{self, Balls, MOST, NEIGHBOURS};
 use crate::quality::sliced::{DIRECTIONS, Directions};
@@ -22,8 +24,9 @@ use crate::tensor::Tensor;
 pub enum Images {
     /// Pixels in -1..1.
     Pixels(Dataset),
-    /// The mean and the covariance of features, and the file they were read from.
-    Statistics(String, Statistics),
+    /// The file that they were read from, the mean and the covariance of features, and the network of these, where the
+    /// file says it.
+    Statistics(String, Statistics, Option<String>),
 }
 
 /// A set of images after the network of features.
@@ -36,14 +39,19 @@ pub struct Measured {
 }
 
 impl Images {
-    /// Reads data, or an `.npz` of statistics as pytorch-fid writes it.
+    /// Reads data, an `.npz` of statistics as pytorch-fid writes it, or one of merged moments.
     ///
     /// # Errors
-    /// Those of [`Statistics::read`], [`Source::parse`] and [`Source::load`].
+    /// Those of [`Merged::read_whole`], [`Statistics::read`], [`Source::parse`] and [`Source::load`].
     pub fn read(text: &str) -> Result<Self> {
         let path = Path::new(text);
+        if Merged::is_at(path) {
+            let moments = Merged::read_whole(path)?;
+            let of = moments.description.setting(NETWORK).or(moments.description.setting(VALUES)).map(str::to_owned);
+            return Ok(Self::Statistics(text.to_owned(), Statistics::of(&moments)?, of));
+        }
         if npz::read(path, &["mu"]).is_ok() {
-            return Ok(Self::Statistics(text.to_owned(), Statistics::read(path)?));
+            return Ok(Self::Statistics(text.to_owned(), Statistics::read(path)?, None));
         }
         Ok(Self::Pixels(Source::parse(text)?.load(Pixels::Signed)?))
     }
@@ -53,7 +61,7 @@ impl Images {
     pub fn name(&self) -> &str {
         match self {
             Self::Pixels(data) => &data.name,
-            Self::Statistics(name, _) => name,
+            Self::Statistics(name, ..) => name,
         }
     }
 
@@ -71,7 +79,10 @@ impl Images {
     pub fn check(&self, features: &Features) -> Result<Option<[usize; 3]>> {
         match self {
             Self::Pixels(data) => features.image_shape(&data.name, &data.sample_shape).map(Some),
-            Self::Statistics(name, statistics) => {
+            Self::Statistics(name, statistics, of) => {
+                if of.is_some() {
+                    expect_network(name, of.as_deref(), &features.identity()?)?;
+                }
                 let (found, expected) = (statistics.dimension(), features.dimension()?);
                 if found == expected {
                     return Ok(None);
@@ -84,21 +95,49 @@ impl Images {
         }
     }
 
+    /// Checks that two sets are of the same features, where their files say of which.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] naming both networks.
+    pub fn expect_alike(&self, other: &Self, features: &Features) -> Result<()> {
+        match (self, other) {
+            (Self::Statistics(_, _, Some(of)), Self::Statistics(name, _, other)) => {
+                expect_network(name, other.as_deref(), of)
+            }
+            (Self::Statistics(name, _, Some(of)), Self::Pixels(_))
+            | (Self::Pixels(_), Self::Statistics(name, _, Some(of))) => {
+                expect_network(name, Some(of), &features.identity()?)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The statistics of the images, with their features.
     ///
     /// # Errors
     /// [`Error::Argument`] for images without an extractor; those of the extractor and of the statistics.
     pub fn measured(self, extractor: Option<&Extractor>) -> Result<Measured> {
         match (self, extractor) {
-            (Self::Statistics(_, statistics), _) => Ok(Measured { statistics, images: None }),
+            (Self::Statistics(_, statistics, _), _) => Ok(Measured { statistics, images: None }),
             (Self::Pixels(data), Some(extractor)) => {
                 let features = extractor.of(&data.samples)?.features;
-                let mut moments = Moments::new(extractor.dimension());
+                let mut moments = Moments::new(extractor.dimension(), features.shape[0])?;
                 moments.add(&features.data);
                 Ok(Measured { statistics: moments.statistics()?, images: Some((features, data.samples)) })
             }
             (Self::Pixels(_), None) => Err(Error::argument("images without a device", "name images or statistics")),
         }
+    }
+}
+
+/// Refuses statistics of features of another network.
+fn expect_network(name: &str, of: Option<&str>, expected: &str) -> Result<()> {
+    match of {
+        Some(of) if of != expected => {
+            let what = format!("`{name}` holds moments of {of}, to be compared with those of {expected}");
+            Err(Error::argument(what, "both must come from the same network"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -14,6 +14,16 @@ const MEAN: File = File::new("mean.npy", "(p), where it was subtracted");
 /// The results of the study; `mean` is the mean that was subtracted, if any.
 #[must_use]
 pub fn results(found: &Components, mean: Option<&[f64]>) -> Results {
+    let mut results = results_of_moments(found, mean);
+    if found.arithmetic == Arithmetic::Float64 {
+        results.note("float32 does not hold these eigenvalues to the tolerance: found in float64 on the host");
+    }
+    results
+}
+
+/// As [`results`], of moments that are known in float64.
+#[must_use]
+pub fn results_of_moments(found: &Components, mean: Option<&[f64]>) -> Results {
     let spectrum = &found.spectrum;
     let mut results = Results::default();
     results
@@ -30,9 +40,6 @@ pub fn results(found: &Components, mean: Option<&[f64]>) -> Results {
         spectrum.applied_vectors,
         found.prepare_seconds + found.solve_seconds
     ));
-    if found.arithmetic == Arithmetic::Float64 {
-        results.note("float32 does not hold these eigenvalues to the tolerance: found in float64 on the host");
-    }
     let (worst, tolerance) = (spectrum.worst_residual(), spectrum.settings.tolerance);
     if !spectrum.converged || worst > tolerance {
         results.warning(format!("a residual of {worst:.1e} stayed above the tolerance of {tolerance:.1e}"));

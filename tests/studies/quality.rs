@@ -68,7 +68,7 @@ fn images_to_a_distance_as_torch_and_scipy_have_it() {
     let all = digits(Pixels::Signed).unwrap().samples;
     let extractor = Extractor::new(&engines()[0]).unwrap();
     let half = |from: usize| -> Statistics {
-        let mut moments = Moments::new(extractor.dimension());
+        let mut moments = Moments::new(extractor.dimension(), 1500).unwrap();
         for first in (from..from + 1500).step_by(500) {
             moments.add(&extractor.of(&all.slice(first..first + 500)).unwrap().features.data);
         }

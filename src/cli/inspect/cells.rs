@@ -254,7 +254,7 @@ fn data_json(data: &Images) -> Value {
         Images::Pixels(data) => {
             json!({ "source": data.name, "samples": data.count(), "sample_shape": data.sample_shape })
         }
-        Images::Statistics(name, _) => json!({ "source": name, "statistics": true }),
+        Images::Statistics(name, ..) => json!({ "source": name, "statistics": true }),
     }
 }
 

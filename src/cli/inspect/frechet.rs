@@ -21,6 +21,7 @@ Examples:
   downhill inspect frechet images/ --against other.npz
   downhill inspect frechet samples.npz --save-statistics samples-statistics.npz
   downhill inspect frechet a-statistics.npz --against b-statistics.npz
+  downhill moments images/ --features digits -o all.npz && downhill inspect frechet all.npz
   downhill inspect frechet images/ --features inception.safetensors --against cifar10-statistics.npz
   downhill inspect frechet images/ --clip clip-vit-base-patch16/ --captions captions.txt
 
@@ -85,6 +86,9 @@ impl Study for Args {
             }
         };
         let (first, second) = (Images::read(&self.samples)?, against.map(Images::read).transpose()?);
+        if let Some(second) = &second {
+            first.expect_alike(second, &features)?;
+        }
         let clip = self.clip(&first)?;
         let mut shapes = Vec::new();
         for images in [Some(&first), second.as_ref()].into_iter().flatten() {

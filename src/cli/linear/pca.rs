@@ -4,12 +4,15 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
+use serde_json::json;
 
 use super::sigmas::expect_components;
 use crate::cli::study::{DataArgs, OutputArgs, Study, StudyRun, Usual, help};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::moments::Moments;
+use crate::spectral::principal::principal_components_of;
 use crate::spectral::{RelativeTo, Route, Settings, principal_components};
-use crate::study::pca::{FILES, results};
+use crate::study::pca::{FILES, results, results_of_moments};
 use crate::study::results::{File, Results};
 
 const HELP: &str = "\
@@ -17,6 +20,7 @@ Examples:
   downhill linear pca --data digits -k 32 --center -o components
   downhill linear pca --data X.npy -k 8 -o components
   downhill linear pca --data images/ -k 8 --route matrix-free -o components
+  downhill linear pca --data moments.npz -k 8 --center -o components   of `downhill moments`, in float64 on the host
 
 Without --center the mean of the data is usually the first component. 8-bit pixels are scaled to 0 to 1.
 
@@ -80,6 +84,9 @@ impl Study for Args {
     }
 
     fn measure(&self, run: &mut StudyRun) -> Result<Results> {
+        if Moments::is_at(Path::new(&self.data.data)) {
+            return self.of_moments(run);
+        }
         let (data, mean) = self.data.load_with_mean(USUAL, run)?;
         expect_components(self.components, data.dimension())?;
         let settings = Settings {
@@ -93,5 +100,44 @@ impl Study for Args {
         let found = principal_components(&engine, &data.samples, &settings, self.route.map(Route::from))?;
         run.clock.lap("components");
         Ok(results(&found, mean.as_deref()))
+    }
+}
+
+impl Args {
+    /// The components of data whose moments are known.
+    fn of_moments(&self, run: &mut StudyRun) -> Result<Results> {
+        let file = &self.data.data;
+        let refuse = |flag: &str, why: &str| {
+            let what = format!("`{flag}` has no meaning for the moments in `{file}`, {why}");
+            Err(Error::argument(what, format!("omit `{flag}`, or name the data themselves")))
+        };
+        if self.data.samples.is_some() {
+            return refuse("--samples", "which are those of all samples");
+        }
+        if self.route.is_some_and(|route| route != RouteFlag::Moment) {
+            return refuse("--route", "which are a matrix already");
+        }
+        let moments = Moments::read_whole(Path::new(file))?;
+        let values = moments.description.values();
+        expect_components(self.components, values)?;
+        let settings = Settings {
+            tolerance: self.tolerance,
+            relative_to: RelativeTo::Each,
+            seed: self.output.seed,
+            ..Settings::new(self.components)
+        };
+        let mean = self.data.center.then(|| moments.mean()).transpose()?;
+        let matrix = if mean.is_some() { moments.covariance(0)? } else { moments.second_moment()? };
+        run.report.set(
+            "data",
+            json!({
+                "source": file, "samples": moments.description.rows, "sample_shape": moments.description.shape,
+                "centred": mean.is_some(), "moments": moments.description.settings,
+            }),
+        );
+        run.clock.lap("data");
+        let found = principal_components_of(matrix, &settings)?;
+        run.clock.lap("components");
+        Ok(results_of_moments(&found, mean.as_deref()))
     }
 }

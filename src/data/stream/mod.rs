@@ -30,6 +30,10 @@ pub trait Stream: Send {
         self.sample_shape().iter().product()
     }
 
+    /// Returns `true` if the values are bytes of images, scaled by [`Pixels`](super::Pixels), and `false` for numbers as
+    /// they are.
+    fn has_pixels(&self) -> bool;
+
     /// Reads the samples from number `first` on into `rows`, one after the other. The length of `rows` is a multiple of
     /// [`Stream::dimension`].
     ///
@@ -104,6 +108,8 @@ mod tests {
             assert_eq!((stream.name(), stream.count()), (whole.name.as_str(), whole.count()), "{text}");
             assert_eq!((stream.sample_shape(), stream.dimension()), (&whole.sample_shape[..], whole.dimension()));
             let (count, dimension) = (whole.count(), whole.dimension());
+            let scaled = pixels == Pixels::Signed && whole.samples != source.load(Pixels::Unit).unwrap().samples;
+            assert!(pixels == Pixels::Unit || stream.has_pixels() == scaled, "{text}");
             let all = (0, count);
             for (first, end) in [(count - 1, count), all, (count / 2, count), (0, 1), (count / 3, count / 3)] {
                 let mut rows = vec![f32::NAN; (end - first) * dimension];
@@ -156,7 +162,7 @@ mod tests {
         check(&text("pictures"));
         std::fs::create_dir(at("parts")).unwrap();
         raw(&at("parts").join("b.npy"), "|u1", "False", &[10, 4, 3], &bytes[..120]);
-        raw(&at("parts").join("a.npy"), ">i2", "False", &[3, 4, 3], &bytes[..72]);
+        raw(&at("parts").join("a.npy"), "|u1", "False", &[3, 4, 3], &bytes[..36]);
         raw(&at("parts").join("c.npy"), "|u1", "True", &[1, 4, 3], &bytes[..12]);
         check(&text("parts"));
         check(&text("parts/*.npy"));
@@ -209,6 +215,9 @@ mod tests {
                 "{error}"
             );
         }
+        raw(&at("b.npy"), "|u1", "False", &[2, 3], &[0; 6]);
+        let error = source.stream(Pixels::Unit).err().unwrap();
+        assert!(error.to_string().ends_with("b.npy: its values are bytes, those of `a.npy` are not"), "{error}");
         let mut values = Tensor::zeros([2, 3]);
         values.data[4] = f32::INFINITY;
         npy::write(at("b.npy"), &values).unwrap();

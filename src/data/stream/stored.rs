@@ -36,6 +36,10 @@ impl Stream for StoredSamples {
         &self.records.shape()[1..]
     }
 
+    fn has_pixels(&self) -> bool {
+        self.records.holds_bytes()
+    }
+
     fn read(&mut self, first: usize, rows: &mut [f32]) -> Result<()> {
         expect_samples(self, first, rows)?;
         self.records.read(first, self.pixels, rows)?;

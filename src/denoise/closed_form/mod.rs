@@ -14,6 +14,8 @@
 //!
 //! `gaussian:` and `wiener:` are two names of the same denoiser: the covariance is whole and nothing is added to it.
 //!
+//! `DATA` of `pca:`, `gaussian:`, `wiener:` and `sequential:` may be a file of merged [`moments`](crate::moments).
+//!
 //! Bytes of images count as -1 to 1, the range of the networks; arrays keep their numbers.
 
 mod arrays;
@@ -49,6 +51,8 @@ use crate::data::{Dataset, Noised, Pixels, Source};
 use crate::error::{Error, Result};
 use crate::formats::npy;
 use crate::kernels::Engine;
+use crate::moments::Moments as Merged;
+use crate::moments::description::{FEATURES, NUMBERS, UNIT, VALUES};
 use crate::spectral::principal::LARGEST_MATRIX;
 use crate::tensor::Tensor;
 
@@ -85,6 +89,7 @@ enum Form {
     Pca { data: Dataset, components: usize, noise: Option<Noised> },
     Gaussian { filter: Filter, data: Dataset },
     Moments { filter: Filter, covariance: Mat<f64> },
+    Components { components: usize, covariance: Mat<f64> },
     Mixture { data: Dataset, options: MixtureOptions },
     Ideal { data: Dataset },
     Guided { data: Dataset, class: Dataset, options: GuidedOptions },
@@ -101,7 +106,7 @@ impl Form {
             | Self::Ideal { data }
             | Self::Local { data, .. }
             | Self::Guided { data, .. } => Some(data),
-            Self::Moments { .. } => None,
+            Self::Moments { .. } | Self::Components { .. } => None,
         }
     }
 }
@@ -113,8 +118,18 @@ impl ClosedForm {
     /// Those of [`Spec::parse`] and [`Source::load`]; [`Error::Argument`] for more components than a sample has values;
     /// [`Error::BadFile`], [`Error::WrongShape`] and [`Error::NonFinite`] for moments that are malformed.
     pub fn open(text: &str) -> Result<Option<Self>> {
-        let read = |source: &Source| source.load(Pixels::Signed);
-        let form = match Spec::parse(text)? {
+        let read = |source: &Source| {
+            if Merged::is_at(Path::new(&source.to_string())) {
+                let what = format!("`{source}` holds moments, not samples");
+                return Err(Error::argument(what, "`wiener:`, `gaussian:`, `sequential:` and `pca:` take moments"));
+            }
+            source.load(Pixels::Signed)
+        };
+        let spec = Spec::parse(text)?;
+        if let Some(form) = spec.as_ref().and_then(|spec| Self::of_merged(text, spec).transpose()) {
+            return form.map(Some);
+        }
+        let form = match spec {
             None => return Ok(None),
             Some(Spec::Pca { data, options }) => {
                 let mut data = read(&data)?;
@@ -152,6 +167,53 @@ impl ClosedForm {
         let variance =
             squares.map(|(value, mean)| (f64::from(*value) - mean).powi(2)).sum::<f64>() / data.count() as f64;
         let sample_shape = data.sample_shape.clone();
+        Ok(Some(Self { name: text.to_owned(), form, sample_shape, mean, variance }))
+    }
+
+    /// The closed form of merged moments, where the data of a Gaussian or of a projection are a file of these.
+    fn of_merged(text: &str, spec: &Spec) -> Result<Option<Self>> {
+        let (data, components) = match spec {
+            Spec::Gaussian { moments: Moments::Of(data), .. } => (data, None),
+            Spec::Pca { data, options } => (data, Some(options)),
+            _ => return Ok(None),
+        };
+        let file = data.to_string();
+        if !Merged::is_at(Path::new(&file)) {
+            return Ok(None);
+        }
+        let merged = Merged::read_whole(Path::new(&file))?;
+        let values = merged.description.setting(VALUES).unwrap_or(NUMBERS);
+        if values == FEATURES {
+            let what = format!("`{file}` holds moments of features, not of samples");
+            return Err(Error::argument(
+                what,
+                "measure those of the samples themselves, without a network of features",
+            ));
+        }
+        let dimension = merged.description.values();
+        if dimension > LARGEST_MATRIX {
+            let what = format!("a mean of {dimension} values");
+            let hint = format!("1 to {LARGEST_MATRIX} values are expected: the covariance is a matrix of their square");
+            return Err(Error::bad_file_hint(&file, what, hint));
+        }
+        let (mut mean, mut covariance) = (merged.mean()?, merged.covariance(0)?);
+        if values == UNIT {
+            // Denoisers have pixels from -1 to 1.
+            mean.iter_mut().for_each(|value| *value = 2.0 * *value - 1.0);
+            covariance *= faer::Scale(4.0);
+        }
+        let variance = (0..dimension).map(|at| covariance[(at, at)]).sum();
+        let sample_shape = merged.description.shape.clone();
+        let form = match (spec, components) {
+            (Spec::Gaussian { filter, .. }, _) => Form::Moments { filter: *filter, covariance },
+            (_, Some(PcaOptions { components, samples: None, noise: None })) => {
+                Form::Components { components: components_within(*components, dimension)?, covariance }
+            }
+            _ => {
+                let what = format!("`n=` and `noise=` of `{text}` need the samples, and `{file}` holds their moments");
+                return Err(Error::argument(what, "omit them, or name the data"));
+            }
+        };
         Ok(Some(Self { name: text.to_owned(), form, sample_shape, mean, variance }))
     }
 
@@ -210,7 +272,9 @@ impl ClosedForm {
     pub fn sigma_range(&self) -> (f64, f64) {
         let distance = if self.variance > 0.0 { self.variance.sqrt() } else { 1.0 };
         let first = match &self.form {
-            Form::Pca { components, .. } => distance / (*components as f64).sqrt(),
+            Form::Pca { components, .. } | Form::Components { components, .. } => {
+                distance / (*components as f64).sqrt()
+            }
             Form::Gaussian { filter: Filter::Sequential, .. } | Form::Moments { filter: Filter::Sequential, .. } => {
                 distance / (USUAL_COMPONENTS.min(self.mean.len()) as f64).sqrt()
             }
@@ -228,7 +292,7 @@ impl ClosedForm {
         let is_linear = match &self.form {
             Form::Mixture { .. } | Form::Ideal { .. } | Form::Local { .. } => false,
             Form::Guided { options, .. } => options.of == GuidedOf::Wiener,
-            Form::Pca { .. } | Form::Gaussian { .. } | Form::Moments { .. } => true,
+            Form::Pca { .. } | Form::Gaussian { .. } | Form::Moments { .. } | Form::Components { .. } => true,
         };
         move |sigma| if is_linear { distance.max(sigma) } else { 0.05 * sigma * sigma / (sigma + distance) }
     }
@@ -258,6 +322,7 @@ impl ClosedForm {
             Form::Pca { data, .. } => ("pca", Some(data.count())),
             Form::Gaussian { filter, data } => (filter.name(), Some(data.count())),
             Form::Moments { filter, .. } => (filter.name(), None),
+            Form::Components { .. } => ("pca", None),
             Form::Mixture { data, .. } => ("mixture", Some(data.count())),
             Form::Ideal { data } => ("ideal", Some(data.count())),
             Form::Guided { data, .. } => ("guided", Some(data.count())),
@@ -265,6 +330,7 @@ impl ClosedForm {
         };
         let (components, noise) = match &self.form {
             Form::Pca { components, noise, .. } => (Some(components), noise.as_ref()),
+            Form::Components { components, .. } => (Some(components), None),
             Form::Mixture { options, .. } => (Some(&options.components), None),
             _ => (None, None),
         };
@@ -319,6 +385,9 @@ impl ClosedForm {
                 filter.of(Linear::wiener(&data, &mean, image)?)
             }
             Form::Moments { filter, covariance } => filter.of(Linear::of_moments(&mean, &covariance, image)?),
+            Form::Components { components, covariance } => {
+                Box::new(Linear::of_moments(&mean, &covariance, image)?.leading(components))
+            }
             Form::Mixture { data, options: MixtureOptions { components, rank, seed } } => {
                 Box::new(Mixture::of_clusters(&data, components, rank, seed, image)?)
             }
@@ -395,7 +464,11 @@ fn take_first(data: &mut Dataset, count: usize) -> Result<()> {
 
 /// The number of components, at most the values of a sample.
 fn components_of(data: &Dataset, asked: Option<usize>) -> Result<usize> {
-    let dimension = data.dimension();
+    components_within(asked, data.dimension())
+}
+
+/// As [`components_of`], for samples of `dimension` values.
+fn components_within(asked: Option<usize>, dimension: usize) -> Result<usize> {
     match asked {
         None => Ok(USUAL_COMPONENTS.min(dimension)),
         Some(count) if count <= dimension => Ok(count),

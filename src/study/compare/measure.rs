@@ -63,13 +63,13 @@ impl Reference {
     /// Those of the extractor and of the statistics.
     pub fn new(extractor: &Extractor, data: &Images, seed: u64, full: bool) -> Result<Self> {
         let images = match data {
-            Images::Statistics(_, statistics) => {
+            Images::Statistics(_, statistics, _) => {
                 return Ok(Self { statistics: statistics.clone(), images: None, full });
             }
             Images::Pixels(data) => &data.samples,
         };
         let features = extractor.of(images)?.features;
-        let mut moments = Moments::new(extractor.dimension());
+        let mut moments = Moments::new(extractor.dimension(), features.shape[0])?;
         moments.add(&features.data);
         let sliced_by = |rows: &Tensor, seed: u64| -> Result<_> {
             let directions = Directions::new(rows.stride(), DIRECTIONS, seed);
@@ -83,12 +83,17 @@ impl Reference {
         Ok(Self { statistics: moments.statistics()?, images, full })
     }
 
-    /// The distance of `images` from the data, in parts that may come one at a time.
+    /// The distance of `expected` images from the data, in `parts` that may come one at a time.
     ///
     /// # Errors
     /// Those of the parts, the extractor and the statistics.
-    pub fn score(&self, extractor: &Extractor, parts: impl Iterator<Item = Result<Tensor>>) -> Result<Score> {
-        let mut moments = Moments::new(extractor.dimension());
+    pub fn score(
+        &self,
+        extractor: &Extractor,
+        expected: usize,
+        parts: impl Iterator<Item = Result<Tensor>>,
+    ) -> Result<Score> {
+        let mut moments = Moments::new(extractor.dimension(), expected)?;
         let (mut features, mut pixels) = (Vec::new(), Vec::new());
         let mut confidence = None;
         for part in parts {
@@ -137,7 +142,7 @@ impl Reference {
     /// # Errors
     /// Those of [`Reference::score`].
     pub fn score_cell(&self, extractor: &Extractor, store: &Store, cell: &Cell, count: usize) -> Result<Score> {
-        self.score(extractor, store.parts(cell, count))
+        self.score(extractor, count, store.parts(cell, count))
     }
 }
 
@@ -186,7 +191,10 @@ pub fn floor(
 ) -> Result<Vec<Score>> {
     let sets = (images.shape[0] / count.max(1)).min(repeats);
     (0..sets)
-        .map(|set| reference.score(extractor, std::iter::once(Ok(images.slice(set * count..(set + 1) * count)))))
+        .map(|set| {
+            let images = images.slice(set * count..(set + 1) * count);
+            reference.score(extractor, count, std::iter::once(Ok(images)))
+        })
         .collect()
 }
 

@@ -1,0 +1,102 @@
+//! `downhill moments`: mean and covariance of data, or of features of images, whole or in parts.
+//!
+//! [`args`] are the flags, [`sources`] where the rows come from: data, or images that are generated on the way;
+//! [`keep`] writes what there is while the run goes on.
+
+mod args;
+mod keep;
+mod sources;
+
+use serde_json::json;
+
+pub use args::Args;
+use keep::Keeper;
+use sources::{Generated, Rows};
+
+use crate::cli::args::Dtype;
+use crate::cli::merge::of_file;
+use crate::cli::shard::{Shard, ShardArg};
+use crate::cli::shared::Global;
+use crate::cli::{device, interrupt};
+use crate::error::{Error, Result};
+use crate::formats::check_writable;
+use crate::graph::Compiler;
+use crate::kernels::selftest;
+use crate::model::describe::{adapter_json, family_text};
+use crate::moments::merge::listed;
+use crate::moments::{Blocks, Moments};
+use crate::report::{Console, Progress, Report};
+
+/// The shared flags.
+pub type Flags = crate::cli::shared::NetworkFlags;
+
+/// Runs `downhill moments`.
+pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
+    check_writable(&args.output)?;
+    let (shard, note) = args.shard.map(ShardArg::resolve).transpose()?.unzip();
+    note.flatten().iter().for_each(|note| console.note(note));
+    let Shard { index, of } = shard.unwrap_or(Shard::WHOLE);
+    let features = args.features()?;
+    let mut rows = Rows::open(args, features.as_ref(), console)?;
+    let description = rows.description(features.as_ref())?;
+    let range = Blocks::of(description.rows).shard(index, of);
+    let mut report = Report::new("moments");
+    report.set("shard", shard.map(|shard| shard.to_string())).set("moments", description.json());
+    let mut moments = Moments::new(description.clone(), range.clone())?;
+    if args.resume && args.output.exists() {
+        let kept = Moments::read(&args.output)?;
+        let name = args.output.display().to_string();
+        description.expect(&kept.description, ("this run", &name)).map_err(|error| of_file(&args.output, error))?;
+        moments = kept.continued(range).map_err(|error| of_file(&args.output, error))?;
+        if moments.next_row() > 0 && !moments.rows().is_empty() {
+            console.note(&format!("{} are there already", listed(&moments.rows())));
+        }
+    }
+    moments.shards = shard.map(|shard| shard.of);
+    let left = moments.end() - moments.next_row();
+    if left > 0 {
+        let (first, end) = (moments.next_row(), moments.end());
+        let interrupt = interrupt::listen();
+        let engine =
+            if features.is_some() || rows.is_generated() { Some(device::open(global, console)?) } else { None };
+        if let Some(engine) = &engine {
+            selftest::ensure(engine)?;
+            report.set("adapter", adapter_json(&engine.gpu.adapter)).set("family", family_text(engine.family));
+        }
+        let compiler = engine.as_ref().map(|engine| Compiler::new(engine, Dtype::F32.options(global)));
+        let extractor = match (&features, compiler, rows.image_shape(features.as_ref())?) {
+            (Some(features), Some(compiler), Some(shape)) => Some(features.on(compiler, shape)?),
+            _ => None,
+        };
+        let bar = Progress::new("moments", left as u64, console.verbosity);
+        let mut keeper = Keeper::new(&args.output);
+        let mut watch = |moments: &Moments, added: usize| {
+            bar.advance(added as u64);
+            keeper.see(moments)?;
+            interrupt.check()
+        };
+        let added = match &mut rows {
+            Rows::Data(stream) => sources::add_data(&mut moments, stream.as_mut(), extractor.as_ref(), &mut watch),
+            Rows::Generated(run) => {
+                let generated = Generated { run: run.take(), range: first..end, flag: interrupt.flag() };
+                generated.add(&mut moments, compiler, extractor.as_ref(), &mut watch)
+            }
+        };
+        drop(bar);
+        if let Err(Error::Cancelled) = added {
+            moments.write(&args.output)?;
+            let done = format!("{} of {} are in {}", listed(&moments.rows()), end, args.output.display());
+            interrupt::say(console, &done, &[], &["--resume"]);
+        }
+        added?;
+    }
+    moments.write(&args.output)?;
+    let held = moments.rows();
+    let (held_text, all) = (listed(&held), description.rows);
+    let what = if moments.is_whole() { format!("all {all} rows") } else { format!("{held_text} of {all}") };
+    console.note(&format!("wrote {}: {what}", args.output.display()));
+    report
+        .set("rows", json!(held.iter().map(|rows| [rows.start, rows.end]).collect::<Vec<_>>()))
+        .set("outputs", json!([args.output.display().to_string()]));
+    global.write_report(&report)
+}
