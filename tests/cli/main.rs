@@ -39,6 +39,7 @@ mod labels;
 mod linear;
 mod linear_baseline;
 mod memory;
+mod moments;
 mod noise_forms;
 mod outputs;
 mod quality;
