@@ -45,7 +45,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
-    #[arg(id = "model", value_name = "PATH|MODEL", help = format!("{}; or a PNG, an `.npy`, a LoRA or an `.npz` of moments", network_help()))]
+    #[arg(id = "model", value_name = "PATH|MODEL",
+        help = format!("{}; or a PNG, an `.npy`, a LoRA or an `.npz` of moments", network_help()))]
     pub subject: Option<String>,
 
     /// Images per network call [default: 1]

@@ -27,7 +27,8 @@ pub(super) static KIND: SourceKind = SourceKind {
 
 /// The name of a file that stands for several: it holds `*` and ends in `.npy`.
 fn pattern(path: &Path) -> Option<&str> {
-    path.file_name()?.to_str().filter(|name| name.contains('*') && name.ends_with(".npy"))
+    let is_npy = path.extension().is_some_and(|suffix| suffix == "npy");
+    path.file_name()?.to_str().filter(|name| is_npy && name.contains('*'))
 }
 
 /// The length of a pattern at the beginning of `text`; 0 where it does not begin so.

@@ -177,7 +177,7 @@ pub(crate) fn write_members(path: &Path, members: &[(&str, Member)]) -> Result<(
                     let mut bytes = Vec::with_capacity(PIECE * size_of::<f64>());
                     for values in values.chunks(PIECE) {
                         bytes.clear();
-                        values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+                        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
                         archive.write_all(&bytes)?;
                     }
                 }

@@ -106,7 +106,7 @@ impl Moments {
             .and_then(|value| understood(&value))
             .ok_or_else(|| bad(format!("`description` is not one of the format `{FORMAT}`")))?;
         let values = description.shape.iter().try_fold(1usize, |product, extent| product.checked_mul(*extent));
-        let values = values.filter(|values| (1..=MOST_VALUES).contains(values));
+        let values = values.filter(|values| (1..=MOST_VALUES).contains(values) && !description.shape.is_empty());
         let Some(values) = values else {
             return Err(bad(format!("rows of shape {:?} are not ones of moments", description.shape)));
         };
@@ -140,7 +140,8 @@ impl Moments {
                 .ok_or_else(|| bad(format!("`nodes` has {place:?}, which is not a node of these rows")))?;
             let rows = address.rows(moments.description.rows);
             if rows.start < end {
-                return Err(bad(format!("`nodes` has {} twice", merge::listed(&[rows.start..end]))));
+                let twice = rows.start..end;
+                return Err(bad(format!("`nodes` has {} twice", merge::listed(std::slice::from_ref(&twice)))));
             }
             end = rows.end;
             let diagonal = (0..values).scan(0, |at, row| {
@@ -246,6 +247,9 @@ mod tests {
         assert!(error.hint().unwrap().contains("downhill merge"));
     }
 
+    /// A description; shape and values of `nodes`, `means` and `products`; the message.
+    type Case<'a> = (&'a str, [usize; 2], &'a [f64], [usize; 2], &'a [f64], [usize; 2], &'a [f64], &'a str);
+
     #[test]
     fn damaged_files_are_refused_by_what_is_wrong() {
         let folder = tempfile::tempdir().unwrap();
@@ -257,12 +261,11 @@ mod tests {
             value.to_string()
         };
         let sound = description(4, 1, &[2]);
-        type Case<'a> = (&'a str, [usize; 2], &'a [f64], [usize; 2], &'a [f64], [usize; 2], &'a [f64], &'a str);
         let nan = f64::NAN;
         let cases: [Case; 9] = [
             ("{}", [1, 3], &[0., 0., 1.], [1, 2], &[0., 0.], [1, 3], &[0.; 3], "`description` is not one"),
             (&description(4, 2, &[2]), [0, 3], &[], [0, 2], &[], [0, 3], &[], "blocks of 2 rows"),
-            (&description(4, 1, &[]), [0, 3], &[], [0, 1], &[], [0, 1], &[], "`means` has shape"),
+            (&description(4, 1, &[]), [0, 3], &[], [0, 1], &[], [0, 1], &[], "rows of shape []"),
             (&sound, [1, 3], &[0., 4., 1.], [1, 2], &[0., 0.], [1, 3], &[0.; 3], "is not a node"),
             (&sound, [1, 3], &[1., 0., 1.], [1, 2], &[0., 0.], [1, 3], &[0.; 3], "is not a node"),
             (&sound, [1, 3], &[0.5, 0., 1.], [1, 2], &[0., 0.], [1, 3], &[0.; 3], "is not a node"),

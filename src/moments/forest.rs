@@ -111,7 +111,7 @@ mod tests {
         forest.insert(Address { level: 0, index: 3 }, row(3));
         let root = forest.root().unwrap();
         assert_eq!((root.count, root.mean[0], root.products[0]), (5, 2.0, 10.0));
-        assert_eq!(forest.rows(0), [0..5]);
+        assert_eq!((forest.rows(0).len(), forest.rows(0)[0].clone()), (1, 0..5));
         assert_eq!(forest.nodes(4).count(), 0);
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn expect_whole(moments: &Moments) -> Result<()> {
 fn missing(moments: &Moments) -> Vec<Range<usize>> {
     let (mut missing, mut next) = (Vec::new(), 0);
     let end = moments.description.rows;
-    for rows in moments.rows().into_iter().chain([end..end]) {
+    for rows in moments.rows().into_iter().chain(std::iter::once(end..end)) {
         if next < rows.start {
             missing.push(next..rows.start);
         }

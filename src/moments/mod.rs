@@ -3,8 +3,8 @@
 //!
 //! The rows 0..n of the whole are cut into [`Blocks`]. A leaf of the tree holds count, mean and centred products of a
 //! few rows ([`node`]); a node of level l and index i holds those of the rows i 2^l..(i + 1) 2^l, of which the last may
-//! be fewer. It is made of its two children by the formula of Chan, Golub and LeVeque (1983, Am. Stat. 37:242), always
-//! the left one first:
+//! be fewer. It is made of its two children by the formula of Chan, Golub and `LeVeque` (1983, Am. Stat. 37:242),
+//! always the left one first:
 //!
 //! ```text
 //! d = mean_b - mean_a,  mean = mean_a + d n_b / n,  M = M_a + M_b + d d' n_a n_b / n
@@ -165,7 +165,9 @@ impl Moments {
             (self.added, rest) = (leaf.end, later);
         }
         let nodes: Vec<_> = leaves.par_iter().map(|(at, rows)| (*at, Node::of_rows(rows, values))).collect();
-        nodes.into_iter().for_each(|(at, node)| self.forest.insert(at, node));
+        for (at, node) in nodes {
+            self.forest.insert(at, node);
+        }
         rest
     }
 
@@ -217,7 +219,7 @@ impl Moments {
                 return Err(Error::argument(what, "name another file for each shard"));
             }
         };
-        Ok(Self { added, range, ..self })
+        Ok(Self { range, added, ..self })
     }
 
     /// Returns `true` for the moments of all rows.
@@ -333,7 +335,7 @@ mod tests {
         let mut moments = Moments::whole(Description::of_rows(count, &[1])).unwrap();
         // Within a block of 1024 rows, after some of its leaves.
         moments.add(&rows[..300_500]);
-        assert_eq!(moments.rows(), [0..300_032]);
+        assert_eq!(merge::listed(&moments.rows()), "rows 0 to 300031");
         moments.write(&path).unwrap();
         let blocks = moments.blocks().count();
         let mut moments = Moments::read(&path).unwrap().continued(0..blocks).unwrap();

@@ -32,7 +32,9 @@ impl Node {
         for row in rows.chunks_exact(values) {
             mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
         }
-        mean.iter_mut().for_each(|sum| *sum /= count as f64);
+        for sum in &mut mean {
+            *sum /= count as f64;
+        }
         if count == 1 {
             return Self { count, mean, products: Vec::new() };
         }

@@ -49,8 +49,8 @@ impl Moments {
     /// Returns the mean and the unbiased covariance (over n - 1, as `np.cov` does).
     ///
     /// # Errors
-    /// [`Error::Argument`] for fewer than two rows, and for fewer than were said; [`Error::NonFinite`] if a row held NaN
-    /// or infinity.
+    /// [`Error::Argument`] for fewer than two rows, and for fewer than were said; [`Error::NonFinite`] if a row held
+    /// NaN or infinity.
     pub fn statistics(&self) -> Result<Statistics> {
         if self.count() < 2 {
             let what = format!("the covariance of {} samples", self.count());

@@ -32,6 +32,8 @@ fn help_is_short_and_long() {
         "tune",
         "linear",
         "inspect",
+        "moments",
+        "merge",
         "completions",
     ] {
         insta::assert_snapshot!(format!("{command}_help_long"), printed(&[command, "--help"]));

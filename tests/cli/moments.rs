@@ -161,7 +161,7 @@ fn images_generated_on_the_way_are_those_of_a_folder() {
 #[test]
 fn closed_forms_and_components_of_moments_are_those_of_the_data() {
     let folder = Folder::new();
-    let data = few_digits(&folder, 900);
+    let data = few_digits(&folder, 800);
     let files = parts(&folder, &[&data], 2);
     let merged = folder.at("merged.npz");
     quietly(&["merge", &files[1], &files[0], "-o", &merged]);
@@ -183,8 +183,8 @@ fn closed_forms_and_components_of_moments_are_those_of_the_data() {
             (folder.array("pca/eigenvalues.npy"), Tensor::new([4, 784], vectors.data.iter().map(|x| x.abs()).collect()))
         };
         let (of_moments, of_data) = (values(&merged), values(&data));
-        assert!(distance(&of_moments.0, &of_data.0) < 1e-5, "{centre:?}");
-        assert!(distance(&of_moments.1, &of_data.1) < 1e-3, "{centre:?}");
+        assert!(distance(&of_moments.0, &of_data.0) < 1e-4, "{centre:?}");
+        assert!(distance(&of_moments.1, &of_data.1) < 5e-3, "{centre:?}");
     }
     let refused = downhill(&["linear", "pca", "--data", &merged, "--samples", "5", "-o", &folder.at("pca")]);
     refused.expect_error(2, "`--samples` has no meaning for the moments in");

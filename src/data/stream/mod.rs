@@ -30,12 +30,12 @@ pub trait Stream: Send {
         self.sample_shape().iter().product()
     }
 
-    /// Returns `true` if the values are bytes of images, scaled by [`Pixels`](super::Pixels), and `false` for numbers as
-    /// they are.
+    /// Returns `true` if the values are bytes of images, scaled by [`Pixels`](super::Pixels), and `false` for numbers
+    /// as they are.
     fn has_pixels(&self) -> bool;
 
-    /// Reads the samples from number `first` on into `rows`, one after the other. The length of `rows` is a multiple of
-    /// [`Stream::dimension`].
+    /// Reads the samples from number `first` on into `rows`, one after the other. The length of `rows` is a multiple
+    /// of [`Stream::dimension`].
     ///
     /// # Errors
     /// Those of the files; [`Error::NonFinite`] naming the source, the sample and the value; [`Error::Argument`] for
@@ -94,7 +94,7 @@ mod tests {
 
     /// Writes an `.npy` with this type, order and shape.
     fn raw(path: &Path, descr: &str, fortran: &str, shape: &[usize], bytes: &[u8]) {
-        let shape: String = shape.iter().map(|extent| format!("{extent}, ")).collect();
+        let shape = shape.iter().fold(String::new(), |text, extent| text + &format!("{extent}, "));
         let header = format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': ({shape}), }}\n");
         let length = (header.len() as u16).to_le_bytes();
         std::fs::write(path, [npy::MAGIC, &[1, 0], &length, header.as_bytes(), bytes].concat()).unwrap();

@@ -199,7 +199,9 @@ impl ClosedForm {
         let (mut mean, mut covariance) = (merged.mean()?, merged.covariance(0)?);
         if values == UNIT {
             // Denoisers have pixels from -1 to 1.
-            mean.iter_mut().for_each(|value| *value = 2.0 * *value - 1.0);
+            for value in &mut mean {
+                *value = 2.0 * *value - 1.0;
+            }
             covariance *= faer::Scale(4.0);
         }
         let variance = (0..dimension).map(|at| covariance[(at, at)]).sum();
