@@ -92,8 +92,8 @@ fn missing(moments: &Moments) -> Vec<Range<usize>> {
 #[must_use]
 pub fn listed(rows: &[Range<usize>]) -> String {
     const MOST: usize = 8;
-    let ranges: Vec<String> =
-        rows.iter().take(MOST).map(|rows| format!("{} to {}", rows.start, rows.end - 1)).collect();
+    let some = rows.iter().filter(|rows| !rows.is_empty()).take(MOST);
+    let ranges: Vec<String> = some.map(|rows| format!("{} to {}", rows.start, rows.end - 1)).collect();
     match (&ranges[..], rows.len() > MOST) {
         ([], _) => "no rows".to_owned(),
         (_, true) => format!("rows {}, ...", ranges.join(", ")),
