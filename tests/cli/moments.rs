@@ -197,3 +197,18 @@ fn closed_forms_and_components_of_moments_are_those_of_the_data() {
     let model = format!("wiener:{}", folder.at("features.npz"));
     downhill(&["sample", &model, "-o", &folder.at("x.png")]).expect_error(2, "holds moments of features");
 }
+
+#[test]
+fn data_may_lie_elsewhere_on_another_machine() {
+    let (here, there) = (Folder::new(), Folder::new());
+    let write = |folder: &Folder, last: f32| {
+        let values = (0..40).map(|at| if at == 39 { last } else { at as f32 }).collect();
+        folder.write("x.npy", &Tensor::new([20, 2], values))
+    };
+    let (a, b, out) = (here.at("a.npz"), there.at("b.npz"), here.at("all.npz"));
+    quietly(&["moments", &write(&here, 1.0), "--shard", "0/2", "-o", &a]);
+    quietly(&["moments", &write(&there, 1.0), "--shard", "1/2", "-o", &b]);
+    quietly(&["merge", &a, &b, "-o", &out]);
+    quietly(&["moments", &write(&there, 2.0), "--shard", "1/2", "-o", &b]);
+    downhill(&["merge", &a, &b, "-o", &out]).expect_error(2, "`first and last sample` is `");
+}

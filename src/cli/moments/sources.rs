@@ -1,6 +1,7 @@
 //! The rows whose moments are measured: samples of data, images that are generated on the way, or features of both.
 
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -10,12 +11,16 @@ use crate::data::{Pixels, Source, Stream};
 use crate::error::{Error, Result};
 use crate::formats::Image;
 use crate::graph::Compiler;
+use crate::input::sha256_of;
 use crate::model::{Model, ModelRun};
 use crate::moments::description::{DATA, FEATURES, NETWORK, NUMBERS, UNIT, VALUES};
 use crate::moments::{Description, Moments};
 use crate::quality::{Extractor, Features};
 use crate::report::Console;
 use crate::tensor::Tensor;
+
+/// The setting that tells data of one name from each other.
+const ENDS: &str = "first and last sample";
 
 /// Images that go through the network of features at a time.
 const AT_A_TIME: usize = 64;
@@ -96,13 +101,15 @@ impl Rows {
     /// The description of all rows.
     ///
     /// # Errors
-    /// Those of the network of features.
-    pub fn description(&self, features: Option<&Features>) -> Result<Description> {
+    /// Those of the network of features and of reading two samples.
+    pub fn description(&mut self, features: Option<&Features>) -> Result<Description> {
         self.image_shape(features)?;
         let (_, sample_shape) = self.sample();
         let (rows, pixels, settings) = match self {
             Self::Data(stream) => {
-                (stream.count(), stream.has_pixels(), vec![(DATA.to_owned(), stream.name().to_owned())])
+                let settings =
+                    vec![(DATA.to_owned(), name_of(stream.name())), (ENDS.to_owned(), ends(stream.as_mut())?)];
+                (stream.count(), stream.has_pixels(), settings)
             }
             Self::Generated(run) => match run.as_ref() {
                 Some(run) => (run.run.count, true, run.metadata("noise", &[]).pairs().to_vec()),
@@ -122,6 +129,25 @@ impl Rows {
             None => Ok(description),
         }
     }
+}
+
+/// The name of data, without the folders of a path: other machines may have them elsewhere.
+fn name_of(text: &str) -> String {
+    let path = Path::new(text);
+    let is_path = path.exists() || text.contains('*');
+    let last = path.file_name().filter(|_| is_path).map(|name| name.display().to_string());
+    last.unwrap_or_else(|| text.to_owned())
+}
+
+/// The SHA-256 of the first and of the last sample, which tells data of one name from each other.
+fn ends(stream: &mut dyn Stream) -> Result<String> {
+    let mut rows = vec![0.0; stream.dimension()];
+    let mut bytes = Vec::new();
+    for at in [0, stream.count() - 1] {
+        stream.read(at, &mut rows)?;
+        bytes.extend(rows.iter().flat_map(|value| value.to_le_bytes()));
+    }
+    Ok(sha256_of(&bytes))
 }
 
 /// Adds the samples of `stream` that are left of the range, or their features.
