@@ -12,6 +12,8 @@ use downhill::sample::schedule::Schedule;
 use downhill::sample::settings::{Course, Settings};
 use downhill::sample::walk::Method;
 use downhill::spectral::Settings as Solver;
+use downhill::study::error::OnImages;
+use downhill::study::parts::Shard;
 use downhill::study::results::Results;
 use downhill::study::subject::Subject;
 use downhill::study::trajectories::Trajectories;
@@ -188,7 +190,7 @@ impl Ground {
             return Err(argument("a study of trajectories without any", "give `settings`"));
         };
         let (count, batch, seed, mean) = (asked.count, self.batch, asked.seed, self.mean.as_deref());
-        let walk = Trajectories { schedule, method, count, batch, seed, mean };
+        let walk = Trajectories { schedule, method, count, batch, seed, mean, shard: Shard::WHOLE };
         let denoiser = self.denoiser.as_mut();
         counted(py, engine, raised, progress, |advance| measure(denoiser, &walk, advance))
     }
@@ -241,7 +243,8 @@ fn study_denoiser<'py>(
             let (levels, batch, seed) = (levels.as_slice(), *batch, asked.seed);
             let denoiser = denoiser.as_mut();
             let found = counted(py, engine, &raised, progress, |advance| {
-                error::errors_on_images(denoiser, &images, levels, batch, seed, advance)
+                let on = OnImages { images: &images, levels, batch, seed, shard: Shard::WHOLE };
+                error::errors_on_images(denoiser, &on, advance)
             })?;
             error::results(&found, &name, &data.name)
         }

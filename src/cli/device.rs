@@ -1,6 +1,7 @@
 //! Opening the device, the same way for every subcommand.
 
 use super::args::Global;
+use super::local_rank::LocalRank;
 use super::quiet::without_driver_chatter;
 use super::vectors;
 use crate::error::Result;
@@ -17,7 +18,12 @@ use crate::report::Console;
 /// As [`Engine::open`]; a usage error when `--family` asks for kernels that the adapter cannot run.
 pub fn open(global: &Global, console: Console) -> Result<Engine> {
     let wanted = global.family.map(FamilyName::from);
-    let mut engine = without_driver_chatter(|| Engine::open(&global.options()))?;
+    let options = global.options()?;
+    let mut engine = without_driver_chatter(|| Engine::open(&options))?;
+    if let Some(LocalRank { number, variable }) = global.local_rank()? {
+        let Described { index, name, .. } = &engine.gpu.adapter;
+        console.note(&format!("adapter {index}, \"{name}\", for the process number {number} by {variable}"));
+    }
     vectors::settle([&engine.gpu.adapter]);
     if let Some(trouble) = cache_trouble() {
         console.note(&format!(

@@ -29,7 +29,8 @@ pub fn run(_: &Args, global: &Global, _: Console) -> Result<()> {
     let mut described = adapters.describe();
     vectors::settle(&described);
     // Without any adapter, the error says how to get one.
-    let best = adapters.find_described(&global.adapter.as_deref().map_or(Choice::Best, Choice::parse))?;
+    let choice = if global.adapter.is_some() { global.choice()? } else { Choice::Best };
+    let best = adapters.find_described(&choice)?;
     if global.adapter.is_some() {
         described = vec![best];
     }

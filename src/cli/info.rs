@@ -274,7 +274,7 @@ impl Kernels {
 /// for GPUs where there is none.
 fn kernels(global: &Global, console: Console) -> Result<Kernels> {
     let wanted = global.family.map(FamilyName::from);
-    let choice = global.choice();
+    let choice = global.choice()?;
     match (without_driver_chatter(Adapters::find).find_described(&choice), wanted, &global.adapter) {
         (Ok(adapter), _, _) => {
             vectors::settle([&adapter]);

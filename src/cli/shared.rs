@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use super::local_rank::{LocalRank, local_rank};
 use super::stream::{self, is_stream};
 use crate::error::Result;
 use crate::formats::check_writable;
@@ -26,7 +27,7 @@ pub struct With<A: clap::Args, F: clap::Args> {
 /// The values of the shared flags. A flag that the subcommand does not take has its default.
 #[derive(Clone, Debug, Default)]
 pub struct Global {
-    /// An adapter: its index, part of its name, or `cpu`.
+    /// An adapter: its index, part of its name, `cpu` or `auto`.
     pub adapter: Option<String>,
     /// The file for the report of the run.
     pub json: Option<PathBuf>,
@@ -63,15 +64,34 @@ impl Global {
         if self.json.as_deref().is_some_and(is_stream) { Ok(()) } else { print_stdout(text) }
     }
 
-    /// The adapter of the flag or, without it, of the environment.
-    pub fn choice(&self) -> Choice {
+    /// The adapter of the flag or, without it, of the environment. `auto` is that of the process among those on its
+    /// machine.
+    ///
+    /// # Errors
+    /// Those of [`local_rank`].
+    pub fn choice(&self) -> Result<Choice> {
+        if let Some(LocalRank { number, .. }) = self.local_rank()? {
+            return Ok(Choice::Spread(number));
+        }
         let from_environment = || variable("WGPU_ADAPTER_NAME")?.into_string().ok();
-        self.adapter.clone().or_else(from_environment).map_or(Choice::Best, |text| Choice::parse(&text))
+        let named = self.adapter.clone().filter(|text| text != AUTO).or_else(from_environment);
+        Ok(named.map_or(Choice::Best, |text| Choice::parse(&text)))
+    }
+
+    /// The number of the process among those on its machine, if `--adapter auto` asks for it and a variable says it.
+    ///
+    /// # Errors
+    /// Those of [`local_rank`].
+    pub fn local_rank(&self) -> Result<Option<LocalRank>> {
+        if self.adapter.as_deref() == Some(AUTO) { local_rank() } else { Ok(None) }
     }
 
     /// The options for opening the device.
-    pub fn options(&self) -> Options {
-        Options { adapter: self.choice(), family: self.family.map(FamilyName::from), checked: self.checked }
+    ///
+    /// # Errors
+    /// Those of [`Global::choice`].
+    pub fn options(&self) -> Result<Options> {
+        Ok(Options { adapter: self.choice()?, family: self.family.map(FamilyName::from), checked: self.checked })
     }
 }
 
@@ -91,12 +111,17 @@ macro_rules! groups {
     )*};
 }
 
+/// The value of `--adapter` by which the processes on a machine spread over its adapters.
+const AUTO: &str = "auto";
+
 const DEVICE: &str = "Device";
 const REPORT: &str = "Messages";
 
 groups! {
     AdapterArgs {
-        /// Adapter: an index of `downhill devices`, part of a name, or `cpu` [env: `WGPU_ADAPTER_NAME`, `WGPU_BACKEND`]
+        /// Adapter: an index of `downhill devices`, part of a name, `cpu`, or `auto`, by which the processes that
+        /// Slurm, MPI or GNU parallel start on a machine spread over its best adapters [env: `WGPU_ADAPTER_NAME`,
+        /// `WGPU_BACKEND`]
         #[arg(long, value_name = "ADAPTER", help_heading = DEVICE)]
         adapter: Option<String>,
     }
@@ -201,7 +226,7 @@ mod tests {
             report: ReportArgs { json: Some("run.json".into()) },
         };
         let global = Global::from(&flags);
-        assert_eq!((global.choice(), global.json.as_deref()), (Choice::Cpu, Some("run.json".as_ref())));
+        assert_eq!((global.choice().unwrap(), global.json.as_deref()), (Choice::Cpu, Some("run.json".as_ref())));
         assert!(!global.exact && !global.checked && global.family.is_none());
     }
 }

@@ -253,7 +253,10 @@ impl<'a> StudyRun<'a> {
         }
         self.clock.lap("results");
         self.report.set("timings", self.clock.json(&[]));
-        if let Some(folder) = &self.folder {
+        if results.is_unfinished {
+            self.report.set("unfinished", true);
+        } else if let Some(folder) = &self.folder {
+            // The report in the folder is that of the run that wrote the results.
             folder.report(&mut self.report)?;
         }
         self.global.write_report(&self.report)?;

@@ -2,6 +2,7 @@
 //!
 //! Every file appears whole or not at all: it is written beside its destination and renamed ([`write_atomically`]).
 
+pub(crate) mod described;
 mod file;
 pub(crate) mod idx;
 pub mod images;

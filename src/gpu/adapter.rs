@@ -70,6 +70,9 @@ pub enum Choice {
     Cpu,
     /// The first one whose name contains this text, in any case.
     Name(String),
+    /// Of the best kind the one with this number, modulo how many there are: processes on one machine that have numbers
+    /// spread over its adapters.
+    Spread(usize),
 }
 
 impl Choice {
@@ -137,8 +140,16 @@ impl Adapters {
     /// # Errors
     /// [`Error::NoAdapter`] if there is none, or none that matches.
     pub(super) fn choose(&self, choice: &Choice) -> Result<(usize, &wgpu::Adapter)> {
+        let spread = match choice {
+            Choice::Spread(number) => {
+                let kinds = self.list.iter().map(wgpu::Adapter::get_info);
+                spread(&kinds.map(|info| (kind(info.device_type), info.backend)).collect::<Vec<_>>(), *number)
+            }
+            _ => None,
+        };
         let found = self.list.iter().enumerate().find(|(index, adapter)| match choice {
             Choice::Best => true,
+            Choice::Spread(_) => spread == Some(*index),
             Choice::Index(wanted) => index == wanted,
             Choice::Cpu => adapter.get_info().device_type == wgpu::DeviceType::Cpu,
             Choice::Name(part) => adapter.get_info().name.to_lowercase().contains(&part.to_lowercase()),
@@ -152,7 +163,7 @@ impl Adapters {
                 return none_at_all();
             }
             let wanted = match choice {
-                Choice::Best => String::new(),
+                Choice::Best | Choice::Spread(_) => String::new(),
                 Choice::Index(index) => format!(" with index {index}"),
                 Choice::Cpu => " in software".into(),
                 Choice::Name(part) => format!(" whose name holds `{part}`"),
@@ -165,6 +176,13 @@ impl Adapters {
             Error::NoAdapter { what: format!("no adapter{wanted}"), hint }
         })
     }
+}
+
+/// Returns the place of the adapter of a process with a number, among adapters listed by kind, best first, and backend.
+/// Another backend lists the same adapters again.
+fn spread<B: PartialEq>(list: &[(Kind, B)], number: usize) -> Option<usize> {
+    let alike: Vec<usize> = (0..list.len()).filter(|at| list[*at] == list[0]).collect();
+    alike.get(number % alike.len().max(1)).copied()
 }
 
 /// Returns `WGPU_BACKEND`, if it is set and not empty.
@@ -226,5 +244,28 @@ pub(super) fn describe(index: usize, adapter: &wgpu::Adapter) -> Described {
             .then_some((info.subgroup_min_size, info.subgroup_max_size)),
         f16: features.contains(wgpu::Features::SHADER_F16),
         matrix: features.contains(MATRIX_FEATURES).then(|| matrix_side(adapter)).flatten(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_spread_over_the_adapters_of_the_best_kind() {
+        let four = [Kind::Discrete; 4].map(|kind| (kind, "vulkan"));
+        assert_eq!((0..6).map(|number| spread(&four, number)).collect::<Vec<_>>(), [0, 1, 2, 3, 0, 1].map(Some));
+        // One of two kinds, and a card that a second backend lists again.
+        let mixed = [
+            (Kind::Discrete, "vulkan"),
+            (Kind::Discrete, "dx12"),
+            (Kind::Discrete, "vulkan"),
+            (Kind::Integrated, "vulkan"),
+            (Kind::Software, "vulkan"),
+        ];
+        assert_eq!((0..3).map(|number| spread(&mixed, number)).collect::<Vec<_>>(), [0, 2, 0].map(Some));
+        let one = [(Kind::Integrated, "metal"), (Kind::Software, "vulkan")];
+        assert_eq!((0..3).map(|number| spread(&one, number)).collect::<Vec<_>>(), [Some(0); 3]);
+        assert_eq!(spread::<&str>(&[], 1), None);
     }
 }

@@ -53,6 +53,11 @@ impl NearlySymmetric {
     }
 }
 
+/// The name of [`arnoldi`] in results.
+pub(crate) const ARNOLDI: &str = "block Arnoldi";
+/// The name of [`whole`] in results.
+pub(crate) const WHOLE: &str = "the whole matrix";
+
 /// Random vectors by which the rounding of products is measured.
 const PROBES: usize = 4;
 
@@ -100,7 +105,7 @@ pub fn arnoldi(operator: &dyn SymmetricOperator, settings: &Settings) -> Result<
                 converged,
                 iterations,
                 applied_vectors: basis.ncols(),
-                solver: "block Arnoldi",
+                solver: ARNOLDI,
                 settings: *settings,
             };
             let first = images.subcols(0, block);
@@ -150,7 +155,7 @@ pub fn whole(operator: &dyn SymmetricOperator, settings: &Settings) -> Result<Ne
         converged: true,
         iterations,
         applied_vectors: dimension,
-        solver: "the whole matrix",
+        solver: WHOLE,
         settings: *settings,
     };
     let outside = vec![0.0; settings.count];

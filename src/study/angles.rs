@@ -7,6 +7,7 @@ use super::Advance;
 use super::chain::{Arithmetic, Chain, Coupling, LevelNoise, Projector};
 use super::estimate::Estimate;
 use super::nadler;
+use super::parts::{Rows, Shard};
 use super::results::{File, Results};
 use crate::error::Result;
 use crate::noise::seeds;
@@ -52,17 +53,36 @@ pub struct Angles {
 /// # Errors
 /// Those of [`Chain::run`] and of [`seeds`].
 pub fn run(projector: &Projector, settings: &Settings, advance: Advance) -> Result<Angles> {
+    summarised(&draws(projector, settings, Shard::WHOLE, advance)?, projector.count(), settings)
+}
+
+/// A row for each draw of a run: the sines, (T + 1, k), and the leading eigenvalues at level 0. `advance` counts
+/// levels.
+///
+/// # Errors
+/// Those of [`Chain::run`] and of [`seeds`].
+pub fn draws(projector: &Projector, settings: &Settings, shard: Shard, advance: Advance) -> Result<Rows> {
     let Settings { data, sigmas, coupling, .. } = *settings;
-    let (samples, dimension) = (data.shape[0], data.shape[1]);
-    let mut sines = Vec::with_capacity(settings.draws);
-    let mut values = Vec::new();
-    for seed in seeds(settings.seed, settings.draws as u64)? {
-        let noise = LevelNoise::Seeded(seed);
+    let seeds = seeds(settings.seed, settings.draws as u64)?;
+    let draw = |at: usize| {
+        let noise = LevelNoise::Seeded(seeds[at]);
         let found = Chain { data, sigmas, coupling, noise }.run(projector, false, advance)?;
-        let sine = |cosine: &f64| (1.0 - cosine * cosine).max(0.0).sqrt();
-        sines.push(found.to_first.iter().map(|row| row.iter().map(sine).collect()).collect::<Vec<Vec<f64>>>());
-        values = found.values.into_iter().next().unwrap_or_default();
-    }
+        let sines = found.to_first.iter().flatten().map(|cosine| (1.0 - cosine * cosine).max(0.0).sqrt());
+        Ok(sines.chain(found.values.iter().take(1).flatten().copied()).collect())
+    };
+    Ok(Rows::of_each(shard.items(settings.draws).map(draw).collect::<Result<_>>()?))
+}
+
+/// The angles of `count` components, from the [`draws`] of all runs.
+///
+/// # Errors
+/// Those of the eigenproblem of the data.
+pub fn summarised(draws: &Rows, count: usize, settings: &Settings) -> Result<Angles> {
+    let Settings { data, sigmas, .. } = *settings;
+    let (samples, dimension) = (data.shape[0], data.shape[1]);
+    let sines = |at: usize| draws.row(at)[..(sigmas.len() + 1) * count].chunks(count).map(<[f64]>::to_vec).collect();
+    let sines: Vec<Vec<Vec<f64>>> = (0..draws.count()).map(sines).collect();
+    let values = draws.row(draws.count() - 1)[(sigmas.len() + 1) * count..].to_vec();
     let spectrum = spectrum(data, &values)?;
     let mut variance = 0.0;
     let steps = sigmas.iter().map(|sigma| {
@@ -71,7 +91,7 @@ pub fn run(projector: &Projector, settings: &Settings, advance: Advance) -> Resu
     });
     let variances: Vec<f64> = std::iter::once(0.0).chain(steps).collect();
     let gamma = dimension as f64 / samples as f64;
-    let components = 0..projector.count();
+    let components = 0..count;
     let table = |entry: &dyn Fn(usize, f64, usize) -> f64| -> Vec<Vec<f64>> {
         let row = |(t, variance): (usize, &f64)| components.clone().map(|i| entry(t, *variance, i)).collect();
         variances.iter().enumerate().map(row).collect()

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::Advance;
 use super::norms::{ByLevel, called};
 use super::panels::{across, median, over_sigma, table};
+use super::parts::Rows;
 use super::results::{File, Results};
 use super::statistics::{Summary, turn};
 use super::trajectories::Trajectories;
@@ -45,13 +46,12 @@ pub fn constancy(
     advance: Advance,
 ) -> Result<Constancy> {
     let levels = called(walk);
-    let every = levels.len().div_ceil(segments.max(1));
-    let picked: Vec<usize> = (0..levels.len()).step_by(every).collect();
+    let picked = picked(levels.len(), segments);
     let picked_levels: Vec<Level> = picked.iter().map(|at| levels[*at]).collect();
     let mut found = Constancy {
-        along_trajectories: ByLevel::new(levels.clone(), walk.count),
-        exact: samples.map(|_| ByLevel::new(levels.clone(), walk.count)),
-        along_segments: vec![ByLevel::new(picked_levels, walk.count); FRACTIONS.len()],
+        along_trajectories: ByLevel::new(levels.clone(), walk.walked()),
+        exact: samples.map(|_| ByLevel::new(levels.clone(), walk.walked())),
+        along_segments: vec![ByLevel::new(picked_levels, walk.walked()); FRACTIONS.len()],
     };
     let mut last: Option<(usize, Tensor, Option<Tensor>)> = None;
     walk.walk(denoiser, advance, &mut |denoiser, first, progress| {
@@ -90,13 +90,38 @@ pub fn constancy(
     Ok(found)
 }
 
+/// The calls that segments begin at.
+fn picked(calls: usize, segments: usize) -> Vec<usize> {
+    (0..calls).step_by(calls.div_ceil(segments.max(1)).max(1)).collect()
+}
+
 impl Constancy {
+    /// These values as rows, one per trajectory.
+    #[must_use]
+    pub fn rows(&self) -> Rows {
+        let sets = std::iter::once(&self.along_trajectories).chain(&self.exact).chain(&self.along_segments);
+        Rows::of(&sets.collect::<Vec<_>>())
+    }
+
+    /// The inverse of [`Self::rows`], for calls at these levels.
+    #[must_use]
+    pub fn of_rows(rows: &Rows, levels: &[Level], segments: usize, has_data: bool) -> Self {
+        let calls = levels.len();
+        let picked: Vec<Level> = picked(calls, segments).into_iter().map(|at| levels[at]).collect();
+        let before = if has_data { 2 * calls } else { calls };
+        Self {
+            along_trajectories: rows.by_level(0, levels),
+            exact: has_data.then(|| rows.by_level(calls, levels)),
+            along_segments: (0..FRACTIONS.len()).map(|at| rows.by_level(before + at * picked.len(), &picked)).collect(),
+        }
+    }
+
     /// Calls for single images that [`constancy`] makes.
     #[must_use]
     pub fn calls(walk: &Trajectories, segments: usize) -> u64 {
         let steps = walk.schedule.steps().len();
         let picked = steps.div_ceil(steps.div_ceil(segments.max(1)));
-        walk.calls() + (picked * FRACTIONS.len() * walk.count) as u64
+        walk.calls() + (picked * FRACTIONS.len() * walk.walked()) as u64
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::Advance;
 use super::estimate::Estimate;
 use super::manifolds::{self, Found, Manifold, examine};
+use super::parts::{Rows, Shard};
 use super::results::{File, Results};
 use super::statistics::{Summary, sorted};
 use crate::data::Dataset;
@@ -59,6 +60,20 @@ impl Extent {
     }
 }
 
+impl Extent {
+    fn row(&self) -> Vec<f64> {
+        let counts = [self.for_90, self.for_95, self.for_99].map(|count| count as f64);
+        std::iter::once(self.participation).chain(counts).collect()
+    }
+
+    /// The extent in a row of [`extents`].
+    #[must_use]
+    pub fn of_row(row: &[f64]) -> Self {
+        let [for_90, for_95, for_99] = [1, 2, 3].map(|at| row[at] as usize);
+        Self { participation: row[0], for_90, for_95, for_99 }
+    }
+}
+
 /// The most samples of a spectrum.
 const MOST_OF_SPECTRUM: usize = 10_000;
 /// The number of values of synthetic data, and their dimensions.
@@ -105,8 +120,7 @@ pub fn by_neighbours(
 ) -> Result<(Vec<TwoNearest>, Vec<Extent>)> {
     let queries = settings.queries.min(data.count());
     let mut scales = Vec::new();
-    for size in part_sizes(&data) {
-        let part = data.evenly(size);
+    for part in parts_of(&data) {
         let mean = part.mean();
         scales.push(two_nearest(&Neighbours::new(engine, part, mean)?, queries, advance)?);
     }
@@ -115,12 +129,10 @@ pub fn by_neighbours(
     Ok((scales, local))
 }
 
-/// The units that [`by_neighbours`] advances by.
+/// The parts of the data whose nearest neighbours are searched: all samples, a quarter, a sixteenth.
 #[must_use]
-pub fn searches(data: &Dataset, settings: &Settings) -> u64 {
-    let queries = settings.queries.min(data.count());
-    let of_parts: usize = part_sizes(data).map(|size| queries.min(size)).sum();
-    (of_parts + settings.neighbourhoods.min(data.count())) as u64
+pub fn parts_of(data: &Dataset) -> Vec<Dataset> {
+    part_sizes(data).map(|size| data.evenly(size)).collect()
 }
 
 fn part_sizes(data: &Dataset) -> impl Iterator<Item = usize> + use<> {
@@ -140,7 +152,17 @@ pub fn synthetic(seed: u64) -> Vec<Manifold> {
 /// # Errors
 /// Those of [`examine`].
 pub fn on_manifolds(manifolds: &[Manifold], settings: &Settings, advance: Advance) -> Result<Vec<Found>> {
-    manifolds.iter().map(|manifold| examine(manifold, settings.drawn, STEPS, settings.seed, advance)).collect()
+    let rows = manifold_rows(manifolds, settings, Shard::WHOLE, advance)?;
+    Ok(manifolds.iter().enumerate().map(|(at, manifold)| Found::of_row(rows.row(at), manifold)).collect())
+}
+
+/// Samples on the synthetic data of a run and measures the samples, a row for each manifold.
+///
+/// # Errors
+/// Those of [`examine`].
+pub fn manifold_rows(manifolds: &[Manifold], settings: &Settings, shard: Shard, advance: Advance) -> Result<Rows> {
+    let row = |at: usize| Ok(examine(&manifolds[at], settings.drawn, STEPS, settings.seed, advance)?.row());
+    Ok(Rows::of_each(shard.items(manifolds.len()).map(row).collect::<Result<_>>()?))
 }
 
 /// The variances of data along their principal components, largest first: from their covariance, or from their inner
@@ -186,34 +208,63 @@ const FEWEST_RATIOS: usize = 20;
 /// # Errors
 /// [`Error::Argument`] for fewer than four distinct samples; those of [`Neighbours::nearest`].
 pub fn two_nearest(samples: &Neighbours, queries: usize, advance: Advance) -> Result<TwoNearest> {
+    let rows = nearest_two(samples, queries, Shard::WHOLE, advance)?;
+    TwoNearest::of_rows(&rows, samples.data())
+}
+
+/// A row for each query of a run: the distances of the nearest other sample and of the second, NaN where there are too
+/// few.
+///
+/// # Errors
+/// Those of [`Neighbours::nearest`].
+pub fn nearest_two(samples: &Neighbours, queries: usize, shard: Shard, advance: Advance) -> Result<Rows> {
     /// Neighbours requested: some may be the sample itself or copies of it.
     const ASKED: usize = 6;
-    let asked = samples.data().evenly(queries);
-    let mut logs = Vec::with_capacity(asked.count());
-    let mut nearest = Vec::with_capacity(asked.count());
-    for first in (0..asked.count()).step_by(256) {
-        let some = asked.samples.slice(first..(first + 256).min(asked.count()));
+    let asked = share(samples.data(), queries, shard);
+    let mut rows = Vec::with_capacity(2 * asked.shape[0]);
+    for first in (0..asked.shape[0]).step_by(256) {
+        let some = asked.slice(first..(first + 256).min(asked.shape[0]));
         for found in samples.nearest(&some, ASKED)? {
             let mut apart = found.iter().map(|neighbour| neighbour.distance).filter(|distance| *distance > 0.0);
-            if let (Some(one), Some(two)) = (apart.next(), apart.next()) {
-                nearest.push(one);
-                logs.push((two / one).ln());
+            match (apart.next(), apart.next()) {
+                (Some(one), Some(two)) => rows.extend([one, two]),
+                _ => rows.extend([f64::NAN; 2]),
             }
         }
         advance(some.shape[0] as u64);
     }
-    if logs.len() < 4 {
-        let what = format!("`{}` has too few distinct samples for two neighbours", samples.data().name);
-        return Err(Error::argument(what, "take more samples"));
+    Ok(Rows::new(2, rows))
+}
+
+/// The queries of a run among `queries` samples, evenly spaced in the data.
+fn share(data: &Dataset, queries: usize, shard: Shard) -> Tensor {
+    let asked = data.evenly(queries);
+    let items: Vec<usize> = shard.items(asked.count()).collect();
+    let values = items.iter().flat_map(|at| asked.samples.item(*at).iter().copied()).collect();
+    Tensor::new([items.len(), asked.dimension()], values)
+}
+
+impl TwoNearest {
+    /// The dimension from the distances of all queries to their [two nearest](nearest_two) among `data`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for fewer than four distinct samples.
+    pub fn of_rows(rows: &Rows, data: &Dataset) -> Result<Self> {
+        let found = (0..rows.count()).map(|at| (rows.row(at)[0], rows.row(at)[1])).filter(|(one, _)| !one.is_nan());
+        let (nearest, logs): (Vec<f64>, Vec<f64>) = found.map(|(one, two)| (one, (two / one).ln())).unzip();
+        if logs.len() < 4 {
+            let what = format!("`{}` has too few distinct samples for two neighbours", data.name);
+            return Err(Error::argument(what, "take more samples"));
+        }
+        let part = |part: usize| logs.iter().copied().skip(part).step_by(INTERVAL_PARTS);
+        let half_width = if logs.len() >= INTERVAL_PARTS * FEWEST_RATIOS {
+            Estimate::of(&(0..INTERVAL_PARTS).map(|at| fitted(part(at))).collect::<Vec<_>>()).half_width
+        } else {
+            0.0
+        };
+        let scale = Summary::of(nearest).median;
+        Ok(Self { samples: data.count(), scale, dimension: fitted(logs.iter().copied()), half_width })
     }
-    let part = |part: usize| logs.iter().copied().skip(part).step_by(INTERVAL_PARTS);
-    let half_width = if logs.len() >= INTERVAL_PARTS * FEWEST_RATIOS {
-        Estimate::of(&(0..INTERVAL_PARTS).map(|at| fitted(part(at))).collect::<Vec<_>>()).half_width
-    } else {
-        0.0
-    };
-    let scale = Summary::of(nearest).median;
-    Ok(TwoNearest { samples: samples.data().count(), scale, dimension: fitted(logs.iter().copied()), half_width })
 }
 
 /// The slope of -ln(1 - F) over the logarithms of the ratios.
@@ -234,19 +285,34 @@ fn fitted(logs: impl Iterator<Item = f64>) -> f64 {
 /// # Errors
 /// Those of [`Neighbours::nearest`].
 pub fn local_extents(samples: &Neighbours, queries: usize, neighbours: usize, advance: Advance) -> Result<Vec<Extent>> {
-    let asked = samples.data().evenly(queries);
-    let mut extents = Vec::with_capacity(asked.count());
-    for first in (0..asked.count()).step_by(64) {
-        let some = asked.samples.slice(first..(first + 64).min(asked.count()));
+    let rows = extents(samples, queries, neighbours, Shard::WHOLE, advance)?;
+    Ok((0..rows.count()).map(|at| Extent::of_row(rows.row(at))).collect())
+}
+
+/// The extents of the neighbourhoods of a run, a row for each.
+///
+/// # Errors
+/// Those of [`Neighbours::nearest`].
+pub fn extents(
+    samples: &Neighbours,
+    queries: usize,
+    neighbours: usize,
+    shard: Shard,
+    advance: Advance,
+) -> Result<Rows> {
+    let asked = share(samples.data(), queries, shard);
+    let mut rows = Vec::with_capacity(asked.shape[0]);
+    for first in (0..asked.shape[0]).step_by(64) {
+        let some = asked.slice(first..(first + 64).min(asked.shape[0]));
         for found in samples.nearest(&some, neighbours + 1)? {
             let near = found.iter().flat_map(|found| samples.data().samples.item(found.sample).iter().copied());
             let shape = [found.len(), samples.data().dimension()];
-            let near = Dataset { samples: Tensor::new(shape, near.collect()), ..asked.clone() };
-            extents.push(Extent::of(&spectrum(&near)?));
+            let near = Dataset { samples: Tensor::new(shape, near.collect()), ..samples.data().evenly(1) };
+            rows.push(Extent::of(&spectrum(&near)?).row());
         }
         advance(some.shape[0] as u64);
     }
-    Ok(extents)
+    Ok(Rows::of_each(rows))
 }
 
 /// The files of the study; those of [`super::manifolds`] are among them.

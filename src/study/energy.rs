@@ -63,6 +63,35 @@ pub struct Energies {
     pub injected_participation: f64,
 }
 
+impl Energies {
+    /// These values as a row.
+    #[must_use]
+    pub fn row(&self) -> Vec<f64> {
+        let single = [self.participation, self.winner as f64, self.log_norm, self.eta, self.injected_participation];
+        let lists = [&self.energy, &self.sampled, &self.cosines, &self.injected, &self.injected_theory];
+        single.into_iter().chain(lists.into_iter().flatten().copied()).collect()
+    }
+
+    /// The inverse of [`Self::row`].
+    #[must_use]
+    pub fn of_row(row: &[f64]) -> Self {
+        let (single, lists) = row.split_at(5);
+        let of = |at: usize| lists[at * lists.len() / 5..][..lists.len() / 5].to_vec();
+        Self {
+            participation: single[0],
+            winner: single[1] as usize,
+            log_norm: single[2],
+            eta: single[3],
+            injected_participation: single[4],
+            energy: of(0),
+            sampled: of(1),
+            cosines: of(2),
+            injected: of(3),
+            injected_theory: of(4),
+        }
+    }
+}
+
 /// Runs one chain on `data`; `advance` counts levels, T + 1 in all.
 ///
 /// # Errors

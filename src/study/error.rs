@@ -6,6 +6,7 @@ use serde_json::json;
 use super::Advance;
 use super::norms::{BINS, ByLevel};
 use super::panels::{across, histogram, median, over_sigma, table};
+use super::parts::Shard;
 use super::results::{File, Results};
 use super::statistics::{Summary, apart};
 use crate::denoise::{Denoiser, Level};
@@ -14,62 +15,123 @@ use crate::report::plot::{Axis, Picture};
 use crate::tensor::Tensor;
 use crate::{Error, Result};
 
-/// |eps(k + sigma w, sigma) - w| / sqrt(n) for `images` k (n, c, h, w) and independent standard normals w at each
-/// level.
+/// Images with noise added to them at several levels.
+#[derive(Clone, Copy, Debug)]
+pub struct OnImages<'a> {
+    /// The images (n, c, h, w) of all runs together.
+    pub images: &'a Tensor,
+    pub levels: &'a [Level],
+    /// Images per call of a denoiser.
+    pub batch: usize,
+    /// The seed of the noise.
+    pub seed: u64,
+    /// The run whose images are measured, where several runs share them.
+    pub shard: Shard,
+}
+
+/// One call: images of one level.
+pub(super) struct Call {
+    /// The place of the first image among those of the run.
+    pub first: usize,
+    /// The level, with its index.
+    pub level: (usize, Level),
+    /// The images (batch, c, h, w), and the noise that is added to them.
+    pub images: Tensor,
+    pub added: Vec<f32>,
+}
+
+impl OnImages<'_> {
+    /// The number of images of the run.
+    #[must_use]
+    pub fn measured(&self) -> usize {
+        self.shard.len(self.images.shape[0])
+    }
+
+    /// Calls for single images that a denoiser takes.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        (self.levels.len() * self.measured()) as u64
+    }
+
+    /// Refuses images whose shape is not `shape`, the denoiser's.
+    pub(super) fn expect(&self, shape: [usize; 3]) -> Result<()> {
+        if self.images.shape.len() == 4 && self.images.shape[1..] == shape {
+            return Ok(());
+        }
+        let what = format!("images of shape {:?} for a denoiser of images {shape:?}", self.images.shape);
+        Err(Error::argument(what, "take data of the size that the model was trained on"))
+    }
+
+    /// Values that are not yet measured.
+    pub(super) fn blank(&self) -> ByLevel {
+        ByLevel::new(self.levels.to_vec(), self.measured())
+    }
+
+    /// Passes each call to `visit`, with independent noise for each image and level.
+    pub(super) fn each(&self, visit: &mut dyn FnMut(Call) -> Result<()>) -> Result<()> {
+        let (len, items) = (self.images.stride(), self.shard.items(self.images.shape[0]).collect::<Vec<_>>());
+        for (index, level) in self.levels.iter().enumerate() {
+            for (number, some) in items.chunks(self.batch.max(1)).enumerate() {
+                let normals = |at: &usize| Purpose::AddedNoise.normals(self.seed, *at as u64, index as u32, len);
+                let values = some.iter().flat_map(|at| self.images.item(*at).iter().copied()).collect();
+                let shape = [&[some.len()], &self.images.shape[1..]].concat();
+                visit(Call {
+                    first: number * self.batch.max(1),
+                    level: (index, *level),
+                    images: Tensor::new(shape, values),
+                    added: some.iter().flat_map(normals).collect(),
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Call {
+    /// The images under the noise, x = k + sigma w.
+    pub(super) fn noised(&self) -> Tensor {
+        let pairs = self.images.data.iter().zip(&self.added);
+        let x = pairs.map(|(k, w)| (f64::from(*k) + self.level.1.sigma * f64::from(*w)) as f32).collect();
+        Tensor::new(self.images.shape.clone(), x)
+    }
+}
+
+/// |eps(k + sigma w, sigma) - w| / sqrt(n) for images k and independent standard normals w at each level.
 ///
 /// # Errors
 /// [`Error::Argument`] for images whose shape is not the denoiser's; those of the denoiser; [`Error::NonFinite`].
-pub fn errors_on_images(
-    denoiser: &mut dyn Denoiser,
-    images: &Tensor,
-    levels: &[Level],
-    batch: usize,
-    seed: u64,
-    advance: Advance,
-) -> Result<ByLevel> {
-    let root = (images.stride() as f64).sqrt();
-    on_noised(denoiser, (images, levels, batch), seed, advance, &|eps, added| apart(eps, added) / root)
+pub fn errors_on_images(denoiser: &mut dyn Denoiser, on: &OnImages, advance: Advance) -> Result<ByLevel> {
+    let root = (on.images.stride() as f64).sqrt();
+    on_noised(denoiser, on, advance, &|eps, added| apart(eps, added) / root)
 }
 
-/// A `value` of eps(k + sigma w, sigma) and w for `images` k (n, c, h, w) and independent standard normals w at each
-/// level, `batch` per call.
+/// A `value` of eps(k + sigma w, sigma) and w for images k and independent standard normals w at each level.
 ///
 /// # Errors
 /// As [`errors_on_images`].
 pub(super) fn on_noised(
     denoiser: &mut dyn Denoiser,
-    (images, levels, batch): (&Tensor, &[Level], usize),
-    seed: u64,
+    on: &OnImages,
     advance: Advance,
     value: &dyn Fn(&[f32], &[f32]) -> f64,
 ) -> Result<ByLevel> {
-    let shape = denoiser.image_shape();
-    if images.shape.len() != 4 || images.shape[1..] != shape {
-        let what = format!("images of shape {:?} for a denoiser of images {shape:?}", images.shape);
-        return Err(Error::argument(what, "take data of the size that the model was trained on"));
-    }
-    let (count, len) = (images.shape[0], images.stride());
-    let mut found = ByLevel::new(levels.to_vec(), count);
-    for (index, level) in levels.iter().enumerate() {
-        for first in (0..count).step_by(batch.max(1)) {
-            let some = images.slice(first..(first + batch.max(1)).min(count));
-            let added: Vec<f32> = (first..first + some.shape[0])
-                .flat_map(|at| Purpose::AddedNoise.normals(seed, at as u64, index as u32, len))
-                .collect();
-            let noised = some.data.iter().zip(&added);
-            let x = noised.map(|(k, w)| (f64::from(*k) + level.sigma * f64::from(*w)) as f32).collect();
-            let eps = denoiser.eps(&Tensor::new(some.shape.clone(), x), &vec![*level; some.shape[0]])?;
-            for at in 0..some.shape[0] {
-                let value = value(eps.item(at), &added[at * len..][..len]);
-                if !value.is_finite() {
-                    let hint = "look for NaN in the weights".to_owned();
-                    return Err(Error::NonFinite { place: format!("the eps of the denoiser at {level}"), hint });
-                }
-                found.set(index, first + at, value);
+    on.expect(denoiser.image_shape())?;
+    let (len, mut found) = (on.images.stride(), on.blank());
+    on.each(&mut |call| {
+        let Call { first, level: (index, level), added, .. } = &call;
+        let count = call.images.shape[0];
+        let eps = denoiser.eps(&call.noised(), &vec![*level; count])?;
+        for at in 0..count {
+            let value = value(eps.item(at), &added[at * len..][..len]);
+            if !value.is_finite() {
+                let hint = "look for NaN in the weights".to_owned();
+                return Err(Error::NonFinite { place: format!("the eps of the denoiser at {level}"), hint });
             }
-            advance(some.shape[0] as u64);
+            found.set(*index, first + at, value);
         }
-    }
+        advance(count as u64);
+        Ok(())
+    })?;
     Ok(found)
 }
 

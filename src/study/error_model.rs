@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::Advance;
 use super::panels::over_sigma;
+use super::parts::Rows;
 use super::results::{File, Results};
 use super::statistics::{Summary, apart, quantile, sorted};
 use super::trajectories::Trajectories;
@@ -42,7 +43,7 @@ impl Point {
 
 /// Calls the denoiser along `walk` at each of [`FACTORS`] of its noise, within sigma `range` (least, most). The
 /// projection is that on `samples`; without them it is where the trajectory ends, as it would be if gradients were
-/// constant along it.
+/// constant along it. Points are ordered by call, then by trajectory.
 ///
 /// # Errors
 /// Those of [`Trajectories::walk`], of the denoiser and of [`Neighbours::project`].
@@ -53,10 +54,24 @@ pub fn measure(
     range: (f64, f64),
     advance: Advance,
 ) -> Result<Vec<Point>> {
-    let mut points = Vec::new();
+    Ok(points(&rows(denoiser, walk, samples, range, advance)?))
+}
+
+/// As [`measure`], with a row of points for each trajectory.
+///
+/// # Errors
+/// As [`measure`].
+pub fn rows(
+    denoiser: &mut dyn Denoiser,
+    walk: &Trajectories,
+    samples: Option<&Neighbours>,
+    range: (f64, f64),
+    advance: Advance,
+) -> Result<Rows> {
+    let mut found: Vec<Vec<f64>> = vec![Vec::new(); walk.walked()];
     let mut waiting: Vec<(usize, f64, f64, Tensor, Tensor)> = Vec::new();
     let last = walk.schedule.steps().len() - 1;
-    walk.walk(denoiser, advance, &mut |denoiser, _, progress| {
+    walk.walk(denoiser, advance, &mut |denoiser, first, progress| {
         let x = progress.before;
         for factor in FACTORS {
             let sigma = factor * progress.step.from.sigma;
@@ -73,22 +88,37 @@ pub fn measure(
         if progress.index == last {
             let end = Tensor::new(x.shape.clone(), prediction(&x.data, &progress.eps.data, progress.step.from.sigma));
             for (index, sigma, factor, x, eps) in waiting.drain(..) {
+                let mut add = |at: usize, projection: &[f32]| {
+                    let Point { ratio, error, .. } = point(x.item(at), eps.item(at), projection, sigma, factor);
+                    found[first + at].extend([sigma, factor, ratio, error]);
+                };
                 match samples {
                     // There the end is the estimate itself.
                     None if index == last => {}
-                    None => points
-                        .extend((0..x.shape[0]).map(|at| point(x.item(at), eps.item(at), end.item(at), sigma, factor))),
-                    Some(samples) => {
-                        points.extend(samples.project(&x)?.into_iter().enumerate().map(|(at, nearest)| {
-                            point(x.item(at), eps.item(at), samples.data().samples.item(nearest.sample), sigma, factor)
-                        }));
-                    }
+                    None => (0..x.shape[0]).for_each(|at| add(at, end.item(at))),
+                    Some(samples) => samples
+                        .project(&x)?
+                        .into_iter()
+                        .enumerate()
+                        .for_each(|(at, nearest)| add(at, samples.data().samples.item(nearest.sample))),
                 }
             }
         }
         Ok(())
     })?;
-    Ok(points)
+    Ok(Rows::new(found.first().map_or(0, Vec::len), found.concat()))
+}
+
+/// The points of [`rows`], ordered by call, then by trajectory.
+#[must_use]
+pub fn points(rows: &Rows) -> Vec<Point> {
+    let of = |call: usize| {
+        (0..rows.count()).map(move |at| {
+            let number = |place: usize| rows.row(at)[4 * call + place];
+            Point { sigma: number(0), factor: number(1), ratio: number(2), error: number(3) }
+        })
+    };
+    (0..rows.width() / 4).flat_map(of).collect()
 }
 
 /// Calls for single images that [`measure`] makes.

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::Advance;
 use super::norms::ByLevel;
 use super::panels::{across, median, over_sigma, table};
+use super::parts::Rows;
 use super::predictions::Predictions;
 use super::results::{File, Results};
 use super::statistics::{Summary, apart};
@@ -18,6 +19,7 @@ use crate::denoise::closed_form::linear::Linear;
 use crate::denoise::{Denoiser, Level};
 use crate::error::Result;
 use crate::report::plot::{Axis, Colour, Picture};
+use crate::sample::schedule::Schedule;
 
 /// A trajectory has left the closed form where its distance is above this share of the spread of the data.
 pub const LEAVES: f64 = 0.05;
@@ -33,6 +35,20 @@ pub struct Departure {
 }
 
 impl Departure {
+    /// These values as rows, one per trajectory.
+    #[must_use]
+    pub fn rows(&self) -> Rows {
+        Rows::of(&[&self.walked, &self.own])
+    }
+
+    /// The inverse of [`Self::rows`], for trajectories on a schedule.
+    #[must_use]
+    pub fn of_rows(rows: &Rows, schedule: &Schedule) -> Self {
+        let levels = after_steps(schedule);
+        let [walked, own] = [0, 1].map(|set| rows.by_level(set * levels.len(), &levels));
+        Self { walked, own }
+    }
+
     /// The sigma at which the median first exceeds [`LEAVES`]; `None` if it never does.
     #[must_use]
     pub fn sigma(&self) -> Option<f64> {
@@ -58,6 +74,11 @@ pub fn departure(
     Ok(Departure { walked, own })
 }
 
+/// The levels at which steps end.
+fn after_steps(schedule: &Schedule) -> Vec<Level> {
+    schedule.steps().iter().map(|step| step.to).collect()
+}
+
 fn distances(
     denoiser: &mut dyn Denoiser,
     gaussian: &Linear,
@@ -65,9 +86,8 @@ fn distances(
     spread: f64,
     advance: Advance,
 ) -> Result<ByLevel> {
-    let levels: Vec<Level> = walk.schedule.steps().iter().map(|step| step.to).collect();
-    let mut found = ByLevel::new(levels, walk.count);
-    let mut starts: Vec<Vec<f32>> = vec![Vec::new(); walk.count];
+    let mut found = ByLevel::new(after_steps(walk.schedule), walk.walked());
+    let mut starts: Vec<Vec<f32>> = vec![Vec::new(); walk.walked()];
     let top = walk.schedule.start().sigma;
     walk.walk(denoiser, advance, &mut |_, first, progress| {
         for at in 0..progress.x.shape[0] {

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::Advance;
 use super::panels::{median, over_sigma};
+use super::parts::Rows;
 use super::predictions::{Predictions, Reference};
 use super::results::{File, Results};
 use super::statistics::Summary;
@@ -73,16 +74,59 @@ pub fn samples(
     walk: &Trajectories,
     advance: Advance,
 ) -> Result<Vec<Likeness>> {
-    let end = |denoiser: &mut dyn Denoiser| walk.walk(denoiser, advance, &mut |_, _, _| Ok(()));
-    let own = end(denoiser)?;
-    let mut likeness = Vec::new();
-    for Reference { name, denoiser } in references.iter_mut() {
-        likeness.push(alike(name, &own, &end(denoiser.as_mut())?));
+    let rows = ends(denoiser, references, walk, advance)?;
+    likeness(&rows, references, found, candidates, walk, advance)
+}
+
+/// The samples of the denoiser and of each reference from the same noise, a row for each trajectory: one after the
+/// other. `advance` counts steps of one image.
+///
+/// # Errors
+/// Those of [`Trajectories::walk`].
+pub fn ends(
+    denoiser: &mut dyn Denoiser,
+    references: &mut [Reference],
+    walk: &Trajectories,
+    advance: Advance,
+) -> Result<Rows> {
+    let mut all = vec![end(denoiser, walk, advance)?];
+    for Reference { denoiser, .. } in references.iter_mut() {
+        all.push(end(denoiser.as_mut(), walk, advance)?);
     }
+    let width = all.iter().map(Tensor::stride).sum();
+    let of = |at: usize| all.iter().flat_map(move |ends| ends.item(at)).map(|value| f64::from(*value));
+    Ok(Rows::new(width, (0..walk.walked()).flat_map(of).collect()))
+}
+
+/// The likeness of each reference, from the [`ends`] of all trajectories, and that of the nearest of `candidates` at
+/// each level of `found`, under the name `best`, which is walked here. `advance` counts steps of one image.
+///
+/// # Errors
+/// Those of [`Trajectories::walk`].
+pub fn likeness(
+    ends: &Rows,
+    references: &mut [Reference],
+    found: &Predictions,
+    candidates: usize,
+    walk: &Trajectories,
+    advance: Advance,
+) -> Result<Vec<Likeness>> {
+    let len = ends.width() / (1 + references.len());
+    let of = |place: usize| {
+        let values = (0..ends.count()).flat_map(|at| &ends.row(at)[place * len..][..len]);
+        Tensor::new([ends.count(), len], values.map(|value| *value as f32).collect())
+    };
+    let own = of(0);
+    let mut all: Vec<Likeness> =
+        references.iter().enumerate().map(|(at, reference)| alike(&reference.name, &own, &of(1 + at))).collect();
     let chosen = found.best(candidates).into_iter().zip(&found.levels).map(|(at, level)| (level.sigma, at)).collect();
     let mut nearest = Nearest { references, chosen };
-    likeness.push(alike("best", &own, &end(&mut nearest)?));
-    Ok(likeness)
+    all.push(alike("best", &own, &end(&mut nearest, walk, advance)?));
+    Ok(all)
+}
+
+fn end(denoiser: &mut dyn Denoiser, walk: &Trajectories, advance: Advance) -> Result<Tensor> {
+    walk.walk(denoiser, advance, &mut |_, _, _| Ok(()))
 }
 
 fn alike(name: &str, own: &Tensor, theirs: &Tensor) -> Likeness {

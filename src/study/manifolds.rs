@@ -13,6 +13,7 @@ use rand::RngExt;
 use serde::Serialize;
 
 use super::Advance;
+use super::parts::Shard;
 use super::results::File;
 use super::statistics::{Summary, apart, norm, quantile, sorted};
 use super::trajectories::Trajectories;
@@ -248,14 +249,21 @@ pub fn examine(manifold: &Manifold, count: usize, steps: usize, seed: u64, advan
     let others = sorted((1..=OTHERS).map(other).collect::<Result<Vec<_>>>()?);
     let (mut errors, mut ratios) = (Vec::new(), Vec::new());
     let mut samplers = Vec::new();
-    for (name, gamma, steps) in
-        [("ddim", 1.0, steps), ("ge", 2.0, steps), ("ddim, 10 times the steps", 1.0, 10 * steps)]
-    {
+    for (name, gamma, times) in WALKS {
+        let steps = times * steps;
         let (high, low) = SIGMAS;
         let sigmas: Vec<f64> = (0..=steps).map(|step| high * (low / high).powf(step as f64 / steps as f64)).collect();
         let schedule = Schedule::from_sigmas(&sigmas)?.starting(StartNoise::Sigma);
         let method = Method::new(Descent { gamma, noise: Noise::Mu(0.0) });
-        let walk = Trajectories { schedule: &schedule, method: &method, count, batch: count, seed, mean: None };
+        let walk = Trajectories {
+            schedule: &schedule,
+            method: &method,
+            count,
+            batch: count,
+            seed,
+            mean: None,
+            shard: Shard::WHOLE,
+        };
         let ends = walk.walk(&mut denoiser, &|_| {}, &mut |_, _, progress| {
             if samplers.is_empty() {
                 let sigma = progress.step.from.sigma;
@@ -286,7 +294,44 @@ pub fn examine(manifold: &Manifold, count: usize, steps: usize, seed: u64, advan
     })
 }
 
+/// The names of the samplers, with gamma and the steps over the usual number.
+const WALKS: [(&str, f64, usize); SAMPLERS as usize] =
+    [("ddim", 1.0, 1), ("ge", 2.0, 1), ("ddim, 10 times the steps", 1.0, 10)];
+
 impl Found {
+    /// These values as a row; the names follow from the manifold.
+    #[must_use]
+    pub fn row(&self) -> Vec<f64> {
+        let of = |it: &Summary| [it.mean, it.median, it.low, it.high, it.least, it.most];
+        let distances = self.samplers.iter().map(|samples| samples.distance);
+        let numbers = of(&self.relative_error).into_iter().chain(of(&self.nu)).chain(distances);
+        numbers.chain(self.others.iter().copied()).collect()
+    }
+
+    /// The inverse of [`Self::row`].
+    #[must_use]
+    pub fn of_row(row: &[f64], manifold: &Manifold) -> Self {
+        let of = |at: usize| Summary {
+            mean: row[at],
+            median: row[at + 1],
+            low: row[at + 2],
+            high: row[at + 3],
+            least: row[at + 4],
+            most: row[at + 5],
+        };
+        let (distances, others) = row[12..].split_at(WALKS.len());
+        let named = WALKS.iter().zip(distances);
+        Self {
+            shape: manifold.name(),
+            dimension: manifold.dimension,
+            ambient: manifold.ambient,
+            relative_error: of(0),
+            nu: of(6),
+            samplers: named.map(|((name, ..), distance)| Samples::new(name, *distance, others)).collect(),
+            others: others.to_vec(),
+        }
+    }
+
     /// The distances within which 95 % of other data are.
     #[must_use]
     pub fn band(&self) -> (f64, f64) {

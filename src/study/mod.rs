@@ -32,7 +32,7 @@
 //!
 //! [`nadler`] is the theory of spikes, [`estimate`] the uncertainty of a mean, [`rank`] that of an order,
 //! [`statistics`] summaries of many numbers, [`panels`] the figures over noise levels, [`subject`] a model as the
-//! denoiser of a study, and [`trajectories`] its walks.
+//! denoiser of a study, [`trajectories`] its walks, and [`parts`] measurements that several runs share.
 
 pub mod angles;
 pub mod assumptions;
@@ -63,6 +63,7 @@ pub mod norms;
 pub mod optimise;
 pub mod overlap;
 pub mod panels;
+pub mod parts;
 pub mod pca;
 pub mod predictions;
 pub mod product;

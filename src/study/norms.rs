@@ -56,7 +56,7 @@ pub(super) fn called(walk: &Trajectories) -> Vec<Level> {
 /// # Errors
 /// Those of [`Trajectories::walk`].
 pub fn along_trajectories(denoiser: &mut dyn Denoiser, walk: &Trajectories, advance: Advance) -> Result<ByLevel> {
-    let mut found = ByLevel::new(called(walk), walk.count);
+    let mut found = ByLevel::new(called(walk), walk.walked());
     walk.walk(denoiser, advance, &mut |_, first, progress| {
         let root = (progress.eps.stride() as f64).sqrt();
         for at in 0..progress.eps.shape[0] {

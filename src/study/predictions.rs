@@ -4,11 +4,12 @@
 use serde_json::{Value, json};
 
 use super::Advance;
+use super::error::OnImages;
 use super::norms::ByLevel;
+use super::parts::Rows;
 use super::statistics::Summary;
 use crate::denoise::{Denoiser, Level};
 use crate::error::{Error, Result};
-use crate::noise::Purpose;
 use crate::report::Table;
 use crate::tensor::Tensor;
 
@@ -46,69 +47,55 @@ pub struct Predictions {
     pub references: Vec<Beside>,
 }
 
-/// Calls the denoiser and its references on `images` k (n, c, h, w) under independent noise at each level,
-/// x = k + sigma w. `advance` counts images of one denoiser.
+/// Calls the denoiser and its references on images k under independent noise at each level, x = k + sigma w. `advance`
+/// counts images of one denoiser.
 ///
 /// # Errors
 /// [`Error::Argument`] for images whose shape is not the denoiser's; those of the denoisers; [`Error::NonFinite`].
 pub fn predictions(
     denoiser: &mut dyn Denoiser,
     references: &mut [Reference],
-    images: &Tensor,
-    levels: &[Level],
-    batch: usize,
-    seed: u64,
+    on: &OnImages,
     advance: Advance,
 ) -> Result<Predictions> {
-    let shape = denoiser.image_shape();
-    if images.shape.len() != 4 || images.shape[1..] != shape {
-        let what = format!("images of shape {:?} for a denoiser of images {shape:?}", images.shape);
-        return Err(Error::argument(what, "take data of the size that the model was trained on"));
-    }
-    let (count, len) = (images.shape[0], images.stride());
-    let blank = || ByLevel::new(levels.to_vec(), count);
-    let mut found = Predictions { levels: levels.to_vec(), images: count, error: blank(), references: Vec::new() };
+    on.expect(denoiser.image_shape())?;
+    let blank = || on.blank();
+    let (levels, images) = (on.levels.to_vec(), on.measured());
+    let mut found = Predictions { levels, images, error: blank(), references: Vec::new() };
     for Reference { name, .. } in references.iter() {
         let beside = Beside { name: name.clone(), apart: blank(), unexplained: blank(), error: blank() };
         found.references.push(beside);
     }
-    let root = (len as f64).sqrt();
-    for (index, level) in levels.iter().enumerate() {
-        let sigma = level.sigma;
-        for first in (0..count).step_by(batch.max(1)) {
-            let some = images.slice(first..(first + batch.max(1)).min(count));
-            let added: Vec<f32> = (first..first + some.shape[0])
-                .flat_map(|at| Purpose::AddedNoise.normals(seed, at as u64, index as u32, len))
-                .collect();
-            let noised = some.data.iter().zip(&added);
-            let x = noised.map(|(k, w)| (f64::from(*k) + sigma * f64::from(*w)) as f32).collect();
-            let x = Tensor::new(some.shape.clone(), x);
-            let level_of_each = vec![*level; some.shape[0]];
-            let eps = denoiser.eps(&x, &level_of_each)?;
-            expect_finite(&eps, level)?;
-            let error = |eps: &Tensor, at: usize| {
-                let pairs = x.item(at).iter().zip(eps.item(at)).zip(some.item(at));
-                let off = |((x, eps), k): ((&f32, &f32), &f32)| f64::from(*x) - sigma * f64::from(*eps) - f64::from(*k);
-                pairs.map(|it| off(it).powi(2)).sum::<f64>().sqrt() / root
-            };
-            for at in 0..some.shape[0] {
-                found.error.set(index, first + at, error(&eps, at));
-            }
-            advance(some.shape[0] as u64);
-            for (Reference { denoiser, .. }, beside) in references.iter_mut().zip(&mut found.references) {
-                let theirs = denoiser.eps(&x, &level_of_each)?;
-                expect_finite(&theirs, level)?;
-                for at in 0..some.shape[0] {
-                    let apart = super::statistics::apart(theirs.item(at), eps.item(at));
-                    let whole = super::statistics::norm(eps.item(at));
-                    beside.apart.set(index, first + at, sigma * apart / root);
-                    beside.unexplained.set(index, first + at, (apart / whole).powi(2));
-                    beside.error.set(index, first + at, error(&theirs, at));
-                }
-                advance(some.shape[0] as u64);
-            }
+    let root = (on.images.stride() as f64).sqrt();
+    on.each(&mut |call| {
+        let (first, (index, level), some) = (call.first, call.level, &call.images);
+        let (sigma, count, x) = (level.sigma, some.shape[0], call.noised());
+        let level_of_each = vec![level; count];
+        let eps = denoiser.eps(&x, &level_of_each)?;
+        expect_finite(&eps, &level)?;
+        let error = |eps: &Tensor, at: usize| {
+            let pairs = x.item(at).iter().zip(eps.item(at)).zip(some.item(at));
+            let off = |((x, eps), k): ((&f32, &f32), &f32)| f64::from(*x) - sigma * f64::from(*eps) - f64::from(*k);
+            pairs.map(|it| off(it).powi(2)).sum::<f64>().sqrt() / root
+        };
+        for at in 0..count {
+            found.error.set(index, first + at, error(&eps, at));
         }
-    }
+        advance(count as u64);
+        for (Reference { denoiser, .. }, beside) in references.iter_mut().zip(&mut found.references) {
+            let theirs = denoiser.eps(&x, &level_of_each)?;
+            expect_finite(&theirs, &level)?;
+            for at in 0..count {
+                let apart = super::statistics::apart(theirs.item(at), eps.item(at));
+                let whole = super::statistics::norm(eps.item(at));
+                beside.apart.set(index, first + at, sigma * apart / root);
+                beside.unexplained.set(index, first + at, (apart / whole).powi(2));
+                beside.error.set(index, first + at, error(&theirs, at));
+            }
+            advance(count as u64);
+        }
+        Ok(())
+    })?;
     Ok(found)
 }
 
@@ -121,6 +108,25 @@ fn expect_finite(eps: &Tensor, level: &Level) -> Result<()> {
 }
 
 impl Predictions {
+    /// These values as rows, one per image.
+    #[must_use]
+    pub fn rows(&self) -> Rows {
+        let references = self.references.iter().flat_map(|of| [&of.apart, &of.unexplained, &of.error]);
+        Rows::of(&std::iter::once(&self.error).chain(references).collect::<Vec<_>>())
+    }
+
+    /// The inverse of [`Self::rows`], for references of these names.
+    #[must_use]
+    pub fn of_rows(rows: &Rows, levels: &[Level], names: &[String]) -> Self {
+        let of = |set: usize| rows.by_level(set * levels.len(), levels);
+        let beside = |(at, name): (usize, &String)| {
+            let [apart, unexplained, error] = [1, 2, 3].map(|set| of(3 * at + set));
+            Beside { name: name.clone(), apart, unexplained, error }
+        };
+        let references = names.iter().enumerate().map(beside).collect();
+        Self { levels: levels.to_vec(), images: rows.count(), error: of(0), references }
+    }
+
     /// One row per level: the median error of each denoiser, and the median distance and unexplained share of each
     /// reference.
     #[must_use]

@@ -6,12 +6,13 @@ use serde_json::json;
 use super::Advance;
 use super::norms::{ByLevel, called};
 use super::panels::{across, dots, median, over_sigma, table, with_timesteps};
+use super::parts::Rows;
 use super::results::{File, Results};
 use super::statistics::{Quantile, Summary, apart, sorted};
 use super::trajectories::Trajectories;
 use crate::Result;
-use crate::denoise::Denoiser;
 use crate::denoise::closed_form::neighbours::Neighbours;
+use crate::denoise::{Denoiser, Level};
 use crate::report::plot::{Axis, Colour, Picture, Series};
 
 /// The measurements at each network call, (levels, images).
@@ -25,6 +26,21 @@ pub struct Projections {
     pub ends: Vec<f64>,
 }
 
+impl Projections {
+    /// These values as rows, one per trajectory.
+    #[must_use]
+    pub fn rows(&self) -> Rows {
+        Rows::of(&[&self.relative_error, &self.nu]).beside(&self.ends)
+    }
+
+    /// The inverse of [`Self::rows`], for calls at these levels.
+    #[must_use]
+    pub fn of_rows(rows: &Rows, levels: &[Level]) -> Self {
+        let [relative_error, nu] = [0, 1].map(|set| rows.by_level(set * levels.len(), levels));
+        Self { relative_error, nu, ends: rows.column(2 * levels.len()) }
+    }
+}
+
 /// Measures along `walk`, with `samples` as the data; the prediction is x - sigma eps for every sampler.
 ///
 /// # Errors
@@ -35,7 +51,7 @@ pub fn projections(
     samples: &Neighbours,
     advance: Advance,
 ) -> Result<Projections> {
-    let mut relative_error = ByLevel::new(called(walk), walk.count);
+    let mut relative_error = ByLevel::new(called(walk), walk.walked());
     let mut nu = relative_error.clone();
     let ends = walk.walk(denoiser, advance, &mut |_, first, progress| {
         let sigma = progress.step.from.sigma;

@@ -68,9 +68,17 @@ pub struct Results {
     pub messages: Vec<Message>,
     /// The result as text, a table or a verdict, if the study has one.
     pub text: Option<String>,
+    /// `true` for those of a run that shares a study with others and is not the last: there is nothing to write.
+    pub is_unfinished: bool,
 }
 
 impl Results {
+    /// Those of a run that shares a study with others and is not the last.
+    #[must_use]
+    pub fn unfinished() -> Self {
+        Self { is_unfinished: true, ..Self::default() }
+    }
+
     /// Adds an array.
     pub fn array(&mut self, file: File, array: Tensor) -> &mut Self {
         self.files.push((file, Contents::Array(array)));

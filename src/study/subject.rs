@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::parts::Shard;
 use super::trajectories::Trajectories;
 use crate::data::{self, Dataset, Pixels, Source};
 use crate::denoise::Level;
@@ -254,7 +255,15 @@ impl Trails {
     #[must_use]
     pub fn from_seed(&self, seed: u64, batch: usize) -> Trajectories<'_> {
         let Self { schedule, method, count, mean, .. } = self;
-        Trajectories { schedule, method, count: *count, batch, seed, mean: mean.as_deref() }
+        Trajectories { schedule, method, count: *count, batch, seed, mean: mean.as_deref(), shard: Shard::WHOLE }
+    }
+
+    /// The sigmas at which states are visited: those of the calls, and the end unless it is without noise.
+    #[must_use]
+    pub fn sigmas_of_places(&self) -> Vec<f64> {
+        let calls = self.schedule.steps().iter().map(|step| step.from.sigma);
+        let end = self.schedule.steps().last().map(|step| step.to.sigma).filter(|sigma| *sigma > 0.0);
+        calls.chain(end).collect()
     }
 
     /// Returns the trajectories for a report.

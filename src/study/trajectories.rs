@@ -1,6 +1,7 @@
 //! Trajectories: the calls of a denoiser along its own sampling path.
 
 use super::Advance;
+use super::parts::Shard;
 use crate::Result;
 use crate::denoise::Denoiser;
 use crate::sample::run::Run;
@@ -13,18 +14,20 @@ use crate::tensor::Tensor;
 pub struct Trajectories<'a> {
     pub schedule: &'a Schedule,
     pub method: &'a Method,
-    /// The number of trajectories.
+    /// The number of trajectories, of all runs together.
     pub count: usize,
     /// Trajectories per call.
     pub batch: usize,
     pub seed: u64,
     /// The mean of the data, around which states start; `None` for zero.
     pub mean: Option<&'a [f64]>,
+    /// The run whose trajectories are walked, where several runs share them.
+    pub shard: Shard,
 }
 
 impl Trajectories<'_> {
-    /// Walks all of them; `visit` sees each step of each batch, with the index of the batch's first image. `advance`
-    /// counts network calls for single images. Returns the states at the end: (count, c, h, w).
+    /// Walks those of the run; `visit` sees each step of each batch, with the place of the batch's first image among
+    /// them. `advance` counts network calls for single images. Returns the states at the end: (walked, c, h, w).
     ///
     /// # Errors
     /// Those of [`Run::batches`], of sampling and of `visit`.
@@ -39,10 +42,12 @@ impl Trajectories<'_> {
             batch: self.batch.max(1),
             seed: self.seed,
             mean: self.mean.map(<[f64]>::to_vec),
+            images: self.shard.items(self.count).collect(),
             ..Run::new(self.schedule.clone(), self.method.clone(), self.count)
         };
         let mut batches = run.batches(image)?;
-        let mut ends = Vec::with_capacity(self.count * image.iter().product::<usize>());
+        let mut ends = Vec::with_capacity(self.walked() * image.iter().product::<usize>());
+        let mut first = 0;
         loop {
             let mut seen = Vec::with_capacity(self.schedule.steps().len());
             let sampled = batches.next_batch(denoiser, &mut |progress| {
@@ -52,17 +57,24 @@ impl Trajectories<'_> {
             });
             let Some(samples) = sampled.transpose()? else { break };
             for seen in &seen {
-                visit(denoiser, samples.images[0], &seen.as_progress())?;
+                visit(denoiser, first, &seen.as_progress())?;
             }
+            first += samples.images.len();
             ends.extend_from_slice(&samples.x.data);
         }
-        Ok(Tensor::new([self.count, image[0], image[1], image[2]], ends))
+        Ok(Tensor::new([self.walked(), image[0], image[1], image[2]], ends))
+    }
+
+    /// The number of trajectories of the run.
+    #[must_use]
+    pub const fn walked(&self) -> usize {
+        self.shard.len(self.count)
     }
 
     /// Network calls for single images that a walk takes.
     #[must_use]
     pub fn calls(&self) -> u64 {
-        (self.count * self.schedule.steps().len()) as u64
+        (self.walked() * self.schedule.steps().len()) as u64
     }
 }
 

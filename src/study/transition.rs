@@ -7,6 +7,7 @@ use super::Advance;
 use super::chain::{Arithmetic, Projector};
 use super::estimate::Estimate;
 use super::nadler;
+use super::parts::{Rows, Shard};
 use super::results::{File, Results};
 use crate::data::Spiked;
 use crate::error::Result;
@@ -42,24 +43,65 @@ pub struct Point {
     pub eigenvalue_theory: f64,
 }
 
+impl Settings {
+    /// The points, of one curve after the other.
+    #[must_use]
+    pub fn points(&self) -> usize {
+        self.gammas.len() * self.ratios.len()
+    }
+
+    /// The values per sample of a curve.
+    fn dimension(&self, gamma: f64) -> usize {
+        ((gamma * self.samples as f64).round() as usize).max(1)
+    }
+}
+
 /// Measures every point, one vector per curve; `advance` counts points.
 ///
 /// # Errors
 /// Those of [`seeds`], of [`Spiked::generate`] and of [`Projector::leading`].
 pub fn run(projector: &Projector, settings: &Settings, advance: Advance) -> Result<Vec<Vec<Point>>> {
-    let curve = |gamma: &f64| {
-        let dimension = ((gamma * settings.samples as f64).round() as usize).max(1);
-        let point = |ratio: &f64| {
-            let point = measure(projector, settings, dimension, *ratio);
-            advance(1);
-            point
-        };
-        settings.ratios.iter().map(point).collect::<Result<Vec<_>>>()
-    };
-    settings.gammas.iter().map(curve).collect()
+    Ok(curves(&measured(projector, settings, Shard::WHOLE, advance)?, settings))
 }
 
-fn measure(projector: &Projector, settings: &Settings, dimension: usize, ratio: f64) -> Result<Point> {
+/// A row for each point of a run: the squared cosine of every draw, then the eigenvalues; `advance` counts points.
+/// Draws are not divided among runs: those of a point are computed several at a time.
+///
+/// # Errors
+/// As [`run`].
+pub fn measured(projector: &Projector, settings: &Settings, shard: Shard, advance: Advance) -> Result<Rows> {
+    let point = |at: usize| {
+        let (gamma, ratio) = (at / settings.ratios.len(), at % settings.ratios.len());
+        let dimension = settings.dimension(settings.gammas[gamma]);
+        let row = measure(projector, settings, dimension, settings.ratios[ratio]);
+        advance(1);
+        row
+    };
+    Ok(Rows::of_each(shard.items(settings.points()).map(point).collect::<Result<_>>()?))
+}
+
+/// The curves, from the rows of all points.
+#[must_use]
+pub fn curves(rows: &Rows, settings: &Settings) -> Vec<Vec<Point>> {
+    let samples = settings.samples;
+    let point = |at: usize| {
+        let (cosines, values) = rows.row(at).split_at(settings.draws);
+        let gamma = settings.dimension(settings.gammas[at / settings.ratios.len()]) as f64 / samples as f64;
+        let ratio = settings.ratios[at % settings.ratios.len()];
+        Point {
+            gamma,
+            ratio,
+            cos_squared: Estimate::of(cosines),
+            eigenvalue: Estimate::of(values),
+            cos_squared_theory: nadler::cos_squared(ratio, gamma),
+            eigenvalue_theory: nadler::eigenvalue(ratio, gamma),
+        }
+    };
+    let points: Vec<Point> = (0..settings.points()).map(point).collect();
+    points.chunks(settings.ratios.len().max(1)).map(<[Point]>::to_vec).collect()
+}
+
+fn measure(projector: &Projector, settings: &Settings, dimension: usize, ratio: f64) -> Result<Vec<f64>> {
     let samples = settings.samples;
     let (mut cosines, mut values) = (Vec::new(), Vec::new());
     let seeds = seeds(settings.seed, settings.draws as u64)?;
@@ -74,15 +116,8 @@ fn measure(projector: &Projector, settings: &Settings, dimension: usize, ratio: 
             values.push(leading.values[0]);
         }
     }
-    let gamma = dimension as f64 / samples as f64;
-    Ok(Point {
-        gamma,
-        ratio,
-        cos_squared: Estimate::of(&cosines),
-        eigenvalue: Estimate::of(&values),
-        cos_squared_theory: nadler::cos_squared(ratio, gamma),
-        eigenvalue_theory: nadler::eigenvalue(ratio, gamma),
-    })
+    cosines.extend(values);
+    Ok(cosines)
 }
 
 /// The files of the study.

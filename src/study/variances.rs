@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::Advance;
-use super::error::on_noised;
+use super::error::{OnImages, on_noised};
 use super::estimate::Estimate;
 use super::norms::ByLevel;
 use super::panels::over_sigma;
@@ -14,22 +14,13 @@ use crate::denoise::{Denoiser, Level};
 use crate::report::Table;
 use crate::report::plot::{Axis, Colour, Picture, Series};
 use crate::sample::solvers::analytic::Variances;
-use crate::tensor::Tensor;
 
-/// |eps(k + sigma w, sigma)|^2 / n for `images` k (n, c, h, w) and independent standard normals w at each of the
-/// falling `levels`.
+/// |eps(k + sigma w, sigma)|^2 / n for images k and independent standard normals w at each of the falling levels.
 ///
 /// # Errors
 /// Those of [`errors_on_images`](super::error::errors_on_images).
-pub fn squares_on_images(
-    denoiser: &mut dyn Denoiser,
-    images: &Tensor,
-    levels: &[Level],
-    batch: usize,
-    seed: u64,
-    advance: Advance,
-) -> Result<ByLevel> {
-    on_noised(denoiser, (images, levels, batch), seed, advance, &|eps, _| {
+pub fn squares_on_images(denoiser: &mut dyn Denoiser, on: &OnImages, advance: Advance) -> Result<ByLevel> {
+    on_noised(denoiser, on, advance, &|eps, _| {
         eps.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>() / eps.len() as f64
     })
 }
@@ -94,6 +85,8 @@ pub fn results(squares: &ByLevel, name: &str, data: &str) -> Result<Results> {
 mod tests {
     use super::*;
     use crate::noise::Purpose;
+    use crate::study::parts::Shard;
+    use crate::tensor::Tensor;
 
     /// The eps of values of mean 0 and variance 0.25.
     struct Gaussian;
@@ -116,7 +109,8 @@ mod tests {
         let images = normals.map(|value| 0.5 * value).collect();
         let images = Tensor::new([count as usize, 1, 8, 8], images);
         let levels: Vec<Level> = [10.0, 1.0, 0.5, 0.1].map(Level::at_sigma).to_vec();
-        let found = squares_on_images(&mut Gaussian, &images, &levels, 100, 3, &|_| {}).unwrap();
+        let on = OnImages { images: &images, levels: &levels, batch: 100, seed: 3, shard: Shard::WHOLE };
+        let found = squares_on_images(&mut Gaussian, &on, &|_| {}).unwrap();
         for (at, level) in levels.iter().enumerate() {
             let expected = level.sigma.powi(2) / (0.25 + level.sigma.powi(2));
             let estimate = Estimate::of(found.at(at));

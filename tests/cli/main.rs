@@ -49,6 +49,7 @@ mod restore;
 mod sample;
 mod score_theory;
 mod serve;
+mod shards;
 #[path = "../common/single_file.rs"]
 mod single_file;
 mod single_files;

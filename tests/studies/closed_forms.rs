@@ -11,12 +11,18 @@ use downhill::denoise::closed_form::{Boundary, LocalOptions};
 use downhill::sample::schedule::{Schedule, StartNoise};
 use downhill::sample::solvers::descent::Descent;
 use downhill::sample::walk::Method;
+use downhill::study::error::OnImages;
 use downhill::study::gaussian::departure;
 use downhill::study::local::samples;
+use downhill::study::parts::Shard;
 use downhill::study::predictions::{Reference, predictions};
 use downhill::study::trajectories::Trajectories;
 use downhill::tensor::Tensor;
 use faer::Mat;
+
+fn on<'a>(images: &'a Tensor, levels: &'a [Level], batch: usize, seed: u64) -> OnImages<'a> {
+    OnImages { images, levels, batch, seed, shard: Shard::WHOLE }
+}
 
 const SIZE: usize = 6;
 
@@ -37,7 +43,7 @@ fn distances_between_gaussians_are_those_of_their_factors() {
     let mut references = vec![named("same", 4.0), named("other", 1.0)];
     let images = Tensor::new([5, SIZE, 1, 1], numbers(2, 5 * SIZE));
     let levels = Level::each(&[20.0, 2.0, 0.3]);
-    let found = predictions(&mut gaussian(4.0), &mut references, &images, &levels, 2, 7, &|_| {}).unwrap();
+    let found = predictions(&mut gaussian(4.0), &mut references, &on(&images, &levels, 2, 7), &|_| {}).unwrap();
     for (at, level) in levels.iter().enumerate() {
         let noise = level.sigma * level.sigma;
         let expected = ((4.0 + noise) / (1.0 + noise) - 1.0).powi(2);
@@ -58,7 +64,15 @@ fn distances_between_gaussians_are_those_of_their_factors() {
 #[test]
 fn trajectories_leave_a_gaussian_by_the_ratio_of_their_flows() {
     let (schedule, method) = (falling(10.0, 0.05, 300), Method::new(Descent::DDIM));
-    let walk = Trajectories { schedule: &schedule, method: &method, count: 4, batch: 3, seed: 1, mean: None };
+    let walk = Trajectories {
+        schedule: &schedule,
+        method: &method,
+        count: 4,
+        batch: 3,
+        seed: 1,
+        mean: None,
+        shard: Shard::WHOLE,
+    };
     let spread = (SIZE as f64).sqrt();
     let found = departure(&mut gaussian(4.0), &gaussian(1.0), &walk, spread, &|_| {}).unwrap();
     let factor = |variance: f64, sigma: f64| ((variance + sigma * sigma) / (variance + 100.0)).sqrt();
@@ -101,10 +115,18 @@ fn a_local_denoiser_is_its_own_best_prediction() {
     ];
     let images = Tensor::new([4, 1, 6, 6], data.samples.slice(0..4).data);
     let levels = Level::each(&[2.0, 0.6, 0.2]);
-    let found = predictions(&mut local(3), &mut references, &images, &levels, 4, 3, &|_| {}).unwrap();
+    let found = predictions(&mut local(3), &mut references, &on(&images, &levels, 4, 3), &|_| {}).unwrap();
     assert_eq!(found.best(2), [1, 1, 1]);
     let (schedule, method) = (falling(3.0, 0.1, 8), Method::new(Descent::DDIM));
-    let walk = Trajectories { schedule: &schedule, method: &method, count: 4, batch: 4, seed: 1, mean: None };
+    let walk = Trajectories {
+        schedule: &schedule,
+        method: &method,
+        count: 4,
+        batch: 4,
+        seed: 1,
+        mean: None,
+        shard: Shard::WHOLE,
+    };
     let likeness = samples(&mut local(3), &mut references, &found, 2, &walk, &|_| {}).unwrap();
     let names: Vec<&str> = likeness.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["local 5", "local 3", "ideal", "best"]);

@@ -16,11 +16,12 @@ use downhill::sample::solvers::descent::{Descent, Noise};
 use downhill::sample::walk::{Method, Solver, sample};
 use downhill::study::constancy::{constancy, share_below};
 use downhill::study::dimension::{Extent, local_extents, spectrum, two_nearest};
-use downhill::study::error::errors_on_images;
+use downhill::study::error::{OnImages, errors_on_images};
 use downhill::study::error_model::{curve, fit, measure};
 use downhill::study::manifolds::{Manifold, examine};
 use downhill::study::metric;
 use downhill::study::norms::along_trajectories;
+use downhill::study::parts::Shard;
 use downhill::study::projection::projections;
 use downhill::study::statistics::quantile;
 use downhill::study::trajectories::Trajectories;
@@ -41,7 +42,7 @@ fn falling(high: f64, low: f64, steps: usize) -> Schedule {
 }
 
 fn walk<'a>(schedule: &'a Schedule, method: &'a Method, count: usize) -> Trajectories<'a> {
-    Trajectories { schedule, method, count, batch: 5, seed: 3, mean: None }
+    Trajectories { schedule, method, count, batch: 5, seed: 3, mean: None, shard: Shard::WHOLE }
 }
 
 /// Projects on the subspace; the answer is off by `error` of the distance, along the first normal direction and
@@ -100,7 +101,8 @@ fn errors_on_images_are_the_noise_within_the_data() {
     });
     let levels = [4.0, 0.5].map(|sigma| Level { sigma, timestep: None });
     let mut denoiser = OnSubspace { error: 0.0 };
-    let errors = errors_on_images(&mut denoiser, &images, &levels, 3, 11, &|_| {}).unwrap();
+    let on = |images| OnImages { images, levels: &levels, batch: 3, seed: 11, shard: Shard::WHOLE };
+    let errors = errors_on_images(&mut denoiser, &on(&images), &|_| {}).unwrap();
     for level in 0..2 {
         for image in 0..7 {
             let noise = Purpose::AddedNoise.normals(11, image as u64, level as u32, SIZE);
@@ -112,7 +114,7 @@ fn errors_on_images_are_the_noise_within_the_data() {
     }
     let other = Tensor::zeros([7, SIZE, 2, 1]);
     assert_eq!(
-        errors_on_images(&mut denoiser, &other, &levels, 3, 11, &|_| {}).unwrap_err().kind(),
+        errors_on_images(&mut denoiser, &on(&other), &|_| {}).unwrap_err().kind(),
         downhill::ErrorKind::Argument
     );
 }

@@ -6,6 +6,7 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::subject::SubjectArgs;
+use crate::cli::parts::{Refused, refused};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
 use crate::denoise::Denoiser;
@@ -136,6 +137,11 @@ pub struct Args {
 
     #[command(flatten)]
     output: OutputArgs,
+
+    #[arg(long = "shard", id = "shard", hide = true, value_name = "I/N|auto",
+        value_parser = refused("the bases of its images are whole matrices, which parts do not hold; `linear jacobian` \
+            takes shards"))]
+    _shard: Option<Refused>,
 }
 
 /// The most noise of a network's trajectory.

@@ -97,32 +97,11 @@ pub struct Wanted<'a> {
     pub captioned: Option<&'a Captioned>,
 }
 
-/// Samples the missing images of `cells`, `count` per cell, and measures them all.
+/// Samples the missing images of the cells, and measures them all; `None` as long as other runs have images to make.
 ///
 /// # Errors
 /// Those of the flags, the model, the data and the device; whatever can be refused without a device is refused first.
-pub fn measure(
-    run: &mut StudyRun,
-    args: &CellArgs,
-    output: &OutputArgs,
-    cells: &[Cell],
-    count: usize,
-) -> Result<Measured> {
-    let wanted = Wanted { cells, count, shard: None, image_shape: None, captioned: None };
-    // Without shards every cell is whole.
-    measure_wanted(run, args, output, wanted)?.ok_or(Error::Cancelled)
-}
-
-/// As [`measure`]; `None` as long as other runs have images to make.
-///
-/// # Errors
-/// As [`measure`].
-pub fn measure_wanted(
-    run: &mut StudyRun,
-    args: &CellArgs,
-    output: &OutputArgs,
-    wanted: Wanted,
-) -> Result<Option<Measured>> {
+pub fn measure(run: &mut StudyRun, args: &CellArgs, output: &OutputArgs, wanted: Wanted) -> Result<Option<Measured>> {
     let Wanted { cells, count, captioned, .. } = wanted;
     let model = Model::open_or_embedded(args.model.as_deref())?;
     let network = model.expect_network()?.clone();

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::captioned::CaptionArgs;
 use super::cells::{self, CellArgs, Wanted};
-use crate::cli::shard::ShardArg;
+use crate::cli::parts::CellShardArgs;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::error::{Error, Result};
 use crate::sample::samplers::Sampler;
@@ -68,10 +68,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME", conflicts_with = "schedule")]
     preset: Option<String>,
 
-    /// Make the parts I, I + N, I + 2 N, ... of the images: one of N runs that share a folder; `auto` takes both from
-    /// the environment of SLURM, PBS, Kubernetes, Open MPI or GNU parallel
-    #[arg(long, value_name = "I/N|auto")]
-    shard: Option<ShardArg>,
+    #[command(flatten)]
+    shard: CellShardArgs,
 
     /// One schedule for all samplers, instead of the usual one of each
     #[arg(long, value_parser = crate::cli::args::schedule_kind(), value_name = "SCHEDULE")]
@@ -124,14 +122,13 @@ impl Study for Args {
         let all = cells(&lines, &images)?;
         let image_shape = preset.and_then(Preset::image_shape);
         let captioned = captioned.as_ref();
-        let (shard, note) = self.shard.map(ShardArg::resolve).transpose()?.unzip();
-        note.flatten().iter().for_each(|note| run.console.note(note));
+        let shard = self.shard.resolve(run)?;
         let wanted = Wanted { cells: &all, count, shard, image_shape, captioned };
-        let measured = cells::measure_wanted(run, &self.cells, &self.output, wanted)?;
+        let measured = cells::measure(run, &self.cells, &self.output, wanted)?;
         if let Some(preset) = preset {
             run.report.set("preset", json!({ "name": preset.name(), "settings": preset.says() }));
         }
-        Ok(measured.map_or_else(Results::default, |measured| results(&lines, &measured, &images)))
+        Ok(measured.map_or_else(Results::unfinished, |measured| results(&lines, &measured, &images)))
     }
 }
 

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use clap::builder::RangedU64ValueParser;
+use serde_json::json;
 
-use super::subject::{SubjectArgs, Walk, WalkArgs};
+use super::subject::{SubjectArgs, Walk, WalkArgs, Walked};
+use crate::cli::parts::ShardArgs;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
 use crate::error::Result;
@@ -44,6 +46,8 @@ pub struct Args {
     #[command(flatten)]
     walk: WalkArgs,
     #[command(flatten)]
+    shard: ShardArgs,
+    #[command(flatten)]
     out: OutputArgs,
 }
 
@@ -59,13 +63,29 @@ impl Study for Args {
         let subject = self.subject.open(None)?;
         let data = subject.data(self.data.as_deref())?;
         let (name, least) = (subject.name.clone(), subject.sigma_range().0);
-        let walk = Walk { subject, denoiser: &self.subject, data, args: &self.walk, steps: STEPS, seed: self.out.seed };
+        let has_data = data.is_some();
+        let walk = Walk {
+            subject,
+            denoiser: &self.subject,
+            data,
+            args: &self.walk,
+            steps: STEPS,
+            out: &self.out,
+            shard: &self.shard,
+            settings: json!({ "segments": self.segments }),
+        };
         let found = walk.run(
             run,
             "turns",
             |walk| Constancy::calls(walk, self.segments),
-            |ground| constancy(ground.denoiser, ground.walk, ground.samples, self.segments, least, ground.advance),
+            |ground| {
+                let found =
+                    constancy(ground.denoiser, ground.walk, ground.samples, self.segments, least, ground.advance)?;
+                Ok(found.rows())
+            },
         )?;
-        Ok(results(&found, &name))
+        Ok(found.map_or_else(Results::unfinished, |Walked { rows, levels }| {
+            results(&Constancy::of_rows(&rows, &levels, self.segments, has_data), &name)
+        }))
     }
 }

@@ -3,14 +3,19 @@
 use std::path::Path;
 
 use clap::builder::RangedU64ValueParser;
+use serde_json::json;
 
+use crate::cli::parts::{ShardArgs, data_settings};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
-use crate::data::{self, Pixels, Source};
+use crate::data::{self, Dataset, Pixels, Source};
+use crate::denoise::closed_form::neighbours::Neighbours;
 use crate::error::Result;
 use crate::study::dimension::{
-    Dimensions, FILES, Settings, by_neighbours, on_manifolds, results, searches, synthetic, variances,
+    Dimensions, Extent, FILES, Settings, TwoNearest, extents, manifold_rows, nearest_two, parts_of, results, synthetic,
+    variances,
 };
-use crate::study::manifolds::SAMPLERS;
+use crate::study::manifolds::{Found, SAMPLERS};
+use crate::study::parts::Rows;
 use crate::study::results::{File, Results};
 
 const HELP: &str = "\
@@ -51,8 +56,13 @@ pub struct Args {
     drawn: usize,
 
     #[command(flatten)]
+    shard: ShardArgs,
+    #[command(flatten)]
     out: OutputArgs,
 }
+
+/// The names of the rows of queries among all samples, a quarter and a sixteenth.
+const SCALES: [&str; 3] = ["all", "quarter", "sixteenth"];
 
 impl Study for Args {
     const NAME: &'static str = "inspect dimension";
@@ -72,17 +82,53 @@ impl Study for Args {
             seed: self.out.seed,
         };
         let manifolds = synthetic(settings.seed);
-        let variances = variances(&data)?;
-        run.clock.lap("spectrum");
         let engine = run.engine()?;
         run.report.set("seed", settings.seed);
-        let name = (data.name.clone(), data.count(), data.dimension());
-        let (scales, local) = run.timed("neighbours", searches(&data, &settings), "neighbours", |advance| {
-            by_neighbours(&engine, data, &settings, advance)
+        let mut parts = run.parts(&self.shard, &self.out, Some(&engine), || {
+            json!({
+                "data": data_settings(&data), "queries": self.queries, "neighbours": self.neighbours,
+                "neighbourhoods": self.neighbourhoods, "drawn": self.drawn,
+            })
         })?;
-        let manifolds = run.timed("manifolds", manifolds.len() as u64 * SAMPLERS, "manifolds", |advance| {
-            on_manifolds(&manifolds, &settings, advance)
+        // The spectrum is of all samples together: the first run has it.
+        parts.measure("spectrum", 1, |_| {
+            let row = variances(&data)?;
+            run.clock.lap("spectrum");
+            Ok(Rows::of_each(vec![row]))
         })?;
-        Ok(results(&Dimensions { data: name, variances, scales, neighbours: self.neighbours, local, manifolds }))
+        let scales = parts_of(&data);
+        for (name, part) in SCALES.into_iter().zip(&scales) {
+            let queries = self.queries.min(part.count());
+            parts.measure(name, queries, |shard| {
+                let neighbours = Neighbours::new(&engine, part.clone(), part.mean())?;
+                run.timed("two nearest", shard.len(queries) as u64, "neighbours", |advance| {
+                    nearest_two(&neighbours, queries, shard, advance)
+                })
+            })?;
+        }
+        let hoods = self.neighbourhoods.min(data.count());
+        parts.measure("neighbourhoods", hoods, |shard| {
+            let neighbours = Neighbours::new(&engine, data.clone(), data.mean())?;
+            run.timed("neighbourhoods", shard.len(hoods) as u64, "neighbourhoods", |advance| {
+                extents(&neighbours, hoods, self.neighbours, shard, advance)
+            })
+        })?;
+        parts.measure("manifolds", manifolds.len(), |shard| {
+            run.timed("manifolds", shard.len(manifolds.len()) as u64 * SAMPLERS, "manifolds", |advance| {
+                manifold_rows(&manifolds, &settings, shard, advance)
+            })
+        })?;
+        let Some(found) = run.gathered(parts)? else { return Ok(Results::unfinished()) };
+        let two_nearest = |(name, part): (&str, &Dataset)| TwoNearest::of_rows(found.rows(name)?, part);
+        let (local, of_manifolds) = (found.rows("neighbourhoods")?, found.rows("manifolds")?);
+        let rows = manifolds.iter().enumerate();
+        Ok(results(&Dimensions {
+            data: (data.name.clone(), data.count(), data.dimension()),
+            variances: found.rows("spectrum")?.row(0).to_vec(),
+            scales: SCALES.into_iter().zip(&scales).map(two_nearest).collect::<Result<_>>()?,
+            neighbours: self.neighbours,
+            local: (0..local.count()).map(|at| Extent::of_row(local.row(at))).collect(),
+            manifolds: rows.map(|(at, manifold)| Found::of_row(of_manifolds.row(at), manifold)).collect(),
+        }))
     }
 }

@@ -3,12 +3,15 @@
 use std::path::Path;
 
 use clap::builder::RangedU64ValueParser;
+use serde_json::json;
 
 use super::subject::{SubjectArgs, images};
+use crate::cli::parts::{ShardArgs, data_settings};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
 use crate::error::Result;
-use crate::study::error::{FILES, errors_on_images, results};
+use crate::study::error::{FILES, OnImages, errors_on_images, results};
+use crate::study::parts::Rows;
 use crate::study::results::{File, Results};
 
 const HELP: &str = "\
@@ -46,6 +49,8 @@ pub struct Args {
     levels: usize,
 
     #[command(flatten)]
+    shard: ShardArgs,
+    #[command(flatten)]
     out: OutputArgs,
 }
 
@@ -64,12 +69,22 @@ impl Study for Args {
         let levels = subject.levels(self.levels);
         let name = subject.name.clone();
         let engine = run.engine()?;
-        let (mut denoiser, batch) = self.subject.ready(subject, &engine, run, self.count)?;
-        run.report.set("seed", self.out.seed);
-        let work = (levels.len() * self.count) as u64;
-        let errors = run.timed("errors", work, "calls", |advance| {
-            errors_on_images(denoiser.as_mut(), &images, &levels, batch, self.out.seed, advance)
+        run.report.set("model", subject.json()).set("seed", self.out.seed);
+        let mut parts = run.parts(&self.shard, &self.out, Some(&engine), || {
+            json!({
+                "subject": self.subject.settings(&subject), "data": data_settings(&data), "count": self.count,
+                "levels": self.levels,
+            })
         })?;
+        parts.measure("images", self.count, |shard| {
+            let (mut denoiser, batch) = self.subject.ready(subject, &engine, run, shard.len(self.count))?;
+            let on = OnImages { images: &images, levels: &levels, batch, seed: self.out.seed, shard };
+            run.timed("errors", on.calls(), "calls", |advance| {
+                Ok(Rows::of(&[&errors_on_images(denoiser.as_mut(), &on, advance)?]))
+            })
+        })?;
+        let Some(found) = run.gathered(parts)? else { return Ok(Results::unfinished()) };
+        let errors = found.rows("images")?.by_level(0, &levels);
         Ok(results(&errors, &name, &data.name))
     }
 }

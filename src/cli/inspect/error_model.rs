@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use super::subject::{SubjectArgs, Walk, WalkArgs};
+use serde_json::Value;
+
+use super::subject::{SubjectArgs, Walk, WalkArgs, Walked};
+use crate::cli::parts::ShardArgs;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
 use crate::error::{Error, Result};
-use crate::study::error_model::{FILES, calls, measure, results};
+use crate::study::error_model::{FILES, calls, points, results, rows};
 use crate::study::results::{File, Results};
 
 /// The default number of steps.
@@ -45,6 +48,8 @@ pub struct Args {
     #[command(flatten)]
     walk: WalkArgs,
     #[command(flatten)]
+    shard: ShardArgs,
+    #[command(flatten)]
     out: OutputArgs,
 }
 
@@ -64,10 +69,21 @@ impl Study for Args {
         let data = subject.data(self.data.as_deref())?;
         let (name, range) = (subject.name.clone(), subject.sigma_range());
         let source = data.as_ref().map(|data| data.name.clone());
-        let walk = Walk { subject, denoiser: &self.subject, data, args: &self.walk, steps: STEPS, seed: self.out.seed };
-        let points = walk.run(run, "errors", calls, |ground| {
-            measure(ground.denoiser, ground.walk, ground.samples, range, ground.advance)
+        let walk = Walk {
+            subject,
+            denoiser: &self.subject,
+            data,
+            args: &self.walk,
+            steps: STEPS,
+            out: &self.out,
+            shard: &self.shard,
+            settings: Value::Null,
+        };
+        let found = walk.run(run, "errors", calls, |ground| {
+            rows(ground.denoiser, ground.walk, ground.samples, range, ground.advance)
         })?;
-        Ok(results(&points, self.share, &name, source.as_deref()))
+        Ok(found.map_or_else(Results::unfinished, |Walked { rows, .. }| {
+            results(&points(&rows), self.share, &name, source.as_deref())
+        }))
     }
 }

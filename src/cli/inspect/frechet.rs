@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::captioned::read_lines;
 use super::cells::FeatureArgs;
+use crate::cli::parts::{Refused, refused};
 use crate::cli::study::{Study, StudyRun};
 use crate::data;
 use crate::error::{Error, Result};
@@ -61,6 +62,10 @@ pub struct Args {
     /// Seed of the directions of the sliced distance
     #[arg(short, long, value_name = "SEED", default_value = "0")]
     seed: u64,
+
+    #[arg(long = "shard", id = "shard", hide = true, value_name = "I/N|auto",
+        value_parser = refused("features of all images go into one distance"))]
+    _shard: Option<Refused>,
 }
 
 impl Study for Args {

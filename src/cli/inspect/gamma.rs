@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::cells::{self, CellArgs};
+use super::cells::{self, CellArgs, Wanted};
+use crate::cli::parts::CellShardArgs;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data::{Pixels, Source};
 use crate::error::{Error, Result};
@@ -48,9 +49,11 @@ pub struct Args {
     count: usize,
 
     /// Omit the network
-    #[arg(long)]
+    #[arg(long, conflicts_with = "shard")]
     gaussian_only: bool,
 
+    #[command(flatten)]
+    shard: CellShardArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -87,11 +90,12 @@ impl Study for Args {
         // Statistics, which other studies take as data, have no covariance of pixels: refused before images are made.
         let gaussians = Gaussian::pair(&Source::parse(&self.cells.data)?.load(Pixels::Signed)?)?;
         run.clock.lap("covariance");
-        let measured = if self.gaussian_only {
-            None
-        } else {
-            Some(cells::measure(run, &self.cells, &self.output, &settings.cells()?, self.count)?)
-        };
-        Ok(results(&settings, &gaussians, measured.as_ref()))
+        if self.gaussian_only {
+            return Ok(results(&settings, &gaussians, None));
+        }
+        let (shard, all) = (self.shard.resolve(run)?, settings.cells()?);
+        let wanted = Wanted { cells: &all, count: self.count, shard, image_shape: None, captioned: None };
+        let measured = cells::measure(run, &self.cells, &self.output, wanted)?;
+        Ok(measured.map_or_else(Results::unfinished, |measured| results(&settings, &gaussians, Some(&measured))))
     }
 }

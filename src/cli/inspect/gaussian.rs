@@ -3,17 +3,21 @@
 use std::path::Path;
 
 use clap::builder::RangedU64ValueParser;
+use serde_json::json;
 
 use super::subject::{SubjectArgs, WalkArgs, images, noised};
+use crate::cli::parts::{ShardArgs, data_settings};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
 use crate::denoise::closed_form::ideal::Ideal;
 use crate::denoise::closed_form::linear::Linear;
 use crate::denoise::closed_form::mixture::Mixture;
 use crate::error::{Error, Result};
-use crate::study::gaussian::{FILES, departure, results};
-use crate::study::predictions::{Reference, predictions};
+use crate::study::error::OnImages;
+use crate::study::gaussian::{Departure, FILES, departure, results};
+use crate::study::predictions::{Predictions, Reference, predictions};
 use crate::study::results::{File, Results};
+use crate::study::trajectories::Trajectories;
 
 /// The default number of steps.
 const STEPS: usize = 50;
@@ -65,6 +69,8 @@ pub struct Args {
     #[command(flatten)]
     walk: WalkArgs,
     #[command(flatten)]
+    shard: ShardArgs,
+    #[command(flatten)]
     out: OutputArgs,
 }
 
@@ -89,6 +95,7 @@ impl Study for Args {
         let (levels, name) = (subject.levels(self.levels), subject.name.clone());
         let trails = self.walk.trails(&subject, STEPS)?;
         let seed = self.out.seed;
+        let (of_data, of_noised) = (data_settings(&data), data_settings(&noised));
         run.report.set("trajectories", trails.json()).set("seed", seed).set("noised", noised.name);
         let mut centred = data.clone();
         let mean = centred.centre();
@@ -108,15 +115,33 @@ impl Study for Args {
             Reference { name: of_mixture, denoiser: Box::new(mixture) },
             Reference { name: "ideal".to_owned(), denoiser: Box::new(Ideal::new(&engine, data, mean, image)?) },
         ];
-        let (mut denoiser, batch) = self.subject.ready(subject, &engine, run, self.images.max(self.walk.count))?;
-        let work = (levels.len() * self.images * (1 + references.len())) as u64;
-        let found = run.timed("predictions", work, "calls", |advance| {
-            predictions(denoiser.as_mut(), &mut references, &images, &levels, batch, seed, advance)
+        run.report.set("model", subject.json());
+        let names: Vec<String> = references.iter().map(|reference| reference.name.clone()).collect();
+        let mut parts = run.parts(&self.shard, &self.out, Some(&engine), || {
+            json!({
+                "subject": self.subject.settings(&subject), "data": of_data, "noised": of_noised,
+                "images": self.images, "levels": self.levels, "components": self.components,
+                "trajectories": trails.json(),
+            })
         })?;
-        let walk = trails.from_seed(seed, batch);
-        let departure = run.timed("trajectories", 2 * walk.calls(), "calls", |advance| {
-            departure(denoiser.as_mut(), &gaussian, &walk, spread, advance)
+        let most = self.images.max(self.walk.count);
+        let (mut denoiser, batch) = self.subject.ready(subject, &engine, run, parts.shard().len(most))?;
+        parts.measure("images", self.images, |shard| {
+            let on = OnImages { images: &images, levels: &levels, batch, seed, shard };
+            let work = on.calls() * (1 + references.len()) as u64;
+            run.timed("predictions", work, "calls", |advance| {
+                Ok(predictions(denoiser.as_mut(), &mut references, &on, advance)?.rows())
+            })
         })?;
-        Ok(results(&found, &departure, &name, &source))
+        parts.measure("trajectories", self.walk.count, |shard| {
+            let walk = Trajectories { shard, ..trails.from_seed(seed, batch) };
+            run.timed("trajectories", 2 * walk.calls(), "calls", |advance| {
+                Ok(departure(denoiser.as_mut(), &gaussian, &walk, spread, advance)?.rows())
+            })
+        })?;
+        let Some(found) = run.gathered(parts)? else { return Ok(Results::unfinished()) };
+        let predictions = Predictions::of_rows(found.rows("images")?, &levels, &names);
+        let departure = Departure::of_rows(found.rows("trajectories")?, &trails.schedule);
+        Ok(results(&predictions, &departure, &name, &source))
     }
 }

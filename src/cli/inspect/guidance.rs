@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use serde_json::json;
+
 use super::cells;
+use crate::cli::parts::{ShardArgs, data_settings};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data::{Pixels, Source};
 use crate::denoise::closed_form::Spec;
@@ -12,7 +15,8 @@ use crate::model::Model;
 use crate::sample::samplers::Sampler;
 use crate::study::compare::{Cell, resolve};
 use crate::study::gamma::sigmas;
-use crate::study::guidance::{FILES, GROUPS, Settings, measure, modes, results};
+use crate::study::guidance::{FILES, GROUPS, Settings, distances, ends_of, modes, results};
+use crate::study::parts::Rows;
 use crate::study::results::{File, Results};
 use crate::study::subject::Subject;
 
@@ -65,6 +69,8 @@ pub struct Args {
     closed_form_only: bool,
 
     #[command(flatten)]
+    shard: ShardArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -116,22 +122,46 @@ impl Study for Args {
             images: self.count,
             seed: self.output.seed,
         };
-        let mut measured = Vec::new();
-        if !self.closed_form_only {
-            let engine = run.engine()?;
-            let compiler = Compiler::new(&engine, CompileOptions::default());
-            let mean = all.mean();
-            for scale in &self.scales {
+        run.report.set("class", options.class).set("samples_of_class", class.count());
+        let name = self.name(1.0).replace(",scale=1", "");
+        if self.closed_form_only {
+            return Ok(results(&settings, &modes, &[], &name));
+        }
+        let engine = run.engine()?;
+        let compiler = Compiler::new(&engine, CompileOptions::default());
+        let mean = all.mean();
+        let mut parts = run.parts(&self.shard, &self.output, Some(&engine), || {
+            json!({
+                "denoiser": name, "data": data_settings(&all), "scales": self.scales, "steps": self.steps,
+                "grids": settings.grids, "gammas": self.gammas, "images": self.count,
+            })
+        })?;
+        let count = self.scales.len() * self.count;
+        parts.measure("images", count, |shard| {
+            let mut rows = Vec::new();
+            for (at, scale) in self.scales.iter().enumerate() {
+                let of_scale = shard.items(count).filter(|item| item / self.count == at);
+                let images: Vec<usize> = of_scale.map(|item| item % self.count).collect();
+                if images.is_empty() {
+                    continue;
+                }
                 let subject = Subject::new(Model::open(&self.name(*scale))?, None)?;
-                let ready = subject.ready(compiler, None, self.count, &mut run.clock.observer())?;
+                let ready = subject.ready(compiler, None, images.len(), &mut run.clock.observer())?;
                 let (mut denoiser, batch) = (ready.denoiser, ready.facts.batch);
-                let calls = settings.calls() * self.count as u64;
-                measured.push(run.timed(&format!("scale {scale}"), calls, "sampling", |advance| {
-                    measure(denoiser.as_mut(), &mean, &settings, batch, advance)
+                let calls = settings.calls() * images.len() as u64;
+                rows.push(run.timed(&format!("scale {scale}"), calls, "sampling", |advance| {
+                    ends_of(denoiser.as_mut(), &mean, &settings, (&images, batch), advance)
                 })?);
             }
-        }
-        run.report.set("class", options.class).set("samples_of_class", class.count());
-        Ok(results(&settings, &modes, &measured, &self.name(1.0).replace(",scale=1", "")))
+            Ok(Rows::after_each_other(&rows))
+        })?;
+        let Some(found) = run.gathered(parts)? else { return Ok(Results::unfinished()) };
+        let rows = found.rows("images")?;
+        let of_scale = |at: usize| {
+            let rows: Vec<&[f64]> = (at * self.count..(at + 1) * self.count).map(|item| rows.row(item)).collect();
+            distances(&rows, &mean, &settings)
+        };
+        let measured: Vec<_> = (0..self.scales.len()).map(of_scale).collect();
+        Ok(results(&settings, &modes, &measured, &name))
     }
 }

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use clap::builder::RangedU64ValueParser;
+use serde_json::json;
 
 use super::subject::{SubjectArgs, WalkArgs, images, noised};
+use crate::cli::parts::{ShardArgs, data_settings};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
 use crate::denoise::closed_form::ideal::Ideal;
@@ -12,9 +14,11 @@ use crate::denoise::closed_form::linear::Linear;
 use crate::denoise::closed_form::local::Local;
 use crate::denoise::closed_form::{Boundary, LocalOptions};
 use crate::error::{Error, Result};
-use crate::study::local::{FILES, results, samples};
-use crate::study::predictions::{Reference, predictions};
+use crate::study::error::OnImages;
+use crate::study::local::{FILES, ends, likeness, results};
+use crate::study::predictions::{Predictions, Reference, predictions};
 use crate::study::results::{File, Results};
+use crate::study::trajectories::Trajectories;
 
 /// The default number of steps.
 const STEPS: usize = 20;
@@ -74,6 +78,8 @@ pub struct Args {
     #[command(flatten)]
     walk: WalkArgs,
     #[command(flatten)]
+    shard: ShardArgs,
+    #[command(flatten)]
     out: OutputArgs,
 }
 
@@ -103,10 +109,11 @@ impl Study for Args {
         let (levels, name) = (subject.levels(self.levels), subject.name.clone());
         let trails = self.walk.trails(&subject, STEPS)?;
         let seed = self.out.seed;
+        let (of_data, of_noised) = (data_settings(&data), data_settings(&noised));
         run.report.set("trajectories", trails.json()).set("seed", seed).set("noised", noised.name);
         run.report.set(
             "patches",
-            serde_json::json!({ "sides": self.patches, "boundary": self.boundary,
+            json!({ "sides": self.patches, "boundary": self.boundary,
             "samples": data.count() }),
         );
         if data.count() < whole.count() {
@@ -126,16 +133,37 @@ impl Study for Args {
         references.push(Reference { name: "ideal".to_owned(), denoiser: Box::new(ideal) });
         references.push(Reference { name: "gaussian".to_owned(), denoiser: Box::new(gaussian) });
         run.clock.lap("closed forms");
-        let (mut denoiser, batch) = self.subject.ready(subject, &engine, run, self.images.max(self.walk.count))?;
-        let work = (levels.len() * self.images * (1 + references.len())) as u64;
-        let found = run.timed("predictions", work, "calls", |advance| {
-            predictions(denoiser.as_mut(), &mut references, &images, &levels, batch, seed, advance)
+        run.report.set("model", subject.json());
+        let names: Vec<String> = references.iter().map(|reference| reference.name.clone()).collect();
+        let mut parts = run.parts(&self.shard, &self.out, Some(&engine), || {
+            json!({
+                "subject": self.subject.settings(&subject), "data": of_data, "noised": of_noised,
+                "images": self.images, "levels": self.levels, "samples": self.samples, "patches": self.patches,
+                "boundary": self.boundary, "trajectories": trails.json(),
+            })
         })?;
-        let walk = trails.from_seed(seed, batch);
-        let work = (2 + references.len()) as u64 * walk.calls();
-        let likeness = run.timed("samples", work, "calls", |advance| {
-            samples(denoiser.as_mut(), &mut references, &found, self.patches.len(), &walk, advance)
+        let most = self.images.max(self.walk.count);
+        let (mut denoiser, batch) = self.subject.ready(subject, &engine, run, parts.shard().len(most))?;
+        parts.measure("images", self.images, |shard| {
+            let on = OnImages { images: &images, levels: &levels, batch, seed, shard };
+            let work = on.calls() * (1 + references.len()) as u64;
+            run.timed("predictions", work, "calls", |advance| {
+                Ok(predictions(denoiser.as_mut(), &mut references, &on, advance)?.rows())
+            })
         })?;
-        Ok(results(&found, &likeness, &self.patches, &name, &source))
+        parts.measure("trajectories", self.walk.count, |shard| {
+            let walk = Trajectories { shard, ..trails.from_seed(seed, batch) };
+            run.timed("samples", (1 + references.len()) as u64 * walk.calls(), "calls", |advance| {
+                ends(denoiser.as_mut(), &mut references, &walk, advance)
+            })
+        })?;
+        let Some(found) = run.gathered(parts)? else { return Ok(Results::unfinished()) };
+        let predictions = Predictions::of_rows(found.rows("images")?, &levels, &names);
+        // The best reference of each level is known only with the measurements of all runs.
+        let (walk, of_all) = (trails.from_seed(seed, batch), found.rows("trajectories")?);
+        let likeness = run.timed("samples of the best", walk.calls(), "calls", |advance| {
+            likeness(of_all, &mut references, &predictions, self.patches.len(), &walk, advance)
+        })?;
+        Ok(results(&predictions, &likeness, &self.patches, &name, &source))
     }
 }

@@ -2,10 +2,14 @@
 
 use std::path::Path;
 
-use super::subject::{SubjectArgs, Walk, WalkArgs, calls};
+use serde_json::Value;
+
+use super::subject::{SubjectArgs, Walk, WalkArgs, Walked, calls};
+use crate::cli::parts::ShardArgs;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::error::Result;
 use crate::study::norms::{FILES, along_trajectories, results};
+use crate::study::parts::Rows;
 use crate::study::results::{File, Results};
 
 /// The default number of steps.
@@ -28,6 +32,8 @@ pub struct Args {
     #[command(flatten)]
     walk: WalkArgs,
     #[command(flatten)]
+    shard: ShardArgs,
+    #[command(flatten)]
     out: OutputArgs,
 }
 
@@ -42,10 +48,19 @@ impl Study for Args {
     fn measure(&self, run: &mut StudyRun) -> Result<Results> {
         let subject = self.subject.open(None)?;
         let name = subject.name.clone();
-        let walk =
-            Walk { subject, denoiser: &self.subject, data: None, args: &self.walk, steps: STEPS, seed: self.out.seed };
-        let norms =
-            walk.run(run, "norms", calls, |ground| along_trajectories(ground.denoiser, ground.walk, ground.advance))?;
-        Ok(results(&norms, &name))
+        let walk = Walk {
+            subject,
+            denoiser: &self.subject,
+            data: None,
+            args: &self.walk,
+            steps: STEPS,
+            out: &self.out,
+            shard: &self.shard,
+            settings: Value::Null,
+        };
+        let found = walk.run(run, "norms", calls, |ground| {
+            Ok(Rows::of(&[&along_trajectories(ground.denoiser, ground.walk, ground.advance)?]))
+        })?;
+        Ok(found.map_or_else(Results::unfinished, |Walked { rows, levels }| results(&rows.by_level(0, &levels), &name)))
     }
 }

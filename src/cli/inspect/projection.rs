@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use super::subject::{SubjectArgs, Walk, WalkArgs, calls};
+use serde_json::Value;
+
+use super::subject::{SubjectArgs, Walk, WalkArgs, Walked, calls};
+use crate::cli::parts::ShardArgs;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
 use crate::error::Result;
-use crate::study::projection::{FILES, projections, results};
+use crate::study::projection::{FILES, Projections, projections, results};
 use crate::study::results::{File, Results};
 
 /// The default number of steps.
@@ -39,6 +42,8 @@ pub struct Args {
     #[command(flatten)]
     walk: WalkArgs,
     #[command(flatten)]
+    shard: ShardArgs,
+    #[command(flatten)]
     out: OutputArgs,
 }
 
@@ -60,12 +65,16 @@ impl Study for Args {
             data: Some(data),
             args: &self.walk,
             steps: STEPS,
-            seed: self.out.seed,
+            out: &self.out,
+            shard: &self.shard,
+            settings: Value::Null,
         };
         let found = walk.run(run, "projections", calls, |ground| {
             let samples = ground.samples()?;
-            projections(ground.denoiser, ground.walk, samples, ground.advance)
+            Ok(projections(ground.denoiser, ground.walk, samples, ground.advance)?.rows())
         })?;
-        Ok(results(&found, &name, &source))
+        Ok(found.map_or_else(Results::unfinished, |Walked { rows, levels }| {
+            results(&Projections::of_rows(&rows, &levels), &name, &source)
+        }))
     }
 }

@@ -8,6 +8,8 @@ use serde_json::json;
 use super::cells::{self, FeatureArgs};
 use crate::cli::args::denoiser_help;
 use crate::cli::interrupt;
+use crate::cli::parts::CellShardArgs;
+use crate::cli::shard::Shard;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data::{self, Dataset, HELD_OUT, Pixels, SEEN, Source};
 use crate::error::{Error, Result};
@@ -101,6 +103,8 @@ pub struct Args {
     class_label: Option<String>,
 
     #[command(flatten)]
+    shard: CellShardArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -146,12 +150,12 @@ impl Study for Args {
         if let Some(label) = label {
             settings["class_label"] = json!(label);
         }
+        let shard = self.shard.resolve(run)?;
         let store = Store::open(&self.output.output.join(SAMPLES), &settings)?;
         run.report.set("model", model_json(&model)).set("settings", settings).set("features", features.json());
         run.clock.lap("model");
         let engine = run.engine()?;
-        let parts = missing(&store, &cells, self.count)?;
-        let mut diverged = Vec::new();
+        let parts = missing(&store, &cells, self.count, shard.unwrap_or_default())?;
         if let Some(images) = parts.iter().map(|(_, range)| range.len()).max() {
             let pulls_back = parts.iter().any(|(cell, _)| cell.method.pulls_back());
             let options = DenoiserOptions { batch: self.batch, images, label };
@@ -166,7 +170,7 @@ impl Study for Args {
                     advance(1);
                     match made {
                         Ok(made) => store.keep(*cell, range.start, &made)?,
-                        Err(error) if is_divergence(&error) => diverged.push((*cell).clone()),
+                        Err(error) if is_divergence(&error) => store.give_up(*cell, &error)?,
                         Err(error) => return Err(error),
                     }
                 }
@@ -178,11 +182,17 @@ impl Study for Args {
             }
             restored?;
         }
+        let left = missing(&store, &cells, self.count, Shard::WHOLE)?.len();
+        if left > 0 {
+            let text = format!("{left} parts of other shards are missing; the run that makes the last one measures");
+            run.console.note(&text);
+            return Ok(Results::unfinished());
+        }
         let extractor = shape.map(|shape| features.on(run.compiler(&engine), shape)).transpose()?;
         let reference = Reference::new(&set.measured, extractor.as_ref(), &model)?;
         let mut rows = Vec::new();
         for cell in &cells {
-            let is_kept = !diverged.contains(cell);
+            let is_kept = !store.is_given_up(cell);
             let score = is_kept.then(|| reference.score_kept(&store, cell, &problems[cell.problem.0])).transpose()?;
             rows.push(Row::of_cell(cell, score, seconds(&store, cell)));
         }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::{ErrorModelArg, NumberList, denoiser_help};
+use crate::cli::parts::{Refused, refused};
 use crate::cli::study::{Study, StudyRun, help};
 use crate::denoise::closed_form::ClosedForm;
 use crate::error::Result;
@@ -64,6 +65,10 @@ pub struct Args {
     /// Folder for the results
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
+
+    #[arg(long = "shard", id = "shard", hide = true, value_name = "I/N|auto",
+        value_parser = refused("it calls no denoiser"))]
+    _shard: Option<Refused>,
 }
 
 impl Study for Args {

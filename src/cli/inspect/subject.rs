@@ -1,13 +1,14 @@
 //! The flags of a denoiser and of its trajectories, and studies along trajectories.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::args::{Dtype, ErrorModelArg, denoiser_help};
-use crate::cli::study::StudyRun;
+use crate::cli::parts::{ShardArgs, data_settings};
+use crate::cli::study::{OutputArgs, StudyRun};
 use crate::data::Dataset;
-use crate::denoise::Denoiser;
 use crate::denoise::closed_form::neighbours::Neighbours;
+use crate::denoise::{Denoiser, Level};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::kernels::Engine;
@@ -17,6 +18,7 @@ use crate::sample::samplers::Sampler;
 use crate::sample::schedule::ScheduleKind;
 use crate::sample::settings::Settings;
 use crate::study::Advance;
+use crate::study::parts::Rows;
 use crate::study::subject::{Subject, Trails};
 use crate::study::trajectories::Trajectories;
 use crate::tensor::Tensor;
@@ -55,6 +57,11 @@ impl SubjectArgs {
             self.dtype.expect_network(model.name())?;
         }
         Subject::new(model, self.class_label.as_deref())
+    }
+
+    /// The subject as settings of parts.
+    pub fn settings(&self, subject: &Subject) -> Value {
+        json!({ "model": subject.json(), "dtype": format!("{:?}", self.dtype), "class_label": self.class_label })
     }
 
     /// The compiler of the network on a device.
@@ -177,7 +184,18 @@ pub struct Walk<'a> {
     pub args: &'a WalkArgs,
     /// The default number of steps.
     pub steps: usize,
-    pub seed: u64,
+    pub out: &'a OutputArgs,
+    pub shard: &'a ShardArgs,
+    /// Further settings that the measurement follows from.
+    pub settings: Value,
+}
+
+/// The measurements along all trajectories.
+pub struct Walked {
+    /// A row per trajectory.
+    pub rows: Rows,
+    /// The levels of the calls.
+    pub levels: Vec<Level>,
 }
 
 /// Everything that a measurement along trajectories needs.
@@ -205,33 +223,46 @@ pub fn calls(walk: &Trajectories) -> u64 {
 }
 
 impl Walk<'_> {
-    /// Opens the device and runs `measure` on the trajectories; `work` is the number of units that it advances by.
+    /// Opens the device and runs `measure` on the trajectories of this run; `work` is the number of units that it
+    /// advances by. `None` while other runs that share the study have trajectories to measure.
     ///
     /// # Errors
-    /// Those of [`WalkArgs::trails`], of the device and of `measure`.
-    pub fn run<T>(
+    /// Those of [`WalkArgs::trails`], of the device, of [`Parts`](crate::study::parts::Parts) and of `measure`.
+    pub fn run(
         self,
         run: &mut StudyRun,
         title: &str,
         work: impl FnOnce(&Trajectories) -> u64,
-        measure: impl FnOnce(Ground) -> Result<T>,
-    ) -> Result<T> {
-        let Self { subject, denoiser, data, args, steps, seed } = self;
+        measure: impl FnOnce(Ground) -> Result<Rows>,
+    ) -> Result<Option<Walked>> {
+        let Self { subject, denoiser, data, args, steps, out, shard, settings } = self;
         let trails = args.trails(&subject, steps)?;
         let engine = run.engine()?;
         run.report
+            .set("model", subject.json())
             .set("trajectories", trails.json())
-            .set("seed", seed)
+            .set("seed", out.seed)
             .set("data", json!(data.as_ref().map(|data| &data.name)));
-        let samples = data.map(|data| {
-            let mean = data.mean();
-            Neighbours::new(&engine, data, mean)
-        });
-        let samples = samples.transpose()?;
-        let (mut denoiser, batch) = denoiser.ready(subject, &engine, run, args.count)?;
-        let walk = trails.from_seed(seed, batch);
-        run.timed(title, work(&walk), "trajectories", |advance| {
-            measure(Ground { denoiser: denoiser.as_mut(), walk: &walk, samples: samples.as_ref(), advance })
-        })
+        let mut parts = run.parts(shard, out, Some(&engine), || {
+            json!({
+                "subject": denoiser.settings(&subject), "trajectories": trails.json(), "measurement": settings,
+                "data": data.as_ref().map(data_settings),
+            })
+        })?;
+        parts.measure("trajectories", args.count, |shard| {
+            let samples = data.map(|data| {
+                let mean = data.mean();
+                Neighbours::new(&engine, data, mean)
+            });
+            let samples = samples.transpose()?;
+            let (mut denoiser, batch) = denoiser.ready(subject, &engine, run, shard.len(args.count))?;
+            let walk = Trajectories { shard, ..trails.from_seed(out.seed, batch) };
+            run.timed(title, work(&walk), "trajectories", |advance| {
+                measure(Ground { denoiser: denoiser.as_mut(), walk: &walk, samples: samples.as_ref(), advance })
+            })
+        })?;
+        let Some(found) = run.gathered(parts)? else { return Ok(None) };
+        let levels = trails.schedule.steps().iter().map(|step| step.from).collect();
+        Ok(Some(Walked { rows: found.rows("trajectories")?.clone(), levels }))
     }
 }

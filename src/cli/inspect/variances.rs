@@ -3,11 +3,15 @@
 use std::path::Path;
 
 use clap::builder::RangedU64ValueParser;
+use serde_json::json;
 
 use super::subject::{SubjectArgs, images};
+use crate::cli::parts::{ShardArgs, data_settings};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
 use crate::error::Result;
+use crate::study::error::OnImages;
+use crate::study::parts::Rows;
 use crate::study::results::{File, Results};
 use crate::study::variances::{FILES, results, squares_on_images};
 
@@ -45,6 +49,8 @@ pub struct Args {
     levels: usize,
 
     #[command(flatten)]
+    shard: ShardArgs,
+    #[command(flatten)]
     out: OutputArgs,
 }
 
@@ -63,12 +69,22 @@ impl Study for Args {
         let levels = subject.levels(self.levels);
         let name = subject.name.clone();
         let engine = run.engine()?;
-        let (mut denoiser, batch) = self.subject.ready(subject, &engine, run, self.count)?;
-        run.report.set("seed", self.out.seed);
-        let work = (levels.len() * self.count) as u64;
-        let squares = run.timed("squares", work, "calls", |advance| {
-            squares_on_images(denoiser.as_mut(), &images, &levels, batch, self.out.seed, advance)
+        run.report.set("model", subject.json()).set("seed", self.out.seed);
+        let mut parts = run.parts(&self.shard, &self.out, Some(&engine), || {
+            json!({
+                "subject": self.subject.settings(&subject), "data": data_settings(&data), "count": self.count,
+                "levels": self.levels,
+            })
         })?;
+        parts.measure("images", self.count, |shard| {
+            let (mut denoiser, batch) = self.subject.ready(subject, &engine, run, shard.len(self.count))?;
+            let on = OnImages { images: &images, levels: &levels, batch, seed: self.out.seed, shard };
+            run.timed("squares", on.calls(), "calls", |advance| {
+                Ok(Rows::of(&[&squares_on_images(denoiser.as_mut(), &on, advance)?]))
+            })
+        })?;
+        let Some(found) = run.gathered(parts)? else { return Ok(Results::unfinished()) };
+        let squares = found.rows("images")?.by_level(0, &levels);
         results(&squares, &name, &data.name)
     }
 }

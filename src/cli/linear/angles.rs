@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use clap::builder::RangedU64ValueParser;
+use serde_json::json;
 
 use super::sigmas::{CouplingFlag, StepArgs, expect_components};
+use crate::cli::parts::{ShardArgs, data_settings};
 use crate::cli::study::{DataArgs, OutputArgs, Study, StudyRun, Usual, help};
 use crate::error::Result;
-use crate::study::angles::{FILES, Settings, results, run as measure};
+use crate::study::angles::{FILES, Settings, draws, results, summarised};
 use crate::study::chain::Projector;
 use crate::study::results::{File, Results};
 
@@ -49,6 +51,8 @@ pub struct Args {
     draws: usize,
 
     #[command(flatten)]
+    shard: ShardArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -75,8 +79,18 @@ impl Study for Args {
             draws: self.draws,
             seed: self.output.seed,
         };
-        let work = (self.draws * (sigmas.len() + 1)) as u64;
-        let found = run.timed("levels", work, "angles", |advance| measure(&projector, &settings, advance))?;
+        let mut parts = run.parts(&self.shard, &self.output, Some(&engine), || {
+            json!({
+                "data": data_settings(&data), "sigmas": sigmas, "coupling": settings.coupling, "draws": self.draws,
+                "components": self.components, "arithmetic": projector.arithmetic(),
+            })
+        })?;
+        parts.measure("draws", self.draws, |shard| {
+            let work = (shard.len(self.draws) * (sigmas.len() + 1)) as u64;
+            run.timed("levels", work, "angles", |advance| draws(&projector, &settings, shard, advance))
+        })?;
+        let Some(rows) = run.gathered(parts)? else { return Ok(Results::unfinished()) };
+        let found = summarised(rows.rows("draws")?, self.components, &settings)?;
         Ok(results(&found, &settings, &data.name, projector.arithmetic()))
     }
 }

@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use clap::builder::RangedU64ValueParser;
+use serde_json::json;
 
 use super::sigmas::{StepArgs, expect_components};
+use crate::cli::parts::{ShardArgs, data_settings};
 use crate::cli::study::{DataArgs, OutputArgs, Study, StudyRun, Usual, help};
 use crate::error::{Error, Result};
-use crate::study::assumptions::{CASES, FILES, Settings, results, run as measure};
+use crate::study::assumptions::{Assumptions, CASES, FILES, Settings, measured, results};
 use crate::study::chain::Projector;
 use crate::study::results::{File, Results};
 
@@ -51,6 +53,8 @@ pub struct Args {
     draws: usize,
 
     #[command(flatten)]
+    shard: ShardArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -81,9 +85,18 @@ impl Study for Args {
             draws: self.draws,
             seed: self.output.seed,
         };
-        let work = (CASES * self.draws * (sigmas.len() + 1)) as u64;
-        let found =
-            run.timed("levels", work, "chains", |advance| measure(&projector, &settings, &data.name, advance))?;
+        let mut parts = run.parts(&self.shard, &self.output, Some(&engine), || {
+            json!({
+                "data": data_settings(&data), "sigmas": sigmas, "mass": self.mass, "draws": self.draws,
+                "components": self.components, "arithmetic": projector.arithmetic(),
+            })
+        })?;
+        parts.measure("cases", CASES, |shard| {
+            let work = (shard.len(CASES) * self.draws * (sigmas.len() + 1)) as u64;
+            run.timed("levels", work, "chains", |advance| measured(&projector, &settings, shard, advance))
+        })?;
+        let Some(rows) = run.gathered(parts)? else { return Ok(Results::unfinished()) };
+        let found = Assumptions::of_rows(rows.rows("cases")?, &settings, &data.name, self.components);
         Ok(results(&found, &settings, &data.name, projector.arithmetic()))
     }
 }

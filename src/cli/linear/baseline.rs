@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::builder::RangedU64ValueParser;
 
 use super::sigmas::expect_components;
+use crate::cli::parts::{Refused, refused};
 use crate::cli::study::{DataArgs, OutputArgs, Study, StudyRun, Usual, help};
 use crate::denoise::closed_form::linear::Linear;
 use crate::error::Result;
@@ -64,6 +65,10 @@ pub struct Args {
 
     #[command(flatten)]
     output: OutputArgs,
+
+    #[arg(long = "shard", id = "shard", hide = true, value_name = "I/N|auto",
+        value_parser = refused("its chains are closed forms"))]
+    _shard: Option<Refused>,
 }
 
 impl Study for Args {

@@ -7,11 +7,13 @@ use serde_json::json;
 
 use super::sigmas::{MOST_STEPS, expect_components};
 use crate::cli::args::NumberList;
+use crate::cli::parts::{ShardArgs, data_settings};
 use crate::cli::study::{DataArgs, OutputArgs, Study, StudyRun, Usual, help};
 use crate::error::{Error, Result};
 use crate::noise::seeds;
 use crate::study::chain::Projector;
-use crate::study::energy::{Case, FILES, Measured, kinds, results, run as measure};
+use crate::study::energy::{Case, Energies, FILES, Measured, kinds, results, run as measure};
+use crate::study::parts::Rows;
 use crate::study::results::{File, Results};
 
 const HELP: &str = "\
@@ -60,6 +62,8 @@ pub struct Args {
     draws: usize,
 
     #[command(flatten)]
+    shard: ShardArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -86,19 +90,34 @@ impl Study for Args {
         expect_components(self.components, data.dimension())?;
         let engine = run.engine()?;
         let projector = Projector::new(&engine, self.components);
-        let levels: usize = steps.iter().map(|steps| steps + 1).sum();
-        let work = (kinds.len() * levels * self.draws) as u64;
-        let found = run.timed("levels", work, "chains", |advance| {
-            let mut found = Vec::new();
-            for (coupling, schedule) in kinds {
-                for steps in steps.iter().copied() {
-                    let case = Case { coupling, schedule, steps };
-                    let draw = |seed| measure(&projector, &data.samples, case, seed, advance);
-                    found.push(Measured { case, draws: seeds.iter().copied().map(draw).collect::<Result<Vec<_>>>()? });
-                }
-            }
-            Ok(found)
+        let of_kind = |(coupling, schedule)| {
+            steps.iter().map(move |steps| Case { coupling, schedule, steps: *steps }).collect::<Vec<_>>()
+        };
+        let cases: Vec<Case> = kinds.into_iter().flat_map(of_kind).collect();
+        let mut parts = run.parts(&self.shard, &self.output, Some(&engine), || {
+            json!({
+                "data": data_settings(&data), "cases": cases, "components": self.components, "draws": self.draws,
+                "arithmetic": projector.arithmetic(),
+            })
         })?;
+        parts.measure("draws", cases.len() * self.draws, |shard| {
+            let draws = shard.items(cases.len() * self.draws);
+            let work = draws.clone().map(|draw| cases[draw / self.draws].steps as u64 + 1).sum();
+            run.timed("levels", work, "chains", |advance| {
+                let measured = draws.map(|draw| {
+                    let (case, seed) = (cases[draw / self.draws], seeds[draw % self.draws]);
+                    Ok(measure(&projector, &data.samples, case, seed, advance)?.row())
+                });
+                Ok(Rows::of_each(measured.collect::<Result<_>>()?))
+            })
+        })?;
+        let Some(rows) = run.gathered(parts)? else { return Ok(Results::unfinished()) };
+        let rows = rows.rows("draws")?;
+        let measured = |(at, case): (usize, Case)| {
+            let draws = (0..self.draws).map(|draw| Energies::of_row(rows.row(at * self.draws + draw))).collect();
+            Measured { case, draws }
+        };
+        let found: Vec<Measured> = cases.into_iter().enumerate().map(measured).collect();
         let settings = json!({
             "steps": steps, "variance": self.variance, "ratio": self.ratio, "components": self.components,
             "draws": self.draws, "seed": self.output.seed, "arithmetic": projector.arithmetic(),

@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::builder::RangedU64ValueParser;
 
 use crate::cli::inspect::subject::SubjectArgs;
+use crate::cli::parts::{Refused, refused};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
 use crate::denoise::jacobian::{Differences, Place};
@@ -73,6 +74,10 @@ pub struct Args {
 
     #[command(flatten)]
     output: OutputArgs,
+
+    #[arg(long = "shard", id = "shard", hide = true, value_name = "I/N|auto",
+        value_parser = refused("every state is compared with all others of its level"))]
+    _shard: Option<Refused>,
 }
 
 /// The most noise of a network's trajectory: the paper's.

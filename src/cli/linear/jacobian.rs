@@ -6,6 +6,8 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use crate::cli::inspect::subject::SubjectArgs;
+use crate::cli::parts::ShardArgs;
+use crate::cli::shard::Shard;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
 use crate::denoise::jacobian::{Differences, Jacobian, Place};
@@ -16,10 +18,12 @@ use crate::sample::schedule::ScheduleKind;
 use crate::sample::settings::Settings as Sampling;
 use crate::spectral::Settings;
 use crate::study::jacobian::{
-    Control, FILES, Found, Identity, Role, Solver, USUAL_FLOOR, USUALLY_WHOLE, levels, places, turning,
+    Control, FILES, Found, Identity, Role, Solver, Turning, USUAL_FLOOR, USUALLY_WHOLE, levels, places, turning,
 };
+use crate::study::parts::Rows;
 use crate::study::results::{File, Results};
 use crate::study::subject::Subject;
+use crate::study::trajectories::Trajectories;
 
 const HELP: &str = "\
 Examples:
@@ -120,6 +124,8 @@ pub struct Args {
     krylov: bool,
 
     #[command(flatten)]
+    shard: ShardArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -147,33 +153,77 @@ impl Study for Args {
         }
         let (name, image, differences) = (subject.name.clone(), subject.image, subject.difference_step());
         let engine = run.engine()?;
-        let (mut denoiser, batch) = self.subject.ready(subject, &engine, run, self.count)?;
         let seed = self.output.seed;
-        let walks = trails.from_seed(seed, batch);
-        let paths = run.timed("trajectories", walks.calls(), "trajectories", |advance| {
-            places(denoiser.as_mut(), &walks, advance)
+        run.report.set("model", subject.json()).set("trajectories", trails.json()).set("seed", seed);
+        let filter = null.as_ref().map(|null| null.name.clone());
+        let mut parts = run.parts(&self.shard, &self.output, Some(&engine), || {
+            json!({
+                "subject": self.subject.settings(&subject), "trajectories": trails.json(),
+                "components": self.components,
+                "solver": solver.settings, "whole": solver.is_whole, "floor": solver.floor,
+                "controls": !self.no_controls, "filter": filter,
+            })
         })?;
-        run.report.set("trajectories", trails.json()).set("seed", seed);
-
-        let exact;
-        let by_differences;
-        let (jacobian, products): (&dyn Jacobian, _) = if let Some(step) = &differences {
-            by_differences = Differences::new(denoiser.as_mut(), step);
-            (&by_differences, "central differences")
-        } else {
-            // The network's memory is free again before its tangents take theirs.
-            drop(denoiser);
-            exact = self.subject.open(None)?.jacobian(self.subject.compiler(&engine, run), self.block)?;
-            (&exact, "exact")
-        };
-        let work = paths.iter().map(|path| path.len() as u64).sum();
-        let turnings = run.timed("eigenvectors", work, "eigenvectors", |advance| {
-            paths.iter().map(|path| turning(jacobian, path, &solver, advance)).collect::<Result<Vec<_>>>()
+        let untrained = !self.no_controls && subject.with_random_weights(seed).is_some();
+        let controls = self.kinds(null.as_ref(), untrained);
+        let sigmas: Vec<f64> = trails.sigmas_of_places();
+        // The trajectories are walked for the eigenvectors, and the first one for the controls.
+        let mut walk = Some(|run: &mut StudyRun, shard: Shard| {
+            let (mut denoiser, batch) = self.subject.ready(subject, &engine, run, shard.len(self.count))?;
+            let walks = Trajectories { shard, ..trails.from_seed(seed, batch) };
+            let paths = run.timed("trajectories", walks.calls(), "trajectories", |advance| {
+                places(denoiser.as_mut(), &walks, advance)
+            })?;
+            Ok::<_, Error>((denoiser, paths))
+        });
+        let mut first_path = None;
+        parts.measure("trajectories", self.count, |shard| {
+            let Some(walk) = walk.take() else { return Ok(Rows::default()) };
+            let (mut denoiser, paths) = walk(run, shard)?;
+            let work = paths.iter().map(|path| path.len() as u64).sum();
+            let exact;
+            let by_differences;
+            let jacobian: &dyn Jacobian = if let Some(step) = &differences {
+                by_differences = Differences::new(denoiser.as_mut(), step);
+                &by_differences
+            } else {
+                // The network's memory is free again before its tangents take theirs.
+                drop(denoiser);
+                exact = self.subject.open(None)?.jacobian(self.subject.compiler(&engine, run), self.block)?;
+                &exact
+            };
+            let rows = run.timed("eigenvectors", work, "eigenvectors", |advance| {
+                paths.iter().map(|path| Ok(turning(jacobian, path, &solver, advance)?.row())).collect::<Result<_>>()
+            })?;
+            first_path = paths.into_iter().next();
+            Ok(Rows::of_each(rows))
         })?;
-        let controls =
-            if self.no_controls { Vec::new() } else { self.controls(run, &engine, null, image, &paths[0], &solver)? };
-        let sigmas = paths[0].iter().map(|place| place.level.sigma).collect();
-        let found = Found { sigmas, turnings, controls };
+        parts.measure("controls", usize::from(!controls.is_empty()), |shard| {
+            let path = match (first_path, walk.take()) {
+                (Some(path), _) => path,
+                // The eigenvectors were there, and the trajectory is that of a run alone.
+                (None, walk) => {
+                    let first = Shard { index: 0, of: self.count.max(shard.of) };
+                    let paths = walk.map(|walk| walk(run, first)).transpose()?.map(|(_, paths)| paths);
+                    paths.and_then(|paths| paths.into_iter().next()).unwrap_or_default()
+                }
+            };
+            let found = self.controls(run, &engine, null, image, &path, &solver)?;
+            Ok(Rows::of_each(vec![found.iter().flat_map(|control| control.turning.row()).collect()]))
+        })?;
+        let Some(rows) = run.gathered(parts)? else { return Ok(Results::unfinished()) };
+        let of_trajectories = rows.rows("trajectories")?;
+        let turnings: Vec<Turning> =
+            (0..self.count).map(|at| Turning::of_row(of_trajectories.row(at), dimension, &solver)).collect();
+        let width = Turning::width(sigmas.len(), dimension, &solver);
+        let of_controls = rows.rows("controls")?.values().chunks(width.max(1));
+        let controls = controls.into_iter().zip(of_controls).map(|((role, name), row)| Control {
+            role,
+            name,
+            turning: Turning::of_row(row, dimension, &solver),
+        });
+        let found = Found { sigmas, turnings, controls: controls.collect() };
+        let products = if differences.is_some() { "central differences" } else { "exact" };
         let described = json!({
             "products": products, "made": found.products(), "whole": solver.is_whole, "floor": solver.floor,
             "settings": solver.settings,
@@ -217,6 +267,17 @@ impl Args {
         let most = if is_network { most.min(SIGMA_MAX) } else { most };
         let sigmas = levels(self.sigma_max.unwrap_or(most), self.sigma_min.unwrap_or(least), self.steps);
         Sampling { sigmas: Some(sigmas), ..usual }
+    }
+
+    /// The kinds and names of the controls.
+    fn kinds(&self, null: Option<&Subject>, untrained: bool) -> Vec<(Role, String)> {
+        if self.no_controls {
+            return Vec::new();
+        }
+        let null = null.filter(|null| null.difference_step().is_some());
+        let null = null.map(|null| (Role::Null, null.name.clone()));
+        let untrained = untrained.then(|| (Role::Untrained, "random weights".to_owned()));
+        null.into_iter().chain(untrained).chain([(Role::Zero, "eps = 0".to_owned())]).collect()
     }
 
     /// The controls at the places of a trajectory.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::RangedU64ValueParser;
 
 use super::sigmas::{CouplingFlag, StepArgs, expect_components};
+use crate::cli::parts::{Refused, refused};
 use crate::cli::study::{DataArgs, OutputArgs, Study, StudyRun, Usual, help};
 use crate::error::Result;
 use crate::study::chain::{Arithmetic, Chain, LevelNoise, Projector};
@@ -54,6 +55,10 @@ pub struct Args {
 
     #[command(flatten)]
     output: OutputArgs,
+
+    #[arg(long = "shard", id = "shard", hide = true, value_name = "I/N|auto",
+        value_parser = refused("each level of its chain follows from the one before"))]
+    _shard: Option<Refused>,
 }
 
 /// The default number of samples of the digits: a chain in seconds. Other data are used whole.

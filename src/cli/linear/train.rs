@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::builder::RangedU64ValueParser;
 
 use super::sigmas::expect_components;
+use crate::cli::parts::{Refused, refused};
 use crate::cli::study::{DataArgs, OutputArgs, Study, StudyRun, Usual, help};
 use crate::denoise::closed_form::linear::Linear;
 use crate::error::{Error, Result};
@@ -68,6 +69,10 @@ pub struct Args {
 
     #[command(flatten)]
     output: OutputArgs,
+
+    #[arg(long = "shard", id = "shard", hide = true, value_name = "I/N|auto",
+        value_parser = refused("each iteration of its training follows from the one before"))]
+    _shard: Option<Refused>,
 }
 
 const USUAL: Usual = Usual { samples: usize::MAX, centred: true };

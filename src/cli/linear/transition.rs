@@ -3,13 +3,15 @@
 use std::path::Path;
 
 use clap::builder::RangedU64ValueParser;
+use serde_json::json;
 
 use crate::cli::args::NumberList;
+use crate::cli::parts::ShardArgs;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::error::{Error, Result};
 use crate::study::chain::Projector;
 use crate::study::results::{File, Results};
-use crate::study::transition::{FILES, Settings, results, run as measure};
+use crate::study::transition::{FILES, Settings, curves, measured, results};
 
 const HELP: &str = "\
 Examples:
@@ -48,6 +50,8 @@ pub struct Args {
     draws: usize,
 
     #[command(flatten)]
+    shard: ShardArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -69,9 +73,18 @@ impl Study for Args {
         };
         let engine = run.engine()?;
         let projector = Projector::new(&engine, 1);
-        let work = (settings.gammas.len() * settings.ratios.len()) as u64;
-        let curves = run.timed("points", work, "points", |advance| measure(&projector, &settings, advance))?;
-        Ok(results(&curves, &settings, projector.arithmetic()))
+        let mut parts = run.parts(
+            &self.shard,
+            &self.output,
+            Some(&engine),
+            || json!({ "measurement": settings, "arithmetic": projector.arithmetic() }),
+        )?;
+        parts.measure("points", settings.points(), |shard| {
+            let work = shard.len(settings.points()) as u64;
+            run.timed("points", work, "points", |advance| measured(&projector, &settings, shard, advance))
+        })?;
+        let Some(rows) = run.gathered(parts)? else { return Ok(Results::unfinished()) };
+        Ok(results(&curves(rows.rows("points")?, &settings), &settings, projector.arithmetic()))
     }
 }
 

@@ -237,7 +237,7 @@ pub struct Args {
     pub save_path: Option<PathBuf>,
 
     /// Sample only the images I, I+N, I+2N, ..., over all prompts; `auto` takes both from the environment of SLURM,
-    /// PBS, Kubernetes, Open MPI or GNU parallel
+    /// PBS, Grid Engine, LSF, Kubernetes, CI jobs, MPI or GNU parallel
     #[arg(long, value_name = "I/N|auto", help_heading = OUTPUT)]
     pub shard: Option<ShardArg>,
 

@@ -18,6 +18,7 @@ use crate::tensor::Tensor;
 pub const PART: usize = 64;
 const SETTINGS: &str = "settings.json";
 const TIMES: &str = "times.json";
+const GIVEN_UP: &str = "given-up.json";
 
 /// Something whose images are kept in a folder of that name.
 pub trait Named {
@@ -98,6 +99,20 @@ impl Store {
             seconds: before.seconds + made.seconds,
         };
         write_json(&self.folder(cell).join(TIMES), &json!(times))
+    }
+
+    /// Keeps that a cell has no images, and why: they left the numbers.
+    ///
+    /// # Errors
+    /// Those of writing files.
+    pub fn give_up(&self, cell: &impl Named, why: &Error) -> Result<()> {
+        write_json(&self.folder(cell).join(GIVEN_UP), &json!({ "why": why.to_string() }))
+    }
+
+    /// Returns `true` for a cell that has no images.
+    #[must_use]
+    pub fn is_given_up(&self, cell: &impl Named) -> bool {
+        self.folder(cell).join(GIVEN_UP).exists()
     }
 
     /// The known cost of a cell.

@@ -6,12 +6,14 @@
 //! | [`subspaces`] | angles between leading subspaces, and the sines below which they say nothing |
 //! | [`mod@turning`] | the eigenvectors along a trajectory, and the speed at which they turn |
 //! | [`report`] | files, figures and findings |
+//! | `rows` | the eigenvectors as rows, for runs that share the study |
 //!
 //! The statistic is read beside controls, which the study runs itself: a Wiener filter, whose eigenvectors never turn;
 //! the same network with random weights; and a denoiser that finds no noise, whose Jacobian is the identity.
 
 mod plots;
 pub mod report;
+mod rows;
 pub mod subspaces;
 pub mod turning;
 
@@ -48,7 +50,7 @@ pub fn levels(high: f64, low: f64, steps: usize) -> Vec<f64> {
 /// # Errors
 /// Those of [`Trajectories::walk`].
 pub fn places(denoiser: &mut dyn Denoiser, walk: &Trajectories, advance: Advance) -> Result<Vec<Vec<Place>>> {
-    let mut paths = vec![Vec::new(); walk.count];
+    let mut paths = vec![Vec::new(); walk.walked()];
     let last = walk.schedule.steps().len() - 1;
     walk.walk(denoiser, advance, &mut |_, first, progress| {
         let mut visit = |level: Level, states: &Tensor| {

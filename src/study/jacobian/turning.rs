@@ -34,6 +34,11 @@ impl Solver {
         if self.is_whole { dimension } else { (self.components + SPARE).min(dimension) }
     }
 
+    /// The settings for images of `dimension` values.
+    pub(super) fn settings_of(&self, dimension: usize) -> Settings {
+        Settings { count: self.count(dimension), ..self.settings }
+    }
+
     /// The eigenpairs of the symmetric part at a place.
     ///
     /// # Errors
@@ -41,7 +46,7 @@ impl Solver {
     pub fn solve(&self, jacobian: &dyn Jacobian, place: &Place) -> Result<NearlySymmetric> {
         let dimension: usize = jacobian.image_shape().iter().product();
         let operator = JacobianAt::new(jacobian, place);
-        let settings = Settings { count: self.count(dimension), ..self.settings };
+        let settings = self.settings_of(dimension);
         if self.is_whole { whole(&operator, &settings) } else { arnoldi(&operator, &settings) }
     }
 }

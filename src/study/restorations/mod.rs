@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::compare::Made;
 use super::compare::store::{Named, PART, Store, Times};
+use super::parts::Shard;
 use crate::error::{Error, Result};
 use crate::formats::images::signed;
 use crate::model::{Model, Restorer, Restoring};
@@ -148,14 +149,21 @@ impl Cell {
     }
 }
 
-/// The images of cells that a store does not hold yet: a part of every cell before the next part of any.
+/// The images of cells that a store does not hold yet: a part of every cell before the next part of any. A cell that
+/// was given up has none.
 ///
 /// # Errors
 /// Those of [`Store::missing_part`].
-pub fn missing<'a>(store: &Store, cells: &'a [Cell], count: usize) -> Result<Vec<(&'a Cell, Range<usize>)>> {
+pub fn missing<'a>(
+    store: &Store,
+    cells: &'a [Cell],
+    count: usize,
+    shard: Shard,
+) -> Result<Vec<(&'a Cell, Range<usize>)>> {
     let mut parts = Vec::new();
-    for first in (0..count).step_by(PART) {
-        for cell in cells {
+    for part in shard.items(count.div_ceil(PART)) {
+        let first = part * PART;
+        for cell in cells.iter().filter(|cell| !store.is_given_up(*cell)) {
             if let Some(range) = store.missing_part(cell, first, count)? {
                 parts.push((cell, range));
             }

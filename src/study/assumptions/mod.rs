@@ -9,23 +9,26 @@
 //! Two sets of spikes in white noise are measured beside the data: one with eigenvalues that fall by halves, where the
 //! order should be found, and one with equal eigenvalues, which have no order to find.
 
+mod rows;
+
 use std::borrow::Cow;
 
 use faer::Mat;
 use serde::Serialize;
 use serde_json::json;
 
-use super::Advance;
-use super::chain::{Arithmetic, Chain, Coupling, LevelNoise, Projections, Projector};
-use super::estimate::Estimate;
-use super::rank::{Interval, bootstrap, chance, spearman};
-use super::results::{File, Results};
 use crate::data::Spiked;
 use crate::error::Result;
 use crate::noise::seeds;
 use crate::report::Table;
 use crate::report::plot::{Axis, Colour, Figure, Heat, Panel, Picture, Series};
 use crate::spectral::basis::inner;
+use crate::study::Advance;
+use crate::study::chain::{Arithmetic, Chain, Coupling, LevelNoise, Projections, Projector};
+use crate::study::estimate::Estimate;
+use crate::study::parts::{Rows, Shard};
+use crate::study::rank::{Interval, bootstrap, chance, spearman};
+use crate::study::results::{File, Results};
 use crate::tensor::Tensor;
 
 /// The chain and the draws of the study.
@@ -98,31 +101,49 @@ pub struct Assumptions {
 /// The number of data sets and couplings that are measured.
 pub const CASES: usize = Coupling::ALL.len() + 2;
 
+/// The names of the controls.
+const CONTROLS: [&str; 2] = ["spikes that fall by halves", "equal spikes"];
+
 /// Runs the chains of the data called `name`, and of the controls; `advance` counts levels.
 ///
 /// # Errors
 /// Those of [`Chain::run`], [`seeds`] and [`Spiked::generate`].
 pub fn run(projector: &Projector, settings: &Settings, name: &str, advance: Advance) -> Result<Assumptions> {
-    let [samples, dimension] = [settings.data.shape[0], settings.data.shape[1]];
-    let of_data = |coupling| {
+    let rows = measured(projector, settings, Shard::WHOLE, advance)?;
+    Ok(Assumptions::of_rows(&rows, settings, name, projector.count()))
+}
+
+/// A row for each of the [`CASES`] of a run. Draws of a case are not divided among runs: their mean is of matrices.
+/// `advance` counts levels.
+///
+/// # Errors
+/// As [`run`].
+pub fn measured(projector: &Projector, settings: &Settings, shard: Shard, advance: Advance) -> Result<Rows> {
+    let row = |at: usize| Ok(case(projector, settings, at, advance)?.row());
+    Ok(Rows::of_each(shard.items(CASES).map(row).collect::<Result<_>>()?))
+}
+
+/// The case of a number: of the data under each coupling, then of the controls.
+fn case(projector: &Projector, settings: &Settings, at: usize, advance: Advance) -> Result<Case> {
+    if let Some(coupling) = Coupling::ALL.get(at) {
         let data = |_: u64| -> Result<Cow<Tensor>> { Ok(Cow::Borrowed(settings.data)) };
-        measure(projector, settings, &data, name.to_owned(), coupling, advance)
-    };
-    let cases = Coupling::ALL.into_iter().map(of_data).collect::<Result<_>>()?;
+        return measure(projector, settings, &data, String::new(), *coupling, advance);
+    }
+    let [samples, dimension] = [settings.data.shape[0], settings.data.shape[1]];
     let k = projector.count();
     // The noise of the last level, on the scale of the spikes.
     let total: f64 = settings.sigmas.iter().map(|sigma| sigma * sigma).sum();
-    let halves = (0..k).map(|i| 4.0 * total * 0.5f64.powi(i as i32)).collect();
-    let kinds = [("spikes that fall by halves", halves), ("equal spikes", vec![8.0 * total; k])];
-    let control = |(name, spikes): (&str, Vec<f64>)| {
-        // Other samples for each draw: the gaps of one sample are an order, too.
-        let data = |seed: u64| -> Result<Cow<Tensor>> {
-            let model = Spiked { samples, dimension, spikes: spikes.clone(), noise: 0.0, seed };
-            Ok(Cow::Owned(model.generate()?.samples))
-        };
-        measure(projector, settings, &data, name.to_owned(), Coupling::Nested, advance)
+    let spikes: Vec<f64> = if at == Coupling::ALL.len() {
+        (0..k).map(|i| 4.0 * total * 0.5f64.powi(i as i32)).collect()
+    } else {
+        vec![8.0 * total; k]
     };
-    Ok(Assumptions { cases, controls: kinds.into_iter().map(control).collect::<Result<_>>()? })
+    // Other samples for each draw: the gaps of one sample are an order, too.
+    let data = |seed: u64| -> Result<Cow<Tensor>> {
+        let model = Spiked { samples, dimension, spikes: spikes.clone(), noise: 0.0, seed };
+        Ok(Cow::Owned(model.generate()?.samples))
+    };
+    measure(projector, settings, &data, String::new(), Coupling::Nested, advance)
 }
 
 fn measure<'a>(

@@ -15,25 +15,22 @@
 //! The relative error of section 4.1 of Permenter and Yuan (2024), `|sigma eps - x| / |x|` where the class has no
 //! extent, is `|W - 1| l_u / (l_u + sigma^2)`: see [`relative_error`].
 
+mod ends;
+
 use serde_json::json;
 
-use super::Advance;
+use self::ends::FINE;
+pub use self::ends::{Distances, distances, ends_of, measure};
+
 use super::estimate::Estimate;
 use super::gamma::{Best, least_distance};
 use super::results::{File, Results};
 use crate::Result;
 use crate::data::Dataset;
-use crate::denoise::Denoiser;
 use crate::quality::moments::of_rows;
 use crate::report::Table;
 use crate::report::plot::{Axis, Colour, Figure, Panel, Picture, Series};
-use crate::sample::run::Run;
-use crate::sample::samplers::heun::Heun;
-use crate::sample::schedule::Schedule;
-use crate::sample::solvers::descent::{Descent, Noise};
-use crate::sample::walk::Method;
 use crate::spectral::basis::eigen;
-use crate::tensor::Tensor;
 
 /// Variances over the largest one, up to which they are those of no sample.
 const ROUNDING: f64 = 1e-10;
@@ -144,10 +141,6 @@ const PLOT: File = File::new("guidance", "the best gamma over the scale, and dis
 
 /// Groups of images, each of which has its best gamma.
 pub const GROUPS: usize = 4;
-/// Steps of Heun's method for the flow's ends, and their last level above 0 over the first.
-const FINE: usize = 160;
-const SPAN: f64 = 2e-5;
-
 /// The settings of the study.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -179,88 +172,6 @@ impl Settings {
             _ => (1.0, 3.0),
         }
     }
-}
-
-/// The distances of a scale: of each number of calls, each group of images, each gamma.
-pub type Distances = Vec<Vec<Vec<f64>>>;
-
-/// Measures the squared distances of the ends of gradient estimation from those of the flow of `denoiser`, around
-/// `mean`. `advance` counts calls for single images.
-///
-/// # Errors
-/// Those of sampling.
-pub fn measure(
-    denoiser: &mut dyn Denoiser,
-    mean: &[f64],
-    settings: &Settings,
-    batch: usize,
-    advance: Advance,
-) -> Result<Distances> {
-    let mut found = Vec::with_capacity(settings.grids.len());
-    for grid in &settings.grids {
-        let mut walk = |method: Method, sigmas: &[f64], calls: u64| {
-            let advance = |images: u64| advance(calls * images);
-            ends(denoiser, mean, settings, (method, sigmas, batch), &advance)
-        };
-        let exact = walk(Method::new(Heun), &fine(grid), 2)?;
-        let mut of_gammas = Vec::with_capacity(settings.gammas.len());
-        for gamma in &settings.gammas {
-            of_gammas.push(walk(Method::new(Descent { gamma: *gamma, noise: Noise::Mu(0.0) }), grid, 1)?);
-        }
-        let group = |group: usize| {
-            let images: Vec<usize> = (group..settings.images).step_by(GROUPS).collect();
-            of_gammas.iter().map(|ends| apart(ends, &exact, mean, &images)).collect()
-        };
-        found.push((0..GROUPS.min(settings.images)).map(group).collect());
-    }
-    Ok(found)
-}
-
-/// Levels of the same ends as `sigmas`, many and even in log sigma; 0 comes after the last above it.
-fn fine(sigmas: &[f64]) -> Vec<f64> {
-    let (first, last) = (sigmas.first().copied().unwrap_or(1.0), sigmas.last().copied().unwrap_or(0.0));
-    let least = if last > 0.0 { last } else { first * SPAN };
-    let level = |at: usize| first * (least / first).powf(at as f64 / FINE as f64);
-    let above = (0..FINE).map(level).chain([least]);
-    above.chain((last == 0.0).then_some(0.0)).collect()
-}
-
-fn ends(
-    denoiser: &mut dyn Denoiser,
-    mean: &[f64],
-    settings: &Settings,
-    (method, sigmas, batch): (Method, &[f64], usize),
-    advance: Advance,
-) -> Result<Tensor> {
-    let image = denoiser.image_shape();
-    let run = Run {
-        batch: batch.max(1),
-        seed: settings.seed,
-        mean: Some(mean.to_vec()),
-        ..Run::new(Schedule::from_sigmas(sigmas)?, method, settings.images)
-    };
-    let mut batches = run.batches(image)?;
-    let mut values = Vec::with_capacity(settings.images * mean.len());
-    let mut watch = |progress: &crate::sample::walk::Progress| {
-        advance(progress.x.shape[0] as u64);
-        Ok(())
-    };
-    while let Some(samples) = batches.next_batch(denoiser, &mut watch).transpose()? {
-        values.extend_from_slice(&samples.x.data);
-    }
-    Ok(Tensor::new([settings.images, image[0], image[1], image[2]], values))
-}
-
-/// The squared distance of some images from others, over the square of the latter around `mean`.
-fn apart(one: &Tensor, other: &Tensor, mean: &[f64], images: &[usize]) -> f64 {
-    let (mut apart, mut own) = (0.0, 0.0);
-    for image in images {
-        for ((a, b), mean) in one.item(*image).iter().zip(other.item(*image)).zip(mean) {
-            apart += (f64::from(*a) - f64::from(*b)).powi(2);
-            own += (f64::from(*b) - mean).powi(2);
-        }
-    }
-    apart / own
 }
 
 /// The results: in closed form for `modes`, and as `measured` for each scale on the denoisers called `name`.
@@ -347,9 +258,11 @@ pub fn results(settings: &Settings, modes: &[Mode], measured: &[Distances], name
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::denoise::Level;
+    use crate::denoise::{Denoiser, Level};
     use crate::sample::solvers::metric::gamma_of;
+    use crate::study::parts::{Rows, Shard};
     use crate::study::{gains, gamma};
+    use crate::tensor::Tensor;
 
     const SIGMAS: [f64; 7] = [20.0, 9.0, 4.0, 1.8, 0.8, 0.3, 0.0];
     const NARROW: Mode = Mode { all: 1.0, class: 0.3 };
@@ -425,6 +338,22 @@ mod tests {
             };
             Ok(Tensor::new(x.shape.clone(), x.data.iter().enumerate().map(eps).collect()))
         }
+    }
+
+    #[test]
+    fn runs_that_share_the_images_measure_the_distances_of_one() {
+        let modes = [NARROW, Mode { all: 0.5, class: 0.45 }];
+        let (mean, gammas) = ([0.4, -2.0], vec![1.0, 1.5, 2.5]);
+        let grids = vec![SIGMAS.to_vec(), vec![8.0, 1.0, 0.1]];
+        let settings = Settings { scales: vec![3.0], steps: vec![6, 2], grids, gammas, images: 9, seed: 3 };
+        let mut two = Two { modes, mean, scale: 3.0 };
+        let alone = measure(&mut two, &mean, &settings, 4, &|_| {}).unwrap();
+        let runs = [0, 1].map(|index| {
+            let images: Vec<usize> = Shard { index, of: 2 }.items(9).collect();
+            ends_of(&mut two, &mean, &settings, (&images, 2), &|_| {}).unwrap()
+        });
+        let all = Rows::together(&runs, 9);
+        assert_eq!(distances(&(0..9).map(|at| all.row(at)).collect::<Vec<_>>(), &mean, &settings), alone);
     }
 
     #[test]
