@@ -24,7 +24,9 @@ daemons=''
 finish() {
     code=$?
     trap - EXIT INT TERM
-    if [ "$code" -ne 0 ]; then tail -n 5 "$folder"/slurmctld.log "$folder"/node?.log "$folder"/run/logs/* >&2 2>/dev/null || true; fi
+    if [ "$code" -ne 0 ]; then
+        tail -n 5 "$folder"/slurmctld.log "$folder"/node?.log "$folder"/run/logs/* >&2 2>/dev/null || true
+    fi
     scancel --user="$(id -un)" 2>/dev/null || true
     # shellcheck disable=SC2086 # one word per process
     kill $daemons 2>/dev/null || true
@@ -145,7 +147,8 @@ one="$folder/one"
 mkdir "$one"
 "$program" sample -q -n "$COUNT" --steps "$STEPS" -o "$one/images/%05d.png"
 diff -r "$one/images" "$folder/run/images" >/dev/null || fail "the images are not those of one process"
-"$program" moments -q "$one/images" --features digits -o "$one/all.npz"
+# Files of moments name their data.
+"$program" moments -q "$folder/run/images" --features digits -o "$one/all.npz"
 cmp "$one/all.npz" "$folder/run/all.npz" || fail "the moments are not those of one process"
 "$program" inspect frechet -q "$one/images" --against digits --json "$one/frechet.json"
 merged=$(value frechet "$folder/run/frechet.json")

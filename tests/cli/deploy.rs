@@ -1,10 +1,73 @@
-//! The recipes in `deploy/`: numbers that must agree, and the golden picture is one that the program makes.
+//! The recipes in `deploy/`: their commands are those of the program, and the golden picture is one that it makes.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use downhill::data::picture::Picture;
 
-use crate::{Folder, quietly};
+use crate::{Folder, downhill, quietly};
+
+/// The files of the recipes, those in folders too.
+fn recipes() -> Vec<PathBuf> {
+    let (mut open, mut files) = (vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")], Vec::new());
+    while let Some(place) = open.pop() {
+        if place.is_dir() {
+            open.extend(place.read_dir().expect("a folder").map(|entry| entry.expect("an entry").path()));
+        } else {
+            files.push(place);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The words of the commands of the program in a text: after its name, up to the end of the command.
+fn commands(text: &str) -> Vec<Vec<String>> {
+    let joined = text.replace("\\\n", " ");
+    let mut found = Vec::new();
+    for line in joined.lines().filter(|line| !line.trim_start().starts_with('#')) {
+        let line = line.replace(['`', '(', ')'], " ; ");
+        for part in line.split([';', '|', '&', '#']) {
+            let words: Vec<&str> = part.split_whitespace().collect();
+            let names = ["downhill", "\"$DOWNHILL\"", "\"$program\"", "inside"];
+            let Some(at) = words.iter().position(|word| names.contains(word)) else { continue };
+            let is_command = words.get(at + 1).is_some_and(|word| word.chars().all(|c| c.is_ascii_lowercase()));
+            if is_command {
+                found.push(words[at + 1..].iter().map(|word| (*word).to_owned()).collect());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_recipes_have_commands_and_flags_that_exist() {
+    let mut helps: BTreeMap<Vec<String>, String> = BTreeMap::new();
+    let mut checked = 0;
+    for file in recipes().iter().filter(|file| file.extension().is_none_or(|name| name != "png")) {
+        let text = std::fs::read_to_string(file).expect("text");
+        for words in commands(&text) {
+            if !words.iter().any(|word| word.starts_with('-')) {
+                continue;
+            }
+            let depth = if words[0] == "inspect" { 2 } else { 1 };
+            let command = words[..depth].to_vec();
+            let help = helps.entry(command.clone()).or_insert_with(|| {
+                let names: Vec<&str> = command.iter().map(String::as_str).collect();
+                let run = downhill(&[&["help"], &names[..]].concat());
+                assert_eq!(run.code, 0, "{}: `{}`: {}", file.display(), command.join(" "), run.stderr);
+                run.stdout
+            });
+            for flag in words[depth..].iter().filter(|word| word.starts_with('-') && word.len() > 1) {
+                let flag = flag.split('=').next().expect("a part");
+                let known = help.split([' ', ',', '\n']).any(|word| word == flag);
+                assert!(known, "{}: `{}` has no `{flag}`", file.display(), command.join(" "));
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 30, "{checked} flags in all");
+}
 
 #[test]
 fn the_pods_are_as_many_as_the_shards() {
