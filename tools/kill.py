@@ -2,13 +2,14 @@
 """Kills runs of the program at random moments, and checks what they leave behind.
 
     cargo build --release --all-features
-    sh scripts/with-adapter.sh python3 tools/kill.py                     # 200 kills over five commands
+    sh scripts/with-adapter.sh python3 tools/kill.py                     # 320 kills over eight commands
     sh scripts/with-adapter.sh python3 tools/kill.py --only sample,tune --kills 20 --seed 3
+    sh scripts/with-adapter.sh python3 tools/kill.py --only shard,moments,merge --kills 40
 
 Each command is first run to its end: the reference. Then it is started again and again with the same outputs, and
 killed with SIGKILL after a random time, until it ends by itself; that is one cycle. At each kill, no output may be
 half-written: a file under its final name has the bytes of the reference, or is at least whole where its content is
-not determined (timings, measured algorithms). After the last run of a cycle, every file must be that of the
+not determined (timings, measured algorithms) or grows (the sums of a part of the images). After the last run of a cycle, every file must be that of the
 reference, bit for bit. Temporary files (`.part`, `.incomplete`) may be left at a kill.
 
 `download` fetches the embedded network from a hub that this script serves on this machine, slowly. The exit code is 0
@@ -28,6 +29,7 @@ import sys
 import tempfile
 import threading
 import time
+import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEMPORARY = (".part", ".incomplete", ".lock")
@@ -54,15 +56,27 @@ def is_json(path):
         return False
 
 
-class Campaign:
-    """A command, and what is known about its outputs."""
+def is_archive(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except zipfile.BadZipFile:
+        return False
 
-    def __init__(self, name, arguments, environment=None, free=(), fresh=lambda folder: None):
+
+class Campaign:
+    """A command, and what is known about its outputs.
+
+    `free` are patterns of files whose content is not determined, `growing` of those that hold a part of it until the
+    command has ended. `before` are commands that make its input, in a folder of their own."""
+
+    def __init__(self, name, arguments, environment=None, free=(), growing=(), before=lambda folder: ()):
         self.name = name
         self.arguments = arguments
         self.environment = environment or (lambda folder: {})
         self.free = free
-        self.fresh = fresh
+        self.growing = growing
+        self.before = before
 
     def is_free(self, file):
         """True for a file whose content is not determined; it must be whole JSON."""
@@ -91,6 +105,9 @@ def faults_of(campaign, folder, reference, is_over):
                 yield f"{file} is not whole"
         elif file not in reference:
             yield f"{file} is not in the reference"
+        elif not is_over and any(pathlib.PurePath(file).match(pattern) for pattern in campaign.growing):
+            if not is_archive(pathlib.Path(folder, file)):
+                yield f"{file} is not whole"
         elif digest != reference[file]:
             yield f"{file} differs from the reference"
     if is_over:
@@ -101,6 +118,10 @@ def run(program, campaign, kills, scratch):
     """Kills a command `kills` times; returns the number of cycles and the faults."""
     folder = scratch / campaign.name / "reference"
     folder.mkdir(parents=True)
+    inputs = scratch / "inputs" / campaign.name
+    inputs.mkdir(parents=True)
+    for command in campaign.before(inputs):
+        subprocess.run([program, *command], cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
     began = time.monotonic()
     code, stderr = finish(start(program, campaign, folder))
     length = time.monotonic() - began
@@ -201,6 +222,23 @@ def campaigns(hub):
             lambda folder: ["linear", "energy", "--steps", "5,10", "--draws", "2", "-k", "4", "--samples", "200",
                             "-o", str(folder)],
             free=("report.json",),
+        ),
+        Campaign(
+            "shard",
+            lambda folder: ["sample", "-n", "96", "-b", "4", "--steps", "2", "--shard", "1/3", "--resume",
+                            "-o", f"{folder}/%05d.png"],
+        ),
+        Campaign(
+            "moments",
+            lambda folder: ["moments", "--model", "digits", "-n", "192", "-b", "8", "--steps", "2", "--features",
+                            "digits", "--shard", "1/3", "--resume", "-o", f"{folder}/part.npz"],
+            growing=("*.npz",),
+        ),
+        Campaign(
+            "merge",
+            lambda folder: ["merge", f"{folder.parent.parent}/inputs/merge", "-o", f"{folder}/all.npz"],
+            before=lambda folder: [["moments", "spiked:n=4096,p=784", "--shard", f"{shard}/8",
+                                    "-o", f"{folder}/{shard}.npz"] for shard in range(8)],
         ),
         Campaign("download", lambda folder: ["download", "org/digits"], hub_environment),
         Campaign(

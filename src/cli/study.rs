@@ -9,9 +9,10 @@ use serde_json::json;
 
 use super::args::{Dtype, Global};
 use super::device;
-use crate::data::{self, Dataset, Pixels, Source};
+use crate::data::{self, Dataset, Pixels, Source, Stream};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
+use crate::input::available_memory;
 use crate::kernels::{Engine, selftest};
 use crate::model::describe::{adapter_json, family_text};
 use crate::model::timing::Stopwatch;
@@ -62,6 +63,52 @@ impl DataArgs {
         self.load_with_mean(usual, run).map(|(data, _)| data)
     }
 
+    /// The data as a stream: where `asked`, or where the memory of this machine does not hold them; else `None`.
+    ///
+    /// # Errors
+    /// Those of [`Source::parse`] and [`Source::stream`]; [`Error::Argument`] for more samples than there are.
+    pub fn stream(&self, usual: Usual, asked: bool, run: &mut StudyRun) -> Result<Option<Streamed>> {
+        let available = available_memory().unwrap_or(u64::MAX);
+        if !asked && !may_exceed(&self.data, available) {
+            return Ok(None);
+        }
+        let stream = Source::parse(&self.data)?.stream(Pixels::Unit)?;
+        let samples = self.samples_of(stream.name(), stream.count(), usual)?;
+        let values = samples as u64 * stream.dimension() as u64;
+        let bytes = values.saturating_mul(AT_ONCE * size_of::<f32>() as u64);
+        if !asked && bytes <= available {
+            return Ok(None);
+        }
+        let centred = self.centred(usual);
+        let sample_shape = stream.sample_shape();
+        run.report.set(
+            "data",
+            json!({
+                "source": stream.name(), "samples": samples, "sample_shape": sample_shape, "centred": centred,
+                "pixels": "0 to 1", "streamed": true,
+            }),
+        );
+        run.clock.lap("data");
+        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+        let because = (!asked).then(|| {
+            let (needed, available) = (gib(bytes), gib(available));
+            format!("work on all of `{}` at once takes {needed:.1} GiB, and {available:.1} are free", stream.name())
+        });
+        Ok(Some(Streamed { stream, samples, centred, because }))
+    }
+
+    /// The number of samples that are used of `count`.
+    fn samples_of(&self, name: &str, count: usize, usual: Usual) -> Result<usize> {
+        match self.samples.map(|samples| samples as usize) {
+            Some(samples) if samples > count => {
+                let what = format!("`--samples {samples}` asks for more than the {count} samples of `{name}`");
+                Err(Error::argument(what, format!("give at most {count}")))
+            }
+            Some(samples) => Ok(samples),
+            None => Ok(usual.samples.min(count)),
+        }
+    }
+
     /// Loads the data as [`Self::load`] does, and returns the mean that was subtracted, if any.
     ///
     /// # Errors
@@ -69,15 +116,7 @@ impl DataArgs {
     pub fn load_with_mean(&self, usual: Usual, run: &mut StudyRun) -> Result<(Dataset, Option<Vec<f64>>)> {
         let console = run.console;
         let mut data = Source::parse(&self.data)?.load(Pixels::Unit)?;
-        let samples = match self.samples.map(|samples| samples as usize) {
-            Some(samples) if samples > data.count() => {
-                let what =
-                    format!("`--samples {samples}` asks for more than the {} samples of `{}`", data.count(), data.name);
-                return Err(Error::argument(what, format!("give at most {}", data.count())));
-            }
-            Some(samples) => samples,
-            None => usual.samples.min(data.count()),
-        };
+        let samples = self.samples_of(&data.name, data.count(), usual)?;
         if samples < data.count() {
             let of = data.count();
             console.detail(&format!("the first {samples} of {of} samples are used; `--samples N` uses another number"));
@@ -110,7 +149,32 @@ impl DataArgs {
 }
 
 /// The share of the second moment from which the mean is worth a note.
-const NOTED: f64 = 0.3;
+pub const NOTED: f64 = 0.3;
+
+/// The bytes of memory per byte of samples in float32 that works on all of them at once.
+const AT_ONCE: u64 = 3;
+
+/// Returns `true` for data whose samples may take more than `available` bytes: files of much less are not opened twice.
+fn may_exceed(data: &str, available: u64) -> bool {
+    match Path::new(data).metadata() {
+        // A byte of a file may become a float32.
+        Ok(file) if file.is_file() => file.len().saturating_mul(AT_ONCE * size_of::<f32>() as u64) > available,
+        Ok(_) => true,
+        Err(_) => data.contains([':', '*']),
+    }
+}
+
+/// Data that are read in passes.
+pub struct Streamed {
+    /// The data.
+    pub stream: Box<dyn Stream>,
+    /// The number of samples that are used, from the first on.
+    pub samples: usize,
+    /// Subtract the mean.
+    pub centred: bool,
+    /// The reason, where the flags do not ask for it.
+    pub because: Option<String>,
+}
 
 /// A study as a subcommand. The implementing type holds its flags.
 pub trait Study {

@@ -21,6 +21,7 @@ pub mod host;
 pub mod lanczos;
 pub mod moments;
 pub mod operator;
+pub mod passes;
 pub mod power;
 pub mod principal;
 pub mod randomized;
@@ -28,6 +29,7 @@ mod refine;
 pub mod rows;
 pub mod samples;
 pub mod spectrum;
+pub mod streamed;
 pub mod subspace;
 
 pub use around::{ComponentsAround, components_around};

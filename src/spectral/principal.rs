@@ -249,7 +249,7 @@ fn scaled(samples: &Tensor, exponent: i32) -> Tensor {
 }
 
 /// The settings of a solver. A residual that is measured in the end may be a little larger than the one it watches.
-fn watched(settings: &Settings) -> Settings {
+pub(super) fn watched(settings: &Settings) -> Settings {
     match settings.relative_to {
         RelativeTo::Largest => *settings,
         RelativeTo::Each => Settings { tolerance: 0.5 * settings.tolerance, ..*settings },

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::results::{File, Results};
+use crate::spectral::streamed::StreamedComponents;
 use crate::spectral::{Arithmetic, Components};
 
 /// The files of the study.
@@ -50,5 +51,15 @@ pub fn results_of_moments(found: &Components, mean: Option<&[f64]>) -> Results {
     if blurred > 0 {
         results.note(format!("{blurred} eigenvalues are not told from zero: they are below {least:.1e}"));
     }
+    results
+}
+
+/// As [`results`], of `samples` rows that were read in passes.
+#[must_use]
+pub fn results_of_passes(found: &StreamedComponents, samples: usize) -> Results {
+    let mut results = results_of_moments(&found.components, found.mean.as_deref());
+    results.set("passes", found.passes);
+    let passes = if found.passes == 1 { "one pass".to_owned() } else { format!("{} passes", found.passes) };
+    results.detail(format!("{passes} over {samples} samples"));
     results
 }

@@ -56,6 +56,34 @@ fn the_embedded_digits_are_data() {
 }
 
 #[test]
+fn data_that_are_read_in_passes_have_the_same_components() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("rows")).unwrap();
+    let whole = npy::read(golden("x")).unwrap();
+    let cut = whole.shape[0] / 3;
+    npy::write(folder.path("rows/a.npy"), &whole.slice(0..cut)).unwrap();
+    npy::write(folder.path("rows/b.npy"), &whole.slice(cut..whole.shape[0])).unwrap();
+    let (data, out) = (folder.at("rows/*.npy"), folder.at("pca"));
+    let call = ["linear", "pca", "--data", &data, "-k", "6", "--center", "--stream", "-o", &out];
+    for (route, passes) in [("moment", Some(1)), ("matrix-free", None)] {
+        quietly(&[&call[..], &["--route", route]].concat());
+        let values = npy::read(golden("centred_eigenvalues")).unwrap();
+        assert!(apart(&folder.array("pca/eigenvalues.npy"), &values) < 1e-6);
+        let vectors = npy::read(golden("centred_eigenvectors")).unwrap();
+        assert!(apart(&folder.array("pca/eigenvectors.npy"), &vectors) < 2e-3);
+        let report = folder.json("pca/report.json");
+        assert_eq!(
+            (&report["components"]["arithmetic"], &report["data"]["streamed"]),
+            (&"float64".into(), &true.into())
+        );
+        let made = report["passes"].as_u64().unwrap();
+        assert!(passes.map_or(made > 2, |passes| made == passes), "{made} passes by {route}");
+    }
+    downhill(&[&call[..], &["--route", "gram"]].concat()).expect_error(2, "is not formed of");
+    downhill(&[&call[..], &["--samples", "2", "-k", "3"]].concat()).expect_error(2, "cannot be used multiple times");
+}
+
+#[test]
 fn eigenvalues_that_float32_does_not_hold_are_found_in_float64_with_a_note() {
     let folder = Folder::new();
     let data = "tests/golden/spectra/one-large-column/x.npy";

@@ -7,12 +7,14 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::sigmas::expect_components;
-use crate::cli::study::{DataArgs, OutputArgs, Study, StudyRun, Usual, help};
+use crate::cli::study::{DataArgs, OutputArgs, Streamed, Study, StudyRun, Usual, help};
 use crate::error::{Error, Result};
 use crate::moments::Moments;
+use crate::spectral::passes::Passes;
 use crate::spectral::principal::principal_components_of;
+use crate::spectral::streamed::{expected_passes, streamed_components};
 use crate::spectral::{RelativeTo, Route, Settings, principal_components};
-use crate::study::pca::{FILES, results, results_of_moments};
+use crate::study::pca::{FILES, results, results_of_moments, results_of_passes};
 use crate::study::results::{File, Results};
 
 const HELP: &str = "\
@@ -20,6 +22,7 @@ Examples:
   downhill linear pca --data digits -k 32 --center -o components
   downhill linear pca --data X.npy -k 8 -o components
   downhill linear pca --data images/ -k 8 --route matrix-free -o components
+  downhill linear pca --data 'rows/*.npy' -k 8 --center --stream -o components
   downhill linear pca --data moments.npz -k 8 --center -o components   of `downhill moments`, in float64 on the host
 
 Without --center the mean of the data is usually the first component. 8-bit pixels are scaled to 0 to 1.
@@ -46,6 +49,13 @@ pub struct Args {
     /// Method, instead of the cheapest one
     #[arg(long, value_enum, value_name = "ROUTE")]
     route: Option<RouteFlag>,
+
+    /// Read the data in passes, a few rows at a time, with products in float64 on the host
+    ///
+    /// One pass for up to 4096 values per sample, else one for each product with a block of vectors. Data that the
+    /// memory of this machine does not hold are read so without this flag.
+    #[arg(long)]
+    stream: bool,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -87,14 +97,12 @@ impl Study for Args {
         if Moments::is_at(Path::new(&self.data.data)) {
             return self.of_moments(run);
         }
+        if let Some(streamed) = self.data.stream(USUAL, self.stream, run)? {
+            return self.in_passes(streamed, run);
+        }
         let (data, mean) = self.data.load_with_mean(USUAL, run)?;
         expect_components(self.components, data.dimension())?;
-        let settings = Settings {
-            tolerance: self.tolerance,
-            relative_to: RelativeTo::Each,
-            seed: self.output.seed,
-            ..Settings::new(self.components)
-        };
+        let settings = self.settings();
         settings.check(data.dimension())?;
         let engine = run.engine()?;
         let found = principal_components(&engine, &data.samples, &settings, self.route.map(Route::from))?;
@@ -120,12 +128,7 @@ impl Args {
         let moments = Moments::read_whole(Path::new(file))?;
         let values = moments.description.values();
         expect_components(self.components, values)?;
-        let settings = Settings {
-            tolerance: self.tolerance,
-            relative_to: RelativeTo::Each,
-            seed: self.output.seed,
-            ..Settings::new(self.components)
-        };
+        let settings = self.settings();
         let mean = self.data.center.then(|| moments.mean()).transpose()?;
         let matrix = if mean.is_some() { moments.covariance(0)? } else { moments.second_moment()? };
         run.report.set(
@@ -139,5 +142,34 @@ impl Args {
         let found = principal_components_of(matrix, &settings)?;
         run.clock.lap("components");
         Ok(results_of_moments(&found, mean.as_deref()))
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            tolerance: self.tolerance,
+            relative_to: RelativeTo::Each,
+            seed: self.output.seed,
+            ..Settings::new(self.components)
+        }
+    }
+
+    /// The components of data that are read in passes.
+    fn in_passes(&self, streamed: Streamed, run: &mut StudyRun) -> Result<Results> {
+        let Streamed { mut stream, samples, centred, because } = streamed;
+        if let Some(because) = because {
+            run.console.note(&format!("note: {because}: the data are read in passes, as with `--stream`"));
+        }
+        expect_components(self.components, stream.dimension())?;
+        let settings = self.settings();
+        let route = self.route.map(Route::from);
+        let rows = samples as u64 * expected_passes(stream.dimension(), route);
+        let found = run.timed("reading", rows, "components", |advance| {
+            let watch = |rows| {
+                advance(rows);
+                Ok(())
+            };
+            streamed_components(Passes::over(stream.as_mut(), samples, &watch), &settings, centred, route)
+        })?;
+        Ok(results_of_passes(&found, samples))
     }
 }
