@@ -18,8 +18,8 @@ pub struct Passes<'a> {
 }
 
 impl<'a> Passes<'a> {
-    /// Passes over the first `count` rows of `stream`, or over all if there are fewer. `watch` hears of the rows as they
-    /// are used.
+    /// Passes over the first `count` rows of `stream`, or over all if there are fewer. `watch` hears of the rows as
+    /// they are used.
     #[must_use]
     pub fn over(stream: &'a mut dyn Stream, count: usize, watch: Watch<'a>) -> Self {
         Self { count: count.min(stream.count()), stream, watch, made: 0 }
