@@ -84,6 +84,27 @@ fn data_that_are_read_in_passes_have_the_same_components() {
 }
 
 #[test]
+fn runs_that_share_data_find_the_components_of_one_pass_to_the_last_bit() {
+    let folder = Folder::new();
+    let (data, out, alone) = (golden("x"), folder.at("shared"), folder.at("alone"));
+    let call = ["linear", "pca", "--data", &data, "-k", "6", "--center"];
+    quietly(&[&call[..], &["--stream", "-o", &alone]].concat());
+    for shard in ["2/3", "0/3"] {
+        let run = downhill(&[&call[..], &["--shard", shard, "-o", &out]].concat());
+        assert!(run.code == 0 && run.stderr.contains("other runs add the rest"), "{}", run.stderr);
+        assert!(!folder.path("shared/eigenvalues.npy").exists());
+    }
+    quietly(&[&call[..], &["--shard", "1/3", "-o", &out]].concat());
+    for name in ["eigenvalues", "eigenvectors", "mean"] {
+        let read = |of: &str| std::fs::read(folder.path(&format!("{of}/{name}.npy"))).unwrap();
+        assert_eq!(read("shared"), read("alone"), "{name}");
+    }
+    downhill(&[&call[..], &["--shard", "0/3", "--route", "gram", "-o", &out]].concat()).expect_error(2, "one matrix");
+    let other = ["linear", "pca", "--data", "digits", "-k", "6", "--shard", "0/3", "-o", &out];
+    downhill(&other).expect_error(2, "is");
+}
+
+#[test]
 fn eigenvalues_that_float32_does_not_hold_are_found_in_float64_with_a_note() {
     let folder = Folder::new();
     let data = "tests/golden/spectra/one-large-column/x.npy";

@@ -7,13 +7,19 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::sigmas::expect_components;
+use crate::cli::moments::{Keeper, description_of};
+use crate::cli::parts::ShardArgs;
+use crate::cli::shard::ShardArg;
 use crate::cli::study::{DataArgs, OutputArgs, Streamed, Study, StudyRun, Usual, help};
 use crate::error::{Error, Result};
-use crate::moments::Moments;
+use crate::formats::check_writable;
+use crate::moments::merge::{listed, merge};
+use crate::moments::{Blocks, Moments};
 use crate::spectral::passes::Passes;
-use crate::spectral::principal::principal_components_of;
+use crate::spectral::principal::{LARGEST_MATRIX, principal_components_of};
 use crate::spectral::streamed::{expected_passes, streamed_components};
 use crate::spectral::{RelativeTo, Route, Settings, principal_components};
+use crate::study::parts::Shard;
 use crate::study::pca::{FILES, results, results_of_moments, results_of_passes};
 use crate::study::results::{File, Results};
 
@@ -23,6 +29,7 @@ Examples:
   downhill linear pca --data X.npy -k 8 -o components
   downhill linear pca --data images/ -k 8 --route matrix-free -o components
   downhill linear pca --data 'rows/*.npy' -k 8 --center --stream -o components
+  downhill linear pca --data 'rows/*.npy' -k 8 --center --shard auto -o components
   downhill linear pca --data moments.npz -k 8 --center -o components   of `downhill moments`, in float64 on the host
 
 Without --center the mean of the data is usually the first component. 8-bit pixels are scaled to 0 to 1.
@@ -56,6 +63,12 @@ pub struct Args {
     /// memory of this machine does not hold are read so without this flag.
     #[arg(long)]
     stream: bool,
+
+    /// Read a contiguous range of the samples only, the I-th of N: one of N runs that share a folder. Each keeps the
+    /// sums of its samples in DIR/parts; the run that finds all parts writes the results. `auto` takes I/N from the
+    /// environment of Slurm, PBS, Grid Engine, LSF, Kubernetes, CI jobs, MPI or GNU parallel
+    #[arg(long, value_name = "I/N|auto", conflicts_with = "samples")]
+    shard: Option<ShardArg>,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -97,6 +110,9 @@ impl Study for Args {
         if Moments::is_at(Path::new(&self.data.data)) {
             return self.of_moments(run);
         }
+        if let Some(shard) = (ShardArgs { shard: self.shard }).resolve(run)? {
+            return self.in_shards(shard, run);
+        }
         if let Some(streamed) = self.data.stream(USUAL, self.stream, run)? {
             return self.in_passes(streamed, run);
         }
@@ -125,6 +141,9 @@ impl Args {
         if self.route.is_some_and(|route| route != RouteFlag::Moment) {
             return refuse("--route", "which are a matrix already");
         }
+        if self.shard.is_some() {
+            return refuse("--shard", "which are of all shards");
+        }
         let moments = Moments::read_whole(Path::new(file))?;
         let values = moments.description.values();
         expect_components(self.components, values)?;
@@ -140,6 +159,64 @@ impl Args {
         );
         run.clock.lap("data");
         let found = principal_components_of(matrix, &settings)?;
+        run.clock.lap("components");
+        Ok(results_of_moments(&found, mean.as_deref()))
+    }
+
+    /// The components of data whose sums several runs share: this one adds those of its samples.
+    fn in_shards(&self, shard: Shard, run: &mut StudyRun) -> Result<Results> {
+        if self.route.is_some_and(|route| route != RouteFlag::Moment) {
+            let what = "shards add to one matrix, and `--route` asks for another way";
+            return Err(Error::argument(what, "omit `--route`, or omit `--shard`"));
+        }
+        let Some(Streamed { mut stream, centred, .. }) = self.data.stream(USUAL, true, run)? else {
+            return Ok(Results::default());
+        };
+        let values = stream.dimension();
+        expect_components(self.components, values)?;
+        if values > LARGEST_MATRIX {
+            let what = format!("shards add to a matrix of {values} rows, and the limit is {LARGEST_MATRIX}");
+            return Err(Error::argument(what, "read the data in passes by one run: `--stream`"));
+        }
+        let description = description_of(stream.as_mut())?;
+        let folder = self.output.output.join("parts");
+        let file = |index: usize| folder.join(format!("moments-{index}-of-{}.npz", shard.of));
+        let own = file(shard.index);
+        check_writable(&own)?;
+        let blocks = Blocks::of(description.rows).shard(shard.index, shard.of);
+        let mut moments = Moments::new(description.clone(), blocks.clone())?;
+        if own.exists() {
+            let kept = Moments::read(&own)?;
+            description.expect(&kept.description, ("this run", &own.display().to_string()))?;
+            moments = kept.continued(blocks)?;
+        }
+        moments.shards = Some(shard.of);
+        let left = moments.end() - moments.next_row();
+        let mut keeper = Keeper::new(&own);
+        run.timed("reading", left as u64, "moments", |advance| {
+            moments.add_stream(stream.as_mut(), &mut |moments, added| {
+                advance(added as u64);
+                keeper.see(moments)
+            })
+        })?;
+        if left > 0 {
+            moments.write(&own)?;
+        }
+        let mut parts = Vec::new();
+        for index in (0..shard.of).filter(|index| file(*index).exists()) {
+            let part = if index == shard.index { moments.clone() } else { Moments::read(&file(index))? };
+            parts.push((file(index).display().to_string(), part));
+        }
+        let merged = merge(parts, true)?;
+        if !merged.is_whole() {
+            let (held, all) = (listed(&merged.rows()), description.rows);
+            run.console
+                .note(&format!("the parts in {} hold {held} of {all}: other runs add the rest", folder.display()));
+            return Ok(Results::unfinished());
+        }
+        let mean = centred.then(|| merged.mean()).transpose()?;
+        let matrix = if centred { merged.covariance(0)? } else { merged.second_moment()? };
+        let found = principal_components_of(matrix, &self.settings())?;
         run.clock.lap("components");
         Ok(results_of_moments(&found, mean.as_deref()))
     }

@@ -10,7 +10,8 @@ mod sources;
 use serde_json::json;
 
 pub use args::Args;
-use keep::Keeper;
+pub use keep::Keeper;
+pub use sources::description_of;
 use sources::{Generated, Rows};
 
 use crate::cli::args::Dtype;

@@ -106,11 +106,7 @@ impl Rows {
         self.image_shape(features)?;
         let (_, sample_shape) = self.sample();
         let (rows, pixels, settings) = match self {
-            Self::Data(stream) => {
-                let settings =
-                    vec![(DATA.to_owned(), name_of(stream.name())), (ENDS.to_owned(), ends(stream.as_mut())?)];
-                (stream.count(), stream.has_pixels(), settings)
-            }
+            Self::Data(stream) => (stream.count(), stream.has_pixels(), settings_of(stream.as_mut())?),
             Self::Generated(run) => match run.as_ref() {
                 Some(run) => (run.run.count, true, run.metadata("noise", &[]).pairs().to_vec()),
                 None => (0, true, Vec::new()),
@@ -129,6 +125,21 @@ impl Rows {
             None => Ok(description),
         }
     }
+}
+
+/// The description of the samples of a stream, as they are.
+///
+/// # Errors
+/// Those of reading two samples.
+pub fn description_of(stream: &mut dyn Stream) -> Result<Description> {
+    let values = if stream.has_pixels() { UNIT } else { NUMBERS };
+    let description = Description::of_rows(stream.count(), stream.sample_shape()).with(VALUES, values);
+    Ok(settings_of(stream)?.into_iter().fold(description, |of, (name, text)| of.with(&name, text)))
+}
+
+/// The settings that tell data from other data.
+fn settings_of(stream: &mut dyn Stream) -> Result<Vec<(String, String)>> {
+    Ok(vec![(DATA.to_owned(), name_of(stream.name())), (ENDS.to_owned(), ends(stream)?)])
 }
 
 /// The name of data, without the folders of a path: other machines may have them elsewhere.
