@@ -1,7 +1,7 @@
 //! Measurements that several runs share, kept as files between them.
 //!
 //! A study measures items (images, trajectories, queries, draws) that do not depend on each other, and reduces their
-//! [`Rows`] to results. The [`Parts`] of a run are the rows of its own items, one file for each kind of item:
+//! [`Rows`] to results. The [`Parts`] of a run are the rows of its items, one file for each kind of item:
 //! `DIR/parts/NAME-I-of-N.npz`, with the settings that they were measured under. A file that is there is not measured
 //! again. The run that finds the rows of all runs reduces them; several may do so, to the same bits. Without other runs
 //! rows stay in memory, and take the same way to the results.
