@@ -310,7 +310,11 @@ const OUTPUTS: [&str; 7] =
 fn fills_wide_vectors(command: &clap::Command, called: &ArgMatches) -> bool {
     // Matches know the arguments of their command in development builds only.
     let takes = |id: &str| command.get_arguments().any(|argument| argument.get_id() == id);
-    takes("adapter") && (!takes("model") || called.contains_id("model"))
+    // `--model` without a name is the embedded network, whose images are those of `sample`.
+    let generates_with_embedded = takes("generated_by")
+        && called.contains_id("generated_by")
+        && called.get_raw("generated_by").is_none_or(|mut names| names.next().is_none());
+    takes("adapter") && (!takes("model") || called.contains_id("model")) && !generates_with_embedded
 }
 
 #[cfg(test)]
@@ -336,6 +340,9 @@ mod tests {
         assert!(wide("downhill sample folder"));
         assert!(!wide("downhill sample"));
         assert!(!wide("downhill completions bash"));
+        assert!(wide("downhill moments x.npy -o m.npz"));
+        assert!(wide("downhill moments --model folder -n 2 -o m.npz"));
+        assert!(!wide("downhill moments --model -n 2 -o m.npz"));
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn parts_that_do_not_fit_are_refused_by_name() {
     assert!(!folder.path("all.npz").exists());
     downhill(&["moments", "-o", &out]).expect_error(2, "<DATA>");
     downhill(&["moments", "digits", "--model", "-o", &out]).expect_error(2, "--model");
-    downhill(&["moments", "digits", "--steps", "3", "-o", &out]).expect_error(2, "--model");
+    downhill(&["moments", "digits", "--steps", "3", "-o", &out]).expect_error(2, "--steps");
     downhill(&["moments", "--model", "-o", &out]).expect_error(2, "the number of images is not given");
 
     for arguments in [
@@ -102,7 +102,7 @@ fn parts_that_do_not_fit_are_refused_by_name() {
 #[test]
 fn a_run_goes_on_from_the_rows_of_its_file() {
     let folder = Folder::new();
-    let (data, file, whole) = ("spiked:n=2500,p=4", folder.at("x.npz"), folder.at("whole.npz"));
+    let (data, file, whole) = ("spiked:n=2500,p=4,spikes=2/1", folder.at("x.npz"), folder.at("whole.npz"));
     quietly(&["moments", data, "--shard", "1/2", "-o", &whole]);
     // The beginning of the shard, as an interrupted run leaves it.
     let moments = Moments::read(whole.as_ref()).unwrap();
@@ -120,8 +120,9 @@ fn a_run_goes_on_from_the_rows_of_its_file() {
     assert!(again.stderr.starts_with("rows 1248 to 2499 are there already\n"), "{}", again.stderr);
     assert_eq!(folder.bytes("x.npz"), folder.bytes("whole.npz"));
 
-    let other = downhill(&["moments", "spiked:n=2500,p=4,seed=1", "--shard", "1/2", "-o", &file, "--resume"]);
-    other.expect_error(4, "`data` is `spiked:n=2500,p=4` in `");
+    let other =
+        downhill(&["moments", "spiked:n=2500,p=4,spikes=2/1,seed=1", "--shard", "1/2", "-o", &file, "--resume"]);
+    other.expect_error(4, "`data` is `spiked:n=2500,p=4,spikes=2/1` in `");
     let shard = downhill(&["moments", data, "--shard", "0/2", "-o", &file, "--resume"]);
     shard.expect_error(4, "it holds rows 1248 to 2499, and this run adds rows 0 to 1247");
     assert_eq!(folder.bytes("x.npz"), folder.bytes("whole.npz"));

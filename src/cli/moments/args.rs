@@ -69,43 +69,43 @@ pub struct Args {
     pub model: Option<Option<String>>,
 
     /// Number of images, of all shards together
-    #[arg(short = 'n', long, value_name = "N", requires = "generated_by", help_heading = GENERATED,
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "data", help_heading = GENERATED,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000_000))]
     pub count: Option<usize>,
 
     /// Images per network call
-    #[arg(short, long, value_name = "N", requires = "generated_by", help_heading = GENERATED,
+    #[arg(short, long, value_name = "N", conflicts_with = "data", help_heading = GENERATED,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     pub batch: Option<usize>,
 
     /// The sampler [default: as in `downhill sample`]
-    #[arg(long, requires = "generated_by", help_heading = GENERATED,
+    #[arg(long, conflicts_with = "data", help_heading = GENERATED,
         value_parser = PossibleValuesParser::new(Sampler::ALL.map(Sampler::name)))]
     pub sampler: Option<String>,
 
     /// Number of steps
-    #[arg(long, value_name = "N", requires = "generated_by", help_heading = GENERATED)]
+    #[arg(long, value_name = "N", conflicts_with = "data", help_heading = GENERATED)]
     pub steps: Option<usize>,
 
     /// Schedule of the noise levels
-    #[arg(long, value_parser = crate::cli::args::schedule_kind(), value_name = "KIND", requires = "generated_by",
+    #[arg(long, value_parser = crate::cli::args::schedule_kind(), value_name = "KIND", conflicts_with = "data",
         help_heading = GENERATED)]
     pub schedule: Option<ScheduleKind>,
 
     /// Weight of the newest estimate in `ge`
-    #[arg(long, requires = "generated_by", help_heading = GENERATED)]
+    #[arg(long, conflicts_with = "data", help_heading = GENERATED)]
     pub gamma: Option<f64>,
 
     /// Amount of noise in `ddim` and `tcd`
-    #[arg(long, requires = "generated_by", help_heading = GENERATED)]
+    #[arg(long, conflicts_with = "data", help_heading = GENERATED)]
     pub eta: Option<f64>,
 
     /// Class of all images, by number or by name, for networks that take class labels
-    #[arg(long, value_name = "CLASS", requires = "generated_by", help_heading = GENERATED)]
+    #[arg(long, value_name = "CLASS", conflicts_with = "data", help_heading = GENERATED)]
     pub class_label: Option<String>,
 
     /// Seed of all noise [default: 0]
-    #[arg(short, long, value_name = "SEED", requires = "generated_by", help_heading = GENERATED)]
+    #[arg(short, long, value_name = "SEED", conflicts_with = "data", help_heading = GENERATED)]
     pub seed: Option<u64>,
 }
 
