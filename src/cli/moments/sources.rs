@@ -44,7 +44,10 @@ impl Rows {
     pub fn open(args: &Args, features: Option<&Features>, console: Console) -> Result<Self> {
         let Some(model) = &args.model else {
             let pixels = if features.is_some() { Pixels::Signed } else { Pixels::Unit };
-            return Ok(Self::Data(Source::parse(args.data.as_deref().unwrap_or("digits"))?.stream(pixels)?));
+            let Some(data) = &args.data else {
+                return Err(Error::argument("neither data nor a model are given", "name DATA, or give `--model`"));
+            };
+            return Ok(Self::Data(Source::parse(data)?.stream(pixels)?));
         };
         let model = Model::open_or_embedded(model.as_deref())?;
         let Some(count) = args.count else {
