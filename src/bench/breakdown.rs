@@ -157,7 +157,7 @@ mod tests {
         let plan = Plan::new(&b.graph, &Target::without_device(Family::Tile), &CompileOptions::exact());
         let milliseconds = |times: [u64; 4]| times.map(Duration::from_millis).to_vec();
         let calls = [[5, 1, 2, 3], [1, 1, 2, 4], [9, 9, 9, 2]].map(milliseconds);
-        let roofs = Roofs { arithmetic: Some(1.0), memory: Some(0.001) };
+        let roofs = Roofs { arithmetic: Some(1.0), memory: Some(0.001), ..Roofs::default() };
         let Breakdown { kinds, steps } = Breakdown::new(&plan, &[1, 2, 1, 1], &calls, &roofs);
         assert_eq!(steps.iter().map(|part| part.module.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "up"]);
         let [convolutions, up] = kinds.as_slice() else { panic!("{kinds:?}") };

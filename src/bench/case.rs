@@ -150,6 +150,26 @@ impl Case {
         Self::usual(suite).into_iter().filter(is_small).collect()
     }
 
+    /// Returns the cases of `suite` in a quick run: one or two small ones.
+    #[must_use]
+    pub fn quick(suite: Suite) -> Vec<Self> {
+        let map = MapSize { images: 1, channels: 128, height: 32, width: 32 };
+        match suite {
+            Suite::Matmul => both_seconds(ProductSize { rows: 512, k: 512, columns: 512 }),
+            Suite::Conv => vec![Self::Kernels(Operation::Conv(map))],
+            Suite::Norm => vec![Self::Kernels(Operation::Norm(map))],
+            Suite::Attention => {
+                let size = AttentionSize { tokens: 256, channels: 256, head_dim: 256 };
+                vec![Self::Kernels(Operation::Attention(size))]
+            }
+            Suite::Copy => both_copiers(CopySize { mebibytes: 1.0 }),
+            Suite::Unet => Net::QUICK.into_iter().map(Self::Call).collect(),
+            Suite::Lanczos => {
+                vec![Self::Spectrum(Eigenpairs { size: DataSize { samples: 2000, dimension: 784 }, route: None })]
+            }
+        }
+    }
+
     /// Parses the cases of `suite` at `sizes`, separated by commas.
     ///
     /// # Errors
@@ -308,6 +328,15 @@ mod tests {
                 assert_eq!(case.suite(), suite);
                 assert!(cases[..at].iter().all(|other| other.to_string() != case.to_string()), "{case}");
             }
+        }
+    }
+
+    #[test]
+    fn a_quick_run_has_a_few_cases_of_every_suite() {
+        for suite in Suite::ALL {
+            let cases = Case::quick(suite);
+            assert!((1..=2).contains(&cases.len()));
+            assert!(cases.iter().all(|case| case.suite() == suite));
         }
     }
 

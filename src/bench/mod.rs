@@ -8,7 +8,10 @@
 
 pub mod breakdown;
 pub mod case;
+pub mod compare;
 pub mod lanczos;
+pub mod lines;
+pub mod machine;
 mod maps;
 pub mod measure;
 pub mod print;
@@ -18,6 +21,7 @@ pub mod report;
 pub mod roofs;
 pub mod sizes;
 pub mod statistics;
+pub mod summary;
 pub mod unet;
 
 use crate::error::Result;
@@ -25,7 +29,9 @@ use crate::gpu::WGPU_VERSION;
 use crate::graph::Compiler;
 use crate::kernels::Family;
 use case::Case;
+use machine::Machine;
 use report::{Findings, Roofs, Row};
+use roofs::Extent;
 
 /// The settings of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,24 +42,19 @@ pub struct Settings<'a> {
     pub breaks_down: bool,
     /// The day, for the findings.
     pub date: &'a str,
+    /// The roofs to measure.
+    pub roofs: Extent,
 }
 
-/// Measures the roofs, then `cases`. Calls `done` after each row.
+/// Returns a run before it has rows: the adapter, the machine, versions and settings.
 #[must_use]
-pub fn run(compiler: Compiler, cases: &[Case], settings: Settings, mut done: impl FnMut()) -> Findings {
-    let Settings { repeats, date, .. } = settings;
+pub fn begin(compiler: Compiler, settings: Settings) -> Findings {
     let engine = compiler.engine;
-    let (mut rows, roofs) = roofs::measure_roofs(engine, repeats, &mut done);
-    for case in cases {
-        let row = Row::new(case.suite().name(), case);
-        rows.push(one(compiler, row.clone(), case, &roofs, settings).unwrap_or_else(|error| row.ended(&error)));
-        done();
-    }
     let adapter = &engine.gpu.adapter;
     Findings {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         wgpu: WGPU_VERSION.to_owned(),
-        date: date.to_owned(),
+        date: settings.date.to_owned(),
         adapter: format!("{} ({} on {})", adapter.name, adapter.kind, adapter.backend),
         driver: adapter.driver.clone(),
         family: match engine.family {
@@ -63,10 +64,44 @@ pub fn run(compiler: Compiler, cases: &[Case], settings: Settings, mut done: imp
         },
         algorithms: compiler.options.origin(&compiler.target()),
         dtype: compiler.options.weights.to_string(),
-        repeats,
-        roofs,
-        rows,
+        repeats: settings.repeats,
+        source: None,
+        machine: Machine::here(),
+        roofs: Roofs::default(),
+        rows: Vec::new(),
     }
+}
+
+/// Measures the roofs, then `cases`, into `findings`, which [`begin`] has returned for the same compiler and settings.
+/// Calls `done` with each row.
+///
+/// # Errors
+/// Those of `done`, after which nothing more is measured.
+pub fn run(
+    compiler: Compiler,
+    cases: &[Case],
+    settings: Settings,
+    findings: &mut Findings,
+    mut done: impl FnMut(&mut Row) -> Result<()>,
+) -> Result<()> {
+    let mut trouble = Ok(());
+    let rows = roofs::measure_roofs(compiler.engine, settings.roofs, settings.repeats, |row| {
+        if trouble.is_ok() {
+            trouble = done(row);
+        }
+    });
+    trouble?;
+    findings.roofs = Roofs::of_rows(&rows);
+    findings.rows.extend(rows);
+    for case in cases {
+        let row = Row::new(case.suite().name(), case);
+        let measured = one(compiler, row.clone(), case, &findings.roofs, settings);
+        let mut row = measured.unwrap_or_else(|error| row.ended(&error));
+        done(&mut row)?;
+        findings.rows.push(row);
+    }
+    findings.machine.read_again();
+    Ok(())
 }
 
 fn one(compiler: Compiler, row: Row, case: &Case, roofs: &Roofs, settings: Settings) -> Result<Row> {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::bench::breakdown::{Grouping, Part};
 use crate::bench::report::{Findings, Rate, Row, Status};
 use crate::bench::roofs::ROOF;
+use crate::bench::summary;
 use crate::report::columns::{aligned_cells, thousands};
 use crate::report::printable::printable_json;
 
@@ -17,17 +18,21 @@ pub fn json(findings: &Findings) -> String {
     printable_json(&serde_json::to_string_pretty(findings).unwrap_or_default()).into_owned() + "\n"
 }
 
-/// Returns the adapter, versions and date of a run, then a table for each suite, and after that of networks a table of
-/// kernels for each that has them.
+/// Returns the adapter, the machine, versions, date and roofs of a run, then a table for each suite, after that of
+/// networks a table of kernels for each that has them, and at the end the run in one line.
 #[must_use]
 pub fn markdown(findings: &Findings, grouping: Grouping) -> String {
     let Findings { version, wgpu, date, adapter, driver, family, algorithms, dtype, repeats, .. } = findings;
     let mut text = format!(
-        "- adapter: {adapter}\n- driver: {driver}\n- kernels: {family}\n- algorithms: {algorithms}\n\
-         - weights of networks: {dtype}\n\
+        "- adapter: {adapter}\n- driver: {driver}\n- machine: {machine}\n- kernels: {family}\n\
+         - algorithms: {algorithms}\n- weights of networks: {dtype}\n\
          - versions: downhill {version}, wgpu {wgpu}\n\
-         - date: {date}\n- samples: {repeats} a case; times are medians\n"
+         - date: {date}\n- samples: {repeats} a case; times are medians\n",
+        machine = findings.machine.line(),
     );
+    for line in summary::roofs(findings) {
+        let _ = writeln!(text, "- {line}");
+    }
     let mut rest = findings.rows.as_slice();
     while let Some(first) = rest.first() {
         let (suite, others) = rest.split_at(rest.iter().take_while(|row| row.suite == first.suite).count());
@@ -46,7 +51,7 @@ pub fn markdown(findings: &Findings, grouping: Grouping) -> String {
             let _ = write!(text, "\n### kernels of {}\n\n{}", row.case, table(columns, parts));
         }
     }
-    text
+    text + "\n" + &summary::line(findings) + "\n"
 }
 
 fn title(suite: &str) -> &str {
@@ -62,12 +67,12 @@ fn status_text(status: Status) -> &'static str {
 }
 
 /// A column: its heading and its cell in a row.
-type Column<T> = (&'static str, fn(&T) -> String);
+pub(super) type Column<T> = (&'static str, fn(&T) -> String);
 
 const TIMES: [Column<Row>; 4] = [
     ("case", |row| row.case.clone()),
     ("ms", |row| row.timing.as_ref().map_or_else(|| status_text(row.status).to_owned(), |t| milliseconds(t.median))),
-    ("least ms", |row| or_none(row.timing.as_ref(), |timing| milliseconds(timing.least))),
+    ("least ms", |row| or_none(row.timing.as_ref().and_then(|timing| timing.least), milliseconds)),
     ("spread", |row| or_none(row.timing.as_ref().and_then(|timing| timing.spread), percent)),
 ];
 const RATES: [Column<Row>; 4] = [
@@ -119,7 +124,7 @@ fn columns(rows: &[Row]) -> Vec<Column<Row>> {
     columns
 }
 
-fn table<T>(columns: &[Column<T>], rows: &[T]) -> String {
+pub(super) fn table<T>(columns: &[Column<T>], rows: &[T]) -> String {
     let heading = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
     let rule = vec!["---".to_owned(); columns.len()];
     let cells = rows.iter().map(|row| columns.iter().map(|(_, cell)| cell(row)).collect());
@@ -131,21 +136,21 @@ fn rate_text(rate: Option<&Rate>) -> String {
     or_none(rate, |rate| format!("{} {}", significant(rate.value), rate.unit))
 }
 
-fn or_none<T>(value: Option<T>, text: impl Fn(T) -> String) -> String {
+pub(super) fn or_none<T>(value: Option<T>, text: impl Fn(T) -> String) -> String {
     value.map_or_else(|| NONE.to_owned(), text)
 }
 
 /// Three significant digits, without an exponent.
-fn significant(value: f64) -> String {
+pub(super) fn significant(value: f64) -> String {
     let digits = if value == 0.0 { 0 } else { 2 - value.abs().log10().floor() as i32 };
     format!("{value:.*}", digits.clamp(0, 9) as usize)
 }
 
-fn milliseconds(seconds: f64) -> String {
+pub(super) fn milliseconds(seconds: f64) -> String {
     significant(seconds * 1e3)
 }
 
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     format!("{:.1}%", share * 1e2)
 }
 
@@ -166,7 +171,7 @@ const FIELDS: [Column<Row>; 22] = [
     ("status", |row| status_text(row.status).to_owned()),
     ("reason", |row| or_empty(row.reason.clone())),
     ("median_s", |row| figure(row.timing.as_ref().map(|timing| timing.median))),
-    ("least_s", |row| figure(row.timing.as_ref().map(|timing| timing.least))),
+    ("least_s", |row| figure(row.timing.as_ref().and_then(|timing| timing.least))),
     ("spread", |row| figure(row.timing.as_ref().and_then(|timing| timing.spread))),
     ("samples", |row| or_empty(row.timing.as_ref().map(|timing| timing.samples.len().to_string()))),
     ("calls_a_sample", |row| or_empty(row.timing.as_ref().map(|timing| timing.calls.to_string()))),

@@ -22,6 +22,8 @@ pub enum Work {
     Flops(u64),
     /// The least number of bytes to read and write, compared with the memory roof.
     Bytes(u64),
+    /// Operations on integers, compared with no roof.
+    IntegerOperations(u64),
     /// Neither: a latency.
     Nothing,
 }

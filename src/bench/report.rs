@@ -5,10 +5,14 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::breakdown::Breakdown;
+use super::lines;
+use super::machine::Machine;
 use super::problem::Work;
+use super::roofs::ReadRate;
 use super::statistics::{Comparison, Timing};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, excerpt};
 use crate::formats::json;
+use crate::input::read_regular;
 use crate::tensor::Precision;
 
 /// The outcome of a case.
@@ -35,11 +39,12 @@ pub struct Check {
 /// Work over time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rate {
-    /// The work of a call: operations or bytes.
+    /// The work of a call: operations or bytes; 0 where it was not kept.
+    #[serde(default)]
     pub work: u64,
     /// Work per second over 10^9, by the median.
     pub value: f64,
-    /// `GFLOP/s` or `GB/s`.
+    /// `GFLOP/s`, `GOP/s` (of integers) or `GB/s`.
     pub unit: String,
     /// The ratio of the rate to that of the roof, if there is one.
     pub of_roof: Option<f64>,
@@ -56,6 +61,7 @@ impl Rate {
         match work {
             Work::Flops(flops) => Some(rate(flops, "GFLOP/s", roofs.arithmetic)),
             Work::Bytes(bytes) => Some(rate(bytes, "GB/s", roofs.memory)),
+            Work::IntegerOperations(operations) => Some(rate(operations, "GOP/s", None)),
             Work::Nothing => None,
         }
     }
@@ -142,6 +148,18 @@ impl Row {
         self
     }
 
+    /// Returns the row of a case that the device does not offer, with the reason.
+    #[must_use]
+    pub fn unsupported(self, reason: String) -> Self {
+        Self { status: Status::Unsupported, reason: Some(reason), ..self }
+    }
+
+    /// Adds a comparison with the same row of `base`, if both are measured.
+    pub fn compare(&mut self, base: &Findings) {
+        let same = base.row(&self.suite, &self.case).and_then(|other| other.timing.as_ref());
+        self.comparison = self.timing.as_ref().zip(same).map(|(now, before)| Comparison::new(now, before));
+    }
+
     /// Returns the row with a timing, and the rate that follows from it under a roof in GFLOP/s or GB/s.
     #[must_use]
     pub fn timed(mut self, timing: Timing, work: Work, roofs: &Roofs) -> Self {
@@ -151,13 +169,32 @@ impl Row {
     }
 }
 
-/// The best performance of the device, as far as it was measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// The best performance of the device, as far as it was measured, by the shortest samples.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Roofs {
-    /// GFLOP/s of the faster chain, by its shortest sample.
+    /// GFLOP/s in float32 of the faster chain.
     pub arithmetic: Option<f64>,
-    /// GB/s of the faster copy, read and written together, by its shortest sample.
+    /// GFLOP/s in float16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub float16: Option<f64>,
+    /// GOP/s of dot products of four signed bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub int8: Option<f64>,
+    /// GFLOP/s of matrix units, in float16 summed in float32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matrix: Option<f64>,
+    /// GB/s of the faster copy, read and written together.
     pub memory: Option<f64>,
+    /// GB/s of reads of arrays of different sizes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<ReadRate>,
+    /// Seconds of a dispatch of one workgroup among many, the median.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dispatch_seconds: Option<f64>,
+    /// Seconds of an empty submission and of waiting for it, the median.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub submission_seconds: Option<f64>,
 }
 
 /// The storage of weights in reports that precede the choice.
@@ -166,7 +203,7 @@ fn float32() -> String {
 }
 
 /// A whole run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Findings {
     /// The version of the program.
     pub version: String,
@@ -186,31 +223,63 @@ pub struct Findings {
     /// The storage of the weights of networks.
     #[serde(default = "float32")]
     pub dtype: String,
-    /// The number of samples per case.
+    /// The number of samples per case; 0 where figures are medians of rounds.
     pub repeats: usize,
+    /// The origin of figures that this program has not written itself: a document and its date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The machine.
+    #[serde(default)]
+    pub machine: Machine,
     /// The roofs of the rows.
+    #[serde(default)]
     pub roofs: Roofs,
     /// The cases, the roofs first.
+    #[serde(default)]
     pub rows: Vec<Row>,
 }
 
 impl Findings {
-    /// Reads a run that was saved as JSON.
+    /// Reads a run that was saved as JSON or as lines of JSON. Lines may end early: the run was stopped.
     ///
     /// # Errors
     /// [`Error::FileNotFound`], [`Error::Io`]; [`Error::BadFile`] for a file that is not a saved run.
     pub fn read(file: &Path) -> Result<Self> {
-        json::read(file, "not a saved benchmark", "a saved benchmark is the JSON that `downhill bench` writes")
+        let bytes = read_regular(file, json::LARGEST_LIST)?;
+        Self::parse(&bytes).map_err(|error| {
+            let hint = "a saved benchmark is the output of `downhill bench -o json` or `-o jsonl`";
+            Error::bad_file_hint(file, format!("not a saved benchmark: {error}"), hint)
+        })
+    }
+
+    /// Parses a run that was saved as JSON or as lines of JSON.
+    ///
+    /// # Errors
+    /// A sentence about what is wrong.
+    pub fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
+        if lines::is_lines(bytes) {
+            return lines::parse(bytes).map_err(|error| excerpt(&error).into_owned());
+        }
+        /// The field that a saved run has in any case.
+        #[derive(Deserialize)]
+        struct Required {
+            #[serde(rename = "rows")]
+            _rows: Vec<serde::de::IgnoredAny>,
+        }
+        json::parse::<Required>(bytes)?;
+        json::parse(bytes)
+    }
+
+    /// Returns the row of a case.
+    #[must_use]
+    pub fn row(&self, suite: &str, case: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.suite == suite && row.case == case)
     }
 
     /// Adds a comparison to every row that `base` has measured too.
     pub fn compare(&mut self, base: &Self) {
         for row in &mut self.rows {
-            let same = base.rows.iter().find(|other| other.suite == row.suite && other.case == row.case);
-            let timings = (row.timing.as_ref(), same.and_then(|other| other.timing.as_ref()));
-            if let (Some(now), Some(before)) = timings {
-                row.comparison = Some(Comparison::new(now, before));
-            }
+            row.compare(base);
         }
     }
 
@@ -224,7 +293,12 @@ impl Findings {
             ("algorithms", &self.algorithms, &base.algorithms),
             ("dtype", &self.dtype, &base.dtype),
         ];
-        let differs = pairs.into_iter().filter(|(_, now, before)| now != before);
+        let unknown = "unknown".to_owned();
+        let processor = |run: &Self| run.machine.processor.clone();
+        // An older file does not name the processor.
+        let processors = processor(self).zip(processor(base)).unwrap_or((unknown.clone(), unknown));
+        let pairs = pairs.into_iter().chain([("processor", &processors.0, &processors.1)]);
+        let differs = pairs.filter(|(_, now, before)| now != before);
         differs.map(|(what, now, before)| format!("{what}: `{before}` then, `{now}` now")).collect()
     }
 
@@ -241,7 +315,7 @@ mod tests {
 
     fn findings(seconds: f64) -> Findings {
         let samples = [0.99, 1.0, 1.01].map(|factor| factor * seconds).to_vec();
-        let roofs = Roofs { arithmetic: Some(4.0), memory: None };
+        let roofs = Roofs { arithmetic: Some(4.0), ..Roofs::default() };
         let row = Row::new("conv", "a").timed(Timing::new(samples, 1), Work::Flops(2_000_000_000), &roofs);
         let rows = vec![row, Row::new("conv", "b").ended(&Error::bad_file("x", "y"))];
         let text = |text: &str| text.to_owned();
@@ -255,6 +329,8 @@ mod tests {
             algorithms: text("g"),
             dtype: float32(),
             repeats: 3,
+            source: None,
+            machine: Machine::default(),
             roofs,
             rows,
         }

@@ -8,15 +8,19 @@ const FEWEST_FOR_SPREAD: usize = 3;
 /// The time of one call, from several samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
-    /// Seconds per call in each sample, in the order measured.
+    /// Seconds per call in each sample, in the order measured; empty where only their summary was kept.
+    #[serde(default)]
     pub samples: Vec<f64>,
-    /// The number of calls per sample, one after the other in one submission.
+    /// The number of calls per sample, one after the other in one submission; 0 where it was not kept.
+    #[serde(default)]
     pub calls: usize,
     /// The median sample, in seconds.
     pub median: f64,
-    /// The shortest sample, in seconds.
-    pub least: f64,
+    /// The shortest sample, in seconds, where it was kept.
+    #[serde(default)]
+    pub least: Option<f64>,
     /// The distance between the quartiles over the median; `None` for fewer than three samples.
+    #[serde(default)]
     pub spread: Option<f64>,
 }
 
@@ -29,7 +33,7 @@ impl Timing {
         let median = quantile(&sorted, 0.5);
         let spread = (sorted.len() >= FEWEST_FOR_SPREAD)
             .then(|| (quantile(&sorted, 0.75) - quantile(&sorted, 0.25)) / median.max(f64::MIN_POSITIVE));
-        Self { median, least: quantile(&sorted, 0.0), samples, calls, spread }
+        Self { median, least: Some(quantile(&sorted, 0.0)), samples, calls, spread }
     }
 }
 
@@ -76,6 +80,9 @@ pub struct Comparison {
     pub base: f64,
     /// The earlier median over this one: 2 is twice as fast.
     pub speedup: f64,
+    /// The noise of that ratio: the sum of both spreads; `None` if one of them is unknown.
+    #[serde(default)]
+    pub noise: Option<f64>,
     /// The judgement, given the noise.
     pub verdict: Verdict,
 }
@@ -85,20 +92,34 @@ impl Comparison {
     #[must_use]
     pub fn new(now: &Timing, base: &Timing) -> Self {
         let speedup = base.median / now.median.max(f64::MIN_POSITIVE);
-        let verdict = match (now.spread, base.spread) {
-            (Some(spread), Some(base_spread)) => {
-                let noise = 1.0 + spread + base_spread;
-                if speedup > noise {
-                    Verdict::Faster
-                } else if speedup * noise < 1.0 {
-                    Verdict::Slower
-                } else {
-                    Verdict::Same
-                }
-            }
-            _ => Verdict::Unsure,
+        let noise = now.spread.zip(base.spread).map(|(spread, base_spread)| spread + base_spread);
+        let verdict = match noise.map(|noise| 1.0 + noise) {
+            Some(noise) if speedup > noise => Verdict::Faster,
+            Some(noise) if speedup * noise < 1.0 => Verdict::Slower,
+            Some(_) => Verdict::Same,
+            None => Verdict::Unsure,
         };
-        Self { base: base.median, speedup, verdict }
+        Self { base: base.median, speedup, noise, verdict }
+    }
+
+    /// This median over the earlier one: 2 is twice as slow.
+    #[must_use]
+    pub fn time_ratio(&self) -> f64 {
+        1.0 / self.speedup.max(f64::MIN_POSITIVE)
+    }
+
+    /// The ratios of times within the noise: that of the medians divided and multiplied by one plus the noise.
+    #[must_use]
+    pub fn time_range(&self) -> Option<(f64, f64)> {
+        let noise = 1.0 + self.noise?;
+        Some((self.time_ratio() / noise, self.time_ratio() * noise))
+    }
+
+    /// Returns `true` if it is slower by more than the share `limit` beyond the noise: if the least ratio of
+    /// [`Self::time_range`] is above one plus the limit. `None` if the noise is unknown.
+    #[must_use]
+    pub fn is_slower(&self, limit: f64) -> Option<bool> {
+        self.time_range().map(|(least, _)| least > 1.0 + limit)
     }
 }
 
@@ -109,7 +130,7 @@ mod tests {
     #[test]
     fn the_median_and_the_quartiles_lie_between_samples() {
         let timing = Timing::new(vec![4.0, 1.0, 3.0, 2.0], 5);
-        assert_eq!((timing.median, timing.least, timing.calls), (2.5, 1.0, 5));
+        assert_eq!((timing.median, timing.least, timing.calls), (2.5, Some(1.0), 5));
         assert_eq!(timing.spread, Some((3.25 - 1.75) / 2.5));
         assert_eq!(timing.samples, [4.0, 1.0, 3.0, 2.0], "samples stay as they came");
         let odd = Timing::new(vec![9.0, 1.0, 2.0], 1);
@@ -119,7 +140,7 @@ mod tests {
     #[test]
     fn one_sample_has_no_spread() {
         let one = Timing::new(vec![2.0], 1);
-        assert_eq!((one.median, one.least, one.spread), (2.0, 2.0, None));
+        assert_eq!((one.median, one.least, one.spread), (2.0, Some(2.0), None));
         assert_eq!(Comparison::new(&one, &Timing::new(vec![9.0], 1)).verdict, Verdict::Unsure);
         assert_eq!(quantile(&[], 0.5), 0.0);
     }

@@ -126,6 +126,9 @@ impl Net {
         Self::call(Topology::Celeba, 1),
     ];
 
+    /// The cases of a quick run.
+    pub const QUICK: [Self; 2] = [Self::call(Topology::Digits, 1), Self::call(Topology::Digits, 16)];
+
     /// A call alone.
     const fn call(topology: Topology, batch: usize) -> Self {
         Self { topology, batch, pulls_back: false }

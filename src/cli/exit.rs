@@ -1,6 +1,24 @@
 //! Exit codes.
 
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::ErrorKind;
+
+/// The exit code of a comparison that has found a difference, which is no error: 1.
+const DIFFERENCE: u8 = 1;
+
+static DIFFERS: AtomicBool = AtomicBool::new(false);
+
+/// Makes a program that ends well exit with 1: a comparison has found a difference.
+pub fn with_difference() {
+    DIFFERS.store(true, Ordering::Relaxed);
+}
+
+/// The exit code of a program that ends well.
+pub fn success() -> ExitCode {
+    if DIFFERS.load(Ordering::Relaxed) { ExitCode::from(DIFFERENCE) } else { ExitCode::SUCCESS }
+}
 
 /// The exit code of an error: 2 usage, 3 no adapter, 4 a bad file, 5 out of memory, 6 the device failed, 7 non-finite
 /// values.

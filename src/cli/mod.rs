@@ -82,8 +82,8 @@ Examples:
 
 `downhill COMMAND --help` shows more, `downhill COMMAND -h` less.
 
-Exit codes: 0 done, 2 usage, 3 no adapter, 4 a bad file, 5 out of memory, 6 the device failed, 7 non-finite values, \
-130 stopped by SIGINT, 143 by SIGTERM.";
+Exit codes: 0 done, 1 a comparison found a difference, 2 usage, 3 no adapter, 4 a bad file, 5 out of memory, 6 the \
+device failed, 7 non-finite values, 130 stopped by SIGINT, 143 by SIGTERM.";
 
 /// Denoising is projection, sampling is iterating it: diffusion models on any GPU, or none
 #[derive(Debug, Parser)]
@@ -198,7 +198,7 @@ pub fn main() -> ExitCode {
     });
     let done = done.and_then(|()| gpu::take_closing_failure().map_or(Ok(()), Err));
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => exit::success(),
         // The subcommand has said what it has done.
         Err(Error::Cancelled) => ExitCode::from(interrupt::exit_code()),
         Err(error) => {

@@ -26,6 +26,8 @@ pub struct Options {
     pub checked: bool,
     /// Lets shaders use the adapter's matrix units, if the kernels support them.
     pub matrix: bool,
+    /// Lets shaders use the adapter's arithmetic in float16.
+    pub float16: bool,
 }
 
 /// An open device, its queue, and the properties of its adapter.
@@ -33,6 +35,7 @@ pub struct Gpu {
     pub(super) driver: Driver,
     pub(super) checked: bool,
     matrix: bool,
+    float16: bool,
     /// Pipelines of earlier runs, if the driver does not keep them itself.
     pub(super) pipelines: Option<PipelineCache>,
     /// The adapter it was opened from.
@@ -57,13 +60,14 @@ impl Gpu {
         let (index, adapter) = adapters.choose(&options.adapter)?;
         let described = describe(index, adapter);
         let matrix = options.matrix && described.matrix.is_some();
-        let driver = Driver::open(adapter, matrix)?;
+        let driver = Driver::open(adapter, matrix, options.float16)?;
         let is_software = described.kind == Kind::Software;
         let pipelines = if is_software { None } else { PipelineCache::open(&driver, &adapter.get_info()) };
         Ok(Self {
             driver,
             checked: options.checked,
             matrix,
+            float16: options.float16,
             pipelines,
             opener: adapter.clone(),
             adapter: described,
@@ -80,7 +84,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoMemory`] or [`Error::Device`] if the adapter does not open a second one.
     pub(super) fn open_beside(&self) -> Result<Driver> {
-        Driver::open(&self.opener, self.matrix)
+        Driver::open(&self.opener, self.matrix, self.float16)
     }
 
     /// Returns the device memory held by storages, in bytes: now, and the largest since the device was opened.

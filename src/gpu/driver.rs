@@ -19,15 +19,18 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    /// Opens an adapter with every limit it grants.
+    /// Opens an adapter with every limit it grants, with matrix units and with arithmetic in float16 where asked for
+    /// and offered.
     ///
     /// # Errors
     /// [`Error::NoMemory`] or [`Error::Device`].
-    pub(super) fn open(adapter: &wgpu::Adapter, matrix: bool) -> Result<Self> {
+    pub(super) fn open(adapter: &wgpu::Adapter, matrix: bool, float16: bool) -> Result<Self> {
         let usual = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
+        let usual = if float16 { usual | wgpu::Features::SHADER_F16 } else { usual };
         let wanted = if matrix { usual | MATRIX_FEATURES } else { usual };
         // SAFETY: experimental features may have bugs in wgpu that break its promises to safe callers. The one
-        // requested is used by two shaders compiled into this program, and only when the user names their family.
+        // requested is used by three shaders compiled into this program, and only when the user names their family, or
+        // for a roof of matrix units.
         #[expect(unsafe_code, reason = "matrix units are behind an experimental feature; see the SAFETY note")]
         let experimental = if matrix {
             unsafe { wgpu::ExperimentalFeatures::enabled() }

@@ -139,7 +139,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let adapters = Adapters::find();
         let (_, adapter) = adapters.choose(&Choice::Best).unwrap();
-        let driver = Driver::open(adapter, false).unwrap();
+        let driver = Driver::open(adapter, false, false).unwrap();
         let info = adapter.get_info();
         let Some(first) = PipelineCache::open_in(folder.path(), &driver, &info) else {
             println!("`{}` hands out no cache", info.name);

@@ -41,8 +41,28 @@ impl Engine {
     /// [`crate::Error::NoAdapter`] if no adapter fits; [`crate::Error::Device`] if it cannot be opened.
     pub fn open(options: &Options) -> Result<Self> {
         let matrix = options.family == Some(FamilyName::Matrix);
-        let gpu = Gpu::open(&gpu::Options { adapter: options.adapter.clone(), checked: options.checked, matrix })?;
+        let gpu = Gpu::open(&gpu::Options {
+            adapter: options.adapter.clone(),
+            checked: options.checked,
+            matrix,
+            float16: false,
+        })?;
         let family = Family::for_adapter(&gpu.adapter, options.family);
+        Ok(Self { gpu, family, measured: Choices::NONE, pipelines: Mutex::default() })
+    }
+
+    /// Opens another device on the same adapter, with arithmetic in float16 and with matrix units where it has them,
+    /// for the roofs of these. Its family is `matrix` where there are such units, else that of this engine.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn open_for_roofs(&self) -> Result<Self> {
+        let adapter = Choice::Index(self.gpu.adapter.index);
+        let gpu = Gpu::open(&gpu::Options { adapter, checked: false, matrix: true, float16: true })?;
+        let family = match Family::for_adapter(&gpu.adapter, Some(FamilyName::Matrix)) {
+            matrix @ Family::Matrix { .. } => matrix,
+            _ => self.family,
+        };
         Ok(Self { gpu, family, measured: Choices::NONE, pipelines: Mutex::default() })
     }
 

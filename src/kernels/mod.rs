@@ -27,6 +27,7 @@ pub mod pool;
 pub mod probes;
 pub mod resample;
 pub mod resize;
+pub mod roof_probes;
 pub mod selftest;
 pub mod shader;
 pub mod shuffles;
@@ -174,6 +175,10 @@ pub fn all_variants(family: Family) -> Vec<Shader> {
         probes::Chain::variants,
         probes::Copy::variants,
         probes::Shuffles::variants,
+        roof_probes::HalfChain::variants,
+        roof_probes::DotChain::variants,
+        roof_probes::Reads::variants,
+        roof_probes::TileChain::variants,
     ]
     .into_iter()
     .flat_map(|variants: fn(Family) -> Vec<Shader>| variants(family))

@@ -1,11 +1,16 @@
 //! `bench`: what it prints, what it compares, how it ends.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{Folder, Run, downhill};
 
-/// A run of one small suite, which also measures the roofs.
+/// A run with one sample, without the roofs.
 fn printed(arguments: &[&str]) -> String {
+    printed_with_roofs(&[arguments, &["--no-roofs"]].concat())
+}
+
+/// A run with one sample.
+fn printed_with_roofs(arguments: &[&str]) -> String {
     let Run { code, stdout, stderr } = downhill(&[&["bench"], arguments, &["-r", "1"]].concat());
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
     stdout
@@ -13,6 +18,10 @@ fn printed(arguments: &[&str]) -> String {
 
 fn text<'a>(row: &'a Value, field: &str) -> &'a str {
     row[field].as_str().unwrap_or_default()
+}
+
+fn rows(found: &Value) -> Vec<&Value> {
+    found["rows"].as_array().expect("rows").iter().collect()
 }
 
 #[test]
@@ -24,11 +33,10 @@ fn json_holds_every_case_checked_and_timed() {
     for field in ["version", "wgpu", "date", "adapter", "driver", "family"] {
         assert!(!text(&found, field).is_empty(), "{field}");
     }
-    let rows = found["rows"].as_array().expect("rows");
-    let named: Vec<_> = rows.iter().map(|row| (text(row, "suite"), text(row, "case"))).collect();
-    assert_eq!(named.iter().filter(|(suite, _)| *suite == "roof").count(), 6);
+    assert!(!text(&found["machine"], "system").is_empty(), "{found}");
+    let named: Vec<_> = rows(&found).iter().map(|row| (text(row, "suite"), text(row, "case"))).collect();
     assert_eq!(
-        named[6..],
+        named,
         [
             ("copy", "0.01 MiB by a kernel"),
             ("copy", "0.01 MiB by the encoder"),
@@ -36,18 +44,182 @@ fn json_holds_every_case_checked_and_timed() {
             ("copy", "1 MiB by the encoder")
         ]
     );
-    for row in rows {
+    for row in rows(&found) {
         assert_eq!(text(row, "status"), "measured", "{row}");
         assert!(row["timing"]["median"].as_f64().unwrap() > 0.0, "{row}");
         assert_eq!(row["timing"]["samples"].as_array().unwrap().len(), 1);
-    }
-    for row in &rows[6..] {
         assert_eq!(row["check"]["error"], 0.0, "a copy is exact: {row}");
-        let rate = &row["rate"];
-        let of_roof = rate["value"].as_f64().unwrap() / found["roofs"]["memory"].as_f64().unwrap();
-        assert!((rate["of_roof"].as_f64().unwrap() - of_roof).abs() < 1e-9, "{row}");
+        assert_eq!(row["rate"]["of_roof"], Value::Null, "{row}");
     }
     assert_eq!(folder.json("run.json")["findings"], found);
+}
+
+#[test]
+fn the_roofs_come_first_and_rows_are_compared_with_them() {
+    let found: Value = serde_json::from_str(&printed_with_roofs(&["copy", "--quick", "-o", "json"])).expect("JSON");
+    let (roofs, copies): (Vec<&Value>, Vec<&Value>) =
+        rows(&found).into_iter().partition(|row| text(row, "suite") == "roof");
+    assert_eq!((roofs.len(), copies.len()), (14, 2));
+    for row in &roofs {
+        let case = text(row, "case");
+        let is_offered = !(case.contains("float16") || case.contains("matrix units"));
+        if text(row, "status") == "unsupported" {
+            assert!(!is_offered && !text(row, "reason").is_empty(), "{row}");
+            continue;
+        }
+        assert_eq!(text(row, "status"), "measured", "{row}");
+        assert!(row["timing"]["median"].as_f64().unwrap() > 0.0, "{row}");
+        let is_latency = case.contains("empty") || case.contains("dispatch");
+        assert_eq!(is_latency, row["check"].is_null(), "{row}");
+        let unit = match case {
+            _ if is_latency => "",
+            _ if case.contains("int8") => "GOP/s",
+            _ if case.contains("chain") => "GFLOP/s",
+            _ => "GB/s",
+        };
+        assert_eq!(text(&row["rate"], "unit"), unit, "{row}");
+    }
+    let summary = &found["roofs"];
+    for roof in ["arithmetic", "int8", "memory", "dispatch_seconds", "submission_seconds"] {
+        assert!(summary[roof].as_f64().unwrap() > 0.0, "{roof}: {summary}");
+    }
+    let sizes: Vec<u64> =
+        summary["reads"].as_array().unwrap().iter().map(|read| read["kibibytes"].as_u64().unwrap()).collect();
+    assert_eq!(sizes, [64, 256, 1024, 4096, 16384]);
+    for row in copies {
+        let rate = &row["rate"];
+        let of_roof = rate["value"].as_f64().unwrap() / summary["memory"].as_f64().unwrap();
+        assert!((rate["of_roof"].as_f64().unwrap() - of_roof).abs() < 1e-9, "{row}");
+    }
+}
+
+#[test]
+fn tables_begin_with_machine_and_roofs_and_end_with_a_line_to_paste() {
+    let tables = printed_with_roofs(&["roofs", "--quick"]);
+    let beginnings = [
+        "- adapter: ",
+        "- driver: ",
+        "- machine: ",
+        "- roofs: float32 ",
+        "- reads by a kernel, GB/s: ",
+        "- latency of ",
+    ];
+    for beginning in beginnings {
+        assert!(tables.lines().any(|line| line.starts_with(beginning)), "{beginning}: {tables}");
+    }
+    let last = tables.lines().last().unwrap();
+    assert!(last.starts_with(&format!("downhill {} | ", env!("CARGO_PKG_VERSION"))), "{last}");
+    assert!(last.contains(" GFLOP/s roof | "), "{last}");
+    downhill(&["bench", "roofs", "--no-roofs"]).expect_error(2, "`roofs` without the roofs measures nothing");
+    let plain = printed(&["copy", "--sizes", "0.01"]);
+    assert!(plain.contains("\n- roofs: not measured\n"), "{plain}");
+    assert!(plain.lines().last().unwrap().contains(" | copy "), "{plain}");
+}
+
+#[test]
+fn lines_are_a_run_and_so_are_the_first_of_them() {
+    let folder = Folder::new();
+    let printed = printed(&["copy", "--sizes", "0.01,1", "-o", "jsonl"]);
+    let keys = |line: &str| {
+        let value: Value = serde_json::from_str(line).expect("JSON");
+        value.as_object().expect("an object").keys().next().expect("a key").clone()
+    };
+    assert_eq!(printed.lines().map(keys).collect::<Vec<_>>(), ["run", "row", "row", "row", "row", "end"]);
+    let (all, cut) = (folder.at("all.jsonl"), folder.at("cut.jsonl"));
+    std::fs::write(&all, &printed).unwrap();
+    let third = printed.match_indices('\n').nth(2).unwrap().0;
+    std::fs::write(&cut, &printed[..third + 20]).unwrap();
+    let run = downhill(&["bench", "compare", &all, &cut]);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    let ratios = run.stdout.lines().filter(|line| line.contains(" 1.00 ") && line.contains("unsure"));
+    assert_eq!(ratios.count(), 2, "{}", run.stdout);
+    assert!(run.stdout.contains("Only in the first: copy 1 MiB by a kernel; copy 1 MiB by the encoder"));
+}
+
+/// A run of two copies and a roof whose samples are `factor` times as long as given ones.
+fn saved(folder: &Folder, name: &str, factor: f64, adapter: &str) -> String {
+    let row = |suite: &str, case: &str, samples: [f64; 3]| {
+        let samples = samples.map(|sample| sample * factor);
+        let timing = json!({
+            "samples": samples, "calls": 1, "median": samples[1], "least": samples[0],
+            "spread": (samples[2] - samples[0]) / 2.0 / samples[1],
+        });
+        json!({ "suite": suite, "case": case, "status": "measured", "kernels": [], "timing": timing })
+    };
+    let rows = [
+        row("roof", "chain of fma", [1.0, 1.0, 1.0]),
+        row("copy", "quiet", [1.0, 1.0, 1.0]),
+        row("copy", "noisy", [0.8, 1.0, 1.2]),
+    ];
+    let run = json!({
+        "version": "1", "wgpu": "2", "date": "3", "adapter": adapter, "driver": "d", "family": "f", "repeats": 3,
+        "rows": rows,
+    });
+    let file = folder.at(name);
+    std::fs::write(&file, run.to_string()).unwrap();
+    file
+}
+
+#[test]
+fn saved_runs_are_compared_without_measuring() {
+    let folder = Folder::new();
+    let (base, slower) = (saved(&folder, "base.json", 1.0, "a"), saved(&folder, "slower.json", 1.3, "b"));
+    let compare = |arguments: &[&str]| downhill(&[&["bench", "compare"], arguments].concat());
+    let run = compare(&[&base, &slower]);
+    assert_eq!(run.code, 0);
+    assert_eq!(run.stderr, "note: different adapter: `a` then, `b` now; the ratios do not compare the kernels alone\n");
+    let cells = |case: &str| {
+        let line = run.stdout.lines().find(|line| line.contains(case)).expect("a line");
+        line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(cells("quiet")[6..], ["1.30", "1.30 to 1.30", "slower"]);
+    assert_eq!(cells("noisy")[6..], ["1.30", "0.929 to 1.82", "same"]);
+    assert_eq!(cells("chain of fma")[8], "slower");
+
+    let failed = compare(&[&base, &slower, "--fail-if-slower", "10%"]);
+    assert_eq!((failed.code, failed.stdout.as_str()), (1, run.stdout.as_str()));
+    let named: Vec<&str> = failed.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(named, ["error: slower by more than 10%: copy quiet: 1.30x the time (1.30 to 1.30)"]);
+    assert_eq!(compare(&[&base, &slower, "--fail-if-slower", "40%"]).code, 0);
+    assert_eq!(compare(&[&slower, &base, "--fail-if-slower", "0%"]).code, 0, "faster");
+    compare(&[&base, &slower, "--fail-if-slower", "10"]).expect_error(2, "`10` is not a share in percent");
+    compare(&[&base, "Cargo.toml"]).expect_error(4, "not a saved benchmark");
+    compare(&[&base, "no-such.json"]).expect_error(2, "no-such.json");
+    compare(&[&base]).expect_error(2, "B.json");
+    let both: Value = serde_json::from_str(&compare(&[&base, &slower, "-o", "json"]).stdout).expect("JSON");
+    assert_eq!(both["pairs"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_run_that_is_slower_than_a_saved_one_ends_with_1() {
+    let folder = Folder::new();
+    let mut saved: Value = serde_json::from_str(&printed(&["copy", "--sizes", "0.01", "-o", "json"])).expect("JSON");
+    let base = folder.at("base.json");
+    let mut ends_with = |seconds: f64, code: i32| {
+        for row in saved["rows"].as_array_mut().expect("rows") {
+            row["timing"]["median"] = seconds.into();
+            row["timing"]["spread"] = 0.into();
+        }
+        std::fs::write(&base, saved.to_string()).unwrap();
+        let run = downhill(&[
+            "bench",
+            "copy",
+            "--sizes",
+            "0.01",
+            "-r",
+            "3",
+            "--no-roofs",
+            "--compare",
+            &base,
+            "--fail-if-slower",
+            "50%",
+        ]);
+        assert_eq!(run.code, code, "{}", run.stderr);
+        assert_eq!(run.stderr.contains("slower by more than 50%: copy 0.01 MiB by a kernel"), code == 1);
+    };
+    ends_with(1e-12, 1);
+    ends_with(1e3, 0);
+    downhill(&["bench", "copy", "--fail-if-slower", "50%"]).expect_error(2, "--compare");
 }
 
 #[test]
@@ -171,7 +343,7 @@ fn a_run_is_set_beside_a_saved_one() {
 
     saved["driver"] = "another".into();
     std::fs::write(&base, saved.to_string()).unwrap();
-    let run = downhill(&["bench", "copy", "--sizes", "0.01", "-r", "1", "--compare", &base]);
+    let run = downhill(&["bench", "copy", "--sizes", "0.01", "-r", "1", "--no-roofs", "--compare", &base]);
     assert_eq!(run.code, 0);
     assert!(run.stderr.contains("warning: different driver: `another` then"), "{}", run.stderr);
     for (content, code) in [("{}", 4), ("[", 4)] {

@@ -16,6 +16,7 @@ mod kernels_norm;
 mod kernels_patches;
 mod kernels_pointwise;
 mod kernels_probes;
+mod kernels_roofs;
 mod kernels_source;
 mod kernels_tangent;
 mod kernels_transpose;

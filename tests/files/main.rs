@@ -12,4 +12,5 @@ mod hub;
 mod noise;
 mod pickle;
 mod pictures;
+mod results;
 mod style;

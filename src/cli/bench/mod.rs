@@ -1,19 +1,23 @@
-//! `downhill bench`: the speed of the kernels on an adapter, beside its measured roofs.
+//! `downhill bench`: the speed of the kernels on an adapter, beside its measured roofs; `compare` sets two saved runs
+//! side by side.
+
+mod compare;
 
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
+use clap::{Subcommand, ValueEnum};
 
 use super::args::{Dtype, Global};
 use super::device;
 use crate::bench::Settings;
 use crate::bench::breakdown::Grouping;
 use crate::bench::case::{Case, Suite};
-use crate::bench::print;
-use crate::bench::report::{Findings, Status};
-use crate::bench::roofs;
+use crate::bench::compare::{Limit, SideBySide};
+use crate::bench::report::{Findings, Row, Status};
+use crate::bench::roofs::Extent;
+use crate::bench::{lines, print};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::kernels::selftest;
@@ -26,20 +30,30 @@ pub type Flags = crate::cli::shared::NetworkFlags;
 const EXAMPLES: &str = "\
 Examples:
   downhill bench                                      everything, as tables
+  downhill bench --quick                              a few small cases of everything, in seconds
+  downhill bench roofs                                the peak rates of the adapter alone
   downhill bench matmul --sizes 768,256x512x64
   downhill bench conv --sizes 128x32x32,8x256x16x16   CxHxW, NxCxHxW
   downhill bench lanczos --sizes 60000x784,8000x12288
   downhill bench unet --sizes cifar10-32:8,celeba-64   NAME, NAME:BATCH
   downhill bench unet --sizes digits:16,digits:16+vjp  a call, and one with a product of its transposed Jacobian
   downhill bench unet -r 9 -o json > base.json
-  downhill bench unet -r 9 --compare base.json
+  downhill bench unet -r 9 --compare base.json --fail-if-slower 10%
+  downhill bench -o jsonl > run.jsonl                  a line per case, as it is measured
+  downhill bench compare base.json run.jsonl           two saved runs side by side
   downhill bench unet --dtype f16
   downhill bench unet --sizes digits --kernels         the kernels of a call, by their shares
 
 Each case is checked against the same computation on the CPU before it is timed. A wrong result is a row that says so, \
 and the exit code is 6. A case that the adapter does not support is a row with the reason. The roofs, the highest \
-rates of arithmetic and memory, are measured in the same run. Times are medians of the samples; the spread is the \
-distance between the quartiles over the median. A sample is one submission of enough calls to last 0.05 s.
+rates of arithmetic and memory, are measured at the beginning of every run, which takes some 10 s (20 s on a GPU); \
+with `--no-roofs` they are not, and no row has a ratio to them. Times are medians of the samples; the spread is the \
+distance between the quartiles over the median. A sample is one submission of enough calls to last 0.05 s. The last \
+line of the tables is the run in short, to paste.
+
+A case is slower than `--fail-if-slower` allows if the ratio of its times, divided by one plus the spreads of both \
+runs, is above one plus that share; the exit code is then 1. Cases with fewer than three samples, and the roofs, are \
+not judged.
 
 Sizes: matmul MxKxN or one number; conv and norm CxHxW or NxCxHxW; attention TOKENSxCHANNELS or \
 TOKENSxCHANNELSxHEAD_DIM; copy MiB, rounded up to whole rows where tensors are textures; lanczos \
@@ -50,8 +64,11 @@ celeba-64, dit-s-2 or sdxl (2.6 billion parameters: minutes, and 6 to 20 GiB), w
 
 /// Measure the speed of the kernels on an adapter, relative to its peak rates
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// The work to measure
     #[arg(value_enum, default_value = "all")]
     work: Work,
@@ -64,10 +81,18 @@ pub struct Args {
     #[arg(long, value_name = "SIZES", allow_hyphen_values = true)]
     sizes: Option<String>,
 
-    /// Samples per case
-    #[arg(short, long, value_name = "N", default_value = "7", allow_negative_numbers = true,
+    /// Samples per case: 7, or 3 with `--quick`
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
-    repeats: usize,
+    repeats: Option<usize>,
+
+    /// A few small cases and few samples
+    #[arg(long, conflicts_with = "sizes")]
+    quick: bool,
+
+    /// Omit the roofs, and the ratios to them
+    #[arg(long)]
+    no_roofs: bool,
 
     /// Precision of the stored weights of `unet`; arithmetic is in float32
     #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
@@ -79,9 +104,20 @@ pub struct Args {
         default_missing_value = "kinds")]
     kernels: Option<Rows>,
 
-    /// Compare every row with that of an earlier run, saved with `-o json`
+    /// Compare every row with that of an earlier run, saved with `-o json` or `-o jsonl`
     #[arg(long, value_name = "FILE.json")]
     compare: Option<PathBuf>,
+
+    /// With `--compare`, exit with 1 if a case is slower than before by more than this share, such as `10%`, beyond
+    /// its noise
+    #[arg(long, value_name = "SHARE", requires = "compare")]
+    fail_if_slower: Option<Limit>,
+}
+
+/// Commands that measure nothing.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Compare(compare::Args),
 }
 
 /// The work to measure.
@@ -101,6 +137,8 @@ enum Work {
     Unet,
     /// Principal components of generated data, by the cheapest route and matrix-free on the device
     Lanczos,
+    /// None: the roofs alone
+    Roofs,
     /// All of these
     All,
 }
@@ -121,8 +159,10 @@ enum Format {
     Md,
     /// One line per case
     Csv,
-    /// Everything, including samples: the input of `--compare`
+    /// Everything, including samples: the input of `--compare` and of `compare`
     Json,
+    /// The same as one line of JSON per case, written as it is measured
+    Jsonl,
 }
 
 impl Rows {
@@ -135,8 +175,9 @@ impl Rows {
 }
 
 impl Work {
-    fn cases(self, sizes: Option<&str>) -> Result<Vec<Case>> {
-        let suite = match self {
+    /// The suite of one kind of work.
+    fn suite(self) -> Option<Suite> {
+        Some(match self {
             Self::Matmul => Suite::Matmul,
             Self::Conv => Suite::Conv,
             Self::Norm => Suite::Norm,
@@ -144,15 +185,60 @@ impl Work {
             Self::Copy => Suite::Copy,
             Self::Unet => Suite::Unet,
             Self::Lanczos => Suite::Lanczos,
-            Self::All if sizes.is_some() => {
-                return Err(Error::argument(
+            Self::Roofs | Self::All => return None,
+        })
+    }
+
+    /// The cases of the work: of given sizes, or the few of a quick run.
+    fn cases(self, sizes: Option<&str>, quick: bool) -> Result<Vec<Case>> {
+        let Some(suite) = self.suite() else {
+            return match (sizes, self) {
+                (Some(_), _) => Err(Error::argument(
                     "`--sizes` needs the kind of work that it is for",
                     "name one of `matmul`, `conv`, `norm`, `attention`, `copy`, `unet`, `lanczos` before it",
-                ));
-            }
-            Self::All => return Ok(Suite::ALL.into_iter().flat_map(Case::among_all).collect()),
+                )),
+                (None, Self::Roofs) => Ok(Vec::new()),
+                (None, _) if quick => Ok(Suite::ALL.into_iter().flat_map(Case::quick).collect()),
+                (None, _) => Ok(Suite::ALL.into_iter().flat_map(Case::among_all).collect()),
+            };
         };
-        sizes.map_or_else(|| Ok(Case::usual(suite)), |sizes| Case::of_sizes(suite, sizes))
+        match sizes {
+            Some(sizes) => Case::of_sizes(suite, sizes),
+            None if quick => Ok(Case::quick(suite)),
+            None => Ok(Case::usual(suite)),
+        }
+    }
+}
+
+impl Args {
+    /// The samples of a case.
+    fn samples(&self) -> usize {
+        self.repeats.unwrap_or(if self.quick { 3 } else { 7 })
+    }
+
+    /// The roofs to measure.
+    fn roofs(&self) -> Extent {
+        match (self.no_roofs, self.quick) {
+            (true, _) => Extent::Nothing,
+            (false, true) => Extent::Quick,
+            (false, false) => Extent::Full,
+        }
+    }
+
+    /// Refuses flags that contradict each other.
+    fn check(&self) -> Result<()> {
+        if self.dtype != Dtype::F32 && self.work != Work::Unet {
+            let what = "`--dtype` applies to `unet` only";
+            return Err(Error::argument(what, "`downhill bench unet --dtype f16`"));
+        }
+        if self.kernels.is_some() && !matches!(self.work, Work::Unet | Work::All) {
+            let what = "`--kernels` applies to networks, which this work does not call";
+            return Err(Error::argument(what, "`downhill bench unet --kernels`"));
+        }
+        if self.no_roofs && self.work == Work::Roofs {
+            return Err(Error::argument("`roofs` without the roofs measures nothing", "omit `--no-roofs`"));
+        }
+        Ok(())
     }
 }
 
@@ -163,15 +249,11 @@ fn today() -> String {
 
 /// Runs `downhill bench`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
-    let cases = args.work.cases(args.sizes.as_deref())?;
-    if args.dtype != Dtype::F32 && args.work != Work::Unet {
-        let what = "`--dtype` applies to `unet` only";
-        return Err(Error::argument(what, "`downhill bench unet --dtype f16`"));
+    if let Some(Command::Compare(args)) = &args.command {
+        return compare::run(args, global, console);
     }
-    if args.kernels.is_some() && !matches!(args.work, Work::Unet | Work::All) {
-        let what = "`--kernels` applies to networks, which this work does not call";
-        return Err(Error::argument(what, "`downhill bench unet --kernels`"));
-    }
+    let cases = args.work.cases(args.sizes.as_deref(), args.quick)?;
+    args.check()?;
     let base = args.compare.as_deref().map(Findings::read).transpose()?;
     let mut report = Report::new("bench");
     let engine = device::open(global, console)?;
@@ -180,10 +262,23 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         needs_clock(engine.gpu.has_clock(), &engine.gpu.adapter.name)?;
     }
     selftest::ensure(&engine)?;
-    let progress = Progress::new("bench", (cases.len() + roofs::COUNT) as u64, console.verbosity);
+    let roofs = args.roofs();
+    let progress = Progress::new("bench", (cases.len() + roofs.rows()) as u64, console.verbosity);
     let date = today();
-    let settings = Settings { repeats: args.repeats, breaks_down: args.kernels.is_some(), date: &date };
-    let mut findings = crate::bench::run(compiler, &cases, settings, || progress.advance(1));
+    let settings = Settings { repeats: args.samples(), breaks_down: args.kernels.is_some(), date: &date, roofs };
+    let mut findings = crate::bench::begin(compiler, settings);
+    let as_lines = args.format == Format::Jsonl;
+    if as_lines {
+        global.print(&lines::first(&findings))?;
+    }
+    let done = |row: &mut Row| {
+        progress.advance(1);
+        if let Some(base) = &base {
+            row.compare(base);
+        }
+        if as_lines { global.print(&lines::row(row)) } else { Ok(()) }
+    };
+    crate::bench::run(compiler, &cases, settings, &mut findings, done)?;
     drop(progress);
     if let Some(base) = &base {
         for difference in findings.differences(base) {
@@ -196,13 +291,18 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         Format::Md => print::markdown(&findings, grouping),
         Format::Csv => print::csv(&findings, grouping),
         Format::Json => print::json(&findings),
+        Format::Jsonl => lines::last(&findings),
     })?;
     report
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
         .set("findings", serde_json::to_value(&findings).unwrap_or_default());
     global.write_report(&report)?;
-    verdict(&findings, console)
+    verdict(&findings, console)?;
+    if let (Some(base), Some(limit)) = (&base, args.fail_if_slower) {
+        compare::judge(&SideBySide::new(base, &findings), limit, console);
+    }
+    Ok(())
 }
 
 /// Refuses the times of kernels on an adapter without a clock.
@@ -233,14 +333,16 @@ fn verdict(findings: &Findings, console: Console) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::report::Row;
 
     #[test]
     fn sizes_need_one_kind_of_work() {
-        assert_eq!(Work::Copy.cases(Some("1,2")).unwrap().len(), 4);
-        assert_eq!(Work::All.cases(None).unwrap().len(), Suite::ALL.into_iter().flat_map(Case::among_all).count());
-        for work in [Work::All, Work::Unet] {
-            assert_eq!(work.cases(Some("8")).unwrap_err().kind(), crate::ErrorKind::Argument);
+        assert_eq!(Work::Copy.cases(Some("1,2"), false).unwrap().len(), 4);
+        let all = Work::All.cases(None, false).unwrap().len();
+        assert_eq!(all, Suite::ALL.into_iter().flat_map(Case::among_all).count());
+        assert!(Work::All.cases(None, true).unwrap().len() < all);
+        assert!(Work::Roofs.cases(None, true).unwrap().is_empty());
+        for work in [Work::All, Work::Roofs, Work::Unet] {
+            assert_eq!(work.cases(Some("8"), false).unwrap_err().kind(), crate::ErrorKind::Argument);
         }
     }
 
@@ -255,11 +357,7 @@ mod tests {
 
     #[test]
     fn a_failed_case_is_an_error_and_an_unsupported_one_is_not() {
-        let mut findings: Findings = serde_json::from_value(serde_json::json!({
-            "version": "", "wgpu": "", "date": "", "adapter": "", "driver": "", "family": "", "repeats": 1,
-            "roofs": { "arithmetic": null, "memory": null }, "rows": [],
-        }))
-        .unwrap();
+        let mut findings = Findings::default();
         let console = Console::new(crate::report::Verbosity::Quiet);
         let over = Error::OutOfMemory { tensor: "x".into(), bytes: 1, hint: String::new() };
         findings.rows.push(Row::new("conv", "a").ended(&over));

@@ -1,0 +1,98 @@
+//! `downhill bench compare`: two saved runs side by side.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use crate::bench::compare::{Limit, SideBySide};
+use crate::bench::report::Findings;
+use crate::cli::exit;
+use crate::cli::shared::Global;
+use crate::error::{Error, Result};
+use crate::report::Console;
+use crate::report::printable::printable_json;
+
+const RULE: &str = "\
+Examples:
+  downhill bench compare base.json now.json
+  downhill bench compare base.json now.json --fail-if-slower 10%   for CI
+
+The table has the ratio of the times of each case, the second over the first, and its range within the noise: the \
+ratio divided and multiplied by one plus the spreads of both runs. A case is `slower` or `faster` if that range does \
+not hold 1, and `unsure` if one of the runs has fewer than three samples of it. It is slower than `--fail-if-slower` \
+allows if the whole range is above one plus that share. Roofs are in the table, and are not judged.
+
+Exit codes: 0 no case is slower than allowed, 1 one is, 2 usage, 4 a file is not a saved run.";
+
+/// Set two saved runs side by side, without measuring
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = RULE)]
+pub struct Args {
+    /// The first run: the output of `-o json` or `-o jsonl`
+    #[arg(value_name = "A.json")]
+    first: PathBuf,
+
+    /// The second run, whose times are divided by those of the first
+    #[arg(value_name = "B.json")]
+    second: PathBuf,
+
+    /// The format of the output
+    #[arg(short = 'o', long, value_enum, value_name = "FORMAT", default_value = "md")]
+    format: Format,
+
+    /// Exit with 1 if a case is slower by more than this share, such as `10%`, beyond its noise
+    #[arg(long, value_name = "SHARE")]
+    fail_if_slower: Option<Limit>,
+}
+
+/// The format of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A table in Markdown
+    Md,
+    /// The timings and ratios as one JSON object
+    Json,
+}
+
+/// Runs `downhill bench compare`.
+pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
+    let [first, second] = [&args.first, &args.second].map(|file| Findings::read(file));
+    let both = SideBySide::new(&first?, &second?);
+    if both.is_empty() {
+        let what = format!("`{}` and `{}` have no case in common", args.first.display(), args.second.display());
+        return Err(Error::argument(what, "compare runs of the same work and sizes"));
+    }
+    for difference in &both.differences {
+        console.note(&format!("note: different {difference}; the ratios do not compare the kernels alone"));
+    }
+    global.print(&match args.format {
+        Format::Md => both.markdown(),
+        Format::Json => {
+            let text = serde_json::to_string_pretty(&both).unwrap_or_default();
+            printable_json(&text).into_owned() + "\n"
+        }
+    })?;
+    if let Some(limit) = args.fail_if_slower {
+        judge(&both, limit, console);
+    }
+    Ok(())
+}
+
+/// Names the cases that are slower than `limit` beyond their noise, and makes the program exit with 1 if there are any.
+pub fn judge(both: &SideBySide, limit: Limit, console: Console) {
+    let unsure = both.unsure().len();
+    if unsure > 0 {
+        console
+            .warning(&format!("{unsure} cases have fewer than three samples in one of the runs, and are not judged"));
+    }
+    if !both.only_first.is_empty() {
+        console.warning(&format!("not in the second run, and not judged: {}", both.only_first.join("; ")));
+    }
+    let slower = both.slower(limit);
+    for pair in &slower {
+        console.error(&format!("slower by more than {limit}: {}", pair.line()), None);
+    }
+    if !slower.is_empty() {
+        exit::with_difference();
+    }
+}
