@@ -56,7 +56,8 @@ fn main(
     workgroupBarrier();
     for (var at = lane; at < $(SIDE * SIDE / 4)u; at += WIDTH) {
         let c = quarter * TILE + at * 4u;
-        store_y(first + $(p * SIDE * SIDE / 4)u + at, vec4<f32>(c_tile[c], c_tile[c + 1u], c_tile[c + 2u], c_tile[c + 3u]));
+        let sum = vec4<f32>(c_tile[c], c_tile[c + 1u], c_tile[c + 2u], c_tile[c + 3u]);
+        store_y(first + $(p * SIDE * SIDE / 4)u + at, sum);
     }
     workgroupBarrier();
     //#end

@@ -3,6 +3,7 @@
 //! The rule of noise is that of [`Comparison`]: the noise of a ratio is the sum of both spreads, and a case is slower
 //! than a limit only if its ratio of times, divided by one plus the noise, is beyond one plus the limit.
 
+use std::fmt::Write;
 use std::str::FromStr;
 
 use serde::Serialize;
@@ -121,7 +122,7 @@ impl SideBySide {
         let mut text = table(&COLUMNS, &self.pairs);
         for (title, cases) in [("first", &self.only_first), ("second", &self.only_second)] {
             if !cases.is_empty() {
-                text += &format!("\nOnly in the {title}: {}\n", cases.join("; "));
+                let _ = write!(text, "\nOnly in the {title}: {}\n", cases.join("; "));
             }
         }
         text

@@ -257,14 +257,14 @@ impl Findings {
     /// # Errors
     /// A sentence about what is wrong.
     pub fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
-        if lines::is_lines(bytes) {
-            return lines::parse(bytes).map_err(|error| excerpt(&error).into_owned());
-        }
         /// The field that a saved run has in any case.
         #[derive(Deserialize)]
         struct Required {
             #[serde(rename = "rows")]
             _rows: Vec<serde::de::IgnoredAny>,
+        }
+        if lines::is_lines(bytes) {
+            return lines::parse(bytes).map_err(|error| excerpt(&error).into_owned());
         }
         json::parse::<Required>(bytes)?;
         json::parse(bytes)

@@ -18,11 +18,11 @@ pub fn roofs(findings: &Findings) -> Vec<String> {
         (roofs.matrix, "GFLOP/s"),
         (roofs.memory, "GB/s"),
     ];
-    let rate = |((name, cases), (rate, unit)): ((&str, &[&str]), (Option<f64>, &str))| match rate {
+    let named = NAMED.into_iter().zip(rates).map(|((name, cases), (rate, unit))| match rate {
         Some(rate) => format!("{name} {} {unit}", significant(rate)),
         None => format!("{name} not available{}", reason(findings, cases)),
-    };
-    let mut lines = vec![format!("roofs: {}", joined(NAMED.into_iter().zip(rates).map(rate)))];
+    });
+    let mut lines = vec![format!("roofs: {}", joined(named))];
     if !roofs.reads.is_empty() {
         let read =
             |read: &super::roofs::ReadRate| format!("{} of {}", significant(read.rate), size_text(read.kibibytes));

@@ -58,11 +58,24 @@ impl Gpu {
     pub fn open(options: &Options) -> Result<Self> {
         let adapters = Adapters::find();
         let (index, adapter) = adapters.choose(&options.adapter)?;
-        let described = describe(index, adapter);
+        Self::open_adapter(adapter, describe(index, adapter), options)
+    }
+
+    /// Opens another device on the same adapter, with arithmetic in float16 and matrix units where it has them.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with_float16(&self) -> Result<Self> {
+        let options = Options { checked: self.checked, matrix: true, float16: true, ..Options::default() };
+        Self::open_adapter(&self.opener, self.adapter.clone(), &options)
+    }
+
+    fn open_adapter(adapter: &wgpu::Adapter, described: Described, options: &Options) -> Result<Self> {
         let matrix = options.matrix && described.matrix.is_some();
         let driver = Driver::open(adapter, matrix, options.float16)?;
-        let is_software = described.kind == Kind::Software;
-        let pipelines = if is_software { None } else { PipelineCache::open(&driver, &adapter.get_info()) };
+        // A device of float16 stands beside another one, whose file it would overwrite.
+        let keeps_none = described.kind == Kind::Software || options.float16;
+        let pipelines = if keeps_none { None } else { PipelineCache::open(&driver, &adapter.get_info()) };
         Ok(Self {
             driver,
             checked: options.checked,

@@ -57,8 +57,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`].
     pub fn open_for_roofs(&self) -> Result<Self> {
-        let adapter = Choice::Index(self.gpu.adapter.index);
-        let gpu = Gpu::open(&gpu::Options { adapter, checked: false, matrix: true, float16: true })?;
+        let gpu = self.gpu.open_with_float16()?;
         let family = match Family::for_adapter(&gpu.adapter, Some(FamilyName::Matrix)) {
             matrix @ Family::Matrix { .. } => matrix,
             _ => self.family,
