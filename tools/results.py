@@ -1,7 +1,7 @@
 """The page of the results of many machines, from their files.
 
     python3 tools/results.py write         # write docs/results/README.md from docs/results/*.json
-    python3 tools/results.py check         # exit 1 where the page is not what the files make, or a file is no result
+    python3 tools/results.py check         # exit 1 where the page is not what the files make, or a file is bad
     python3 tools/results.py write DIR     # the same for another folder
     python3 tools/results.py check DIR
 
@@ -42,7 +42,7 @@ and system, the clocks, temperatures and power that the system reports, and the 
 
 
 class Fault(Exception):
-    """A file that is no result."""
+    """A file that is not a result."""
 
 
 def positive(value):

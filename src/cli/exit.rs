@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::ErrorKind;
 
-/// The exit code of a comparison that has found a difference, which is no error: 1.
+/// The exit code of a comparison that has found a difference, not an error: 1.
 const DIFFERENCE: u8 = 1;
 
 static DIFFERS: AtomicBool = AtomicBool::new(false);

@@ -1,5 +1,8 @@
 //! Parsers of responses of a hub and of the caches of this program.
 
+use downhill::bench::compare::SideBySide;
+use downhill::bench::report::Findings;
+use downhill::bench::{lines, print, summary};
 use downhill::checkpoint::{Listing, Stated};
 use downhill::gpu::parse_kept_pipelines;
 use downhill::kernels::selftest::{Finding, parse_kept};
@@ -41,4 +44,16 @@ pub fn pipelines(bytes: &[u8]) {
     if let Some(data) = parse_kept_pipelines(bytes) {
         assert_eq!(data.len() + 8, bytes.len());
     }
+}
+
+/// A saved run of the benchmark, as JSON or as lines.
+pub fn saved_run(bytes: &[u8]) {
+    let Ok(run) = Findings::parse(bytes) else { return };
+    let both = SideBySide::new(&run, &run);
+    assert!(both.only_first.is_empty() && both.differences.is_empty(), "a run differs from itself");
+    assert!(both.markdown().lines().count() >= 2 && !summary::line(&run).is_empty());
+    print::csv(&run, downhill::bench::breakdown::Grouping::Kinds);
+    let rows: String = run.rows.iter().map(lines::row).collect();
+    let again = Findings::parse((lines::first(&run) + &rows + &lines::last(&run)).as_bytes());
+    assert_eq!(again.map(|again| again.rows.len()), Ok(run.rows.len()), "its lines are the run");
 }

@@ -52,6 +52,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "hub-listing", longest: 512, bounded: 20000, run: answers::hub_listing, seeds: Seeds::hub_listing },
     Target { name: "hub-headers", longest: 512, bounded: 20000, run: answers::hub_headers, seeds: Seeds::hub_headers },
     Target { name: "findings", longest: 512, bounded: 20000, run: answers::findings, seeds: Seeds::findings },
+    Target { name: "saved-run", longest: 1024, bounded: 8000, run: answers::saved_run, seeds: Seeds::saved_run },
     Target { name: "pipelines", longest: 128, bounded: 20000, run: answers::pipelines, seeds: Seeds::pipelines },
     Target { name: "unet2d", longest: 2048, bounded: 1500, run: networks::unet2d, seeds: Seeds::unet2d },
     Target {

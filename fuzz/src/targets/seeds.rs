@@ -316,6 +316,21 @@ impl Seeds {
         findings.map(checks).to_vec()
     }
 
+    pub fn saved_run(&self) -> Vec<Vec<u8>> {
+        let timing = json!({ "samples": [1.0, 2.0, 3.0], "calls": 1, "median": 2.0, "least": 1.0, "spread": 0.5 });
+        let rate = json!({ "work": 7, "value": 3.5, "unit": "GB/s", "of_roof": 0.5 });
+        let row = |suite: &str, case: &str| json!({ "suite": suite, "case": case, "status": "measured", "kernels": ["k"], "timing": timing, "rate": rate });
+        let rows = [row("roof", "chain of fma"), row("unet", "digits, batch 1")];
+        let sensor = json!({ "name": "a", "quantity": "clock", "before": 1.0, "after": null });
+        let run = json!({
+            "version": "1", "wgpu": "2", "date": "3", "adapter": "a (b on c)", "driver": "d", "family": "f",
+            "repeats": 3, "machine": { "processor": "p", "sensors": [sensor] }, "rows": rows,
+        });
+        let lines = [json!({ "run": run }), json!({ "row": rows[1] }), json!({ "end": { "machine": {} } })];
+        let lines: String = lines.iter().map(|line| line.to_string() + "\n").collect();
+        vec![run.to_string().into_bytes(), lines.into_bytes()]
+    }
+
     pub fn pipelines(&self) -> Vec<Vec<u8>> {
         use std::hash::Hasher;
         let whole = |data: &[u8]| {
