@@ -1,5 +1,6 @@
 //! Parsers of responses of a hub and of the caches of this program.
 
+use downhill::bench::breakdown::Grouping;
 use downhill::bench::compare::SideBySide;
 use downhill::bench::report::Findings;
 use downhill::bench::{lines, print, summary};
@@ -52,7 +53,7 @@ pub fn saved_run(bytes: &[u8]) {
     let both = SideBySide::new(&run, &run);
     assert!(both.only_first.is_empty() && both.differences.is_empty(), "a run differs from itself");
     assert!(both.markdown().lines().count() >= 2 && !summary::line(&run).is_empty());
-    print::csv(&run, downhill::bench::breakdown::Grouping::Kinds);
+    assert!(print::csv(&run, Grouping::Kinds).lines().count() > run.rows.len());
     let rows: String = run.rows.iter().map(lines::row).collect();
     let again = Findings::parse((lines::first(&run) + &rows + &lines::last(&run)).as_bytes());
     assert_eq!(again.map(|again| again.rows.len()), Ok(run.rows.len()), "its lines are the run");
