@@ -24,8 +24,8 @@ HEAD = """<!-- Written by tools/results.py from the files beside it: edit those.
 # Results of machines
 
 The figures of `downhill bench` on each machine that a file in this folder describes, those with the highest float32
-roof first. A file whose source is its samples is the output of `downhill bench -o json`; the others have the figures of the
-documents that they name, whose notes on each machine hold here too. `-` is unknown, and an empty cell was not
+roof first. A file whose source is its samples is the output of `downhill bench -o json`; the others have the figures
+of the documents that they name, whose notes on each machine hold here too. `-` is unknown, and an empty cell was not
 measured.
 
 To add a machine, run this on it while nothing else does, then open a pull request with the file and the page:

@@ -319,7 +319,11 @@ impl Seeds {
     pub fn saved_run(&self) -> Vec<Vec<u8>> {
         let timing = json!({ "samples": [1.0, 2.0, 3.0], "calls": 1, "median": 2.0, "least": 1.0, "spread": 0.5 });
         let rate = json!({ "work": 7, "value": 3.5, "unit": "GB/s", "of_roof": 0.5 });
-        let row = |suite: &str, case: &str| json!({ "suite": suite, "case": case, "status": "measured", "kernels": ["k"], "timing": timing, "rate": rate });
+        let row = |suite: &str, case: &str| {
+            json!({
+                "suite": suite, "case": case, "status": "measured", "kernels": ["k"], "timing": timing, "rate": rate,
+            })
+        };
         let rows = [row("roof", "chain of fma"), row("unet", "digits, batch 1")];
         let sensor = json!({ "name": "a", "quantity": "clock", "before": 1.0, "after": null });
         let run = json!({
