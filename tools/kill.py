@@ -230,7 +230,7 @@ def campaigns(hub):
         ),
         Campaign(
             "moments",
-            lambda folder: ["moments", "--model", "digits", "-n", "192", "-b", "8", "--steps", "2", "--features",
+            lambda folder: ["moments", "--model", "-n", "192", "-b", "8", "--steps", "2", "--features",
                             "digits", "--shard", "1/3", "--resume", "-o", f"{folder}/part.npz"],
             growing=("*.npz",),
         ),

@@ -79,13 +79,12 @@ def measure(arguments):
             ("Images in 5 steps, as PNG files (`downhill sample --shard I/N`)", "images", images,
              lambda out, i, n: ["sample", "-n", images, "--steps", 5, "-o", out / "%05d.png"]),
             ("The same, as moments of features, nothing stored (`downhill moments --model`)", "images", images,
-             lambda out, i, n: ["moments", "--model", "digits", "-n", images, "--steps", 5, "--features", "digits",
+             lambda out, i, n: ["moments", "--model", "-n", images, "--steps", 5, "--features", "digits",
                                 "-o", out / f"{i}.npz"]),
             ("Moments of rows of 784 values, generated (`downhill moments spiked:`)", "rows", rows,
              lambda out, i, n: ["moments", f"spiked:n={rows},p=784", "-o", out / f"{i}.npz"]),
-            ("Moments of the digits' features (`downhill moments digits --features digits`)", "images", 10_000 // scale,
-             lambda out, i, n: ["moments", digits(scratch, 10_000 // scale), "--features", "digits",
-                                "-o", out / f"{i}.npz"]),
+            ("Moments of the digits' features (`downhill moments digits --features digits`)", "images", 10_000,
+             lambda out, i, n: ["moments", "digits", "--features", "digits", "-o", out / f"{i}.npz"]),
         ]
         for title, unit, count, command in works:
             found = []
@@ -99,11 +98,6 @@ def measure(arguments):
                 found.append((processes, tuple(statistics.median(column) for column in zip(*rounds))))
             table(title, unit, count, found)
         merges(program, scratch)
-
-
-def digits(scratch, count):
-    """Returns the name of the digits, or of a file of the first of them."""
-    return "digits"
 
 
 def merges(program, scratch):
