@@ -139,13 +139,18 @@ impl Stream for Images {
     }
 }
 
+/// Returns `true` for the name of an image of a format that is read.
+pub(crate) fn is_named_image(file: &Path) -> bool {
+    let suffix = file.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default();
+    SUFFIXES.iter().any(|known| suffix.eq_ignore_ascii_case(known))
+}
+
 fn images_of(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).map_err(|error| Error::io(folder, error))?;
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(|error| Error::io(folder, error))?.path();
-        let suffix = path.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default().to_ascii_lowercase();
-        if SUFFIXES.contains(&suffix.as_str()) || has_foreign_name(&path) {
+        if is_named_image(&path) || has_foreign_name(&path) {
             files.push(path);
         }
     }

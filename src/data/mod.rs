@@ -22,6 +22,7 @@ mod stream;
 
 pub use centred::{Centred, Rows};
 pub use digits::{HELD_OUT, SEEN, TRAINED_ON, digit_labels, digits};
+pub(crate) use folder::is_named_image;
 pub use noised::{Coupling, Noised};
 pub use npz::images as npz_images;
 pub use power_law::PowerLaw;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use zip::ZipArchive;
 
-use super::npy::{Size, Stored, entry_options, write_header};
+use super::npy::{Size, Stored, TypedArray, entry_options, typed, write_header};
 use super::values::{Kind, ToF64};
 use super::{Pixels, Records, write_atomically};
 use crate::error::{Error, Result, excerpt};
@@ -50,6 +50,30 @@ pub(crate) fn names(path: &Path) -> Result<Vec<String>> {
     let archive = Archive::open(path)?;
     let names = archive.entries.file_names().flatten();
     Ok(names.filter_map(|name| name.strip_suffix(".npy").map(str::to_owned)).collect())
+}
+
+/// Reads all arrays with their names and types, in the order of the names.
+///
+/// # Errors
+/// Those of [`read`]; [`Error::BadFile`] also for an entry that is not an array.
+pub fn read_all(path: &Path) -> Result<Vec<(String, TypedArray)>> {
+    let mut archive = Archive::open(path)?;
+    let mut names = Vec::new();
+    for entry in archive.entries.file_names() {
+        let entry = entry.map_err(|error| damaged(path, &error))?;
+        let Some(name) = entry.strip_suffix(".npy") else {
+            let what = format!("`{}` in it is not an array", excerpt(&entry));
+            return Err(Error::bad_file_hint(path, what, "an `.npz` holds arrays only, as `np.savez` writes them"));
+        };
+        names.push(name.to_owned());
+    }
+    names.sort();
+    let mut arrays = Vec::with_capacity(names.len());
+    for name in names {
+        let array = archive.array(&name, |stored| typed(stored).map(|array| (name.clone(), array)))?;
+        arrays.push(array);
+    }
+    Ok(arrays)
 }
 
 /// Reads the images (N, C, H, W) in the array `name` of shape (N, H, W, C): bytes according to `pixels`, other numbers

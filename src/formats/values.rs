@@ -38,6 +38,24 @@ impl Kind {
         }
     }
 
+    /// The name of the type in `NumPy`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F2 => "float16",
+            Self::F4 => "float32",
+            Self::F8 => "float64",
+            Self::I1 => "int8",
+            Self::I2 => "int16",
+            Self::I4 => "int32",
+            Self::I8 => "int64",
+            Self::U1 => "uint8",
+            Self::U2 => "uint16",
+            Self::U4 => "uint32",
+            Self::U8 => "uint64",
+            Self::Bool => "bool",
+        }
+    }
+
     /// Decodes the numbers in `bytes`, little-endian unless `big_endian`, and passes each to `visit`.
     fn decode<C: Convert>(self, bytes: &[u8], big_endian: bool, convert: C, visit: &mut impl FnMut(C::Value)) {
         let numbers = Numbers { bytes, big_endian };

@@ -8,9 +8,12 @@
 //! | [`neighbours`] | precision, recall, density and coverage of features |
 //! | [`sliced`] | whole distributions along random directions, of features or of pixels |
 //!
+//! [`difference`] compares single files value by value.
+//!
 //! The Frechet distance of n samples is biased upwards by about the uncertainty of their mean and covariance. Figures
 //! are therefore comparable only at the same n, and the floor is the score of n real images.
 
+pub mod difference;
 pub mod features;
 pub mod frechet;
 pub mod kid;

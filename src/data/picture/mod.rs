@@ -2,9 +2,11 @@
 
 mod encoded;
 mod format;
+mod levels;
 
 pub(super) use encoded::Encoded;
 pub(super) use format::has_foreign_name;
+pub use levels::Levels;
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +28,8 @@ pub struct Picture {
     image: DynamicImage,
     /// One byte per pixel, 255 where it is opaque; `None` without transparency.
     alpha: Option<Vec<u8>>,
+    /// `true` if values of more than 8 bits were rounded to 8 when the transparency was taken off.
+    is_rounded: bool,
     /// A sentence for the user: what the file holds and is not taken.
     note: Option<String>,
     sha256: String,
@@ -46,8 +50,10 @@ impl Picture {
 
     /// A decoded image, whose transparency is taken off.
     fn of(image: DynamicImage, note: Option<String>, file: &Path, budget: Budget) -> Self {
+        let color = image.color();
+        let is_rounded = color.has_alpha() && color.bits_per_pixel() > 8 * u16::from(color.channel_count());
         let (image, alpha) = over_white(image);
-        Self { image, alpha, note, sha256: String::new(), file: file.to_path_buf(), budget }
+        Self { image, alpha, is_rounded, note, sha256: String::new(), file: file.to_path_buf(), budget }
     }
 
     /// A sentence for the user on what the file holds besides this image.

@@ -8,7 +8,7 @@
 mod header;
 mod stored;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use zip::write::SimpleFileOptions;
@@ -25,6 +25,34 @@ pub(super) use stored::{Size, Stored};
 
 /// The first bytes of every array file.
 pub const MAGIC: &[u8] = b"\x93NUMPY";
+
+/// An array with the type that its file gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TypedArray {
+    /// The name of the type in `NumPy`: `float32`, `uint8`, `bool`.
+    pub dtype: &'static str,
+    /// The extents; none for a scalar.
+    pub shape: Vec<usize>,
+    /// The values, row-major. Integers above 2^53 are rounded.
+    pub values: Vec<f64>,
+}
+
+/// Reads an array of any type and shape as float64, with its type.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn read_typed(path: impl AsRef<Path>) -> Result<TypedArray> {
+    let path = path.as_ref();
+    let (file, length) = open_regular(path)?;
+    typed(Stored::open(path, None, file, Size::Plain(length))?)
+}
+
+/// The array of a file or an archive as float64.
+pub(super) fn typed<R: Read>(array: Stored<'_, R>) -> Result<TypedArray> {
+    let (dtype, shape) = (array.layout.kind.name(), array.layout.shape.clone());
+    let (_, values) = array.values(ToF64)?;
+    Ok(TypedArray { dtype, shape, values })
+}
 
 /// Reads an array as float32, rounding wider types. A scalar becomes an array of shape (1).
 ///
