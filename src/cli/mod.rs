@@ -6,6 +6,7 @@
 pub mod args;
 mod bench;
 mod changes;
+mod compare;
 mod completions;
 mod decode;
 mod denoise;
@@ -140,6 +141,7 @@ subcommands! {
     Inspect(inspect),
     Moments(moments),
     Merge(merge),
+    Compare(compare),
     Devices(devices),
     #[cfg(feature = "download")]
     Download(download),
@@ -301,8 +303,8 @@ fn separate_outputs(called: &ArgMatches) -> Result<()> {
 }
 
 /// The arguments of subcommands that name an output, which may be standard output.
-const OUTPUTS: [&str; 7] =
-    ["output", "save_samples", "save_images", "save_path", "steps_sheet", "steps_animation", "json"];
+const OUTPUTS: [&str; 8] =
+    ["output", "save_samples", "save_images", "save_path", "steps_sheet", "steps_animation", "difference", "json"];
 
 /// Returns `true` if a subcommand gains from vectors twice as wide. The embedded network has 32 to 96 channels, which
 /// fill half of them: it takes as long either way, and its shaders compile sooner for narrow ones. A subcommand without

@@ -23,6 +23,11 @@ pub fn output_name(path: &Path) -> String {
     if is_stream(path) { STDOUT.to_owned() } else { path.display().to_string() }
 }
 
+/// The name of an input in messages.
+pub fn input_name(path: &Path) -> String {
+    if is_stream(path) { STDIN.to_owned() } else { path.display().to_string() }
+}
+
 /// Checks that an output of bytes can be written: a file as [`formats::check_writable`] does, and standard output
 /// unless it is a terminal.
 ///

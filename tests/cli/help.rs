@@ -24,6 +24,7 @@ fn help_is_short_and_long() {
         "encode-text",
         "encode",
         "decode",
+        "compare",
         "devices",
         "info",
         "serve",

@@ -11,6 +11,7 @@ mod bench;
 mod caches;
 mod classifier;
 mod closed_form;
+mod compare;
 mod denoise;
 mod deploy;
 mod dit;
