@@ -1,8 +1,11 @@
 //! Inputs of planning besides the graph: the target, and the options of compilation.
 
+use std::collections::BTreeMap;
+
 use super::Aliasing;
 use crate::gpu::Gpu;
 use crate::kernels::choice::{Algorithm, Layer, prior};
+use crate::kernels::tiling::{ProductShape, TileSize};
 use crate::kernels::tuned::Choices;
 use crate::kernels::{Engine, Family};
 use crate::tensor::Precision;
@@ -12,6 +15,9 @@ use crate::tensor::Precision;
 pub struct CompileOptions {
     /// The algorithm of every convolution, whatever memory it takes; `None` for the fastest one that is known.
     pub forced: Option<Algorithm>,
+    /// The size of the tiles of every product that has such tiles; `None` for the fastest that is known. No bit of a
+    /// result depends on it.
+    pub tile_size: Option<TileSize>,
     /// The precision of the kernels of convolutions and matrix products; vectors are always float32.
     pub weights: Precision,
     /// The precision of the maps between the layers, where they lie in storage buffers; inputs, outputs and vectors
@@ -43,6 +49,12 @@ impl CompileOptions {
         Self { forced: Some(algorithm), ..self }
     }
 
+    /// The same options with tiles of this size in every product that has such tiles.
+    #[must_use]
+    pub fn with_tile_size(self, tile_size: TileSize) -> Self {
+        Self { tile_size: Some(tile_size), ..self }
+    }
+
     /// The same options with a slot for every buffer.
     #[must_use]
     pub fn without_aliasing(self) -> Self {
@@ -64,6 +76,12 @@ impl CompileOptions {
         if Algorithm::of_family(target.family).contains(&algorithm) { algorithm } else { Algorithm::Direct }
     }
 
+    /// The sizes of tiles on a target: the forced one, else the measured ones.
+    #[must_use]
+    pub fn tile_sizes<'a>(&self, target: &Target<'a>) -> TileSizes<'a> {
+        TileSizes { forced: self.tile_size, measured: target.measured.tiles(self.weights) }
+    }
+
     /// The origin of the algorithms on a target, in words.
     #[must_use]
     pub fn origin(&self, target: &Target) -> String {
@@ -72,6 +90,21 @@ impl CompileOptions {
             (None, 0) => "by prior".to_owned(),
             (None, count) => format!("{count} layers by measurement, others by prior"),
         }
+    }
+}
+
+/// The sizes of tiles of products.
+#[derive(Clone, Copy, Debug)]
+pub struct TileSizes<'a> {
+    forced: Option<TileSize>,
+    measured: &'a BTreeMap<ProductShape, TileSize>,
+}
+
+impl TileSizes<'_> {
+    /// The size for a product; `None` for that of the rule of its kernel.
+    #[must_use]
+    pub fn of(&self, product: &ProductShape) -> Option<TileSize> {
+        self.forced.or_else(|| self.measured.get(product).copied())
     }
 }
 
@@ -112,7 +145,7 @@ static NOTHING_MEASURED: Choices = Choices::NONE;
 pub struct Target<'a> {
     /// The kernels.
     pub family: Family,
-    /// The fastest algorithm of each layer that was measured.
+    /// The fastest algorithm of each layer, and the fastest tile of each product, that was measured.
     pub measured: &'a Choices,
     /// The largest storages of the device.
     pub limits: StorageLimits,

@@ -99,7 +99,9 @@ impl Plan {
         let family = target.family;
         let graph = fuse(graph);
         let algorithms = algorithms(&graph, options, target);
-        let Lowered { mut buffers, mut steps, tables } = lower(&graph, family, &algorithms, options.fold_always);
+        let tile_sizes = options.tile_sizes(target);
+        let Lowered { mut buffers, mut steps, tables } =
+            lower(&graph, family, &algorithms, tile_sizes, options.fold_always);
         if options.maps == Precision::Float16 && family.memory() == Memory::Buffer {
             halve_maps(&graph, &mut buffers);
         }

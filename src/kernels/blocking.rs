@@ -1,5 +1,6 @@
 //! The division of products of the tile family into workgroups, for matrix products and convolutions alike.
 
+use super::tiling::TileSize;
 use crate::tensor::TEXEL;
 
 /// A tile of a product: `wide` x `tall` invocations, each `rows` rows by `texels` texels of columns, `depth` texels
@@ -79,6 +80,22 @@ impl Blocking {
         LADDER.into_iter().find(is_worth).unwrap_or(smallest).tile
     }
 
+    /// The tile of this size, if there is one.
+    pub(super) fn of_size(size: TileSize) -> Option<Self> {
+        LADDER.into_iter().map(|rung| rung.tile).find(|tile| tile.size() == size)
+    }
+
+    /// The sizes of all tiles, smallest first.
+    pub(super) fn sizes() -> Vec<TileSize> {
+        LADDER.iter().rev().map(|rung| rung.tile.size()).collect()
+    }
+
+    /// The values of a workgroup.
+    pub(super) fn size(self) -> TileSize {
+        let (rows, texels) = self.grid();
+        TileSize { rows, columns: texels * TEXEL }
+    }
+
     /// Rows and texels of columns of a workgroup.
     pub(super) fn grid(self) -> (usize, usize) {
         ((self.tall * self.rows) as usize, (self.wide * self.texels) as usize)
@@ -106,9 +123,6 @@ impl Blocking {
             ("PAD", self.pad()),
         ]
     }
-
-    /// Rows and columns of a product for which each tile is chosen, for validation.
-    pub(super) const KINDS: [(usize, usize); 5] = [(4, 4), (320, 320), (768, 768), (1280, 1280), (2048, 2048)];
 }
 
 #[cfg(test)]
@@ -117,12 +131,23 @@ mod tests {
 
     #[test]
     fn every_tile_is_chosen_for_some_product() {
-        let chosen = Blocking::KINDS.map(|(rows, columns)| Blocking::of(rows, columns / TEXEL, 1));
+        let sizes = [(4, 4), (320, 320), (768, 768), (1280, 1280), (2048, 2048)];
+        let chosen = sizes.map(|(rows, columns)| Blocking::of(rows, columns / TEXEL, 1));
         assert_eq!(chosen.into_iter().rev().collect::<Vec<_>>(), LADDER.map(|rung| rung.tile));
         let batched = Blocking::of(64, 8, 400);
         assert_eq!(batched, LADDER[3].tile, "matrices of a batch are workgroups too");
         let passes = Blocking::of(2048, 256 / TEXEL, 36);
         assert_eq!(passes, LADDER[1].tile, "a batch of small matrices is not a large matrix");
+    }
+
+    #[test]
+    fn a_size_is_that_of_one_tile() {
+        let sizes = Blocking::sizes();
+        assert_eq!(sizes.len(), LADDER.len());
+        for (size, rung) in sizes.into_iter().zip(LADDER.iter().rev()) {
+            assert_eq!(Blocking::of_size(size), Some(rung.tile), "{size}");
+        }
+        assert_eq!(Blocking::of_size(TileSize { rows: 64, columns: 32 }), None);
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use super::blocking::Blocking;
 use super::epilogue::{EpilogueParams, EpilogueSpec};
 use super::source::{HostSource, SourceParams};
+use super::tiling::{ProductKind, ProductShape, TileSize};
 use super::{Dispatch, Family, Kernel, Shader, Source, params, words};
 use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::{Shape, TEXEL};
 
 /// A convolution, shapes known. Reads x, x2, factors (see [`Source`]), weights (see [`pack`]), bias, `per_image`,
 /// residual; writes y.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conv2d {
     /// The map read, as the layer sees it.
     pub x: Shape,
@@ -25,6 +26,9 @@ pub struct Conv2d {
     pub pad: (usize, usize),
     /// The end of the product.
     pub epilogue: EpilogueSpec,
+    /// The pixels (as rows) and channels of a workgroup of the tile family: no bit depends on it. `None`, and a size
+    /// that is not among [`Self::tile_sizes`], is the one of a rule that follows from the shape.
+    pub tile_size: Option<TileSize>,
 }
 
 parameters! {
@@ -107,7 +111,7 @@ impl Conv2d {
                 (family.shader(&MATRIX, constants), grid, 1)
             }
             Family::Tile => {
-                let tile = Blocking::of(self.y.rows(), self.y.c4(), 1);
+                let tile = self.blocking();
                 let (rows, texels) = tile.grid();
                 let constants = [constants, tile.constants().to_vec()].concat();
                 let grid = [self.y.c4().div_ceil(texels), self.y.rows().div_ceil(rows), 1];
@@ -122,6 +126,32 @@ impl Conv2d {
             block: family.block(self.y.c4()) as u32,
         };
         Dispatch { shader, params: words(&params), grid: grid.map(|extent| extent as u32) }
+    }
+
+    /// The properties by which the fastest tile is kept.
+    #[must_use]
+    pub fn shape(&self) -> ProductShape {
+        let (height, width) = self.kernel;
+        let kind = ProductKind::Convolution(height, width, self.stride);
+        ProductShape { kind, matrices: 1, rows: self.y.rows(), k: height * width * self.x.c, columns: self.y.c }
+    }
+
+    /// The sizes of tiles that the kernels of a family have for it, smallest first: none but in `tile`.
+    #[must_use]
+    pub fn tile_sizes(&self, family: Family) -> Vec<TileSize> {
+        if family == Family::Tile { Blocking::sizes() } else { Vec::new() }
+    }
+
+    /// The size of the tiles that [`Self::dispatch`] takes, if there is a choice.
+    #[must_use]
+    pub fn taken(&self, family: Family) -> Option<TileSize> {
+        (family == Family::Tile).then(|| self.blocking().size())
+    }
+
+    /// The tile of the tile family.
+    fn blocking(&self) -> Blocking {
+        let by_rule = || Blocking::of(self.y.rows(), self.y.c4(), 1);
+        self.tile_size.and_then(Blocking::of_size).unwrap_or_else(by_rule)
     }
 
     /// The parameters of the shaders, with `tiles_x` tiles in a row of the map.
@@ -152,16 +182,19 @@ impl Conv2d {
     /// Every shader variant that [`Self::dispatch`] can choose, for validation.
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
+        let plain = [(8, 8, 8), (4, 4, 8), (1, 16, 8), (8, 8, 4)].map(|size| (size, None));
         let sizes = match family {
-            Family::Lanes { .. } => vec![(8, 8, 8), (4, 4, 8), (1, 16, 8), (8, 8, 4)],
-            Family::Tile | Family::Matrix { .. } => Blocking::KINDS.map(|(rows, columns)| (rows, 1, columns)).into(),
+            Family::Lanes { .. } => plain.to_vec(),
+            Family::Tile => Blocking::sizes().into_iter().map(|size| ((8, 8, 8), Some(size))).collect(),
+            Family::Matrix { .. } => vec![plain[0]],
         };
         let mut all: Vec<Shader> = Vec::new();
         for (kernel, stride) in [(3, 1), (3, 2), (1, 1), (1, 2), (2, 2)] {
-            for &(h, w, channels) in &sizes {
+            for &((h, w, channels), tile_size) in &sizes {
                 let y = Shape::new(1, h, w, channels);
                 for (epilogue, source) in epilogues_and_sources() {
-                    let conv = Self { x: y, source, y, kernel: (kernel, kernel), stride, pad: (0, 0), epilogue };
+                    let (kernel, pad) = ((kernel, kernel), (0, 0));
+                    let conv = Self { x: y, source, y, kernel, stride, pad, epilogue, tile_size };
                     let shader = conv.dispatch(family).shader;
                     if !all.contains(&shader) {
                         all.push(shader);

@@ -1,14 +1,18 @@
 //! Batched matrix product over rows of texels: projections, 1 x 1 convolutions, attention scores, covariances.
 
+use serde::{Deserialize, Serialize};
+
 use super::blocking::Blocking;
 use super::epilogue::{EpilogueParams, EpilogueSpec};
 use super::source::{HostSource, SourceParams};
+use super::tiling::{ProductKind, ProductShape, TileSize};
 use super::{Dispatch, Family, Kernel, Shader, Source, component, params, words};
 use crate::kernels::parameters::{kernel, parameters};
 use crate::tensor::TEXEL;
 
 /// The layout of the second operand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Layout {
     /// Packed weights of a 1 x 1 kernel (see [`super::conv2d::pack`]).
     Packed,
@@ -31,7 +35,7 @@ pub struct Strides {
 
 /// `y[i, j] = finish(alpha * sum over k of a[i, k] b[k, j])` for each image and head, shapes known. Reads a, a2,
 /// factors (see [`Source`]), b, bias, `per_image`, residual; writes y.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MatMul {
     /// Rows of a and y.
     pub rows: usize,
@@ -58,6 +62,9 @@ pub struct MatMul {
     pub source: Source,
     /// The end of the product.
     pub epilogue: EpilogueSpec,
+    /// The tile of a workgroup: no bit depends on it. `None`, and a size that is not among [`Self::tile_sizes`], is the
+    /// one of a rule that follows from the shape.
+    pub tile_size: Option<TileSize>,
 }
 
 parameters! {
@@ -98,9 +105,11 @@ static LANES: Kernel = kernel!("matmul.lanes", TwinParams, twin);
 static TILE: Kernel = kernel!("matmul.tile", TwinParams, twin);
 static MATRIX: Kernel = kernel!("matmul.matrix", TwinParams, rounding_twin);
 
-/// The possible rows of a tile of the lanes family.
-const LANES_ROWS: [u32; 4] = [64, 32, 16, 4];
-const LEAST_ROWS: u32 = LANES_ROWS[3];
+/// The possible rows of a tile of the lanes family: multiples of four.
+const LANES_ROWS: [u32; 8] = [4, 8, 12, 16, 24, 32, 48, 64];
+/// Those that the rule chooses among.
+const RULE_ROWS: [u32; 4] = [64, 32, 16, 4];
+const LEAST_ROWS: u32 = LANES_ROWS[0];
 /// Lanes that lavapipe shuffles in one instruction, whatever the index.
 const SHUFFLED_LANES: u32 = 8;
 /// The number of multiplications from which a product justifies the longest kernel, which takes a second more to
@@ -127,6 +136,7 @@ impl MatMul {
             rows_per_image: rows,
             source: Source::default(),
             epilogue: EpilogueSpec::default(),
+            tile_size: None,
         }
     }
 
@@ -151,7 +161,7 @@ impl MatMul {
         let constants = [vec![("B_ROWS", transposed)], shared.clone()].concat();
         let (shader, tile) = match family {
             Family::Lanes { width } => {
-                let rows = self.lanes_rows();
+                let rows = self.lanes_rows(width);
                 let by_k = width == SHUFFLED_LANES && self.rows_collide(rows) && self.source.joined.is_none();
                 let tile = [("LANES", width), ("ROWS", rows), ("BY_K", u32::from(by_k))];
                 (family.shader(&LANES, [tile.as_slice(), &constants].concat()), (rows as usize, width as usize))
@@ -162,7 +172,7 @@ impl MatMul {
                 (family.shader(&MATRIX, [shared, units].concat()), (64, 16))
             }
             Family::Tile | Family::Matrix { .. } => {
-                let tile = Blocking::of(self.rows, columns4, images * heads);
+                let tile = self.blocking();
                 (family.shader(&TILE, [constants, tile.constants().to_vec()].concat()), tile.grid())
             }
         };
@@ -192,10 +202,60 @@ impl MatMul {
         Dispatch { shader, params: words(&params), grid: grid.map(|extent| extent as u32) }
     }
 
-    /// Rows per tile of the lanes family. Many rows share a weight; fewer are taken for few rows, and for products so
-    /// small that compiling the longer kernel costs more than it saves. A tile that normalises lies in one image. The
-    /// rows of a tile are independent, so the choice may depend on the batch.
-    fn lanes_rows(&self) -> u32 {
+    /// The properties by which the fastest tile is kept.
+    #[must_use]
+    pub fn shape(&self) -> ProductShape {
+        let Self { rows, k, columns, batch, layout, .. } = *self;
+        ProductShape { kind: ProductKind::Matrix(layout), matrices: batch.0 * batch.1, rows, k, columns }
+    }
+
+    /// The sizes of tiles that the kernels of a family have for it, smallest first. A tile that normalises lies in one
+    /// image.
+    #[must_use]
+    pub fn tile_sizes(&self, family: Family) -> Vec<TileSize> {
+        match family {
+            Family::Lanes { width } => {
+                let fitting = LANES_ROWS.into_iter().filter(|rows| self.fits(*rows));
+                fitting.map(|rows| TileSize::of_lanes(rows, width)).collect()
+            }
+            Family::Matrix { .. } if self.layout == Layout::Packed => Vec::new(),
+            Family::Tile | Family::Matrix { .. } => Blocking::sizes(),
+        }
+    }
+
+    /// The size of the tiles that [`Self::dispatch`] takes; `None` if there is one kernel only.
+    #[must_use]
+    pub fn taken(&self, family: Family) -> Option<TileSize> {
+        match family {
+            Family::Lanes { width } => Some(TileSize::of_lanes(self.lanes_rows(width), width)),
+            Family::Matrix { .. } if self.layout == Layout::Packed => None,
+            Family::Tile | Family::Matrix { .. } => Some(self.blocking().size()),
+        }
+    }
+
+    /// The tile of the families `tile` and `matrix`.
+    fn blocking(&self) -> Blocking {
+        let (images, heads) = self.batch;
+        let by_rule = || Blocking::of(self.rows, self.columns.div_ceil(TEXEL), images * heads);
+        self.tile_size.and_then(Blocking::of_size).unwrap_or_else(by_rule)
+    }
+
+    /// Rows per tile of the lanes family.
+    fn lanes_rows(&self, width: u32) -> u32 {
+        let mut fitting = LANES_ROWS.into_iter().filter(|rows| self.fits(*rows));
+        let wanted = |rows: &u32| self.tile_size == Some(TileSize::of_lanes(*rows, width));
+        fitting.find(wanted).unwrap_or_else(|| self.usual_rows())
+    }
+
+    /// Returns `true` if a tile of these rows lies in one image, or need not.
+    fn fits(&self, rows: u32) -> bool {
+        self.source.normalised.is_none() || self.rows_per_image.is_multiple_of(rows as usize)
+    }
+
+    /// The rule for rows per tile of the lanes family. Many rows share a weight; fewer are taken for few rows, and for products so
+    /// small that compiling the longer kernel costs more than it saves. The rows of a tile are independent, so the
+    /// choice may depend on the batch.
+    fn usual_rows(&self) -> u32 {
         let multiplications = self.batch.0 * self.batch.1 * self.rows * self.k * self.columns;
         let few_weights = self.k * self.columns < 1 << 16 && self.batch.0 == 1;
         let most = match self.rows {
@@ -205,8 +265,7 @@ impl MatMul {
             _ if few_weights && multiplications <= SMALL => 16,
             _ => 32,
         };
-        let fits = |rows: &u32| self.source.normalised.is_none() || self.rows_per_image.is_multiple_of(*rows as usize);
-        LANES_ROWS.into_iter().filter(|rows| *rows <= most).find(fits).unwrap_or(LEAST_ROWS)
+        RULE_ROWS.into_iter().filter(|rows| *rows <= most).find(|rows| self.fits(*rows)).unwrap_or(LEAST_ROWS)
     }
 
     /// Returns `true` if the rows of the first operand, read side by side, evict each other from a processor's first
@@ -233,26 +292,22 @@ impl MatMul {
     #[must_use]
     pub fn variants(family: Family) -> Vec<Shader> {
         let mut all: Vec<Shader> = Vec::new();
-        let sizes: Vec<[usize; 3]> = match family {
-            // Rows that collide, and rows that do not.
-            Family::Lanes { .. } => {
-                [960, 1024].into_iter().flat_map(|k| LANES_ROWS.map(|rows| [rows as usize, k, 1024])).collect()
-            }
-            Family::Tile | Family::Matrix { .. } => Blocking::KINDS.map(|(rows, columns)| [rows, 960, columns]).into(),
-        };
-        for (layout, [rows, k, columns]) in [Layout::Packed, Layout::Rows, Layout::Transposed]
-            .into_iter()
-            .flat_map(|layout| sizes.iter().map(move |size| (layout, *size)))
-        {
+        // Rows that collide, and rows that do not; a tile that normalises lies in one image.
+        let products = [960, 1024].map(|k| Self { rows_per_image: 192, ..Self::plain(1, 64, k, 64) });
+        for layout in [Layout::Packed, Layout::Rows, Layout::Transposed] {
             for (epilogue, source) in super::conv2d::epilogues_and_sources() {
                 // Transposed operands are those of attention, which reads plain maps.
                 if source.upsampled || layout == Layout::Transposed && source != Source::default() {
                     continue;
                 }
-                let product = Self { layout, source, epilogue, ..Self::plain(1, rows, k, columns) };
-                let shader = product.dispatch(family).shader;
-                if !all.contains(&shader) {
-                    all.push(shader);
+                for product in products.map(|product| Self { layout, source, epilogue, ..product }) {
+                    let sizes = product.tile_sizes(family).into_iter().map(Some);
+                    for tile_size in std::iter::once(None).chain(sizes) {
+                        let shader = Self { tile_size, ..product }.dispatch(family).shader;
+                        if !all.contains(&shader) {
+                            all.push(shader);
+                        }
+                    }
                 }
             }
         }

@@ -36,6 +36,7 @@ pub mod source;
 pub mod spread;
 pub mod tangent;
 mod template;
+pub mod tiling;
 pub mod timestep_embedding;
 pub mod transpose;
 pub mod tuned;

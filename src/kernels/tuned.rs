@@ -1,4 +1,4 @@
-//! Measured algorithms kept between runs: a cache file for each adapter, driver, family and version of the kernels.
+//! Measured algorithms and tiles kept between runs: a cache file for each adapter, driver, family and version of the kernels.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::choice::{Algorithm, Layer};
+use super::tiling::{ProductShape, TileSize};
 use super::{Family, Shader, all_variants};
 use crate::error::{Error, Result};
 use crate::formats::{json, write_atomically};
@@ -15,43 +16,74 @@ use crate::input::read_regular;
 use crate::paths::finding_file;
 use crate::tensor::Precision;
 
-/// The fastest algorithms of layers, those of weights in float16 apart from those of weights in float32.
+/// The fastest algorithms of layers and the fastest tiles of products, those for weights in float16 apart from those
+/// for weights in float32.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choices {
-    float32: BTreeMap<Layer, Algorithm>,
-    float16: BTreeMap<Layer, Algorithm>,
+    float32: OfPrecision,
+    float16: OfPrecision,
+}
+
+/// The choices for weights of one precision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct OfPrecision {
+    layers: BTreeMap<Layer, Algorithm>,
+    tiles: BTreeMap<ProductShape, TileSize>,
+}
+
+impl OfPrecision {
+    const NONE: Self = Self { layers: BTreeMap::new(), tiles: BTreeMap::new() };
+
+    fn extend(&mut self, other: &Self) {
+        self.layers.extend(&other.layers);
+        self.tiles.extend(&other.tiles);
+    }
 }
 
 impl Choices {
     /// No choices: nothing was measured.
-    pub const NONE: Self = Self { float32: BTreeMap::new(), float16: BTreeMap::new() };
+    pub const NONE: Self = Self { float32: OfPrecision::NONE, float16: OfPrecision::NONE };
 
-    /// Choices for weights of one precision.
+    /// Algorithms for weights of one precision.
     #[must_use]
     pub fn of(weights: Precision, layers: BTreeMap<Layer, Algorithm>) -> Self {
-        let mut choices = Self::NONE;
-        *choices.layers_mut(weights) = layers;
-        choices
+        Self::NONE.with(weights, OfPrecision { layers, ..OfPrecision::NONE })
     }
 
-    /// The choices for weights of a precision.
+    /// Tiles for weights of one precision.
     #[must_use]
-    pub const fn layers(&self, weights: Precision) -> &BTreeMap<Layer, Algorithm> {
+    pub fn of_tiles(weights: Precision, tiles: BTreeMap<ProductShape, TileSize>) -> Self {
+        Self::NONE.with(weights, OfPrecision { tiles, ..OfPrecision::NONE })
+    }
+
+    fn with(self, weights: Precision, choices: OfPrecision) -> Self {
+        match weights {
+            Precision::Float32 => Self { float32: choices, ..self },
+            Precision::Float16 => Self { float16: choices, ..self },
+        }
+    }
+
+    const fn of_precision(&self, weights: Precision) -> &OfPrecision {
         match weights {
             Precision::Float32 => &self.float32,
             Precision::Float16 => &self.float16,
         }
     }
 
-    const fn layers_mut(&mut self, weights: Precision) -> &mut BTreeMap<Layer, Algorithm> {
-        match weights {
-            Precision::Float32 => &mut self.float32,
-            Precision::Float16 => &mut self.float16,
-        }
+    /// The algorithms for weights of a precision.
+    #[must_use]
+    pub const fn layers(&self, weights: Precision) -> &BTreeMap<Layer, Algorithm> {
+        &self.of_precision(weights).layers
     }
 
-    /// Adds choices, which replace older ones for the same layers and precision.
-    fn extend(&mut self, other: &Self) {
+    /// The tiles for weights of a precision.
+    #[must_use]
+    pub const fn tiles(&self, weights: Precision) -> &BTreeMap<ProductShape, TileSize> {
+        &self.of_precision(weights).tiles
+    }
+
+    /// Adds choices, which replace older ones for the same layers, products and precision.
+    pub fn extend(&mut self, other: &Self) {
         self.float32.extend(&other.float32);
         self.float16.extend(&other.float16);
     }
@@ -80,6 +112,11 @@ struct Kept {
     /// Those for weights in float16; absent from files of earlier versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     half_layers: Vec<(Layer, Algorithm)>,
+    /// The tiles for weights in float32, and those for weights in float16; absent from files of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tiles: Vec<(ProductShape, TileSize)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    half_tiles: Vec<(ProductShape, TileSize)>,
 }
 
 impl Key {
@@ -104,7 +141,7 @@ impl Key {
         finding_file("algorithms", &name)
     }
 
-    /// The algorithms in `file` for this key; empty if there is no such file.
+    /// The choices in `file` for this key; empty if there is no such file.
     ///
     /// # Errors
     /// The reason in words if the file cannot be read, or was measured for another key.
@@ -118,11 +155,14 @@ impl Key {
         if kept.key != *self {
             return Err("it was measured for another driver or version".to_owned());
         }
-        let (float32, float16) = (kept.layers.into_iter().collect(), kept.half_layers.into_iter().collect());
-        Ok(Choices { float32, float16 })
+        let of = |layers: Vec<(Layer, Algorithm)>, tiles: Vec<(ProductShape, TileSize)>| OfPrecision {
+            layers: layers.into_iter().collect(),
+            tiles: tiles.into_iter().collect(),
+        };
+        Ok(Choices { float32: of(kept.layers, kept.tiles), float16: of(kept.half_layers, kept.half_tiles) })
     }
 
-    /// Adds `choices` to the algorithms in `file` for this key and replaces older ones for the same layers. Other
+    /// Adds `choices` to those in `file` for this key and replaces older ones for the same layers and products. Other
     /// content is overwritten.
     ///
     /// # Errors
@@ -130,8 +170,14 @@ impl Key {
     pub fn save(&self, file: &Path, choices: &Choices) -> Result<()> {
         let mut all = self.load(file).unwrap_or_default();
         all.extend(choices);
-        let (layers, half_layers) = (all.float32.into_iter().collect(), all.float16.into_iter().collect());
-        let kept = Kept { key: self.clone(), layers, half_layers };
+        let Choices { float32, float16 } = all;
+        let kept = Kept {
+            key: self.clone(),
+            layers: float32.layers.into_iter().collect(),
+            half_layers: float16.layers.into_iter().collect(),
+            tiles: float32.tiles.into_iter().collect(),
+            half_tiles: float16.tiles.into_iter().collect(),
+        };
         let text = serde_json::to_vec_pretty(&kept)
             .map_err(|error| Error::Io { file: file.to_path_buf(), source: error.into() })?;
         write_atomically(file, |writer| writer.write_all(&text))
@@ -184,7 +230,7 @@ mod tests {
         assert_eq!(key.load(&file), Ok(all.clone()));
         // Weights in float16 have choices apart from those.
         key.save(&file, &Choices::of(Precision::Float16, [(LAYER, two)].into())).unwrap();
-        all.float16.insert(LAYER, two);
+        all.float16.layers.insert(LAYER, two);
         assert_eq!(key.load(&file), Ok(all));
         assert_eq!(std::fs::read_dir(file.parent().unwrap()).unwrap().count(), 1, "nothing else is left behind");
     }

@@ -64,6 +64,7 @@ fn conv2d_agrees_with_its_twin() {
                     stride,
                     pad: (top, left),
                     epilogue,
+                    tile_size: None,
                 };
                 let reads: [&[f32]; 7] = [&input, &input, &input, &weights, &bias, &per_image, &residual];
                 let what = format!("{x} -> {y}");
@@ -91,6 +92,7 @@ fn conv2d_twin_is_a_convolution() {
             stride: 2,
             pad: (1, 1),
             epilogue: EpilogueSpec::default(),
+            tile_size: None,
         };
         let dispatch = conv.dispatch(engine.family);
         let mut host = vec![0.0; y.texels() * TEXEL];
@@ -206,6 +208,7 @@ fn a_dispatch_in_parts_writes_what_it_writes_at_once() {
         stride: 1,
         pad: (1, 1),
         epilogue: EpilogueSpec::default(),
+        tile_size: None,
     };
     let product = MatMul { layout: Layout::Packed, ..MatMul::plain(1, 300, 40, 300) };
     for engine in engines() {
@@ -288,7 +291,7 @@ fn oblong_kernels_agree_with_their_twin_and_the_definition() {
             let (values, weights) = (numbers(1, x.rows() * x.c), numbers(2, out * x.c * kernel.0 * kernel.1));
             let packed = pack(&weights, out, x.c, kernel, engine.family);
             let (source, epilogue) = (Source::default(), EpilogueSpec::default());
-            let conv = Conv2d { x, source, y, kernel, stride, pad, epilogue };
+            let conv = Conv2d { x, source, y, kernel, stride, pad, epilogue, tile_size: None };
             let input = pack_nchw(&values, x);
             let reads: [&[f32]; 7] = [&input, &input, &input, &packed, &input, &input, &input];
             let what = format!("{x} -> {y} by {kernel:?}");

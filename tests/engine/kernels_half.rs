@@ -58,6 +58,7 @@ fn convolutions_read_half_weights_as_their_twins_do() {
                 stride,
                 pad: (pad, pad),
                 epilogue: epilogue(y),
+                tile_size: None,
             };
             let reads: [&[f32]; 7] = [&input, &input, &input, &weights, &bias, &per_image, &residual];
             let dispatch = with_half_weights(conv.dispatch(engine.family));
@@ -79,6 +80,7 @@ fn maps_are_read_and_written_in_float16() {
         stride: 1,
         pad: (1, 1),
         epilogue: EpilogueSpec { per_image: None, ..epilogue(y) },
+        tile_size: None,
     };
     let weights = rounded(conv2d::pack(&numbers(2, 35 * 33 * 9), 35, 33, (3, 3), engine.family));
     let [bias, _, residual] = terms(y);
@@ -125,8 +127,9 @@ fn transformed_half_weights_make_the_convolution_but_for_their_rounding() {
     let (input, kernel) = (map(1, x), numbers(7, y.c * x.c * 9));
     for engine in engines() {
         let family = engine.family;
-        let plain =
-            Conv2d { x, source: Source::default(), y, kernel: (3, 3), stride: 1, pad, epilogue: none }.dispatch(family);
+        let (source, kernel_size) = (Source::default(), (3, 3));
+        let plain = Conv2d { x, source, y, kernel: kernel_size, stride: 1, pad, epilogue: none, tile_size: None };
+        let plain = plain.dispatch(family);
         let weights = conv2d::pack(&kernel, y.c, x.c, (3, 3), family);
         let wanted = run_twin(&plain, &MatMul::reads(&input[..], &weights[..]), y.texels());
         for tile in [Tile::Two, Tile::Four] {
@@ -148,7 +151,7 @@ fn transformed_half_weights_make_the_convolution_but_for_their_rounding() {
             let dispatch = with_half_weights(products.dispatch(family));
             check(engine, &dispatch, &reads, positions * rows * y.c4(), "products");
 
-            let last = WinogradProducts { tile, x, y, tiles: 0..rows, epilogue: none };
+            let last = WinogradProducts { tile, x, y, tiles: 0..rows, epilogue: none, tile_size: None };
             if let Some(last) = last.dispatch(family) {
                 let reads: [&[f32]; 5] = [&tiles, &weights, &tiles, &tiles, &tiles];
                 check(engine, &with_half_weights(last), &reads, y.texels(), "products and last stage");

@@ -38,7 +38,7 @@ fn convolutions() -> Vec<Conv2d> {
     let conv = |(x, out, side, stride): (Shape, usize, usize, usize)| {
         let y = Shape { h: x.h.div_ceil(stride), w: x.w.div_ceil(stride), c: out, ..x };
         let pad = (side / 2, side / 2);
-        Conv2d { x, source: Source::default(), y, kernel: (side, side), stride, pad, epilogue: full }
+        Conv2d { x, source: Source::default(), y, kernel: (side, side), stride, pad, epilogue: full, tile_size: None }
     };
     cases.into_iter().map(conv).collect()
 }

@@ -97,7 +97,8 @@ fn convolutions_read_any_source() {
             let epilogue = EpilogueSpec { bias: true, ..EpilogueSpec::default() };
             let weights = pack(&kernel, out, x.c, (3, 3), engine.family);
             let conv = |source| {
-                Conv2d { x, source, y, kernel: (3, 3), stride: 1, pad: (1, 1), epilogue }.dispatch(engine.family)
+                Conv2d { x, source, y, kernel: (3, 3), stride: 1, pad: (1, 1), epilogue, tile_size: None }
+                    .dispatch(engine.family)
             };
             case.compare(engine, case.both(conv), &[&weights, &bias, &bias, &bias], y.texels());
             for tile in [Tile::Two, Tile::Four] {

@@ -76,6 +76,7 @@ impl Case {
             stride: 1,
             pad: self.pad,
             epilogue: self.epilogue,
+            tile_size: None,
         };
         let weights = conv2d::pack(&self.kernel, self.y.c, self.x.c, (3, 3), Family::Tile);
         let [bias, per_image, residual] = self.terms();
@@ -100,7 +101,8 @@ impl Case {
             let reads: [&[f32]; 3] = [&self.data[0], &self.data[0], factors.unwrap_or(&self.data[0])];
             let transformed = check(engine, &input.dispatch(family), &reads, input.texels(), "input");
 
-            let last = WinogradProducts { tile, x, y, tiles: tiles.clone(), epilogue: self.epilogue };
+            let (tiles_of, epilogue) = (tiles.clone(), self.epilogue);
+            let last = WinogradProducts { tile, x, y, tiles: tiles_of, epilogue, tile_size: None };
             let (last, products) = if let Some(dispatch) = last.dispatch(family).filter(|_| in_one) {
                 (dispatch, None)
             } else {
@@ -209,7 +211,7 @@ fn the_last_stages_in_one_are_those_by_themselves_with_any_number_of_tiles() {
                 let y = Shape::new(1, 2 * tile.outputs(), columns.min(66) * tile.outputs(), channels);
                 let (x, tiles) = (Shape { h: y.h, w: y.w, ..x }, 0..columns);
                 let epilogue = EpilogueSpec { bias: true, ..EpilogueSpec::default() };
-                let last = WinogradProducts { tile, x, y, tiles: tiles.clone(), epilogue };
+                let last = WinogradProducts { tile, x, y, tiles: tiles.clone(), epilogue, tile_size: None };
                 let Some(dispatch) = last.dispatch(family) else { continue };
                 let products = winograd::products(tile, columns, x, y, family).dispatch(family);
                 let output = WinogradOutput { tile, y, tiles, epilogue };
@@ -238,7 +240,8 @@ fn loops_that_a_driver_would_stop_are_not_asked_of_it() {
     let stage = |channels| {
         let y = Shape::new(1, 4, 4, channels);
         let epilogue = EpilogueSpec::default();
-        WinogradProducts { tile: Tile::Four, x: y, y, tiles: 0..1, epilogue }.dispatch(Family::Lanes { width: 8 })
+        let stage = WinogradProducts { tile: Tile::Four, x: y, y, tiles: 0..1, epilogue, tile_size: None };
+        stage.dispatch(Family::Lanes { width: 8 })
     };
     assert!(stage(2560).is_some());
     assert!(stage(4096).is_none());

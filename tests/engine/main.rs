@@ -24,4 +24,5 @@ mod kernels_winograd;
 mod plan;
 mod reference;
 mod shaders;
+mod tiles;
 mod tune;

@@ -112,7 +112,7 @@ impl Lowering<'_> {
                     let product = MatMul { b: k.strides, y: result, alpha: scale, ..of_rows };
                     let to = (BufferId(at.value.0), place(0) + first * result.row);
                     let reads = MatMul::reads(Operand::Buffer(turned, 0), k.operand()).to_vec();
-                    self.step_to(at, product.dispatch(self.family), reads, to, product.flops());
+                    self.multiply_to(at, product, reads, to);
                 }
                 if op.wanted[1] {
                     let product = MatMul { y: result, alpha: scale, ..of_columns };
@@ -142,7 +142,7 @@ impl Lowering<'_> {
         };
         let scores = self.scratch(part.texels(), at.label);
         let reads = MatMul::reads(q.operand(), k.operand()).to_vec();
-        self.step_to(at, scoring.dispatch(self.family), reads, (scores, 0), scoring.flops());
+        self.multiply_to(at, scoring, reads, (scores, 0));
         let shares = self.scratch(part.texels(), at.label);
         let causal = causal.then_some(Causal { queries: rows, first });
         let softmax = Softmax { rows: images * heads * rows, columns: keys, causal };
@@ -163,7 +163,7 @@ impl Lowering<'_> {
         };
         let moved = self.scratch(part.texels(), at.label);
         let reads = MatMul::reads(given.operand(), v.operand()).to_vec();
-        self.step_to(at, outer.dispatch(self.family), reads, (moved, 0), outer.flops());
+        self.multiply_to(at, outer, reads, (moved, 0));
         let turned = self.scratch(part.texels(), at.label);
         let (image_rows, rows) = (heads * rows, images * heads * rows);
         let tangent = kernel::SoftmaxTangent { rows, columns: keys, image_rows, repeats: 1 };
@@ -196,7 +196,7 @@ impl Lowering<'_> {
         if let Some(before) = before {
             reads[6] = Operand::Buffer(before, place);
         }
-        self.step_to(at, product.dispatch(self.family), reads.to_vec(), (into, place), product.flops());
+        self.multiply_to(at, product, reads.to_vec(), (into, place));
         into
     }
 }

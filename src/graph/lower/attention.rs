@@ -95,7 +95,7 @@ impl Lowering<'_> {
             let scores = self.scratch(texels, at.label);
             let from = Operand::Buffer(BufferId(q.0.0), q.1 / TEXEL + first * q_strides.row);
             let reads = MatMul::reads(from, part(k)).to_vec();
-            self.step_to(at, scoring.dispatch(self.family), reads, (scores, 0), scoring.flops());
+            self.multiply_to(at, scoring, reads, (scores, 0));
 
             let causal = causal.then_some(Causal { queries: rows, first });
             let softmax = Softmax { rows: queries.n * heads * rows, columns, causal };
@@ -104,7 +104,7 @@ impl Lowering<'_> {
 
             let reads = MatMul::reads(Operand::Buffer(shares, 0), part(v)).to_vec();
             let to = (BufferId(at.value.0), first * y.row);
-            self.step_to(at, mixing.dispatch(self.family), reads, to, mixing.flops());
+            self.multiply_to(at, mixing, reads, to);
         }
     }
 }

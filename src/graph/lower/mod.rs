@@ -10,7 +10,12 @@ use std::collections::BTreeMap;
 
 use super::fold::{Folding, folded, worth_folding};
 use super::op::{At, Graph, Value, WeightId};
+use super::options::TileSizes;
 use crate::kernels::choice::Algorithm;
+use crate::kernels::conv2d::Conv2d;
+use crate::kernels::matmul::MatMul;
+use crate::kernels::tiling::Product;
+use crate::kernels::winograd::WinogradProducts;
 use crate::kernels::{Dispatch, Family, Normalised, Source};
 use crate::tensor::{Precision, TEXEL};
 
@@ -65,6 +70,8 @@ pub struct Step {
     pub write_first: usize,
     /// Floating-point operations of products; 0 for other kernels.
     pub flops: u64,
+    /// The product that it is, where there is a choice of tiles.
+    pub product: Option<Product>,
 }
 
 /// A graph as dispatches.
@@ -78,9 +85,15 @@ pub struct Lowered {
     pub tables: Vec<Vec<f32>>,
 }
 
-/// Lowers a graph for a family of kernels, with the algorithm of each weight.
+/// Lowers a graph for a family of kernels, with the algorithm of each weight and the sizes of tiles.
 #[must_use]
-pub fn lower(graph: &Graph, family: Family, algorithms: &[Algorithm], fold_always: bool) -> Lowered {
+pub fn lower(
+    graph: &Graph,
+    family: Family,
+    algorithms: &[Algorithm],
+    tile_sizes: TileSizes,
+    fold_always: bool,
+) -> Lowered {
     let folded =
         if fold_always || worth_folding(graph, family) { folded(graph, family) } else { vec![None; graph.nodes.len()] };
     let buffers = graph.nodes.iter().zip(&folded).map(|(node, folded)| Buffer {
@@ -89,7 +102,7 @@ pub fn lower(graph: &Graph, family: Family, algorithms: &[Algorithm], fold_alway
         precision: Precision::Float32,
     });
     let lowered = Lowered { buffers: buffers.collect(), ..Lowered::default() };
-    let mut lowering = Lowering { graph, family, algorithms, folded, factors: BTreeMap::new(), lowered };
+    let mut lowering = Lowering { graph, family, algorithms, tile_sizes, folded, factors: BTreeMap::new(), lowered };
     for (at, node) in graph.nodes.iter().enumerate() {
         node.op.operator().lower(&graph.at(Value(at)), &mut lowering);
     }
@@ -102,6 +115,7 @@ pub struct Lowering<'a> {
     /// The kernels.
     pub family: Family,
     algorithms: &'a [Algorithm],
+    tile_sizes: TileSizes<'a>,
     /// The way each value is read without being materialised, for those that are not.
     folded: Vec<Option<Folding>>,
     /// The factors of normalisations that their reader applies.
@@ -137,12 +151,41 @@ pub(super) fn with_terms(reads: &[Operand], terms: [Option<Operand>; 3]) -> Vec<
 impl Lowering<'_> {
     /// Adds a dispatch that writes the result of a node.
     pub fn step(&mut self, at: &At, dispatch: Dispatch, reads: Vec<Operand>) {
-        self.product(at, dispatch, reads, 0);
+        self.step_to(at, dispatch, reads, (BufferId(at.value.0), 0), 0);
     }
 
-    /// Adds a dispatch of `flops` floating-point operations that writes the result of a node.
-    pub fn product(&mut self, at: &At, dispatch: Dispatch, reads: Vec<Operand>, flops: u64) {
-        self.step_to(at, dispatch, reads, (BufferId(at.value.0), 0), flops);
+    /// Adds a matrix product that writes the result of a node.
+    pub fn multiply(&mut self, at: &At, product: MatMul, reads: Vec<Operand>) {
+        self.multiply_to(at, product, reads, (BufferId(at.value.0), 0));
+    }
+
+    /// Adds a matrix product that writes a buffer from a texel on.
+    pub fn multiply_to(&mut self, at: &At, product: MatMul, reads: Vec<Operand>, to: (BufferId, usize)) {
+        let product = MatMul { tile_size: self.tile_sizes.of(&product.shape()), ..product };
+        self.product_to(at, product.dispatch(self.family), reads, to, product.into());
+    }
+
+    /// Adds a convolution by its definition that writes the result of a node.
+    pub fn convolve(&mut self, at: &At, conv: Conv2d, reads: Vec<Operand>) {
+        let conv = Conv2d { tile_size: self.tile_sizes.of(&conv.shape()), ..conv };
+        self.product_to(at, conv.dispatch(self.family), reads, (BufferId(at.value.0), 0), conv.into());
+    }
+
+    /// Adds the last stages of Winograd's convolution in one, which write the result of a node. Returns `false` if the
+    /// family has no kernel for them.
+    pub fn multiply_tiles(&mut self, at: &At, products: WinogradProducts, reads: Vec<Operand>) -> bool {
+        let products = WinogradProducts { tile_size: self.tile_sizes.of(&products.shape()), ..products };
+        let Some(dispatch) = products.dispatch(self.family) else { return false };
+        self.product_to(at, dispatch, reads, (BufferId(at.value.0), 0), products.into());
+        true
+    }
+
+    /// Adds the dispatch of a product.
+    fn product_to(&mut self, at: &At, dispatch: Dispatch, reads: Vec<Operand>, to: (BufferId, usize), is: Product) {
+        self.step_to(at, dispatch, reads, to, is.flops());
+        if let Some(step) = self.lowered.steps.last_mut() {
+            step.product = is.tile_size(self.family).map(|_| is);
+        }
     }
 
     /// Adds a dispatch that writes a buffer from a texel on.
@@ -155,7 +198,7 @@ impl Lowering<'_> {
         flops: u64,
     ) {
         let (label, node) = (at.label.to_owned(), at.value);
-        self.lowered.steps.push(Step { label, node, dispatch, reads, write, write_first, flops });
+        self.lowered.steps.push(Step { label, node, dispatch, reads, write, write_first, flops, product: None });
     }
 
     /// Adds a buffer for intermediate results.

@@ -131,7 +131,7 @@ impl Lowering<'_> {
             let scores = self.scratch(few, label);
             let of_values = MatMul { batch: (images, heads), a: of_q.strides, b: of_k.strides, ..scoring };
             let reads = MatMul::reads(of_q.at(0, 1).0, of_k.at(0, 1).0).to_vec();
-            self.step_to(at, of_values.dispatch(self.family), reads, (scores, 0), of_values.flops());
+            self.multiply_to(at, of_values, reads, (scores, 0));
             let shares = self.scratch(few, label);
             let softmax = Softmax { rows: images * heads * rows, columns, causal: None };
             self.step_to(at, softmax.dispatch(self.family), vec![Operand::Buffer(scores, 0)], (shares, 0), 0);
@@ -175,7 +175,7 @@ impl Lowering<'_> {
                 if let Some(before) = before {
                     reads[6] = Operand::Buffer(before, offset);
                 }
-                self.step_to(at, product.dispatch(self.family), reads.to_vec(), (into, offset), product.flops());
+                self.multiply_to(at, product, reads.to_vec(), (into, offset));
             }
             before = Some(into);
         }

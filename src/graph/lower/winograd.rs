@@ -59,17 +59,16 @@ impl Winograd {
                 lowering.step_to(at, dispatch, reads, (transformed, part.first), 0);
             }
 
-            let last = WinogradProducts { tile, x: from, y: to, tiles: tiles.clone(), epilogue };
-            if let Some(dispatch) = last.dispatch(family) {
-                let reads = with_terms(&[Operand::Buffer(transformed, 0), Operand::Weight(weight)], terms);
-                lowering.product(at, dispatch, reads, last.flops());
+            let last = WinogradProducts { tile, x: from, y: to, tiles: tiles.clone(), epilogue, tile_size: None };
+            let reads = with_terms(&[Operand::Buffer(transformed, 0), Operand::Weight(weight)], terms);
+            if lowering.multiply_tiles(at, last, reads) {
                 continue;
             }
             let products = winograd::products(tile, tiles.len(), from, to, family);
             let output = WinogradOutput { tile, y: to, tiles, epilogue };
             let multiplied = lowering.scratch(output.texels(), at.label);
             let reads = MatMul::reads(Operand::Buffer(transformed, 0), Operand::Weight(weight)).to_vec();
-            lowering.step_to(at, products.dispatch(family), reads, (multiplied, 0), products.flops());
+            lowering.multiply_to(at, products, reads, (multiplied, 0));
 
             let reads = with_terms(&[Operand::Buffer(multiplied, 0)], terms);
             lowering.step(at, output.dispatch(family), reads);

@@ -10,7 +10,7 @@ use super::{
 use crate::error::Result;
 use crate::graph::adjoint::{self, PullBack};
 use crate::graph::lower::winograd::Winograd;
-use crate::graph::lower::{Lowering, Operand, part, whole, with_terms};
+use crate::graph::lower::{BufferId, Lowering, Operand, part, whole, with_terms};
 use crate::graph::reference::{self, Array, Evaluation};
 use crate::graph::tangent::{Transform, no_rule};
 use crate::kernels::choice::Algorithm;
@@ -178,17 +178,17 @@ impl Operator for Conv2d {
             let Some(dispatch) = conv.dispatch(family) else {
                 unreachable!("{family:?} is never given {algorithm}, which it has no kernel for")
             };
-            to.product(at, dispatch, reads, conv.flops());
+            to.step_to(at, dispatch, reads, (BufferId(at.value.0), 0), conv.flops());
             return;
         }
         if self.is_product(at.form(self.weight)) {
             let (layout, rows_per_image) = (Layout::Packed, y.pixels());
             let product = MatMul { layout, rows_per_image, source, epilogue, ..MatMul::plain(1, y.rows(), x.c, y.c) };
-            to.product(at, product.dispatch(family), reads, product.flops());
+            to.multiply(at, product, reads);
         } else {
             let Some(kernel) = self.window(at) else { unreachable!("`check` has seen that the weight is a kernel") };
-            let conv = conv2d::Conv2d { x, source, y, kernel, stride: self.stride, pad, epilogue };
-            to.product(at, conv.dispatch(family), reads, conv.flops());
+            let conv = conv2d::Conv2d { x, source, y, kernel, stride: self.stride, pad, epilogue, tile_size: None };
+            to.convolve(at, conv, reads);
         }
     }
 

@@ -65,8 +65,7 @@ impl Operator for MixTokens {
             y: strides(y),
             ..MatMul::plain(1, y.pixels(), pixels, y.c)
         };
-        let dispatch = product.dispatch(to.family);
-        to.product(at, dispatch, MatMul::reads(factors, whole(self.x)).to_vec(), product.flops());
+        to.multiply(at, product, MatMul::reads(factors, whole(self.x)).to_vec());
     }
 
     fn tangent(&self, at: &At, to: &mut Transform) -> Result<(Value, Value)> {

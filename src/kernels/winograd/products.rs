@@ -9,12 +9,13 @@ use super::tiles::TilesParams;
 use crate::kernels::conv2d;
 use crate::kernels::epilogue::{EpilogueParams, EpilogueSpec};
 use crate::kernels::selftest::LONGEST_LOOP;
+use crate::kernels::tiling::{ProductKind, ProductShape, TileSize};
 use crate::kernels::{Dispatch, Family, Kernel, Shader, params, words};
 use crate::tensor::{Shape, TEXEL};
 
 /// Multiplies transformed tiles with transformed weights and transforms the products back. Reads the tiles (see
 /// [`super::WinogradInput`]), weights (see [`super::pack`]), bias, `per_image`, residual; writes y.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WinogradProducts {
     /// The tile.
     pub tile: Tile,
@@ -26,6 +27,9 @@ pub struct WinogradProducts {
     pub tiles: Range<usize>,
     /// The end of the product.
     pub epilogue: EpilogueSpec,
+    /// The tiles (as rows) and channels of a workgroup: no bit depends on it. `None`, and a size that is not among
+    /// [`Self::tile_sizes`], is the one of a rule that follows from the shape.
+    pub tile_size: Option<TileSize>,
 }
 
 parameters! {
@@ -51,8 +55,11 @@ parameters! {
 
 static KERNEL: Kernel = kernel!("winograd_products.lanes", TwinParams, twin);
 
-/// Tiles that a workgroup may take.
-const ROWS: [u32; 4] = [64, 32, 16, 4];
+/// Tiles that a workgroup may take: multiples of four.
+const ROWS: [u32; 8] = [4, 8, 12, 16, 24, 32, 48, 64];
+/// Those that the rule chooses among.
+const RULE_ROWS: [u32; 4] = [4, 16, 32, 64];
+const MOST_ROWS: u32 = ROWS[7];
 /// From this many multiplications a convolution justifies the longest kernel for tiles of two.
 const LARGE: usize = 1 << 27;
 
@@ -65,7 +72,7 @@ impl WinogradProducts {
         if self.iterations() > LONGEST_LOOP as usize {
             return None;
         }
-        let rows = self.block_rows();
+        let rows = self.block_rows(width);
         let shader_params = Params {
             c4: self.x.c4() as u32,
             out_h: self.y.h as u32,
@@ -85,14 +92,51 @@ impl WinogradProducts {
     /// Iterations of the loops of a workgroup, counted together: over positions, channels, and at the end outputs.
     fn iterations(&self) -> usize {
         let (c4, side) = (self.x.c4(), self.tile.side());
-        let epilogue = ROWS[0] as usize * (2 + self.tile.outputs().pow(2));
+        let epilogue = MOST_ROWS as usize * (2 + self.tile.outputs().pow(2));
         self.tile.positions() * (1 + c4) + side + epilogue
     }
 
-    /// Tiles per workgroup. Many tiles share a weight, but a large tile keeps many outputs: with 32 tiles of four by
+    /// The properties by which the fastest size of tiles is kept.
+    #[must_use]
+    pub fn shape(&self) -> ProductShape {
+        let kind = ProductKind::Winograd(self.tile);
+        ProductShape { kind, matrices: 1, rows: self.tiles.len(), k: self.x.c, columns: self.y.c }
+    }
+
+    /// The sizes of tiles that the kernels of a family have for it, smallest first: none but in `lanes`. With four by
+    /// four outputs more than 16 rows take long to compile.
+    #[must_use]
+    pub fn tile_sizes(&self, family: Family) -> Vec<TileSize> {
+        let Family::Lanes { width } = family else { return Vec::new() };
+        self.rows().map(|rows| TileSize::of_lanes(rows, width)).collect()
+    }
+
+    /// The size of the tiles that [`Self::dispatch`] takes; `None` without a kernel.
+    #[must_use]
+    pub fn taken(&self, family: Family) -> Option<TileSize> {
+        let Family::Lanes { width } = family else { return None };
+        Some(TileSize::of_lanes(self.block_rows(width), width))
+    }
+
+    /// The possible tiles per workgroup.
+    fn rows(&self) -> impl Iterator<Item = u32> + use<> {
+        let most = match self.tile {
+            Tile::Two => MOST_ROWS,
+            Tile::Four => 16,
+        };
+        ROWS.into_iter().filter(move |rows| *rows <= most)
+    }
+
+    /// Tiles per workgroup.
+    fn block_rows(&self, width: u32) -> u32 {
+        let wanted = |rows: &u32| self.tile_size == Some(TileSize::of_lanes(*rows, width));
+        self.rows().find(wanted).unwrap_or_else(|| self.usual_rows())
+    }
+
+    /// The rule for tiles per workgroup. Many tiles share a weight, but a large tile keeps many outputs: with 32 tiles of four by
     /// four outputs a kernel is at most 3 % faster than with 16, and takes three seconds more to compile. Tiles are
     /// independent, so the choice may depend on the batch.
-    fn block_rows(&self) -> u32 {
+    fn usual_rows(&self) -> u32 {
         let all_tiles = self.y.n * self.tile.image_tiles(self.y);
         let large = self.tile.positions() * all_tiles * self.x.c * self.y.c >= LARGE;
         let most = match (self.tile, large) {
@@ -100,7 +144,7 @@ impl WinogradProducts {
             (Tile::Two, false) => 32,
             (Tile::Four, _) => 16,
         };
-        let fitting = ROWS.into_iter().rev().find(|rows| *rows as usize >= self.tiles.len());
+        let fitting = RULE_ROWS.into_iter().find(|rows| *rows as usize >= self.tiles.len());
         fitting.map_or(most, |rows| rows.min(most))
     }
 
@@ -115,12 +159,12 @@ impl WinogradProducts {
     pub fn variants(family: Family) -> Vec<Shader> {
         let mut all: Vec<Shader> = Vec::new();
         for tile in [Tile::Two, Tile::Four] {
-            for (tiles, channels) in [(4, 4), (16, 4), (64, 4), (1024, 1024)] {
-                let y = Shape::new(1, tiles * tile.outputs(), tile.outputs(), channels);
-                for epilogue in EpilogueSpec::kinds() {
-                    let stage = Self { tile, x: y, y, tiles: 0..tiles, epilogue };
-                    let shaders = stage.dispatch(family).map(|dispatch| dispatch.shader);
-                    all.extend(shaders.filter(|shader| !all.contains(shader)));
+            let y = Shape::new(1, tile.outputs(), tile.outputs(), TEXEL);
+            for epilogue in EpilogueSpec::kinds() {
+                let stage = Self { tile, x: y, y, tiles: 0..1, epilogue, tile_size: None };
+                for size in stage.tile_sizes(family) {
+                    let stage = Self { tile_size: Some(size), ..stage.clone() };
+                    all.extend(stage.dispatch(family).map(|dispatch| dispatch.shader));
                 }
             }
         }

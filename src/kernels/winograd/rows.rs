@@ -54,7 +54,7 @@ impl WinogradRows {
         let constants =
             [&self.tile.constants(), self.source.constants().as_slice(), &self.epilogue.constants(), &shape].concat();
         let Self { x, source, y, pad, epilogue, .. } = *self;
-        let definition = Conv2d { x, source, y, kernel: (3, 3), stride: 1, pad, epilogue };
+        let definition = Conv2d { x, source, y, kernel: (3, 3), stride: 1, pad, epilogue, tile_size: None };
         let params =
             TwinParams { shader: definition.params(tiles.1), outputs: self.tile.outputs() as u32, block: width };
         let grid = [self.y.c4().div_ceil(width as usize), tiles.0 * tiles.1, self.y.n];
