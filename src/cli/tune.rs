@@ -1,8 +1,9 @@
-//! `downhill tune`: the fastest algorithm for each convolution of a model, measured and kept.
+//! `downhill tune`: the fastest algorithm for each convolution of a model, then the fastest tile for each product,
+//! measured and kept.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
@@ -11,9 +12,14 @@ use super::args::{Dtype, Global, Size};
 use super::{device, interrupt};
 use crate::error::{Error, Result};
 use crate::formats::check_writable;
-use crate::graph::tune::{Measurement, candidates, table, tune, unknown_layers_of};
+use crate::graph::Compiler;
+use crate::graph::tune::{
+    Measurement, TileMeasurement, candidates, table, tile_table, tune, tune_tiles, unknown_layers_of,
+    unknown_products_of,
+};
 use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::selftest;
+use crate::kernels::tiling::{ProductShape, TileSize};
 use crate::kernels::tuned::{Choices, Key};
 use crate::model::Tunable;
 use crate::model::describe::{adapter_json, family_text};
@@ -86,42 +92,59 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         let what = "`--dtype f16-maps` follows the choices that are measured for `f16`";
         return Err(Error::argument(what, "`downhill tune --dtype f16`"));
     }
-    let weights = args.dtype.options(global).weights;
+    let options = args.dtype.options(global);
+    let weights = options.weights;
     let model = Tunable::open(args.model.as_deref())?;
     let graphs = model.graphs(args.batch, args.size.map(Into::into))?;
-    let engine = device::open(global, console)?;
+    let mut engine = device::open(global, console)?;
     selftest::ensure(&engine)?;
     let key = Key::new(&engine.gpu.adapter, engine.family);
     let file = key.file().ok_or_else(|| {
         Error::argument("there is no folder for the measured algorithms", "set `DOWNHILL_CACHE_DIR` to a folder")
     })?;
     check_writable(&file)?;
-
-    let known = if args.again { BTreeMap::new() } else { engine.measured.layers(weights).clone() };
-    let subjects = unknown_layers_of(graphs.iter().map(AsRef::as_ref), &known);
-    let progress = Progress::new("tuning", subjects.len() as u64, console.verbosity);
-    let budget = Duration::from_secs(args.seconds);
+    let (begin, budget) = (Instant::now(), Duration::from_secs(args.seconds));
     let interrupt = interrupt::listen();
-    let measured = tune(&engine, weights, &subjects, args.batch, budget, || {
+    let go_on = |progress: &Progress| {
         progress.advance(1);
         if interrupt.check().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })?;
-    drop(progress);
+    };
 
-    global.print(&table(&measured, &candidates(engine.family, weights)))?;
-    if measured.is_empty() && subjects.is_empty() {
-        console.note("nothing to do: every layer was measured before; `--again` measures them again");
+    let known = if args.again { BTreeMap::new() } else { engine.measured.layers(weights).clone() };
+    let layers = unknown_layers_of(graphs.iter().map(AsRef::as_ref), &known);
+    let progress = Progress::new("tuning", layers.len() as u64, console.verbosity);
+    let measured = tune(&engine, weights, &layers, args.batch, budget, || go_on(&progress))?;
+    drop(progress);
+    let chosen: BTreeMap<Layer, Algorithm> = measured.iter().map(|one| (one.subject.layer, one.chosen)).collect();
+    let mut choices = Choices::of(weights, chosen);
+    engine.measured.extend(&choices);
+
+    // The products of a network follow from the algorithms of its convolutions.
+    let known = if args.again { BTreeMap::new() } else { engine.measured.tiles(weights).clone() };
+    let plans: Vec<_> = graphs.iter().map(|graph| Compiler::new(&engine, options).plan(graph)).collect();
+    let products = unknown_products_of(&plans, &known);
+    let progress = Progress::new("tuning tiles", products.len() as u64, console.verbosity);
+    let is_interrupted = interrupt.check().is_err();
+    let budget = if is_interrupted { Duration::ZERO } else { budget.saturating_sub(begin.elapsed()) };
+    let tiled = tune_tiles(&engine, &products, budget, || go_on(&progress))?;
+    drop(progress);
+    let chosen: BTreeMap<ProductShape, TileSize> = tiled.iter().map(|one| (one.shape, one.chosen)).collect();
+    choices.extend(&Choices::of_tiles(weights, chosen));
+
+    let tables = [table(&measured, &candidates(engine.family, weights)), tile_table(&tiled)];
+    let tables: Vec<_> = tables.into_iter().filter(|table| !table.is_empty()).collect();
+    global.print(&tables.join("\n"))?;
+    if layers.is_empty() && products.is_empty() {
+        console.note("nothing to do: every layer and product was measured before; `--again` measures them again");
     }
-    let left = subjects.len() - measured.len();
-    if left > 0 && interrupt.check().is_ok() {
-        console.warning(&format!(
-            "{left} of {} layers were not reached in the given time; run the command again",
-            subjects.len()
-        ));
+    let left = [layers.len() - measured.len(), products.len() - tiled.len()];
+    let counts = format!("{} of {} layers and {} of {} products", left[0], layers.len(), left[1], products.len());
+    let is_done = left == [0, 0];
+    if !is_done && interrupt.check().is_ok() {
+        console.warning(&format!("{counts} were not reached in the given time; run the command again"));
     }
-    if !measured.is_empty() {
-        let chosen: BTreeMap<Layer, Algorithm> = measured.iter().map(|one| (one.subject.layer, one.chosen)).collect();
-        key.save(&file, &Choices::of(weights, chosen))?;
+    if choices != Choices::NONE {
+        key.save(&file, &choices)?;
         console.note(&format!("wrote {}", file.display()));
     }
     report
@@ -131,11 +154,13 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         .set("dtype", weights.to_string())
         .set("batch", args.batch)
         .set("layers", measured.iter().map(Measurement::json).collect::<Vec<_>>())
-        .set("left", left)
+        .set("left", left[0])
+        .set("products", tiled.iter().map(TileMeasurement::json).collect::<Vec<_>>())
+        .set("left_products", left[1])
         .set("outputs", json!([file.display().to_string()]));
     global.write_report(&report)?;
-    if left > 0 && interrupt.check().is_err() {
-        interrupt::say(console, &format!("{left} of {} layers are left", subjects.len()), &["--again"], &[]);
+    if !is_done && interrupt.check().is_err() {
+        interrupt::say(console, &format!("{counts} are left"), &["--again"], &[]);
     }
-    if left > 0 { interrupt.check() } else { Ok(()) }
+    if is_done { Ok(()) } else { interrupt.check() }
 }

@@ -169,6 +169,7 @@ impl<'a> Target<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::matmul::{Layout, MatMul};
     use crate::kernels::winograd::Tile;
 
     const LANES: Family = Family::Lanes { width: 8 };
@@ -196,6 +197,19 @@ mod tests {
         assert_eq!(CompileOptions::default().algorithm(LAYER, &target), Algorithm::Winograd(Tile::Four));
         assert_eq!(half.origin(&target), "1 layers by measurement, others by prior");
         assert_eq!(CompileOptions::default().origin(&target), "by prior");
+    }
+
+    #[test]
+    fn a_forced_tile_beats_a_measured_one_and_that_the_rule() {
+        let product = MatMul { layout: Layout::Packed, ..MatMul::plain(1, 196, 64, 96) }.shape();
+        let [few, many] = [4, 32].map(|rows| TileSize { rows, columns: 32 });
+        let measured = Choices::of_tiles(Precision::Float16, [(product, few)].into());
+        let target = Target { measured: &measured, ..Target::without_device(LANES) };
+        let half = CompileOptions { weights: Precision::Float16, ..CompileOptions::default() };
+        assert_eq!(half.tile_sizes(&target).of(&product), Some(few));
+        assert_eq!(half.with_tile_size(many).tile_sizes(&target).of(&product), Some(many));
+        assert_eq!(half.tile_sizes(&target).of(&ProductShape { rows: 197, ..product }), None);
+        assert_eq!(CompileOptions::default().tile_sizes(&target).of(&product), None, "of another precision");
     }
 
     #[test]

@@ -105,8 +105,9 @@ static LANES: Kernel = kernel!("matmul.lanes", TwinParams, twin);
 static TILE: Kernel = kernel!("matmul.tile", TwinParams, twin);
 static MATRIX: Kernel = kernel!("matmul.matrix", TwinParams, rounding_twin);
 
-/// The possible rows of a tile of the lanes family: multiples of four.
-const LANES_ROWS: [u32; 8] = [4, 8, 12, 16, 24, 32, 48, 64];
+/// The possible rows of a tile of the lanes family: multiples of four. Others are slower than their neighbours here
+/// (`docs/lab-notes.md`).
+const LANES_ROWS: [u32; 5] = [4, 8, 16, 32, 64];
 /// Those that the rule chooses among.
 const RULE_ROWS: [u32; 4] = [64, 32, 16, 4];
 const LEAST_ROWS: u32 = LANES_ROWS[0];
@@ -293,7 +294,7 @@ impl MatMul {
     pub fn variants(family: Family) -> Vec<Shader> {
         let mut all: Vec<Shader> = Vec::new();
         // Rows that collide, and rows that do not; a tile that normalises lies in one image.
-        let products = [960, 1024].map(|k| Self { rows_per_image: 192, ..Self::plain(1, 64, k, 64) });
+        let products = [960, 1024].map(|k| Self { rows_per_image: 64, ..Self::plain(1, 64, k, 64) });
         for layout in [Layout::Packed, Layout::Rows, Layout::Transposed] {
             for (epilogue, source) in super::conv2d::epilogues_and_sources() {
                 // Transposed operands are those of attention, which reads plain maps.

@@ -194,6 +194,8 @@ fn fingerprint(shaders: &[Shader]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::matmul::Layout;
+    use crate::kernels::tiling::ProductKind;
     use crate::kernels::winograd::Tile;
 
     const LAYER: Layer = Layer { input: 64, out: 96, size: (16, 24) };
@@ -236,6 +238,34 @@ mod tests {
     }
 
     #[test]
+    fn tiles_are_kept_beside_algorithms() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("choices.json");
+        let kinds = [
+            ProductKind::Matrix(Layout::Packed),
+            ProductKind::Matrix(Layout::Transposed),
+            ProductKind::Winograd(Tile::Four),
+            ProductKind::Convolution(3, 3, 2),
+        ];
+        let shape = |kind| ProductShape { kind, matrices: 1, rows: 196, k: 64, columns: 96 };
+        let tiles = |rows| Choices::of_tiles(Precision::Float32, kinds.map(|kind| (shape(kind), rows)).into());
+        let [few, many] = [8, 32].map(|rows| TileSize { rows, columns: 32 });
+        let mut all = float32([(LAYER, Algorithm::Direct)]);
+        key().save(&file, &all).unwrap();
+        key().save(&file, &tiles(few)).unwrap();
+        key().save(&file, &tiles(many)).unwrap();
+        all.extend(&tiles(many));
+        assert_eq!(key().load(&file), Ok(all.clone()));
+        let half = Choices::of_tiles(Precision::Float16, [(shape(kinds[0]), few)].into());
+        key().save(&file, &half).unwrap();
+        all.extend(&half);
+        let found = key().load(&file).unwrap();
+        assert_eq!(found, all);
+        assert_eq!(found.tiles(Precision::Float16).get(&shape(kinds[0])), Some(&few));
+        assert_eq!(found.tiles(Precision::Float32).get(&shape(kinds[0])), Some(&many));
+    }
+
+    #[test]
     fn what_was_measured_for_something_else_is_ignored_and_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("choices.json");
@@ -257,12 +287,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_choices_for_float16_is_read() {
+    fn a_file_without_choices_for_float16_and_tiles_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("choices.json");
         let choices = float32([(LAYER, Algorithm::Direct)]);
         key().save(&file, &choices).unwrap();
-        assert!(!std::fs::read_to_string(&file).unwrap().contains("half_layers"), "as an earlier version wrote it");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(!text.contains("half_layers") && !text.contains("tiles"), "as an earlier version wrote it");
         assert_eq!(key().load(&file), Ok(choices));
     }
 

@@ -68,11 +68,20 @@ fn what_is_measured_is_kept_used_and_not_measured_again() {
     assert_eq!((first.code, first.stderr), (0, format!("wrote {}\n", place.kept().display())));
     let found = place.folder.json("tune.json");
     let layers = found["layers"].as_array().expect("layers");
-    assert_eq!((first.stdout.lines().count(), found["left"].as_u64()), (layers.len() + 1, Some(0)));
+    let products = found["products"].as_array().expect("products");
+    assert!(
+        !products.is_empty() && products.iter().all(|one| one["seconds"][one["chosen"].as_str().unwrap()].is_f64())
+    );
+    assert_eq!((&found["left"], &found["left_products"]), (&0.into(), &0.into()));
+    let (of_layers, of_products) = first.stdout.split_once("\n\n").expect("two tables");
+    assert_eq!((of_layers.lines().count(), of_products.lines().count()), (layers.len() + 1, products.len() + 1));
     let headings =
         "layer               uses  direct ms  Winograd 1x2 ms  Winograd 2x2 ms  Winograd 1x4 ms  Winograd 4x4 ms";
     assert!(first.stdout.starts_with(headings), "{}", first.stdout);
-    for (layer, line) in layers.iter().zip(first.stdout.lines().skip(1)) {
+    let headings: Vec<_> = of_products.lines().next().expect("a line").split("  ").filter(|s| !s.is_empty()).collect();
+    let headings: Vec<_> = headings.into_iter().map(str::trim).collect();
+    assert_eq!(headings, ["product", "uses", "default tile", "ms", "chosen", "ms"]);
+    for (layer, line) in layers.iter().zip(of_layers.lines().skip(1)) {
         assert!(line.ends_with(layer["chosen"].as_str().expect("text")), "{line}");
         assert_eq!(layer["seconds"].as_object().expect("seconds").len(), 5);
     }
@@ -120,8 +129,10 @@ fn pipelines_and_autoencoders_are_measured_for_a_precision_of_their_weights() {
     let (_, said) = tune(&[PIPELINE, "--seconds", "0"]);
     assert!(said.contains("layers were not reached"), "those of weights in float32: {said}");
     let kept: Value = serde_json::from_slice(&std::fs::read(place.kept()).expect("kept")).expect("JSON");
-    let count = |field: &str| kept[field].as_array().expect("choices").len();
+    let count = |field: &str| kept[field].as_array().map_or(0, Vec::len);
     assert_eq!((count("layers"), count("half_layers")), (0, layers.len()));
+    let products = found["products"].as_array().expect("products").len();
+    assert!(products > 0 && (count("tiles"), count("half_tiles")) == (0, products));
 
     let autoencoder = &format!("{PIPELINE}/vae");
     let (code, said) = tune(&[autoencoder]);

@@ -60,7 +60,6 @@ const SHAPES: [(usize, usize, usize, usize); 7] = [
 #[test]
 fn matrix_products_have_the_same_bits_by_every_tile() {
     for engine in engines() {
-        let all = if engine.family == Family::Tile { 5 } else { 8 };
         for (images, rows, k, columns) in SHAPES {
             let (k4, columns4) = (k.div_ceil(TEXEL), columns.div_ceil(TEXEL));
             let plain = MatMul::plain(images, rows, k, columns);
@@ -87,7 +86,7 @@ fn matrix_products_have_the_same_bits_by_every_tile() {
             ];
             for (product, b) in products {
                 let reads: [&[f32]; 7] = [&a, &a, &a, b, &vectors, &vectors, &residual];
-                assert_eq!(assert_same_bits(engine, product, &reads, texels).len(), all);
+                assert_eq!(assert_same_bits(engine, product, &reads, texels).len(), 5);
             }
         }
     }
@@ -99,7 +98,7 @@ fn products_that_normalise_have_the_same_bits_by_every_tile_that_fits() {
     let normalised = Some(Normalised { activation: Some(Activation::Silu) });
     for engine in engines() {
         // Images, rows per image, sizes in the lanes family.
-        for (images, pixels, fitting) in [(3, 4, 1), (2, 24, 4), (3, 48, 6), (2, 192, 8), (2, 36, 2)] {
+        for (images, pixels, fitting) in [(3, 4, 1), (2, 24, 2), (3, 48, 3), (2, 192, 5), (2, 36, 1)] {
             for joined in [None, Some(8)] {
                 let (k, columns) = (20, 37);
                 let source = Source { joined, normalised, ..Source::default() };
@@ -132,7 +131,7 @@ fn products_that_normalise_have_the_same_bits_by_every_tile_that_fits() {
 #[test]
 fn winograd_products_have_the_same_bits_by_every_tile() {
     for engine in engines() {
-        for (tile, all) in [(Tile::Two, 8), (Tile::Four, 4)] {
+        for (tile, all) in [(Tile::Two, 5), (Tile::Four, 3)] {
             for (tiles, input, out) in [(0..1, 3, 1), (0..13, 36, 5), (2..70, 20, 33), (1..19, 68, 66)] {
                 let y = Shape::new(2, 7 * tile.outputs() - 1, 5 * tile.outputs(), out);
                 let x = Shape { c: input, ..y };

@@ -1,4 +1,4 @@
-//! Choices of algorithms: forced ones are followed, measured ones are sound.
+//! Choices of algorithms and tiles: forced ones are followed, measured ones are sound.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -8,10 +8,11 @@ use crate::common::{distance, engines, numbers};
 use downhill::checkpoint::ModelFiles;
 use downhill::graph::choose::distinct_layers;
 use downhill::graph::op::Graph;
-use downhill::graph::tune::{candidates, tune, unknown_layers};
+use downhill::graph::tune::{candidates, tune, tune_tiles, unknown_layers, unknown_products, unknown_products_of};
 use downhill::graph::{CompileOptions, Plan, Program, Target};
 use downhill::kernels::Family;
 use downhill::kernels::choice::{Algorithm, Layer};
+use downhill::kernels::tiling::{ProductShape, TileSize};
 use downhill::kernels::tuned::Choices;
 use downhill::kernels::winograd::Tile;
 use downhill::nets::{CallSize, Inputs, open};
@@ -147,6 +148,102 @@ fn algorithms_agree_and_exact_ones_have_the_bits_of_the_definition() {
             let apart = distance(&other.data, &exact.data);
             assert!(apart > 0.0, "{algorithm} is not what ran");
             assert!(apart < 2e-5, "{algorithm}, {:?}: {apart:e} from the definition", engine.family);
+        }
+    }
+}
+
+/// The tiles of a plan's products, by their shapes.
+fn tiles(plan: &Plan) -> BTreeMap<ProductShape, TileSize> {
+    let products = plan.steps.iter().filter_map(|step| step.product.as_ref());
+    products.map(|product| (product.shape(), product.tile_size(plan.family).expect("a choice"))).collect()
+}
+
+#[test]
+fn a_measured_product_follows_the_measurement_and_the_others_the_rule() {
+    for (family, another) in [
+        (Family::Lanes { width: 8 }, TileSize { rows: 8, columns: 32 }),
+        (Family::Tile, TileSize { rows: 64, columns: 64 }),
+    ] {
+        let by_rule = plan(family, CompileOptions::default());
+        let rule = tiles(&by_rule);
+        let (product, size) = rule.iter().find(|(_, size)| **size != another).expect("a product");
+        let planned = |choices| {
+            let target = Target { measured: &choices, ..Target::without_device(family) };
+            Plan::new(&digits(), &target, &CompileOptions::default())
+        };
+        let changed = planned(Choices::of_tiles(Precision::Float32, [(*product, another)].into()));
+        let wanted = rule.iter().map(|(shape, size)| (*shape, if shape == product { another } else { *size }));
+        assert_eq!(tiles(&changed), wanted.collect());
+        let kept = planned(Choices::of_tiles(Precision::Float32, [(*product, *size)].into()));
+        let dispatches = |plan: &Plan| plan.steps.iter().map(|step| step.dispatch.clone()).collect::<Vec<_>>();
+        assert_eq!(dispatches(&kept), dispatches(&by_rule));
+        assert_ne!(dispatches(&changed), dispatches(&by_rule));
+        let half = planned(Choices::of_tiles(Precision::Float16, [(*product, another)].into()));
+        assert_eq!(half, by_rule, "choices for weights of another precision");
+        let unknown = TileSize { rows: 5, columns: 7 };
+        let ignored = planned(Choices::of_tiles(Precision::Float32, [(*product, unknown)].into()));
+        assert_eq!(dispatches(&ignored), dispatches(&by_rule), "there are no such tiles");
+    }
+}
+
+#[test]
+fn products_are_measured_by_their_tiles_within_the_time() {
+    let time = Duration::from_secs(600);
+    for engine in engines() {
+        let of = |options| Plan::new(&digits(), &Target::of(engine), &options);
+        let network = of(CompileOptions::default());
+        let subjects = unknown_products(&network, &BTreeMap::new());
+        let work: Vec<_> = subjects.iter().map(|subject| subject.product.flops() * subject.count as u64).collect();
+        assert!(work.len() > 5 && work.is_sorted_by(|a, b| a >= b), "the most work comes first");
+        let twice = unknown_products_of([&network, &network], &BTreeMap::new());
+        assert!(twice.iter().zip(&subjects).all(|(two, one)| two.count == 2 * one.count));
+
+        let go_on = || ControlFlow::Continue(());
+        assert_eq!(tune_tiles(engine, &subjects, Duration::ZERO, go_on).expect("nothing"), []);
+        assert_eq!(tune_tiles(engine, &subjects, time, || ControlFlow::Break(())).expect("one").len(), 1);
+        let measured = tune_tiles(engine, &subjects[..3], time, go_on).expect("measured");
+        for (one, subject) in measured.iter().zip(&subjects) {
+            assert_eq!((one.shape, one.count), (subject.product.shape(), subject.count));
+            assert!(one.seconds.len() > 1, "{}: no choice", one.shape);
+            for (size, seconds) in &one.seconds {
+                assert!(seconds.is_some_and(|seconds| seconds > 0.0), "{}: other bits by tiles of {size}", one.shape);
+            }
+            assert!(one.seconds_of(one.rule).is_some() && one.seconds_of(one.chosen).is_some());
+        }
+        let known = measured.iter().map(|one| (one.shape, one.chosen)).collect();
+        assert_eq!(unknown_products(&network, &known), subjects[3..], "what is known is not measured again");
+        // Weights in float16 are measured as such.
+        let half = of(CompileOptions { weights: Precision::Float16, ..CompileOptions::default() });
+        let measured = tune_tiles(engine, &unknown_products(&half, &BTreeMap::new())[..1], time, go_on);
+        assert!(measured.expect("measured")[0].seconds.iter().all(|(_, seconds)| seconds.is_some()));
+    }
+}
+
+#[test]
+fn a_network_has_the_same_bits_by_every_tile() {
+    let model = ModelFiles::open(None).expect("embedded model");
+    let net = open(&model.config, &model.weights).expect("network");
+    let graph = net.graph(CallSize::images(2, (28, 28))).expect("graph");
+    let x = Tensor::new([2, 1, 28, 28], numbers(1, 2 * 28 * 28));
+    let fetch = |key: &str, shape: &[usize]| model.weights.fetch(key, shape);
+    let feeds = net.feeds(&Inputs::new(&x, &[321.0; 2]), &fetch).expect("feeds");
+    let inputs: Vec<_> = feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    for engine in engines() {
+        let output = |options: CompileOptions| {
+            let plan = Plan::new(&graph, &Target::of(engine), &options);
+            let shaders: Vec<_> = plan.steps.iter().map(|step| step.dispatch.shader.clone()).collect();
+            let program = Program::new(engine, plan, &fetch).expect("program");
+            (shaders, program.run(&inputs).expect("run").remove(0))
+        };
+        let sizes = match engine.family {
+            Family::Lanes { width } => [4, 8].map(|rows| TileSize { rows, columns: 4 * width as usize }),
+            _ => [(32, 32), (128, 128)].map(|(rows, columns)| TileSize { rows, columns }),
+        };
+        let (shaders, wanted) = output(CompileOptions::default());
+        for size in sizes {
+            let (others, other) = output(CompileOptions::default().with_tile_size(size));
+            assert!(others != shaders, "{size} is not what ran");
+            assert_eq!(other, wanted, "{size}, {:?}", engine.family);
         }
     }
 }

@@ -56,10 +56,10 @@ parameters! {
 static KERNEL: Kernel = kernel!("winograd_products.lanes", TwinParams, twin);
 
 /// Tiles that a workgroup may take: multiples of four.
-const ROWS: [u32; 8] = [4, 8, 12, 16, 24, 32, 48, 64];
+const ROWS: [u32; 5] = [4, 8, 16, 32, 64];
 /// Those that the rule chooses among.
 const RULE_ROWS: [u32; 4] = [4, 16, 32, 64];
-const MOST_ROWS: u32 = ROWS[7];
+const MOST_ROWS: u32 = ROWS[4];
 /// From this many multiplications a convolution justifies the longest kernel for tiles of two.
 const LARGE: usize = 1 << 27;
 

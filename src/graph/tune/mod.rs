@@ -3,8 +3,10 @@
 //!
 //! A layer is measured as in a U-Net, behind a normalisation with `SiLU`, since an algorithm may take that over. Layers
 //! with weights in float16 are measured with these, by the algorithms that round them little.
-//! Samples of the algorithms alternate, so that other load on the machine affects all of them alike; the least time
-//! counts.
+//! Then `tiles` measures the products by every tile.
+
+mod race;
+mod tiles;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -13,9 +15,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+pub use tiles::{
+    Measurement as TileMeasurement, Subject as TileSubject, table as tile_table, tune_tiles, unknown_products,
+    unknown_products_of,
+};
+
+use self::race::{Contender, race};
 use super::choose::distinct_layers;
 use super::op::{Activation, Conv2d, Epilogue, Graph, GroupNorm, Input, Weight, WeightForm, WeightSource};
-use super::{CompileOptions, Compiler, Program};
+use super::{CompileOptions, Compiler};
 use crate::error::{Error, Result};
 use crate::kernels::choice::{Algorithm, Layer};
 use crate::kernels::{Engine, Family};
@@ -26,14 +34,6 @@ use crate::tensor::{Precision, Shape, Tensor};
 const LEAST_SHARE: f64 = 0.005;
 /// The share of the time of an algorithm that one with larger weights may take to be chosen over it.
 const MARGIN: f64 = 0.95;
-/// The least seconds of a sample, and the most calls.
-const SAMPLE_SECONDS: f64 = 0.005;
-const MOST_CALLS: f64 = 100.0;
-/// Samples of an algorithm; after the first `SURE`, an algorithm that is `HOPELESS` times slower than another is not
-/// measured further.
-const SAMPLES: usize = 7;
-const SURE: usize = 3;
-const HOPELESS: f64 = 1.5;
 /// The largest distance between the results of two algorithms, max |a - b| / max |b|: far beyond rounding, that of
 /// weights in float16 included.
 const fn tolerance(weights: Precision) -> f32 {
@@ -163,29 +163,12 @@ impl Measurement {
     }
 }
 
-/// An algorithm ready to be timed.
-struct Contender<'e> {
-    algorithm: Algorithm,
-    program: Program<'e>,
-    calls: usize,
-    least: f64,
-}
-
-impl Contender<'_> {
-    fn sample(&mut self) -> Result<()> {
-        let begin = Instant::now();
-        self.program.repeat(self.calls)?;
-        self.least = self.least.min(begin.elapsed().as_secs_f64() / self.calls as f64);
-        Ok(())
-    }
-}
-
 fn measure(engine: &Engine, weights: Precision, subject: Subject, batch: usize) -> Result<Measurement> {
     let graph = layer_graph(subject.layer, batch);
     let Layer { input, size: (h, w), .. } = subject.layer;
     let x = Tensor::new([batch, input, h, w], numbers(batch * input * h * w));
     let algorithms = candidates(engine.family, weights);
-    let mut contenders: Vec<Contender> = Vec::new();
+    let mut contenders = Vec::new();
     let mut wanted = None;
     for algorithm in algorithms.iter().copied() {
         let options = CompileOptions { weights, ..CompileOptions::forced(algorithm) }.without_aliasing();
@@ -198,20 +181,10 @@ fn measure(engine: &Engine, weights: Precision, subject: Subject, batch: usize) 
         if !agree(&answer, wanted.get_or_insert_with(|| answer.clone()), tolerance(weights)) {
             continue;
         }
-        let begin = Instant::now();
-        program.repeat(1)?;
-        let once = begin.elapsed().as_secs_f64();
-        let calls = (SAMPLE_SECONDS / once.max(f64::MIN_POSITIVE)).ceil().clamp(1.0, MOST_CALLS) as usize;
-        contenders.push(Contender { algorithm, program, calls, least: once });
+        contenders.push(Contender::new(algorithm, move |times| program.repeat(times))?);
     }
-    for sample in 0..SAMPLES {
-        let best = contenders.iter().map(|contender| contender.least).fold(f64::INFINITY, f64::min);
-        let most = if sample < SURE { f64::INFINITY } else { HOPELESS * best };
-        for contender in contenders.iter_mut().filter(|contender| contender.least <= most) {
-            contender.sample()?;
-        }
-    }
-    let seconds_of = |algorithm| contenders.iter().find(|c| c.algorithm == algorithm).map(|contender| contender.least);
+    race(&mut contenders)?;
+    let seconds_of = |algorithm| contenders.iter().find(|one| one.is == algorithm).map(|contender| contender.least);
     let seconds: Vec<_> = algorithms.into_iter().map(|algorithm| (algorithm, seconds_of(algorithm))).collect();
     Ok(Measurement { subject, chosen: choose(&seconds), seconds })
 }
