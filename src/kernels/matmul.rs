@@ -253,9 +253,8 @@ impl MatMul {
         self.source.normalised.is_none() || self.rows_per_image.is_multiple_of(rows as usize)
     }
 
-    /// The rule for rows per tile of the lanes family. Many rows share a weight; fewer are taken for few rows, and for products so
-    /// small that compiling the longer kernel costs more than it saves. The rows of a tile are independent, so the
-    /// choice may depend on the batch.
+    /// The rule for rows per tile of the lanes family. Many rows share a weight; fewer are taken for few rows, and for
+    /// products so small that compiling the longer kernel costs more than it saves.
     fn usual_rows(&self) -> u32 {
         let multiplications = self.batch.0 * self.batch.1 * self.rows * self.k * self.columns;
         let few_weights = self.k * self.columns < 1 << 16 && self.batch.0 == 1;

@@ -1,4 +1,5 @@
-//! Measured algorithms and tiles kept between runs: a cache file for each adapter, driver, family and version of the kernels.
+//! Measured algorithms and tiles kept between runs: a cache file for each adapter, driver, family and version of the
+//! kernels.
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! Models whose convolutions have a choice of algorithms, and the graphs that have them.
+//! Models whose convolutions have a choice of algorithms and whose products have one of tiles, and their graphs.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -218,7 +218,9 @@ fn measure(engine: &Engine, subject: &Subject) -> Result<Measurement> {
     if chosen != subject.rule {
         // The least of many times is small by chance too: the winner has to win again.
         contenders.retain(|one| one.is == subject.rule || one.is == chosen);
-        contenders.iter_mut().for_each(|one| one.least = f64::INFINITY);
+        for one in &mut contenders {
+            one.least = f64::INFINITY;
+        }
         race(&mut contenders)?;
         chosen = choose(subject.rule, &contenders.iter().map(|one| (one.is, Some(one.least))).collect::<Vec<_>>());
     }
