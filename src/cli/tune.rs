@@ -54,14 +54,14 @@ Images change in their last bits when the algorithms do. Runs that make one set 
 (`--shard`, `--resume`) should all start before it or all after it, with the same file, or use \
 `--exact`.";
 
-/// Measure the fastest algorithms and tiles for a model on an adapter, and remember them
+/// Measure the fastest algorithms for a model on an adapter, and remember them
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
     #[arg(help = tunable_help())]
     pub model: Option<String>,
 
-    /// Images per network call while measuring; algorithms hold for any batch, tiles for this one
+    /// Images per call while measuring; algorithms hold for any batch, tiles for this one
     #[arg(short, long, default_value = "1", allow_negative_numbers = true,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     batch: usize,
@@ -74,7 +74,7 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "DTYPE", default_value_t)]
     dtype: Dtype,
 
-    /// Seconds after which no further layer or product is started; those with the most work come first
+    /// Seconds after which no further layer or product is started; most work first
     #[arg(long, value_name = "S", default_value = "30", allow_negative_numbers = true,
         value_parser = clap::value_parser!(u64).range(0..=86_400))]
     seconds: u64,
