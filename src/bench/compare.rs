@@ -62,7 +62,7 @@ pub struct SideBySide {
     pub only_second: Vec<String>,
 }
 
-/// The names of the rows of `one` that it has measured and `other` has not, with the reason of `other` if it has one.
+/// The names of the rows that were measured in `one` and not in `other`, with the reason of `other` if it gives one.
 fn missing(one: &Findings, other: &Findings) -> Vec<String> {
     let measured = one.rows.iter().filter(|row| row.timing.is_some());
     let name = |row: &Row| {

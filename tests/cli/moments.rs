@@ -84,7 +84,7 @@ fn parts_that_do_not_fit_are_refused_by_name() {
     downhill(&["moments", "-o", &out]).expect_error(2, "<DATA>");
     downhill(&["moments", "digits", "--model", "-o", &out]).expect_error(2, "--model");
     downhill(&["moments", "digits", "--steps", "3", "-o", &out]).expect_error(2, "--steps");
-    downhill(&["moments", "--steps", "3", "-o", &out]).expect_error(2, "neither data nor a model are given");
+    downhill(&["moments", "--steps", "3", "-o", &out]).expect_error(2, "<DATA>");
     downhill(&["moments", "--model", "-o", &out]).expect_error(2, "the number of images is not given");
 
     for arguments in [
