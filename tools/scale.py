@@ -42,7 +42,9 @@ def together(commands):
     """Runs commands at the same time; returns wall seconds, processor seconds, the most bytes held by one, read,
     written."""
     began = time.monotonic()
-    running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    # Each process has one thread for the device and one for the host, as on a node with a core for each.
+    environment = {**os.environ, "LP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
+    running = [subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
                for command in commands]
     processor = most = read = written = 0
     for process in running:
@@ -74,7 +76,7 @@ def measure(arguments):
     scale = 10 if arguments.quick else 1
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
-        images, rows = 512 // scale, 200_000 // scale
+        images, rows = 256 // scale, 200_000 // scale
         works = [
             ("Images in 5 steps, as PNG files (`downhill sample --shard I/N`)", "images", images,
              lambda out, i, n: ["sample", "-n", images, "--steps", 5, "-o", out / "%05d.png"]),
