@@ -24,6 +24,7 @@ mod inspect;
 mod interrupt;
 mod linear;
 mod local_rank;
+mod memory;
 mod merge;
 mod moments;
 mod notes;

@@ -9,10 +9,10 @@ use serde_json::json;
 
 use super::args::{Dtype, Global};
 use super::device;
+use super::memory::available_memory;
 use crate::data::{self, Dataset, Pixels, Source, Stream};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
-use crate::input::available_memory;
 use crate::kernels::{Engine, selftest};
 use crate::model::describe::{adapter_json, family_text};
 use crate::model::timing::Stopwatch;
