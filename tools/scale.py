@@ -224,7 +224,7 @@ def main():
     number("--bandwidth", 1e10, "bytes a second of the file system, for all")
     number("--node-bandwidth", 1e9, "bytes a second of the file system, for one process")
     number("--file-bytes", 1e6, "of the file of a shard")
-    number("--add-seconds", 0.01, "of merging the file of a shard, beside reading")
+    number("--add-seconds", 0.003, "of merging the file of a shard, beside reading")
     simulating.add_argument("--shards", type=int, nargs="+", default=[1, 8, 64, 512, 4096], metavar="N")
     simulating.add_argument("--draws", type=int, default=20, metavar="N")
     simulating.add_argument("--seed", type=int, default=0)

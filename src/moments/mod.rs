@@ -16,8 +16,8 @@
 //! multiply-add or without) and on nothing else. Runs on processors of one kind agree bit for bit, those on others to
 //! rounding.
 //!
-//! [`Moments`] are such a tree, whole or in part, with a [`Description`] of the rows; [`file`] keeps them, and
-//! [`merge`] combines those of several files.
+//! [`Moments`] are such a tree, whole or in part, with a [`Description`] of the rows; [`mod@file`] keeps them, and
+//! [`merge()`] combines those of several files.
 
 pub mod blocks;
 pub mod description;
