@@ -189,7 +189,7 @@ def simulate(arguments):
           f"start of {arguments.start:g} s, speeds spread by {arguments.spread:g}, {arguments.failures:g} failures an "
           f"hour and shard, {arguments.bandwidth / 1e9:g} GB/s for all, {arguments.node_bandwidth / 1e9:g} GB/s for "
           f"one; files of {arguments.file_bytes / 1e6:g} MB\n")
-    print("| shards | model, s | simulation, s | model / simulation | items/s | efficiency | of it merging, s | bound by |")
+    print("| shards | model, s | simulation, s | ratio | items/s | efficiency | merging, s | bound by |")
     print("|---|---|---|---|---|---|---|---|")
     alone = None
     for shards in arguments.shards:
