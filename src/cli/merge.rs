@@ -50,7 +50,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let rows = merged.rows();
     let of = merged.description.rows;
     let what = if merged.is_whole() { format!("all {of} rows") } else { format!("{} of {of}", listed(&rows)) };
-    console.note(&format!("wrote {}: {what}, of {} files", args.output.display(), files.len()));
+    console.note(&format!("wrote {}: {what}, from {}", args.output.display(), counted(files.len())));
     let mut report = Report::new("merge");
     report
         .set("files", json!(files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>()))
@@ -67,6 +67,10 @@ fn files(args: &Args) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in &args.files {
         if !path.is_dir() {
+            if one_spelling(path) == output {
+                let what = format!("`{}` is to be read and to be written", path.display());
+                return Err(Error::argument(what, "give another file by `--output`"));
+            }
             files.push(path.clone());
             continue;
         }
@@ -105,4 +109,8 @@ pub fn of_file(file: &Path, error: Error) -> Error {
         Error::Argument { what, hint } => Error::BadFile { file: file.to_path_buf(), what, hint },
         other => other,
     }
+}
+
+fn counted(files: usize) -> String {
+    if files == 1 { "one file".to_owned() } else { format!("{files} files") }
 }

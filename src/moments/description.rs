@@ -27,6 +27,8 @@ pub const UNIT: &str = "pixels from 0 to 1";
 pub const NUMBERS: &str = "numbers as they are";
 /// Outputs of a network of features.
 pub const FEATURES: &str = "features";
+/// The setting that names the kernels that networks were computed by.
+pub const KERNELS: &str = "kernels";
 /// The setting that names the network of features.
 pub const NETWORK: &str = "features of";
 

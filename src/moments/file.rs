@@ -27,7 +27,7 @@ const FORMAT: &str = "downhill moments, 1";
 const ARRAYS: [&str; 4] = ["description", "nodes", "means", "products"];
 /// The most rows of a whole: their numbers are exact in float64.
 const MOST_ROWS: usize = 1 << 52;
-const AGAIN: &str = "make the file again";
+const AGAIN: &str = "remove the file; the run of that part measures it again";
 
 impl Moments {
     /// Returns `true` for a file of moments, whole or in part, by the names of its arrays.
@@ -92,7 +92,10 @@ impl Moments {
             let hint = "`downhill moments` makes such files";
             let what = "not a file of moments";
             // A damaged archive has an error that says more.
-            npz::names(path)?;
+            npz::names(path).map_err(|error| match error {
+                Error::BadFile { what, .. } => Error::bad_file_hint(path, what, AGAIN),
+                other => other,
+            })?;
             return Err(Error::bad_file_hint(path, what, hint));
         }
         let mut arrays = npz::read(path, &ARRAYS)?.into_iter();

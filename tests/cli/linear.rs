@@ -91,9 +91,10 @@ fn runs_that_share_data_find_the_components_of_one_pass_to_the_last_bit() {
     quietly(&[&call[..], &["--stream", "-o", &alone]].concat());
     for shard in ["2/3", "0/3"] {
         let run = downhill(&[&call[..], &["--shard", shard, "-o", &out]].concat());
-        assert!(run.code == 0 && run.stderr.contains("other runs add the rest"), "{}", run.stderr);
+        assert!(run.code == 0 && run.stderr.contains("other runs add the rest (`--shard` "), "{}", run.stderr);
         assert!(!folder.path("shared/eigenvalues.npy").exists());
     }
+    downhill(&[&call[..], &["--shard", "1/2", "-o", &out]].concat()).expect_error(2, "holds parts of 3 runs");
     quietly(&[&call[..], &["--shard", "1/3", "-o", &out]].concat());
     for name in ["eigenvalues", "eigenvectors", "mean"] {
         let read = |of: &str| std::fs::read(folder.path(&format!("{of}/{name}.npy"))).unwrap();

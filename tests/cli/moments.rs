@@ -43,7 +43,7 @@ fn shards_merge_to_the_bytes_of_one_run_in_any_order() {
     let (whole, merged, grouped) = (folder.at("whole.npz"), folder.at("all.npz"), folder.at("grouped.npz"));
     quietly(&["moments", data, "-o", &whole]);
     let run = downhill(&["merge", &files[2], &files[0], &files[1], "-o", &merged]);
-    run.expect(&format!("wrote {merged}: all 3000 rows, of 3 files\n"));
+    run.expect(&format!("wrote {merged}: all 3000 rows, from 3 files\n"));
     assert_eq!(folder.bytes("all.npz"), folder.bytes("whole.npz"));
     let two = folder.at("two.npz");
     quietly(&["merge", &files[2], &files[1], "--partial", "-o", &two]);
@@ -81,6 +81,11 @@ fn parts_that_do_not_fit_are_refused_by_name() {
     let mixed = downhill(&["merge", &files[0], &other, "-o", &out]);
     mixed.expect_error(2, "`data` is `power-law:n=3000,p=5,seed=1` in `");
     assert!(!folder.path("all.npz").exists());
+    downhill(&["merge", &files[0], &files[1], "--partial", "-o", &files[0]]).expect_error(2, "is to be read and");
+    downhill(&["moments", "digits", "-o", &folder.at("x.npy")]).expect_error(2, "is named as another file");
+    let whole = std::fs::read(&files[0]).unwrap();
+    std::fs::write(&other, &whole[..whole.len() / 2]).unwrap();
+    downhill(&["merge", &other, "-o", &out]).expect_error(4, "measures it again");
     downhill(&["moments", "-o", &out]).expect_error(2, "<DATA>");
     downhill(&["moments", "digits", "--model", "-o", &out]).expect_error(2, "--model");
     downhill(&["moments", "digits", "--steps", "3", "-o", &out]).expect_error(2, "--steps");

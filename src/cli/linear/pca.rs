@@ -183,6 +183,7 @@ impl Args {
         let file = |index: usize| folder.join(format!("moments-{index}-of-{}.npz", shard.of));
         let own = file(shard.index);
         check_writable(&own)?;
+        expect_parts_of(&folder, shard.of)?;
         let blocks = Blocks::of(description.rows).shard(shard.index, shard.of);
         let mut moments = Moments::new(description.clone(), blocks.clone())?;
         if own.exists() {
@@ -202,16 +203,31 @@ impl Args {
         if left > 0 {
             moments.write(&own)?;
         }
-        let mut parts = Vec::new();
-        for index in (0..shard.of).filter(|index| file(*index).exists()) {
-            let part = if index == shard.index { moments.clone() } else { Moments::read(&file(index))? };
+        let (mut parts, mut missing) = (Vec::new(), Vec::new());
+        for index in 0..shard.of {
+            let range = Blocks::of(description.rows).shard(index, shard.of);
+            let wanted = Moments::new(description.clone(), range)?;
+            let wanted = wanted.end() - wanted.next_row();
+            let part = match file(index) {
+                _ if index == shard.index => moments.clone(),
+                file if file.exists() => Moments::read(&file)?,
+                _ => {
+                    missing.push(index.to_string());
+                    continue;
+                }
+            };
+            if part.rows().iter().map(ExactSizeIterator::len).sum::<usize>() < wanted {
+                missing.push(index.to_string());
+            }
             parts.push((file(index).display().to_string(), part));
         }
         let merged = merge(parts, true)?;
         if !merged.is_whole() {
             let (held, all) = (listed(&merged.rows()), description.rows);
-            run.console
-                .note(&format!("the parts in {} hold {held} of {all}: other runs add the rest", folder.display()));
+            let (folder, missing, of) = (folder.display(), missing.join(", "), shard.of);
+            run.console.note(&format!(
+                "the parts in {folder} hold {held} of {all}: other runs add the rest (`--shard` {missing} of {of})"
+            ));
             return Ok(Results::unfinished());
         }
         let mean = centred.then(|| merged.mean()).transpose()?;
@@ -249,4 +265,18 @@ impl Args {
         })?;
         Ok(results_of_passes(&found, samples))
     }
+}
+
+/// Refuses a folder of parts that belong to another number of runs.
+fn expect_parts_of(folder: &Path, of: usize) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some((_, other)) = name.strip_suffix(".npz").and_then(|name| name.split_once("-of-")) else { continue };
+        if name.starts_with("moments-") && other != of.to_string() {
+            let what = format!("`{}` holds parts of {other} runs, and this is one of {of}", folder.display());
+            return Err(Error::argument(what, "give another folder by `--output`, or remove the parts"));
+        }
+    }
+    Ok(())
 }

@@ -50,8 +50,8 @@ pub struct Args {
         value_parser = PossibleValuesParser::new(Preparation::NAMES.map(|(name, _)| name)))]
     pub prepare: String,
 
-    /// Measure only a contiguous range of the samples, the I-th of N; `auto` takes both from the environment of SLURM,
-    /// PBS, Kubernetes, Open MPI or GNU parallel
+    /// Measure only a contiguous range of the samples, the I-th of N. `auto` takes I/N from the environment of Slurm,
+    /// PBS, Grid Engine, LSF, Kubernetes, CI jobs, MPI or GNU parallel
     #[arg(long, value_name = "I/N|auto")]
     pub shard: Option<ShardArg>,
 

@@ -7,6 +7,9 @@ mod args;
 mod keep;
 mod sources;
 
+use std::ffi::OsStr;
+use std::path::Path;
+
 use serde_json::json;
 
 pub use args::Args;
@@ -24,6 +27,7 @@ use crate::formats::check_writable;
 use crate::graph::Compiler;
 use crate::kernels::selftest;
 use crate::model::describe::{adapter_json, family_text};
+use crate::moments::description::KERNELS;
 use crate::moments::merge::listed;
 use crate::moments::{Blocks, Moments};
 use crate::report::{Console, Progress, Report};
@@ -39,7 +43,13 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let Shard { index, of } = shard.unwrap_or(Shard::WHOLE);
     let features = args.features()?;
     let mut rows = Rows::open(args, features.as_ref(), console)?;
-    let description = rows.description(features.as_ref())?;
+    let mut description = rows.description(features.as_ref())?;
+    expect_archive(&args.output)?;
+    // What networks compute depends on the kernels in its last bits.
+    let engine = if features.is_some() || rows.is_generated() { Some(device::open(global, console)?) } else { None };
+    if let Some(engine) = &engine {
+        description = description.with(KERNELS, family_text(engine.family));
+    }
     let range = Blocks::of(description.rows).shard(index, of);
     let mut report = Report::new("moments");
     report.set("shard", shard.map(|shard| shard.to_string())).set("moments", description.json());
@@ -58,8 +68,6 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     if left > 0 {
         let (first, end) = (moments.next_row(), moments.end());
         let interrupt = interrupt::listen();
-        let engine =
-            if features.is_some() || rows.is_generated() { Some(device::open(global, console)?) } else { None };
         if let Some(engine) = &engine {
             selftest::ensure(engine)?;
             report.set("adapter", adapter_json(&engine.gpu.adapter)).set("family", family_text(engine.family));
@@ -100,4 +108,15 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         .set("rows", json!(held.iter().map(|rows| [rows.start, rows.end]).collect::<Vec<_>>()))
         .set("outputs", json!([args.output.display().to_string()]));
     global.write_report(&report)
+}
+
+/// Refuses a name that says another format.
+fn expect_archive(output: &Path) -> Result<()> {
+    match output.extension().and_then(OsStr::to_str) {
+        Some(suffix) if suffix != "npz" => {
+            let what = format!("moments are an `.npz`, and `{}` is named as another file", output.display());
+            Err(Error::argument(what, "end the name in `.npz`"))
+        }
+        _ => Ok(()),
+    }
 }

@@ -25,7 +25,7 @@ Examples:
   downhill sample                                   16 handwritten digits to samples.png
   downhill sample -n 64 -s 7 -o digits/%05d.png     one file per image
   downhill sample google/ddpm-cifar10-32 --sampler ddim --steps 50
-  downhill sample DIR -n 50000 -o DIR.npz --shard 0/4   a quarter of the images: 0, 4, 8, ...
+  downhill sample DIR -n 50000 -o 0.npz --shard 0/4     a quarter of the images: 0, 4, 8, ...
   downhill sample DIR --init-noise z.npy --timesteps 999,749,499,249,0 --save-samples out.npy
   downhill sample DIR --sigmas 40,10,2.5,0.6,0.1 --init x.npy --save-path path.npy
   downhill sample DIR -p 'a photograph of an astronaut' --sampler ge --steps 10 -o astronaut.png
