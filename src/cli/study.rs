@@ -149,7 +149,7 @@ impl DataArgs {
 }
 
 /// The share of the second moment from which the mean is worth a note.
-pub const NOTED: f64 = 0.3;
+const NOTED: f64 = 0.3;
 
 /// The bytes of memory per byte of samples in float32 that works on all of them at once.
 const AT_ONCE: u64 = 3;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Dataset;
 use super::source::{SourceKind, extent_of};
-use super::stream::{Stream, expect_finite, expect_samples};
+use super::stream::Drawn;
 use crate::error::{Error, Result};
 use crate::input::room;
 use crate::noise::Purpose;
@@ -24,7 +24,9 @@ pub(super) static KIND: SourceKind = SourceKind {
     load: |text, _| Ok(Dataset { name: text.to_owned(), ..PowerLaw::parse(text)?.generate()? }),
     stream: |text, _| {
         let model = PowerLaw::parse(text)?;
-        Ok(Box::new(Draws { name: text.to_owned(), deviations: model.deviations()?, shape: [model.dimension], model }))
+        let (deviations, count, shape) = (model.deviations()?, model.samples, [model.dimension]);
+        let draw = Box::new(move |first, rows: &mut [f32]| model.draw(&deviations, first, rows));
+        Ok(Box::new(Drawn { name: text.to_owned(), count, shape, draw }))
     },
     extent: Some(|text| extent_of(NAME, &OPTIONS, text)),
 };
@@ -140,38 +142,6 @@ impl PowerLaw {
             return Err(Error::argument(format!("{scale} is not a variance"), "give a number above 0"));
         }
         Ok(())
-    }
-}
-
-/// Samples of a model, drawn as they are read.
-struct Draws {
-    name: String,
-    model: PowerLaw,
-    deviations: Vec<f64>,
-    shape: [usize; 1],
-}
-
-impl Stream for Draws {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn count(&self) -> usize {
-        self.model.samples
-    }
-
-    fn sample_shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn has_pixels(&self) -> bool {
-        false
-    }
-
-    fn read(&mut self, first: usize, rows: &mut [f32]) -> Result<()> {
-        expect_samples(self, first, rows)?;
-        self.model.draw(&self.deviations, first, rows);
-        expect_finite(&self.name, first, self.model.dimension, rows)
     }
 }
 

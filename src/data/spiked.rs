@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Dataset;
 use super::source::{SourceKind, extent_of};
-use super::stream::{Stream, expect_finite, expect_samples};
+use super::stream::Drawn;
 use crate::error::{Error, Result};
 use crate::input::{ask, room};
 use crate::noise::Purpose;
@@ -24,8 +24,9 @@ pub(super) static KIND: SourceKind = SourceKind {
     load: |text, _| Ok(Dataset { name: text.to_owned(), ..Spiked::parse(text)?.generate()? }),
     stream: |text, _| {
         let model = Spiked::parse(text)?;
-        let (directions, shape) = (model.directions()?, [model.dimension]);
-        Ok(Box::new(Draws { name: text.to_owned(), model, directions, shape }))
+        let (directions, count, shape) = (model.directions()?, model.samples, [model.dimension]);
+        let draw = Box::new(move |first, rows: &mut [f32]| model.draw(&directions, first, rows));
+        Ok(Box::new(Drawn { name: text.to_owned(), count, shape, draw }))
     },
     extent: Some(|text| extent_of("spiked", &OPTIONS, text)),
 };
@@ -167,38 +168,6 @@ impl Spiked {
             return refuse(format!("{number} is not a variance"), "spikes and noise are numbers of at least 0");
         }
         Ok(())
-    }
-}
-
-/// Samples of a model, drawn as they are read.
-struct Draws {
-    name: String,
-    model: Spiked,
-    directions: Vec<Vec<f64>>,
-    shape: [usize; 1],
-}
-
-impl Stream for Draws {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn count(&self) -> usize {
-        self.model.samples
-    }
-
-    fn sample_shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn has_pixels(&self) -> bool {
-        false
-    }
-
-    fn read(&mut self, first: usize, rows: &mut [f32]) -> Result<()> {
-        expect_samples(self, first, rows)?;
-        self.model.draw(&self.directions, first, rows);
-        expect_finite(&self.name, first, self.model.dimension, rows)
     }
 }
 

@@ -205,6 +205,12 @@ impl Moments {
         self.forest.rows(self.blocks.level())
     }
 
+    /// The number of the rows that are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.rows().iter().map(ExactSizeIterator::len).sum()
+    }
+
     /// Continues moments that were interrupted: the range of blocks is `range`, of which these hold the first ones.
     ///
     /// # Errors

@@ -116,10 +116,24 @@ fn by_moment(mut passes: Passes, settings: &Settings, centred: bool) -> Result<S
         Ok(())
     })?;
     let prepare_seconds = begin.elapsed().as_secs_f64();
-    let matrix = if centred { moments.covariance(0)? } else { moments.second_moment()? };
-    let components = Components { prepare_seconds, ..principal_components_of(matrix, settings)? };
-    let mean = if centred { Some(moments.mean()?) } else { None };
+    let (components, mean) = components_of_moments(&moments, settings, centred)?;
+    let components = Components { prepare_seconds, ..components };
     Ok(StreamedComponents { components, mean, passes: passes.made() })
+}
+
+/// Computes the leading eigenpairs of the second moment of rows whose moments are known, or of their covariance, beside
+/// the mean, where `centred`.
+///
+/// # Errors
+/// Those of [`principal_components_of`]; [`Error::Argument`] for moments of a part of the rows.
+pub fn components_of_moments(
+    moments: &Moments,
+    settings: &Settings,
+    centred: bool,
+) -> Result<(Components, Option<Vec<f64>>)> {
+    let mean = centred.then(|| moments.mean()).transpose()?;
+    let matrix = if centred { moments.covariance(0)? } else { moments.second_moment()? };
+    Ok((principal_components_of(matrix, settings)?, mean))
 }
 
 /// By applying X'(XV), a pass each time.

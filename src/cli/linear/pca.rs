@@ -16,8 +16,8 @@ use crate::formats::check_writable;
 use crate::moments::merge::{listed, merge};
 use crate::moments::{Blocks, Moments};
 use crate::spectral::passes::Passes;
-use crate::spectral::principal::{LARGEST_MATRIX, principal_components_of};
-use crate::spectral::streamed::{expected_passes, streamed_components};
+use crate::spectral::principal::LARGEST_MATRIX;
+use crate::spectral::streamed::{components_of_moments, expected_passes, streamed_components};
 use crate::spectral::{RelativeTo, Route, Settings, principal_components};
 use crate::study::parts::Shard;
 use crate::study::pca::{FILES, results, results_of_moments, results_of_passes};
@@ -148,17 +148,15 @@ impl Args {
         let values = moments.description.values();
         expect_components(self.components, values)?;
         let settings = self.settings();
-        let mean = self.data.center.then(|| moments.mean()).transpose()?;
-        let matrix = if mean.is_some() { moments.covariance(0)? } else { moments.second_moment()? };
         run.report.set(
             "data",
             json!({
                 "source": file, "samples": moments.description.rows, "sample_shape": moments.description.shape,
-                "centred": mean.is_some(), "moments": moments.description.settings,
+                "centred": self.data.center, "moments": moments.description.settings,
             }),
         );
         run.clock.lap("data");
-        let found = principal_components_of(matrix, &settings)?;
+        let (found, mean) = components_of_moments(&moments, &settings, self.data.center)?;
         run.clock.lap("components");
         Ok(results_of_moments(&found, mean.as_deref()))
     }
@@ -184,12 +182,13 @@ impl Args {
         let own = file(shard.index);
         check_writable(&own)?;
         expect_parts_of(&folder, shard.of)?;
-        let blocks = Blocks::of(description.rows).shard(shard.index, shard.of);
-        let mut moments = Moments::new(description.clone(), blocks.clone())?;
+        let blocks = Blocks::of(description.rows);
+        let range = blocks.shard(shard.index, shard.of);
+        let mut moments = Moments::new(description.clone(), range.clone())?;
         if own.exists() {
             let kept = Moments::read(&own)?;
             description.expect(&kept.description, ("this run", &own.display().to_string()))?;
-            moments = kept.continued(blocks)?;
+            moments = kept.continued(range)?;
         }
         moments.shards = Some(shard.of);
         let left = moments.end() - moments.next_row();
@@ -205,9 +204,8 @@ impl Args {
         }
         let (mut parts, mut missing) = (Vec::new(), Vec::new());
         for index in 0..shard.of {
-            let range = Blocks::of(description.rows).shard(index, shard.of);
-            let wanted = Moments::new(description.clone(), range)?;
-            let wanted = wanted.end() - wanted.next_row();
+            let range = blocks.shard(index, shard.of);
+            let wanted = blocks.first_row(range.end) - blocks.first_row(range.start);
             let part = match file(index) {
                 _ if index == shard.index => moments.clone(),
                 file if file.exists() => Moments::read(&file)?,
@@ -216,7 +214,7 @@ impl Args {
                     continue;
                 }
             };
-            if part.rows().iter().map(ExactSizeIterator::len).sum::<usize>() < wanted {
+            if part.held() < wanted {
                 missing.push(index.to_string());
             }
             parts.push((file(index).display().to_string(), part));
@@ -230,9 +228,7 @@ impl Args {
             ));
             return Ok(Results::unfinished());
         }
-        let mean = centred.then(|| merged.mean()).transpose()?;
-        let matrix = if centred { merged.covariance(0)? } else { merged.second_moment()? };
-        let found = principal_components_of(matrix, &self.settings())?;
+        let (found, mean) = components_of_moments(&merged, &self.settings(), centred)?;
         run.clock.lap("components");
         Ok(results_of_moments(&found, mean.as_deref()))
     }

@@ -27,7 +27,7 @@ impl Keeper {
     /// # Errors
     /// Those of [`Moments::write`].
     pub fn see(&mut self, moments: &Moments) -> Result<()> {
-        let rows = moments.rows().iter().map(ExactSizeIterator::len).sum();
+        let rows = moments.held();
         if self.since.elapsed() < EVERY || rows == self.rows {
             return Ok(());
         }

@@ -1,8 +1,10 @@
 //! Samples that are read a few at a time: data that no memory holds.
 
+mod drawn;
 mod in_memory;
 mod stored;
 
+pub(super) use drawn::Drawn;
 pub(super) use in_memory::InMemory;
 pub(super) use stored::StoredSamples;
 
