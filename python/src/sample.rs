@@ -249,6 +249,7 @@ impl PyModel {
             let mut clock = timer.lock().unwrap_or_else(PoisonError::into_inner);
             let (watch_clock, seconds, since) = &mut *clock;
             match event {
+                Event::Begun { .. } => {}
                 Event::Done { part, detail } => watch_clock.lap_with(part, detail),
                 Event::Step { images, progress } => {
                     seconds.push(since.elapsed().as_secs_f64());

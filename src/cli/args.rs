@@ -7,6 +7,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 pub use super::shard::ShardArg;
 pub use super::shared::{FamilyFlag, Global};
+use crate::cli::stream;
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
 use crate::formats::json;
@@ -139,7 +140,7 @@ impl ErrorModelArg {
             Self::File(file) => {
                 let hint = "an error model is JSON with `eta` (0 to below 1) and `nu` (1 or more), as `downhill \
                             inspect error-model` writes it";
-                json::read(file, "not an error model", hint)
+                stream::read(file, |file| json::read(file, "not an error model", hint))
             }
         }
     }

@@ -6,10 +6,12 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::args::{Dtype, Global, TileArg};
+use super::array_or_picture::{FormatArg, is_picture};
 use super::device;
 use super::inputs::read_images;
-use crate::cli::stream::{self, is_stream, output_name};
-use crate::error::{Error, Result};
+use crate::cli::spinning::spinning;
+use crate::cli::stream::{self, output_name};
+use crate::error::Result;
 use crate::formats::images::{WHITE, grid, quantise, square_columns};
 use crate::formats::npy;
 use crate::formats::png::write_png;
@@ -48,9 +50,13 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE.npy")]
     input: PathBuf,
 
-    /// Output: `.npy` of float32 (N,C,H,W), or `.png`; `-` for an array on standard output
+    /// Output: `.npy` of float32 (N,C,H,W), or `.png`; `-` for standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+
+    /// Format of `-o -` [default: npy]
+    #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true, hide_short_help = true)]
+    format: Option<FormatArg>,
 
     /// Decode in strips: always, of ROWS rows (a number); `never`; or only if the image does not fit (`auto`)
     #[arg(long, value_name = "ROWS|never|auto", default_value = "auto")]
@@ -69,7 +75,7 @@ pub struct Args {
 /// Runs `downhill decode`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("decode");
-    let as_picture = is_picture(&args.output)?;
+    let as_picture = is_picture(&args.output, args.format)?;
     stream::check_writable(&args.output)?;
     let autoencoder = Autoencoder::open(&args.model)?;
     let latents = read_images(&args.input, autoencoder.net.latent_channels())?;
@@ -98,7 +104,8 @@ fn decode(
     let engine = device::open(global, console)?;
     let compiler = Compiler::new(&engine, args.dtype.options(global));
     clock.lap("adapter");
-    let decoded = autoencoder.decode(compiler, latents, args.batch, args.tile.0, &mut clock.observer())?;
+    let decoded =
+        autoencoder.decode(compiler, latents, args.batch, args.tile.0, &mut spinning(console, clock.observer()))?;
     if decoded.strips > 1 {
         console.detail(&format!("decoded in up to {} strips of rows", decoded.strips));
     }
@@ -113,21 +120,6 @@ fn decode(
         .set("memory", decoded.footprint.map(|footprint| footprint_json(&footprint, Some(peak))))
         .set("timings", clock.json(&[]));
     Ok(decoded.output)
-}
-
-/// Returns `true` if a path names a PNG, `false` for an array.
-fn is_picture(path: &Path) -> Result<bool> {
-    if is_stream(path) {
-        return Ok(false);
-    }
-    match path.extension().and_then(|suffix| suffix.to_str()).map(str::to_ascii_lowercase).as_deref() {
-        Some("png") => Ok(true),
-        Some("npy") => Ok(false),
-        _ => {
-            let what = format!("`{}` is neither an array nor a picture", path.display());
-            Err(Error::argument(what, "name the output `.npy` or `.png`"))
-        }
-    }
 }
 
 /// One image, or a grid of several.

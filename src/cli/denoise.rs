@@ -10,6 +10,7 @@ use crate::cli::args::{Dtype, Global, denoiser_help};
 use crate::cli::device;
 use crate::cli::inputs::{read_finite, read_images};
 use crate::cli::notes;
+use crate::cli::spinning::spinning;
 use crate::cli::stream::{self, output_name};
 use crate::denoise::Level;
 use crate::denoise::closed_form::ClosedForm;
@@ -128,7 +129,11 @@ fn read_call(network: &NetworkModel, args: &Args) -> Result<RawCall> {
     let images = x.shape[0];
     let context = args.context.as_deref().map(|file| Ok::<_, Error>((read_finite(file)?, file))).transpose()?;
     let context = network.context(context, images)?;
-    let labels = args.class_labels.as_deref().map(|file| ClassLabels::read(file, images)).transpose()?;
+    let labels = args
+        .class_labels
+        .as_deref()
+        .map(|file| stream::read(file, |file| ClassLabels::read(file, images)))
+        .transpose()?;
     let levels = match (&args.timesteps, args.sigma) {
         (Some(timesteps), _) => RawLevels::Timesteps(read_timesteps(timesteps, images)?),
         (None, sigma) => RawLevels::Sigmas(vec![checked_sigma(sigma.unwrap_or_default())?; images]),
@@ -172,7 +177,7 @@ fn of_network(
     let engine = device::open(global, console)?;
     let compiler = Compiler::new(&engine, args.dtype.options(global));
     clock.lap("adapter");
-    let called = network.call_raw(compiler, &call, args.batch, &mut clock.observer())?;
+    let called = network.call_raw(compiler, &call, args.batch, &mut spinning(console, clock.observer()))?;
     let (kind, levels) = match &call.levels {
         RawLevels::Timesteps(timesteps) => ("timesteps", timesteps),
         RawLevels::Sigmas(sigmas) => ("sigma", sigmas),
@@ -262,7 +267,7 @@ fn read_timesteps(text: &str, images: usize) -> Result<Vec<f64>> {
         return Ok(vec![timestep; images]);
     }
     let file = Path::new(text);
-    let numbers = npy::read_f64(file)?;
+    let numbers = stream::read(file, |file| npy::read_f64(file))?;
     match numbers.as_slice() {
         [one] => Ok(vec![*one; images]),
         numbers if numbers.len() == images => Ok(numbers.to_vec()),

@@ -6,8 +6,8 @@ use super::vectors;
 use crate::error::Result;
 use crate::gpu::{Adapters, Choice, Described};
 use crate::model::describe::adapter_json;
-use crate::report::columns::{aligned, binary_bytes};
-use crate::report::{Console, Report};
+use crate::report::columns::{Lines, aligned, binary_bytes};
+use crate::report::{Console, Report, stdout_width};
 
 /// The shared flags.
 pub type Flags = crate::cli::shared::AdapterFlags;
@@ -37,28 +37,42 @@ pub fn run(_: &Args, global: &Global, _: Console) -> Result<()> {
     let mut report = Report::new("devices");
     report.set("adapters", described.iter().map(adapter_json).collect::<Vec<_>>());
     global.write_report(&report)?;
-    global.print(&table(&described))
+    let table = table(&described);
+    let is_wider = |width: usize| table.lines().any(|line| line.chars().count() > width);
+    global.print(&if stdout_width().is_some_and(is_wider) { records(&described) } else { table })
 }
 
 const HEADINGS: [&str; 10] =
     ["index", "name", "backend", "type", "driver", "binding", "texture", "workgroup", "subgroup", "matrix units"];
 
 fn table(adapters: &[Described]) -> String {
-    let rows = adapters.iter().map(|adapter| {
-        [
-            adapter.index.to_string(),
-            adapter.name.clone(),
-            adapter.backend.clone(),
-            adapter.kind.to_string(),
-            adapter.driver.clone(),
-            binary_bytes(adapter.max_binding_bytes),
-            format!("{0} x {0}", adapter.max_texture_side),
-            binary_bytes(u64::from(adapter.workgroup_bytes)),
-            adapter.subgroup.map_or("none".to_owned(), |(least, most)| {
-                if least == most { least.to_string() } else { format!("{least} to {most}") }
-            }),
-            adapter.matrix.map_or("none".to_owned(), |side| format!("float16, {side} x {side}")),
-        ]
-    });
-    aligned(&std::iter::once(HEADINGS.map(str::to_owned)).chain(rows).collect::<Vec<_>>())
+    aligned(&std::iter::once(HEADINGS.map(str::to_owned)).chain(adapters.iter().map(cells)).collect::<Vec<_>>())
+}
+
+/// A block of lines for each adapter, for narrow terminals.
+fn records(adapters: &[Described]) -> String {
+    let block = |adapter: &Described| {
+        let mut lines = Lines::default();
+        HEADINGS.iter().zip(cells(adapter)).for_each(|(heading, cell)| lines.add(heading, cell));
+        lines.to_string()
+    };
+    adapters.iter().map(block).collect::<Vec<_>>().join("\n")
+}
+
+/// The facts about an adapter, under the headings.
+fn cells(adapter: &Described) -> [String; HEADINGS.len()] {
+    [
+        adapter.index.to_string(),
+        adapter.name.clone(),
+        adapter.backend.clone(),
+        adapter.kind.to_string(),
+        adapter.driver.clone(),
+        binary_bytes(adapter.max_binding_bytes),
+        format!("{0} x {0}", adapter.max_texture_side),
+        binary_bytes(u64::from(adapter.workgroup_bytes)),
+        adapter.subgroup.map_or("none".to_owned(), |(least, most)| {
+            if least == most { least.to_string() } else { format!("{least} to {most}") }
+        }),
+        adapter.matrix.map_or("none".to_owned(), |side| format!("float16, {side} x {side}")),
+    ]
 }

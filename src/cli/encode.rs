@@ -1,6 +1,5 @@
 //! `downhill encode`: images to latents, by the encoder alone.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::builder::RangedU64ValueParser;
@@ -8,13 +7,13 @@ use serde_json::json;
 
 use super::args::{Dtype, Global, Size};
 use super::device;
-use super::inputs::read_pixels;
+use super::inputs::{begins_as_array, read_pixels};
+use crate::cli::spinning::spinning;
 use crate::cli::stream::{self, output_name};
 use crate::data::picture::Picture;
 use crate::error::{Error, Result};
 use crate::formats::npy;
 use crate::graph::Compiler;
-use crate::input::open_regular;
 use crate::model::describe::{adapter_json, family_text, footprint_json};
 use crate::model::stages::Autoencoder;
 use crate::model::timing::Stopwatch;
@@ -92,11 +91,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
 }
 
 fn is_array(file: &Path) -> bool {
-    let has_magic = || {
-        let mut first = [0; npy::MAGIC.len()];
-        open_regular(file).is_ok_and(|(mut file, _)| file.read_exact(&mut first).is_ok() && first[..] == *npy::MAGIC)
-    };
-    file.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("npy")) || has_magic()
+    file.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("npy")) || begins_as_array(file)
 }
 
 /// Returns the images, and a sentence on what the file holds besides.
@@ -143,7 +138,7 @@ fn encode(
     let compiler = Compiler::new(&engine, args.dtype.options(global));
     clock.lap("adapter");
     let draw = args.sample.then_some(args.seed);
-    let encoded = autoencoder.encode(compiler, images, args.batch, draw, &mut clock.observer())?;
+    let encoded = autoencoder.encode(compiler, images, args.batch, draw, &mut spinning(console, clock.observer()))?;
     let peak = engine.gpu.memory_bytes().1;
     report
         .set("adapter", adapter_json(&engine.gpu.adapter))

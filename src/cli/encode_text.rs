@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::args::{Dtype, Global};
 use super::device;
+use crate::cli::spinning::spinning;
 use crate::cli::stream::{self, output_name};
 use crate::error::{Error, Result};
 use crate::formats::npy;
@@ -139,7 +140,7 @@ fn encode(
     let engine = device::open(global, console)?;
     let compiler = Compiler::new(&engine, args.dtype.options(global));
     clock.lap("adapter");
-    let encoded = source.encode(compiler, passages, args.batch, &mut clock.observer())?;
+    let encoded = source.encode(compiler, passages, args.batch, &mut spinning(console, clock.observer()))?;
     let peak = engine.gpu.memory_bytes().1;
     report
         .set("adapter", adapter_json(&engine.gpu.adapter))

@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 use crate::checkpoint::Lora;
 use crate::cli::args::{Dtype, Global, Size, network_help};
 use crate::cli::device::measured;
+use crate::cli::inputs::begins_as_array;
 use crate::cli::notes;
 use crate::cli::quiet::without_driver_chatter;
+use crate::cli::stream::{self, is_stream};
 use crate::cli::vectors;
 use crate::error::{Error, Result};
 use crate::formats::{npy, png};
@@ -39,14 +41,16 @@ Examples:
   downhill info samples.png         how an image was made
   downhill info style.safetensors   rank, alpha and layers of a LoRA
   downhill info x.npy               shape and range of an array
-  downhill info part-3.npz          rows and settings of a file of `downhill moments`";
+  downhill info part-3.npz          rows and settings of a file of `downhill moments`
+  downhill sample -o - | downhill info -";
 
 /// Describe a model, an image, an array, a LoRA or moments
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
     #[arg(id = "model", value_name = "PATH|MODEL",
-        help = format!("{}; or a PNG, an `.npy`, a LoRA or an `.npz` of moments", network_help()))]
+        help = format!("{}; or a PNG, an `.npy`, a LoRA or an `.npz` of moments; `-` for a PNG or an `.npy` on \
+            standard input", network_help()))]
     pub subject: Option<String>,
 
     /// Images per network call [default: 1]
@@ -93,6 +97,10 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
             refuse_model_flags(args, global, "moments")?;
             moments(Path::new(file))?
         }
+        (Some(file), Subject::Stream) => {
+            refuse_model_flags(args, global, "a file on standard input")?;
+            stream::read(Path::new(file), |file| if begins_as_array(file) { array(file) } else { image(file) })?
+        }
         (Some(file), Subject::Lora) => {
             refuse_model_flags(args, global, "a LoRA")?;
             lora(Path::new(file))?
@@ -107,6 +115,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
 }
 
 enum Subject {
+    Stream,
     Image,
     Array,
     Moments,
@@ -117,6 +126,7 @@ enum Subject {
 fn kind_of(subject: Option<&str>) -> Subject {
     let suffix = subject.and_then(|text| Path::new(text).extension()).map(OsStr::to_ascii_lowercase);
     match suffix.as_ref().and_then(|suffix| suffix.to_str()) {
+        _ if subject.is_some_and(|text| is_stream(Path::new(text))) => Subject::Stream,
         Some("png") => Subject::Image,
         Some("npy") => Subject::Array,
         Some("npz") if subject.is_some_and(|text| Moments::is_at(Path::new(text))) => Subject::Moments,

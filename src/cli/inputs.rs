@@ -1,11 +1,19 @@
 //! Arrays that subcommands read.
 
+use std::io::Read;
 use std::path::Path;
 
 use super::stream;
 use crate::error::{Error, Result};
 use crate::formats::{Pixels, npy};
+use crate::input::open_regular;
 use crate::tensor::Tensor;
+
+/// Returns `true` for a file that begins as arrays do.
+pub fn begins_as_array(file: &Path) -> bool {
+    let mut start = [0; npy::MAGIC.len()];
+    open_regular(file).is_ok_and(|(mut file, _)| file.read_exact(&mut start).is_ok() && start[..] == *npy::MAGIC)
+}
 
 /// An array of finite numbers from a file.
 ///

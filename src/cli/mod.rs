@@ -4,6 +4,7 @@
 //! Exit codes are those of `exit`; flags that clap refuses are a usage error (2).
 
 pub mod args;
+mod array_or_picture;
 mod bench;
 mod changes;
 mod compare;
@@ -33,9 +34,11 @@ mod quiet;
 mod restore;
 mod sample;
 mod selftest;
+mod separate;
 mod serve;
 mod shard;
 mod shared;
+mod spinning;
 mod stream;
 mod study;
 mod tune;
@@ -48,14 +51,12 @@ pub mod parsers {
 }
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{Error, ErrorKind as FailureKind, Result};
-use crate::formats::one_spelling;
 use crate::gpu;
 use crate::graph::counters::counts;
 use crate::report::printable::is_printable;
@@ -78,6 +79,7 @@ Examples:
   downhill linear pca --data digits -o components  principal components of data
   downhill moments images/ --features digits -o m.npz   mean and covariance of features, also in parts
   downhill inspect schedule --error-model 0.05,2   check a schedule against an error model
+  downhill compare out.png golden.png              test images and arrays against kept ones
   downhill info DIR                                describe a model and its costs
   downhill devices                                 list the adapters of this machine
   downhill tune DIR                                find the fastest algorithms for a model
@@ -196,7 +198,7 @@ pub fn main() -> ExitCode {
     interrupt::register(console);
     gpu::silence_panics();
     let done = gpu::contain(|| match &cli.command {
-        Called::Subcommand(subcommand) => separate_outputs(&matches).and_then(|()| subcommand.run(console)),
+        Called::Subcommand(subcommand) => separate::check(command, &matches).and_then(|()| subcommand.run(console)),
         Called::Completions(args) => completions::run(args, root()),
     });
     let done = done.and_then(|()| gpu::take_closing_failure().map_or(Ok(()), Err));
@@ -281,32 +283,6 @@ fn subcommand_first(root: &clap::Command, mut arguments: Vec<OsString>) -> Vec<O
     arguments
 }
 
-/// Refuses two outputs that are one: standard output, or the same file.
-fn separate_outputs(called: &ArgMatches) -> Result<()> {
-    let mut seen: Vec<(&str, Option<PathBuf>)> = Vec::new();
-    for id in OUTPUTS {
-        let Ok(Some(paths)) = called.try_get_raw(id) else { continue };
-        for path in paths.map(Path::new) {
-            let is_stream = stream::is_stream(path);
-            let place = if is_stream { None } else { one_spelling(path) };
-            if !is_stream && place.is_none() {
-                continue;
-            }
-            if let Some((one, _)) = seen.iter().find(|(_, other)| *other == place) {
-                let both = place.map_or("standard output".to_owned(), |_| format!("the file `{}`", path.display()));
-                let hint = if is_stream { "name a file for one of them" } else { "name another file for one of them" };
-                return Err(Error::argument(format!("`{one}` and `{id}` are both {both}"), hint));
-            }
-            seen.push((id, place));
-        }
-    }
-    Ok(())
-}
-
-/// The arguments of subcommands that name an output, which may be standard output.
-const OUTPUTS: [&str; 8] =
-    ["output", "save_samples", "save_images", "save_path", "steps_sheet", "steps_animation", "difference", "json"];
-
 /// Returns `true` if a subcommand gains from vectors twice as wide. The embedded network has 32 to 96 channels, which
 /// fill half of them: it takes as long either way, and its shaders compile sooner for narrow ones. A subcommand without
 /// an adapter has no use for vectors.
@@ -329,6 +305,25 @@ mod tests {
     #[test]
     fn flags_do_not_contradict_each_other() {
         super::root().debug_assert();
+    }
+
+    /// clap wraps a paragraph that is one line. Lines of examples and of tables are indented.
+    #[test]
+    fn paragraphs_of_help_are_not_broken_by_hand() {
+        let mut commands = vec![super::root()];
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands().cloned());
+            let arguments = command.get_arguments().flat_map(|one| [one.get_help(), one.get_long_help()]);
+            let about = [command.get_about(), command.get_long_about(), command.get_after_long_help()];
+            for text in arguments.chain(about).flatten() {
+                let text = text.to_string();
+                for (line, next) in text.lines().zip(text.lines().skip(1)) {
+                    let is_prose = |line: &str| line.starts_with(|c: char| !c.is_whitespace());
+                    let is_broken = is_prose(line) && is_prose(next) && !line.ends_with(':');
+                    assert!(!is_broken, "{}: {line}\n{next}", command.get_name());
+                }
+            }
+        }
     }
 
     #[test]

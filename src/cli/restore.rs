@@ -6,9 +6,11 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use crate::cli::args::{Dtype, Global, denoiser_help};
+use crate::cli::array_or_picture::{FormatArg, is_picture};
 use crate::cli::device;
 use crate::cli::interrupt;
-use crate::cli::stream::{self, output_name};
+use crate::cli::spinning::spinning;
+use crate::cli::stream::{self, is_stream, output_name};
 use crate::data::{Pixels, Source};
 use crate::error::{Error, Result};
 use crate::formats::images::{WHITE, grid, quantise, signed, square_columns};
@@ -95,7 +97,7 @@ pub struct Args {
     #[arg(long, value_name = "OPERATOR", help = format!("The operator: {FORMS}"), help_heading = MEASUREMENT)]
     operator: String,
 
-    /// The measurements: an array, or a picture
+    /// The measurements: an array, or a picture; `-` for standard input
     #[arg(short, long, value_name = "FILE", help_heading = MEASUREMENT)]
     input: Option<PathBuf>,
 
@@ -190,10 +192,15 @@ pub struct Args {
     #[arg(short, long, default_value_t = 0, help_heading = SCHEDULE)]
     seed: u64,
 
-    /// Output: `.png`, a grid of several images, or `.npy` of float32 (N,C,H,W) in the scale of the model; `-` for an
-    /// array on standard output
+    /// Output: `.png`, a grid of several images, or `.npy` of float32 (N,C,H,W) in the scale of the model; `-` for
+    /// standard output
     #[arg(short, long, value_name = "FILE", default_value = "restored.png", help_heading = OUTPUT)]
     output: PathBuf,
+
+    /// Format of `-o -` [default: npy]
+    #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true, hide_short_help = true,
+        help_heading = OUTPUT)]
+    format: Option<FormatArg>,
 
     /// Write the restored images as float32 (N,C,H,W) in the scale of the model
     #[arg(long, value_name = "FILE.npy", help_heading = OUTPUT)]
@@ -274,7 +281,7 @@ impl Args {
 
 /// The images that were measured.
 fn reference(file: &Path, image: [usize; 3], count: usize) -> Result<Tensor> {
-    let images = npy::read(file)?;
+    let images = stream::read(file, |file| npy::read(file))?;
     if images.shape.len() == 4 && images.shape[0] == count && images.shape[1..] == image {
         return Ok(images);
     }
@@ -287,7 +294,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("restore");
     let mut clock = Stopwatch::start();
     let spec: OperatorSpec = args.operator.parse()?;
-    let (method, is_array) = (args.method()?, is_array(&args.output)?);
+    let (method, is_array) = (args.method()?, !is_picture(&args.output, args.format)?);
     stream::check_writable(&args.output)?;
     args.save_samples.as_deref().map_or(Ok(()), stream::check_writable)?;
     let model = Model::open_or_embedded(args.model.as_deref())?;
@@ -332,7 +339,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     } else {
         let pictures = quantise(&images_of(&images))?;
         let columns = square_columns(pictures.len());
-        write_png(&args.output, &grid(&pictures, columns, WHITE), &[])?;
+        stream::write(&args.output, |file| write_png(file, &grid(&pictures, columns, WHITE), &[]))?;
     }
     let mut outputs = vec![output_name(&args.output)];
     if let Some(file) = &args.save_samples {
@@ -352,7 +359,9 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     if !found.diverged.is_empty() {
         console.warning(&divergence(&found, args.method));
     }
-    if args.output.as_os_str() != "-" {
+    let takes_stdout =
+        [Some(&args.output), args.save_samples.as_ref()].into_iter().flatten().any(|file| is_stream(file));
+    if !takes_stdout {
         global.print(&lines(&found, distance, args.noise))?;
     }
     global.write_report(&report)
@@ -401,7 +410,7 @@ fn restored(
     let found = model.restore(
         Compiler::new(engine, args.dtype.options(global)),
         restoring,
-        &mut clock.observer(),
+        &mut spinning(console, clock.observer()),
         &mut |progress| {
             done += u64::from(progress.index == 0);
             bar.advance(u64::from(done == 1));
@@ -463,16 +472,4 @@ fn course_json(course: &Course, method: Method) -> serde_json::Value {
 
 fn is_array_name(path: &Path) -> bool {
     path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("npy"))
-}
-
-/// Returns `true` if a path names an array, `false` for a PNG.
-fn is_array(path: &Path) -> Result<bool> {
-    if stream::is_stream(path) || is_array_name(path) {
-        return Ok(true);
-    }
-    if path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("png")) {
-        return Ok(false);
-    }
-    let what = format!("`{}` is neither an array nor a picture", path.display());
-    Err(Error::argument(what, "name the output `.npy` or `.png`"))
 }

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 
+use crate::data::picture::Picture;
 use crate::error::{Error, Result};
 use crate::formats;
 
@@ -26,6 +27,26 @@ pub fn output_name(path: &Path) -> String {
 /// The name of an input in messages.
 pub fn input_name(path: &Path) -> String {
     if is_stream(path) { STDIN.to_owned() } else { path.display().to_string() }
+}
+
+/// Checks that the results of a subcommand, which are a folder of files, do not go to standard output.
+///
+/// # Errors
+/// [`Error::Argument`] for `-`.
+pub fn expect_folder(flag: &str, folder: &Path) -> Result<()> {
+    if is_stream(folder) {
+        let what = format!("`{flag}` is a folder of files, which standard output cannot hold");
+        return Err(Error::argument(what, "name a folder; `./-` is a folder called `-`"));
+    }
+    Ok(())
+}
+
+/// Reads an image file, or the bytes of standard input as if they were one.
+///
+/// # Errors
+/// Those of [`read()`].
+pub fn read_picture(path: &Path) -> Result<Picture> {
+    read(path, |file| Ok(Picture::read(file)?.named(Path::new(&input_name(path)))))
 }
 
 /// Checks that an output of bytes can be written: a file as [`formats::check_writable`] does, and standard output

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::args::{Dtype, Global};
-use super::device;
 use super::memory::available_memory;
+use super::{device, stream};
 use crate::data::{self, Dataset, Pixels, Source, Stream};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
@@ -265,6 +265,7 @@ impl<'a> StudyRun<'a> {
         console: Console,
     ) -> Result<Self> {
         let names: Vec<&str> = files.iter().map(|file| file.name).collect();
+        folder.map_or(Ok(()), |folder| stream::expect_folder("output", folder))?;
         let folder = folder.map(|folder| Folder::new(folder, &names)).transpose()?;
         Ok(Self { folder, report: Report::new(command), clock: Stopwatch::start(), global, console })
     }

@@ -47,16 +47,23 @@ impl Mask {
     /// # Errors
     /// Those of [`Picture::read`]; [`Error::BadFile`] for a mask with transparency, which could mean either.
     pub fn read(file: &Path) -> Result<Self> {
-        let picture = Picture::read(file)?;
+        Self::of_picture(Picture::read(file)?)
+    }
+
+    /// The luminance of a picture as a mask, as [`Mask::read`].
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] for a picture with transparency.
+    pub(crate) fn of_picture(picture: Picture) -> Result<Self> {
         if picture.alpha().is_some_and(|alpha| alpha.iter().any(|value| *value < u8::MAX)) {
             return Err(Error::bad_file_hint(
-                file,
+                picture.file(),
                 "a mask with transparent pixels, which does not say whether they are painted",
                 "save it without transparency: white is painted, black is kept; the transparency of the image itself \
                  is taken by the mask `alpha`",
             ));
         }
-        let origin = Origin::File { path: file.to_path_buf(), sha256: picture.sha256().to_owned() };
+        let origin = Origin::File { path: picture.file().to_path_buf(), sha256: picture.sha256().to_owned() };
         let note = picture.note().map(str::to_owned);
         Ok(Self { values: luminance(picture.into_image()), note, origin })
     }

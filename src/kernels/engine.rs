@@ -83,18 +83,26 @@ impl Engine {
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).contains_key(shader)
     }
 
-    /// The pipelines of `shaders`, in their order. Those that were not compiled before are compiled in parallel.
-    ///
-    /// # Errors
-    /// [`crate::Error::Device`] when a shader is refused.
-    pub fn pipelines(&self, shaders: &[&Shader]) -> Result<Vec<Pipeline>> {
-        let mut known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The shaders that are not compiled yet, each once.
+    #[must_use]
+    pub fn missing<'s>(&self, shaders: &[&'s Shader]) -> Vec<&'s Shader> {
+        let known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         let mut missing: Vec<&Shader> = Vec::new();
         for &shader in shaders {
             if !known.contains_key(shader) && !missing.contains(&shader) {
                 missing.push(shader);
             }
         }
+        missing
+    }
+
+    /// The pipelines of `shaders`, in their order. Those that were not compiled before are compiled in parallel.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] when a shader is refused.
+    pub fn pipelines(&self, shaders: &[&Shader]) -> Result<Vec<Pipeline>> {
+        let missing = self.missing(shaders);
+        let mut known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         let sources: Vec<_> = missing.iter().map(|shader| pipeline_source(shader)).collect();
         for (shader, pipeline) in missing.into_iter().zip(self.gpu.compile_all(&sources)?) {
             known.insert(shader.clone(), pipeline);

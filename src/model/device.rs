@@ -12,6 +12,13 @@ use crate::tensor::Tensor;
 /// Something that happened in a run.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// A part of the run that may take long begins.
+    Begun {
+        /// The part: `pipelines`.
+        part: &'static str,
+        /// The amount of work, in words.
+        detail: String,
+    },
     /// A part of the run is done.
     Done {
         /// The part: `pipelines`, `self-test`, `text`, `image`, `upload`, `denoiser`, `sampling` or `decoding`.
@@ -47,6 +54,11 @@ pub fn make_ready(engine: &Engine, plans: &[Plan], observer: &mut Observer) -> R
     let tested = selftest::is_known(engine);
     let tests = selftest::pending(engine, &shaders);
     shaders.extend(&tests);
+    let missing = engine.missing(&shaders).len();
+    if missing > 0 {
+        let plural = if missing == 1 { "" } else { "s" };
+        observer(Event::Begun { part: "pipelines", detail: format!("{missing} pipeline{plural}") })?;
+    }
     engine.pipelines(&shaders)?;
     done(observer, "pipelines", format!("{} compiled", engine.compiled()))?;
     selftest::ensure(engine)?;

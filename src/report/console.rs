@@ -103,6 +103,12 @@ pub fn print_stdout(text: &str) -> Result<()> {
     print_to(io::stdout().lock(), &printable(text))
 }
 
+/// The number of columns of the terminal that standard output is; `None` if it is not one.
+#[must_use]
+pub fn stdout_width() -> Option<usize> {
+    terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0.into())
+}
+
 fn print_to(mut writer: impl Write, text: &str) -> Result<()> {
     match writer.write_all(text.as_bytes()).and_then(|()| writer.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -14,11 +14,11 @@ pub mod run;
 pub mod table;
 
 #[cfg(feature = "cli")]
-pub use console::{Console, Verbosity, print_stderr, print_stdout};
+pub use console::{Console, Verbosity, print_stderr, print_stdout, stdout_width};
 #[cfg(feature = "plot")]
 pub use folder::Folder;
 pub use output::Output;
 #[cfg(feature = "cli")]
-pub use progress::Progress;
+pub use progress::{Progress, Spinner};
 pub use run::Report;
 pub use table::Table;

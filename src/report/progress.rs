@@ -1,7 +1,8 @@
-//! The progress bar: on a terminal only, gone when the work is done.
+//! The progress bar and the spinner: on a terminal only, gone when the work is done.
 
 use std::fmt::Write;
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
@@ -12,6 +13,9 @@ use super::printable::printable_line;
 const HERTZ: u8 = 10;
 const BYTES_TEMPLATE: &str =
     "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} [{elapsed} < {eta}, {binary_bytes_per_sec}]";
+/// A bar whose words hold the numbers.
+const WORDED_TEMPLATE: &str = "{msg} {wide_bar} [{elapsed} < {eta}, {speed}]";
+const SPINNER_TEMPLATE: &str = "{spinner} {msg} [{elapsed}]";
 const TEMPLATE: &str = "{msg} {wide_bar} {pos}/{len} [{elapsed} < {eta}, {speed}]";
 
 /// A bar over a known number of iterations, on standard error. It is hidden when that is not a terminal and when the
@@ -38,6 +42,13 @@ impl Progress {
         progress
     }
 
+    /// As [`Progress::new`], without the numbers of iterations: `words` say what is done, and [`Progress::say`] changes
+    /// them.
+    #[must_use]
+    pub fn worded(words: &str, total: u64, verbosity: Verbosity) -> Self {
+        Self::with(Self::target(verbosity), WORDED_TEMPLATE, words, total)
+    }
+
     fn target(verbosity: Verbosity) -> ProgressDrawTarget {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let shown = verbosity > Verbosity::Quiet && std::io::stderr().is_terminal() && !dumb;
@@ -45,7 +56,11 @@ impl Progress {
     }
 
     fn on(target: ProgressDrawTarget, title: &str, total: u64) -> Self {
-        let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
+        Self::with(target, TEMPLATE, title, total)
+    }
+
+    fn with(target: ProgressDrawTarget, template: &str, title: &str, total: u64) -> Self {
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let speed = |state: &ProgressState, text: &mut dyn Write| {
             // A text that cannot be drawn is left out.
             let _ = text.write_str(&speed_text(state.per_sec()));
@@ -58,6 +73,11 @@ impl Progress {
     /// Says that `iterations` more are done.
     pub fn advance(&self, iterations: u64) {
         self.bar.inc(iterations);
+    }
+
+    /// Changes the words of the bar.
+    pub fn say(&self, words: &str) {
+        self.bar.set_message(printable_line(words).into_owned());
     }
 
     /// Iterations done.
@@ -73,6 +93,37 @@ impl Progress {
 }
 
 impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Words and a turning sign beside work of unknown length, on standard error. It is hidden when that is not a terminal
+/// and when the program is quiet, and it takes itself away when dropped.
+#[derive(Debug)]
+pub struct Spinner {
+    bar: ProgressBar,
+}
+
+impl Spinner {
+    /// A spinner beside `words`.
+    #[must_use]
+    pub fn new(words: &str, verbosity: Verbosity) -> Self {
+        Self::on(Progress::target(verbosity), words)
+    }
+
+    fn on(target: ProgressDrawTarget, words: &str) -> Self {
+        let style = ProgressStyle::with_template(SPINNER_TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let bar = ProgressBar::with_draw_target(None, target).with_style(style);
+        bar.set_message(printable_line(words).into_owned());
+        if !bar.is_hidden() {
+            bar.enable_steady_tick(Duration::from_secs(1) / u32::from(HERTZ));
+        }
+        Self { bar }
+    }
+}
+
+impl Drop for Spinner {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
@@ -161,6 +212,29 @@ mod tests {
         assert_eq!(bar.position(), 3);
         drop(bar);
         assert_eq!(terminal.0.lock().unwrap().trim(), "");
+    }
+
+    #[test]
+    fn words_take_the_place_of_numbers() {
+        let terminal = Recorder::default();
+        let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+        let bar = Progress::with(target, WORDED_TEMPLATE, "images 0/4", 20);
+        bar.say("images 2/4, step 3/10\u{1b}");
+        bar.bar.force_draw();
+        let drawn = terminal.0.lock().unwrap().clone();
+        assert!(drawn.contains("images 2/4, step 3/10\\u{1b} ") && !drawn.contains("/20"), "{drawn}");
+    }
+
+    #[test]
+    fn a_spinner_says_its_words_and_clears_itself() {
+        let terminal = Recorder::default();
+        let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+        let spinner = Spinner::on(target, "compiling 3 pipelines");
+        spinner.bar.force_draw();
+        assert!(terminal.0.lock().unwrap().contains("compiling 3 pipelines ["));
+        drop(spinner);
+        assert_eq!(terminal.0.lock().unwrap().trim(), "");
+        assert!(Spinner::new("compiling", Verbosity::Quiet).bar.is_hidden());
     }
 
     #[test]

@@ -54,7 +54,9 @@ mod shards;
 #[path = "../common/single_file.rs"]
 mod single_file;
 mod single_files;
+mod streams;
 mod targets;
+mod terminal;
 mod text;
 mod text_models;
 mod tools;

@@ -10,7 +10,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Subcommand, ValueEnum};
 
 use super::args::{Dtype, Global};
-use super::device;
+use super::{device, stream};
 use crate::bench::Settings;
 use crate::bench::breakdown::Grouping;
 use crate::bench::case::{Case, Suite};
@@ -254,7 +254,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     }
     let cases = args.work.cases(args.sizes.as_deref(), args.quick)?;
     args.check()?;
-    let base = args.compare.as_deref().map(Findings::read).transpose()?;
+    let base = args.compare.as_deref().map(|file| stream::read(file, Findings::read)).transpose()?;
     let mut report = Report::new("bench");
     let engine = device::open(global, console)?;
     let compiler = Compiler::new(&engine, args.dtype.options(global));

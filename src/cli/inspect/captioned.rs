@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::cli::stream;
 use crate::error::{Error, Result};
 use crate::input::{read_regular, sha256_of};
 use crate::study::compare::captioned::Texts;
@@ -86,7 +87,8 @@ impl Captioned {
 /// # Errors
 /// Those of reading the file; [`Error::BadFile`] for other bytes than UTF-8.
 pub fn read_lines(path: &Path) -> Result<Vec<String>> {
-    let bytes = read_regular(path, LARGEST)?;
-    let text = String::from_utf8(bytes).map_err(|_| Error::bad_file(path, "not text in UTF-8"))?;
+    let text = stream::read(path, |path| {
+        String::from_utf8(read_regular(path, LARGEST)?).map_err(|_| Error::bad_file(path, "not text in UTF-8"))
+    })?;
     Ok(text.trim_start_matches('\u{feff}').lines().map(str::to_owned).collect())
 }

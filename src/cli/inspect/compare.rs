@@ -8,6 +8,7 @@ use serde_json::json;
 use super::captioned::CaptionArgs;
 use super::cells::{self, CellArgs, Wanted};
 use crate::cli::parts::CellShardArgs;
+use crate::cli::stream;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::error::{Error, Result};
 use crate::sample::samplers::Sampler;
@@ -152,7 +153,7 @@ impl Args {
             None => lines(samplers, steps, self.schedule),
         };
         if let Some(file) = &self.variances {
-            all.extend(analytic_lines(steps, &Arc::new(Variances::read(file)?)));
+            all.extend(analytic_lines(steps, &Arc::new(stream::read(file, Variances::read)?)));
         }
         match preset {
             _ if self.no_ablation => {}

@@ -7,10 +7,10 @@ use serde_json::json;
 use super::captioned::read_lines;
 use super::cells::FeatureArgs;
 use crate::cli::parts::{Refused, refused};
+use crate::cli::stream::{self, is_stream, output_name};
 use crate::cli::study::{Study, StudyRun};
 use crate::data;
 use crate::error::{Error, Result};
-use crate::formats::check_writable;
 use crate::quality::Features;
 use crate::study::compare::clip::Clip;
 use crate::study::frechet::{Images, compare};
@@ -55,7 +55,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", requires = "clip")]
     captions: Option<PathBuf>,
 
-    /// Save the mean and the covariance of the samples' features, as pytorch-fid does
+    /// Save the mean and the covariance of the samples' features, as pytorch-fid does; `-` for standard output
     #[arg(long, value_name = "FILE.npz")]
     save_statistics: Option<PathBuf>,
 
@@ -77,7 +77,7 @@ impl Study for Args {
     }
 
     fn measure(&self, run: &mut StudyRun) -> Result<Results> {
-        self.save_statistics.as_ref().map_or(Ok(()), check_writable)?;
+        self.save_statistics.as_ref().map_or(Ok(()), |file| stream::check_writable(file))?;
         let features = self.features.open()?;
         let is_digits = matches!(features, Features::Digits);
         let against = match &self.against {
@@ -126,11 +126,11 @@ impl Study for Args {
         }
         run.report.set("features_of", features.json());
         if let Some(file) = &self.save_statistics {
-            measured[0].statistics.write(file)?;
+            stream::write(file, |file| measured[0].statistics.write(file))?;
         }
         let [first, second] = &measured[..] else {
             let mut results = Results::default();
-            let file = self.save_statistics.as_deref().map(|file| file.display().to_string()).unwrap_or_default();
+            let file = self.save_statistics.as_deref().map(output_name).unwrap_or_default();
             results.note(format_args!("the statistics of `{}` are in `{file}`", self.samples));
             if let Some(score) = &score {
                 score.add_to(&mut results);
@@ -141,6 +141,9 @@ impl Study for Args {
         results.set("sources", json!([self.samples, against]));
         if let Some(score) = &score {
             score.add_to(&mut results);
+        }
+        if self.save_statistics.as_deref().is_some_and(is_stream) {
+            results.text = None;
         }
         Ok(results)
     }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::cells;
 use crate::cli::parts::{ShardArgs, data_settings};
+use crate::cli::spinning::spinning;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data::{Pixels, Source};
 use crate::denoise::closed_form::Spec;
@@ -146,7 +147,8 @@ impl Study for Args {
                     continue;
                 }
                 let subject = Subject::new(Model::open(&self.name(*scale))?, None)?;
-                let ready = subject.ready(compiler, None, images.len(), &mut run.clock.observer())?;
+                let ready =
+                    subject.ready(compiler, None, images.len(), &mut spinning(run.console, run.clock.observer()))?;
                 let (mut denoiser, batch) = (ready.denoiser, ready.facts.batch);
                 let calls = settings.calls() * images.len() as u64;
                 rows.push(run.timed(&format!("scale {scale}"), calls, "sampling", |advance| {

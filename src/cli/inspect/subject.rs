@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::cli::args::{Dtype, ErrorModelArg, denoiser_help};
 use crate::cli::parts::{ShardArgs, data_settings};
+use crate::cli::spinning::spinning;
 use crate::cli::study::{OutputArgs, StudyRun};
 use crate::data::Dataset;
 use crate::denoise::closed_form::neighbours::Neighbours;
@@ -83,7 +84,7 @@ impl SubjectArgs {
         run.report.set("model", subject.json());
         let compiler = self.compiler(engine, run);
         let ModelDenoiser { denoiser, facts } =
-            subject.ready(compiler, self.batch, images, &mut run.clock.observer())?;
+            subject.ready(compiler, self.batch, images, &mut spinning(run.console, run.clock.observer()))?;
         if let Some(algorithms) = &facts.algorithms {
             run.report.set("algorithms", algorithms_json(algorithms));
         }

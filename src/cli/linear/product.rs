@@ -6,6 +6,7 @@ use clap::builder::RangedU64ValueParser;
 
 use super::sigmas::{CouplingFlag, StepArgs, expect_components};
 use crate::cli::parts::{Refused, refused};
+use crate::cli::stream;
 use crate::cli::study::{DataArgs, OutputArgs, Study, StudyRun, Usual, help};
 use crate::error::Result;
 use crate::study::chain::{Arithmetic, Chain, LevelNoise, Projector};
@@ -80,8 +81,8 @@ impl Study for Args {
         let data = self.data.load(usual, run)?;
         let dimension = data.dimension();
         expect_components(self.components, dimension)?;
-        let noise = self.noise.as_ref().map(|file| read_noise(file, &data)).transpose()?;
-        let eps = self.eps.as_ref().map(|file| read_draws(file, dimension)).transpose()?;
+        let noise = self.noise.as_ref().map(|file| stream::read(file, |file| read_noise(file, &data))).transpose()?;
+        let eps = self.eps.as_ref().map(|file| stream::read(file, |file| read_draws(file, dimension))).transpose()?;
         let sigmas = self.steps.sigmas(noise.as_ref().map(|noise| noise.shape[0]))?;
         expect_writable(sigmas.len() + 1, self.components, dimension)?;
         let engine = run.engine()?;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 
 use super::conditions::ConditionArgs;
@@ -207,10 +208,15 @@ pub struct Args {
     #[command(flatten)]
     pub inpainting: InpaintArgs,
 
-    /// Output: `x.png` for a grid, `dir/%05d.png` for one file per image, `x.npz` for a uint8 array, `-` for a grid on
-    /// standard output [default: samples.png]
+    /// Output: `x.png` for a grid, `dir/%05d.png` for one file per image, `x.npz` for a uint8 array, `-` for standard
+    /// output [default: samples.png]
     #[arg(short, long, value_name = "PATH", help_heading = OUTPUT)]
     pub output: Option<String>,
+
+    /// Format of `-o -`: `png` for a grid, `npz` for a uint8 array [default: png]
+    #[arg(long, value_enum, value_name = "FORMAT", hide_possible_values = true, hide_short_help = true,
+        help_heading = OUTPUT)]
+    pub format: Option<StreamFormat>,
 
     /// Write the final samples as float32 (N,C,H,W) in the scale of the model, neither clipped nor quantised
     #[arg(long, value_name = "FILE.npy", help_heading = OUTPUT)]
@@ -252,6 +258,15 @@ pub struct Args {
     /// Print the time of each part of the run
     #[arg(long, hide_short_help = true, help_heading = OUTPUT)]
     pub timings: bool,
+}
+
+/// The formats of images on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StreamFormat {
+    /// A grid
+    Png,
+    /// A uint8 array
+    Npz,
 }
 
 fn side() -> RangedU64ValueParser<usize> {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 
+use crate::cli::stream;
 use crate::data::mask::Mask;
 use crate::data::picture::Picture;
 use crate::error::{Error, Result};
@@ -78,7 +79,7 @@ impl InpaintArgs {
     pub fn read(&self, picture: Option<&Picture>) -> Result<Option<Mask>> {
         match (&self.mask, picture) {
             (None, _) => Ok(None),
-            (Some(MaskArg::File(file)), _) => Mask::read(file).map(Some),
+            (Some(MaskArg::File(file)), _) => Mask::of_picture(stream::read_picture(file)?).map(Some),
             (Some(MaskArg::Alpha), Some(picture)) => Mask::of_alpha(picture).map(Some),
             (Some(MaskArg::Alpha), None) => {
                 Err(Error::argument("`--mask alpha` without an image", "give the image by `--init-image`"))

@@ -12,6 +12,7 @@ use super::targets;
 use crate::cli::args::{Dtype, FamilyFlag, Global, Size};
 use crate::cli::flags::Flags;
 use crate::cli::shard::{Shard, ShardArg};
+use crate::cli::stream;
 use crate::data::Source;
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result};
@@ -109,8 +110,10 @@ impl Job<'_> {
                 let what = "`--variances` are those of a denoiser alone, and `--classifier` guides it";
                 return Err(Error::argument(what, "omit one of them"));
             }
-            let analytic =
-                Analytic { eta: run.settings.eta.unwrap_or(0.0), variances: Arc::new(Variances::read(file)?) };
+            let analytic = Analytic {
+                eta: run.settings.eta.unwrap_or(0.0),
+                variances: Arc::new(stream::read(file, Variances::read)?),
+            };
             run.run.method = analytic.apply(run.run.method.clone(), run.sampler)?;
         }
         check_drawn(args, &start, &run, console)?;
@@ -156,7 +159,7 @@ impl Job<'_> {
 
 /// The target of the images.
 fn output(args: &Args) -> Result<Output> {
-    targets::output(args.output.as_deref().unwrap_or(USUAL_OUTPUT))
+    targets::output(args.output.as_deref().unwrap_or(USUAL_OUTPUT), args.format)
 }
 
 /// Keyword and text of every way in which a network is computed otherwise than usual.

@@ -86,8 +86,13 @@ fn of_json(line: &str) -> std::result::Result<Line, String> {
 /// The flags of one of several prompts: its texts and seed, and files with its number in their names.
 ///
 /// # Errors
-/// [`Error::Argument`] for an output on standard output.
+/// [`Error::Argument`] for an output on standard output, and for several starts from standard input.
 pub fn of_line(args: &Args, line: &Line, index: usize, of: usize, usual_output: &str) -> Result<Args> {
+    let inputs = [&args.init, &args.init_noise, &args.init_image];
+    if of > 1 && inputs.into_iter().flatten().any(|file| stream::is_stream(file)) {
+        let what = "several prompts, and a start from standard input, which can be read once";
+        return Err(Error::argument(what, "name a file"));
+    }
     let mut one = args.clone();
     one.conditions.prompt = vec![line.prompt.clone()];
     one.conditions.prompts = None;

@@ -1,6 +1,6 @@
 //! The run on a device.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::time::Instant;
 
@@ -13,6 +13,7 @@ use crate::cli::args::{Dtype, Global};
 use crate::cli::device;
 use crate::cli::interrupt;
 use crate::cli::shard::{Shard, ShardArg};
+use crate::cli::spinning::spinning;
 use crate::cli::stream::{self, output_name};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
@@ -97,6 +98,7 @@ fn run_prompts(args: &Args, lines: &[Line], global: &Global, console: Console) -
         }
         jobs.push(job);
     }
+    let can_resume = jobs.iter().all(|job| job.targets.is_one_file_per_image());
     if let Some(job) = jobs.first() {
         for (section, value) in run_sections(&job.run) {
             report.set(section, value);
@@ -141,7 +143,11 @@ fn run_prompts(args: &Args, lines: &[Line], global: &Global, console: Console) -
     if interrupted {
         report.set("interrupted", true);
         global.write_report(&report)?;
-        interrupt::say(console, &format!("{done} of {total} prompts are done"), &[], &[]);
+        let resume: &[&str] = if can_resume { &["--resume"] } else { &[] };
+        interrupt::say(console, &format!("{done} of {total} prompts are done"), &[], resume);
+        if !can_resume {
+            console.note("this begins with the first prompt again; only single images, `-o DIR/%05d.png`, can resume");
+        }
         return Err(Error::Cancelled);
     }
     global.write_report(&report)
@@ -184,12 +190,18 @@ fn compute(
 ) -> Result<Computed> {
     let (clock, seconds, since) = (RefCell::new(clock), RefCell::new(Vec::new()), RefCell::new(Instant::now()));
     let bar: OnceCell<Progress> = OnceCell::new();
+    let (total, walk, finished) = (job.run.run.images.len(), job.run.run.steps_of_walk(), Cell::new(0));
+    let words = |step: usize| format!("images {}/{total}, step {step}/{walk}", finished.get());
     let observer = |event: Event| {
         match event {
+            Event::Begun { .. } => {}
             Event::Done { part, detail } => clock.borrow_mut().lap_with(part, detail),
-            Event::Step { .. } => {
+            Event::Step { progress, .. } => {
                 seconds.borrow_mut().push(since.borrow().elapsed().as_secs_f64());
-                bar.get().into_iter().for_each(|bar| bar.advance(1));
+                bar.get().into_iter().for_each(|bar| {
+                    bar.say(&words(progress.index + 1));
+                    bar.advance(1);
+                });
             }
         }
         since.replace(Instant::now());
@@ -200,16 +212,17 @@ fn compute(
     let hinted =
         |error: Error| with_range_hint(with_trace_hint(error, job.has_network && !job.trace_nonfinite), has_half_maps);
     let interrupt = interrupt::listen();
-    let (total, rule) = (job.run.run.images.len(), job.run.rule);
+    let rule = job.run.rule;
     let (mut facts, mut evaluations) = (Facts::default(), None);
-    let started = session.start(job.run.observe(observer).cancel(interrupt.flag()));
+    let started = session.start(job.run.observe(spinning(console, observer)).cancel(interrupt.flag()));
     let sampled = started.and_then(|mut images| {
         facts = images.facts().clone();
         let steps = images.run().steps() as u64;
-        bar.get_or_init(|| Progress::new("sampling", steps, console.verbosity));
+        bar.get_or_init(|| Progress::worded(&words(0), steps, console.verbosity));
         since.replace(Instant::now());
         let taken = images.try_for_each(|batch| {
             files.take(&batch?)?;
+            finished.set(files.len());
             console.detail(&format!("{} of {total} images are done", files.len()));
             Ok(())
         });

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::Args;
 use crate::cli::inputs::{read_finite, read_images};
+use crate::cli::stream::{self, input_name, is_stream};
 use crate::data::mask::Mask;
 use crate::data::picture::Picture;
 use crate::error::Result;
@@ -40,7 +41,8 @@ impl Start {
             };
             Ok::<_, crate::Error>((file.clone(), tensor))
         };
-        let picture = args.init_image.as_ref().map(|file| Ok::<_, crate::Error>((file.clone(), Picture::read(file)?)));
+        let picture =
+            args.init_image.as_ref().map(|file| Ok::<_, crate::Error>((file.clone(), stream::read_picture(file)?)));
         let picture = picture.transpose()?;
         let mask = args.inpainting.read(picture.as_ref().map(|(_, picture)| picture))?;
         let is_only_kept = mask.is_some() && args.strength.is_none_or(|strength| strength == 1.0);
@@ -77,7 +79,10 @@ impl Start {
 impl std::fmt::Display for Start {
     /// The start in words, with the names of files.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = |file: &Path| file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let name = |file: &Path| match file.file_name() {
+            _ if is_stream(file) => input_name(file),
+            name => name.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+        };
         if let Some((file, _)) = &self.state {
             write!(f, "state from {}", name(file))?;
             return match &self.picture {

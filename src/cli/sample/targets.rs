@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use super::args::Args;
+use super::args::{Args, StreamFormat};
 use crate::cli::stream;
 use crate::error::{Error, Result};
 use crate::model::{ModelRun, Targets};
@@ -30,6 +30,7 @@ pub fn targets(args: &Args, output: Output, run: &ModelRun, has_pixels: bool) ->
              `--save-samples FILE.npy`",
         ));
     }
+    args.save_steps.as_deref().map_or(Ok(()), |folder| stream::expect_folder("save_steps", folder))?;
     for (flag, file) in [("steps-sheet", &args.steps_sheet), ("steps-animation", &args.steps_animation)] {
         file.as_deref().map_or(Ok(()), |file| expect_png(flag, file))?;
     }
@@ -56,12 +57,20 @@ fn expect_png(flag: &str, file: &Path) -> Result<()> {
     Err(Error::argument(what, "end the name in `.png`"))
 }
 
-/// The target of `--output`: `-` is a grid on standard output.
+/// The target of `--output`: `-` is standard output, in the format of the flag, by default a grid.
 ///
 /// # Errors
-/// Those of [`Output::parse`].
-pub fn output(text: &str) -> Result<Output> {
-    if stream::is_stream(Path::new(text)) { Ok(Output::Grid(text.into())) } else { Output::parse(text) }
+/// Those of [`Output::parse`]; [`Error::Argument`] for a format beside the name of a file.
+pub fn output(text: &str, format: Option<StreamFormat>) -> Result<Output> {
+    match (stream::is_stream(Path::new(text)), format) {
+        (true, Some(StreamFormat::Npz)) => Ok(Output::Npz(text.into())),
+        (true, Some(StreamFormat::Png) | None) => Ok(Output::Grid(text.into())),
+        (false, None) => Output::parse(text),
+        (false, Some(_)) => {
+            let what = format!("`--format` is for standard output, and the output is `{text}`");
+            Err(Error::argument(what, "omit `--format`: the name decides; or write to `-`"))
+        }
+    }
 }
 
 /// Checks that `--resume` has files of single images to skip.

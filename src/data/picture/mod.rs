@@ -48,6 +48,14 @@ impl Picture {
         Ok(Self { sha256: sha256(file)?, ..picture })
     }
 
+    /// The picture under the name of another file: that of which its own is a copy.
+    pub(crate) fn named(mut self, file: &Path) -> Self {
+        let other = self.file.display().to_string();
+        self.note = self.note.map(|note| note.replace(&other, &file.display().to_string()));
+        self.file = file.to_path_buf();
+        self
+    }
+
     /// A decoded image, whose transparency is taken off.
     fn of(image: DynamicImage, note: Option<String>, file: &Path, budget: Budget) -> Self {
         let color = image.color();

@@ -1,0 +1,132 @@
+//! `-` as an input and an output: the same bytes as files, and one stream for one thing.
+
+use std::io::Write;
+use std::process::{Output, Stdio};
+
+use crate::{Folder, Run, command, downhill, quietly};
+
+const DIGITS: &str = "pca:digits,k=4";
+
+/// The output of the program with `input` on standard input.
+fn piped(arguments: &[&str], input: &[u8]) -> Output {
+    let mut program = command(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut pipe = program.stdin.take().expect("a pipe");
+    // A program that refuses its flags reads nothing.
+    let _ = pipe.write_all(input);
+    drop(pipe);
+    program.wait_with_output().expect("it ends")
+}
+
+#[track_caller]
+fn bytes(output: Output) -> Vec<u8> {
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+#[test]
+fn images_on_standard_output_are_those_of_files() {
+    let folder = Folder::new();
+    let sample = ["sample", DIGITS, "-n", "2", "--steps", "2", "-q"];
+    for (name, format) in [("x.png", None), ("x.png", Some("png")), ("x.npz", Some("npz"))] {
+        quietly(&[&sample[..6], &["-o", &folder.at(name)]].concat());
+        let flags: Vec<&str> = format.iter().flat_map(|format| ["--format", *format]).collect();
+        let streamed = command(&[&sample[..], &["-o", "-"], &flags].concat()).output().expect("the program starts");
+        assert_eq!(bytes(streamed), folder.bytes(name), "{name} {format:?}");
+    }
+    quietly(&[&sample[..6], &["-o", &folder.at("x.png"), "--save-samples", &folder.at("x.npy")]].concat());
+    let other = folder.at("y.png");
+    let samples = [&sample[..], &["-o", &other, "--save-samples", "-"]].concat();
+    assert_eq!(bytes(command(&samples).output().expect("the program starts")), folder.bytes("x.npy"));
+    let what = "`--format` is for standard output";
+    downhill(&[&sample[..], &["-o", "x.png", "--format", "png"]].concat()).expect_error(2, what);
+    downhill(&["decode", "x", "-i", "x.npy", "-o", "x.png", "--format", "png"]).expect_error(2, what);
+}
+
+#[test]
+fn starts_may_come_from_standard_input() {
+    let folder = Folder::new();
+    let sample = ["sample", DIGITS, "--steps", "2", "-q", "-o"];
+    quietly(&["sample", DIGITS, "-n", "1", "--steps", "2", "-o", &folder.at("x.png")]);
+    let picture = folder.bytes("x.png");
+    let strength = ["--strength", "0.5", "--init-image"];
+    let file = folder.at("x.png");
+    let of_file = [&sample[..], &["-"], &strength, &[&file]].concat();
+    let of_file = bytes(command(&of_file).output().expect("the program starts"));
+    std::fs::write(folder.path("of-file.png"), &of_file).expect("written");
+    let streamed = bytes(piped(&[&sample[..], &["-"], &strength, &["-"]].concat(), &picture));
+    std::fs::write(folder.path("streamed.png"), &streamed).expect("written");
+    // The texts of the images name the start.
+    let same = downhill(&["compare", &folder.at("of-file.png"), &folder.at("streamed.png")]);
+    assert_eq!((same.code, same.stderr.as_str()), (0, "the texts of the PNGs differ: start\n"), "{}", same.stdout);
+    let texts = Run::of(piped(&["info", "-"], &streamed));
+    assert!(texts.stdout.contains("stdin"), "{}", texts.stdout);
+    let report = folder.at("run.json");
+    bytes(piped(&[&sample[..], &["-", "--json", &report], &strength, &["-"]].concat(), &picture));
+    assert_eq!(folder.json("run.json")["init_image"]["file"], "stdin");
+    let refused = Run::of(piped(&[&sample[..], &["-"], &strength, &["-"]].concat(), b"text"));
+    refused.expect_error(4, "stdin: ");
+}
+
+#[test]
+fn arrays_go_through_pipes() {
+    let folder = Folder::new();
+    quietly(&[
+        "sample",
+        DIGITS,
+        "-n",
+        "1",
+        "--steps",
+        "2",
+        "-o",
+        &folder.at("x.png"),
+        "--save-samples",
+        &folder.at("x.npy"),
+    ]);
+    let array = folder.bytes("x.npy");
+    let denoise = ["denoise", DIGITS, "--sigma", "0.5", "-q"];
+    quietly(&[&denoise[..4], &["-i", &folder.at("x.npy"), "-o", &folder.at("eps.npy")]].concat());
+    assert_eq!(bytes(piped(&[&denoise[..], &["-i", "-", "-o", "-"]].concat(), &array)), folder.bytes("eps.npy"));
+    let about = Run::of(piped(&["info", "-"], &array));
+    assert!(about.code == 0 && about.stdout.starts_with("shape"), "{}{}", about.stdout, about.stderr);
+    let restore = ["restore", DIGITS, "--operator", "mask:0.5", "--data", "digits", "--steps", "2", "-q", "-o", "-"];
+    let restored = command(&[&restore[..], &["--format", "png"]].concat()).output().expect("the program starts");
+    assert!(bytes(restored).starts_with(b"\x89PNG"), "a picture and nothing before it");
+    let restored = command(&restore).output().expect("the program starts");
+    assert!(bytes(restored).starts_with(b"\x93NUMPY"), "an array is the default");
+}
+
+#[test]
+fn a_stream_is_for_one_thing() {
+    for (arguments, what) in [
+        (&["sample", "-o", "-", "--json", "-"][..], "`--output` and `--json` are both standard output"),
+        (&["sample", "-o", "-", "--timings"], "`--timings` prints to standard output, and `--output` is"),
+        (&["encode-text", "x", "-p", "a", "-o", "-", "--pooled", "-"], "`--output` and `--pooled` are both standard"),
+        (&["encode-text", "x", "-p", "a", "-o", "-", "--tokens"], "`--tokens` prints to standard output"),
+        (&["sample", "--init-image", "-", "--mask", "-"], "`--init-image` and `--mask` are both standard input"),
+        (&["denoise", "x", "-i", "-", "-t", "-", "-o", "x.npy"], "`--input` and `--timesteps` are both standard input"),
+        (&["restore", "--operator", "blur:2", "-i", "-", "--reference", "-"], "are both standard input"),
+        (&["linear", "pca", "-o", "-"], "`--output` is a folder of files, which standard output cannot hold"),
+        (&["inspect", "norms", "-o", "-"], "`--output` is a folder of files, which standard output cannot hold"),
+        (&["sample", "--save-steps", "-"], "`--save-steps` is a folder of files, which standard output cannot hold"),
+    ] {
+        downhill(arguments).expect_error(2, what);
+    }
+}
+
+/// A reader that stops is no failure of the program.
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_ends_a_run_quietly() {
+    let program = env!("CARGO_BIN_EXE_downhill");
+    for run in ["sample pca:digits,k=4 -n 64 --steps 1 -q -o -", "--help", "sample --sampler list"] {
+        let script = format!("{{ '{program}' {run}; echo $? >&2; }} | head -c 10 >/dev/null");
+        let mut shell = std::process::Command::new("sh");
+        let ended = shell.args(["-c", &script]).stdin(Stdio::null()).output().expect("a shell");
+        assert_eq!(String::from_utf8_lossy(&ended.stderr), "0\n", "{run}");
+    }
+}
