@@ -248,7 +248,7 @@ impl Files {
                 written.others.push(path.clone());
             }
             Some(Output::Npz(path)) => {
-                npy::write_npz(path, &self.images)?;
+                sink(path, &|file| npy::write_npz(file, &self.images))?;
                 written.others.push(path.clone());
             }
             Some(Output::Files(_)) | None => {}

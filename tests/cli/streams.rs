@@ -3,9 +3,17 @@
 use std::io::Write;
 use std::process::{Output, Stdio};
 
+use downhill::tensor::Tensor;
+
 use crate::{Folder, Run, command, downhill, quietly};
 
-const DIGITS: &str = "pca:digits,k=4";
+/// A network of 8 x 8 pixels.
+const MODEL: &str = "tests/bad/sound";
+
+/// Six images of 1 x 4 x 4.
+fn few() -> Tensor {
+    Tensor::new(vec![6, 1, 4, 4], (0..96).map(|at| ((at * 37 % 101) as f32) / 50.0 - 1.0).collect())
+}
 
 /// The output of the program with `input` on standard input.
 fn piped(arguments: &[&str], input: &[u8]) -> Output {
@@ -31,7 +39,7 @@ fn bytes(output: Output) -> Vec<u8> {
 #[test]
 fn images_on_standard_output_are_those_of_files() {
     let folder = Folder::new();
-    let sample = ["sample", DIGITS, "-n", "2", "--steps", "2", "-q"];
+    let sample = ["sample", MODEL, "-n", "2", "--steps", "2", "-q"];
     for (name, format) in [("x.png", None), ("x.png", Some("png")), ("x.npz", Some("npz"))] {
         quietly(&[&sample[..6], &["-o", &folder.at(name)]].concat());
         let flags: Vec<&str> = format.iter().flat_map(|format| ["--format", *format]).collect();
@@ -50,8 +58,8 @@ fn images_on_standard_output_are_those_of_files() {
 #[test]
 fn starts_may_come_from_standard_input() {
     let folder = Folder::new();
-    let sample = ["sample", DIGITS, "--steps", "2", "-q", "-o"];
-    quietly(&["sample", DIGITS, "-n", "1", "--steps", "2", "-o", &folder.at("x.png")]);
+    let sample = ["sample", MODEL, "--steps", "2", "-q", "-o"];
+    quietly(&["sample", MODEL, "-n", "1", "--steps", "2", "-o", &folder.at("x.png")]);
     let picture = folder.bytes("x.png");
     let strength = ["--strength", "0.5", "--init-image"];
     let file = folder.at("x.png");
@@ -75,27 +83,20 @@ fn starts_may_come_from_standard_input() {
 #[test]
 fn arrays_go_through_pipes() {
     let folder = Folder::new();
-    quietly(&[
-        "sample",
-        DIGITS,
-        "-n",
-        "1",
-        "--steps",
-        "2",
-        "-o",
-        &folder.at("x.png"),
-        "--save-samples",
-        &folder.at("x.npy"),
-    ]);
-    let array = folder.bytes("x.npy");
-    let denoise = ["denoise", DIGITS, "--sigma", "0.5", "-q"];
-    quietly(&[&denoise[..4], &["-i", &folder.at("x.npy"), "-o", &folder.at("eps.npy")]].concat());
+    let few = folder.write("few.npy", &few());
+    let array = folder.bytes("few.npy");
+    let denoiser = format!("pca:{few},k=2");
+    let denoise = ["denoise", &denoiser, "--sigma", "0.5", "-q"];
+    quietly(&[&denoise[..4], &["-i", &few, "-o", &folder.at("eps.npy")]].concat());
     assert_eq!(bytes(piped(&[&denoise[..], &["-i", "-", "-o", "-"]].concat(), &array)), folder.bytes("eps.npy"));
     let about = Run::of(piped(&["info", "-"], &array));
     assert!(about.code == 0 && about.stdout.starts_with("shape"), "{}{}", about.stdout, about.stderr);
-    let restore = ["restore", DIGITS, "--operator", "mask:0.5", "--data", "digits", "--steps", "2", "-q", "-o", "-"];
+    let restore = ["restore", &denoiser, "--operator", "blur:1", "--data", &few, "--steps", "2", "-o", "-"];
     let restored = command(&[&restore[..], &["--format", "png"]].concat()).output().expect("the program starts");
-    assert!(bytes(restored).starts_with(b"\x89PNG"), "a picture and nothing before it");
+    let talk = String::from_utf8(restored.stderr.clone()).expect("UTF-8");
+    assert!(talk.contains("PSNR"), "words beside a stream are on standard error: {talk}");
+    let picture = bytes(restored);
+    assert!(picture.starts_with(b"\x89PNG") && picture.ends_with(b"IEND\xaeB`\x82"), "a picture and nothing else");
     let restored = command(&restore).output().expect("the program starts");
     assert!(bytes(restored).starts_with(b"\x93NUMPY"), "an array is the default");
 }
@@ -123,10 +124,11 @@ fn a_stream_is_for_one_thing() {
 #[test]
 fn a_closed_pipe_ends_a_run_quietly() {
     let program = env!("CARGO_BIN_EXE_downhill");
-    for run in ["sample pca:digits,k=4 -n 64 --steps 1 -q -o -", "--help", "sample --sampler list"] {
+    for run in ["sample tests/bad/sound -n 64 --steps 1 -q -o -", "--help", "sample --sampler list"] {
         let script = format!("{{ '{program}' {run}; echo $? >&2; }} | head -c 10 >/dev/null");
         let mut shell = std::process::Command::new("sh");
-        let ended = shell.args(["-c", &script]).stdin(Stdio::null()).output().expect("a shell");
+        let shell = shell.args(["-c", &script]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        let ended = shell.stdin(Stdio::null()).output().expect("a shell");
         assert_eq!(String::from_utf8_lossy(&ended.stderr), "0\n", "{run}");
     }
 }
