@@ -112,10 +112,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         .set("only_b", paths_json(&found.names.only_b))
         .set("verdict", verdict.name());
     global.write_report(&report)?;
-    // The picture may have taken standard output.
-    if !args.difference.as_deref().is_some_and(is_stream) {
-        global.print(&found.text())?;
-    }
+    global.print_beside(args.difference.as_deref(), &found.text(), console)?;
     if verdict == Verdict::Different {
         exit::with_difference();
     }

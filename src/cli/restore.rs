@@ -10,7 +10,7 @@ use crate::cli::array_or_picture::{FormatArg, is_picture};
 use crate::cli::device;
 use crate::cli::interrupt;
 use crate::cli::spinning::spinning;
-use crate::cli::stream::{self, is_stream, output_name};
+use crate::cli::stream::{self, output_name};
 use crate::data::{Pixels, Source};
 use crate::error::{Error, Result};
 use crate::formats::images::{WHITE, grid, quantise, signed, square_columns};
@@ -359,11 +359,8 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     if !found.diverged.is_empty() {
         console.warning(&divergence(&found, args.method));
     }
-    let takes_stdout =
-        [Some(&args.output), args.save_samples.as_ref()].into_iter().flatten().any(|file| is_stream(file));
-    if !takes_stdout {
-        global.print(&lines(&found, distance, args.noise))?;
-    }
+    let files = [Some(&*args.output), args.save_samples.as_deref()];
+    global.print_beside(files.into_iter().flatten(), &lines(&found, distance, args.noise), console)?;
     global.write_report(&report)
 }
 

@@ -1,7 +1,7 @@
 //! The flags that several subcommands share, in groups. Each subcommand's module names the set that it takes as its
 //! `Flags`, so that its help lists those flags and no others.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
@@ -12,7 +12,7 @@ use crate::formats::check_writable;
 use crate::gpu::Choice;
 use crate::kernels::{FamilyName, Options};
 use crate::paths::variable;
-use crate::report::{Report, print_stdout};
+use crate::report::{Console, Report, print_stdout};
 
 // The arguments of a subcommand and the shared flags that it takes. Neither this type nor the groups and sets below
 // have doc comments: clap would print them in place of the description of the subcommand.
@@ -62,6 +62,24 @@ impl Global {
     /// Those of [`print_stdout`].
     pub fn print(&self, text: &str) -> Result<()> {
         if self.json.as_deref().is_some_and(is_stream) { Ok(()) } else { print_stdout(text) }
+    }
+
+    /// Prints to standard output, as [`Global::print`] does; to standard error where one of `outputs` is standard
+    /// output, so that its bytes are alone there.
+    ///
+    /// # Errors
+    /// Those of [`print_stdout`].
+    pub fn print_beside<'a>(
+        &self,
+        outputs: impl IntoIterator<Item = &'a Path>,
+        text: &str,
+        console: Console,
+    ) -> Result<()> {
+        if outputs.into_iter().any(is_stream) {
+            console.lines(text);
+            return Ok(());
+        }
+        self.print(text)
     }
 
     /// The adapter of the flag or, without it, of the environment. `auto` is that of the process among those on its

@@ -61,6 +61,13 @@ impl Console {
         }
     }
 
+    /// Prints lines of text as they are but for control characters, unless quiet. Each ends in a line end.
+    pub fn lines(self, text: &str) {
+        if self.verbosity >= Verbosity::Normal {
+            say(printable(text).trim_end_matches('\n'));
+        }
+    }
+
     /// Prints a detail, if verbose.
     pub fn detail(self, text: &str) {
         if self.verbosity >= Verbosity::Verbose {
