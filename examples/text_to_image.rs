@@ -16,6 +16,7 @@ fn main() -> downhill::Result<()> {
     let options = CompileOptions { weights: Precision::Float16, ..CompileOptions::default() };
     let sampling = Model::open(&name)?.sampling().prompt(text).steps(20).seed(1).observe(|event| {
         match event {
+            Event::Begun { part, detail } => eprintln!("{part} {detail} ..."),
             Event::Done { part, detail } => eprintln!("{part} {detail}"),
             Event::Step { progress, .. } => eprintln!("step {}: {}", progress.index + 1, progress.step.to),
         }
