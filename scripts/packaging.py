@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # The files outside packaging/ that repeat the address.
-REPEATED = ["Cargo.toml", "README.md", "scripts/install.sh", "scripts/install.ps1", "docs/RELEASING.md"]
+REPEATED = ["Cargo.toml", "README.md", "scripts/install.sh", "scripts/install.ps1", "docs/install.md", "docs/ci.md"]
 PLACEHOLDER = "https://example.com/"
 
 

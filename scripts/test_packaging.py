@@ -86,7 +86,7 @@ def homebrew(formula: Path) -> None:
 
 def addresses(place: Path) -> None:
     copy = place / "copy"
-    for name in ["Cargo.toml", "README.md", "scripts", "docs/RELEASING.md"]:
+    for name in ["Cargo.toml", "README.md", "scripts", "docs/install.md", "docs/ci.md"]:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, copy / name)
     version = next(line for line in (copy / "Cargo.toml").read_text().splitlines() if line.startswith("version"))
@@ -96,10 +96,10 @@ def addresses(place: Path) -> None:
     assert packaging(copy, "address", url + ".git")[0] == 0
     assert packaging(copy, "check", f"v{version}") == (0, "")
     assert packaging(copy, "check", "v99.0.0")[0] == 1
-    for name in ["Cargo.toml", "README.md", "scripts/install.sh", "scripts/install.ps1"]:
+    for name in ["Cargo.toml", "README.md", "docs/install.md", "scripts/install.sh", "scripts/install.ps1"]:
         assert url in (copy / name).read_text(), name
-    assert "uses: some-one/downhill@v" in (copy / "docs/RELEASING.md").read_text()
-    assert "some-one/tap/downhill" in (copy / "README.md").read_text()
+    assert "uses: some-one/downhill@v" in (copy / "docs/ci.md").read_text()
+    assert "some-one/tap/downhill" in (copy / "docs/install.md").read_text()
     # The notes of a release are its section of the changes.
     (copy / "CHANGELOG.md").write_text("## [Unreleased]\n\n## [2.0.0]\n\n- new\n\n## [1.0.0]\n")
     for tag, code in [("v2.0.0", 0), ("v1.0.0", 1), ("v3.0.0", 1)]:

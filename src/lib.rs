@@ -84,3 +84,8 @@ pub mod low_level {
     #[doc(inline)]
     pub use crate::{gpu, graph, kernels};
 }
+
+/// The page on the library, so that its blocks are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/rust.md")]
+struct Guide;

@@ -1,6 +1,7 @@
 """The pages of docs/ whose figures come from commands: tools/pages.py writes them."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,3 +49,19 @@ def test_a_figure_that_no_file_holds_is_named(tmp_path, monkeypatch):
         norms.value('rows("norms.csv", sigma=3.0)')
     page.template += "\nA stray 12.75, one in code `1.5` and one of a command {{norms norms.median|.2f}}.\n"
     assert page.strays() == ["12.75"]
+
+
+def lines(picture):
+    """Returns the points of the lines of a picture."""
+    return [[float(x) for x in re.split("[ ,]", line)] for line in re.findall(r'<polyline points="([^"]*)"', picture)]
+
+
+def test_the_picture_of_the_readme_is_what_the_program_draws(tmp_path, program):
+    made, kept = tmp_path / "descent.svg", (ROOT / "docs" / "descent.svg").read_text()
+    tool = [sys.executable, str(ROOT / "tools" / "picture.py"), str(made)]
+    subprocess.run(tool, check=True, env=os.environ | ({"DOWNHILL_PROGRAM": program} if program else {}))
+    new, old = lines(made.read_text()), lines(kept)
+    # Sigma, and for states and predictions a line per digit and their median.
+    assert len(new) == len(old) == 1 + 2 * 7
+    # Adapters round differently: a pixel of the card is 3 % of a distance.
+    assert max(abs(a - b) for one, other in zip(new, old, strict=True) for a, b in zip(one, other, strict=True)) < 1
