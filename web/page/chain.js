@@ -1,0 +1,153 @@
+// The tab of the linear chain: which components turn under noise, and which survive a chain of projections on them.
+
+import { copy, fields, parts, readouts, restore } from "./dom.js";
+import { words } from "./engine.js";
+import { Plot } from "./plot.js";
+import { label } from "./scale.js";
+
+/** Milliseconds of rest before a chain is computed, so that a slider can be dragged. */
+const REST = 120;
+
+const LEVEL = { label: "level of the chain (0: no noise)" };
+const FIGURES = {
+  turn: {
+    title: "How far components turn",
+    text: "The angle between each component of the noisy digits and the same component without noise.",
+    spec: { title: "Angle of each component to itself without noise", x: LEVEL, y: { label: "angle in degrees", domain: [0, 90], step: 30 }, series: "Component" },
+  },
+  energy: {
+    title: "What survives",
+    text: "White noise goes through the chain up to each level: the share of its energy that arrives along each component.",
+    spec: { title: "Share of the energy along each component", x: LEVEL, y: { label: "share of the energy", domain: [0, 1] }, series: "Component" },
+  },
+  effective: {
+    title: "How many components are left",
+    text: "The effective number, (sum of e)² / sum of e²: 1 if one component has all the energy.",
+    spec: { title: "Effective number of components", x: LEVEL, y: { label: "components" }, legend: false },
+  },
+  norm: {
+    title: "How much is lost",
+    text: "The length of the product of all projections. The direction may tend to one component while the length tends to 0.",
+    spec: { title: "Norm of the product of the projections", x: LEVEL, y: { label: "norm", log: true }, legend: false },
+  },
+};
+
+/** Returns a curve over the levels for each component. */
+function components(rows, value) {
+  return rows[0].map((_, component) => ({
+    name: String(component + 1),
+    tone: `c${component}`,
+    points: rows.map((row, level) => ({ x: level, y: value(row[component]) })),
+  }));
+}
+
+export class ChainTab {
+  static DEFAULTS = { coupling: "fresh", levels: "40", components: "8", noise: "1" };
+
+  /**
+   * @param {HTMLElement} host filled with settings and plots
+   * @param {{changed: () => void}} page
+   */
+  constructor(host, page) {
+    const root = copy("chain-lab");
+    host.replaceChildren(root);
+    this.parts = parts(root);
+    this.form = this.parts.form;
+    this.page = page;
+    this.plots = {};
+    for (const [name, { title, text, spec }] of Object.entries(FIGURES)) {
+      const figure = document.createElement("figure");
+      const caption = document.createElement("figcaption");
+      const strong = document.createElement("strong");
+      strong.textContent = title;
+      caption.append(strong, text);
+      const place = document.createElement("div");
+      place.dataset.part = name;
+      figure.append(caption, place);
+      this.parts.plots.append(figure);
+      this.plots[name] = new Plot(place, spec);
+    }
+    this.form.addEventListener("submit", (event) => event.preventDefault());
+    this.form.addEventListener("input", () => {
+      readouts(this.form);
+      this.page.changed();
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.compute(), REST);
+    });
+    this.restore({});
+  }
+
+  fields() {
+    return fields(this.form);
+  }
+
+  restore(values) {
+    restore(this.form, { ...ChainTab.DEFAULTS, ...values });
+    readouts(this.form);
+    if (this.visible) this.compute();
+  }
+
+  /** Takes the engine. */
+  start(engine) {
+    this.engine = engine;
+    if (this.visible) this.compute();
+  }
+
+  /** Computes the chain when the tab is shown. */
+  shown() {
+    this.visible = true;
+    if (this.engine && !this.result) this.compute();
+  }
+
+  /** Computes the chain of the form; once more if the form changes meanwhile. */
+  async compute() {
+    if (!this.engine) return;
+    this.wanted = JSON.stringify(this.fields());
+    if (this.computing) return;
+    this.computing = true;
+    try {
+      while (this.done !== this.wanted) {
+        const asked = this.wanted;
+        const { coupling, levels, components: count, noise } = JSON.parse(asked);
+        const began = performance.now();
+        this.result = await this.engine.chain({
+          coupling,
+          levels: Number(levels),
+          components: Number(count),
+          sigmaMax: Number(noise),
+        });
+        this.seconds = (performance.now() - began) / 1000;
+        this.done = asked;
+        this.show();
+      }
+    } catch (error) {
+      this.done = this.wanted;
+      this.say(words(error), true);
+    } finally {
+      this.computing = false;
+    }
+  }
+
+  say(text, fault = false) {
+    this.parts.words.textContent = text;
+    this.parts.words.classList.toggle("fault", fault);
+  }
+
+  show() {
+    const { toFirst, energy, effective, logNorm, samples, dimension } = this.result;
+    const degrees = (cosine) => (Math.acos(Math.min(1, Math.abs(cosine))) * 180) / Math.PI;
+    this.plots.turn.show(components(toFirst, degrees));
+    this.plots.energy.show(components(energy, (share) => share));
+    const over = (values, name) => [{ name, tone: "main", points: values.map((y, x) => ({ x, y })) }];
+    this.plots.effective.show(over(effective, "effective components"));
+    // Below the smallest normal number the axis would have no place.
+    this.plots.norm.show(over(logNorm.map((value) => Math.exp(Math.max(value, -690))), "norm"));
+    const last = energy.at(-1);
+    const first = last.indexOf(Math.max(...last));
+    const share = Math.round(100 * last[first]);
+    this.parts.headline.textContent =
+      `After ${effective.length - 1} levels, ${label(effective.at(-1))} of ${last.length} components are left in effect. ` +
+      `Component ${first + 1} has ${share} % of the energy.`;
+    this.say(`${samples} digits of ${dimension} pixels, computed on this device in ${this.seconds.toFixed(2)} s.`);
+  }
+}
