@@ -23,6 +23,7 @@ smartquotes = False
 
 html_theme = "furo"
 html_title = f"downhill {version}"
+html_favicon = "icon.svg"
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_use_index = html_copy_source = html_show_sourcelink = html_show_sphinx = False
