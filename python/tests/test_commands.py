@@ -89,7 +89,9 @@ def test_the_program_knows_every_command(program: str | None, tmp_path: Path) ->
 
 
 def test_commands_are_taken_from_blocks_and_sentences() -> None:
-    page = "```sh\nX=1 downhill sample -p 'a <b>' \\\n  -n $N > x   # downhill nothing\n```\nand `downhill linear\npca -k 2`."
+    block = "```sh\nX=1 downhill sample -p 'a <b>' \\\n  -n $N > x   # downhill nothing\n```\n"
+    page = f"{block}and `downhill linear\npca -k 2`."
     found = commands(page)
     assert [inside for _, inside in found] == [False, True]
-    assert [words(command) for command, _ in found] == [["sample", "-p", "a <b>", "-n", "1"], ["linear", "pca", "-k", "2"]]
+    split = [words(command) for command, _ in found]
+    assert split == [["sample", "-p", "a <b>", "-n", "1"], ["linear", "pca", "-k", "2"]]
