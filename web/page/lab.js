@@ -6,7 +6,7 @@ import { adapter, words } from "./engine.js";
 import { samplerName, samplerOptions, scheduleOptions } from "./names.js";
 import { draw, png, size } from "./picture.js";
 import { Plot } from "./plot.js";
-import { csv, json, save } from "./save.js";
+import { csv, json, npy, save } from "./save.js";
 import { label } from "./scale.js";
 import { curve, drive, mean, track } from "./track.js";
 
@@ -229,7 +229,9 @@ export class Lab {
     this.plots.distance.show(measured("distance"));
     this.plots.norm.show(measured("epsNorm"));
     this.table();
-    for (const button of this.root.querySelectorAll("[data-save]")) button.disabled = done === 0;
+    for (const button of this.root.querySelectorAll("[data-save]")) {
+      button.disabled = done === 0 || (button.dataset.save === "npy" && !this.tracks[0].final);
+    }
     this.look(Math.min(frame, latest));
   }
 
@@ -288,12 +290,19 @@ export class Lab {
     this.parts.table.replaceChildren(element("thead", {}, row("th", heads)), element("tbody", {}, ...rows));
   }
 
+  /** Returns the shape of a track's images. */
+  shape(one) {
+    const { channels, height, width } = this.model.description;
+    return [one.settings.count, channels, height, width];
+  }
+
   async save(what) {
     const [main] = this.tracks;
     const { sampler, steps, seed } = main.settings;
     const name = `downhill-${sampler.replace(/\W/g, "")}-${steps}-${seed}`;
     if (what === "csv") save(`${name}.csv`, csv(this.tracks));
     else if (what === "json") save(`${name}.json`, json(this.tracks, this.model.description));
+    else if (what === "npy") save(`${name}.npy`, npy(main.final, this.shape(main)));
     else save(`${name}.png`, await png(this.rgba(main, this.shown), this.model.description, what === "large" ? 8 : 1));
   }
 

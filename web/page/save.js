@@ -45,6 +45,24 @@ export function json(tracks, model) {
 }
 
 /**
+ * Returns float32 values as an array of NumPy, `.npy` of version 1.0.
+ *
+ * @param {Float32Array} values
+ * @param {number[]} shape
+ * @returns {Blob}
+ */
+export function npy(values, shape) {
+  const tuple = shape.length === 1 ? `${shape[0]},` : shape.join(", ");
+  const header = `{'descr': '<f4', 'fortran_order': False, 'shape': (${tuple}), }`;
+  // Magic and length take 10 bytes; the values begin at a multiple of 64.
+  const padded = `${header.padEnd(64 * Math.ceil((header.length + 11) / 64) - 11)}\n`;
+  const magic = Uint8Array.of(0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, padded.length & 255, padded.length >> 8);
+  const bytes = new DataView(new ArrayBuffer(4 * values.length));
+  values.forEach((value, at) => bytes.setFloat32(4 * at, value, true));
+  return new Blob([magic, padded, bytes.buffer]);
+}
+
+/**
  * Offers content as a file.
  *
  * @param {string} name

@@ -4,9 +4,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { chosen, common, source } from "../page/files.js";
+import { readNpy } from "./npy.js";
 import { format, parse } from "../page/hash.js";
 import { layout, size } from "../page/picture.js";
-import { csv, json } from "../page/save.js";
+import { csv, json, npy } from "../page/save.js";
 import { label, linear, logarithmic } from "../page/scale.js";
 import { curve, drive, track } from "../page/track.js";
 
@@ -117,6 +118,15 @@ test("numbers are saved as they are", async () => {
   const { runs, model: described } = JSON.parse(json([one], { name: "m" }));
   assert.equal(described.name, "m");
   assert.deepEqual([runs[0].settings.seed, runs[0].steps[1].eps_norm, runs[0].steps[1].distance], [3, [1, 2], [1, 2]]);
+});
+
+test("arrays are NumPy's", async () => {
+  for (const shape of [[3], [2, 1, 3], [16, 1, 28, 28], [1, 1, 1, 1000000]]) {
+    const values = Float32Array.from({ length: shape.reduce((one, other) => one * other) }, (_, at) => at / 7);
+    const bytes = new Uint8Array(await npy(values, shape).arrayBuffer());
+    assert.equal((bytes[8] + 256 * bytes[9] + 10) % 64, 0);
+    assert.deepEqual(readNpy(bytes), { shape, values });
+  }
 });
 
 /** A file without a disk. */

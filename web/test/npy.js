@@ -1,0 +1,13 @@
+// Reads float32 arrays of NumPy.
+
+/**
+ * @param {Uint8Array} bytes of an `.npy` file of little-endian float32 in C order
+ * @returns {{shape: number[], values: Float32Array}}
+ */
+export function readNpy(bytes) {
+  const start = 10 + bytes[8] + 256 * bytes[9];
+  const header = new TextDecoder().decode(bytes.slice(10, start));
+  if (!header.includes("'<f4'") || !header.includes("'fortran_order': False")) throw new Error(`not float32: ${header}`);
+  const shape = header.match(/'shape': \(([^)]*)\)/)[1].split(",").filter((part) => part.trim()).map(Number);
+  return { shape, values: new Float32Array(bytes.slice(start).buffer) };
+}
