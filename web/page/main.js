@@ -10,6 +10,11 @@ import { tabs } from "./tabs.js";
 
 const DIGITS = { sampler: "ge", steps: "10", gamma: "2", eta: "0", schedule: "paper", seed: "0", beside: "1", count: "16" };
 
+/** The ways out where the engine does not run here. */
+const ELSEWHERE =
+  "WebGPU is in Chrome and Edge from 113 on, in Safari from 26 and in Firefox from 141 on, on Windows and Macs; on Linux it may " +
+  "have to be switched on. The program needs no browser and no GPU: `downhill sample`.";
+
 const page = parts(document.body);
 const panels = Object.fromEntries(["digits", "chain", "model"].map((name) => [name, document.getElementById(`panel-${name}`)]));
 let tab = "digits";
@@ -58,7 +63,7 @@ function say(text) {
 
 function miss(text) {
   page.missing.hidden = false;
-  page.missing.textContent = text;
+  page.missing.textContent = `${text} ${ELSEWHERE}`;
   say("The engine is not running.");
 }
 
@@ -72,7 +77,7 @@ async function start() {
     chain.start(exports);
     const lack = exports.missing();
     if (lack) {
-      miss(`${lack} The program \`downhill\` runs without a browser, on GPUs and on processors: \`downhill sample\`.`);
+      miss(lack);
       return;
     }
     const opened = await exports.open(undefined, { progress: say });
