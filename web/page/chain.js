@@ -1,6 +1,6 @@
 // The tab of the linear chain: which components turn under noise, and which survive a chain of projections on them.
 
-import { copy, fields, parts, readouts, restore } from "./dom.js";
+import { copy, fields, parts, readouts, restore, write } from "./dom.js";
 import { words } from "./engine.js";
 import { Plot } from "./plot.js";
 import { label } from "./scale.js";
@@ -129,7 +129,7 @@ export class ChainTab {
   }
 
   say(text, fault = false) {
-    this.parts.words.textContent = text;
+    write(this.parts.words, text);
     this.parts.words.classList.toggle("fault", fault);
   }
 

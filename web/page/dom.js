@@ -34,6 +34,16 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
+/**
+ * Writes a text into an element. What stands between backticks is code.
+ *
+ * @param {HTMLElement} place
+ * @param {string} text
+ */
+export function write(place, text) {
+  place.replaceChildren(...text.split("`").map((part, at) => (at % 2 ? element("code", {}, part) : part)));
+}
+
 /** Replaces the options of a select, keeping its value where there still is one. */
 export function options(select, entries) {
   const before = select.value;

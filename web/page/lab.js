@@ -1,7 +1,7 @@
 // The laboratory of one model: settings, pictures as they form, plots, numbers. Used for the digits and for models that
 // are dropped onto the page.
 
-import { copy, element, fields, options, parts, readouts, restore } from "./dom.js";
+import { copy, element, fields, options, parts, readouts, restore, write } from "./dom.js";
 import { adapter, words } from "./engine.js";
 import { samplerName, samplerOptions, scheduleOptions } from "./names.js";
 import { draw, png, size } from "./picture.js";
@@ -198,7 +198,7 @@ export class Lab {
   }
 
   say(text, fault = false) {
-    this.parts.words.textContent = text;
+    write(this.parts.words, text);
     this.parts.words.classList.toggle("fault", fault);
   }
 

@@ -1,7 +1,7 @@
 // The page: tabs, the engine, and the state in the address.
 
 import { ChainTab } from "./chain.js";
-import { fields, parts } from "./dom.js";
+import { fields, parts, write } from "./dom.js";
 import { adapter, engine, words } from "./engine.js";
 import { format, parse } from "./hash.js";
 import { Lab } from "./lab.js";
@@ -63,7 +63,7 @@ function say(text) {
 
 function miss(text) {
   page.missing.hidden = false;
-  page.missing.textContent = `${text} ${ELSEWHERE}`;
+  write(page.missing, `${text} ${ELSEWHERE}`);
   say("The engine is not running.");
 }
 

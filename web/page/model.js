@@ -1,6 +1,6 @@
 // The tab of a model that is dropped onto the page.
 
-import { element, parts } from "./dom.js";
+import { element, parts, write } from "./dom.js";
 import { adapter, engine, words } from "./engine.js";
 import { bytes, chosen, dropped, source } from "./files.js";
 import { Lab } from "./lab.js";
@@ -44,7 +44,7 @@ export class ModelTab {
 
   refuse(error) {
     this.parts.refused.hidden = false;
-    this.parts.refused.textContent = words(error);
+    write(this.parts.refused, words(error));
   }
 
   /** Opens files as a model in place of the one before. */

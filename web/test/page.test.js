@@ -283,7 +283,7 @@ test("a folder of diffusers is opened and sampled, and bad files have their mess
   const picture = join(SAVED, "cat.png");
   writeFileSync(picture, "no model");
   await files.uploadFile(picture);
-  await says(page, refused, /no `\.safetensors` file among `cat\.png`/);
+  await says(page, refused, /no \.safetensors file among cat\.png/);
   await shot(page, "refused");
 
   const folder = await page.$("#panel-model [data-part=folder]");
@@ -356,7 +356,8 @@ test("without WebGPU the page says what is missing and what to do", async () => 
     await page.click("#tab-chain");
     await says(page, "#panel-chain [data-part=headline]", /^After/);
     await shot(page, "missing");
-    assert.deepEqual(faults, []);
+    // Chromium's own words.
+    assert.deepEqual(faults.filter((one) => one !== "warn: No available adapters."), []);
   } finally {
     await other.close();
   }
