@@ -7,6 +7,11 @@ import { label } from "./scale.js";
 
 /** Milliseconds of rest before a chain is computed, so that a slider can be dragged. */
 const REST = 120;
+/** Milliseconds of rest before the chains of the other couplings are computed. */
+const LONGER_REST = 700;
+
+/** The couplings of the noise of levels, with their tones. */
+const COUPLINGS = { fresh: "main", nested: "beside", shared: "c4" };
 
 const LEVEL = { label: "level of the chain (0: no noise)" };
 const FIGURES = {
@@ -22,8 +27,8 @@ const FIGURES = {
   },
   effective: {
     title: "How many components are left",
-    text: "The effective number, (sum of e)² / sum of e²: 1 if one component has all the energy.",
-    spec: { title: "Effective number of components", x: LEVEL, y: { label: "components" }, legend: false },
+    text: "The effective number, (sum of e)² / sum of e², for each kind of noise: 1 if one component has all the energy.",
+    spec: { title: "Effective number of components", x: LEVEL, y: { label: "components" }, series: "Noise" },
   },
   norm: {
     title: "How much is lost",
@@ -55,6 +60,7 @@ export class ChainTab {
     this.form = this.parts.form;
     this.page = page;
     this.plots = {};
+    this.chains = new Map();
     for (const [name, { title, text, spec }] of Object.entries(FIGURES)) {
       const figure = document.createElement("figure");
       const caption = document.createElement("figcaption");
@@ -71,8 +77,7 @@ export class ChainTab {
     this.form.addEventListener("input", () => {
       readouts(this.form);
       this.page.changed();
-      clearTimeout(this.timer);
-      this.timer = setTimeout(() => this.compute(), REST);
+      this.later(() => this.compute(), REST);
     });
     this.restore({});
   }
@@ -99,33 +104,71 @@ export class ChainTab {
     if (this.engine && !this.result) this.compute();
   }
 
+  /** Does something once nothing has changed for some milliseconds. */
+  later(task, rest) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(task, rest);
+  }
+
+  /** Returns the chain of fields and the seconds that it took, from those computed before where it is among them. */
+  async chain({ coupling, levels, components: count, noise }) {
+    const key = [coupling, levels, count, noise].join();
+    if (!this.chains.has(key)) {
+      const began = performance.now();
+      const numbers = { levels: Number(levels), components: Number(count), sigmaMax: Number(noise) };
+      const result = await this.engine.chain({ coupling, ...numbers });
+      this.chains.set(key, { result, seconds: (performance.now() - began) / 1000 });
+    }
+    return this.chains.get(key);
+  }
+
   /** Computes the chain of the form; once more if the form changes meanwhile. */
   async compute() {
-    if (!this.engine) return;
-    this.wanted = JSON.stringify(this.fields());
-    if (this.computing) return;
+    if (!this.engine || this.computing) return;
     this.computing = true;
     try {
-      while (this.done !== this.wanted) {
-        const asked = this.wanted;
-        const { coupling, levels, components: count, noise } = JSON.parse(asked);
-        const began = performance.now();
-        this.result = await this.engine.chain({
-          coupling,
-          levels: Number(levels),
-          components: Number(count),
-          sigmaMax: Number(noise),
-        });
-        this.seconds = (performance.now() - began) / 1000;
-        this.done = asked;
-        this.show();
+      for (let asked = null; asked !== this.asked(); ) {
+        asked = this.asked();
+        this.show(await this.chain(this.fields()));
       }
+      this.later(() => this.compare(), LONGER_REST);
     } catch (error) {
-      this.done = this.wanted;
       this.say(words(error), true);
     } finally {
       this.computing = false;
     }
+  }
+
+  /** Returns the fields as one text. */
+  asked() {
+    return JSON.stringify(this.fields());
+  }
+
+  /** Computes the chains of the other couplings, one after the other, as long as nothing changes. */
+  async compare() {
+    const asked = this.asked();
+    try {
+      for (const coupling of Object.keys(COUPLINGS)) {
+        await this.chain({ ...this.fields(), coupling });
+        // Between two chains the page takes what has happened meanwhile.
+        await new Promise((resolve) => setTimeout(resolve));
+        if (this.asked() !== asked || this.computing) return;
+        this.effective();
+      }
+    } catch (error) {
+      this.say(words(error), true);
+    }
+  }
+
+  /** Shows the effective components of the couplings that are computed, that of the form first. */
+  effective() {
+    const { coupling, levels, components: count, noise } = this.fields();
+    const series = [coupling, ...Object.keys(COUPLINGS).filter((one) => one !== coupling)].flatMap((name) => {
+      const known = this.chains.get([name, levels, count, noise].join());
+      if (!known) return [];
+      return [{ name, tone: COUPLINGS[name], points: known.result.effective.map((y, x) => ({ x, y })) }];
+    });
+    this.plots.effective.show(series);
   }
 
   say(text, fault = false) {
@@ -133,21 +176,22 @@ export class ChainTab {
     this.parts.words.classList.toggle("fault", fault);
   }
 
-  show() {
-    const { toFirst, energy, effective, logNorm, samples, dimension } = this.result;
+  show({ result, seconds }) {
+    const { toFirst, energy, effective, logNorm, samples, dimension } = result;
+    this.result = result;
     const degrees = (cosine) => (Math.acos(Math.min(1, Math.abs(cosine))) * 180) / Math.PI;
     this.plots.turn.show(components(toFirst, degrees));
     this.plots.energy.show(components(energy, (share) => share));
-    const over = (values, name) => [{ name, tone: "main", points: values.map((y, x) => ({ x, y })) }];
-    this.plots.effective.show(over(effective, "effective components"));
+    this.effective();
     // Below the smallest normal number the axis would have no place.
-    this.plots.norm.show(over(logNorm.map((value) => Math.exp(Math.max(value, -690))), "norm"));
+    const norms = logNorm.map((value, x) => ({ x, y: Math.exp(Math.max(value, -690)) }));
+    this.plots.norm.show([{ name: "norm", tone: COUPLINGS[result.coupling], points: norms }]);
     const last = energy.at(-1);
     const first = last.indexOf(Math.max(...last));
     const share = Math.round(100 * last[first]);
     this.parts.headline.textContent =
       `After ${effective.length - 1} levels, ${label(effective.at(-1))} of ${last.length} components are left in effect. ` +
       `Component ${first + 1} has ${share} % of the energy.`;
-    this.say(`${samples} digits of ${dimension} pixels, computed on this device in ${this.seconds.toFixed(2)} s.`);
+    this.say(`${samples} digits of ${dimension} pixels, computed on this device in ${seconds.toFixed(2)} s.`);
   }
 }

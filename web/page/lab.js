@@ -194,6 +194,7 @@ export class Lab {
   }
 
   stop() {
+    if (this.running) this.say("Stopping after this call of the network.");
     this.control?.abort();
   }
 
