@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds the documentation site from README.md and docs/ into target/site, and checks it:  sh scripts/site.sh
 # Half a minute. Needs Python 3.11 or newer with venv; the packages of tools/site/requirements.txt are fetched from PyPI,
-# as wheels, into target/site-tools. The site needs no server: open target/site/index.html.
+# as wheels, into target/site-tools. The site needs no server: open target/site/index.html. Where sh web/build.sh has made
+# the web page, the site has it at play/ and its front page names it.
 #   PYTHON=python3.12   another Python
 set -eu
 cd "$(dirname "$0")/.."
@@ -26,4 +27,5 @@ rm -rf "$build/site"
 # Strict: a warning is a fault.
 "$tools/bin/python" -m sphinx -q -E -n -W --keep-going -b html -c tools/site -d "$build/site-cache" \
     "$build/site-source" "$build/site"
+[ ! -f web/dist/index.html ] || cp -R web/dist "$build/site/play"
 "$tools/bin/python" tools/site/check.py "$build/site"

@@ -123,13 +123,25 @@ def navigation(places: dict[Path, Path]) -> str:
     return "\n" + "\n".join(blocks)
 
 
+def with_play(front: str) -> str:
+    """Returns the front page with a link to the web page, where that is built."""
+    if not (ROOT / "web/dist/index.html").is_file():
+        return front
+    # As HTML: the web page is not a page of Sphinx.
+    link = '<p><a href="play/index.html">Draw digits in this browser</a>, by WebGPU and without installing.</p>'
+    before, heading, after = front.partition("\n## Quick start\n")
+    return f"{before}\n{link}\n{heading}{after}" if heading else f"{front}\n{link}\n"
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     shutil.rmtree(folder, ignore_errors=True)
     places = pages()
     for page, place in places.items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        text = staged(page, places) + (navigation(places) if place == Path("index.md") else "")
+        text = staged(page, places)
+        if place == Path("index.md"):
+            text = with_play(text) + navigation(places)
         (folder / place).write_text(text, encoding="utf-8", newline="\n")
     for file in [*ROOT.glob("docs/**/*.png"), *ROOT.glob("docs/**/*.svg")]:
         place = folder / file.relative_to(ROOT)
