@@ -1,6 +1,6 @@
 //! The measurement of a case, from its check to its figures.
 
-use std::time::Instant;
+use web_time::Instant;
 
 use super::problem::{Expected, Problem};
 use super::report::{Check, Roofs, Row};

@@ -108,6 +108,10 @@ impl Noised {
         };
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let each = (samples.shape[0].div_ceil(cores)).max(SAMPLES);
+        if cores == 1 {
+            // Browsers have one thread, and refuse to start another.
+            return add(0, &mut samples.data);
+        }
         std::thread::scope(|scope| {
             for (at, values) in samples.data.chunks_mut(each * dimension).enumerate() {
                 let add = &add;

@@ -105,13 +105,22 @@ impl Adapters {
     pub fn find() -> Self {
         let native = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
         let backends = backend_variable().map_or(native, |names| wgpu::Backends::from_comma_list(&names));
-        let descriptor = wgpu::InstanceDescriptor {
-            backends,
-            flags: wgpu::InstanceFlags::empty().with_env(),
-            ..wgpu::InstanceDescriptor::new_without_display_handle()
-        };
-        let found = guarded(|| pollster::block_on(wgpu::Instance::new(descriptor).enumerate_adapters(backends)));
-        let (mut list, failure) = found.map_or_else(|failure| (Vec::new(), Some(failure)), |list| (list, None));
+        let found = guarded(|| pollster::block_on(instance(backends).enumerate_adapters(backends)));
+        let (list, failure) = found.map_or_else(|failure| (Vec::new(), Some(failure)), |list| (list, None));
+        Self::ranked(list, failure)
+    }
+
+    /// Finds the adapter of the browser; outside of one, as [`Adapters::find`].
+    pub async fn find_in_browser() -> Self {
+        if cfg!(not(target_family = "wasm")) {
+            return Self::find();
+        }
+        let backends = wgpu::Backends::BROWSER_WEBGPU;
+        Self::ranked(instance(backends).enumerate_adapters(backends).await, None)
+    }
+
+    /// The adapters, best first.
+    fn ranked(mut list: Vec<wgpu::Adapter>, failure: Option<Failure>) -> Self {
         list.sort_by_key(|adapter| match kind(adapter.get_info().device_type) {
             Kind::Discrete => 0,
             Kind::Integrated => 1,
@@ -178,6 +187,15 @@ impl Adapters {
     }
 }
 
+/// Returns wgpu on some backends.
+fn instance(backends: wgpu::Backends) -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends,
+        flags: wgpu::InstanceFlags::empty().with_env(),
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    })
+}
+
 /// Returns the place of the adapter of a process with a number, among adapters listed by kind, best first, and backend.
 /// Another backend lists the same adapters again.
 fn spread<B: PartialEq>(list: &[(Kind, B)], number: usize) -> Option<usize> {
@@ -192,6 +210,10 @@ fn backend_variable() -> Option<String> {
 
 /// The error when no adapter is found: no driver is installed, or the environment requests a backend that has none.
 fn none_at_all() -> Error {
+    if cfg!(target_family = "wasm") {
+        let hint = "use a browser with WebGPU, and allow it to use the graphics card".into();
+        return Error::NoAdapter { what: "this browser has no WebGPU adapter".into(), hint };
+    }
     match backend_variable() {
         None => Error::NoAdapter { what: "no usable adapter".into(), hint: NO_ADAPTER_HINT.into() },
         Some(names) => Error::NoAdapter {

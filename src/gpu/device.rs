@@ -17,6 +17,9 @@ pub fn take_closing_failure() -> Option<Error> {
     CLOSING.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
+/// The largest number of storage buffers of a kernel, within the 8 that every WebGPU device offers.
+const KERNEL_BUFFERS: u32 = 8;
+
 /// Options for opening a device.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -61,6 +64,19 @@ impl Gpu {
         Self::open_adapter(adapter, describe(index, adapter), options)
     }
 
+    /// Opens the adapter of the browser, without waiting; outside of one, as [`Gpu::open`].
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub async fn open_in_browser(options: &Options) -> Result<Self> {
+        let adapters = Adapters::find_in_browser().await;
+        let (index, adapter) = adapters.choose(&options.adapter)?;
+        let described = describe(index, adapter);
+        let matrix = options.matrix && described.matrix.is_some();
+        let driver = Driver::open_in_browser(adapter, matrix, options.float16).await?;
+        Ok(Self::of(driver, adapter, described, options))
+    }
+
     /// Opens another device on the same adapter, with arithmetic in float16 and matrix units where it has them.
     ///
     /// # Errors
@@ -73,10 +89,15 @@ impl Gpu {
     fn open_adapter(adapter: &wgpu::Adapter, described: Described, options: &Options) -> Result<Self> {
         let matrix = options.matrix && described.matrix.is_some();
         let driver = Driver::open(adapter, matrix, options.float16)?;
+        Ok(Self::of(driver, adapter, described, options))
+    }
+
+    fn of(driver: Driver, adapter: &wgpu::Adapter, described: Described, options: &Options) -> Self {
+        let matrix = options.matrix && described.matrix.is_some();
         // A device of float16 stands beside another one, whose file it would overwrite.
         let keeps_none = described.kind == Kind::Software || options.float16;
         let pipelines = if keeps_none { None } else { PipelineCache::open(&driver, &adapter.get_info()) };
-        Ok(Self {
+        Self {
             driver,
             checked: options.checked,
             matrix,
@@ -88,7 +109,7 @@ impl Gpu {
             peak: Arc::default(),
             staged: AtomicU64::new(0),
             stop: Stop::default(),
-        })
+        }
     }
 
     /// Opens another device on the same adapter, for work that does not wait for this one's queue. Its errors are
@@ -104,6 +125,34 @@ impl Gpu {
     #[must_use]
     pub fn memory_bytes(&self) -> (u64, u64) {
         (self.allocated.load(Ordering::Relaxed), self.peak.load(Ordering::Relaxed))
+    }
+
+    /// Refuses a device below the default limits of WebGPU, within which the kernels of the family `tile` keep.
+    ///
+    /// # Errors
+    /// [`Error::Device`] naming the limit.
+    pub fn expect_default_limits(&self) -> Result<()> {
+        let (has, needs) = (&self.driver.limits, wgpu::Limits::defaults());
+        let limits = [
+            ("storage buffers per stage", has.max_storage_buffers_per_shader_stage, KERNEL_BUFFERS),
+            (
+                "bytes of workgroup memory",
+                has.max_compute_workgroup_storage_size,
+                needs.max_compute_workgroup_storage_size,
+            ),
+            (
+                "invocations per workgroup",
+                has.max_compute_invocations_per_workgroup,
+                needs.max_compute_invocations_per_workgroup,
+            ),
+        ];
+        limits.into_iter().try_for_each(|(name, has, needs)| {
+            if has >= needs {
+                return Ok(());
+            }
+            let what = format!("`{}` offers {has} {name}, and the kernels need {needs}", self.adapter.name);
+            Err(Error::Device { what, hint: Some("choose an adapter with the default limits of WebGPU".into()) })
+        })
     }
 
     /// Waits until all submitted work is done.

@@ -25,28 +25,23 @@ impl Driver {
     /// # Errors
     /// [`Error::NoMemory`] or [`Error::Device`].
     pub(super) fn open(adapter: &wgpu::Adapter, matrix: bool, float16: bool) -> Result<Self> {
-        let usual = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
-        let usual = if float16 { usual | wgpu::Features::SHADER_F16 } else { usual };
-        let wanted = if matrix { usual | MATRIX_FEATURES } else { usual };
-        // SAFETY: experimental features may have bugs in wgpu that break its promises to safe callers. The one
-        // requested is used by three shaders compiled into this program, and only when the user names their family, or
-        // for a roof of matrix units.
-        #[expect(unsafe_code, reason = "matrix units are behind an experimental feature; see the SAFETY note")]
-        let experimental = if matrix {
-            unsafe { wgpu::ExperimentalFeatures::enabled() }
-        } else {
-            wgpu::ExperimentalFeatures::default()
-        };
-        let descriptor = wgpu::DeviceDescriptor {
-            label: Some("downhill"),
-            required_features: adapter.features() & wanted,
-            required_limits: adapter.limits(),
-            experimental_features: experimental,
-            ..wgpu::DeviceDescriptor::default()
-        };
+        let descriptor = descriptor(adapter, matrix, float16);
         let opened = guarded(|| pollster::block_on(adapter.request_device(&descriptor)))
             .map_err(half_opened)
             .and_then(|opened| opened.map_err(|error| Failure::new(&error.to_string())));
+        Self::of(adapter, opened)
+    }
+
+    /// As [`Driver::open`], without waiting.
+    ///
+    /// # Errors
+    /// As [`Driver::open`].
+    pub(super) async fn open_in_browser(adapter: &wgpu::Adapter, matrix: bool, float16: bool) -> Result<Self> {
+        let opened = adapter.request_device(&descriptor(adapter, matrix, float16)).await;
+        Self::of(adapter, opened.map_err(|error| Failure::new(&error.to_string())))
+    }
+
+    fn of(adapter: &wgpu::Adapter, opened: std::result::Result<(wgpu::Device, wgpu::Queue), Failure>) -> Result<Self> {
         let (device, queue) = opened.map_err(|failure| cannot_be_opened(&adapter.get_info().name, failure))?;
         let first = Arc::new(Mutex::new(None));
         keep_first_failure(&device, &first);
@@ -89,6 +84,10 @@ impl Driver {
     /// [`Error::OutOfMemory`] for refused memory, after which the device may still be used; else as [`Self::call`].
     pub(super) fn create<T>(&self, tensor: &str, bytes: u64, create: impl FnOnce(&wgpu::Device) -> T) -> Result<T> {
         let created = self.attempt(|device, _| {
+            // In a browser, errors arrive later: the device keeps the first of them.
+            if cfg!(target_family = "wasm") {
+                return Ok(create(device));
+            }
             let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
             let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
             let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -163,6 +162,26 @@ impl Drop for Driver {
     fn drop(&mut self) {
         // Nothing depends on a device that is closed only here: one that compiles beside another, or did not open.
         let _ = self.close();
+    }
+}
+
+/// The device to open on an adapter.
+fn descriptor(adapter: &wgpu::Adapter, matrix: bool, float16: bool) -> wgpu::DeviceDescriptor<'static> {
+    let usual = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
+    let usual = if float16 { usual | wgpu::Features::SHADER_F16 } else { usual };
+    let wanted = if matrix { usual | MATRIX_FEATURES } else { usual };
+    // SAFETY: experimental features may have bugs in wgpu that break its promises to safe callers. The one
+    // requested is used by three shaders compiled into this program, and only when the user names their family, or
+    // for a roof of matrix units.
+    #[expect(unsafe_code, reason = "matrix units are behind an experimental feature; see the SAFETY note")]
+    let experimental =
+        if matrix { unsafe { wgpu::ExperimentalFeatures::enabled() } } else { wgpu::ExperimentalFeatures::default() };
+    wgpu::DeviceDescriptor {
+        label: Some("downhill"),
+        required_features: adapter.features() & wanted,
+        required_limits: adapter.limits(),
+        experimental_features: experimental,
+        ..wgpu::DeviceDescriptor::default()
     }
 }
 

@@ -12,6 +12,7 @@ mod pipeline;
 mod pipeline_cache;
 mod readback;
 mod recording;
+mod replay;
 mod stop;
 mod warm;
 
@@ -23,6 +24,7 @@ pub use pipeline::{Binding, Pipeline, PipelineSource};
 pub use pipeline_cache::parse_kept as parse_kept_pipelines;
 pub use readback::Readback;
 pub use recording::{Call, Recording};
+pub use replay::replayed;
 pub use stop::Stoppable;
 pub use warm::driver_keeps_nothing;
 

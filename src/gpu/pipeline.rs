@@ -57,6 +57,9 @@ impl Gpu {
     /// # Errors
     /// As [`Self::compile`]; the first error is returned.
     pub fn compile_all(&self, sources: &[PipelineSource]) -> Result<Vec<Pipeline>> {
+        if cfg!(target_family = "wasm") {
+            return sources.iter().map(|source| self.compile(source)).collect();
+        }
         let mut order: Vec<usize> = (0..sources.len()).collect();
         order.sort_by_key(|at| std::cmp::Reverse(sources[*at].wgsl.len()));
         let made: Vec<OnceLock<Result<Pipeline>>> = sources.iter().map(|_| OnceLock::new()).collect();

@@ -1,5 +1,6 @@
 //! Read-back of values to the host, through a staging buffer that it may map.
 
+#[cfg(not(target_family = "wasm"))]
 use std::time::Duration;
 
 use half::f16;
@@ -7,15 +8,18 @@ use half::slice::HalfFloatSliceExt;
 
 use super::device::Gpu;
 use super::memory::{Backing, Region, extent};
+use super::replay::replayed;
 use crate::error::{Error, Result};
 use crate::tensor::Precision;
 
 /// The longest time between the end of the device's work and the news that a buffer is mapped.
+#[cfg(not(target_family = "wasm"))]
 const MAPPING: Duration = Duration::from_secs(60);
 
 /// Regions that are read back repeatedly.
+#[derive(Clone)]
 pub struct Readback {
-    staging: wgpu::Buffer,
+    pub(super) staging: wgpu::Buffer,
     spans: Vec<Span>,
 }
 
@@ -27,6 +31,17 @@ impl Readback {
             span.copy(encoder, &self.staging, offset);
             offset += span.bytes;
         }
+    }
+
+    /// The values of each region, from the content of the staging buffer.
+    pub(super) fn values(&self, view: &[u8]) -> Vec<Vec<f32>> {
+        let mut offset = 0;
+        let values = self.spans.iter().map(|span| {
+            let start = (offset + span.skip) as usize;
+            offset += span.bytes;
+            floats(&view[start..start + span.texels * span.precision.texel_bytes() as usize], span.precision)
+        });
+        values.collect()
     }
 }
 
@@ -62,6 +77,9 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`] if the device fails.
     pub fn fetch(&self, readback: &Readback) -> Result<Vec<Vec<f32>>> {
+        if let Some(values) = replayed() {
+            return Ok(values);
+        }
         self.driver.submit(|encoder| readback.encode(encoder))?;
         self.staged_values(readback)
     }
@@ -71,15 +89,10 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`].
     pub(super) fn staged_values(&self, readback: &Readback) -> Result<Vec<Vec<f32>>> {
-        self.mapped(&readback.staging, |view| {
-            let mut offset = 0;
-            let values = readback.spans.iter().map(|span| {
-                let start = (offset + span.skip) as usize;
-                offset += span.bytes;
-                floats(&view[start..start + span.texels * span.precision.texel_bytes() as usize], span.precision)
-            });
-            values.collect()
-        })
+        match self.awaits(readback) {
+            Some(awaited) => Err(awaited),
+            None => self.mapped(&readback.staging, |view| readback.values(view)),
+        }
     }
 
     /// Waits for the device and reads a buffer that the host may map.
@@ -94,10 +107,20 @@ impl Gpu {
         };
         self.driver.call(|_, _| staging.map_async(wgpu::MapMode::Read, .., report))?;
         self.wait()?;
-        let failed = |what: String| Error::Device { what: format!("read-back: {what}"), hint: None };
-        // Another thread that waits for the device may be the one that passes the result on.
-        let mapped = receiver.recv_timeout(MAPPING).map_err(|error| failed(error.to_string()))?;
-        mapped.map_err(|error| failed(error.to_string()))?;
+        // Another thread that waits for the device may be the one that passes the result on. Browsers have none.
+        #[cfg(not(target_family = "wasm"))]
+        let mapped = receiver.recv_timeout(MAPPING);
+        #[cfg(target_family = "wasm")]
+        let mapped = receiver.try_recv();
+        mapped.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+        self.read_mapped(staging, look)
+    }
+
+    /// Reads a buffer that is mapped, and unmaps it.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub(super) fn read_mapped<T>(&self, staging: &wgpu::Buffer, look: impl FnOnce(&[u8]) -> T) -> Result<T> {
         self.driver.call(|_, _| {
             let seen = staging.get_mapped_range(..).map(|view| look(&view));
             staging.unmap();
@@ -106,7 +129,13 @@ impl Gpu {
     }
 }
 
+/// The error of a read-back.
+pub(super) fn failed(what: String) -> Error {
+    Error::Device { what: format!("read-back: {what}"), hint: None }
+}
+
 /// The range to copy for a region: whole rows of a texture.
+#[derive(Clone)]
 struct Span {
     backing: Backing,
     precision: Precision,

@@ -441,7 +441,7 @@ mod tests {
     fn many_buffers_are_placed_without_looking_at_their_pairs() {
         let steps = 1_000_000;
         let (buffers, lives) = lives(1_000_000, steps, 3);
-        let begun = std::time::Instant::now();
+        let begun = web_time::Instant::now();
         let (slot_of, slots) = share_slots(&buffers, &lives);
         assert!(slots.len() < 200 && slot_of.len() == buffers.len(), "{} slots", slots.len());
         assert!(most_alive(&buffers, &lives, steps as usize) > 0);

@@ -11,7 +11,7 @@ use super::options::CompileOptions;
 use super::plan::Plan;
 use super::weights::packed;
 use crate::error::{Error, Result};
-use crate::gpu::{Call, Readback, Recording, Region, Storage};
+use crate::gpu::{Call, Readback, Recording, Region, Storage, replayed};
 use crate::kernels::engine::call_words;
 use crate::kernels::shader::MAX_OPERANDS;
 use crate::kernels::{Dispatch, Engine};
@@ -98,6 +98,9 @@ impl<'e> Program<'e> {
     /// # Panics
     /// When an input is missing or has another number of values: a bug of the caller, who builds the inputs.
     pub fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
+        if let Some(values) = replayed() {
+            return Ok(self.outputs(&values));
+        }
         self.feed(inputs)?;
         Ok(self.outputs(&self.engine.gpu.submit_and_fetch(&self.recording, &self.readback)?))
     }

@@ -1,8 +1,9 @@
 //! The engine: a device with the family of kernels that serves it, and the pipelines compiled so far.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
+use super::selftest::Check;
 use super::shader::{Access, MAX_OPERANDS, Memory, Shader, TEXTURE_WIDTH};
 use super::tuned::Choices;
 use super::{Dispatch, Family};
@@ -20,6 +21,8 @@ pub struct Engine {
     /// ([`crate::graph::tune`]).
     pub measured: Choices,
     pipelines: Mutex<HashMap<Shader, Pipeline>>,
+    /// The findings of the self-test in this process, where it was run.
+    pub(super) findings: OnceLock<Vec<Check>>,
 }
 
 /// The adapter and the kernels of an [`Engine`].
@@ -48,7 +51,26 @@ impl Engine {
             float16: false,
         })?;
         let family = Family::for_adapter(&gpu.adapter, options.family);
-        Ok(Self { gpu, family, measured: Choices::NONE, pipelines: Mutex::default() })
+        Ok(Self { gpu, family, measured: Choices::NONE, pipelines: Mutex::default(), findings: OnceLock::new() })
+    }
+
+    /// Opens the device of the browser, without waiting, with the kernels that `options` name or else those of the
+    /// family `tile`, which keep within the limits of every WebGPU device. Outside of a browser, opens the device as
+    /// [`Engine::open`] does.
+    ///
+    /// # Errors
+    /// As [`Engine::open`]; [`Error::Device`] for a device that offers less than WebGPU's default limits.
+    pub async fn open_in_browser(options: &Options) -> Result<Self> {
+        let gpu = Gpu::open_in_browser(&gpu::Options {
+            adapter: options.adapter.clone(),
+            checked: options.checked,
+            matrix: false,
+            float16: false,
+        })
+        .await?;
+        gpu.expect_default_limits()?;
+        let family = Family::for_adapter(&gpu.adapter, options.family.or(Some(FamilyName::Tile)));
+        Ok(Self { gpu, family, measured: Choices::NONE, pipelines: Mutex::default(), findings: OnceLock::new() })
     }
 
     /// Opens another device on the same adapter, with arithmetic in float16 and with matrix units where it has them,
@@ -62,7 +84,7 @@ impl Engine {
             matrix @ Family::Matrix { .. } => matrix,
             _ => self.family,
         };
-        Ok(Self { gpu, family, measured: Choices::NONE, pipelines: Mutex::default() })
+        Ok(Self { gpu, family, measured: Choices::NONE, pipelines: Mutex::default(), findings: OnceLock::new() })
     }
 
     /// The kind of storage of tensors in float32 on this engine.

@@ -1,8 +1,7 @@
 //! The time that each phase of a run takes.
 
-use std::time::Instant;
-
 use serde_json::{Map, Value, json};
+use web_time::Instant;
 
 use super::Event;
 use crate::error::Result;

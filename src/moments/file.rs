@@ -26,7 +26,7 @@ const FORMAT: &str = "downhill moments, 1";
 /// The arrays of every file.
 const ARRAYS: [&str; 4] = ["description", "nodes", "means", "products"];
 /// The most rows of a whole: their numbers are exact in float64.
-const MOST_ROWS: usize = 1 << 52;
+const MOST_ROWS: u64 = 1 << 52;
 const AGAIN: &str = "remove the file; the run of that part measures it again";
 
 impl Moments {
@@ -114,7 +114,7 @@ impl Moments {
             return Err(bad(format!("rows of shape {:?} are not ones of moments", description.shape)));
         };
         let blocks = Blocks::of(description.rows);
-        if description.rows == 0 || description.rows > MOST_ROWS || block != blocks.size() {
+        if description.rows == 0 || description.rows as u64 > MOST_ROWS || block != blocks.size() {
             return Err(bad(format!("blocks of {block} rows do not belong to {} rows", description.rows)));
         }
         let count = places.values.len() / 3;
@@ -192,7 +192,7 @@ fn node_at(place: &[f64], blocks: &Blocks, all: usize) -> Option<(Address, usize
     let &[level, index, count] = place else { return None };
     let (level, index, count) = (whole(level)?, whole(index)?, whole(count)?);
     let level = u32::try_from(level).ok().filter(|level| *level <= MOST_ROWS.trailing_zeros())?;
-    let start = index.checked_mul(1usize << level)?;
+    let start = index.checked_mul(1usize.checked_shl(level)?)?;
     let address = Address { level, index };
     (start < all)
         .then(|| address.rows(all))

@@ -107,13 +107,19 @@ pub fn normal_rows(seed: u64, step: u32, first: u64, rows: usize, len: usize) ->
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(rows).max(1);
     let share = rows.div_ceil(threads).max(1);
     let mut values = vec![0.0; rows * len];
+    let fill = |part: usize, values: &mut [f32]| {
+        for (row, values) in values.chunks_exact_mut(len).enumerate() {
+            values.copy_from_slice(&normals(seed, first + (part * share + row) as u64, step, len));
+        }
+    };
+    if threads == 1 {
+        // Browsers have one thread, and refuse to start another.
+        fill(0, &mut values);
+        return values;
+    }
     std::thread::scope(|scope| {
         for (part, values) in values.chunks_mut(share * len.max(1)).enumerate() {
-            scope.spawn(move || {
-                for (row, values) in values.chunks_exact_mut(len).enumerate() {
-                    values.copy_from_slice(&normals(seed, first + (part * share + row) as u64, step, len));
-                }
-            });
+            scope.spawn(move || fill(part, values));
         }
     });
     values

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::time::Instant;
 
 use serde_json::{Map, Value, json};
+use web_time::Instant;
 
 use super::printable::printable_json;
 use crate::error::Result;

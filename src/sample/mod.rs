@@ -21,4 +21,5 @@ pub mod scheduler_config;
 pub mod settings;
 pub mod sigma_grids;
 pub mod solvers;
+pub mod stepping;
 pub mod walk;

@@ -286,16 +286,28 @@ impl Batches {
         &mut self,
         walk: &mut dyn FnMut(Tensor, NoiseSource) -> Result<Tensor>,
     ) -> Option<Result<Samples>> {
-        let indices = &self.upcoming().to_vec()[..];
-        if indices.is_empty() {
+        let (images, x) = self.begin_next()?;
+        let mut noise = |update| Ok(self.step_noise(update, &images));
+        let walked = walk(x, &mut noise);
+        Some(walked.map(|x| Samples { images, x }))
+    }
+
+    /// Begins the next batch: its images, by their index in the whole run, and the states that they start from. `None`
+    /// after the last.
+    pub(super) fn begin_next(&mut self) -> Option<(Vec<usize>, Tensor)> {
+        let images = self.upcoming().to_vec();
+        if images.is_empty() {
             return None;
         }
-        self.next += indices.len();
-        let x = self.start_states(indices);
+        self.next += images.len();
+        let x = self.start_states(&images);
+        Some((images, x))
+    }
+
+    /// Draws the standard normals of a stochastic update of some images.
+    pub(super) fn step_noise(&mut self, update: u32, images: &[usize]) -> Tensor {
         let [channels, height, width] = self.image;
-        let shape = [indices.len(), channels, height, width];
-        let mut noise = |update| Ok(Tensor::new(shape, self.noise.step(update, indices)));
-        Some(walk(x, &mut noise).map(|x| Samples { images: indices.to_vec(), x }))
+        Tensor::new([images.len(), channels, height, width], self.noise.step(update, images))
     }
 
     /// The noise of the start states of `indices`; that of the seed where states are given.

@@ -96,13 +96,31 @@ pub trait Solver: fmt::Debug + Send + Sync {
     }
 }
 
-/// The memory of a solver between the steps of one walk.
-pub trait Stepper {
+/// The memory of a solver between the steps of one walk. It can be copied, so that a step can be taken again.
+pub trait Stepper: CopiedStepper {
     /// Takes `x`, (n, c, h, w) at the step's `from`, to its `to`.
     ///
     /// # Errors
     /// Those of `oracle`.
     fn step(&mut self, position: Position, x: Tensor, oracle: &mut Oracle) -> Result<Update>;
+}
+
+/// Copies of a [`Stepper`]. Every stepper that is `Clone` has them.
+pub trait CopiedStepper: Send {
+    /// Returns a copy.
+    fn copied(&self) -> Box<dyn Stepper>;
+}
+
+impl<S: Stepper + Clone + Send + 'static> CopiedStepper for S {
+    fn copied(&self) -> Box<dyn Stepper> {
+        Box::new(self.clone())
+    }
+}
+
+impl Clone for Box<dyn Stepper> {
+    fn clone(&self) -> Self {
+        self.as_ref().copied()
+    }
 }
 
 /// A solver, and how predictions of x0 are clipped.
@@ -171,9 +189,10 @@ pub fn sample(
     Ok(x)
 }
 
-/// A walk down a schedule, one step at a time: [`sample`] without its loop.
-pub struct Walk<'a> {
-    schedule: &'a Schedule,
+/// A walk down a schedule, one step at a time: [`sample`] without its loop. A copy takes the same steps.
+#[derive(Clone)]
+pub struct Walk {
+    schedule: Arc<Schedule>,
     clip: Option<Clip>,
     stepper: Box<dyn Stepper>,
     /// Steps taken.
@@ -182,17 +201,23 @@ pub struct Walk<'a> {
     updates: u32,
 }
 
-impl<'a> Walk<'a> {
+impl Walk {
     /// A walk before its first step.
     #[must_use]
-    pub fn new(schedule: &'a Schedule, method: &Method) -> Self {
+    pub fn new(schedule: &Schedule, method: &Method) -> Self {
         Self::after(schedule, method, 0)
     }
 
     /// A walk before its first step, after a number of draws of noise.
     #[must_use]
-    pub(super) fn after(schedule: &'a Schedule, method: &Method, updates: u32) -> Self {
-        Self { schedule, clip: method.clip, stepper: method.solver.begin(), index: 0, updates }
+    pub(super) fn after(schedule: &Schedule, method: &Method, updates: u32) -> Self {
+        Self {
+            schedule: Arc::new(schedule.clone()),
+            clip: method.clip,
+            stepper: method.solver.begin(),
+            index: 0,
+            updates,
+        }
     }
 
     /// The number of draws so far.

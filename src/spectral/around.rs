@@ -5,7 +5,7 @@
 //! application of the rows (`refine`). Everywhere else they are copied once, less their mean, for
 //! [`principal_components`].
 
-use std::time::Instant;
+use web_time::Instant;
 
 use super::basis::eigen;
 use super::operator::{FLOAT64_ROUNDING, rows_of};

@@ -13,11 +13,10 @@
 //! float32 does not hold the eigenvalues sought beside the largest, or misses the tolerance, the eigenpairs are found
 //! again with all products in float64 on the host ([`Arithmetic::Float64`]).
 
-use std::time::Instant;
-
 use faer::{Mat, MatRef};
 use rayon::prelude::*;
 use serde::Serialize;
+use web_time::Instant;
 
 use super::basis::{Random, eigen, join, split};
 use super::covariance::DeviceCovariance;

@@ -28,7 +28,7 @@ pub const MOST_VECTORS: usize = 2 * BLOCK;
 const PARTIAL_VALUES: usize = 4 << 20;
 /// The most floating-point operations per dispatch, for [`MOST_VECTORS`]: a fifth of a second on a device of a tenth of
 /// a teraflop per second.
-const DISPATCH_FLOPS: usize = 20_000_000_000;
+const DISPATCH_FLOPS: u64 = 20_000_000_000;
 
 /// Samples X (n, p) in device memory.
 pub struct DeviceSamples<'e> {
@@ -83,7 +83,7 @@ impl<'e> DeviceSamples<'e> {
         // A texture may be padded by one row: leave room for it.
         let fitting = (most_texels / 2 / texels).max(TEXEL) / TEXEL * TEXEL;
         let split = wanted.min(LONGEST_SPLIT).min(count.next_multiple_of(TEXEL)).min(fitting);
-        let most_samples = (DISPATCH_FLOPS / (2 * MOST_VECTORS * dimension)).min(most_texels / 2 / texels);
+        let most_samples = ((DISPATCH_FLOPS / (2 * MOST_VECTORS as u64 * dimension as u64)) as usize).min(most_texels / 2 / texels);
         let splits = (most_samples / split).max(1);
         let parts = samples
             .data

@@ -6,9 +6,9 @@
 //! | more | block Lanczos, each application a pass | one per application, and one for the mean |
 
 use std::cell::RefCell;
-use std::time::Instant;
 
 use faer::{Mat, MatRef};
+use web_time::Instant;
 
 use super::lanczos::{SOLVER, solve};
 use super::operator::{FLOAT64_ROUNDING, SymmetricOperator, columns_of, rows_of};

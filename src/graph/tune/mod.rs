@@ -11,9 +11,10 @@ mod tiles;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use web_time::Instant;
 
 pub use tiles::{
     Measurement as TileMeasurement, Subject as TileSubject, table as tile_table, tune_tiles, unknown_products,

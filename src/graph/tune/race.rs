@@ -1,7 +1,7 @@
 //! Ways to compute the same, timed beside each other: samples alternate, so that other load on the machine affects all
 //! alike; the least time of each counts.
 
-use std::time::Instant;
+use web_time::Instant;
 
 use crate::error::Result;
 

@@ -65,6 +65,7 @@ impl Solver for Deis {
     }
 }
 
+#[derive(Clone)]
 struct State {
     deis: Deis,
     history: History,

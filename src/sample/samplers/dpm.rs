@@ -213,6 +213,7 @@ impl Solver for Dpm {
     }
 }
 
+#[derive(Clone)]
 struct State {
     dpm: Dpm,
     history: History,

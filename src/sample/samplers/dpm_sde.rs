@@ -55,6 +55,7 @@ impl Solver for DpmSde {
     }
 }
 
+#[derive(Clone)]
 struct State;
 
 impl Stepper for State {

@@ -140,6 +140,7 @@ impl Solver for DpmSinglestep {
 }
 
 /// The group that the walk is in.
+#[derive(Clone)]
 struct State {
     solver: DpmSinglestep,
     /// The state at its first level, and what guidance adds to the states that are made of it.

@@ -49,6 +49,7 @@ impl Solver for Heun {
     }
 }
 
+#[derive(Clone)]
 struct State;
 
 impl Stepper for State {

@@ -93,6 +93,7 @@ impl Solver for Ipndm {
     }
 }
 
+#[derive(Clone)]
 struct State {
     history: History,
 }

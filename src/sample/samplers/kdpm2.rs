@@ -51,6 +51,7 @@ impl Solver for Kdpm2 {
     }
 }
 
+#[derive(Clone)]
 struct State;
 
 impl Stepper for State {

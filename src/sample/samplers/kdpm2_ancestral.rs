@@ -55,6 +55,7 @@ impl Solver for Kdpm2Ancestral {
     }
 }
 
+#[derive(Clone)]
 struct State;
 
 impl Stepper for State {

@@ -59,6 +59,7 @@ impl Solver for Lms {
     }
 }
 
+#[derive(Clone)]
 struct State {
     lms: Lms,
     history: History,

@@ -140,6 +140,7 @@ impl Solver for Pndm {
     }
 }
 
+#[derive(Clone)]
 struct State {
     pndm: Pndm,
     /// The outputs of the network, the newest first.

@@ -116,6 +116,7 @@ impl Solver for Sa {
 }
 
 /// A step that has been predicted and is corrected when the estimate at its end is known.
+#[derive(Clone)]
 struct Predicted {
     interval: Interval,
     corrector: usize,
@@ -125,6 +126,7 @@ struct Predicted {
     shift: Option<Arc<Tensor>>,
 }
 
+#[derive(Clone)]
 struct State {
     solver: Sa,
     history: History,

@@ -67,6 +67,7 @@ pub struct UniPc {
 }
 
 /// A step that has been predicted and may be corrected once the estimate at its end is known.
+#[derive(Clone)]
 struct Predicted {
     from: f64,
     to: f64,
@@ -92,6 +93,7 @@ impl Solver for UniPc {
     }
 }
 
+#[derive(Clone)]
 struct State {
     unipc: UniPc,
     history: History,

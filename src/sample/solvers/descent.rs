@@ -202,6 +202,7 @@ impl Solver for Descent {
     }
 }
 
+#[derive(Clone)]
 struct State {
     descent: Descent,
     previous: Option<Tensor>,

@@ -6,7 +6,7 @@ use super::super::walk::Position;
 use crate::tensor::Tensor;
 
 /// Estimates and their sigmas, the newest first.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct History {
     entries: VecDeque<(f64, Tensor)>,
     most: usize,

@@ -144,6 +144,7 @@ impl Solver for Metric {
     }
 }
 
+#[derive(Clone)]
 struct State {
     metric: Metric,
     /// The estimate of the step before, and its sigma.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::time::Instant;
+
+use web_time::Instant;
 
 use super::{Cell, Made, Missing, Store, named, resolve};
 use crate::error::{Error, Result};

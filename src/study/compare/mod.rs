@@ -15,7 +15,8 @@ pub mod store;
 pub mod table;
 
 use std::sync::Arc;
-use std::time::Instant;
+
+use web_time::Instant;
 
 use crate::denoise::diffusion::NoiseTable;
 use crate::denoise::{Denoiser, Level};

@@ -8,9 +8,9 @@ pub mod baselines;
 pub mod report;
 
 use std::ops::Range;
-use std::time::Instant;
 
 use serde::Serialize;
+use web_time::Instant;
 
 use super::compare::Made;
 use super::compare::store::{Named, PART, Store, Times};
