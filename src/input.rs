@@ -131,7 +131,7 @@ impl Budget {
     }
 }
 
-fn too_long(path: &Path, found: &str, most: u64) -> Error {
+pub(crate) fn too_long(path: &Path, found: &str, most: u64) -> Error {
     let what = format!("the file has {found}, over the limit of {most} for its kind");
     Error::bad_file_hint(path, what, "this is not the file that belongs here, or a damaged one")
 }

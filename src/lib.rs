@@ -52,6 +52,7 @@ pub mod gpu;
 #[doc(hidden)]
 pub mod graph;
 mod guarded;
+mod held;
 mod input;
 #[doc(hidden)]
 pub mod kernels;

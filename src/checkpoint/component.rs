@@ -10,6 +10,7 @@ use super::pickle;
 use super::pipeline::CONFIG;
 use super::weights::Weights;
 use crate::error::{Error, Result, excerpt};
+use crate::held;
 
 /// The stem of weight files in diffusers.
 const STEM: &str = "diffusion_pytorch_model";
@@ -26,10 +27,10 @@ pub(super) fn open_weights(folder: &Path, stem: Option<&str>) -> Result<Weights>
     let stem = stem.unwrap_or(STEM);
     for (file, index, variant) in candidates(stem) {
         let (file, index) = (folder.join(file), folder.join(index));
-        if file.is_file() {
+        if held::is_file(&file) {
             return Ok(Weights::open(&file)?.with_variant(variant));
         }
-        if index.is_file() {
+        if held::is_file(&index) {
             return Ok(open_sharded(&index)?.with_variant(variant));
         }
     }
@@ -55,7 +56,7 @@ fn open_sharded(index: &Path) -> Result<Weights> {
     let folder = index.parent().unwrap_or(Path::new(""));
     let names: BTreeSet<&str> = placed.iter().map(|(_, shard)| shard.as_str()).collect();
     let shards: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
-    if let Some((shard, name)) = shards.iter().zip(&names).find(|(shard, _)| !shard.is_file()) {
+    if let Some((shard, name)) = shards.iter().zip(&names).find(|(shard, _)| !held::is_file(shard)) {
         return Err(Error::bad_file_hint(
             shard,
             format!("this shard is missing; `{}` places tensors in `{}`", index.display(), excerpt(name)),
@@ -99,8 +100,7 @@ fn weight_map(index: &Path) -> Result<Vec<(String, String)>> {
 
 /// The error for a folder without weights, with a hint from the files it does contain.
 fn no_weights(folder: &Path, stem: &str) -> Error {
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    let mut files = held::entries(folder);
     files.sort();
     let wanted = format!("no weights: neither `{stem}.safetensors` nor `{stem}.safetensors.index.json`");
     let is_weights =

@@ -11,6 +11,7 @@ use super::pickle;
 use super::pipeline::{CONFIG, Component, Pipeline, read_config, read_scheduler};
 use super::weights::Weights;
 use crate::error::{Error, Result};
+use crate::held;
 
 /// The component of a pipeline that predicts the noise.
 const NETWORK: &str = "unet";
@@ -99,7 +100,7 @@ impl ModelFiles {
         if let Some((what, hint)) = foreign(weights.names()) {
             return Err(Error::bad_file_hint(file, what, hint));
         }
-        if !folder.join(CONFIG).exists() {
+        if !held::exists(&folder.join(CONFIG)) {
             return Err(Error::bad_file_hint(
                 file,
                 "the network's configuration is missing: no `config.json` is beside the file, and its tensors are not \

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::hub::{self, Environment, HubId};
 use super::pipeline::{CONFIG, MODEL_INDEX, SCHEDULER_CONFIG};
 use crate::error::{Error, Result, excerpt};
+use crate::held;
 
 /// The forms of a model's name, for help texts and hints.
 pub const MODEL_FORMS: &str = "a diffusers folder, a single file of Stable Diffusion, a `.safetensors` beside its \
@@ -24,7 +25,7 @@ pub(super) enum Located {
 /// [`Error::Argument`] with the name in the address, if it has the form of one.
 pub fn refuse_address(spec: &str) -> Result<()> {
     let Some((scheme, rest)) = spec.split_once("://") else { return Ok(()) };
-    if scheme.is_empty() || !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) || Path::new(spec).exists() {
+    if scheme.is_empty() || !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) || held::exists(Path::new(spec)) {
         return Ok(());
     }
     let mut parts =
@@ -46,9 +47,9 @@ pub fn refuse_address(spec: &str) -> Result<()> {
 pub(super) fn locate(spec: &str, environment: Environment) -> Result<Located> {
     refuse_address(spec)?;
     let path = Path::new(spec);
-    if path.is_dir() {
+    if held::is_dir(path) {
         inside(path.to_path_buf())
-    } else if path.exists() {
+    } else if held::exists(path) {
         Ok(Located::File(path.to_path_buf()))
     } else if let Some(id) = HubId::parse(spec) {
         inside(hub::snapshot(&id, environment)?)
@@ -68,10 +69,10 @@ const WEIGHTS: [&str; 6] = ["safetensors", "ckpt", "pt", "pth", "bin", "pkl"];
 /// # Errors
 /// [`Error::BadFile`] for several files of which none is named.
 fn inside(folder: PathBuf) -> Result<Located> {
-    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
-    let is_configured = [CONFIG, MODEL_INDEX, SCHEDULER_CONFIG].iter().any(|name| folder.join(name).exists())
-        || folders.iter().any(|component| component.join(CONFIG).exists());
+    let entries = held::entries(&folder).into_iter();
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| held::is_dir(path));
+    let is_configured = [CONFIG, MODEL_INDEX, SCHEDULER_CONFIG].iter().any(|name| held::exists(&folder.join(name)))
+        || folders.iter().any(|component| held::exists(&component.join(CONFIG)));
     let has_weights_suffix = |file: &PathBuf| {
         file.extension().is_some_and(|suffix| WEIGHTS.iter().any(|known| suffix.eq_ignore_ascii_case(known)))
     };

@@ -11,6 +11,7 @@ use super::layouts::{self, Opened};
 use super::locate::{Located, locate};
 use super::weights::Weights;
 use crate::error::{Error, Result};
+use crate::held;
 
 /// The file name of a network's configuration.
 pub(super) const CONFIG: &str = "config.json";
@@ -111,7 +112,7 @@ impl Pipeline {
     /// The pipeline in the folder `root`, called `name`.
     pub(super) fn at(name: &str, root: PathBuf) -> Result<Self> {
         let index = root.join(MODEL_INDEX);
-        let index = if index.is_file() { Some(ConfigFile::read(&index)?) } else { None };
+        let index = if held::is_file(&index) { Some(ConfigFile::read(&index)?) } else { None };
         Ok(Self { name: name.to_owned(), root, index, file: None })
     }
 
@@ -153,7 +154,7 @@ impl Pipeline {
         match (&self.file, &self.index) {
             (Some(SingleFile { opened, .. }), _) => opened.has(component),
             (None, Some(index)) => !is_absent(index.values.get(component)),
-            (None, None) => self.root.join(component).is_dir(),
+            (None, None) => held::is_dir(&self.root.join(component)),
         }
     }
 
@@ -168,7 +169,7 @@ impl Pipeline {
             return Err(Error::bad_file_hint(&file.path, what, "name a diffusers folder"));
         }
         let own = self.root.join(component);
-        let is_flat = self.root.join(CONFIG).is_file();
+        let is_flat = held::is_file(&self.root.join(CONFIG));
         match &self.index {
             Some(index) if is_absent(index.values.get(component)) => Err(Error::bad_file_hint(
                 &index.path,
@@ -177,7 +178,7 @@ impl Pipeline {
             )),
             // Without an index, a flat folder may have unrelated sub-folders.
             None if is_flat => Ok(self.root.clone()),
-            _ if own.is_dir() => Ok(own),
+            _ if held::is_dir(&own) => Ok(own),
             Some(_) if is_flat => Ok(self.root.clone()),
             None => Err(Error::bad_file_hint(
                 &self.root,
@@ -273,8 +274,8 @@ impl Pipeline {
             return Ok(file.opened.scheduler.clone());
         }
         let own = self.root.join(SCHEDULER);
-        let has_components = self.index.is_some() || !self.root.join(CONFIG).is_file();
-        let found = read_scheduler(if has_components && own.is_dir() { &own } else { &self.root })?;
+        let has_components = self.index.is_some() || !held::is_file(&self.root.join(CONFIG));
+        let found = read_scheduler(if has_components && held::is_dir(&own) { &own } else { &self.root })?;
         if found.is_none() && self.index.is_some() && self.has(SCHEDULER) {
             return Err(Error::bad_file_hint(
                 own.join(SCHEDULER_CONFIG),
@@ -316,7 +317,7 @@ fn is_absent(entry: Option<&Value>) -> bool {
 /// Reads the `config.json` in `folder`.
 pub(super) fn read_config(folder: &Path) -> Result<ConfigFile> {
     let path = folder.join(CONFIG);
-    if path.exists() {
+    if held::exists(&path) {
         return ConfigFile::read(&path);
     }
     Err(Error::bad_file_hint(
@@ -329,7 +330,7 @@ pub(super) fn read_config(folder: &Path) -> Result<ConfigFile> {
 /// Reads the `scheduler_config.json` in `folder`, if there is one.
 pub(super) fn read_scheduler(folder: &Path) -> Result<Option<ConfigFile>> {
     let path = folder.join(SCHEDULER_CONFIG);
-    if !path.exists() {
+    if !held::exists(&path) {
         return Ok(None);
     }
     let scheduler = ConfigFile::read(&path)?;

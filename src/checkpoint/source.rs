@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::input::{open_regular, read_regular, room};
+use crate::held;
+use crate::input::{open_regular, read_regular, room, too_long};
 
 /// Bytes that can be read at any offset.
 #[derive(Debug)]
@@ -14,11 +16,16 @@ pub(super) enum Source {
     File(File, u64),
     /// A whole file in memory.
     Bytes(Cow<'static, [u8]>),
+    /// A whole file in memory that is held by others, too.
+    Held(Arc<Vec<u8>>),
 }
 
 impl Source {
     /// Opens `file`, which a model folder or an index refers to: its absence is a fault of the model.
     pub(super) fn open(file: &Path) -> Result<Self> {
+        if let Some(content) = held::content(file) {
+            return Ok(Self::Held(content));
+        }
         let (handle, length) = open_regular(file).map_err(of_model)?;
         Ok(Self::File(handle, length))
     }
@@ -28,6 +35,7 @@ impl Source {
         match self {
             Self::File(_, length) => *length,
             Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Held(bytes) => bytes.len() as u64,
         }
     }
 
@@ -41,18 +49,26 @@ impl Source {
                     .map_err(|source| Error::Io { file: file.to_path_buf(), source })?;
                 Ok(Cow::Owned(bytes))
             }
-            Self::Bytes(bytes) => bytes
-                .get(offset as usize..)
-                .and_then(|rest| rest.get(..count))
-                .map(Cow::Borrowed)
-                .ok_or_else(|| Error::bad_file(file, format!("ends before byte {}", offset + count as u64))),
+            Self::Bytes(bytes) => piece(file, bytes, offset, count),
+            Self::Held(bytes) => piece(file, bytes, offset, count),
         }
     }
 }
 
+/// A piece of a file in memory.
+fn piece<'b>(file: &Path, bytes: &'b [u8], offset: u64, count: usize) -> Result<Cow<'b, [u8]>> {
+    let first = usize::try_from(offset).ok();
+    let piece = first.and_then(|first| bytes.get(first..)).and_then(|rest| rest.get(..count)).map(Cow::Borrowed);
+    piece.ok_or_else(|| Error::bad_file(file, format!("ends before byte {}", offset + count as u64)))
+}
+
 /// Reads the whole of a model's file (a configuration, an index) of at most `most` bytes.
 pub(super) fn read_model_file(file: &Path, most: u64) -> Result<Vec<u8>> {
-    read_regular(file, most).map_err(of_model)
+    match held::content(file) {
+        Some(content) if content.len() as u64 <= most => Ok(content.to_vec()),
+        Some(content) => Err(too_long(file, &format!("{} bytes", content.len()), most)),
+        None => read_regular(file, most).map_err(of_model),
+    }
 }
 
 /// The error about a file of a model. A missing file is a fault of the model.

@@ -15,6 +15,7 @@ use crate::denoise::closed_form::{ClosedForm, FORMS};
 use crate::denoise::diffusion::PredictionType;
 use crate::error::{Error, Result, excerpt};
 use crate::graph::op::Graph;
+use crate::held;
 use crate::nets::architecture::CallSize;
 
 /// Pipelines of diffusers that are a network of pixels and a scheduler.
@@ -84,6 +85,29 @@ impl Model {
     /// for files that cannot be used, and for a pipeline of another class.
     pub fn open(name: &str) -> Result<Self> {
         Self::find(name, Extent::Whole)
+    }
+
+    /// Opens a model whose files are in memory: a folder under `name` with `files` by the paths inside it, or a single
+    /// file whose path is `name`. What [`Model::open`] says about folders and files on a disk holds for these.
+    ///
+    /// ```
+    /// # use downhill::Model;
+    /// let refused = Model::from_files("weights.safetensors", [("weights.safetensors", b"GGUF".to_vec())]);
+    /// assert!(refused.unwrap_err().to_string().contains("GGUF"));
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Model::open`]; [`Error::Argument`] without a name, which messages need.
+    pub fn from_files<P: Into<PathBuf>>(name: &str, files: impl IntoIterator<Item = (P, Vec<u8>)>) -> Result<Self> {
+        if name.is_empty() {
+            return Err(Error::argument("files without a name", "give the name of their folder"));
+        }
+        let place = |(path, content): (P, Vec<u8>)| {
+            let path: PathBuf = path.into();
+            let place = if path == Path::new(name) { path } else { Path::new(name).join(path) };
+            (place, Arc::new(content))
+        };
+        held::with(files.into_iter().map(place).collect(), || Self::open(name))
     }
 
     /// As [`Model::open_or_embedded`], for a network that predicts `prediction`, whatever its files say.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::run::Batches;
 use super::schedule::Step;
 use super::walk::{Walk, scale};
-use crate::denoise::Denoiser;
+use crate::denoise::{Denoiser, Level};
 use crate::gpu::Gpu;
 use crate::{Error, Result, tensor::Tensor};
 
@@ -22,6 +22,7 @@ struct Walking {
     images: Vec<usize>,
     x: Tensor,
     index: usize,
+    calls: usize,
 }
 
 /// A finished step.
@@ -35,6 +36,8 @@ pub struct Stepped {
     pub images: Vec<usize>,
     /// The levels of the step.
     pub step: Step,
+    /// Calls of the denoiser so far, in this batch.
+    pub calls: usize,
     /// The denoiser's own estimate of eps at the step's `from`, (n, c, h, w).
     pub eps: Tensor,
     /// The prediction of x0, (n, c, h, w).
@@ -69,35 +72,70 @@ impl Stepping {
                 None => return Ok(None),
             },
         };
-        let Walking { walk, images, mut x, index } = walking;
+        let Walking { walk, images, mut x, index, calls: before } = walking;
         let run = self.batches.run();
         let (step, steps) = (run.schedule.steps()[index], run.schedule.steps().len());
         scale(&mut x, run.schedule.rejoin(index));
         // A step that is taken again has the same noise, which is drawn once.
         let mut drawn = BTreeMap::new();
-        let (update, walk) = gpu
+        let (update, walk, calls) = gpu
             .replay(|| {
                 let mut walk = walk.clone();
+                let mut denoiser = Counted { denoiser, calls: before };
                 let mut noise = |update| {
                     let draw = || self.batches.step_noise(update, &images);
                     Ok(drawn.entry(update).or_insert_with(draw).clone())
                 };
-                let update = walk.step(x.clone(), denoiser, &mut noise)?;
-                Ok((update, walk))
+                let update = walk.step(x.clone(), &mut denoiser, &mut noise)?;
+                Ok((update, walk, denoiser.calls))
             })
             .await?;
         let is_last = index + 1 == steps;
         let samples = is_last.then(|| self.batches.run().in_model_scale(&update.x));
         if !is_last {
-            self.walk = Some(Walking { walk, images: images.clone(), x: update.x.clone(), index: index + 1 });
+            self.walk = Some(Walking { walk, images: images.clone(), x: update.x.clone(), index: index + 1, calls });
         }
-        Ok(Some(Stepped { index, steps, images, step, eps: update.eps, x0: update.x0, x: update.x, samples }))
+        Ok(Some(Stepped { index, steps, images, step, calls, eps: update.eps, x0: update.x0, x: update.x, samples }))
     }
 
     fn begin(&mut self, denoiser: &mut dyn Denoiser) -> Option<Walking> {
         let (images, x) = self.batches.begin_next()?;
         let run = self.batches.run();
         denoiser.begin(&run.schedule.levels());
-        Some(Walking { walk: Walk::new(&run.schedule, &run.method), images, x, index: 0 })
+        Some(Walking { walk: Walk::new(&run.schedule, &run.method), images, x, index: 0, calls: 0 })
+    }
+}
+
+/// A denoiser whose calls are counted.
+struct Counted<'d> {
+    denoiser: &'d mut dyn Denoiser,
+    calls: usize,
+}
+
+impl Denoiser for Counted<'_> {
+    fn image_shape(&self) -> [usize; 3] {
+        self.denoiser.image_shape()
+    }
+
+    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
+        self.calls += 1;
+        self.denoiser.eps(x, levels)
+    }
+
+    fn parts(&mut self, x: &Tensor, levels: &[Level]) -> Result<(Tensor, Tensor)> {
+        self.calls += 1;
+        self.denoiser.parts(x, levels)
+    }
+
+    fn variance(&self) -> Option<&Tensor> {
+        self.denoiser.variance()
+    }
+
+    fn gradient(&mut self, x: &Tensor, levels: &[Level]) -> Result<Option<Tensor>> {
+        self.denoiser.gradient(x, levels)
+    }
+
+    fn shift(&mut self, x: &Tensor, levels: &[Level]) -> Result<Option<Tensor>> {
+        self.denoiser.shift(x, levels)
     }
 }

@@ -30,13 +30,14 @@ pub fn second_moments(engine: &Engine, sets: &[Tensor]) -> Result<Vec<Mat<f64>>>
     let Some(first) = sets.first() else { return Ok(Vec::new()) };
     let (count, dimension) = (first.shape[0], first.shape[1]);
     let one = 2 * dimension * dimension;
-    let split = SPLIT.min(count).min(((DISPATCH_FLOPS / one as u64).max(1) as usize)).next_multiple_of(TEXEL);
+    let split = SPLIT.min(count).min((DISPATCH_FLOPS / one as u64).max(1) as usize).next_multiple_of(TEXEL);
     let splits = count.div_ceil(split);
     let texels = dimension.div_ceil(TEXEL);
     let (most_texels, _) = engine.gpu.max_texels(engine.storage_kind());
     let fitting = |values: usize| (most_texels / 2).min(BATCH_VALUES / TEXEL) * TEXEL / values;
-    let batch =
-        ((DISPATCH_FLOPS / (one as u64 * split as u64)) as usize).min(fitting(dimension * split)).min(fitting(dimension * texels * TEXEL));
+    let batch = ((DISPATCH_FLOPS / (one as u64 * split as u64)) as usize)
+        .min(fitting(dimension * split))
+        .min(fitting(dimension * texels * TEXEL));
     let product = |images: usize| MatMul {
         layout: Layout::Transposed,
         b: Strides { row: split / TEXEL, image: dimension * split / TEXEL, head: 0 },

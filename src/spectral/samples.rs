@@ -83,7 +83,8 @@ impl<'e> DeviceSamples<'e> {
         // A texture may be padded by one row: leave room for it.
         let fitting = (most_texels / 2 / texels).max(TEXEL) / TEXEL * TEXEL;
         let split = wanted.min(LONGEST_SPLIT).min(count.next_multiple_of(TEXEL)).min(fitting);
-        let most_samples = ((DISPATCH_FLOPS / (2 * MOST_VECTORS as u64 * dimension as u64)) as usize).min(most_texels / 2 / texels);
+        let most_samples =
+            ((DISPATCH_FLOPS / (2 * MOST_VECTORS as u64 * dimension as u64)) as usize).min(most_texels / 2 / texels);
         let splits = (most_samples / split).max(1);
         let parts = samples
             .data

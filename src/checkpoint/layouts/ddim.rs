@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{Layout, Names, Part, Parts, Settings};
 use crate::checkpoint::weights::Weights;
 use crate::error::{Error, Result};
+use crate::held;
 
 pub(super) static LAYOUT: Layout = Layout { name: "ermongroup/ddim", open };
 
@@ -20,7 +21,7 @@ const MOST_LEVELS: usize = 12;
 
 fn open(weights: &Weights, settings: &Settings) -> Result<Option<Parts>> {
     // A file beside a configuration is described by it.
-    let described = weights.path().with_file_name("config.json").is_file();
+    let described = held::is_file(&weights.path().with_file_name("config.json"));
     if described || !weights.places().any(|(stored, _)| stored == MARK) {
         return Ok(None);
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::checkpoint::config::ConfigFile;
 use crate::error::{Error, Result, excerpt};
+use crate::held;
 
 /// Fields of the descriptions that other programs keep in a file of that name, which hold no settings.
 const OF_OTHERS: [&str; 6] = ["description", "sd version", "activation text", "notes", "modelId", "sha256"];
@@ -24,7 +25,7 @@ impl Settings {
     /// [`Error::BadFile`] if the settings are not a JSON object.
     pub fn beside(file: &Path, prediction: Option<&'static str>) -> Result<Self> {
         let path = file.with_extension("json");
-        let file = if path.is_file() && path != file { Some(ConfigFile::read(&path)?) } else { None };
+        let file = if held::is_file(&path) && path != file { Some(ConfigFile::read(&path)?) } else { None };
         let is_own = |file: &ConfigFile| !OF_OTHERS.iter().any(|field| file.has(field));
         Ok(Self { file: file.filter(is_own), prediction })
     }

@@ -49,6 +49,7 @@ impl Picture {
     }
 
     /// The picture under the name of another file: that of which its own is a copy.
+    #[cfg(feature = "cli")]
     pub(crate) fn named(mut self, file: &Path) -> Self {
         let other = self.file.display().to_string();
         self.note = self.note.map(|note| note.replace(&other, &file.display().to_string()));

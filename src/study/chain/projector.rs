@@ -37,7 +37,8 @@ pub enum Arithmetic {
 
 /// Finds the leading eigenpairs of x'x / n.
 pub struct Projector<'e> {
-    engine: &'e Engine,
+    /// `None` on the host alone.
+    engine: Option<&'e Engine>,
     count: usize,
     arithmetic: Arithmetic,
 }
@@ -57,7 +58,13 @@ impl<'e> Projector<'e> {
     pub fn new(engine: &'e Engine, count: usize) -> Self {
         let software = engine.gpu.adapter.kind == Kind::Software;
         let arithmetic = if software { Arithmetic::Host } else { Arithmetic::Device };
-        Self { engine, count, arithmetic }
+        Self { engine: Some(engine), count, arithmetic }
+    }
+
+    /// For `count` components, by products in float32 on the host, without a device.
+    #[must_use]
+    pub fn on_host(count: usize) -> Self {
+        Self { engine: None, count, arithmetic: Arithmetic::Host }
     }
 
     /// With this arithmetic.
@@ -112,7 +119,7 @@ impl<'e> Projector<'e> {
             }
             Arithmetic::Host => levels.iter().map(|level| self.of_level(level, second_moment(level))).collect(),
             Arithmetic::Device => {
-                let moments = second_moments(self.engine, levels)?;
+                let moments = second_moments(self.device()?, levels)?;
                 levels.iter().zip(moments).map(|(level, moment)| self.of_level(level, moment)).collect()
             }
         }
@@ -129,6 +136,14 @@ impl<'e> Projector<'e> {
             }
             _ => Ok(found),
         }
+    }
+
+    /// The device, for what the host does not do alone.
+    fn device(&self) -> Result<&'e Engine> {
+        self.engine.ok_or_else(|| {
+            let what = "levels with more values than samples, on the host alone";
+            Error::argument(what, "give more samples, or a device")
+        })
     }
 
     /// The leading eigenpairs of a symmetric matrix.
@@ -156,7 +171,7 @@ impl<'e> Projector<'e> {
     /// By [`principal_components`], which forms no moment.
     fn by_route(&self, level: &Tensor, route: Option<Route>) -> Result<Leading> {
         let settings = Settings { tolerance: TOLERANCE, ..Settings::new(self.count) };
-        let found = principal_components(self.engine, level, &settings, route)?.spectrum;
+        let found = principal_components(self.device()?, level, &settings, route)?.spectrum;
         Ok(Leading { vectors: orthonormal(&found.vectors), values: found.values })
     }
 
