@@ -21,6 +21,7 @@ mod goldens;
 mod guidance;
 mod guided;
 mod half;
+mod in_browsers;
 mod inpaint;
 mod lora;
 mod model;

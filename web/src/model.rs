@@ -19,8 +19,8 @@ use crate::nearest::Digits;
 use crate::sampling::{Sampling, SamplingOptions};
 use crate::value::{JsResult, floats, object, settings, thrown};
 
-/// Images per call at most.
-const BATCH: usize = 16;
+/// Images per call at most, on a GPU and on a software adapter, which takes no longer for several small calls.
+const BATCH: [u64; 2] = [16, 4];
 /// The largest memory of a network on the device where none is given, in bytes.
 const MEMORY: f64 = (512u32 << 20) as f64;
 
@@ -117,7 +117,8 @@ async fn place(
         });
     }
     let per_image = one.allocated.max(1);
-    let batch = ((memory - one.weights) / per_image).clamp(1, BATCH as u64) as usize;
+    let software = engine.gpu.adapter.kind == Kind::Software;
+    let batch = ((memory - one.weights) / per_image).clamp(1, BATCH[usize::from(software)]) as usize;
     let description = Description {
         name: model.name().to_owned(),
         kind: "network",
@@ -126,7 +127,7 @@ async fn place(
         width,
         parameters: network.weights.parameters(),
         adapter: engine.gpu.adapter.name.clone(),
-        software: engine.gpu.adapter.kind == Kind::Software,
+        software,
         family: match engine.family {
             Family::Tile => "tile",
             Family::Lanes { .. } => "lanes",
