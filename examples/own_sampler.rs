@@ -13,7 +13,7 @@ use downhill::tensor::Tensor;
 use downhill::{Engine, Model, Options};
 
 /// Two slopes: a quarter of the one at the start of a step, three quarters of the one at two thirds of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Ralston;
 
 impl Solver for Ralston {

@@ -16,6 +16,7 @@
 //! | to | see |
 //! |---|---|
 //! | open a network, a pipeline or a closed form by its name | [`Model::open`] |
+//! | open the same from files in memory | [`Model::from_files`] |
 //! | sample images, from noise, texts, class labels or pictures | [`Model::sampling`], [`Sampling`] |
 //! | estimate the noise in an image | [`Model::denoiser`], the trait [`Denoiser`](denoise::Denoiser) |
 //! | call a network in its own scale | [`NetworkModel::on`](model::NetworkModel::on) |
@@ -37,6 +38,13 @@
 //! * `cli` (default): the program `downhill`. Without it, the library does not depend on a command-line parser,
 //!   progress bars or plots, and has no process-wide side effects.
 //! * `download`: fetches models from the hub into the local cache.
+//!
+//! # Browsers
+//!
+//! Without features, the library builds for `wasm32-unknown-unknown`, on WebGPU. Nothing may wait there:
+//! [`Engine::open_in_browser`] opens the device, [`Gpu::replay`](low_level::gpu::Gpu::replay) runs what reads results
+//! back, [`sample::stepping`] takes the steps of a run, and [`Model::from_files`] opens models in memory. `web/` is a
+//! package of this for JavaScript.
 
 pub mod bench;
 pub mod checkpoint;
