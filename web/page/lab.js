@@ -107,7 +107,7 @@ export class Lab {
     const { channels } = model.description;
     this.parts["distance-figure"].hidden = this.page.counts;
     this.parts["count-field"].hidden = !this.page.counts;
-    this.prepare([this.settings("main")]);
+    this.prepare(this.asked());
     this.say(channels === 1 || channels === 3 ? "Press Sample." : `Of its ${channels} channels, the first is shown.`);
   }
 
@@ -119,6 +119,8 @@ export class Lab {
     this.parts["eta-field"].hidden = !settings.includes("eta");
     this.parts["beside-label"].textContent = `${samplerName(this.other(sampler))} beside it, from the same noise`;
     readouts(this.form);
+    // Before the first run, the empty panels are those of the form.
+    if (this.model && !this.tracks.length) this.prepare(this.asked());
     if (changed) this.page.changed();
   }
 
@@ -142,6 +144,12 @@ export class Lab {
     if (reads.includes("gamma")) settings.gamma = Number(form.gamma);
     if (reads.includes("eta")) settings.eta = key === "main" ? Number(form.eta) : 0;
     return track(key, samplerName(sampler), settings);
+  }
+
+  /** Returns the tracks that the form asks for. */
+  asked() {
+    const keys = fields(this.form).beside === "1" ? ["main", "beside"] : ["main"];
+    return keys.map((key) => this.settings(key));
   }
 
   /** Makes a panel for each track, with empty tiles. */
@@ -171,8 +179,7 @@ export class Lab {
     this.control = control;
     this.running = true;
     this.parts.go.textContent = "Stop";
-    this.tracks = [this.settings("main")];
-    if (fields(this.form).beside === "1") this.tracks.push(this.settings("beside"));
+    this.tracks = this.asked();
     this.prepare(this.tracks);
     this.shown = 0;
     this.looking = false;
