@@ -12,9 +12,9 @@ import { curve, drive, mean, track } from "./track.js";
 
 const SIGMA = { label: "noise level sigma, falling", log: true, reverse: true };
 const DISTANCE = {
-  title: "Distance of the prediction to the nearest digit, over sigma",
+  title: "Distance of the noisy and of the expected pictures from the nearest digit, over sigma",
   x: SIGMA,
-  y: { label: "RMS per pixel (range -1 to 1)" },
+  y: { label: "RMS per pixel (range −1 to 1)", log: true },
 };
 const NORM = {
   title: "Norm of the estimated noise over the root of the number of pixels, over sigma",
@@ -25,6 +25,15 @@ const NORM = {
 
 /** The run in progress, of whichever laboratory: the device computes one at a time. */
 let current = null;
+
+/** Returns the curves of a track's distances: the state goes downhill, the prediction waits for it. */
+function distances(one) {
+  const prediction = curve(one, "distance").map(({ x, y }) => ({ x, y }));
+  return [
+    { name: `${one.label}, noisy picture`, tone: one.key, points: curve(one, "stateDistance") },
+    { name: `${one.label}, expected picture`, tone: `${one.key} dash`, points: prediction },
+  ];
+}
 
 export class Lab {
   /**
@@ -234,7 +243,7 @@ export class Lab {
     scrub.disabled = done < 2;
     const measured = (quantity) =>
       this.tracks.map((one) => ({ name: one.label, tone: one.key, points: curve(one, quantity) }));
-    this.plots.distance.show(measured("distance"));
+    this.plots.distance.show(this.tracks.flatMap((one) => distances(one)));
     this.plots.norm.show(measured("epsNorm"));
     this.table();
     for (const button of this.root.querySelectorAll("[data-save]")) {

@@ -7,13 +7,13 @@
  * @returns {string}
  */
 export function csv(tracks) {
-  const rows = ["sampler,step,sigma,sigma_next,calls,image,eps_norm,distance"];
+  const rows = ["sampler,step,sigma,sigma_next,calls,image,eps_norm,distance,state_distance"];
   for (const { settings, steps } of tracks) {
     for (const step of steps) {
       step.epsNorm.forEach((norm, image) => {
-        const distance = step.distance ? step.distance[image] : "";
+        const distances = [step.distance, step.stateDistance].map((values) => values?.[image] ?? "");
         const { index, sigma, sigmaNext, calls } = step;
-        rows.push([settings.sampler, index + 1, sigma, sigmaNext, calls, image, norm, distance].join(","));
+        rows.push([settings.sampler, index + 1, sigma, sigmaNext, calls, image, norm, ...distances].join(","));
       });
     }
   }
@@ -39,6 +39,7 @@ export function json(tracks, model) {
       calls: step.calls,
       eps_norm: [...step.epsNorm],
       distance: step.distance ? [...step.distance] : null,
+      state_distance: step.stateDistance ? [...step.stateDistance] : null,
     })),
   }));
   return `${JSON.stringify({ program: "downhill", model, runs }, null, 1)}\n`;

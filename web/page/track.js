@@ -37,7 +37,7 @@ function add(one, step) {
 /** Returns a step with the images of two batches. */
 function joined(first, second) {
   const both = { ...first, images: [...first.images, ...second.images] };
-  for (const name of ["x", "x0", "epsNorm", "distance"]) {
+  for (const name of ["x", "x0", "epsNorm", "distance", "stateDistance"]) {
     if (!first[name]) continue;
     both[name] = new Float32Array(first[name].length + second[name].length);
     both[name].set(first[name]);
@@ -110,14 +110,15 @@ export function mean(values) {
  * Returns a curve of a quantity of the steps over sigma: the mean over the images, the least and the largest value.
  *
  * @param {Track} one
- * @param {"epsNorm" | "distance"} quantity
+ * @param {"epsNorm" | "distance" | "stateDistance"} quantity
  * @returns {{x: number, y: number, low: number, high: number}[]}
  */
 export function curve(one, quantity) {
   return one.steps
     .filter((step) => step[quantity])
     .map((step) => ({
-      x: step.sigma,
+      // A state is that after the step.
+      x: quantity === "stateDistance" ? step.sigmaNext : step.sigma,
       y: mean(step[quantity]),
       low: Math.min(...step[quantity]),
       high: Math.max(...step[quantity]),

@@ -15,6 +15,8 @@ const GPU = [
   "--use-webgpu-adapter=swiftshader",
   "--enable-features=Vulkan",
   "--disable-vulkan-surface",
+  // SwiftShader spends half of its time on zeros that the kernels overwrite.
+  "--enable-dawn-features=disable_workgroup_init",
 ];
 
 /**

@@ -63,7 +63,7 @@ function model(batch, log = []) {
           const of = (size, value) => Float32Array.from({ length: size * images.length }, (_, at) => value + images[Math.floor(at / size)]);
           yield {
             index, steps, images, sigma: 2 ** -index, sigmaNext: 2 ** -(index + 1), calls: index + 1,
-            x: of(2, 0), x0: of(2, 10), epsNorm: of(1, 1), distance: of(1, index),
+            x: of(2, 0), x0: of(2, 10), epsNorm: of(1, 1), distance: of(1, index), stateDistance: of(1, 9),
           };
         }
       }
@@ -86,6 +86,7 @@ test("two samplers take their steps by turns", async () => {
     { x: 1, y: 1.5, low: 0, high: 3 },
     { x: 0.5, y: 2.5, low: 1, high: 4 },
   ]);
+  assert.deepEqual(curve(tracks[0], "stateDistance").map(({ x, y }) => [x, y]), [[0.5, 10.5], [0.25, 10.5]]);
 });
 
 test("batches of a run are put together", async () => {
@@ -113,8 +114,8 @@ test("numbers are saved as they are", async () => {
   const one = track("main", "A", { sampler: "a", steps: 2, count: 2, seed: 3 });
   await drive(model(2), [one], new AbortController().signal, () => {});
   const rows = csv([one]).trim().split("\n");
-  assert.equal(rows[0], "sampler,step,sigma,sigma_next,calls,image,eps_norm,distance");
-  assert.deepEqual(rows.slice(1), ["a,1,1,0.5,1,0,1,0", "a,1,1,0.5,1,1,2,1", "a,2,0.5,0.25,2,0,1,1", "a,2,0.5,0.25,2,1,2,2"]);
+  assert.equal(rows[0], "sampler,step,sigma,sigma_next,calls,image,eps_norm,distance,state_distance");
+  assert.deepEqual(rows.slice(1), ["a,1,1,0.5,1,0,1,0,9", "a,1,1,0.5,1,1,2,1,10", "a,2,0.5,0.25,2,0,1,1,9", "a,2,0.5,0.25,2,1,2,2,10"]);
   const { runs, model: described } = JSON.parse(json([one], { name: "m" }));
   assert.equal(described.name, "m");
   assert.deepEqual([runs[0].settings.seed, runs[0].steps[1].eps_norm, runs[0].steps[1].distance], [3, [1, 2], [1, 2]]);
