@@ -125,6 +125,8 @@ export interface Step {
   epsNorm: Float32Array;
   /** |x0 - d| / sqrt(c h w) to the nearest embedded digit d, of each image; `null` for other models. */
   distance: Float32Array | null;
+  /** The same of the state after the step, |x - d| / sqrt(c h w); `null` for other models. */
+  stateDistance: Float32Array | null;
 }
 
 export interface Sampler {

@@ -89,11 +89,17 @@ impl Sampling {
         set(&object, "x", floats(&stepped.x));
         set(&object, "x0", floats(&stepped.x0));
         set(&object, "epsNorm", Float32Array::from(norms(&stepped.eps).as_slice()));
-        let distance = self.opened.digits.as_ref().map(|digits| digits.distances(&stepped.x0));
-        set(&object, "distance", distance.map_or(JsValue::NULL, |values| Float32Array::from(values.as_slice()).into()));
+        set(&object, "distance", self.distances(&stepped.x0));
+        set(&object, "stateDistance", self.distances(&stepped.x));
         let samples = stepped.samples.as_ref().map_or(JsValue::NULL, |samples| floats(samples).into());
         set(&object, "samples", samples);
         object
+    }
+
+    /// The distances to the nearest digits, `null` for other models.
+    fn distances(&self, images: &Tensor) -> JsValue {
+        let distances = self.opened.digits.as_ref().map(|digits| digits.distances(images));
+        distances.map_or(JsValue::NULL, |values| Float32Array::from(values.as_slice()).into())
     }
 }
 
