@@ -149,6 +149,8 @@ export class Lab {
       schedule: form.schedule,
       seed: Math.floor(Number(form.seed)),
       count: Number(form.count),
+      // All images form together, in however many calls the device takes them.
+      batch: Number(form.count),
     };
     if (reads.includes("gamma")) settings.gamma = Number(form.gamma);
     if (reads.includes("eta")) settings.eta = key === "main" ? Number(form.eta) : 0;
