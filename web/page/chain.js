@@ -87,7 +87,8 @@ export class ChainTab {
   }
 
   restore(values) {
-    restore(this.form, { ...ChainTab.DEFAULTS, ...values });
+    restore(this.form, ChainTab.DEFAULTS);
+    restore(this.form, values);
     readouts(this.form);
     if (this.visible) this.compute();
   }

@@ -101,7 +101,8 @@ export class Lab {
 
   /** Sets the form to its defaults and to the given values. */
   restore(values) {
-    restore(this.form, { ...this.defaults, ...values });
+    restore(this.form, this.defaults);
+    restore(this.form, values);
     this.settle(false);
   }
 

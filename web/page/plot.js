@@ -5,6 +5,8 @@ import { label, linear, logarithmic } from "./scale.js";
 const SVG = "http://www.w3.org/2000/svg";
 const MARGIN = { top: 12, right: 14, bottom: 44, left: 60 };
 const HEIGHT = 264;
+/** The factor between the ends of a logarithmic axis and the values. */
+const ROOM = 1.1;
 /** The number of points above which they are not drawn on the line. */
 const DENSE = 20;
 
@@ -90,7 +92,9 @@ export class Plot {
     const points = this.series.flatMap((one) => one.points);
     const scale = (axis, values) => {
       const [low, high] = axis.domain ?? (values.length ? [Math.min(...values), Math.max(...values)] : [0.1, 1]);
-      return axis.log ? logarithmic(low, high) : linear(low, high, axis.step);
+      if (!axis.log) return linear(low, high, axis.step);
+      // Linear scales end on ticks; these leave a little room instead.
+      return logarithmic(low / ROOM, high * ROOM);
     };
     const heights = points.flatMap(({ y, low, high }) => [y, low ?? y, high ?? y]);
     if (this.spec.reference) heights.push(this.spec.reference.y);
