@@ -106,7 +106,7 @@ async fn place(
         return Err(Error::OverLimit {
             tensor: model.name().to_owned(),
             bytes: needed,
-            limit_name: "memory limit of the page",
+            limit_name: "memory limit",
             limit: memory,
             hint: format!(
                 "its weights take {} MiB and the maps of one image {} MiB; use the program `downhill`, or raise \
