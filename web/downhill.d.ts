@@ -169,7 +169,7 @@ export interface ChainOptions {
   components?: number;
   /** Levels of noise above the first, which has none: T. */
   levels: number;
-  /** The noise of the levels: `nested` (the forward process), `fresh` (independent at each level), `shared` (one draw). */
+  /** The noise of the levels: `nested` (the forward process), `fresh` (independent) or `shared` (one draw, scaled). */
   coupling: 'nested' | 'fresh' | 'shared';
   /** The deviation of all noise at the last level; 1 by default, where pixels are from 0 to 1. */
   sigmaMax?: number;
