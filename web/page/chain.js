@@ -189,10 +189,9 @@ export class ChainTab {
     this.plots.norm.show([{ name: "norm", tone: COUPLINGS[result.coupling], points: norms }]);
     const last = energy.at(-1);
     const first = last.indexOf(Math.max(...last));
-    const share = Math.round(100 * last[first]);
     this.parts.headline.textContent =
       `After ${effective.length - 1} levels, ${label(effective.at(-1))} of ${last.length} components are left in effect. ` +
-      `Component ${first + 1} has ${share} % of the energy.`;
+      `Component ${first + 1} has ${label(100 * last[first])} % of the energy.`;
     this.say(`${samples} digits of ${dimension} pixels, computed on this device in ${seconds.toFixed(2)} s.`);
   }
 }

@@ -154,7 +154,8 @@ export class Plot {
     if (spec.reference) {
       const height = up(spec.reference.y);
       add(axes, "line", { x1: MARGIN.left, x2: right, y1: height, y2: height, class: "reference" });
-      add(axes, "text", { x: right, y: height - 6, "text-anchor": "end", class: "label" }, spec.reference.label);
+      const beside = height < MARGIN.top + 16 ? height + 16 : height - 6;
+      add(axes, "text", { x: right, y: beside, "text-anchor": "end", class: "label" }, spec.reference.label);
     }
   }
 
