@@ -85,8 +85,13 @@ pub fn exit_code() -> u8 {
 /// flags `without` and with the flags `with`.
 pub fn say(console: Console, done: &str, without: &[&str], with: &[&str]) {
     let arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
-    console.warning(&format!("interrupted: {done}"));
+    say_done(console, done);
     console.note(&format!("to continue: {}", command(arguments, without, with)));
+}
+
+/// Says that a run was stopped, and what it has done.
+pub fn say_done(console: Console, done: &str) {
+    console.warning(&format!("interrupted: {done}"));
 }
 
 /// A command for a shell.

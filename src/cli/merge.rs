@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::cli::shared::Global;
+use crate::cli::stream::{self, input_name, is_stream, output_name};
 use crate::error::{Error, Result};
-use crate::formats::{check_writable, one_spelling};
+use crate::formats::one_spelling;
 use crate::moments::merge::listed;
 use crate::moments::{self, Moments};
 use crate::report::{Console, Report};
@@ -27,11 +28,11 @@ in two files are an error that names them, and so are files of other data or set
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
-    /// Files of `downhill moments`, or folders of them
+    /// Files of `downhill moments`, or folders of them; `-` for standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
-    /// File for the result
+    /// File for the result; `-` for standard output
     #[arg(short, long, value_name = "FILE.npz")]
     output: PathBuf,
 
@@ -42,22 +43,23 @@ pub struct Args {
 
 /// Runs `downhill merge`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
-    check_writable(&args.output)?;
+    stream::check_writable(&args.output)?;
     let files = files(args)?;
-    let parts = files.iter().map(|file| Ok((file.display().to_string(), Moments::read(file)?)));
+    let parts = files.iter().map(|file| Ok((input_name(file), stream::read(file, Moments::read)?)));
     let merged = moments::merge(parts.collect::<Result<_>>()?, args.partial).map_err(by_flag)?;
-    merged.write(&args.output)?;
+    stream::write(&args.output, |file| merged.write(file))?;
     let rows = merged.rows();
     let of = merged.description.rows;
     let what = if merged.is_whole() { format!("all {of} rows") } else { format!("{} of {of}", listed(&rows)) };
-    console.note(&format!("wrote {}: {what}, from {}", args.output.display(), counted(files.len())));
+    let output = output_name(&args.output);
+    console.note(&format!("wrote {output}: {what}, from {}", counted(files.len())));
     let mut report = Report::new("merge");
     report
-        .set("files", json!(files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>()))
+        .set("files", json!(files.iter().map(|file| input_name(file)).collect::<Vec<_>>()))
         .set("moments", merged.description.json())
         .set("rows", json!(rows.iter().map(|rows| [rows.start, rows.end]).collect::<Vec<_>>()))
         .set("whole", merged.is_whole())
-        .set("outputs", json!([args.output.display().to_string()]));
+        .set("outputs", json!([output]));
     global.write_report(&report)
 }
 
@@ -66,8 +68,8 @@ fn files(args: &Args) -> Result<Vec<PathBuf>> {
     let output = one_spelling(&args.output);
     let mut files = Vec::new();
     for path in &args.files {
-        if !path.is_dir() {
-            if one_spelling(path) == output {
+        if is_stream(path) || !path.is_dir() {
+            if !is_stream(path) && one_spelling(path) == output {
                 let what = format!("`{}` is to be read and to be written", path.display());
                 return Err(Error::argument(what, "give another file by `--output`"));
             }
@@ -106,7 +108,11 @@ fn by_flag(error: Error) -> Error {
 /// Returns the error of a file of moments that cannot be continued, with the name of the file.
 pub fn of_file(file: &Path, error: Error) -> Error {
     match error {
-        Error::Argument { what, hint } => Error::BadFile { file: file.to_path_buf(), what, hint },
+        Error::Argument { what, .. } => {
+            let hint = "repeat the settings and the shard of the file, name another file by `--output`, or omit \
+                        `--resume` to replace this one";
+            Error::bad_file_hint(file, what, hint)
+        }
         other => other,
     }
 }

@@ -17,8 +17,11 @@ mod devices;
 mod download;
 mod encode;
 mod encode_text;
+#[cfg(test)]
+mod every_command;
 mod exit;
 mod flags;
+mod help;
 mod info;
 mod inputs;
 mod inspect;
@@ -77,7 +80,7 @@ Examples:
   downhill encode-text DIR -p TEXT -o e.npy        text embeddings
   downhill decode DIR -i latent.npy -o image.png   decode latents
   downhill linear pca --data digits -o components  principal components of data
-  downhill moments images/ --features digits -o m.npz   mean and covariance of features, also in parts
+  downhill moments images/ --features digits -o m.npz   mean and covariance of features
   downhill inspect schedule --error-model 0.05,2   check a schedule against an error model
   downhill compare out.png golden.png              test images and arrays against kept ones
   downhill info DIR                                describe a model and its costs
@@ -91,7 +94,7 @@ device failed, 7 non-finite values, 130 stopped by SIGINT, 143 by SIGTERM.";
 
 /// Denoising is projection, sampling is iterating it: diffusion models on any GPU, or none
 #[derive(Debug, Parser)]
-#[command(name = "downhill", version, after_long_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "downhill", version, after_long_help = EXAMPLES, max_term_width = help::WIDEST)]
 struct Cli {
     #[command(flatten)]
     voice: Voice,
@@ -187,8 +190,7 @@ pub fn main() -> ExitCode {
         Ok((cli, matches)) => (cli, called(&program, matches)),
         Err(refusal) => {
             let refusal = without_value_tip(refusal);
-            print_refusal(&refusal, is_plain);
-            return ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(USAGE));
+            return print_refusal(&refusal, is_plain);
         }
     };
     if fills_wide_vectors(command, &matches) {
@@ -221,15 +223,32 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints what clap says: help, the version, or an error. An error quotes arguments, which may hold control characters
-/// unless they are `plain`.
-fn print_refusal(refusal: &clap::Error, plain: bool) {
-    if plain {
-        // A closed output has no reader left to tell.
-        let _ = refusal.print();
-    } else {
+/// Prints what clap says: help, the version, or an error, and returns the exit code. An error quotes arguments, which
+/// may hold control characters unless they are `plain`.
+fn print_refusal(refusal: &clap::Error, plain: bool) -> ExitCode {
+    if let Some((what, hint)) = without_feature(refusal) {
+        Console::new(Verbosity::Normal).error(what, Some(hint));
+    } else if !plain {
         print_stderr(&refusal.to_string());
+    } else if let Err(source) = refusal.print()
+        // A closed output has no reader left to tell.
+        && source.kind() != std::io::ErrorKind::BrokenPipe
+        && !refusal.use_stderr()
+    {
+        let error = Error::Io { file: "stdout".into(), source };
+        Console::new(Verbosity::Normal).error(&error.to_string(), error.hint().as_deref());
+        return ExitCode::from(exit::code(error.kind()));
     }
+    ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(USAGE))
+}
+
+/// The message and the hint for a subcommand that this program was built without.
+fn without_feature(refusal: &clap::Error) -> Option<(&'static str, &'static str)> {
+    let is_download = refusal.get(ContextKind::InvalidSubcommand) == Some(&ContextValue::String("download".to_owned()));
+    is_download.then_some((
+        "`download` is not in this program: it was built without the feature `download`",
+        "`cargo install --locked --features download downhill` builds it in; or fill the cache with `hf download`",
+    ))
 }
 
 /// Removes clap's tip to pass an unknown flag as a value, which no subcommand would understand.
@@ -248,7 +267,7 @@ fn without_value_tip(mut refusal: clap::Error) -> clap::Error {
 
 /// The definition of the program's arguments.
 fn root() -> clap::Command {
-    Cli::command()
+    help::fitted(Cli::command(), help::columns())
 }
 
 /// The subcommand that was called, and its matches.
@@ -341,6 +360,16 @@ mod tests {
         assert!(wide("downhill moments x.npy -o m.npz"));
         assert!(wide("downhill moments --model folder -n 2 -o m.npz"));
         assert!(!wide("downhill moments --model -n 2 -o m.npz"));
+    }
+
+    #[test]
+    fn a_program_without_downloads_says_how_to_get_them() {
+        let others = clap::Command::new("downhill").subcommand(clap::Command::new("sample")).subcommand_required(true);
+        let refused = |name: &str| others.clone().try_get_matches_from(["downhill", name, "org/name"]).unwrap_err();
+        let (what, hint) = super::without_feature(&refused("download")).unwrap();
+        assert!(what.contains("built without the feature `download`"), "{what}");
+        assert!(hint.contains("`cargo install --locked --features download downhill`"), "{hint}");
+        assert_eq!(super::without_feature(&refused("upload")), None);
     }
 
     #[test]

@@ -327,6 +327,9 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let engine = device::open(global, console)?;
     clock.lap("adapter");
     let images = restored(args, model, &restoring, &engine, (global, console), (&mut clock, &mut report));
+    if let Err(Error::Cancelled) = images {
+        interrupt::say(console, "no image is restored to its end, so nothing is written", &[], &[]);
+    }
     let images = images.map_err(|error| with_hint(error, args.method))?;
     let (range, most) = if is_unit { (1.0, 2.0) } else { (2.0, 2.0) };
     let most = has_network.then_some(most);

@@ -1,4 +1,4 @@
-//! Flags that name one file or one stream twice, which is refused before the work.
+//! Standard streams and files that flags name twice, or for something that a stream cannot be: refused before the work.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::formats::one_spelling;
 
 /// The arguments of subcommands that name an output, which may be standard output.
-const OUTPUTS: [&str; 9] = [
+pub const OUTPUTS: [&str; 9] = [
     "output",
     "save_samples",
     "save_images",
@@ -18,10 +18,10 @@ const OUTPUTS: [&str; 9] = [
     "steps_animation",
     "save_statistics",
     "difference",
-    "json",
+    JSON,
 ];
 /// The arguments that name an input, which may be standard input.
-const INPUTS: [&str; 18] = [
+pub const INPUTS: [&str; 22] = [
     "input",
     "reference",
     "init",
@@ -39,25 +39,63 @@ const INPUTS: [&str; 18] = [
     "compare",
     "noise",
     "eps",
-    "model",
+    // Of `bench compare` and `compare`.
+    "first",
+    "second",
+    "a",
+    "b",
+    "files",
+];
+/// The arguments that name folders, data sets, models or weights, which are read in any order, or more than once.
+pub const NOT_STREAMS: [&str; 19] = [
+    "data",
+    "against",
+    "known",
+    "noised",
+    "samples",
+    "analytic_data",
+    "denoiser",
+    "features",
+    "features_file",
+    "clip",
+    "clip_score",
+    "classifier",
+    "lora",
+    "embedding",
+    "vae",
+    "preview_vae",
+    "generated_by",
+    "save_steps",
+    MODEL,
 ];
 /// Flags that print to standard output beside what the subcommand writes.
 const PRINTING: [&str; 2] = ["timings", "tokens"];
+const JSON: &str = "json";
+const MODEL: &str = "model";
 /// The name of both an input of `denoise` and an output of `encode-text`.
-const POOLED: &str = "pooled";
-const ENCODE_TEXT: &str = "encode-text";
+pub const POOLED: &str = "pooled";
+pub const ENCODE_TEXT: &str = "encode-text";
+/// The subcommand whose model may be a file on standard input.
+const INFO: &str = "info";
+/// The subcommand that writes its events to standard output.
+const SERVE: &str = "serve";
 
-/// Refuses two outputs that are one (standard output, or the same file), two inputs from standard input, and a text
-/// on standard output beside a file on it.
+/// Refuses two outputs that are one (standard output, or the same file), two inputs from standard input, a text on
+/// standard output beside a file on it, and a stream in place of a folder or a model.
 ///
 /// # Errors
 /// [`Error::Argument`] naming the flags.
 pub fn check(command: &Command, called: &ArgMatches) -> Result<()> {
-    let encodes_text = command.get_name() == ENCODE_TEXT;
+    let name = command.get_name();
+    let encodes_text = name == ENCODE_TEXT;
     let pooled = |wanted: bool| wanted.then_some(POOLED);
+    let is_model = |id: &&str| name != INFO || *id != MODEL;
+    no_streams(NOT_STREAMS.into_iter().filter(is_model), called)?;
     separate_outputs(OUTPUTS.into_iter().chain(pooled(encodes_text)), called)?;
-    if !encodes_text {
-        separate_inputs(INPUTS.into_iter().chain(pooled(true)), called)?;
+    separate_inputs(INPUTS.into_iter().chain(pooled(!encodes_text)), called)?;
+    if name == SERVE && paths(called, JSON).any(stream::is_stream) {
+        let what = format!("`{JSON}` is standard output, and so are the events");
+        return Err(Error::argument(what, format!("name a file for `{JSON}`")));
     }
     Ok(())
 }
@@ -65,6 +103,12 @@ pub fn check(command: &Command, called: &ArgMatches) -> Result<()> {
 /// The paths of an argument; none for one that the subcommand does not have.
 fn paths<'m>(called: &'m ArgMatches, id: &str) -> impl Iterator<Item = &'m Path> {
     called.try_get_raw(id).ok().flatten().into_iter().flatten().map(Path::new)
+}
+
+fn no_streams(mut ids: impl Iterator<Item = &'static str>, called: &ArgMatches) -> Result<()> {
+    let Some(id) = ids.find(|id| paths(called, id).any(stream::is_stream)) else { return Ok(()) };
+    let what = format!("`{id}` is `-`, and a standard stream can only be a single file that is read or written once");
+    Err(Error::argument(what, format!("name a file or a folder for `{id}`; `./-` is one called `-`")))
 }
 
 fn separate_outputs(ids: impl Iterator<Item = &'static str>, called: &ArgMatches) -> Result<()> {
@@ -85,7 +129,7 @@ fn separate_outputs(ids: impl Iterator<Item = &'static str>, called: &ArgMatches
         }
     }
     // A report in place of the text is what `--json -` asks for.
-    let streamed = seen.iter().find(|(id, place)| place.is_none() && *id != "json");
+    let streamed = seen.iter().find(|(id, place)| place.is_none() && *id != JSON);
     let is_set = |id: &&str| called.try_get_one::<bool>(id).ok().flatten().is_some_and(|is_set| *is_set);
     if let (Some((output, _)), Some(printing)) = (streamed, PRINTING.iter().find(|id| is_set(id))) {
         let what = format!("`{printing}` prints to standard output, and `{output}` is standard output");
@@ -97,6 +141,10 @@ fn separate_outputs(ids: impl Iterator<Item = &'static str>, called: &ArgMatches
 fn separate_inputs(ids: impl Iterator<Item = &'static str>, called: &ArgMatches) -> Result<()> {
     let mut streams = ids.flat_map(|id| paths(called, id).filter(|path| stream::is_stream(path)).map(move |_| id));
     match (streams.next(), streams.next()) {
+        (Some(one), Some(other)) if one == other => {
+            let what = format!("`{one}` names standard input twice");
+            Err(Error::argument(what, "standard input can be read once: name files"))
+        }
         (Some(one), Some(other)) => {
             let what = format!("`{one}` and `{other}` are both standard input");
             Err(Error::argument(what, "name a file for one of them"))

@@ -325,6 +325,11 @@ impl<'a> StudyRun<'a> {
             folder.report(&mut self.report)?;
         }
         self.global.write_report(&self.report)?;
+        let says = |message: &Message| !matches!(message, Message::Detail(_));
+        let is_silent = results.text.is_none() && !results.is_unfinished && !results.messages.iter().any(says);
+        if let (true, Some(folder)) = (is_silent, &self.folder) {
+            self.console.note(&format!("wrote {}", folder.summary()));
+        }
         for message in results.messages {
             match message {
                 Message::Note(text) => self.console.note(&text),

@@ -14,7 +14,6 @@ use crate::graph::Compiler;
 use crate::kernels::Family;
 use crate::kernels::choice::Algorithm;
 use crate::report::Output;
-use crate::report::output::Pattern;
 use crate::sample::run::Start;
 use crate::tensor::{Precision, Tensor};
 
@@ -406,35 +405,6 @@ fn arithmetic(run: &ModelRun, compiler: &Compiler) -> Vec<(&'static str, String)
         is_matrix.then(|| ("products", "float16 on matrix units".to_owned())),
     ];
     ways.into_iter().flatten().filter(|_| run.model.network().is_some()).collect()
-}
-
-/// The images of a run that are there from an earlier one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
-    /// The number of whole files.
-    pub count: usize,
-    /// Those of them that were made otherwise.
-    pub others: Vec<PathBuf>,
-}
-
-impl ModelRun<'_> {
-    /// Drops the images whose files are whole, and finds those that were made otherwise: with other metadata than
-    /// `metadata` and their index.
-    pub fn keep_complete(&mut self, pattern: &Pattern, metadata: &Metadata) -> Kept {
-        let mut kept = Kept::default();
-        self.run.images.retain(|index| {
-            let is_complete = pattern.is_complete(*index);
-            if is_complete {
-                kept.count += 1;
-                let found = png::read_metadata(pattern.path(*index)).unwrap_or_default();
-                if !metadata.of_image(*index).pairs().iter().all(|pair| found.contains(pair)) {
-                    kept.others.push(pattern.path(*index));
-                }
-            }
-            !is_complete
-        });
-        kept
-    }
 }
 
 #[cfg(test)]

@@ -211,6 +211,12 @@ impl Moments {
         self.rows().iter().map(ExactSizeIterator::len).sum()
     }
 
+    /// Returns `true` if all rows of the blocks `range` are there, and no others.
+    pub(crate) fn held_of(&self, range: &Range<usize>) -> bool {
+        let rows = self.blocks.first_row(range.start)..self.blocks.first_row(range.end);
+        matches!(&self.rows()[..], [held] if *held == rows)
+    }
+
     /// Continues moments that were interrupted: the range of blocks is `range`, of which these hold the first ones.
     ///
     /// # Errors

@@ -42,6 +42,12 @@ impl Folder {
         Ok(Self { root: root.to_path_buf(), written: Vec::new() })
     }
 
+    /// The folder and the number of files that were written, in words.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        format!("{}: {} files and the report", self.root.display(), self.written.len())
+    }
+
     /// Writes an array as `name`, which ends in `.npy`.
     ///
     /// # Errors

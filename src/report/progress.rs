@@ -13,6 +13,9 @@ use super::printable::printable_line;
 const HERTZ: u8 = 10;
 const BYTES_TEMPLATE: &str =
     "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} [{elapsed} < {eta}, {binary_bytes_per_sec}]";
+/// The columns of a terminal from which there is room for times and speeds beside a bar.
+const ROOMY: usize = 60;
+const NARROW_TEMPLATE: &str = "{msg} {wide_bar} {percent}%";
 /// A bar whose words hold the numbers.
 const WORDED_TEMPLATE: &str = "{msg} {wide_bar} [{elapsed} < {eta}, {speed}]";
 const SPINNER_TEMPLATE: &str = "{spinner} {msg} [{elapsed}]";
@@ -35,11 +38,7 @@ impl Progress {
     /// As [`Progress::new`], of `total` bytes.
     #[must_use]
     pub fn bytes(title: &str, total: u64, verbosity: Verbosity) -> Self {
-        let progress = Self::on(Self::target(verbosity), title, total);
-        if let Ok(style) = ProgressStyle::with_template(BYTES_TEMPLATE) {
-            progress.bar.set_style(style);
-        }
-        progress
+        Self::with(Self::target(verbosity), BYTES_TEMPLATE, title, total)
     }
 
     /// As [`Progress::new`], without the numbers of iterations: `words` say what is done, and [`Progress::say`] changes
@@ -60,6 +59,8 @@ impl Progress {
     }
 
     fn with(target: ProgressDrawTarget, template: &str, title: &str, total: u64) -> Self {
+        let columns = terminal_size::terminal_size_of(std::io::stderr()).map(|(width, _)| usize::from(width.0));
+        let template = if columns.is_some_and(|columns| columns < ROOMY) { NARROW_TEMPLATE } else { template };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let speed = |state: &ProgressState, text: &mut dyn Write| {
             // A text that cannot be drawn is left out.

@@ -1,6 +1,6 @@
 //! `moments` and `merge`: parts that several runs have measured, and the commands that take them.
 
-use crate::{Folder, distance, downhill, quietly};
+use crate::{Folder, Run, command, distance, downhill, quietly};
 use downhill::data::{Pixels, digits};
 use downhill::formats::{Image, npy, npz};
 use downhill::moments::{Blocks, Description, Moments};
@@ -76,6 +76,13 @@ fn parts_that_do_not_fit_are_refused_by_name() {
     assert!(gap.stderr.contains("`downhill moments ... --shard` 1/4, 2/4 makes them"), "{}", gap.stderr);
     let twice = downhill(&["merge", &files[0], &files[0], "-o", &out]);
     twice.expect_error(2, "rows 0 to 747 are in `");
+    let own = std::fs::read(&files[0]).unwrap();
+    for shard in ["1/4", "2/4"] {
+        let of_other = downhill(&["moments", "power-law:n=3000,p=5", "--shard", shard, "-o", &files[0]]);
+        of_other.expect_error(2, "is a part of the same moments: it holds rows 0 to 747, and this run adds rows");
+        of_other.expect_error(2, "name another file for each shard by `--output`, or remove this one");
+    }
+    assert_eq!(std::fs::read(&files[0]).unwrap(), own);
     let other = folder.at("other.npz");
     quietly(&["moments", "power-law:n=3000,p=5,seed=1", "--shard", "1/4", "-o", &other]);
     let mixed = downhill(&["merge", &files[0], &other, "-o", &out]);
@@ -141,7 +148,13 @@ fn images_generated_on_the_way_are_those_of_a_folder() {
     let settings = ["--steps", "2", "--sampler", "ge", "--seed", "3"];
     quietly(&[&["sample", "-n", "5", "-o", &images], &settings[..]].concat());
     let (kept, made) = (folder.at("kept.npz"), folder.at("made.npz"));
-    quietly(&["moments", &folder.at("images"), "--features", "digits", "-o", &kept]);
+    let measure = ["moments", &folder.at("images"), "--features", "digits", "-o", &kept];
+    quietly(&measure);
+    // What is finished needs no device.
+    let again = command(&[&measure[..], &["--resume"]].concat()).env("WGPU_BACKEND", "none").output().unwrap();
+    assert_eq!(Run::of(again).code, 0);
+    let other = downhill(&["moments", &few_digits(&folder, 9), "--features", "digits", "-o", &kept, "--resume"]);
+    other.expect_error(4, "repeat the settings and the shard of the file, name another file by `--output`");
     let files = parts(&folder, &[&["--model", "-n", "5", "--features", "digits"], &settings[..]].concat(), 2);
     quietly(&["merge", &files[1], &files[0], "-o", &made]);
     let arrays = |file: &str| npz::read(file.as_ref(), &["means", "products", "mu", "sigma"]).unwrap();

@@ -57,13 +57,13 @@ fn an_image_is_the_same_file_in_any_count_and_shard() {
 fn torch_noise_is_the_same_in_any_batch_and_shard() {
     let folder = Folder::new();
     let sample = ["sample", "--sampler", "ddpm", "--steps", "2", "-n", "3", "--rng", "torch"];
-    let images = folder.at("x.png");
+    let images = folder.at("x-1.png");
     let save = |name: &str, more: &[&str]| {
         quietly(&[&sample[..], &["-o", &images, "--save-samples", &folder.at(name)], more].concat());
         folder.array(name)
     };
     let whole = save("whole.npy", &["-b", "2"]);
-    assert_eq!(save("shard.npy", &["--shard", "1/2"]).data, whole.item(1));
+    assert_eq!(save("shard-1.npy", &["--shard", "1/2"]).data, whole.item(1));
 }
 
 #[test]

@@ -113,7 +113,11 @@ fn a_stream_is_for_one_thing() {
         (&["restore", "--operator", "blur:2", "-i", "-", "--reference", "-"], "are both standard input"),
         (&["linear", "pca", "-o", "-"], "`--output` is a folder of files, which standard output cannot hold"),
         (&["inspect", "norms", "-o", "-"], "`--output` is a folder of files, which standard output cannot hold"),
-        (&["sample", "--save-steps", "-"], "`--save-steps` is a folder of files, which standard output cannot hold"),
+        (&["sample", "--save-steps", "-"], "`--save-steps` is `-`, and a standard stream can only be a single file"),
+        (&["sample", "-"], "`model` is `-`, and a standard stream can only be a single file"),
+        (&["linear", "pca", "--data", "-", "-o", "x"], "`--data` is `-`, and a standard stream can only be"),
+        (&["inspect", "frechet", "-"], "`samples` is `-`, and a standard stream can only be a single file"),
+        (&["serve", "--json", "-"], "`--json` is standard output, and so are the events"),
     ] {
         downhill(arguments).expect_error(2, what);
     }
@@ -131,4 +135,128 @@ fn a_closed_pipe_ends_a_run_quietly() {
         let ended = shell.stdin(Stdio::null()).output().expect("a shell");
         assert_eq!(String::from_utf8_lossy(&ended.stderr), "0\n", "{run}");
     }
+}
+
+/// The command lines that write a file, with OUT in its place, and the end of the name of that file.
+fn writers(folder: &Folder) -> Vec<(Vec<String>, &'static str)> {
+    let few = folder.write("few.npy", &few());
+    let denoiser = format!("pca:{few},k=2");
+    let golden = "tests/golden/latent/sd1-like";
+    let latent = format!("{golden}/stages/latent.npy");
+    let moments = folder.at("few.npz");
+    quietly(&["moments", &few, "-o", &moments]);
+    let picture = folder.at("picture.png");
+    quietly(&["sample", MODEL, "-n", "1", "--steps", "1", "-o", &picture]);
+    let rows: &[(&[&str], &str)] = &[
+        (&["sample", MODEL, "-n", "1", "--steps", "1", "-o", "OUT"], ".png"),
+        (&["sample", MODEL, "-n", "1", "--steps", "1", "-o", &picture, "--save-images", "OUT"], ".npy"),
+        (&["sample", MODEL, "-n", "1", "--steps", "1", "-o", &picture, "--save-path", "OUT"], ".npy"),
+        (&["sample", MODEL, "-n", "1", "--steps", "1", "-o", &picture, "--steps-sheet", "OUT"], ".png"),
+        (&["sample", MODEL, "-n", "1", "--steps", "1", "-o", &picture, "--steps-animation", "OUT"], ".png"),
+        (&["denoise", &denoiser, "--sigma", "0.5", "-i", &few, "-o", "OUT"], ".npy"),
+        (&["restore", &denoiser, "--operator", "blur:1", "--data", &few, "--steps", "1", "-o", "OUT"], ".npy"),
+        (&["encode-text", golden, "-p", "a", "-o", "OUT"], ".npy"),
+        (&["decode", golden, "-i", &latent, "-o", "OUT"], ".npy"),
+        (&["moments", &few, "-o", "OUT"], ".npz"),
+        (&["merge", &moments, "-o", "OUT"], ".npz"),
+        (&["compare", &picture, &picture, "--difference", "OUT"], ".png"),
+    ];
+    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    rows.iter().map(|(words, ending)| (owned(words), *ending)).collect()
+}
+
+/// `-` in place of an output has the bytes of the file and nothing else, whatever there is to say.
+#[test]
+fn every_output_is_the_same_on_standard_output() {
+    let folder = Folder::new();
+    for (words, ending) in writers(&folder) {
+        let file = folder.at(&format!("out{ending}"));
+        let with = |place: &str| -> Vec<String> {
+            words.iter().map(|word| if word == "OUT" { place.to_owned() } else { word.clone() }).collect()
+        };
+        let (to_file, to_stream) = (with(&file), with("-"));
+        let words: Vec<&str> = to_file.iter().map(String::as_str).collect();
+        bytes(command(&words).output().expect("the program starts"));
+        let words: Vec<&str> = to_stream.iter().map(String::as_str).collect();
+        let streamed = bytes(command(&words).output().expect("the program starts"));
+        assert!(streamed == folder.bytes(&format!("out{ending}")), "{words:?}");
+        // A full disk is an error, and so is a report in the same place.
+        #[cfg(target_os = "linux")]
+        {
+            let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+            let output = command(&words).stdout(full).output().expect("the program starts");
+            Run::of(output).expect_error(4, "error: stdout: ");
+        }
+        downhill(&[&words[..], &["--json", "-"]].concat()).expect_error(2, "`--json` are both standard output");
+    }
+    assert!(!std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("-").exists(), "a file called `-`");
+}
+
+/// A full disk is no reason to say nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn text_that_does_not_fit_on_a_disk_is_an_error() {
+    for arguments in
+        [&["--help"][..], &["sample", "-h"], &["--version"], &["devices"], &["sample", "--sampler", "list"]]
+    {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+        let output = command(arguments).stdout(full).output().expect("the program starts");
+        Run::of(output).expect_error(4, "error: stdout: ");
+    }
+}
+
+/// `--json -` is one JSON object in place of what a subcommand prints.
+#[test]
+fn every_report_is_alone_on_standard_output() {
+    let folder = Folder::new();
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    for (words, ending) in writers(&folder) {
+        let file = folder.at(&format!("out{ending}"));
+        lines.push(words.iter().map(|word| if word == "OUT" { file.clone() } else { word.clone() }).collect());
+    }
+    let (picture, out) = (folder.at("picture.png"), folder.at("study"));
+    let (few, latent) = (folder.at("few.npy"), "tests/golden/latent/sd1-like");
+    for words in [
+        &["sample", MODEL, "-n", "1", "--steps", "1", "-o", &picture, "--timings"][..],
+        &["encode-text", latent, "-p", "a", "--tokens"],
+        &["linear", "pca", "--data", &few, "-k", "2", "-o", &out],
+        &["inspect", "schedule", "--error-model", "0.05,2"],
+        &["devices"],
+        &["info", MODEL],
+        &["info", &picture],
+        &["info", &few],
+        &["selftest"],
+        &["bench", "copy", "--sizes", "0.01", "-r", "1", "--no-roofs"],
+        &["bench", "copy", "--sizes", "0.01", "-r", "1", "--no-roofs", "-o", "jsonl"],
+        &["tune", MODEL, "--seconds", "0.01"],
+    ] {
+        lines.push(words.iter().map(|word| (*word).to_owned()).collect());
+    }
+    for line in lines {
+        let words: Vec<&str> = line.iter().map(String::as_str).chain(["--json", "-"]).collect();
+        let printed = bytes(command(&words).output().expect("the program starts"));
+        let report: serde_json::Value = serde_json::from_slice(&printed).unwrap_or_else(|error| {
+            panic!("{words:?}: {error}: {}", String::from_utf8_lossy(&printed));
+        });
+        assert!(
+            report["command"].as_str().is_some_and(|name| line.starts_with(&[name.to_owned()]) || name.contains(' ')),
+            "{report}"
+        );
+    }
+}
+
+#[test]
+fn moments_go_through_pipes() {
+    let folder = Folder::new();
+    let few = folder.write("few.npy", &few());
+    let part =
+        |shard: &str, to: &str| command(&["moments", &few, "--shard", shard, "-o", to]).output().expect("it starts");
+    quietly(&["moments", &few, "-o", &folder.at("whole.npz")]);
+    let first = bytes(part("0/1", "-"));
+    assert_eq!(first, folder.bytes("whole.npz"));
+    let merged = bytes(piped(&["merge", "-", "-o", "-"], &first));
+    assert_eq!(merged, folder.bytes("whole.npz"));
+    downhill(&["moments", &few, "-o", "-", "--resume"]).expect_error(2, "standard output holds none");
+    downhill(&["merge", "-", "-", "-o", "-"]).expect_error(2, "names standard input twice");
+    Run::of(piped(&["merge", "-", "-o", "-"], &first[..50])).expect_error(4, "stdin: ");
 }

@@ -16,7 +16,7 @@ fn an_image_tells_how_it_was_made() {
     let told = downhill(&["info", &folder.at("0.png")]);
     assert!(told.stdout.contains("by their definition"), "{}", told.stdout);
 
-    let grid = folder.at("grid.png");
+    let grid = folder.at("grid-1.png");
     quietly(&["sample", "-n", "5", "--shard", "1/2", "--sampler", "ddim", "--timesteps", "500,0", "-o", &grid]);
     let told = downhill(&["info", &grid]);
     insta::assert_snapshot!("metadata_of_a_grid", told.stdout.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
@@ -59,9 +59,11 @@ fn a_resumed_run_makes_what_is_missing() {
     let done = "4 of 4 images exist already\nnothing to do: every image exists already\n";
     downhill(&resume).expect(done);
     let other = downhill(&[&resume[..], &["-s", "5"]].concat());
-    let warning =
-        format!("warning: 4 of the existing images were made with other settings, such as {}", folder.at("00.png"));
-    other.expect(&format!("{warning}\n{done}"));
+    let what = format!("of the existing images were made with other settings: in `{}`", folder.at("00.png"));
+    other.expect_error(2, &format!("error: 4 {what}, `--seed` is 0, and in this run 5\nhint: repeat the settings"));
+    other.expect_error(2, "name other files by `--output`; without `--resume`, they are replaced");
+    let kept = folder.names().iter().map(|name| folder.bytes(name)).collect::<Vec<_>>();
+    assert_eq!(kept, whole, "nothing is touched");
 }
 
 #[test]

@@ -50,3 +50,16 @@ fn adapters_are_records_where_their_table_is_too_wide() {
     let wide = on_terminal(400, &["devices"], &folder.at("cache")).expect("script");
     assert!(wide.lines().any(|line| line.starts_with("index  name")), "{wide}");
 }
+
+#[test]
+fn a_bar_takes_one_line_of_a_narrow_terminal() {
+    let folder = Folder::new();
+    let sample = ["sample", "-n", "4", "-b", "2", "--steps", "2", "--adapter", "cpu", "-o", &folder.at("x.png")];
+    let Some(text) = on_terminal(40, &sample, &folder.at("cache")) else { return };
+    let bars: Vec<&str> = text.split(['\r', '\n']).filter(|piece| piece.contains("images ")).collect();
+    assert!(bars.iter().any(|bar| bar.contains("images 2/4, step 2/2") && bar.contains('%')), "{text:?}");
+    for bar in bars {
+        let shown = bar.rsplit("\u{1b}[2K").next().unwrap_or(bar);
+        assert!(shown.chars().count() <= 40 && !bar.contains("\u{1b}[1A"), "{bar:?}");
+    }
+}

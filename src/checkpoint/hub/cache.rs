@@ -91,7 +91,10 @@ fn miss(id: &HubId, cache: &Path, looked_in: &Path, what: String, offline: Optio
         (None, true) => format!("fetch it with `downhill download {id}`"),
         (None, false) => {
             let revision = id.revision.as_ref().map_or_else(String::new, |revision| format!(" --revision {revision}"));
-            format!("nothing is downloaded: fetch it with `hf download {name}{revision}`")
+            format!(
+                "nothing is downloaded: fetch it with `hf download {name}{revision}`, or build this program with the \
+                 feature `download`: `cargo install --locked --features download downhill`"
+            )
         }
     };
     let repository = cache.join(id.folder());

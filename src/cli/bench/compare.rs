@@ -8,6 +8,7 @@ use crate::bench::compare::{Limit, SideBySide};
 use crate::bench::report::Findings;
 use crate::cli::exit;
 use crate::cli::shared::Global;
+use crate::cli::stream::{self, input_name};
 use crate::error::{Error, Result};
 use crate::report::Console;
 use crate::report::printable::printable_json;
@@ -56,10 +57,10 @@ enum Format {
 
 /// Runs `downhill bench compare`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
-    let [first, second] = [&args.first, &args.second].map(|file| Findings::read(file));
+    let [first, second] = [&args.first, &args.second].map(|file| stream::read(file, Findings::read));
     let both = SideBySide::new(&first?, &second?);
     if both.is_empty() {
-        let what = format!("`{}` and `{}` have no case in common", args.first.display(), args.second.display());
+        let what = format!("`{}` and `{}` have no case in common", input_name(&args.first), input_name(&args.second));
         return Err(Error::argument(what, "compare runs of the same work and sizes"));
     }
     for difference in &both.differences {

@@ -197,7 +197,12 @@ pub fn measure(run: &mut StudyRun, args: &CellArgs, output: &OutputArgs, wanted:
         };
         measured((&extractor, scorer.as_ref()), &store, (cells, count), &data, (output.seed, full), &step)
     };
-    run.timed("measuring", cells.len() as u64, "measuring", work).map(Some)
+    let measured = run.timed("measuring", cells.len() as u64, "measuring", work);
+    if let Err(Error::Cancelled) = measured {
+        let folder = output.output.join(SAMPLES);
+        interrupt::say(run.console, &format!("all samples are in {}", folder.display()), &[], &[]);
+    }
+    measured.map(Some)
 }
 
 /// (channels, height, width) of the images of a model, from the captions if it follows texts.

@@ -187,7 +187,8 @@ impl Args {
         let mut moments = Moments::new(description.clone(), range.clone())?;
         if own.exists() {
             let kept = Moments::read(&own)?;
-            description.expect(&kept.description, ("this run", &own.display().to_string()))?;
+            let same = description.expect(&kept.description, ("this run", &own.display().to_string()));
+            same.map_err(|error| of_other_settings(&folder, error))?;
             moments = kept.continued(range)?;
         }
         moments.shards = Some(shard.of);
@@ -260,6 +261,20 @@ impl Args {
             streamed_components(Passes::over(stream.as_mut(), samples, &watch), &settings, centred, route)
         })?;
         Ok(results_of_passes(&found, samples))
+    }
+}
+
+/// The error of a part of other settings, with the way out.
+fn of_other_settings(folder: &Path, error: Error) -> Error {
+    match error {
+        Error::Argument { what, .. } => {
+            let folder = folder.display();
+            Error::argument(
+                what,
+                format!("repeat the settings, choose another folder by `output`, or remove `{folder}`"),
+            )
+        }
+        other => other,
     }
 }
 

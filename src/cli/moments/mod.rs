@@ -8,6 +8,7 @@ mod keep;
 mod sources;
 
 use std::ffi::OsStr;
+use std::ops::Range;
 use std::path::Path;
 
 use serde_json::json;
@@ -21,15 +22,15 @@ use crate::cli::args::Dtype;
 use crate::cli::merge::of_file;
 use crate::cli::shard::{Shard, ShardArg};
 use crate::cli::shared::Global;
+use crate::cli::stream::{self, is_stream, output_name};
 use crate::cli::{device, interrupt};
 use crate::error::{Error, Result};
-use crate::formats::check_writable;
 use crate::graph::Compiler;
 use crate::kernels::selftest;
 use crate::model::describe::{adapter_json, family_text};
 use crate::moments::description::KERNELS;
 use crate::moments::merge::listed;
-use crate::moments::{Blocks, Moments};
+use crate::moments::{Blocks, Description, Moments};
 use crate::report::{Console, Progress, Report};
 
 /// The shared flags.
@@ -37,25 +38,39 @@ pub type Flags = crate::cli::shared::NetworkFlags;
 
 /// Runs `downhill moments`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
-    check_writable(&args.output)?;
+    stream::check_writable(&args.output)?;
     let (shard, note) = args.shard.map(ShardArg::resolve).transpose()?.unzip();
     note.flatten().iter().for_each(|note| console.note(note));
+    if args.resume && is_stream(&args.output) {
+        let what = "`resume` goes on from the file, and standard output holds none";
+        return Err(Error::argument(what, "omit `resume`, or name a file by `output`"));
+    }
     let Shard { index, of } = shard.unwrap_or(Shard::WHOLE);
     let features = args.features()?;
     let mut rows = Rows::open(args, features.as_ref(), console)?;
     let mut description = rows.description(features.as_ref())?;
     expect_archive(&args.output)?;
+    let is_there = !is_stream(&args.output) && args.output.exists();
+    let kept = if args.resume && is_there { Some(Moments::read(&args.output)?) } else { None };
+    let range = Blocks::of(description.rows).shard(index, of);
+    let takes_networks = features.is_some() || rows.is_generated();
+    // A file that holds all rows of the range needs no device. Its kernels are those of the device that made it.
+    let made_by = kept.as_ref().filter(|kept| global.family.is_none() && kept.held_of(&range));
+    let made_by = made_by.and_then(|kept| kept.description.setting(KERNELS)).map(str::to_owned);
     // What networks compute depends on the kernels in its last bits.
-    let engine = if features.is_some() || rows.is_generated() { Some(device::open(global, console)?) } else { None };
+    let engine = if takes_networks && made_by.is_none() { Some(device::open(global, console)?) } else { None };
     if let Some(engine) = &engine {
         description = description.with(KERNELS, family_text(engine.family));
+    } else if let Some(kernels) = made_by.filter(|_| takes_networks) {
+        description = description.with(KERNELS, kernels);
     }
-    let range = Blocks::of(description.rows).shard(index, of);
+    if is_there && !args.resume {
+        expect_same_part(&args.output, &description, &range)?;
+    }
     let mut report = Report::new("moments");
     report.set("shard", shard.map(|shard| shard.to_string())).set("moments", description.json());
     let mut moments = Moments::new(description.clone(), range.clone())?;
-    if args.resume && args.output.exists() {
-        let kept = Moments::read(&args.output)?;
+    if let Some(kept) = kept {
         let name = args.output.display().to_string();
         description.expect(&kept.description, ("this run", &name)).map_err(|error| of_file(&args.output, error))?;
         moments = kept.continued(range).map_err(|error| of_file(&args.output, error))?;
@@ -64,6 +79,8 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         }
     }
     moments.shards = shard.map(|shard| shard.of);
+    let output = output_name(&args.output);
+    let write = |moments: &Moments| stream::write(&args.output, |file| moments.write(file));
     let left = moments.end() - moments.next_row();
     if left > 0 {
         let (first, end) = (moments.next_row(), moments.end());
@@ -78,10 +95,11 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
             _ => None,
         };
         let bar = Progress::new("moments", left as u64, console.verbosity);
-        let mut keeper = Keeper::new(&args.output);
+        // What goes to standard output goes there once.
+        let mut keeper = (!is_stream(&args.output)).then(|| Keeper::new(&args.output));
         let mut watch = |moments: &Moments, added: usize| {
             bar.advance(added as u64);
-            keeper.see(moments)?;
+            keeper.as_mut().map_or(Ok(()), |keeper| keeper.see(moments))?;
             interrupt.check()
         };
         let added = match &mut rows {
@@ -93,21 +111,41 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         };
         drop(bar);
         if let Err(Error::Cancelled) = added {
-            moments.write(&args.output)?;
-            let done = format!("{} of {} are in {}", listed(&moments.rows()), end, args.output.display());
-            interrupt::say(console, &done, &[], &["--resume"]);
+            write(&moments)?;
+            let done = format!("{} of {} are in {output}", listed(&moments.rows()), end);
+            if is_stream(&args.output) {
+                interrupt::say_done(console, &done);
+                console.note("only a file can be resumed: `-o FILE.npz`");
+            } else {
+                interrupt::say(console, &done, &[], &["--resume"]);
+            }
         }
         added?;
     }
-    moments.write(&args.output)?;
+    write(&moments)?;
     let held = moments.rows();
     let (held_text, all) = (listed(&held), description.rows);
     let what = if moments.is_whole() { format!("all {all} rows") } else { format!("{held_text} of {all}") };
-    console.note(&format!("wrote {}: {what}", args.output.display()));
+    console.note(&format!("wrote {output}: {what}"));
     report
         .set("rows", json!(held.iter().map(|rows| [rows.start, rows.end]).collect::<Vec<_>>()))
-        .set("outputs", json!([args.output.display().to_string()]));
+        .set("outputs", json!([output]));
     global.write_report(&report)
+}
+
+/// Refuses a file of the same whole that holds the rows of another shard, which this run would replace.
+fn expect_same_part(output: &Path, description: &Description, range: &Range<usize>) -> Result<()> {
+    let Ok(there) = Moments::read(output) else { return Ok(()) };
+    if description.expect(&there.description, ("", "")).is_err() {
+        return Ok(());
+    }
+    there.continued(range.clone()).map(drop).map_err(|error| {
+        let what = error.to_string();
+        Error::argument(
+            format!("`{}` is a part of the same moments: {what}", output.display()),
+            "name another file for each shard by `output`, or remove this one",
+        )
+    })
 }
 
 /// Refuses a name that says another format.

@@ -9,6 +9,7 @@ mod inpaint;
 mod job;
 mod prompts;
 mod run;
+mod shards;
 mod start;
 mod targets;
 

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::args::{Args, Choice};
 use super::job::{Job, USUAL_OUTPUT};
 use super::prompts::{self, Line};
+use super::shards;
 use crate::cli::args::{Dtype, Global};
 use crate::cli::device;
 use crate::cli::interrupt;
@@ -32,6 +33,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     if args.sampler == Some(Choice::List) {
         return print_stdout(&listed());
     }
+    let args = &shards::named(args)?;
     if let Some(lines) = prompts::lines(args)? {
         return run_prompts(args, &lines, global, console);
     }
@@ -47,7 +49,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     }
     let nothing = if job.run.run.images.is_empty() { "the shard is empty" } else { "every image exists already" };
     if job.resume {
-        pass_over_complete(&mut job, console);
+        pass_over_complete(&mut job, console)?;
     }
     if job.run.run.images.is_empty() {
         console.note(&format!("nothing to do: {nothing}"));
@@ -94,7 +96,7 @@ fn run_prompts(args: &Args, lines: &[Line], global: &Global, console: Console) -
         job.run.run.images.retain(|image| (first + image) % runs == of_run);
         first += job.run.run.count;
         if job.resume {
-            pass_over_complete(&mut job, console);
+            pass_over_complete(&mut job, console)?;
         }
         jobs.push(job);
     }
@@ -286,21 +288,34 @@ fn with_range_hint(error: Error, has_half_maps: bool) -> Error {
     }
 }
 
-/// Drops the images whose files are complete, and warns of those that were made with other settings.
-fn pass_over_complete(job: &mut Job, console: Console) {
-    let Some(pattern) = job.pattern().cloned() else { return };
+/// Drops the images whose files are complete.
+///
+/// # Errors
+/// [`Error::Argument`] for files of images that were made with other settings.
+fn pass_over_complete(job: &mut Job, console: Console) -> Result<()> {
+    let Some(pattern) = job.pattern().cloned() else { return Ok(()) };
     let all = job.run.run.images.len();
     let kept = job.run.keep_complete(&pattern, &job.metadata);
-    if let Some(one) = kept.others.first() {
+    if let Some((file, differs)) = kept.others.first() {
         let count = kept.others.len();
-        console.warning(&format!(
-            "{count} of the existing images were made with other settings, such as {}",
-            one.display()
-        ));
+        let what =
+            format!("{count} of the existing images were made with other settings: in `{}`, {differs}", file.display());
+        let hint = "repeat the settings of these images, or name other files by `output`; without `resume`, they are \
+                    replaced";
+        return Err(Error::argument(what, hint));
+    }
+    if let Some(file) = kept.unknown.first() {
+        let (count, file) = (kept.unknown.len(), file.display());
+        console.warning(&format!("{count} of the existing images do not say their settings, such as {file}"));
+    }
+    if let Some(version) = kept.versions.first() {
+        let of = kept.versions.len();
+        console.warning(&format!("{of} of the existing images were made by another version of the program: {version}"));
     }
     if kept.count > 0 {
         console.note(&format!("{} of {all} images exist already", kept.count));
     }
+    Ok(())
 }
 
 /// Notes the files that were written, and returns their names.
