@@ -84,9 +84,19 @@ pub fn exit_code() -> u8 {
 /// Says that a run was stopped, what it has done, and the command that continues it: that of this run, without the
 /// flags `without` and with the flags `with`.
 pub fn say(console: Console, done: &str, without: &[&str], with: &[&str]) {
-    let arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
     say_done(console, done);
-    console.note(&format!("to continue: {}", command(arguments, without, with)));
+    console.note(&format!("to continue: {}", command(arguments(), without, with)));
+}
+
+/// Says that a run was stopped, what it has done, and the command that begins it again, since it cannot be continued.
+pub fn say_again(console: Console, done: &str) {
+    say_done(console, done);
+    console.note(&format!("to begin again: {}", command(arguments(), &[], &[])));
+}
+
+/// The arguments of this run.
+fn arguments() -> impl Iterator<Item = String> {
+    std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned())
 }
 
 /// Says that a run was stopped, and what it has done.

@@ -328,7 +328,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     clock.lap("adapter");
     let images = restored(args, model, &restoring, &engine, (global, console), (&mut clock, &mut report));
     if let Err(Error::Cancelled) = images {
-        interrupt::say(console, "no image is restored to its end, so nothing is written", &[], &[]);
+        interrupt::say_again(console, "no image is restored to its end, so nothing is written");
     }
     let images = images.map_err(|error| with_hint(error, args.method))?;
     let (range, most) = if is_unit { (1.0, 2.0) } else { (2.0, 2.0) };

@@ -63,7 +63,7 @@ fn single_images_and_arrays_hold_what_was_done() {
     assert!((1..5000).contains(&images), "{images}");
     let told = folder.json("run.json");
     assert_eq!((&told["interrupted"], told["outputs"].as_array().map(Vec::len)), (&true.into(), Some(images + 1)));
-    assert!(run.stderr.contains("\nto continue: downhill sample -n 5000"), "{}", run.stderr);
+    assert!(run.stderr.contains("\nto begin again: downhill sample -n 5000"), "{}", run.stderr);
     assert!(folder.names().iter().all(|name| !name.starts_with('.')), "nothing is left half-written");
 }
 

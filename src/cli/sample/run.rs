@@ -67,12 +67,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         if images < total {
             report.set("interrupted", true);
             global.write_report(&report)?;
-            let resume: &[&str] = if can_resume { &["--resume"] } else { &[] };
-            interrupt::say(console, &format!("{images} of {total} images are done"), &[], resume);
-            if !can_resume {
-                console
-                    .note("this begins with the first image again; only single images, `-o DIR/%05d.png`, can resume");
-            }
+            say_interrupted(console, &format!("{images} of {total} images are done"), can_resume);
             return Err(Error::Cancelled);
         }
     }
@@ -145,14 +140,20 @@ fn run_prompts(args: &Args, lines: &[Line], global: &Global, console: Console) -
     if interrupted {
         report.set("interrupted", true);
         global.write_report(&report)?;
-        let resume: &[&str] = if can_resume { &["--resume"] } else { &[] };
-        interrupt::say(console, &format!("{done} of {total} prompts are done"), &[], resume);
-        if !can_resume {
-            console.note("this begins with the first prompt again; only single images, `-o DIR/%05d.png`, can resume");
-        }
+        say_interrupted(console, &format!("{done} of {total} prompts are done"), can_resume);
         return Err(Error::Cancelled);
     }
     global.write_report(&report)
+}
+
+/// Says what an interrupted run has done, and the command that continues it or begins it again.
+fn say_interrupted(console: Console, done: &str, can_resume: bool) {
+    if can_resume {
+        interrupt::say(console, done, &[], &["--resume"]);
+    } else {
+        interrupt::say_again(console, done);
+        console.note("a run whose only output is one file per image, `-o DIR/%05d.png`, can be continued");
+    }
 }
 
 /// Returns one line per sampler: name, order, network calls per step, default steps, source and flags.
