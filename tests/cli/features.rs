@@ -151,7 +151,7 @@ fn the_table_of_texts_is_made_from_captions() {
         assert!((0.0..=100.0).contains(&score), "{row}");
     }
     // Image 1 is that of `sample`, by the published timesteps.
-    let (second, timesteps) = (folder.at("second.npz"), "901,830,751,663,566,461,353,252,166,100,0");
+    let (second, timesteps) = (folder.at("second-1.npz"), "901,830,751,663,566,461,353,252,166,100,0");
     let fixed = ["sample", pipeline, "-p", texts[1], "-n", "2", "--shard", "1/2", "--sampler", "ge", "--gamma", "2"];
     let sampled = downhill(&[&fixed[..], &["--timesteps", timesteps, "--no-clip", "-o", &second, "-q"]].concat());
     sampled.expect("");
@@ -159,7 +159,7 @@ fn the_table_of_texts_is_made_from_captions() {
     let images = |file: &std::path::Path| {
         downhill::data::Source::parse(file.to_str().unwrap()).unwrap().load(Pixels::Signed).unwrap().samples
     };
-    let (kept, second) = (images(&kept), images(&folder.path("second.npz")));
+    let (kept, second) = (images(&kept), images(&folder.path("second-1.npz")));
     assert_eq!((kept.shape[0], second.shape[0]), (2, 1));
     assert_eq!(kept.item(1), second.item(0));
     assert_ne!(kept.item(0), second.item(0));
