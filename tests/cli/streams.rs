@@ -228,7 +228,7 @@ fn every_report_is_alone_on_standard_output() {
         &["selftest"],
         &["bench", "copy", "--sizes", "0.01", "-r", "1", "--no-roofs"],
         &["bench", "copy", "--sizes", "0.01", "-r", "1", "--no-roofs", "-o", "jsonl"],
-        &["tune", MODEL, "--seconds", "0.01"],
+        &["tune", MODEL, "--seconds", "1"],
     ] {
         lines.push(words.iter().map(|word| (*word).to_owned()).collect());
     }
