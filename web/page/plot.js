@@ -60,7 +60,7 @@ export class Plot {
 
   /** @param {Series[]} series */
   show(series) {
-    this.series = series;
+    this.series = series.map((one) => ({ ...one, points: this.placeable(one.points) }));
     const heading = document.createElement("li");
     heading.className = "heading";
     heading.textContent = this.spec.series ?? "";
@@ -75,6 +75,14 @@ export class Plot {
     );
     this.legend.hidden = this.spec.legend === false;
     this.draw();
+  }
+
+  /** Returns the points that have a place, with their index: none at 0 on a logarithmic axis, where a run may end. */
+  placeable(points) {
+    const fits = (axis, value) => Number.isFinite(value) && (!axis.log || value > 0);
+    return points
+      .map((point, index) => ({ ...point, index }))
+      .filter(({ x, y }) => fits(this.spec.x, x) && fits(this.spec.y, y));
   }
 
   /** Marks one point of each series, by its place in the series; -1 marks none. */
@@ -169,11 +177,11 @@ export class Plot {
     }
     const line = points.map((point) => `${across(point.x)},${up(point.y)}`);
     add(group, "polyline", { points: line.join(" ") });
-    points.forEach((point, index) => {
+    for (const point of points) {
       const [cx, cy] = [across(point.x), up(point.y)];
       const circle = add(group, "circle", { cx, cy, r: 2.5 });
-      Object.assign(circle.dataset, { index, x: point.x, y: point.y });
+      Object.assign(circle.dataset, { index: point.index, x: point.x, y: point.y });
       add(circle, "title", {}, `${name}: ${label(point.y)} at ${label(point.x)}`);
-    });
+    }
   }
 }
