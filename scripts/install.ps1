@@ -33,7 +33,7 @@ $processor = if ($env:PROCESSOR_ARCHITEW6432) { $env:PROCESSOR_ARCHITEW6432 } el
 # Windows 11 on arm64 runs programs for x86-64.
 if ($processor -ne 'AMD64' -and $processor -ne 'ARM64') {
     Stop-With 3 "there is no program for Windows on $processor" `
-        '`cargo install --locked --all-features downhill` builds it from source'
+        '`cargo install --locked downhill` builds it from source'
 }
 $releases = if ($env:DOWNHILL_RELEASES) { $env:DOWNHILL_RELEASES.TrimEnd('/') } else { "$repository/releases" }
 if ($releases.StartsWith('https://example.com/')) {
@@ -77,7 +77,7 @@ try {
 }
 $installed = & "$To\downhill.exe" --version
 if ($LASTEXITCODE -ne 0) {
-    Stop-With 1 "``$To\downhill.exe`` does not run" '`cargo install --locked --all-features downhill` builds it from source'
+    Stop-With 1 "``$To\downhill.exe`` does not run" '`cargo install --locked downhill` builds it from source'
 }
 Write-Host "installed ${installed}: $To\downhill.exe"
 if (($env:PATH -split ';') -notcontains $To) {

@@ -19,7 +19,7 @@ has() {
     command -v "$1" >/dev/null 2>&1
 }
 
-from_source="\`cargo install --locked --all-features downhill\` builds it from source"
+from_source="\`cargo install --locked downhill\` builds it from source"
 
 find_target() {
     system=$(uname -s) processor=$(uname -m)

@@ -1,21 +1,57 @@
 #!/bin/sh
-# Runs all tests, on the adapter of this machine or on lavapipe:  sh scripts/test.sh [ARGUMENTS]
+# Runs the tests, on the adapter of this machine or on lavapipe:
+#   sh scripts/test.sh                 all of them
+#   sh scripts/test.sh --quick         without those that take seconds (tests/slow.txt)
+#   sh scripts/test.sh --wide          the kernels alone, at vectors of 512 bits, on a processor with AVX-512
+#   sh scripts/test.sh [ARGUMENT ...]  what cargo nextest, or cargo test, makes of the arguments
 # With cargo-nextest where it is installed (one summary, parallel), with cargo test otherwise.
 set -eu
 cd "$(dirname "$0")/.."
 
-if cargo nextest --version >/dev/null 2>&1; then
-    # On llvmpipe the program chooses vectors of 512 bits where the processor has them, a test that computes in its own process takes the
-    # driver's 256: the kernels are tested with both. Mesa's cache does not keep widths apart, so each has its own.
-    wide=0
-    if [ $# -eq 0 ] && grep -q avx512vl /proc/cpuinfo 2>/dev/null; then
-        LP_NATIVE_VECTOR_WIDTH=512 MESA_SHADER_CACHE_DIR="${CARGO_TARGET_DIR:-$PWD/target}/mesa-512" \
-            sh scripts/with-adapter.sh cargo nextest run --all-features --no-fail-fast \
-            --test engine --test networks \
-            -E 'test(/^(attention|kernels|kernels_source|kernels_winograd|unet)::/)' || wide=$?
-    fi
+nextest() {
     sh scripts/with-adapter.sh cargo nextest run --all-features --no-fail-fast "$@"
-    cargo test --doc --all-features --quiet
-    exit "$wide"
-fi
-exec sh scripts/with-adapter.sh cargo test --all-features --no-fail-fast "$@"
+}
+
+has_nextest() {
+    cargo nextest --version >/dev/null 2>&1
+}
+
+case ${1:-} in
+    --quick)
+        shift
+        slow=$(sed -e '/^#/d' -e '/^$/d' tests/slow.txt)
+        if has_nextest; then
+            # shellcheck disable=SC2086 # one word a test
+            nextest -E "not test(/^($(printf '%s|' $slow | sed 's/|$//'))\$/)" "$@"
+        else
+            # shellcheck disable=SC2046
+            sh scripts/with-adapter.sh cargo test --all-features --no-fail-fast --tests "$@" -- \
+                $(printf -- '--skip %s ' $slow)
+        fi
+        ;;
+    --wide)
+        # On llvmpipe the program chooses vectors of 512 bits where the processor has them; a test that computes in
+        # its process takes the driver's 256. Mesa's cache does not keep widths apart, so this one has a folder.
+        if ! grep -q avx512vl /proc/cpuinfo 2>/dev/null; then
+            echo "the processor has no vectors of 512 bits: nothing to test" >&2
+            exit 0
+        fi
+        LP_NATIVE_VECTOR_WIDTH=512 MESA_SHADER_CACHE_DIR="${CARGO_TARGET_DIR:-$PWD/target}/mesa-512"
+        export LP_NATIVE_VECTOR_WIDTH MESA_SHADER_CACHE_DIR
+        if has_nextest; then
+            nextest --test engine --test networks \
+                -E 'test(/^(attention|kernels|kernels_source|kernels_winograd|unet)::/)'
+        else
+            sh scripts/with-adapter.sh cargo test --all-features --no-fail-fast --test engine --test networks -- \
+                attention:: kernels:: kernels_source:: kernels_winograd:: unet::
+        fi
+        ;;
+    *)
+        if has_nextest; then
+            nextest "$@"
+            cargo test --doc --all-features --quiet
+        else
+            sh scripts/with-adapter.sh cargo test --all-features --no-fail-fast "$@"
+        fi
+        ;;
+esac

@@ -37,7 +37,7 @@
 //!
 //! * `cli` (default): the program `downhill`. Without it, the library does not depend on a command-line parser,
 //!   progress bars or plots, and has no process-wide side effects.
-//! * `download`: fetches models from the hub into the local cache.
+//! * `download` (default): fetches models from the hub into the local cache.
 //!
 //! # Browsers
 //!

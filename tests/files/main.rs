@@ -13,4 +13,5 @@ mod noise;
 mod pickle;
 mod pictures;
 mod results;
+mod slow;
 mod style;
