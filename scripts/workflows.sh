@@ -29,7 +29,8 @@ tools="$build/lint"
 "$tools/bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml
 "$tools/bin/check-jsonschema" --builtin-schema vendor.github-actions action.yml
 "$tools/bin/shellcheck" scripts/release.sh scripts/install.sh scripts/bare.sh scripts/action.sh scripts/publish.sh \
-    scripts/python.sh scripts/site.sh scripts/workflows.sh
+    scripts/python.sh scripts/site.sh scripts/workflows.sh \
+    web/build.sh web/serve.sh web/test.sh
 PATH="$tools/bin:$PATH" "$tools/bin/python" scripts/test_workflows.py lint
 "$tools/bin/python" scripts/test_packaging.py
 [ "${1:-}" = lint ] || PATH="$tools/bin:$PATH" "$tools/bin/python" scripts/test_workflows.py run

@@ -40,6 +40,8 @@ if [ "$profile" = web ]; then
         "$dist/downhill_bg.wasm" -o "$dist/downhill_bg.opt"
     mv "$dist/downhill_bg.opt" "$dist/downhill_bg.wasm"
 fi
+# The text is JavaScript, not the shell's.
+# shellcheck disable=SC2016
 node -e '
 const { readFileSync } = require("fs");
 const { brotliCompressSync, gzipSync } = require("zlib");
