@@ -81,7 +81,7 @@ fn run(options: &ChainOptions) -> Result<Outcome> {
     }
     let steps = added(options.levels, options.sigma_max.unwrap_or(1.0), options.sigma_min)?;
     let chain = Chain { data: &data, sigmas: &steps, coupling, noise: LevelNoise::Seeded(seed) };
-    let found = chain.run(&Projector::on_host(components), false, &mut |_| {})?;
+    let found = chain.run(&Projector::on_host(components), false, &|_| {})?;
     let mut product = vec![vec![1.0; components]];
     for factors in &found.adjacent {
         let last = &product[product.len() - 1];
