@@ -1,5 +1,5 @@
-//! Examples of help texts where a terminal is narrower than they are. clap wraps paragraphs; an example that it wraps is
-//! no command any more, and its description is lost between the lines.
+//! Examples of help texts where a terminal is narrower than they are. clap wraps paragraphs; an example that it wraps
+//! is not a command any more, and its description is lost between the lines.
 
 use clap::Command;
 
@@ -105,12 +105,12 @@ mod tests {
 
     #[test]
     fn examples_stay_commands() {
-        let text =
-            "Examples:\n  downhill decode DIR -i 'a b' -o x.png   decode latents\n  short\n\nFiles:\n  x.npy  ones";
-        let narrow = "Examples:\n  downhill decode DIR \\\n      -i 'a b' \\\n      -o x.png\n      decode latents\n  short\n\n\
-                      Files:\n  x.npy  ones";
+        let end = "  short\n\nFiles:\n  x.npy  ones";
+        let text = &format!("Examples:\n  downhill decode DIR -i 'a b' -o x.png   decode latents\n{end}");
+        let command = "  downhill decode DIR \\\n      -i 'a b' \\\n      -o x.png\n      decode latents";
+        let narrow = format!("Examples:\n{command}\n{end}");
         assert_eq!(lines_fitted(text, 23), narrow);
-        assert_eq!(lines_fitted(text, 80), text);
+        assert_eq!(lines_fitted(text, 80), *text);
         assert_eq!(words("a 'b \" c' d").collect::<Vec<_>>(), ["a", "'b \" c'", "d"]);
     }
 }

@@ -65,10 +65,9 @@ impl Description {
     pub fn expect(&self, other: &Self, names: (&str, &str)) -> Result<()> {
         let differs = |field: &str, (a, b): (String, String)| {
             let what = format!("`{field}` is {b} in `{}`, and {a} in `{}`", names.1, names.0);
-            Err(Error::argument(
-                what,
-                "parts of one whole have the same rows and settings: omit this file, or measure it again with those of the others",
-            ))
+            let hint = "parts of one whole have the same rows and settings: omit this file, or measure it again with \
+                        those of the others";
+            Err(Error::argument(what, hint))
         };
         if self.rows != other.rows {
             return differs("rows", (self.rows.to_string(), other.rows.to_string()));
