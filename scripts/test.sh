@@ -49,7 +49,7 @@ case ${1:-} in
     *)
         if has_nextest; then
             nextest "$@"
-            cargo test --doc --all-features --quiet
+            sh scripts/with-adapter.sh cargo test --doc --all-features --quiet
         else
             sh scripts/with-adapter.sh cargo test --all-features --no-fail-fast "$@"
         fi

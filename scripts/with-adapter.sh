@@ -110,4 +110,7 @@ if ! has cargo; then
     fi
 fi
 
+# Files for building again in parts take more than 2 GB and a while to write. CARGO_INCREMENTAL=1 keeps them.
+CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
+export CARGO_INCREMENTAL
 exec "$@"
