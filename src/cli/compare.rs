@@ -48,11 +48,11 @@ Samplers are compared by `downhill inspect compare`, sets of images by `downhill
 #[command(after_long_help = HELP)]
 pub struct Args {
     /// An image, an `.npy`, an `.npz`, or a folder of these; `-` for a file on standard input
-    #[arg(value_name = "A")]
+    #[arg(id = "A")]
     a: PathBuf,
 
     /// The reference: an image, an array or a folder, as A
-    #[arg(value_name = "B")]
+    #[arg(id = "B")]
     b: PathBuf,
 
     /// Largest |a - b|: levels from 0 to 255 for images, numbers for arrays [default: 0, if no other bound is given]
@@ -84,9 +84,6 @@ fn bound(text: &str) -> std::result::Result<f64, String> {
 
 /// Runs `downhill compare`.
 pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
-    if is_stream(&args.a) && is_stream(&args.b) {
-        return Err(Error::argument("A and B are both standard input", "name a file for one of them"));
-    }
     let mut report = Report::new("compare");
     let is_folder = |path: &Path| !is_stream(path) && path.is_dir();
     let found = match (is_folder(&args.a), is_folder(&args.b)) {

@@ -42,8 +42,8 @@ pub const INPUTS: [&str; 22] = [
     // Of `bench compare` and `compare`.
     "first",
     "second",
-    "a",
-    "b",
+    "A",
+    "B",
     "files",
 ];
 /// The arguments that name folders, data sets, models or weights, which are read in any order, or more than once.

@@ -138,7 +138,7 @@ fn one_side_may_be_standard_input() {
     assert_eq!((&report["a"], &report["pairs"][0]["a"]), (&"stdin".into(), &"stdin".into()));
     assert_eq!(report["pairs"][0]["difference"]["psnr"], serde_json::Value::Null);
     piped(b"text").expect_error(4, "stdin: ");
-    downhill(&["compare", "-", "-"]).expect_error(2, "A and B are both standard input");
+    downhill(&["compare", "-", "-"]).expect_error(2, "`A` and `B` are both standard input");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 #![cfg(unix)]
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -31,8 +31,7 @@ fn interrupted(arguments: &[&str], signal: &str, ready: impl Fn(&str) -> bool) -
         assert!(ended.is_none() && begun.elapsed() < PATIENCE, "{ended:?}: {}", told.lock().expect("the text"));
         std::thread::sleep(Duration::from_millis(5));
     }
-    let sent = Command::new("kill").args(["-s", signal, &program.id().to_string()]).status().expect("kill");
-    assert!(sent.success());
+    crate::send(signal, program.id());
     let mut output = program.wait_with_output().expect("the program");
     reader.join().expect("the reader");
     output.stderr = told.lock().expect("the text").clone().into_bytes();

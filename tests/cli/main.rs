@@ -126,6 +126,14 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
+/// Sends a signal to a process, by the `kill` that every shell has.
+#[cfg(unix)]
+#[track_caller]
+fn send(signal: &str, id: u32) {
+    let kill = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", signal, &id.to_string()]).status();
+    assert!(kill.expect("a shell").success(), "{signal}");
+}
+
 fn downhill(arguments: &[&str]) -> Run {
     Run::of(command(arguments).output().expect("the program starts"))
 }
