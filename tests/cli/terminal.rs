@@ -5,9 +5,12 @@ use std::process::{Command, Stdio};
 
 use crate::{Folder, command};
 
-/// Everything that the program writes to a terminal of this width; `None` without `script`.
+/// Everything that the program writes to a terminal of this width; `None` where `script` is missing or has no terminals.
 fn on_terminal(columns: usize, arguments: &[&str], cache: &str) -> Option<String> {
-    Command::new("script").arg("--version").stdout(Stdio::null()).status().ok()?;
+    let probe = Command::new("script").args(["-qec", "true", "/dev/null"]).stdin(Stdio::null()).output().ok()?;
+    if !probe.status.success() {
+        return None;
+    }
     let program = command(arguments);
     let words: Vec<String> = std::iter::once(program.get_program())
         .chain(program.get_args())
