@@ -75,6 +75,20 @@ struct Walker {
     generator: Option<(Py<PyAny>, Py<Estimator>)>,
 }
 
+/// Shares the generator, which cannot be copied. Steps are taken again in browsers alone, where there is no Python.
+impl Clone for Walker {
+    fn clone(&self) -> Self {
+        Python::attach(|py| Self {
+            function: self.function.clone_ref(py),
+            raised: Arc::clone(&self.raised),
+            generator: self
+                .generator
+                .as_ref()
+                .map(|(generator, estimator)| (generator.clone_ref(py), estimator.clone_ref(py))),
+        })
+    }
+}
+
 /// The first estimate of a step, which stands for the step in reports.
 type First = Option<(Tensor, Tensor)>;
 
