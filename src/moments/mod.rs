@@ -212,7 +212,7 @@ impl Moments {
     }
 
     /// Returns `true` if all rows of the blocks `range` are there, and no others.
-    pub(crate) fn held_of(&self, range: &Range<usize>) -> bool {
+    pub fn held_of(&self, range: &Range<usize>) -> bool {
         let rows = self.blocks.first_row(range.start)..self.blocks.first_row(range.end);
         matches!(&self.rows()[..], [held] if *held == rows)
     }
