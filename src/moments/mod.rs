@@ -212,7 +212,8 @@ impl Moments {
     }
 
     /// Returns `true` if all rows of the blocks `range` are there, and no others.
-    pub fn held_of(&self, range: &Range<usize>) -> bool {
+    #[must_use]
+    pub fn holds(&self, range: &Range<usize>) -> bool {
         let rows = self.blocks.first_row(range.start)..self.blocks.first_row(range.end);
         matches!(&self.rows()[..], [held] if *held == rows)
     }

@@ -55,7 +55,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let range = Blocks::of(description.rows).shard(index, of);
     let takes_networks = features.is_some() || rows.is_generated();
     // A file that holds all rows of the range needs no device. Its kernels are those of the device that made it.
-    let made_by = kept.as_ref().filter(|kept| global.family.is_none() && kept.held_of(&range));
+    let made_by = kept.as_ref().filter(|kept| global.family.is_none() && kept.holds(&range));
     let made_by = made_by.and_then(|kept| kept.description.setting(KERNELS)).map(str::to_owned);
     // What networks compute depends on the kernels in its last bits.
     let engine = if takes_networks && made_by.is_none() { Some(device::open(global, console)?) } else { None };
