@@ -77,7 +77,7 @@ export function restore(form, values) {
 
 /** Writes the values of sliders beside their names. */
 export function readouts(form) {
-  for (const output of form.querySelectorAll("output[data-for]")) {
-    output.textContent = form.elements[output.dataset.for].value;
+  for (const value of form.querySelectorAll("[data-for]")) {
+    value.textContent = form.elements[value.dataset.for].value;
   }
 }

@@ -354,7 +354,14 @@ test("on phones nothing is wider than the screen", async () => {
   await page.close();
 });
 
-test("text is readable in light and in dark", async () => {
+/** What one can operate, as a screen reader sees it. */
+function controls(node) {
+  const roles = ["button", "checkbox", "combobox", "radio", "slider", "spinbutton", "tab", "textbox"];
+  const inner = (node.children ?? []).flatMap(controls);
+  return roles.includes(node.role) ? [node, ...inner] : inner;
+}
+
+test("text is readable in light and in dark, and controls have names", async () => {
   for (const scheme of ["light", "dark"]) {
     const { page, faults } = await visit("", { scheme });
     for (const name of ["digits", "chain", "model"]) {
@@ -365,6 +372,9 @@ test("text is readable in light and in dark", async () => {
       for (const { text, colour, ground, size } of found) {
         assert.ok(ratio(colour, ground) >= 4.5, `${scheme}: "${text}" has a contrast of ${ratio(colour, ground).toFixed(2)}`);
         assert.ok(size >= 13, `"${text}" is ${size} pixels high`);
+      }
+      for (const { role, name: label } of controls(await page.accessibility.snapshot())) {
+        assert.ok(label, `${name}: a ${role} without a name`);
       }
     }
     assert.deepEqual(faults, []);
