@@ -2,7 +2,7 @@
 
     cargo nextest run --all-features 2>&1 | tee run.log; python3 tools/slow_tests.py run.log [SECONDS]
 
-Those of SECONDS (2) or more, by name. Times are of a machine with nothing else to do, and with the driver's cache of
+Those of SECONDS (1) or more, by name. Times are of a machine with nothing else to do, and with the driver's cache of
 compiled shaders filled by an earlier run.
 """
 
@@ -11,13 +11,13 @@ import re
 import sys
 
 HEAD = """\
-# Tests that `sh scripts/test.sh --quick` leaves out, for they take seconds. Written by tools/slow_tests.py.
+# Tests that `sh scripts/test.sh --quick` leaves out, for they take a second or more. Written by tools/slow_tests.py.
 """
 
 
 def main():
     log = pathlib.Path(sys.argv[1]).read_text(errors="replace")
-    limit = float(sys.argv[2]) if len(sys.argv) > 2 else 2.0
+    limit = float(sys.argv[2]) if len(sys.argv) > 2 else 1.0
     times = {}
     for line in log.splitlines():
         # Ten columns of state, seconds, perhaps a count, the binary, the test.

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::{Folder, command};
 
-/// Everything that the program writes to a terminal of this width; `None` where `script` is missing or has no terminals.
+/// Everything that the program writes to a terminal of this width; `None` where there is no `script` or no terminal.
 fn on_terminal(columns: usize, arguments: &[&str], cache: &str) -> Option<String> {
     let probe = Command::new("script").args(["-qec", "true", "/dev/null"]).stdin(Stdio::null()).output().ok()?;
     if !probe.status.success() {
