@@ -35,17 +35,25 @@ pub(crate) fn content(path: &Path) -> Option<Arc<Vec<u8>>> {
 
 /// Returns `true` for a file, in memory or on the disk.
 pub(crate) fn is_file(path: &Path) -> bool {
-    HELD.with_borrow(|held| held.contains_key(path)) || path.is_file()
+    is_file_in_memory(path) || path.is_file()
 }
 
 /// Returns `true` for a folder, in memory or on the disk.
 pub(crate) fn is_dir(path: &Path) -> bool {
-    HELD.with_borrow(|held| held.keys().any(|file| is_below(file, path))) || path.is_dir()
+    is_dir_in_memory(path) || path.is_dir()
 }
 
 /// Returns `true` for a file or a folder, in memory or on the disk.
 pub(crate) fn exists(path: &Path) -> bool {
-    is_file(path) || is_dir(path) || path.exists()
+    is_file_in_memory(path) || is_dir_in_memory(path) || path.exists()
+}
+
+fn is_file_in_memory(path: &Path) -> bool {
+    HELD.with_borrow(|held| held.contains_key(path))
+}
+
+fn is_dir_in_memory(path: &Path) -> bool {
+    HELD.with_borrow(|held| held.keys().any(|file| is_below(file, path)))
 }
 
 /// Returns the paths of the files and folders in a folder, in memory or else on the disk; none if it cannot be read.

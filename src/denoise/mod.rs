@@ -6,6 +6,7 @@
 
 mod classified;
 pub mod closed_form;
+mod counted;
 pub mod diffusion;
 mod guidance;
 mod guidance_rule;
@@ -18,6 +19,7 @@ mod scaling;
 pub mod vjp;
 
 pub use classified::ClassifierGradient;
+pub(crate) use counted::Counted;
 pub use guidance::{Condition, Guidance};
 pub use guidance_rule::{Evaluations, GuidanceInterval, GuidanceMode, GuidanceRule};
 pub use level::Level;

@@ -39,7 +39,7 @@ struct Awaited {
     mapped: oneshot::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
 }
 
-/// The time in which read-backs of this thread do not wait.
+/// The time in which read-backs of this thread do not wait. What was before comes back when it is dropped.
 struct Scope {
     outer: Option<Replay>,
 }
@@ -48,18 +48,11 @@ impl Scope {
     fn enter(known: Vec<Values>) -> Self {
         Self { outer: REPLAY.replace(Some(Replay { known, ..Replay::default() })) }
     }
-
-    fn leave(mut self) -> Replay {
-        REPLAY.replace(self.outer.take()).unwrap_or_default()
-    }
 }
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        // After `leave`, there is nothing to restore but for work within work.
-        if self.outer.is_some() || std::thread::panicking() {
-            REPLAY.set(self.outer.take());
-        }
+        REPLAY.set(self.outer.take());
     }
 }
 
@@ -85,7 +78,8 @@ impl Gpu {
         loop {
             let scope = Scope::enter(known);
             let done = work();
-            let replay = scope.leave();
+            let replay = REPLAY.take().unwrap_or_default();
+            drop(scope);
             let Some(awaited) = replay.awaited else {
                 self.driver.check()?;
                 return done;

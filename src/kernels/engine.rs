@@ -51,7 +51,7 @@ impl Engine {
             float16: false,
         })?;
         let family = Family::for_adapter(&gpu.adapter, options.family);
-        Ok(Self { gpu, family, measured: Choices::NONE, pipelines: Mutex::default(), findings: OnceLock::new() })
+        Ok(Self::of(gpu, family))
     }
 
     /// Opens the device of the browser, without waiting, with the kernels that `options` name or else those of the
@@ -70,7 +70,7 @@ impl Engine {
         .await?;
         gpu.expect_default_limits()?;
         let family = Family::for_adapter(&gpu.adapter, options.family.or(Some(FamilyName::Tile)));
-        Ok(Self { gpu, family, measured: Choices::NONE, pipelines: Mutex::default(), findings: OnceLock::new() })
+        Ok(Self::of(gpu, family))
     }
 
     /// Opens another device on the same adapter, with arithmetic in float16 and with matrix units where it has them,
@@ -84,7 +84,12 @@ impl Engine {
             matrix @ Family::Matrix { .. } => matrix,
             _ => self.family,
         };
-        Ok(Self { gpu, family, measured: Choices::NONE, pipelines: Mutex::default(), findings: OnceLock::new() })
+        Ok(Self::of(gpu, family))
+    }
+
+    /// An engine that has compiled nothing yet.
+    fn of(gpu: Gpu, family: Family) -> Self {
+        Self { gpu, family, measured: Choices::NONE, pipelines: Mutex::default(), findings: OnceLock::new() }
     }
 
     /// The kind of storage of tensors in float32 on this engine.
@@ -108,14 +113,7 @@ impl Engine {
     /// The shaders that are not compiled yet, each once.
     #[must_use]
     pub fn missing<'s>(&self, shaders: &[&'s Shader]) -> Vec<&'s Shader> {
-        let known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut missing: Vec<&Shader> = Vec::new();
-        for &shader in shaders {
-            if !known.contains_key(shader) && !missing.contains(&shader) {
-                missing.push(shader);
-            }
-        }
-        missing
+        missing(&self.pipelines.lock().unwrap_or_else(PoisonError::into_inner), shaders)
     }
 
     /// The pipelines of `shaders`, in their order. Those that were not compiled before are compiled in parallel.
@@ -123,8 +121,9 @@ impl Engine {
     /// # Errors
     /// [`crate::Error::Device`] when a shader is refused.
     pub fn pipelines(&self, shaders: &[&Shader]) -> Result<Vec<Pipeline>> {
-        let missing = self.missing(shaders);
+        // Locked throughout: another thread that asks for the same shaders waits for them.
         let mut known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = missing(&known, shaders);
         let sources: Vec<_> = missing.iter().map(|shader| pipeline_source(shader)).collect();
         for (shader, pipeline) in missing.into_iter().zip(self.gpu.compile_all(&sources)?) {
             known.insert(shader.clone(), pipeline);
@@ -163,6 +162,17 @@ impl Engine {
         self.gpu.submit(&recording)?;
         Ok(self.gpu.download(&[Region { storage: &result, first: 0, texels }])?.remove(0))
     }
+}
+
+/// The shaders that are not among the known ones, each once.
+fn missing<'s>(known: &HashMap<Shader, Pipeline>, shaders: &[&'s Shader]) -> Vec<&'s Shader> {
+    let mut missing: Vec<&Shader> = Vec::new();
+    for &shader in shaders {
+        if !known.contains_key(shader) && !missing.contains(&shader) {
+            missing.push(shader);
+        }
+    }
+    missing
 }
 
 impl Family {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::run::Batches;
 use super::schedule::Step;
 use super::walk::{Walk, scale};
-use crate::denoise::{Denoiser, Level};
+use crate::denoise::{Counted, Denoiser};
 use crate::gpu::Gpu;
 use crate::{Error, Result, tensor::Tensor};
 
@@ -103,39 +103,5 @@ impl Stepping {
         let run = self.batches.run();
         denoiser.begin(&run.schedule.levels());
         Some(Walking { walk: Walk::new(&run.schedule, &run.method), images, x, index: 0, calls: 0 })
-    }
-}
-
-/// A denoiser whose calls are counted.
-struct Counted<'d> {
-    denoiser: &'d mut dyn Denoiser,
-    calls: usize,
-}
-
-impl Denoiser for Counted<'_> {
-    fn image_shape(&self) -> [usize; 3] {
-        self.denoiser.image_shape()
-    }
-
-    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
-        self.calls += 1;
-        self.denoiser.eps(x, levels)
-    }
-
-    fn parts(&mut self, x: &Tensor, levels: &[Level]) -> Result<(Tensor, Tensor)> {
-        self.calls += 1;
-        self.denoiser.parts(x, levels)
-    }
-
-    fn variance(&self) -> Option<&Tensor> {
-        self.denoiser.variance()
-    }
-
-    fn gradient(&mut self, x: &Tensor, levels: &[Level]) -> Result<Option<Tensor>> {
-        self.denoiser.gradient(x, levels)
-    }
-
-    fn shift(&mut self, x: &Tensor, levels: &[Level]) -> Result<Option<Tensor>> {
-        self.denoiser.shift(x, levels)
     }
 }

@@ -52,8 +52,6 @@ struct Description {
     height: usize,
     width: usize,
     parameters: u64,
-    adapter: String,
-    software: bool,
     family: &'static str,
     weight_bytes: u64,
     map_bytes: u64,
@@ -126,8 +124,6 @@ async fn place(
         height,
         width,
         parameters: network.weights.parameters(),
-        adapter: engine.gpu.adapter.name.clone(),
-        software,
         family: match engine.family {
             Family::Tile => "tile",
             Family::Lanes { .. } => "lanes",

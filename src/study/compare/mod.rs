@@ -19,7 +19,7 @@ use std::sync::Arc;
 use web_time::Instant;
 
 use crate::denoise::diffusion::NoiseTable;
-use crate::denoise::{Denoiser, Level};
+use crate::denoise::{Counted, Denoiser};
 use crate::error::{Error, Result};
 use crate::sample::run::Run;
 use crate::sample::samplers::Sampler;
@@ -234,51 +234,10 @@ fn named(error: Error, cell: &Cell) -> Error {
     }
 }
 
-/// Counts the calls of a denoiser.
-struct Counted<'a> {
-    denoiser: &'a mut dyn Denoiser,
-    calls: usize,
-}
-
-impl Denoiser for Counted<'_> {
-    fn image_shape(&self) -> [usize; 3] {
-        self.denoiser.image_shape()
-    }
-
-    fn eps(&mut self, x: &Tensor, levels: &[Level]) -> Result<Tensor> {
-        self.calls += 1;
-        self.denoiser.eps(x, levels)
-    }
-
-    fn parts(&mut self, x: &Tensor, levels: &[Level]) -> Result<(Tensor, Tensor)> {
-        self.calls += 1;
-        self.denoiser.parts(x, levels)
-    }
-
-    fn variance(&self) -> Option<&Tensor> {
-        self.denoiser.variance()
-    }
-
-    fn gradient(&mut self, x: &Tensor, levels: &[Level]) -> Result<Option<Tensor>> {
-        self.denoiser.gradient(x, levels)
-    }
-
-    fn shift(&mut self, x: &Tensor, levels: &[Level]) -> Result<Option<Tensor>> {
-        self.denoiser.shift(x, levels)
-    }
-
-    fn begin(&mut self, levels: &[Level]) {
-        self.denoiser.begin(levels);
-    }
-
-    fn trace_nonfinite(&mut self, x: &Tensor, levels: &[Level]) -> Result<()> {
-        self.denoiser.trace_nonfinite(x, levels)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::denoise::Level;
 
     /// The eps of a standard normal.
     struct Gaussian;
