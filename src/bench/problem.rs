@@ -140,7 +140,7 @@ impl Problem for GraphProblem {
     }
 
     fn prepare<'e>(&self, compiler: Compiler<'e>) -> Result<Box<dyn Job + 'e>> {
-        debug_assert!(self.graph.weights.iter().all(|weight| matches!(weight.source, WeightSource::Constant(_))));
+        assert!(self.graph.weights.iter().all(|weight| matches!(weight.source, WeightSource::Constant(_))));
         let program = alone(&self.graph, compiler).program(&self.graph, &no_checkpoint)?;
         program.feed(&by_name(&self.inputs))?;
         Ok(Box::new(program))

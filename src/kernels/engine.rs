@@ -237,7 +237,7 @@ pub fn call_words(bases: [u32; MAX_OPERANDS], [x, y, z]: [u32; 3], params: &[u32
 fn pipeline_source(shader: &Shader) -> PipelineSource {
     let bindings = shader
         .operands()
-        .into_iter()
+        .iter()
         .enumerate()
         .map(|(at, (access, _))| match (shader.memory, access) {
             (Memory::Buffer, Access::Read) => Binding::ReadBuffer,

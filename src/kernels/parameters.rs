@@ -107,6 +107,7 @@ macro_rules! kernel {
             template: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")),
             params: $params::FIELDS,
             twin: $twin,
+            declared: std::sync::OnceLock::new(),
         }
     };
 }

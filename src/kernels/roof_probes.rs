@@ -168,7 +168,7 @@ impl Reads {
     /// The dispatch of these reads.
     #[must_use]
     pub fn dispatch(&self, family: Family) -> Dispatch {
-        debug_assert!(self.source.is_power_of_two());
+        assert!(self.source.is_power_of_two());
         let [texels, rounds, stride, source] =
             [self.texels, self.rounds, self.stride, self.source].map(|value| value as u32);
         let params = words(&ReadParams { texels, rounds, stride, mask: source.wrapping_sub(1) });

@@ -7,6 +7,7 @@
 //! float16 ([`Shader::halves`]): `load_x` returns a `vec4<f32>`.
 
 use std::fmt::Write;
+use std::sync::OnceLock;
 
 use super::parameters::Field;
 use super::template::expand;
@@ -41,14 +42,55 @@ pub struct Kernel {
     pub params: &'static [Field],
     /// The same computation on the host.
     pub twin: Twin,
+    /// Declarations of the template, which each dispatch asks for; empty until the first one does.
+    pub(crate) declared: OnceLock<Declared>,
+}
+
+/// Declarations of a template.
+#[derive(Debug)]
+pub(crate) struct Declared {
+    /// The operands in binding order.
+    operands: Vec<(Access, &'static str)>,
+    /// The place of the packed weights among them.
+    weights: Option<usize>,
+    /// The extensions of the language that it needs.
+    extensions: Vec<&'static str>,
+    /// See [`Kernel::splits`].
+    splits: bool,
+}
+
+impl Declared {
+    fn of(kernel: &Kernel) -> Self {
+        let mut found = Self { operands: Vec::new(), weights: None, extensions: Vec::new(), splits: false };
+        for directive in kernel.lines().filter_map(|line| line.trim().strip_prefix("//#")) {
+            let words: Vec<_> = directive.split_whitespace().collect();
+            match words[..] {
+                ["read", name] => found.operands.push((Access::Read, name)),
+                ["write", name] => found.operands.push((Access::Write, name)),
+                ["weights", name] => {
+                    found.weights = Some(found.operands.len());
+                    found.operands.push((Access::Read, name));
+                }
+                ["enable", name] => found.extensions.push(name),
+                ["split"] => found.splits = true,
+                _ => {}
+            }
+        }
+        found
+    }
 }
 
 impl Kernel {
+    /// The declarations of its template.
+    fn declared(&self) -> &Declared {
+        self.declared.get_or_init(|| Declared::of(self))
+    }
+
     /// True if a dispatch may be cut in several, each with a part of the grid: the template says `//#split`, and adds
     /// `call.origin` to the place of a workgroup.
     #[must_use]
     pub fn splits(&self) -> bool {
-        self.lines().any(|line| line.trim() == "//#split")
+        self.declared().splits
     }
 
     /// The lines of its template, with the shared pieces in place.
@@ -92,7 +134,7 @@ impl std::fmt::Display for Shader {
         f.write_str(self.kernel.name)?;
         let set = self.constants.iter().filter(|(_, value)| *value != 0);
         let mut words: Vec<_> = set.map(|(name, value)| format!("{name}={value}")).collect();
-        for (at, (_, name)) in self.operands().into_iter().enumerate() {
+        for (at, (_, name)) in self.operands().iter().enumerate() {
             match self.precision(at) {
                 Precision::Float32 => {}
                 precision @ Precision::Float16 => words.push(format!("{name}={precision}")),
@@ -114,13 +156,8 @@ pub enum Access {
 impl Shader {
     /// The operands in binding order (binding 0 holds the parameters, operand i is binding i + 1).
     #[must_use]
-    pub fn operands(&self) -> Vec<(Access, &'static str)> {
-        operands(self.kernel.template)
-    }
-
-    /// The extensions of the language that the shader needs.
-    fn extensions(&self) -> impl Iterator<Item = &'static str> + use<> {
-        self.kernel.lines().filter_map(|line| line.trim().strip_prefix("//#enable ")).map(str::trim)
+    pub fn operands(&self) -> &'static [(Access, &'static str)] {
+        &self.kernel.declared().operands
     }
 
     /// The precision of an operand.
@@ -132,8 +169,7 @@ impl Shader {
     /// The place among the operands of the packed weights, which the template declares by `//#weights`; `None` without.
     #[must_use]
     pub fn weights_place(&self) -> Option<usize> {
-        let weights = self.kernel.lines().find_map(|line| line.trim().strip_prefix("//#weights "))?;
-        self.operands().into_iter().position(|(_, name)| name == weights.trim())
+        self.kernel.declared().weights
     }
 
     /// These shaders, and each with its weights in float16.
@@ -151,7 +187,7 @@ impl Shader {
     #[must_use]
     pub fn wgsl(&self) -> String {
         let mut text = String::new();
-        for extension in self.extensions() {
+        for extension in &self.kernel.declared().extensions {
             let _ = writeln!(text, "enable {extension};");
         }
         for (name, value) in &self.constants {
@@ -167,8 +203,8 @@ impl Shader {
              @group(0) @binding(0) {declared}",
             MAX_OPERANDS / TEXEL
         );
-        for (index, (access, name)) in self.operands().into_iter().enumerate() {
-            text.push_str(&self.declare(index, access, name));
+        for (index, (access, name)) in self.operands().iter().enumerate() {
+            text.push_str(&self.declare(index, *access, name));
         }
         let scope: Vec<_> =
             self.constants.iter().map(|(name, value)| ((*name).to_owned(), i64::from(*value))).collect();
@@ -240,21 +276,6 @@ fn with_copied_parameters(text: &str) -> String {
         let _ = writeln!(text, "    call.params.{name} |= zero;");
     }
     text + body
-}
-
-/// The operands a template declares.
-fn operands(template: &'static str) -> Vec<(Access, &'static str)> {
-    include_shared(template)
-        .into_iter()
-        .filter_map(|line| {
-            let (access, name) = line.trim().strip_prefix("//#")?.split_once(' ')?;
-            match access {
-                "read" | "weights" => Some((Access::Read, name.trim())),
-                "write" => Some((Access::Write, name.trim())),
-                _ => None,
-            }
-        })
-        .collect()
 }
 
 /// The template's lines with the shared pieces in place: declarations at their first use, statements at each.

@@ -16,7 +16,7 @@ impl Table {
 
     /// Appends a row of texts or numbers, one cell per column.
     pub fn row(&mut self, cells: &[&dyn std::fmt::Display]) {
-        debug_assert_eq!(cells.len(), self.columns.len(), "{:?}", self.columns);
+        assert_eq!(cells.len(), self.columns.len(), "{:?}", self.columns);
         self.rows.push(cells.iter().map(ToString::to_string).collect());
     }
 

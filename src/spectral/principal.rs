@@ -355,7 +355,7 @@ fn by_gram(samples: &Tensor, gram: &Dense, settings: &Settings) -> Result<(Found
     let directions = vectors.ncols();
     let rest = Random::new(settings.seed).orthogonal_to(&[vectors.as_ref()], settings.count - directions);
     let vectors = join(vectors.as_ref(), rest.as_ref());
-    debug_assert_eq!((vectors.nrows(), vectors.ncols()), (dimension, settings.count));
+    assert_eq!((vectors.nrows(), vectors.ncols()), (dimension, settings.count));
     let mut values = within.values[..directions].to_vec();
     values.resize(settings.count, 0.0);
     Ok((Found { values, vectors, ..within }, solver))

@@ -202,7 +202,7 @@ impl<'e> DeviceSamples<'e> {
 
     /// Runs `work` with the resources for this number of vectors.
     fn with_session<T>(&self, vectors: usize, work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
-        debug_assert!((1..=MOST_VECTORS).contains(&vectors), "{vectors} vectors");
+        assert!((1..=MOST_VECTORS).contains(&vectors), "{vectors} vectors");
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let ready = match session.take() {
             Some(ready) if ready.vectors == vectors => ready,

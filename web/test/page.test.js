@@ -1,7 +1,7 @@
 // The page in a browser: its numbers beside the program's, each tab, the keyboard, narrow screens, dark mode, faults.
 
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { gunzipSync } from "node:zlib";
@@ -314,8 +314,23 @@ test("a folder of diffusers is opened and sampled, and bad files have their mess
   await files.uploadFile(picture);
   await says(page, refused, /no \.safetensors file among cat\.png/);
   await shot(page, "refused");
+  // A file that is too large is not read; this one has no blocks on the disk.
+  const long = join(SAVED, "long.safetensors");
+  writeFileSync(long, "");
+  truncateSync(long, 600e6);
+  await files.uploadFile(long);
+  await says(page, refused, /^The files take 600 MB; this page reads up to 537 MB\. Run downhill sample /);
+  rmSync(long);
 
+  // A network of few weights and large maps is refused before its device is asked for memory.
   const folder = await page.$("#panel-model [data-part=folder]");
+  const large = join(SAVED, "large");
+  cpSync(join(ROOT, "weights/digits"), large, { recursive: true });
+  const config = JSON.parse(readFileSync(join(large, "config.json"), "utf8"));
+  writeFileSync(join(large, "config.json"), JSON.stringify({ ...config, sample_size: 2048 }));
+  await folder.uploadFile(large);
+  assert.match(await says(page, refused, /memory limit/), /\d[\d.]* [GM]i?B/);
+  await shot(page, "memory");
   await folder.uploadFile(join(ROOT, "weights/digits"));
   assert.match(await says(page, "#panel-model [data-part=facts]", /Parameters/), /28 × 28, 1 channel.*1\.1 million/s);
   assert.equal(await page.$eval(refused, (one) => one.hidden), true);

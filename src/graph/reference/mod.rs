@@ -91,7 +91,7 @@ pub fn evaluate(graph: &Graph, inputs: &[(String, Tensor)], weights: &WeightAcce
     let mut evaluation = Evaluation { graph, inputs, weights, values: Vec::with_capacity(graph.nodes.len()) };
     for node in &graph.nodes {
         let value = node.op.operator().evaluate(node.shape, &evaluation)?;
-        debug_assert_eq!(value.data.len(), node.shape.rows() * node.shape.c, "{}", node.label);
+        assert_eq!(value.data.len(), node.shape.rows() * node.shape.c, "{}", node.label);
         evaluation.values.push(value);
     }
     let output = |(name, value): &(String, Value)| (name.clone(), evaluation.values[value.0].clone());

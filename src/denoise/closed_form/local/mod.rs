@@ -108,7 +108,7 @@ impl<'e> Local<'e> {
         let mean = data.mean();
         let offset = mean.chunks(height * width).map(|of| (of.iter().sum::<f64>() / of.len() as f64) as f32).collect();
         let window = Window { reach, image, wraps: options.boundary == Boundary::Circular, offset };
-        debug_assert_eq!(window.offset.len(), channels);
+        assert_eq!(window.offset.len(), channels);
         let groups: Vec<Group> = groups(options.boundary, reach, height, width)
             .into_iter()
             .map(|places| Group::new(&data, &window, places))
