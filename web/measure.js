@@ -1,15 +1,18 @@
 // Measures the bytes of the page and the seconds until it is ready and of each step of one image, beside the program's:
-//   node web/measure.js sizes|times
+//   node web/measure.js sizes
+//   node web/measure.js times
+//   node web/measure.js model FOLDER     a diffusers folder, and the largest difference from the program's image
 // The browser computes on SwiftShader. The program does, too, if VK_DRIVER_FILES names its manifest, which lies beside
 // Chromium; otherwise it takes its own adapter. DOWNHILL names the program.
 
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 
 import { launch, open, PREFIX, ROOT, WEB } from "./test/browser.js";
+import { sample } from "./test/program.js";
 import { serve } from "./test/server.js";
 
 const DIST = join(WEB, "dist");
@@ -41,29 +44,54 @@ function sizes() {
   console.log("all files", sums);
 }
 
-/** Prints the seconds of one image in the browser and by the program. */
-async function times() {
+/** Samples in the browser as it is for visitors; the arguments are those of `open` and `sample` of the module. */
+async function inBrowser(source, settings, folders = {}) {
   const browser = await launch({ zeros: true });
-  const server = await serve({ [PREFIX]: `${DIST}/` });
+  const server = await serve({ [PREFIX]: `${DIST}/`, ...folders });
   const { page } = await open(browser, `${server.origin}${PREFIX}#chain`);
-  const measured = await page.evaluate(async (steps) => {
-    const { open: opened } = await import("./downhill.js");
-    const began = performance.now();
-    const model = await opened();
-    const ready = performance.now();
-    const taken = [];
-    for await (const step of model.sample({ count: 1, steps })) taken.push([step.index, performance.now()]);
-    const spent = (from, to) => (to - from) / 1000;
-    return {
-      adapter: model.description.adapter,
-      open: spent(began, ready),
-      first: spent(ready, taken[0][1]),
-      steady: spent(taken[0][1], taken.at(-1)[1]) / (steps - 1),
-    };
-  }, STEPS);
-  console.log("browser", measured);
+  const measured = await page.evaluate(
+    async (source, settings) => {
+      const { open: opened } = await import("./downhill.js");
+      const began = performance.now();
+      const model = await opened(source);
+      const ready = performance.now();
+      const taken = [];
+      const run = model.sample(settings);
+      let step = await run.next();
+      for (; !step.done; step = await run.next()) taken.push(performance.now());
+      const spent = (from, to) => (to - from) / 1000;
+      return {
+        description: model.description,
+        samples: [...step.value],
+        open: spent(began, ready),
+        first: spent(ready, taken[0]),
+        steady: spent(taken[0], taken.at(-1)) / (taken.length - 1),
+      };
+    },
+    source,
+    settings,
+  );
   await browser.close();
   server.close();
+  return measured;
+}
+
+/** Prints the seconds of one image of a network in the browser, and how far it is from the program's. */
+async function model(folder) {
+  const settings = { count: 1, steps: STEPS, seed: 0, schedule: "paper" };
+  const { samples, description, ...seconds } = await inBrowser("/model/", settings, { "/model/": `${folder}/` });
+  console.log("browser", description, seconds);
+  const program = sample([folder, "-n", "1", "--steps", String(STEPS), "--seed", "0", "--schedule", "paper"]);
+  const { adapter, timings } = program.report;
+  console.log("program", { adapter: adapter.name, first: timings.first_step, steady: timings.steady_step });
+  const apart = program.samples.values.map((value, at) => Math.abs(value - samples[at]));
+  console.log("largest difference of a value", Math.max(...apart));
+}
+
+/** Prints the seconds of one image of the embedded network in the browser and by the program. */
+async function times() {
+  const { description, open, first, steady } = await inBrowser(null, { count: 1, steps: STEPS });
+  console.log("browser", { adapter: description.adapter, open, first, steady });
 
   const program = process.env.DOWNHILL || join(ROOT, "target/release/downhill");
   const cache = mkdtempSync(join(tmpdir(), "downhill-"));
@@ -75,11 +103,13 @@ async function times() {
     execFileSync(program, ["sample", ...options], { env: environment });
     const total = (performance.now() - began) / 1000;
     const { adapter, timings } = JSON.parse(readFileSync(report, "utf8"));
-    const open = total - timings.phases.sampling;
-    console.log(words, { adapter: adapter.name, open, first: timings.first_step, steady: timings.steady_step });
+    const before = total - timings.phases.sampling;
+    console.log(words, { adapter: adapter.name, open: before, first: timings.first_step, steady: timings.steady_step });
   }
   rmSync(cache, { recursive: true });
 }
 
-if (process.argv[2] === "sizes") sizes();
+const [, , what, folder] = process.argv;
+if (what === "sizes") sizes();
+else if (what === "model") await model(resolve(folder));
 else await times();

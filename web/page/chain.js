@@ -1,5 +1,6 @@
 // The tab of the linear chain: which components turn under noise, and which survive a chain of projections on them.
 
+import { chain } from "./beside.js";
 import { copy, fields, parts, readouts, restore, write } from "./dom.js";
 import { words } from "./engine.js";
 import { Plot } from "./plot.js";
@@ -93,16 +94,10 @@ export class ChainTab {
     if (this.visible) this.compute();
   }
 
-  /** Takes the engine. */
-  start(engine) {
-    this.engine = engine;
-    if (this.visible) this.compute();
-  }
-
   /** Computes the chain when the tab is shown. */
   shown() {
     this.visible = true;
-    if (this.engine && !this.result) this.compute();
+    if (!this.result) this.compute();
   }
 
   /** Does something once nothing has changed for some milliseconds. */
@@ -117,7 +112,7 @@ export class ChainTab {
     if (!this.chains.has(key)) {
       const began = performance.now();
       const numbers = { levels: Number(levels), components: Number(count), sigmaMax: Number(noise) };
-      const result = await this.engine.chain({ coupling, ...numbers });
+      const result = await chain({ coupling, ...numbers });
       this.chains.set(key, { result, seconds: (performance.now() - began) / 1000 });
     }
     return this.chains.get(key);
@@ -125,7 +120,7 @@ export class ChainTab {
 
   /** Computes the chain of the form; once more if the form changes meanwhile. */
   async compute() {
-    if (!this.engine || this.computing) return;
+    if (this.computing) return;
     this.computing = true;
     try {
       for (let asked = null; asked !== this.asked(); ) {
@@ -151,8 +146,6 @@ export class ChainTab {
     try {
       for (const coupling of Object.keys(COUPLINGS)) {
         await this.chain({ ...this.fields(), coupling });
-        // Between two chains the page takes what has happened meanwhile.
-        await new Promise((resolve) => setTimeout(resolve));
         if (this.asked() !== asked || this.computing) return;
         this.effective();
       }

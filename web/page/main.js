@@ -74,7 +74,6 @@ async function start() {
     digits.offer(exports.samplers(), exports.schedules());
     // The engine fills the lists of samplers and schedules: only now do their values of the address hold.
     route();
-    chain.start(exports);
     const lack = exports.missing();
     if (lack) {
       miss(lack);
