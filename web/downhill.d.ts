@@ -160,7 +160,8 @@ export function pixels(
 
 /**
  * The linear diffusion chain on embedded digits (`docs/linear-diffusion.md`): the principal components of each level of
- * noise, and the product of the projections on them. On the CPU; no adapter is needed.
+ * noise, and the product of the projections on them. On the thread that calls, which may be a worker's; no adapter is
+ * needed.
  */
 export function chain(options: ChainOptions): Promise<Chain>;
 

@@ -291,11 +291,23 @@ test("the linear chain follows its controls", async () => {
   );
   assert.ok(Math.abs(shares.reduce((sum, share) => sum + share, 0) - 1) < 1e-6, `${shares}`);
   await page.click("#panel-chain [name=coupling][value=fresh]");
+  // Meanwhile the page follows its visitor: the chain is computed beside its thread.
   await page.$eval("#panel-chain [name=levels]", (slider) => {
+    let last = performance.now();
+    window.longest = 0;
+    setInterval(() => {
+      const now = performance.now();
+      window.longest = Math.max(window.longest, now - last);
+      last = now;
+    }, 5);
     slider.value = "40";
     slider.dispatchEvent(new Event("input", { bubbles: true }));
   });
   await says(page, "#panel-chain [data-part=headline]", /^After 40 levels/);
+  const words = await page.$eval("#panel-chain [data-part=words]", (one) => one.textContent);
+  const [, seconds] = words.match(/in ([\d.]+) s\.$/);
+  const longest = await page.evaluate(() => window.longest);
+  assert.ok(longest < 500 * Number(seconds), `the page stood still for ${longest} ms of ${seconds} s`);
   await shot(page, "chain");
   assert.deepEqual(faults, []);
   await page.close();
