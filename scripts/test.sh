@@ -22,7 +22,7 @@ case ${1:-} in
         slow=$(sed -e '/^#/d' -e '/^$/d' tests/slow.txt)
         if has_nextest; then
             # shellcheck disable=SC2086 # one word a test
-            nextest -E "not test(/^($(printf '%s|' $slow | sed 's/|$//'))\$/)" "$@"
+            nextest --tests -E "not test(/^($(printf '%s|' $slow | sed 's/|$//'))\$/)" "$@"
         else
             # shellcheck disable=SC2046
             sh scripts/with-adapter.sh cargo test --all-features --no-fail-fast --tests "$@" -- \
@@ -47,11 +47,14 @@ case ${1:-} in
         fi
         ;;
     *)
+        # Examples are compiled by the lints.
+        all=no
+        [ $# -gt 0 ] || { all=yes && set -- --tests; }
         if has_nextest; then
             nextest "$@"
-            sh scripts/with-adapter.sh cargo test --doc --all-features --quiet
         else
             sh scripts/with-adapter.sh cargo test --all-features --no-fail-fast "$@"
         fi
+        [ $all = no ] || sh scripts/with-adapter.sh cargo test --doc --all-features --quiet
         ;;
 esac

@@ -16,6 +16,7 @@ from ._arrays import like as like_of
 from ._device import engine
 from ._errors import ArgumentError
 from ._images import Images
+from ._pictures import Pictures
 from ._sampling import Bar, Callback, SamplerFunction, Schedule, settings_of
 
 
@@ -429,7 +430,7 @@ class Model:
             except (TypeError, ValueError):
                 raise ArgumentError(f"`size` of {size!r}", "give (height, width)") from None
             size = whole(height, "size"), whole(width, "size")
-        with _Pictures() as pictures:
+        with Pictures() as pictures:
             state, picture = pictures.start(start)
             arguments: dict[str, Any] = {
                 "settings": settings,
@@ -550,50 +551,3 @@ def _conditions(
         None if pooled is None else floats(pooled, "pooled"),
         None if time_ids is None else floats(time_ids, "time_ids"),
     )
-
-
-class _Pictures:
-    """Pictures and masks as files, which the library reads: those in memory are written for the time of a run."""
-
-    def __init__(self) -> None:
-        self._folder: Any = None
-
-    def __enter__(self) -> _Pictures:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
-
-    def start(self, start: Any) -> tuple[Any, str | None]:
-        """Returns the start states, or the file of a picture."""
-        if start is None:
-            return None, None
-        if isinstance(start, (str, os.PathLike)):
-            return None, os.fspath(start)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-        if hasattr(start, "save") and hasattr(start, "mode"):
-            return None, self._write(start, "start.png")
-        return floats(start, "start"), None
-
-    def mask(self, mask: Any) -> str | None:
-        """Returns the file of a mask."""
-        if mask is None or isinstance(mask, (str, os.PathLike)):
-            return None if mask is None else os.fspath(mask)  # pyright: ignore
-        if hasattr(mask, "save") and hasattr(mask, "mode"):
-            return self._write(mask, "mask.png")
-        values = np.asarray(mask)
-        if values.ndim != 2:
-            raise ArgumentError(f"`mask` of shape {values.shape}", "a mask is (height, width)")
-        from ._images import pil_of
-
-        painted = np.where(values != 0, 255, 0).astype(np.uint8)
-        return self._write(pil_of(painted[..., None]), "mask.png")
-
-    def _write(self, picture: Any, name: str) -> str:
-        import tempfile
-
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="downhill-")
-        file = os.path.join(self._folder.name, name)
-        picture.save(file)
-        return file

@@ -247,7 +247,7 @@ fn processes_on_a_machine_spread_over_its_adapters() {
 fn the_images_of_gamma_are_made_by_several_runs() {
     let folder = Folder::new();
     let (alone, shared) = (folder.at("alone"), folder.at("shared"));
-    let study = ["inspect", "gamma", "--steps", "2", "--gammas", "1,2", "-n", "65", "-b", "64"];
+    let study = ["inspect", "gamma", "--steps", "2", "--gammas", "1,2", "-n", "9", "-b", "8"];
     assert_eq!(downhill(&[&study[..], &["-o", &alone]].concat()).code, 0);
     let first = downhill(&[&study[..], &["--shard", "1/2", "-o", &shared]].concat());
     assert!(first.stderr.contains("2 parts of other shards are missing"), "{}", first.stderr);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use crate::value::{JsResult, object, settings, thrown};
+use crate::value::{JsResult, object, seed, settings, thrown};
 
 /// The digits of a chain: the first ones.
 const SAMPLES: usize = 1000;
@@ -66,8 +66,7 @@ pub fn chain(options: &str) -> JsResult<JsValue> {
 
 fn run(options: &ChainOptions) -> Result<Outcome> {
     let coupling: Coupling = options.coupling.parse()?;
-    let seed = options.seed.as_deref().unwrap_or("0");
-    let seed = seed.parse().map_err(|_| Error::argument(format!("`seed` of {seed}"), "give a whole number"))?;
+    let seed = seed(options.seed.as_deref())?;
     let data = small_digits()?;
     let (samples, dimension) = (data.shape[0], data.shape[1]);
     let components = options.components.unwrap_or(8);

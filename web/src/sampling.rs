@@ -3,14 +3,14 @@
 use std::rc::Rc;
 
 use downhill::sample::stepping::{Stepped, Stepping};
-use downhill::{Error, Result, Settings, Tensor};
+use downhill::{Result, Settings, Tensor};
 use js_sys::{Array, Float32Array, Object};
 use serde::Deserialize;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::model::Opened;
-use crate::value::{JsResult, floats, set, thrown};
+use crate::value::{JsResult, floats, seed, set, thrown};
 
 /// Options of a run; see `downhill.d.ts`.
 #[derive(Debug, Default, Deserialize)]
@@ -23,7 +23,7 @@ pub struct SamplingOptions {
     gamma: Option<f64>,
     mu: Option<f64>,
     eta: Option<f64>,
-    /// In decimal: numbers of JavaScript do not hold all seeds.
+    /// In decimal.
     seed: Option<String>,
     sigma_max: Option<f64>,
     sigma_min: Option<f64>,
@@ -41,7 +41,7 @@ impl Sampling {
     /// A run before its first step.
     ///
     /// # Errors
-    /// Those of [`downhill::Sampling::resolve`]; [`Error::Argument`] for a name or a seed that is none.
+    /// Those of [`downhill::Sampling::resolve`]; [`downhill::Error::Argument`] for a name or a seed that is none.
     pub fn new(opened: Rc<Opened>, options: SamplingOptions) -> Result<Self> {
         let settings = Settings {
             sampler: options.sampler.as_deref().map(str::parse).transpose()?,
@@ -54,10 +54,7 @@ impl Sampling {
             sigma_min: options.sigma_min,
             ..Settings::default()
         };
-        let seed = options.seed.as_deref().unwrap_or("0");
-        let seed = seed.parse().map_err(|_| {
-            Error::argument(format!("`seed` of {seed}"), "give a whole number from 0 to 18446744073709551615")
-        })?;
+        let seed = seed(options.seed.as_deref())?;
         let batch = options.batch.unwrap_or(opened.batch);
         let sampling = opened.model.sampling().settings(settings).seed(seed).batch(batch);
         let run = sampling.count(options.count.unwrap_or(16)).resolve()?;

@@ -46,6 +46,16 @@ pub fn settings<T: serde::de::DeserializeOwned>(json: &str) -> JsResult<T> {
         .map_err(|error| thrown(Error::argument(format!("the options: {error}"), "see `downhill.d.ts`")))
 }
 
+/// Reads a seed in decimal, 0 without one: numbers of JavaScript do not hold all seeds.
+///
+/// # Errors
+/// [`Error::Argument`] for what is none.
+pub fn seed(text: Option<&str>) -> downhill::Result<u64> {
+    let text = text.unwrap_or("0");
+    text.parse()
+        .map_err(|_| Error::argument(format!("`seed` of {text}"), "give a whole number from 0 to 18446744073709551615"))
+}
+
 /// Returns a value as a JavaScript object.
 ///
 /// # Errors
