@@ -47,35 +47,47 @@ export class ModelTab {
     write(this.parts.refused, words(error));
   }
 
-  /** Opens files as a model in place of the one before. */
+  /** Opens files as a model in place of the one before; the last ones, where several are asked for meanwhile. */
   async open(files) {
-    const { refused, facts, lab } = this.parts;
-    refused.hidden = true;
-    facts.hidden = true;
-    lab.hidden = true;
+    const { refused, opening, facts, lab } = this.parts;
+    const turn = {};
+    this.turn = turn;
+    for (const part of [refused, facts, lab]) part.hidden = true;
     this.lab.use(null);
     this.model?.close();
     this.model = null;
     try {
       const { open, samplers, schedules } = await engine();
-      const progress = (text) => this.lab.say(text);
-      this.model = await open(await source(files), { progress });
+      const progress = (text) => {
+        if (this.turn !== turn) return;
+        opening.hidden = false;
+        opening.textContent = `${text.charAt(0).toUpperCase()}${text.slice(1)} …`;
+      };
+      const model = await open(await source(files), { progress });
+      if (this.turn !== turn) {
+        model.close();
+        return;
+      }
+      this.model = model;
       this.lab.offer(samplers(), schedules());
-      this.lab.use(this.model);
+      this.lab.use(model);
       this.describe();
       lab.hidden = false;
     } catch (error) {
-      this.refuse(error);
+      if (this.turn === turn) this.refuse(error);
+    } finally {
+      if (this.turn === turn) opening.hidden = true;
     }
   }
 
   describe() {
-    const { name, kind, channels, height, width, parameters } = this.model.description;
+    const { name, kind, channels, height, width, parameters, weightBytes, mapBytes } = this.model.description;
     const entries = [
       ["Model", name],
       ["Kind", kind],
       ["Images", `${width} × ${height}, ${channels} ${channels === 1 ? "channel" : "channels"}`],
       ["Parameters", `${(parameters / 1e6).toFixed(1)} million, ${bytes(4 * parameters)}`],
+      ["Memory on the device", `${bytes(weightBytes)} for weights, ${bytes(mapBytes)} for the maps of an image`],
       ["Adapter", adapter(this.model.description)],
     ];
     this.parts.facts.replaceChildren(

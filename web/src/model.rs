@@ -19,8 +19,12 @@ use crate::nearest::Digits;
 use crate::sampling::{Sampling, SamplingOptions};
 use crate::value::{JsResult, floats, object, settings, thrown};
 
-/// Images per call at most, on a GPU and on a software adapter, which takes no longer for several small calls.
-const BATCH: [u64; 2] = [16, 4];
+/// Images per call at most on a GPU.
+const BATCH: u64 = 16;
+/// The same on a software adapter, which takes hardly longer for four small images than for one, and four times as long
+/// for large ones; the maps of a small one are up to [`SMALL`] bytes.
+const SOFTWARE_BATCH: u64 = 4;
+const SMALL: u64 = 4 << 20;
 /// The largest memory of a network on the device where none is given, in bytes.
 const MEMORY: f64 = (512u32 << 20) as f64;
 
@@ -99,24 +103,27 @@ async fn place(
     let network = pixels(&model)?;
     let [channels, height, width] = model.denoised_shape(None)?;
     let one = Footprint::of(&network.plan(Compiler::from(engine), network.call(1, (height, width)))?);
-    let needed = one.weights + one.allocated;
-    if needed > memory {
+    let maps = one.allocated - one.weights;
+    if one.allocated > memory {
         return Err(Error::OverLimit {
             tensor: model.name().to_owned(),
-            bytes: needed,
+            bytes: one.allocated,
             limit_name: "memory limit",
             limit: memory,
             hint: format!(
                 "its weights take {} MiB and the maps of one image {} MiB; use the program `downhill`, or raise \
                  `memoryLimit`",
                 one.weights >> 20,
-                one.allocated >> 20
+                maps >> 20
             ),
         });
     }
-    let per_image = one.allocated.max(1);
-    let software = engine.gpu.adapter.kind == Kind::Software;
-    let batch = ((memory - one.weights) / per_image).clamp(1, BATCH[usize::from(software)]) as usize;
+    let most = match engine.gpu.adapter.kind {
+        Kind::Software if maps > SMALL => 1,
+        Kind::Software => SOFTWARE_BATCH,
+        _ => BATCH,
+    };
+    let batch = ((memory - one.weights) / maps.max(1)).clamp(1, most) as usize;
     let description = Description {
         name: model.name().to_owned(),
         kind: "network",
@@ -130,7 +137,7 @@ async fn place(
             Family::Matrix { .. } => "matrix",
         },
         weight_bytes: one.weights,
-        map_bytes: one.allocated,
+        map_bytes: maps,
     };
     say("compiling kernels and copying weights");
     let options = DenoiserOptions { batch: Some(batch), images: batch, label: None };

@@ -9,7 +9,7 @@ import { gunzipSync } from "node:zlib";
 import { launch, open, PREFIX, ROOT, says, WEB } from "./browser.js";
 import { ratio, texts } from "./contrast.js";
 import { readNpy } from "./npy.js";
-import { sample } from "./program.js";
+import { info, sample } from "./program.js";
 import { serve } from "./server.js";
 
 const SHOTS = join(ROOT, "target/web");
@@ -344,7 +344,15 @@ test("a folder of diffusers is opened and sampled, and bad files have their mess
   assert.match(await says(page, refused, /memory limit/), /\d[\d.]* [GM]i?B/);
   await shot(page, "memory");
   await folder.uploadFile(join(ROOT, "weights/digits"));
-  assert.match(await says(page, "#panel-model [data-part=facts]", /Parameters/), /28 × 28, 1 channel.*1\.1 million/s);
+  const facts = await says(page, "#panel-model [data-part=facts]", /Parameters/);
+  assert.match(facts, /28 × 28, 1 channel.*1\.1 million/s);
+  // The memory is that of the program.
+  const [, weights, maps] = facts.match(/([\d.]+) MB for weights, ([\d.]+) MB for the maps/);
+  const theirs = info("weights/digits");
+  for (const [megabytes, line] of [[weights, /weights +([\d.]+) MiB/], [maps, /values +([\d.]+) MiB/]]) {
+    const [, mebibytes] = theirs.match(line);
+    assert.ok(Math.abs(megabytes / (mebibytes * 1.048576) - 1) < 0.1, `${facts}\n${theirs}`);
+  }
   assert.equal(await page.$eval(refused, (one) => one.hidden), true);
   await page.$eval("#panel-model form", (form) => {
     for (const [name, value] of [["count", "2"], ["steps", "2"]]) form.elements[name].value = value;
@@ -355,8 +363,8 @@ test("a folder of diffusers is opened and sampled, and bad files have their mess
   const shown = await page.$eval("#panel-model canvas", (canvas) => [
     ...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data,
   ]);
-  const theirs = await decoded(page, sample(["weights/digits", "-n", "2", "--steps", "2", "--schedule", "paper"]).png);
-  assert.ok(largest(shown, theirs.bytes, (at) => shown[at - (at % 4) + 3] === 255) <= 1);
+  const images = await decoded(page, sample(["weights/digits", "-n", "2", "--steps", "2", "--schedule", "paper"]).png);
+  assert.ok(largest(shown, images.bytes, (at) => shown[at - (at % 4) + 3] === 255) <= 1);
   await shot(page, "model");
   assert.deepEqual(faults, []);
   await page.close();

@@ -8,6 +8,13 @@ import { join } from "node:path";
 import { ROOT } from "./browser.js";
 import { readNpy } from "./npy.js";
 
+const program = process.env.DOWNHILL || join(ROOT, "target/debug/downhill");
+
+/** Returns what `downhill info` says, with the kernels that browsers have. */
+export function info(folder) {
+  return execFileSync(program, ["info", folder, "--family", "tile", "-b", "1"], { cwd: ROOT, encoding: "utf8" });
+}
+
 /**
  * Samples with the program.
  *
@@ -17,7 +24,6 @@ import { readNpy } from "./npy.js";
 export function sample(options) {
   const folder = mkdtempSync(join(tmpdir(), "downhill-"));
   const [png, npy, report] = ["x.png", "x.npy", "x.json"].map((name) => join(folder, name));
-  const program = process.env.DOWNHILL || join(ROOT, "target/debug/downhill");
   execFileSync(program, ["sample", ...options, "-q", "-o", png, "--save-samples", npy, "--json", report], { cwd: ROOT });
   return {
     png: readFileSync(png),
