@@ -35,6 +35,8 @@ export type Source =
   | File[];
 
 export interface OpenOptions {
+  /** The name of the model, in its description and in errors; by default that of the file or of the folder. */
+  name?: string;
   /** Called with a few words whenever another part begins. */
   progress?: (words: string) => void;
   /** The largest memory on the device in bytes; 512 MiB by default. */

@@ -70,10 +70,11 @@ function text(seed) {
   return seed === undefined || seed === null ? undefined : String(seed);
 }
 
-export async function open(source, { progress = () => {}, memoryLimit } = {}) {
+export async function open(source, { name: given, progress = () => {}, memoryLimit } = {}) {
   const lacks = missing();
   if (lacks) throw new DownhillError({ message: lacks, kind: "adapter", hint: null });
-  const { name, files } = await read(source, progress);
+  const { name: found, files } = await read(source, progress);
+  const name = found && (given ?? found);
   const paths = files.map(([path]) => path);
   const contents = files.map(([, content]) => content);
   const opened = await wait(() => engine.open(name, paths, contents, memoryLimit, progress));

@@ -125,12 +125,14 @@ export class ChainTab {
     try {
       for (let asked = null; asked !== this.asked(); ) {
         asked = this.asked();
+        this.parts.plots.classList.add("old");
         this.show(await this.chain(this.fields()));
       }
       this.later(() => this.compare(), LONGER_REST);
     } catch (error) {
       this.say(words(error), true);
     } finally {
+      this.parts.plots.classList.remove("old");
       this.computing = false;
     }
   }
@@ -154,10 +156,10 @@ export class ChainTab {
     }
   }
 
-  /** Shows the effective components of the couplings that are computed, that of the form first. */
+  /** Shows the effective components of the couplings that are computed. */
   effective() {
-    const { coupling, levels, components: count, noise } = this.fields();
-    const series = [coupling, ...Object.keys(COUPLINGS).filter((one) => one !== coupling)].flatMap((name) => {
+    const { levels, components: count, noise } = this.fields();
+    const series = Object.keys(COUPLINGS).flatMap((name) => {
       const known = this.chains.get([name, levels, count, noise].join());
       if (!known) return [];
       return [{ name, tone: COUPLINGS[name], points: known.result.effective.map((y, x) => ({ x, y })) }];
@@ -184,7 +186,7 @@ export class ChainTab {
     const first = last.indexOf(Math.max(...last));
     this.parts.headline.textContent =
       `After ${effective.length - 1} levels, ${label(effective.at(-1))} of ${last.length} components are left in effect. ` +
-      `Component ${first + 1} has ${label(100 * last[first])} % of the energy.`;
+      `Component ${first + 1} has ${label(100 * last[first])} % of the energy.`;
     this.say(`${samples} digits of ${dimension} pixels, computed on this device in ${seconds.toFixed(2)} s.`);
   }
 }

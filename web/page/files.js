@@ -51,16 +51,45 @@ export function chosen(list) {
   return [...list].map((file) => ({ path: file.webkitRelativePath || file.name, file }));
 }
 
+/** The name of weights in a folder of diffusers. */
+const WEIGHTS = "diffusion_pytorch_model.safetensors";
+const ALONE = "This page runs networks of pixels alone; for others there is the program: `downhill sample`";
+/** Classes of diffusers that are parts of pipelines. */
+const PART = /Condition|Autoencoder|VQModel|VAE|Transformer|CLIP|T5/;
+
+/** Refuses what is no network of pixels, by the classes that the descriptions name. */
+async function refuse(name, parts) {
+  for (const { path, file } of parts.filter(({ path }) => /(^|\/)(model_index|config)\.json$/.test(path))) {
+    let description;
+    try {
+      description = JSON.parse(await file.text());
+    } catch {
+      // The engine says what is wrong with it.
+      continue;
+    }
+    const kind = description?._class_name;
+    if (path.endsWith("model_index.json") && (description?.vae ?? description?.vqvae ?? description?.text_encoder)) {
+      throw new Error(`\`${name}\` is a pipeline of several networks, \`${kind}\`. ${ALONE} on the folder.`);
+    }
+    if (PART.test(kind ?? "")) {
+      throw new Error(`\`${name}\` has a part of a pipeline, \`${kind}\`. ${ALONE} on the folder of the whole pipeline.`);
+    }
+  }
+}
+
 /**
- * Returns what the engine opens: one file as its bytes, a folder as bytes by path. Files that are no part of a model are
- * not read. The path begins inside the folder that holds them all.
+ * Returns what the engine opens, with its name: one file as its bytes, a folder as bytes by path. Files that are no part
+ * of a model are not read. The path begins inside the folder that holds them all.
  *
  * @param {{path: string, file: File}[]} files
- * @returns {Promise<Uint8Array | Record<string, Uint8Array>>}
+ * @returns {Promise<{name: string, content: Uint8Array | Record<string, Uint8Array>}>}
  */
 export async function source(files) {
   const parts = files.filter(({ path }) => /\.(safetensors|json)$/.test(path));
   const weights = parts.filter(({ path }) => path.endsWith(".safetensors"));
+  const root = parts.length ? common(parts.map(({ path }) => path)) : "";
+  const name = root.split("/").at(-2) ?? (weights[0] ?? parts[0])?.path;
+  await refuse(name, parts);
   if (!weights.length) {
     const names = files.slice(0, 3).map(({ path }) => `\`${path}\``);
     throw new Error(
@@ -75,11 +104,16 @@ export async function source(files) {
     );
   }
   const read = async ({ file }) => new Uint8Array(await file.arrayBuffer());
-  if (parts.length === 1) return read(parts[0]);
-  const root = common(parts.map(({ path }) => path));
-  const found = {};
-  for (const part of parts) found[part.path.slice(root.length)] = await read(part);
-  return found;
+  if (parts.length === 1) return { name, content: await read(parts[0]) };
+  const content = {};
+  for (const part of parts) content[part.path.slice(root.length)] = await read(part);
+  // The only weights beside a description are its own, whatever their name.
+  const [only] = Object.keys(content).filter((path) => path.endsWith(".safetensors"));
+  if (weights.length === 1 && !only.includes("/") && content["config.json"] && only !== WEIGHTS) {
+    content[WEIGHTS] = content[only];
+    delete content[only];
+  }
+  return { name, content };
 }
 
 /** Returns the folder, with its slash, in which all paths lie; empty if there is none. */

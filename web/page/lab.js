@@ -23,8 +23,8 @@ const NORM = {
   reference: { y: 1, label: "noise" },
 };
 
-/** The run in progress, of whichever laboratory: the device computes one at a time. */
-let current = null;
+/** The laboratory whose run is in progress: the device computes one at a time. */
+let busy = null;
 
 /** Returns the curves of a track's distances: the state goes downhill, the prediction waits for it. */
 function distances(one) {
@@ -43,7 +43,8 @@ export class Lab {
    * @param {string} page.noun of the images
    * @param {boolean} page.counts `true` if their number can be chosen
    * @param {() => void} page.changed called when the form has changed
-   * @param {() => string} page.link returns the address of the run
+   * @param {((fields: Record<string, string>) => string) | null} page.link returns the address of a run of such settings,
+   *   where there is one
    * @param {Function} page.pixels that of the engine
    */
   constructor(host, defaults, page) {
@@ -63,8 +64,13 @@ export class Lab {
     this.form.addEventListener("input", () => this.settle());
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
-      if (this.running) this.stop();
-      else this.run();
+      if (!this.running) this.run();
+    });
+    // Enter in a field submits by a click of this button; that must not stop a run.
+    this.parts.go.addEventListener("click", (event) => {
+      if (!this.running) return;
+      event.preventDefault();
+      if (event.detail > 0 || document.activeElement === this.parts.go) this.stop();
     });
     this.parts.dice.addEventListener("click", () => {
       this.form.elements.seed.value = crypto.getRandomValues(new Uint32Array(1))[0] % 100_000;
@@ -84,6 +90,7 @@ export class Lab {
     for (const button of this.root.querySelectorAll("[data-save]")) {
       button.addEventListener("click", () => this.save(button.dataset.save));
     }
+    this.parts.share.hidden = !this.page.link;
     this.parts.share.addEventListener("click", () => this.share());
   }
 
@@ -112,6 +119,7 @@ export class Lab {
     this.model = model;
     this.tracks = [];
     this.parts.go.disabled = !model;
+    this.parts.changed.hidden = true;
     this.parts.panels.replaceChildren();
     if (!model) return;
     const { channels } = model.description;
@@ -131,6 +139,8 @@ export class Lab {
     readouts(this.form);
     // Before the first run, the empty panels are those of the form.
     if (this.model && !this.tracks.length) this.prepare(this.asked());
+    const text = (tracks) => JSON.stringify(tracks.map((one) => one.settings));
+    this.parts.changed.hidden = !this.tracks.length || text(this.tracks) === text(this.asked());
     if (changed) this.page.changed();
   }
 
@@ -185,20 +195,26 @@ export class Lab {
 
   async run() {
     if (!this.form.reportValidity()) return;
-    current?.abort();
+    if (busy) {
+      busy.displaced = true;
+      busy.control.abort();
+    }
+    busy = this;
+    this.displaced = false;
     const control = new AbortController();
-    current = control;
     this.control = control;
     this.running = true;
+    this.ran = fields(this.form);
     this.parts.go.textContent = "Stop";
     this.tracks = this.asked();
     this.prepare(this.tracks);
+    this.parts.changed.hidden = true;
     this.shown = 0;
     this.looking = false;
     this.show();
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.parts.panels.scrollIntoView({ block: "nearest", behavior: calm ? "instant" : "smooth" });
-    this.say(`Sampling ${this.tracks[0].settings.count} ${this.page.noun}.`);
+    this.say(`Sampling ${this.images()}.`);
     try {
       await drive(this.model, this.tracks, control.signal, () => this.advance());
       this.say(this.outcome());
@@ -207,8 +223,8 @@ export class Lab {
     } finally {
       this.running = false;
       this.parts.go.textContent = "Sample";
-      if (current === control) current = null;
-      this.show();
+      if (busy === this && this.control === control) busy = null;
+      this.advance();
     }
   }
 
@@ -224,12 +240,21 @@ export class Lab {
 
   /** Returns the outcome of a run in a sentence or two. */
   outcome() {
-    const [main, beside] = this.tracks;
-    if (main.state === "stopped" || beside?.state === "stopped") {
-      return `Stopped after step ${main.steps.length} of ${main.settings.steps}.`;
+    const { settings } = this.tracks[0];
+    if (this.tracks.some((one) => one.state === "stopped")) {
+      const done = this.tracks.map((one) => one.steps.length);
+      const each = this.tracks.map((one) => `${one.label} after step ${one.steps.length}`);
+      const where = done.every((steps) => steps === done[0]) ? `after step ${done[0]}` : each.join(", ");
+      return `Stopped ${where} of ${settings.steps}.${this.displaced ? " The run of the other tab has taken its place." : ""}`;
     }
     const times = this.tracks.map((one) => `${one.label} ${one.seconds.toFixed(2)} s, ${one.calls} calls`);
-    return `${main.settings.count} ${this.page.noun}: ${times.join("; ")}. On ${adapter(this.model.description)}.`;
+    return `${this.images()} of seed ${settings.seed}: ${times.join("; ")}. On ${adapter(this.model.description)}.`;
+  }
+
+  /** Returns the number of images of the run in words. */
+  images() {
+    const { count } = this.tracks[0].settings;
+    return `${count} ${count === 1 ? this.page.noun.replace(/s$/, "") : this.page.noun}`;
   }
 
   /** Shows a step that has just been taken, unless an earlier one is being looked at. */
@@ -252,6 +277,7 @@ export class Lab {
     for (const button of this.root.querySelectorAll("[data-save]")) {
       button.disabled = done === 0 || (button.dataset.save === "npy" && !this.tracks[0].final);
     }
+    this.parts.share.disabled = done === 0;
     this.look(Math.min(frame, latest));
   }
 
@@ -264,7 +290,8 @@ export class Lab {
       const panel = this.panels[index];
       const rgba = this.rgba(one, frame);
       if (rgba) draw(panel.canvas, rgba, this.model.description, { places: one.settings.count });
-      panel.time.textContent = one.steps.length ? `${one.seconds.toFixed(2)} s` : "";
+      const at = Math.min(frame, one.steps.length - 1) + 1;
+      panel.time.textContent = at ? `step ${at} of ${one.settings.steps}, ${one.seconds.toFixed(2)} s` : "";
     });
     const step = this.tracks[0]?.steps[frame];
     const text = step
@@ -298,12 +325,14 @@ export class Lab {
 
   table() {
     const withDistance = this.tracks.some((one) => one.steps.some((step) => step.distance));
-    const heads = ["Sampler", "Step", "sigma", "|eps| / √n", ...(withDistance ? ["Distance"] : [])];
+    const distances = ["Distance, noisy picture", "Distance, expected picture"];
+    const heads = ["Sampler", "Step", "sigma", "|eps| / √n", ...(withDistance ? distances : [])];
     const row = (name, cells) => element("tr", {}, ...cells.map((cell) => element(name, {}, cell)));
     const rows = this.tracks.flatMap((one) =>
       one.steps.map((step) => {
         const cells = [one.label, String(step.index + 1), label(step.sigma), mean(step.epsNorm).toFixed(3)];
-        if (withDistance) cells.push(step.distance ? mean(step.distance).toFixed(3) : "");
+        const both = [step.stateDistance, step.distance].map((values) => (values ? mean(values).toFixed(3) : ""));
+        if (withDistance) cells.push(...both);
         return row("td", cells);
       }),
     );
@@ -320,18 +349,33 @@ export class Lab {
     const [main] = this.tracks;
     const { sampler, steps, seed } = main.settings;
     const name = `downhill-${sampler.replace(/\W/g, "")}-${steps}-${seed}`;
-    if (what === "csv") save(`${name}.csv`, csv(this.tracks));
-    else if (what === "json") save(`${name}.json`, json(this.tracks, this.model.description));
-    else if (what === "npy") save(`${name}.npy`, npy(main.final, this.shape(main)));
-    else save(`${name}.png`, await png(this.rgba(main, this.shown), this.model.description, what === "large" ? 8 : 1));
+    // A picture is that of the step that is looked at.
+    const step = this.shown < main.steps.length - 1 || !main.final ? `-step${this.shown + 1}` : "";
+    const picture = async (scale) => png(this.rgba(main, this.shown), this.model.description, scale);
+    const [file, content] = await {
+      csv: () => [`${name}.csv`, csv(this.tracks)],
+      json: () => [`${name}.json`, json(this.tracks, this.model.description)],
+      npy: () => [`${name}.npy`, npy(main.final, this.shape(main))],
+      png: async () => [`${name}${step}.png`, await picture(1)],
+      large: async () => [`${name}${step}-large.png`, await picture(8)],
+    }[what]();
+    save(file, content);
+    const whose = this.tracks.length > 1 && !["csv", "json"].includes(what) ? `, of ${main.label}` : "";
+    this.note(`Saved as ${file}${whose}.`);
+  }
+
+  /** Says something beside the buttons. */
+  note(text) {
+    this.parts.note.textContent = text;
   }
 
   async share() {
+    const link = this.page.link(this.ran);
     try {
-      await navigator.clipboard.writeText(this.page.link());
-      this.say("The link is in the clipboard.");
+      await navigator.clipboard.writeText(link);
+      this.note("The link to this run is in the clipboard.");
     } catch {
-      this.say(`The link is the address of this page: ${this.page.link()}`);
+      this.note(`The link to this run: ${link}`);
     }
   }
 }

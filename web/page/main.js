@@ -10,6 +10,8 @@ import { tabs } from "./tabs.js";
 
 const DIGITS = { sampler: "ge", steps: "10", gamma: "2", eta: "0", schedule: "paper", seed: "0", beside: "1", count: "16" };
 
+const TITLES = { digits: "digits out of noise", chain: "a chain of linear denoisers", model: "a model of yours" };
+
 /** The ways out where the engine does not run here. */
 const ELSEWHERE =
   "WebGPU is in Chrome and Edge from 113 on, in Safari from 26 and in Firefox from 141 on, on Windows and Macs; on Linux it may " +
@@ -28,33 +30,57 @@ function fragment() {
 }
 
 function changed() {
-  // Until the engine has filled the lists, the form does not hold what the address asks for.
-  if (!exports) return;
+  // Until the engine has filled the lists, the form does not hold what the address asks for; and a seed that is being
+  // typed may be none yet.
+  if (!exports || (tab === "digits" && !digits.form.checkValidity())) return;
   history.replaceState(null, "", fragment());
 }
 
 const shared = {
   changed,
-  link: () => new URL(fragment(), location.href).href,
+  link: (settings) => new URL(format("digits", settings, DIGITS), location.href).href,
   pixels: (values, shape) => exports.pixels(values, shape),
 };
 const digits = new Lab(parts(panels.digits).lab, DIGITS, { ...shared, noun: "digits", counts: false });
 const chain = new ChainTab(parts(panels.chain).chain, shared);
 const model = new ModelTab(panels.model, shared);
 
+/** `true` while the address says what is shown. */
+let routing = false;
+
 const open = tabs(page.tabs, (name) => {
+  // The way back leads to the tab before.
+  if (exports && !routing && name !== tab) history.pushState(null, "", location.href);
   tab = name;
+  document.title = `downhill: ${TITLES[name]}`;
   if (name === "chain") chain.shown();
   changed();
 });
 
-/** Takes tab and fields from the address. Returns `true` if it names a run of digits. */
+/** Takes tab and fields from the address. Returns `true` if it names another run of digits. */
 function route() {
   const { tab: named, fields: given } = parse(location.hash);
+  const before = JSON.stringify(fields(digits.form));
   if (named === "digits") digits.restore(given);
   if (named === "chain") chain.restore(given);
-  open(named in panels ? named : "digits");
-  return named === "digits" && Object.keys(given).length > 0;
+  const asked = named in panels ? named : "digits";
+  if (exports) unmet(named, asked, given);
+  routing = true;
+  open(asked);
+  routing = false;
+  return named === "digits" && Object.keys(given).length > 0 && JSON.stringify(fields(digits.form)) !== before;
+}
+
+/** Says what an address asks for that is not to be had. */
+function unmet(named, asked, given) {
+  const taken = { digits: () => fields(digits.form), chain: () => chain.fields(), model: () => ({}) }[asked]();
+  const isTaken = ([name, value]) => taken[name] === value || (value !== "" && Number(taken[name]) === Number(value));
+  const words = Object.entries(given)
+    .filter((entry) => !isTaken(entry))
+    .map(([name, value]) => `\`${name}=${value}\`, ${name in taken ? `and ${taken[name]} is taken` : "which is no setting"}`);
+  if (named && named !== asked) words.push(`the tab \`${named}\`, which is none`);
+  page.unmet.hidden = !words.length;
+  write(page.unmet, `The address asks for ${words.join("; ")}.`);
 }
 
 function say(text) {
@@ -64,7 +90,9 @@ function say(text) {
 function miss(text) {
   page.missing.hidden = false;
   write(page.missing, `${text} ${ELSEWHERE}`);
-  say("The engine is not running.");
+  say("Digits and your models need WebGPU. The linear chain does without.");
+  digits.say("The digits need WebGPU.");
+  model.disable();
 }
 
 async function start() {
@@ -90,6 +118,23 @@ async function start() {
     miss(`The engine could not be started. ${words(error)}`);
   }
 }
+
+// What is dropped anywhere is a model; the browser would leave the page for it.
+for (const name of ["dragenter", "dragover"]) {
+  addEventListener(name, (event) => {
+    event.preventDefault();
+    model.over(true);
+  });
+}
+addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) model.over(false);
+});
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  model.over(false);
+  open("model");
+  model.drop(event.dataTransfer);
+});
 
 addEventListener("hashchange", () => {
   if (route() && digits.model && !digits.running) digits.run();

@@ -10,13 +10,13 @@ const DEFAULTS = { sampler: "ge", steps: "10", gamma: "2", eta: "0", schedule: "
 export class ModelTab {
   /**
    * @param {HTMLElement} root the panel of the tab
-   * @param {{changed: () => void, link: () => string, pixels: Function}} page
+   * @param {{changed: () => void, pixels: Function}} page
    */
   constructor(root, page) {
     this.parts = parts(root);
-    this.lab = new Lab(this.parts.lab, DEFAULTS, { ...page, noun: "images", counts: true });
+    this.lab = new Lab(this.parts.lab, DEFAULTS, { ...page, link: null, noun: "images", counts: true });
     this.parts.lab.hidden = true;
-    const { drop, folder, files } = this.parts;
+    const { folder, files } = this.parts;
     for (const input of [folder, files]) {
       input.addEventListener("change", () => {
         if (input.files.length) this.open(chosen(input.files));
@@ -24,22 +24,27 @@ export class ModelTab {
         input.value = "";
       });
     }
-    for (const name of ["dragenter", "dragover"]) {
-      drop.addEventListener(name, (event) => {
-        event.preventDefault();
-        drop.classList.add("over");
-      });
+  }
+
+  /** Shows whether files are held over the page. */
+  over(held) {
+    this.parts.drop.classList.toggle("over", held);
+  }
+
+  /** Opens what is dropped. */
+  async drop(transfer) {
+    try {
+      await this.open(await dropped(transfer));
+    } catch (error) {
+      this.refuse(error);
     }
-    drop.addEventListener("dragleave", () => drop.classList.remove("over"));
-    drop.addEventListener("drop", async (event) => {
-      event.preventDefault();
-      drop.classList.remove("over");
-      try {
-        await this.open(await dropped(event.dataTransfer));
-      } catch (error) {
-        this.refuse(error);
-      }
-    });
+  }
+
+  /** Takes no models, since nothing can run them. */
+  disable() {
+    this.parts.drop.inert = true;
+    this.parts.drop.hidden = true;
+    this.refuse("A model needs WebGPU.");
   }
 
   refuse(error) {
@@ -47,15 +52,16 @@ export class ModelTab {
     write(this.parts.refused, words(error));
   }
 
-  /** Opens files as a model in place of the one before; the last ones, where several are asked for meanwhile. */
+  /**
+   * Opens files as a model in place of the one before, which stays if they are refused; the last ones, where several are
+   * asked for meanwhile.
+   */
   async open(files) {
-    const { refused, opening, facts, lab } = this.parts;
+    const { refused, opening, lab } = this.parts;
     const turn = {};
     this.turn = turn;
-    for (const part of [refused, facts, lab]) part.hidden = true;
-    this.lab.use(null);
-    this.model?.close();
-    this.model = null;
+    refused.hidden = true;
+    this.lab.stop();
     try {
       const { open, samplers, schedules } = await engine();
       const progress = (text) => {
@@ -63,11 +69,14 @@ export class ModelTab {
         opening.hidden = false;
         opening.textContent = `${text.charAt(0).toUpperCase()}${text.slice(1)} …`;
       };
-      const model = await open(await source(files), { progress });
+      const { name, content } = await source(files);
+      const model = await open(content, { name, progress });
       if (this.turn !== turn) {
         model.close();
         return;
       }
+      this.lab.use(null);
+      this.model?.close();
       this.model = model;
       this.lab.offer(samplers(), schedules());
       this.lab.use(model);

@@ -3,7 +3,7 @@
 import { label, linear, logarithmic } from "./scale.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const MARGIN = { top: 12, right: 14, bottom: 44, left: 60 };
+const MARGIN = { top: 12, right: 14, bottom: 44, left: 64 };
 const HEIGHT = 264;
 /** The factor between the ends of a logarithmic axis and the values. */
 const ROOM = 1.1;

@@ -49,7 +49,7 @@ async function visit(fragment = "", { width = 1280, height = 900, scheme = "ligh
 /** Runs what the form of the digits asks for, to its end. */
 async function run(page) {
   await page.click(GO);
-  return says(page, WORDS, /^16 digits: /, 900_000);
+  return says(page, WORDS, /^16 digits of seed \d+: /, 900_000);
 }
 
 /** Saves a file by its button, and returns its bytes. */
@@ -137,7 +137,7 @@ describe("digits", () => {
     assert.ok(largest(shown, theirs.bytes, (at) => shown[at - (at % 4) + 3] === 255) <= 1);
     assert.equal(shown.filter((value, at) => at % 4 === 3 && value === 255).length, 16 * 28 * 28);
 
-    const large = await decoded(page, await saved(page, "large", "downhill-ge-10-0.png"));
+    const large = await decoded(page, await saved(page, "large", "downhill-ge-10-0-large.png"));
     assert.deepEqual([large.width, large.height], [944, 944]);
 
     // The levels are the program's, and the plots show what is saved.
@@ -221,6 +221,8 @@ describe("digits", () => {
     await page.waitForFunction(() => document.querySelector("#panel-digits [name=steps]").value === "10");
     assert.equal(await page.$eval("#panel-digits [name=seed]", (field) => field.value), "0");
     assert.equal(await page.$eval("#panel-digits [name=sampler]", (select) => select.value), "ge");
+    const unmet = await says(page, "[data-part=unmet]", /steps=many/);
+    assert.match(unmet, /seed=-5, and 0 is taken; sampler=magic, and ge is taken/);
     await page.click(GO);
     assert.deepEqual(faults, []);
     await page.close();
@@ -247,6 +249,13 @@ describe("digits", () => {
     await page.keyboard.press("Enter");
     await page.waitForFunction((go) => document.querySelector(go).textContent === "Stop", {}, GO);
     await says(page, "#panel-digits [data-part=step-words]", /^Step 1 of 5/);
+    // Enter in a field does not stop a run, and the run is not that of the field any more.
+    await page.focus("#panel-digits [name=seed]");
+    await page.keyboard.type("1");
+    await page.keyboard.press("Enter");
+    assert.equal(await page.$eval(GO, (button) => button.textContent), "Stop");
+    assert.equal(await page.$eval("#panel-digits [data-part=changed]", (one) => one.hidden), false);
+    await page.focus(GO);
     await page.keyboard.press("Enter");
     assert.match(await says(page, WORDS, /^Stopped/), /^Stopped after step [1-4] of 5\.$/);
     assert.equal(await page.$eval(GO, (button) => button.textContent), "Sample");
@@ -270,18 +279,15 @@ test("the linear chain follows its controls", async () => {
   const { page, faults } = await visit("#chain?levels=10&components=4");
   const headline = () => says(page, "#panel-chain [data-part=headline]", /^After \d+ levels/);
   assert.match(await headline(), /^After 10 levels, [\d.]+ of 4 components/);
-  const effective = () =>
-    page.$eval("#panel-chain [data-part=effective] circle:last-of-type", (circle) => Number(circle.dataset.y));
-  const fresh = await effective();
+  const last = (noise) => `#panel-chain [data-part=effective] g.series[data-series=${noise}] circle:last-of-type`;
+  const effective = (noise) => page.$eval(last(noise), (circle) => Number(circle.dataset.y));
+  const fresh = await effective("fresh");
   assert.equal((await page.$$("#panel-chain [data-part=turn] g.series")).length, 4);
   await page.click("#panel-chain [name=coupling][value=shared]");
-  await page.waitForFunction(
-    (before) => Number(document.querySelector("#panel-chain [data-part=effective] circle:last-of-type").dataset.y) !== before,
-    {},
-    fresh,
-  );
+  await page.waitForSelector(last("shared"));
   // One draw loses least (docs/linear-diffusion.md).
-  assert.ok((await effective()) > fresh && (await effective()) <= 4 + 1e-9);
+  const shared = await effective("shared");
+  assert.ok(shared > fresh && shared <= 4 + 1e-9, `${shared}`);
   assert.match(page.url(), /coupling=shared/);
   await page.focus("#panel-chain [name=levels]");
   await page.keyboard.press("ArrowRight");
@@ -326,6 +332,9 @@ test("a folder of diffusers is opened and sampled, and bad files have their mess
   await files.uploadFile(picture);
   await says(page, refused, /no \.safetensors file among cat\.png/);
   await shot(page, "refused");
+  const pipeline = await page.$("#panel-model [data-part=folder]");
+  await pipeline.uploadFile(join(ROOT, "tests/golden/latent/sd1-like"));
+  await says(page, refused, /sd1-like is a pipeline of several networks, StableDiffusionPipeline\..* downhill sample/);
   // A file that is too large is not read; this one has no blocks on the disk.
   const long = join(SAVED, "long.safetensors");
   writeFileSync(long, "");
@@ -359,13 +368,22 @@ test("a folder of diffusers is opened and sampled, and bad files have their mess
     form.dispatchEvent(new Event("input", { bubbles: true }));
   });
   await page.click("#panel-model [data-part=go]");
-  await says(page, "#panel-model [data-part=words]", /^2 images: /);
+  await says(page, "#panel-model [data-part=words]", /^2 images of seed 0: /);
   const shown = await page.$eval("#panel-model canvas", (canvas) => [
     ...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data,
   ]);
   const images = await decoded(page, sample(["weights/digits", "-n", "2", "--steps", "2", "--schedule", "paper"]).png);
   assert.ok(largest(shown, images.bytes, (at) => shown[at - (at % 4) + 3] === 255) <= 1);
   await shot(page, "model");
+  // A refused file leaves the model and its pictures.
+  await files.uploadFile(picture);
+  await says(page, refused, /no \.safetensors file among cat\.png/);
+  assert.match(await page.$eval("#panel-model [data-part=words]", (one) => one.textContent), /^2 images of seed 0: /);
+  // The way back leads through the tabs.
+  await page.click("#tab-chain");
+  assert.match(page.url(), /#chain/);
+  await page.goBack();
+  await page.waitForFunction(() => !document.getElementById("panel-model").hidden);
   assert.deepEqual(faults, []);
   await page.close();
 });

@@ -133,13 +133,13 @@ test("arrays are NumPy's", async () => {
 /** A file without a disk. */
 function file(path, content) {
   const bytes = new TextEncoder().encode(content);
-  return { path, file: { size: bytes.length, arrayBuffer: async () => bytes.buffer } };
+  return { path, file: { size: bytes.length, arrayBuffer: async () => bytes.buffer, text: async () => content } };
 }
 
 test("a folder's files keep their paths inside it", async () => {
   assert.equal(common(["a/b/c.json", "a/b/d/e.json"]), "a/b/");
   assert.equal(common(["a.json", "b/c.json"]), "");
-  const found = await source([
+  const { name, content: found } = await source([
     file("model/model_index.json", "{}"),
     file("model/unet/config.json", "{}"),
     file("model/unet/diffusion_pytorch_model.safetensors", "weights"),
@@ -147,7 +147,24 @@ test("a folder's files keep their paths inside it", async () => {
   ]);
   assert.deepEqual(Object.keys(found), ["model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"]);
   assert.equal(new TextDecoder().decode(found["unet/diffusion_pytorch_model.safetensors"]), "weights");
-  assert.equal(new TextDecoder().decode(await source([file("one.safetensors", "weights")])), "weights");
+  assert.equal(name, "model");
+  const one = await source([file("one.safetensors", "weights")]);
+  assert.deepEqual([one.name, new TextDecoder().decode(one.content)], ["one.safetensors", "weights"]);
+  // The only weights beside a description have the name that the engine looks for.
+  const pair = await source([file("config.json", "{}"), file("mine.safetensors", "weights")]);
+  assert.deepEqual(Object.keys(pair.content).sort(), ["config.json", "diffusion_pytorch_model.safetensors"]);
+  assert.equal(pair.name, "mine.safetensors");
+});
+
+test("what is no network of pixels is refused by its class", async () => {
+  const pipeline = { _class_name: "StableDiffusionPipeline", vae: ["diffusers", "AutoencoderKL"] };
+  const files = (description) => [file("sd/model_index.json", JSON.stringify(description)), file("sd/unet/w.safetensors", "")];
+  await assert.rejects(source(files(pipeline)), /`sd` is a pipeline.*`StableDiffusionPipeline`.*downhill sample/);
+  await source(files({ _class_name: "DDPMPipeline", unet: ["diffusers", "UNet2DModel"] }));
+  for (const kind of ["UNet2DConditionModel", "AutoencoderKL"]) {
+    const part = [file("unet/config.json", JSON.stringify({ _class_name: kind })), file("unet/w.safetensors", "")];
+    await assert.rejects(source(part), new RegExp(`\`unet\` has a part of a pipeline, \`${kind}\``));
+  }
 });
 
 test("files that are no model, or too large, are refused before they are read", async () => {
