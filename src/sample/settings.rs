@@ -63,6 +63,8 @@ pub struct Course {
     pub schedule: Schedule,
     /// The whole schedule, where [`Settings::analytic_start`] leaves out its first steps.
     pub whole: Option<Schedule>,
+    /// The number of steps that was asked for, of which [`Settings::strength`] may leave out the first.
+    pub asked: usize,
     /// The rule of a step.
     pub method: Method,
     /// Notes for the user on differences from the model's files.
@@ -105,6 +107,7 @@ impl Settings {
         };
         let whole = whole.on(table.process()).starting(self.start_noise(sampler, config));
         let method = self.method(sampler, config, &request, &whole)?;
+        let asked = if lists_levels { whole.steps().len() } else { request.steps };
         let (schedule, whole) = match (self.strength, self.analytic_start) {
             (None, None) => (whole, None),
             (Some(_), Some(_)) => {
@@ -125,7 +128,7 @@ impl Settings {
         }
         let unknown = if self.sampler.is_none() { config.unknown_class() } else { None };
         let notes = unknown.into_iter().chain(note_on_consistency(sampler, table)).collect();
-        Ok(Course { sampler, kind, schedule, whole, method, notes })
+        Ok(Course { sampler, kind, schedule, whole, asked, method, notes })
     }
 
     fn parameters(&self) -> Parameters {
