@@ -58,8 +58,8 @@ impl Dtype {
             return self;
         }
         console.note(
-            "note: `--dtype f16-maps` stores weights only in float16 here, as `f16`: the maps of this family of kernels \
-             are textures of float32",
+            "note: `--dtype f16-maps` stores weights only in float16 here, as `f16`: the maps of these kernels are \
+             textures of float32",
         );
         Self::F16
     }

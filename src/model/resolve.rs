@@ -488,7 +488,7 @@ impl<'a> Sampling<'a> {
     }
 }
 
-/// The size of a picture for an autoencoder of a `factor`: each side rounded down to a multiple of it, and at least one.
+/// The size of a picture for an autoencoder of a `factor`: each side rounded down to a multiple, and at least one.
 pub(crate) fn fitting_size((height, width): Size, factor: usize) -> Size {
     let whole = |side: usize| (side / factor).max(1) * factor;
     (whole(height), whole(width))

@@ -87,9 +87,9 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "QUANTITY", hide_short_help = true)]
     pub prediction: Option<Prediction>,
 
-    /// Height and width of the images in pixels [default: for pipelines with `--init-image` the size of that image, each
-    /// side rounded down to a multiple of the autoencoder's factor, usually 8; otherwise the size that the model was
-    /// trained on]
+    /// Height and width of the images in pixels [default: for pipelines with `--init-image` the size of that image,
+    /// each side rounded down to a multiple of the autoencoder's factor, usually 8; otherwise the size that the model
+    /// was trained on]
     #[arg(long, value_name = "HxW", conflicts_with_all = ["init_noise", "init"])]
     pub size: Option<Size>,
 

@@ -171,7 +171,7 @@ fn output(args: &Args) -> Result<Output> {
 }
 
 /// The type as flags name it.
-fn name_of(dtype: Dtype) -> Option<String> {
+pub fn name_of(dtype: Dtype) -> Option<String> {
     dtype.to_possible_value().map(|value| value.get_name().to_owned())
 }
 

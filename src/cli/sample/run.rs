@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::args::{Args, Choice};
-use super::job::{Job, USUAL_OUTPUT};
+use super::job::{Job, USUAL_OUTPUT, name_of};
 use super::prompts::{self, Line};
 use super::shards;
 use crate::cli::args::{Dtype, Global};
@@ -231,6 +231,7 @@ fn compute(
         |error: Error| with_range_hint(with_trace_hint(error, job.has_network && !job.trace_nonfinite), has_half_maps);
     let interrupt = interrupt::listen();
     let rule = job.run.rule;
+    let dtype = job.has_network.then(|| name_of(job.dtype));
     let (mut facts, mut evaluations) = (Facts::default(), None);
     let started = session.start(job.run.observe(spinning(console, observer)).cancel(interrupt.flag()));
     let sampled = started.and_then(|mut images| {
@@ -278,6 +279,7 @@ fn compute(
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
         .set("algorithms", facts.algorithms.as_ref().map(algorithms_json))
+        .set("dtype", dtype)
         .set("batch", facts.batch)
         .set("memory", memory_json(&facts, engine.gpu.memory_bytes().1))
         .set("timings", clock.json(&seconds))
