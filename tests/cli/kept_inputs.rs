@@ -19,14 +19,13 @@ fn an_output_that_is_an_input_is_refused_and_the_input_stays() {
     folder.write("z.npy", &Tensor::new([1, 1, 8, 8], vec![0.5; 64]));
     std::fs::write(folder.path("a.json"), "{}").expect("written");
     std::fs::create_dir(folder.path("in")).expect("a folder");
-    let (one, mask, z, base) = (&*at("one.png"), &*at("m.png"), &*at("z.npy"), &*at("a.json"));
-    let (other, pattern, x, data) = (&*at("in/../one.png"), &*at("%05d.png"), &*at("x.png"), &*format!("ideal:{z}"));
-    let wiener = &*format!("wiener:mean={z},cov={z}");
-    let operator = &*format!("mask:{mask}");
+    let [one, mask, z, base, other, pattern, x, single] =
+        &["one.png", "m.png", "z.npy", "a.json", "in/../one.png", "%05d.png", "x.png", "00001.png"].map(at);
+    let [data, wiener, operator] = &[format!("ideal:{z}"), format!("wiener:mean={z},cov={z}"), format!("mask:{mask}")];
     let cases: [(&[&str], &str, &str); 14] = [
         (&["sample", MODEL, "--init-image", one, "-o", one], "--output", "--init-image"),
         (&["sample", MODEL, "--init-image", one, "-o", other], "--output", "--init-image"),
-        (&["sample", MODEL, "--init-image", &at("00001.png"), "-o", pattern], "--output", "--init-image"),
+        (&["sample", MODEL, "--init-image", single, "-o", pattern], "--output", "--init-image"),
         (&["sample", MODEL, "--init-image", one, "--mask", mask, "-o", mask], "--output", "--mask"),
         (&["sample", MODEL, "--init-image", one, "-o", x, "--json", one], "--json", "--init-image"),
         (&["sample", MODEL, "--init-noise", z, "-o", x, "--save-samples", z], "--save-samples", "--init-noise"),
@@ -48,7 +47,7 @@ fn an_output_that_is_an_input_is_refused_and_the_input_stays() {
         assert_eq!(std::fs::read(file).ok(), bytes, "{arguments:?}");
     }
     // An image that the run does not make is not in its way.
-    quietly(&["sample", MODEL, "--init-image", &at("00001.png"), "--strength", "1", "-n", "1", "-o", pattern]);
+    quietly(&["sample", MODEL, "--init-image", single, "--strength", "1", "-n", "1", "-o", pattern]);
 }
 
 #[test]

@@ -91,8 +91,7 @@ fn an_image_of_another_size_is_scaled_with_a_note_and_its_settings_make_it_again
     let texts = read_metadata(&output).expect("a PNG");
     let text = |name: &str| texts.iter().find(|(keyword, _)| keyword == name).map(|(_, text)| text.clone());
     assert_eq!((text("steps").as_deref(), text("strength").as_deref()), (Some("4"), Some("0.6")));
-    let recorded = [&call[..], &["--steps", &text("steps").expect("steps"), "-o", &again]].concat();
-    quietly(&recorded);
+    quietly(&[&call[..], &["--steps", &text("steps").expect("steps"), "-o", &again]].concat());
     assert_eq!(folder.bytes("x.png"), folder.bytes("y.png"));
 }
 
