@@ -43,8 +43,6 @@ fn with_content(command: Command, content: &str) -> Command {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn every_report_is_described() {
         let mut left = vec![super::super::root()];
