@@ -52,7 +52,7 @@ impl Flags {
     /// A note about a run: the fields before and after a text that it quotes. Notes about files, which name the fields
     /// of these, stay as they are.
     pub fn note(&self, note: &str) -> String {
-        if !["`prompt`", "`negative`", "`cfg_scale`"].iter().any(|text| note.starts_with(text)) {
+        if !["`prompt`", "`negative`", "`cfg_scale`", "`gamma`"].iter().any(|text| note.starts_with(text)) {
             return note.to_owned();
         }
         match (note.find('"'), note.rfind('"')) {

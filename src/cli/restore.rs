@@ -166,7 +166,7 @@ pub struct Args {
     #[arg(long, value_parser = crate::cli::args::schedule_kind(), value_name = "KIND", help_heading = SCHEDULE)]
     schedule: Option<ScheduleKind>,
 
-    /// Weight of the newest estimate in `ge`, 0 to 10: below 1 averages, above 1 extrapolates [default: 2]
+    /// Weight of the newest estimate in `ge`, at least 0: below 1 averages, above 1 extrapolates [default: 2]
     #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
     gamma: Option<f64>,
 

@@ -17,6 +17,9 @@ use crate::denoise::diffusion::{BetaSchedule, NoiseTable, PredictionType};
 use crate::denoise::process::Process;
 use crate::{Error, Result};
 
+/// A gamma beyond those that are compared.
+const FAR: f64 = 10.0;
+
 /// The requested settings. `None` stands for the default of the sampler and the model's scheduler configuration.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -127,7 +130,8 @@ impl Settings {
             return Err(no_image_in_noise(config));
         }
         let unknown = if self.sampler.is_none() { config.unknown_class() } else { None };
-        let notes = unknown.into_iter().chain(note_on_consistency(sampler, table)).collect();
+        let notes = unknown.into_iter().chain(note_on_consistency(sampler, table));
+        let notes = notes.chain(note_on_gamma(self.gamma)).collect();
         Ok(Course { sampler, kind, schedule, whole, asked, method, notes })
     }
 
@@ -411,6 +415,13 @@ fn steps_below(whole: &Schedule, sigma: f64) -> Result<usize> {
         )),
         kept => Ok(kept),
     }
+}
+
+/// The note on a gamma beyond all that the theory gives for the levels of usual schedules.
+fn note_on_gamma(gamma: Option<f64>) -> Option<String> {
+    gamma.filter(|gamma| *gamma > FAR).map(|gamma| {
+        format!("`gamma` of {gamma} extrapolates far: the theory gives 1.2 to 2.4 for the paper's 10 steps")
+    })
 }
 
 /// Refuses a strength that is out of range.

@@ -165,6 +165,7 @@ fn what_diverges_leaves_no_file() {
     let run = downhill(&[&["sample", "--gamma", "1e300", "--no-clip"][..], &outputs].concat());
     run.expect_error(7, "error: non-finite values in the state in step 2 of 10 (timestep ");
     run.expect_error(7, "\nhint: ").expect_error(7, "`--trace-nonfinite`");
+    assert!(run.stderr.contains("extrapolates far: the theory gives 1.2 to 2.4"), "{}", run.stderr);
     assert!(folder.names().is_empty());
 }
 

@@ -111,7 +111,7 @@ fn little_memory_and_tiles_make_the_same_image() {
     assert_eq!(folder.names().len(), 4);
     assert!(folder.path("steps").join("step-002.png").is_file(), "previews are decoded");
     let run = downhill(&["sample", &model, "-p", "a cat", "--memory", "1MiB", "-o", &folder.at("d.png")]);
-    run.expect_error(5, "memory budget of 1048576").expect_error(5, "raise `--memory`");
+    run.expect_error(5, "memory budget of 1.00 MiB").expect_error(5, "raise `--memory`");
     assert!(!folder.path("d.png").exists());
 }
 

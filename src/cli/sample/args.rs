@@ -114,7 +114,7 @@ pub struct Args {
     #[arg(long, value_parser = choice(), help_heading = SCHEDULE)]
     pub sampler: Option<Choice>,
 
-    /// Weight of the newest estimate in `ge`, 0 to 10: below 1 averages, above 1 extrapolates [default: 2]
+    /// Weight of the newest estimate in `ge`, at least 0: below 1 averages, above 1 extrapolates [default: 2]
     #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub gamma: Option<f64>,
 
