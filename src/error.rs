@@ -88,7 +88,7 @@ pub enum Error {
     Io { file: PathBuf, source: std::io::Error },
 
     /// A tensor larger than the device allows.
-    #[error("`{tensor}` needs {bytes} bytes, over the device's {limit_name} of {limit}")]
+    #[error("`{tensor}` needs {}, over the device's {limit_name} of {}", binary_bytes(*bytes), binary_bytes(*limit))]
     OverLimit { tensor: String, bytes: u64, limit_name: &'static str, limit: u64, hint: String },
 
     /// A dispatch of more workgroups along one dimension than the device allows.
@@ -187,4 +187,15 @@ impl Error {
             Self::FileNotFound { .. } | Self::Io { .. } | Self::Cancelled => None,
         }
     }
+}
+/// Returns an amount of memory in units of 1024: `512 B`, `1.46 KiB`, `1.43 MiB`.
+#[must_use]
+pub fn binary_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let power = bytes.ilog2() / 10;
+    let unit = UNITS[power as usize - 1];
+    format!("{:.2} {unit}", bytes as f64 / 1024f64.powi(power.cast_signed()))
 }

@@ -102,9 +102,17 @@ fn weight_map(index: &Path) -> Result<Vec<(String, String)>> {
 fn no_weights(folder: &Path, stem: &str) -> Error {
     let mut files = held::entries(folder);
     files.sort();
+    let folder_of_name = [format!("{stem}.safetensors"), format!("{stem}.safetensors.index.json")]
+        .into_iter()
+        .find(|name| folder.join(name).is_dir());
+    if let Some(name) = folder_of_name {
+        let what = format!("no weights: `{name}` is a folder, not a file");
+        return Error::bad_file_hint(folder, what, "replace the folder by the file of that name");
+    }
     let wanted = format!("no weights: neither `{stem}.safetensors` nor `{stem}.safetensors.index.json`");
-    let is_weights =
-        |file: &&PathBuf| file.extension().is_some_and(|suffix| suffix == "safetensors") || pickle::has_suffix(file);
+    let is_weights = |file: &&PathBuf| {
+        !file.is_dir() && (file.extension().is_some_and(|suffix| suffix == "safetensors") || pickle::has_suffix(file))
+    };
     match files.iter().find(is_weights) {
         Some(other) => Error::bad_file_hint(folder, wanted, format!("to use `{0}`, name that file", other.display())),
         None => Error::bad_file_hint(folder, wanted, "download or copy the weights beside the configuration"),

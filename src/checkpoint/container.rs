@@ -22,6 +22,11 @@ pub(super) fn refuse_other(file: &Path) -> Result<()> {
     }
 }
 
+/// The name of the format of a file with another content than it should have, such as "a picture (PNG)".
+pub(crate) fn known_format(start: &[u8]) -> Option<&'static str> {
+    FORMATS.iter().find(|(magic, ..)| start.starts_with(magic)).map(|(_, what, _)| *what)
+}
+
 const NOT_WEIGHTS: &str = "a model is a diffusers folder, or a file of safetensors";
 
 /// The first bytes of a format, what it is, and what to do.

@@ -32,6 +32,7 @@ pub use classifier::digits_classifier;
 pub(crate) use classifier::digits_classifier_sha256;
 pub use component::transformers_folder;
 pub use config::ConfigFile;
+pub(crate) use container::known_format;
 pub use folder::ModelFiles;
 #[cfg(feature = "download")]
 pub use hub::{About, Event, Listing, Stated, fetch, fetch_in};

@@ -13,7 +13,9 @@ use crate::error::{Error, Result};
 use crate::formats::json;
 use crate::graph::CompileOptions;
 use crate::kernels::choice::Algorithm;
+use crate::kernels::{Engine, Memory};
 use crate::latent::tiles::Tiling;
+use crate::report::Console;
 use crate::sample::admissible::ErrorModel;
 use crate::sample::schedule::ScheduleKind;
 use crate::tensor::Precision;
@@ -47,6 +49,19 @@ impl Dtype {
             maps: of(self == Self::F16Maps),
             ..CompileOptions::default()
         }
+    }
+
+    /// The type that has an effect on `engine`, with a note if that is not the one that was asked for.
+    #[must_use]
+    pub fn on(self, engine: &Engine, console: Console) -> Self {
+        if self != Self::F16Maps || engine.family.memory() == Memory::Buffer {
+            return self;
+        }
+        console.note(
+            "note: `--dtype f16-maps` stores weights only in float16 here, as `f16`: the maps of these kernels are \
+             textures of float32",
+        );
+        Self::F16
     }
 
     /// Refuses another type than float32 for `model`, which is not a network.

@@ -9,7 +9,6 @@ use super::args::Global;
 use super::exit;
 use super::stream::{self, input_name, is_stream, output_name};
 use crate::error::{Error, Result};
-use crate::formats::one_spelling;
 use crate::formats::png::write_png;
 use crate::quality::difference::{
     Comparison, Content, Difference, FileNames, Parts, Tolerance, Verdict, compare, differing_texts, shared_names,
@@ -116,7 +115,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the picture can be written, and replaces neither side.
+/// Checks that the picture can be written.
 fn check_picture(args: &Args) -> Result<()> {
     let Some(file) = &args.difference else { return Ok(()) };
     if is_stream(file) {
@@ -125,11 +124,6 @@ fn check_picture(args: &Args) -> Result<()> {
     if !file.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("png")) {
         let what = format!("`{}` is not the name of a PNG", file.display());
         return Err(Error::argument(what, "name the picture of `--difference` `.png`"));
-    }
-    let place = one_spelling(file);
-    if place.is_some() && [&args.a, &args.b].into_iter().any(|side| one_spelling(side) == place) {
-        let what = format!("`--difference {}` would replace a file that is compared", file.display());
-        return Err(Error::argument(what, "name another file for the picture"));
     }
     stream::check_writable(file)
 }

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::args::{Dtype, Global, TileArg};
 use super::array_or_picture::{FormatArg, is_picture};
 use super::device;
 use super::inputs::read_images;
+use crate::cli::numbers::whole;
 use crate::cli::spinning::spinning;
 use crate::cli::stream::{self, output_name};
 use crate::error::Result;
@@ -68,7 +68,7 @@ pub struct Args {
 
     /// Images per call; the batch does not change the result [default: as many as fit in 1 GiB]
     #[arg(short, long, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+        value_parser = whole::<usize>(1..=4096))]
     batch: Option<usize>,
 }
 
@@ -102,7 +102,7 @@ fn decode(
 ) -> Result<Tensor> {
     let mut clock = Stopwatch::start();
     let engine = device::open(global, console)?;
-    let compiler = Compiler::new(&engine, args.dtype.options(global));
+    let compiler = Compiler::new(&engine, args.dtype.on(&engine, console).options(global));
     clock.lap("adapter");
     let decoded =
         autoencoder.decode(compiler, latents, args.batch, args.tile.0, &mut spinning(console, clock.observer()))?;

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use crate::cli::args::{Dtype, Global, denoiser_help};
 use crate::cli::device;
 use crate::cli::inputs::{read_finite, read_images};
 use crate::cli::notes;
+use crate::cli::numbers::whole;
 use crate::cli::spinning::spinning;
 use crate::cli::stream::{self, output_name};
 use crate::denoise::Level;
@@ -96,7 +96,7 @@ pub struct Args {
 
     /// Images per network call; the batch does not change the result [default: 16, or as many as fit in 1 GiB]
     #[arg(short, long, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
+        value_parser = whole::<usize>(1..=1_000_000))]
     batch: Option<usize>,
 }
 
@@ -175,7 +175,7 @@ fn of_network(
     notes::say(network, console);
     let mut clock = Stopwatch::start();
     let engine = device::open(global, console)?;
-    let compiler = Compiler::new(&engine, args.dtype.options(global));
+    let compiler = Compiler::new(&engine, args.dtype.on(&engine, console).options(global));
     clock.lap("adapter");
     let called = network.call_raw(compiler, &call, args.batch, &mut spinning(console, clock.observer()))?;
     let (kind, levels) = match &call.levels {

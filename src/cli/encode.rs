@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::args::{Dtype, Global, Size};
 use super::device;
 use super::inputs::{begins_as_array, read_pixels};
+use crate::cli::numbers::{whole, whole_from};
 use crate::cli::spinning::spinning;
-use crate::cli::stream::{self, output_name};
+use crate::cli::stream::{self, input_name, output_name};
 use crate::data::picture::Picture;
 use crate::error::{Error, Result};
 use crate::formats::npy;
@@ -17,6 +17,7 @@ use crate::graph::Compiler;
 use crate::model::describe::{adapter_json, family_text, footprint_json};
 use crate::model::stages::Autoencoder;
 use crate::model::timing::Stopwatch;
+use crate::nets::autoencoder::Autoencoder as NetAutoencoder;
 use crate::report::{Console, Report};
 use crate::tensor::Tensor;
 
@@ -49,7 +50,8 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE.npy")]
     output: PathBuf,
 
-    /// Resize a picture
+    /// Resize a picture [default: its size, each side rounded down to a multiple of the autoencoder's factor, usually
+    /// 8]
     #[arg(long, value_name = "HEIGHTxWIDTH")]
     size: Option<Size>,
 
@@ -58,7 +60,8 @@ pub struct Args {
     sample: bool,
 
     /// Seed of the draw
-    #[arg(short, long, value_name = "SEED", requires = "sample", default_value_t = 0)]
+    #[arg(short, long, value_name = "SEED", requires = "sample", default_value_t = 0,
+        value_parser = whole_from::<u64>(0))]
     seed: u64,
 
     /// Precision of the stored weights; arithmetic is in float32
@@ -67,7 +70,7 @@ pub struct Args {
 
     /// Images per call; the batch does not change the result [default: as many as fit in 1 GiB]
     #[arg(short, long, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+        value_parser = whole::<usize>(1..=4096))]
     batch: Option<usize>,
 }
 
@@ -76,8 +79,8 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let mut report = Report::new("encode");
     stream::check_writable(&args.output)?;
     let autoencoder = Autoencoder::open(&args.model)?;
-    let (images, note) = read(&args.input, args.size, autoencoder.net.in_channels())?;
-    if let Some(note) = note {
+    let (images, notes) = read(&args.input, args.size, autoencoder.net.as_ref())?;
+    for note in notes {
         console.note(&format!("note: {note}"));
     }
     let size = (images.shape[2], images.shape[3]);
@@ -94,32 +97,35 @@ fn is_array(file: &Path) -> bool {
     file.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("npy")) || begins_as_array(file)
 }
 
-/// Returns the images, and a sentence on what the file holds besides.
-fn read(file: &Path, size: Option<Size>, channels: usize) -> Result<(Tensor, Option<String>)> {
-    let name = output_name(file);
+/// Returns the images, and sentences on what the file holds besides and on its size.
+fn read(file: &Path, size: Option<Size>, net: &dyn NetAutoencoder) -> Result<(Tensor, Vec<String>)> {
+    let name = input_name(file);
     stream::read(file, |file| {
-        let (images, note) = read_file(file, size, channels)?;
-        Ok((images, note.map(|note| note.replace(&file.display().to_string(), &name))))
+        let (images, notes) = read_file(file, size, net)?;
+        let shown = |note: String| note.replace(&file.display().to_string(), &name);
+        Ok((images, notes.into_iter().map(shown).collect()))
     })
 }
 
-fn read_file(file: &Path, size: Option<Size>, channels: usize) -> Result<(Tensor, Option<String>)> {
+fn read_file(file: &Path, size: Option<Size>, net: &dyn NetAutoencoder) -> Result<(Tensor, Vec<String>)> {
     match (is_array(file), size) {
         (true, Some(_)) => Err(Error::argument("`--size` is for pictures", "omit `--size`, or give an image file")),
-        (true, None) => Ok((read_pixels(file, channels)?, None)),
+        (true, None) => Ok((read_pixels(file, net.in_channels())?, Vec::new())),
         (false, size) => {
             let picture = Picture::read(file)?;
-            let size = size.map_or(picture.size(), |size| (size.height, size.width));
-            Ok((picture.at(channels, size)?, picture.note().map(str::to_owned)))
+            let fitting = crate::model::fitting_size(picture.size(), net.factor());
+            let size = size.map_or(fitting, |size| (size.height, size.width));
+            let notes = picture.note().map(str::to_owned).into_iter().chain(picture.scaled_note(size)).collect();
+            Ok((picture.at(net.in_channels(), size)?, notes))
         }
     }
 }
 
-/// Adds the way to resize to the error about a picture of a size that does not fit.
+/// Adds the flag to the error about a picture of a size that does not fit.
 fn of_picture(error: Error, file: &Path) -> Error {
     match error {
         Error::Argument { what, hint } if !is_array(file) => {
-            Error::argument(what, format!("{}: give `--size HEIGHTxWIDTH`", hint.unwrap_or_default()))
+            Error::argument(what, format!("{}: give another `--size HEIGHTxWIDTH`", hint.unwrap_or_default()))
         }
         other => other,
     }
@@ -135,7 +141,7 @@ fn encode(
 ) -> Result<Tensor> {
     let mut clock = Stopwatch::start();
     let engine = device::open(global, console)?;
-    let compiler = Compiler::new(&engine, args.dtype.options(global));
+    let compiler = Compiler::new(&engine, args.dtype.on(&engine, console).options(global));
     clock.lap("adapter");
     let draw = args.sample.then_some(args.seed);
     let encoded = autoencoder.encode(compiler, images, args.batch, draw, &mut spinning(console, clock.observer()))?;

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::args::{Dtype, Global};
 use super::device;
+use crate::cli::numbers::whole;
 use crate::cli::spinning::spinning;
 use crate::cli::stream::{self, output_name};
 use crate::error::{Error, Result};
@@ -76,7 +76,7 @@ pub struct Args {
 
     /// Texts per call; the batch does not change the result [default: all, at most 16]
     #[arg(short, long, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+        value_parser = whole::<usize>(1..=4096))]
     batch: Option<usize>,
 }
 
@@ -138,7 +138,7 @@ fn encode(
 ) -> Result<Encoded> {
     let mut clock = Stopwatch::start();
     let engine = device::open(global, console)?;
-    let compiler = Compiler::new(&engine, args.dtype.options(global));
+    let compiler = Compiler::new(&engine, args.dtype.on(&engine, console).options(global));
     clock.lap("adapter");
     let encoded = source.encode(compiler, passages, args.batch, &mut spinning(console, clock.observer()))?;
     let peak = engine.gpu.memory_bytes().1;

@@ -52,7 +52,7 @@ impl Flags {
     /// A note about a run: the fields before and after a text that it quotes. Notes about files, which name the fields
     /// of these, stay as they are.
     pub fn note(&self, note: &str) -> String {
-        if !["`prompt`", "`negative`"].iter().any(|text| note.starts_with(text)) {
+        if !["`prompt`", "`negative`", "`cfg_scale`", "`gamma`"].iter().any(|text| note.starts_with(text)) {
             return note.to_owned();
         }
         match (note.find('"'), note.rfind('"')) {
@@ -123,6 +123,7 @@ mod tests {
             sample.note("`negative` is not read at a `cfg_scale` of 1"),
             "`--negative` is not read at a `--cfg-scale` of 1"
         );
+        assert_eq!(sample.note("`cfg_scale` is below 1"), "`--cfg-scale` is below 1");
         assert_eq!(sample.note("the token `seed` stands for 1 vector"), "the token `seed` stands for 1 vector");
     }
 

@@ -4,7 +4,6 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
 
 use crate::checkpoint::Lora;
@@ -12,6 +11,7 @@ use crate::cli::args::{Dtype, Global, Size, network_help};
 use crate::cli::device::measured;
 use crate::cli::inputs::begins_as_array;
 use crate::cli::notes;
+use crate::cli::numbers::whole;
 use crate::cli::quiet::without_driver_chatter;
 use crate::cli::stream::{self, is_stream};
 use crate::cli::vectors;
@@ -55,7 +55,7 @@ pub struct Args {
 
     /// Images per network call [default: 1]
     #[arg(short, long, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
+        value_parser = whole::<usize>(1..=1_000_000))]
     batch: Option<usize>,
 
     /// Height and width of the images [default: the size that the model was trained on]

@@ -69,10 +69,6 @@ fn files(args: &Args) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in &args.files {
         if is_stream(path) || !path.is_dir() {
-            if !is_stream(path) && one_spelling(path) == output {
-                let what = format!("`{}` is to be read and to be written", path.display());
-                return Err(Error::argument(what, "give another file by `--output`"));
-            }
             files.push(path.clone());
             continue;
         }

@@ -32,8 +32,10 @@ mod memory;
 mod merge;
 mod moments;
 mod notes;
+mod numbers;
 mod parts;
 mod quiet;
+mod reports;
 mod restore;
 mod sample;
 mod selftest;
@@ -189,7 +191,7 @@ pub fn main() -> ExitCode {
     let (cli, (command, matches)) = match matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches))) {
         Ok((cli, matches)) => (cli, called(&program, matches)),
         Err(refusal) => {
-            let refusal = without_value_tip(refusal);
+            let refusal = with_value_in_other_case(without_value_tip(refusal));
             return print_refusal(&refusal, is_plain);
         }
     };
@@ -265,9 +267,42 @@ fn without_value_tip(mut refusal: clap::Error) -> clap::Error {
     refusal
 }
 
+/// Suggests the value that differs from the given one by upper and lower case only, where there is one.
+fn with_value_in_other_case(mut refusal: clap::Error) -> clap::Error {
+    let wanted = match (refusal.get(ContextKind::InvalidValue), refusal.get(ContextKind::ValidValue)) {
+        (Some(ContextValue::String(given)), Some(ContextValue::Strings(valid))) => {
+            valid.iter().find(|name| name.eq_ignore_ascii_case(given)).cloned()
+        }
+        _ => None,
+    };
+    if let Some(name) = wanted {
+        refusal.insert(ContextKind::SuggestedValue, ContextValue::String(name));
+    }
+    refusal
+}
+
 /// The definition of the program's arguments.
 fn root() -> clap::Command {
-    help::fitted(Cli::command(), help::columns())
+    negatives_are_values(help::fitted(reports::described(Cli::command()), help::columns()))
+}
+
+/// The names of values that begin with a number and are not one, such as `64x96` and `10%`.
+const BEGIN_WITH_A_NUMBER: [&str; 8] =
+    ["HxW", "HEIGHTxWIDTH", "SIZE", "SHARE", "I/N|auto", "ROWS|never|auto", "TOP,LEFT", "LO,HI"];
+
+/// A command and its subcommands, whose flags take numbers below 0 as values: their parsers then say what is wrong with
+/// these. Without this, clap takes them for flags.
+fn negatives_are_values(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let names = arg.get_value_names().unwrap_or_default();
+        let begins_with_number = names.iter().any(|name| BEGIN_WITH_A_NUMBER.contains(&name.as_str()));
+        match arg.get_long().is_some() && arg.get_action().takes_values() {
+            true if begins_with_number => arg.allow_hyphen_values(true),
+            true => arg.allow_negative_numbers(true),
+            false => arg,
+        }
+    });
+    command.mut_subcommands(negatives_are_values)
 }
 
 /// The subcommand that was called, and its matches.
@@ -378,6 +413,9 @@ mod tests {
             let refused = super::root().try_get_matches_from(["downhill", "sample", flag]).unwrap_err();
             super::without_value_tip(refused).to_string()
         };
+        let sampler = super::root().try_get_matches_from(["downhill", "sample", "--sampler", "dpm++2M"]).unwrap_err();
+        let told = super::with_value_in_other_case(sampler).to_string();
+        assert!(told.contains("a similar value exists: 'dpm++2m'"), "{told}");
         assert!(!refusal("--no-such-flag").contains("as a value"), "{}", refusal("--no-such-flag"));
         assert!(refusal("--stepz").contains("'--steps'"), "{}", refusal("--stepz"));
     }

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use crate::cli::args::{Dtype, Global, denoiser_help};
 use crate::cli::array_or_picture::{FormatArg, is_picture};
 use crate::cli::device;
 use crate::cli::interrupt;
+use crate::cli::numbers::{whole, whole_from};
 use crate::cli::spinning::spinning;
 use crate::cli::stream::{self, output_name};
 use crate::data::{Pixels, Source};
@@ -106,7 +106,8 @@ pub struct Args {
     data: Option<String>,
 
     /// The first of the images of the data
-    #[arg(long, value_name = "INDEX", default_value_t = 0, requires = "data", help_heading = MEASUREMENT)]
+    #[arg(long, value_name = "INDEX", default_value_t = 0, requires = "data", help_heading = MEASUREMENT,
+        value_parser = whole_from::<usize>(0))]
     first: usize,
 
     /// Standard deviation of the noise of the measurement, in the scale of the images
@@ -131,17 +132,17 @@ pub struct Args {
     variance: Option<f64>,
 
     /// Products with the Jacobian per step of `pigdm`, each of conjugate gradients [default: 2]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole_from::<usize>(1))]
     products: Option<usize>,
 
     /// Restorations per measurement; with `--data`, images
     #[arg(short = 'n', long, default_value_t = 1, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
+        value_parser = whole::<usize>(1..=MOST_IMAGES))]
     count: usize,
 
     /// Images per network call; the batch does not change the images [default: 16, or as many as fit in 1 GiB]
     #[arg(short, long, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
+        value_parser = whole::<usize>(1..=MOST_IMAGES))]
     batch: Option<usize>,
 
     /// Precision of the stored weights; arithmetic is in float32
@@ -157,14 +158,15 @@ pub struct Args {
     sampler: Option<Sampler>,
 
     /// Number of steps [default: 50]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = SCHEDULE)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = SCHEDULE,
+        value_parser = whole_from::<usize>(1))]
     steps: Option<usize>,
 
     /// Schedule of the noise levels [default: that of the sampler and the model]
     #[arg(long, value_parser = crate::cli::args::schedule_kind(), value_name = "KIND", help_heading = SCHEDULE)]
     schedule: Option<ScheduleKind>,
 
-    /// Weight of the newest estimate in `ge` [default: 2]
+    /// Weight of the newest estimate in `ge`, at least 0: below 1 averages, above 1 extrapolates [default: 2]
     #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
     gamma: Option<f64>,
 
@@ -189,7 +191,7 @@ pub struct Args {
     no_clip: bool,
 
     /// Seed of all noise
-    #[arg(short, long, default_value_t = 0, help_heading = SCHEDULE)]
+    #[arg(short, long, default_value_t = 0, help_heading = SCHEDULE, value_parser = whole_from::<u64>(0))]
     seed: u64,
 
     /// Output: `.png`, a grid of several images, or `.npy` of float32 (N,C,H,W) in the scale of the model; `-` for
@@ -371,11 +373,9 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
 fn divergence(found: &Quality, method: MethodArg) -> String {
     let (first, count) = (found.diverged[0], found.diverged.len());
     let way_out = way_out(method).unwrap_or("another `--method` or more `--steps` may not");
-    format!(
-        "{count} of {} images have diverged, the first of them {first}: they are farther from the measurement than an \
-         image of zeros, or out of range; {way_out}",
-        found.images
-    )
+    let reason = found.divergence.map(|reason| format!("image {first} {reason}")).unwrap_or_default();
+    let (have, of) = (if count == 1 { "has" } else { "have" }, found.images);
+    format!("{count} of {of} images {have} diverged: {reason}; {way_out}")
 }
 
 /// The way out of a divergence, by method.
@@ -408,7 +408,7 @@ fn restored(
     let bar = Progress::new("restoring", steps as u64, console.verbosity);
     let (flag, mut done) = (interrupt::listen().flag(), 0u64);
     let found = model.restore(
-        Compiler::new(engine, args.dtype.options(global)),
+        Compiler::new(engine, args.dtype.on(engine, console).options(global)),
         restoring,
         &mut spinning(console, clock.observer()),
         &mut |progress| {

@@ -1,4 +1,5 @@
-//! Standard streams and files that flags name twice, or for something that a stream cannot be: refused before the work.
+//! Standard streams and files that flags name twice, outputs that are inputs too, and streams in place of what a stream
+//! cannot be: refused before the work.
 
 use std::path::{Path, PathBuf};
 
@@ -65,9 +66,13 @@ pub const NOT_STREAMS: [&str; 19] = [
     "vae",
     "preview_vae",
     "generated_by",
-    "save_steps",
+    SAVE_STEPS,
     MODEL,
 ];
+/// Arguments with a specification that may name a file, as `mask:FILE` and `pca:DATA,k=8` do, beside those above.
+const SPECIFICATIONS: [&str; 2] = ["operator", "metric"];
+/// A folder that is written.
+const SAVE_STEPS: &str = "save_steps";
 /// Flags that print to standard output beside what the subcommand writes.
 const PRINTING: [&str; 2] = ["timings", "tokens"];
 const JSON: &str = "json";
@@ -80,8 +85,9 @@ const INFO: &str = "info";
 /// The subcommand that writes its events to standard output.
 const SERVE: &str = "serve";
 
-/// Refuses two outputs that are one (standard output, or the same file), two inputs from standard input, a text on
-/// standard output beside a file on it, and a stream in place of a folder or a model.
+/// Refuses two outputs that are one (standard output, or the same file), an output that would replace an input, two
+/// inputs from standard input, a text on standard output beside a file on it, and a stream in place of a folder or a
+/// model.
 ///
 /// # Errors
 /// [`Error::Argument`] naming the flags.
@@ -93,11 +99,59 @@ pub fn check(command: &Command, called: &ArgMatches) -> Result<()> {
     no_streams(NOT_STREAMS.into_iter().filter(is_model), called)?;
     separate_outputs(OUTPUTS.into_iter().chain(pooled(encodes_text)), called)?;
     separate_inputs(INPUTS.into_iter().chain(pooled(!encodes_text)), called)?;
+    keep_inputs(command, called)?;
     if name == SERVE && paths(called, JSON).any(stream::is_stream) {
         let what = format!("`{JSON}` is standard output, and so are the events");
         return Err(Error::argument(what, format!("name a file for `{JSON}`")));
     }
     Ok(())
+}
+
+/// Refuses an output that is the same file as an input: the run would replace what it was made from.
+///
+/// # Errors
+/// [`Error::Argument`] naming both arguments.
+pub fn keep_inputs(command: &Command, called: &ArgMatches) -> Result<()> {
+    let encodes_text = command.get_name() == ENCODE_TEXT;
+    let pooled = |wanted: bool| wanted.then_some(POOLED);
+    let is_input = |id: &&str| *id != SAVE_STEPS;
+    let inputs: Vec<_> = INPUTS
+        .into_iter()
+        .chain(NOT_STREAMS)
+        .chain(SPECIFICATIONS)
+        .chain(pooled(!encodes_text))
+        .filter(is_input)
+        .flat_map(|id| paths(called, id).map(move |path| (id, path)))
+        .collect();
+    for id in OUTPUTS.into_iter().chain(pooled(encodes_text)) {
+        for output in paths(called, id).filter(|path| !stream::is_stream(path)) {
+            keep(id, output, inputs.iter().copied())?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses `output`, the value of `id`, if it is the same file as one of `inputs`.
+///
+/// # Errors
+/// [`Error::Argument`] naming both arguments.
+pub fn keep<'p>(id: &str, output: &Path, inputs: impl IntoIterator<Item = (&'static str, &'p Path)>) -> Result<()> {
+    // A file that does not exist cannot be lost, and neither can a device.
+    let Some(place) = output.is_file().then(|| one_spelling(output)).flatten() else { return Ok(()) };
+    let is_it = |path: &Path| files_in(path).any(|file| file.is_file() && one_spelling(file).as_ref() == Some(&place));
+    let Some((input, _)) = inputs.into_iter().find(|(_, path)| !stream::is_stream(path) && is_it(path)) else {
+        return Ok(());
+    };
+    let what = format!("`{id}` would replace `{}`, which is read by `{input}`", output.display());
+    Err(Error::argument(what, format!("name another file by `{id}`")))
+}
+
+/// The paths that the value of an argument may name: itself, and the parts of a specification such as
+/// `wiener:mean=M.npy,cov=C.npy` or `style.safetensors:0.8`.
+fn files_in(value: &Path) -> impl Iterator<Item = &Path> {
+    let parts = value.to_str().into_iter().flat_map(|text| text.split([':', ',']));
+    let unnamed = parts.map(|part| part.split_once('=').map_or(part, |(_, path)| path));
+    std::iter::once(value).chain(unnamed.map(Path::new))
 }
 
 /// The paths of an argument; none for one that the subcommand does not have.

@@ -160,7 +160,7 @@ groups! {
         exact: bool,
     }
     ReportArgs {
-        /// Write a report of the run as JSON: adapter, driver, seed, settings, timings, bytes; `-` for standard output
+        // Its help is that of `reports`.
         #[arg(long, value_name = "FILE", help_heading = REPORT)]
         json: Option<PathBuf>,
     }

@@ -107,6 +107,9 @@ pub fn read<T>(path: &Path, read: impl FnOnce(&Path) -> Result<T>) -> Result<T> 
     let failed = |source| Error::Io { file: STDIN.into(), source };
     let mut file = tempfile::NamedTempFile::new().map_err(failed)?;
     let copied = io::copy(&mut io::stdin().lock().take(LARGEST + 1), &mut file).map_err(failed)?;
+    if copied == 0 {
+        return Err(Error::bad_file_hint(STDIN, "is empty", "the command before the pipe has written nothing"));
+    }
     if copied > LARGEST {
         return Err(Error::bad_file_hint(STDIN, format!("more than {LARGEST} bytes"), "name a file"));
     }

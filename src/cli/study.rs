@@ -10,6 +10,7 @@ use serde_json::json;
 use super::args::{Dtype, Global};
 use super::memory::available_memory;
 use super::{device, stream};
+use crate::cli::numbers::{whole, whole_from};
 use crate::data::{self, Dataset, Pixels, Source, Stream};
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
@@ -36,7 +37,7 @@ pub struct DataArgs {
     pub no_center: bool,
 
     /// Use only the first N samples
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(2..=u32::MAX.into()))]
     pub samples: Option<u32>,
 }
 
@@ -349,6 +350,6 @@ pub struct OutputArgs {
     pub output: PathBuf,
 
     /// Seed of all random draws
-    #[arg(short, long, value_name = "SEED", default_value = "0")]
+    #[arg(short, long, value_name = "SEED", default_value = "0", value_parser = whole_from::<u64>(0))]
     pub seed: u64,
 }

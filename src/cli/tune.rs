@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::args::{Dtype, Global, Size};
 use super::{device, interrupt};
+use crate::cli::numbers::whole;
 use crate::error::{Error, Result};
 use crate::formats::check_writable;
 use crate::graph::Compiler;
@@ -63,7 +63,7 @@ pub struct Args {
 
     /// Images per call while measuring; algorithms hold for any batch, tiles for this one
     #[arg(short, long, default_value = "1", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+        value_parser = whole::<usize>(1..=4096))]
     batch: usize,
 
     /// Height and width of the images [default: the size that the model was trained on]
@@ -76,7 +76,7 @@ pub struct Args {
 
     /// Seconds after which no further layer or product is started; most work first
     #[arg(long, value_name = "S", default_value = "30", allow_negative_numbers = true,
-        value_parser = clap::value_parser!(u64).range(0..=86_400))]
+        value_parser = whole::<u64>(0..=86_400))]
     seconds: u64,
 
     /// Measure again the layers and products that were measured before

@@ -106,8 +106,11 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 /// Refuses a path that names a folder or has a file as its parent.
 fn refuse_impossible(path: &Path) -> Result<()> {
     if path.is_dir() || path.file_name().is_none() {
-        let example = path.join("out.png");
-        let hint = format!("name a file, such as `{}`", example.display());
+        let hint = if path.extension().is_some() {
+            "remove or rename this folder, or name another file".to_owned()
+        } else {
+            format!("name a file, such as `{}`", path.join("out.png").display())
+        };
         return Err(Error::argument(format!("`{}` is a folder, not a file", path.display()), hint));
     }
     let folder = nearest_existing(folder_of(path));

@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::formats::images::{WHITE, grid, quantise, square_columns, to_unit};
 use crate::formats::{Image, check_writable, folder_of, npy, one_spelling, png};
 use crate::graph::Compiler;
-use crate::kernels::Family;
 use crate::kernels::choice::Algorithm;
+use crate::kernels::{Family, Memory};
 use crate::report::Output;
 use crate::sample::run::Start;
 use crate::tensor::{Precision, Tensor};
@@ -66,6 +66,29 @@ impl Targets {
         self.steps.as_ref().map_or(Ok(()), |folder| check_writable(step_file(folder, 0)))
     }
 
+    /// The targets that hold all images: files, and the folder of the steps.
+    fn whole_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let whole = match &mut self.images {
+            Some(Output::Npz(path) | Output::Grid(path)) => Some(path),
+            Some(Output::Files(_)) | None => None,
+        };
+        let others = [
+            &mut self.floats,
+            &mut self.samples,
+            &mut self.path,
+            &mut self.sheet,
+            &mut self.animation,
+            &mut self.steps,
+        ];
+        whole.into_iter().chain(others.into_iter().flatten())
+    }
+
+    /// The targets that hold all images and are there already. A device or a pipe holds nothing.
+    fn existing(&self) -> Vec<PathBuf> {
+        let is_there = |path: &PathBuf| path.is_file() || path.is_dir() && step_file(path, 0).exists();
+        self.clone().whole_mut().map(|path| path.clone()).filter(is_there).collect()
+    }
+
     /// Returns `true` if pixels are written, for which latents are decoded.
     #[must_use]
     pub fn takes_pixels(&self) -> bool {
@@ -92,6 +115,17 @@ fn step_file(folder: &Path, index: usize) -> PathBuf {
     folder.join(format!("step-{:03}.png", index + 1))
 }
 
+/// The path for a part of what `path` was to hold.
+fn interrupted(path: &Path) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_os_string();
+    name.push(".interrupted");
+    if let Some(ending) = path.extension() {
+        name.push(".");
+        name.push(ending);
+    }
+    path.with_file_name(name)
+}
+
 /// The results of a run, gathered batch by batch.
 #[derive(Clone, Debug)]
 pub struct Files {
@@ -111,6 +145,8 @@ pub struct Files {
     samples: Vec<f32>,
     steps: Vec<Step>,
     singles: Singles,
+    /// The targets that were there before the run.
+    existing: Vec<PathBuf>,
 }
 
 /// The results of one step.
@@ -149,6 +185,7 @@ impl Files {
 
     fn empty(targets: Targets, state: [usize; 3], metadata: Metadata, steps: usize) -> Self {
         Self {
+            existing: targets.existing(),
             targets,
             state,
             metadata,
@@ -210,6 +247,19 @@ impl Files {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.indices.is_empty()
+    }
+
+    /// Keeps whole files of an earlier run from being replaced by a part of this one: what would replace them goes to
+    /// files beside them, `x.interrupted.png` for `x.png`. Returns the paths of both.
+    pub fn spare_existing(&mut self) -> Vec<(PathBuf, PathBuf)> {
+        let mut spared = Vec::new();
+        for path in self.targets.whole_mut() {
+            if self.existing.contains(path) {
+                let other = interrupted(path);
+                spared.push((std::mem::replace(path, other.clone()), other));
+            }
+        }
+        spared
     }
 
     /// Writes the states of a run whose pixels are not finite: samples, and the path. Returns their files.
@@ -389,10 +439,11 @@ fn start(run: &ModelRun) -> &'static str {
 /// Keyword and text of every way in which `compiler` computes the network of a run otherwise than usual.
 fn arithmetic(run: &ModelRun, compiler: &Compiler) -> Vec<(&'static str, String)> {
     let options = &compiler.options;
-    let dtype = match (options.weights, options.maps) {
+    let has_half_maps = options.maps == Precision::Float16 && compiler.engine.family.memory() == Memory::Buffer;
+    let dtype = match (options.weights, has_half_maps) {
         (Precision::Float32, _) => None,
-        (Precision::Float16, Precision::Float32) => Some("f16"),
-        (Precision::Float16, Precision::Float16) => Some("f16-maps"),
+        (Precision::Float16, false) => Some("f16"),
+        (Precision::Float16, true) => Some("f16-maps"),
     };
     let forced = options.forced.map(|algorithm| match algorithm {
         Algorithm::Direct => "by their definition".to_owned(),

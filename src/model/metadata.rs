@@ -26,6 +26,15 @@ impl Metadata {
         Self(pairs)
     }
 
+    /// The same with another text for a keyword that is there.
+    #[must_use]
+    pub fn replaced(&self, keyword: &str, text: impl Into<String>) -> Self {
+        let mut pairs = self.0.clone();
+        let text = text.into();
+        pairs.iter_mut().filter(|(known, _)| known == keyword).for_each(|(_, old)| old.clone_from(&text));
+        Self(pairs)
+    }
+
     /// Adds the index of an image.
     #[must_use]
     pub fn of_image(&self, index: usize) -> Self {
@@ -115,10 +124,12 @@ impl ModelRun<'_> {
             pairs.extend(masking.pairs(matches!(self.model.kind(), Kind::Latent(_))));
         }
         pairs.extend(run.method.solver.settings());
+        // With a strength, the number that gives the same levels again: `strength` takes its share of it.
+        let steps = if self.settings.strength.is_some() { self.asked } else { run.schedule.steps().len() };
         pairs.extend([
             ("clip", run.method.clip.map_or("none".to_owned(), |clip| clip.bound.to_string())),
             ("schedule", self.schedule_name().to_owned()),
-            ("steps", run.schedule.steps().len().to_string()),
+            ("steps", steps.to_string()),
             ("sigmas", list(&run.schedule, |level| Some(level.sigma))),
         ]);
         let timesteps = list(&run.schedule, |level| level.timestep);

@@ -61,6 +61,8 @@ pub struct ModelRun<'a> {
     pub kind: Option<ScheduleKind>,
     /// The settings of the sampler as the caller gave them.
     pub settings: Settings,
+    /// The number of steps that the course was asked for, of which `strength` may leave out the first.
+    pub asked: usize,
     /// Height and width of the images in pixels.
     pub size: Size,
     /// (channels, height, width) of a state: an image, or its latents.
@@ -145,17 +147,24 @@ impl<'a> Sampling<'a> {
     /// [`Error::Argument`] for settings that contradict each other or the model; those of [`Settings::resolve`].
     pub fn resolve(mut self) -> Result<ModelRun<'a>> {
         self.check_mask()?;
+        let has_usual_strength = self.picture.is_some() && self.mask.is_none() && self.settings.strength.is_none();
         if self.picture.is_some() && self.mask.is_none() {
             self.settings.strength = Some(self.settings.strength.unwrap_or(USUAL_STRENGTH));
         }
         if self.batch == Some(0) {
             return Err(Error::argument("a `batch` of no images", "give at least one image"));
         }
-        match self.model.kind().clone() {
+        let resolved = match self.model.kind().clone() {
             Kind::Network(network) => self.of_network(&network),
             Kind::Latent(latent) => self.of_latents(&latent),
             Kind::ClosedForm(form) => self.of_closed_form(&form),
-        }
+        };
+        resolved.map_err(|error| match error {
+            Error::Argument { what, hint } if has_usual_strength && what.starts_with("`strength` of") => {
+                Error::Argument { what: format!("the default {what}"), hint }
+            }
+            other => other,
+        })
     }
 
     fn of_network(self, network: &NetworkModel) -> Result<ModelRun<'a>> {
@@ -262,11 +271,7 @@ impl<'a> Sampling<'a> {
     fn latent_size(&self, latent: &LatentModel) -> Result<Size> {
         let factor = latent.factor();
         let given = self.given_size().map(|(height, width)| (height * factor, width * factor));
-        let pictured = self.picture.as_ref().map(|picture| {
-            let (height, width) = picture.size();
-            let whole = |side: usize| (side / factor).max(1) * factor;
-            (whole(height), whole(width))
-        });
+        let pictured = self.picture.as_ref().map(|picture| fitting_size(picture.size(), factor));
         let size = given.or(self.size).or(pictured).or(latent.trained_size()).ok_or_else(|| {
             let what = format!("`{}` does not say how large its images are", latent.network.name);
             Error::argument(what, "give `width` and `height`")
@@ -325,7 +330,8 @@ impl<'a> Sampling<'a> {
         mean: Option<Vec<f64>>,
     ) -> Result<ModelRun<'a>> {
         let rule = self.rule()?;
-        let Course { sampler, kind, schedule, whole: _, method, notes } = course;
+        let Course { sampler, kind, schedule, whole: _, asked, method, notes } = course;
+        let scaled = self.picture.as_ref().and_then(|picture| picture.scaled_note(size));
         let images = self.images.unwrap_or_else(|| (0..count).collect());
         let run = Run {
             images,
@@ -344,6 +350,7 @@ impl<'a> Sampling<'a> {
             sampler,
             kind,
             settings: self.settings,
+            asked,
             size,
             state,
             image_channels,
@@ -352,7 +359,11 @@ impl<'a> Sampling<'a> {
             classifier: None,
             rule,
             masking: None,
-            notes: notes.into_iter().chain(self.picture.as_ref().and_then(|it| it.note().map(str::to_owned))).collect(),
+            notes: notes
+                .into_iter()
+                .chain(self.picture.as_ref().and_then(|it| it.note().map(str::to_owned)))
+                .chain(scaled)
+                .collect(),
             options: RunOptions {
                 batch: self.batch,
                 picture: self.picture,
@@ -475,6 +486,12 @@ impl<'a> Sampling<'a> {
             )),
         }
     }
+}
+
+/// The size of a picture for an autoencoder of a `factor`: each side rounded down to a multiple, and at least one.
+pub(crate) fn fitting_size((height, width): Size, factor: usize) -> Size {
+    let whole = |side: usize| (side / factor).max(1) * factor;
+    (whole(height), whole(width))
 }
 
 /// Notes on the files of a network: what stands in for a file that is missing, and what changes its weights.

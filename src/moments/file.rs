@@ -10,6 +10,7 @@
 //!
 //! All but the description are float64. The same moments are the same bytes.
 
+use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -18,8 +19,10 @@ use super::blocks::Blocks;
 use super::forest::Address;
 use super::node::{Node, triangle};
 use super::{Description, MOST_VALUES, Moments, merge};
+use crate::checkpoint::known_format;
 use crate::error::{Error, Result};
 use crate::formats::npz::{self, Member, NamedArray};
+use crate::input::open_regular;
 
 /// The name of the format, in the description.
 const FORMAT: &str = "downhill moments, 1";
@@ -27,7 +30,16 @@ const FORMAT: &str = "downhill moments, 1";
 const ARRAYS: [&str; 4] = ["description", "nodes", "means", "products"];
 /// The most rows of a whole: their numbers are exact in float64.
 const MOST_ROWS: u64 = 1 << 52;
+/// The first bytes of an `.npz`.
+const ZIP: &[u8] = b"PK";
 const AGAIN: &str = "remove the file; the run of that part measures it again";
+
+/// The first bytes of a file.
+fn start(path: &Path) -> Result<Vec<u8>> {
+    let mut start = Vec::new();
+    let read = open_regular(path)?.0.take(16).read_to_end(&mut start);
+    read.map(|_| start).map_err(|error| Error::io(path, error))
+}
 
 impl Moments {
     /// Returns `true` for a file of moments, whole or in part, by the names of its arrays.
@@ -92,8 +104,13 @@ impl Moments {
             let hint = "`downhill moments` makes such files";
             let what = "not a file of moments";
             // A damaged archive has an error that says more.
+            let start = start(path)?;
             npz::names(path).map_err(|error| match error {
-                Error::BadFile { what, .. } => Error::bad_file_hint(path, what, AGAIN),
+                Error::BadFile { what, .. } if start.starts_with(ZIP) => Error::bad_file_hint(path, what, AGAIN),
+                Error::BadFile { what, .. } => {
+                    let what = known_format(&start).map_or(what, |format| format!("{format}, not a file of moments"));
+                    Error::bad_file_hint(path, what, hint)
+                }
                 other => other,
             })?;
             return Err(Error::bad_file_hint(path, what, hint));

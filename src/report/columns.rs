@@ -1,6 +1,7 @@
 //! Text in columns.
 
 use super::printable::printable_line;
+pub use crate::error::binary_bytes;
 
 /// Returns rows with aligned columns. Each row is one line, whatever its cells contain.
 pub fn aligned<R: AsRef<[String]>>(rows: &[R]) -> String {
@@ -67,18 +68,6 @@ pub fn thousands(count: u64) -> String {
         .filter_map(|end| digits.get(end.saturating_sub(3)..end).filter(|group| !group.is_empty()))
         .collect();
     groups.into_iter().rev().collect::<Vec<_>>().join(",")
-}
-
-/// Returns an amount of memory in units of 1024: `512 B`, `1.46 KiB`, `1.43 MiB`.
-#[must_use]
-pub fn binary_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let power = bytes.ilog2() / 10;
-    let unit = UNITS[power as usize - 1];
-    format!("{:.2} {unit}", bytes as f64 / 1024f64.powi(power.cast_signed()))
 }
 
 #[cfg(test)]

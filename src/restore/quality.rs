@@ -19,6 +19,42 @@ pub struct Quality {
     pub misfit: f64,
     /// The images that have diverged: farther from the measurement than an image of zeros, or out of range.
     pub diverged: Vec<usize>,
+    /// The first reason, for the first of these.
+    pub divergence: Option<Divergence>,
+}
+
+/// A reason for which an image counts as diverged.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Divergence {
+    /// Its largest magnitude is beyond the range of the model's images.
+    OutOfRange {
+        /// The largest magnitude.
+        largest: f64,
+        /// The bound.
+        most: f64,
+    },
+    /// It is farther from the measurement than an image of zeros.
+    FarFromMeasurement {
+        /// The root mean square of y - A x.
+        misfit: f64,
+        /// The same for zeros.
+        of_zeros: f64,
+    },
+}
+
+impl std::fmt::Display for Divergence {
+    /// The reason in words.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::OutOfRange { largest, most } => {
+                write!(f, "has values up to {largest:.3}, beyond {most}, twice the range of the model's images")
+            }
+            Self::FarFromMeasurement { misfit, of_zeros } => {
+                write!(f, "has a misfit of {misfit:.3e}, and an image of zeros has {of_zeros:.3e}")
+            }
+        }
+    }
 }
 
 /// Peak signal-to-noise ratios in dB: 10 log10(range^2 / mean square error), image by image.
@@ -56,11 +92,19 @@ pub fn quality(
     let misfits: Vec<f64> = (0..count).map(|at| measurement.misfit(at / each, images.item(at))).collect();
     let misfit = (misfits.iter().map(|misfit| misfit * misfit).sum::<f64>() / count.max(1) as f64).sqrt();
     let zeros = vec![0.0; images.stride()];
-    let has_diverged = |at: &usize| {
-        let is_out = most.is_some_and(|most| images.item(*at).iter().any(|value| f64::from(value.abs()) > most));
-        is_out || misfits[*at].is_nan() || misfits[*at] > measurement.misfit(at / each, &zeros).max(ROUNDING)
+    let divergence = |at: usize| {
+        let largest = images.item(at).iter().fold(0.0, |most: f64, value| most.max(f64::from(value.abs())));
+        let (misfit, of_zeros) = (misfits[at], measurement.misfit(at / each, &zeros));
+        match most {
+            Some(most) if largest > most => Some(Divergence::OutOfRange { largest, most }),
+            _ if misfit.is_nan() || misfit > of_zeros.max(ROUNDING) => {
+                Some(Divergence::FarFromMeasurement { misfit, of_zeros })
+            }
+            _ => None,
+        }
     };
-    let diverged = (0..count).filter(has_diverged).collect();
+    let diverged: Vec<usize> = (0..count).filter(|at| divergence(*at).is_some()).collect();
+    let reason = diverged.first().and_then(|at| divergence(*at));
     let psnr = reference.map(|reference| {
         let ratios: Vec<f64> = (0..count).map(|at| psnr(images.item(at), reference.item(at / each), range)).collect();
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
@@ -72,5 +116,5 @@ pub fn quality(
         let error = (count > 1).then(|| (variance / count as f64).sqrt());
         Psnr { mean: centre, error, pseudo_inverse: mean(&of_simple), each: ratios }
     });
-    Quality { images: count, psnr, misfit, diverged }
+    Quality { images: count, psnr, misfit, diverged, divergence: reason }
 }

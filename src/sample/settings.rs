@@ -17,6 +17,9 @@ use crate::denoise::diffusion::{BetaSchedule, NoiseTable, PredictionType};
 use crate::denoise::process::Process;
 use crate::{Error, Result};
 
+/// A gamma beyond those that are compared.
+const FAR: f64 = 10.0;
+
 /// The requested settings. `None` stands for the default of the sampler and the model's scheduler configuration.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -63,6 +66,8 @@ pub struct Course {
     pub schedule: Schedule,
     /// The whole schedule, where [`Settings::analytic_start`] leaves out its first steps.
     pub whole: Option<Schedule>,
+    /// The number of steps that was asked for, of which [`Settings::strength`] may leave out the first.
+    pub asked: usize,
     /// The rule of a step.
     pub method: Method,
     /// Notes for the user on differences from the model's files.
@@ -105,6 +110,7 @@ impl Settings {
         };
         let whole = whole.on(table.process()).starting(self.start_noise(sampler, config));
         let method = self.method(sampler, config, &request, &whole)?;
+        let asked = if lists_levels { whole.steps().len() } else { request.steps };
         let (schedule, whole) = match (self.strength, self.analytic_start) {
             (None, None) => (whole, None),
             (Some(_), Some(_)) => {
@@ -124,8 +130,9 @@ impl Settings {
             return Err(no_image_in_noise(config));
         }
         let unknown = if self.sampler.is_none() { config.unknown_class() } else { None };
-        let notes = unknown.into_iter().chain(note_on_consistency(sampler, table)).collect();
-        Ok(Course { sampler, kind, schedule, whole, method, notes })
+        let notes = unknown.into_iter().chain(note_on_consistency(sampler, table));
+        let notes = notes.chain(note_on_gamma(self.gamma)).collect();
+        Ok(Course { sampler, kind, schedule, whole, asked, method, notes })
     }
 
     fn parameters(&self) -> Parameters {
@@ -408,6 +415,13 @@ fn steps_below(whole: &Schedule, sigma: f64) -> Result<usize> {
         )),
         kept => Ok(kept),
     }
+}
+
+/// The note on a gamma beyond all that the theory gives for the levels of usual schedules.
+fn note_on_gamma(gamma: Option<f64>) -> Option<String> {
+    gamma.filter(|gamma| *gamma > FAR).map(|gamma| {
+        format!("`gamma` of {gamma} extrapolates far: the theory gives 1.2 to 2.4 for the paper's 10 steps")
+    })
 }
 
 /// Refuses a strength that is out of range.

@@ -1,6 +1,7 @@
 //! `downhill decode` and `downhill encode`.
 
-use downhill::formats::npy;
+use downhill::formats::png::write_png;
+use downhill::formats::{Image, npy};
 use downhill::tensor::Tensor;
 
 use crate::{Folder, distance, downhill, quietly};
@@ -74,6 +75,13 @@ fn pictures_go_both_ways() {
     assert_eq!(folder.array("z.npy").shape, [1, 4, 8, 8]);
     quietly(&["encode", model, "-i", &png, "--size", "32x48", "-o", &z]);
     assert_eq!(folder.array("z.npy").shape, [1, 4, 4, 6]);
+    // A picture of any size is brought to one that fits, as `sample --init-image` does it.
+    let odd = folder.at("odd.png");
+    let pixels = Image { height: 28, width: 35, channels: 3, pixels: vec![90; 28 * 35 * 3] };
+    write_png(&odd, &pixels, &[]).expect("written");
+    let run = downhill(&["encode", model, "-i", &odd, "-o", &z]);
+    run.expect(&format!("note: the image of 28 x 35 is scaled to 24 x 32\nwrote {z}\n"));
+    assert_eq!(folder.array("z.npy").shape, [1, 4, 3, 4]);
     // A picture's bytes are what an array of them would be.
     let decoded = stage("sd1-like", "decoded").1;
     let bytes = decoded

@@ -62,7 +62,7 @@ fn a_picture_shows_both_and_their_difference() {
     assert!(texts.contains(&("scale".to_owned(), "85".to_owned())), "{texts:?}");
     let streamed = command(&["compare", &a, &b, "--difference", "-", "-q"]).output().expect("the program starts");
     assert_eq!((streamed.status.code(), streamed.stdout), (Some(1), folder.bytes("d.png")));
-    downhill(&["compare", &a, &b, "--difference", &b]).expect_error(2, "would replace a file that is compared");
+    downhill(&["compare", &a, &b, "--difference", &b]).expect_error(2, "which is read by `B`");
     downhill(&["compare", &a, &b, "--difference", "x.jpg"]).expect_error(2, "is not the name of a PNG");
     downhill(&["compare", &a, &b, "--difference", "-", "--json", "-"]).expect_error(2, "both standard output");
 }

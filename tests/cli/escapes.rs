@@ -220,6 +220,17 @@ fn names_of_files_and_folders() {
     expect_harmless(&downhill(&["info", &name]), "a model");
     let array = folder.at("z.npy");
     downhill::formats::npy::write(&array, &downhill::tensor::Tensor::zeros([1, 1, 8, 8])).expect("written");
-    let run = downhill(&["denoise", &name, "-i", &array, "-t", "5", "-o", &array, "--adapter", "no such adapter"]);
+    let run = downhill(&[
+        "denoise",
+        &name,
+        "-i",
+        &array,
+        "-t",
+        "5",
+        "-o",
+        &folder.at("e.npy"),
+        "--adapter",
+        "no such adapter",
+    ]);
     assert_eq!(run.code, 3, "{}", run.stderr);
 }

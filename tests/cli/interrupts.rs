@@ -100,6 +100,24 @@ fn a_grid_holds_the_images_that_were_done() {
 }
 
 #[test]
+fn an_earlier_picture_stays_and_the_part_has_another_name() {
+    let folder = Folder::new();
+    std::fs::write(folder.path("keep.png"), "an earlier picture").expect("written");
+    std::fs::write(folder.path("keep.npy"), "earlier samples").expect("written");
+    let (grid, samples) = (folder.at("keep.png"), folder.at("keep.npy"));
+    let sample = ["sample", "-n", "5000", "-b", "3", "--steps", "2", "-o", &grid, "--save-samples", &samples];
+    let run = interrupted(&sample, "INT", |told| told.contains("\n3 of 5000"));
+    assert_eq!(run.code, 130, "{}", run.stderr);
+    assert_eq!(folder.bytes("keep.png"), b"an earlier picture");
+    assert_eq!(folder.bytes("keep.npy"), b"earlier samples");
+    assert_eq!(folder.names(), ["keep.interrupted.npy", "keep.interrupted.png", "keep.npy", "keep.png"]);
+    assert_eq!(folder.array("keep.interrupted.npy").shape[0], done(&run));
+    let part = folder.at("keep.interrupted.png");
+    let said = format!("{grid} is as it was before this run; {part} holds the part that is done");
+    assert!(run.stderr.contains(&format!("wrote {part}\n")) && run.stderr.contains(&said), "{}", run.stderr);
+}
+
+#[test]
 fn a_comparison_keeps_its_finished_parts_and_continues() {
     let folder = Folder::new();
     let out = folder.at("quality");

@@ -36,6 +36,7 @@ mod inputs;
 mod inspect;
 mod interrupts;
 mod jacobian;
+mod kept_inputs;
 mod labels;
 mod linear;
 mod linear_baseline;

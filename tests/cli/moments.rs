@@ -88,7 +88,8 @@ fn parts_that_do_not_fit_are_refused_by_name() {
     let mixed = downhill(&["merge", &files[0], &other, "-o", &out]);
     mixed.expect_error(2, "`data` is `power-law:n=3000,p=5,seed=1` in `");
     assert!(!folder.path("all.npz").exists());
-    downhill(&["merge", &files[0], &files[1], "--partial", "-o", &files[0]]).expect_error(2, "is to be read and");
+    let merge = ["merge", &files[0], &files[1], "--partial", "-o", &files[0]];
+    downhill(&merge).expect_error(2, "`--output` would replace");
     downhill(&["moments", "digits", "-o", &folder.at("x.npy")]).expect_error(2, "is named as another file");
     let whole = std::fs::read(&files[0]).unwrap();
     std::fs::write(&other, &whole[..whole.len() / 2]).unwrap();

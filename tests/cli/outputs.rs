@@ -141,3 +141,23 @@ fn a_file_is_on_the_disk_before_it_has_its_name_and_its_folder_after() {
     assert_eq!(Path::new(file).extension().and_then(std::ffi::OsStr::to_str), Some("part"), "{file}");
     assert_eq!(place, folder.at("out"));
 }
+
+#[test]
+fn folders_in_place_of_files_are_named_with_the_way_out() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("00001.png")).expect("a folder");
+    let run = downhill(&["sample", "-n", "2", "-o", &folder.at("%05d.png")]);
+    run.expect_error(2, "00001.png` is a folder, not a file\nhint: remove or rename this folder, or name another file");
+    std::fs::create_dir(folder.path("diffusion_pytorch_model.safetensors")).expect("a folder");
+    std::fs::copy("tests/bad/sound/config.json", folder.path("config.json")).expect("copied");
+    let run = downhill(&["sample", &folder.at(""), "-o", "x.png"]);
+    run.expect_error(4, "no weights: `diffusion_pytorch_model.safetensors` is a folder, not a file");
+    run.expect_error(4, "hint: replace the folder by the file of that name");
+}
+
+/// The least memory is that of a network, in units as elsewhere.
+#[test]
+fn a_budget_is_told_in_units() {
+    let sample = ["sample", "tests/golden/latent/sd1-like", "-p", "x", "--memory", "1KiB", "-o", "x.png"];
+    downhill(&sample).expect_error(5, "`unet` needs 7.44 MiB, over the device's memory budget of 1.00 KiB");
+}

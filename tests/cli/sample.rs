@@ -165,6 +165,7 @@ fn what_diverges_leaves_no_file() {
     let run = downhill(&[&["sample", "--gamma", "1e300", "--no-clip"][..], &outputs].concat());
     run.expect_error(7, "error: non-finite values in the state in step 2 of 10 (timestep ");
     run.expect_error(7, "\nhint: ").expect_error(7, "`--trace-nonfinite`");
+    assert!(run.stderr.contains("extrapolates far: the theory gives 1.2 to 2.4"), "{}", run.stderr);
     assert!(folder.names().is_empty());
 }
 
@@ -247,4 +248,26 @@ fn images_are_saved_as_numbers() {
     // The last state, at timestep 0, is the image but for a little scale.
     let expected: Vec<f32> = samples.data.iter().map(|z| (z / 2.0 + 0.5).clamp(0.0, 1.0)).collect();
     assert_eq!(floats.data, expected);
+}
+
+/// The software adapter has textures of float32 for the maps, the other family of kernels has buffers.
+#[test]
+fn maps_in_float16_are_recorded_where_they_have_an_effect() {
+    let folder = Folder::new();
+    let (output, report) = (folder.at("%d.png"), folder.at("run.json"));
+    for (family, dtype, has_note) in [("lanes", "f16", true), ("tile", "f16-maps", false)] {
+        let sample = ["sample", "tests/bad/sound", "-n", "1", "--steps", "1", "--dtype", "f16-maps"];
+        let run = downhill(&[&sample[..], &["--family", family, "-o", &output, "--json", &report]].concat());
+        if run.code == 2 && run.stderr.contains("--family") {
+            // Not every adapter can run both.
+            continue;
+        }
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert_eq!(run.stderr.contains("note: `--dtype f16-maps` stores weights only"), has_note, "{}", run.stderr);
+        let texts = downhill::formats::png::read_metadata(folder.path("0.png")).expect("a PNG");
+        assert!(texts.contains(&("dtype".to_owned(), dtype.to_owned())), "{texts:?}");
+        assert_eq!(folder.json("run.json")["dtype"], dtype);
+        let again = downhill(&[&sample[..], &["--family", family, "-o", &output, "--resume"]].concat());
+        assert!(again.code == 0 && again.stderr.contains("1 of 1 images exist already"), "{}", again.stderr);
+    }
 }

@@ -76,6 +76,8 @@ fn starts_may_come_from_standard_input() {
     let report = folder.at("run.json");
     bytes(piped(&[&sample[..], &["-", "--json", &report], &strength, &["-"]].concat(), &picture));
     assert_eq!(folder.json("run.json")["init_image"]["file"], "stdin");
+    let refused = Run::of(piped(&["compare", "-", &file], b""));
+    refused.expect_error(4, "stdin: is empty\nhint: the command before the pipe has written nothing");
     let refused = Run::of(piped(&[&sample[..], &["-"], &strength, &["-"]].concat(), b"text"));
     refused.expect_error(4, "stdin: ");
 }

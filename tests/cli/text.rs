@@ -1,5 +1,7 @@
 //! `downhill sample` on pipelines from text to images, against diffusers in float64.
 
+use downhill::formats::Image;
+use downhill::formats::png::{read_metadata, write_png};
 use downhill::tensor::Tensor;
 
 use crate::{Folder, distance, downhill, quietly};
@@ -77,6 +79,23 @@ fn images_lead_to_images() {
 }
 
 #[test]
+fn an_image_of_another_size_is_scaled_with_a_note_and_its_settings_make_it_again() {
+    let folder = Folder::new();
+    let (image, output, again) = (folder.at("from.png"), folder.at("x.png"), folder.at("y.png"));
+    let pixels = Image { height: 70, width: 66, channels: 3, pixels: vec![90; 70 * 66 * 3] };
+    write_png(&image, &pixels, &[]).expect("written");
+    let model = model("sd1-like");
+    let call = ["sample", &model, "-p", "a cat", "--sampler", "ddim", "--init-image", &image, "--strength", "0.6"];
+    let run = downhill(&[&call[..], &["--steps", "4", "-o", &output]].concat());
+    assert!(run.stderr.contains("note: the image of 70 x 66 is scaled to 64 x 64\n"), "{}", run.stderr);
+    let texts = read_metadata(&output).expect("a PNG");
+    let text = |name: &str| texts.iter().find(|(keyword, _)| keyword == name).map(|(_, text)| text.clone());
+    assert_eq!((text("steps").as_deref(), text("strength").as_deref()), (Some("4"), Some("0.6")));
+    quietly(&[&call[..], &["--steps", &text("steps").expect("steps"), "-o", &again]].concat());
+    assert_eq!(folder.bytes("x.png"), folder.bytes("y.png"));
+}
+
+#[test]
 fn little_memory_and_tiles_make_the_same_image() {
     let folder = Folder::new();
     let model = model("sd1-like");
@@ -92,7 +111,7 @@ fn little_memory_and_tiles_make_the_same_image() {
     assert_eq!(folder.names().len(), 4);
     assert!(folder.path("steps").join("step-002.png").is_file(), "previews are decoded");
     let run = downhill(&["sample", &model, "-p", "a cat", "--memory", "1MiB", "-o", &folder.at("d.png")]);
-    run.expect_error(5, "memory budget of 1048576").expect_error(5, "raise `--memory`");
+    run.expect_error(5, "memory budget of 1.00 MiB").expect_error(5, "raise `--memory`");
     assert!(!folder.path("d.png").exists());
 }
 

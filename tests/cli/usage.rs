@@ -11,6 +11,14 @@ const CASES: &[&[&str]] = &[
     &["sample", "--steps", "1001"],
     &["sample", "--steps", "-3"],
     &["sample", "--gamma", "inf"],
+    &["sample", "--gamma", "-5"],
+    &["sample", "-n", "-1"],
+    &["sample", "--size", "-3x4"],
+    &["sample", "--memory", "-1"],
+    &["sample", "--shard", "-1/4"],
+    &["sample", "--sampler", "dpm++2M"],
+    &["bench", "--compare", "a.json", "--fail-if-slower", "-10%"],
+    &["sample", "tests/bad/sound", "--init-image", "tests/golden/pictures/grey.png", "--steps", "1"],
     &["sample", "--sampler", "ddim", "--gamma", "2"],
     &["sample", "--eta", "0.5"],
     &["sample", "--mu", "1"],
@@ -155,6 +163,6 @@ fn the_flag_beats_the_environment() {
 fn more_than_the_device_grants_names_the_tensor_and_the_limit() {
     let folder = Folder::new();
     let run = downhill(&["sample", "-n", "1", "--size", "8192", "-o", &folder.at("x.png")]);
-    run.expect_error(5, "bytes, over the device's largest").expect_error(5, "hint: lower `--batch` or the image size");
+    run.expect_error(5, "GiB, over the device's largest").expect_error(5, "hint: lower `--batch` or the image size");
     assert!(folder.names().is_empty());
 }

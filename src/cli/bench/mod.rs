@@ -6,7 +6,6 @@ mod compare;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use clap::builder::RangedU64ValueParser;
 use clap::{Subcommand, ValueEnum};
 
 use super::args::{Dtype, Global};
@@ -18,6 +17,7 @@ use crate::bench::compare::{Limit, SideBySide};
 use crate::bench::report::{Findings, Row, Status};
 use crate::bench::roofs::Extent;
 use crate::bench::{lines, print};
+use crate::cli::numbers::whole;
 use crate::error::{Error, Result};
 use crate::graph::Compiler;
 use crate::kernels::selftest;
@@ -83,7 +83,7 @@ pub struct Args {
 
     /// Samples per case: 7, or 3 with `--quick`
     #[arg(short, long, value_name = "N", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
+        value_parser = whole::<usize>(1..=10_000))]
     repeats: Option<usize>,
 
     /// A few small cases and few samples
@@ -257,7 +257,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let base = args.compare.as_deref().map(|file| stream::read(file, Findings::read)).transpose()?;
     let mut report = Report::new("bench");
     let engine = device::open(global, console)?;
-    let compiler = Compiler::new(&engine, args.dtype.options(global));
+    let compiler = Compiler::new(&engine, args.dtype.on(&engine, console).options(global));
     if args.kernels.is_some() {
         needs_clock(engine.gpu.has_clock(), &engine.gpu.adapter.name)?;
     }

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::subject::SubjectArgs;
+use crate::cli::numbers::{whole, whole_from};
 use crate::cli::parts::{Refused, refused};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
@@ -69,22 +69,22 @@ pub struct Args {
 
     /// Number of trajectories
     #[arg(short = 'n', long, value_name = "N", default_value = "4", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+        value_parser = whole::<usize>(1..=1000))]
     count: usize,
 
     /// Eigenvectors that are kept and drawn, by eigenvalue, largest first
     #[arg(short = 'k', long = "components", value_name = "K", default_value = "8", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=256))]
+        value_parser = whole::<usize>(1..=256))]
     components: usize,
 
     /// Levels that are measured, evenly of those of a trajectory, the first and the last included
     #[arg(long, value_name = "N", default_value = "6", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(2..=1000))]
+        value_parser = whole::<usize>(2..=1000))]
     levels: usize,
 
     /// Steps per trajectory, log-spaced in sigma
     #[arg(long, value_name = "N", default_value = "20", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+        value_parser = whole::<usize>(1..=1000))]
     steps: usize,
 
     /// First sigma [default: 40, for closed forms by their data]
@@ -110,16 +110,17 @@ pub struct Args {
 
     /// Random planes of loops per state
     #[arg(long, value_name = "N", default_value = "4", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(0..=1000))]
+        value_parser = whole::<usize>(0..=1000))]
     planes: usize,
 
     /// Points per loop, an even number
-    #[arg(long, value_name = "N", default_value = "24", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "24", allow_negative_numbers = true,
+        value_parser = whole_from::<usize>(0))]
     points: usize,
 
     /// Vectors multiplied at once
     #[arg(long, value_name = "N", default_value = "16", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+        value_parser = whole::<usize>(1..=1024))]
     block: usize,
 
     /// The residual of an eigenpair of a Krylov space, over the largest eigenvalue
@@ -128,7 +129,7 @@ pub struct Args {
 
     /// Maximum number of blocks of a Krylov space
     #[arg(long, value_name = "N", default_value = "24", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+        value_parser = whole::<usize>(1..=1000))]
     most_blocks: usize,
 
     /// Grow a Krylov space, also where the whole Jacobian could be formed

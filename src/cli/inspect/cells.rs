@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
+use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 
 use super::captioned::Captioned;
 use crate::cli::args::network_help;
 use crate::cli::interrupt;
+use crate::cli::numbers::whole;
 use crate::cli::shard::Shard;
 use crate::cli::study::{OutputArgs, StudyRun};
 use crate::data;
@@ -41,11 +42,11 @@ pub struct CellArgs {
 
     /// Number of seeds, from --seed on; several show the spread of the results
     #[arg(long, value_name = "K", default_value = "1",
-        value_parser = RangedU64ValueParser::<u64>::new().range(1..=1000))]
+        value_parser = whole::<u64>(1..=1000))]
     pub seeds: u64,
 
     /// Images per network call
-    #[arg(short, long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    #[arg(short, long, value_name = "N", value_parser = whole::<usize>(1..=4096))]
     pub batch: Option<usize>,
 
     /// Class of all images, by number or by name, for networks that take class labels

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::subject::{SubjectArgs, Walk, WalkArgs, Walked};
+use crate::cli::numbers::whole;
 use crate::cli::parts::ShardArgs;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
@@ -40,7 +40,7 @@ pub struct Args {
 
     /// Segments per trajectory
     #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+        value_parser = whole::<usize>(1..=1000))]
     segments: usize,
 
     #[command(flatten)]

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
+use crate::cli::numbers::whole;
 use crate::cli::parts::{ShardArgs, data_settings};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data::{self, Dataset, Pixels, Source};
@@ -37,22 +37,22 @@ pub struct Args {
 
     /// Samples whose two nearest neighbours are searched
     #[arg(long, value_name = "N", default_value_t = 2000, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(10..=1_000_000))]
+        value_parser = whole::<usize>(10..=1_000_000))]
     queries: usize,
 
     /// Samples per neighbourhood
     #[arg(long, value_name = "K", default_value_t = 64, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(3..=2000))]
+        value_parser = whole::<usize>(3..=2000))]
     neighbours: usize,
 
     /// Number of neighbourhoods
     #[arg(long, value_name = "N", default_value_t = 100, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=100_000))]
+        value_parser = whole::<usize>(1..=100_000))]
     neighbourhoods: usize,
 
     /// Samples drawn on each synthetic manifold, by each sampler
     #[arg(long, value_name = "N", default_value_t = 512, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(2..=100_000))]
+        value_parser = whole::<usize>(2..=100_000))]
     drawn: usize,
 
     #[command(flatten)]

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::captioned::read_lines;
 use super::cells::FeatureArgs;
+use crate::cli::numbers::whole_from;
 use crate::cli::parts::{Refused, refused};
 use crate::cli::stream::{self, is_stream, output_name};
 use crate::cli::study::{Study, StudyRun};
@@ -60,7 +61,7 @@ pub struct Args {
     save_statistics: Option<PathBuf>,
 
     /// Seed of the directions of the sliced distance
-    #[arg(short, long, value_name = "SEED", default_value = "0")]
+    #[arg(short, long, value_name = "SEED", default_value = "0", value_parser = whole_from::<u64>(0))]
     seed: u64,
 
     #[arg(long = "shard", id = "shard", hide = true, value_name = "I/N|auto",

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::subject::{SubjectArgs, WalkArgs, images, noised};
+use crate::cli::numbers::whole;
 use crate::cli::parts::{ShardArgs, data_settings};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
@@ -53,12 +53,12 @@ pub struct Args {
 
     /// Use N samples of the data, evenly spaced
     #[arg(long, value_name = "N", default_value_t = 1000, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000_000))]
+        value_parser = whole::<usize>(1..=10_000_000))]
     samples: usize,
 
     /// Sides of patches in pixels, odd numbers
     #[arg(long, value_name = "P,...", value_delimiter = ',', default_value = "3,5,7,9,13,17,25",
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
+        value_parser = whole::<usize>(1..=10_000))]
     patches: Vec<usize>,
 
     /// Patches at the edges of images: `padded`, `circular` or `fixed`
@@ -67,12 +67,12 @@ pub struct Args {
 
     /// Number of noised images, evenly spaced in the data
     #[arg(long, default_value_t = 16, value_name = "N", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
+        value_parser = whole::<usize>(1..=1_000_000))]
     images: usize,
 
     /// Number of noise levels, evenly spaced in log sigma
     #[arg(long, value_name = "N", default_value_t = 9, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(2..=10_000))]
+        value_parser = whole::<usize>(2..=10_000))]
     levels: usize,
 
     #[command(flatten)]

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::cells::{self, FeatureArgs};
 use crate::cli::args::denoiser_help;
 use crate::cli::interrupt;
+use crate::cli::numbers::{whole, whole_from};
 use crate::cli::parts::CellShardArgs;
 use crate::cli::shard::Shard;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
@@ -83,7 +83,7 @@ pub struct Args {
     data: String,
 
     /// The first of the images to measure
-    #[arg(long, value_name = "INDEX", default_value_t = 0)]
+    #[arg(long, value_name = "INDEX", default_value_t = 0, value_parser = whole_from::<usize>(0))]
     first: usize,
 
     /// Images that are known beforehand, for the baselines [default: `digits-train` for `digits-held-out`, else those
@@ -95,7 +95,7 @@ pub struct Args {
     features: FeatureArgs,
 
     /// Images per call of the denoiser
-    #[arg(short, long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    #[arg(short, long, value_name = "N", value_parser = whole::<usize>(1..=4096))]
     batch: Option<usize>,
 
     /// Class of all images, by number or by name, for networks that take class labels

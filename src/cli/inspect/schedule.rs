@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::{ErrorModelArg, NumberList, denoiser_help};
+use crate::cli::numbers::whole_from;
 use crate::cli::parts::{Refused, refused};
 use crate::cli::study::{Study, StudyRun, help};
 use crate::denoise::closed_form::ClosedForm;
@@ -39,7 +40,7 @@ pub struct Args {
     error_model: ErrorModelArg,
 
     /// Steps [default: 10, or the fewest that `admissible` needs; 50 for closed forms]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole_from::<usize>(1))]
     steps: Option<usize>,
 
     /// Spacing of the noise levels [default: `paper`, for closed forms `exponential`]

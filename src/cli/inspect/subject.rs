@@ -1,9 +1,10 @@
 //! The flags of a denoiser and of its trajectories, and studies along trajectories.
 
-use clap::builder::{PossibleValue, PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};
 
 use crate::cli::args::{Dtype, ErrorModelArg, denoiser_help};
+use crate::cli::numbers::{whole, whole_from};
 use crate::cli::parts::{ShardArgs, data_settings};
 use crate::cli::spinning::spinning;
 use crate::cli::study::{OutputArgs, StudyRun};
@@ -35,7 +36,7 @@ pub struct SubjectArgs {
 
     /// Images per call; the batch does not change the results [default: 16, or as many as fit in 1 GiB]
     #[arg(short, long, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
+        value_parser = whole::<usize>(1..=MOST_IMAGES))]
     pub batch: Option<usize>,
 
     /// Precision of the stored weights; arithmetic is in float32
@@ -67,7 +68,7 @@ impl SubjectArgs {
 
     /// The compiler of the network on a device.
     pub fn compiler<'e>(&self, engine: &'e Engine, run: &StudyRun) -> Compiler<'e> {
-        Compiler::new(engine, self.dtype.options(run.global))
+        Compiler::new(engine, self.dtype.on(engine, run.console).options(run.global))
     }
 
     /// The denoiser on a device, and images per call, for `images` of them.
@@ -122,7 +123,7 @@ pub fn images(subject: &Subject, data: &Dataset, field: &str, count: usize) -> R
 pub struct WalkArgs {
     /// Number of trajectories
     #[arg(short = 'n', long, default_value_t = 128, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
+        value_parser = whole::<usize>(1..=MOST_IMAGES))]
     pub count: usize,
 
     /// Gradient descent, or gradient estimation
@@ -130,7 +131,7 @@ pub struct WalkArgs {
     pub sampler: Sampler,
 
     /// Steps per trajectory
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole_from::<usize>(1))]
     pub steps: Option<usize>,
 
     /// Spacing of the noise levels [default: `ddim`, for closed forms `exponential`]

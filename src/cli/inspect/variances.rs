@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::subject::{SubjectArgs, images};
+use crate::cli::numbers::whole;
 use crate::cli::parts::{ShardArgs, data_settings};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
@@ -40,12 +40,12 @@ pub struct Args {
 
     /// Number of images, evenly spaced in the data
     #[arg(short = 'n', long, default_value_t = 200, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(2..=1_000_000))]
+        value_parser = whole::<usize>(2..=1_000_000))]
     count: usize,
 
     /// Number of noise levels, evenly spaced in log sigma; between them variances are interpolated
     #[arg(long, value_name = "N", default_value_t = 25, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(2..=10_000))]
+        value_parser = whole::<usize>(2..=10_000))]
     levels: usize,
 
     #[command(flatten)]

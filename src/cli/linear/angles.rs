@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::sigmas::{CouplingFlag, StepArgs, expect_components};
+use crate::cli::numbers::whole;
 use crate::cli::parts::{ShardArgs, data_settings};
 use crate::cli::study::{DataArgs, OutputArgs, Study, StudyRun, Usual, help};
 use crate::error::Result;
@@ -42,12 +42,12 @@ pub struct Args {
 
     /// Number of components
     #[arg(short = 'k', long = "components", value_name = "K", default_value = "8", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+        value_parser = whole::<usize>(1..=1000))]
     components: usize,
 
     /// Number of draws of the noise
     #[arg(long, value_name = "N", default_value = "5", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
+        value_parser = whole::<usize>(1..=10_000))]
     draws: usize,
 
     #[command(flatten)]

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use clap::builder::RangedU64ValueParser;
-
 use super::sigmas::expect_components;
+use crate::cli::numbers::whole;
 use crate::cli::parts::{Refused, refused};
 use crate::cli::study::{DataArgs, OutputArgs, Study, StudyRun, Usual, help};
 use crate::denoise::closed_form::linear::Linear;
@@ -46,12 +45,12 @@ pub struct Args {
 
     /// Leading modes, and components of the projection [default: 32, or all]
     #[arg(short = 'k', long, value_name = "K", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=100_000))]
+        value_parser = whole::<usize>(1..=100_000))]
     modes: Option<usize>,
 
     /// Numbers of steps, separated by commas
     #[arg(long, value_name = "T,...", value_delimiter = ',', default_value = "10,40,120", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_STEPS))]
+        value_parser = whole::<usize>(1..=MOST_STEPS))]
     steps: Vec<usize>,
 
     /// The first level of noise [default: 10 times the data's root mean square distance from their mean]
@@ -60,7 +59,7 @@ pub struct Args {
 
     /// Number of states to draw from the Gaussian under noise and to denoise with the Wiener filter; 0 for none
     #[arg(long, value_name = "M", default_value = "64", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(0..=1_000_000))]
+        value_parser = whole::<usize>(0..=1_000_000))]
     draws: usize,
 
     #[command(flatten)]

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use clap::builder::RangedU64ValueParser;
-
 use crate::cli::inspect::subject::SubjectArgs;
+use crate::cli::numbers::whole;
 use crate::cli::parts::{Refused, refused};
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::data;
@@ -41,7 +40,7 @@ pub struct Args {
 
     /// Number of trajectories
     #[arg(short = 'n', long, value_name = "N", default_value = "16", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(2..=1000))]
+        value_parser = whole::<usize>(2..=1000))]
     count: usize,
 
     #[arg(long, value_name = "DATA", help = format!(
@@ -55,7 +54,7 @@ pub struct Args {
 
     /// Steps per trajectory
     #[arg(long, value_name = "N", default_value = "9", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(2..=1000))]
+        value_parser = whole::<usize>(2..=1000))]
     steps: usize,
 
     /// Error of a linearisation at which an environment ends
@@ -64,12 +63,12 @@ pub struct Args {
 
     /// Random directions per state
     #[arg(long, value_name = "N", default_value = "3", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+        value_parser = whole::<usize>(1..=1000))]
     directions: usize,
 
     /// Vectors multiplied at once
     #[arg(long, value_name = "N", default_value = "16", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+        value_parser = whole::<usize>(1..=1024))]
     block: usize,
 
     #[command(flatten)]

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use crate::cli::inspect::subject::SubjectArgs;
+use crate::cli::numbers::whole;
 use crate::cli::parts::ShardArgs;
 use crate::cli::shard::Shard;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
@@ -63,12 +63,12 @@ pub struct Args {
 
     /// Number of trajectories
     #[arg(short = 'n', long, value_name = "N", default_value = "4", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+        value_parser = whole::<usize>(1..=1000))]
     count: usize,
 
     /// Eigenvectors, by eigenvalue, largest first
     #[arg(short = 'k', long = "components", value_name = "K", default_value = "8", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+        value_parser = whole::<usize>(1..=1000))]
     components: usize,
 
     #[arg(long, value_name = "DATA", help = format!(
@@ -82,7 +82,7 @@ pub struct Args {
 
     /// Steps per trajectory
     #[arg(long, value_name = "N", default_value = "15", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(2..=1000))]
+        value_parser = whole::<usize>(2..=1000))]
     steps: usize,
 
     /// Spacing of the noise levels [default: log-spaced, two thirds below 30 times the least noise]
@@ -99,7 +99,7 @@ pub struct Args {
 
     /// Vectors multiplied at once
     #[arg(long, value_name = "N", default_value = "16", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+        value_parser = whole::<usize>(1..=1024))]
     block: usize,
 
     /// The norm of J times an eigenvector outside the basis, over the largest eigenvalue
@@ -108,7 +108,7 @@ pub struct Args {
 
     /// Maximum number of blocks of a basis
     #[arg(long, value_name = "N", default_value = "16", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+        value_parser = whole::<usize>(1..=1000))]
     most_blocks: usize,
 
     /// The sine that errors of J may make where eigenvalues count as apart

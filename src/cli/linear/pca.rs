@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use clap::ValueEnum;
-use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use super::sigmas::expect_components;
 use crate::cli::moments::{Keeper, description_of};
+use crate::cli::numbers::whole;
 use crate::cli::parts::ShardArgs;
 use crate::cli::shard::ShardArg;
 use crate::cli::study::{DataArgs, OutputArgs, Streamed, Study, StudyRun, Usual, help};
@@ -46,7 +46,7 @@ pub struct Args {
 
     /// Number of components, by eigenvalue, largest first
     #[arg(short = 'k', long = "components", value_name = "K", default_value = "8", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
+        value_parser = whole::<usize>(1..=1_000_000))]
     components: usize,
 
     /// Residual |A v - lambda v| to reach, relative to each eigenvalue

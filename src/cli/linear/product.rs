@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::builder::RangedU64ValueParser;
-
 use super::sigmas::{CouplingFlag, StepArgs, expect_components};
+use crate::cli::numbers::whole;
 use crate::cli::parts::{Refused, refused};
 use crate::cli::stream;
 use crate::cli::study::{DataArgs, OutputArgs, Study, StudyRun, Usual, help};
@@ -51,7 +50,7 @@ pub struct Args {
 
     /// Number of components kept per level
     #[arg(short = 'k', long = "components", value_name = "K", default_value = "8", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
+        value_parser = whole::<usize>(1..=10_000))]
     components: usize,
 
     #[command(flatten)]

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use clap::builder::RangedU64ValueParser;
-
 use super::sigmas::expect_components;
+use crate::cli::numbers::whole;
 use crate::cli::parts::{Refused, refused};
 use crate::cli::study::{DataArgs, OutputArgs, Study, StudyRun, Usual, help};
 use crate::denoise::closed_form::linear::Linear;
@@ -46,12 +45,12 @@ pub struct Args {
 
     /// Components of a projection, and modes to recover [default: 16, or all]
     #[arg(short = 'k', long, value_name = "K", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
+        value_parser = whole::<usize>(1..=10_000))]
     modes: Option<usize>,
 
     /// Steps of each schedule
     #[arg(short = 'T', long, value_name = "T", default_value = "20", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+        value_parser = whole::<usize>(1..=1000))]
     steps: usize,
 
     /// The first level of sampling [default: 10 times the data's root mean square distance from their mean]
@@ -64,12 +63,12 @@ pub struct Args {
 
     /// Chains with independent noise per schedule
     #[arg(long, value_name = "R", default_value = "2", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+        value_parser = whole::<usize>(1..=1000))]
     repeats: usize,
 
     /// Levels of noise at which the share that projections keep is measured
     #[arg(long, value_name = "N", default_value = "12", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+        value_parser = whole::<usize>(1..=1000))]
     probes: usize,
 
     #[command(flatten)]

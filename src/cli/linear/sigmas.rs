@@ -1,9 +1,9 @@
 //! The flags of the noise of a chain.
 
 use clap::ValueEnum;
-use clap::builder::RangedU64ValueParser;
 
 use crate::cli::args::NumberList;
+use crate::cli::numbers::whole;
 use crate::error::{Error, Result};
 use crate::study::chain::{Coupling, Schedule};
 
@@ -68,7 +68,7 @@ pub struct StepArgs {
 
     /// Steps, T; levels are 0 to T
     #[arg(long, value_name = "T", default_value = "40", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_STEPS))]
+        value_parser = whole::<usize>(1..=MOST_STEPS))]
     pub steps: usize,
 
     #[command(flatten)]

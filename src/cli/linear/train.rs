@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use clap::builder::RangedU64ValueParser;
-
 use super::sigmas::expect_components;
+use crate::cli::numbers::whole;
 use crate::cli::parts::{Refused, refused};
 use crate::cli::study::{DataArgs, OutputArgs, Study, StudyRun, Usual, help};
 use crate::denoise::closed_form::linear::Linear;
@@ -36,12 +35,12 @@ pub struct Args {
 
     /// Number of leading components
     #[arg(short = 'k', long = "components", value_name = "K", default_value = "32", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+        value_parser = whole::<usize>(1..=1024))]
     components: usize,
 
     /// Steps, T: noise levels at which a denoiser is trained
     #[arg(long, value_name = "T", default_value = "10", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+        value_parser = whole::<usize>(1..=1000))]
     steps: usize,
 
     /// First noise level [default: ten times the spread of the data]
@@ -50,12 +49,12 @@ pub struct Args {
 
     /// Iterations of each training
     #[arg(long, value_name = "N", default_value = "4000", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(2..=10_000_000))]
+        value_parser = whole::<usize>(2..=10_000_000))]
     iterations: usize,
 
     /// Samples per iteration
     #[arg(long, value_name = "N", default_value = "64", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=100_000))]
+        value_parser = whole::<usize>(1..=100_000))]
     batch: usize,
 
     /// Learning rate, over 1 / (largest variance + s^2)
@@ -64,7 +63,7 @@ pub struct Args {
 
     /// Number of trainings, from --seed on
     #[arg(long, value_name = "N", default_value = "3", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<u64>::new().range(1..=1000))]
+        value_parser = whole::<u64>(1..=1000))]
     runs: u64,
 
     #[command(flatten)]

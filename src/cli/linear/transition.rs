@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
 use crate::cli::args::NumberList;
+use crate::cli::numbers::whole;
 use crate::cli::parts::ShardArgs;
 use crate::cli::study::{OutputArgs, Study, StudyRun, help};
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ with g = p/n. Near the threshold finite data are smoother than the theory, which
 pub struct Args {
     /// Samples per data set
     #[arg(short = 'n', long, value_name = "N", default_value = "400", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(2..=100_000))]
+        value_parser = whole::<usize>(2..=100_000))]
     samples: usize,
 
     /// Values over samples, p/n, one curve for each
@@ -46,7 +46,7 @@ pub struct Args {
 
     /// Data sets per point
     #[arg(long, value_name = "N", default_value = "10", allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
+        value_parser = whole::<usize>(1..=10_000))]
     draws: usize,
 
     #[command(flatten)]

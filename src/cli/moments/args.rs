@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
+use clap::builder::PossibleValuesParser;
 
+use crate::cli::numbers::{whole, whole_from};
 use crate::cli::shard::ShardArg;
 use crate::data;
 use crate::error::Result;
@@ -70,12 +71,12 @@ pub struct Args {
 
     /// Number of images, of all shards together
     #[arg(short = 'n', long, value_name = "N", conflicts_with = "data", help_heading = GENERATED,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000_000))]
+        value_parser = whole::<usize>(1..=1_000_000_000))]
     pub count: Option<usize>,
 
     /// Images per network call
     #[arg(short, long, value_name = "N", conflicts_with = "data", help_heading = GENERATED,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+        value_parser = whole::<usize>(1..=4096))]
     pub batch: Option<usize>,
 
     /// The sampler [default: as in `downhill sample`]
@@ -84,7 +85,8 @@ pub struct Args {
     pub sampler: Option<String>,
 
     /// Number of steps
-    #[arg(long, value_name = "N", conflicts_with = "data", help_heading = GENERATED)]
+    #[arg(long, value_name = "N", conflicts_with = "data", help_heading = GENERATED,
+        value_parser = whole_from::<usize>(1))]
     pub steps: Option<usize>,
 
     /// Schedule of the noise levels
@@ -105,7 +107,8 @@ pub struct Args {
     pub class_label: Option<String>,
 
     /// Seed of all noise [default: 0]
-    #[arg(short, long, value_name = "SEED", conflicts_with = "data", help_heading = GENERATED)]
+    #[arg(short, long, value_name = "SEED", conflicts_with = "data", help_heading = GENERATED,
+        value_parser = whole_from::<u64>(0))]
     pub seed: Option<u64>,
 }
 

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::conditions::ConditionArgs;
 use super::inpaint::InpaintArgs;
 use crate::cli::args::{Dtype, ErrorModelArg, LONGEST_SIDE, NumberList, Prediction, Size, denoiser_help};
 use crate::cli::changes::ChangeArgs;
+use crate::cli::numbers::{whole, whole_from};
 use crate::cli::shard::ShardArg;
 use crate::error::Result;
 use crate::model::Sampling;
@@ -31,9 +32,9 @@ Examples:
   downhill sample DIR --sigmas 40,10,2.5,0.6,0.1 --init x.npy --save-path path.npy
   downhill sample DIR -p 'a photograph of an astronaut' --sampler ge --steps 10 -o astronaut.png
   downhill sample DIR --prompts prompts.txt -n 2 -o out/%05d.png   two images per prompt
-  downhill sample DIR -p 'the same in oil' --init-image photo.jpg --strength 0.6
+  downhill sample DIR -p 'the same in oil' --init-image photo.jpg --strength 0.6 -o oil.png
   downhill sample DIR -p 'a red door' --init-image house.png --mask door.png -o repainted.png
-  downhill sample --init-image five.png --mask half.png --inpaint repaint --sampler ddim --steps 50
+  downhill sample --init-image five.png --mask half.png --inpaint repaint --steps 50 -o filled.png
   downhill sample model.safetensors -p 'a lighthouse'   a single file of Stable Diffusion
   downhill sample DIR -p 'a fox' --lora style.safetensors:0.8 --lora detail.safetensors
   downhill sample pca:digits,k=32                   from the span of 32 principal components
@@ -70,12 +71,12 @@ pub struct Args {
 
     /// Number of images [default: 16, or as many as the start file holds]
     #[arg(short = 'n', long, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
+        value_parser = whole::<usize>(1..=MOST_IMAGES))]
     pub count: Option<usize>,
 
     /// Images per network call; the batch does not change the images [default: 16, or as many as fit in 1 GiB]
     #[arg(short, long, allow_negative_numbers = true,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_IMAGES))]
+        value_parser = whole::<usize>(1..=MOST_IMAGES))]
     pub batch: Option<usize>,
 
     /// Precision of the stored weights; arithmetic is in float32
@@ -86,7 +87,9 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "QUANTITY", hide_short_help = true)]
     pub prediction: Option<Prediction>,
 
-    /// Height and width of the images in pixels [default: the size that the model was trained on]
+    /// Height and width of the images in pixels [default: for pipelines with `--init-image` the size of that image,
+    /// each side rounded down to a multiple of the autoencoder's factor, usually 8; otherwise the size that the model
+    /// was trained on]
     #[arg(long, value_name = "HxW", conflicts_with_all = ["init_noise", "init"])]
     pub size: Option<Size>,
 
@@ -111,7 +114,7 @@ pub struct Args {
     #[arg(long, value_parser = choice(), help_heading = SCHEDULE)]
     pub sampler: Option<Choice>,
 
-    /// Weight of the newest estimate in `ge` [default: 2]
+    /// Weight of the newest estimate in `ge`, at least 0: below 1 averages, above 1 extrapolates [default: 2]
     #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
     pub gamma: Option<f64>,
 
@@ -133,7 +136,8 @@ pub struct Args {
     pub eta: Option<f64>,
 
     /// Number of steps [default: depends on the sampler, see `--sampler list`]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = SCHEDULE)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = SCHEDULE,
+        value_parser = whole_from::<usize>(1))]
     pub steps: Option<usize>,
 
     /// Schedule of the noise levels [default: `paper` for `ge`, otherwise that of the model's scheduler]
@@ -170,7 +174,7 @@ pub struct Args {
     pub no_clip: bool,
 
     /// Seed of all noise [default: 0]
-    #[arg(short, long, allow_negative_numbers = true, help_heading = START)]
+    #[arg(short, long, allow_negative_numbers = true, help_heading = START, value_parser = whole_from::<u64>(0))]
     pub seed: Option<u64>,
 
     /// Random number generator: `philox`, or `torch` for `torch.Generator("cpu")` [default: philox]
@@ -186,7 +190,8 @@ pub struct Args {
     pub init: Option<PathBuf>,
 
     /// Start from this image under noise; see `--strength`. PNG, JPEG, WebP, BMP, GIF or TIFF by its content, upright
-    /// and over white as viewers show it
+    /// and over white as viewers show it. An image of another size than that of the run is scaled, with a note; see
+    /// `--size`
     #[arg(long, value_name = "FILE", help_heading = START)]
     pub init_image: Option<PathBuf>,
 
@@ -269,8 +274,8 @@ pub enum StreamFormat {
     Npz,
 }
 
-fn side() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..=LONGEST_SIDE as u64)
+fn side() -> impl TypedValueParser<Value = usize> {
+    whole(1..=LONGEST_SIDE as u64)
 }
 
 /// A sampler, or a request for the list of samplers.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::cli::args::{Size, TileArg};
+use crate::cli::numbers::whole_from;
 use crate::denoise::GuidanceMode;
 use crate::error::Result;
 use crate::model::{Classifier, Framing, Model, Sampling};
@@ -71,7 +72,8 @@ pub struct ConditionArgs {
     pub classifier_scale: Option<f64>,
 
     /// Blocks at the end of the text encoder to leave out for `--prompt`; 1 is a skip of 2 elsewhere [default: 0]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, requires = "text", help_heading = CONDITIONS)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, requires = "text", help_heading = CONDITIONS,
+        value_parser = whole_from::<usize>(0))]
     pub clip_skip: Option<usize>,
 
     /// SDXL: size of the image before training scaled and cropped it [default: the size of the images]

@@ -148,6 +148,14 @@ impl Job<'_> {
         })
     }
 
+    /// Computes and records with another type.
+    pub fn take_dtype(&mut self, dtype: Dtype) {
+        self.dtype = dtype;
+        if let Some(name) = name_of(dtype) {
+            self.metadata = self.metadata.replaced("dtype", name);
+        }
+    }
+
     /// The pattern of the files, where each image has its own.
     pub fn pattern(&self) -> Option<&Pattern> {
         match &self.targets.images {
@@ -162,11 +170,15 @@ fn output(args: &Args) -> Result<Output> {
     targets::output(args.output.as_deref().unwrap_or(USUAL_OUTPUT), args.format)
 }
 
+/// The type as flags name it.
+pub fn name_of(dtype: Dtype) -> Option<String> {
+    dtype.to_possible_value().map(|value| value.get_name().to_owned())
+}
+
 /// Keyword and text of every way in which a network is computed otherwise than usual.
 fn arithmetic(dtype: Dtype, global: &Global, has_network: bool) -> Vec<(&'static str, String)> {
-    let name = dtype.to_possible_value().map(|value| value.get_name().to_owned());
     let ways = [
-        name.filter(|_| dtype != Dtype::F32).map(|name| ("dtype", name)),
+        name_of(dtype).filter(|_| dtype != Dtype::F32).map(|name| ("dtype", name)),
         global.exact.then(|| ("convolutions", "by their definition".to_owned())),
         (global.family == Some(FamilyFlag::Matrix)).then(|| ("products", "float16 on matrix units".to_owned())),
     ];

@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::args::{Args, Choice};
-use super::job::{Job, USUAL_OUTPUT};
+use super::job::{Job, USUAL_OUTPUT, name_of};
 use super::prompts::{self, Line};
 use super::shards;
 use crate::cli::args::{Dtype, Global};
@@ -48,6 +48,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         console.detail(&format!("level {index}: {level}"));
     }
     let nothing = if job.run.run.images.is_empty() { "the shard is empty" } else { "every image exists already" };
+    let opened = half_maps_on_device(std::slice::from_mut(&mut job), global, console)?;
     if job.resume {
         pass_over_complete(&mut job, console)?;
     }
@@ -56,7 +57,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         report.set("outputs", json!([]));
     } else {
         let (prints, can_resume, total) = (job.timings, job.targets.is_one_file_per_image(), job.run.run.images.len());
-        let engine = device::open(global, console)?;
+        let engine = opened.map_or_else(|| device::open(global, console), Ok)?;
         clock.lap("adapter");
         let compiler = Compiler::new(&engine, job.dtype.options(global));
         let mut session = Session::new(job.run.model.clone(), compiler);
@@ -90,10 +91,11 @@ fn run_prompts(args: &Args, lines: &[Line], global: &Global, console: Console) -
         // Images are numbered over all prompts, which may have one each.
         job.run.run.images.retain(|image| (first + image) % runs == of_run);
         first += job.run.run.count;
-        if job.resume {
-            pass_over_complete(&mut job, console)?;
-        }
         jobs.push(job);
+    }
+    let opened = half_maps_on_device(&mut jobs, global, console)?;
+    for job in jobs.iter_mut().filter(|job| job.resume) {
+        pass_over_complete(job, console)?;
     }
     let can_resume = jobs.iter().all(|job| job.targets.is_one_file_per_image());
     if let Some(job) = jobs.first() {
@@ -103,8 +105,9 @@ fn run_prompts(args: &Args, lines: &[Line], global: &Global, console: Console) -
     }
     report.set("shard", shard.map(|shard| shard.to_string()));
     clock.lap("model");
-    let engine = device::open(global, console)?;
-    let mut session = Session::new(model, Compiler::new(&engine, args.dtype.options(global)));
+    let engine = opened.map_or_else(|| device::open(global, console), Ok)?;
+    let dtype = jobs.first().map_or(args.dtype, |job| job.dtype);
+    let mut session = Session::new(model, Compiler::new(&engine, dtype.options(global)));
     session
         .encode(&jobs.iter().filter(|job| !job.run.run.images.is_empty()).map(|job| &job.run).collect::<Vec<_>>())?;
     clock.lap("texts");
@@ -144,6 +147,18 @@ fn run_prompts(args: &Args, lines: &[Line], global: &Global, console: Console) -
         return Err(Error::Cancelled);
     }
     global.write_report(&report)
+}
+
+/// Opens the device of jobs with maps in float16, of which it depends on the device whether they have an effect, and
+/// gives the jobs the type that has one: images record it. The device of other jobs can wait until they have images to
+/// make.
+fn half_maps_on_device(jobs: &mut [Job], global: &Global, console: Console) -> Result<Option<Engine>> {
+    let wanted = |job: &Job| job.dtype == Dtype::F16Maps && !job.run.run.images.is_empty();
+    let Some(first) = jobs.iter().find(|job| wanted(job)) else { return Ok(None) };
+    let engine = device::open(global, console)?;
+    let dtype = first.dtype.on(&engine, console);
+    jobs.iter_mut().for_each(|job| job.take_dtype(dtype));
+    Ok(Some(engine))
 }
 
 /// Says what an interrupted run has done, and the command that continues it or begins it again.
@@ -216,6 +231,7 @@ fn compute(
         |error: Error| with_range_hint(with_trace_hint(error, job.has_network && !job.trace_nonfinite), has_half_maps);
     let interrupt = interrupt::listen();
     let rule = job.run.rule;
+    let dtype = job.has_network.then(|| name_of(job.dtype));
     let (mut facts, mut evaluations) = (Facts::default(), None);
     let started = session.start(job.run.observe(spinning(console, observer)).cancel(interrupt.flag()));
     let sampled = started.and_then(|mut images| {
@@ -248,15 +264,22 @@ fn compute(
         }
     }
     drop(bar);
+    // A part does not replace what an earlier run has made.
+    let spared = if images < total { files.spare_existing() } else { Vec::new() };
     let written =
         if images > 0 { files.finish(&|path, write| stream::write(path, write))? } else { Written::default() };
     let outputs = say_written(&written, console);
+    for (path, part) in spared.iter().filter(|(_, part)| written.others.contains(part)) {
+        let (path, part) = (path.display(), part.display());
+        console.note(&format!("{path} is as it was before this run; {part} holds the part that is done"));
+    }
     let (mut clock, seconds) = (clock.into_inner(), seconds.into_inner());
     clock.lap("writing");
     report
         .set("adapter", adapter_json(&engine.gpu.adapter))
         .set("family", family_text(engine.family))
         .set("algorithms", facts.algorithms.as_ref().map(algorithms_json))
+        .set("dtype", dtype)
         .set("batch", facts.batch)
         .set("memory", memory_json(&facts, engine.gpu.memory_bytes().1))
         .set("timings", clock.json(&seconds))

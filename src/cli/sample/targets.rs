@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::args::{Args, StreamFormat};
-use crate::cli::stream;
+use super::inpaint::MaskArg;
+use crate::cli::{separate, stream};
 use crate::error::{Error, Result};
 use crate::model::{ModelRun, Targets};
 use crate::report::Output;
@@ -44,7 +45,38 @@ pub fn targets(args: &Args, output: Output, run: &ModelRun, has_pixels: bool) ->
         path: args.save_path.clone(),
     };
     targets.check(run.run.count, stream::check_writable)?;
+    keep_inputs(args, &targets, run.run.count)?;
     Ok(targets)
+}
+
+/// Refuses files of images that would replace an input: the default, those of a pattern and those of shards, which no
+/// argument names as they are.
+fn keep_inputs(args: &Args, targets: &Targets, count: usize) -> Result<()> {
+    let mask = match &args.inpainting.mask {
+        Some(MaskArg::File(file)) => Some(file),
+        Some(MaskArg::Alpha) | None => None,
+    };
+    let inputs = [
+        ("init_image", args.init_image.as_ref()),
+        ("mask", mask),
+        ("init", args.init.as_ref()),
+        ("init_noise", args.init_noise.as_ref()),
+        ("variances", args.variances.as_ref()),
+    ];
+    for (id, input) in inputs.into_iter().filter_map(|(id, file)| Some((id, file?.as_path()))) {
+        let kept = |output: &Path| separate::keep("output", output, [(id, input)]);
+        match &targets.images {
+            Some(Output::Files(pattern)) => {
+                (0..count)
+                    .map(|index| pattern.path(index))
+                    .filter(|file| file.file_name() == input.file_name())
+                    .try_for_each(|file| kept(&file))?;
+            }
+            Some(Output::Grid(path) | Output::Npz(path)) => kept(path)?,
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 /// Checks that the name of a file does not promise another format than PNG. A name without an extension promises none.

@@ -90,7 +90,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         "family": family_text(engine.family),
     }));
     report.set("model", model_json(&model)).set("adapter", adapter_json(&engine.gpu.adapter));
-    let compiler = Compiler::new(&engine, args.dtype.options(global));
+    let compiler = Compiler::new(&engine, args.dtype.on(&engine, console).options(global));
     let mut server = Server {
         args,
         global,
@@ -202,7 +202,7 @@ impl Server<'_, '_> {
         let count = files.len();
         match &sampled {
             Ok(()) => {}
-            Err(Error::Cancelled) if count > 0 => {}
+            Err(Error::Cancelled) if count > 0 => drop(files.spare_existing()),
             Err(_) => return sampled,
         }
         let written = files.finish(&|path, write| write(path))?;

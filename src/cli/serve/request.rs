@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::sample_command;
 use crate::cli::sample::{Args, Choice};
+use crate::cli::separate::keep_inputs;
 use crate::error::{Error, Result, excerpt};
 use crate::formats::json;
 
@@ -92,7 +93,8 @@ impl Request {
         for (name, value) in &self.fields {
             words.extend(word(&command, name, value)?);
         }
-        let matches = command.try_get_matches_from(words).map_err(|refusal| refused(&refusal))?;
+        let matches = command.clone().try_get_matches_from(words).map_err(|refusal| refused(&refusal))?;
+        keep_inputs(&command, &matches)?;
         let args = Args::from_arg_matches(&matches).map_err(|refusal| refused(&refusal))?;
         if args.sampler == Some(Choice::List) {
             let what = "a `sampler` of \"list\", which is for the command line";

@@ -71,6 +71,14 @@ impl Picture {
         self.note.as_deref()
     }
 
+    /// A sentence for the user if a run of images of `size`, (height, width), scales this one.
+    #[must_use]
+    pub fn scaled_note(&self, size: (usize, usize)) -> Option<String> {
+        let (height, width) = self.size();
+        ((height, width) != size)
+            .then(|| format!("the image of {height} x {width} is scaled to {} x {}", size.0, size.1))
+    }
+
     /// The file.
     #[must_use]
     pub fn file(&self) -> &Path {

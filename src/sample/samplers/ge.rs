@@ -31,9 +31,13 @@ pub(super) static SPEC: Spec = Spec {
     solver,
 };
 
+/// The range of gamma. Two estimates are added with the weights gamma and 1 - gamma: below 0 the newest one would be
+/// subtracted.
+const GAMMAS: &str = "from 0; 1 is DDIM, 2 the paper's choice, more extrapolates further";
+
 fn solver(request: &Request, _: &Schedule) -> Result<Arc<dyn Solver>> {
     let (gamma, mu) = (request.parameters.gamma.unwrap_or(2.0), request.parameters.mu.unwrap_or(0.0));
-    in_range("gamma", gamma, gamma.is_finite(), "a number; 1 is DDIM, 2 the paper's choice")?;
+    in_range("gamma", gamma, gamma.is_finite() && gamma >= 0.0, GAMMAS)?;
     in_range("mu", mu, (0.0..1.0).contains(&mu), "from 0 (no noise) to below 1; 0.5 is DDPM")?;
     Ok(Arc::new(Descent { gamma, noise: Noise::Mu(mu) }))
 }
