@@ -189,7 +189,7 @@ pub fn main() -> ExitCode {
     let (cli, (command, matches)) = match matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches))) {
         Ok((cli, matches)) => (cli, called(&program, matches)),
         Err(refusal) => {
-            let refusal = without_value_tip(refusal);
+            let refusal = with_redirection_tip(without_value_tip(refusal));
             return print_refusal(&refusal, is_plain);
         }
     };
@@ -262,6 +262,24 @@ fn without_value_tip(mut refusal: clap::Error) -> clap::Error {
             refusal.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
         }
     }
+    refusal
+}
+
+/// Adds a tip to a format that looks like a file: the output goes to standard output.
+fn with_redirection_tip(mut refusal: clap::Error) -> clap::Error {
+    let text = |kind| match refusal.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        _ => String::new(),
+    };
+    let (flag, value) = (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue));
+    let Some((_, format)) = value.rsplit_once('.').filter(|_| flag.starts_with("--format ")) else { return refusal };
+    let is_format = match refusal.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(formats)) => formats.iter().any(|known| known == format),
+        _ => false,
+    };
+    let format = if is_format { format } else { "FORMAT" };
+    let tip = format!("`-o` is the format, and the output goes to standard output: `-o {format} > {value}`");
+    refusal.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     refusal
 }
 
