@@ -1,8 +1,8 @@
 //! Two saved runs side by side, without measuring.
 //!
-//! The rule of noise is that of [`Comparison`]: the noise of a ratio is the sum of both spreads. That is the noise within
-//! runs. Between them the machine changes too, which [`Drift`] measures by the roofs. A case is slower than a limit only
-//! if its ratio of times, divided by one plus the noise and by the drift, is beyond one plus the limit.
+//! The rule of noise is that of [`Comparison`]: the noise of a ratio is the sum of both spreads. That is the noise
+//! within runs. Between them the machine changes too, which [`Drift`] measures by the roofs. A case is slower than a
+//! limit only if its ratio of times, divided by one plus the noise and by the drift, is beyond one plus the limit.
 
 use std::fmt::Write;
 use std::str::FromStr;
@@ -124,8 +124,8 @@ pub struct SideBySide {
     pub only_second: Vec<String>,
 }
 
-/// The names of the cases that were measured in `one` and not in `other`: those that `other` has tried, with its reason,
-/// and those that it does not have.
+/// The names of the cases that were measured in `one` and not in `other`: those that `other` has tried, with its
+/// reason, and those that it does not have.
 fn missing(one: &Findings, other: &Findings) -> (Vec<String>, Vec<String>) {
     let (mut tried, mut absent) = (Vec::new(), Vec::new());
     for row in one.rows.iter().filter(|row| row.suite != ROOF && row.timing.is_some()) {

@@ -257,7 +257,7 @@ impl Findings {
             return Err(Error::bad_file_hint(file, "is empty: not a saved benchmark", hint));
         }
         Self::parse(&bytes).map_err(|error| {
-            let hint = "a saved benchmark is the output of `downhill bench -o json` or `-o jsonl`, or its `--json`";
+            let hint = "a saved benchmark is the output of `downhill bench -o json` or `-o jsonl`, or its report";
             Error::bad_file_hint(file, format!("not a saved benchmark: {error}"), hint)
         })
     }
