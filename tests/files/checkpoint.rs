@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use downhill::checkpoint::{Dtype, ModelFiles, Weights};
-use downhill::{Error, Result};
+use downhill::Result;
 use safetensors::tensor::TensorView;
 use serde_json::json;
 
