@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use downhill::checkpoint::{Dtype, ModelFiles, Weights};
 use downhill::Result;
+use downhill::checkpoint::{Dtype, ModelFiles, Weights};
 use safetensors::tensor::TensorView;
 use serde_json::json;
 
