@@ -44,7 +44,7 @@ pub enum ErrorKind {
 }
 
 /// Everything that can go wrong.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// An argument or a setting that cannot be used as given.
@@ -184,10 +184,23 @@ impl Error {
                 "the configuration and the weights belong to different networks; take both from one model".to_owned(),
             ),
             Self::BeyondFloat16 { .. } => Some("choose float32 for `dtype`".to_owned()),
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Some("allow it by the permissions of the file and of its folder, or choose another place".to_owned())
+            }
             Self::FileNotFound { .. } | Self::Io { .. } | Self::Cancelled => None,
         }
     }
 }
+
+/// The message, and the hint on a second line. A `main` that returns [`Result`] prints its error by `Debug`, and so do
+/// `unwrap` and `expect`: their readers need the sentence, not the fields.
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")?;
+        self.hint().map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
+    }
+}
+
 /// Returns an amount of memory in units of 1024: `512 B`, `1.46 KiB`, `1.43 MiB`.
 #[must_use]
 pub fn binary_bytes(bytes: u64) -> String {
@@ -198,4 +211,24 @@ pub fn binary_bytes(bytes: u64) -> String {
     let power = bytes.ilog2() / 10;
     let unit = UNITS[power as usize - 1];
     format!("{:.2} {unit}", bytes as f64 / 1024f64.powi(power.cast_signed()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_main_that_returns_an_error_prints_its_message_and_its_hint() {
+        assert_eq!(format!("{:?}", Error::argument("no `x`", "give `x`")), "no `x`\nhint: give `x`");
+        assert_eq!(format!("{:?}", Error::bad_file("x.npy", "is empty")), "x.npy: is empty");
+    }
+
+    #[test]
+    fn denied_access_has_a_remedy() {
+        let failed = |kind: std::io::ErrorKind| Error::io("x", kind.into());
+        let denied = failed(std::io::ErrorKind::PermissionDenied);
+        assert!(denied.hint().is_some_and(|hint| hint.contains("permissions")));
+        assert_eq!(denied.kind(), ErrorKind::File);
+        assert_eq!(failed(std::io::ErrorKind::StorageFull).hint(), None);
+    }
 }

@@ -74,11 +74,12 @@ pub(super) fn parse(text: &[u8]) -> Result<Findings, String> {
     let Some(Line::Run(mut run)) = lines.next().map(read).transpose()?.flatten() else {
         return Err("the first line is not that of a run".to_owned());
     };
+    run.stopped = true;
     for line in lines {
         let at = line.0 + 1;
         match read(line)? {
             Some(Line::Row(row)) => run.rows.push(*row),
-            Some(Line::End(End { machine })) => run.machine = machine,
+            Some(Line::End(End { machine })) => (run.machine, run.stopped) = (machine, false),
             Some(Line::Run(_)) => return Err(format!("line {at}: another run begins")),
             None => {}
         }
@@ -113,7 +114,7 @@ mod tests {
         let text = text(&run());
         assert_eq!(text.lines().count(), 4);
         assert!(is_lines(text.as_bytes()));
-        assert_eq!(parse(text.as_bytes()).unwrap(), run());
+        assert_eq!(parse(text.as_bytes()).unwrap(), run(), "not stopped either");
         assert_eq!(run().roofs.arithmetic, Some(2.0));
     }
 
@@ -123,7 +124,7 @@ mod tests {
         let (two, rest) = text.split_at(text.match_indices('\n').nth(1).unwrap().0 + 1);
         for cut in [0, 5, 20] {
             let found = parse((two.to_owned() + &rest[..cut]).as_bytes()).unwrap();
-            assert_eq!(found.rows.len(), 1, "{cut} bytes of the next line");
+            assert_eq!((found.rows.len(), found.stopped), (1, true), "{cut} bytes of the next line");
             assert_eq!(found.roofs.arithmetic, Some(2.0));
         }
     }

@@ -44,6 +44,8 @@ pub struct Settings<'a> {
     pub date: &'a str,
     /// The roofs to measure.
     pub roofs: Extent,
+    /// `true` if the cases are the few of a quick run.
+    pub quick: bool,
 }
 
 /// Returns a run before it has rows: the adapter, the machine, versions and settings.
@@ -65,6 +67,8 @@ pub fn begin(compiler: Compiler, settings: Settings) -> Findings {
         algorithms: compiler.options.origin(&compiler.target()),
         dtype: compiler.options.weights.to_string(),
         repeats: settings.repeats,
+        quick: settings.quick,
+        stopped: false,
         source: None,
         machine: Machine::here(),
         roofs: Roofs::default(),

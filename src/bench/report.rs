@@ -225,6 +225,12 @@ pub struct Findings {
     pub dtype: String,
     /// The number of samples per case; 0 where figures are medians of rounds.
     pub repeats: usize,
+    /// `true` for a quick run: a few small cases.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quick: bool,
+    /// `true` for lines that end before the last one: the run was stopped.
+    #[serde(skip)]
+    pub stopped: bool,
     /// The origin of figures that this program has not written itself: a document and its date.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
@@ -246,13 +252,17 @@ impl Findings {
     /// [`Error::FileNotFound`], [`Error::Io`]; [`Error::BadFile`] for a file that is not a saved run.
     pub fn read(file: &Path) -> Result<Self> {
         let bytes = read_regular(file, json::LARGEST_LIST)?;
+        if bytes.trim_ascii().is_empty() {
+            let hint = "`-o json` is written at the end of a run, `-o jsonl` as it is measured; measure again";
+            return Err(Error::bad_file_hint(file, "is empty: not a saved benchmark", hint));
+        }
         Self::parse(&bytes).map_err(|error| {
-            let hint = "a saved benchmark is the output of `downhill bench -o json` or `-o jsonl`";
+            let hint = "a saved benchmark is the output of `downhill bench -o json` or `-o jsonl`, or its report";
             Error::bad_file_hint(file, format!("not a saved benchmark: {error}"), hint)
         })
     }
 
-    /// Parses a run that was saved as JSON or as lines of JSON.
+    /// Parses a run that was saved as JSON, alone or in the report of the program, or as lines of JSON.
     ///
     /// # Errors
     /// A sentence about what is wrong.
@@ -263,11 +273,18 @@ impl Findings {
             #[serde(rename = "rows")]
             _rows: Vec<serde::de::IgnoredAny>,
         }
+        /// The report of the program about a run.
+        #[derive(Deserialize)]
+        struct InReport {
+            findings: Findings,
+        }
         if lines::is_lines(bytes) {
             return lines::parse(bytes).map_err(|error| excerpt(&error).into_owned());
         }
-        json::parse::<Required>(bytes)?;
-        json::parse(bytes)
+        match json::parse::<Required>(bytes) {
+            Ok(_) => json::parse(bytes),
+            Err(error) => json::parse::<InReport>(bytes).map(|report| report.findings).map_err(|_| error),
+        }
     }
 
     /// Returns the row of a case.
@@ -329,6 +346,8 @@ mod tests {
             algorithms: text("g"),
             dtype: float32(),
             repeats: 3,
+            quick: false,
+            stopped: false,
             source: None,
             machine: Machine::default(),
             roofs,
@@ -361,6 +380,18 @@ mod tests {
         let findings = findings(1.0);
         let text = serde_json::to_string(&findings).unwrap();
         assert_eq!(serde_json::from_str::<Findings>(&text).unwrap(), findings);
+    }
+
+    #[test]
+    fn a_run_is_read_alone_and_in_a_report() {
+        let findings = findings(1.0);
+        let alone = serde_json::to_string(&findings).unwrap();
+        assert!(!alone.contains("quick") && !alone.contains("stopped"), "{alone}");
+        assert_eq!(Findings::parse(alone.as_bytes()).unwrap(), findings);
+        let report = format!("{{\"command\": \"bench\", \"findings\": {alone}}}");
+        assert_eq!(Findings::parse(report.as_bytes()).unwrap(), findings);
+        let other = Findings::parse(b"{\"command\": \"sample\"}").unwrap_err();
+        assert!(other.starts_with("missing field `rows`"), "{other}");
     }
 
     #[test]

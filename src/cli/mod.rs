@@ -191,7 +191,7 @@ pub fn main() -> ExitCode {
     let (cli, (command, matches)) = match matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches))) {
         Ok((cli, matches)) => (cli, called(&program, matches)),
         Err(refusal) => {
-            let refusal = with_value_in_other_case(without_value_tip(refusal));
+            let refusal = with_redirection_tip(with_value_in_other_case(without_value_tip(refusal)));
             return print_refusal(&refusal, is_plain);
         }
     };
@@ -278,6 +278,24 @@ fn with_value_in_other_case(mut refusal: clap::Error) -> clap::Error {
     if let Some(name) = wanted {
         refusal.insert(ContextKind::SuggestedValue, ContextValue::String(name));
     }
+    refusal
+}
+
+/// Adds a tip to a format that looks like a file: the output goes to standard output.
+fn with_redirection_tip(mut refusal: clap::Error) -> clap::Error {
+    let text = |kind| match refusal.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        _ => String::new(),
+    };
+    let (flag, value) = (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue));
+    let Some((_, format)) = value.rsplit_once('.').filter(|_| flag.starts_with("--format ")) else { return refusal };
+    let is_format = match refusal.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(formats)) => formats.iter().any(|known| known == format),
+        _ => false,
+    };
+    let format = if is_format { format } else { "FORMAT" };
+    let tip = format!("`-o` is the format, and the output goes to standard output: `-o {format} > {value}`");
+    refusal.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     refusal
 }
 

@@ -165,6 +165,7 @@ impl Engine {
 }
 
 /// The shaders that are not among the known ones, each once.
+#[expect(clippy::mutable_key_type, reason = "a shader's hash leaves out what its kernel keeps")]
 fn missing<'s>(known: &HashMap<Shader, Pipeline>, shaders: &[&'s Shader]) -> Vec<&'s Shader> {
     let mut missing: Vec<&Shader> = Vec::new();
     for &shader in shaders {

@@ -302,7 +302,6 @@ mod tests {
                 "`nodes` has rows 1 to 1 twice",
             ),
         ];
-        let expected = ["BadFile", "NonFinite"];
         for (description, nodes, places, means, mean, products, product, message) in cases {
             let members = [
                 ("description", Member::Bytes(description.as_bytes())),
@@ -313,7 +312,7 @@ mod tests {
             npz::write_members(&path, &members).unwrap();
             let error = Moments::read(&path).unwrap_err();
             assert!(error.to_string().contains(message), "{error} does not say: {message}");
-            assert!(expected.iter().any(|kind| format!("{error:?}").starts_with(kind)), "{error:?}");
+            assert!(matches!(error, Error::BadFile { .. } | Error::NonFinite { .. }), "{error}");
         }
         part(0, 1).write(&path).unwrap();
         let bytes = std::fs::read(&path).unwrap();

@@ -15,6 +15,9 @@ impl Table {
     }
 
     /// Appends a row of texts or numbers, one cell per column.
+    ///
+    /// # Panics
+    /// If there are more or fewer cells than columns.
     pub fn row(&mut self, cells: &[&dyn std::fmt::Display]) {
         assert_eq!(cells.len(), self.columns.len(), "{:?}", self.columns);
         self.rows.push(cells.iter().map(ToString::to_string).collect());

@@ -130,21 +130,22 @@ fn lines_are_a_run_and_so_are_the_first_of_them() {
     let third = printed.match_indices('\n').nth(2).unwrap().0;
     std::fs::write(&cut, &printed[..third + 20]).unwrap();
     let run = downhill(&["bench", "compare", &all, &cut]);
-    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    assert_eq!((run.code, run.stderr.as_str()), (0, "note: the second run was stopped before its end\n"));
     let ratios = run.stdout.lines().filter(|line| line.contains(" 1.00 ") && line.contains("unsure"));
     assert_eq!(ratios.count(), 2, "{}", run.stdout);
     assert!(run.stdout.contains("Only in the first: copy 1 MiB by a kernel; copy 1 MiB by the encoder"));
 }
 
-/// A run of two copies and a roof whose samples are `factor` times as long as given ones.
-fn saved(folder: &Folder, name: &str, factor: f64, adapter: &str) -> String {
+/// A run of two copies and a roof whose samples are `factor` and `roof` times as long as given ones.
+fn saved(folder: &Folder, name: &str, factor: f64, roof: f64, adapter: &str) -> String {
     let row = |suite: &str, case: &str, samples: [f64; 3]| {
-        let samples = samples.map(|sample| sample * factor);
+        let samples = samples.map(|sample| sample * if suite == "roof" { roof } else { factor });
         let timing = json!({
             "samples": samples, "calls": 1, "median": samples[1], "least": samples[0],
             "spread": (samples[2] - samples[0]) / 2.0 / samples[1],
         });
-        json!({ "suite": suite, "case": case, "status": "measured", "kernels": [], "timing": timing })
+        let rate = json!({ "work": 1, "value": 1.0, "unit": "GB/s" });
+        json!({ "suite": suite, "case": case, "status": "measured", "kernels": [], "timing": timing, "rate": rate })
     };
     let rows = [
         row("roof", "chain of fma", [1.0, 1.0, 1.0]),
@@ -163,7 +164,7 @@ fn saved(folder: &Folder, name: &str, factor: f64, adapter: &str) -> String {
 #[test]
 fn saved_runs_are_compared_without_measuring() {
     let folder = Folder::new();
-    let (base, slower) = (saved(&folder, "base.json", 1.0, "a"), saved(&folder, "slower.json", 1.3, "b"));
+    let (base, slower) = (saved(&folder, "base.json", 1.0, 1.0, "a"), saved(&folder, "slower.json", 1.3, 1.01, "b"));
     let compare = |arguments: &[&str]| downhill(&[&["bench", "compare"], arguments].concat());
     let run = compare(&[&base, &slower]);
     assert_eq!(run.code, 0);
@@ -174,7 +175,7 @@ fn saved_runs_are_compared_without_measuring() {
     };
     assert_eq!(cells("quiet")[6..], ["1.30", "1.30 to 1.30", "slower"]);
     assert_eq!(cells("noisy")[6..], ["1.30", "0.929 to 1.82", "same"]);
-    assert_eq!(cells("chain of fma")[8], "slower");
+    assert_eq!(cells("chain of fma")[6..], ["1.01", "1.01 to 1.01", "slower"]);
 
     let failed = compare(&[&base, &slower, "--fail-if-slower", "10%"]);
     assert_eq!((failed.code, failed.stdout.as_str()), (1, run.stdout.as_str()));
@@ -188,6 +189,89 @@ fn saved_runs_are_compared_without_measuring() {
     compare(&[&base]).expect_error(2, "B.json");
     let both: Value = serde_json::from_str(&compare(&[&base, &slower, "-o", "json"]).stdout).expect("JSON");
     assert_eq!(both["pairs"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_case_is_slower_only_beyond_the_machine() {
+    let folder = Folder::new();
+    let (base, slow) = (saved(&folder, "base.json", 1.0, 1.0, "a"), saved(&folder, "slow.json", 1.3, 1.25, "a"));
+    let run = downhill(&["bench", "compare", &base, &slow, "--fail-if-slower", "10%"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let note = "note: the machine changed between the runs: its roofs took 1.25 to 1.25x the time (`chain of fma`); \
+                the ratios are of the machine too, and no finer than that\n";
+    assert_eq!(run.stderr, note);
+    assert_eq!(downhill(&["bench", "compare", &base, &slow, "--fail-if-slower", "2%"]).code, 1, "1.3 over 1.25");
+    let changed = |name: &str, change: &dyn Fn(&mut Value)| {
+        let mut run: Value = folder.json("base.json");
+        change(&mut run);
+        std::fs::write(folder.at(name), run.to_string()).unwrap();
+        downhill(&["bench", "compare", &base, &folder.at(name), "--fail-if-slower", "10%"])
+    };
+    let quick = changed("quick.json", &|run| run["quick"] = true.into());
+    assert_eq!(quick.code, 0);
+    assert!(quick.stderr.starts_with("note: `--quick` is for a look"), "{}", quick.stderr);
+    let bare = changed("bare.json", &|run| drop(run["rows"].as_array_mut().unwrap().remove(0)));
+    assert_eq!(bare.code, 0);
+    let warning = "warning: the runs have no roof in common, so a change of the machine between them is not seen\n";
+    assert_eq!(bare.stderr, warning, "a roof is not a case that is missing");
+}
+
+#[test]
+fn a_run_that_died_and_a_case_that_failed_do_not_pass() {
+    let folder = Folder::new();
+    let base = saved(&folder, "base.json", 1.0, 1.0, "a");
+    let mut run: Value = folder.json("base.json");
+    let rows: Vec<Value> = run["rows"].take().as_array().unwrap().clone();
+    run["rows"] = json!([]);
+    let head = json!({ "run": run }).to_string() + "\n";
+    let lines = |rows: &[Value]| {
+        head.clone() + &rows.iter().map(|row| json!({ "row": row }).to_string() + "\n").collect::<String>()
+    };
+    let compare = |text: String, flags: &[&str]| {
+        std::fs::write(folder.at("now.jsonl"), text).unwrap();
+        downhill(&[&["bench", "compare", &base, &folder.at("now.jsonl")], flags].concat())
+    };
+    let gate = ["--fail-if-slower", "500%"];
+    let died = compare(lines(&rows[..2]), &gate);
+    assert_eq!(died.code, 1, "{}", died.stderr);
+    assert!(
+        died.stderr.contains("error: the second run was stopped before its end\nhint: measure again"),
+        "{}",
+        died.stderr
+    );
+    assert_eq!(compare(lines(&rows[..2]), &[]).code, 0, "a comparison of what there is");
+    compare(lines(&rows[..1]), &gate).expect_error(2, "the second run was stopped early");
+
+    let end = json!({ "end": { "machine": {} } }).to_string() + "\n";
+    let selected = compare(lines(&rows[..2]) + &end, &gate);
+    assert_eq!(selected.code, 0, "other cases were not asked for: {}", selected.stderr);
+    assert!(selected.stderr.contains("not in the second run, and not judged: copy noisy"), "{}", selected.stderr);
+    let failed =
+        json!({ "suite": "copy", "case": "noisy", "status": "unsupported", "reason": "too large", "kernels": [] });
+    let failed = compare(lines(&[&rows[..2], &[failed]].concat()) + &end, &gate);
+    assert_eq!(failed.code, 1);
+    assert_eq!(failed.stderr, "error: not measured in the second run: copy noisy (too large)\n");
+}
+
+#[test]
+fn a_format_that_is_a_file_says_how_to_write_one() {
+    for arguments in [&["bench", "--quick", "-o", "run.json"][..], &["bench", "compare", "a", "b", "-o", "run.json"]] {
+        downhill(arguments).expect_error(2, "`-o json > run.json`");
+    }
+    let other = downhill(&["bench", "-o", "xml"]);
+    assert_eq!((other.code, other.stderr.contains("tip:")), (2, false), "{}", other.stderr);
+}
+
+#[test]
+fn a_report_is_a_saved_run_and_an_empty_file_says_so() {
+    let folder = Folder::new();
+    let base = saved(&folder, "base.json", 1.0, 1.0, "a");
+    let report = json!({ "command": "bench", "findings": folder.json("base.json") });
+    std::fs::write(folder.at("report.json"), report.to_string()).unwrap();
+    assert_eq!(downhill(&["bench", "compare", &base, &folder.at("report.json")]).code, 0);
+    std::fs::write(folder.at("empty.json"), "").unwrap();
+    downhill(&["bench", "compare", &base, &folder.at("empty.json")])
+        .expect_error(4, "is empty: not a saved benchmark\nhint: `-o json` is written at the end of a run");
 }
 
 #[test]

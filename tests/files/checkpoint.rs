@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use downhill::Result;
 use downhill::checkpoint::{Dtype, ModelFiles, Weights};
-use downhill::{Error, Result};
 use safetensors::tensor::TensorView;
 use serde_json::json;
 
@@ -207,8 +207,9 @@ fn a_hub_id_is_opened_from_the_cache_and_an_existing_path_wins() {
     assert_eq!(model.name, "org/name");
     assert_eq!(model.config.path, cache.path().join(snapshot).join("config.json"));
     let error = ModelFiles::open_in(Some("org/other"), &environment).unwrap_err();
-    let Error::BadFile { file, .. } = error else { panic!("{error:?}") };
-    assert_eq!(file, cache.path().join("hub").join("models--org--other"));
+    let place = cache.path().join("hub").join("models--org--other");
+    let expected = format!("org/other: neither a folder here nor in the local hub cache (`{}`)", place.display());
+    assert_eq!((error.to_string(), error.kind()), (expected, downhill::ErrorKind::File));
     // `weights/digits` has the shape of an id, and is a folder of this crate, where tests run.
     let model = ModelFiles::open_in(Some("weights/digits"), &environment).unwrap();
     assert_eq!(model.config.path, PathBuf::from("weights/digits/config.json"));

@@ -22,7 +22,9 @@ pub(in crate::checkpoint) fn snapshot(id: &HubId, environment: Environment) -> R
     let miss = |looked_in: &Path, what: String| miss(id, &cache, looked_in, what, offline(environment));
     let repository = cache.join(id.folder());
     if !repository.is_dir() {
-        return Err(miss(&repository, format!("`{id}` is neither a path nor in the local hub cache")));
+        let what = format!("neither a folder here nor in the local hub cache (`{}`)", repository.display());
+        // A name is all that there is: it may be a mistyped path as well as a model of the hub.
+        return Err(miss(Path::new(&id.to_string()), what));
     }
     let revision = id.revision();
     let snapshots = repository.join("snapshots");
@@ -194,7 +196,6 @@ mod tests {
         let dangling = cache(&[], &[("main", "gone")]);
         let empty = cache(&[], &[]);
         for (cache, text, folder) in [
-            (&empty, "google/other", "models--google--other"),
             (&empty, "google/ddpm-cat", "snapshots"),
             (&empty, "google/ddpm-cat@v2", "v2"),
             (&dangling, "google/ddpm-cat", "gone"),
@@ -209,6 +210,16 @@ mod tests {
             );
             assert!(hint.contains("/snapshots/COMMIT") && hint.contains("/refs/"), "{hint}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_nowhere_may_be_a_mistyped_folder() {
+        let empty = cache(&[], &[]);
+        let error = look_up(&empty, "no/such").unwrap_err();
+        let place = empty.path().join("models--no--such");
+        let expected = format!("no/such: neither a folder here nor in the local hub cache (`{}`)", place.display());
+        assert_eq!((error.to_string(), error.kind()), (expected, crate::ErrorKind::File));
+        assert!(error.hint().unwrap().contains("/snapshots/COMMIT"));
     }
 
     #[test]

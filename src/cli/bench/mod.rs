@@ -52,8 +52,8 @@ distance between the quartiles over the median. A sample is one submission of en
 line of the tables is the run in short, to paste.
 
 A case is slower than `--fail-if-slower` allows if the ratio of its times, divided by one plus the spreads of both \
-runs, is above one plus that share; the exit code is then 1. Cases with fewer than three samples, and the roofs, are \
-not judged.
+runs and by the greatest ratio of a roof, is above one plus that share; the exit code is then 1. Cases with fewer than \
+three samples, and the roofs, are not judged. `downhill bench compare --help` has the rest of the rule.
 
 Sizes: matmul MxKxN or one number; conv and norm CxHxW or NxCxHxW; attention TOKENSxCHANNELS or \
 TOKENSxCHANNELSxHEAD_DIM; copy MiB, rounded up to whole rows where tensors are textures; lanczos \
@@ -265,7 +265,8 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     let roofs = args.roofs();
     let progress = Progress::new("bench", (cases.len() + roofs.rows()) as u64, console.verbosity);
     let date = today();
-    let settings = Settings { repeats: args.samples(), breaks_down: args.kernels.is_some(), date: &date, roofs };
+    let (repeats, quick) = (args.samples(), args.quick);
+    let settings = Settings { repeats, breaks_down: args.kernels.is_some(), date: &date, roofs, quick };
     let mut findings = crate::bench::begin(compiler, settings);
     let as_lines = args.format == Format::Jsonl;
     if as_lines {
@@ -299,8 +300,12 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         .set("findings", serde_json::to_value(&findings).unwrap_or_default());
     global.write_report(&report)?;
     verdict(&findings, console)?;
-    if let (Some(base), Some(limit)) = (&base, args.fail_if_slower) {
-        compare::judge(&SideBySide::new(base, &findings), limit, console);
+    if let Some(base) = &base {
+        let both = SideBySide::new(base, &findings);
+        compare::explain(&both, console);
+        if let Some(limit) = args.fail_if_slower {
+            compare::judge(&both, limit, console);
+        }
     }
     Ok(())
 }

@@ -157,7 +157,9 @@ fn half_maps_on_device(jobs: &mut [Job], global: &Global, console: Console) -> R
     let Some(first) = jobs.iter().find(|job| wanted(job)) else { return Ok(None) };
     let engine = device::open(global, console)?;
     let dtype = first.dtype.on(&engine, console);
-    jobs.iter_mut().for_each(|job| job.take_dtype(dtype));
+    for job in jobs.iter_mut() {
+        job.take_dtype(dtype);
+    }
     Ok(Some(engine))
 }
 

@@ -103,12 +103,11 @@ impl<'e> Local<'e> {
     ) -> Result<Self> {
         let bounds = Bounds { queries: bounds.queries.max(1), per_part: bounds.per_part.max(1), ..bounds };
         check(options, image, data.count())?;
-        let [channels, height, width] = image;
+        let [_, height, width] = image;
         let reach = options.patch / 2;
         let mean = data.mean();
         let offset = mean.chunks(height * width).map(|of| (of.iter().sum::<f64>() / of.len() as f64) as f32).collect();
         let window = Window { reach, image, wraps: options.boundary == Boundary::Circular, offset };
-        assert_eq!(window.offset.len(), channels);
         let groups: Vec<Group> = groups(options.boundary, reach, height, width)
             .into_iter()
             .map(|places| Group::new(&data, &window, places))
