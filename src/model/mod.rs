@@ -56,6 +56,7 @@ pub use network::NetworkModel;
 pub use open::{Embedding, Kind, Model};
 pub use parts::FileParts;
 pub use raw_call::{RawCall, RawLevels, RawOutput};
+#[cfg(feature = "cli")]
 pub(crate) use resolve::fitting_size;
 pub use resolve::{Labels, ModelRun};
 pub use restoring::{Restored, Restorer, Restoring};
