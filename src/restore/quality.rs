@@ -103,8 +103,7 @@ pub fn quality(
             _ => None,
         }
     };
-    let diverged: Vec<usize> = (0..count).filter(|at| divergence(*at).is_some()).collect();
-    let reason = diverged.first().and_then(|at| divergence(*at));
+    let divergences: Vec<_> = (0..count).filter_map(|at| Some((at, divergence(at)?))).collect();
     let psnr = reference.map(|reference| {
         let ratios: Vec<f64> = (0..count).map(|at| psnr(images.item(at), reference.item(at / each), range)).collect();
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
@@ -116,5 +115,11 @@ pub fn quality(
         let error = (count > 1).then(|| (variance / count as f64).sqrt());
         Psnr { mean: centre, error, pseudo_inverse: mean(&of_simple), each: ratios }
     });
-    Quality { images: count, psnr, misfit, diverged, divergence: reason }
+    Quality {
+        images: count,
+        psnr,
+        misfit,
+        diverged: divergences.iter().map(|(at, _)| *at).collect(),
+        divergence: divergences.first().map(|(_, reason)| *reason),
+    }
 }
