@@ -12,6 +12,10 @@ nextest() {
     sh scripts/with-adapter.sh cargo nextest run --all-features --no-fail-fast "$@"
 }
 
+# A test that waits for another process, or for a shader, leaves its core to one more.
+[ -n "${RUST_TEST_THREADS:-}" ] || RUST_TEST_THREADS=$(($(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1))
+export RUST_TEST_THREADS
+
 has_nextest() {
     cargo nextest --version >/dev/null 2>&1
 }

@@ -293,7 +293,6 @@ def study_transition(
     progress: Callable[[int], object] | None = None,
 ) -> dict[str, Any]: ...
 def study_baseline(
-    engine: Engine,
     x: Floats,
     modes: int,
     steps: list[int],

@@ -55,11 +55,10 @@ fn study_transition<'py>(
 
 /// Chains that keep the spectrum of data.
 #[pyfunction]
-#[pyo3(signature = (engine, x, modes, steps, sigma_max, draws, seed, progress=None))]
+#[pyo3(signature = (x, modes, steps, sigma_max, draws, seed, progress=None))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments")]
 fn study_baseline<'py>(
     py: Python<'py>,
-    engine: &PyEngine,
     x: Floats<'py>,
     modes: usize,
     steps: Vec<usize>,
@@ -76,7 +75,7 @@ fn study_baseline<'py>(
     }
     Spacing::Linear.sigmas(1, sigma_max)?;
     let settings = baseline::Settings { modes, steps, spacings, sigma_max, draws, seed };
-    let found = counted(py, engine.get()?, &FirstException::default(), progress.as_ref(), |advance| {
+    let found = counted(py, &FirstException::default(), progress.as_ref(), |advance| {
         baseline::baseline(&filter, &settings, advance)
     })?;
     results_of(py, baseline::results(&found, &settings, total))

@@ -180,7 +180,6 @@ impl Ground {
     fn walked<T: Send>(
         &mut self,
         py: Python<'_>,
-        engine: &Engine,
         asked: &Asked,
         raised: &FirstException,
         progress: Option<&Py<PyAny>>,
@@ -192,7 +191,7 @@ impl Ground {
         let (count, batch, seed, mean) = (asked.count, self.batch, asked.seed, self.mean.as_deref());
         let walk = Trajectories { schedule, method, count, batch, seed, mean, shard: Shard::WHOLE };
         let denoiser = self.denoiser.as_mut();
-        counted(py, engine, raised, progress, |advance| measure(denoiser, &walk, advance))
+        counted(py, raised, progress, |advance| measure(denoiser, &walk, advance))
     }
 }
 
@@ -231,7 +230,7 @@ fn study_denoiser<'py>(
     let (name, range) = (ground.name.clone(), ground.range);
     let results = match study {
         "norms" => {
-            let found = ground.walked(py, engine, &asked, &raised, progress, norms::along_trajectories)?;
+            let found = ground.walked(py, &asked, &raised, progress, norms::along_trajectories)?;
             norms::results(&found, &name)
         }
         "error" => {
@@ -242,21 +241,21 @@ fn study_denoiser<'py>(
             let Ground { denoiser, levels, batch, .. } = &mut ground;
             let (levels, batch, seed) = (levels.as_slice(), *batch, asked.seed);
             let denoiser = denoiser.as_mut();
-            let found = counted(py, engine, &raised, progress, |advance| {
+            let found = counted(py, &raised, progress, |advance| {
                 let on = OnImages { images: &images, levels, batch, seed, shard: Shard::WHOLE };
                 error::errors_on_images(denoiser, &on, advance)
             })?;
             error::results(&found, &name, &data.name)
         }
         "constancy" => {
-            let found = ground.walked(py, engine, &asked, &raised, progress, |denoiser, walk, advance| {
+            let found = ground.walked(py, &asked, &raised, progress, |denoiser, walk, advance| {
                 let samples = neighbours(engine, data)?;
                 constancy::constancy(denoiser, walk, samples.as_ref(), segments, range.0, advance)
             })?;
             constancy::results(&found, &name)
         }
         "projection" => {
-            let found = ground.walked(py, engine, &asked, &raised, progress, |denoiser, walk, advance| {
+            let found = ground.walked(py, &asked, &raised, progress, |denoiser, walk, advance| {
                 let Some(samples) = neighbours(engine, data)? else {
                     return Err(Error::argument("there are no data to project on", "give `data`: (n, ...)"));
                 };
@@ -269,7 +268,7 @@ fn study_denoiser<'py>(
                 return Err(argument(format!("`share` of {share}"), "`share` is above 0 and at most 1"));
             }
             let source = data.as_ref().map(|data| data.name.clone());
-            let points = ground.walked(py, engine, &asked, &raised, progress, |denoiser, walk, advance| {
+            let points = ground.walked(py, &asked, &raised, progress, |denoiser, walk, advance| {
                 let samples = neighbours(engine, data)?;
                 error_model::measure(denoiser, walk, samples.as_ref(), range, advance)
             })?;
@@ -277,7 +276,7 @@ fn study_denoiser<'py>(
         }
         "jacobian" => {
             let wanted = Eigen { components, whole, tolerance };
-            wanted.study(py, engine, &asked, ground, denoiser, &raised, progress)?
+            wanted.study(py, &asked, ground, denoiser, &raised, progress)?
         }
         other => return Err(argument(format!("no study is called `{other}`"), "see `downhill.studies`")),
     };
@@ -307,11 +306,9 @@ const LARGEST_WHOLE: usize = 8192;
 
 impl Eigen {
     /// The leading eigenvectors of the Jacobian along trajectories.
-    #[expect(clippy::too_many_arguments, reason = "one study")]
     fn study(
         &self,
         py: Python<'_>,
-        engine: &Engine,
         asked: &Asked,
         mut ground: Ground,
         denoiser: &Bound<'_, PyAny>,
@@ -339,11 +336,11 @@ impl Eigen {
             is_whole: self.whole || dimension <= jacobian::USUALLY_WHOLE,
             floor: jacobian::USUAL_FLOOR,
         };
-        let paths = ground.walked(py, engine, asked, raised, progress, jacobian::places)?;
+        let paths = ground.walked(py, asked, raised, progress, jacobian::places)?;
         let compiler = denoiser.cast::<PyModel>().ok().map(|model| model.get().compiler);
         let (name, most) = (ground.name.clone(), ground.range.1);
         let Ground { denoiser, subject, .. } = ground;
-        let (turnings, products) = counted(py, engine, raised, progress, move |advance| {
+        let (turnings, products) = counted(py, raised, progress, move |advance| {
             let turn = |jacobian: &dyn Jacobian| {
                 let turning = |path: &Vec<_>| jacobian::turning(jacobian, path, &solver, advance);
                 let turnings = paths.iter().map(turning).collect::<std::result::Result<Vec<_>, Error>>()?;

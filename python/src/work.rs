@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use downhill::low_level::gpu::stop_by;
 use downhill::low_level::kernels::selftest;
 use downhill::study::Advance;
 use downhill::{Engine, Error};
@@ -14,14 +15,13 @@ use crate::error::{FirstException, Result};
 /// stops the device once there was Ctrl-C.
 pub fn counted<T: Send>(
     py: Python<'_>,
-    engine: &Engine,
     raised: &FirstException,
     progress: Option<&Py<PyAny>>,
     work: impl FnOnce(Advance) -> std::result::Result<T, Error> + Send,
 ) -> Result<T> {
     let stop = Arc::new(AtomicBool::new(false));
     let done = py.detach(|| {
-        let _stoppable = engine.gpu.stop_by(Some(Arc::clone(&stop)));
+        let _stoppable = stop_by(Some(Arc::clone(&stop)));
         work(&|units| {
             let seen = Python::attach(|py| {
                 py.check_signals()?;
@@ -46,7 +46,7 @@ pub fn on_device<T: Send>(
     progress: Option<&Py<PyAny>>,
     work: impl FnOnce(Advance) -> std::result::Result<T, Error> + Send,
 ) -> Result<T> {
-    counted(py, engine, &FirstException::default(), progress, |advance| {
+    counted(py, &FirstException::default(), progress, |advance| {
         selftest::ensure(engine)?;
         work(advance)
     })

@@ -80,7 +80,8 @@ pub fn begin(compiler: Compiler, settings: Settings) -> Findings {
 /// Calls `done` with each row.
 ///
 /// # Errors
-/// Those of `done`, after which nothing more is measured.
+/// Those of `done`, after which nothing more is measured: `findings` then has the rows until there, and is
+/// [`Findings::stopped`].
 pub fn run(
     compiler: Compiler,
     cases: &[Case],
@@ -88,23 +89,30 @@ pub fn run(
     findings: &mut Findings,
     mut done: impl FnMut(&mut Row) -> Result<()>,
 ) -> Result<()> {
-    let mut trouble = Ok(());
-    let rows = roofs::measure_roofs(compiler.engine, settings.roofs, settings.repeats, |row| {
-        if trouble.is_ok() {
-            trouble = done(row);
-        }
-    });
-    trouble?;
-    findings.roofs = Roofs::of_rows(&rows);
-    findings.rows.extend(rows);
+    let measured = measure_all(compiler, cases, settings, findings, &mut done);
+    findings.stopped = measured.is_err();
+    findings.machine.read_again();
+    measured
+}
+
+fn measure_all(
+    compiler: Compiler,
+    cases: &[Case],
+    settings: Settings,
+    findings: &mut Findings,
+    done: &mut impl FnMut(&mut Row) -> Result<()>,
+) -> Result<()> {
+    let roofs = roofs::measure_roofs(compiler.engine, settings.roofs, settings.repeats, &mut findings.rows, &mut *done);
+    findings.roofs = Roofs::of_rows(&findings.rows);
+    roofs?;
     for case in cases {
         let row = Row::new(case.suite().name(), case);
         let measured = one(compiler, row.clone(), case, &findings.roofs, settings);
         let mut row = measured.unwrap_or_else(|error| row.ended(&error));
-        done(&mut row)?;
+        let goes_on = done(&mut row);
         findings.rows.push(row);
+        goes_on?;
     }
-    findings.machine.read_again();
     Ok(())
 }
 

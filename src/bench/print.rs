@@ -30,6 +30,9 @@ pub fn markdown(findings: &Findings, grouping: Grouping) -> String {
          - date: {date}\n- samples: {repeats} a case; times are medians\n",
         machine = findings.machine.line(),
     );
+    if findings.stopped {
+        text += "- stopped before its last case\n";
+    }
     for line in summary::roofs(findings) {
         let _ = writeln!(text, "- {line}");
     }

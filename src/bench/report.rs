@@ -228,8 +228,8 @@ pub struct Findings {
     /// `true` for a quick run: a few small cases.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quick: bool,
-    /// `true` for lines that end before the last one: the run was stopped.
-    #[serde(skip)]
+    /// `true` for a run that was stopped before its last case, and for lines that end before the last one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
     /// The origin of figures that this program has not written itself: a document and its date.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -104,35 +104,42 @@ impl Extent {
     }
 }
 
-/// Measures the roofs of an extent. Calls `done` with each row.
-#[must_use]
-pub fn measure_roofs(engine: &Engine, extent: Extent, repeats: usize, mut done: impl FnMut(&mut Row)) -> Vec<Row> {
+/// Measures the roofs of an extent, into `rows`. Calls `done` with each row.
+///
+/// # Errors
+/// Those of `done`, after which nothing more is measured. `rows` then has the row as well.
+pub fn measure_roofs(
+    engine: &Engine,
+    extent: Extent,
+    repeats: usize,
+    rows: &mut Vec<Row>,
+    mut done: impl FnMut(&mut Row) -> Result<()>,
+) -> Result<()> {
     if extent == Extent::Nothing {
-        return Vec::new();
+        return Ok(());
     }
     let size = CopySize { mebibytes: extent.copied(engine.gpu.adapter.kind) };
-    let mut rows = Vec::with_capacity(extent.rows());
     let mut add = |name: &str, measured: &dyn Fn(Row) -> Result<Row>| {
         let row = Row::new(ROOF, name);
         let mut row = measured(row.clone()).unwrap_or_else(|error| row.ended(&error));
-        done(&mut row);
+        let goes_on = done(&mut row);
         rows.push(row);
+        goes_on
     };
-    add(FMA, &|row| chain(engine, row, true, repeats));
-    add(MULTIPLY_ADD, &|row| chain(engine, row, false, repeats));
+    add(FMA, &|row| chain(engine, row, true, repeats))?;
+    add(MULTIPLY_ADD, &|row| chain(engine, row, false, repeats))?;
     let special = Special::open(engine);
-    add(HALF, &|row| special.float16(row, repeats));
-    add(DOT, &|row| dot_products(engine, row, repeats));
-    add(MATRIX, &|row| special.tiles(row, repeats));
+    add(HALF, &|row| special.float16(row, repeats))?;
+    add(DOT, &|row| dot_products(engine, row, repeats))?;
+    add(MATRIX, &|row| special.tiles(row, repeats))?;
     for (name, copier) in COPIES {
-        add(name, &|row| copy(engine, row, Operation::Copy(size, copier), repeats));
+        add(name, &|row| copy(engine, row, Operation::Copy(size, copier), repeats))?;
     }
     for kibibytes in extent.reads() {
-        add(&read_name(kibibytes), &|row| read(engine, row, kibibytes, repeats));
+        add(&read_name(kibibytes), &|row| read(engine, row, kibibytes, repeats))?;
     }
-    add(DISPATCH, &|row| dispatch(engine, row, repeats));
-    add(SUBMISSION, &|row| empty_submission(engine, row, repeats));
-    rows
+    add(DISPATCH, &|row| dispatch(engine, row, repeats))?;
+    add(SUBMISSION, &|row| empty_submission(engine, row, repeats))
 }
 
 fn read_name(kibibytes: usize) -> String {

@@ -55,15 +55,15 @@ pub struct Args {
     b: PathBuf,
 
     /// Largest |a - b|: levels from 0 to 255 for images, numbers for arrays [default: 0, if no other bound is given]
-    #[arg(long, value_name = "X", value_parser = bound, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", value_parser = bound)]
     tolerance: Option<f64>,
 
     /// Largest max |a - b| / max |b|
-    #[arg(long, value_name = "X", value_parser = bound, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", value_parser = bound)]
     relative: Option<f64>,
 
     /// Least peak signal-to-noise ratio of images, with the peak 255; arrays have none, and keep to the other bounds
-    #[arg(long, value_name = "DB", value_parser = bound, allow_negative_numbers = true)]
+    #[arg(long, value_name = "DB", value_parser = bound)]
     min_psnr: Option<f64>,
 
     /// A NaN equals a NaN

@@ -67,8 +67,7 @@ pub struct Args {
     dtype: Dtype,
 
     /// Images per call; the batch does not change the result [default: as many as fit in 1 GiB]
-    #[arg(short, long, allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=4096))]
+    #[arg(short, long, value_parser = whole::<usize>(1..=4096))]
     batch: Option<usize>,
 }
 

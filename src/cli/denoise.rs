@@ -57,11 +57,11 @@ pub struct Args {
     input: PathBuf,
 
     /// A timestep for all images (it may be a fraction), or a file with one per image
-    #[arg(short, long, value_name = "T|FILE.npy", allow_negative_numbers = true)]
+    #[arg(short, long, value_name = "T|FILE.npy")]
     timesteps: Option<String>,
 
     /// A noise level for all images, above 0
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     sigma: Option<f64>,
 
     /// One label per image (N), or one vector per image (N,D), for networks that take them
@@ -83,7 +83,7 @@ pub struct Args {
     time_ids: Option<PathBuf>,
 
     /// Scale of guidance, for networks that take it as an input (`time_cond_proj_dim`) [default: none]
-    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    #[arg(long, value_name = "S")]
     cfg_scale: Option<f64>,
 
     /// Output: float32 (N,C,H,W); `-` for standard output
@@ -95,8 +95,7 @@ pub struct Args {
     dtype: Dtype,
 
     /// Images per network call; the batch does not change the result [default: 16, or as many as fit in 1 GiB]
-    #[arg(short, long, allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1_000_000))]
+    #[arg(short, long, value_parser = whole::<usize>(1..=1_000_000))]
     batch: Option<usize>,
 }
 

@@ -75,8 +75,7 @@ pub struct Args {
     dtype: Dtype,
 
     /// Texts per call; the batch does not change the result [default: all, at most 16]
-    #[arg(short, long, allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=4096))]
+    #[arg(short, long, value_parser = whole::<usize>(1..=4096))]
     batch: Option<usize>,
 }
 

@@ -54,8 +54,7 @@ pub struct Args {
     pub subject: Option<String>,
 
     /// Images per network call [default: 1]
-    #[arg(short, long, allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1_000_000))]
+    #[arg(short, long, value_parser = whole::<usize>(1..=1_000_000))]
     batch: Option<usize>,
 
     /// Height and width of the images [default: the size that the model was trained on]

@@ -111,7 +111,7 @@ pub struct Args {
     first: usize,
 
     /// Standard deviation of the noise of the measurement, in the scale of the images
-    #[arg(long, value_name = "S", default_value_t = 0.0, allow_negative_numbers = true, help_heading = MEASUREMENT)]
+    #[arg(long, value_name = "S", default_value_t = 0.0, help_heading = MEASUREMENT)]
     noise: f64,
 
     /// The images that were measured, (N,C,H,W), to compare with
@@ -123,26 +123,24 @@ pub struct Args {
     method: MethodArg,
 
     /// Length of a step of `dps`, over the largest singular value [default: 1 for 1000 steps, 1000/N for N]
-    #[arg(long, value_name = "LENGTH", allow_negative_numbers = true)]
+    #[arg(long, value_name = "LENGTH")]
     step_size: Option<f64>,
 
     /// Variance of the data, of which `project` and `pigdm` make that of x0 [default: 1 for `project`; for `pigdm` that
     /// of x0 itself, along each pull, from the Jacobian]
-    #[arg(long, value_name = "V", allow_negative_numbers = true)]
+    #[arg(long, value_name = "V")]
     variance: Option<f64>,
 
     /// Products with the Jacobian per step of `pigdm`, each of conjugate gradients [default: 2]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole_from::<usize>(1))]
+    #[arg(long, value_name = "N", value_parser = whole_from::<usize>(1))]
     products: Option<usize>,
 
     /// Restorations per measurement; with `--data`, images
-    #[arg(short = 'n', long, default_value_t = 1, allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=MOST_IMAGES))]
+    #[arg(short = 'n', long, default_value_t = 1, value_parser = whole::<usize>(1..=MOST_IMAGES))]
     count: usize,
 
     /// Images per network call; the batch does not change the images [default: 16, or as many as fit in 1 GiB]
-    #[arg(short, long, allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=MOST_IMAGES))]
+    #[arg(short, long, value_parser = whole::<usize>(1..=MOST_IMAGES))]
     batch: Option<usize>,
 
     /// Precision of the stored weights; arithmetic is in float32
@@ -158,7 +156,7 @@ pub struct Args {
     sampler: Option<Sampler>,
 
     /// Number of steps [default: 50]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = SCHEDULE,
+    #[arg(long, value_name = "N", help_heading = SCHEDULE,
         value_parser = whole_from::<usize>(1))]
     steps: Option<usize>,
 
@@ -167,19 +165,19 @@ pub struct Args {
     schedule: Option<ScheduleKind>,
 
     /// Weight of the newest estimate in `ge`, at least 0: below 1 averages, above 1 extrapolates [default: 2]
-    #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
+    #[arg(long, help_heading = SCHEDULE)]
     gamma: Option<f64>,
 
     /// Amount of noise in `ddim` and in `ddrm`, 0 to 1 [default: 0; 0.85 for `ddrm`]
-    #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
+    #[arg(long, help_heading = SCHEDULE)]
     eta: Option<f64>,
 
     /// First sigma of a schedule that has a range
-    #[arg(long, value_name = "SIGMA", allow_negative_numbers = true, help_heading = SCHEDULE)]
+    #[arg(long, value_name = "SIGMA", help_heading = SCHEDULE)]
     sigma_max: Option<f64>,
 
     /// Last sigma of a schedule that has a range
-    #[arg(long, value_name = "SIGMA", allow_negative_numbers = true, help_heading = SCHEDULE)]
+    #[arg(long, value_name = "SIGMA", help_heading = SCHEDULE)]
     sigma_min: Option<f64>,
 
     /// Clip each prediction of x0 [default: follow the model's scheduler; for `pigdm`, networks of -1 to 1 are clipped]

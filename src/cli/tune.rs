@@ -62,8 +62,7 @@ pub struct Args {
     pub model: Option<String>,
 
     /// Images per call while measuring; algorithms hold for any batch, tiles for this one
-    #[arg(short, long, default_value = "1", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=4096))]
+    #[arg(short, long, default_value = "1", value_parser = whole::<usize>(1..=4096))]
     batch: usize,
 
     /// Height and width of the images [default: the size that the model was trained on]
@@ -75,8 +74,7 @@ pub struct Args {
     dtype: Dtype,
 
     /// Seconds after which no further layer or product is started; most work first
-    #[arg(long, value_name = "S", default_value = "30", allow_negative_numbers = true,
-        value_parser = whole::<u64>(0..=86_400))]
+    #[arg(long, value_name = "S", default_value = "30", value_parser = whole::<u64>(0..=86_400))]
     seconds: u64,
 
     /// Measure again the layers and products that were measured before

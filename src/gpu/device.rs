@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::adapter::{Adapters, Choice, Described, Kind, describe};
 use super::driver::Driver;
 use super::pipeline_cache::PipelineCache;
-use super::stop::Stop;
 use crate::error::{Error, Result};
 
 /// The failure of a device that was being closed, where no call is left to return it.
@@ -49,8 +48,6 @@ pub struct Gpu {
     peak: Arc<AtomicU64>,
     /// The number of bytes passed to the queue since it was last waited for.
     pub(super) staged: AtomicU64,
-    /// The request to stop.
-    pub(super) stop: Stop,
 }
 
 impl Gpu {
@@ -108,7 +105,6 @@ impl Gpu {
             allocated: Arc::default(),
             peak: Arc::default(),
             staged: AtomicU64::new(0),
-            stop: Stop::default(),
         }
     }
 

@@ -25,7 +25,7 @@ pub use pipeline_cache::parse_kept as parse_kept_pipelines;
 pub use readback::Readback;
 pub use recording::{Call, Recording};
 pub use replay::replayed;
-pub use stop::Stoppable;
+pub use stop::{Stoppable, stop_by};
 pub use warm::driver_keeps_nothing;
 
 /// The version of wgpu in use.

@@ -9,6 +9,7 @@ use super::memory::Storage;
 use super::pipeline::Pipeline;
 use super::readback::Readback;
 use super::replay::replayed;
+use super::stop::check_stop;
 use crate::error::{Error, Result};
 
 /// The largest number of submissions in flight.
@@ -131,7 +132,7 @@ impl Gpu {
     /// Submits a recording. Returns when all but the last few submissions are done.
     ///
     /// # Errors
-    /// [`Error::Device`] with the first failure; [`Error::Cancelled`] if [`Gpu::stop_by`] names a flag that is set.
+    /// [`Error::Device`] with the first failure; [`Error::Cancelled`] if [`super::stop_by`] names a flag that is set.
     pub fn submit(&self, recording: &Recording) -> Result<()> {
         self.submit_repeated(recording, 1)
     }
@@ -161,7 +162,7 @@ impl Gpu {
         let mut in_flight = std::collections::VecDeque::new();
         let mut rest = steps;
         loop {
-            self.stop.check()?;
+            check_stop()?;
             let mut flops = 0;
             let many = rest.iter().take_while(|step| {
                 let fits = flops == 0 || flops + step.flops <= SUBMISSION_FLOPS;

@@ -23,8 +23,9 @@ use crate::denoise::{Condition, Denoiser, Evaluations, Guidance, GuidanceRule, N
 use crate::error::{Error, Result};
 use crate::formats::Image;
 use crate::formats::images::{quantise, signed};
+use crate::gpu::stop_by;
 use crate::graph::{Compiler, Footprint, Plan};
-use crate::kernels::{Engine, selftest};
+use crate::kernels::selftest;
 use crate::latent::autoencoder::{Encoder, scaled};
 use crate::nets::architecture::CallSize;
 use crate::sample::inpaint::Known;
@@ -84,7 +85,6 @@ pub struct Facts {
 
 /// The batches of a run on a device, as an iterator.
 pub struct Images<'e, 'a> {
-    engine: &'e Engine,
     batches: Batches,
     denoiser: Option<Sampled<'e>>,
     decoding: Option<Decoding<'e>>,
@@ -194,7 +194,7 @@ impl<'e, 'a> Images<'e, 'a> {
             facts.parts.push(part);
             gradient
         }));
-        let images = Self::begin(compiler.engine, job, Sampled::Network(denoiser), None, facts, kept)?;
+        let images = Self::begin(job, Sampled::Network(denoiser), None, facts, kept)?;
         Ok(Self { has_unit_range: network.scheduler.has_unit_range(), ..images })
     }
 
@@ -216,7 +216,7 @@ impl<'e, 'a> Images<'e, 'a> {
         };
         let batch = job.options.batch.unwrap_or(MOST_VECTORS).min(job.run.images.len()).max(1);
         let facts = Facts { batch, ..Facts::default() };
-        Self::begin(compiler.engine, job, Sampled::ClosedForm(denoiser), None, facts, kept)
+        Self::begin(job, Sampled::ClosedForm(denoiser), None, facts, kept)
     }
 
     fn of_latents(
@@ -287,7 +287,7 @@ impl<'e, 'a> Images<'e, 'a> {
         if both_stay {
             decoding.load()?;
         }
-        Self::begin(compiler.engine, job, Sampled::Network(denoiser), Some(decoding), facts, kept)
+        Self::begin(job, Sampled::Network(denoiser), Some(decoding), facts, kept)
     }
 
     /// Returns the parts that the next run of the same model may use.
@@ -306,7 +306,6 @@ impl<'e, 'a> Images<'e, 'a> {
     }
 
     fn begin(
-        engine: &'e Engine,
         job: Job<'a>,
         denoiser: Sampled<'e>,
         decoding: Option<Decoding<'e>>,
@@ -316,7 +315,6 @@ impl<'e, 'a> Images<'e, 'a> {
         let batches = Run { batch: facts.batch, ..job.run }.batches(job.state)?;
         let RunOptions { output, hooks, .. } = job.options;
         Ok(Self {
-            engine,
             batches,
             denoiser: Some(denoiser),
             decoding,
@@ -338,8 +336,8 @@ impl<'e, 'a> Images<'e, 'a> {
 
     /// The next batch, not decoded; `None` after the last.
     fn sample(&mut self) -> Result<Option<Batch>> {
-        let Self { engine, batches, denoiser, labels, classifier, output, hooks, steps, .. } = self;
-        let _stoppable = engine.gpu.stop_by(hooks.cancel.clone());
+        let Self { batches, denoiser, labels, classifier, output, hooks, steps, .. } = self;
+        let _stoppable = stop_by(hooks.cancel.clone());
         let Some(denoiser) = denoiser else { return Ok(None) };
         let indices = batches.upcoming().to_vec();
         if let (Sampled::Network(network), Some(labels), false) = (&mut *denoiser, labels.as_ref(), indices.is_empty())

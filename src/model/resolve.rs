@@ -27,15 +27,13 @@ use crate::sample::inpaint::Known;
 use crate::sample::run::{Run, Start};
 use crate::sample::samplers::Sampler;
 use crate::sample::schedule::ScheduleKind;
-use crate::sample::settings::{Course, Settings};
+use crate::sample::settings::{Course, Settings, USUAL_STRENGTH};
 use crate::tensor::Tensor;
 
 /// Images of a run, unless the caller asks for another number.
 const USUAL_COUNT: usize = 16;
 /// The same for a pipeline from text.
 const USUAL_TEXT_COUNT: usize = 1;
-/// The share of the steps from an image, as in diffusers' image-to-image pipelines.
-const USUAL_STRENGTH: f64 = 0.8;
 
 /// Class labels of a run, by number.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,24 +145,17 @@ impl<'a> Sampling<'a> {
     /// [`Error::Argument`] for settings that contradict each other or the model; those of [`Settings::resolve`].
     pub fn resolve(mut self) -> Result<ModelRun<'a>> {
         self.check_mask()?;
-        let has_usual_strength = self.picture.is_some() && self.mask.is_none() && self.settings.strength.is_none();
         if self.picture.is_some() && self.mask.is_none() {
             self.settings.strength = Some(self.settings.strength.unwrap_or(USUAL_STRENGTH));
         }
         if self.batch == Some(0) {
             return Err(Error::argument("a `batch` of no images", "give at least one image"));
         }
-        let resolved = match self.model.kind().clone() {
+        match self.model.kind().clone() {
             Kind::Network(network) => self.of_network(&network),
             Kind::Latent(latent) => self.of_latents(&latent),
             Kind::ClosedForm(form) => self.of_closed_form(&form),
-        };
-        resolved.map_err(|error| match error {
-            Error::Argument { what, hint } if has_usual_strength && what.starts_with("`strength` of") => {
-                Error::Argument { what: format!("the default {what}"), hint }
-            }
-            other => other,
-        })
+        }
     }
 
     fn of_network(self, network: &NetworkModel) -> Result<ModelRun<'a>> {

@@ -17,6 +17,8 @@ use crate::denoise::diffusion::{BetaSchedule, NoiseTable, PredictionType};
 use crate::denoise::process::Process;
 use crate::{Error, Result};
 
+/// The share of the steps from a picture, as in diffusers' image-to-image pipelines.
+pub const USUAL_STRENGTH: f64 = 0.8;
 /// A gamma beyond those that are compared.
 const FAR: f64 = 10.0;
 
@@ -432,9 +434,10 @@ fn check_strength(strength: f64) -> Result<f64> {
 /// Returns the number of steps that diffusers' image-to-image pipelines keep of `all`: `int(N * strength)`.
 fn kept_steps(all: usize, strength: f64) -> Result<usize> {
     check_strength(strength)?;
+    let usual = if strength == USUAL_STRENGTH { ", the default," } else { "" };
     match (all as f64 * strength) as usize {
         0 => Err(Error::argument(
-            format!("`strength` of {strength} leaves none of {all} steps"),
+            format!("`strength` of {strength}{usual} leaves none of {all} steps"),
             format!("choose `strength` of at least {:.3}, or more `steps`", 1.0 / all as f64),
         )),
         kept => Ok(kept),

@@ -78,6 +78,25 @@ fn a_run_of_single_images_names_the_command_that_resumes_it() {
 }
 
 #[test]
+fn a_benchmark_holds_the_cases_that_were_measured() {
+    let sizes = vec!["0.1"; 1000].join(",");
+    for format in ["json", "jsonl", "md"] {
+        let bench = ["bench", "copy", "--sizes", &sizes, "--no-roofs", "-o", format];
+        let run = interrupted(&bench, "INT", |told| told.contains("\n1 of 2000 cases are measured: copy 0.1 MiB"));
+        assert_eq!(run.code, 130, "{}", run.stderr);
+        assert!((1..2000).contains(&done(&run)), "{}", run.stderr);
+        if format == "md" {
+            assert!(run.stdout.contains("\n- stopped before its last case\n"), "{}", run.stdout);
+        } else {
+            let (folder, file) = (Folder::new(), "saved.json");
+            std::fs::write(folder.path(file), &run.stdout).unwrap();
+            let saved = downhill::bench::report::Findings::read(&folder.path(file)).expect("a saved run");
+            assert!(saved.stopped && saved.rows.len() == done(&run), "{}", saved.rows.len());
+        }
+    }
+}
+
+#[test]
 fn a_run_with_nothing_to_write_ends_at_once() {
     let folder = Folder::new();
     let energy = ["linear", "energy", "--steps", "5000", "--draws", "100", "-o", &folder.at("energy")];

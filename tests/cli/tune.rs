@@ -112,7 +112,7 @@ fn pipelines_and_autoencoders_are_measured_for_a_precision_of_their_weights() {
         let run = place.run(&[&["tune", "--family", "lanes", "--json", &report], arguments].concat());
         (run.code, run.stderr)
     };
-    let (code, said) = tune(&[PIPELINE, "--size", "64x64", "--dtype", "f16", "--seconds", "600"]);
+    let (code, said) = tune(&[PIPELINE, "--size", "32x32", "--dtype", "f16", "--seconds", "600"]);
     assert_eq!((code, said), (0, format!("wrote {}\n", place.kept().display())));
     let found = place.folder.json("tune.json");
     let layers = found["layers"].as_array().expect("layers").clone();
@@ -124,7 +124,7 @@ fn pipelines_and_autoencoders_are_measured_for_a_precision_of_their_weights() {
         assert!(seconds.len() == 3 && seconds.values().all(|seconds| seconds.as_f64() > Some(0.0)), "{layer}");
     }
     assert_eq!(found["dtype"], "f16");
-    let (_, said) = tune(&[PIPELINE, "--size", "64x64", "--dtype", "f16"]);
+    let (_, said) = tune(&[PIPELINE, "--size", "32x32", "--dtype", "f16"]);
     assert!(said.starts_with("nothing to do"), "{said}");
     let (_, said) = tune(&[PIPELINE, "--seconds", "0"]);
     assert!(said.contains("were not reached"), "those of weights in float32: {said}");
@@ -137,7 +137,7 @@ fn pipelines_and_autoencoders_are_measured_for_a_precision_of_their_weights() {
     let autoencoder = &format!("{PIPELINE}/vae");
     let (code, said) = tune(&[autoencoder]);
     assert!(code == 2 && said.contains("does not say how large its images are"), "{said}");
-    let (code, said) = tune(&[autoencoder, "--size", "16x24", "--seconds", "600"]);
+    let (code, said) = tune(&[autoencoder, "--size", "8x16", "--seconds", "600"]);
     assert_eq!((code, said), (0, format!("wrote {}\n", place.kept().display())));
     assert_eq!(place.folder.json("tune.json")["model"]["class"], "AutoencoderKL");
     let classifier = adm_files::classifier(&place.folder.path(""), "attention");

@@ -81,7 +81,7 @@ pub const TARGETS: &[Target] = &[
         run: tokenizers::whole,
         seeds: Seeds::tokenizer_whole,
     },
-    Target { name: "prompt", longest: 512, bounded: 20000, run: tokenizers::prompt, seeds: Seeds::prompt },
+    Target { name: "prompt", longest: 512, bounded: 8000, run: tokenizers::prompt, seeds: Seeds::prompt },
     Target { name: "lora", longest: 2048, bounded: 8000, run: additions::lora, seeds: additions::lora_seeds },
     Target { name: "learned", longest: 512, bounded: 20000, run: additions::learned, seeds: additions::learned_seeds },
     Target {

@@ -154,7 +154,6 @@ def baseline(
     sigma_max: float | None = None,
     draws: int = 64,
     seed: int = 0,
-    adapter: str | int | None = None,
     progress: Progress = None,
 ) -> Results:
     """Walks chains that keep the spectrum of data, beside their closed forms.
@@ -168,15 +167,13 @@ def baseline(
         sigma_max: the first level; by default ten times the data's root mean square distance from their mean.
         draws: states drawn from the Gaussian under noise and denoised with the Wiener filter; 0 for none.
         seed: the seed of the draws.
-        adapter, progress: as in `norms`.
+        progress: as in `norms`.
     """
     samples = matrix_of(X)
     count = min(32, samples.shape[1]) if modes is None else modes
     first = 10 * _distance(samples) if sigma_max is None else float(sigma_max)
     with Count(progress, "chains") as advance:
-        found = _core.study_baseline(
-            engine_of(adapter), samples, count, [int(step) for step in steps], first, draws, seed, advance
-        )
+        found = _core.study_baseline(samples, count, [int(step) for step in steps], first, draws, seed, advance)
     return results_of("baseline", found)
 
 

@@ -87,26 +87,26 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
             printable_json(&text).into_owned() + "\n"
         }
     })?;
-    explain(&both, console);
-    if let Some(limit) = args.fail_if_slower {
-        judge(&both, limit, console);
-    }
+    explain(&both, args.fail_if_slower, console);
     Ok(())
 }
 
-/// Says where the machine changed between the runs, and which of them was stopped.
-pub fn explain(both: &SideBySide, console: Console) {
+/// Says where the machine changed between the runs, and which of them was stopped; with a `limit`, judges the cases.
+pub fn explain(both: &SideBySide, limit: Option<Limit>, console: Console) {
     if let Some(drift) = both.drift.as_ref().filter(|drift| drift.is_large()) {
         console.note(&format!("note: {drift}; the ratios are of the machine too, and no finer than that"));
     }
-    for run in &both.stopped {
-        console.note(&format!("note: the {run} run was stopped before its end"));
+    match limit {
+        Some(limit) => judge(both, limit, console),
+        None => {
+            both.stopped.iter().for_each(|run| console.note(&format!("note: the {run} run was stopped before its end")))
+        }
     }
 }
 
 /// Names the cases that are slower than `limit` beyond noise and drift, and those that the second run has lost, and
 /// makes the program exit with 1 if there are any, or if a run was stopped.
-pub fn judge(both: &SideBySide, limit: Limit, console: Console) {
+fn judge(both: &SideBySide, limit: Limit, console: Console) {
     if !both.quick.is_empty() {
         console.note(
             "note: `--quick` is for a look: its small cases vary from run to run; judge full runs, or several of them",

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use clap::{Subcommand, ValueEnum};
 
 use super::args::{Dtype, Global};
-use super::{device, stream};
+use super::{device, interrupt, stream};
 use crate::bench::Settings;
 use crate::bench::breakdown::Grouping;
 use crate::bench::case::{Case, Suite};
@@ -82,8 +82,7 @@ pub struct Args {
     sizes: Option<String>,
 
     /// Samples per case: 7, or 3 with `--quick`
-    #[arg(short, long, value_name = "N", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=10_000))]
+    #[arg(short, long, value_name = "N", value_parser = whole::<usize>(1..=10_000))]
     repeats: Option<usize>,
 
     /// A few small cases and few samples
@@ -263,24 +262,38 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
     }
     selftest::ensure(&engine)?;
     let roofs = args.roofs();
-    let progress = Progress::new("bench", (cases.len() + roofs.rows()) as u64, console.verbosity);
+    let all = cases.len() + roofs.rows();
+    let progress = Progress::new("bench", all as u64, console.verbosity);
     let date = today();
     let (repeats, quick) = (args.samples(), args.quick);
     let settings = Settings { repeats, breaks_down: args.kernels.is_some(), date: &date, roofs, quick };
     let mut findings = crate::bench::begin(compiler, settings);
+    let interrupt = interrupt::listen();
     let as_lines = args.format == Format::Jsonl;
     if as_lines {
         global.print(&lines::first(&findings))?;
     }
     let done = |row: &mut Row| {
         progress.advance(1);
+        let measured = format!("{} of {all} cases are measured: {} {}", progress.position(), row.suite, row.case);
+        progress.suspend(|| console.detail(&measured));
         if let Some(base) = &base {
             row.compare(base);
         }
-        if as_lines { global.print(&lines::row(row)) } else { Ok(()) }
+        if as_lines {
+            global.print(&lines::row(row))?;
+        }
+        interrupt.check()
     };
-    crate::bench::run(compiler, &cases, settings, &mut findings, done)?;
+    let measured = crate::bench::run(compiler, &cases, settings, &mut findings, done);
     drop(progress);
+    match &measured {
+        Err(Error::Cancelled) => {
+            interrupt::say_again(console, &format!("{} of {all} cases are measured", findings.rows.len()));
+        }
+        Err(_) => return measured,
+        Ok(()) => {}
+    }
     if let Some(base) = &base {
         for difference in findings.differences(base) {
             console.warning(&format!("different {difference}; the ratios do not compare the kernels alone"));
@@ -292,6 +305,7 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         Format::Md => print::markdown(&findings, grouping),
         Format::Csv => print::csv(&findings, grouping),
         Format::Json => print::json(&findings),
+        Format::Jsonl if findings.stopped => String::new(),
         Format::Jsonl => lines::last(&findings),
     })?;
     report
@@ -299,13 +313,10 @@ pub fn run(args: &Args, global: &Global, console: Console) -> Result<()> {
         .set("family", family_text(engine.family))
         .set("findings", serde_json::to_value(&findings).unwrap_or_default());
     global.write_report(&report)?;
+    measured?;
     verdict(&findings, console)?;
     if let Some(base) = &base {
-        let both = SideBySide::new(base, &findings);
-        compare::explain(&both, console);
-        if let Some(limit) = args.fail_if_slower {
-            compare::judge(&both, limit, console);
-        }
+        compare::explain(&SideBySide::new(base, &findings), args.fail_if_slower, console);
     }
     Ok(())
 }

@@ -68,31 +68,28 @@ pub struct Args {
     subject: SubjectArgs,
 
     /// Number of trajectories
-    #[arg(short = 'n', long, value_name = "N", default_value = "4", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1000))]
+    #[arg(short = 'n', long, value_name = "N", default_value = "4", value_parser = whole::<usize>(1..=1000))]
     count: usize,
 
     /// Eigenvectors that are kept and drawn, by eigenvalue, largest first
-    #[arg(short = 'k', long = "components", value_name = "K", default_value = "8", allow_negative_numbers = true,
+    #[arg(short = 'k', long = "components", value_name = "K", default_value = "8",
         value_parser = whole::<usize>(1..=256))]
     components: usize,
 
     /// Levels that are measured, evenly of those of a trajectory, the first and the last included
-    #[arg(long, value_name = "N", default_value = "6", allow_negative_numbers = true,
-        value_parser = whole::<usize>(2..=1000))]
+    #[arg(long, value_name = "N", default_value = "6", value_parser = whole::<usize>(2..=1000))]
     levels: usize,
 
     /// Steps per trajectory, log-spaced in sigma
-    #[arg(long, value_name = "N", default_value = "20", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1000))]
+    #[arg(long, value_name = "N", default_value = "20", value_parser = whole::<usize>(1..=1000))]
     steps: usize,
 
     /// First sigma [default: 40, for closed forms by their data]
-    #[arg(long, value_name = "SIGMA", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SIGMA")]
     sigma_max: Option<f64>,
 
     /// Last sigma [default: the least of the model]
-    #[arg(long, value_name = "SIGMA", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SIGMA")]
     sigma_min: Option<f64>,
 
     #[arg(long, value_name = "DATA", help = format!(
@@ -105,31 +102,27 @@ pub struct Args {
     no_controls: bool,
 
     /// Radii of loops, in units of sigma sqrt(p), the length of the noise
-    #[arg(long, value_name = "R,...", default_value = "0.1,1", value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(long, value_name = "R,...", default_value = "0.1,1", value_delimiter = ',')]
     radii: Vec<f64>,
 
     /// Random planes of loops per state
-    #[arg(long, value_name = "N", default_value = "4", allow_negative_numbers = true,
-        value_parser = whole::<usize>(0..=1000))]
+    #[arg(long, value_name = "N", default_value = "4", value_parser = whole::<usize>(0..=1000))]
     planes: usize,
 
     /// Points per loop, an even number
-    #[arg(long, value_name = "N", default_value = "24", allow_negative_numbers = true,
-        value_parser = whole_from::<usize>(0))]
+    #[arg(long, value_name = "N", default_value = "24", value_parser = whole_from::<usize>(0))]
     points: usize,
 
     /// Vectors multiplied at once
-    #[arg(long, value_name = "N", default_value = "16", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1024))]
+    #[arg(long, value_name = "N", default_value = "16", value_parser = whole::<usize>(1..=1024))]
     block: usize,
 
     /// The residual of an eigenpair of a Krylov space, over the largest eigenvalue
-    #[arg(long, value_name = "R", default_value = "0.001", allow_negative_numbers = true)]
+    #[arg(long, value_name = "R", default_value = "0.001")]
     tolerance: f64,
 
     /// Maximum number of blocks of a Krylov space
-    #[arg(long, value_name = "N", default_value = "24", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1000))]
+    #[arg(long, value_name = "N", default_value = "24", value_parser = whole::<usize>(1..=1000))]
     most_blocks: usize,
 
     /// Grow a Krylov space, also where the whole Jacobian could be formed

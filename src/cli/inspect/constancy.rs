@@ -39,8 +39,7 @@ pub struct Args {
     data: Option<String>,
 
     /// Segments per trajectory
-    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = whole::<usize>(1..=1000))]
     segments: usize,
 
     #[command(flatten)]

@@ -36,23 +36,19 @@ pub struct Args {
     data: String,
 
     /// Samples whose two nearest neighbours are searched
-    #[arg(long, value_name = "N", default_value_t = 2000, allow_negative_numbers = true,
-        value_parser = whole::<usize>(10..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = whole::<usize>(10..=1_000_000))]
     queries: usize,
 
     /// Samples per neighbourhood
-    #[arg(long, value_name = "K", default_value_t = 64, allow_negative_numbers = true,
-        value_parser = whole::<usize>(3..=2000))]
+    #[arg(long, value_name = "K", default_value_t = 64, value_parser = whole::<usize>(3..=2000))]
     neighbours: usize,
 
     /// Number of neighbourhoods
-    #[arg(long, value_name = "N", default_value_t = 100, allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole::<usize>(1..=100_000))]
     neighbourhoods: usize,
 
     /// Samples drawn on each synthetic manifold, by each sampler
-    #[arg(long, value_name = "N", default_value_t = 512, allow_negative_numbers = true,
-        value_parser = whole::<usize>(2..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = whole::<usize>(2..=100_000))]
     drawn: usize,
 
     #[command(flatten)]

@@ -42,7 +42,7 @@ pub struct Args {
     data: Option<String>,
 
     /// Fraction of the points that the model covers, above 0 and at most 1
-    #[arg(long, default_value_t = 0.95, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.95)]
     share: f64,
 
     #[command(flatten)]

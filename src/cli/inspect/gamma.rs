@@ -35,13 +35,7 @@ pub struct Args {
     steps: Vec<usize>,
 
     /// Weights of the newest eps, separated by commas; 1 is DDIM
-    #[arg(
-        long,
-        value_name = "G",
-        value_delimiter = ',',
-        default_value = "1,1.4,1.7,2,2.5,3,4",
-        allow_negative_numbers = true
-    )]
+    #[arg(long, value_name = "G", value_delimiter = ',', default_value = "1,1.4,1.7,2,2.5,3,4")]
     gammas: Vec<f64>,
 
     /// Images per seed and cell

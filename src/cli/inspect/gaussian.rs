@@ -52,18 +52,15 @@ pub struct Args {
     noised: Option<String>,
 
     /// Number of noised images, evenly spaced in the data
-    #[arg(long, default_value_t = 64, value_name = "N", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1_000_000))]
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = whole::<usize>(1..=1_000_000))]
     images: usize,
 
     /// Number of noise levels, evenly spaced in log sigma
-    #[arg(long, value_name = "N", default_value_t = 25, allow_negative_numbers = true,
-        value_parser = whole::<usize>(2..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 25, value_parser = whole::<usize>(2..=10_000))]
     levels: usize,
 
     /// Gaussians of the mixture
-    #[arg(long, value_name = "K", default_value_t = 10, allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1000))]
+    #[arg(long, value_name = "K", default_value_t = 10, value_parser = whole::<usize>(1..=1000))]
     components: usize,
 
     #[command(flatten)]

@@ -44,7 +44,7 @@ pub struct Args {
     denoiser: String,
 
     /// Scales W of the guidance, separated by commas; 1 is the class alone
-    #[arg(long, value_name = "W", value_delimiter = ',', default_value = "1,1.5,2,3,5", allow_negative_numbers = true)]
+    #[arg(long, value_name = "W", value_delimiter = ',', default_value = "1,1.5,2,3,5")]
     scales: Vec<f64>,
 
     /// Numbers of calls, separated by commas
@@ -52,13 +52,7 @@ pub struct Args {
     steps: Vec<usize>,
 
     /// Weights of the newest eps that are measured, separated by commas, rising; 1 is DDIM
-    #[arg(
-        long,
-        value_name = "G",
-        value_delimiter = ',',
-        default_value = "1,1.25,1.5,1.75,2,2.25,2.5,3",
-        allow_negative_numbers = true
-    )]
+    #[arg(long, value_name = "G", value_delimiter = ',', default_value = "1,1.25,1.5,1.75,2,2.25,2.5,3")]
     gammas: Vec<f64>,
 
     /// Images

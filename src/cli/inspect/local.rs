@@ -52,8 +52,7 @@ pub struct Args {
     noised: Option<String>,
 
     /// Use N samples of the data, evenly spaced
-    #[arg(long, value_name = "N", default_value_t = 1000, allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = whole::<usize>(1..=10_000_000))]
     samples: usize,
 
     /// Sides of patches in pixels, odd numbers
@@ -66,13 +65,11 @@ pub struct Args {
     boundary: Boundary,
 
     /// Number of noised images, evenly spaced in the data
-    #[arg(long, default_value_t = 16, value_name = "N", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1_000_000))]
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = whole::<usize>(1..=1_000_000))]
     images: usize,
 
     /// Number of noise levels, evenly spaced in log sigma
-    #[arg(long, value_name = "N", default_value_t = 9, allow_negative_numbers = true,
-        value_parser = whole::<usize>(2..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = whole::<usize>(2..=10_000))]
     levels: usize,
 
     #[command(flatten)]

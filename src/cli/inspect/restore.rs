@@ -58,7 +58,7 @@ pub struct Args {
     operators: Vec<String>,
 
     /// Standard deviation of the noise of the measurements, in the scale of the images
-    #[arg(long, value_name = "S", default_value_t = 0.05, allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", default_value_t = 0.05)]
     noise: f64,
 
     /// Methods, separated by commas

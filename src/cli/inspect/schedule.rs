@@ -40,7 +40,7 @@ pub struct Args {
     error_model: ErrorModelArg,
 
     /// Steps [default: 10, or the fewest that `admissible` needs; 50 for closed forms]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole_from::<usize>(1))]
+    #[arg(long, value_name = "N", value_parser = whole_from::<usize>(1))]
     steps: Option<usize>,
 
     /// Spacing of the noise levels [default: `paper`, for closed forms `exponential`]
@@ -48,11 +48,11 @@ pub struct Args {
     schedule: Option<ScheduleKind>,
 
     /// First sigma of a schedule that has a range
-    #[arg(long, value_name = "SIGMA", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SIGMA")]
     sigma_max: Option<f64>,
 
     /// Last sigma of a schedule that has a range
-    #[arg(long, value_name = "SIGMA", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SIGMA")]
     sigma_min: Option<f64>,
 
     /// N + 1 decreasing timesteps instead of a schedule

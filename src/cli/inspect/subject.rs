@@ -35,8 +35,7 @@ pub struct SubjectArgs {
     pub model: Option<String>,
 
     /// Images per call; the batch does not change the results [default: 16, or as many as fit in 1 GiB]
-    #[arg(short, long, allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=MOST_IMAGES))]
+    #[arg(short, long, value_parser = whole::<usize>(1..=MOST_IMAGES))]
     pub batch: Option<usize>,
 
     /// Precision of the stored weights; arithmetic is in float32
@@ -122,8 +121,7 @@ pub fn images(subject: &Subject, data: &Dataset, field: &str, count: usize) -> R
 #[derive(Debug, clap::Args)]
 pub struct WalkArgs {
     /// Number of trajectories
-    #[arg(short = 'n', long, default_value_t = 128, allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=MOST_IMAGES))]
+    #[arg(short = 'n', long, default_value_t = 128, value_parser = whole::<usize>(1..=MOST_IMAGES))]
     pub count: usize,
 
     /// Gradient descent, or gradient estimation
@@ -131,7 +129,7 @@ pub struct WalkArgs {
     pub sampler: Sampler,
 
     /// Steps per trajectory
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole_from::<usize>(1))]
+    #[arg(long, value_name = "N", value_parser = whole_from::<usize>(1))]
     pub steps: Option<usize>,
 
     /// Spacing of the noise levels [default: `ddim`, for closed forms `exponential`]
@@ -139,11 +137,11 @@ pub struct WalkArgs {
     pub schedule: Option<ScheduleKind>,
 
     /// First sigma of a schedule that has a range
-    #[arg(long, value_name = "SIGMA", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SIGMA")]
     pub sigma_max: Option<f64>,
 
     /// Last sigma of a schedule that has a range
-    #[arg(long, value_name = "SIGMA", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SIGMA")]
     pub sigma_min: Option<f64>,
 
     /// `ETA,NU` or a file written by `downhill inspect error-model`, for the schedule `admissible`

@@ -39,13 +39,11 @@ pub struct Args {
     data: Option<String>,
 
     /// Number of images, evenly spaced in the data
-    #[arg(short = 'n', long, default_value_t = 200, allow_negative_numbers = true,
-        value_parser = whole::<usize>(2..=1_000_000))]
+    #[arg(short = 'n', long, default_value_t = 200, value_parser = whole::<usize>(2..=1_000_000))]
     count: usize,
 
     /// Number of noise levels, evenly spaced in log sigma; between them variances are interpolated
-    #[arg(long, value_name = "N", default_value_t = 25, allow_negative_numbers = true,
-        value_parser = whole::<usize>(2..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 25, value_parser = whole::<usize>(2..=10_000))]
     levels: usize,
 
     #[command(flatten)]

@@ -41,13 +41,12 @@ pub struct Args {
     coupling: CouplingFlag,
 
     /// Number of components
-    #[arg(short = 'k', long = "components", value_name = "K", default_value = "8", allow_negative_numbers = true,
+    #[arg(short = 'k', long = "components", value_name = "K", default_value = "8",
         value_parser = whole::<usize>(1..=1000))]
     components: usize,
 
     /// Number of draws of the noise
-    #[arg(long, value_name = "N", default_value = "5", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=10_000))]
+    #[arg(long, value_name = "N", default_value = "5", value_parser = whole::<usize>(1..=10_000))]
     draws: usize,
 
     #[command(flatten)]

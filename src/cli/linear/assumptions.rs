@@ -39,17 +39,16 @@ pub struct Args {
     steps: StepArgs,
 
     /// Share of energy off the diagonal at which a component has left
-    #[arg(long, value_name = "SHARE", default_value = "0.05", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", default_value = "0.05")]
     mass: f64,
 
     /// Number of components
-    #[arg(short = 'k', long = "components", value_name = "K", default_value = "8", allow_negative_numbers = true,
+    #[arg(short = 'k', long = "components", value_name = "K", default_value = "8",
         value_parser = whole::<usize>(2..=1000))]
     components: usize,
 
     /// Number of draws of the noise
-    #[arg(long, value_name = "N", default_value = "5", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=10_000))]
+    #[arg(long, value_name = "N", default_value = "5", value_parser = whole::<usize>(1..=10_000))]
     draws: usize,
 
     #[command(flatten)]

@@ -44,22 +44,20 @@ pub struct Args {
     data: DataArgs,
 
     /// Leading modes, and components of the projection [default: 32, or all]
-    #[arg(short = 'k', long, value_name = "K", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=100_000))]
+    #[arg(short = 'k', long, value_name = "K", value_parser = whole::<usize>(1..=100_000))]
     modes: Option<usize>,
 
     /// Numbers of steps, separated by commas
-    #[arg(long, value_name = "T,...", value_delimiter = ',', default_value = "10,40,120", allow_negative_numbers = true,
+    #[arg(long, value_name = "T,...", value_delimiter = ',', default_value = "10,40,120",
         value_parser = whole::<usize>(1..=MOST_STEPS))]
     steps: Vec<usize>,
 
     /// The first level of noise [default: 10 times the data's root mean square distance from their mean]
-    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    #[arg(long, value_name = "S")]
     sigma_max: Option<f64>,
 
     /// Number of states to draw from the Gaussian under noise and to denoise with the Wiener filter; 0 for none
-    #[arg(long, value_name = "M", default_value = "64", allow_negative_numbers = true,
-        value_parser = whole::<usize>(0..=1_000_000))]
+    #[arg(long, value_name = "M", default_value = "64", value_parser = whole::<usize>(0..=1_000_000))]
     draws: usize,
 
     #[command(flatten)]

@@ -44,21 +44,20 @@ pub struct Args {
     steps: NumberList,
 
     /// Total variance of the noise, for the schedules in which it is fixed
-    #[arg(long, value_name = "V", default_value = "0.3", allow_negative_numbers = true)]
+    #[arg(long, value_name = "V", default_value = "0.3")]
     variance: f64,
 
     /// Variance of a step relative to the step before, in the geometric schedule
-    #[arg(long, value_name = "R", default_value = "0.8", allow_negative_numbers = true)]
+    #[arg(long, value_name = "R", default_value = "0.8")]
     ratio: f64,
 
     /// Number of components kept per level
-    #[arg(short = 'k', long = "components", value_name = "K", default_value = "8", allow_negative_numbers = true,
+    #[arg(short = 'k', long = "components", value_name = "K", default_value = "8",
         value_parser = whole::<usize>(1..=1000))]
     components: usize,
 
     /// Number of draws of the noise
-    #[arg(long, value_name = "N", default_value = "3", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1000))]
+    #[arg(long, value_name = "N", default_value = "3", value_parser = whole::<usize>(1..=1000))]
     draws: usize,
 
     #[command(flatten)]

@@ -39,8 +39,7 @@ pub struct Args {
     subject: SubjectArgs,
 
     /// Number of trajectories
-    #[arg(short = 'n', long, value_name = "N", default_value = "16", allow_negative_numbers = true,
-        value_parser = whole::<usize>(2..=1000))]
+    #[arg(short = 'n', long, value_name = "N", default_value = "16", value_parser = whole::<usize>(2..=1000))]
     count: usize,
 
     #[arg(long, value_name = "DATA", help = format!(
@@ -53,22 +52,19 @@ pub struct Args {
     no_controls: bool,
 
     /// Steps per trajectory
-    #[arg(long, value_name = "N", default_value = "9", allow_negative_numbers = true,
-        value_parser = whole::<usize>(2..=1000))]
+    #[arg(long, value_name = "N", default_value = "9", value_parser = whole::<usize>(2..=1000))]
     steps: usize,
 
     /// Error of a linearisation at which an environment ends
-    #[arg(long, value_name = "E", default_value = "0.1", allow_negative_numbers = true)]
+    #[arg(long, value_name = "E", default_value = "0.1")]
     tolerance: f64,
 
     /// Random directions per state
-    #[arg(long, value_name = "N", default_value = "3", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1000))]
+    #[arg(long, value_name = "N", default_value = "3", value_parser = whole::<usize>(1..=1000))]
     directions: usize,
 
     /// Vectors multiplied at once
-    #[arg(long, value_name = "N", default_value = "16", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1024))]
+    #[arg(long, value_name = "N", default_value = "16", value_parser = whole::<usize>(1..=1024))]
     block: usize,
 
     #[command(flatten)]

@@ -62,12 +62,11 @@ pub struct Args {
     subject: SubjectArgs,
 
     /// Number of trajectories
-    #[arg(short = 'n', long, value_name = "N", default_value = "4", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1000))]
+    #[arg(short = 'n', long, value_name = "N", default_value = "4", value_parser = whole::<usize>(1..=1000))]
     count: usize,
 
     /// Eigenvectors, by eigenvalue, largest first
-    #[arg(short = 'k', long = "components", value_name = "K", default_value = "8", allow_negative_numbers = true,
+    #[arg(short = 'k', long = "components", value_name = "K", default_value = "8",
         value_parser = whole::<usize>(1..=1000))]
     components: usize,
 
@@ -81,8 +80,7 @@ pub struct Args {
     no_controls: bool,
 
     /// Steps per trajectory
-    #[arg(long, value_name = "N", default_value = "15", allow_negative_numbers = true,
-        value_parser = whole::<usize>(2..=1000))]
+    #[arg(long, value_name = "N", default_value = "15", value_parser = whole::<usize>(2..=1000))]
     steps: usize,
 
     /// Spacing of the noise levels [default: log-spaced, two thirds below 30 times the least noise]
@@ -90,29 +88,27 @@ pub struct Args {
     schedule: Option<ScheduleKind>,
 
     /// First sigma of a schedule that has a range [default: 40, for closed forms by their data]
-    #[arg(long, value_name = "SIGMA", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SIGMA")]
     sigma_max: Option<f64>,
 
     /// Last sigma of a schedule that has a range
-    #[arg(long, value_name = "SIGMA", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SIGMA")]
     sigma_min: Option<f64>,
 
     /// Vectors multiplied at once
-    #[arg(long, value_name = "N", default_value = "16", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1024))]
+    #[arg(long, value_name = "N", default_value = "16", value_parser = whole::<usize>(1..=1024))]
     block: usize,
 
     /// The norm of J times an eigenvector outside the basis, over the largest eigenvalue
-    #[arg(long, value_name = "R", default_value = "0.01", allow_negative_numbers = true)]
+    #[arg(long, value_name = "R", default_value = "0.01")]
     tolerance: f64,
 
     /// Maximum number of blocks of a basis
-    #[arg(long, value_name = "N", default_value = "16", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1000))]
+    #[arg(long, value_name = "N", default_value = "16", value_parser = whole::<usize>(1..=1000))]
     most_blocks: usize,
 
     /// The sine that errors of J may make where eigenvalues count as apart
-    #[arg(long, value_name = "S", default_value_t = USUAL_FLOOR, allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", default_value_t = USUAL_FLOOR)]
     floor: f64,
 
     /// Form the whole Jacobian, from as many products as an image has values [default: of up to 1024 values]

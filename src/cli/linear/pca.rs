@@ -45,12 +45,12 @@ pub struct Args {
     data: DataArgs,
 
     /// Number of components, by eigenvalue, largest first
-    #[arg(short = 'k', long = "components", value_name = "K", default_value = "8", allow_negative_numbers = true,
+    #[arg(short = 'k', long = "components", value_name = "K", default_value = "8",
         value_parser = whole::<usize>(1..=1_000_000))]
     components: usize,
 
     /// Residual |A v - lambda v| to reach, relative to each eigenvalue
-    #[arg(long, value_name = "R", default_value = "1e-5", allow_negative_numbers = true)]
+    #[arg(long, value_name = "R", default_value = "1e-5")]
     tolerance: f64,
 
     /// Method, instead of the cheapest one

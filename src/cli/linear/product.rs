@@ -49,7 +49,7 @@ pub struct Args {
     eps: Option<PathBuf>,
 
     /// Number of components kept per level
-    #[arg(short = 'k', long = "components", value_name = "K", default_value = "8", allow_negative_numbers = true,
+    #[arg(short = 'k', long = "components", value_name = "K", default_value = "8",
         value_parser = whole::<usize>(1..=10_000))]
     components: usize,
 

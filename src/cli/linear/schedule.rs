@@ -44,31 +44,27 @@ pub struct Args {
     data: DataArgs,
 
     /// Components of a projection, and modes to recover [default: 16, or all]
-    #[arg(short = 'k', long, value_name = "K", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=10_000))]
+    #[arg(short = 'k', long, value_name = "K", value_parser = whole::<usize>(1..=10_000))]
     modes: Option<usize>,
 
     /// Steps of each schedule
-    #[arg(short = 'T', long, value_name = "T", default_value = "20", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1000))]
+    #[arg(short = 'T', long, value_name = "T", default_value = "20", value_parser = whole::<usize>(1..=1000))]
     steps: usize,
 
     /// The first level of sampling [default: 10 times the data's root mean square distance from their mean]
-    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    #[arg(long, value_name = "S")]
     sigma_max: Option<f64>,
 
     /// The highest level of a chain of projections [default: half the variance at which the first component is lost]
-    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    #[arg(long, value_name = "S")]
     chain_sigma_max: Option<f64>,
 
     /// Chains with independent noise per schedule
-    #[arg(long, value_name = "R", default_value = "2", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1000))]
+    #[arg(long, value_name = "R", default_value = "2", value_parser = whole::<usize>(1..=1000))]
     repeats: usize,
 
     /// Levels of noise at which the share that projections keep is measured
-    #[arg(long, value_name = "N", default_value = "12", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1000))]
+    #[arg(long, value_name = "N", default_value = "12", value_parser = whole::<usize>(1..=1000))]
     probes: usize,
 
     #[command(flatten)]

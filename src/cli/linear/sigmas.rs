@@ -18,11 +18,11 @@ pub struct ScheduleArgs {
     pub schedule: ScheduleFlag,
 
     /// Total variance of the noise (constant, geometric)
-    #[arg(long, value_name = "V", default_value = "1", allow_negative_numbers = true)]
+    #[arg(long, value_name = "V", default_value = "1")]
     pub variance: f64,
 
     /// Variance of a step relative to the step before (geometric)
-    #[arg(long, value_name = "R", default_value = "0.9", allow_negative_numbers = true)]
+    #[arg(long, value_name = "R", default_value = "0.9")]
     pub ratio: f64,
 }
 
@@ -67,8 +67,7 @@ pub struct StepArgs {
     pub sigmas: Option<NumberList>,
 
     /// Steps, T; levels are 0 to T
-    #[arg(long, value_name = "T", default_value = "40", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=MOST_STEPS))]
+    #[arg(long, value_name = "T", default_value = "40", value_parser = whole::<usize>(1..=MOST_STEPS))]
     pub steps: usize,
 
     #[command(flatten)]

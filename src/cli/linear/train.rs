@@ -34,36 +34,32 @@ pub struct Args {
     data: DataArgs,
 
     /// Number of leading components
-    #[arg(short = 'k', long = "components", value_name = "K", default_value = "32", allow_negative_numbers = true,
+    #[arg(short = 'k', long = "components", value_name = "K", default_value = "32",
         value_parser = whole::<usize>(1..=1024))]
     components: usize,
 
     /// Steps, T: noise levels at which a denoiser is trained
-    #[arg(long, value_name = "T", default_value = "10", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=1000))]
+    #[arg(long, value_name = "T", default_value = "10", value_parser = whole::<usize>(1..=1000))]
     steps: usize,
 
     /// First noise level [default: ten times the spread of the data]
-    #[arg(long, value_name = "SIGMA", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SIGMA")]
     sigma_max: Option<f64>,
 
     /// Iterations of each training
-    #[arg(long, value_name = "N", default_value = "4000", allow_negative_numbers = true,
-        value_parser = whole::<usize>(2..=10_000_000))]
+    #[arg(long, value_name = "N", default_value = "4000", value_parser = whole::<usize>(2..=10_000_000))]
     iterations: usize,
 
     /// Samples per iteration
-    #[arg(long, value_name = "N", default_value = "64", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=100_000))]
+    #[arg(long, value_name = "N", default_value = "64", value_parser = whole::<usize>(1..=100_000))]
     batch: usize,
 
     /// Learning rate, over 1 / (largest variance + s^2)
-    #[arg(long, value_name = "R", default_value = "0.2", allow_negative_numbers = true)]
+    #[arg(long, value_name = "R", default_value = "0.2")]
     rate: f64,
 
     /// Number of trainings, from --seed on
-    #[arg(long, value_name = "N", default_value = "3", allow_negative_numbers = true,
-        value_parser = whole::<u64>(1..=1000))]
+    #[arg(long, value_name = "N", default_value = "3", value_parser = whole::<u64>(1..=1000))]
     runs: u64,
 
     #[command(flatten)]

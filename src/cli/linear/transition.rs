@@ -27,8 +27,7 @@ with g = p/n. Near the threshold finite data are smoother than the theory, which
 #[command(after_long_help = help(HELP, FILES))]
 pub struct Args {
     /// Samples per data set
-    #[arg(short = 'n', long, value_name = "N", default_value = "400", allow_negative_numbers = true,
-        value_parser = whole::<usize>(2..=100_000))]
+    #[arg(short = 'n', long, value_name = "N", default_value = "400", value_parser = whole::<usize>(2..=100_000))]
     samples: usize,
 
     /// Values over samples, p/n, one curve for each
@@ -45,8 +44,7 @@ pub struct Args {
     ratios: NumberList,
 
     /// Data sets per point
-    #[arg(long, value_name = "N", default_value = "10", allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=10_000))]
+    #[arg(long, value_name = "N", default_value = "10", value_parser = whole::<usize>(1..=10_000))]
     draws: usize,
 
     #[command(flatten)]

@@ -70,13 +70,11 @@ pub struct Args {
     pub model: Option<String>,
 
     /// Number of images [default: 16, or as many as the start file holds]
-    #[arg(short = 'n', long, allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=MOST_IMAGES))]
+    #[arg(short = 'n', long, value_parser = whole::<usize>(1..=MOST_IMAGES))]
     pub count: Option<usize>,
 
     /// Images per network call; the batch does not change the images [default: 16, or as many as fit in 1 GiB]
-    #[arg(short, long, allow_negative_numbers = true,
-        value_parser = whole::<usize>(1..=MOST_IMAGES))]
+    #[arg(short, long, value_parser = whole::<usize>(1..=MOST_IMAGES))]
     pub batch: Option<usize>,
 
     /// Precision of the stored weights; arithmetic is in float32
@@ -115,7 +113,7 @@ pub struct Args {
     pub sampler: Option<Choice>,
 
     /// Weight of the newest estimate in `ge`, at least 0: below 1 averages, above 1 extrapolates [default: 2]
-    #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
+    #[arg(long, help_heading = SCHEDULE)]
     pub gamma: Option<f64>,
 
     /// Derive the gamma of `ge` from a metric: `A,B,C` for the covariance [[A, B], [B, C]] of the errors of the current
@@ -128,15 +126,15 @@ pub struct Args {
     pub variances: Option<PathBuf>,
 
     /// Amount of noise in `ge`, at least 0 and below 1 [default: 0]
-    #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
+    #[arg(long, help_heading = SCHEDULE)]
     pub mu: Option<f64>,
 
     /// Amount of noise in `ddim` and `tcd`, 0 to 1 [default: 0; 0.3 for `tcd`]
-    #[arg(long, allow_negative_numbers = true, help_heading = SCHEDULE)]
+    #[arg(long, help_heading = SCHEDULE)]
     pub eta: Option<f64>,
 
     /// Number of steps [default: depends on the sampler, see `--sampler list`]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = SCHEDULE,
+    #[arg(long, value_name = "N", help_heading = SCHEDULE,
         value_parser = whole_from::<usize>(1))]
     pub steps: Option<usize>,
 
@@ -145,11 +143,11 @@ pub struct Args {
     pub schedule: Option<ScheduleKind>,
 
     /// First sigma of a schedule that has a range
-    #[arg(long, value_name = "SIGMA", allow_negative_numbers = true, help_heading = SCHEDULE)]
+    #[arg(long, value_name = "SIGMA", help_heading = SCHEDULE)]
     pub sigma_max: Option<f64>,
 
     /// Last sigma of a schedule that has a range
-    #[arg(long, value_name = "SIGMA", allow_negative_numbers = true, help_heading = SCHEDULE)]
+    #[arg(long, value_name = "SIGMA", help_heading = SCHEDULE)]
     pub sigma_min: Option<f64>,
 
     /// `ETA,NU` of the relative-error assumption, or a file written by `downhill inspect error-model`: selects the
@@ -174,7 +172,7 @@ pub struct Args {
     pub no_clip: bool,
 
     /// Seed of all noise [default: 0]
-    #[arg(short, long, allow_negative_numbers = true, help_heading = START, value_parser = whole_from::<u64>(0))]
+    #[arg(short, long, help_heading = START, value_parser = whole_from::<u64>(0))]
     pub seed: Option<u64>,
 
     /// Random number generator: `philox`, or `torch` for `torch.Generator("cpu")` [default: philox]
@@ -197,12 +195,11 @@ pub struct Args {
 
     /// Fraction of the steps to take, above 0 and at most 1; 1 ignores the image [default: 0.8; with `--mask` 1, which
     /// begins at noise and keeps the black part]
-    #[arg(long, value_name = "S", requires = "init_image", allow_negative_numbers = true, help_heading = START)]
+    #[arg(long, value_name = "S", requires = "init_image", help_heading = START)]
     pub strength: Option<f64>,
 
     /// Take the steps above this sigma at once, by the closed form of the Gaussian of the data: fewer calls
-    #[arg(long, value_name = "SIGMA", conflicts_with_all = ["init", "init_image"], allow_negative_numbers = true,
-        help_heading = START)]
+    #[arg(long, value_name = "SIGMA", conflicts_with_all = ["init", "init_image"], help_heading = START)]
     pub analytic_start: Option<f64>,
 
     #[arg(long, value_name = "DATA", requires = "analytic_start", help_heading = START,

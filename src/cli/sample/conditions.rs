@@ -45,7 +45,7 @@ pub struct ConditionArgs {
     /// Scale s of the guidance, `eps_u + s (eps_c - eps_u)`, where `eps_c` follows the text or the class and `eps_u`
     /// does not; 1 calls the network with the condition only, and so does less for texts. Latent consistency models
     /// take s as an input [default: 7.5 for texts, 5 for SDXL, 8.5 for LCM, 4 for classes]
-    #[arg(long, value_name = "S", allow_negative_numbers = true, help_heading = CONDITIONS)]
+    #[arg(long, value_name = "S", help_heading = CONDITIONS)]
     pub cfg_scale: Option<f64>,
 
     /// Role of the guided estimate: `cfg` takes it for every part of a step; `cfg++` denoises with it and renoises with
@@ -59,7 +59,7 @@ pub struct ConditionArgs {
 
     /// Share of the guided output that is rescaled to the standard deviation of the conditional one, 0 to 1
     /// [default: 0]
-    #[arg(long, value_name = "PHI", allow_negative_numbers = true, help_heading = CONDITIONS)]
+    #[arg(long, value_name = "PHI", help_heading = CONDITIONS)]
     pub guidance_rescale: Option<f64>,
 
     /// Classifier of openai/guided-diffusion that guides a network of pixels to `--class-labels`, which the network
@@ -68,11 +68,11 @@ pub struct ConditionArgs {
     pub classifier: Option<PathBuf>,
 
     /// Factor of the classifier's gradient [default: 1]
-    #[arg(long, value_name = "S", allow_negative_numbers = true, requires = "classifier", help_heading = CONDITIONS)]
+    #[arg(long, value_name = "S", requires = "classifier", help_heading = CONDITIONS)]
     pub classifier_scale: Option<f64>,
 
     /// Blocks at the end of the text encoder to leave out for `--prompt`; 1 is a skip of 2 elsewhere [default: 0]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, requires = "text", help_heading = CONDITIONS,
+    #[arg(long, value_name = "N", requires = "text", help_heading = CONDITIONS,
         value_parser = whole_from::<usize>(0))]
     pub clip_skip: Option<usize>,
 

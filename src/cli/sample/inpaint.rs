@@ -30,12 +30,12 @@ pub struct InpaintArgs {
     pub inpaint: Option<WayArg>,
 
     /// The number of times that `repaint` takes each step [default: 10]
-    #[arg(long, value_name = "N", requires = "mask", allow_negative_numbers = true, help_heading = INPAINTING,
+    #[arg(long, value_name = "N", requires = "mask", help_heading = INPAINTING,
         value_parser = whole_from::<usize>(0))]
     pub resample: Option<usize>,
 
     /// The number of steps that `repaint` goes up at a time [default: a 25th of the steps, from 1 to 10]
-    #[arg(long, value_name = "J", requires = "mask", allow_negative_numbers = true, help_heading = INPAINTING,
+    #[arg(long, value_name = "J", requires = "mask", help_heading = INPAINTING,
         value_parser = whole_from::<usize>(0))]
     pub jump: Option<usize>,
 
