@@ -7,8 +7,8 @@ use downhill::nets::CallSize;
 use downhill::nets::architecture::read;
 use downhill::sample::settings::Settings;
 use downhill::{Error, Model, Sampling, Tensor};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 
 use crate::common::engines;
 use crate::goldens::{autoencoder, conditioned, golden_folders};
@@ -125,6 +125,36 @@ fn a_run_is_watched_kept_and_stopped() {
         Ok(())
     });
     assert!(matches!(run.run(engine), Err(Error::Cancelled)));
+}
+
+#[test]
+fn a_run_that_is_stopped_leaves_those_of_other_threads_on_its_device() {
+    let engine = &engines()[0];
+    let digits = Model::embedded().unwrap();
+    let run = |seed| digits.sampling().steps(6).seed(seed).count(2);
+    let alone = [1, 2].map(|seed| run(seed).run(engine).unwrap());
+    let began = Barrier::new(3);
+    let (went_on, stopped) = std::thread::scope(|scope| {
+        let going_on = [1, 2].map(|seed| {
+            let began = &began;
+            scope.spawn(move || {
+                began.wait();
+                run(seed).run(engine)
+            })
+        });
+        let stop = Arc::new(AtomicBool::new(false));
+        let flag = stop.clone();
+        let stopped = run(3).cancel(stop).observe(move |event| {
+            flag.fetch_or(matches!(event, Event::Step { .. }), Ordering::Relaxed);
+            Ok(())
+        });
+        began.wait();
+        let stopped = stopped.run(engine);
+        (going_on.map(|thread| thread.join().unwrap().unwrap()), stopped)
+    });
+    assert!(matches!(stopped, Err(Error::Cancelled)));
+    assert!(went_on == alone);
+    assert!(run(1).run(engine).unwrap() == alone[0], "nothing is left of the request to stop");
 }
 
 #[test]
