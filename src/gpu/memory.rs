@@ -12,6 +12,12 @@ use crate::tensor::{Precision, TEXEL};
 /// The number of bytes passed to the queue before it is waited for, so that staging memory stays small.
 const UPLOAD_BATCH_BYTES: usize = 64 << 20;
 
+/// Columns of a texture beyond its texels, a line of the processor's cache that nothing reads.
+///
+/// Rows of a matrix that lie a power of two apart share few sets of the cache. With it they do so only within a row of
+/// the texture.
+const SPARE_COLUMNS: u32 = 4;
+
 /// The storage of an array of texels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageKind {
@@ -37,6 +43,21 @@ impl StorageKind {
             Self::Buffer { precision } | Self::Texture { precision, .. } => precision,
         }
     }
+
+    /// Returns the number of bytes that an array of `texels` takes, of whole rows of a texture.
+    #[must_use]
+    pub const fn bytes(self, texels: usize) -> u64 {
+        let spare = match self {
+            Self::Buffer { .. } => 0,
+            Self::Texture { width, .. } => texels / width as usize * SPARE_COLUMNS as usize,
+        };
+        (texels + spare) as u64 * self.precision().texel_bytes()
+    }
+}
+
+/// Returns the sides of a texture with `rows` of `width` texels.
+pub(super) const fn texture_extent(width: u32, rows: u32) -> wgpu::Extent3d {
+    extent(width + SPARE_COLUMNS, rows)
 }
 
 /// Returns the number of texels that an array of `texels` occupies: whole rows of a texture.
@@ -120,11 +141,11 @@ impl Gpu {
     pub fn allocate(&self, kind: StorageKind, texels: usize, tensor: &str) -> Result<Storage> {
         let texels = row_texels(kind, texels.max(1));
         let precision = kind.precision();
-        let bytes = texels as u64 * precision.texel_bytes();
+        let bytes = kind.bytes(texels);
         let (limit, limit_name) = self.max_texels(kind);
         if texels > limit {
             let hint = "lower `batch` or the image size, or choose another `adapter`".into();
-            let limit = limit as u64 * precision.texel_bytes();
+            let limit = kind.bytes(limit);
             return Err(Error::OverLimit { tensor: tensor.to_owned(), bytes, limit_name, limit, hint });
         }
         let backing = self.driver.create(tensor, bytes, |device| match kind {
@@ -137,7 +158,7 @@ impl Gpu {
             StorageKind::Texture { width, .. } => {
                 let texture = device.create_texture(&wgpu::TextureDescriptor {
                     label: Some(tensor),
-                    size: extent(width, (texels / width as usize) as u32),
+                    size: texture_extent(width, (texels / width as usize) as u32),
                     mip_level_count: 1,
                     sample_count: 1,
                     dimension: wgpu::TextureDimension::D2,
@@ -262,6 +283,6 @@ pub(super) const fn texture_format(precision: Precision) -> wgpu::TextureFormat 
     }
 }
 
-pub(super) fn extent(width: u32, height: u32) -> wgpu::Extent3d {
+pub(super) const fn extent(width: u32, height: u32) -> wgpu::Extent3d {
     wgpu::Extent3d { width, height, depth_or_array_layers: 1 }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::adapter::Kind;
 use super::device::Gpu;
 use super::driver::Driver;
-use super::memory::texture_format;
+use super::memory::{texture_extent, texture_format};
 use super::pipeline::{Binding, Pipeline, PipelineSource, compile, cores};
 use crate::error::{Error, Result};
 use crate::tensor::Precision;
@@ -31,7 +31,7 @@ const MOST_HELPERS: usize = 7;
 /// The largest parameter block of any kernel, in bytes.
 const PARAMETER_BYTES: u64 = 4096;
 
-/// The width and height of a texture that drivers treat like a network's (see [`super::row_texels`]).
+/// The texels of a row, and the rows, of a texture that drivers treat like a network's (see [`super::row_texels`]).
 const TEXTURE: [u32; 2] = [4096, 3];
 
 /// The source of a shader, and its pipeline once it is made.
@@ -144,10 +144,10 @@ impl<'d> Lane<'d> {
             device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
         };
         let texture = |precision| {
-            let [width, height] = TEXTURE;
+            let [width, rows] = TEXTURE;
             let texture = device.create_texture(&wgpu::TextureDescriptor {
                 label: None,
-                size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
+                size: texture_extent(width, rows),
                 mip_level_count: 1,
                 sample_count: 1,
                 dimension: wgpu::TextureDimension::D2,

@@ -4,7 +4,7 @@ use super::op::Graph;
 use super::options::StorageLimits;
 use super::plan::{Chunk, Plan};
 use crate::error::{Error, Result};
-use crate::gpu::row_texels;
+use crate::gpu::{StorageKind, row_texels};
 use crate::tensor::Precision;
 
 /// Device memory that a plan takes, in bytes.
@@ -31,7 +31,7 @@ impl Footprint {
             weights: plan.weight_bytes(),
             arena: plan.arena_bytes(),
             lower_bound: plan.lower_bound_bytes,
-            allocated: storages(plan).map(|(texels, precision)| texels as u64 * precision.texel_bytes()).sum(),
+            allocated: storages(plan).map(|(kind, texels)| kind.bytes(texels)).sum(),
         }
     }
 
@@ -51,7 +51,7 @@ impl Footprint {
 /// Returns `true` if every storage of `plan` keeps within `limits`, and all of them together within `budget` bytes.
 #[must_use]
 pub fn fits(plan: &Plan, limits: StorageLimits, budget: Option<u64>) -> bool {
-    storages(plan).all(|(texels, precision)| texels <= limits.texels(precision))
+    storages(plan).all(|(kind, texels)| texels <= limits.texels(kind.precision()))
         && budget.is_none_or(|budget| Footprint::of(plan).allocated <= budget)
 }
 
@@ -72,10 +72,11 @@ pub fn check_addresses(graph: &Graph) -> Result<()> {
     })
 }
 
-/// Texels and precision of each storage as it is allocated, values first.
-fn storages(plan: &Plan) -> impl Iterator<Item = (usize, Precision)> + '_ {
+/// The kind and the texels of each storage as it is allocated, values first.
+fn storages(plan: &Plan) -> impl Iterator<Item = (StorageKind, usize)> + '_ {
     let allocated = |&Chunk { texels, precision }: &Chunk| {
-        (row_texels(plan.family.storage_kind(precision), texels.max(1)), precision)
+        let kind = plan.family.storage_kind(precision);
+        (kind, row_texels(kind, texels.max(1)))
     };
     plan.slots.iter().chain(&plan.weight_chunks).map(allocated)
 }
