@@ -99,7 +99,9 @@ pub fn explain(both: &SideBySide, limit: Option<Limit>, console: Console) {
     match limit {
         Some(limit) => judge(both, limit, console),
         None => {
-            both.stopped.iter().for_each(|run| console.note(&format!("note: the {run} run was stopped before its end")))
+            for run in &both.stopped {
+                console.note(&format!("note: the {run} run was stopped before its end"));
+            }
         }
     }
 }
