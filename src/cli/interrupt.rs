@@ -1,6 +1,11 @@
 //! SIGINT and SIGTERM. A run with something to write stops at the first one, writes what it has, and ends at once at
 //! the second one. Everything else ends at once.
+//!
+//! One request may be two signals: `timeout` and schedulers send theirs to a program and to its group. What comes with
+//! the first is the first.
 
+#[cfg(unix)]
+use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -16,11 +21,17 @@ static SIGNALS: OnceLock<Interrupt> = OnceLock::new();
 /// The exit code of a program that was ended by signal 0.
 const ENDED_BY_SIGNAL: i32 = 128;
 
+/// The time in which signals are one request.
+#[cfg(unix)]
+const ONE_REQUEST: std::time::Duration = std::time::Duration::from_millis(300);
+
 /// The request to stop.
 #[derive(Debug)]
 pub struct Interrupt {
-    /// `true` once a signal has asked to stop, and before a run listens: the next signal ends the program.
+    /// `true` once a signal has asked to stop, and before a run listens.
     is_requested: Arc<AtomicBool>,
+    /// `true` if the next signal ends the program: a while after the request, and before a run listens.
+    ends: Arc<AtomicBool>,
     signal: Arc<AtomicUsize>,
     is_heard: AtomicBool,
 }
@@ -43,21 +54,44 @@ pub fn listen() -> &'static Interrupt {
     let interrupt = SIGNALS.get_or_init(Interrupt::new);
     if !interrupt.is_heard.swap(true, Ordering::Relaxed) {
         interrupt.is_requested.store(false, Ordering::Relaxed);
+        interrupt.ends.store(false, Ordering::Relaxed);
     }
     interrupt
 }
 
 impl Interrupt {
     fn new() -> Self {
-        let is_requested = Arc::new(AtomicBool::new(true));
-        Self { is_requested, signal: Arc::default(), is_heard: AtomicBool::new(false) }
+        let set = || Arc::new(AtomicBool::new(true));
+        Self { is_requested: set(), ends: set(), signal: Arc::default(), is_heard: AtomicBool::new(false) }
     }
 
-    /// Actions run in their order: the first signal that is listened to finds no request yet.
+    /// Actions run in their order: the first signal that is listened to finds nothing that ends the program yet.
     fn register(&self, signal: i32) -> std::io::Result<()> {
-        flag::register_conditional_shutdown(signal, ENDED_BY_SIGNAL + signal, self.is_requested.clone())?;
+        flag::register_conditional_shutdown(signal, ENDED_BY_SIGNAL + signal, self.ends.clone())?;
         flag::register_usize(signal, self.signal.clone(), signal.unsigned_abs() as usize)?;
-        flag::register(signal, self.is_requested.clone()).map(drop)
+        flag::register(signal, self.is_requested.clone())?;
+        self.end_later(signal)
+    }
+
+    /// Lets a signal end the program once the request by this one is over, as a thread finds that waits for it.
+    #[cfg(unix)]
+    fn end_later(&self, signal: i32) -> std::io::Result<()> {
+        let (mut told, tells) = std::os::unix::net::UnixStream::pair()?;
+        signal_hook::low_level::pipe::register(signal, tells)?;
+        let ends = self.ends.clone();
+        let wait = move || {
+            if told.read_exact(&mut [0]).is_ok() {
+                std::thread::sleep(ONE_REQUEST);
+                ends.store(true, Ordering::Relaxed);
+            }
+        };
+        std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
+    }
+
+    /// Lets the next signal end the program.
+    #[cfg(not(unix))]
+    fn end_later(&self, signal: i32) -> std::io::Result<()> {
+        flag::register(signal, self.ends.clone()).map(drop)
     }
 
     /// The flag that stops a run once it is set.

@@ -95,7 +95,7 @@ fn an_interrupted_download_goes_on_where_it_stopped() {
     for (signal, code) in [("INT", Some(130)), ("TERM", Some(143)), ("KILL", None)] {
         let (folder, hub) = (Folder::new(), slow(50));
         let child = begun(&folder, &hub);
-        crate::send(signal, child.id());
+        crate::send(signal, &[child.id()]);
         let output = child.wait_with_output().expect("it ends");
         assert_eq!(output.status.code(), code, "{signal}");
         if code.is_some() {
@@ -123,7 +123,7 @@ fn a_silent_hub_does_not_keep_the_program_from_stopping() {
     while part(&folder).is_none_or(|bytes| bytes < 100_000) && began.elapsed() < Duration::from_secs(60) {
         std::thread::sleep(Duration::from_millis(10));
     }
-    crate::send("INT", child.id());
+    crate::send("INT", &[child.id()]);
     let sent = Instant::now();
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
     assert!(sent.elapsed() < Duration::from_secs(20), "{:?}", sent.elapsed());

@@ -11,7 +11,8 @@ use crate::{Folder, Run, command};
 /// The longest time that a run takes to begin, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Starts a run with details, sends it a signal once it is `ready` by its standard error, and waits for its end.
+/// Starts a run with details, sends it a signal once it is `ready` by its standard error, and waits for its end. The
+/// signal comes twice, as `timeout` sends it to a program and to its group.
 fn interrupted(arguments: &[&str], signal: &str, ready: impl Fn(&str) -> bool) -> Run {
     let arguments = [arguments, &["-v"]].concat();
     let mut program = command(&arguments).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program");
@@ -31,7 +32,7 @@ fn interrupted(arguments: &[&str], signal: &str, ready: impl Fn(&str) -> bool) -
         assert!(ended.is_none() && begun.elapsed() < PATIENCE, "{ended:?}: {}", told.lock().expect("the text"));
         std::thread::sleep(Duration::from_millis(5));
     }
-    crate::send(signal, program.id());
+    crate::send(signal, &[program.id(), program.id()]);
     let mut output = program.wait_with_output().expect("the program");
     reader.join().expect("the reader");
     output.stderr = told.lock().expect("the text").clone().into_bytes();

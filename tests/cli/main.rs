@@ -130,8 +130,9 @@ fn command(arguments: &[&str]) -> Command {
 /// Sends a signal to a process, by the `kill` that every shell has.
 #[cfg(unix)]
 #[track_caller]
-fn send(signal: &str, id: u32) {
-    let kill = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", signal, &id.to_string()]).status();
+fn send(signal: &str, ids: &[u32]) {
+    let ids = ids.iter().map(u32::to_string);
+    let kill = Command::new("sh").args(["-c", "kill -s \"$0\" \"$@\"", signal]).args(ids).status();
     assert!(kill.expect("a shell").success(), "{signal}");
 }
 

@@ -184,7 +184,7 @@ fn a_signal_ends_it_after_the_current_batch() {
     let mut lines = BufReader::new(program.stdout.take().expect("standard output")).lines();
     let is_second = |line: &String| line.contains("\"step\":4,");
     lines.by_ref().map(|line| line.expect("a line")).find(is_second).expect("progress");
-    crate::send("TERM", program.id());
+    crate::send("TERM", &[program.id()]);
     let rest: Vec<Value> = lines.map(|line| serde_json::from_str(&line.expect("a line")).expect("JSON")).collect();
     assert_eq!(program.wait().expect("an end").code(), Some(143));
     drop(input);
