@@ -1,7 +1,7 @@
 // The page in a browser: its numbers beside the program's, each tab, the keyboard, narrow screens, dark mode, faults.
 
 import assert from "node:assert/strict";
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { gunzipSync } from "node:zlib";
@@ -57,7 +57,9 @@ async function saved(page, what, name) {
   const file = join(SAVED, name);
   rmSync(file, { force: true });
   await page.click(`#panel-digits [data-save=${what}]`);
-  for (let wait = 0; wait < 100 && !existsSync(file); wait += 1) await new Promise((done) => setTimeout(done, 100));
+  // Chromium takes the name with an empty file, and moves the whole one there.
+  const there = () => existsSync(file) && statSync(file).size > 0;
+  for (let wait = 0; wait < 100 && !there(); wait += 1) await new Promise((done) => setTimeout(done, 100));
   return readFileSync(file);
 }
 
